@@ -1,0 +1,174 @@
+"""Reading rows: every problem has its line, and no good row is lost because of a bad one."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.formats import Conversation, RowProblem, conversation
+from ftwizard.errors import FtwizardError
+from ftwizard.text import plural, visible
+
+SHOWN_PROBLEMS = 3
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One usable row."""
+
+    line: int
+    """1-based physical line; in a JSON array the 1-based number of the row."""
+    conversation: Conversation
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a row cannot be used."""
+
+    line: int
+    code: str
+    message: str
+    fix: str
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A data file, read whole."""
+
+    path: str
+    rows: list[Row]
+    problems: list[Problem]
+    sha256: str
+    """Of the file's bytes."""
+
+    @property
+    def count(self) -> int:
+        """Return how many rows the file has, good and bad."""
+        return len(self.rows) + len(self.problems)
+
+
+def read(path: Path) -> Table:
+    """Read JSON Lines or a JSON array of chat rows.
+
+    Raises FtwizardError when the file itself cannot be used; bad rows are ``problems``.
+    """
+    data = _bytes(path)
+    text = _text(path, data)
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, value in _values(path, text):
+        try:
+            if isinstance(value, RowProblem):
+                raise value
+            rows.append(Row(line=line, conversation=conversation(value)))
+        except RowProblem as problem:
+            problems.append(
+                Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
+            )
+    if not rows and not problems:
+        raise FtwizardError(
+            f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+        )
+    return Table(
+        path=str(path), rows=rows, problems=problems, sha256=hashlib.sha256(data).hexdigest()
+    )
+
+
+def usable(table: Table, *, skip_bad: bool) -> list[Row]:
+    """Return the good rows; raise FtwizardError for bad ones unless they may be skipped."""
+    if table.problems and not (skip_bad and table.rows):
+        first = "; ".join(
+            f"line {p.line}: {p.message} ({p.fix})" for p in table.problems[:SHOWN_PROBLEMS]
+        )
+        more = len(table.problems) - SHOWN_PROBLEMS
+        rest = f"; and {more:,} more" if more > 0 else ""
+        good = plural(len(table.rows), "good row")
+        raise FtwizardError(
+            f"{len(table.problems):,} of {plural(table.count, 'row')} of "
+            f"{visible(table.path)} cannot be used: {first}{rest}.",
+            f"Correct them, or train on the {good} with: --insist skip-bad-rows"
+            if table.rows
+            else "",
+        )
+    return table.rows
+
+
+def _bytes(path: Path) -> bytes:
+    shown = visible(str(path))
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise FtwizardError(f"{shown} is a folder.", "Name the data file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise FtwizardError(f"{shown} is no regular file.", "Save the rows to a file first.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FtwizardError(
+            f"There is no data file {shown}.",
+            "Names in a plan are relative to the plan's own folder.",
+        ) from None
+    except OSError as error:
+        raise FtwizardError(f"{shown} cannot be read: {error.strerror}.") from None
+    if not data.strip():
+        raise FtwizardError(f"{shown} is empty.", "It needs one JSON object a line.")
+    return data
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = data[error.start]
+        raise FtwizardError(
+            f"{visible(str(path))} is not UTF-8: line {line} has the byte 0x{byte:02X} "
+            f"at offset {error.start:,}.",
+            "Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
+        ) from None
+
+
+def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    if text.lstrip()[:1] == "[" and _is_array(text):
+        yield from _array(path, text)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, msgspec.json.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            yield number, RowProblem("not_json", *_why(line, error))
+
+
+def _is_array(text: str) -> bool:
+    """Tell a JSON array from JSON Lines whose rows are arrays."""
+    first = text.lstrip().split("\n", 1)
+    try:
+        msgspec.json.decode(first[0])
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return len(first) == 1 or not first[1].strip()
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    try:
+        values = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FtwizardError(
+            f"{visible(str(path))} begins as a JSON array but is none: {visible(str(error), 200)}.",
+            "Look at its end (an interrupted download?), or save it as one object a line.",
+        ) from None
+    yield from enumerate(values, 1)
+
+
+def _why(line: str, error: Exception) -> tuple[str, str]:
+    if line.lstrip()[:1] not in "{[":
+        return f"“{visible(line.strip(), 40)}” is not JSON", "one JSON object a line"
+    if isinstance(error, RecursionError):
+        return "nested too deeply", "flatten it"
+    reason = str(error).replace("JSON is malformed: ", "")
+    if "truncated" in reason:
+        return "the JSON breaks off", "the row was cut; restore or delete it"
+    return f"not JSON: {visible(reason, 120)}", "correct the JSON"

@@ -1,0 +1,113 @@
+"""How a job ended: the end reasons, what each means, and what to do next."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from ftwizard.jobs.events import decode
+from ftwizard.jobs.folder import NO_SPACE, JobFolder
+
+DISK_FULL_STATUS = 74
+"""Exit status of a command that a full disk ended (EX_IOERR of ``sysexits.h``): with no room left
+it can tell it in no other way."""
+
+NEXT_STEP = {
+    "finished": "",
+    "early_stopped": "The validation loss had stopped improving; the best weights are kept.",
+    "stopped": "Go on from where it stopped with: ftwizard resume {id}",
+    "killed": "Go on from the newest checkpoint with: ftwizard resume {id}",
+    "out_of_gpu_memory": "Halve recipe.batch_size (and double recipe.gradient_accumulation), or "
+    "lower recipe.max_length, and start again.",
+    "out_of_memory": "Close other programs or take a machine with more memory; lower "
+    "recipe.batch_size, then: ftwizard resume {id}",
+    "disk_full": "Free some space where {folder} is, then: ftwizard resume {id}",
+    "nan": "The loss is no number any more: halve recipe.learning_rate, or set "
+    "recipe.precision to fp32, and start again.",
+    "crashed": "The end of {folder}/worker.log says where. Go on from the newest checkpoint "
+    "with: ftwizard resume {id}",
+    "refused": "",
+    "cancelled": "",
+    "lost": "Everything of it is gone (the machine went down, or it was killed with its keeper). "
+    "Go on with: ftwizard resume {id}",
+}
+
+_TAIL_BYTES = 65_536
+GOOD = ("finished", "early_stopped")
+
+
+def done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
+    """Return the last word of the command of that attempt, or None if it did not say one."""
+    try:
+        with folder.events.open("rb") as file:
+            start = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
+            file.seek(start)
+            tail = file.read()
+    except FileNotFoundError:
+        return None
+    events, _ = decode(tail[tail.find(b"\n") + 1 :] if start else tail)
+    words = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
+    return words[-1] if words else None
+
+
+def end_reason(
+    folder: JobFolder,
+    attempt: int,
+    returncode: int,
+    *,
+    killed_by_request: bool = False,
+    oom_killed: bool = False,
+) -> str:
+    """Say why a command ended: its own word, else what its end and its log tell."""
+    if event := done_event(folder, attempt):
+        return str(event.get("end_reason", "crashed"))
+    if killed_by_request:
+        return "killed"
+    if returncode in (-9, 137):
+        return "out_of_memory" if oom_killed else "killed"
+    if returncode in (-15, 143, -2, 130):
+        return "killed"
+    log = _log_tail(folder)
+    if "CUDA out of memory" in log or "OutOfMemoryError" in log:
+        return "out_of_gpu_memory"
+    if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
+        return "disk_full"
+    return "crashed"
+
+
+def reason_of(error: BaseException, folder: JobFolder) -> str:
+    """Name the end reason of an exception that ended a command."""
+    for one in _chain(error):
+        if type(one).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(one):
+            return "out_of_gpu_memory"
+        if isinstance(one, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(one):
+            return "out_of_memory"
+        if isinstance(one, OSError) and one.errno in NO_SPACE:
+            return "disk_full"
+        if os.strerror(errno.ENOSPC) in str(one):
+            return "disk_full"
+    return "disk_full" if _is_full(folder) else "crashed"
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _is_full(folder: JobFolder) -> bool:
+    stat = os.statvfs(folder.path)
+    return stat.f_bavail * stat.f_frsize < 16 * 1024
+
+
+def _log_tail(folder: JobFolder) -> str:
+    try:
+        with folder.log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 20_000))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

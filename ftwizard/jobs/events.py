@@ -1,0 +1,169 @@
+"""The events of a job: one JSON object a line, written by the command, read by every view."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.jobs.folder import NO_SPACE
+
+VERSION = 1
+SYNC_SECONDS = 1.0
+_PENDING_LIMIT = 10_000
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+Event = dict[str, Any]
+
+
+class EventWriter:
+    """Appends events; the only writer of its file.
+
+    One event is one ``write(2)`` on an O_APPEND descriptor, so a kill at any moment leaves at most
+    one torn line, which the next writer ends first. The file is synced once a second by a thread
+    of its own, so that a slow disk does not slow the command. On a full disk events wait in memory
+    and are written when there is room again: a full disk alone never stops a job here.
+    """
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        self._attempt = attempt
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+        end = os.fstat(self._descriptor).st_size
+        self._line_open = end > 0 and os.pread(self._descriptor, 1, end - 1) != b"\n"
+        self._pending: deque[bytes] = deque(maxlen=_PENDING_LIMIT)
+        self._dirty = False
+        self._guard = threading.RLock()
+        self._closing = threading.Event()
+        self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
+        self._syncer.start()
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one event; ``fields`` are JSON values (NaN and infinities become strings)."""
+        event = {"v": VERSION, "t": time.time(), "kind": kind, "attempt": self._attempt}
+        event |= {name: _finite(value) for name, value in fields.items()}
+        line = _encoder.encode(event) + b"\n"
+        with self._guard:
+            self._pending.append(line)
+            self._flush()
+
+    def sync(self) -> None:
+        """Return when everything written so far is on disk (or the disk is full)."""
+        with self._guard:
+            self._flush()
+            self._dirty = False
+        with contextlib.suppress(OSError):
+            os.fdatasync(self._descriptor)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait for room on the disk."""
+        return len(self._pending)
+
+    def close(self) -> None:
+        """Sync and close; events that found no room are lost with the process."""
+        self._closing.set()
+        self._syncer.join(timeout=5)
+        self.sync()
+        os.close(self._descriptor)
+
+    def _flush(self) -> None:
+        while self._pending:
+            line = self._pending[0]
+            data = b"\n" + line if self._line_open else line
+            try:
+                written = os.write(self._descriptor, data)
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    return
+                raise
+            self._dirty = True
+            self._line_open = data[written - 1 : written] != b"\n"
+            if written < len(data):
+                return
+            self._pending.popleft()
+
+    def _sync_each_second(self) -> None:
+        while not self._closing.wait(SYNC_SECONDS):
+            if self._dirty or self._pending:
+                self.sync()
+
+
+class EventReader:
+    """Reads the events that were added since the last call, from a byte offset.
+
+    ``torn`` counts the lines that could not be read. A file that shrank or was replaced is read
+    again from its start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._inode = 0
+        self.torn = 0
+
+    def read(self, limit: int | None = None) -> list[Event]:
+        """Return the new complete events, at most about ``limit`` bytes of them."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            stat = os.fstat(file.fileno())
+            if stat.st_ino != self._inode or stat.st_size < self._offset:
+                self._inode, self._offset = stat.st_ino, 0
+            file.seek(self._offset)
+            data = file.read() if limit is None else file.read(limit)
+            if limit is not None and len(data) == limit:
+                data += file.readline()
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        events, torn = decode(data[:end])
+        self.torn += torn
+        return events
+
+
+def decode(data: bytes) -> tuple[list[Event], int]:
+    """Return the events of whole lines, and how many lines were torn."""
+    events: list[Event] = []
+    torn = 0
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        try:
+            event = _decoder.decode(line)
+        except msgspec.MsgspecError:
+            torn += 1
+            continue
+        if isinstance(event.get("kind"), str) and isinstance(event.get("t"), int | float):
+            events.append(event)
+        else:
+            torn += 1
+    return events, torn
+
+
+def number(value: Any) -> float | None:
+    """Return a field's number, turning the strings for NaN and infinities back into floats."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.get(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

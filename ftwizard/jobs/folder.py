@@ -1,0 +1,243 @@
+"""The folder of a job: what each file is called, who writes it, how it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.identity import Identity
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_T = TypeVar("_T")
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``job.json``: what the job is. Written once, by the launcher."""
+
+    kind: str
+    """``train`` for a run."""
+    argv: list[str]
+    """The command that the keeper supervises; the job folder is its last argument."""
+    version: str
+    """ftwizard's version."""
+    created: float
+    """Unix seconds."""
+    hashes: dict[str, str] = {}
+    """What the job was made from: ``data``, ``model``, ``template`` → hash."""
+    inputs: dict[str, Any] = {}
+    """What the worker needs besides the plan, such as where the model comes from."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """``attempts/<n>.json``: one start of the job. Written by the launcher."""
+
+    number: int
+    """1 for the first start."""
+    started: float
+    """Unix seconds."""
+    host: str
+    argv: list[str]
+    checkpoint: str | None = None
+    """The checkpoint it goes on from, relative to the job folder."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """``state.json``: what the keeper knows. Written whole and renamed."""
+
+    state: str
+    """``queued``, ``starting``, ``running``, ``stopping`` or ``ended``."""
+    attempt: int
+    end_reason: str | None = None
+    returncode: int | None = None
+    """Of the command; negative for the signal that ended it."""
+    keeper: Identity | None = None
+    command: Identity | None = None
+    started: float | None = None
+    """Unix seconds."""
+    ended: float | None = None
+    orphans: int = 0
+    """Processes that the command left behind and the keeper ended."""
+    grace_s: float | None = None
+
+
+class JobFolder:
+    """Paths of one job; all its files are private to the owner (0700, 0600)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """Return the run id (the folder's name)."""
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.yaml"
+
+    @property
+    def job(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.path / "heartbeat"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        return self.path / "merged"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "eval"
+
+    @property
+    def ballast(self) -> Path:
+        """A few reserved blocks that the keeper frees to write its last state on a full disk."""
+        return self.path / "ballast"
+
+    def machine(self, host: str) -> Path:
+        """Return the keeper's samples of one node."""
+        return self.path / f"machine.{re.sub(r'[^A-Za-z0-9._-]', '_', host)}.jsonl"
+
+    def attempt(self, number: int) -> Path:
+        return self.path / "attempts" / f"{number}.json"
+
+    def newest_attempt(self) -> int:
+        """Return the number of the newest start, 0 before the first."""
+        try:
+            names = [path.name for path in (self.path / "attempts").iterdir()]
+        except FileNotFoundError:
+            return 0
+        numbers = [int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit()]
+        return max(numbers, default=0)
+
+    def read_job(self) -> JobRecord:
+        return _read(self.job, JobRecord)
+
+    def read_attempt(self, number: int) -> Attempt:
+        return _read(self.attempt(number), Attempt)
+
+    def read_state(self) -> State | None:
+        """Return the keeper's newest word, or None before its first."""
+        try:
+            return _read(self.state, State)
+        except FileNotFoundError:
+            return None
+
+
+def check_id(run_id: str) -> str:
+    """Return ``run_id`` if it can name a run's folder, else raise FtwizardError (usage)."""
+    if not _ID.fullmatch(run_id):
+        from ftwizard.text import visible
+
+        raise FtwizardError(
+            f"“{visible(run_id, 80)}” cannot name a run.",
+            "Use letters, digits, dot, dash and underscore, a letter or digit first, 64 at most.",
+            2,
+        )
+    return run_id
+
+
+def _read(path: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise FtwizardError(
+            f"{path} cannot be read: {error}.",
+            "It was written by another version, or changed by hand; start a new run.",
+        ) from error
+
+
+def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool:
+    """Write a file so that a reader sees the old or the new content, never a part.
+
+    On a full disk ``ballast`` is removed to make room and the write tried once more; returns
+    False if there is still no room. Raises OSError for anything else, and for a full disk when
+    no ballast is given.
+    """
+    try:
+        _replace(path, data)
+        return True
+    except OSError as error:
+        if error.errno not in NO_SPACE or ballast is None:
+            raise
+    ballast.unlink(missing_ok=True)
+    try:
+        _replace(path, data)
+        return True
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        return False
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
+    """Write ``value`` as JSON by ``write_whole``."""
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return write_whole(path, data, ballast=ballast)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in ``folder`` outlive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

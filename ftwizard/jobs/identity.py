@@ -1,0 +1,73 @@
+"""Which process is meant, so that a recycled pid or another container's is never signalled."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A process, named so that no other process can be taken for it."""
+
+    host: str
+    """Node name."""
+    boot_id: str
+    """Kernel's random id of this boot."""
+    pid_namespace: int
+    """Inode of the pid namespace: a pid means nothing in another container."""
+    pid: int
+    start_ticks: int
+    """Start time in clock ticks since boot (field 22 of ``/proc/PID/stat``): no clock step
+    moves it."""
+
+
+def of(pid: int) -> Identity | None:
+    """Return the identity of a living process of this machine, or None when it is gone."""
+    ticks = _start_ticks(pid)
+    if ticks is None:
+        return None
+    return Identity(os.uname().nodename, _boot_id(), _pid_namespace(), pid, ticks)
+
+
+def is_alive(identity: Identity | None) -> bool | None:
+    """Say whether the process lives; None where this process cannot know (host, container)."""
+    if identity is None:
+        return False
+    if identity.host != os.uname().nodename:
+        return None
+    if identity.boot_id != _boot_id():
+        return False
+    if identity.pid_namespace != _pid_namespace():
+        return None
+    return _start_ticks(identity.pid) == identity.start_ticks
+
+
+def signal_group(identity: Identity, number: signal.Signals) -> bool:
+    """Send a signal to the process group that ``identity`` leads; False when it is not there."""
+    if not is_alive(identity):
+        return False
+    try:
+        os.killpg(identity.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _pid_namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])

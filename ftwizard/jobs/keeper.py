@@ -1,0 +1,182 @@
+"""The keeper: starts a job's command, watches it, ends it, and says how it ended.
+
+It knows nothing of what the command does. It ignores hang-ups, holds no pipe to the command, and
+when it is itself killed the command goes on: hours of work matter more than supervision.
+Run as ``python -m ftwizard.jobs.keeper FOLDER LOCK_FD``; the launcher holds the lock before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from ftwizard import machine
+from ftwizard.jobs import identity, requests
+from ftwizard.jobs.ending import end_reason
+from ftwizard.jobs.folder import NO_SPACE, JobFolder, State, write_json
+
+TICK_S = 0.5
+HEARTBEAT_S = 1.0
+SAMPLE_S = 2.0
+DEFAULT_GRACE_S = 30.0
+TERM_GRACE_S = 10.0
+BALLAST_BYTES = 64 * 1024
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): orphans of the command come to the keeper
+
+
+def keep(folder: JobFolder, lock: int) -> int:
+    """Run the command of the newest attempt to its end; return the keeper's exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    return _Keeper(folder, lock).run()
+
+
+class _Keeper:
+    def __init__(self, folder: JobFolder, lock: int) -> None:
+        self.folder = folder
+        self.lock = lock
+        self.attempt = folder.read_attempt(folder.newest_attempt())
+        self.oom_kills = machine.oom_kills()
+        self.ending = False
+        self.next_signal: tuple[float, signal.Signals] | None = None
+        self.sampler = machine.Sampler(SAMPLE_S)
+        self.state = State(
+            state="starting",
+            attempt=self.attempt.number,
+            started=self.attempt.started,
+            keeper=identity.of(os.getpid()),
+        )
+
+    def run(self) -> int:
+        self._reserve()
+        self.folder.heartbeat.touch(mode=0o600)
+        signal.signal(signal.SIGTERM, self._on_term)
+        process = self._start()
+        command = identity.of(process.pid)
+        self._say(state="running", command=command)
+        beat = sampled = 0.0
+        while process.poll() is None:
+            now = time.monotonic()
+            if now - beat >= HEARTBEAT_S:
+                os.utime(self.folder.heartbeat)
+                beat = now
+            if now - sampled >= SAMPLE_S:
+                self._sample()
+                sampled = now
+            self._obey(now, process)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(TICK_S)
+        orphans = self._end_orphans()
+        reason = end_reason(
+            self.folder,
+            self.attempt.number,
+            process.returncode,
+            killed_by_request=self.ending,
+            oom_killed=self._oom_killed(),
+        )
+        self.folder.requests.joinpath("kill").unlink(missing_ok=True)
+        said = self._say(
+            state="ended",
+            end_reason=reason,
+            returncode=process.returncode,
+            ended=time.time(),
+            orphans=orphans,
+        )
+        return 0 if said else 1
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        log = os.open(self.folder.log, flags, 0o600)
+        try:
+            return subprocess.Popen(
+                self.attempt.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.path,
+                start_new_session=True,
+                pass_fds=[self.lock],
+            )
+        finally:
+            os.close(log)
+
+    def _obey(self, now: float, process: subprocess.Popen[bytes]) -> None:
+        """Turn ``stop`` into TERM when its grace has passed, ``kill`` into TERM, then KILL."""
+        attempt = self.attempt.number
+        if not self.ending and requests.pending(self.folder, "kill", attempt):
+            self.ending = True
+            self.next_signal = (now, signal.SIGTERM)
+        elif self.next_signal is None and (stop := requests.pending(self.folder, "stop", attempt)):
+            grace = DEFAULT_GRACE_S if stop.grace_s is None else stop.grace_s
+            self.next_signal = (now + grace, signal.SIGTERM)
+            self._say(state="stopping", grace_s=grace)
+        if self.next_signal is None or now < self.next_signal[0]:
+            return
+        number = self.next_signal[1]
+        self.ending = True
+        self.next_signal = (now + TERM_GRACE_S, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    def _on_term(self, *_: object) -> None:
+        """The machine is going down: let the command save, as ``stop`` does."""
+        with contextlib.suppress(OSError):
+            requests.ask(self.folder, "stop", self.attempt.number)
+        if self.state.command:
+            identity.signal_group(self.state.command, signal.SIGTERM)
+
+    def _end_orphans(self) -> int:
+        left = psutil.Process().children(recursive=True)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=5)
+        return len(left)
+
+    def _oom_killed(self) -> bool:
+        now = machine.oom_kills()
+        return None not in (now, self.oom_kills) and now > self.oom_kills  # type: ignore[operator]
+
+    def _reserve(self) -> None:
+        try:
+            self.folder.ballast.write_bytes(os.urandom(BALLAST_BYTES))
+            self.folder.ballast.chmod(0o600)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self.folder.ballast.unlink(missing_ok=True)
+
+    def _sample(self) -> None:
+        line = msgspec.json.encode({"v": 1, **self.sampler.sample()}) + b"\n"
+        path = self.folder.machine(os.uname().nodename)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.write(descriptor, line)
+        except OSError:
+            pass  # telemetry alone never ends a job
+        finally:
+            os.close(descriptor)
+
+    def _say(self, **changes: object) -> bool:
+        self.state = msgspec.structs.replace(self.state, **changes)
+        try:
+            return write_json(self.folder.state, self.state, ballast=self.folder.ballast)
+        except FileNotFoundError:
+            return False  # the folder was removed under a living job
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(keep(JobFolder(Path(sys.argv[1])), int(sys.argv[2])))

@@ -1,0 +1,53 @@
+"""What viewers ask of a job: small files under ``requests/``, each naming its attempt."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Literal, get_args
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder, write_json
+
+Name = Literal["stop", "save", "evaluate", "kill"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of a viewer."""
+
+    attempt: int
+    """The start that is meant; a request for another one is void."""
+    t: float
+    """Unix seconds."""
+    grace_s: float | None = None
+    """With ``stop``: how long to save before the keeper ends the command."""
+
+
+def ask(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
+    """Put a request before the job (an older one of the same name is replaced)."""
+    request = Request(attempt=attempt, t=time.time(), grace_s=grace_s)
+    write_json(folder.requests / name, request)
+
+
+def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
+    """Return the request of that name for that attempt, or None."""
+    try:
+        data = (folder.requests / name).read_bytes()
+        request = msgspec.json.decode(data, type=Request)
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+    return request if request.attempt == attempt else None
+
+
+def done(folder: JobFolder, name: Name) -> None:
+    """Remove a request that was obeyed."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder.requests / name).unlink()
+
+
+def clear(folder: JobFolder) -> None:
+    """Remove every left-over request; only under the exclusive lock of a start."""
+    for name in NAMES:
+        done(folder, name)

@@ -1,0 +1,49 @@
+"""Where things live on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ftwizard.errors import FtwizardError
+
+
+def home() -> Path:
+    """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
+    if chosen := os.environ.get("FTWIZARD_HOME"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ftwizard"))
+
+
+def runs_folder() -> Path:
+    """Return the folder that holds one folder a run."""
+    return home() / "runs"
+
+
+def cache() -> Path:
+    """Return the folder of what can be made or fetched again (models, analyses)."""
+    if chosen := os.environ.get("FTWIZARD_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ftwizard"))
+
+
+def private_folder(path: Path) -> Path:
+    """Make ``path`` and its missing parents, readable by the owner alone.
+
+    Raises FtwizardError when it cannot be made or written to.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise FtwizardError(
+            f"Cannot write to {path}: {error.strerror}.",
+            "Free some space, or set FTWIZARD_HOME (runs) or FTWIZARD_CACHE (models) to a folder "
+            "that you can write to.",
+        ) from error
+    return path

@@ -1,0 +1,1 @@
+"""What a person sees: one screen a file, imported as ``ftwizard.screens``."""

@@ -1,0 +1,24 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("COLUMNS", "100")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give each test a home of its own, and end what it leaves running."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("FTWIZARD_HOME", str(folder))
+    yield folder
+    from tests.jobs_helpers import end_all
+
+    end_all(tmp_path)

@@ -1,0 +1,70 @@
+"""A job command that trains nothing: it counts, saves, and misbehaves on request.
+
+It goes through the real worker (lock, events, stop, last word); only the work is made up. What it
+should do comes from ``inputs`` of job.json: ``steps``, ``step_s``, ``mode``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import worker
+from ftwizard.jobs.folder import JobFolder, write_whole
+
+
+def work(job: worker.Worker) -> tuple[str, dict[str, Any]]:
+    inputs = job.record.inputs
+    mode = inputs.get("mode", "")
+    saved = job.folder.path / "counter.json"
+    step = json.loads(saved.read_text())["step"] if saved.exists() else 0
+    job.phase("loading")
+    job.saves_itself = True
+    _misbehave_early(mode)
+    while step < inputs.get("steps", 100):
+        time.sleep(inputs.get("step_s", 0.02))
+        step += 1
+        job.events.write("log", step=step, loss=1 / step, pad="x" * inputs.get("pad", 0))
+        if mode == "crash" and step == 5:
+            raise ValueError("made up")
+        if mode == "refuse" and step == 5:
+            raise FtwizardError("It trains on nothing.", "Give it answers.", 3)
+        if mode == "gpu" and step == 5:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if mode == "hard" and step == 5:
+            os._exit(9)
+        while mode == "hang" and step >= 5:
+            time.sleep(60)
+        if step % 10 == 0 or job.stop_asked():
+            body = json.dumps({"step": step, "pad": "y" * inputs.get("saved_bytes", 0)})
+            write_whole(saved, body.encode())
+            job.events.write("checkpoint", step=step, path="counter.json")
+        if job.stop_asked() and mode != "deaf":
+            return "stopped", {"step": step}
+    return "finished", {"step": step}
+
+
+def _misbehave_early(mode: str) -> None:
+    if mode == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if mode == "children":
+        for _ in range(3):
+            subprocess.Popen(["sleep", "300"], start_new_session=True)
+    if mode == "eat":
+        hoard = []
+        while True:
+            hoard.append(bytearray(os.urandom(1) * (16 << 20)))
+
+
+if __name__ == "__main__":
+    folder = JobFolder(Path(sys.argv[-1]))
+    if folder.read_job().inputs.get("mode") == "late":
+        time.sleep(1)
+    sys.exit(worker.run(folder, work))

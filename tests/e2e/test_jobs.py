@@ -1,0 +1,325 @@
+"""A job outlives what starts and watches it, is never run twice, and says how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import identity, lock, requests
+from ftwizard.jobs.folder import JobFolder, check_id, write_json
+from ftwizard.jobs.launch import AlreadyRunning
+from ftwizard.jobs.status import end_without_keeper, observe, wait_until_free
+from tests.jobs_helpers import (
+    command_pid,
+    events,
+    keeper_pid,
+    make,
+    start,
+    until,
+    until_ended,
+    until_step,
+)
+
+LAUNCHER = """
+import sys, time
+from pathlib import Path
+from tests.jobs_helpers import start
+from ftwizard.jobs.folder import JobFolder
+start(JobFolder(Path(sys.argv[1])))
+print("up", flush=True)
+time.sleep(60)
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_runs_to_its_end(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=20))
+    status = until_ended(folder)
+    assert (status.end_reason, status.exit_code, status.attempt) == ("finished", 0, 1)
+    assert [e["step"] for e in events(folder, "log")] == list(range(1, 21))
+    assert not lock.is_held(folder.lock)
+    state = folder.read_state()
+    assert state and state.state == "ended" and state.returncode == 0
+
+
+def test_its_files_are_private(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        folder = start(make(tmp_path / "run", steps=20))
+    finally:
+        os.umask(old)
+    until_ended(folder)
+    for path in [folder.path, *folder.path.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_launcher_killed_leaves_it_running(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", steps=5000)
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(folder.path)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    assert launcher.stdout and launcher.stdout.readline() == b"up\n"
+    os.killpg(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    launcher.stdout.close()
+    seen = len(events(folder, "log"))
+    until_step(folder, seen + 10)
+    assert observe(folder).state == "running"
+
+
+def test_a_terminal_that_goes_away_leaves_it_running(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", steps=5000)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", LAUNCHER, str(folder.path)])
+    until(folder, lambda s: s.state == "running")
+    os.close(terminal)  # the kernel hangs up on the session
+    os.waitpid(pid, 0)
+    until_step(folder, len(events(folder, "log")) + 10)
+    assert observe(folder).state == "running"
+    for process in (command_pid(folder), keeper_pid(folder)):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        assert fields[4] == "0", "it has no controlling terminal"
+
+
+def test_a_second_start_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    before = {p: p.read_bytes() for p in (folder.job, folder.attempt(1))}
+    with pytest.raises(AlreadyRunning):
+        start(folder)
+    with pytest.raises(AlreadyRunning):
+        make(folder.path, steps=1)
+    assert before == {p: p.read_bytes() for p in before}
+    assert folder.newest_attempt() == 1
+
+
+def test_of_six_starts_at_once_one_wins(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run", steps=5000)
+
+    def one(_: int) -> bool:
+        try:
+            start(folder)
+        except AlreadyRunning:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        wins = sum(pool.map(one, range(6)))
+    assert wins == 1
+    assert folder.newest_attempt() == 1
+    until_step(folder, 5)
+    steps = [e["step"] for e in events(folder, "log")]
+    assert steps == sorted(set(steps)), "one writer"
+
+
+def test_a_start_is_refused_while_only_a_leftover_process_lives(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    command = command_pid(folder)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    with pytest.raises(AlreadyRunning):
+        start(folder)
+    os.kill(command, signal.SIGKILL)
+    assert wait_until_free(folder, 5)
+    status = observe(folder)
+    assert (status.state, status.end_reason) == ("ended", "lost")
+    start(folder)
+    assert observe(folder).attempt == 2
+
+
+def test_a_killed_command_is_told_and_can_go_on(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=60))
+    until_step(folder, 25)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    status = until_ended(folder)
+    assert (status.end_reason, status.exit_code) == ("killed", 1)
+    start(folder)
+    assert until_ended(folder).end_reason == "finished"
+    steps = {e["step"] for e in events(folder, "log")}
+    assert steps == set(range(1, 61))
+    resumed = [e["step"] for e in events(folder, "log") if e["attempt"] == 2]
+    assert 21 <= resumed[0] <= 31 and (resumed[0] - 1) % 10 == 0
+
+
+def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    until_step(folder, 3)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    until(folder, lambda s: s.keeper_lives is False)
+    seen = len(events(folder, "log"))
+    until_step(folder, seen + 10)
+    assert observe(folder).state == "running"
+    requests.ask(folder, "stop", 1)
+    end_without_keeper(folder, 10)
+    status = until_ended(folder)
+    assert (status.end_reason, status.exit_code) == ("stopped", 1)
+
+
+def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
+    until_step(folder, 3)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    requests.ask(folder, "stop", 1)
+    end_without_keeper(folder, 0.5)
+    status = observe(folder)
+    assert (status.state, status.end_reason) == ("ended", "killed")
+
+
+def test_a_stop_saves_first(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    until_step(folder, 13)
+    requests.ask(folder, "stop", 1)
+    status = until_ended(folder)
+    assert status.end_reason == "stopped"
+    assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
+    assert not list(folder.requests.iterdir())
+
+
+def test_a_term_saves_first(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    until_step(folder, 13)
+    os.kill(command_pid(folder), signal.SIGTERM)
+    assert until_ended(folder).end_reason == "stopped"
+    assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
+
+
+def test_a_machine_going_down_saves_first(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    until_step(folder, 13)
+    os.kill(keeper_pid(folder), signal.SIGTERM)
+    assert until_ended(folder).end_reason == "stopped"
+
+
+def test_a_stop_of_another_attempt_is_void(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=40))
+    requests.ask(folder, "stop", 7)
+    assert until_ended(folder).end_reason == "finished"
+
+
+def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000, mode="hang"))
+    until_step(folder, 5)
+    asked = time.monotonic()
+    requests.ask(folder, "stop", 1, grace_s=1)
+    until(folder, lambda s: s.state == "stopping")
+    status = until_ended(folder, 30)
+    assert status.end_reason == "killed"
+    assert time.monotonic() - asked >= 1
+
+
+def test_a_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
+    until_step(folder, 3)
+    requests.ask(folder, "stop", 1, grace_s=300)
+    until(folder, lambda s: s.state == "stopping")
+    requests.ask(folder, "kill", 1)
+    assert until_ended(folder, 30).end_reason == "killed"
+
+
+def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5, mode="children"))
+    assert until_ended(folder).end_reason == "finished"
+    until(folder, lambda _: (s := folder.read_state()) is not None and s.state == "ended")
+    state = folder.read_state()
+    assert state and state.orphans == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "code"),
+    [
+        ("crash", "crashed", 1),
+        ("refuse", "refused", 3),
+        ("gpu", "out_of_gpu_memory", 1),
+        ("hard", "crashed", 1),
+    ],
+)
+def test_each_end_has_its_name(tmp_path: Path, mode: str, reason: str, code: int) -> None:
+    status = until_ended(start(make(tmp_path / "run", mode=mode)))
+    assert (status.end_reason, status.exit_code) == (reason, code)
+
+
+def test_a_refusal_is_a_sentence_without_a_traceback(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", mode="refuse"))
+    status = until_ended(folder)
+    assert (status.message, status.hint) == ("It trains on nothing.", "Give it answers.")
+    assert "Traceback" not in folder.log.read_text()
+
+
+def test_the_heartbeat_moves(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    first = folder.heartbeat.stat().st_mtime_ns
+    time.sleep(2.2)
+    assert folder.heartbeat.stat().st_mtime_ns > first
+
+
+def test_the_keeper_samples_the_machine(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    path = folder.machine(os.uname().nodename)
+    until(folder, lambda _: path.exists() and path.stat().st_size > 0)
+    sample = json.loads(path.read_text().splitlines()[0])
+    assert sample["memory_total"] > sample["memory_used"] > 0
+    assert sample["gpus"] or sample["no_gpu"]
+
+
+def test_a_recycled_pid_is_not_taken_for_the_command(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=5000))
+    state = folder.read_state()
+    assert state and state.command
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    impostor = msgspec.structs.replace(state.command, pid=stranger.pid)
+    assert identity.is_alive(impostor) is False
+    assert not identity.signal_group(impostor, signal.SIGKILL)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
+    me = identity.of(os.getpid())
+    assert me and identity.is_alive(me) is True
+    assert identity.is_alive(msgspec.structs.replace(me, host="elsewhere")) is None
+    assert identity.is_alive(msgspec.structs.replace(me, pid_namespace=1)) is None
+    assert identity.is_alive(msgspec.structs.replace(me, boot_id="older")) is False
+
+
+def test_a_reboot_is_seen_as_lost(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=20))
+    until_ended(folder)
+    state = folder.read_state()
+    assert state
+    folder.events.unlink()
+    write_json(folder.state, msgspec.structs.replace(state, state="running", end_reason=None))
+    assert observe(folder).end_reason == "lost"
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".hidden", "-rf", "a/b", "a\n", "", "é", "x" * 65, "a b", "$(id)", "a;b", "\x1b"]
+)
+def test_names_that_would_leave_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(FtwizardError) as refusal:
+        check_id(name)
+    assert refusal.value.exit_code == 2
+    assert "\x1b" not in refusal.value.message and "\n" not in refusal.value.message
+
+
+def test_an_ended_name_is_not_overwritten(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=3))
+    until_ended(folder)
+    wait_until_free(folder, 5)
+    with pytest.raises(FtwizardError, match="already"):
+        make(folder.path, steps=9)
+    assert JobFolder(folder.path).read_job().inputs["steps"] == 3

@@ -1,0 +1,151 @@
+"""Events survive tears, full disks and strange numbers."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftwizard.jobs import events
+from ftwizard.jobs.events import EventReader, EventWriter
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def _write(path: Path, count: int) -> None:
+    writer = EventWriter(path, 1)
+    for step in range(count):
+        writer.write("log", step=step, loss=1.5)
+    writer.close()
+
+
+def test_what_is_written_is_read_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    reader = EventReader(path)
+    assert reader.read() == []
+    writer = EventWriter(path, 3)
+    writer.write("log", step=1)
+    assert [(e["step"], e["attempt"], e["v"]) for e in reader.read()] == [(1, 3, 1)]
+    writer.write("log", step=2)
+    writer.write("log", step=3)
+    assert [e["step"] for e in reader.read(limit=1)] == [2]
+    assert [e["step"] for e in reader.read()] == [3]
+    assert reader.read() == []
+    writer.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(value=_json)
+def test_any_json_value_comes_back(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "any.jsonl"
+    path.unlink(missing_ok=True)
+    writer = EventWriter(path, 1)
+    writer.write("log", value=value)
+    writer.close()
+    read = EventReader(path).read()[0]["value"]
+    if isinstance(value, float) and math.isinf(value):
+        read = events.number(read)
+    elif not isinstance(value, float | int | str | bool | None):
+        return  # containers: infinities inside are strings by contract
+    assert read == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_are_strings(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = EventWriter(path, 1)
+    writer.write("log", loss=value, more=[value])
+    writer.close()
+    event = EventReader(path).read()[0]
+    assert event["loss"] == event["more"][0] == str(value)
+    back = events.number(event["loss"])
+    assert back is not None
+    assert math.isnan(back) if math.isnan(value) else back == value
+
+
+def test_a_file_torn_at_every_byte_loses_at_most_the_torn_line(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jsonl"
+    _write(whole, 5)
+    data = whole.read_bytes()
+    for cut in range(len(data) + 1):
+        path = tmp_path / "torn.jsonl"
+        path.write_bytes(data[:cut])
+        complete = data[:cut].count(b"\n")
+        writer = EventWriter(path, 2)
+        writer.write("log", step=99)
+        writer.close()
+        reader = EventReader(path)
+        steps = [e["step"] for e in reader.read()]
+        # A line that lacks nothing but its end is saved by the next writer's line break.
+        assert steps[:complete] == list(range(complete)), cut
+        assert steps[-1] == 99, cut
+        assert reader.torn + len(steps) == complete + 1 + (data[:cut][-1:] not in (b"", b"\n"))
+
+
+def test_a_reader_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    _write(path, 1)
+    data = path.read_bytes()
+    path.write_bytes(data[:-5])
+    reader = EventReader(path)
+    assert reader.read() == []
+    path.write_bytes(data)
+    assert len(reader.read()) == 1
+    assert reader.torn == 0
+
+
+def test_a_full_disk_keeps_events_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = EventWriter(path, 1)
+    real_write = os.write
+    room = [40]
+
+    def short_of_room(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = data[: room[0]]
+        room[0] -= len(part)
+        return real_write(descriptor, part)
+
+    monkeypatch.setattr(os, "write", short_of_room)
+    for step in range(5):
+        writer.write("log", step=step)
+    assert writer.waiting == 5
+    room[0] = 10_000
+    writer.sync()
+    assert writer.waiting == 0
+    writer.close()
+    reader = EventReader(path)
+    assert [e["step"] for e in reader.read()] == [0, 1, 2, 3, 4]
+    assert reader.torn == 1, "the part of a line that still found room"
+
+
+def test_a_replaced_or_shortened_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    _write(path, 3)
+    reader = EventReader(path)
+    assert len(reader.read()) == 3
+    path.unlink()
+    _write(path, 2)
+    assert len(reader.read()) == 2
+
+
+def test_lines_of_others_are_counted_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'[]\n{"kind":7,"t":1}\n{"kind":"log"}\n{"kind":"new","t":1.5,"x":1}\n\xff\n')
+    reader = EventReader(path)
+    assert [e["kind"] for e in reader.read()] == ["new"]
+    assert reader.torn == 4

@@ -1,0 +1,79 @@
+"""The lock is held while anything of a job lives, and asking never takes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs import lock
+
+
+def test_exclusive_excludes_exclusive(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = lock.take_exclusive(path)
+    assert first is not None
+    assert lock.take_exclusive(path) is None
+    assert lock.is_held(path)
+    os.close(first)
+    assert not lock.is_held(path)
+
+
+def test_shared_holders_all_count(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    launcher = lock.take_exclusive(path)
+    assert launcher is not None
+    with pytest.raises(OSError):
+        lock.take_shared(path)
+    lock.downgrade(launcher)
+    rank = lock.take_shared(path)
+    assert lock.take_exclusive(path) is None
+    os.close(launcher)
+    assert lock.take_exclusive(path) is None, "a rank still lives"
+    os.close(rank)
+    again = lock.take_exclusive(path)
+    assert again is not None
+    os.close(again)
+
+
+def test_asking_never_takes_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not lock.is_held(path), "missing file"
+    path.touch()
+    descriptor = os.open(path, os.O_RDWR)
+    assert not lock.is_held(path)
+    taken = lock.take_exclusive(path)
+    assert taken is not None
+    os.close(descriptor)
+    os.close(taken)
+
+
+def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    held = lock.take_exclusive(path)
+    assert held is not None
+    lock.downgrade(held)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        pass_fds=[held],
+    )
+    os.close(held)
+    assert lock.is_held(path)
+    child.kill()
+    child.wait()
+    assert child.stdin
+    child.stdin.close()
+    assert not lock.is_held(path)
+
+
+def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "lock").symlink_to(victim)
+    with pytest.raises(OSError):
+        lock.take_exclusive(tmp_path / "lock")
+    assert victim.read_text() == "mine"
