@@ -7,12 +7,13 @@ import io
 import os
 import re
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
 InsistName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
@@ -184,13 +185,15 @@ class PlanError(FtwizardError):
     """The plan cannot be used as it is."""
 
 
-def load(path: Path) -> Plan:
+def load(path: Path, insist: Iterable[str] = ()) -> Plan:
     """Read a plan and check it; file names in it become absolute.
 
-    Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
+    ``insist`` names warnings to overrule besides those in the plan. Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
     plan = _absolute(plan, path.absolute().parent)
+    both = tuple(dict.fromkeys((*plan.insist, *map(_insist_name, insist))))
+    plan = msgspec.structs.replace(plan, insist=both)
     check(plan)
     return plan
 
@@ -256,6 +259,15 @@ def check(plan: Plan) -> None:
             f"{plan.recipe.epochs:g} epochs mostly teach the rows by heart.",
             f"Begin with {MANY_EPOCHS} and look at the validation loss.",
         )
+
+
+def _insist_name(name: str) -> InsistName:
+    known: dict[str, InsistName] = {one: one for one in typing.get_args(InsistName)}
+    if name not in known:
+        raise FtwizardError(
+            f"Nothing is called “{visible(name, 60)}”.", f"Known: {', '.join(known)}.", USAGE
+        )
+    return known[name]
 
 
 def _insist(plan: Plan, name: InsistName, problem: str, hint: str) -> None:

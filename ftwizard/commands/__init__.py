@@ -1,0 +1,108 @@
+"""Commands: parse, call the engine, print. Nothing heavy is imported to parse."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from ftwizard import __version__
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+
+EPILOG = """\
+exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
+3 declined by you or by a safety rule · 4 cannot tell
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = argparse.ArgumentParser(
+        prog="ftwizard",
+        description="From a data set to a fine-tuned model, compared with its base and merged.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def add(name: str, what: str, function: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=what, description=what)
+        one.set_defaults(function=function)
+        one.add_argument("--json", action="store_true", help="print one JSON document")
+        return one
+
+    demo = add("demo", "a real small fine-tune, end to end, in about five minutes", "demo:demo")
+    demo.add_argument("--yes", action="store_true", help="do not ask before it begins")
+
+    train = add("train", "start a run from a plan, detached, and print its id", "train:train")
+    train.add_argument("plan", metavar="PLAN", help="a YAML file")
+    train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
+    train.add_argument("--watch", action="store_true", help="follow it to its end")
+    train.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    train.add_argument(
+        "--insist", metavar="NAME", action="append", default=[],
+        help="overrule a warning by its name (may be given again)",
+    )  # fmt: skip
+
+    listed = add("runs", "list the runs", "runs:list_runs")
+    del listed
+    for name, what, function in (
+        ("status", "say what state a run is in", "runs:status"),
+        ("watch", "follow a run; leaving the view leaves the run alone", "watch:watch"),
+        ("resume", "go on from the newest complete checkpoint", "train:resume"),
+    ):
+        add(name, what, function).add_argument("run", metavar="RUN", help="a run's id")
+    stop = add("stop", "save, then stop a run; once more ends it at once", "stop:stop")
+    stop.add_argument("run", metavar="RUN", help="a run's id")
+    stop.add_argument("--kill", action="store_true", help="do not wait until it has saved")
+    return root
+
+
+def dispatch(argv: list[str]) -> int:
+    """Run the command that ``argv`` names and return its exit code."""
+    if argv[:1] == ["_work"]:
+        return int(_function("work:work")(argv[1]))
+    arguments = parser().parse_args(argv)
+    if arguments.command is None:
+        parser().print_help(sys.stderr)
+        return USAGE
+    try:
+        code = int(_function(arguments.function)(arguments))
+        sys.stdout.flush()
+        return code
+    except FtwizardError as error:
+        return _fail(error, arguments.json)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return DECLINED
+    except BrokenPipeError:
+        # The reader has gone (a pager, head): nothing is left to say, also not at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(FtwizardError(f"{error.strerror or error}{where}."), arguments.json)
+
+
+def _function(name: str) -> Callable[..., int]:
+    module, _, function = name.partition(":")
+    found: Callable[..., int] = getattr(import_module(f"ftwizard.commands.{module}"), function)
+    return found
+
+
+def _fail(error: FtwizardError, as_json: bool) -> int:
+    from ftwizard.text import visible
+
+    print(f"ftwizard: {visible(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"  {visible(error.hint)}", file=sys.stderr)
+    if as_json:
+        from ftwizard.commands.output import print_json
+
+        print_json({"error": {"message": error.message, "hint": error.hint}})
+    return error.exit_code

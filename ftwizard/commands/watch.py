@@ -1,0 +1,176 @@
+"""``watch``: a run as text. It only reads; leaving it leaves the run alone."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from ftwizard import runs
+from ftwizard.commands import output
+from ftwizard.commands.runs import result_lines
+from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import Progress
+from ftwizard.text import duration, size, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+POLL_S = 0.25
+PLAIN_EVERY = 0.1
+"""Without a terminal: a line after each tenth of the steps."""
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Follow a run to its end."""
+    return follow(runs.find(arguments.run), as_json=arguments.json)
+
+
+def follow(folder: JobFolder, *, as_json: bool = False) -> int:
+    """Show a run until it ends; return the exit code of its end, 0 when the view was left."""
+    console = output.console(stderr=as_json)
+    view = _Live(folder, console) if console.is_terminal else _Plain(folder, console)
+    reader = EventReader(folder.events)
+    progress = Progress()
+    try:
+        with view:
+            while True:
+                status = observe(folder)
+                new = reader.read()
+                progress.feed(new)
+                view.show(status, progress)
+                if status.state == "ended" and not new:
+                    break
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console.print(f"\nThe run goes on. Come back with: ftwizard watch {folder.id}")
+        return 0
+    if as_json:
+        output.print_json(runs.status(folder))
+    else:
+        for line in (*output.ending(folder, status), *result_lines(folder)):
+            console.print(line, soft_wrap=True)
+    return status.exit_code
+
+
+class _Plain(contextlib.AbstractContextManager["_Plain"]):
+    """A line for each thing that happened, for logs and pipes."""
+
+    def __init__(self, folder: JobFolder, console: Console) -> None:
+        self._console = console
+        self._said: set[Any] = set()
+        self._next_step = 0.0
+        self._say(f"run {folder.id} in {folder.path}")
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, status: Status, progress: Progress) -> None:
+        if progress.phase:
+            self._once(("phase", progress.attempt, progress.phase, progress.what), _doing(progress))
+        for event in progress.findings:
+            self._once(("finding", event["t"]), f"! {visible(str(event.get('message')), 400)}")
+        for step, loss in progress.evaluations.items():
+            self._once(
+                ("eval", progress.attempt, step),
+                f"step {step}: validation loss {loss:.4g}, training loss "
+                f"{progress.losses.get(step, math.nan):.4g}",
+            )
+        if progress.step and progress.total_steps and progress.step >= self._next_step:
+            self._next_step = progress.step + progress.total_steps * PLAIN_EVERY
+            self._once(("step", progress.attempt, progress.step), _steps(progress))
+
+    def _once(self, key: Any, line: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True)
+
+
+class _Live(contextlib.AbstractContextManager["_Live"]):
+    """A few lines that are redrawn in place."""
+
+    def __init__(self, folder: JobFolder, console: Console) -> None:
+        from rich.live import Live
+
+        self._folder = folder
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, status: Status, progress: Progress) -> None:
+        self._live.update(self._draw(status, progress))
+
+    def _draw(self, status: Status, progress: Progress) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+        title = Text.assemble((self._folder.id, "bold"), f"  {status.state}{attempt}")
+        if status.keeper_lives is False and status.state != "ended":
+            title.append("  (its keeper is gone; the run goes on)")
+        parts: list[Any] = [title, Text(_doing(progress))]
+        done, total = _share(progress)
+        if total:
+            parts.append(ProgressBar(total=total, completed=done, width=60))
+        if progress.total_steps:
+            parts.append(Text(_steps(progress)))
+        if progress.evaluations and progress.best_step is not None:
+            best = progress.evaluations[progress.best_step]
+            parts.append(
+                Text(
+                    f"validation loss {progress.eval_loss:.4g}, best {best:.4g} "
+                    f"at step {progress.best_step}"
+                )
+            )
+        parts += [
+            Text(f"! {visible(str(event.get('message')), 300)}") for event in progress.findings[-3:]
+        ]
+        parts.append(Text("ctrl+c leaves this view; the run goes on", style="dim"))
+        return Group(*parts)
+
+
+def _share(progress: Progress) -> tuple[float, float]:
+    if progress.phase == "training" and progress.total_steps:
+        return float(progress.step or 0), float(progress.total_steps)
+    return progress.done or 0.0, progress.total or 0.0
+
+
+def _doing(progress: Progress) -> str:
+    if not progress.phase:
+        return "starting"
+    words = progress.phase
+    if progress.what:
+        words += f": {visible(progress.what, 200)}"
+    if progress.done is not None and progress.total and progress.phase != "training":
+        if progress.unit == "bytes":
+            words += f", {size(progress.done)} of {size(progress.total)}"
+        else:
+            words += f", {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
+    return words
+
+
+def _steps(progress: Progress) -> str:
+    words = f"step {progress.step}/{progress.total_steps}"
+    if progress.epoch is not None:
+        words += f", epoch {progress.epoch:.2f}"
+    if progress.loss is not None:
+        words += f", loss {progress.loss:.4g}"
+    if progress.tokens_per_s:
+        words += f", {progress.tokens_per_s:,.0f} tokens/s"
+    if progress.eta_s:
+        ends = time.strftime("%H:%M", time.localtime(time.time() + progress.eta_s))
+        words += f", training ends {ends} (in {duration(progress.eta_s)})"
+    return words

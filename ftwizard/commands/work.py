@@ -1,0 +1,21 @@
+"""The hidden command that every job runs: read the folder, do the thing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def work(folder: str) -> int:
+    """Carry out the job in ``folder``; return the exit status of the worker."""
+    os.umask(0o077)
+    from ftwizard.jobs import worker
+    from ftwizard.jobs.folder import JobFolder
+
+    job = JobFolder(Path(folder))
+    kind = job.read_job().kind
+    if kind == "train":
+        from ftwizard.train.trainer import run
+
+        return worker.run(job, run)
+    raise SystemExit(f"{job.job}: this version knows no job of the kind {kind!r}.")

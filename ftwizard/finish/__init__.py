@@ -1,0 +1,28 @@
+"""What follows training, as the plan's ``finish`` says: merge, then compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan import Plan
+from ftwizard.train.trainer import Trained
+
+
+def finish(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
+    """Carry out ``plan.finish`` within the run; return what goes into its result."""
+    from pathlib import Path
+
+    from ftwizard.finish.compare import compare
+    from ftwizard.finish.merge import merge
+
+    folder = worker.folder
+    result: dict[str, Any] = {}
+    if plan.finish.merge:
+        worker.phase("merging")
+        result["merged"] = merge(
+            Path(trained.base), folder.adapter, folder.merged, end_ids=trained.end_ids
+        )
+    if plan.finish.compare:
+        result["compare"] = compare(worker, plan, trained)
+    return result

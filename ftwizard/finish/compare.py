@@ -1,0 +1,238 @@
+"""Base and tuned model on the held-out rows: loss, exact answers, valid JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.read import Row
+from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan import Plan
+from ftwizard.train.tokenise import IGNORED, Encoded, Encoder, encode_rows
+from ftwizard.train.trainer import Trained, choose_precision, load_model, load_rows, stop_ids
+
+GENERATED_AT_ONCE = 16
+MAX_ENUMERATED = 12
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on the held-out rows."""
+
+    loss: float
+    """Mean negative log-likelihood of the answers' tokens, in nats."""
+    exact: float
+    """Share of answers equal to the expected one, surrounding blanks apart."""
+    json_valid: float | None
+    """Share that fits the JSON schema of the expected answers; None where these are no JSON."""
+    seconds: float
+
+
+def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
+    """Answer the held-out rows greedily with both models and score them.
+
+    The tuned model is the merged one where there is one: what will be served is what is measured.
+    Returns ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers go to
+    ``eval/compare.json``.
+    """
+    from transformers import AutoTokenizer
+
+    worker.phase("comparing")
+    parts = load_rows(plan)
+    rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
+    if not rows:
+        return {"rows": 0}
+    tokenizer = AutoTokenizer.from_pretrained(worker.folder.adapter)
+    base = Path(trained.base)
+    encoder = Encoder(tokenizer, stop_ids(base) | set(trained.end_ids))
+    encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length)
+    schema = json_schema([r.conversation.answer for part in parts.values() for r in part])
+    limit = plan.finish.max_new_tokens or _longest_answer(tokenizer, rows) * 3 // 2 + 16
+
+    answers: dict[str, list[str]] = {}
+    scores: dict[str, Scores] = {}
+    for name in ("base", "tuned"):
+        began = time.monotonic()
+        worker.phase("comparing", what=f"{name} model")
+        model = _load(name, worker, plan, base)
+        answers[name] = _answers(worker, name, model, encoder, rows, limit)
+        loss = _loss(worker, model, encoded, plan.recipe.batch_size, tokenizer.pad_token_id or 0)
+        del model
+        gc.collect()
+        scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - began)
+
+    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    all_pairs = [
+        {
+            "line": row.line,
+            "prompt": row.conversation.prompt,
+            "expected": row.conversation.answer,
+            "base": answers["base"][index],
+            "tuned": answers["tuned"][index],
+        }
+        for index, row in enumerate(rows)
+    ]
+    write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
+    return {
+        "rows": len(rows),
+        **{name: msgspec.to_builtins(score) for name, score in scores.items()},
+        "schema": schema,
+        "pairs": all_pairs[: plan.finish.pairs],
+    }
+
+
+def json_schema(answers: list[str]) -> dict[str, Any] | None:
+    """Return the JSON Schema that all ``answers`` fit, or None if they are not all JSON objects.
+
+    Keys that every answer has are required and others forbidden; a string that only ever takes a
+    few values must take one of them.
+    """
+    from genson import SchemaBuilder
+
+    objects: list[dict[str, Any]] = []
+    for answer in answers:
+        try:
+            value = json.loads(answer)
+        except ValueError:
+            return None
+        if not isinstance(value, dict):
+            return None
+        objects.append(value)
+    if not objects:
+        return None
+    builder = SchemaBuilder()
+    for value in objects:
+        builder.add_object(value)
+    schema: dict[str, Any] = builder.to_schema()
+    schema["additionalProperties"] = False
+    for key, kind in schema.get("properties", {}).items():
+        if kind.get("type") == "string":
+            values = Counter(v[key] for v in objects if key in v)
+            if len(values) <= MAX_ENUMERATED and values.total() >= 2 * len(values):
+                kind["enum"] = sorted(values)
+    return schema
+
+
+def fits(schema: dict[str, Any], answer: str) -> bool:
+    """Say whether ``answer`` is JSON that fits ``schema``."""
+    import jsonschema
+
+    try:
+        jsonschema.validate(json.loads(answer), schema)
+    except (ValueError, RecursionError, jsonschema.ValidationError):
+        return False
+    return True
+
+
+def _score(
+    answers: list[str],
+    rows: list[Row],
+    schema: dict[str, Any] | None,
+    loss: float,
+    seconds: float,
+) -> Scores:
+    exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
+    valid = [fits(schema, a) for a in answers] if schema else []
+    return Scores(
+        loss=loss,
+        exact=sum(exact) / len(exact),
+        json_valid=sum(valid) / len(valid) if schema else None,
+        seconds=round(seconds, 1),
+    )
+
+
+def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
+    import torch
+
+    precision = choose_precision(plan.recipe.precision)
+    if name == "base":
+        model = load_model(base, precision)
+    elif worker.folder.merged.exists():
+        model = load_model(worker.folder.merged, precision)
+    else:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(load_model(base, precision), worker.folder.adapter)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _answers(
+    worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[Row], limit: int
+) -> list[str]:
+    """Return one greedy answer a row, generated in batches of similar length."""
+    import torch
+
+    prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
+    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
+    tokenizer = encoder.tokenizer
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    stops = sorted(encoder.end_ids | encoder.stop_ids)
+    found = [""] * len(rows)
+    for start in range(0, len(order), GENERATED_AT_ONCE):
+        batch = order[start : start + GENERATED_AT_ONCE]
+        worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
+        width = max(len(prompts[i]) for i in batch)
+        ids = torch.full((len(batch), width), pad)
+        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, i in enumerate(batch):
+            ids[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
+            mask[row, width - len(prompts[i]) :] = 1
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=limit,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=pad,
+                eos_token_id=stops,
+            )
+        for row, i in enumerate(batch):
+            found[i] = tokenizer.decode(out[row, width:], skip_special_tokens=True).strip()
+    return found
+
+
+def _loss(worker: Worker, model: Any, rows: list[Encoded], size: int, pad: int) -> float:
+    """Return the mean negative log-likelihood over all tokens that carry loss."""
+    import torch
+
+    total = count = 0.0
+    for start in range(0, len(rows), size):
+        worker.check_stop()
+        batch = rows[start : start + size]
+        width = max(len(r.input_ids) for r in batch)
+        ids = torch.full((len(batch), width), pad)
+        labels = torch.full((len(batch), width), IGNORED)
+        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for index, row in enumerate(batch):
+            length = len(row.input_ids)
+            ids[index, :length] = torch.tensor(row.input_ids)
+            labels[index, :length] = torch.tensor(row.labels)
+            mask[index, :length] = 1
+        with torch.inference_mode():
+            logits = model(
+                input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
+            ).logits[:, :-1]
+        total += float(
+            torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1),
+                labels[:, 1:].flatten().to(model.device),
+                ignore_index=IGNORED,
+                reduction="sum",
+            )
+        )
+        count += int((labels[:, 1:] != IGNORED).sum())
+    return total / count if count else float("nan")
+
+
+def _longest_answer(tokenizer: Any, rows: list[Row]) -> int:
+    texts = [row.conversation.answer for row in rows]
+    return max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

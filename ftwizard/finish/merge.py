@@ -1,0 +1,71 @@
+"""The adapter written into its base: one 16-bit model that any server loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import write_json
+from ftwizard.text import size
+from ftwizard.train.checkpoints import MARKER, sync_files
+
+SHARD = "4GB"
+
+
+def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[str, Any]:
+    """Merge ``adapter`` into ``base`` by peft and leave the model in ``out``, whole or not at all.
+
+    ``end_ids`` are the tokens that ended answers in training; generation of the merged model
+    stops at them. Returns ``folder``, ``bytes`` and ``dtype``; what is in ``out`` already is
+    returned as it is. Raises FtwizardError for a base that is quantised: 4-bit weights would be
+    merged wrongly and in silence.
+    """
+    if (out / MARKER).exists():
+        done: dict[str, Any] = json.loads((out / MARKER).read_text())
+        return done
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    config = json.loads((base / "config.json").read_text())
+    if config.get("quantization_config"):
+        raise FtwizardError(
+            f"{base} is quantised; an adapter is merged into the 16-bit model only.",
+            "Name the original 16-bit model.",
+        )
+    dtype = torch.float16 if config.get("dtype", config.get("torch_dtype")) == "float16" else None
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype or torch.bfloat16, use_safetensors=True, trust_remote_code=False
+    )
+    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    merged.generation_config.eos_token_id = _stops(merged.generation_config.eos_token_id, end_ids)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(mode=0o700)
+    merged.save_pretrained(part, max_shard_size=SHARD)
+    AutoTokenizer.from_pretrained(adapter).save_pretrained(part)
+    files = sync_files(part)
+    report = {
+        "folder": str(out),
+        "bytes": sum(file.stat().st_size for file in files),
+        "dtype": str(merged.dtype).removeprefix("torch."),
+    }
+    write_json(part / MARKER, report)
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    return report
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """``270 MB, bfloat16``."""
+    return f"{size(report['bytes'])}, {report['dtype']}"
+
+
+def _stops(configured: int | list[int] | None, end_ids: list[int]) -> list[int]:
+    known = (
+        configured if isinstance(configured, list) else [] if configured is None else [configured]
+    )
+    return [*known, *(i for i in end_ids if i not in known)]

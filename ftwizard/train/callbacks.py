@@ -1,0 +1,266 @@
+"""What happens beside the training loop: events, stops, the overfit detector, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ftwizard.jobs import requests
+from ftwizard.jobs.worker import Worker
+from ftwizard.train import checkpoints
+
+PROGRESS_SECONDS = 1.0
+
+
+class Recorder(TrainerCallback):
+    """Writes every step and every evaluation into the run's events."""
+
+    def __init__(self, worker: Worker, tokens_before: int) -> None:
+        self._events = worker.events
+        self._tokens_before = tokens_before
+        self._predicted = 0
+        self._said = 0.0
+        self.tokens = tokens_before
+        """Tokens that the run has seen, over all attempts."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._events.write(
+            "phase", phase="training", step=state.global_step, total=state.max_steps, unit="steps"
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return  # an evaluation arrives by on_evaluate, the summary at the end is ours
+        # TRL counts tokens from the start of this process.
+        self.tokens = self._tokens_before + int(logs.get("num_tokens", 0))
+        self._events.write(
+            "log",
+            step=state.global_step,
+            epoch=state.epoch,
+            tokens=self.tokens,
+            **{
+                name: float(logs[name])
+                for name in (
+                    "loss",
+                    "learning_rate",
+                    "grad_norm",
+                    "mean_token_accuracy",
+                    "entropy",
+                )
+                if name in logs
+            },
+        )
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **_: Any,
+    ) -> None:
+        self._predicted += 1
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_SECONDS:
+            self._said = now
+            total = len(eval_dataloader) if eval_dataloader is not None else None
+            self._events.write(
+                "phase", phase="evaluating", done=self._predicted, total=total, unit="batches"
+            )
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        self._predicted = 0
+        found = metrics or {}
+        self._events.write(
+            "eval",
+            step=state.global_step,
+            epoch=state.epoch,
+            **{
+                name: float(found[name])
+                for name in ("eval_loss", "eval_mean_token_accuracy", "eval_runtime")
+                if name in found
+            },
+        )
+
+
+class Steering(TrainerCallback):
+    """Obeys viewers, signals and the budget at step ends, and ends a loss that is no number.
+
+    ``end_reason`` is ``stopped`` or ``nan`` once it has ended the training.
+    """
+
+    def __init__(self, worker: Worker, hours: float | None) -> None:
+        self._worker = worker
+        self._deadline = math.inf if hours is None else time.monotonic() + hours * 3600
+        self.end_reason: str | None = None
+        self.message = ""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        folder, attempt = self._worker.folder, self._worker.attempt
+        if self._worker.stop_asked():
+            self._stop(control, "")
+        elif time.monotonic() >= self._deadline:
+            self._stop(control, "The time of budget.hours has passed.")
+        if requests.pending(folder, "save", attempt):
+            requests.done(folder, "save")
+            control.should_save = True
+        if requests.pending(folder, "evaluate", attempt):
+            requests.done(folder, "evaluate")
+            control.should_evaluate = True
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+            control.should_save = True
+        return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> TrainerControl:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            self.end_reason = "nan"
+            self.message = f"The training loss became {loss} at step {state.global_step}."
+            # Its weights are spoilt: they must not become the newest checkpoint.
+            control.should_save = control.should_evaluate = False
+            control.should_training_stop = True
+        return control
+
+    def _stop(self, control: TrainerControl, message: str) -> None:
+        self.end_reason, self.message = "stopped", message
+        self._worker.events.write("phase", phase="saving")
+        control.should_save = control.should_training_stop = True
+
+
+class OverfitDetector(TrainerCallback):
+    """Stops when the validation loss has not improved for ``patience`` evaluations.
+
+    The rule of the founding article (SPEC T3): patience 3, the best checkpoint kept.
+    """
+
+    def __init__(self, worker: Worker, patience: int) -> None:
+        self._events = worker.events
+        self.patience = patience
+        self.best_loss = math.inf
+        self.best_step = 0
+        self.since_best = 0
+        self.fired = False
+
+    def see(self, step: int, eval_loss: float) -> bool:
+        """Take one evaluation into account; return whether patience is used up."""
+        if eval_loss < self.best_loss:
+            self.best_loss, self.best_step, self.since_best = eval_loss, step, 0
+        else:
+            self.since_best += 1
+        return self.since_best >= self.patience
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        for entry in state.log_history:  # of the attempts before this one
+            if "eval_loss" in entry:
+                self.see(int(entry["step"]), float(entry["eval_loss"]))
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> TrainerControl:
+        loss = (metrics or {}).get("eval_loss")
+        if loss is None or not self.see(state.global_step, float(loss)):
+            return control
+        if state.global_step < state.max_steps and not self.fired:
+            self.fired = True
+            self._events.write(
+                "finding",
+                code="overfit",
+                severity="warning",
+                step=state.global_step,
+                message=f"The validation loss has not improved for {self.since_best} evaluations "
+                f"(now {float(loss):.4g}, best {self.best_loss:.4g} at step {self.best_step}); "
+                "stopping, the best weights are kept.",
+            )
+            control.should_training_stop = True
+        return control
+
+
+class Keeping(TrainerCallback):
+    """Saves at every evaluation, marks what is complete, and keeps the best and the newest."""
+
+    def __init__(self, worker: Worker, recorder: Recorder) -> None:
+        self._worker = worker
+        self._recorder = recorder
+        self._evaluated: tuple[int, float] | None = None
+        self._began = 0.0
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._began = time.monotonic()
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> TrainerControl:
+        loss = (metrics or {}).get("eval_loss")
+        if loss is not None and math.isfinite(loss):
+            self._evaluated = (state.global_step, float(loss))
+        control.should_save = True
+        self._began = time.monotonic()
+        return control
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        folder = Path(str(args.output_dir))
+        step = state.global_step
+        measured = self._evaluated and self._evaluated[0] == step
+        marker = checkpoints.complete(
+            folder / f"checkpoint-{step}",
+            step=step,
+            attempt=self._worker.attempt,
+            eval_loss=self._evaluated[1] if self._evaluated and measured else None,
+            tokens=self._recorder.tokens,
+            seconds=time.monotonic() - self._began,
+        )
+        self._worker.events.write(
+            "checkpoint",
+            step=step,
+            path=f"{folder.name}/{marker.name}",
+            eval_loss=marker.eval_loss,
+            seconds=round(marker.seconds, 3),
+        )
+        self._worker.events.sync()
+        checkpoints.rotate(folder)

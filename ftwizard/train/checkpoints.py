@@ -1,0 +1,161 @@
+"""Checkpoints that count only when they are complete, and the rotation of them.
+
+A kill during a save leaves a torn folder under the newest name, on which Hugging Face's own resume
+fails. So a marker with every file's size is written after everything is on disk, and only a folder
+that fits its marker exists as far as we are concerned.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.jobs.folder import sync_folder, write_json
+
+MARKER = "ftwizard.json"
+TORN = "torn"
+_NAME = re.compile(r"checkpoint-(\d+)")
+_NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The marker of a complete checkpoint."""
+
+    step: int
+    attempt: int
+    files: dict[str, int]
+    """Name → size in bytes, of every file but the marker."""
+    eval_loss: float | None = None
+    """Validation loss at this step, where it was measured then."""
+    tokens: int = 0
+    """Tokens that the run had seen by then, over all attempts."""
+    seconds: float = 0.0
+    """How long saving took."""
+
+    @property
+    def name(self) -> str:
+        return f"checkpoint-{self.step}"
+
+
+def complete(
+    path: Path,
+    *,
+    step: int,
+    attempt: int,
+    eval_loss: float | None = None,
+    tokens: int = 0,
+    seconds: float = 0.0,
+) -> Checkpoint:
+    """Bring a freshly saved checkpoint to disk and mark it complete."""
+    files = sync_files(path)
+    marker = Checkpoint(
+        step=step,
+        attempt=attempt,
+        files={str(file.relative_to(path)): file.stat().st_size for file in files},
+        eval_loss=eval_loss,
+        tokens=tokens,
+        seconds=seconds,
+    )
+    write_json(path / MARKER, marker)
+    sync_folder(path.parent)
+    return marker
+
+
+def sync_files(path: Path) -> list[Path]:
+    """Bring every file below ``path`` to disk; return them, less the marker."""
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MARKER)
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(path)
+    return files
+
+
+def read(path: Path) -> Checkpoint | None:
+    """Return the marker of the checkpoint at ``path``, or None when it is not complete."""
+    try:
+        marker = msgspec.json.decode((path / MARKER).read_bytes(), type=Checkpoint)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if marker.name != path.name or not all(name in marker.files for name in _NEEDED):
+        return None
+    try:
+        whole = all((path / name).stat().st_size == size for name, size in marker.files.items())
+    except OSError:
+        return None
+    return marker if whole and _weights_open(path, marker.files) else None
+
+
+def all_complete(folder: Path) -> list[Checkpoint]:
+    """Return the complete checkpoints below ``folder``, by step."""
+    if not folder.is_dir():
+        return []
+    found = (read(path) for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted((marker for marker in found if marker), key=lambda marker: marker.step)
+
+
+def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """Return the one with the lowest validation loss (the earlier of equals)."""
+    measured = [c for c in checkpoints if c.eval_loss is not None]
+    return min(measured, key=lambda c: (c.eval_loss, c.step), default=None)
+
+
+def rotate(folder: Path) -> list[str]:
+    """Remove complete checkpoints other than the best and the newest; return their names."""
+    found = all_complete(folder)
+    if not found:
+        return []
+    kept = {found[-1].name, (best(found) or found[-1]).name}
+    removed = [c.name for c in found if c.name not in kept]
+    for name in removed:
+        # Without its marker first: a kill in the middle must not leave half a checkpoint marked.
+        (folder / name / MARKER).unlink()
+        shutil.rmtree(folder / name)
+    return removed
+
+
+def set_torn_aside(folder: Path) -> list[str]:
+    """Move incomplete checkpoints into ``torn/``, out of the way of new ones of their name."""
+    if not folder.is_dir():
+        return []
+    moved = []
+    for path in sorted(folder.iterdir()):
+        if not _NAME.fullmatch(path.name) or read(path):
+            continue
+        (folder / TORN).mkdir(mode=0o700, exist_ok=True)
+        number = sum(1 for _ in (folder / TORN).iterdir()) + 1
+        path.rename(folder / TORN / f"{path.name}.{number}")
+        moved.append(path.name)
+    return moved
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what was set aside, once the run no longer needs to explain it."""
+    shutil.rmtree(folder / TORN, ignore_errors=True)
+
+
+def _weights_open(path: Path, files: dict[str, int]) -> bool:
+    """Check that each safetensors file holds as many bytes as its header says."""
+    weights = [name for name in files if name.endswith(".safetensors")]
+    return bool(weights) and all(_is_whole_safetensors(path / name) for name in weights)
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > 100_000_000:
+                return False
+            header = msgspec.json.decode(file.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            return 8 + length + max(ends, default=0) == os.fstat(file.fileno()).st_size
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+        return False

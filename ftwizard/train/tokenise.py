@@ -1,0 +1,347 @@
+"""Which tokens are trained on: one function for what is shown and for what is trained.
+
+Loss belongs on the answers and the token that ends each, and nowhere else. Two ways lead there:
+a chat template with generation marks (the tokenizer's own, or TRL's training template for it), or,
+for every other template that only ever appends, the rendered prefixes of the conversation. Either
+way the outcome is proved on the tokens of every row before the first step.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.data.formats import Conversation, Message
+from ftwizard.data.read import Row
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.text import plural, visible
+
+IGNORED = -100
+"""Label of a token without loss (PyTorch's ``ignore_index``)."""
+SHOWN_ADDITIONS = 5
+Route = Literal["template", "training-template", "prefixes"]
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """One row as it is trained."""
+
+    line: int
+    input_ids: list[int]
+    labels: list[int]
+    """Same length; ``IGNORED`` where there is no loss."""
+
+    @property
+    def trained(self) -> int:
+        """Return how many tokens carry loss."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the rows of one part."""
+
+    route: Route
+    rows: int
+    """Rows given."""
+    kept: int
+    """Rows that are trained on."""
+    cut: int
+    """Rows longer than ``max_length``, cut at their end."""
+    lost: list[int]
+    """Lines of rows that no trained token is left of; they are not trained on."""
+    tokens: int
+    trained: int
+    """Tokens that carry loss."""
+    longest: int
+    """Tokens of the longest row before cutting."""
+    added: list[str]
+    """What the template itself puts into the loss besides answer and end of turn."""
+
+
+class MaskError(FtwizardError):
+    """The loss would not lie where it belongs."""
+
+
+class Encoder:
+    """Encodes conversations for one tokenizer; shapes are plain lists of token ids."""
+
+    def __init__(self, tokenizer: Any, stop_ids: set[int]) -> None:
+        """Choose the way. ``stop_ids`` are the tokens at which the model's generation ends.
+
+        Raises MaskError when the tokenizer has no chat template.
+        """
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self._special_ids = stop_ids | {int(i) for i in tokenizer.all_special_ids}
+        self.route, self._template = _choose(tokenizer)
+        self.added: set[str] = set()
+        self.end_ids: set[int] = set()
+        """Tokens that were seen to end answers."""
+
+    def encode(self, conversation: Conversation, line: int) -> Encoded:
+        """Return the row's tokens and labels, proved; raise MaskError with the line."""
+        messages, tools = conversation.messages, conversation.tools
+        try:
+            if self.route == "prefixes":
+                ids, spans = self._by_prefixes(messages, tools)
+            else:
+                ids, spans = self._by_marks(messages, tools)
+            spans = self._end_at_end_of_turn(ids, spans)
+            self._prove(messages, ids, spans)
+        except _Unfit as problem:
+            raise MaskError(
+                f"Line {line}: {problem}.",
+                "The chat template of this model cannot carry this row; choose another model, or "
+                "delete the row.",
+            ) from None
+        labels = [IGNORED] * len(ids)
+        for message, (start, end) in zip(_answers(messages), spans, strict=True):
+            if message.get("weight", 1):
+                labels[start:end] = ids[start:end]
+        return Encoded(line=line, input_ids=ids, labels=labels)
+
+    def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
+        """Return the tokens after which the model answers (the tokenizer's own template)."""
+        text = self._render(messages, tools, add_generation_prompt=True)
+        return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def _render(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, **more: Any
+    ) -> str:
+        from jinja2.exceptions import TemplateError
+
+        plain = [{k: v for k, v in m.items() if k != "weight"} for m in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(plain, tools=tools, tokenize=False, **more)
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise _Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
+        return str(text)
+
+    def _by_marks(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        from jinja2.exceptions import TemplateError
+
+        plain = [{k: v for k, v in m.items() if k != "weight"} for m in messages]
+        try:
+            out = self.tokenizer.apply_chat_template(
+                plain,
+                tools=tools,
+                chat_template=self._template,
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
+            )
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise _Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
+        ids = [int(i) for i in out["input_ids"]]
+        return ids, _runs(out["assistant_masks"])
+
+    def _by_prefixes(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Find each answer between the text before it and the text up to it."""
+        whole = self._render(messages, tools)
+        places: list[tuple[int, int]] = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self._render(messages[:index], tools, add_generation_prompt=True)
+            upto = self._render(messages[: index + 1], tools)
+            if not (whole.startswith(before) and whole.startswith(upto)):
+                raise _Unfit(
+                    f"the chat template changes earlier turns (message {index + 1}), so its "
+                    "answers cannot be told apart"
+                )
+            places.append((len(before), len(upto)))
+        out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        ids = [int(i) for i in out["input_ids"]]
+        offsets = out["offset_mapping"]
+        spans: list[tuple[int, int]] = []
+        token = 0
+        for start, end in places:
+            while token < len(ids) and offsets[token][1] <= start:
+                token += 1
+            first = token
+            while token < len(ids) and offsets[token][0] < end:
+                token += 1
+            spans.append((first, token))
+        return ids, spans
+
+    def _end_at_end_of_turn(
+        self, ids: list[int], spans: list[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """With prefixes, leave out what follows the end-of-turn token (a line break, mostly)."""
+        if self.route != "prefixes":
+            return spans
+        ended = []
+        for start, end in spans:
+            last = end
+            while last > start and ids[last - 1] not in self._special_ids:
+                last -= 1
+            ended.append((start, last if last > start else end))
+        return ended
+
+    def _prove(self, messages: list[Message], ids: list[int], spans: list[tuple[int, int]]) -> None:
+        """Check on the tokens that loss lies on the answers and their ends, and nowhere else."""
+        answers = _answers(messages)
+        if len(spans) != len(answers):
+            raise _Unfit(f"{len(answers)} answers, but {len(spans)} stretches of loss")
+        others: list[list[Message]] = [[]]
+        for message in messages:
+            if message["role"] == "assistant":
+                others.append([])
+            else:
+                others[-1].append(message)
+        position = 0
+        for answer, (start, end), before in zip(answers, spans, others, strict=False):
+            self._prove_without_loss(before, ids[position:start])
+            self._prove_answer(answer, ids[start:end])
+            position = end
+        self._prove_without_loss(others[-1], ids[position:])
+
+    def _prove_answer(self, answer: Message, span: list[int]) -> None:
+        text = self._decode(span)
+        content = _folded(answer["content"]).strip()
+        if content not in text and self.tokenizer.unk_token_id not in span:
+            raise _Unfit(f"the loss covers “{visible(text, 60)}”, not the whole answer")
+        called = [(c.get("function") or c).get("name", "") for c in answer.get("tool_calls") or []]
+        if not all(str(name) in text for name in called):
+            raise _Unfit("the loss does not cover the answer's tool call")
+        end = next((i for i in reversed(span) if self.tokenizer.decode([i]).strip()), None)
+        if end not in self._special_ids:
+            raise _Unfit(
+                "no token that ends the answer carries loss, so the model would never learn to stop"
+            )
+        self.end_ids.add(int(end))
+        rest = text.replace(content, "", 1) if content else text
+        for token in self.tokenizer.all_special_tokens:
+            rest = rest.replace(_folded(token), "")
+        if rest and not called and len(self.added) < SHOWN_ADDITIONS:
+            self.added.add(rest)
+
+    def _prove_without_loss(self, messages: list[Message], gap: list[int]) -> None:
+        text = self._decode(gap)
+        position = 0
+        for message in messages:
+            content = _folded(message["content"]).strip()
+            found = text.find(content, position)
+            if found < 0:
+                if self.tokenizer.unk_token_id in gap:
+                    continue
+                # A template may escape what a tool said; its letters are there all the same.
+                if message["role"] in ("tool", "function"):
+                    continue
+                raise _Unfit(
+                    f"the {message['role']}'s text “{visible(content, 40)}” is not among the "
+                    "tokens without loss"
+                )
+            position = found + len(content)
+
+    def _decode(self, ids: list[int]) -> str:
+        return _folded(
+            self.tokenizer.decode(
+                ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+def encode_rows(
+    encoder: Encoder,
+    rows: list[Row],
+    max_length: int,
+    progress: Any = lambda done, total: None,
+) -> tuple[list[Encoded], Report]:
+    """Encode, prove and cut rows to ``max_length`` tokens.
+
+    Rows that no trained token is left of are not returned but reported: TRL would drop them
+    without a word. Raises MaskError when a row cannot be masked, FtwizardError (declined) when
+    nothing at all would be trained on.
+    """
+    kept: list[Encoded] = []
+    lost: list[int] = []
+    cut = longest = 0
+    for number, row in enumerate(rows):
+        one = encoder.encode(row.conversation, row.line)
+        longest = max(longest, len(one.input_ids))
+        if len(one.input_ids) > max_length:
+            cut += 1
+            one = msgspec.structs.replace(
+                one, input_ids=one.input_ids[:max_length], labels=one.labels[:max_length]
+            )
+        # The first token is never predicted, so its label alone trains nothing.
+        if all(label == IGNORED for label in one.labels[1:]):
+            lost.append(row.line)
+        else:
+            kept.append(one)
+        progress(number + 1, len(rows))
+    report = Report(
+        route=encoder.route,
+        rows=len(rows),
+        kept=len(kept),
+        cut=cut,
+        lost=lost,
+        tokens=sum(len(one.input_ids) for one in kept),
+        trained=sum(one.trained for one in kept),
+        longest=longest,
+        added=sorted(encoder.added),
+    )
+    if rows and not kept:
+        raise FtwizardError(
+            f"None of {plural(len(rows), 'row')} has a token to train on: "
+            + (
+                f"cut to recipe.max_length {max_length} no answer is left (the longest row has "
+                f"{longest:,} tokens)."
+                if cut
+                else "every answer has the weight 0."
+            ),
+            "Raise recipe.max_length." if cut else "Give answers the weight 1.",
+            DECLINED,
+        )
+    return kept, report
+
+
+class _Unfit(Exception):
+    """Why a row cannot be masked."""
+
+
+def _folded(text: str) -> str:
+    """Fold what tokenizers normalise (Qwen's composes characters), to compare text with tokens."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def _answers(messages: list[Message]) -> list[Message]:
+    return [m for m in messages if m["role"] == "assistant"]
+
+
+def _runs(mask: list[int]) -> list[tuple[int, int]]:
+    """Return the stretches of ones."""
+    runs: list[tuple[int, int]] = []
+    start = None
+    for index, one in enumerate([*mask, 0]):
+        if one and start is None:
+            start = index
+        elif not one and start is not None:
+            runs.append((start, index))
+            start = None
+    return runs
+
+
+def _choose(tokenizer: Any) -> tuple[Route, str | None]:
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if not tokenizer.chat_template:
+        raise MaskError(
+            "The model has no chat template, so it cannot learn from chat rows.",
+            "Choose its instruct variant.",
+        )
+    try:
+        template = get_training_chat_template(tokenizer)
+    except Exception:  # noqa: BLE001 (TRL knows it not, or its probing renders what it refuses)
+        return "prefixes", None
+    if template is not None:
+        return "training-template", template
+    if has_generation_markers(tokenizer.chat_template):
+        return "template", None
+    return "prefixes", None
