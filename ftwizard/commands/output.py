@@ -42,7 +42,11 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that obeys no markup in what it prints."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the door knows what to do; rich would exit with 1
+
+    return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def ending(folder: JobFolder, status: Status) -> list[str]:

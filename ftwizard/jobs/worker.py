@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import lock, requests
@@ -28,6 +28,15 @@ class Outcome(Exception):
         self.end_reason = end_reason
         self.message = message
         self.hint = hint
+
+
+class Ended(NamedTuple):
+    """How the work of a command ended, where nothing went wrong."""
+
+    end_reason: str
+    result: dict[str, Any]
+    """Goes into ``result.json``."""
+    message: str = ""
 
 
 class Worker:
@@ -66,11 +75,10 @@ class Worker:
             raise Stopped
 
 
-def run(folder: JobFolder, work: Callable[[Worker], tuple[str, dict[str, Any]]]) -> int:
+def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
     """Do ``work`` as the command of a job and return its exit status.
 
-    ``work`` returns the end reason and the result (written to ``result.json``). Whatever it
-    raises becomes the job's last word: a sentence in the events, a traceback only in the log.
+    Whatever it raises becomes the job's last word: a sentence in the events, a traceback only in the log.
     """
     held = lock.take_shared(folder.lock)
     worker = Worker(folder)
@@ -89,16 +97,21 @@ def run(folder: JobFolder, work: Callable[[Worker], tuple[str, dict[str, Any]]])
     return int(word.get("exit_code", 1))
 
 
-def _word(worker: Worker, work: Callable[[Worker], tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def _word(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
     folder = worker.folder
     try:
-        reason, result = work(worker)
-        write_json(folder.result, {"end_reason": reason, "attempt": worker.attempt, **result})
-        return {"end_reason": reason}
+        end = work(worker)
+        head = {"end_reason": end.end_reason, "attempt": worker.attempt}
+        write_json(folder.result, head | end.result)
+        return {"end_reason": end.end_reason, "message": end.message}
     except Stopped:
         return {"end_reason": "stopped"}
-    except Outcome as end:
-        return {"end_reason": end.end_reason, "message": end.message, "hint": end.hint}
+    except Outcome as other:
+        return {
+            "end_reason": other.end_reason,
+            "message": other.message,
+            "hint": other.hint,
+        }
     except FtwizardError as error:
         return {
             "end_reason": "refused",

@@ -18,7 +18,7 @@ from ftwizard.data import read, split
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.jobs.worker import Outcome, Worker
+from ftwizard.jobs.worker import Ended, Outcome, Worker
 from ftwizard.plan import Plan
 from ftwizard.text import plural
 from ftwizard.train import checkpoints
@@ -52,8 +52,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """What the chat template itself puts into the loss."""
 
 
-def run(worker: Worker) -> tuple[str, dict[str, Any]]:
-    """Train and finish as the plan says; return the end reason and the result."""
+def run(worker: Worker) -> Ended:
+    """Train and finish as the plan says."""
     plan = plans.load(worker.folder.plan)
     began = time.time()
     trained = read_trained(worker.folder)
@@ -66,7 +66,7 @@ def run(worker: Worker) -> tuple[str, dict[str, Any]]:
         result |= finish(worker, plan, trained)
         checkpoints.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.time() - began, 1)
-    return trained.reason, result
+    return Ended(trained.reason, result, trained.message)
 
 
 def read_trained(folder: JobFolder) -> Trained | None:

@@ -13,14 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder, write_whole
 
 
-def work(job: worker.Worker) -> tuple[str, dict[str, Any]]:
+def work(job: worker.Worker) -> worker.Ended:
     inputs = job.record.inputs
     mode = inputs.get("mode", "")
     saved = job.folder.path / "counter.json"
@@ -47,8 +46,8 @@ def work(job: worker.Worker) -> tuple[str, dict[str, Any]]:
             write_whole(saved, body.encode())
             job.events.write("checkpoint", step=step, path="counter.json")
         if job.stop_asked() and mode != "deaf":
-            return "stopped", {"step": step}
-    return "finished", {"step": step}
+            return worker.Ended("stopped", {"step": step})
+    return worker.Ended("finished", {"step": step})
 
 
 def _misbehave_early(mode: str) -> None:

@@ -1,0 +1,45 @@
+"""Run the installed command as a person or a script does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FTWIZARD = Path(sys.executable).with_name("ftwizard")
+
+
+def run(
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+    **more: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run ``ftwizard`` with no terminal; no traceback may ever be seen."""
+    done = subprocess.run(
+        [str(FTWIZARD), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **(environment or {})},
+        **more,
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+def ok(*arguments: object, **more: Any) -> str:
+    """Run ``ftwizard``, demand exit code 0, return what it printed."""
+    done = run(*arguments, **more)
+    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    return done.stdout
+
+
+def as_json(*arguments: object, **more: Any) -> Any:
+    return json.loads(ok(*arguments, "--json", **more))

@@ -1,0 +1,318 @@
+"""Commands answer bad input with a sentence, the right exit code, and nothing broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.jobs_helpers import make, start, until_ended, until_step
+
+ROWS = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+ROOT = Path(__file__).parents[2]
+
+
+def plan(
+    folder: Path, *, data: str | None = None, model: str = "owner/none", more: str = ""
+) -> Path:
+    if data is None:
+        shutil.copy(ROWS, folder / "rows.jsonl")
+        data = "rows.jsonl"
+    path = folder / "plan.yaml"
+    path.write_text(f"data:\n  files: {{train: {data}}}\nmodel: {{name: {model}}}\n{more}")
+    return path
+
+
+def refused(
+    *arguments: object, code: int, says: str, environment: dict[str, str] | None = None
+) -> None:
+    done = run(*arguments, environment=environment)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    assert done.stdout == ""
+
+
+def test_help_and_version() -> None:
+    text = ok("--help")
+    for command in ("demo", "train", "runs", "status", "watch", "stop", "resume"):
+        assert command in text
+        assert command in ok(command, "--help")
+    assert ok("--version").startswith("ftwizard ")
+
+
+def test_wrong_usage_is_2() -> None:
+    for arguments in ((), ("nothing",), ("train",), ("stop", "--fast", "x")):
+        assert run(*arguments).returncode == 2
+
+
+def test_a_missing_plan(tmp_path: Path) -> None:
+    refused("train", tmp_path / "none.yaml", code=1, says="There is no plan at")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (None, "There is no data file"),
+        (b"", "is empty"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b'{"messages": [{"role": "user"', "1 of 1 row"),
+    ],
+)
+def test_data_that_cannot_be_used(tmp_path: Path, rows: bytes | None, says: str) -> None:
+    if rows is not None:
+        (tmp_path / "bad.jsonl").write_bytes(rows)
+    refused("train", plan(tmp_path, data="bad.jsonl"), code=1, says=says)
+
+
+def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, home: Path) -> None:
+    lines = ROWS.read_text().splitlines()
+    lines[4] = lines[4][:50]
+    lines[9] = '{"messages": 3}'
+    broken = tmp_path / "rows.jsonl"
+    broken.write_text("\n".join(lines))
+    before = broken.read_bytes()
+    path = plan(tmp_path, data="rows.jsonl")
+    refused("train", path, code=1, says="2 of 96 rows")
+    refused("train", path, code=1, says="line 5")
+    assert broken.read_bytes() == before
+    assert not (home / "runs").exists()
+    refused("train", path, "--insist", "skip-bad-rows", code=1, says="owner/none is not there")
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    refused("train", plan(tmp_path), code=1, says="The model owner/none is not there")
+    refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="no model folder")
+    (tmp_path / "empty").mkdir()
+    refused("train", plan(tmp_path, model="./empty"), code=1, says="it lacks config.json")
+    refused("train", plan(tmp_path, model="'a b'"), code=1, says="names neither")
+
+
+def test_plan_mistakes(tmp_path: Path) -> None:
+    refused("train", plan(tmp_path, more="recipe: {epocs: 3}\n"), code=1, says="recipe.epocs")
+    refused(
+        "train", plan(tmp_path, more="recipe: {epochs: [3]}\n"), code=1, says="expected a number"
+    )
+    refused("train", plan(tmp_path, more="recipe: {epochs: 9}\n"), code=3, says="9 epochs")
+    refused("train", plan(tmp_path), "--insist", "much", code=2, says="Nothing is called")
+    refused("train", plan(tmp_path), "--name", "../evil", code=2, says="cannot name a run")
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path, smollm2_shell: Path) -> None:
+    path = plan(tmp_path, model=str(smollm2_shell))
+    for home in ("/proc/ftwizard", "/dev/null/home"):
+        refused("train", path, code=1, says="Cannot write", environment={"FTWIZARD_HOME": home})
+
+
+@pytest.fixture
+def smollm2_shell(tmp_path: Path) -> Path:
+    """Return a folder that looks like a model from outside."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return folder
+
+
+def test_names_with_controls_are_shown_not_obeyed(tmp_path: Path) -> None:
+    done = run("train", tmp_path / "\x1b]0;owned\x07\x1b[2J.yaml")
+    assert done.returncode == 1 and "\x1b" not in done.stderr
+    done = run("status", "\x1b[2J")
+    assert done.returncode == 1 and "\x1b" not in done.stderr
+
+
+def test_an_unknown_run(home: Path) -> None:
+    for command in ("status", "watch", "stop", "resume"):
+        refused(command, "nothing", code=1, says="There is no run “nothing”")
+    start_run(home, "tickets-1", steps=3)
+    refused("status", "tickest-1", code=1, says="Did you mean tickets-1?")
+    assert as_json("status", "tick")["id"] == "tickets-1"
+    start_run(home, "tickets-2", steps=3)
+    refused("status", "tick", code=1, says="begins 2 runs")
+
+
+def test_errors_in_json_are_one_document() -> None:
+    done = run("status", "nothing", "--json")
+    assert done.returncode == 1
+    assert "There is no run" in json.loads(done.stdout)["error"]["message"]
+
+
+def start_run(home: Path, name: str, **inputs: object) -> JobFolder:
+    (home / "runs").mkdir(parents=True, exist_ok=True)
+    return start(make(home / "runs" / name, **inputs))
+
+
+def test_no_runs_yet() -> None:
+    assert "no runs yet" in ok("runs")
+    assert as_json("runs") == {"runs": []}
+
+
+def test_runs_and_status(home: Path) -> None:
+    folder = start_run(home, "one", steps=5000)
+    until_step(folder, 3)
+    found = as_json("status", "one")
+    assert found["state"] == "running" and found["step"] >= 3 and found["end_reason"] is None
+    assert set(found) == {
+        "id", "state", "end_reason", "attempt", "phase", "step", "total_steps", "epoch", "loss",
+        "eval_loss", "best_step", "best_eval_loss", "tokens_per_s", "eta_s", "started",
+        "updated", "folder",
+    }  # fmt: skip
+    assert [r["id"] for r in as_json("runs")["runs"]] == ["one"]
+    assert "one" in ok("runs")
+    assert "loss" in ok("status", "one")
+    ok("stop", "one")
+    assert as_json("status", "one")["end_reason"] == "stopped"
+
+
+def test_a_stop_returns_when_nothing_lives_any_more(home: Path) -> None:
+    folder = start_run(home, "one", steps=5000)
+    until_step(folder, 3)
+    assert "was stopped" in ok("stop", "one")
+    from ftwizard.jobs import lock
+
+    assert not lock.is_held(folder.lock)
+    assert "was stopped" in ok("stop", "one"), "a second stop of what has ended changes nothing"
+
+
+def test_a_second_stop_ends_it_at_once(home: Path) -> None:
+    folder = start_run(home, "one", steps=5000, mode="deaf")
+    until_step(folder, 3)
+    first = subprocess.Popen([str(FTWIZARD), "stop", "one"], stderr=subprocess.PIPE, text=True)
+    assert first.stderr and "once more" in first.stderr.readline()
+    assert "killed" in ok("stop", "one")
+    assert first.wait(30) == 0
+    first.stderr.close()
+
+
+def test_a_finished_run_is_not_resumed(home: Path) -> None:
+    folder = start_run(home, "one", steps=3)
+    until_ended(folder)
+    refused("resume", "one", code=1, says="has finished")
+
+
+def test_a_living_run_is_not_resumed(home: Path) -> None:
+    folder = start_run(home, "one", steps=5000)
+    until_step(folder, 1)
+    refused("resume", "one", code=1, says="is running already")
+
+
+def test_watch_follows_to_the_end_and_answers_with_it(home: Path) -> None:
+    start_run(home, "good", steps=30)
+    assert "has finished" in ok("watch", "good")
+    start_run(home, "bad", mode="crash")
+    done = run("watch", "bad")
+    assert done.returncode == 1
+    assert "crashed" in done.stdout and "made up" in done.stdout
+    start_run(home, "no", mode="refuse")
+    done = run("watch", "no")
+    assert done.returncode == 3 and "Give it answers." in done.stdout
+    start_run(home, "json", steps=10)
+    assert as_json("watch", "json")["end_reason"] == "finished"
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
+    for name in ("a", "b"):
+        until_ended(start_run(home, name, steps=2))
+    done = subprocess.run(
+        f"{FTWIZARD} runs | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, check=False, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_demo_asks_only_at_a_terminal() -> None:
+    done = run("demo")
+    assert done.returncode == 2
+    assert "ftwizard demo --yes" in done.stderr
+
+
+def test_demo_declined_starts_nothing(home: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(FTWIZARD, ["ftwizard", "demo"])
+    seen = b""
+    while b"[Y/n]" not in seen:
+        seen += os.read(terminal, 1000)
+    os.write(terminal, b"n\n")
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 3
+    assert not (home / "runs").exists()
+
+
+def test_parsing_and_listing_import_nothing_heavy(home: Path) -> None:
+    until_ended(start_run(home, "one", steps=2))
+    code = """
+import sys
+from ftwizard.__main__ import main
+for argv in (["runs", "--json"], ["status", "one", "--json"], ["watch", "one", "--json"]):
+    assert main(argv) == 0
+heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "numpy",
+         "textual", "questionary", "openai", "together", "boto3", "google"}
+import ftwizard.commands.train, ftwizard.commands.demo, ftwizard.commands.stop, ftwizard.train.checkpoints
+found = heavy & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_does_not_even_import_the_plan() -> None:
+    code = """
+import sys
+from ftwizard.commands import parser
+parser().format_help()
+found = {"msgspec", "rich", "ruamel", "psutil", "ftwizard.plan"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_extra_is_named_with_its_command(tmp_path: Path) -> None:
+    code = """
+import sys
+from ftwizard import machine
+from ftwizard.paths import local
+local.is_installed = lambda name: name != "trl"
+from ftwizard.__main__ import main
+sys.exit(main(["train", sys.argv[1]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(plan(tmp_path))],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "pip install 'ftwizard[local]'" in done.stderr
+
+
+def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target, follow_symlinks=False)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(tmp_path), str(source)],
+        check=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
+    for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
+                   "assets/samples/tickets/train.jsonl", "jobs/keeper.py"):  # fmt: skip
+        assert f"ftwizard/{needed}" in names

@@ -1,0 +1,208 @@
+"""Loss lies on answers and their ends only, whatever the chat template."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.data import read
+from ftwizard.data.formats import Conversation
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.train.tokenise import IGNORED, Encoder, MaskError, encode_rows
+
+pytestmark = pytest.mark.slow
+TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+
+TALK: list[dict[str, Any]] = [
+    {"role": "user", "content": "Hi there"},
+    {"role": "assistant", "content": "Hello you"},
+    {"role": "user", "content": "Say bye now"},
+    {"role": "assistant", "content": "Farewell"},
+]
+# Templates whose text turns are lists of parts: for pictures, which no row here has.
+WANT_PARTS = {"idefics3", "smolvlm", "llava_next"}
+_SPECIAL = re.compile(
+    r"<[|｜][^<>\s'\"{}]+[|｜]>|<(?:start|end)_of_\w+>|<\|?turn\|?>|\[/?INST\]|</s>"
+)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def templates() -> list[Path]:
+    """Return every chat template that TRL ships, its training variants apart."""
+    import importlib.util
+
+    found = importlib.util.find_spec("trl")
+    assert found and found.origin
+    folder = Path(found.origin).parent / "chat_templates"
+    return [p for p in sorted(folder.glob("*.jinja")) if not p.stem.endswith("_training")]
+
+
+def trained_text(tokenizer: Any, labels: list[int]) -> str:
+    return str(tokenizer.decode([label for label in labels if label != IGNORED]))
+
+
+@pytest.mark.parametrize("template", templates(), ids=lambda p: p.stem)
+def test_every_template_that_trl_ships(smollm2: Path, template: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = template.read_text()
+    special = sorted(set(_SPECIAL.findall(tokenizer.chat_template)))
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    conversation = Conversation(messages=TALK)
+    if template.stem in WANT_PARTS:
+        with pytest.raises(MaskError):
+            encoder.encode(conversation, 1)
+        return
+    labels = encoder.encode(conversation, 1).labels
+    text = trained_text(tokenizer, labels)
+    assert "Hello you" in text and "Farewell" in text
+    assert "Hi there" not in text and "Say bye" not in text
+    assert encoder.end_ids <= set(labels), "the end of the turn is trained"
+
+
+def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    row = encoder.encode(Conversation(messages=TALK), 1)
+    assert encoder.route == "prefixes"
+    assert trained_text(tokenizer, row.labels) == "Hello you<|im_end|>Farewell<|im_end|>"
+    assert all(label in (IGNORED, i) for label, i in zip(row.labels, row.input_ids, strict=True))
+    whole = tokenizer.apply_chat_template(TALK, tokenize=False)
+    assert tokenizer.decode(row.input_ids) == whole
+    assert encoder.added == set()
+
+
+def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    rows = read.read(TOOL_USE).rows
+    encoded, report = encode_rows(encoder, rows, 1024)
+    assert (report.rows, report.kept, report.cut, report.lost) == (96, 96, 0, [])
+    for row, one in zip(rows, encoded, strict=True):
+        assert trained_text(tokenizer, one.labels) == row.conversation.answer + "<|im_end|>"
+        assert "You are a bot that can handle different requests" in tokenizer.decode(one.input_ids)
+
+
+@pytest.mark.parametrize("stem", ["qwen3", "qwen2_5", "gptoss", "llama3_1", "glm4moe"])
+def test_a_tool_call_is_trained_and_what_the_tool_said_is_not(smollm2: Path, stem: str) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    template = next(p for p in templates() if p.stem == stem)
+    tokenizer.chat_template = template.read_text()
+    special = sorted(set(_SPECIAL.findall(tokenizer.chat_template)))
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    function = {"name": "multiply", "arguments": {"a": 2, "b": 3}}
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Calculate with tools."},
+        {"role": "user", "content": "What is 2 times 3?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": function}],
+        },
+        {"role": "tool", "name": "multiply", "content": "The product is six"},
+        {"role": "assistant", "content": "It makes 6."},
+    ]
+    tool = {"type": "function", "function": {
+        "name": "multiply", "description": "Multiplies numbers",
+        "parameters": {"type": "object", "properties": {"a": {"type": "number", "description": "A"},
+                                                        "b": {"type": "number", "description": "B"}}},
+    }}  # fmt: skip
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    row = encoder.encode(Conversation(messages=messages, tools=[tool]), 1)
+    text = trained_text(tokenizer, row.labels)
+    assert "multiply" in text and "It makes 6." in text
+    for other in ("The product is six", "Calculate", "What is 2", "Multiplies"):
+        assert other not in text
+
+
+def test_an_answer_of_weight_0_is_read_but_not_trained(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    messages = [TALK[0], {**TALK[1], "weight": 0}, *TALK[2:]]
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    row = encoder.encode(Conversation(messages=messages), 1)
+    assert trained_text(tokenizer, row.labels) == "Farewell<|im_end|>"
+
+
+def test_special_and_composed_letters_are_proved_too(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    for text in ("naïve é 你好 🙂", "e\u0301te\u0301", "  padded  ", "a\r\nb", "<b>&amp;</b>"):
+        messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+        row = encoder.encode(Conversation(messages=messages), 1)
+        assert text.strip() in trained_text(tokenizer, row.labels)
+
+
+def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    rows = read.read(TOOL_USE).rows
+    encoded, report = encode_rows(encoder, rows, 40)
+    assert report.kept == len(encoded) < report.rows
+    assert report.kept + len(report.lost) == report.rows
+    assert report.cut == sum(len(encoder.encode(r.conversation, 1).input_ids) > 40 for r in rows)
+    assert all(len(one.input_ids) <= 40 and one.trained for one in encoded)
+    with pytest.raises(FtwizardError, match="max_length") as refusal:
+        encode_rows(encoder, rows, 8)
+    assert refusal.value.exit_code == DECLINED
+
+
+def test_a_template_that_never_ends_an_answer_is_refused(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError, match="never learn to stop"):
+        encoder.encode(Conversation(messages=TALK), 3)
+
+
+def test_a_template_that_changes_earlier_turns_is_refused(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if loop.last or m.role != 'assistant' %}"
+        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError, match=r"Line 3.*earlier turns"):
+        encoder.encode(Conversation(messages=TALK), 3)
+
+
+def test_generation_marks_that_cover_the_wrong_text_are_refused(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content }}<|im_end|>"
+        "{% endgeneration %}\n{% endfor %}"
+    )
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError):
+        encoder.encode(Conversation(messages=TALK), 1)
+
+
+def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError, match="Roles must alternate"):
+        encoder.encode(Conversation(messages=TALK), 1)
+
+
+def test_a_model_without_a_template_is_refused(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = None
+    with pytest.raises(MaskError, match="no chat template"):
+        Encoder(tokenizer, set())
+
+
+def test_reports_can_be_written_down(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    _, report = encode_rows(encoder, read.read(TOOL_USE).rows[:3], 1024)
+    assert msgspec.json.decode(msgspec.json.encode(report))["route"] == "prefixes"

@@ -1,0 +1,361 @@
+"""A real trainer on a real model: watched, stopped, killed, resumed, merged, compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.train import checkpoints
+from tests.e2e import tmux
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+
+pytestmark = pytest.mark.slow
+SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+KILLS = 20
+
+
+class Lab:
+    """A plan on the real model, and where its runs are."""
+
+    def __init__(self, root: Path, model: Path, home: Path) -> None:
+        self.root, self.model, self.home = root, model, home
+
+    def plan(
+        self, name: str = "plan", *, data: Path | None = None, rows: int = 24, **recipe: Any
+    ) -> Path:
+        """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
+        lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
+        (self.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        settings = {
+            "batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "dropout": 0.05, "rank": 8,
+            "evaluation_steps": 6, "save_steps": 3, "max_length": 160, **recipe,
+        }  # fmt: skip
+        body = {
+            "data": {"files": {"train": f"{name}.jsonl"}},
+            "model": {"name": str(self.model)},
+            "recipe": settings,
+            "finish": {"merge": False, "compare": False},
+        }
+        path = self.root / f"{name}.yaml"
+        path.write_text(json.dumps(body))  # JSON is YAML
+        return path
+
+    def folder(self, run_id: str) -> JobFolder:
+        return JobFolder(self.home / "runs" / run_id)
+
+    def train(self, plan: Path, run_id: str, *more: str) -> JobFolder:
+        assert ok("train", plan, "--name", run_id, *more).strip() == run_id
+        return self.folder(run_id)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, smollm2: Path, home: Path) -> Lab:
+    return Lab(tmp_path, smollm2, home)
+
+
+def losses(folder: JobFolder) -> dict[int, float]:
+    """Return the loss of every step; a step that was done again must have come out equal."""
+    found: dict[int, float] = {}
+    for event in events(folder, "log"):
+        step, loss = event["step"], event["loss"]
+        assert math.isclose(found.setdefault(step, loss), loss, rel_tol=1e-6), (
+            step,
+            found[step],
+            loss,
+        )
+    return found
+
+
+def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
+    plan = lab.plan()
+    straight = lab.train(plan, "straight")
+    until_ended(straight, 120)
+    halting = lab.train(plan, "halting")
+    until_step(halting, 4, 60)
+    assert "was stopped" in ok("stop", "halting")
+    stopped_at = max(losses(halting))
+    assert checkpoints.all_complete(halting.checkpoints)[-1].step == stopped_at
+    assert as_json("status", "halting")["state"] == "ended"
+    assert f"checkpoint-{stopped_at} (attempt 2)" in ok("resume", "halting")
+    assert until_ended(halting, 120).end_reason == "finished"
+    again = [e["step"] for e in events(halting, "log") if e["attempt"] == 2]
+    assert again[0] == stopped_at + 1, "nothing was done twice"
+    assert losses(halting) == losses(straight)
+    tokens = [events(f, "log")[-1]["tokens"] for f in (halting, straight)]
+    assert tokens[0] == tokens[1]
+    same = [hashlib.sha256((f.adapter / "adapter_model.safetensors").read_bytes()).digest()
+            for f in (halting, straight)]  # fmt: skip
+    assert same[0] == same[1]
+    refused = run("resume", "halting")
+    assert refused.returncode == 1 and "has finished" in refused.stderr
+
+
+def test_after_twenty_kills_every_step_is_on_record(lab: Lab) -> None:
+    """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
+    plan = lab.plan(rows=160, save_steps=4, evaluation_steps=12)
+    folder = lab.train(plan, "chaos")
+    dice = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        # From before the first step to well into the training, saves included.
+        time.sleep(dice.uniform(0.5, 16))
+        status = observe(folder)
+        if status.state != "ended":
+            os.kill(command_pid(folder), signal.SIGKILL)
+            kills += 1
+            until_ended(folder)
+        elif status.end_reason == "finished":
+            break
+        before = checkpoints.all_complete(folder.checkpoints)
+        ok("resume", "chaos")
+        origin = folder.read_attempt(folder.newest_attempt()).checkpoint
+        assert origin == (f"checkpoints/{before[-1].name}" if before else None)
+    status = until_ended(folder, 400)
+    assert status.end_reason == "finished", folder.log.read_text()[-2000:]
+    assert kills == KILLS, f"the run was over after {kills} kills: give it more rows"
+    found = losses(folder)
+    total = as_json("status", "chaos")["total_steps"]
+    assert sorted(found) == list(range(1, total + 1))
+    for number in range(1, folder.newest_attempt() + 1):
+        steps = [e["step"] for e in events(folder, "log") if e["attempt"] == number]
+        origin = folder.read_attempt(number).checkpoint
+        start = int(origin.rpartition("-")[2]) if origin else 0
+        assert steps == list(range(start + 1, start + 1 + len(steps)))
+    assert checkpoints.best(checkpoints.all_complete(folder.checkpoints))
+
+
+def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(lab: Lab) -> None:
+    if not tmux.is_here():
+        pytest.skip("tmux is not installed")
+    plan = lab.plan(rows=40)
+    environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}
+    command = f"{FTWIZARD} train {plan} --name tied --watch"
+    with tmux.Tmux(command, environment=environment) as terminal:
+        terminal.wait(r"tied  running")
+        terminal.wait(r"step [3-9]/\d+, epoch .* loss", 90)
+        terminal.kill()
+    folder = lab.folder("tied")
+    seen = max(losses(folder))
+    until_step(folder, seen + 2, 60)
+    with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
+        terminal.wait(r"step \d+/\d+", 30)
+        terminal.keys("C-c")
+        terminal.wait(r"The run goes on\. Come back with: ftwizard watch tied")
+        terminal.wait(r"exit=0")
+    assert observe(folder).state == "running"
+    assert "has finished" in ok("watch", "tied", timeout=200)
+    assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
+
+
+def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
+    plan = lab.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50)
+    folder = lab.train(plan, "hot")
+    status = until_ended(folder, 200)
+    assert (status.end_reason, status.exit_code) == ("early_stopped", 0)
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "overfit"]
+    evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
+    best = min(evaluations, key=lambda step: (evaluations[step], step))
+    assert f"at step {best}" in finding["message"]
+    last = max(evaluations)
+    assert sum(step > best for step in evaluations) == 3, "patience 3"
+    assert last < as_json("status", "hot")["total_steps"]
+    kept = json.loads((folder.adapter / "ftwizard.json").read_text())
+    assert kept["step"] == best, "the best weights are the result"
+    weights = [(folder.path / p / "adapter_model.safetensors").read_bytes()
+               for p in ("adapter", f"checkpoints/checkpoint-{best}")]  # fmt: skip
+    assert weights[0] == weights[1]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_by_that_name(lab: Lab) -> None:
+    # A weight that is infinite makes every loss NaN, as a spoilt download or an overflow does.
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    broken = lab.root / "broken"
+    broken.mkdir()
+    for file in lab.model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = torch.inf
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    lab.model = broken
+    folder = lab.train(lab.plan(), "nan")
+    status = until_ended(folder, 120)
+    assert (status.end_reason, status.exit_code) == ("nan", 1)
+    assert events(folder, "log")[-1]["loss"] == "nan"
+    assert checkpoints.all_complete(folder.checkpoints) == []
+    assert "learning_rate" in run("watch", "nan").stdout
+
+
+def test_data_that_trains_on_nothing_is_refused(lab: Lab) -> None:
+    done = run("train", lab.plan(max_length=10), "--name", "nothing", "--watch")
+    assert done.returncode == 3, done.stdout
+    assert "has a token to train on" in done.stdout
+    assert as_json("status", "nothing")["end_reason"] == "refused"
+
+
+def test_rows_in_are_rows_trained_or_named(lab: Lab) -> None:
+    plan = lab.plan(data=TOOL_USE, rows=30, max_length=32, evaluation_steps=50)
+    folder = lab.train(plan, "cut")
+    assert until_ended(folder, 120).end_reason == "finished"
+    data = {e["part"]: e for e in events(folder, "data")}
+    assert 0 < data["train"]["kept"] < data["train"]["rows"]
+    assert len(data["train"]["lost"]) == data["train"]["rows"] - data["train"]["kept"]
+    assert any(e["code"] == "rows_without_loss" for e in events(folder, "finding"))
+    assert as_json("status", "cut")["total_steps"] == data["train"]["kept"]
+
+
+def test_changed_data_is_not_mixed_into_a_resumed_run(lab: Lab) -> None:
+    plan = lab.plan()
+    folder = lab.train(plan, "mixed")
+    until_step(folder, 2, 60)
+    ok("stop", "mixed")
+    rows = lab.root / "plan.jsonl"
+    old = rows.read_text()
+    rows.write_text(old.replace("high", "low", 1))
+    refused = run("resume", "mixed")
+    assert refused.returncode == 1 and "this has changed: train" in refused.stderr
+    assert folder.newest_attempt() == 1
+    rows.write_text(old)
+    ok("resume", "mixed")
+    until_ended(folder, 120)
+
+
+def test_requests_to_save_and_evaluate_are_obeyed(lab: Lab) -> None:
+    from ftwizard.jobs import requests
+
+    plan = lab.plan(rows=40, save_steps=500, evaluation_steps=500)
+    folder = lab.train(plan, "asked")
+    until_step(folder, 2, 60)
+    requests.ask(folder, "evaluate", 1)
+    until(folder, lambda _: bool(events(folder, "eval")), 30)
+    until(folder, lambda _: bool(events(folder, "checkpoint")), 30)
+    saved = len(events(folder, "checkpoint"))
+    requests.ask(folder, "save", 1)
+    until(folder, lambda _: len(events(folder, "checkpoint")) > saved, 30)
+    assert not list(folder.requests.iterdir())
+    ok("stop", "asked")
+
+
+def test_a_budget_of_time_is_kept(lab: Lab) -> None:
+    plan = lab.plan(rows=100)
+    body = json.loads(plan.read_text())
+    plan.write_text(json.dumps(body | {"budget": {"hours": 2 / 3600}}))
+    folder = lab.train(plan, "short")
+    until_ended(folder, 120)
+    status = observe(folder)
+    assert status.end_reason == "stopped"
+    assert "budget.hours" in status.message
+    assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
+
+
+def test_metrics_go_where_the_plan_says(lab: Lab) -> None:
+    plan = lab.plan()
+    body = json.loads(plan.read_text())
+    plan.write_text(json.dumps(body | {"report_to": ["tensorboard"]}))
+    folder = lab.train(plan, "board")
+    assert until_ended(folder, 120).end_reason == "finished"
+    (written,) = folder.path.rglob("events.out.tfevents.*")
+    assert b"train/loss" in written.read_bytes()
+
+
+def test_no_secret_reaches_the_training(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary = "canary-5f1c2b7e"
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MY_PASSWORD"):
+        monkeypatch.setenv(name, canary)
+    folder = lab.train(lab.plan(), "quiet")
+    until_step(folder, 1, 60)
+    for process in (command_pid(folder),):
+        assert canary.encode() not in Path(f"/proc/{process}/environ").read_bytes()
+    until_ended(folder, 120)
+    for path in folder.path.rglob("*"):
+        if path.is_file():
+            assert canary.encode() not in path.read_bytes(), path
+
+
+def test_a_stop_while_it_loads_ends_it_at_once(lab: Lab) -> None:
+    folder = lab.train(lab.plan(), "early")
+    began = time.monotonic()
+    assert "was stopped" in ok("stop", "early")
+    assert time.monotonic() - began < 30
+    assert not events(folder, "log")
+    assert "the beginning" in ok("resume", "early")
+    assert until_ended(folder, 120).end_reason == "finished"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 700 MB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Fill a disk up to its last byte, or all but ``leave`` bytes."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave
+        try:
+            while free > 0:
+                free -= file.write(bytes(min(free, 1 << 20)))
+        except OSError:
+            pass
+    return filler
+
+
+@pytest.mark.parametrize("leave", [0, 9_000_000])
+def test_a_full_disk_is_told_and_costs_nothing(
+    lab: Lab, small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int
+) -> None:
+    """Full to the last byte, or with room for half a checkpoint."""
+    monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
+    lab.home = small_disk
+    folder = lab.train(lab.plan(rows=60, save_steps=6, evaluation_steps=100), "full")
+    until(folder, lambda _: len(events(folder, "checkpoint")) >= 1, 90)
+    filler = fill(small_disk, leave)
+    status = until_ended(folder, 90)
+    assert (status.end_reason, status.exit_code) == ("disk_full", 1)
+    told = run("status", "full")
+    assert "disk full" in told.stdout and "Free some space" in told.stdout
+    kept = checkpoints.all_complete(folder.checkpoints)
+    assert kept, "the last complete checkpoint is still there"
+    filler.unlink()
+    ok("resume", "full")
+    assert until_ended(folder, 200).end_reason == "finished"
+    found = losses(folder)
+    assert sorted(found) == list(range(1, max(found) + 1))
+
+
+def test_a_disk_that_is_full_before_the_start(lab: Lab, small_disk: Path) -> None:
+    fill(small_disk, 2_000_000)
+    refused = run("train", lab.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
+    assert refused.returncode == 1
+    assert "are free where" in refused.stderr
+    assert not list((small_disk / "runs").iterdir())
+
+
+def test_a_home_on_a_read_only_disk(lab: Lab, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused = run("train", lab.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")})
+    assert refused.returncode == 1
+    assert "Cannot write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr

@@ -1,0 +1,68 @@
+"""Drive a program in a tmux server of its own, as a person at a terminal does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+
+class Tmux:
+    """One window; killing the server is the terminal going away."""
+
+    def __init__(
+        self, command: str, *, columns: int = 80, rows: int = 24, environment: Mapping[str, str]
+    ) -> None:
+        self._socket = f"ftw{uuid.uuid4().hex[:8]}"
+        pairs = {"TERM": "tmux-256color", "LC_ALL": "C.UTF-8", **environment}
+        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in pairs.items())
+        self._tmux(
+            "-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
+            f"env {words} {command}; echo exit=$?; sleep 600",
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _tmux(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["tmux", "-L", self._socket, *arguments],
+            capture_output=True, text=True, check=True, timeout=20,
+        ).stdout  # fmt: skip
+
+    def screen(self) -> str:
+        """Return the text on the screen."""
+        return self._tmux("capture-pane", "-p", "-J")
+
+    def keys(self, *names: str) -> None:
+        self._tmux("send-keys", *names)
+
+    def wait(self, pattern: str, timeout: float = 30) -> str:
+        """Wait until ``pattern`` is on the screen and return the screen."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if re.search(pattern, text := self.screen()):
+                return text
+            time.sleep(0.1)
+        raise AssertionError(f"{pattern!r} is not on the screen:\n{self.screen()}")
+
+    def kill(self) -> None:
+        """Take the terminal away from whatever runs in it."""
+        subprocess.run(
+            ["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False
+        )
+
+
+def is_here() -> bool:
+    """Say whether tmux is installed."""
+    return any(
+        (Path(folder) / "tmux").exists() for folder in ("/usr/bin", "/usr/local/bin", "/bin")
+    )

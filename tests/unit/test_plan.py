@@ -1,0 +1,168 @@
+"""A plan comes back as it was written, and every mistake in it is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard import plan
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.plan import Plan, PlanError
+
+MINIMAL = """\
+data:
+  files:
+    train: rows.jsonl
+model:
+  name: owner/model
+"""
+
+_name = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+_plans = st.builds(
+    Plan,
+    data=st.builds(
+        plan.Data,
+        files=st.builds(plan.Files, train=_name, validation=st.none() | _name),
+        split=st.builds(plan.Split, validation=st.none() | st.floats(0, 0.5), seed=st.integers()),
+    ),
+    model=st.builds(plan.Model, name=_name, revision=st.none() | _name),
+    path=st.builds(plan.PathChoice, why=_name),
+    recipe=st.builds(
+        plan.Recipe,
+        rank=st.integers(1, 512),
+        learning_rate=st.floats(1e-9, 1, allow_subnormal=False),
+        precision=st.sampled_from(["auto", "bf16", "fp16", "fp32"]),
+        gradient_checkpointing=st.none() | st.booleans(),
+        target_modules=st.lists(_name, min_size=1).map(tuple),
+    ),
+    insist=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
+)
+
+
+@given(_plans)
+def test_what_is_saved_is_loaded(one: Plan) -> None:
+    assert plan.parse(plan.dump(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "says", "hint"),
+    [
+        ("recipe:\n  epocs: 3\n", 7, "recipe.epocs is not a setting", "recipe.epochs"),
+        ("recipes: 1\n", 6, "recipes is not a setting", "recipe"),
+        ("recipe:\n  epochs: three\n", 7, "expected a number, got text", ""),
+        ("recipe:\n  rank: 1.5\n", 7, "expected a whole number", ""),
+        ("recipe:\n  method: lorra\n", 7, "recipe.method", "lora"),
+        ("report_to: no\n", 6, "expected a list, got text", "tensorboard"),
+        ("where:\n  gpu: yes\n", 7, "expected a whole number, got text", ""),
+        ("insist: [everything]\n", 6, "insist", "no-validation"),
+        ("recipe:\n  rank: 1\n  rank: 2\n", 8, "duplicate key", ""),
+        ("recipe: [\n", 7, "expected", ""),
+        ("recipe: 3\n", 6, "expected a group of settings", ""),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint: str) -> None:
+    with pytest.raises(PlanError) as error:
+        plan.parse(MINIMAL + more)
+    assert f"line {line}" in error.value.message
+    assert says in error.value.message
+    assert hint in error.value.hint
+    assert error.value.exit_code == 1
+
+
+def test_yaml_means_what_it_says() -> None:
+    one = plan.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\npath:\n  why: no\n")
+    assert one.recipe.learning_rate == 1e-4
+    assert one.path.why == "no"
+
+
+@pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(FtwizardError):
+        plan.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("recipe: {epochs: 0}", "recipe.epochs is 0"),
+        ("recipe: {epochs: -1}", "recipe.epochs is -1"),
+        ("recipe: {learning_rate: .nan}", "recipe.learning_rate is nan"),
+        ("recipe: {learning_rate: 2}", "recipe.learning_rate is 2"),
+        ("recipe: {dropout: 1}", "recipe.dropout is 1"),
+        ("recipe: {rank: 0}", "recipe.rank is 0"),
+        ("recipe: {target_modules: [q_proj, lm_head]}", "lm_head"),
+        ("recipe: {target_modules: []}", "empty"),
+        ("budget: {hours: 0}", "budget.hours"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: str) -> None:
+    with pytest.raises(PlanError, match=r"recipe|budget") as error:
+        plan.load(_file(tmp_path, MINIMAL + more + "\n"))
+    assert says in error.value.message
+
+
+def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "train: rows.jsonl",
+        "train: rows.jsonl\n    validation: more.jsonl\n  split: {validation: 0.2}",
+    )
+    with pytest.raises(PlanError, match=r"Both data.files.validation and data.split.validation"):
+        plan.load(_file(tmp_path, text))
+
+
+def test_no_validation_needs_insistence(tmp_path: Path) -> None:
+    path = _file(tmp_path, MINIMAL.replace("model:", "  split: {validation: 0}\nmodel:"))
+    with pytest.raises(FtwizardError) as error:
+        plan.load(path)
+    assert error.value.exit_code == DECLINED
+    assert "--insist no-validation" in error.value.hint
+    assert plan.load(path, insist=["no-validation"]).insist == ("no-validation",)
+
+
+def test_many_epochs_need_insistence(tmp_path: Path) -> None:
+    path = _file(tmp_path, MINIMAL + "recipe: {epochs: 4}\n")
+    with pytest.raises(FtwizardError) as error:
+        plan.load(path)
+    assert error.value.exit_code == DECLINED
+    assert plan.load(path, insist=["many-epochs"]).recipe.epochs == 4
+    with pytest.raises(FtwizardError) as unknown:
+        plan.load(path, insist=["many-epoch"])
+    assert unknown.value.exit_code == USAGE
+
+
+def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    text = MINIMAL.replace("owner/model", "base")
+    one = plan.load(_file(tmp_path, text))
+    assert one.data.files.train == str(tmp_path / "rows.jsonl")
+    assert one.model.name == str(tmp_path / "base")
+    assert plan.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
+
+
+@pytest.mark.parametrize("data", [None, b"\xff\xfe", b"a: \xe9"])
+def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "plan.yaml"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(PlanError, match=r"no plan|UTF-8"):
+        plan.load(path)
+    with pytest.raises(PlanError):
+        plan.load(tmp_path)
+
+
+def test_every_setting_is_documented() -> None:
+    """A setting's words stand below it in the source, as its reader sees them."""
+    source = Path(plan.__file__).read_text()
+    for part in (plan.Recipe, plan.Files, plan.Split, plan.Finish, plan.Budget):
+        body = source.split(f"class {part.__name__}(")[1].split("\nclass ")[0]
+        assert body.count('"""') >= len(msgspec.structs.fields(part)), part
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    return path
