@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import io
 import os
-import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from ftwizard import strict_yaml
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
@@ -20,8 +18,6 @@ InsistName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 MANY_EPOCHS = 3
 """More epochs than this want a look at the validation loss of an earlier run (SPEC H6)."""
-MIN_EVALUATIONS = 6
-EVALUATION_STEPS = 50
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,8 +177,8 @@ def _default_share(share: float | None, file: str | None) -> float:
     return 0.0 if file else 0.1
 
 
-class PlanError(FtwizardError):
-    """The plan cannot be used as it is."""
+PlanError = strict_yaml.SettingsError
+"""The plan cannot be used as it is."""
 
 
 def load(path: Path, insist: Iterable[str] = ()) -> Plan:
@@ -199,46 +195,13 @@ def load(path: Path, insist: Iterable[str] = ()) -> Plan:
 
 
 def parse(text: str, name: str = "plan.yaml") -> Plan:
-    """Turn YAML 1.2 text into a Plan, without looking at fields together."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    yaml = YAML(typ="rt", pure=True)
-    yaml.version = (1, 2)
-    try:
-        tree = yaml.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        problem = visible(str(error.problem or error.context).splitlines()[0], 200)
-        raise PlanError(f"{where}: {problem}.", "Correct the YAML there.") from None
-    except (YAMLError, ValueError) as error:
-        raise PlanError(f"{name} is not YAML: {visible(str(error), 200)}.") from None
-    if not isinstance(tree, dict):
-        raise PlanError(f"{name} holds no plan.", "It needs at least: data.files.train, model.name")
-    _refuse_unknown(tree, Plan, "", name)
-    plain = _plain(tree)
-    try:
-        return msgspec.convert(plain, Plan)
-    except msgspec.ValidationError as error:
-        message, _, at = str(error).partition(" - at ")
-        keys = _keys(at)
-        where = f"{name}{_line(tree, keys)}: {'.'.join(keys)}: " if keys else f"{name}: "
-        allowed = _allowed(keys)
-        hint = f"One of: {', '.join(allowed)}." if allowed else "Correct it there."
-        raise PlanError(where + _in_words(message) + ".", hint) from None
+    """Turn YAML 1.2 text into a Plan, without looking at fields together; raise PlanError."""
+    return strict_yaml.loads(text, Plan, name)
 
 
 def dump(plan: Plan) -> str:
-    """Return the plan as YAML that ``load`` reads back as the same value."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="rt", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 100
-    out = io.StringIO()
-    yaml.dump(msgspec.to_builtins(plan), out)
-    return out.getvalue()
+    """Return the plan as YAML that ``parse`` reads back as the same value."""
+    return strict_yaml.dumps(plan)
 
 
 def check(plan: Plan) -> None:
@@ -276,64 +239,62 @@ def _insist(plan: Plan, name: InsistName, problem: str, hint: str) -> None:
 
 
 def _contradictions(plan: Plan) -> list[tuple[str, str]]:
-    files, split, recipe = plan.data.files, plan.data.split, plan.recipe
-    found: list[tuple[str, str]] = []
+    """Return each problem of the plan and what to do about it."""
+    return [*_split_problems(plan), *_recipe_problems(plan.recipe), *_other_problems(plan)]
+
+
+def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+    files, split = plan.data.files, plan.data.split
     for part in ("validation", "heldout"):
-        if getattr(files, part) and getattr(split, part):
-            found.append(
-                (
-                    f"Both data.files.{part} and data.split.{part} are given.",
-                    "Keep one: a file of its own, or a share of the training file.",
-                )
-            )
         share = getattr(split, part)
+        if getattr(files, part) and share:
+            yield (
+                f"Both data.files.{part} and data.split.{part} are given.",
+                "Keep one: a file of its own, or a share of the training file.",
+            )
         if share is not None and not 0 <= share <= 0.5:
-            found.append(
-                (
-                    f"data.split.{part} is {share:g}; it is a share between 0 and 0.5.",
-                    "Use 0.1 for one row in ten.",
-                )
+            yield (
+                f"data.split.{part} is {share:g}; it is a share between 0 and 0.5.",
+                "Use 0.1 for one row in ten.",
             )
     if plan.validation_share + plan.heldout_share > 0.6:
-        found.append(("The splits leave too little to train on.", "Lower data.split."))
-    for name, value, low in (
-        ("rank", recipe.rank, 1),
-        ("alpha", recipe.alpha, 1),
-        ("batch_size", recipe.batch_size, 1),
-        ("gradient_accumulation", recipe.gradient_accumulation, 1),
-        ("max_length", recipe.max_length, 8),
-        ("patience", recipe.patience, 1),
-        ("evaluation_steps", recipe.evaluation_steps, 1),
-        ("save_steps", recipe.save_steps, 1),
-    ):
+        yield "The splits leave too little to train on.", "Lower data.split."
+
+
+def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for name, low in (
+        ("rank", 1), ("alpha", 1), ("batch_size", 1), ("gradient_accumulation", 1),
+        ("max_length", 8), ("patience", 1), ("evaluation_steps", 1), ("save_steps", 1),
+    ):  # fmt: skip
+        value = getattr(recipe, name)
         if value is not None and value < low:
-            found.append((f"recipe.{name} is {value}.", f"It is at least {low}."))
-    for name, number, high in (
-        ("epochs", recipe.epochs, 100.0),
-        ("learning_rate", recipe.learning_rate, 1.0),
-        ("max_grad_norm", recipe.max_grad_norm, 1e9),
-    ):
-        if not 0 < number <= high:
-            found.append((f"recipe.{name} is {number:g}.", f"It is above 0, at most {high:g}."))
-    for name, share in (("dropout", recipe.dropout), ("warmup", recipe.warmup)):
-        if not 0 <= share < 1:
-            found.append((f"recipe.{name} is {share:g}.", "It is a share, from 0 to below 1."))
+            yield f"recipe.{name} is {value}.", f"It is at least {low}."
+    for name, high in (("epochs", 100.0), ("learning_rate", 1.0), ("max_grad_norm", 1e9)):
+        value = getattr(recipe, name)
+        if not 0 < value <= high:
+            yield f"recipe.{name} is {value:g}.", f"It is above 0, at most {high:g}."
+    for name in ("dropout", "warmup", "weight_decay"):
+        value = getattr(recipe, name)
+        if not 0 <= value < 1:
+            yield f"recipe.{name} is {value:g}.", "It is a share, from 0 to below 1."
     if not recipe.target_modules:
-        found.append(("recipe.target_modules is empty.", "Name at least one module."))
+        yield "recipe.target_modules is empty.", "Name at least one module."
     if "lm_head" in recipe.target_modules:
-        found.append(
-            (
-                "recipe.target_modules names lm_head, whose adapter TRL would never train.",
-                "Leave lm_head out.",
-            )
+        yield (
+            "recipe.target_modules names lm_head, whose adapter TRL would never train.",
+            "Leave lm_head out.",
         )
-    if plan.budget.hours is not None and plan.budget.hours <= 0:
-        found.append(("budget.hours is not above 0.", "Leave it out for no limit."))
+
+
+def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+    if plan.budget.hours is not None and not plan.budget.hours > 0:
+        yield f"budget.hours is {plan.budget.hours:g}.", "Leave it out for no limit."
     if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
-        found.append(("finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."))
+        yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
+    if plan.where.gpu is not None and plan.where.gpu < 0:
+        yield f"where.gpu is {plan.where.gpu}.", "GPUs are numbered from 0."
     if not plan.model.name.strip():
-        found.append(("model.name is empty.", "Name a folder or an id on the Hugging Face Hub."))
-    return found
+        yield "model.name is empty.", "Name a folder or an id on the Hugging Face Hub."
 
 
 def _read(path: Path) -> str:
@@ -362,74 +323,3 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
         model = msgspec.structs.replace(model, name=whole(model.name))
     data = msgspec.structs.replace(plan.data, files=files)
     return msgspec.structs.replace(plan, data=data, model=model)
-
-
-def _refuse_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
-    """Raise PlanError for the first key that ``kind`` lacks, with its line and the nearest."""
-    known = {f.name: f.type for f in msgspec.structs.fields(kind)}
-    for key, value in tree.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            guess = f"Did you mean {at}{near[0]}?" if near else f"Known here: {', '.join(known)}."
-            line = tree.lc.data[key][0] + 1 if key in tree.lc.data else 1
-            raise PlanError(
-                f"{name}, line {line}: {visible(f'{at}{key}', 100)} is not a setting.", guess
-            )
-        part = known[key]
-        if isinstance(part, type) and issubclass(part, msgspec.Struct) and isinstance(value, dict):
-            _refuse_unknown(value, part, f"{at}{key}.", name)
-
-
-def _plain(value: Any) -> Any:
-    """Turn ruamel's round-trip values into plain ones."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
-def _keys(at: str) -> list[str]:
-    """``$.data.files[0]`` → ``["data", "files", "0"]``."""
-    return re.findall(r"[A-Za-z_][A-Za-z0-9_]*|\d+", at.strip("`").removeprefix("$"))
-
-
-def _line(tree: Any, keys: list[str]) -> str:
-    line = None
-    for key in keys:
-        try:
-            line = tree.lc.data[int(key) if isinstance(tree, list) else key][0] + 1
-            tree = tree[int(key) if isinstance(tree, list) else key]
-        except (KeyError, TypeError, AttributeError, IndexError):
-            break
-    return f", line {line}" if line else ""
-
-
-def _allowed(keys: list[str]) -> tuple[str, ...]:
-    """Return the words that the setting at ``keys`` may be, if it is one of a few."""
-    kind: Any = Plan
-    for key in keys:
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            kind = typing.get_type_hints(kind).get(key)
-    found = re.findall(r"Literal\[([^\]]*)\]", str(kind))
-    return tuple(word.strip().strip("'") for word in ",".join(found).split(",") if word.strip())
-
-
-_WORDS = {
-    "`int`": "a whole number", "`float`": "a number", "`str`": "text", "`bool`": "true or false",
-    "`array`": "a list", "`object`": "a group of settings", "`null`": "nothing",
-}  # fmt: skip
-
-
-def _in_words(message: str) -> str:
-    """Say msgspec's message as a person would."""
-    if missing := re.search(r"missing required field `(\w+)`", message):
-        return f"{missing[1]} is missing"
-    message = message.replace(" | null`", "`")
-    for code, words in _WORDS.items():
-        message = message.replace(code, words)
-    message = message.replace("Invalid enum value", "it cannot be")
-    return visible(message[:1].lower() + message[1:], 200)

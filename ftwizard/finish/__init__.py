@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train.trainer import Trained
+from ftwizard.train.adapter import Trained
 
 
 def finish(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     """Carry out ``plan.finish`` within the run; return what goes into its result."""
-    from pathlib import Path
-
     from ftwizard.finish.compare import compare
     from ftwizard.finish.merge import merge
 

@@ -15,8 +15,10 @@ from ftwizard.data.read import Row
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
+from ftwizard.train import base_model
+from ftwizard.train import rows as plan_rows
+from ftwizard.train.adapter import Trained
 from ftwizard.train.tokenise import IGNORED, Encoded, Encoder, encode_rows
-from ftwizard.train.trainer import Trained, choose_precision, load_model, load_rows, stop_ids
 
 GENERATED_AT_ONCE = 16
 MAX_ENUMERATED = 12
@@ -44,13 +46,13 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     worker.phase("comparing")
-    parts = load_rows(plan)
+    parts = plan_rows.load(plan)
     rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
     if not rows:
         return {"rows": 0}
     tokenizer = AutoTokenizer.from_pretrained(worker.folder.adapter)
     base = Path(trained.base)
-    encoder = Encoder(tokenizer, stop_ids(base) | set(trained.end_ids))
+    encoder = Encoder(tokenizer, base_model.stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length)
     schema = json_schema([r.conversation.answer for part in parts.values() for r in part])
     limit = plan.finish.max_new_tokens or _longest_answer(tokenizer, rows) * 3 // 2 + 16
@@ -110,6 +112,7 @@ def json_schema(answers: list[str]) -> dict[str, Any] | None:
     for value in objects:
         builder.add_object(value)
     schema: dict[str, Any] = builder.to_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["additionalProperties"] = False
     for key, kind in schema.get("properties", {}).items():
         if kind.get("type") == "string":
@@ -121,13 +124,12 @@ def json_schema(answers: list[str]) -> dict[str, Any] | None:
 
 def fits(schema: dict[str, Any], answer: str) -> bool:
     """Say whether ``answer`` is JSON that fits ``schema``."""
-    import jsonschema
+    from jsonschema import Draft202012Validator
 
     try:
-        jsonschema.validate(json.loads(answer), schema)
-    except (ValueError, RecursionError, jsonschema.ValidationError):
+        return bool(Draft202012Validator(schema).is_valid(json.loads(answer)))
+    except (ValueError, RecursionError):
         return False
-    return True
 
 
 def _score(
@@ -150,15 +152,15 @@ def _score(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
-    precision = choose_precision(plan.recipe.precision)
+    precision = base_model.choose_precision(plan.recipe.precision)
     if name == "base":
-        model = load_model(base, precision)
+        model = base_model.load(base, precision)
     elif worker.folder.merged.exists():
-        model = load_model(worker.folder.merged, precision)
+        model = base_model.load(worker.folder.merged, precision)
     else:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(load_model(base, precision), worker.folder.adapter)
+        model = PeftModel.from_pretrained(base_model.load(base, precision), worker.folder.adapter)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import write_json
 from ftwizard.text import size
+from ftwizard.train.base_model import refuse_quantised
 from ftwizard.train.checkpoints import MARKER, sync_files
 
 SHARD = "4GB"
@@ -30,12 +30,7 @@ def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[s
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = json.loads((base / "config.json").read_text())
-    if config.get("quantization_config"):
-        raise FtwizardError(
-            f"{base} is quantised; an adapter is merged into the 16-bit model only.",
-            "Name the original 16-bit model.",
-        )
+    config = refuse_quantised(base)
     dtype = torch.float16 if config.get("dtype", config.get("torch_dtype")) == "float16" else None
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=dtype or torch.bfloat16, use_safetensors=True, trust_remote_code=False

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import checkpoints
+from ftwizard.train.schedule import Patience
 
 PROGRESS_SECONDS = 1.0
 
@@ -158,33 +159,19 @@ class Steering(TrainerCallback):
 
 
 class OverfitDetector(TrainerCallback):
-    """Stops when the validation loss has not improved for ``patience`` evaluations.
-
-    The rule of the founding article (SPEC T3): patience 3, the best checkpoint kept.
-    """
+    """Stops when the validation loss has not improved for ``patience`` evaluations."""
 
     def __init__(self, worker: Worker, patience: int) -> None:
         self._events = worker.events
-        self.patience = patience
-        self.best_loss = math.inf
-        self.best_step = 0
-        self.since_best = 0
+        self._seen = Patience(patience)
         self.fired = False
-
-    def see(self, step: int, eval_loss: float) -> bool:
-        """Take one evaluation into account; return whether patience is used up."""
-        if eval_loss < self.best_loss:
-            self.best_loss, self.best_step, self.since_best = eval_loss, step, 0
-        else:
-            self.since_best += 1
-        return self.since_best >= self.patience
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         for entry in state.log_history:  # of the attempts before this one
             if "eval_loss" in entry:
-                self.see(int(entry["step"]), float(entry["eval_loss"]))
+                self._seen.see(int(entry["step"]), float(entry["eval_loss"]))
 
     def on_evaluate(
         self,
@@ -195,7 +182,7 @@ class OverfitDetector(TrainerCallback):
         **_: Any,
     ) -> TrainerControl:
         loss = (metrics or {}).get("eval_loss")
-        if loss is None or not self.see(state.global_step, float(loss)):
+        if loss is None or not self._seen.see(state.global_step, float(loss)):
             return control
         if state.global_step < state.max_steps and not self.fired:
             self.fired = True
@@ -204,8 +191,8 @@ class OverfitDetector(TrainerCallback):
                 code="overfit",
                 severity="warning",
                 step=state.global_step,
-                message=f"The validation loss has not improved for {self.since_best} evaluations "
-                f"(now {float(loss):.4g}, best {self.best_loss:.4g} at step {self.best_step}); "
+                message=f"The validation loss has not improved for {self._seen.since_best} evaluations "
+                f"(now {float(loss):.4g}, best {self._seen.best_loss:.4g} at step {self._seen.best_step}); "
                 "stopping, the best weights are kept.",
             )
             control.should_training_stop = True

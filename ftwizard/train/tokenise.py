@@ -8,7 +8,6 @@ way the outcome is proved on the tokens of every row before the first step.
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +16,7 @@ from ftwizard.data.formats import Conversation, Message
 from ftwizard.data.read import Row
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.text import plural, visible
+from ftwizard.train.proof import Span, Unfit, answers, prove
 
 IGNORED = -100
 """Label of a token without loss (PyTorch's ``ignore_index``)."""
@@ -88,15 +88,18 @@ class Encoder:
             else:
                 ids, spans = self._by_marks(messages, tools)
             spans = self._end_at_end_of_turn(ids, spans)
-            self._prove(messages, ids, spans)
-        except _Unfit as problem:
+            found = prove(self.tokenizer, self._special_ids, messages, ids, spans)
+        except Unfit as problem:
             raise MaskError(
                 f"Line {line}: {problem}.",
                 "The chat template of this model cannot carry this row; choose another model, or "
                 "delete the row.",
             ) from None
+        self.end_ids |= found.end_ids
+        if len(self.added) < SHOWN_ADDITIONS:
+            self.added |= found.added
         labels = [IGNORED] * len(ids)
-        for message, (start, end) in zip(_answers(messages), spans, strict=True):
+        for message, (start, end) in zip(answers(messages), spans, strict=True):
             if message.get("weight", 1):
                 labels[start:end] = ids[start:end]
         return Encoded(line=line, input_ids=ids, labels=labels)
@@ -115,12 +118,12 @@ class Encoder:
         try:
             text = self.tokenizer.apply_chat_template(plain, tools=tools, tokenize=False, **more)
         except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise _Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
+            raise Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
         return str(text)
 
     def _by_marks(
         self, messages: list[Message], tools: list[dict[str, Any]] | None
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    ) -> tuple[list[int], list[Span]]:
         from jinja2.exceptions import TemplateError
 
         plain = [{k: v for k, v in m.items() if k != "weight"} for m in messages]
@@ -134,23 +137,23 @@ class Encoder:
                 return_assistant_tokens_mask=True,
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise _Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
+            raise Unfit(f"the chat template refuses it: {visible(str(error), 200)}") from None
         ids = [int(i) for i in out["input_ids"]]
         return ids, _runs(out["assistant_masks"])
 
     def _by_prefixes(
         self, messages: list[Message], tools: list[dict[str, Any]] | None
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    ) -> tuple[list[int], list[Span]]:
         """Find each answer between the text before it and the text up to it."""
         whole = self._render(messages, tools)
-        places: list[tuple[int, int]] = []
+        places: list[Span] = []
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             before = self._render(messages[:index], tools, add_generation_prompt=True)
             upto = self._render(messages[: index + 1], tools)
             if not (whole.startswith(before) and whole.startswith(upto)):
-                raise _Unfit(
+                raise Unfit(
                     f"the chat template changes earlier turns (message {index + 1}), so its "
                     "answers cannot be told apart"
                 )
@@ -158,7 +161,7 @@ class Encoder:
         out = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
         ids = [int(i) for i in out["input_ids"]]
         offsets = out["offset_mapping"]
-        spans: list[tuple[int, int]] = []
+        spans: list[Span] = []
         token = 0
         for start, end in places:
             while token < len(ids) and offsets[token][1] <= start:
@@ -169,9 +172,7 @@ class Encoder:
             spans.append((first, token))
         return ids, spans
 
-    def _end_at_end_of_turn(
-        self, ids: list[int], spans: list[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
+    def _end_at_end_of_turn(self, ids: list[int], spans: list[Span]) -> list[Span]:
         """With prefixes, leave out what follows the end-of-turn token (a line break, mostly)."""
         if self.route != "prefixes":
             return spans
@@ -182,69 +183,6 @@ class Encoder:
                 last -= 1
             ended.append((start, last if last > start else end))
         return ended
-
-    def _prove(self, messages: list[Message], ids: list[int], spans: list[tuple[int, int]]) -> None:
-        """Check on the tokens that loss lies on the answers and their ends, and nowhere else."""
-        answers = _answers(messages)
-        if len(spans) != len(answers):
-            raise _Unfit(f"{len(answers)} answers, but {len(spans)} stretches of loss")
-        others: list[list[Message]] = [[]]
-        for message in messages:
-            if message["role"] == "assistant":
-                others.append([])
-            else:
-                others[-1].append(message)
-        position = 0
-        for answer, (start, end), before in zip(answers, spans, others, strict=False):
-            self._prove_without_loss(before, ids[position:start])
-            self._prove_answer(answer, ids[start:end])
-            position = end
-        self._prove_without_loss(others[-1], ids[position:])
-
-    def _prove_answer(self, answer: Message, span: list[int]) -> None:
-        text = self._decode(span)
-        content = _folded(answer["content"]).strip()
-        if content not in text and self.tokenizer.unk_token_id not in span:
-            raise _Unfit(f"the loss covers “{visible(text, 60)}”, not the whole answer")
-        called = [(c.get("function") or c).get("name", "") for c in answer.get("tool_calls") or []]
-        if not all(str(name) in text for name in called):
-            raise _Unfit("the loss does not cover the answer's tool call")
-        end = next((i for i in reversed(span) if self.tokenizer.decode([i]).strip()), None)
-        if end not in self._special_ids:
-            raise _Unfit(
-                "no token that ends the answer carries loss, so the model would never learn to stop"
-            )
-        self.end_ids.add(int(end))
-        rest = text.replace(content, "", 1) if content else text
-        for token in self.tokenizer.all_special_tokens:
-            rest = rest.replace(_folded(token), "")
-        if rest and not called and len(self.added) < SHOWN_ADDITIONS:
-            self.added.add(rest)
-
-    def _prove_without_loss(self, messages: list[Message], gap: list[int]) -> None:
-        text = self._decode(gap)
-        position = 0
-        for message in messages:
-            content = _folded(message["content"]).strip()
-            found = text.find(content, position)
-            if found < 0:
-                if self.tokenizer.unk_token_id in gap:
-                    continue
-                # A template may escape what a tool said; its letters are there all the same.
-                if message["role"] in ("tool", "function"):
-                    continue
-                raise _Unfit(
-                    f"the {message['role']}'s text “{visible(content, 40)}” is not among the "
-                    "tokens without loss"
-                )
-            position = found + len(content)
-
-    def _decode(self, ids: list[int]) -> str:
-        return _folded(
-            self.tokenizer.decode(
-                ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-        )
 
 
 def encode_rows(
@@ -302,22 +240,9 @@ def encode_rows(
     return kept, report
 
 
-class _Unfit(Exception):
-    """Why a row cannot be masked."""
-
-
-def _folded(text: str) -> str:
-    """Fold what tokenizers normalise (Qwen's composes characters), to compare text with tokens."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
-
-
-def _answers(messages: list[Message]) -> list[Message]:
-    return [m for m in messages if m["role"] == "assistant"]
-
-
-def _runs(mask: list[int]) -> list[tuple[int, int]]:
+def _runs(mask: list[int]) -> list[Span]:
     """Return the stretches of ones."""
-    runs: list[tuple[int, int]] = []
+    runs: list[Span] = []
     start = None
     for index, one in enumerate([*mask, 0]):
         if one and start is None:

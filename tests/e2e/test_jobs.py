@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import random
 import signal
 import subprocess
 import sys
@@ -79,6 +80,44 @@ def test_a_launcher_killed_leaves_it_running(tmp_path: Path) -> None:
     seen = len(events(folder, "log"))
     until_step(folder, seen + 10)
     assert observe(folder).state == "running"
+
+
+ANY_MOMENT = """
+import sys
+from pathlib import Path
+from tests.jobs_helpers import make, start
+start(make(Path(sys.argv[1]), steps=5000))
+"""
+
+
+def test_a_launcher_killed_at_any_moment_leaves_nothing_broken(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    ends = set()
+    for number in range(16):
+        folder = JobFolder(tmp_path / f"run{number}")
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", ANY_MOMENT, str(folder.path)], cwd=ROOT, start_new_session=True
+        )
+        time.sleep(dice.uniform(0.03, 0.25))
+        os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
+        if not folder.job.exists():
+            ends.add("not begun")
+            if not folder.path.exists():
+                continue
+            make(folder.path, steps=5000)
+            start(folder)
+        status = until(folder, lambda s: s.state in ("running", "ended"))
+        if status.state == "ended":
+            ends.add("lost")
+            assert status.end_reason == "lost"
+            start(folder)
+        ends.add("running")
+        until_step(folder, 1)
+        os.kill(keeper_pid(folder), signal.SIGKILL)
+        os.kill(command_pid(folder), signal.SIGKILL)
+        assert wait_until_free(folder, 5)
+    assert "running" in ends and len(ends) > 1, f"the kills all came at one moment: {ends}"
 
 
 def test_a_terminal_that_goes_away_leaves_it_running(tmp_path: Path) -> None:

