@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
 
 from ftwizard import models, plan, runs, settings
 from ftwizard.commands import output
@@ -17,6 +18,9 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.paths import local
 from ftwizard.text import visible
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 SAMPLE = "tickets"
 
 
@@ -26,20 +30,29 @@ def demo(arguments: argparse.Namespace) -> int:
     local.check_installed(chosen)
     source = models.locate(chosen.model.name, chosen.model.revision)
     console = output.console(stderr=arguments.json)
-    for line in (
-        "A real fine-tune, end to end: support tickets → JSON that names team and priority.",
-        f"  model   {source.said}",
-        f"  data    {chosen.data.files.train}",
-        f"  runs    {settings.runs_folder()}",
-        "  takes   about five minutes on two processor cores, less on a GPU; about 1 GB of disk",
-    ):
-        console.print(line, soft_wrap=True)
+    output.say(
+        console, "A real fine-tune, end to end: support tickets become JSON of one form.", ""
+    )
+    console.print(
+        output.pairs(
+            [
+                ("model", source.said),
+                ("data", chosen.data.files.train),
+                ("runs", str(settings.runs_folder())),
+                (
+                    "takes",
+                    "two to five minutes on two processor cores, less on a GPU; about 1 GB of disk",
+                ),
+            ]
+        )
+    )
+    output.say(console, "")
     if not arguments.yes and not _agreed():
         return DECLINED
     folder = start(chosen, runs.new_id("demo"))
     code = follow(folder, as_json=arguments.json)
-    if code == 0 and not arguments.json and (pairs := _pairs(folder)):
-        console.print("\n".join(pairs), soft_wrap=True)
+    if code == 0 and not arguments.json:
+        _show_pairs(folder, console)
     return code
 
 
@@ -60,15 +73,16 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in ("", "y", "yes")
 
 
-def _pairs(folder: JobFolder) -> list[str]:
-    compared = read_result(folder).get("compare", {})
-    lines: list[str] = []
-    for pair in compared.get("pairs", []):
-        lines += [
-            "",
-            f"ticket    {visible(pair['prompt'][-1]['content'], 200)}",
-            f"expected  {visible(pair['expected'], 200)}",
-            f"base      {visible(pair['base'], 200)}",
-            f"tuned     {visible(pair['tuned'], 200)}",
-        ]
-    return lines
+def _show_pairs(folder: JobFolder, console: Console) -> None:
+    for pair in read_result(folder).get("compare", {}).get("pairs", []):
+        output.say(console, "")
+        console.print(
+            output.pairs(
+                [
+                    ("ticket", visible(pair["prompt"][-1]["content"], 200)),
+                    ("expected", visible(pair["expected"], 200)),
+                    ("base", visible(pair["base"], 200)),
+                    ("tuned", visible(pair["tuned"], 200)),
+                ]
+            )
+        )

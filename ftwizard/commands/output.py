@@ -13,7 +13,10 @@ from ftwizard.jobs.status import Status
 from ftwizard.text import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 IN_WORDS = {
@@ -47,6 +50,24 @@ def console(*, stderr: bool = False) -> Console:
             raise BrokenPipeError  # the door knows what to do; rich would exit with 1
 
     return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def say(out: Console, *lines: str) -> None:
+    """Print lines: wrapped at words on a terminal, left whole in a pipe or a log."""
+    for line in lines:
+        out.print(line, soft_wrap=not out.is_terminal)
+
+
+def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Return names and values in two columns; long values wrap within theirs."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
 
 
 def ending(folder: JobFolder, status: Status) -> list[str]:

@@ -18,9 +18,12 @@ from ftwizard.runs import Progress
 from ftwizard.text import duration, size, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from collections.abc import Iterator
+
+    from rich.console import Console, Group, RenderableType
 
 POLL_S = 0.25
+BAR_WIDTH = 40
 PLAIN_EVERY = 0.1
 """Without a terminal: a line after each tenth of the steps."""
 
@@ -52,8 +55,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     if as_json:
         output.print_json(runs.status(folder))
     else:
-        for line in (*output.ending(folder, status), *result_lines(folder)):
-            console.print(line, soft_wrap=True)
+        output.say(console, *output.ending(folder, status), *result_lines(folder))
     return status.exit_code
 
 
@@ -90,7 +92,7 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
             self._say(line)
 
     def _say(self, line: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True)
+        output.say(self._console, f"{time.strftime('%H:%M:%S')} {line}")
 
 
 class _Live(contextlib.AbstractContextManager["_Live"]):
@@ -114,38 +116,52 @@ class _Live(contextlib.AbstractContextManager["_Live"]):
 
     def _draw(self, status: Status, progress: Progress) -> Group:
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
         title = Text.assemble((self._folder.id, "bold"), f"  {status.state}{attempt}")
         if status.keeper_lives is False and status.state != "ended":
             title.append("  (its keeper is gone; the run goes on)")
-        parts: list[Any] = [title, Text(_doing(progress))]
-        done, total = _share(progress)
-        if total:
-            parts.append(ProgressBar(total=total, completed=done, width=60))
-        if progress.total_steps:
-            parts.append(Text(_steps(progress)))
-        if progress.evaluations and progress.best_step is not None:
-            best = progress.evaluations[progress.best_step]
-            parts.append(
-                Text(
-                    f"validation loss {progress.eval_loss:.4g}, best {best:.4g} "
-                    f"at step {progress.best_step}"
-                )
-            )
-        parts += [
+        findings = [
             Text(f"! {visible(str(event.get('message')), 300)}") for event in progress.findings[-3:]
         ]
-        parts.append(Text("ctrl+c leaves this view; the run goes on", style="dim"))
-        return Group(*parts)
+        last = Text("ctrl+c leaves this view; the run goes on", style="dim")
+        table = output.pairs(_rows(progress))
+        return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
-def _share(progress: Progress) -> tuple[float, float]:
+def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
+    """Name and value of each line of the live view."""
+    from rich.progress_bar import ProgressBar
+
+    yield "phase", _doing(progress)
     if progress.phase == "training" and progress.total_steps:
-        return float(progress.step or 0), float(progress.total_steps)
-    return progress.done or 0.0, progress.total or 0.0
+        done, total = float(progress.step or 0), float(progress.total_steps)
+    else:
+        done, total = progress.done or 0.0, progress.total or 0.0
+    if total:
+        yield "", ProgressBar(total=total, completed=min(done, total), width=BAR_WIDTH)
+    if progress.total_steps:
+        epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
+        yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
+    if progress.eta_s and progress.phase in ("training", "evaluating"):
+        yield "training ends", _clock(progress.eta_s)
+    if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
+        yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
+    if progress.loss is not None:
+        yield "loss", f"{progress.loss:.4g}"
+    if progress.evaluations and progress.best_step is not None:
+        best = progress.evaluations[progress.best_step]
+        yield (
+            "validation",
+            f"{progress.eval_loss:.4g}, best {best:.4g} at step {progress.best_step}",
+        )
+
+
+def _clock(seconds: float) -> str:
+    """``14:32 (in 25 min)``."""
+    then = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    return f"{then} (in {duration(seconds)})"
 
 
 def _doing(progress: Progress) -> str:
@@ -171,6 +187,5 @@ def _steps(progress: Progress) -> str:
     if progress.tokens_per_s:
         words += f", {progress.tokens_per_s:,.0f} tokens/s"
     if progress.eta_s:
-        ends = time.strftime("%H:%M", time.localtime(time.time() + progress.eta_s))
-        words += f", training ends {ends} (in {duration(progress.eta_s)})"
+        words += f", training ends {_clock(progress.eta_s)}"
     return words

@@ -16,6 +16,7 @@ from ftwizard.text import plural, visible
 from ftwizard.train.tokenise import Encoded, Encoder, Report, encode_rows
 
 PROGRESS_SECONDS = 1.0
+SHOWN_LINES = 1000
 Rows = dict[str, list[read.Row]]
 """``train``, ``validation``, ``heldout`` → rows."""
 
@@ -48,7 +49,8 @@ def encode(
     for name, part in rows.items():
         encoded[name], report = encode_rows(encoder, part, max_length, _row_progress(worker))
         reports[name] = report
-        worker.events.write("data", part=name, **msgspec.to_builtins(report))
+        fields = msgspec.to_builtins(report)
+        worker.events.write("data", part=name, **fields | {"lost": report.lost[:SHOWN_LINES]})
         if report.lost:
             worker.events.write(
                 "finding",

@@ -147,13 +147,13 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(lab: La
     command = f"{FTWIZARD} train {plan} --name tied --watch"
     with tmux.Tmux(command, environment=environment) as terminal:
         terminal.wait(r"tied  running")
-        terminal.wait(r"step [3-9]/\d+, epoch .* loss", 90)
+        terminal.wait(r"step +[3-9] of \d+, epoch[^$]*loss +\d", 90)
         terminal.kill()
     folder = lab.folder("tied")
     seen = max(losses(folder))
     until_step(folder, seen + 2, 60)
     with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
-        terminal.wait(r"step \d+/\d+", 30)
+        terminal.wait(r"step +\d+ of \d+", 30)
         terminal.keys("C-c")
         terminal.wait(r"The run goes on\. Come back with: ftwizard watch tied")
         terminal.wait(r"exit=0")

@@ -19,7 +19,7 @@ Row = dict[str, list[dict[str, str]]]
 SYSTEM = "Route this ticket."
 SIZES = {"train": 160, "validation": 20, "heldout": 30}
 SEED = 6
-LIMIT = 100  # characters in a user text: keeps every row within 64 SmolLM2 tokens
+LIMIT = 100  # characters in a user text: keeps every row within 70 SmolLM2 tokens
 # Each team goes through this cycle: problem told Normally, with High or Low urgency; Question;
 # Emergency. Only problems (N, H, L) may come with a request for money.
 CYCLE = "NHQNLHNQEL"
