@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_SECRET = re.compile(
-    r"(API_?KEY|_TOKEN|_SECRET|SECRET_ACCESS_KEY|ACCESS_KEY_ID|_PASSWORD|_PASSWD|_CREDENTIALS)$",
-    re.IGNORECASE,
-)
+_WORDS = (
+    "KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWORD", "PASSWD",
+    "PASSPHRASE", "PAT", "CREDENTIAL", "CREDENTIALS", "DSN", "AUTH", "PGPASSWORD", "PGPASSFILE",
+)  # fmt: skip
+_SECRET = re.compile(rf"(^|_)({'|'.join(_WORDS)})($|_)|DATABASE_URL", re.IGNORECASE)
 HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 REPORTERS = {"wandb": ("WANDB_API_KEY",), "trackio": HUGGING_FACE, "tensorboard": ()}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import queue
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,7 @@ from ftwizard.packaged import Report
 from ftwizard.text import size, visible
 
 HUB_TIMEOUT_S = 5.0
+POLL_S = 0.5
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
@@ -192,17 +195,43 @@ def _fetch_hub(source: Source, report: Report) -> Path:
 
     if snapshot := _snapshot(source.name, source.commit):
         return snapshot
-    report(source.said)
-    # By branch first: only so does the cache learn which commit the branch is at.
-    for revision in (source.revision, source.commit):
+    # By branch where it is still there: only so does the cache learn at which commit it is.
+    head, _ = _hub_commit(source.name, source.revision)
+    revision = source.revision if head == source.commit else source.commit
+    arrived: queue.Queue[Path | Exception] = queue.Queue()
+
+    def download() -> None:
         try:
-            path = snapshot_download(source.name, revision=revision, allow_patterns=list(HUB_FILES))
-        except Exception as error:
-            raise FtwizardError(
-                f"{source.said} could not be fetched: {type(error).__name__}: "
-                f"{visible(str(error), 300)}.",
-                "What has arrived is kept; resume the run to go on.",
-            ) from error
-        if Path(path).name == source.commit:
+            arrived.put(Path(snapshot_download(
+                source.name, revision=revision, allow_patterns=list(HUB_FILES)
+            )))  # fmt: skip
+        except Exception as error:  # noqa: BLE001 (told by the other thread)
+            arrived.put(error)
+
+    # In a thread of its own, so that a stop need not wait for gigabytes.
+    threading.Thread(target=download, daemon=True).start()
+    began = _cached_bytes(source.name)
+    while True:
+        try:
+            found = arrived.get(timeout=POLL_S)
             break
-    return Path(path)
+        except queue.Empty:
+            report(source.said, done=max(0, _cached_bytes(source.name) - began), unit="bytes")
+    if isinstance(found, Exception):
+        raise FtwizardError(
+            f"{source.said} could not be fetched: {type(found).__name__}: "
+            f"{visible(str(found), 300)}.",
+            "What has arrived is kept; resume the run to go on.",
+        ) from found
+    return found
+
+
+def _cached_bytes(name: str) -> int:
+    """Return how much of a model is in the Hugging Face cache, unfinished files included."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+    try:
+        return sum(path.stat().st_size for path in blobs.iterdir())
+    except OSError:
+        return 0

@@ -264,7 +264,7 @@ def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
 def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name, low in (
         ("rank", 1), ("alpha", 1), ("batch_size", 1), ("gradient_accumulation", 1),
-        ("max_length", 8), ("patience", 1), ("evaluation_steps", 1), ("save_steps", 1),
+        ("max_length", 8), ("patience", 1), ("seed", 0), ("evaluation_steps", 1), ("save_steps", 1),
     ):  # fmt: skip
         value = getattr(recipe, name)
         if value is not None and value < low:
@@ -291,6 +291,9 @@ def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
         yield f"budget.hours is {plan.budget.hours:g}.", "Leave it out for no limit."
     if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
         yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
+    names = [plan.data.files.train, plan.data.files.validation, plan.data.files.heldout]
+    if any("\0" in name for name in (*filter(None, names), plan.model.name)):
+        yield "A file name holds a NUL character.", "No file can be called so."
     if plan.where.gpu is not None and plan.where.gpu < 0:
         yield f"where.gpu is {plan.where.gpu}.", "GPUs are numbered from 0."
     if not plan.model.name.strip():

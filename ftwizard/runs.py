@@ -13,7 +13,7 @@ import msgspec
 from ftwizard import settings
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event, EventReader, number
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.text import visible
 
@@ -195,7 +195,11 @@ def all_runs() -> list[JobFolder]:
     root = settings.runs_folder()
     if not root.is_dir():
         return []
-    found = [JobFolder(path) for path in root.iterdir() if (path / "job.json").is_file()]
+    found = [
+        JobFolder(path)
+        for path in root.iterdir()
+        if is_id(path.name) and (path / "job.json").is_file()
+    ]
     return sorted(found, key=lambda folder: (folder.job.stat().st_mtime, folder.id))
 
 

@@ -34,12 +34,20 @@ def cache() -> Path:
 def private_folder(path: Path) -> Path:
     """Make ``path`` and its missing parents, readable by the owner alone.
 
-    Raises FtwizardError when it cannot be made or written to.
+    A folder of our own that others may write to is closed to them. Raises FtwizardError when it
+    cannot be made or written to, or is another user's.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for level in reversed([path, *path.parents]):
+            if not level.exists():
+                level.mkdir(mode=0o700, exist_ok=True)
+        status = path.stat()
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
+        if status.st_uid != os.geteuid():
+            raise PermissionError(13, "it belongs to another user")
+        if status.st_mode & 0o022:
+            path.chmod(0o700)
     except OSError as error:
         raise FtwizardError(
             f"Cannot write to {path}: {error.strerror}.",

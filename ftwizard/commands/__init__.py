@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -42,14 +43,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("plan", metavar="PLAN", help="a YAML file")
     train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
     train.add_argument("--watch", action="store_true", help="follow it to its end")
-    train.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    train.add_argument(
+        "--yes", action="store_true", help="ask nothing (training on this machine never does)"
+    )
     train.add_argument(
         "--insist", metavar="NAME", action="append", default=[],
         help="overrule a warning by its name (may be given again)",
     )  # fmt: skip
 
-    listed = add("runs", "list the runs", "runs:list_runs")
-    del listed
+    add("runs", "list the runs", "runs:list_runs")
     for name, what, function in (
         ("status", "say what state a run is in", "runs:status"),
         ("watch", "follow a run; leaving the view leaves the run alone", "watch:watch"),
@@ -64,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
 
 def dispatch(argv: list[str]) -> int:
     """Run the command that ``argv`` names and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no error
     if argv[:1] == ["_work"]:
         return int(_function("work:work")(argv[1]))
     arguments = parser().parse_args(argv)
@@ -84,6 +89,10 @@ def dispatch(argv: list[str]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except UnicodeEncodeError:
+        return _fail(
+            FtwizardError("A file or folder has a name that is not UTF-8."), arguments.json
+        )
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _fail(FtwizardError(f"{error.strerror or error}{where}."), arguments.json)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
+import os
 import shutil
 import sys
 from importlib.resources import as_file, files
@@ -57,10 +60,23 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def sample_plan() -> plan.Plan:
-    """Copy the packaged sample where it can be looked at and kept, and return its plan."""
-    target = settings.private_folder(settings.home() / "samples") / SAMPLE
+    """Copy the packaged sample where it can be looked at and kept, and return its plan.
+
+    Each version has a folder of its own: runs go on needing the rows that they began with.
+    """
+    root = settings.private_folder(settings.home() / "samples")
     with as_file(files("ftwizard").joinpath("assets", "samples", SAMPLE)) as packaged:
-        shutil.copytree(packaged, target, dirs_exist_ok=True)
+        digest = hashlib.sha256()
+        for file in sorted(packaged.glob("*.jsonl")):
+            digest.update(file.read_bytes())
+        digest.update((packaged / "plan.yaml").read_bytes())
+        target = root / f"{SAMPLE}-{digest.hexdigest()[:8]}"
+        if not target.exists():
+            part = root / f".{target.name}.{os.getpid()}.part"
+            shutil.copytree(packaged, part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+            with contextlib.suppress(OSError):  # another demo was faster
+                part.rename(target)
+            shutil.rmtree(part, ignore_errors=True)
     return plan.load(target / "plan.yaml")
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.jobs.ending import NEXT_STEP
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
-from ftwizard.text import visible
+from ftwizard.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
 def say(out: Console, *lines: str) -> None:
     """Print lines: wrapped at words on a terminal, left whole in a pipe or a log."""
     for line in lines:
-        out.print(line, soft_wrap=not out.is_terminal)
+        out.print(visible_lines(line), soft_wrap=not out.is_terminal)
 
 
 def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
@@ -66,7 +66,7 @@ def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, visible(value) if isinstance(value, str) else value)
     return table
 
 

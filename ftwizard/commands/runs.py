@@ -12,7 +12,7 @@ from ftwizard.commands import output
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import RunStatus
-from ftwizard.text import duration
+from ftwizard.text import duration, visible
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
     for one in found:
         table.add_row(
             one.id,
-            _state(one),
+            visible(_state(one)),
             f"{one.step}/{one.total_steps}" if one.total_steps else "",
             _number(one.loss),
             _number(one.best_eval_loss),
@@ -53,12 +53,10 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(found)
         return 0
-    for name, value in _lines(found):
-        print(f"{name:<12} {value}")
+    out = output.console()
+    out.print(output.pairs(_lines(found)))
     if job.state == "ended":
-        print()
-        print("\n".join(output.ending(folder, job)))
-        print("\n".join(result_lines(folder)))
+        output.say(out, "", *output.ending(folder, job), *result_lines(folder))
     return 0
 
 
@@ -81,9 +79,9 @@ def result_lines(folder: JobFolder) -> list[str]:
 def comparison(compared: dict[str, Any]) -> list[str]:
     """Say how base and tuned model did, as a small table of text."""
     lines = [f"On {compared['rows']} held-out rows           base     tuned"]
-    lines.append(
-        f"  loss of the answers       {compared['base']['loss']:7.3f}   {compared['tuned']['loss']:7.3f}"
-    )
+    base, tuned = compared["base"]["loss"], compared["tuned"]["loss"]
+    if base is not None and tuned is not None:
+        lines.append(f"  loss of the answers       {base:7.3f}   {tuned:7.3f}")
     for key, name in (("exact", "exactly as expected "), ("json_valid", "valid by the schema ")):
         if compared["base"][key] is not None:
             base, tuned = compared["base"][key], compared["tuned"][key]

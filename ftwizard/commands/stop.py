@@ -46,5 +46,5 @@ def _say(folder: JobFolder, status: Status, as_json: bool) -> int:
     if as_json:
         output.print_json(runs.status(folder))
     else:
-        print("\n".join(output.ending(folder, status)))
+        output.say(output.console(), *output.ending(folder, status))
     return 0

@@ -47,6 +47,8 @@ def start(chosen: Plan, run_id: str) -> JobFolder:
     hashes = _data_hashes(chosen)
     source = models.locate(chosen.model.name, chosen.model.revision)
     hashes["model"] = source.fingerprint
+    if source.kind == "folder":
+        hashes["template"] = models.template_hash(Path(source.name))
     root = settings.private_folder(settings.runs_folder())
     free = machine.free_bytes(root)
     if free < ROOM_BYTES:
@@ -82,10 +84,9 @@ def resume(arguments: argparse.Namespace) -> int:
     chosen = plan.load(folder.plan)
     local.check_installed(chosen)
     _refuse_changes(folder, chosen)
-    record = folder.read_job()
     attempt = launch.start(
         folder,
-        record.argv,
+        local.argv(folder.path),  # not the recorded one: folders move, environments are rebuilt
         environment=local.environment(chosen),
         checkpoint=lambda: _newest(folder),
     )
@@ -130,11 +131,11 @@ def _refuse_changes(folder: JobFolder, chosen: Plan) -> None:
     source = msgspec.convert(record.inputs["model"], models.Source)
     if source.kind == "folder":
         now["model"] = models.locate(source.name).fingerprint
+        now["template"] = models.template_hash(Path(source.name))
     changed = [part for part, value in now.items() if value != record.hashes.get(part)]
     if changed:
         names = {
-            part: chosen.model.name if part == "model" else getattr(chosen.data.files, part)
-            for part in changed
+            part: getattr(chosen.data.files, part, None) or chosen.model.name for part in changed
         }
         listed = ", ".join(f"{part} ({visible(name)})" for part, name in names.items())
         raise FtwizardError(

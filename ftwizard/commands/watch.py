@@ -167,11 +167,13 @@ def _clock(seconds: float) -> str:
 def _doing(progress: Progress) -> str:
     if not progress.phase:
         return "starting"
-    words = progress.phase
+    words = visible(progress.phase, 40)
     if progress.what:
         words += f": {visible(progress.what, 200)}"
-    if progress.done is not None and progress.total and progress.phase != "training":
-        if progress.unit == "bytes":
+    if progress.done is not None and progress.phase != "training":
+        if progress.total is None:
+            words += f", {size(progress.done)}" if progress.unit == "bytes" else ""
+        elif progress.unit == "bytes":
             words += f", {size(progress.done)} of {size(progress.total)}"
         else:
             words += f", {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"

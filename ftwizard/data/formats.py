@@ -81,9 +81,11 @@ def _message(value: Any, number: int) -> Message:
             f"one of {', '.join(ROLES[:4])}, tool",
         )
     message: Message = {"role": role, "content": _content(value, role, where)}
-    for key in ("tool_calls", "tool_call_id", "name"):
+    for key in ("tool_call_id", "name"):
         if value.get(key) is not None:
             message[key] = value[key]
+    if value.get("tool_calls"):
+        message["tool_calls"] = _tool_calls(value["tool_calls"], where)
     if "weight" in value:
         if value["weight"] not in (0, 1) or isinstance(value["weight"], bool):
             raise RowProblem("bad_weight", f"{where} has a weight other than 0 or 1", "0 or 1")
@@ -104,6 +106,32 @@ def _content(value: Message, role: str, where: str) -> str:
         raise RowProblem("not_text", f"{where} has parts that are no text", "text parts only")
     kind = "no content" if content is None else f"content of type {type(content).__name__}"
     raise RowProblem("bad_content", f"{where} has {kind}", "content is text")
+
+
+def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
+    """Return tool calls with arguments as objects: OpenAI writes them as JSON text, which a chat
+    template would quote once more."""
+    if not isinstance(calls, list):
+        raise RowProblem("bad_tool_call", f"{where}: tool_calls is no list", "list the calls")
+    found = []
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowProblem(
+                "bad_tool_call", f"{where}: a tool call names no function", "function: {name, …}"
+            )
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                arguments = msgspec.json.decode(arguments or "{}")
+            except (msgspec.DecodeError, RecursionError):
+                arguments = None
+        if not isinstance(arguments, dict):
+            raise RowProblem(
+                "bad_tool_call", f"{where}: the arguments of a call are no JSON object", "{…}"
+            )
+        found.append({**call, "function": {**function, "arguments": arguments}})
+    return found
 
 
 def _with_system(messages: list[Message], system: Any) -> list[Message]:

@@ -34,9 +34,8 @@ def split(rows: list[Row], *, validation: float, heldout: float, seed: int) -> P
     random.Random(seed).shuffle(order)
     taken: dict[str, set[int]] = {"heldout": set(), "validation": set()}
     for part, share in (("heldout", heldout), ("validation", validation)):
-        wanted = max(1, round(share * len(rows))) if share > 0 else 0
-        while len(taken[part]) < wanted and order:
-            taken[part].update(order.pop())
+        if share > 0:
+            taken[part] = _take(order, max(1, round(share * len(rows))))
     left = {index for group in order for index in group}
     if len(left) < MIN_TRAIN_ROWS:
         raise FtwizardError(
@@ -50,6 +49,20 @@ def split(rows: list[Row], *, validation: float, heldout: float, seed: int) -> P
         validation=[row for index, row in enumerate(rows) if index in taken["validation"]],
         heldout=[row for index, row in enumerate(rows) if index in taken["heldout"]],
     )
+
+
+def _take(order: list[list[int]], wanted: int) -> set[int]:
+    """Move about ``wanted`` rows out of ``order``; a group that is too large stays for training."""
+    taken: set[int] = set()
+    for group in list(order):
+        if len(taken) + len(group) <= wanted:
+            taken.update(group)
+            order.remove(group)
+    if not taken and order:
+        smallest = min(order, key=len)
+        taken.update(smallest)
+        order.remove(smallest)
+    return taken
 
 
 def _prompt_key(row: Row) -> bytes:

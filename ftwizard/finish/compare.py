@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,20 +16,20 @@ from ftwizard.data.read import Row
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train import base_model
-from ftwizard.train import rows as plan_rows
+from ftwizard.train import base_model, heldout
 from ftwizard.train.adapter import Trained
 from ftwizard.train.tokenise import IGNORED, Encoded, Encoder, encode_rows
 
 GENERATED_AT_ONCE = 16
 MAX_ENUMERATED = 12
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """One model on the held-out rows."""
 
-    loss: float
-    """Mean negative log-likelihood of the answers' tokens, in nats."""
+    loss: float | None
+    """Mean negative log-likelihood of the answers' tokens, in nats; None where all are cut off."""
     exact: float
     """Share of answers equal to the expected one, surrounding blanks apart."""
     json_valid: float | None
@@ -46,15 +47,15 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     worker.phase("comparing")
-    parts = plan_rows.load(plan)
-    rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
+    kept = heldout.read(worker.folder)
+    rows = kept.rows
     if not rows:
         return {"rows": 0}
     tokenizer = AutoTokenizer.from_pretrained(worker.folder.adapter)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, base_model.stop_ids(base) | set(trained.end_ids))
-    encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length)
-    schema = json_schema([r.conversation.answer for part in parts.values() for r in part])
+    encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
+    schema = json_schema(kept.answers)
     limit = plan.finish.max_new_tokens or _longest_answer(tokenizer, rows) * 3 // 2 + 16
 
     answers: dict[str, list[str]] = {}
@@ -64,7 +65,7 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
         worker.phase("comparing", what=f"{name} model")
         model = _load(name, worker, plan, base)
         answers[name] = _answers(worker, name, model, encoder, rows, limit)
-        loss = _loss(worker, model, encoded, plan.recipe.batch_size, tokenizer.pad_token_id or 0)
+        loss = _loss(worker, model, encoded)
         del model
         gc.collect()
         scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - began)
@@ -101,7 +102,7 @@ def json_schema(answers: list[str]) -> dict[str, Any] | None:
     for answer in answers:
         try:
             value = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict):
             return None
@@ -132,11 +133,16 @@ def fits(schema: dict[str, Any], answer: str) -> bool:
         return False
 
 
+def without_thinking(text: str) -> str:
+    """Return an answer less the thinking before it (Qwen3's template trains an empty one)."""
+    return _THINKING.sub("", text).strip()
+
+
 def _score(
     answers: list[str],
     rows: list[Row],
     schema: dict[str, Any] | None,
-    loss: float,
+    loss: float | None,
     seconds: float,
 ) -> Scores:
     exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
@@ -198,41 +204,30 @@ def _answers(
                 eos_token_id=stops,
             )
         for row, i in enumerate(batch):
-            found[i] = tokenizer.decode(out[row, width:], skip_special_tokens=True).strip()
+            text = tokenizer.decode(out[row, width:], skip_special_tokens=True)
+            found[i] = without_thinking(text)
     return found
 
 
-def _loss(worker: Worker, model: Any, rows: list[Encoded], size: int, pad: int) -> float:
-    """Return the mean negative log-likelihood over all tokens that carry loss."""
+def _loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
+    """Return the mean negative log-likelihood over all tokens that carry loss, None without any.
+
+    A row at a time, and logits in full precision only where there is loss: with a vocabulary of
+    150,000 the logits of a batch are gigabytes.
+    """
     import torch
 
     total = count = 0.0
-    for start in range(0, len(rows), size):
+    for row in rows:
         worker.check_stop()
-        batch = rows[start : start + size]
-        width = max(len(r.input_ids) for r in batch)
-        ids = torch.full((len(batch), width), pad)
-        labels = torch.full((len(batch), width), IGNORED)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for index, row in enumerate(batch):
-            length = len(row.input_ids)
-            ids[index, :length] = torch.tensor(row.input_ids)
-            labels[index, :length] = torch.tensor(row.labels)
-            mask[index, :length] = 1
+        ids = torch.tensor([row.input_ids], device=model.device)
+        labels = torch.tensor(row.labels[1:], device=model.device)
+        places = (labels != IGNORED).nonzero().flatten()
         with torch.inference_mode():
-            logits = model(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
-            ).logits[:, :-1]
-        total += float(
-            torch.nn.functional.cross_entropy(
-                logits.float().flatten(0, 1),
-                labels[:, 1:].flatten().to(model.device),
-                ignore_index=IGNORED,
-                reduction="sum",
-            )
-        )
-        count += int((labels[:, 1:] != IGNORED).sum())
-    return total / count if count else float("nan")
+            logits = model(input_ids=ids).logits[0, places].float()
+        total += float(torch.nn.functional.cross_entropy(logits, labels[places], reduction="sum"))
+        count += len(places)
+    return total / count if count else None
 
 
 def _longest_answer(tokenizer: Any, rows: list[Row]) -> int:

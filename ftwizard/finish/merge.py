@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.folder import publish, write_json
 from ftwizard.text import size
 from ftwizard.train.base_model import refuse_quantised
-from ftwizard.train.checkpoints import MARKER, sync_files
+from ftwizard.train.checkpoints import MARKER
 
 SHARD = "4GB"
 
@@ -36,21 +36,19 @@ def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[s
         base, dtype=dtype or torch.bfloat16, use_safetensors=True, trust_remote_code=False
     )
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    merged.generation_config.eos_token_id = _stops(merged.generation_config.eos_token_id, end_ids)
+    _stop_at(merged.generation_config, end_ids)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
     merged.save_pretrained(part, max_shard_size=SHARD)
     AutoTokenizer.from_pretrained(adapter).save_pretrained(part)
-    files = sync_files(part)
     report = {
         "folder": str(out),
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": sum(file.stat().st_size for file in part.iterdir()),
         "dtype": str(merged.dtype).removeprefix("torch."),
     }
     write_json(part / MARKER, report)
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
+    publish(part, out)
     return report
 
 
@@ -59,8 +57,14 @@ def in_words(report: dict[str, Any]) -> str:
     return f"{size(report['bytes'])}, {report['dtype']}"
 
 
-def _stops(configured: int | list[int] | None, end_ids: list[int]) -> list[int]:
-    known = (
-        configured if isinstance(configured, list) else [] if configured is None else [configured]
-    )
-    return [*known, *(i for i in end_ids if i not in known)]
+def _stop_at(config: Any, end_ids: list[int]) -> None:
+    """Let generation stop at the tokens that ended answers in training."""
+    known = config.eos_token_id
+    known = known if isinstance(known, list) else [] if known is None else [known]
+    new = [i for i in end_ids if i not in known]
+    if new:
+        config.eos_token_id = [*known, *new]
+    if not config.do_sample:
+        # Some models ship these without do_sample; transformers refuses to save that once changed.
+        for name in ("temperature", "top_p", "top_k", "min_p", "typical_p"):
+            setattr(config, name, None)

@@ -58,8 +58,12 @@ def end_reason(
     *,
     killed_by_request: bool = False,
     oom_killed: bool = False,
+    log_from: int = 0,
 ) -> str:
-    """Say why a command ended: its own word, else what its end and its log tell."""
+    """Say why a command ended: its own word, else what its end and its log tell.
+
+    ``log_from`` is where this attempt's part of the log begins.
+    """
     if event := done_event(folder, attempt):
         return str(event.get("end_reason", "crashed"))
     if killed_by_request:
@@ -68,7 +72,7 @@ def end_reason(
         return "out_of_memory" if oom_killed else "killed"
     if returncode in (-15, 143, -2, 130):
         return "killed"
-    log = _log_tail(folder)
+    log = _log_tail(folder, log_from)
     if "CUDA out of memory" in log or "OutOfMemoryError" in log:
         return "out_of_gpu_memory"
     if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
@@ -103,11 +107,11 @@ def _is_full(folder: JobFolder) -> bool:
     return stat.f_bavail * stat.f_frsize < 16 * 1024
 
 
-def _log_tail(folder: JobFolder) -> str:
+def _log_tail(folder: JobFolder, begin: int) -> str:
     try:
         with folder.log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 20_000))
+            file.seek(max(begin, file.tell() - 20_000))
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.identity import Identity
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _T = TypeVar("_T")
 
@@ -159,16 +161,21 @@ class JobFolder:
         return _read(self.attempt(number), Attempt)
 
     def read_state(self) -> State | None:
-        """Return the keeper's newest word, or None before its first."""
+        """Return the keeper's newest word, or None before its first (or when it is damaged)."""
         try:
             return _read(self.state, State)
-        except FileNotFoundError:
+        except (FileNotFoundError, FtwizardError):
             return None
+
+
+def is_id(name: str) -> bool:
+    """Say whether ``name`` can name a run's folder."""
+    return bool(_ID.fullmatch(name))
 
 
 def check_id(run_id: str) -> str:
     """Return ``run_id`` if it can name a run's folder, else raise FtwizardError (usage)."""
-    if not _ID.fullmatch(run_id):
+    if not is_id(run_id):
         from ftwizard.text import visible
 
         raise FtwizardError(
@@ -232,6 +239,21 @@ def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
     """Write ``value`` as JSON by ``write_whole``."""
     data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     return write_whole(path, data, ballast=ballast)
+
+
+def publish(part: Path, target: Path) -> None:
+    """Bring the folder ``part`` to disk and make it ``target``, whole or not at all."""
+    for file in part.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    sync_folder(part)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ import psutil
 from ftwizard import machine
 from ftwizard.jobs import identity, requests
 from ftwizard.jobs.ending import end_reason
-from ftwizard.jobs.folder import NO_SPACE, JobFolder, State, write_json
+from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
@@ -47,6 +47,7 @@ class _Keeper:
         self.attempt = folder.read_attempt(folder.newest_attempt())
         self.oom_kills = machine.oom_kills()
         self.ending = False
+        self.log_from = 0
         self.next_signal: tuple[float, signal.Signals] | None = None
         self.sampler = machine.Sampler(SAMPLE_S)
         self.state = State(
@@ -82,6 +83,7 @@ class _Keeper:
             process.returncode,
             killed_by_request=self.ending,
             oom_killed=self._oom_killed(),
+            log_from=self.log_from,
         )
         self.folder.requests.joinpath("kill").unlink(missing_ok=True)
         said = self._say(
@@ -94,8 +96,8 @@ class _Keeper:
         return 0 if said else 1
 
     def _start(self) -> subprocess.Popen[bytes]:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        log = os.open(self.folder.log, flags, 0o600)
+        log = os.open(self.folder.log, APPEND, 0o600)
+        self.log_from = os.fstat(log).st_size
         try:
             return subprocess.Popen(
                 self.attempt.argv,
@@ -148,8 +150,9 @@ class _Keeper:
 
     def _reserve(self) -> None:
         try:
-            self.folder.ballast.write_bytes(os.urandom(BALLAST_BYTES))
-            self.folder.ballast.chmod(0o600)
+            self.folder.ballast.unlink(missing_ok=True)
+            with self.folder.ballast.open("xb") as file:
+                file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -159,7 +162,7 @@ class _Keeper:
         line = msgspec.json.encode({"v": 1, **self.sampler.sample()}) + b"\n"
         path = self.folder.machine(os.uname().nodename)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, APPEND, 0o600)
         except OSError:
             return
         try:

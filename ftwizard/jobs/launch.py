@@ -12,6 +12,7 @@ from pathlib import Path
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import lock, requests
 from ftwizard.jobs.folder import (
+    APPEND,
     Attempt,
     JobFolder,
     JobRecord,
@@ -105,8 +106,7 @@ def _take(folder: JobFolder) -> int:
 
 
 def _spawn_keeper(folder: JobFolder, held: int, environment: Mapping[str, str] | None) -> None:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    log = os.open(folder.log, flags, 0o600)
+    log = os.open(folder.log, APPEND, 0o600)
     try:
         subprocess.Popen(
             [*python(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(held)],
@@ -142,10 +142,11 @@ def import_path(environment: Mapping[str, str]) -> dict[str, str]:
 def _wait_until_up(folder: JobFolder, attempt: int) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
+        gone = observe(folder).state == "ended"  # before the state: what is written then is final
         state = folder.read_state()
         if state and state.attempt == attempt and state.state != "starting":
             return
-        if observe(folder).state == "ended":
+        if gone:
             break
         time.sleep(0.02)
     tail = folder.log.read_text(errors="replace")[-500:] if folder.log.exists() else ""

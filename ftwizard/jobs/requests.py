@@ -28,7 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def ask(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
     """Put a request before the job (an older one of the same name is replaced)."""
     request = Request(attempt=attempt, t=time.time(), grace_s=grace_s)
-    write_json(folder.requests / name, request)
+    write_json(folder.requests / name, request, ballast=folder.ballast)
 
 
 def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:

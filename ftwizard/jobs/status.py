@@ -1,4 +1,4 @@
-"""What state a job is in: its own last word, else the keeper's, else lock and heartbeat."""
+"""What state a job is in: its own last word, else the keeper's, else what the lock tells."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def observe(folder: JobFolder) -> Status:
         state = State(state="starting", attempt=attempt)
     word = done_event(folder, attempt)
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
+    if not held and not word and folder.newest_attempt() != attempt:
+        return observe(folder)  # it was started again while we looked
     if word or state.state == "ended" or not held:
         return _ended(state, word, held, keeper_lives)
     now = state.state
@@ -57,7 +59,7 @@ def observe(folder: JobFolder) -> Status:
 def _ended(
     state: State, word: dict[str, object] | None, held: bool, keeper_lives: bool | None
 ) -> Status:
-    reason = str(word["end_reason"]) if word else state.end_reason or "lost"
+    reason = str(word.get("end_reason", "crashed")) if word else state.end_reason or "lost"
     code = word.get("exit_code") if word else None
     ended = state.ended or (word and word.get("t")) or None
     return Status(

@@ -100,7 +100,10 @@ def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
 def _word(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
     folder = worker.folder
     try:
-        end = work(worker)
+        try:
+            end = work(worker)
+        finally:
+            worker.saves_itself = True  # from here on a TERM changes nothing any more
         head = {"end_reason": end.end_reason, "attempt": worker.attempt}
         write_json(folder.result, head | end.result)
         return {"end_reason": end.end_reason, "message": end.message}

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ftwizard import credentials
-from ftwizard.errors import MissingExtra
+from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.jobs import launch
 from ftwizard.machine import is_installed
 from ftwizard.plan import Plan
+from ftwizard.text import plural
 
-NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+NEEDED = (
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "genson", "jsonschema",
+)  # fmt: skip
 
 
 def check_installed(plan: Plan) -> None:
@@ -38,12 +41,25 @@ def environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, 
         keep.update(credentials.REPORTERS[reporter])
     changed = credentials.without_secrets(os.environ if base is None else base, keep)
     # TRL refuses several visible GPUs in one process; a mistaken DataParallel is worse still.
-    if plan.where.gpu is not None:
-        changed["CUDA_VISIBLE_DEVICES"] = str(plan.where.gpu)
-    elif "CUDA_VISIBLE_DEVICES" not in changed:
-        changed["CUDA_VISIBLE_DEVICES"] = "0"
+    changed["CUDA_VISIBLE_DEVICES"] = _one_gpu(plan.where.gpu, changed.get("CUDA_VISIBLE_DEVICES"))
     changed.setdefault("TOKENIZERS_PARALLELISM", "false")
     changed["HF_HUB_DISABLE_TELEMETRY"] = "1"
     changed["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     changed["PYTHONUNBUFFERED"] = "1"
     return changed
+
+
+def _one_gpu(wanted: int | None, visible: str | None) -> str:
+    """Return the one device for CUDA_VISIBLE_DEVICES; ``wanted`` counts among the visible ones."""
+    if visible is None:
+        return str(wanted or 0)
+    devices = visible.split(",")
+    if wanted is None:
+        return devices[0]
+    if wanted >= len(devices) or not visible:
+        raise FtwizardError(
+            f"where.gpu is {wanted}, but CUDA_VISIBLE_DEVICES={visible!r} shows "
+            f"{plural(len(devices) if visible else 0, 'GPU')}.",
+            "They are counted from 0 among those that are visible.",
+        )
+    return devices[wanted]

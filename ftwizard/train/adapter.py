@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.train.checkpoints import MARKER, sync_files
+from ftwizard.jobs.folder import JobFolder, publish, write_json
+from ftwizard.train.checkpoints import MARKER
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
@@ -54,7 +54,5 @@ def write(folder: JobFolder, checkpoint: Path, trained: Trained) -> None:
     for file in checkpoint.iterdir():
         if file.name in _WEIGHTS or file.name.startswith(_TOKENIZER):
             shutil.copyfile(file, part / file.name)
-    sync_files(part)
     write_json(part / MARKER, trained)
-    shutil.rmtree(folder.adapter, ignore_errors=True)
-    part.rename(folder.adapter)
+    publish(part, folder.adapter)

@@ -14,6 +14,11 @@ def choose_precision(wanted: str) -> str:
     """Return ``bf16``, ``fp16`` or ``fp32``: what was asked for, else what the hardware has."""
     import torch
 
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise FtwizardError(
+            "recipe.precision is fp16, which trains on GPUs only; there is none here.",
+            "Use auto.",
+        )
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
@@ -51,6 +56,35 @@ def load(base: Path, precision: str) -> Any:
             f"The model in {base} cannot be loaded: {str(error).splitlines()[0][:300]}",
             "It needs safetensors weights of a causal language model that transformers knows.",
         ) from error
+
+
+def check_device(gpu: int | None) -> None:
+    """Raise FtwizardError if a GPU was named and torch has none."""
+    import torch
+
+    if gpu is not None and not torch.cuda.is_available():
+        raise FtwizardError(
+            f"where.gpu is {gpu}, but torch sees no GPU here.",
+            "Leave where.gpu out to train on the processors, or look at nvidia-smi.",
+        )
+
+
+def check_targets(model: Any, targets: tuple[str, ...]) -> None:
+    """Raise FtwizardError for target modules that the model does not have."""
+    import torch
+
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.startswith("lm_head")
+    }
+    names = [name for name, _ in model.named_modules()]
+    missing = [t for t in targets if not any(n == t or n.endswith(f".{t}") for n in names)]
+    if missing:
+        raise FtwizardError(
+            f"The model has no module called {', '.join(missing)} (recipe.target_modules).",
+            f"It has: {', '.join(sorted(linear))}.",
+        )
 
 
 def stop_ids(base: Path) -> set[int]:

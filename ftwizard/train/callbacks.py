@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import checkpoints
-from ftwizard.train.schedule import Patience
+from ftwizard.train.schedule import Patience, counts
 
 PROGRESS_SECONDS = 1.0
 
@@ -129,9 +129,9 @@ class Steering(TrainerCallback):
             control.should_save = True
         if requests.pending(folder, "evaluate", attempt):
             requests.done(folder, "evaluate")
-            control.should_evaluate = True
+            control.should_evaluate = _validates(args)
         if state.global_step >= state.max_steps:
-            control.should_evaluate = True
+            control.should_evaluate = _validates(args)
             control.should_save = True
         return control
 
@@ -169,9 +169,7 @@ class OverfitDetector(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        for entry in state.log_history:  # of the attempts before this one
-            if "eval_loss" in entry:
-                self._seen.see(int(entry["step"]), float(entry["eval_loss"]))
+        self._seen.replay(state.log_history, state.eval_steps)
 
     def on_evaluate(
         self,
@@ -182,7 +180,9 @@ class OverfitDetector(TrainerCallback):
         **_: Any,
     ) -> TrainerControl:
         loss = (metrics or {}).get("eval_loss")
-        if loss is None or not self._seen.see(state.global_step, float(loss)):
+        if loss is None or not counts(state.global_step, state.eval_steps, state.max_steps):
+            return control
+        if not self._seen.see(state.global_step, float(loss)):
             return control
         if state.global_step < state.max_steps and not self.fired:
             self.fired = True
@@ -197,6 +197,10 @@ class OverfitDetector(TrainerCallback):
             )
             control.should_training_stop = True
         return control
+
+
+def _validates(args: TrainingArguments) -> bool:
+    return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
 
 
 class Keeping(TrainerCallback):

@@ -14,6 +14,10 @@ Span = tuple[int, int]
 """From the first token with loss to the one after the last."""
 
 
+FOREIGN_LENGTH = 12
+"""Shorter texts of others also stand in answers by chance."""
+
+
 class Unfit(Exception):
     """Why a row cannot be masked."""
 
@@ -49,9 +53,13 @@ def prove(
             others[-1].append(message)
     proof = Proof(end_ids=set(), added=set())
     position = 0
+    foreign = [_folded(m["content"]).strip() for m in messages if m["role"] != "assistant"]
     for answer, (start, end), before in zip(given, spans, others, strict=False):
         _without_loss(tokenizer, before, ids[position:start])
-        _answer(tokenizer, special_ids, answer, ids[start:end], proof)
+        rest = _answer(tokenizer, special_ids, answer, ids[start:end], proof)
+        for text in foreign:
+            if len(text) >= FOREIGN_LENGTH and text in rest and text not in _calls(answer):
+                raise Unfit(f"the loss covers “{visible(text, 40)}”, which is no answer")
         position = end
     _without_loss(tokenizer, others[-1], ids[position:])
     return proof
@@ -64,13 +72,14 @@ def answers(messages: list[Message]) -> list[Message]:
 
 def _answer(
     tokenizer: Any, special_ids: set[int], answer: Message, span: list[int], proof: Proof
-) -> None:
+) -> str:
+    """Prove one answer; return what its span holds besides answer and special tokens."""
     text = _decode(tokenizer, span)
     content = _folded(answer["content"]).strip()
-    if content not in text and tokenizer.unk_token_id not in span:
+    if content not in text and not _has_unknown(tokenizer, content):
         raise Unfit(f"the loss covers “{visible(text, 60)}”, not the whole answer")
-    called = [(c.get("function") or c).get("name", "") for c in answer.get("tool_calls") or []]
-    if not all(str(name) in text for name in called):
+    called = [call["function"]["name"] for call in answer.get("tool_calls") or []]
+    if not all(name in text for name in called):
         raise Unfit("the loss does not cover the answer's tool call")
     end = next((i for i in reversed(span) if tokenizer.decode([i]).strip()), None)
     if end is None or end not in special_ids:
@@ -83,6 +92,7 @@ def _answer(
         rest = rest.replace(_folded(token), "")
     if rest and not called:
         proof.added.add(rest)
+    return rest
 
 
 def _without_loss(tokenizer: Any, messages: list[Message], gap: list[int]) -> None:
@@ -93,13 +103,25 @@ def _without_loss(tokenizer: Any, messages: list[Message], gap: list[int]) -> No
         found = text.find(content, position)
         if found >= 0:
             position = found + len(content)
-        # A letter that the tokenizer lacks is not read back, and a template may escape what a
-        # tool said; the spans of loss are proved all the same.
-        elif tokenizer.unk_token_id not in gap and message["role"] not in ("tool", "function"):
+        # A template may escape what a tool said; that it is not in the loss is proved above.
+        elif message["role"] not in ("tool", "function") and not _has_unknown(tokenizer, content):
             raise Unfit(
                 f"the {message['role']}'s text “{visible(content, 40)}” is not among the tokens "
                 "without loss"
             )
+
+
+def _has_unknown(tokenizer: Any, content: str) -> bool:
+    """Say whether the tokenizer lacks letters of ``content``, which so cannot be read back."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return False
+    return unknown in tokenizer(content, add_special_tokens=False)["input_ids"]
+
+
+def _calls(answer: Message) -> str:
+    """Return the answer's tool calls as text; an argument may well quote the user."""
+    return _folded(msgspec.json.encode(answer.get("tool_calls") or []).decode())
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:

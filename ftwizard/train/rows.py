@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data import read, split
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
 from ftwizard.text import plural, visible
@@ -21,22 +22,25 @@ Rows = dict[str, list[read.Row]]
 """``train``, ``validation``, ``heldout`` → rows."""
 
 
-def load(plan: Plan) -> Rows:
+def load(plan: Plan, hashes: dict[str, str]) -> Rows:
     """Read and split the rows.
 
-    Raises FtwizardError for bad rows (unless insisted on) and for too few.
+    ``hashes`` are of the files that the run began with, by part. Raises FtwizardError for files
+    that have changed since, for bad rows (unless insisted on) and for too few.
     """
     files = plan.data.files
     parts = split.split(
-        _usable(plan, files.train),
+        _usable(plan, "train", hashes),
         validation=plan.validation_share,
         heldout=plan.heldout_share,
         seed=plan.data.split.seed,
     )
     return {
         "train": parts.train,
-        "validation": _usable(plan, files.validation) if files.validation else parts.validation,
-        "heldout": _usable(plan, files.heldout) if files.heldout else parts.heldout,
+        "validation": (
+            _usable(plan, "validation", hashes) if files.validation else parts.validation
+        ),
+        "heldout": _usable(plan, "heldout", hashes) if files.heldout else parts.heldout,
     }
 
 
@@ -47,7 +51,9 @@ def encode(
     encoded: dict[str, list[Encoded]] = {}
     reports: dict[str, Report] = {}
     for name, part in rows.items():
-        encoded[name], report = encode_rows(encoder, part, max_length, _row_progress(worker))
+        encoded[name], report = encode_rows(
+            encoder, part, max_length, _row_progress(worker), needed=name != "heldout"
+        )
         reports[name] = report
         fields = msgspec.to_builtins(report)
         worker.events.write("data", part=name, **fields | {"lost": report.lost[:SHOWN_LINES]})
@@ -90,5 +96,11 @@ def _row_progress(worker: Worker) -> Callable[[int, int], None]:
     return lambda done, total: say(None, done=done, total=total, unit="rows")
 
 
-def _usable(plan: Plan, name: str) -> list[read.Row]:
-    return read.usable(read.read(Path(name)), skip_bad="skip-bad-rows" in plan.insist)
+def _usable(plan: Plan, part: str, hashes: dict[str, str]) -> list[read.Row]:
+    table = read.read(Path(getattr(plan.data.files, part)))
+    if table.sha256 != hashes.get(part, table.sha256):
+        raise FtwizardError(
+            f"{visible(table.path)} has changed since the run was started.",
+            "Put the old file back and resume, or start a new run.",
+        )
+    return read.usable(table, skip_bad="skip-bad-rows" in plan.insist)

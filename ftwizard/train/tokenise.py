@@ -106,7 +106,10 @@ class Encoder:
 
     def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
         """Return the tokens after which the model answers (the tokenizer's own template)."""
-        text = self._render(messages, tools, add_generation_prompt=True)
+        try:
+            text = self._render(messages, tools, add_generation_prompt=True)
+        except Unfit as problem:
+            raise MaskError(f"A held-out row: {problem}.", "Choose another model.") from None
         return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def _render(
@@ -190,12 +193,14 @@ def encode_rows(
     rows: list[Row],
     max_length: int,
     progress: Any = lambda done, total: None,
+    *,
+    needed: bool = True,
 ) -> tuple[list[Encoded], Report]:
     """Encode, prove and cut rows to ``max_length`` tokens.
 
     Rows that no trained token is left of are not returned but reported: TRL would drop them
     without a word. Raises MaskError when a row cannot be masked, FtwizardError (declined) when
-    nothing at all would be trained on.
+    nothing at all would be trained on and the rows are ``needed``.
     """
     kept: list[Encoded] = []
     lost: list[int] = []
@@ -225,7 +230,7 @@ def encode_rows(
         longest=longest,
         added=sorted(encoder.added),
     )
-    if rows and not kept:
+    if rows and not kept and needed:
         raise FtwizardError(
             f"None of {plural(len(rows), 'row')} has a token to train on: "
             + (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +17,7 @@ from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Ended, Outcome, Worker
 from ftwizard.plan import Plan
-from ftwizard.train import adapter, base_model, checkpoints, rows, schedule
+from ftwizard.train import adapter, base_model, checkpoints, heldout, rows, schedule
 from ftwizard.train.adapter import Trained
 from ftwizard.train.tokenise import Encoded, Encoder
 
@@ -45,7 +47,9 @@ def train(worker: Worker, plan: Plan) -> Trained:
     folder, recipe = worker.folder, plan.recipe
     # 1. Rows first: bad data should not wait for gigabytes of weights.
     worker.phase("reading")
-    parts = rows.load(plan)
+    parts = rows.load(plan, worker.record.hashes)
+    if plan.finish.compare:
+        heldout.keep(folder, parts)
 
     # 2. The base model, fetched if need be.
     worker.phase("fetching")
@@ -54,35 +58,95 @@ def train(worker: Worker, plan: Plan) -> Trained:
 
     # 3. Libraries, then the tokens, proved.
     worker.phase("loading", what="libraries")
+    from transformers import AutoTokenizer
+
+    worker.phase("tokenising")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    encoder = Encoder(tokenizer, base_model.stop_ids(base))
+    encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
+
+    # 4. The training, unless an earlier attempt came to its end and only the rest is left.
+    for name in checkpoints.set_torn_aside(folder.checkpoints):
+        worker.events.write(
+            "finding",
+            code="torn_checkpoint",
+            severity="info",
+            message=f"{name} was not complete (a kill in the middle); it was set aside.",
+        )
+    total = schedule.total_steps(
+        len(encoded["train"]), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
+    )
+    reason, message = ended_before(worker, plan, total), ""
+    if reason is None:
+        reason, message = fit(worker, plan, base, source, tokenizer, encoded)
+
+    # 5. The best weights that are on disk become the adapter.
+    kept = checkpoints.all_complete(folder.checkpoints)
+    chosen = checkpoints.best(kept) or kept[-1]
+    trained = Trained(
+        reason=reason,
+        message=message,
+        step=chosen.step,
+        eval_loss=chosen.eval_loss,
+        last_step=kept[-1].step,
+        total_steps=total,
+        base=str(base),
+        base_said=source.said,
+        end_ids=sorted(encoder.end_ids),
+        rows={f"{name}_given": report.rows for name, report in reports.items()}
+        | {f"{name}_used": report.kept for name, report in reports.items()},
+        tokens=kept[-1].tokens,
+        template_added=sorted(encoder.added),
+    )
+    adapter.write(folder, folder.checkpoints / chosen.name, trained)
+    return trained
+
+
+def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
+    """Return how the training ended in an earlier attempt, None if it has steps to do.
+
+    A kill between the last checkpoint and the adapter leaves a training that is over: a trainer
+    that is resumed there would do a step too many.
+    """
+    if worker.checkpoint is None:
+        return None
+    path = worker.folder.path / worker.checkpoint
+    history = json.loads((path / "trainer_state.json").read_text())
+    if history["global_step"] >= total:
+        return "finished"
+    patience = schedule.Patience(plan.recipe.patience)
+    patience.replay(history["log_history"], history.get("eval_steps") or 1)
+    return "early_stopped" if patience.is_used_up else None
+
+
+def fit(
+    worker: Worker,
+    plan: Plan,
+    base: Path,
+    source: models.Source,
+    tokenizer: Any,
+    encoded: dict[str, list[Encoded]],
+) -> tuple[str, str]:
+    """Train from the attempt's checkpoint to the end; return the end reason and a word on it."""
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoTokenizer
     from transformers.utils import logging
     from trl.trainer.sft_trainer import SFTTrainer
 
     from ftwizard.train.callbacks import Keeping, OverfitDetector, Recorder, Steering
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    worker.phase("tokenising")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    encoder = Encoder(tokenizer, base_model.stop_ids(base))
-    encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
-
-    # 4. The model, in the precision that the hardware multiplies.
+    folder, recipe = worker.folder, plan.recipe
+    # The model, in the precision that the hardware multiplies.
     worker.phase("loading", what="model")
+    base_model.check_device(plan.where.gpu)
     precision = base_model.choose_precision(recipe.precision)
     model = base_model.load(base, precision)
+    base_model.check_targets(model, recipe.target_modules)
+
+    # The trainer, with us beside it.
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
-    for name in checkpoints.set_torn_aside(folder.checkpoints):
-        worker.events.write(
-            "finding",
-            code="torn_checkpoint",
-            severity="info",
-            message=f"{name} was not complete (a kill during a save); it was set aside.",
-        )
-
-    # 5. The trainer, with us beside it.
     validates = bool(encoded["validation"])
     recorder = Recorder(worker, marker.tokens if marker else 0)
     steering = Steering(worker, plan.budget.hours)
@@ -103,9 +167,10 @@ def train(worker: Worker, plan: Plan) -> Trained:
         callbacks=[recorder, steering, detector, Keeping(worker, recorder)],
     )
     _reconcile(trainer.train_dataset, len(encoded["train"]))
+    _reconcile(trainer.eval_dataset or [], len(encoded["validation"]))
     _name_base(trainer.model, source)
 
-    # 6. Train; from here on a TERM saves before it ends.
+    # From here on a TERM saves before it ends.
     worker.check_stop()
     worker.saves_itself = True
     try:
@@ -117,29 +182,11 @@ def train(worker: Worker, plan: Plan) -> Trained:
         worker.saves_itself = False
     if steering.end_reason == "nan":
         raise Outcome("nan", steering.message)
-
-    # 7. The best weights that are on disk become the adapter.
-    kept = checkpoints.all_complete(folder.checkpoints)
-    chosen = checkpoints.best(kept) or kept[-1]
-    trained = Trained(
-        reason=steering.end_reason or ("early_stopped" if detector.fired else "finished"),
-        message=steering.message,
-        step=chosen.step,
-        eval_loss=chosen.eval_loss,
-        last_step=trainer.state.global_step,
-        total_steps=trainer.state.max_steps,
-        base=str(base),
-        base_said=source.said,
-        end_ids=sorted(encoder.end_ids),
-        rows={f"{name}_given": report.rows for name, report in reports.items()}
-        | {f"{name}_used": report.kept for name, report in reports.items()},
-        tokens=recorder.tokens,
-        template_added=sorted(encoder.added),
-    )
-    adapter.write(folder, folder.checkpoints / chosen.name, trained)
     del trainer, model
     gc.collect()
-    return trained
+    if steering.end_reason:
+        return steering.end_reason, steering.message
+    return ("early_stopped" if detector.fired else "finished"), ""
 
 
 def config(

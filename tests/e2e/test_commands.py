@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.jobs_helpers import make, start, until_ended, until_step
@@ -103,6 +104,8 @@ def test_plan_mistakes(tmp_path: Path) -> None:
         "train", plan(tmp_path, more="recipe: {epochs: [3]}\n"), code=1, says="expected a number"
     )
     refused("train", plan(tmp_path, more="recipe: {epochs: 9}\n"), code=3, says="9 epochs")
+    refused("train", plan(tmp_path, more="recipe: {seed: -1}\n"), code=1, says="recipe.seed")
+    refused("train", plan(tmp_path, data='"a\\0b"'), code=1, says="NUL")
     refused("train", plan(tmp_path), "--insist", "much", code=2, says="Nothing is called")
     refused("train", plan(tmp_path), "--name", "../evil", code=2, says="cannot name a run")
 
@@ -129,6 +132,62 @@ def test_names_with_controls_are_shown_not_obeyed(tmp_path: Path) -> None:
     assert done.returncode == 1 and "\x1b" not in done.stderr
     done = run("status", "\x1b[2J")
     assert done.returncode == 1 and "\x1b" not in done.stderr
+
+
+def test_a_folder_with_controls_in_its_name_is_no_run(home: Path) -> None:
+    until_ended(start_run(home, "good", steps=1))
+    evil = home / "runs" / "\x1b]0;owned\x07"
+    evil.mkdir()
+    (evil / "job.json").write_text("{}")
+    assert "\x1b" not in ok("runs")
+    assert [r["id"] for r in as_json("runs")["runs"]] == ["good"]
+
+
+def test_words_of_a_worker_are_shown_not_obeyed(home: Path) -> None:
+    folder = start_run(home, "evil", steps=1)
+    until_ended(folder)
+    from ftwizard.jobs.events import EventWriter
+
+    writer = EventWriter(folder.events, 1)
+    writer.write("phase", phase="\x1b[2Jpwn", what="\x1b]52;c;aGk=\x07")
+    writer.write("finding", message="\x9b31m\x1b[2J")
+    writer.write("done", end_reason="crashed", message="\x1b[2J")
+    writer.close()
+    for command in ("status", "watch", "runs"):
+        done = run(command, *(["evil"] if command != "runs" else []))
+        assert "\x1b" not in done.stdout and "\x9b" not in done.stdout
+
+
+def test_a_terminal_that_knows_no_mark_is_no_error(home: Path) -> None:
+    until_ended(start_run(home, "one", steps=1))
+    for arguments in (("--help",), ("status", "one"), ("runs",), ("watch", "one")):
+        ok(*arguments, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+
+
+def test_one_damaged_run_does_not_hide_the_others(home: Path) -> None:
+    for name in ("one", "two"):
+        until_ended(start_run(home, name, steps=1))
+    (home / "runs" / "one" / "state.json").write_text('{"state": 3')
+    with (home / "runs" / "two" / "events.jsonl").open("ab") as file:
+        file.write(b'{"v":1,"t":1,"kind":"done","attempt":1}\n')
+    assert len(as_json("runs")["runs"]) == 2
+    ok("runs")
+
+
+def test_folders_are_closed_to_others(home: Path, tmp_path: Path) -> None:
+    from ftwizard.settings import private_folder
+
+    private_folder(tmp_path / "a" / "b" / "c")
+    for level in ("a", "a/b", "a/b/c"):
+        assert (tmp_path / level).stat().st_mode & 0o077 == 0
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    private_folder(tmp_path / "open")
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o700
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "open", 12345, 12345)
+        with pytest.raises(FtwizardError, match="another user"):
+            private_folder(tmp_path / "open")
 
 
 def test_an_unknown_run(home: Path) -> None:

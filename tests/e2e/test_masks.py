@@ -186,6 +186,40 @@ def test_generation_marks_that_cover_the_wrong_text_are_refused(smollm2: Path) -
         encoder.encode(Conversation(messages=TALK), 1)
 
 
+def test_what_a_tool_said_is_refused_inside_the_loss(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{% else %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' %}{% generation %}{% for c in m.tool_calls or [] %}"
+        "{{ c.function.name }} said {{ messages[loop.index + 1].content }}{% endfor %}"
+        "{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}"
+        "\n{% endif %}{% endfor %}"
+    )
+    messages: list[dict[str, Any]] = [
+        TALK[0],
+        {"role": "assistant", "content": "", "tool_calls": [
+            {"function": {"name": "weather", "arguments": {}}}]},
+        {"role": "tool", "content": "It is raining in Oslo"},
+        {"role": "assistant", "content": "Rain."},
+    ]  # fmt: skip
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError, match="which is no answer"):
+        encoder.encode(Conversation(messages=messages), 1)
+
+
+def test_an_unknown_token_that_is_the_end_token_excuses_nothing(smollm2: Path) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    tokenizer.unk_token = tokenizer.eos_token
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'user' %}"
+        "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}"
+        "<|im_end|>{% endif %}\n{% endfor %}"
+    )
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    with pytest.raises(MaskError):
+        encoder.encode(Conversation(messages=TALK), 1)
+
+
 def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"

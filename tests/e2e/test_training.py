@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -16,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.train import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+from tests.jobs_helpers import command_pid, events, keeper_pid, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
 SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
@@ -36,7 +38,13 @@ class Lab:
         self.root, self.model, self.home = root, model, home
 
     def plan(
-        self, name: str = "plan", *, data: Path | None = None, rows: int = 24, **recipe: Any
+        self,
+        name: str = "plan",
+        *,
+        data: Path | None = None,
+        rows: int = 24,
+        finish: bool = False,
+        **recipe: Any,
     ) -> Path:
         """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
         lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
@@ -49,7 +57,7 @@ class Lab:
             "data": {"files": {"train": f"{name}.jsonl"}},
             "model": {"name": str(self.model)},
             "recipe": settings,
-            "finish": {"merge": False, "compare": False},
+            "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
         }
         path = self.root / f"{name}.yaml"
         path.write_text(json.dumps(body))  # JSON is YAML
@@ -137,6 +145,99 @@ def test_after_twenty_kills_every_step_is_on_record(lab: Lab) -> None:
         start = int(origin.rpartition("-")[2]) if origin else 0
         assert steps == list(range(start + 1, start + 1 + len(steps)))
     assert checkpoints.best(checkpoints.all_complete(folder.checkpoints))
+
+
+def test_a_file_of_others_goes_to_a_merged_and_compared_model(lab: Lab) -> None:
+    plan = lab.plan(data=TOOL_USE, rows=96, finish=True, batch_size=4, evaluation_steps=10)
+    done = run("train", plan, "--name", "tools", "--watch", timeout=300)
+    assert done.returncode == 0, done.stdout
+    folder = lab.folder("tools")
+    result = json.loads(folder.result.read_text())
+    assert result["training"]["rows"]["train_used"] == 76
+    compared = result["compare"]
+    assert compared["rows"] == 10 and compared["schema"] is None
+    assert compared["tuned"]["loss"] < compared["base"]["loss"] / 2
+    assert all(p["prompt"][0]["role"] == "system" for p in compared["pairs"])
+    assert (folder.merged / "model.safetensors").exists()
+    for path in [folder.path, *folder.path.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
+    """Between the last checkpoint and the adapter, in the merge, in the comparison."""
+    plan = lab.plan(finish=True)
+    folder = lab.train(plan, "late")
+    (lab.root / "plan.jsonl").rename(lab.root / "away.jsonl")
+    for phase in ("merging", "comparing"):
+        until(folder, lambda _, phase=phase: any(  # type: ignore[misc]
+            e["phase"] == phase for e in events(folder, "phase")), 120)  # fmt: skip
+        os.kill(command_pid(folder), signal.SIGKILL)
+        until_ended(folder)
+        if phase == "merging":
+            assert not folder.merged.exists()
+            (lab.root / "away.jsonl").rename(lab.root / "plan.jsonl")
+        ok("resume", "late")
+    assert until_ended(folder, 120).end_reason == "finished"
+    assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
+    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step was done twice"
+    merged = (folder.merged / "model.safetensors").read_bytes()
+
+    # A kill just before the adapter was written: the training is over, not one step is added.
+    shutil.rmtree(folder.adapter)
+    shutil.rmtree(folder.merged)
+    folder.result.unlink()
+    writer = EventWriter(folder.events, folder.newest_attempt())
+    writer.write("done", end_reason="killed")
+    writer.close()
+    ok("resume", "late")
+    assert until_ended(folder, 120).end_reason == "finished"
+    assert {e["attempt"] for e in events(folder, "log")} == {1}
+    assert (folder.merged / "model.safetensors").read_bytes() == merged
+
+
+def test_stopped_while_it_compares_it_stops(lab: Lab) -> None:
+    folder = lab.train(lab.plan(finish=True), "halt")
+    until(folder, lambda _: any(e["phase"] == "comparing" for e in events(folder, "phase")), 120)
+    assert "was stopped" in ok("stop", "halt")
+    ok("resume", "halt")
+    assert until_ended(folder, 120).end_reason == "finished"
+
+
+def test_without_validation_it_trains_only_on_insistence(lab: Lab) -> None:
+    plan = lab.plan()
+    body = json.loads(plan.read_text())
+    body["data"]["split"] = {"validation": 0}
+    plan.write_text(json.dumps(body))
+    refused = run("train", plan)
+    assert refused.returncode == 3 and "--insist no-validation" in refused.stderr
+    folder = lab.train(plan, "blind", "--insist", "no-validation")
+    assert until_ended(folder, 120).end_reason == "finished"
+    assert not events(folder, "eval")
+    kept = json.loads((folder.adapter / "ftwizard.json").read_text())
+    assert kept["step"] == kept["last_step"] == 24
+    assert "no-validation" in folder.plan.read_text()
+
+
+def test_a_term_to_the_real_trainer_saves_first(lab: Lab) -> None:
+    folder = lab.train(lab.plan(rows=60), "term")
+    until_step(folder, 4, 60)
+    os.kill(command_pid(folder), signal.SIGTERM)
+    assert until_ended(folder, 60).end_reason == "stopped"
+    assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
+
+
+def test_settings_that_the_model_cannot_follow_are_sentences(lab: Lab) -> None:
+    for name, recipe, says in (
+        (
+            "modules",
+            {"target_modules": ["q_proj", "query_key_value"]},
+            "no module called query_key",
+        ),
+        ("half", {"precision": "fp16"}, "trains on GPUs only"),
+    ):
+        done = run("train", lab.plan(**recipe), "--name", name, "--watch")
+        assert done.returncode == 1 and says in done.stdout, done.stdout
+        assert as_json("status", name)["end_reason"] == "refused"
 
 
 def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(lab: Lab) -> None:
@@ -280,7 +381,7 @@ def test_no_secret_reaches_the_training(lab: Lab, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, canary)
     folder = lab.train(lab.plan(), "quiet")
     until_step(folder, 1, 60)
-    for process in (command_pid(folder),):
+    for process in (command_pid(folder), keeper_pid(folder)):
         assert canary.encode() not in Path(f"/proc/{process}/environ").read_bytes()
     until_ended(folder, 120)
     for path in folder.path.rglob("*"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.finish.compare import fits, json_schema
+from ftwizard.finish.compare import fits, json_schema, without_thinking
 
 ANSWERS = [
     json.dumps({"team": team, "priority": priority, "refund": refund})
@@ -45,6 +45,12 @@ def test_what_does_not_fit(answer: str) -> None:
     schema = json_schema(ANSWERS)
     assert schema
     assert not fits(schema, answer)
+
+
+def test_thinking_before_an_answer_is_not_the_answer() -> None:
+    assert without_thinking("<think>\n\n</think>\n\n{}") == "{}"
+    assert without_thinking(" <think>a\nb</think> x <think>y</think>") == "x <think>y</think>"
+    assert without_thinking("{} <think>") == "{} <think>"
 
 
 def test_answers_that_are_not_all_objects_have_no_schema() -> None:

@@ -29,6 +29,12 @@ def chat(user: str = "Hi", answer: str = "Hello", **more: Any) -> dict[str, Any]
     }
 
 
+def calls(tool_calls: Any) -> dict[str, Any]:
+    row = chat()
+    row["messages"][1]["tool_calls"] = tool_calls
+    return row
+
+
 def write(path: Path, *rows: Any) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -128,6 +134,11 @@ def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "not_text"),
         ({"messages": [{"role": "user", "content": "x"}]}, "no_answer"),
         (chat(answer="  "), "empty_answer"),
+        (calls("f"), "bad_tool_call"),
+        (calls([5]), "bad_tool_call"),
+        (calls([{"function": {"name": 3}}]), "bad_tool_call"),
+        (calls([{"function": {"name": "f", "arguments": "{"}}]), "bad_tool_call"),
+        (calls([{"function": {"name": "f", "arguments": [1]}}]), "bad_tool_call"),
         (chat(system=3), "bad_system"),
         (chat(tools="{"), "bad_tools"),
         (chat(tools={"a": 1}), "bad_tools"),
@@ -150,7 +161,7 @@ def test_each_problem_has_its_code(row: Any, code: str) -> None:
 
 
 def test_parts_tools_and_calls_are_understood() -> None:
-    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
     found = conversation({
         "tools": json.dumps([{"type": "function", "function": {"name": "f"}}]),
         "messages": [
@@ -162,7 +173,8 @@ def test_parts_tools_and_calls_are_understood() -> None:
     })  # fmt: skip
     assert found.tools and found.tools[0]["function"]["name"] == "f"
     assert found.messages[0]["content"] == "ab"
-    assert found.messages[1]["tool_calls"] == [call]
+    (called,) = found.messages[1]["tool_calls"]
+    assert called["function"] == {"name": "f", "arguments": {"x": [1]}}, "not text in text"
     assert (found.answer, len(found.prompt)) == ("Six.", 3)
 
 
@@ -207,6 +219,18 @@ def test_a_split_loses_nothing_and_keeps_prompts_together(
     assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
     again = split(rows, validation=validation, heldout=heldout, seed=seed)
     assert [r.line for r in again.train] == lines[0]
+
+
+@given(st.integers())
+def test_a_large_group_of_one_prompt_stays_in_training(seed: int) -> None:
+    prompts = ["same"] * 60 + [f"prompt {n}" for n in range(50)]
+    rows = [
+        read.Row(line=n, conversation=conversation(chat(p, f"answer {n}")))
+        for n, p in enumerate(prompts, 1)
+    ]
+    parts = split(rows, validation=0.1, heldout=0.1, seed=seed)
+    assert len(parts.validation) == len(parts.heldout) == 11
+    assert len(parts.train) == 88
 
 
 def test_too_few_rows_are_refused() -> None:

@@ -76,6 +76,14 @@ def test_the_kernel_s_kill_is_out_of_memory(tmp_path: Path) -> None:
     assert end_reason(JobFolder(tmp_path), 1, 0, killed_by_request=True) == "killed"
 
 
+def test_the_log_of_an_earlier_attempt_is_not_believed(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.log.write_text("No space left on device\nSegmentation fault")
+    begin = len("No space left on device\n")
+    assert end_reason(folder, 2, -11, log_from=begin) == "crashed"
+    assert end_reason(folder, 2, -11) == "disk_full"
+
+
 def test_the_last_word_of_this_attempt_wins(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     writer = EventWriter(folder.events, 1)

@@ -1,0 +1,35 @@
+"""The held-out rows of a run: kept in its folder, so that what is compared was never trained on.
+
+The user's files may change or go while a run trains for hours.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ftwizard.data.read import Row
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.train.rows import Rows
+
+
+class Heldout(msgspec.Struct, frozen=True, kw_only=True):
+    """``eval/heldout.json``."""
+
+    rows: list[Row]
+    """Those with a text to compare with; a pure tool call has none."""
+    answers: list[str]
+    """Answers of all rows of the run, each once: what the answers' form is read from."""
+
+
+def keep(folder: JobFolder, parts: Rows) -> None:
+    """Write down what the comparison needs."""
+    folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    answers = dict.fromkeys(row.conversation.answer for part in parts.values() for row in part)
+    rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
+    write_json(folder.evaluations / "heldout.json", Heldout(rows=rows, answers=list(answers)))
+
+
+def read(folder: JobFolder) -> Heldout:
+    """Return what ``keep`` wrote."""
+    data = (folder.evaluations / "heldout.json").read_bytes()
+    return msgspec.json.decode(data, type=Heldout)
