@@ -243,17 +243,23 @@ def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
 
 def publish(part: Path, target: Path) -> None:
     """Bring the folder ``part`` to disk and make it ``target``, whole or not at all."""
-    for file in part.rglob("*"):
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    sync_folder(part)
+    sync_files(part)
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
     sync_folder(target.parent)
+
+
+def sync_files(folder: Path) -> list[Path]:
+    """Bring every file below ``folder`` to disk; return them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(folder)
+    return files
 
 
 def sync_folder(folder: Path) -> None:

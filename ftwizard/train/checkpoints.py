@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.jobs.folder import sync_folder, write_json
+from ftwizard.jobs.folder import sync_files, sync_folder, write_json
 
 MARKER = "ftwizard.json"
 TORN = "torn"
@@ -52,7 +52,7 @@ def complete(
     seconds: float = 0.0,
 ) -> Checkpoint:
     """Bring a freshly saved checkpoint to disk and mark it complete."""
-    files = sync_files(path)
+    files = [file for file in sync_files(path) if file.name != MARKER]
     marker = Checkpoint(
         step=step,
         attempt=attempt,
@@ -64,19 +64,6 @@ def complete(
     write_json(path / MARKER, marker)
     sync_folder(path.parent)
     return marker
-
-
-def sync_files(path: Path) -> list[Path]:
-    """Bring every file below ``path`` to disk; return them, less the marker."""
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != MARKER)
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    sync_folder(path)
-    return files
 
 
 def read(path: Path) -> Checkpoint | None:

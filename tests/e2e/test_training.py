@@ -167,6 +167,7 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
     """Between the last checkpoint and the adapter, in the merge, in the comparison."""
     plan = lab.plan(finish=True)
     folder = lab.train(plan, "late")
+    until_step(folder, 1, 60)
     (lab.root / "plan.jsonl").rename(lab.root / "away.jsonl")
     for phase in ("merging", "comparing"):
         until(folder, lambda _, phase=phase: any(  # type: ignore[misc]
