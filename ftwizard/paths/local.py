@@ -43,6 +43,9 @@ def environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, 
     # TRL refuses several visible GPUs in one process; a mistaken DataParallel is worse still.
     changed["CUDA_VISIBLE_DEVICES"] = _one_gpu(plan.where.gpu, changed.get("CUDA_VISIBLE_DEVICES"))
     changed.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Waiting threads of libgomp spin, by default so long that one busy neighbour on two cores made
+    # a step 5.5 times as long; with this 1.9 times, and no slower on a quiet machine (measured).
+    changed.setdefault("GOMP_SPINCOUNT", "1000")
     changed["HF_HUB_DISABLE_TELEMETRY"] = "1"
     changed["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     changed["PYTHONUNBUFFERED"] = "1"

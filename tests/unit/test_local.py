@@ -60,6 +60,12 @@ def test_keys_go_only_where_they_are_needed() -> None:
     assert without_secrets({"MY_TOKEN": "x"}, keep=["MY_TOKEN"]) == {"MY_TOKEN": "x"}
 
 
+def test_waiting_threads_leave_the_processors_to_others() -> None:
+    one = plan.parse(MINIMAL)
+    assert local.environment(one, {})["GOMP_SPINCOUNT"] == "1000"
+    assert local.environment(one, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
+
+
 def test_a_missing_reporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "is_installed", lambda name: name != "wandb")
     with pytest.raises(MissingExtra) as error:
