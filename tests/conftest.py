@@ -10,7 +10,9 @@ import hypothesis
 import pytest
 
 # A busy machine is no bug: no test fails for being slow.
-hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile(
+    "patient", deadline=None, max_examples=int(os.environ.get("FTWIZARD_EXAMPLES", "100"))
+)
 hypothesis.settings.load_profile("patient")
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"

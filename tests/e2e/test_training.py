@@ -115,7 +115,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
 
 def test_after_twenty_kills_every_step_is_on_record(lab: Lab) -> None:
     """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
-    plan = lab.plan(rows=160, save_steps=4, evaluation_steps=12, patience=99)
+    plan = lab.plan(rows=160, epochs=2, save_steps=4, evaluation_steps=24, patience=99)
     folder = lab.train(plan, "chaos")
     dice = random.Random(7)
     kills = 0
