@@ -1,0 +1,236 @@
+"""A growing series of measurements that can be drawn in time proportional to the screen's width."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+from math import inf, isfinite, nan
+
+# Points that one entry of the pyramid's next level summarises. A query reads at most 2 x 16
+# entries a level, with 16 of them the five levels below a million points.
+_FAN = 16
+
+Interval = tuple[float, float]
+
+
+class _Level:
+    """The least and the greatest value of each block of points.
+
+    A block without a value is the empty interval (inf, -inf), which no minimum or maximum notices.
+    """
+
+    __slots__ = ("highs", "lows")
+
+    def __init__(self) -> None:
+        self.lows = array("d")
+        self.highs = array("d")
+
+    def add(self, low: float, high: float) -> None:
+        self.lows.append(low)
+        self.highs.append(high)
+
+    def truncate(self, length: int) -> None:
+        del self.lows[length:]
+        del self.highs[length:]
+
+
+class Series:
+    """Points (x, y) in order of x, with a min/max pyramid over y.
+
+    Level 0 holds the points themselves; an entry of level k + 1 summarises ``_FAN`` entries of
+    level k and exists only once all of them do. So an append costs O(1) on average, a query for
+    the extremes of any range O(log n), and forgetting the newest points is a truncation.
+
+    A y that is NaN or infinite is a gap: it enters no minimum, no maximum, and breaks the line.
+    ``version`` counts the changes, for those who keep what they computed from the series.
+    """
+
+    __slots__ = ("_gap_xs", "_levels", "_xs", "version")
+
+    def __init__(self) -> None:
+        self._xs = array("d")
+        self._gap_xs = array("d")
+        self._levels = [_Level()]
+        self.version = 0
+
+    def append(self, x: float, y: float) -> None:
+        """Add a point; one at the newest x replaces that point.
+
+        Raises ValueError if x is not finite or lies before the newest x.
+        """
+        if not isfinite(x):
+            raise ValueError(f"x must be finite, not {x}")
+        if self._xs and x <= self._xs[-1]:
+            if x < self._xs[-1]:
+                raise ValueError(f"x must not fall: {x} after {self._xs[-1]}")
+            self._truncate(len(self._xs) - 1)
+        self._xs.append(x)
+        if isfinite(y):
+            self._levels[0].add(y, y)
+        else:
+            self._levels[0].add(inf, -inf)
+            self._gap_xs.append(x)
+        self._summarise()
+        self.version += 1
+
+    def cut_after(self, x: float) -> None:
+        """Forget every point beyond ``x``: a resumed run replays its steps from a checkpoint."""
+        length = bisect_right(self._xs, x)
+        if length < len(self._xs):
+            self._truncate(length)
+            self.version += 1
+
+    def __len__(self) -> int:
+        return len(self._xs)
+
+    def __getitem__(self, index: int) -> tuple[float, float]:
+        """Return one point; y is NaN at a gap."""
+        level = self._levels[0]
+        low = level.lows[index]
+        return self._xs[index], nan if low > level.highs[index] else low
+
+    @property
+    def first_x(self) -> float | None:
+        """The oldest x, None without points."""
+        return self._xs[0] if self._xs else None
+
+    @property
+    def last_x(self) -> float | None:
+        """The newest x, None without points."""
+        return self._xs[-1] if self._xs else None
+
+    @property
+    def last(self) -> float | None:
+        """The newest y, None without points or where it is a gap."""
+        if not self._xs:
+            return None
+        y = self[-1][1]
+        return y if isfinite(y) else None
+
+    def window(self, x0: float, x1: float) -> tuple[int, int]:
+        """Return (i, j) so that the points i to j - 1 are those with x0 <= x <= x1."""
+        return bisect_left(self._xs, x0), bisect_right(self._xs, x1)
+
+    def bounds(self, x0: float, x1: float) -> Interval | None:
+        """Return the least and the greatest y with x0 <= x <= x1, None where there is none."""
+        return self._extremes(*self.window(x0, x1))
+
+    def points(self, x0: float, x1: float) -> Iterator[tuple[float, float]]:
+        """Yield the points with x0 <= x <= x1; y is NaN at a gap."""
+        i, j = self.window(x0, x1)
+        return (self[index] for index in range(i, j))
+
+    def nearest(self, x: float) -> tuple[float, float] | None:
+        """Return the point nearest to ``x``, of two at one distance the older; None without any."""
+        if not self._xs:
+            return None
+        right = bisect_left(self._xs, x)
+        near = range(max(right - 1, 0), min(right + 1, len(self._xs)))
+        return self[min(near, key=lambda index: abs(self._xs[index] - x))]
+
+    def columns(self, x0: float, x1: float, n: int) -> list[Interval | None]:
+        """Return the least and the greatest y in each of ``n`` equal slices of [x0, x1].
+
+        A slice holds its left end and not its right one, but the last holds both. None where a
+        slice has no value: no point, or nothing but gaps, which ``gaps`` tells apart.
+        """
+        return [self._extremes(i, j) for i, j in pairwise(_edges(self._xs, x0, x1, n))]
+
+    def gaps(self, x0: float, x1: float, n: int) -> list[bool]:
+        """Say of each slice of ``columns(x0, x1, n)`` whether it holds a gap."""
+        if not self._gap_xs:
+            return [False] * n
+        return [j > i for i, j in pairwise(_edges(self._gap_xs, x0, x1, n))]
+
+    def _summarise(self) -> None:
+        """Add the summaries of the blocks that the newest point completed."""
+        length = len(self._xs)
+        depth = 0
+        while length % _FAN == 0:
+            if depth + 1 == len(self._levels):
+                self._levels.append(_Level())
+            below = self._levels[depth]
+            self._levels[depth + 1].add(min(below.lows[-_FAN:]), max(below.highs[-_FAN:]))
+            length //= _FAN
+            depth += 1
+
+    def _truncate(self, length: int) -> None:
+        """Keep the oldest ``length`` points."""
+        del self._xs[length:]
+        for level in self._levels:
+            level.truncate(length)
+            length //= _FAN
+        newest = self._xs[-1] if self._xs else -inf
+        del self._gap_xs[bisect_right(self._gap_xs, newest) :]
+
+    def _extremes(self, i: int, j: int) -> Interval | None:
+        """Return the least and the greatest y of the points i to j - 1.
+
+        Level by level, the entries before the first and behind the last whole block are read
+        here, and the blocks between them one level up.
+        """
+        low, high = inf, -inf
+        for level in self._levels:
+            start, stop = -(-i // _FAN) * _FAN, j // _FAN * _FAN
+            parts = ((i, start), (stop, j)) if start < stop else ((i, j),)
+            for a, b in parts:
+                if a < b:
+                    low = min(low, min(level.lows[a:b]))
+                    high = max(high, max(level.highs[a:b]))
+            if start >= stop:
+                break
+            i, j = start // _FAN, stop // _FAN
+        return (low, high) if low <= high else None
+
+
+class Smoothed(Series):
+    """The exponential moving average of the values given to it, at the same x.
+
+    Append and cut it in step with the raw series. ``weight`` is how much of the average is kept
+    at each value: 0 smooths nothing, near 1 most. The average starts unbiased by its zero, and a
+    gap leaves it as it was. This is TensorBoard's formula (``resmoothDataset`` in
+    vz_line_chart2/line-chart.ts). The default 0.9 remembers about ten values; it is what
+    LLaMA-Factory's ``smooth`` tends to on a long run (extras/ploting.py).
+    """
+
+    __slots__ = ("_masses", "_sums", "_weight")
+
+    def __init__(self, weight: float = 0.9) -> None:
+        """Raises ValueError unless 0 <= weight < 1."""
+        if not 0 <= weight < 1:
+            raise ValueError(f"weight must be at least 0 and below 1, not {weight}")
+        super().__init__()
+        self._weight = weight
+        # After each point: the decayed sum of the values, and of ones in their place.
+        self._sums = array("d")
+        self._masses = array("d")
+
+    def append(self, x: float, y: float) -> None:
+        """Add the average with the raw value ``y``; errors and equal x as in ``Series``."""
+        before = len(self) - (1 if x == self.last_x else 0) - 1
+        total = self._sums[before] if before >= 0 else 0.0
+        mass = self._masses[before] if before >= 0 else 0.0
+        if isfinite(y):
+            total = self._weight * total + (1 - self._weight) * y
+            mass = self._weight * mass + (1 - self._weight)
+            y = total / mass
+        super().append(x, y)
+        self._sums.append(total)
+        self._masses.append(mass)
+
+    def _truncate(self, length: int) -> None:
+        super()._truncate(length)
+        del self._sums[length:]
+        del self._masses[length:]
+
+
+def _edges(xs: array[float], x0: float, x1: float, n: int) -> list[int]:
+    """Return the n + 1 indices into ``xs`` between which lie n equal slices of [x0, x1]."""
+    width = (x1 - x0) / n
+    edges = [bisect_left(xs, x0)]
+    for k in range(1, n):
+        edges.append(bisect_left(xs, x0 + k * width, edges[-1]))
+    edges.append(bisect_right(xs, x1, edges[-1]))
+    return edges
