@@ -37,7 +37,7 @@ class Files(_Part, frozen=True):
     """The data files; relative names are relative to the plan's folder."""
 
     train: str
-    """Chat rows (``messages``), JSON Lines or a JSON array."""
+    """Rows of one of ``data.format``, JSON Lines or a JSON array."""
     validation: str | None = None
     """Rows for the validation loss; without it they are split off ``train``."""
     heldout: str | None = None
@@ -58,8 +58,10 @@ class Data(_Part, frozen=True):
     """What it learns from."""
 
     files: Files
-    format: Literal["messages"] = "messages"
-    """``messages``: OpenAI chat rows, with an optional top-level ``system`` and ``tools``."""
+    format: Literal["auto", "messages", "prompt-completion", "alpaca"] = "auto"
+    """``messages``: OpenAI chat rows, with an optional top-level ``system`` and ``tools``;
+    ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
+    ``input``, ``output``; ``auto``: told apart by the keys of all rows, file by file."""
     split: Split = Split()
 
 

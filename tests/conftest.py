@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.lab import Lab
 
 # A busy machine is no bug: no test fails for being slow.
 hypothesis.settings.register_profile(
@@ -46,6 +50,14 @@ def smollm2(model_cache: Path) -> Path:
     from tests.models_helpers import fetch_smollm2
 
     return fetch_smollm2(model_cache)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, smollm2: Path, home: Path) -> Lab:
+    """Return where plans on SmolLM2-135M-Instruct are written and run."""
+    from tests.e2e.lab import Lab
+
+    return Lab(tmp_path, smollm2, home)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

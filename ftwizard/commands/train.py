@@ -111,7 +111,7 @@ def _data_hashes(chosen: Plan) -> dict[str, str]:
         name = getattr(chosen.data.files, part)
         if not name:
             continue
-        table = read.read(Path(name))
+        table = read.read(Path(name), chosen.data.format)
         rows = read.usable(table, skip_bad=skip_bad)
         hashes[part] = table.sha256
         if part == "train":

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.formats import Conversation, RowProblem, conversation
+from ftwizard.data import formats
+from ftwizard.data.conversation import Conversation, RowProblem
+from ftwizard.data.formats import Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
 
@@ -42,6 +44,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[Problem]
     sha256: str
     """Of the file's bytes."""
+    format: Format | None
+    """What its rows were read as; None where no row is a JSON object."""
 
     @property
     def count(self) -> int:
@@ -49,30 +53,61 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.rows) + len(self.problems)
 
 
-def read(path: Path) -> Table:
-    """Read JSON Lines or a JSON array of chat rows.
+def read(path: Path, format: FormatChoice = "auto") -> Table:
+    """Read JSON Lines or a JSON array of rows.
 
-    Raises FtwizardError when the file itself cannot be used; bad rows are ``problems``.
+    ``auto``: the format that most rows look like; the others are problems. Raises FtwizardError
+    when the file itself cannot be used; bad rows are ``problems``.
     """
     data = _bytes(path)
-    text = _text(path, data)
+    values = list(_values(path, _text(path, data)))
+    if not values:
+        raise FtwizardError(
+            f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+        )
+    found = _format(path, [value for _, value in values]) if format == "auto" else format
     rows: list[Row] = []
     problems: list[Problem] = []
-    for line, value in _values(path, text):
+    for line, value in values:
         try:
-            if isinstance(value, RowProblem):
-                raise value
-            rows.append(Row(line=line, conversation=conversation(value)))
+            rows.append(Row(line=line, conversation=_conversation(value, found, format == "auto")))
         except RowProblem as problem:
             problems.append(
                 Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
             )
-    if not rows and not problems:
-        raise FtwizardError(
-            f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
-        )
     return Table(
-        path=str(path), rows=rows, problems=problems, sha256=hashlib.sha256(data).hexdigest()
+        path=str(path),
+        rows=rows,
+        problems=problems,
+        sha256=hashlib.sha256(data).hexdigest(),
+        format=found,
+    )
+
+
+def _conversation(value: Any, format: Format | None, exactly: bool) -> Conversation:
+    if isinstance(value, RowProblem):
+        raise value
+    if format is None or not isinstance(value, dict):
+        raise RowProblem("not_an_object", "not a JSON object", "one object a line")
+    formats.check(value, format, exactly=exactly)
+    return formats.conversation(value, format)
+
+
+def _format(path: Path, values: list[Any]) -> Format | None:
+    """Return the format that most rows look like; raise FtwizardError if it is none that is read."""
+    objects = [value for value in values if isinstance(value, dict)]
+    if not objects:
+        return None
+    looks = formats.of_rows(objects)
+    for format in formats.NAMES:
+        if looks == format:
+            return format
+    what = f"look like {looks}, which is not read" if looks else "have no format that is known"
+    raise FtwizardError(
+        f"The rows of {visible(str(path))} {what}; their keys: {formats.keys_seen(objects)}.",
+        "Formats that are read: "
+        + "; ".join(f"{name} ({words})" for name, words in formats.NAMES.items())
+        + ".",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.formats import Message
+from ftwizard.data.conversation import Message
 from ftwizard.text import visible
 
 Span = tuple[int, int]

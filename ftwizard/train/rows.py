@@ -97,7 +97,7 @@ def _row_progress(worker: Worker) -> Callable[[int, int], None]:
 
 
 def _usable(plan: Plan, part: str, hashes: dict[str, str]) -> list[read.Row]:
-    table = read.read(Path(getattr(plan.data.files, part)))
+    table = read.read(Path(getattr(plan.data.files, part)), plan.data.format)
     if table.sha256 != hashes.get(part, table.sha256):
         raise FtwizardError(
             f"{visible(table.path)} has changed since the run was started.",

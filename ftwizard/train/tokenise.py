@@ -1,9 +1,10 @@
 """Which tokens are trained on: one function for what is shown and for what is trained.
 
-Loss belongs on the answers and the token that ends each, and nowhere else. Two ways lead there:
-a chat template with generation marks (the tokenizer's own, or TRL's training template for it), or,
-for every other template that only ever appends, the rendered prefixes of the conversation. Either
-way the outcome is proved on the tokens of every row before the first step.
+Loss belongs on the answers and the token that ends each, and nowhere else. Three ways lead there:
+a chat template with generation marks (the tokenizer's own, or TRL's training template for it); for
+every other template that only ever appends, the rendered prefixes of the conversation; and for a
+model without a chat template, a row of one prompt and one answer as plain text. Whichever it is,
+the outcome is proved on the tokens of every row before the first step.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data.formats import Conversation, Message
+from ftwizard.data.conversation import Conversation, Message
 from ftwizard.data.read import Row
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.text import plural, visible
+from ftwizard.train import plain_text
 from ftwizard.train.proof import Span, Unfit, answers, prove
 
 IGNORED = -100
 """Label of a token without loss (PyTorch's ``ignore_index``)."""
 SHOWN_ADDITIONS = 5
-Route = Literal["template", "training-template", "prefixes"]
+Route = Literal["template", "training-template", "prefixes", "plain"]
 
 
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ class Encoder:
     def __init__(self, tokenizer: Any, stop_ids: set[int]) -> None:
         """Choose the way. ``stop_ids`` are the tokens at which the model's generation ends.
 
-        Raises MaskError when the tokenizer has no chat template.
+        Raises MaskError when the tokenizer has neither a chat template nor an end-of-text token.
         """
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
@@ -83,7 +85,9 @@ class Encoder:
         """Return the row's tokens and labels, proved; raise MaskError with the line."""
         messages, tools = conversation.messages, conversation.tools
         try:
-            if self.route == "prefixes":
+            if self.route == "plain":
+                ids, spans = plain_text.encode(self.tokenizer, messages, tools)
+            elif self.route == "prefixes":
                 ids, spans = self._by_prefixes(messages, tools)
             else:
                 ids, spans = self._by_marks(messages, tools)
@@ -92,11 +96,13 @@ class Encoder:
         except Unfit as problem:
             raise MaskError(
                 f"Line {line}: {problem}.",
-                "The chat template of this model cannot carry this row; choose another model, or "
-                "delete the row.",
+                "Choose its instruct variant, or give rows of one prompt and one answer."
+                if self.route == "plain"
+                else "The chat template of this model cannot carry this row; choose another model, "
+                "or delete the row.",
             ) from None
         self.end_ids |= found.end_ids
-        if len(self.added) < SHOWN_ADDITIONS:
+        if len(self.added) < SHOWN_ADDITIONS and self.route != "plain":
             self.added |= found.added
         labels = [IGNORED] * len(ids)
         for message, (start, end) in zip(answers(messages), spans, strict=True):
@@ -106,6 +112,8 @@ class Encoder:
 
     def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
         """Return the tokens after which the model answers (the tokenizer's own template)."""
+        if self.route == "plain":
+            return plain_text.prompt_ids(self.tokenizer, messages)
         try:
             text = self._render(messages, tools, add_generation_prompt=True)
         except Unfit as problem:
@@ -262,10 +270,13 @@ def _choose(tokenizer: Any) -> tuple[Route, str | None]:
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
     if not tokenizer.chat_template:
-        raise MaskError(
-            "The model has no chat template, so it cannot learn from chat rows.",
-            "Choose its instruct variant.",
-        )
+        if tokenizer.eos_token_id is None:
+            raise MaskError(
+                "The model has neither a chat template nor an end-of-text token, so it would never "
+                "learn to stop.",
+                "Choose its instruct variant.",
+            )
+        return "plain", None
     try:
         template = get_training_chat_template(tokenizer)
     except Exception:  # noqa: BLE001 (TRL knows it not, or its probing renders what it refuses)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ftwizard.data import read
-from ftwizard.data.formats import Conversation
+from ftwizard.data.conversation import Conversation
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.train.tokenise import IGNORED, Encoder, MaskError, encode_rows
 
@@ -228,11 +228,64 @@ def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
         encoder.encode(Conversation(messages=TALK), 1)
 
 
-def test_a_model_without_a_template_is_refused(smollm2: Path) -> None:
+@pytest.fixture
+def base_tokenizer(smollm2: Path) -> Any:
+    """Return a tokenizer as base models have it: no chat template, an end-of-text token."""
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = None
-    with pytest.raises(MaskError, match="no chat template"):
-        Encoder(tokenizer, set())
+    tokenizer.eos_token = "<|endoftext|>"
+    return tokenizer
+
+
+def test_without_a_template_prompt_answer_and_end_of_text_are_trained(base_tokenizer: Any) -> None:
+    encoder = Encoder(base_tokenizer, {base_tokenizer.eos_token_id})
+    assert encoder.route == "plain"
+    for prompt, answer in (("The sky is", " blue."), ("Say it: ", "naïve 你好"), ("a", "b")):
+        row = Conversation(messages=[
+            {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}
+        ])  # fmt: skip
+        one = encoder.encode(row, 1)
+        assert base_tokenizer.decode(one.input_ids) == f"{prompt}{answer}<|endoftext|>"
+        assert trained_text(base_tokenizer, one.labels) == f"{answer}<|endoftext|>"
+        before = encoder.prompt_ids(row.prompt, None)
+        assert one.input_ids[: len(before)] == before
+        assert set(one.labels[: len(before)]) == {IGNORED}
+    assert encoder.end_ids == {base_tokenizer.eos_token_id} and not encoder.added
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Conversation(messages=TALK),
+        Conversation(messages=[{"role": "system", "content": "Be brief"}, *TALK[:2]]),
+        Conversation(messages=TALK[:2], tools=[{"type": "function"}]),
+    ],
+)
+def test_without_a_template_more_than_one_prompt_and_one_answer_is_refused(
+    base_tokenizer: Any, row: Conversation
+) -> None:
+    encoder = Encoder(base_tokenizer, {base_tokenizer.eos_token_id})
+    with pytest.raises(MaskError, match="no chat template, and this row") as refusal:
+        encoder.encode(row, 1)
+    assert "instruct variant" in refusal.value.hint
+
+
+def test_without_a_template_what_the_tokenizer_appends_is_not_between(base_tokenizer: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    eos = base_tokenizer.eos_token_id
+    base_tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A <|endoftext|>",
+        special_tokens=[("<|im_start|>", 1), ("<|endoftext|>", eos)],
+    )
+    one = Encoder(base_tokenizer, {eos}).encode(Conversation(messages=TALK[:2]), 1)
+    assert base_tokenizer.decode(one.input_ids) == "<|im_start|>Hi thereHello you<|endoftext|>"
+
+
+def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:
+    base_tokenizer.eos_token = None
+    with pytest.raises(MaskError, match="neither a chat template nor an end-of-text"):
+        Encoder(base_tokenizer, set())
 
 
 def test_reports_can_be_written_down(smollm2: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import random
 import shutil
@@ -13,80 +12,20 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.train import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.lab import Lab, losses
 from tests.jobs_helpers import command_pid, events, keeper_pid, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
-SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
 TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
 KILLS = 20
-
-
-class Lab:
-    """A plan on the real model, and where its runs are."""
-
-    def __init__(self, root: Path, model: Path, home: Path) -> None:
-        self.root, self.model, self.home = root, model, home
-
-    def plan(
-        self,
-        name: str = "plan",
-        *,
-        data: Path | None = None,
-        rows: int = 24,
-        finish: bool = False,
-        **recipe: Any,
-    ) -> Path:
-        """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
-        lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
-        (self.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        settings = {
-            "batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "dropout": 0.05, "rank": 8,
-            "evaluation_steps": 6, "save_steps": 3, "max_length": 160, **recipe,
-        }  # fmt: skip
-        body = {
-            "data": {"files": {"train": f"{name}.jsonl"}},
-            "model": {"name": str(self.model)},
-            "recipe": settings,
-            "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
-        }
-        path = self.root / f"{name}.yaml"
-        path.write_text(json.dumps(body))  # JSON is YAML
-        return path
-
-    def folder(self, run_id: str) -> JobFolder:
-        return JobFolder(self.home / "runs" / run_id)
-
-    def train(self, plan: Path, run_id: str, *more: str) -> JobFolder:
-        assert ok("train", plan, "--name", run_id, *more).strip() == run_id
-        return self.folder(run_id)
-
-
-@pytest.fixture
-def lab(tmp_path: Path, smollm2: Path, home: Path) -> Lab:
-    return Lab(tmp_path, smollm2, home)
-
-
-def losses(folder: JobFolder) -> dict[int, float]:
-    """Return the loss of every step; a step that was done again must have come out equal."""
-    found: dict[int, float] = {}
-    for event in events(folder, "log"):
-        step, loss = event["step"], event["loss"]
-        assert math.isclose(found.setdefault(step, loss), loss, rel_tol=1e-6), (
-            step,
-            found[step],
-            loss,
-        )
-    return found
 
 
 def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:

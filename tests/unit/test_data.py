@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import read
-from ftwizard.data.formats import RowProblem, conversation
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.formats import conversation
 from ftwizard.data.split import split
 from ftwizard.errors import FtwizardError
 
@@ -69,7 +70,7 @@ def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
 
 
 def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -> None:
-    table = read.read(write(tmp_path / "rows.jsonl", {}, []))
+    table = read.read(write(tmp_path / "rows.jsonl", 3, []))
     with pytest.raises(FtwizardError, match="2 of 2 rows"):
         read.usable(table, skip_bad=True)
 

@@ -1,0 +1,67 @@
+"""Plans on the real small model, with few and small steps, and the runs made from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e.cli import ok
+from tests.jobs_helpers import events
+
+SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+
+
+class Lab:
+    """A plan on the real model, and where its runs are."""
+
+    def __init__(self, root: Path, model: Path, home: Path) -> None:
+        self.root, self.model, self.home = root, model, home
+
+    def plan(
+        self,
+        name: str = "plan",
+        *,
+        data: Path | None = None,
+        rows: int = 24,
+        finish: bool = False,
+        **recipe: Any,
+    ) -> Path:
+        """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
+        lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
+        (self.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        settings = {
+            "batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "dropout": 0.05, "rank": 8,
+            "evaluation_steps": 6, "save_steps": 3, "max_length": 160, **recipe,
+        }  # fmt: skip
+        body = {
+            "data": {"files": {"train": f"{name}.jsonl"}},
+            "model": {"name": str(self.model)},
+            "recipe": settings,
+            "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
+        }
+        path = self.root / f"{name}.yaml"
+        path.write_text(json.dumps(body))  # JSON is YAML
+        return path
+
+    def folder(self, run_id: str) -> JobFolder:
+        return JobFolder(self.home / "runs" / run_id)
+
+    def train(self, plan: Path, run_id: str, *more: str) -> JobFolder:
+        assert ok("train", plan, "--name", run_id, *more).strip() == run_id
+        return self.folder(run_id)
+
+
+def losses(folder: JobFolder) -> dict[int, float]:
+    """Return the loss of every step; a step that was done again must have come out equal."""
+    found: dict[int, float] = {}
+    for event in events(folder, "log"):
+        step, loss = event["step"], event["loss"]
+        assert math.isclose(found.setdefault(step, loss), loss, rel_tol=1e-6), (
+            step,
+            found[step],
+            loss,
+        )
+    return found

@@ -1,0 +1,53 @@
+"""Alpaca and prompt/completion files, and base models, go the whole way too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli import run
+from tests.e2e.lab import SAMPLE, Lab
+from tests.jobs_helpers import events
+
+pytestmark = pytest.mark.slow
+
+
+def as_alpaca(line: str) -> str:
+    messages = json.loads(line)["messages"]
+    system, user, answer = (m["content"] for m in messages)
+    return json.dumps({"instruction": system, "input": user, "output": answer})
+
+
+def without_template(model: Path, target: Path) -> Path:
+    """Copy a model as if it were a base model: no chat template."""
+    target.mkdir()
+    for file in model.iterdir():
+        if not file.name.startswith("chat_template"):
+            shutil.copyfile(file, target / file.name)
+    settings = json.loads((target / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (target / "tokenizer_config.json").write_text(json.dumps(settings))
+    return target
+
+
+@pytest.mark.parametrize("base_model", [False, True])
+def test_an_alpaca_file_is_trained_merged_and_compared(lab: Lab, base_model: bool) -> None:
+    lines = (SAMPLE / "train.jsonl").read_text().splitlines()[:30]
+    source = lab.root / "alpaca.jsonl"
+    source.write_text("\n".join(map(as_alpaca, lines)))
+    if base_model:
+        lab.model = without_template(lab.model, lab.root / "base")
+    plan = lab.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
+    done = run("train", plan, "--name", "alpaca", "--watch", timeout=300)
+    assert done.returncode == 0, done.stdout
+    folder = lab.folder("alpaca")
+    data = {e["part"]: e for e in events(folder, "data")}
+    assert data["train"]["route"] == ("plain" if base_model else "prefixes")
+    assert data["train"]["kept"] == data["train"]["rows"] == 24
+    compared = json.loads(folder.result.read_text())["compare"]
+    assert compared["rows"] == 3
+    assert compared["tuned"]["loss"] < compared["base"]["loss"]
+    assert [m["role"] for m in compared["pairs"][0]["prompt"]] == ["user"]
