@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 _WORDS = (
     "KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWORD", "PASSWD",
@@ -11,7 +16,54 @@ _WORDS = (
 )  # fmt: skip
 _SECRET = re.compile(rf"(^|_)({'|'.join(_WORDS)})($|_)|DATABASE_URL", re.IGNORECASE)
 HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+Service = Literal["openai", "together", "huggingface", "aws", "gcp", "azure"]
+# Where each service's own tools look for a key or a sign-in: variables, then files.
+_PLACES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "openai": (("OPENAI_API_KEY",), ()),
+    "together": (("TOGETHER_API_KEY",), ()),
+    "huggingface": (HUGGING_FACE, ("~/.cache/huggingface/token",)),
+    "aws": (
+        ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("~/.aws/credentials",),
+    ),
+    "gcp": (
+        ("GOOGLE_APPLICATION_CREDENTIALS",),
+        ("~/.config/gcloud/application_default_credentials.json",),
+    ),
+    "azure": (
+        ("AZURE_OPENAI_API_KEY", "AZURE_CLIENT_ID"),
+        ("~/.azure/msal_token_cache.json", "~/.azure/msal_token_cache.bin"),
+    ),
+}
 REPORTERS = {"wandb": ("WANDB_API_KEY",), "trackio": HUGGING_FACE, "tensorboard": ()}
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A key or a sign-in that is there; never its value."""
+
+    service: Service
+    where: str
+    """The variable or the file that holds it."""
+
+
+def present(environment: Mapping[str, str] | None = None) -> tuple[Credential, ...]:
+    """Return the services that a key or a sign-in is there for; none of them is read."""
+    chosen = os.environ if environment is None else environment
+    found = []
+    for service, (variables, paths) in _PLACES.items():
+        places = [name for name in variables if chosen.get(name)]
+        places += [name for name in paths if _is_file(name)]
+        if places:
+            found.append(Credential(service=service, where=places[0]))
+    return tuple(found)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except (OSError, RuntimeError):  # a home that may not be looked into, or none at all
+        return False
 
 
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:

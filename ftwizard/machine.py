@@ -10,9 +10,83 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
+from ftwizard import credentials, settings
+
 Sample = dict[str, Any]
+EXTRAS = {
+    "local": ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
+    "demo": ("gguf",),
+}
+"""What an extra brings that the bare installation lacks; ``demo`` brings ``local`` too."""
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """One NVIDIA GPU, as its driver describes it."""
+
+    name: str | None
+    memory: int | None
+    """Bytes; None where the driver does not say."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What this machine answers by itself, so that nobody needs to be asked."""
+
+    gpus: tuple[Gpu, ...]
+    no_gpu: str | None
+    """Why ``gpus`` is empty."""
+    memory: int
+    """Bytes of main memory."""
+    cores: int
+    """Processors that this process may use."""
+    bfloat16_cpu: bool
+    """Whether the processors multiply bfloat16 natively."""
+    disk_free: int
+    """Bytes that may be written where the runs are kept."""
+    credentials: tuple[credentials.Credential, ...]
+    """Services that there is a key or a sign-in for; where it is, never what it is."""
+    extras: tuple[str, ...]
+    """Extras of ftwizard whose packages are installed."""
+
+    @property
+    def gpu_memory(self) -> int | None:
+        """Return the bytes of the largest GPU; None without one, or where it is not told."""
+        return max((gpu.memory for gpu in self.gpus if gpu.memory), default=None)
+
+
+def facts(*, timeout_s: float = 3.0) -> Facts:
+    """Look at this machine; a driver that hangs delays it by ``timeout_s`` at most."""
+    found, reason = gpus(timeout_s)
+    return Facts(
+        gpus=found,
+        no_gpu=reason,
+        memory=psutil.virtual_memory().total,
+        cores=len(os.sched_getaffinity(0)),
+        bfloat16_cpu=has_bfloat16_cpu(),
+        disk_free=free_bytes(settings.runs_folder()),
+        credentials=credentials.present(),
+        extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
+    )
+
+
+def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
+    """Return the GPUs that training may use, and why there is none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return (), "CUDA_VISIBLE_DEVICES hides every GPU"
+    sampler = Sampler()
+    sampler.wait(timeout_s)
+    reading = sampler.sample()
+    sampler.close()
+    found = tuple(
+        Gpu(name=one["name"], memory=one["memory_total"])
+        for one in reading["gpus"]
+        if not one.get("lost")
+    )
+    if reading["gpus"] and not found:
+        return (), "NVML: the GPU is lost"
+    return found, reading.get("no_gpu")
 
 
 class Sampler:
@@ -27,8 +101,18 @@ class Sampler:
         self._stale = stale_s
         self._gpus: tuple[float, list[Sample]] | None = None
         self._reason: str | None = None
+        self._answered = threading.Event()
+        self._closed = threading.Event()
         psutil.cpu_percent()  # the first call only starts the measuring
         threading.Thread(target=self._follow_gpus, daemon=True, name="nvml").start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the driver has answered, or has none to ask; say whether it did in time."""
+        return self._answered.wait(timeout_s)
+
+    def close(self) -> None:
+        """Read no more; a thread that hangs in the driver ends with this process."""
+        self._closed.set()
 
     def sample(self) -> Sample:
         """Return one reading: ``cpu`` in percent of all cores, memory in bytes, ``gpus``."""
@@ -51,6 +135,12 @@ class Sampler:
 
     def _follow_gpus(self) -> None:
         try:
+            self._read_gpus()
+        finally:
+            self._answered.set()
+
+    def _read_gpus(self) -> None:
+        try:
             import pynvml
         except ImportError:
             self._reason = "the package nvidia-ml-py is not installed"
@@ -64,10 +154,11 @@ class Sampler:
         if not count:
             self._reason = "NVML: no device"
             return
-        while True:
+        while not self._closed.is_set():
             readings = [_gpu(pynvml, index) for index in range(count)]
             self._gpus = (time.monotonic(), readings)
-            time.sleep(self._interval)
+            self._answered.set()
+            self._closed.wait(self._interval)
 
 
 def _gpu(nvml: Any, index: int) -> Sample:

@@ -1,0 +1,152 @@
+"""Which path to a fine-tuned model: a recommendation, its reasons and what would change it."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+
+from ftwizard.advice import weigh
+from ftwizard.advice.questions import (
+    BY_ID,
+    FIT_ADVICE,
+    QUESTIONS,
+    Answers,
+    effective,
+    fits_here,
+    questions,
+    wanted_size,
+)
+from ftwizard.advice.weigh import Verdict
+from ftwizard.catalog import Factor, PathId, PlatformId, catalog
+from ftwizard.machine import Facts, Gpu
+
+CLOSE = 1
+"""Scores that differ by no more than this are called close."""
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """A path for these facts and answers."""
+
+    path: PathId
+    platform: PlatformId | None
+    """Which cloud service; None on the other paths, or where the cloud is not known."""
+    startable: bool
+    """Whether ftwizard can start its jobs."""
+    reasons: tuple[str, ...]
+    """Why this one: never empty."""
+    cautions: tuple[str, ...]
+    """What speaks against it all the same."""
+    close_to: PathId | None
+    """Another path that is about as good."""
+    assumed: tuple[str, ...]
+    """What was taken for granted where no answer was given, as conditions."""
+    flips: tuple[str, ...]
+    """Single changes that lead to another path: “If you must own the weights: …”."""
+    costs_of: dict[PathId, str]
+    """What choosing each other path instead costs or loses."""
+    fit: str | None
+    """What is said to the answer to ``fit``; None where it was not given."""
+    wrong_tool: bool
+    """Whether fine-tuning is the wrong tool by that answer (SPEC P3)."""
+
+
+def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommendation:
+    """Recommend a path; hard constraints first, then preferences by weight.
+
+    ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for a
+    question or an answer that does not exist.
+    """
+    given = effective(facts, answers)
+    ranked = _ranked(facts, given, today)
+    best, others = ranked[0], ranked[1:]
+    close = [one for one in others if not one.why_not and best.score - one.score <= CLOSE]
+    return Recommendation(
+        path=best.path,
+        platform=best.platform,
+        startable=catalog().path(best.path).available,
+        reasons=_reasons(best, others),
+        cautions=best.cons,
+        close_to=close[0].path if close else None,
+        assumed=_assumed(facts, given),
+        flips=_flips(facts, given, today, best.path),
+        costs_of={one.path: _cost_of(one) for one in others},
+        fit=FIT_ADVICE.get(given.get("fit", "")),
+        wrong_tool=given.get("fit") == "facts",
+    )
+
+
+def verdicts(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verdict, ...]:
+    """Return every path with what speaks for and against it, the recommended one first."""
+    return _ranked(facts, effective(facts, answers), today)
+
+
+def _ranked(facts: Facts, given: Answers, today: datetime.date) -> tuple[Verdict, ...]:
+    found = (
+        weigh.local(facts, given),
+        weigh.cloud(facts, given, today),
+        weigh.openai(facts, given, today),
+    )
+    return tuple(sorted(found, key=lambda one: (bool(one.why_not), -one.score)))
+
+
+def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
+    """Return what speaks for it, then what rules the others out."""
+    ruled_out = tuple(
+        f"{catalog().path(one.path).name} is ruled out: {one.why_not}"
+        for one in others
+        if one.why_not
+    )
+    found = (*best.pros, *ruled_out)
+    return found or ("Less speaks against it than against the other paths.",)
+
+
+def _assumed(facts: Facts, given: Answers) -> tuple[str, ...]:
+    return tuple(
+        one.option(one.assumed).when for one in questions(facts, given) if one.assumed is not None
+    )
+
+
+def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> tuple[str, ...]:
+    """Try each other answer, a larger GPU and the days on which something ends."""
+    found: list[str] = []
+    for question in QUESTIONS:
+        now = given.get(question.id, question.assumed)
+        for option in question.options:
+            if option.id != now:
+                changed = _ranked(facts, {**given, question.id: option.id}, today)[0]
+                if changed.path != path:
+                    found.append(f"If {option.when}: {_name(changed)}.")
+    if not fits_here(facts, given) and not catalog().need(wanted_size(given)).processors:
+        need = catalog().need(wanted_size(given))
+        gpu = Gpu(name=None, memory=need.gpu_memory * 10**9)
+        changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), given, today)[0]
+        if changed.path != path:
+            found.append(f"With a GPU of {need.gpu_memory} GB here: {_name(changed)}.")
+    for end in sorted(catalog().lifecycles, key=lambda one: one.date):
+        if end.path == path and end.date > today:
+            changed = _ranked(facts, given, end.date)[0]
+            if changed.path != path:
+                found.append(f"From {end.date} on: {_name(changed)}.")
+                break
+    return tuple(found)
+
+
+def _cost_of(one: Verdict) -> str:
+    if one.why_not:
+        return f"Not possible: {one.why_not}"
+    path = catalog().path(one.path)
+    factor: Factor = "setup" if one.path == "local" else "data"
+    differs = f"{path.claims(factor, one.platform)[0].words}."
+    price = path.claims("cost", one.platform)[0]
+    return " ".join([*one.cons, differs, f"Training: {price.words}, as of {price.as_of}."])
+
+
+def _name(one: Verdict) -> str:
+    name = catalog().path(one.path).name
+    return f"{name} ({catalog().platform(one.platform).name})" if one.platform else name
+
+
+def answer_words(question: str, option: str) -> str:
+    """Return an answer as a condition; raise KeyError or StopIteration for an unknown one."""
+    return BY_ID[question].option(option).when

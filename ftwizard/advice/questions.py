@@ -1,0 +1,207 @@
+"""The few questions that the machine cannot answer, and what it has answered already."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import msgspec
+
+from ftwizard import text
+from ftwizard.catalog import Size, catalog
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.machine import Facts
+
+QuestionId = Literal["fit", "data", "weights", "size", "gpu_elsewhere", "cloud", "priority"]
+Answers = Mapping[str, str]
+"""Option id by question id."""
+CLOUDS = {"gcp": "Google Cloud", "aws": "AWS", "azure": "Azure"}
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer that can be given."""
+
+    id: str
+    label: str
+    when: str
+    """The same as a condition: “the data may leave to a provider”."""
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question, asked only where the machine did not answer it."""
+
+    id: QuestionId
+    text: str
+    why: str
+    """Why it is asked."""
+    options: tuple[Option, ...]
+    assumed: str | None = None
+    """The option that is taken where none was given; None where nothing needs to be."""
+
+    def option(self, id: str) -> Option:
+        """Return an option by its id."""
+        return next(one for one in self.options if one.id == id)
+
+
+def _question(
+    id: QuestionId,
+    text: str,
+    why: str,
+    *options: tuple[str, str, str],
+    assumed: str | None = None,
+) -> Question:
+    return Question(
+        id=id,
+        text=text,
+        why=why,
+        assumed=assumed,
+        options=tuple(Option(id=one, label=label, when=when) for one, label, when in options),
+    )
+
+
+FIT = _question(
+    "fit",
+    "What should the model learn?",
+    "Fine-tuning teaches behaviour; facts that change belong in a database.",
+    ("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
+    ("facts", "Facts that change: prices, policies, products", "it should learn changing facts"),
+    ("unsure", "Both, or not sure", "it should learn both"),
+)
+
+QUESTIONS = (
+    _question(
+        "data",
+        "May the training data leave this machine?",
+        "It decides which paths are possible at all.",
+        ("stay", "No, it stays here", "the data must stay on this machine"),
+        ("own-cloud", "Only to our own cloud account", "the data may go to your cloud account"),
+        ("leave", "Yes, to a provider too", "the data may leave to a provider"),
+        assumed="leave",
+    ),
+    _question(
+        "weights",
+        "Must you own the resulting weights?",
+        "OpenAI and some clouds only let you call the model, never take it away.",
+        ("yes", "Yes, to run it anywhere", "you must own the weights"),
+        ("no", "No, an endpoint is enough", "an endpoint is enough"),
+        assumed="no",
+    ),
+    _question(
+        "size",
+        "How large a model do you have in mind?",
+        "It decides whether training fits a GPU. Around 8B is a good first choice.",
+        ("tiny", "Up to 1B parameters", "a model up to 1B is enough"),
+        ("small", "Around 3B", "a model around 3B is enough"),
+        ("medium", "Around 8B", "you want a model around 8B"),
+        ("large", "Around 70B", "you want a model around 70B"),
+        assumed="medium",
+    ),
+    _question(
+        "gpu_elsewhere",
+        "Is there a GPU on another machine?",
+        "ftwizard trains where it runs: over SSH, on any Linux machine with a GPU.",
+        ("own", "Yes, one of ours", "you have a GPU machine elsewhere"),
+        ("rent", "No, but I can rent one", "you can rent a GPU"),
+        ("no", "No", "there is no GPU elsewhere"),
+        assumed="no",
+    ),
+    _question(
+        "cloud",
+        "Which cloud are you on?",
+        "Each has its own service and models; the data stays in that account.",
+        ("gcp", "Google Cloud", "you are on Google Cloud"),
+        ("aws", "AWS", "you are on AWS"),
+        ("azure", "Azure", "you are on Azure"),
+        ("none", "None of these", "you are on none of the three clouds"),
+    ),
+    _question(
+        "priority",
+        "What matters more?",
+        "Hosted paths are quicker to start; your own machine leaves you every choice.",
+        ("speed", "The first result, soon", "the first result matters more"),
+        ("control", "Control over model and serving", "control matters more"),
+    ),
+)
+BY_ID: dict[str, Question] = {question.id: question for question in (FIT, *QUESTIONS)}
+FIT_ADVICE = {
+    "behaviour": "Fine-tuning is the right tool for format, tone and structure.",
+    "facts": "Fine-tuning is the wrong tool for facts that change: the model recites what it saw, "
+    "also when it is out of date. Look them up with retrieval (RAG) or tools instead.",
+    "unsure": "Fine-tune for the behaviour only, and fetch facts that change by retrieval (RAG) or "
+    "tools. Leave prices, policies and product data out of the rows.",
+}
+"""What is said to each answer to FIT. Source: the article, “behavior, not knowledge”."""
+
+
+def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, ...]:
+    """Return the questions still to ask: neither the machine nor ``answers`` answered them."""
+    given = effective(facts, answers or {})
+    return tuple(
+        one
+        for one in (FIT, *QUESTIONS)
+        if one.id not in given and not (one.id == "gpu_elsewhere" and fits_here(facts, given))
+    )
+
+
+def effective(facts: Facts, answers: Answers) -> dict[str, str]:
+    """Return ``answers`` and what the machine adds: the one cloud that it is signed in to.
+
+    Raises FtwizardError (wrong usage) for a question or an option that does not exist.
+    """
+    for name, option in answers.items():
+        _check(name, option)
+    clouds = [one.service for one in facts.credentials if one.service in CLOUDS]
+    return {**({"cloud": clouds[0]} if len(clouds) == 1 else {}), **answers}
+
+
+def fits_here(facts: Facts, answers: Answers) -> bool:
+    """Say whether QLoRA of the wanted size fits a GPU of this machine; around 8B if not said."""
+    # A card sold as 16 GB tells 15.9–17.2 thousand million bytes.
+    need = catalog().need(wanted_size(answers)).gpu_memory * 0.95e9
+    return (facts.gpu_memory or 0) >= need
+
+
+def wanted_size(answers: Answers) -> Size:
+    """Return the model size that was asked for; ``medium`` if none was (SPEC H3)."""
+    return cast(Size, answers.get("size", "medium"))  # the options are the catalogue's sizes
+
+
+def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Return what the machine answered, as names and words."""
+    cards = [
+        f"{text.visible(gpu.name or 'a GPU', 40)}, "
+        f"{text.size(gpu.memory) if gpu.memory else 'memory unknown'}"
+        for gpu in facts.gpus
+    ]
+    bfloat16 = "bf16" if facts.bfloat16_cpu else "no bf16"
+    keys = [f"{one.service} ({one.where})" for one in facts.credentials]
+    return (
+        ("GPU", "; ".join(cards) or f"none ({text.visible(facts.no_gpu or 'not found', 80)})"),
+        ("memory", text.size(facts.memory)),
+        ("processors", f"{text.plural(facts.cores, 'core')}, {bfloat16}"),
+        ("free disk", text.size(facts.disk_free)),
+        ("keys found", ", ".join(keys) or "none"),
+        ("extras", ", ".join(facts.extras) or "none"),
+    )
+
+
+def _check(name: str, option: str) -> None:
+    if name not in BY_ID:
+        raise FtwizardError(
+            f"There is no question “{text.visible(name, 40)}”.",
+            f"{_nearest(name, BY_ID)}Questions: {', '.join(BY_ID)}.",
+            USAGE,
+        )
+    options = [one.id for one in BY_ID[name].options]
+    if option not in options:
+        raise FtwizardError(
+            f"“{text.visible(option, 40)}” is no answer to “{name}”.",
+            f"{_nearest(option, options)}Answers: {', '.join(options)}.",
+            USAGE,
+        )
+
+
+def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"Did you mean {close[0]}? " if close else ""

@@ -1,0 +1,215 @@
+"""What speaks for and against each path: rules with their words, hard constraints first."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+import msgspec
+
+from ftwizard import text
+from ftwizard.advice.questions import CLOUDS, Answers, fits_here, wanted_size
+from ftwizard.catalog import Lifecycle, PathId, Platform, PlatformId, catalog
+from ftwizard.machine import Facts
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One consideration; ``weight`` is above 0 for the path, below 0 against it."""
+
+    weight: int
+    text: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """How one path does with these facts and answers."""
+
+    path: PathId
+    platform: PlatformId | None = None
+    """Which service of the cloud-managed path was weighed; None where the cloud is not known."""
+    points: tuple[Point, ...]
+    why_not: str = ""
+    """The hard constraint that rules it out; empty where it is possible."""
+
+    @property
+    def score(self) -> int:
+        """Return the sum of the weights: what paths are ranked by."""
+        return sum(point.weight for point in self.points)
+
+    @property
+    def pros(self) -> tuple[str, ...]:
+        """Return what speaks for it, the weightiest first."""
+        ordered = sorted(self.points, key=lambda point: -point.weight)
+        return tuple(point.text for point in ordered if point.weight > 0)
+
+    @property
+    def cons(self) -> tuple[str, ...]:
+        """Return what speaks against it, the weightiest first."""
+        ordered = sorted(self.points, key=lambda point: point.weight)
+        return tuple(point.text for point in ordered if point.weight <= 0)
+
+
+def local(facts: Facts, answers: Answers) -> Verdict:
+    """Weigh training on a machine of one's own: never ruled out, but it may not fit."""
+    return Verdict(path="local", points=tuple(_local(facts, answers)))
+
+
+def _local(facts: Facts, answers: Answers) -> Iterator[Point]:
+    if answers.get("data") == "stay":
+        yield Point(3, "The data stays on this machine.")
+    if answers.get("weights") == "yes":
+        yield Point(2, "The weights are yours, to run anywhere.")
+    yield _gpu(facts, answers)
+    if answers.get("priority") == "control":
+        yield Point(2, "You choose model, method and serving.")
+    if "local" in facts.extras:
+        yield Point(1, "The training libraries are installed here.")
+    elif answers.get("priority") == "speed":
+        yield Point(-1, "The training libraries must be installed first.")
+
+
+def _gpu(facts: Facts, answers: Answers) -> Point:
+    need = catalog().need(wanted_size(answers))
+    wants = f"QLoRA of a model {need.label} needs a GPU of about {need.gpu_memory} GB"
+    if fits_here(facts, answers):
+        largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0)
+        name = text.visible(largest.name or "the GPU here", 40)
+        memory = text.size(largest.memory or 0)
+        return Point(2, f"{wants}; {name} has {memory}.")
+    elsewhere = answers.get("gpu_elsewhere")
+    if elsewhere == "own":
+        return Point(2, f"Run ftwizard on your GPU machine: {_lower(wants)}.")
+    if need.processors:
+        cores = text.plural(facts.cores, "core")
+        return Point(1, f"A model {need.label} trains on processors too ({cores} here), slowly.")
+    if elsewhere == "rent" and answers.get("data") != "stay":
+        price = catalog().path("local").claims("cost")[0].words
+        return Point(0, f"You rent and set up a GPU: {price}.")
+    return Point(-4, f"{wants}; {_what_is_here(facts)}. {_what_would_do(facts)}")
+
+
+def _what_is_here(facts: Facts) -> str:
+    if not facts.gpus:
+        return "there is none here"
+    if facts.gpu_memory is None:
+        return "the driver does not tell what is here"
+    return f"the largest here has {text.size(facts.gpu_memory)}"
+
+
+def _what_would_do(facts: Facts) -> str:
+    """Name the largest size that this machine can train."""
+    fitting = [one for one in catalog().needs if fits_here(facts, {"size": one.size})]
+    if fitting:
+        return f"A model {fitting[-1].label} would fit."
+    return f"A model {catalog().needs[0].label} trains without one, slowly."
+
+
+def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
+    """Weigh the cloud-managed path at the platform that suits best."""
+    data, on = answers.get("data"), answers.get("cloud")
+    if data == "stay":
+        return _no("cloud", "The data would leave this machine, which you ruled out.")
+    if data == "own-cloud" and on == "none":
+        return _no("cloud", "The data may only go to a cloud account of yours, and there is none.")
+    allowed = [one for one in catalog().path("cloud").platforms if _allows(one, answers)]
+    if not allowed:
+        return _no("cloud", _no_platform(answers))
+    # The user's own cloud first; without one, the service that needs no cloud account.
+    chosen = next((one for one in allowed if on and one.cloud == on), None)
+    if chosen is None and not (on is None and data == "own-cloud"):
+        chosen = next((one for one in allowed if one.cloud is None), None)
+    points = tuple(_cloud(facts, answers, chosen, today))
+    return Verdict(path="cloud", platform=chosen.id if chosen else None, points=points)
+
+
+def _allows(one: Platform, answers: Answers) -> bool:
+    on = answers.get("cloud")
+    if one.cloud and on and one.cloud != on:
+        return False
+    if answers.get("data") == "own-cloud" and not one.own_account:
+        return False
+    return answers.get("weights") != "yes" or one.weights in ("yes", "open models")
+
+
+def _no_platform(answers: Answers) -> str:
+    name = CLOUDS.get(answers.get("cloud", ""), "your cloud")
+    return f"The service of {name} is not known to hand out the weights, which you must own."
+
+
+def _cloud(
+    facts: Facts, answers: Answers, one: Platform | None, today: datetime.date
+) -> Iterator[Point]:
+    path = catalog().path("cloud")
+    name = one.name if one else path.name
+    if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
+        yield Point(2, f"{name} trains without a GPU of yours.")
+    if answers.get("data") == "own-cloud":
+        yield Point(2, "The data stays in your own cloud account.")
+    if one and one.cloud and one.cloud == answers.get("cloud"):
+        yield Point(1, f"{name} belongs to the cloud you are on.")
+    if answers.get("weights") == "yes" and one:
+        yield Point(1, f"Weights at {name}: {_lower(path.claims('ownership', one.id)[0].text)}.")
+    elif one and one.weights != "yes":
+        yield Point(0, f"Weights at {name}: {_lower(path.claims('ownership', one.id)[0].text)}.")
+    if answers.get("priority") == "speed":
+        yield Point(1, "No GPU, driver or library to set up.")
+    if answers.get("priority") == "control":
+        yield Point(-2, "Its models, settings and endpoint only.")
+    if not path.available:
+        yield Point(-1, path.unavailable)
+    for end in catalog().lifecycles:
+        if one and end.platform == one.id and end.date <= today:
+            yield Point(0, f"{', '.join(end.models)}: {end.text}")
+
+
+def openai(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
+    """Weigh OpenAI's API; whether it takes jobs depends on the day."""
+    if answers.get("data") in ("stay", "own-cloud"):
+        return _no("openai", "The data would leave to OpenAI, which you ruled out.")
+    if answers.get("weights") == "yes":
+        return _no("openai", "OpenAI never hands out the weights, which you must own.")
+    jobs = _openai_end("jobs")
+    if today >= jobs.date:
+        return _no(
+            "openai",
+            f"OpenAI takes no fine-tuning jobs since {jobs.date}. Nearest: Microsoft Foundry for "
+            "the same models, Together AI or your own machine for open ones.",
+        )
+    return Verdict(path="openai", points=tuple(_openai(facts, answers, today)))
+
+
+def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Point]:
+    if answers.get("priority") == "speed":
+        yield Point(3, "The shortest way to a first result: upload rows and wait.")
+    if answers.get("priority") == "control":
+        yield Point(-2, "OpenAI's models, settings and endpoint only.")
+    if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
+        yield Point(1, "OpenAI trains without a GPU of yours.")
+    if any(one.service == "openai" for one in facts.credentials):
+        yield Point(1, "There is an OpenAI key here.")
+    yield Point(0, "You can never take the weights away.")
+    closed = [end for end in map(_openai_end, ("newcomers", "inactive")) if today >= end.date]
+    if closed:
+        jobs, models = _openai_end("jobs").date, _openai_end("models").date
+        yield Point(-2 - len(closed), f"{closed[-1].text} None at all from {jobs} on.")
+        yield Point(-2, f"The models and their fine-tunes end on {models}, {_in(models, today)}.")
+    if not catalog().path("openai").available:
+        yield Point(-1, catalog().path("openai").unavailable)
+
+
+def _openai_end(what: str) -> Lifecycle:
+    """Return OpenAI's end of this kind, the last one where there are several."""
+    ends = [end for end in catalog().lifecycles if (end.path, end.what) == ("openai", what)]
+    return max(ends, key=lambda end: end.date)
+
+
+def _no(path: PathId, why: str) -> Verdict:
+    return Verdict(path=path, points=(), why_not=why)
+
+
+def _in(day: datetime.date, today: datetime.date) -> str:
+    return f"in {text.plural((day - today).days, 'day')}"
+
+
+def _lower(words: str) -> str:
+    """Begin in lower case within a sentence, unless it is a name like QLoRA."""
+    return words if words[:2].isupper() else words[:1].lower() + words[1:]
