@@ -39,6 +39,12 @@ def parser() -> argparse.ArgumentParser:
     demo = add("demo", "a real small fine-tune, end to end, in about five minutes", "demo:demo")
     demo.add_argument("--yes", action="store_true", help="do not ask before it begins")
 
+    advise = add("advise", "compare the paths for this machine and your answers", "advise:advise")
+    advise.add_argument(
+        "--answer", metavar="ID=OPTION", action="append", default=[],
+        help="answer a question that it lists (may be given again)",
+    )  # fmt: skip
+
     train = add("train", "start a run from a plan, detached, and print its id", "train:train")
     train.add_argument("plan", metavar="PLAN", help="a YAML file")
     train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")

@@ -45,7 +45,7 @@ def refused(
 
 def test_help_and_version() -> None:
     text = ok("--help")
-    for command in ("demo", "train", "runs", "status", "watch", "stop", "resume"):
+    for command in ("advise", "demo", "train", "runs", "status", "watch", "stop", "resume"):
         assert command in text
         assert command in ok(command, "--help")
     assert ok("--version").startswith("ftwizard ")
@@ -373,5 +373,6 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
-                   "assets/samples/tickets/train.jsonl", "jobs/keeper.py"):  # fmt: skip
+                   "assets/samples/tickets/train.jsonl", "assets/paths.toml", "assets/recipe.toml",
+                   "jobs/keeper.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names
