@@ -188,33 +188,39 @@ class Series:
 class Smoothed(Series):
     """The exponential moving average of the values given to it, at the same x.
 
-    Append and cut it in step with the raw series. ``weight`` is how much of the average is kept
-    at each value: 0 smooths nothing, near 1 most. The average starts unbiased by its zero, and a
-    gap leaves it as it was. This is TensorBoard's formula (``resmoothDataset`` in
-    vz_line_chart2/line-chart.ts). The default 0.9 remembers about ten values; it is what
-    LLaMA-Factory's ``smooth`` tends to on a long run (extras/ploting.py).
+    Append and cut it in step with the raw series. Each value keeps ``weight`` of the average
+    before it, which starts unbiased by its zero, and a gap leaves it as it was: TensorBoard's
+    formula (``resmoothDataset`` in vz_line_chart2/line-chart.ts), and 0.6 is its default.
+
+    That remembers two or three values, too few to smooth thousands. So from 1 / (1 - weight) /
+    ``share`` values on, the average remembers ``share`` of all values so far, as wide on a chart
+    of them all however many there are; W&B scales its smoothing to the chart for the same reason
+    (docs, "Smooth line plots"). With ``share`` 0 the weight is constant.
     """
 
-    __slots__ = ("_masses", "_sums", "_weight")
+    __slots__ = ("_masses", "_share", "_sums", "_weight")
 
-    def __init__(self, weight: float = 0.9) -> None:
-        """Raises ValueError unless 0 <= weight < 1."""
-        if not 0 <= weight < 1:
-            raise ValueError(f"weight must be at least 0 and below 1, not {weight}")
+    def __init__(self, weight: float = 0.6, share: float = 0.02) -> None:
+        """Raises ValueError unless 0 <= weight < 1 and 0 <= share <= 1."""
+        if not (0 <= weight < 1 and 0 <= share <= 1):
+            raise ValueError(f"no weight and share to smooth by: {weight}, {share}")
         super().__init__()
         self._weight = weight
+        self._share = share
         # After each point: the decayed sum of the values, and of ones in their place.
         self._sums = array("d")
         self._masses = array("d")
 
     def append(self, x: float, y: float) -> None:
         """Add the average with the raw value ``y``; errors and equal x as in ``Series``."""
-        before = len(self) - (1 if x == self.last_x else 0) - 1
-        total = self._sums[before] if before >= 0 else 0.0
-        mass = self._masses[before] if before >= 0 else 0.0
+        if x == self.last_x:
+            self._truncate(len(self) - 1)
+        total, mass = (self._sums[-1], self._masses[-1]) if len(self) else (0.0, 0.0)
         if isfinite(y):
-            total = self._weight * total + (1 - self._weight) * y
-            mass = self._weight * mass + (1 - self._weight)
+            count = len(self) - len(self._gap_xs) + 1
+            kept = max(self._weight, 1 - 1 / max(self._share * count, 1.0))
+            total = kept * total + (1 - kept) * y
+            mass = kept * mass + (1 - kept)
             y = total / mass
         super().append(x, y)
         self._sums.append(total)

@@ -109,22 +109,38 @@ def test_the_nearest_point(steps: Changes, part: float) -> None:
     assert same([found], [min(points, key=lambda point: (abs(point[0] - x), point[0]))])
 
 
-@given(steps=changes, weight=st.floats(0, 0.99))
-def test_smoothing_is_the_unbiased_average_of_what_is_left(steps: Changes, weight: float) -> None:
-    """Against TensorBoard's formula, run once over the points that remain."""
-    smoothed = Smoothed(weight)
+@given(steps=changes, weight=st.floats(0, 0.99), share=st.sampled_from([0.0, 0.02, 0.2]))
+def test_smoothing_is_the_unbiased_average_of_what_is_left(
+    steps: Changes, weight: float, share: float
+) -> None:
+    """Against the weighted mean written out, over the points that remain."""
+    smoothed = Smoothed(weight, share)
     points = grow(smoothed, [(kind, x, min(y, 1e6)) for kind, x, y in steps])
     assert len(smoothed) == len(points)
-    total, count = 0.0, 0
+    seen: list[float] = []
+    shares: list[float] = []
     for index, (x, y) in enumerate(points):
         got = smoothed[index]
         assert got[0] == x
         if not math.isfinite(y):
             assert math.isnan(got[1])
             continue
-        total = total * weight + (1 - weight) * y
-        count += 1
-        assert got[1] == pytest.approx(total / (1 - weight**count), rel=1e-6, abs=1e-6)
+        seen.append(y)
+        kept = weight if share * len(seen) <= 1 / (1 - weight) else 1 - 1 / (share * len(seen))
+        shares = [s * kept for s in shares] + [1 - kept]
+        if index % 50 == 0 or index == len(points) - 1:
+            mean = math.fsum(map(math.prod, zip(seen, shares, strict=True))) / math.fsum(shares)
+            assert got[1] == pytest.approx(mean, rel=1e-6, abs=1e-6)
+
+
+def test_with_a_constant_weight_smoothing_is_that_of_tensorboard() -> None:
+    smoothed = Smoothed(0.6, share=0)
+    total = 0.0
+    for n in range(1, 500):
+        y = math.sin(n)
+        smoothed.append(n, y)
+        total = 0.6 * total + 0.4 * y
+        assert smoothed.last == pytest.approx(total / (1 - 0.6**n))
 
 
 def test_what_cannot_be_a_point_is_refused_and_changes_nothing() -> None:
@@ -136,8 +152,9 @@ def test_what_cannot_be_a_point_is_refused_and_changes_nothing() -> None:
         assert list(series.points(-math.inf, math.inf)) == [(2.0, 1.0)]
         series.append(3, 1.0)
         assert series.last == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="weight"):
-        Smoothed(1.0)
+    for weight, share in ((1.0, 0.0), (-0.1, 0.0), (0.5, 1.1)):
+        with pytest.raises(ValueError, match="weight"):
+            Smoothed(weight, share)
 
 
 def test_the_version_tells_of_every_change() -> None:
