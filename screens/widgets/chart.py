@@ -1,0 +1,274 @@
+"""A chart of lines that grow while one watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ftwizard.screens.widgets.figure import MARKS, Figure, Line, Mark, MarkKind, Styles
+from ftwizard.screens.widgets.plot import LEAST_HEIGHT, LEAST_WIDTH, lay_out, message
+from ftwizard.screens.widgets.trace import LineStyle
+from ftwizard.screens.widgets.view import Extent, View
+
+__all__ = ["TRAINING", "VALIDATION", "Chart", "Line", "LineStyle", "Mark", "MarkKind"]
+
+# From the palette of Okabe and Ito, "Color Universal Design" (2008), safe for colour-blind eyes.
+TRAINING = "#56B4E9"
+VALIDATION = "#E69F00"
+
+# How much of a faint line's colour is left over the background.
+_FAINT = 0.6
+_ZOOM = 0.5
+_PAN = 0.25
+# A window holds at least so many points of the longest line.
+_LEAST_POINTS = 10
+
+
+class Chart(Widget, can_focus=True):
+    """Lines in braille or ASCII, with zoom, pan, log scale and a cursor; follows the newest point.
+
+    What is laid out is kept until data, size, view or colours change.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--axis",
+        "chart--label",
+        "chart--text",
+        "chart--best",
+        "chart--checkpoint",
+        "chart--finding",
+    }
+    DEFAULT_CSS = """
+    Chart {
+        height: 1fr;
+        & > .chart--axis { color: $foreground 30%; }
+        & > .chart--label { color: $foreground 60%; }
+        & > .chart--text { color: $foreground; }
+        & > .chart--best { color: $foreground; text-style: bold; }
+        & > .chart--checkpoint { color: $foreground 60%; }
+        & > .chart--finding { color: $warning; text-style: bold; }
+        &:focus > .chart--axis { color: $foreground 60%; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,equals_sign", "zoom_in", "Zoom in", key_display="+"),
+        Binding("minus", "zoom_out", "Zoom out", key_display="-"),
+        Binding("left", "pan_left", "Earlier"),
+        Binding("right", "pan_right", "Later", show=False),
+        Binding("0", "reset", "All"),
+        Binding("end", "follow", "Follow", show=False),
+        Binding("f", "toggle_whole", "Whole run", show=False),
+        Binding("l", "toggle_log", "Log"),
+        Binding("shift+left", "cursor_left", "Read earlier", show=False),
+        Binding("shift+right", "cursor_right", "Read later", show=False),
+    ]
+
+    def __init__(
+        self,
+        lines: Sequence[Line] = (),
+        *,
+        x_name: str = "step",
+        empty: str = "no step yet",
+        ascii: bool = False,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        """``x_name`` says what x counts, ``empty`` what is shown before the first point."""
+        super().__init__(name=name, id=id, classes=classes)
+        self.view = View()
+        self.log_scale = False
+        self.cursor: float | None = None
+        self._lines = tuple(lines)
+        self._marks: tuple[Mark, ...] = ()
+        self._x_end: float | None = None
+        self._x_name = x_name
+        self._empty = empty
+        self._ascii = ascii
+        self._strips: list[Strip] = []
+        self._drawn: object = None
+        self._shown: object = None
+
+    def show(
+        self, lines: Sequence[Line], marks: Sequence[Mark] = (), x_end: float | None = None
+    ) -> None:
+        """Draw these lines and marks; ``x_end`` is where x will end, if that is known.
+
+        Nothing is repainted if nothing changed, also inside the series.
+        """
+        self._lines, self._marks, self._x_end = tuple(lines), tuple(marks), x_end
+        if self._state() != self._shown:
+            self._shown = self._state()
+            self.refresh()
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the newest point is always in view."""
+        return not self.view.is_held
+
+    def render_line(self, y: int) -> Strip:
+        state = (self._state(), self.size)
+        if state != self._drawn:
+            style = self.rich_style
+            self._strips = [strip.apply_style(style) for strip in self._lay_out()]
+            self._drawn = state
+        if y < len(self._strips):
+            return self._strips[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def notify_style_update(self) -> None:
+        self._drawn = None
+        super().notify_style_update()
+
+    def action_zoom_in(self) -> None:
+        """Show half as much."""
+        self._zoom(_ZOOM)
+
+    def action_zoom_out(self) -> None:
+        """Show twice as much."""
+        self._zoom(1 / _ZOOM)
+
+    def action_pan_left(self) -> None:
+        """Go back; new points no longer move the window."""
+        self._pan(-_PAN)
+
+    def action_pan_right(self) -> None:
+        """Go on; at the end the window follows the newest point again."""
+        self._pan(_PAN)
+
+    def action_reset(self) -> None:
+        """Show everything, follow the newest point, and leave the cursor."""
+        self.cursor = None
+        self._look(View(follow=self.view.follow))
+
+    def action_follow(self) -> None:
+        """Go to the newest point and follow it, as much zoomed as before."""
+        self._look(replace(self.view, right=None, follow=True))
+
+    def action_toggle_whole(self) -> None:
+        """End the axis at the newest point, or where the run will end."""
+        self._look(View(follow=not self.view.follow))
+
+    def action_toggle_log(self) -> None:
+        """Switch the y axis between linear and logarithmic."""
+        self.log_scale = not self.log_scale
+        self.refresh()
+
+    def action_cursor_left(self) -> None:
+        """Read the values of an earlier point."""
+        self._move_cursor(-1)
+
+    def action_cursor_right(self) -> None:
+        """Read the values of a later point; after the newest, the cursor goes."""
+        self._move_cursor(1)
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.refresh()
+
+    def _look(self, view: View) -> None:
+        self.view = view
+        self.refresh()
+
+    def _zoom(self, factor: float) -> None:
+        extent = self._extent()
+        if extent is not None:
+            points = max(len(line.series) for line in self._lines)
+            least = (extent.last - extent.first) * _LEAST_POINTS / points
+            self._look(self.view.zoomed(factor, extent, at=self.cursor, least=least))
+
+    def _pan(self, part: float) -> None:
+        extent = self._extent()
+        if extent is not None:
+            self._look(self.view.panned(part, extent))
+
+    def _move_cursor(self, direction: int) -> None:
+        """Move to the next point at least about a column away, and keep it in view."""
+        extent = self._extent()
+        if extent is None:
+            return
+        x0, x1 = self.view.window(extent)
+        here = min(max(extent.last if self.cursor is None else self.cursor, x0), x1)
+        goal = here + direction * (x1 - x0) / max(self.size.width, 1)
+        found = []
+        for line in self._lines:
+            i, j = line.series.window(
+                *((goal, extent.last) if direction > 0 else (extent.first, goal))
+            )
+            if i < j:
+                found.append(line.series[i if direction > 0 else j - 1][0])
+        if direction > 0:
+            self.cursor = min(found, default=None)
+        elif found:
+            self.cursor = max(found)
+        if self.cursor is not None and not x0 <= self.cursor <= x1:
+            self._pan(direction * _PAN)
+        self.refresh()
+
+    def _extent(self) -> Extent | None:
+        """Return the ends of all lines, None without a point."""
+        firsts = [line.series.first_x for line in self._lines]
+        lasts = [line.series.last_x for line in self._lines]
+        first = min((x for x in firsts if x is not None), default=None)
+        last = max((x for x in lasts if x is not None), default=None)
+        if first is None or last is None:
+            return None
+        return Extent(first, last, self._x_end)
+
+    def _state(self) -> object:
+        """Return all that a picture depends on, but for its size and colours."""
+        lines = tuple((line, id(line.series), line.series.version) for line in self._lines)
+        return lines, self._marks, self._x_end, self.view, self.log_scale, self.cursor
+
+    def _lay_out(self) -> list[Strip]:
+        width, height = self.size
+        if width < LEAST_WIDTH or height < LEAST_HEIGHT:
+            return []
+        extent = self._extent()
+        figure = Figure(
+            lines=self._lines,
+            marks=self._marks,
+            window=self.view.window(extent) if extent else (0.0, 1.0),
+            x_name=self._x_name,
+            ascii=self._ascii,
+            log=self.log_scale,
+            cursor=self.cursor,
+            notes=self._notes(),
+            styles=self._styles(),
+        )
+        if extent is None:
+            return message(self._empty, figure, width, height)
+        if all(line.series.bounds(extent.first, extent.last) is None for line in self._lines):
+            return message("only NaN so far", figure, width, height)
+        return lay_out(figure, width, height)
+
+    def _notes(self) -> tuple[str, ...]:
+        return ("held, 0 shows all",) if self.view.is_held else ()
+
+    def _styles(self) -> Styles:
+        background = self.background_colors[1]
+
+        def line_style(line: Line) -> Style:
+            colour = Color.parse(line.colour)
+            # A terminal's own background is not known, so nothing can be blended with it.
+            if line.style == "faint" and background.ansi is None:
+                colour = background.blend(colour, _FAINT)
+            return Style(color=colour.rich_color)
+
+        def part(name: str) -> Style:
+            return self.get_component_rich_style(f"chart--{name}")
+
+        return Styles(
+            axis=part("axis"),
+            label=part("label"),
+            text=part("text"),
+            marks={kind: part(kind) for kind in MARKS},
+            lines=tuple(line_style(line) for line in self._lines),
+        )

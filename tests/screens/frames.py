@@ -1,0 +1,45 @@
+"""Screens as text: drive an app without a terminal, and compare what it shows with stored frames."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
+
+FOLDER = Path(__file__).parent / "frames"
+
+Scenario = Callable[[Pilot[Any]], Awaitable[None]]
+
+
+def frame(app: App[Any]) -> str:
+    """Return what the app shows, one line a row, without the blanks at the ends of rows."""
+    # Textual has no public way to ask for the text of the screen.
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def drive(app: App[Any], size: tuple[int, int], scenario: Scenario | None = None) -> str:
+    """Run the app at ``size`` = (columns, rows), play the scenario, return the last frame."""
+
+    async def play() -> str:
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            if scenario is not None:
+                await scenario(pilot)
+                await pilot.pause()
+            return frame(app)
+
+    return asyncio.run(play())
+
+
+def assert_frame(name: str, got: str) -> None:
+    """Compare with the stored frame; FTWIZARD_REWRITE_FRAMES=1 stores what was got instead."""
+    path = FOLDER / f"{name}.txt"
+    if os.environ.get("FTWIZARD_REWRITE_FRAMES"):
+        path.write_text(got + "\n", encoding="utf-8")
+    assert got + "\n" == path.read_text(encoding="utf-8"), f"not as in {path.name}"
