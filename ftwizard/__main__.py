@@ -9,7 +9,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit code (0 done, 1 failed, 2 usage, 3 declined, 4 unknown)."""
     from ftwizard.commands import dispatch
 
-    return dispatch(sys.argv[1:] if argv is None else argv)
+    return dispatch(sys.argv[1:] if argv is None else argv, _open_screens)
+
+
+def _open_screens(route: tuple[str, str] | None, ascii: bool) -> int:
+    from ftwizard.screens.app import open_app
+
+    return open_app(route, ascii=ascii)
 
 
 if __name__ == "__main__":

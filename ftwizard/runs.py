@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +17,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event, EventReader, number
 from ftwizard.jobs.folder import JobFolder, is_id
 from ftwizard.jobs.status import Status, observe
+from ftwizard.series import Series, Smoothed
 from ftwizard.text import visible
 
 RATE_WINDOW = 50
@@ -62,8 +65,19 @@ class Progress:
         self.total_steps: int | None = None
         self.epoch: float | None = None
         self.updated: float | None = None
-        self.losses: dict[int, float] = {}
-        self.evaluations: dict[int, float] = {}
+        self.loss: float | None = None
+        """The newest training loss; NaN or infinite as it came."""
+        self.eval_loss: float | None = None
+        self.learning_rate: float | None = None
+        self.grad_norm: float | None = None
+        self.best_step: int | None = None
+        """The step of the lowest validation loss, the first of equals."""
+        self.best_eval_loss: float | None = None
+        self.losses = Series()
+        """Training loss over steps."""
+        self.smoothed = Smoothed()
+        self.evaluations = Series()
+        """Validation loss over steps."""
         self.checkpoints: dict[int, float | None] = {}
         self.findings: list[Event] = []
         self.longest_step_s = 0.0
@@ -88,9 +102,7 @@ class Progress:
             self._see_step(event, step)
         elif kind == "eval" and isinstance(step, int):
             self._enter("training")
-            loss = number(event.get("eval_loss"))
-            if loss is not None:
-                self.evaluations[step] = loss
+            self._see_evaluation(step, number(event.get("eval_loss")))
         elif kind == "checkpoint" and isinstance(step, int):
             self.checkpoints[step] = number(event.get("eval_loss"))
             self.save_s = max(self.save_s, number(event.get("seconds")) or 0.0)
@@ -105,20 +117,47 @@ class Progress:
         if self.phase == "training":
             start = event.get("step", 0)
             self.step, self.total_steps = start, event.get("total")
-            for series in (self.losses, self.evaluations, self.checkpoints):
-                for later in [step for step in series if step > start]:
-                    del series[later]
+            self._forget_after(start)
 
     def _see_step(self, event: Event, step: int) -> None:
         self._enter("training")
         self.step = step
         self.epoch = number(event.get("epoch"))
+        self.learning_rate = number(event.get("learning_rate"))
+        self.grad_norm = number(event.get("grad_norm"))
         loss = number(event.get("loss"))
         if loss is not None:
-            self.losses[step] = loss
+            self.loss = loss
+            if step < (self.losses.last_x or 0.0):  # a replay without its phase
+                self._forget_after(step)
+            self.losses.append(step, loss)
+            self.smoothed.append(step, loss)
         if self._recent:
             self.longest_step_s = max(self.longest_step_s, event["t"] - self._recent[-1][0])
         self._recent.append((event["t"], step, number(event.get("tokens")) or 0.0))
+
+    def _see_evaluation(self, step: int, loss: float | None) -> None:
+        if loss is None:
+            return
+        if step < (self.evaluations.last_x or 0.0):
+            self._forget_after(step)
+        self.eval_loss = loss
+        self.evaluations.append(step, loss)
+        if math.isfinite(loss) and (self.best_eval_loss is None or loss < self.best_eval_loss):
+            self.best_step, self.best_eval_loss = step, loss
+
+    def _forget_after(self, step: int) -> None:
+        """Take back what an older attempt did beyond ``step``."""
+        for series in (self.losses, self.smoothed, self.evaluations):
+            series.cut_after(step)
+        for later in [known for known in self.checkpoints if known > step]:
+            del self.checkpoints[later]
+        if self.best_step is not None and self.best_step > step:
+            points = self.evaluations.points(0, step)
+            best = min(((y, x) for x, y in points if math.isfinite(y)), default=None)
+            self.best_eval_loss, self.best_step = (best[0], int(best[1])) if best else (None, None)
+        self.loss = self.losses[-1][1] if self.losses else None
+        self.eval_loss = self.evaluations[-1][1] if self.evaluations else None
 
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
@@ -126,20 +165,6 @@ class Progress:
             self.what = self.done = self.total = None
         if phase not in self.phases:
             self.phases.append(phase)
-
-    @property
-    def loss(self) -> float | None:
-        return self.losses[max(self.losses)] if self.losses else None
-
-    @property
-    def eval_loss(self) -> float | None:
-        return self.evaluations[max(self.evaluations)] if self.evaluations else None
-
-    @property
-    def best_step(self) -> int | None:
-        """Return the step of the lowest validation loss."""
-        finite = {s: v for s, v in self.evaluations.items() if math.isfinite(v)}
-        return min(finite, key=lambda s: (finite[s], s)) if finite else None
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -218,7 +243,6 @@ def status(folder: JobFolder) -> RunStatus:
 def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
     """Put a job's state and its progress together."""
     living = job.state != "ended"
-    best = so_far.best_step
     return RunStatus(
         id=folder.id,
         state=job.state,
@@ -230,14 +254,23 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
         epoch=so_far.epoch,
         loss=_finite(so_far.loss),
         eval_loss=_finite(so_far.eval_loss),
-        best_step=best,
-        best_eval_loss=None if best is None else so_far.evaluations[best],
+        best_step=so_far.best_step,
+        best_eval_loss=so_far.best_eval_loss,
         tokens_per_s=so_far.tokens_per_s,
         eta_s=so_far.eta_s if living and so_far.phase in ("training", "evaluating") else None,
         started=job.started,
         updated=so_far.updated,
         folder=str(folder.path),
     )
+
+
+def result(folder: JobFolder) -> dict[str, Any]:
+    """Return ``result.json`` of the newest attempt, empty before there is one."""
+    try:
+        found: dict[str, Any] = json.loads(folder.result.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return found if found.get("attempt") == folder.newest_attempt() else {}
 
 
 def new_id(name: str) -> str:

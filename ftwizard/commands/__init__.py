@@ -11,12 +11,16 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ftwizard import __version__
-from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.errors import DECLINED, FtwizardError
 
 EPILOG = """\
 exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
 3 declined by you or by a safety rule · 4 cannot tell
 """
+
+
+Door = Callable[[tuple[str, str] | None, bool], int]
+"""Opens the screens: home, or with a route (what and its name) that alone; returns an exit code."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
+    root.set_defaults(function="home:home", json=False, command=None)
+    _view_options(root)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str, function: str) -> argparse.ArgumentParser:
@@ -37,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
         return one
 
     demo = add("demo", "a real small fine-tune, end to end, in about five minutes", "demo:demo")
-    demo.add_argument("--yes", action="store_true", help="do not ask before it begins")
+    demo.add_argument(
+        "--yes", action="store_true", help="ask nothing, and say how it goes line by line"
+    )
+    _view_options(demo)
 
     advise = add("advise", "compare the paths for this machine and your answers", "advise:advise")
     advise.add_argument(
@@ -49,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("plan", metavar="PLAN", help="a YAML file")
     train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
     train.add_argument("--watch", action="store_true", help="follow it to its end")
+    _view_options(train)
     train.add_argument(
         "--yes", action="store_true", help="ask nothing (training on this machine never does)"
     )
@@ -57,30 +67,55 @@ def parser() -> argparse.ArgumentParser:
         help="overrule a warning by its name (may be given again)",
     )  # fmt: skip
 
+    check = add("check", "is this data fit to train on?", "check:check")
+    check.add_argument("data", metavar="DATA", help="a file of rows")
+    check.add_argument(
+        "--format", default="auto", choices=("auto", "messages", "prompt-completion", "alpaca"),
+        help="what the rows are (default: what they look like)",
+    )  # fmt: skip
+    estimate = add("estimate", "rows, tokens, steps, time and disk of a plan", "estimate:estimate")
+    estimate.add_argument("plan", metavar="PLAN", help="a YAML file")
+    estimate.add_argument(
+        "--insist",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="overrule a warning by its name (may be given again)",
+    )
+
     add("runs", "list the runs", "runs:list_runs")
     for name, what, function in (
         ("status", "say what state a run is in", "runs:status"),
         ("watch", "follow a run; leaving the view leaves the run alone", "watch:watch"),
         ("resume", "go on from the newest complete checkpoint", "train:resume"),
     ):
-        add(name, what, function).add_argument("run", metavar="RUN", help="a run's id")
+        one = add(name, what, function)
+        one.add_argument("run", metavar="RUN", help="a run's id")
+        if name == "watch":
+            _view_options(one)
     stop = add("stop", "save, then stop a run; once more ends it at once", "stop:stop")
     stop.add_argument("run", metavar="RUN", help="a run's id")
     stop.add_argument("--kill", action="store_true", help="do not wait until it has saved")
     return root
 
 
-def dispatch(argv: list[str]) -> int:
-    """Run the command that ``argv`` names and return its exit code."""
+def _view_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--plain", action="store_true", help="lines of text instead of screens")
+    one.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+
+
+def dispatch(argv: list[str], door: Door) -> int:
+    """Run the command that ``argv`` names and return its exit code.
+
+    ``door`` is how a command opens the screens: the engine does not know them.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no error
     if argv[:1] == ["_work"]:
         return int(_function("work:work")(argv[1]))
     arguments = parser().parse_args(argv)
-    if arguments.command is None:
-        parser().print_help(sys.stderr)
-        return USAGE
+    arguments.door = door
     try:
         code = int(_function(arguments.function)(arguments))
         sys.stdout.flush()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftwizard.jobs.ending import NEXT_STEP
-from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.status import Status
 from ftwizard.text import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -18,27 +17,23 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
-IN_WORDS = {
-    "finished": "finished",
-    "early_stopped": "finished early",
-    "stopped": "stopped",
-    "killed": "killed",
-    "out_of_gpu_memory": "out of GPU memory",
-    "out_of_memory": "out of memory",
-    "disk_full": "disk full",
-    "nan": "the loss became no number",
-    "crashed": "crashed",
-    "refused": "refused",
-    "cancelled": "cancelled",
-    "lost": "lost",
-}
-
 
 def print_json(value: Any) -> None:
     """Print one JSON document, and nothing else, on stdout."""
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     sys.stdout.write(data.decode() + "\n")
+
+
+def has_terminal() -> bool:
+    """Say whether a person is at both ends."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def wants_screens(arguments: argparse.Namespace) -> bool:
+    """Say whether to answer with screens: at a terminal that can show them, unless asked not to."""
+    if arguments.plain or arguments.json:
+        return False
+    return has_terminal() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -68,26 +63,3 @@ def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     for name, value in rows:
         table.add_row(name, visible(value) if isinstance(value, str) else value)
     return table
-
-
-def ending(folder: JobFolder, status: Status) -> list[str]:
-    """Say how a run ended and what to do next, a line each."""
-    reason = status.end_reason or "lost"
-    lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {_sentence(reason)}."]
-    if status.message:
-        lines.append(visible(status.message, 600))
-    step = status.hint or NEXT_STEP.get(reason, "")
-    if step:
-        lines.append(visible(step.format(id=folder.id, folder=folder.path), 600))
-    return lines
-
-
-def _sentence(reason: str) -> str:
-    words = IN_WORDS.get(reason, reason)
-    if reason in ("finished", "early_stopped", "crashed"):
-        return f"has {words}" if reason != "crashed" else "crashed"
-    if reason in ("out_of_gpu_memory", "out_of_memory"):
-        return f"ran {words}"
-    if reason in ("disk_full", "nan"):
-        return f"ended: {words}"
-    return f"was {words}"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from typing import Any
 
-from ftwizard import runs
+from ftwizard import runs, words
 from ftwizard.commands import output
-from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import RunStatus
 from ftwizard.text import duration, visible
@@ -35,7 +32,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
     for one in found:
         table.add_row(
             one.id,
-            visible(_state(one)),
+            visible(words.state(one)),
             f"{one.step}/{one.total_steps}" if one.total_steps else "",
             _number(one.loss),
             _number(one.best_eval_loss),
@@ -56,50 +53,12 @@ def status(arguments: argparse.Namespace) -> int:
     out = output.console()
     out.print(output.pairs(_lines(found)))
     if job.state == "ended":
-        output.say(out, "", *output.ending(folder, job), *result_lines(folder))
+        output.say(out, "", *words.ending(folder, job), *words.result_lines(folder))
     return 0
 
 
-def result_lines(folder: JobFolder) -> list[str]:
-    """Say what a finished run made: adapter, merged model, comparison."""
-    result = read_result(folder)
-    lines: list[str] = []
-    if training := result.get("training"):
-        lines.append(f"adapter      {folder.adapter} (best of step {training['step']})")
-    if "merged" in result:
-        from ftwizard.finish.merge import in_words
-
-        lines.append(f"merged       {folder.merged} ({in_words(result['merged'])})")
-    compared = result.get("compare") or {}
-    if compared.get("rows"):
-        lines += ["", *comparison(compared)]
-    return lines
-
-
-def comparison(compared: dict[str, Any]) -> list[str]:
-    """Say how base and tuned model did, as a small table of text."""
-    lines = [f"On {compared['rows']} held-out rows           base     tuned"]
-    base, tuned = compared["base"]["loss"], compared["tuned"]["loss"]
-    if base is not None and tuned is not None:
-        lines.append(f"  loss of the answers       {base:7.3f}   {tuned:7.3f}")
-    for key, name in (("exact", "exactly as expected "), ("json_valid", "valid by the schema ")):
-        if compared["base"][key] is not None:
-            base, tuned = compared["base"][key], compared["tuned"][key]
-            lines.append(f"  {name}      {base:6.0%}    {tuned:6.0%}")
-    return lines
-
-
-def read_result(folder: JobFolder) -> dict[str, Any]:
-    """Return ``result.json`` of the newest attempt, empty before there is one."""
-    try:
-        result: dict[str, Any] = json.loads(folder.result.read_bytes())
-    except FileNotFoundError:
-        return {}
-    return result if result.get("attempt") == folder.newest_attempt() else {}
-
-
 def _lines(found: RunStatus) -> list[tuple[str, str]]:
-    lines = [("run", found.id), ("state", _state(found))]
+    lines = [("run", found.id), ("state", words.state(found))]
     if found.attempt > 1:
         lines.append(("attempt", str(found.attempt)))
     if found.total_steps:
@@ -116,15 +75,6 @@ def _lines(found: RunStatus) -> list[tuple[str, str]]:
         lines.append(("speed", f"{found.tokens_per_s:,.0f} tokens/s"))
     lines.append(("folder", found.folder))
     return lines
-
-
-def _state(found: RunStatus) -> str:
-    if found.state == "ended":
-        reason = found.end_reason or "lost"
-        return f"{output.MARKS.get(reason, '✗')} {output.IN_WORDS.get(reason, reason)}"
-    if found.state == "running" and found.phase:
-        return f"running: {found.phase}"
-    return found.state
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ftwizard import runs
+from ftwizard import runs, words
 from ftwizard.commands import output
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
@@ -46,5 +46,5 @@ def _say(folder: JobFolder, status: Status, as_json: bool) -> int:
     if as_json:
         output.print_json(runs.status(folder))
     else:
-        output.say(output.console(), *output.ending(folder, status))
+        output.say(output.console(), *words.ending(folder, status))
     return 0

@@ -31,9 +31,9 @@ def train(arguments: argparse.Namespace) -> int:
     name = arguments.name or runs.new_id(Path(arguments.plan).stem)
     folder = start(chosen, check_id(name))
     if arguments.watch:
-        from ftwizard.commands.watch import follow
+        from ftwizard.commands.watch import view
 
-        return follow(folder, as_json=arguments.json)
+        return view(folder, arguments)
     if arguments.json:
         output.print_json(runs.status(folder))
     else:

@@ -8,14 +8,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from ftwizard import runs
+from ftwizard import runs, words
 from ftwizard.commands import output
-from ftwizard.commands.runs import result_lines
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import Progress
-from ftwizard.text import duration, size, visible
+from ftwizard.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +28,15 @@ PLAIN_EVERY = 0.1
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    """Follow a run to its end."""
-    return follow(runs.find(arguments.run), as_json=arguments.json)
+    """Follow a run to its end, or until it is left."""
+    return view(runs.find(arguments.run), arguments)
+
+
+def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    """Show a run as this terminal can: the monitor, or lines."""
+    if output.wants_screens(arguments):
+        return int(arguments.door(("run", str(folder.path)), arguments.ascii))
+    return follow(folder, as_json=arguments.json)
 
 
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
@@ -55,7 +61,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     if as_json:
         output.print_json(runs.status(folder))
     else:
-        output.say(console, *output.ending(folder, status), *result_lines(folder))
+        output.say(console, *words.ending(folder, status), *words.result_lines(folder))
     return status.exit_code
 
 
@@ -73,14 +79,16 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
 
     def show(self, status: Status, progress: Progress) -> None:
         if progress.phase:
-            self._once(("phase", progress.attempt, progress.phase, progress.what), _doing(progress))
+            self._once(
+                ("phase", progress.attempt, progress.phase, progress.what), words.doing(progress)
+            )
         for event in progress.findings:
             self._once(("finding", event["t"]), f"! {visible(str(event.get('message')), 400)}")
-        for step, loss in progress.evaluations.items():
+        for step, loss in progress.evaluations.points(0, math.inf):
             self._once(
                 ("eval", progress.attempt, step),
-                f"step {step}: validation loss {loss:.4g}, training loss "
-                f"{progress.losses.get(step, math.nan):.4g}",
+                f"step {step:.0f}: validation loss {loss:.4g}, training loss "
+                f"{(progress.losses.nearest(step) or (step, math.nan))[1]:.4g}",
             )
         if progress.step and progress.total_steps and progress.step >= self._next_step:
             self._next_step = progress.step + progress.total_steps * PLAIN_EVERY
@@ -134,7 +142,7 @@ def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
     """Name and value of each line of the live view."""
     from rich.progress_bar import ProgressBar
 
-    yield "phase", _doing(progress)
+    yield "phase", words.doing(progress)
     if progress.phase == "training" and progress.total_steps:
         done, total = float(progress.step or 0), float(progress.total_steps)
     else:
@@ -145,49 +153,24 @@ def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
     if progress.eta_s and progress.phase in ("training", "evaluating"):
-        yield "training ends", _clock(progress.eta_s)
+        yield "training ends", words.clock(progress.eta_s)
     if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
         yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
-    if progress.evaluations and progress.best_step is not None:
-        best = progress.evaluations[progress.best_step]
-        yield (
-            "validation",
-            f"{progress.eval_loss:.4g}, best {best:.4g} at step {progress.best_step}",
-        )
-
-
-def _clock(seconds: float) -> str:
-    """``14:32 (in 25 min)``."""
-    then = time.strftime("%H:%M", time.localtime(time.time() + seconds))
-    return f"{then} (in {duration(seconds)})"
-
-
-def _doing(progress: Progress) -> str:
-    if not progress.phase:
-        return "starting"
-    words = visible(progress.phase, 40)
-    if progress.what:
-        words += f": {visible(progress.what, 200)}"
-    if progress.done is not None and progress.phase != "training":
-        if progress.total is None:
-            words += f", {size(progress.done)}" if progress.unit == "bytes" else ""
-        elif progress.unit == "bytes":
-            words += f", {size(progress.done)} of {size(progress.total)}"
-        else:
-            words += f", {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
-    return words
+    if progress.best_step is not None:
+        best = f"best {progress.best_eval_loss:.4g} at step {progress.best_step}"
+        yield "validation", f"{progress.eval_loss:.4g}, {best}"
 
 
 def _steps(progress: Progress) -> str:
-    words = f"step {progress.step}/{progress.total_steps}"
+    line = f"step {progress.step}/{progress.total_steps}"
     if progress.epoch is not None:
-        words += f", epoch {progress.epoch:.2f}"
+        line += f", epoch {progress.epoch:.2f}"
     if progress.loss is not None:
-        words += f", loss {progress.loss:.4g}"
+        line += f", loss {progress.loss:.4g}"
     if progress.tokens_per_s:
-        words += f", {progress.tokens_per_s:,.0f} tokens/s"
+        line += f", {progress.tokens_per_s:,.0f} tokens/s"
     if progress.eta_s:
-        words += f", training ends {_clock(progress.eta_s)}"
-    return words
+        line += f", training ends {words.clock(progress.eta_s)}"
+    return line

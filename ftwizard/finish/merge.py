@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.folder import publish, write_json
-from ftwizard.text import size
 from ftwizard.train.base_model import refuse_quantised
 from ftwizard.train.checkpoints import MARKER
 
@@ -50,11 +49,6 @@ def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[s
     write_json(part / MARKER, report)
     publish(part, out)
     return report
-
-
-def in_words(report: dict[str, Any]) -> str:
-    """``270 MB, bfloat16``."""
-    return f"{size(report['bytes'])}, {report['dtype']}"
 
 
 def _stop_at(config: Any, end_ids: list[int]) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.commands.output import IN_WORDS, MARKS, ending
 from ftwizard.jobs.ending import NEXT_STEP, end_reason, reason_of
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
+from ftwizard.words import IN_WORDS, MARKS, ending
 
 REASONS = {
     "finished", "early_stopped", "stopped", "killed", "out_of_gpu_memory", "out_of_memory",

@@ -1,0 +1,105 @@
+"""One run as every view sees it: its folder read on and on, in bounded slices."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import runs
+from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import Progress, RunStatus
+
+SLICE_BYTES = 1 << 16
+MACHINE_TAIL_BYTES = 1 << 16
+LOG_TAIL_BYTES = 1 << 14
+_decode_sample = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Follower:
+    """Follows one run. It only reads; ``look`` and ``read`` never take long."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        self.progress = Progress()
+        self.is_gone = False
+        """Whether the folder has been removed."""
+        self._events = EventReader(folder.events)
+        self.status: Status = Status(state="starting", attempt=0)
+        self.look()
+
+    @property
+    def report(self) -> RunStatus:
+        """Return state and progress together, as ``ftwizard status`` does."""
+        return runs.report(self.folder, self.status, self.progress)
+
+    @property
+    def torn(self) -> int:
+        """Return how many lines of the events could not be read."""
+        return self._events.torn
+
+    def look(self) -> None:
+        """See what state the run is in."""
+        try:
+            self.is_gone = not self.folder.job.is_file()
+            if not self.is_gone:
+                self.status = observe(self.folder)
+        except OSError:
+            self.is_gone = True
+
+    def read(self, budget_s: float) -> bool:
+        """Read new events for about ``budget_s`` seconds; return whether there are more."""
+        end = time.perf_counter() + budget_s
+        while True:
+            try:
+                new = self._events.read(SLICE_BYTES)
+            except OSError:
+                return False
+            self.progress.feed(new)
+            if not new:
+                return False
+            if time.perf_counter() >= end:
+                return True
+
+    def machine(self, samples: int = 1) -> list[dict[str, Any]]:
+        """Return the newest readings of the machine, oldest first, of the newest host."""
+        files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_changed)
+        if not files:
+            return []
+        lines = _tail(files[-1], MACHINE_TAIL_BYTES).split(b"\n")[-samples - 1 : -1]
+        found = []
+        for line in lines:
+            try:
+                found.append(_decode_sample(line))
+            except msgspec.MsgspecError:
+                continue
+        return found
+
+    def log(self, lines: int) -> list[str]:
+        """Return the last lines of what the command and its libraries said."""
+        text = _tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
+        return [line.rpartition("\r")[2] for line in text.split("\n") if line.strip()][-lines:]
+
+
+def _tail(path: Path, count: int) -> bytes:
+    """Return the last ``count`` bytes, whole lines of them; b"" where there is no file."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, os.fstat(file.fileno()).st_size - count)
+            file.seek(start)
+            data = file.read(count)
+    except OSError:
+        return b""
+    return data[data.find(b"\n") + 1 :] if start else data
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
