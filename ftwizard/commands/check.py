@@ -1,0 +1,37 @@
+"""``check``: is this data fit to train on?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ftwizard.commands import output, progress
+from ftwizard.data import read
+from ftwizard.data.report import Report, report
+from ftwizard.text import plural, visible
+
+SHOWN_LINES = 8
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Read a data file as a run would, and say what is in it and what is wrong with it."""
+    with progress.reporter() as say:
+        say("reading", what=arguments.data)
+        found = report(read.read(Path(arguments.data), arguments.format))
+    if arguments.json:
+        output.print_json(found)
+    else:
+        output.say(output.console(), *_lines(found))
+    return 0 if found.verdict != "error" else 1
+
+
+def _lines(found: Report) -> list[str]:
+    mark = "✓" if found.verdict == "ok" else "✗"
+    rows = f"{plural(found.rows, 'row')}, {found.usable:,} usable"
+    lines = [f"{mark} {visible(found.path)}: {rows} ({found.format or 'no format that is known'})"]
+    for finding in found.findings:
+        where = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
+        more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
+        lines.append(f"✗ {finding.code}: {plural(finding.count, 'row')}, at line {where}{more}")
+        lines.append(f"    {finding.message}; {finding.fix}")
+    return lines

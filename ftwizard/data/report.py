@@ -1,0 +1,88 @@
+"""What is to be said of a data file: its format, its rows, and every problem with its lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.read import Problem, Row, Table
+
+SHOWN_LINES = 1000
+PREVIEW_ROWS = 100
+
+Severity = Literal["error", "warning", "info"]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of problem, and every place it was found at."""
+
+    severity: Severity
+    code: str
+    """Stable."""
+    message: str
+    fix: str
+    count: int
+    lines: list[int]
+    """1-based; at most ``SHOWN_LINES`` of them, ``count`` is exact."""
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """One row to look at."""
+
+    line: int
+    conversation: Conversation
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``ftwizard check --json`` prints."""
+
+    verdict: Literal["ok", "warning", "error"]
+    format: str | None
+    rows: int
+    """Good and bad ones."""
+    usable: int
+    findings: list[Finding]
+    path: str
+    sha256: str
+    preview: list[Preview]
+    """The first rows."""
+
+
+def report(table: Table) -> Report:
+    """Group a file's problems by their code."""
+    return Report(
+        verdict="error" if table.problems else "ok",
+        format=table.format,
+        rows=table.count,
+        usable=len(table.rows),
+        findings=_findings(table.problems),
+        path=table.path,
+        sha256=table.sha256,
+        preview=[_preview(row) for row in table.rows[:PREVIEW_ROWS]],
+    )
+
+
+def _findings(problems: list[Problem]) -> list[Finding]:
+    counts = Counter(problem.code for problem in problems)
+    found: list[Finding] = []
+    for code, count in counts.most_common():
+        these = [problem for problem in problems if problem.code == code]
+        first = these[0]
+        found.append(
+            Finding(
+                severity="error",
+                code=code,
+                message=first.message,
+                fix=first.fix,
+                count=count,
+                lines=[problem.line for problem in these[:SHOWN_LINES]],
+            )
+        )
+    return found
+
+
+def _preview(row: Row) -> Preview:
+    return Preview(line=row.line, conversation=row.conversation)

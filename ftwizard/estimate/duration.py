@@ -1,0 +1,39 @@
+"""Time: from the speed that earlier runs of this model reached on this machine."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+import msgspec
+
+from ftwizard.figure import Figure
+
+SPREAD = 1.5
+"""Low and high are the middle divided and multiplied by this where one run alone is known."""
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast an earlier run was."""
+
+    run: str
+    tokens_per_s: float
+    """Over its last steps, evaluations included."""
+
+
+def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
+    """Return the seconds that ``tokens`` take, None before the first run to learn from."""
+    known = [speed for speed in speeds if speed.tokens_per_s > 0]
+    if not known:
+        return None
+    rates = [speed.tokens_per_s for speed in known]
+    middle = statistics.median(rates)
+    fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
+    names = ", ".join(speed.run for speed in known[-3:])
+    return Figure(
+        value=tokens / middle,
+        unit="s",
+        low=tokens / fast,
+        high=tokens / slow,
+        source=f"the speed of earlier runs of this model here: {names}",
+    )
