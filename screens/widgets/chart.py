@@ -59,16 +59,16 @@ class Chart(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,equals_sign", "zoom_in", "Zoom in", key_display="+"),
-        Binding("minus", "zoom_out", "Zoom out", key_display="-"),
-        Binding("left", "pan_left", "Earlier"),
-        Binding("right", "pan_right", "Later", show=False),
-        Binding("0", "reset", "All"),
-        Binding("end", "follow", "Follow", show=False),
-        Binding("f", "toggle_whole", "Whole run", show=False),
-        Binding("l", "toggle_log", "Log"),
-        Binding("shift+left", "cursor_left", "Read earlier", show=False),
-        Binding("shift+right", "cursor_right", "Read later", show=False),
+        Binding("plus,equals_sign", "zoom_in", "zoom in", key_display="+", show=False),
+        Binding("minus", "zoom_out", "zoom out", key_display="-", show=False),
+        Binding("left", "pan_left", "earlier", show=False),
+        Binding("right", "pan_right", "later", show=False),
+        Binding("0", "reset", "all of it", show=False),
+        Binding("end", "follow", "follow", show=False),
+        Binding("f", "toggle_whole", "whole run", show=False),
+        Binding("l", "toggle_log", "log scale", show=False),
+        Binding("shift+left", "cursor_left", "read earlier", show=False),
+        Binding("shift+right", "cursor_right", "read later", show=False),
     ]
 
     def __init__(

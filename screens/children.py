@@ -1,0 +1,59 @@
+"""Public commands, run as child processes: all that a screen does has a command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any
+
+import msgspec
+
+from ftwizard.errors import FAILED, FtwizardError
+from ftwizard.jobs import launch
+from ftwizard.text import visible
+
+PROGRESS = "FTWIZARD_PROGRESS"
+"""Names a file that commands append ``phase`` events to while they work."""
+
+
+async def command(*argv: str, progress: str | None = None) -> Any:
+    """Run ``ftwizard ARGV… --json`` and return its document.
+
+    Raises FtwizardError with the command's own words when it fails. Cancelling ends the command.
+    """
+    environment = launch.import_path(os.environ)
+    if progress:
+        environment[PROGRESS] = progress
+    child = await asyncio.create_subprocess_exec(
+        *launch.python(), "-m", "ftwizard", *argv, "--json",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = await child.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        raise
+    return _document(argv[0], child.returncode or 0, out, err)
+
+
+def _document(name: str, code: int, out: bytes, err: bytes) -> Any:
+    try:
+        found = msgspec.json.decode(out) if out.strip() else None
+    except msgspec.DecodeError:
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("error"), dict):
+        error = found["error"]
+        raise FtwizardError(str(error.get("message")), str(error.get("hint") or ""), code or FAILED)
+    if found is None:
+        last = err.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise FtwizardError(
+            f"The command “{name}” failed (exit code {code}): {visible(last[0], 300)}"
+        )
+    return found

@@ -1,0 +1,211 @@
+"""Data: which rows it learns from, whether they can be used, and how they read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Static
+
+from ftwizard import plan as plans
+from ftwizard.screens import flow, palette
+from ftwizard.screens.ask import Ask
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.typed import Typed
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.file_input import FileInput, is_data, paths
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.wizard import Draft, Step
+from ftwizard.text import plural, visible, visible_lines
+
+SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))
+SHOWN_CHARACTERS = 4000
+
+
+class DataPage(WizardPage[Step]):
+    """Dismisses with a draft that names data which can be used."""
+
+    STEP = 1
+    HELP = (
+        "Name the file with your rows: JSON Lines or a JSON array. Chat rows (messages), Alpaca "
+        "(instruction, input, output) and prompt/completion are told apart by themselves. Tab "
+        "takes a suggestion over, up and down choose one.\n\n"
+        "Enter checks the file; the rows and every problem are then listed, and enter goes on.\n\n"
+        "A part of the rows is kept for validation: the loss on rows that are not trained on shows "
+        "when the model begins to learn yours by heart. Another tenth is held out to compare the "
+        "tuned model with its base."
+    )
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._shown: dict[str, tuple[str, str]] = {}
+
+    def body(self) -> ComposeResult:
+        files, split = self._draft.plan.data.files, self._draft.plan.data.split
+        with Horizontal(classes="field"):
+            yield Static("Rows", classes="name", markup=False)
+            yield FileInput(
+                files.train,
+                paths(is_data),
+                hint="a file: rows.jsonl, ~/data/rows.json",
+                guess=True,
+                id="train",
+            )
+        yield Static(id="verdict", classes="note", markup=False)
+        with Horizontal(classes="field", id="validation"):
+            yield Static("Validation", classes="name", markup=False)
+            share = "none" if split.validation == 0 else f"{split.validation or 0.1:g}"
+            yield Choice(SHARES, share, id="share")
+        with Horizontal(id="look"):
+            yield Menu(id="rows")
+            with VerticalScroll(id="row"):
+                yield Static(id="conversation", markup=False)
+
+    def on_mount(self) -> None:
+        self._show()
+        if self._draft.checked is None:
+            self.query_one(FileInput).focus_input()
+
+    def on_file_input_edited(self, event: FileInput.Edited) -> None:
+        if self._draft.checked is not None and event.value != self._draft.plan.data.files.train:
+            self._draft = self._draft.reading(plans.Files(train=event.value), None)
+            self._show()
+
+    def on_menu_moved(self, event: Menu.Moved) -> None:
+        title, text = self._shown.get(event.id, ("", ""))
+        self.query_one("#conversation", Static).update(_conversation(title, text))
+        self.query_one("#row").scroll_home(animate=False)
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._with_answers(), -1))
+
+    @work(group="next", exclusive=True, exit_on_error=False)
+    async def action_next(self) -> None:
+        line = self.query_one(FileInput)
+        if self._draft.checked is None and not line.settle():
+            return
+        name = line.value
+        if not name:
+            self.query_one("#verdict", Static).update("Name a file first; tab completes it.")
+            return
+        if self._draft.checked is None:
+            await self._check(name)
+            return
+        draft = self._with_answers()
+        if not await self._agreed(draft):
+            return
+        if draft.checked and draft.checked["findings"]:
+            draft = draft.insisting("skip-bad-rows")
+        self.dismiss(Step(draft.insisting("no-validation", not draft.plan.validation_share), 1))
+
+    async def _check(self, name: str) -> None:
+        path = os.path.normpath(Path(name).expanduser().absolute())
+        app: Any = self.app
+        found = await flow.work(app, f"Reading {visible(name, 50)}", "check", path)
+        if found is None:
+            return
+        self._draft = self._draft.reading(plans.Files(train=path), found)
+        self._show()
+        if found["usable"]:
+            self.query_one("#rows", Menu).focus()
+
+    async def _agreed(self, draft: Draft) -> bool:
+        """Ask about rows that cannot be used, and about a run that nothing validates."""
+        found = draft.checked or {}
+        if not found["usable"]:
+            return False
+        bad = found["rows"] - found["usable"]
+        if bad and not await self.app.push_screen_wait(
+            Ask(
+                f"Go on without {plural(bad, 'row')}?",
+                f"They cannot be used as they are; {plural(found['usable'], 'good row')} are left.",
+                "leave them out",
+                "back to the list",
+            )
+        ):
+            return False
+        return draft.plan.validation_share > 0 or await self.app.push_screen_wait(
+            Typed(
+                "Without validation data nobody can see the model overfit.",
+                "A tenth of the rows is enough, and it is what the chart's dashed line is made of.",
+                "no validation",
+            )
+        )
+
+    def _with_answers(self) -> Draft:
+        share = self.query_one("#share", Choice).value
+        split = plans.Split(validation=0.0 if share == "none" else float(share))
+        return self._draft.with_data(split=split)
+
+    def _show(self) -> None:
+        """Show suggestions, or what was found in the file."""
+        found = self._draft.checked
+        self.query_one(FileInput).fold(found is not None)
+        for part in ("#validation", "#look"):
+            self.query_one(part).display = found is not None
+        verdict = self.query_one("#verdict", Static)
+        if found is None:
+            verdict.update("Enter reads the file and shows what is in it.")
+            return
+        verdict.update(_verdict(found))
+        lines = []
+        for number, finding in enumerate(found["findings"]):
+            id = f"problem:{number}"
+            self._shown[id] = (
+                finding["message"],
+                f"{plural(finding['count'], 'row')}, at line "
+                + ", ".join(map(str, finding["lines"][:20]))
+                + ("…" if finding["count"] > 20 else "")
+                + f"\n\nWhat to do: {finding['fix']}.",
+            )
+            count = f"{finding['count']:>5} × "
+            lines.append(
+                Line(Text.assemble(("✗ ", palette.BAD), count, visible(finding["message"])), id)
+            )
+        for row in found["preview"]:
+            id = f"row:{row['line']}"
+            self._shown[id] = (f"row {row['line']}", _text(row["conversation"]))
+            lines.append(Line(Text(f"{row['line']:>5}  {_first_words(row)}"), id))
+        self.query_one("#rows", Menu).show(lines)
+        if lines and lines[0].id:
+            self.on_menu_moved(Menu.Moved(self.query_one("#rows", Menu), lines[0].id))
+
+
+def _verdict(found: dict[str, Any]) -> Text:
+    bad = found["rows"] - found["usable"]
+    ok = not bad
+    text = Text("✓ " if ok else "✗ ", palette.GOOD if ok else palette.BAD)
+    text.append(plural(found["rows"], "row"), "bold")
+    text.append(f", {found['format'] or 'no format that is known'}")
+    if bad:
+        text.append(f"; {plural(bad, 'row')} cannot be used", palette.BAD)
+    return text
+
+
+def _first_words(row: dict[str, Any]) -> str:
+    messages = row["conversation"]["messages"]
+    asked = next((m for m in messages if m["role"] == "user"), messages[0])
+    return visible(str(asked["content"]), 80)
+
+
+def _text(conversation: dict[str, Any]) -> str:
+    parts = []
+    for message in conversation["messages"]:
+        said = visible_lines(str(message["content"]))
+        calls = "".join(
+            f"\n→ {visible(str(call['function']['name']))}"
+            f"({visible(str(call['function'].get('arguments', '')), 500)})"
+            for call in message.get("tool_calls") or []
+        )
+        parts.append(f"{visible(message['role'])}\n{said}{calls}")
+    return "\n\n".join(parts)[:SHOWN_CHARACTERS]
+
+
+def _conversation(title: str, text: str) -> Text:
+    return Text.assemble((title, "bold"), "\n\n", text)

@@ -1,0 +1,161 @@
+"""What a run made: the comparison, the answers one by one, the files, and what to type next."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard import runs, words
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.screens import palette
+from ftwizard.screens.page import Page
+from ftwizard.text import plural, visible, visible_lines
+
+SHOWN = 1500
+"""Characters of an answer that are shown."""
+
+
+class Finish(Page[str]):
+    """Shows the results of a run; dismisses with ``monitor`` to go back there, or None."""
+
+    HELP = (
+        "Both models answered rows that neither was trained on. Left and right step through the "
+        "answers; all of them are in eval/compare.json in the run's folder.\n\n"
+        "merged/ holds the whole tuned model in 16 bit: any server that loads safetensors serves "
+        "it. adapter/ holds the LoRA weights alone."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,n", "turn(1)", "next answer", key_display="→"),
+        Binding("left,p", "turn(-1)", "previous", key_display="←"),
+        Binding("m", "monitor", "monitor"),
+        Binding("escape,enter,q", "back", "done", key_display="enter"),
+    ]
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__()
+        self._folder = folder
+        self._result = runs.result(folder)
+        self._answers = _answers(folder)
+        self._place = 0
+
+    def top_line(self) -> Text:
+        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
+        line.append(visible(self._folder.id), "bold")
+        ended = observe(self._folder)
+        reason = ended.end_reason or "lost"
+        return line.append(
+            f"  {words.MARKS.get(reason, '✗')} {words.sentence(reason)}", palette.GOOD
+        )
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="finish"):
+            yield Static(self._scores(), id="scores", markup=False)
+            yield Static(id="answer", markup=False)
+            yield Static(self._files(), id="files", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#finish").focus()
+        self._show()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._answers) if action == "turn" else True
+
+    def action_turn(self, by: int) -> None:
+        self._place = (self._place + by) % len(self._answers)
+        self._show()
+
+    def action_monitor(self) -> None:
+        self.dismiss("monitor")
+
+    def _show(self) -> None:
+        part = self.query_one("#answer", Static)
+        part.display = bool(self._answers)
+        if self._answers:
+            part.update(answer(self._answers[self._place], self._place, len(self._answers)))
+
+    def _scores(self) -> Text:
+        compared = self._result.get("compare") or {}
+        if not compared.get("rows"):
+            return Text("No comparison was asked for, or no row was held out.", "dim")
+        return scores(compared)
+
+    def _files(self) -> Text:
+        folder, lines = self._folder, []
+        merged = self._result.get("merged")
+        for name, path, there in (
+            ("merged", folder.merged, merged),
+            ("adapter", folder.adapter, folder.adapter.is_dir()),
+            ("answers", folder.evaluations / "compare.json", self._answers),
+            ("plan", folder.plan, True),
+        ):
+            if there:
+                lines.append(Text.assemble((f"{name:<9}", "dim"), visible(str(path))))
+        if merged:
+            serve = f"vllm serve {visible(str(folder.merged))}"
+            lines.append(
+                Text.assemble(("serve    ", "dim"), serve, ("  or any other server", "dim"))
+            )
+        again = f"ftwizard train {visible(str(folder.plan))}"
+        lines.append(Text.assemble(("again    ", "dim"), again))
+        return Text("\n").join(lines)
+
+
+def scores(compared: dict[str, Any]) -> Text:
+    """Return base and tuned model side by side, the better one marked."""
+    text = Text.assemble(
+        (f"{plural(compared['rows'], 'held-out row'):<28}", "bold"), ("    base     tuned", "dim")
+    )
+    base, tuned = compared["base"], compared["tuned"]
+    for key, name, lower in (
+        ("loss", "loss of the answers", True),
+        ("exact", "exactly as expected", False),
+        ("json_valid", "valid by the schema", False),
+    ):
+        before, after = base.get(key), tuned.get(key)
+        if before is None or after is None:
+            continue
+        shown = [f"{v:8.3f}" if lower else f"{v:8.0%}" for v in (before, after)]
+        better = after < before if lower else after > before
+        mark, style = (
+            ("✓", palette.GOOD)
+            if better
+            else ("=", "dim")
+            if after == before
+            else ("!", palette.WARNING)
+        )
+        text.append(f"\n  {name:<26}{shown[0]}  {shown[1]}  ").append(mark, style)
+    return text
+
+
+def answer(one: dict[str, Any], place: int, count: int) -> Text:
+    """Return one held-out row: what was asked, expected, and answered by both."""
+    asked = one["prompt"][-1]["content"] if one.get("prompt") else ""
+    right = one["tuned"].strip() == one["expected"].strip()
+    text = Text(f"answer {place + 1} of {count}", "bold")
+    text.append(f"  row {one['line']}", "dim")
+    for name, value in (("asked", asked), ("expected", one["expected"]), ("base", one["base"])):
+        text.append(f"\n{name:<9}", "dim").append(_shown(value))
+    text.append("\ntuned    ", "dim").append(_shown(one["tuned"]), "bold")
+    return text.append(
+        "  ✓ as expected" if right else "  · differs", palette.GOOD if right else "dim"
+    )
+
+
+def _shown(text: str) -> str:
+    shown = visible_lines(text.strip())
+    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+
+
+def _answers(folder: JobFolder) -> list[dict[str, Any]]:
+    try:
+        found = msgspec.json.decode((folder.evaluations / "compare.json").read_bytes())
+        return list(found["answers"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        return []

@@ -1,0 +1,86 @@
+"""Where each action leads: coroutines that read top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from ftwizard import runs
+from ftwizard.errors import FtwizardError
+from ftwizard.screens.monitor import Monitor
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
+
+
+async def watch(app: FtwizardApp, run: str) -> int:
+    """Show a run, and what it made once that is asked for; return the exit code of its end."""
+    folder = runs.find(run)
+    while True:
+        monitor = Monitor(folder)
+        if await app.push_screen_wait(monitor) != "results":
+            break
+        from ftwizard.screens.finish import Finish
+
+        if await app.push_screen_wait(Finish(folder)) != "monitor":
+            break
+    status = monitor.follower.status
+    if status.state != "ended":
+        app.farewell = [f"Run {folder.id} goes on. Come back with: ftwizard watch {folder.id}"]
+        return 0
+    return status.exit_code
+
+
+async def demo(app: FtwizardApp, _: str = "") -> int:
+    """Say what the demo does, start it, and show it."""
+    from ftwizard.screens.demo import Demo
+
+    plan = await app.push_screen_wait(Demo())
+    if plan is None:
+        return 3
+    run = await start(app, plan, runs.new_id("demo"))
+    return await watch(app, run) if run else 1
+
+
+async def start(app: FtwizardApp, plan: str, name: str) -> str | None:
+    """Start a run; return its id, or None when it was not started and the reason was read."""
+    found = await work(app, "Starting the run", "train", plan, "--name", name)
+    return str(found["id"]) if found else None
+
+
+async def work(app: FtwizardApp, title: str, *argv: str) -> Any:
+    """Run a command behind a pane; return its document, None when it failed or was cancelled."""
+    from ftwizard.screens.problem import Problem
+    from ftwizard.screens.working import Working
+
+    found = await app.push_screen_wait(Working(title, *argv))
+    if isinstance(found, FtwizardError):
+        await app.push_screen_wait(Problem(found))
+        return None
+    return found
+
+
+async def new(app: FtwizardApp, _: str = "") -> int:
+    """Take the wizard from its first question to a run."""
+    from ftwizard.screens.wizard import new_run
+
+    return await new_run(app)
+
+
+ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
+    "new": new,
+    "run": watch,
+    "demo": demo,
+}
+"""What can be begun, by the name that home and the commands give it."""
+
+
+async def follow(app: FtwizardApp, what: str, name: str) -> int:
+    """Take a route to its end; say what is in the way of it."""
+    from ftwizard.screens.problem import Problem
+
+    try:
+        return await ROUTES[what](app, name)
+    except FtwizardError as error:
+        await app.push_screen_wait(Problem(error))
+        return error.exit_code

@@ -1,0 +1,233 @@
+"""The monitor: one run, live. It only reads; leaving it leaves the run alone."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widgets import Static
+
+from ftwizard import words
+from ftwizard.errors import FtwizardError
+from ftwizard.follow import Follower
+from ftwizard.jobs import requests
+from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.screens import children, palette, readings
+from ftwizard.screens.ask import Ask
+from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.chart import Chart, Line, Mark
+from ftwizard.text import visible
+
+READ_EVERY_S = 0.25
+DRAW_EVERY = 4
+"""Reads between two redraws: at most one redraw a second."""
+SLICE_S = 0.01
+SIDE_WIDTH = 44
+
+
+class Monitor(Page[str]):
+    """Shows a run until it is left; dismisses with ``results`` or None."""
+
+    HELP = (
+        "The run goes on without this window: leave with esc and come back with "
+        "`ftwizard watch RUN`, from any terminal.\n\n"
+        "The solid line is the training loss (the raw values faint behind it), the dashed one with "
+        "◆ the validation loss, on rows that are not trained on. Both should fall. When validation "
+        "rises while training falls, the model learns the rows by heart; the run then stops by "
+        "itself and keeps the best weights.\n\n"
+        "stop saves first; a stopped run can be resumed."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "results", "results", key_display="enter"),
+        Binding("s", "stop", "stop"),
+        Binding("r", "resume", "resume"),
+        Binding("v", "ask_for('save')", "save now"),
+        Binding("e", "ask_for('evaluate')", "evaluate now"),
+        Binding("o", "log", "output"),
+        Binding("escape,q", "back", "leave", key_display="esc"),
+    ]
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__()
+        self.follower = Follower(folder)
+        self._ticks = 0
+        self._reading = True
+        self._drawn: dict[str, Text] = {}
+
+    def body(self) -> ComposeResult:
+        with Container(id="monitor"):
+            with Vertical(id="side"):
+                for name in ("now", "figures", "machine", "findings"):
+                    yield Static(id=name, markup=False)
+            yield Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
+            yield Static(id="log", markup=False)
+
+    def top_line(self) -> Text:
+        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
+        return line.append(visible(self.follower.folder.id), "bold")
+
+    def on_mount(self) -> None:
+        self.query_one(Chart).focus()
+        self.set_interval(READ_EVERY_S, self._tick)
+        self._tick()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        ended = self.follower.status.state == "ended"
+        if action == "results":
+            return ended and self.follower.status.end_reason in GOOD
+        if action == "resume":
+            return ended and self.follower.status.end_reason not in GOOD
+        if action in ("stop", "ask_for"):
+            return not ended
+        return True
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if self._ticks % DRAW_EVERY == 1:
+            before = self.follower.status
+            self.follower.look()
+            if self.follower.status != before:
+                self.refresh_bindings()
+        if not self._reading or self._ticks == 1:
+            self._reading = True
+            self._read()
+        if self._ticks % DRAW_EVERY == 1:
+            self._draw()
+
+    def _read(self) -> None:
+        """Read for a moment; where there is more, go on after the keys had their turn."""
+        if self.follower.read(SLICE_S):
+            self.set_timer(SLICE_S / 10, self._read)
+            return
+        self._reading = False
+        if self._ticks <= 1 or not self._drawn:
+            self._draw()
+
+    def _draw(self) -> None:
+        if not self.is_mounted or not self.size.width:
+            return
+        wide = self.has_class("-wide")
+        width = SIDE_WIDTH if wide else self.size.width - 4
+        follower, progress = self.follower, self.follower.progress
+        report = follower.report
+        figures = readings.figures(progress, report)
+        layout = readings.in_columns if wide else readings.in_line
+        log_lines = 8 if self.has_class("-tall") else 2
+        self._put("now", readings.now(follower, width))
+        self._put("figures", layout(figures, width))
+        live = report.state != "ended"
+        self._put(
+            "machine",
+            readings.machine(follower.machine(), width, 8 if wide else 2) if live else Text(),
+        )
+        self._put("findings", self._news(readings.findings(progress, 6 if wide else 2)))
+        quiet = follower.status.end_reason in GOOD
+        self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))
+        self._draw_chart()
+
+    def _news(self, findings: Text) -> Text:
+        """Return the findings, below how it ended and what to do next."""
+        follower = self.follower
+        lines = []
+        if follower.is_gone:
+            lines.append(Text("✗ The folder of this run is gone.", f"bold {palette.BAD}"))
+        elif follower.status.state == "ended":
+            said = words.ending(follower.folder, follower.status)[1:]
+            lines += [Text(line) for line in said]
+            if follower.status.end_reason in GOOD:
+                lines.append(
+                    Text.assemble(("enter", f"bold {palette.ACCENT}"), " shows what it made")
+                )
+        elif follower.status.keeper_lives is False:
+            lines.append(Text("! Its keeper is gone; the run goes on.", palette.WARNING))
+        if follower.torn:
+            lines.append(Text(f"! {follower.torn} lines of its events are torn.", "dim"))
+        return Text("\n").join([*lines, *([findings] if findings else [])])
+
+    def _put(self, name: str, text: Text) -> None:
+        """Change what a part says, only if it changed: an idle monitor sends nothing."""
+        if self._drawn.get(name) != text:
+            self._drawn[name] = text
+            part = self.query_one(f"#{name}", Static)
+            part.update(text)
+            part.display = bool(text.plain)
+
+    def _draw_chart(self) -> None:
+        progress = self.follower.progress
+        lines = [
+            Line("", progress.losses, palette.TRAIN, "faint"),
+            Line("train", progress.smoothed, palette.TRAIN, "solid"),
+            Line("validation", progress.evaluations, palette.VALIDATION, "dashed", "◆"),
+        ]
+        marks = [Mark(step, "checkpoint") for step in progress.checkpoints]
+        if (best := progress.best_step) is not None:
+            marks.append(Mark(best, "best"))
+        marks += [
+            Mark(event["step"], "finding")
+            for event in progress.findings
+            if isinstance(event.get("step"), int)
+        ]
+        living = self.follower.status.state != "ended"
+        self.query_one(Chart).show(lines, marks, progress.total_steps if living else None)
+
+    def action_results(self) -> None:
+        self.dismiss("results")
+
+    def action_log(self) -> None:
+        from ftwizard.screens.log import Log
+
+        self.app.push_screen(Log(self.follower.folder))
+
+    @work(group="stop", exclusive=True, exit_on_error=False)
+    async def action_stop(self) -> None:
+        folder, attempt = self.follower.folder, self.follower.status.attempt
+        again = requests.pending(folder, "stop", attempt) is not None
+        question = (
+            Ask("It is saving already. End it at once?", "What is not saved by now is lost.", "end it")
+            if again
+            else Ask(
+                "Stop this run?",
+                "It finishes its step and saves first; it can be resumed.",
+                "save and stop",
+            )
+        )  # fmt: skip
+        if not await self.app.push_screen_wait(question):
+            return
+        await self._command("stop", folder.id, *(["--kill"] if again else []))
+
+    @work(group="resume", exclusive=True, exit_on_error=False)
+    async def action_resume(self) -> None:
+        await self._command("resume", self.follower.folder.id)
+
+    async def _command(self, *argv: str) -> None:
+        path = str(self.follower.folder.path)
+        try:
+            await children.command(argv[0], path, *argv[2:])
+        except FtwizardError as error:
+            self.notify(
+                visible(f"{error.message} {error.hint}", 300), severity="error", markup=False
+            )
+        self.follower.look()
+        self.refresh_bindings()
+        self._draw()
+
+    def action_ask_for(self, name: requests.Name) -> None:
+        follower = self.follower
+        if follower.progress.phase not in readings.ACTIVE:
+            self.notify("It is not training at the moment.", markup=False)
+            return
+        try:
+            requests.ask(follower.folder, name, follower.status.attempt)
+        except OSError as error:
+            self.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
+            return
+        said = {"save": "It saves", "evaluate": "It measures the validation loss"}[name]
+        self.notify(f"{said} when this step is done.", markup=False)

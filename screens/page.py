@@ -1,0 +1,75 @@
+"""What every screen has: a top line that says where one is, a body, and the keys below."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen, ScreenResultType
+from textual.widgets import Footer, Static
+
+MIN_COLUMNS, MIN_ROWS = 60, 16
+TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
+STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
+
+
+class Page(Screen[ScreenResultType]):
+    """A screen of the app. ``body`` yields its widgets; ``HELP`` is what ``?`` shows."""
+
+    NAME: ClassVar[str] = ""
+    """What the top line calls it."""
+    STEP: ClassVar[int | None] = None
+    """Its place in the wizard, from 0."""
+    HELP: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "back", key_display="esc"),
+        Binding("f1,question_mark", "help", "help", key_display="?"),
+    ]
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-cramped"), (MIN_COLUMNS, "-narrow"), (110, "-wide"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-flat"), (MIN_ROWS, "-short"), (36, "-tall"),
+    ]  # fmt: skip
+
+    def compose(self) -> ComposeResult:
+        yield Static(TOO_SMALL, id="too-small", markup=False)
+        yield Static(self.top_line(), id="top", markup=False)
+        yield from self.body()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def body(self) -> ComposeResult:
+        """Yield the widgets between top line and keys."""
+        raise NotImplementedError
+
+    def top_line(self) -> Text:
+        """Return the top line: the product, and where one is in it."""
+        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
+        if self.STEP is None:
+            return line.append(self.NAME, "bold")
+        for number, name in enumerate(STEPS):
+            mark = "✓" if number < self.STEP else "●" if number == self.STEP else "○"
+            style = "bold" if number == self.STEP else "dim" if number > self.STEP else ""
+            line.append(f"{mark} {name}", style).append("   ")
+        return line
+
+    def action_back(self) -> None:
+        """Leave for the screen before."""
+        self.dismiss(None)
+
+    def action_help(self) -> None:
+        from ftwizard.screens.help import Help
+
+        self.app.push_screen(Help(self.NAME or STEPS[self.STEP or 0], self.HELP))
+
+
+class WizardPage(Page[ScreenResultType]):
+    """A page of the wizard: Enter is next wherever the focus is, up and down move it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next", key_display="enter", priority=True),
+        Binding("up", "app.focus_previous", "up", show=False),
+        Binding("down", "app.focus_next", "down", show=False),
+    ]

@@ -1,0 +1,12 @@
+"""Colours: Okabe and Ito's palette (safe for colour-blind eyes), lightened for a dark ground."""
+
+ACCENT = "#56b4e9"
+TRAIN = ACCENT
+VALIDATION = "#e69f00"
+GOOD = "#3fc79a"
+WARNING = "#e69f00"
+BAD = "#ff8c5a"
+TEXT = "#d8dee6"
+GROUND = "#0f1318"
+RAISED = "#161b22"
+LINE = "#242c36"

@@ -1,0 +1,175 @@
+"""What a run and its machine say, as text in the right width; pure functions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+
+from ftwizard import words
+from ftwizard.follow import Follower
+from ftwizard.runs import Progress, RunStatus
+from ftwizard.screens import palette
+from ftwizard.text import duration, size, visible
+
+BAR = "━"
+STALE_S = 15.0
+"""An older reading of the machine is not shown as if it were of now."""
+ACTIVE = ("training", "evaluating", "saving")
+SEVERITY = {
+    "error": ("✗", f"bold {palette.BAD}"),
+    "warning": ("!", f"bold {palette.WARNING}"),
+    "info": ("·", "dim"),
+}
+
+
+def state(report: RunStatus) -> tuple[str, str]:
+    """Return a run's state with its mark, and the style it is shown in."""
+    if report.state == "ended":
+        style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
+        return words.state(report), style.get(report.end_reason or "lost", palette.BAD)
+    phase = report.phase if report.state == "running" and report.phase else report.state
+    return f"● {visible(phase, 30)}", palette.ACCENT
+
+
+def bar(share: float, width: int) -> Text:
+    """Return a bar that is told from its rest without colour too."""
+    done = round(max(0.0, min(1.0, share)) * width)
+    return Text.assemble((BAR * done, palette.ACCENT), ("─" * (width - done), "dim"))
+
+
+def share(progress: Progress) -> float | None:
+    """Return how much of the phase is done, None where that is unknown."""
+    if progress.phase in ACTIVE and progress.total_steps:
+        return (progress.step or 0) / progress.total_steps
+    if progress.total:
+        return (progress.done or 0.0) / progress.total
+    return None
+
+
+def now(follower: Follower, width: int) -> Text:
+    """Return what the run does and how far it is: a line, and a bar below it."""
+    report, progress = follower.report, follower.progress
+    line = Text(no_wrap=True, overflow="ellipsis")
+    if report.state == "ended":
+        line.append(*state(report))
+        if report.started and follower.status.ended:
+            line.append(f"  after {duration(follower.status.ended - report.started)}", "dim")
+    elif progress.phase in ACTIVE and progress.total_steps:
+        line.append(f"● {progress.phase}", palette.ACCENT)
+        line.append(f"  step {progress.step:,} of {progress.total_steps:,}", "bold")
+        if progress.epoch is not None:
+            line.append(f"  epoch {progress.epoch:.2f}")
+        if report.eta_s is not None:
+            line.append(f"  ends {words.clock(report.eta_s)}")
+    else:
+        line.append(f"● {words.doing(progress)}", palette.ACCENT)
+    if report.state == "stopping":
+        line.append("  stopping: it saves first", "bold")
+    if report.attempt > 1:
+        line.append(f"  attempt {report.attempt}", "dim")
+    done = 1.0 if report.end_reason == "finished" else share(progress)
+    return Text("\n").join(
+        [line, bar(done, width) if done is not None else Text("─" * width, "dim")]
+    )
+
+
+def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
+    """Return name and value of each figure there is, the most wanted first."""
+    found: list[tuple[str, str]] = []
+    if progress.loss is not None:
+        found.append(("loss", f"{progress.loss:.4f}"))
+    if progress.eval_loss is not None:
+        found.append(("validation", f"{progress.eval_loss:.4f}"))
+    if report.best_eval_loss is not None:
+        found.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
+    if progress.tokens_per_s and report.state != "ended":
+        found.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))
+    if progress.learning_rate is not None:
+        found.append(("rate", f"{progress.learning_rate:.2e}"))
+    if progress.grad_norm is not None:
+        found.append(("gradient", f"{progress.grad_norm:.3g}"))
+    return found
+
+
+def in_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
+    """Return figures one a line, names dim, values aligned."""
+    names = max((len(name) for name, _ in pairs), default=0)
+    lines = [
+        Text.assemble((f"{name:<{names}}  ", "dim"), value, no_wrap=True) for name, value in pairs
+    ]
+    return Text("\n").join(lines)
+
+
+def in_line(pairs: Sequence[tuple[str, str]], width: int) -> Text:
+    """Return figures side by side, on as many lines as they need."""
+    lines, line = [], Text(no_wrap=True)
+    for name, value in pairs:
+        part = Text.assemble((f"{name} ", "dim"), value)
+        if line and line.cell_len + part.cell_len + 3 > width:
+            lines.append(line)
+            line = Text(no_wrap=True)
+        line.append("   " if line else "").append_text(part)
+    return Text("\n").join([*lines, line])
+
+
+def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Text:
+    """Return the newest reading: a line a GPU, then processors and memory with the reason why
+    there is no GPU."""
+    if not samples or time.time() - _number(samples[-1], "t", 0.0) > STALE_S:
+        return Text("no reading of the machine yet" if not samples else "", "dim")
+    sample = samples[-1]
+    rows = [gpu(one, width) for one in (sample.get("gpus") or [])[:lines]]
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append("cpu ", "dim").append(f"{_number(sample, 'cpu', 0.0):3.0f} %")
+    used, total = _number(sample, "memory_used"), _number(sample, "memory_total")
+    if used is not None and total is not None:
+        line.append("   memory ", "dim").append(f"{size(used)} of {size(total)}")
+    if not rows:
+        line.append("   no GPU: ", "dim").append(visible(str(sample.get("no_gpu", "")), 80), "dim")
+    return Text("\n").join([*rows, line])
+
+
+def gpu(reading: dict[str, Any], width: int) -> Text:
+    """Return one GPU in one line; what the driver does not tell is ``n/a``."""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"GPU {reading.get('index')} ", "dim")
+    if reading.get("lost"):
+        return line.append("! lost: the driver no longer answers for it", f"bold {palette.WARNING}")
+    use, heat = _number(reading, "utilisation"), _number(reading, "temperature")
+    power = _number(reading, "power")
+    used, total = _number(reading, "memory_used"), _number(reading, "memory_total")
+    line.append(" n/a " if use is None else f"{use:3.0f} %")
+    if used is not None and total:
+        line.append("  ").append_text(bar(used / total, 8))
+        line.append(f" {used / 1e9:.1f} of {size(total)}")
+    else:
+        line.append("  memory n/a")
+    line.append("  n/a" if heat is None else f"  {heat:.0f} °C")
+    line.append("  n/a" if power is None else f"  {power:.0f} W")
+    name = visible(str(reading.get("name") or ""), 40)
+    return line.append(f"  {name}", "dim")
+
+
+def findings(progress: Progress, lines: int) -> Text:
+    """Return the newest findings, the newest last."""
+    rows = []
+    for event in progress.findings[-lines:]:
+        mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
+        rows.append(Text.assemble((f"{mark} ", style), visible(str(event.get("message")), 400)))
+    return Text("\n").join(rows)
+
+
+def log(lines: Sequence[str]) -> Text:
+    """Return the tail of the log, dim."""
+    return Text("\n".join(visible(line, 300) for line in lines), "dim", no_wrap=True)
+
+
+def _number(reading: dict[str, Any], name: str, default: Any = None) -> Any:
+    value = reading.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return default
+    return value

@@ -1,0 +1,97 @@
+"""Review: the plan as it will be saved, what speaks against it, and the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Input, Static
+
+from ftwizard import plan as plans
+from ftwizard import runs, settings
+from ftwizard.advice import recipe as advice
+from ftwizard.jobs.folder import is_id
+from ftwizard.screens import palette
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.wizard import Draft, Step, plan_file
+from ftwizard.text import visible, visible_lines
+
+
+class ReviewPage(WizardPage[Step]):
+    """Dismisses with the draft named, once it is confirmed."""
+
+    STEP = 4
+    HELP = (
+        "Nothing has been written so far. Enter saves the plan under the name above and starts the "
+        "run; it goes on without this window.\n\n"
+        "The command below does the same without the wizard, here or on another machine."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "save and start", key_display="enter", priority=True),
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+
+    def body(self) -> ComposeResult:
+        draft = self._draft
+        with Horizontal(classes="field"):
+            yield Static("Name", classes="name", markup=False)
+            name = draft.name or runs.new_id(Path(draft.plan.data.files.train).stem)
+            yield Input(name, compact=True, max_length=64, select_on_focus=False)
+        yield Static(id="problem-line", classes="note", markup=False)
+        yield Static(warnings(draft), id="warnings", classes="note", markup=False)
+        with VerticalScroll(id="plan"):
+            yield Static(visible_lines(plans.dump(draft.plan)), markup=False)
+        yield Static(id="command", classes="note", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#warnings").display = bool(warnings(self._draft).plain)
+        self.query_one(Input).focus()
+        self._say()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._say()
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._draft.called(self.query_one(Input).value), -1))
+
+    def action_next(self) -> None:
+        name = self.query_one(Input).value.strip()
+        if not self._problem(name):
+            self.dismiss(Step(self._draft.called(name), 1))
+
+    def _problem(self, name: str) -> str:
+        if not is_id(name):
+            return "A name is made of letters, digits, dots, dashes and underscores."
+        if (settings.runs_folder() / name).exists():
+            return f"There is a run {name} already; choose another name."
+        return ""
+
+    def _say(self) -> None:
+        name = self.query_one(Input).value.strip()
+        line = self.query_one("#problem-line", Static)
+        problem = self._problem(name)
+        line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
+        line.display = bool(problem)
+        command = f"ftwizard train {visible(str(plan_file(name)))} --name {visible(name)}"
+        self.query_one("#command", Static).update(Text.assemble(("the same as  ", "dim"), command))
+
+
+def warnings(draft: Draft) -> Text:
+    """Return what there is to think about before training."""
+    found = draft.estimate or {}
+    text = Text()
+    for one in advice.warnings(draft.plan.recipe, found.get("parameters")):
+        text.append("! ", f"bold {palette.WARNING}").append(f"{one.message}\n")
+    if (disk := found.get("disk")) and disk["needed"] >= disk["free"]:
+        text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")
+    for name in draft.plan.insist:
+        text.append("· ", "dim").append(f"you insisted: {name}\n")
+    text.right_crop(1) if text else None
+    return text

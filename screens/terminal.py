@@ -1,0 +1,182 @@
+"""The terminal below the app: nothing hostile reaches it, and losing it never hangs the view."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import termios
+import threading
+import time
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter
+
+from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from textual.app import App
+    from textual.color import Color
+
+LEAVE_WITHIN_S = 0.9
+"""After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
+
+# What stands for a glyph where only ASCII is shown; each is as wide as what it replaces.
+_ASCII = str.maketrans(
+    {
+        "✓": "+", "✗": "x", "■": "#", "●": "*", "○": "o", "◆": "o", "•": "*", "▸": ">", "▾": "v",
+        "★": "*", "▲": "^", "…": "~", "·": "-", "–": "-", "—": "-", "‹": "<", "›": ">", "→": ">",
+        "←": "<", "↑": "^", "↓": "v", "×": "x", "≤": "<", "≥": ">", "“": '"', "”": '"', "’": "'",
+        "─": "-", "━": "=", "│": "|", "┃": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "├": "+",
+        "┤": "+", "┬": "+", "┴": "+", "┼": "+", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "╸": "=",
+        "╺": "-", "▁": "_", "▂": ".", "▃": "-", "▄": "=", "▅": "+", "▆": "*", "▇": "#", "█": "#",
+        "▏": "|", "▎": "|", "▍": "|", "▌": "|", "▋": "|", "▊": "|", "▉": "#", "░": ".", "▒": ":",
+        "▔": "-", "▕": "|", "°": "o", "µ": "u", "−": "-", "⏎": "<", "⎋": "<", "^": "^",
+    }
+)  # fmt: skip
+
+
+class Wall(LineFilter):
+    """The last wall: whatever a widget drew, no control character leaves the app.
+
+    With ``ascii`` nothing but ASCII does, each glyph replaced by one as wide.
+    """
+
+    def __init__(self, *, ascii: bool) -> None:
+        super().__init__()
+        self._ascii = ascii
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        if all(self._is_safe(text) or control for text, _, control in segments):
+            return segments
+        return [
+            segment
+            if segment.control or self._is_safe(segment.text)
+            else Segment(_harmless(segment.text, self._ascii), segment.style)
+            for segment in segments
+        ]
+
+    def _is_safe(self, text: str) -> bool:
+        return text.isprintable() and (text.isascii() or not self._ascii)
+
+
+@lru_cache(4096)
+def _harmless(text: str, ascii: bool) -> str:
+    # Cell widths must stay: a control character has been counted as none or one.
+    shown = "".join(_cell(char) for char in text)
+    if not ascii:
+        return shown
+    return "".join(
+        char if char.isascii() else "?" * cell_len(char) for char in shown.translate(_ASCII)
+    )
+
+
+def _cell(char: str) -> str:
+    shown = visible(char)
+    return shown if shown == char else shown[:1] if cell_len(char) else ""
+
+
+def shows_unicode() -> bool:
+    """Say whether the locale's character set is UTF-8 (an ``LC_ALL=C`` is, for Python)."""
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        if value := os.environ.get(name):
+            return "utf" in value.lower()
+    return False
+
+
+def is_terminal() -> bool:
+    """Say whether a person can be at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+class _Lasting:
+    """The output file; once the terminal is gone, writing to it does nothing."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self.gone = False
+
+    def write(self, text: str) -> int:
+        if not self.gone:
+            try:
+                return self._file.write(text)
+            except (OSError, ValueError):
+                self.gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        if not self.gone:
+            try:
+                self._file.flush()
+            except (OSError, ValueError):
+                self.gone = True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Driver(LinuxDriver):
+    """Textual's driver, but one that outlives its terminal long enough to leave in order.
+
+    Its own writer thread dies with the first failed write, after which the queue fills and the
+    event loop waits for ever; its own input thread turns a hang-up into a traceback.
+    """
+
+    def __init__(self, app: App[Any], **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._file: Any = _Lasting(self._file)
+
+    def _run_input_thread(self) -> None:
+        try:
+            self.run_input_thread()
+        except OSError:
+            self._app.call_later(self._app.exit)
+
+    @property
+    def is_gone(self) -> bool:
+        """Say whether the terminal has gone: closed, hung up, or failing to take output."""
+        if self._file.gone:
+            return True
+        try:
+            termios.tcgetattr(self.fileno)
+        except termios.error:
+            return True
+        return False
+
+
+def leave_on_signals(app: App[Any]) -> None:
+    """Leave on HUP and TERM, and within a second even where the terminal takes no output.
+
+    An app whose output is stuck (a frozen line) waits inside a write: a handler in the loop would
+    never run. So the handler is Python's own, and a thread ends the process when grace has passed.
+    """
+
+    def leave(number: int, frame: Any) -> None:
+        for again in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(again, signal.SIG_IGN)
+        threading.Thread(target=_end_later, args=(app,), daemon=True).start()
+        if (loop := app._loop) is not None:
+            loop.call_soon_threadsafe(app.exit)
+
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def _end_later(app: App[Any]) -> None:
+    time.sleep(LEAVE_WITHIN_S)
+    driver = app._driver
+    with contextlib.suppress(Exception):
+        if isinstance(driver, Driver) and driver.attrs_before is not None:
+            termios.tcsetattr(driver.fileno, termios.TCSANOW, driver.attrs_before)
+    with contextlib.suppress(Exception):
+        os.set_blocking(2, False)
+        os.write(2, b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l")
+    os._exit(0)

@@ -1,0 +1,46 @@
+"""A warning that is overruled only by typing its name: a slip of Enter is no decision."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from ftwizard.screens import palette
+
+
+class Typed(ModalScreen[bool]):
+    """Dismisses with True once ``phrase`` was typed, False on esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(False)", "no", show=False),
+    ]
+
+    def __init__(self, warning: str, hint: str, phrase: str) -> None:
+        super().__init__()
+        self._warning, self._hint, self._phrase = warning, hint, phrase
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="typed"):
+            yield Static(
+                Text.assemble(("! ", f"bold {palette.WARNING}"), self._warning), markup=False
+            )
+            yield Static(self._hint, markup=False)
+            yield Static(
+                Text.assemble("To insist, type  ", (self._phrase, "bold"), "  and press enter; esc "
+                              "goes back."),
+                markup=False,
+            )  # fmt: skip
+            yield Input(compact=True, max_length=100)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if event.value.strip().lower() == self._phrase:
+            self.dismiss(True)
+        else:
+            event.input.value = ""

@@ -1,0 +1,80 @@
+"""One of a few options on a line; which one is chosen shows by its mark, not by colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from ftwizard.screens import palette
+
+
+class Choice(Widget, can_focus=True):
+    """``(•) one  ( ) other``; left, right and space move the mark."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,space", "move(1)", "choose", show=False),
+        Binding("left", "move(-1)", "choose", show=False),
+    ]
+    value: reactive[str] = reactive("", init=False)
+
+    class Changed(Message):
+        """Another option was chosen."""
+
+        def __init__(self, choice: Choice, value: str) -> None:
+            super().__init__()
+            self.choice = choice
+            self.value = value
+
+        @property
+        def control(self) -> Choice:
+            return self.choice
+
+    def __init__(
+        self, options: Sequence[tuple[str, str]], value: str, *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._options = list(options)
+        self.set_reactive(Choice.value, value)
+
+    def render(self) -> Text:
+        chosen = f"bold {palette.ACCENT}" if self.has_focus else "bold"
+        if sum(cell_len(label) + 7 for _, label in self._options) > self.size.width:
+            return self._one(chosen)
+        text = Text(no_wrap=True)
+        for number, (id, label) in enumerate(self._options):
+            here = id == self.value
+            text.append("   " if number else "")
+            text.append(f"({'•' if here else ' '}) {label}", chosen if here else "")
+        return text
+
+    def _one(self, style: str) -> Text:
+        """Return the chosen option alone, where all of them have no room."""
+        ids = [id for id, _ in self._options]
+        place = ids.index(self.value) if self.value in ids else 0
+        text = Text.assemble(("‹ ", style), (self._options[place][1], style), (" ›", style))
+        return text.append(f"  {place + 1}/{len(ids)}", "dim")
+
+    def get_content_height(self, *_: object) -> int:
+        return 1
+
+    def watch_value(self, value: str) -> None:
+        self.refresh()
+        self.post_message(self.Changed(self, value))
+
+    def action_move(self, by: int) -> None:
+        ids = [id for id, _ in self._options]
+        place = ids.index(self.value) if self.value in ids else 0
+        self.value = ids[(place + by) % len(ids)]
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()

@@ -1,0 +1,157 @@
+"""A file name with what could complete it below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input
+
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.text import size, visible
+
+SHOWN = 200
+MAX_CHARACTERS = 4096
+"""Longer than any path (PATH_MAX): a megabyte pasted by mistake must not be laid out."""
+Suggest = Callable[[str], Sequence[tuple[str, str, str]]]
+"""What was typed → (value, shown name, note) of each suggestion."""
+
+
+class FileInput(Vertical):
+    """An input line and a list of suggestions; up and down choose, tab takes one over."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "suggest(1)", "next", show=False),
+        Binding("up", "suggest(-1)", "previous", show=False),
+        Binding("tab", "complete", "complete", show=False, priority=True),
+    ]
+
+    class Edited(Message):
+        """The name was changed."""
+
+        def __init__(self, value: str) -> None:
+            super().__init__()
+            self.value = value
+
+    def __init__(
+        self, value: str, suggest: Suggest, *, hint: str, guess: bool, id: str | None = None
+    ) -> None:
+        """With ``guess`` Enter also takes a suggestion over for a name that there is no file of."""
+        super().__init__(id=id)
+        self._guess = guess
+        self._suggest = suggest
+        self._value = value
+        self._hint = hint
+        self._chosen = False
+
+    def compose(self) -> ComposeResult:
+        yield Input(
+            self._value, placeholder=self._hint, compact=True, max_length=MAX_CHARACTERS,
+            select_on_focus=False,
+        )  # fmt: skip
+        menu = Menu()
+        menu.can_focus = False
+        yield menu
+
+    def on_mount(self) -> None:
+        self._list()
+
+    @property
+    def value(self) -> str:
+        """Return what is in the line."""
+        return self.query_one(Input).value.strip()
+
+    def fold(self, folded: bool) -> None:
+        """Hide the suggestions, or show them again."""
+        self.query_one(Menu).display = not folded
+
+    def focus_input(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._chosen = False
+        self._list()
+        self.post_message(self.Edited(self.value))
+
+    def settle(self) -> bool:
+        """Take over the suggestion that was chosen; return whether it is no folder to go into."""
+        menu = self.query_one(Menu)
+        meant = self._chosen or not self.value
+        if self._guess and not meant:
+            meant = not Path(self.value).expanduser().exists()
+        if meant and menu.display and menu.chosen is not None:
+            self.action_complete()
+        return not self.value.endswith("/")
+
+    def action_suggest(self, by: int) -> None:
+        menu = self.query_one(Menu)
+        if not menu.display:
+            self.screen.focus_next() if by > 0 else self.screen.focus_previous()
+            return
+        if self._chosen:
+            menu.action_move(by)
+        self._chosen = True
+
+    def action_complete(self) -> None:
+        """Take the suggestion over; where there is none, go on to the next field."""
+        menu = self.query_one(Menu)
+        chosen = menu.chosen
+        if menu.display and chosen is not None and chosen != self.query_one(Input).value:
+            line = self.query_one(Input)
+            line.value = chosen
+            line.cursor_position = len(chosen)
+        else:
+            self.screen.focus_next()
+
+    def _list(self) -> None:
+        found = list(self._suggest(self.query_one(Input).value))[:SHOWN]
+        self.query_one(Menu).show([
+            Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
+            for value, name, note in found
+        ])  # fmt: skip
+
+
+def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
+    """Return a suggester of folders and of the files that are wanted.
+
+    Names that begin with what was typed; where none does, those that hold it.
+    """
+
+    def suggest(typed: str) -> list[tuple[str, str, str]]:
+        head, _, begun = typed.rpartition("/")
+        folder = Path(f"{head}/" if "/" in typed else ".").expanduser()
+        begun = begun.lower()
+        found: list[tuple[bool, bool, str, str, str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = entry.name.lower()
+                    if begun not in name or (name.startswith(".") and not begun.startswith(".")):
+                        continue
+                    value = f"{head}/{entry.name}" if "/" in typed else entry.name
+                    begins = name.startswith(begun)
+                    if entry.is_dir():
+                        found.append((begins, True, f"{value}/", f"{entry.name}/", ""))
+                    elif is_wanted(entry):
+                        note = size(entry.stat().st_size)
+                        found.append((begins, False, value, entry.name, note))
+        except OSError:
+            return []
+        first = any(row[0] for row in found)
+        chosen = [row[1:] for row in found if row[0] or not first]
+        return [row[1:] for row in sorted(chosen, key=lambda row: (row[0], row[2]))]
+
+    return suggest
+
+
+def is_data(entry: os.DirEntry[str]) -> bool:
+    """Say whether a file's name looks like rows."""
+    return entry.name.lower().endswith((".jsonl", ".json", ".ndjson"))

@@ -1,0 +1,53 @@
+"""A line that unfolds what lies below it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class Fold(Widget, can_focus=True):
+    """``▸ advanced``: space or right unfold, left folds."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "turn", "unfold", show=False),
+        Binding("right", "turn(True)", "unfold", show=False),
+        Binding("left", "turn(False)", "fold", show=False),
+    ]
+    unfolded: reactive[bool] = reactive(False)
+
+    class Turned(Message):
+        """It was unfolded, or folded."""
+
+        def __init__(self, unfolded: bool) -> None:
+            super().__init__()
+            self.unfolded = unfolded
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+
+    def render(self) -> Text:
+        mark = "▾" if self.unfolded else "▸"
+        keys = "left folds" if self.unfolded else "right unfolds"
+        return Text.assemble(
+            (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
+        )
+
+    def get_content_height(self, *_: object) -> int:
+        return 1
+
+    def action_turn(self, to: bool | None = None) -> None:
+        self.unfolded = not self.unfolded if to is None else to
+        self.post_message(self.Turned(self.unfolded))
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
