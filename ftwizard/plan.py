@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ftwizard import strict_yaml
+from ftwizard import plan_rules, strict_yaml
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
 InsistName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
+Method = Literal["lora", "qlora", "full"]
+LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
+"""Peak rates for a method where the plan names none: adapters take about ten times the rate of all
+weights (SPEC H5)."""
 MANY_EPOCHS = 3
 """More epochs than this want a look at the validation loss of an earlier run (SPEC H6)."""
 
@@ -77,7 +81,10 @@ class Model(_Part, frozen=True):
 class Recipe(_Part, frozen=True):
     """How it is trained. Defaults follow SPEC H2, H5, H6."""
 
-    method: Literal["lora"] = "lora"
+    method: Method = "lora"
+    """``lora``: an adapter beside 16-bit weights; ``qlora``: the same beside 4-bit weights (NF4,
+    double quantisation), for less memory; ``full``: all weights, for about 16 bytes of memory a
+    weight."""
     rank: int = 16
     """LoRA rank r."""
     alpha: int = 32
@@ -89,8 +96,8 @@ class Recipe(_Part, frozen=True):
     )  # fmt: skip
     """Modules that get an adapter: the seven projections of a Llama-like block."""
     epochs: float = 3.0
-    learning_rate: float = 2e-4
-    """Peak rate. About ten times that of full fine-tuning."""
+    learning_rate: float | None = None
+    """Peak rate. Default: the method's, 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls after warm-up."""
     warmup: float = 0.03
@@ -135,7 +142,8 @@ class Finish(_Part, frozen=True):
     """What follows the training, within the run."""
 
     merge: bool = True
-    """Write the adapter into the 16-bit base: one model that any server loads."""
+    """Write the adapter into the 16-bit base: one model that any server loads. A full fine-tune
+    is one already."""
     compare: bool = True
     """Answer the held-out rows with base and tuned model."""
     pairs: int = 5
@@ -184,12 +192,12 @@ PlanError = strict_yaml.SettingsError
 
 
 def load(path: Path, insist: Iterable[str] = ()) -> Plan:
-    """Read a plan and check it; file names in it become absolute.
+    """Read a plan and check it; file names become absolute, the learning rate a number.
 
     ``insist`` names warnings to overrule besides those in the plan. Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
-    plan = _absolute(plan, path.absolute().parent)
+    plan = _with_rate(_absolute(plan, path.absolute().parent))
     both = tuple(dict.fromkeys((*plan.insist, *map(_insist_name, insist))))
     plan = msgspec.structs.replace(plan, insist=both)
     check(plan)
@@ -208,7 +216,7 @@ def dump(plan: Plan) -> str:
 
 def check(plan: Plan) -> None:
     """Look at fields that only make sense together; raise PlanError or a safety refusal."""
-    for problem, hint in _contradictions(plan):
+    for problem, hint in plan_rules.contradictions(plan):
         raise PlanError(problem, hint)
     if not plan.data.files.validation and not plan.validation_share:
         _insist(
@@ -240,68 +248,6 @@ def _insist(plan: Plan, name: InsistName, problem: str, hint: str) -> None:
         raise FtwizardError(problem, f"{hint} To insist: --insist {name}", DECLINED)
 
 
-def _contradictions(plan: Plan) -> list[tuple[str, str]]:
-    """Return each problem of the plan and what to do about it."""
-    return [*_split_problems(plan), *_recipe_problems(plan.recipe), *_other_problems(plan)]
-
-
-def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    files, split = plan.data.files, plan.data.split
-    for part in ("validation", "heldout"):
-        share = getattr(split, part)
-        if getattr(files, part) and share:
-            yield (
-                f"Both data.files.{part} and data.split.{part} are given.",
-                "Keep one: a file of its own, or a share of the training file.",
-            )
-        if share is not None and not 0 <= share <= 0.5:
-            yield (
-                f"data.split.{part} is {share:g}; it is a share between 0 and 0.5.",
-                "Use 0.1 for one row in ten.",
-            )
-    if plan.validation_share + plan.heldout_share > 0.6:
-        yield "The splits leave too little to train on.", "Lower data.split."
-
-
-def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    for name, low in (
-        ("rank", 1), ("alpha", 1), ("batch_size", 1), ("gradient_accumulation", 1),
-        ("max_length", 8), ("patience", 1), ("seed", 0), ("evaluation_steps", 1), ("save_steps", 1),
-    ):  # fmt: skip
-        value = getattr(recipe, name)
-        if value is not None and value < low:
-            yield f"recipe.{name} is {value}.", f"It is at least {low}."
-    for name, high in (("epochs", 100.0), ("learning_rate", 1.0), ("max_grad_norm", 1e9)):
-        value = getattr(recipe, name)
-        if not 0 < value <= high:
-            yield f"recipe.{name} is {value:g}.", f"It is above 0, at most {high:g}."
-    for name in ("dropout", "warmup", "weight_decay"):
-        value = getattr(recipe, name)
-        if not 0 <= value < 1:
-            yield f"recipe.{name} is {value:g}.", "It is a share, from 0 to below 1."
-    if not recipe.target_modules:
-        yield "recipe.target_modules is empty.", "Name at least one module."
-    if "lm_head" in recipe.target_modules:
-        yield (
-            "recipe.target_modules names lm_head, whose adapter TRL would never train.",
-            "Leave lm_head out.",
-        )
-
-
-def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    if plan.budget.hours is not None and not plan.budget.hours > 0:
-        yield f"budget.hours is {plan.budget.hours:g}.", "Leave it out for no limit."
-    if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
-        yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
-    names = [plan.data.files.train, plan.data.files.validation, plan.data.files.heldout]
-    if any("\0" in name for name in (*filter(None, names), plan.model.name)):
-        yield "A file name holds a NUL character.", "No file can be called so."
-    if plan.where.gpu is not None and plan.where.gpu < 0:
-        yield f"where.gpu is {plan.where.gpu}.", "GPUs are numbered from 0."
-    if not plan.model.name.strip():
-        yield "model.name is empty.", "Name a folder or an id on the Hugging Face Hub."
-
-
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -313,6 +259,15 @@ def _read(path: Path) -> str:
         raise PlanError(f"{visible(str(path))} is not UTF-8 (byte {error.start}).") from None
     except OSError as error:
         raise PlanError(f"{visible(str(path))} cannot be read: {error.strerror}.") from None
+
+
+def _with_rate(plan: Plan) -> Plan:
+    """Fill in the method's learning rate, so that the plan that a run keeps says the number."""
+    if plan.recipe.learning_rate is not None:
+        return plan
+    rate = LEARNING_RATES[plan.recipe.method]
+    recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
+    return msgspec.structs.replace(plan, recipe=recipe)
 
 
 def _absolute(plan: Plan, folder: Path) -> Plan:

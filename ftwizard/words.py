@@ -54,14 +54,18 @@ def sentence(reason: str) -> str:
 
 
 def result_lines(folder: JobFolder) -> list[str]:
-    """Say what a finished run made: adapter, merged model, comparison."""
+    """Say what a finished run made: an adapter, a whole model, the comparison."""
     result = runs.result(folder)
     lines: list[str] = []
-    if training := result.get("training"):
-        lines.append(f"adapter      {folder.adapter} (best of step {training['step']})")
-    if "merged" in result:
-        merged = result["merged"]
-        lines.append(f"merged       {folder.merged} ({size(merged['bytes'])}, {merged['dtype']})")
+    training = result.get("training") or {}
+    best = f"best of step {training.get('step')}"
+    has_adapter = training and training.get("method") != "full"
+    if has_adapter:
+        lines.append(f"adapter      {folder.adapter} ({best})")
+    if merged := result.get("merged"):
+        name, which = ("merged", "") if has_adapter else ("model ", f"{best}, ")
+        what = f"{which}{size(merged['bytes'])}, {merged['dtype']}"
+        lines.append(f"{name}       {folder.merged} ({what})")
     compared = result.get("compare") or {}
     if compared.get("rows"):
         lines += ["", *comparison(compared)]

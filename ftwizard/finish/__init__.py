@@ -1,4 +1,4 @@
-"""What follows training, as the plan's ``finish`` says: merge, then compare."""
+"""What follows training, as the plan's ``finish`` says: one 16-bit model, then the comparison."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train.adapter import Trained
+from ftwizard.train.record import Trained
 
 
 def finish(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     """Carry out ``plan.finish`` within the run; return what goes into its result."""
     from ftwizard.finish.compare import compare
-    from ftwizard.finish.merge import merge
+    from ftwizard.finish.merge import cast, merge
 
-    folder = worker.folder
+    folder, base = worker.folder, Path(trained.base)
     result: dict[str, Any] = {}
-    if plan.finish.merge:
+    if trained.method == "full":
+        worker.phase("merging", what="casting to 16 bit")
+        best = folder.checkpoints / f"checkpoint-{trained.step}"
+        result["merged"] = cast(base, best, folder.merged, end_ids=trained.end_ids)
+    elif plan.finish.merge:
         worker.phase("merging")
-        result["merged"] = merge(
-            Path(trained.base), folder.adapter, folder.merged, end_ids=trained.end_ids
-        )
+        result["merged"] = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)
     if plan.finish.compare:
         result["compare"] = compare(worker, plan, trained)
     return result

@@ -16,8 +16,8 @@ from ftwizard.data.read import Row
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train import base_model, heldout
-from ftwizard.train.adapter import Trained
+from ftwizard.train import base_model, hardware, heldout
+from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import IGNORED, Encoded, Encoder, encode_rows
 
 GENERATED_AT_ONCE = 16
@@ -51,7 +51,8 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     rows = kept.rows
     if not rows:
         return {"rows": 0}
-    tokenizer = AutoTokenizer.from_pretrained(worker.folder.adapter)
+    weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
+    tokenizer = AutoTokenizer.from_pretrained(weights)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, base_model.stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
@@ -158,7 +159,7 @@ def _score(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
-    precision = base_model.choose_precision(plan.recipe.precision)
+    precision = hardware.choose_precision(plan.recipe.precision, plan.recipe.method)
     if name == "base":
         model = base_model.load(base, precision)
     elif worker.folder.merged.exists():

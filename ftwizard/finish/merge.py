@@ -1,4 +1,5 @@
-"""The adapter written into its base: one 16-bit model that any server loads."""
+"""``merged/``: one 16-bit model that any server loads, from an adapter and its base or from a
+full fine-tune."""
 
 from __future__ import annotations
 
@@ -22,29 +23,69 @@ def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[s
     returned as it is. Raises FtwizardError for a base that is quantised: 4-bit weights would be
     merged wrongly and in silence.
     """
-    if (out / MARKER).exists():
-        done: dict[str, Any] = json.loads((out / MARKER).read_text())
+    if done := _done(out):
         return done
-    import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    config = refuse_quantised(base)
-    dtype = torch.float16 if config.get("dtype", config.get("torch_dtype")) == "float16" else None
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype or torch.bfloat16, use_safetensors=True, trust_remote_code=False
+        base, dtype=_sixteen_bit(base), use_safetensors=True, trust_remote_code=False
     )
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    _stop_at(merged.generation_config, end_ids)
+    return _publish(merged, adapter, out, end_ids)
+
+
+def cast(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> dict[str, Any]:
+    """Leave the weights of a full fine-tune's 32-bit ``checkpoint`` in ``out``, in 16 bit.
+
+    All but the weights is as in ``base``: what the trainer changed in the model's settings was
+    for training. Otherwise as ``merge``.
+    """
+    if done := _done(out):
+        return done
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        config=AutoConfig.from_pretrained(base, trust_remote_code=False),
+        dtype=_sixteen_bit(base),
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    if (base / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(base)
+    return _publish(model, checkpoint, out, end_ids)
+
+
+def _done(out: Path) -> dict[str, Any] | None:
+    if not (out / MARKER).exists():
+        return None
+    done: dict[str, Any] = json.loads((out / MARKER).read_text())
+    return done
+
+
+def _sixteen_bit(base: Path) -> Any:
+    """Return float16 if the base is kept in it, else bfloat16."""
+    import torch
+
+    config = refuse_quantised(base)
+    kept_in = config.get("dtype", config.get("torch_dtype"))
+    return torch.float16 if kept_in == "float16" else torch.bfloat16
+
+
+def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    _stop_at(model.generation_config, end_ids)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
-    merged.save_pretrained(part, max_shard_size=SHARD)
-    AutoTokenizer.from_pretrained(adapter).save_pretrained(part)
+    model.save_pretrained(part, max_shard_size=SHARD)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(part)
     report = {
         "folder": str(out),
         "bytes": sum(file.stat().st_size for file in part.iterdir()),
-        "dtype": str(merged.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
     }
     write_json(part / MARKER, report)
     publish(part, out)

@@ -122,6 +122,10 @@ class JobFolder:
         return self.path / "checkpoints"
 
     @property
+    def trained(self) -> Path:
+        return self.path / "trained.json"
+
+    @property
     def adapter(self) -> Path:
         return self.path / "adapter"
 

@@ -20,7 +20,8 @@ NEEDED = (
 
 def check_installed(plan: Plan) -> None:
     """Raise MissingExtra for the first package that the plan needs and this Python lacks."""
-    for package in NEEDED:
+    quantising = ("bitsandbytes",) if plan.recipe.method == "qlora" else ()
+    for package in (*NEEDED, *quantising):
         if not is_installed(package):
             raise MissingExtra("local", package)
     for reporter in plan.report_to:

@@ -1,52 +1,53 @@
-"""``adapter/``: the best weights of a run, and what they are."""
+"""``adapter/``: the best adapter of a run, with the tokenizer that it was trained with."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
-import msgspec
-
-from ftwizard.jobs.folder import JobFolder, publish, write_json
-from ftwizard.train.checkpoints import MARKER
+from ftwizard import models
+from ftwizard.jobs.folder import JobFolder, publish
+from ftwizard.plan import Recipe
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
 
 
-class Trained(msgspec.Struct, frozen=True, kw_only=True):
-    """``adapter/ftwizard.json``: which weights these are, and how the training ended."""
+def config(recipe: Recipe) -> Any:
+    """Return peft's settings for a recipe."""
+    from peft import LoraConfig
 
-    reason: str
-    """``finished``, ``early_stopped`` or ``stopped``."""
-    message: str
-    step: int
-    """The step that the weights are of: the best evaluation, else the last."""
-    eval_loss: float | None
-    last_step: int
-    total_steps: int
-    base: str
-    """Folder of the base model."""
-    base_said: str
-    end_ids: list[int]
-    """Tokens that end an answer."""
-    rows: dict[str, int]
-    """Rows given and used, by part: ``train_given``, ``train_used``, …"""
-    tokens: int
-    """Tokens seen, over all attempts."""
-    template_added: list[str]
-    """What the chat template itself puts into the loss."""
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(recipe.target_modules),
+        task_type="CAUSAL_LM",
+    )
 
 
-def read(folder: JobFolder) -> Trained | None:
-    """Return what ``adapter/`` holds, or None before there is one."""
-    try:
-        return msgspec.json.decode((folder.adapter / MARKER).read_bytes(), type=Trained)
-    except FileNotFoundError:
-        return None
+def keep_in_32_bit(model: Any) -> None:
+    """Keep the adapter's own weights in 32 bit, as peft makes them.
+
+    TRL casts those beside a quantised base to bfloat16, in which small updates are lost; and peft
+    casts them back when a checkpoint is loaded, so that a resumed run would train another way.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
-def write(folder: JobFolder, checkpoint: Path, trained: Trained) -> None:
+def name_base(model: Any, source: models.Source) -> None:
+    """Let the adapter name the Hub model and commit that it belongs to."""
+    if source.kind != "hub":
+        return
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = source.name
+        settings.revision = source.commit
+
+
+def write(folder: JobFolder, checkpoint: Path) -> None:
     """Make ``adapter/`` hold the weights of ``checkpoint``, whole or not at all."""
     part = folder.path / ".adapter.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -54,5 +55,4 @@ def write(folder: JobFolder, checkpoint: Path, trained: Trained) -> None:
     for file in checkpoint.iterdir():
         if file.name in _WEIGHTS or file.name.startswith(_TOKENIZER):
             shutil.copyfile(file, part / file.name)
-    write_json(part / MARKER, trained)
     publish(part, folder.adapter)

@@ -1,4 +1,4 @@
-"""The base model in memory: in which precision, and where its generation ends."""
+"""The base model in memory: 16 bit, 4 bit or 32 bit, and where its generation ends."""
 
 from __future__ import annotations
 
@@ -6,24 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ftwizard import machine
 from ftwizard.errors import FtwizardError
-
-
-def choose_precision(wanted: str) -> str:
-    """Return ``bf16``, ``fp16`` or ``fp32``: what was asked for, else what the hardware has."""
-    import torch
-
-    if wanted == "fp16" and not torch.cuda.is_available():
-        raise FtwizardError(
-            "recipe.precision is fp16, which trains on GPUs only; there is none here.",
-            "Use auto.",
-        )
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if machine.has_bfloat16_cpu() else "fp32"
+from ftwizard.plan import Method
 
 
 def refuse_quantised(base: Path) -> dict[str, Any]:
@@ -42,31 +26,61 @@ def refuse_quantised(base: Path) -> dict[str, Any]:
 
 def load(base: Path, precision: str) -> Any:
     """Load a base or merged model; raise FtwizardError for one that cannot be used."""
+    return _load(base, dtype=_dtype(precision))
+
+
+def load_to_train(base: Path, method: Method, precision: str) -> Any:
+    """Load the base as ``method`` trains it, computing in ``precision``."""
+    if method == "full":
+        # In 32 bit whatever is computed in: bfloat16 keeps 8 bits of a weight, and an update of
+        # 2e-5 is lost in the rounding of most of them. Autocast multiplies in 16 bit.
+        return _load(base, dtype=_dtype("fp32"))
+    if method == "lora":
+        return load(base, precision)
+    from transformers import BitsAndBytesConfig
+
+    # QLoRA, Dettmers et al. 2023, section 3: NF4 with double quantisation.
+    quantisation = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=_dtype(precision),
+    )
+    model = _load(base, dtype=_dtype(precision), quantization_config=quantisation)
+    _keep_gradients(model)
+    return model
+
+
+def _keep_gradients(model: Any) -> None:
+    """Keep bitsandbytes 0.50 from repacking weights at the first evaluation on AVX512-BF16.
+
+    Its kernel for repacked weights has no backward pass, and training goes on with them: two
+    thirds of the adapter's tensors then get no gradient any more, in silence.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _dtype(precision: str) -> Any:
     import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def _load(base: Path, **more: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     refuse_quantised(base)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     try:
         return AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            base, use_safetensors=True, trust_remote_code=False, **more
         )
     except (OSError, ValueError, KeyError) as error:
         raise FtwizardError(
             f"The model in {base} cannot be loaded: {str(error).splitlines()[0][:300]}",
             "It needs safetensors weights of a causal language model that transformers knows.",
         ) from error
-
-
-def check_device(gpu: int | None) -> None:
-    """Raise FtwizardError if a GPU was named and torch has none."""
-    import torch
-
-    if gpu is not None and not torch.cuda.is_available():
-        raise FtwizardError(
-            f"where.gpu is {gpu}, but torch sees no GPU here.",
-            "Leave where.gpu out to train on the processors, or look at nvidia-smi.",
-        )
 
 
 def check_targets(model: Any, targets: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A fine-tune on this machine, from the plan to the best adapter. Read it top to bottom."""
+"""A fine-tune on this machine, from the plan to the best weights. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -17,19 +17,26 @@ from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Ended, Outcome, Worker
 from ftwizard.plan import Plan
-from ftwizard.train import adapter, base_model, checkpoints, heldout, rows, schedule
-from ftwizard.train.adapter import Trained
+from ftwizard.train import (
+    adapter,
+    base_model,
+    checkpoints,
+    hardware,
+    heldout,
+    record,
+    rows,
+    schedule,
+    sft_config,
+)
+from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import Encoded, Encoder
-
-if TYPE_CHECKING:
-    from trl.trainer.sft_config import SFTConfig
 
 
 def run(worker: Worker) -> Ended:
     """Train and finish as the plan says."""
     plan = plans.load(worker.folder.plan)
     began = time.monotonic()
-    trained = adapter.read(worker.folder)
+    trained = record.read(worker.folder)
     if trained is None or trained.reason not in GOOD:
         trained = train(worker, plan)
     result: dict[str, Any] = {"training": msgspec.to_builtins(trained)}
@@ -43,7 +50,7 @@ def run(worker: Worker) -> Ended:
 
 
 def train(worker: Worker, plan: Plan) -> Trained:
-    """Train the adapter and leave its best weights in ``adapter/``."""
+    """Train, and leave the best weights in ``adapter/``, or in their checkpoint if they are all."""
     folder, recipe = worker.folder, plan.recipe
     # 1. Rows first: bad data should not wait for gigabytes of weights.
     worker.phase("reading")
@@ -80,10 +87,13 @@ def train(worker: Worker, plan: Plan) -> Trained:
     if reason is None:
         reason, message = fit(worker, plan, base, source, tokenizer, encoded)
 
-    # 5. The best weights that are on disk become the adapter.
+    # 5. The best weights that are on disk are the result.
     kept = checkpoints.all_complete(folder.checkpoints)
     chosen = checkpoints.best(kept) or kept[-1]
+    if recipe.method != "full":
+        adapter.write(folder, folder.checkpoints / chosen.name)
     trained = Trained(
+        method=recipe.method,
         reason=reason,
         message=message,
         step=chosen.step,
@@ -98,14 +108,14 @@ def train(worker: Worker, plan: Plan) -> Trained:
         tokens=kept[-1].tokens,
         template_added=sorted(encoder.added),
     )
-    adapter.write(folder, folder.checkpoints / chosen.name, trained)
+    record.write(folder, trained)
     return trained
 
 
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
     """Return how the training ended in an earlier attempt, None if it has steps to do.
 
-    A kill between the last checkpoint and the adapter leaves a training that is over: a trainer
+    A kill between the last checkpoint and the record of the result leaves a training that is over: a trainer
     that is resumed there would do a step too many.
     """
     if worker.checkpoint is None:
@@ -129,7 +139,6 @@ def fit(
 ) -> tuple[str, str]:
     """Train from the attempt's checkpoint to the end; return the end reason and a word on it."""
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers.utils import logging
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -139,10 +148,12 @@ def fit(
     folder, recipe = worker.folder, plan.recipe
     # The model, in the precision that the hardware multiplies.
     worker.phase("loading", what="model")
-    base_model.check_device(plan.where.gpu)
-    precision = base_model.choose_precision(recipe.precision)
-    model = base_model.load(base, precision)
-    base_model.check_targets(model, recipe.target_modules)
+    hardware.check_device(plan.where.gpu)
+    precision = hardware.choose_precision(recipe.precision, recipe.method)
+    model = base_model.load_to_train(base, recipe.method, precision)
+    has_adapter = recipe.method != "full"
+    if has_adapter:
+        base_model.check_targets(model, recipe.target_modules)
 
     # The trainer, with us beside it.
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
@@ -153,22 +164,18 @@ def fit(
     detector = OverfitDetector(worker, recipe.patience)
     trainer = SFTTrainer(
         model=model,
-        args=config(plan, folder, len(encoded["train"]), precision, validates=validates),
+        args=sft_config.build(plan, folder, len(encoded["train"]), precision, validates=validates),
         train_dataset=Dataset.from_dict(_columns(encoded["train"])),
         eval_dataset=Dataset.from_dict(_columns(encoded["validation"])) if validates else None,
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules=list(recipe.target_modules),
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=adapter.config(recipe) if has_adapter else None,
         callbacks=[recorder, steering, detector, Keeping(worker, recorder)],
     )
     _reconcile(trainer.train_dataset, len(encoded["train"]))
     _reconcile(trainer.eval_dataset or [], len(encoded["validation"]))
-    _name_base(trainer.model, source)
+    if has_adapter:
+        adapter.keep_in_32_bit(trainer.model)
+        adapter.name_base(trainer.model, source)
 
     # From here on a TERM saves before it ends.
     worker.check_stop()
@@ -189,58 +196,6 @@ def fit(
     return ("early_stopped" if detector.fired else "finished"), ""
 
 
-def config(
-    plan: Plan, folder: JobFolder, train_rows: int, precision: str, *, validates: bool
-) -> SFTConfig:
-    """Return TRL's settings for a plan."""
-    import torch
-    from trl.trainer.sft_config import SFTConfig
-
-    recipe = plan.recipe
-    has_gpu = torch.cuda.is_available()
-    total = schedule.total_steps(
-        train_rows, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
-    every = recipe.evaluation_steps or schedule.evaluation_steps(total)
-    checkpointing = recipe.gradient_checkpointing
-    return SFTConfig(
-        output_dir=str(folder.checkpoints),
-        run_name=folder.id,
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            recipe.schedule, recipe.schedule
-        ),
-        warmup_steps=round(recipe.warmup * total),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        seed=recipe.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not has_gpu,
-        gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
-        dataloader_pin_memory=has_gpu,
-        # Rows are masked and cut already; TRL's own ways refuse many templates and drop rows.
-        assistant_only_loss=False,
-        max_length=None,
-        packing=False,
-        # Each step is on record, as it is: a filtered NaN would hide.
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if validates else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=recipe.save_steps or every,
-        save_total_limit=None,  # rotation is ours: theirs deletes before the new one is marked
-        load_best_model_at_end=False,
-        disable_tqdm=True,
-        report_to=list(plan.report_to) or "none",
-    )
-
-
 def _columns(part: list[Encoded]) -> dict[str, list[list[int]]]:
     return {"input_ids": [r.input_ids for r in part], "labels": [r.labels for r in part]}
 
@@ -253,15 +208,6 @@ def _reconcile(dataset: Any, given: int) -> None:
             f"{given:,} rows were given to the trainer, {held:,} are in it.",
             "This is a fault of ftwizard with this version of TRL; please report it.",
         )
-
-
-def _name_base(model: Any, source: models.Source) -> None:
-    """Let the adapter name the Hub model and commit that it belongs to."""
-    if source.kind != "hub":
-        return
-    for settings in model.peft_config.values():
-        settings.base_model_name_or_path = source.name
-        settings.revision = source.commit
 
 
 def _make_room(folder: JobFolder, error: Exception) -> None:

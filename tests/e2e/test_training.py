@@ -124,6 +124,7 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
 
     # A kill just before the adapter was written: the training is over, not one step is added.
     shutil.rmtree(folder.adapter)
+    folder.trained.unlink()
     shutil.rmtree(folder.merged)
     folder.result.unlink()
     writer = EventWriter(folder.events, folder.newest_attempt())
@@ -153,7 +154,7 @@ def test_without_validation_it_trains_only_on_insistence(lab: Lab) -> None:
     folder = lab.train(plan, "blind", "--insist", "no-validation")
     assert until_ended(folder, 120).end_reason == "finished"
     assert not events(folder, "eval")
-    kept = json.loads((folder.adapter / "ftwizard.json").read_text())
+    kept = json.loads(folder.trained.read_text())
     assert kept["step"] == kept["last_step"] == 24
     assert "no-validation" in folder.plan.read_text()
 
@@ -215,7 +216,7 @@ def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
     last = max(evaluations)
     assert sum(step > best for step in evaluations) == 3, "patience 3"
     assert last < as_json("status", "hot")["total_steps"]
-    kept = json.loads((folder.adapter / "ftwizard.json").read_text())
+    kept = json.loads(folder.trained.read_text())
     assert kept["step"] == best, "the best weights are the result"
     weights = [(folder.path / p / "adapter_model.safetensors").read_bytes()
                for p in ("adapter", f"checkpoints/checkpoint-{best}")]  # fmt: skip

@@ -34,7 +34,8 @@ _plans = st.builds(
     recipe=st.builds(
         plan.Recipe,
         rank=st.integers(1, 512),
-        learning_rate=st.floats(1e-9, 1, allow_subnormal=False),
+        learning_rate=st.none() | st.floats(1e-9, 1, allow_subnormal=False),
+        method=st.sampled_from(["lora", "qlora", "full"]),
         precision=st.sampled_from(["auto", "bf16", "fp16", "fp32"]),
         gradient_checkpointing=st.none() | st.booleans(),
         target_modules=st.lists(_name, min_size=1).map(tuple),
@@ -103,6 +104,21 @@ def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: 
     with pytest.raises(PlanError, match=r"recipe|budget") as error:
         plan.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rate"),
+    [
+        ("", 2e-4),
+        ("recipe: {method: qlora}", 2e-4),
+        ("recipe: {method: full}", 2e-5),
+        ("recipe: {method: full, learning_rate: 1e-6}", 1e-6),
+    ],
+)
+def test_a_loaded_plan_says_its_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
+    one = plan.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
+    assert one.recipe.learning_rate == rate
+    assert plan.parse(plan.dump(one)) == one
 
 
 def test_contradicting_fields_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""TRL's settings for a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import LEARNING_RATES, Plan
+from ftwizard.train import schedule
+
+if TYPE_CHECKING:
+    from trl.trainer.sft_config import SFTConfig
+
+
+def build(
+    plan: Plan, folder: JobFolder, train_rows: int, precision: str, *, validates: bool
+) -> SFTConfig:
+    """Return them for so many rows, in the precision of the hardware."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    recipe = plan.recipe
+    has_gpu = torch.cuda.is_available()
+    total = schedule.total_steps(
+        train_rows, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
+    )
+    every = recipe.evaluation_steps or schedule.evaluation_steps(total)
+    checkpointing = recipe.gradient_checkpointing
+    return SFTConfig(
+        output_dir=str(folder.checkpoints),
+        run_name=folder.id,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        learning_rate=recipe.learning_rate or LEARNING_RATES[recipe.method],
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
+            recipe.schedule, recipe.schedule
+        ),
+        warmup_steps=round(recipe.warmup * total),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        seed=recipe.seed,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not has_gpu,
+        gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
+        dataloader_pin_memory=has_gpu,
+        # Rows are masked and cut already; TRL's own ways refuse many templates and drop rows.
+        assistant_only_loss=False,
+        max_length=None,
+        packing=False,
+        # Each step is on record, as it is: a filtered NaN would hide.
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validates else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=recipe.save_steps or every,
+        save_total_limit=None,  # rotation is ours: theirs deletes before the new one is marked
+        load_best_model_at_end=False,
+        disable_tqdm=True,
+        report_to=list(plan.report_to) or "none",
+    )

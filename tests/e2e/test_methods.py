@@ -1,0 +1,183 @@
+"""QLoRA and full fine-tuning: what is in memory, what is kept, and that resuming changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import Method
+from ftwizard.train import checkpoints
+from tests.e2e.cli import as_json, ok, run
+from tests.e2e.lab import Lab, losses
+from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+
+pytestmark = pytest.mark.slow
+
+
+def weights(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).digest()
+
+
+def result_of(folder: JobFolder) -> Any:
+    return json.loads(folder.result.read_text())
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "file"),
+    [
+        ("qlora", 5e-4, "adapter/adapter_model.safetensors"),
+        ("full", 5e-5, "merged/model.safetensors"),
+    ],
+)
+def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
+    lab: Lab, method: Method, rate: float, file: str
+) -> None:
+    plan = lab.plan(method=method, learning_rate=rate, save_steps=6)
+    straight = lab.train(plan, "straight")
+    until_ended(straight, 200)
+    halting = lab.train(plan, "halting")
+    # Past the first evaluation: what follows one must train as what precedes it.
+    until_step(halting, 8, 120)
+    assert "was stopped" in ok("stop", "halting")
+    assert not halting.merged.exists()
+    stopped_at = max(losses(halting))
+    ok("resume", "halting")
+    assert until_ended(halting, 200).end_reason == "finished"
+    assert {e["step"] for e in events(halting, "log") if e["attempt"] == 1} == set(
+        range(1, stopped_at + 1)
+    )
+    assert losses(halting) == losses(straight)
+    evaluations = [
+        {e["step"]: e["eval_loss"] for e in events(f, "eval")} for f in (halting, straight)
+    ]
+    assert evaluations[0] == evaluations[1] and min(evaluations[0].values()) < 3
+    assert weights(halting.path / file) == weights(straight.path / file)
+
+
+def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
+    from safetensors import safe_open
+
+    plan = lab.plan(method="full", learning_rate=5e-5, rows=40, finish=True, batch_size=4)
+    folder = lab.train(plan, "full")
+    until(folder, lambda _: any(e["phase"] == "merging" for e in events(folder, "phase")), 200)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    until_ended(folder)
+    assert not folder.merged.exists() and folder.trained.exists()
+    ok("resume", "full")
+    assert until_ended(folder, 200).end_reason == "finished"
+    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step was done twice"
+
+    result = result_of(folder)
+    assert result["training"]["method"] == "full"
+    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
+    assert not folder.adapter.exists()
+    best = folder.checkpoints / f"checkpoint-{result['training']['step']}"
+    with (
+        safe_open(folder.merged / "model.safetensors", "pt") as merged,
+        safe_open(best / "model.safetensors", "pt") as kept,
+        safe_open(lab.model / "model.safetensors", "pt") as base,
+    ):
+        names = set(merged.keys())
+        assert names == set(kept.keys()) == set(base.keys())
+        changed = 0
+        for name in names:
+            tensor = kept.get_tensor(name)
+            assert str(tensor.dtype) == "torch.float32", "updates are not lost in 16 bit"
+            assert merged.get_tensor(name).equal(tensor.bfloat16())
+            changed += not merged.get_tensor(name).equal(base.get_tensor(name))
+        assert changed > len(names) / 2, "all weights are trained"
+    settings = [json.loads((f / "config.json").read_text()) for f in (folder.merged, lab.model)]
+    assert settings[0].get("use_cache") == settings[1].get("use_cache")
+    said = ok("status", "full")
+    assert f"model        {folder.merged} (best of step" in said and "adapter" not in said
+
+
+def test_a_qlora_adapter_is_merged_into_the_16_bit_base(lab: Lab) -> None:
+    plan = lab.plan(method="qlora", rows=40, finish=True, batch_size=4)
+    done = run("train", plan, "--name", "q", "--watch", timeout=300)
+    assert done.returncode == 0, done.stdout
+    folder = lab.folder("q")
+    result = result_of(folder)
+    assert result["merged"]["dtype"] == "bfloat16"
+    assert "quantization_config" not in json.loads((folder.merged / "config.json").read_text())
+    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
+    # The loss in training is beside 4-bit weights, that of the comparison in 16 bit: near, unequal.
+    plain = lab.train(lab.plan("plain", rows=40, batch_size=4), "plain")
+    until_ended(plain, 120)
+    first = [events(f, "log")[0]["loss"] for f in (folder, plain)]
+    assert first[0] != first[1] and abs(first[0] - first[1]) < 1.5
+
+
+def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> None:
+    """bitsandbytes repacks 4-bit weights at an evaluation, and cannot differentiate them then."""
+    import torch
+    from peft import get_peft_model
+
+    from ftwizard.plan import Recipe
+    from ftwizard.train import base_model, hardware
+    from ftwizard.train.adapter import config
+
+    precision = hardware.choose_precision("auto", "qlora")
+    torch.manual_seed(1)
+    model = base_model.load_to_train(smollm2, "qlora", precision)
+    kinds = {type(m).__name__ for m in model.modules() if "Linear" in type(m).__name__}
+    assert "Linear4bit" in kinds
+    state = next(m for m in model.modules() if type(m).__name__ == "Linear4bit").weight.quant_state
+    assert (state.quant_type, state.nested) == ("nf4", True)
+    model = get_peft_model(model, config(Recipe(method="qlora", dropout=0.0)))
+    ids = torch.arange(100, 140)[None]
+
+    def gradients() -> dict[str, Any]:
+        model.train()
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    before = gradients()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)
+    after = gradients()
+    assert before.keys() == after.keys() and len(before) == 2 * 7 * 30
+    assert all(before[name].equal(after[name]) for name in before)
+
+
+def test_full_checkpoints_are_whole_or_do_not_count(lab: Lab) -> None:
+    folder = lab.train(lab.plan(method="full", learning_rate=5e-5, rows=60), "torn")
+    until(folder, lambda _: len(events(folder, "checkpoint")) >= 2, 120)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    until_ended(folder)
+    newest = checkpoints.all_complete(folder.checkpoints)[-1]
+    file = folder.checkpoints / newest.name / "model.safetensors"
+    with file.open("r+b") as torn:
+        torn.truncate(file.stat().st_size // 2)
+    ok("resume", "torn")
+    origin = folder.read_attempt(2).checkpoint
+    assert origin is None or int(origin.rpartition("-")[2]) < newest.step
+    until(folder, lambda _: any(e["attempt"] == 2 for e in events(folder, "log")), 120)
+    assert any(e["code"] == "torn_checkpoint" for e in events(folder, "finding"))
+    ok("stop", "torn")
+    assert len(list(folder.checkpoints.glob("checkpoint-*"))) <= 2, "the best and the newest"
+    assert as_json("status", "torn")["end_reason"] == "stopped"
+
+
+def test_without_bitsandbytes_qlora_says_what_to_install(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftwizard import plan
+    from ftwizard.errors import USAGE, MissingExtra
+    from ftwizard.paths import local
+
+    chosen = plan.load(lab.plan(method="qlora"))
+    monkeypatch.setattr(local, "is_installed", lambda name: name != "bitsandbytes")
+    with pytest.raises(MissingExtra, match="bitsandbytes") as missing:
+        local.check_installed(chosen)
+    assert missing.value.exit_code == USAGE and "ftwizard[local]" in missing.value.hint
+    local.check_installed(plan.load(lab.plan("lora")))
