@@ -149,10 +149,11 @@ class Sampler:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
-            self._reason = f"NVML: {error}"
+            missing = error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+            self._reason = "no NVIDIA driver here" if missing else f"NVML: {error}"
             return
         if not count:
-            self._reason = "NVML: no device"
+            self._reason = "the NVIDIA driver shows no GPU"
             return
         while not self._closed.is_set():
             readings = [_gpu(pynvml, index) for index in range(count)]

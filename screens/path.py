@@ -141,7 +141,7 @@ def words(found: Recommendation, path: PathId) -> Text:
     if path != found.path:
         text.append(f"\nChoosing {known.path(path).name} instead\n", "bold")
         _list(text, "·", [found.costs_of[path]])
-    if not known.path(path).available:
+    if path != found.path and not known.path(path).available:
         text.append("! ", f"bold {palette.WARNING}").append(f"{known.path(path).unavailable}\n")
     text.append(f"\n{known.path(path).name}\n", "bold")
     for factor, label in known.factors.items():

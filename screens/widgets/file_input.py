@@ -92,24 +92,29 @@ class FileInput(Vertical):
         return not self.value.endswith("/")
 
     def action_suggest(self, by: int) -> None:
+        """Move among the suggestions; beyond them, to the field above or below."""
         menu = self.query_one(Menu)
-        if not menu.display:
-            self.screen.focus_next() if by > 0 else self.screen.focus_previous()
-            return
-        if self._chosen:
-            menu.action_move(by)
-        self._chosen = True
+        before = menu.cursor
+        if menu.display and menu.chosen not in (None, self.value):
+            if self._chosen:
+                menu.action_move(by)
+            elif by > 0:
+                self._chosen = True
+                return
+            if menu.cursor != before:
+                return
+        self.screen.focus_next() if by > 0 else self.screen.focus_previous()
 
     def action_complete(self) -> None:
-        """Take the suggestion over; where there is none, go on to the next field."""
-        menu = self.query_one(Menu)
+        """Take the suggestion over; where there is none, or it is no folder, go to the next field."""
+        menu, line = self.query_one(Menu), self.query_one(Input)
         chosen = menu.chosen
-        if menu.display and chosen is not None and chosen != self.query_one(Input).value:
-            line = self.query_one(Input)
+        if menu.display and chosen is not None and chosen != line.value:
             line.value = chosen
             line.cursor_position = len(chosen)
-        else:
-            self.screen.focus_next()
+            if chosen.endswith("/"):
+                return
+        self.screen.focus_next()
 
     def _list(self) -> None:
         found = list(self._suggest(self.query_one(Input).value))[:SHOWN]
