@@ -298,7 +298,7 @@ def test_demo_asks_only_at_a_terminal() -> None:
 def test_demo_declined_starts_nothing(home: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(FTWIZARD, ["ftwizard", "demo"])
+        os.execv(FTWIZARD, ["ftwizard", "demo", "--plain"])
     seen = b""
     while b"[Y/n]" not in seen:
         seen += os.read(terminal, 1000)
@@ -374,5 +374,5 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
                    "assets/samples/tickets/train.jsonl", "assets/paths.toml", "assets/recipe.toml",
-                   "jobs/keeper.py"):  # fmt: skip
+                   "jobs/keeper.py", "assets/ftwizard.tcss", "screens/widgets/chart.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names
