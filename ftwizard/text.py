@@ -64,3 +64,12 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in its largest unit: ``8 s``, ``4 min``, ``3 h``, ``2 days``."""
+    for unit, length in (("day", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return plural(count, "day") if unit == "day" else f"{count} {unit}"
+    return f"{max(0, int(seconds))} s"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,7 +16,7 @@ from textual.widgets import Static
 from ftwizard import runs, words
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.screens import palette
+from ftwizard.screens import palette, readings
 from ftwizard.screens.page import Page
 from ftwizard.text import plural, visible, visible_lines
 
@@ -86,25 +88,20 @@ class Finish(Page[str]):
             return Text("No comparison was asked for, or no row was held out.", "dim")
         return scores(compared)
 
-    def _files(self) -> Text:
-        folder, lines = self._folder, []
+    def _files(self) -> Table:
+        folder = self._folder
         merged = self._result.get("merged")
-        for name, path, there in (
+        places = (
             ("merged", folder.merged, merged),
             ("adapter", folder.adapter, folder.adapter.is_dir()),
             ("answers", folder.evaluations / "compare.json", self._answers),
             ("plan", folder.plan, True),
-        ):
-            if there:
-                lines.append(Text.assemble((f"{name:<9}", "dim"), visible(str(path))))
+        )
+        rows = [(name, visible(str(path))) for name, path, there in places if there]
         if merged:
-            serve = f"vllm serve {visible(str(folder.merged))}"
-            lines.append(
-                Text.assemble(("serve    ", "dim"), serve, ("  or any other server", "dim"))
-            )
-        again = f"ftwizard train {visible(str(folder.plan))}"
-        lines.append(Text.assemble(("again    ", "dim"), again))
-        return Text("\n").join(lines)
+            rows.append(("serve", f"vllm serve {visible(str(folder.merged))}"))
+        rows.append(("again", f"ftwizard train {visible(str(folder.plan))}"))
+        return readings.table(rows)
 
 
 def scores(compared: dict[str, Any]) -> Text:
@@ -134,18 +131,24 @@ def scores(compared: dict[str, Any]) -> Text:
     return text
 
 
-def answer(one: dict[str, Any], place: int, count: int) -> Text:
+def answer(one: dict[str, Any], place: int, count: int) -> Group:
     """Return one held-out row: what was asked, expected, and answered by both."""
     asked = one["prompt"][-1]["content"] if one.get("prompt") else ""
     right = one["tuned"].strip() == one["expected"].strip()
-    text = Text(f"answer {place + 1} of {count}", "bold")
-    text.append(f"  row {one['line']}", "dim")
-    for name, value in (("asked", asked), ("expected", one["expected"]), ("base", one["base"])):
-        text.append(f"\n{name:<9}", "dim").append(_shown(value))
-    text.append("\ntuned    ", "dim").append(_shown(one["tuned"]), "bold")
-    return text.append(
-        "  ✓ as expected" if right else "  · differs", palette.GOOD if right else "dim"
+    title = Text.assemble(
+        (f"answer {place + 1} of {count}", "bold"), (f"  row {one['line']}", "dim")
     )
+    tuned = Text(_shown(one["tuned"]), "bold")
+    tuned.append("  ✓ as expected" if right else "  · differs", palette.GOOD if right else "dim")
+    return Group(
+        title,
+        readings.table([
+            ("asked", _shown(asked)),
+            ("expected", _shown(one["expected"])),
+            ("base", _shown(one["base"])),
+            ("tuned", tuned),
+        ]),
+    )  # fmt: skip
 
 
 def _shown(text: str) -> str:

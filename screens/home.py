@@ -16,7 +16,7 @@ from ftwizard.screens import palette, readings
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.screens.widgets.sparkline import sparkline
-from ftwizard.text import duration, visible
+from ftwizard.text import age, visible
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -114,14 +114,19 @@ class Home(Page[None]):
         if not self._followers:
             lines.append(Line(Text("No runs yet. They will be listed here.", "dim")))
             return lines
-        width = max(20, (self.size.width or 80) - 63)
+        width = self._name_width()
         lines.append(Line(Text(
-            f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {'loss':<{SPARK_CELLS}}{'age':>13}",
+            f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {'loss':<{SPARK_CELLS}}{'age':>8}",
             "dim",
         )))  # fmt: skip
         for id, follower in reversed(self._followers.items()):
             lines.append(Line(self._row(id, follower, width), f"run:{id}"))
         return lines
+
+    def _name_width(self) -> int:
+        """Return what the other columns leave of the line."""
+        columns = self.query(Menu).first().content_size.width if self.is_mounted else 80
+        return max(16, columns - 56)
 
     def _row(self, id: str, follower: Follower, width: int) -> Text:
         report = follower.report
@@ -129,7 +134,7 @@ class Home(Page[None]):
         if len(name) > width:
             name = name[: width - 1] + "…"
         best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
-        age = duration(max(0.0, time.time() - report.updated)) if report.updated else ""
+        since = age(time.time() - report.updated) if report.updated else ""
         row = Text(f"{name:<{width}}  ", no_wrap=True)
         state, style = readings.state(report)
         row.append(f"{state:<20}", style)
@@ -137,4 +142,4 @@ class Home(Page[None]):
         row.append(
             f"{sparkline(follower.progress.losses, SPARK_CELLS):<{SPARK_CELLS}}", palette.ACCENT
         )
-        return row.append(f"{age:>13}", "dim")
+        return row.append(f"{since:>8}", "dim")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.table import Table
 from rich.text import Text
 
 from ftwizard import words
@@ -161,6 +162,16 @@ def findings(progress: Progress, lines: int) -> Text:
         mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
         rows.append(Text.assemble((f"{mark} ", style), visible(str(event.get("message")), 400)))
     return Text("\n").join(rows)
+
+
+def table(rows: Iterable[tuple[str, Text | str]]) -> Table:
+    """Return names and values in two columns; a long value goes on below itself."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, min_width=8)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, Text(value) if isinstance(value, str) else value)
+    return grid
 
 
 def log(lines: Sequence[str]) -> Text:

@@ -1,0 +1,70 @@
+"""Runs as they lie on disk, without a process: what screens read."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
+
+PLAN = """\
+data: {files: {train: /data/rows.jsonl}}
+model: {name: owner/model}
+"""
+
+
+def make_run(root: Path, name: str, *, steps: int = 40, **more: Any) -> JobFolder:
+    """Write a run that ended (``end_reason``), with falling losses and an evaluation each 10."""
+    path = root / "runs" / name
+    for folder in ("attempts", "requests"):
+        (path / folder).mkdir(parents=True, mode=0o700)
+    job = JobFolder(path)
+    job.plan.write_text(PLAN)
+    began = time.time() - 600
+    write_json(job.job, JobRecord(kind="train", argv=["none"], version="0", created=began))
+    write_json(job.attempt(1), Attempt(number=1, started=began, host="here", argv=["none"]))
+    reason = more.pop("end_reason", "finished")
+    state = State(state="ended", attempt=1, started=began, ended=began + 100, end_reason=reason)
+    write_json(job.state, state)
+    write_events(job, steps, reason, **more)
+    return job
+
+
+def write_events(job: JobFolder, steps: int, reason: str, **more: Any) -> None:
+    events = EventWriter(job.events, 1)
+    events.write("phase", phase="training", step=0, total=steps)
+    for step in range(1, steps + 1):
+        events.write(
+            "log", step=step, loss=4.0 / step, epoch=step / 20, tokens=100 * step,
+            learning_rate=1e-4, grad_norm=1.0,
+        )  # fmt: skip
+        if step % 10 == 0:
+            events.write("eval", step=step, eval_loss=4.2 / step)
+            events.write("checkpoint", step=step, path=f"checkpoints/checkpoint-{step}")
+    for finding in more.get("findings", []):
+        events.write("finding", step=steps, **finding)
+    events.write("done", end_reason=reason, **more.get("done", {}))
+    events.close()
+
+
+def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
+    """Give a run the result of a comparison."""
+    (job.path / "adapter").mkdir()
+    job.evaluations.mkdir()
+    compare = {
+        "rows": len(answers),
+        "base": {"loss": 4.5, "exact": 0.0, "json_valid": None, "seconds": 1.0},
+        "tuned": {"loss": 0.25, "exact": 0.5, "json_valid": None, "seconds": 1.0},
+        "pairs": answers[:5],
+    }
+    result = {
+        "attempt": 1,
+        "training": {"step": 40, "method": "lora"},
+        "merged": {"folder": str(job.merged), "bytes": 270_000_000, "dtype": "bfloat16"},
+        "compare": compare,
+    }
+    job.result.write_text(json.dumps(result))
+    (job.evaluations / "compare.json").write_text(json.dumps({"answers": answers}))

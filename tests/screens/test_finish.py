@@ -1,0 +1,64 @@
+"""Finish: the scores, the answers one by one, the files, what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ftwizard.screens.app import FtwizardApp
+from tests.screens.frames import drive, frame
+from tests.screens.runs_helpers import make_result, make_run
+
+ANSWERS = [
+    {
+        "line": number,
+        "prompt": [{"role": "user", "content": f"question {number} [bold]x[/] \x1b]52;c;QQ==\x07"}],
+        "expected": "yes",
+        "base": "no idea",
+        "tuned": "yes" if number == 1 else "perhaps",
+    }
+    for number in (1, 2)
+]
+
+
+async def to_results(pilot: Pilot[Any]) -> None:
+    await pilot.pause(0.3)
+    await pilot.press("enter")
+    await pilot.pause(0.2)
+
+
+def test_results_follow_the_monitor(home: Path) -> None:
+    job = make_run(home, "one")
+    make_result(job, ANSWERS)
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    assert "loss of the answers           4.500     0.250  ✓" in shown
+    assert "answer 1 of 2" in shown
+    assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
+    assert "✓ as expected" in shown
+    assert f"vllm serve {job.merged}"[:60] in shown
+
+
+def test_left_and_right_turn_the_answers(home: Path) -> None:
+    make_result(make_run(home, "one"), ANSWERS)
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for key in ("right", "right", "left"):
+            await pilot.press(key)
+            seen.append(frame(pilot.app))
+
+    drive(FtwizardApp(("run", "one")), (80, 24), play)
+    assert "answer 2 of 2" in seen[0]
+    assert "· differs" in seen[0]
+    assert "answer 1 of 2" in seen[1]
+    assert "answer 2 of 2" in seen[2]
+
+
+def test_a_run_without_a_comparison_says_so(home: Path) -> None:
+    make_run(home, "one")
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    assert "No comparison was asked for" in shown
+    assert "ftwizard train" in shown
