@@ -91,10 +91,10 @@ class Recipe(_Part, frozen=True):
     """LoRA scaling numerator: the update is scaled by alpha / rank."""
     dropout: float = 0.05
     """On the adapter's input."""
-    target_modules: tuple[str, ...] = (
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-    )  # fmt: skip
-    """Modules that get an adapter: the seven projections of a Llama-like block."""
+    target_modules: tuple[str, ...] | None = None
+    """Modules that get an adapter. Default: the seven projections of a Llama-like block (q, k, v,
+    o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
+    routers or the output layer."""
     epochs: float = 3.0
     learning_rate: float | None = None
     """Peak rate. Default: the method's, 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""

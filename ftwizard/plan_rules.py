@@ -48,9 +48,15 @@ def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
         value = getattr(recipe, name)
         if not 0 <= value < 1:
             yield f"recipe.{name} is {value:g}.", "It is a share, from 0 to below 1."
-    if not recipe.target_modules:
-        yield "recipe.target_modules is empty.", "Name at least one module."
-    if "lm_head" in recipe.target_modules:
+    targets = recipe.target_modules
+    if targets is not None and not targets:
+        yield "recipe.target_modules is empty.", "Name at least one, or leave it out."
+    if targets and recipe.method == "full":
+        yield (
+            "recipe.target_modules is given, but a full fine-tune trains all weights.",
+            "Leave it out, or set recipe.method to lora.",
+        )
+    if "lm_head" in (targets or ()):
         yield (
             "recipe.target_modules names lm_head, whose adapter TRL would never train.",
             "Leave lm_head out.",

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ftwizard import models
 from ftwizard.jobs.folder import JobFolder, publish
 from ftwizard.plan import Recipe
+from ftwizard.train.targets import Targets
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
 
 
-def config(recipe: Recipe) -> Any:
+def config(recipe: Recipe, targets: Targets) -> Any:
     """Return peft's settings for a recipe."""
     from peft import LoraConfig
 
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=list(recipe.target_modules),
+        # peft cannot drop out what goes into a parameter, and has one rate for all of a model.
+        lora_dropout=0.0 if targets.parameters else recipe.dropout,
+        target_modules=targets.modules,
+        target_parameters=targets.parameters or None,
         task_type="CAUSAL_LM",
     )
+
+
+def findings(recipe: Recipe, targets: Targets) -> Iterator[tuple[str, str]]:
+    """Yield code and words of what differs from the plan because of the model's modules."""
+    if targets.parameters and recipe.dropout:
+        rate = f"{recipe.dropout:g}"
+        yield "no_dropout", f"Adapters on experts take no dropout: it is 0, not {rate}."
+    if targets.parameters and recipe.method == "qlora":
+        what = "bitsandbytes quantises linear layers only, not experts fused into one parameter"
+        yield "experts_in_16_bit", f"The experts of this model stay in 16 bit: {what}."
+    if targets.left_out:
+        names = ", ".join(targets.left_out)
+        why = "in this model peft reaches them in 16 bit only (recipe.method lora)"
+        yield "targets_left_out", f"No adapter goes to {names}: {why}."
 
 
 def keep_in_32_bit(model: Any) -> None:
@@ -45,6 +64,15 @@ def name_base(model: Any, source: models.Source) -> None:
     for settings in model.peft_config.values():
         settings.base_model_name_or_path = source.name
         settings.revision = source.commit
+
+
+def reached(checkpoint: Path) -> list[str]:
+    """Return the modules and parameters that a checkpoint's adapter goes to; none without one."""
+    try:
+        settings = json.loads((checkpoint / "adapter_config.json").read_text())
+    except FileNotFoundError:
+        return []
+    return sorted([*settings["target_modules"], *(settings.get("target_parameters") or [])])
 
 
 def write(folder: JobFolder, checkpoint: Path) -> None:

@@ -83,24 +83,6 @@ def _load(base: Path, **more: Any) -> Any:
         ) from error
 
 
-def check_targets(model: Any, targets: tuple[str, ...]) -> None:
-    """Raise FtwizardError for target modules that the model does not have."""
-    import torch
-
-    linear = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.startswith("lm_head")
-    }
-    names = [name for name, _ in model.named_modules()]
-    missing = [t for t in targets if not any(n == t or n.endswith(f".{t}") for n in names)]
-    if missing:
-        raise FtwizardError(
-            f"The model has no module called {', '.join(missing)} (recipe.target_modules).",
-            f"It has: {', '.join(sorted(linear))}.",
-        )
-
-
 def stop_ids(base: Path) -> set[int]:
     """Return the tokens at which the model's generation ends, by its own configuration."""
     found: set[int] = set()

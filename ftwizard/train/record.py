@@ -16,6 +16,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """``finished``, ``early_stopped`` or ``stopped``."""
     message: str
+    targets: list[str]
+    """Modules and parameters that have an adapter; empty when all weights are trained."""
     step: int
     """The step that the weights are of: the best evaluation, else the last."""
     eval_loss: float | None

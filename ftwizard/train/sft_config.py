@@ -46,6 +46,8 @@ def build(
         use_cpu=not has_gpu,
         gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
         dataloader_pin_memory=has_gpu,
+        # A router that is frozen cannot balance its experts; their loss would only blur ours.
+        router_aux_loss_coef=None if recipe.method == "full" else 0.0,
         # Rows are masked and cut already; TRL's own ways refuse many templates and drop rows.
         assistant_only_loss=False,
         max_length=None,

@@ -16,7 +16,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Ended, Outcome, Worker
-from ftwizard.plan import Plan
+from ftwizard.plan import Plan, Recipe
 from ftwizard.train import (
     adapter,
     base_model,
@@ -27,6 +27,7 @@ from ftwizard.train import (
     rows,
     schedule,
     sft_config,
+    targets,
 )
 from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import Encoded, Encoder
@@ -103,6 +104,7 @@ def train(worker: Worker, plan: Plan) -> Trained:
         base=str(base),
         base_said=source.said,
         end_ids=sorted(encoder.end_ids),
+        targets=adapter.reached(folder.checkpoints / chosen.name),
         rows={f"{name}_given": report.rows for name, report in reports.items()}
         | {f"{name}_used": report.kept for name, report in reports.items()},
         tokens=kept[-1].tokens,
@@ -151,9 +153,7 @@ def fit(
     hardware.check_device(plan.where.gpu)
     precision = hardware.choose_precision(recipe.precision, recipe.method)
     model = base_model.load_to_train(base, recipe.method, precision)
-    has_adapter = recipe.method != "full"
-    if has_adapter:
-        base_model.check_targets(model, recipe.target_modules)
+    settings = _adapter(worker, recipe, model)
 
     # The trainer, with us beside it.
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
@@ -168,12 +168,12 @@ def fit(
         train_dataset=Dataset.from_dict(_columns(encoded["train"])),
         eval_dataset=Dataset.from_dict(_columns(encoded["validation"])) if validates else None,
         processing_class=tokenizer,
-        peft_config=adapter.config(recipe) if has_adapter else None,
+        peft_config=settings,
         callbacks=[recorder, steering, detector, Keeping(worker, recorder)],
     )
     _reconcile(trainer.train_dataset, len(encoded["train"]))
     _reconcile(trainer.eval_dataset or [], len(encoded["validation"]))
-    if has_adapter:
+    if settings:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, source)
 
@@ -194,6 +194,22 @@ def fit(
     if steering.end_reason:
         return steering.end_reason, steering.message
     return ("early_stopped" if detector.fired else "finished"), ""
+
+
+def _adapter(worker: Worker, recipe: Recipe, model: Any) -> Any:
+    """Return peft's settings, said in the events; None where all weights are trained."""
+    if recipe.method == "full":
+        return None
+    found = targets.resolve(model, recipe.target_modules)
+    worker.phase(
+        "loading",
+        what="adapter",
+        target_modules=found.modules,
+        target_parameters=found.parameters,
+    )
+    for code, message in adapter.findings(recipe, found):
+        worker.events.write("finding", code=code, severity="info", message=message)
+    return adapter.config(recipe, found)
 
 
 def _columns(part: list[Encoded]) -> dict[str, list[list[int]]]:

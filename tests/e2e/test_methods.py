@@ -121,7 +121,7 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     from peft import get_peft_model
 
     from ftwizard.plan import Recipe
-    from ftwizard.train import base_model, hardware
+    from ftwizard.train import base_model, hardware, targets
     from ftwizard.train.adapter import config
 
     precision = hardware.choose_precision("auto", "qlora")
@@ -131,7 +131,8 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     assert "Linear4bit" in kinds
     state = next(m for m in model.modules() if type(m).__name__ == "Linear4bit").weight.quant_state
     assert (state.quant_type, state.nested) == ("nf4", True)
-    model = get_peft_model(model, config(Recipe(method="qlora", dropout=0.0)))
+    recipe = Recipe(method="qlora", dropout=0.0)
+    model = get_peft_model(model, config(recipe, targets.resolve(model, None)))
     ids = torch.arange(100, 140)[None]
 
     def gradients() -> dict[str, Any]:

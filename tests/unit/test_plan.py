@@ -38,7 +38,7 @@ _plans = st.builds(
         method=st.sampled_from(["lora", "qlora", "full"]),
         precision=st.sampled_from(["auto", "bf16", "fp16", "fp32"]),
         gradient_checkpointing=st.none() | st.booleans(),
-        target_modules=st.lists(_name, min_size=1).map(tuple),
+        target_modules=st.none() | st.lists(_name, min_size=1).map(tuple),
     ),
     insist=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
 )
@@ -97,6 +97,7 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         ("recipe: {rank: 0}", "recipe.rank is 0"),
         ("recipe: {target_modules: [q_proj, lm_head]}", "lm_head"),
         ("recipe: {target_modules: []}", "empty"),
+        ("recipe: {method: full, target_modules: [q_proj]}", "trains all weights"),
         ("budget: {hours: 0}", "budget.hours"),
     ],
 )

@@ -1,0 +1,162 @@
+"""Which weights of a model get an adapter, found on the model's own modules (SPEC H3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+
+PROJECTIONS = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+)  # fmt: skip
+"""The seven linear layers of a Llama-like block."""
+_SHOWN = 40
+
+
+class Targets(msgspec.Struct, frozen=True, kw_only=True):
+    """Where adapters go, in the words of peft's ``LoraConfig``."""
+
+    modules: list[str]
+    """``target_modules``: names, or ends of names, of linear layers."""
+    parameters: list[str]
+    """``target_parameters``: ends of names of fused experts, (experts, …, …), and of weights."""
+    left_out: list[str] = []
+    """Names of linear layers that peft cannot reach in this model."""
+
+
+def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
+    """Return what to adapt: ``wanted``, else what suits the model.
+
+    That is the seven projections where the model has them all, else every linear layer of its
+    blocks; never a router or the output layer. Experts that are kept fused in one parameter come
+    on top, as peft reaches these by ``target_parameters`` only. Raises FtwizardError for wanted
+    modules that the model lacks, and for a model in which nothing can be adapted.
+    """
+    layers = dict(_linear_layers(model))
+    experts = sorted(set(_fused_experts(model)))
+    if wanted is not None:
+        return _as_wanted(model, wanted, sorted({_last(n) for n in layers}), experts)
+    if set(PROJECTIONS) <= {_last(name) for name in layers}:
+        layers = {name: layer for name, layer in layers.items() if _last(name) in PROJECTIONS}
+    if not layers and not experts:
+        raise FtwizardError(
+            f"{type(model).__name__} has no linear layer in blocks that an adapter could go to.",
+            "Name recipe.target_modules, or set recipe.method to full.",
+        )
+    taken = (
+        _taken_for_experts(model, sorted({_last(name) for name in layers})) if experts else set()
+    )
+    hidden = {name: layer for name, layer in layers.items() if _last(name) in taken}
+    reachable = {name for name, layer in hidden.items() if layer.weight.is_floating_point()}
+    return Targets(
+        modules=_shortest(model, layers.keys() - hidden.keys()),
+        parameters=sorted({*experts, *(f"{_end(name)}.weight" for name in reachable)}),
+        left_out=sorted({_end(name) for name in hidden.keys() - reachable}),
+    )
+
+
+def _taken_for_experts(model: Any, names: list[str]) -> set[str]:
+    """Return the ``names`` that peft takes for what experts were called before they were fused.
+
+    In some models (DeepSeek's, Qwen3's) it lets ``gate_proj`` mean the experts, so that dense and
+    shared layers of that name would get no adapter. As parameters they do, unless they are in
+    4 bit. Source: peft.utils.transformers_weight_conversion.
+    """
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import (
+        convert_peft_config_for_transformers,
+        get_model_conversion_mapping,
+    )
+
+    trial = LoraConfig(target_modules=names)
+    convert_peft_config_for_transformers(trial, model, get_model_conversion_mapping(model))
+    return set(names) - set(trial.target_modules)
+
+
+def _shortest(model: Any, layers: set[str]) -> list[str]:
+    """Name ``layers`` by their last words, or in full where these would reach others too."""
+    words = {_last(name) for name in layers}
+    reached = {name for name, _ in model.named_modules() if _last(name) in words}
+    return sorted(words, key=_order) if reached == layers else sorted(layers)
+
+
+def _order(word: str) -> tuple[int, str]:
+    return (PROJECTIONS.index(word) if word in PROJECTIONS else len(PROJECTIONS), word)
+
+
+def _as_wanted(
+    model: Any, wanted: tuple[str, ...], layers: list[str], experts: list[str]
+) -> Targets:
+    """Return ``wanted``, apart by what each name is; raise FtwizardError for one that is nothing."""
+    modules = [name for name, _ in model.named_modules()]
+    parameters = [name for name, _ in model.named_parameters()]
+    is_module = [t for t in wanted if _reaches(t, modules)]
+    is_parameter = [t for t in wanted if t not in is_module and _reaches(t, parameters)]
+    missing = [t for t in wanted if t not in is_module and t not in is_parameter]
+    if missing:
+        raise FtwizardError(
+            f"The model has no module called {', '.join(missing)} (recipe.target_modules).",
+            f"It has: {', '.join([*layers, *experts][:_SHOWN])}. Leave the setting out to let the "
+            "model's own modules decide.",
+        )
+    return Targets(modules=is_module, parameters=is_parameter)
+
+
+def _linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the linear layers of the decoder's blocks, routers apart."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    for name, module in _in_blocks(model):
+        if (
+            isinstance(module, (torch.nn.Linear, Conv1D))
+            and module is not output
+            and not _is_router(name, module)
+        ):
+            yield name, module
+
+
+def _fused_experts(model: Any) -> Iterator[str]:
+    """Yield the ends of names of parameters that hold the weights of many experts at once."""
+    for name, module in _in_blocks(model):
+        if "expert" not in type(module).__name__.lower():
+            continue
+        for parameter, value in module.named_parameters(recurse=False):
+            if value.ndim == 3:
+                yield f"{_end(name)}.{parameter}"
+
+
+def _in_blocks(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and module of all that is in the repeated blocks of the text decoder."""
+    decoder = model.get_decoder()
+    within = next((f"{name}." for name, m in model.named_modules() if m is decoder and name), "")
+    for name, module in model.named_modules():
+        if name.startswith(within) and any(part.isdigit() for part in name.split(".")):
+            yield name, module
+
+
+def _is_router(name: str, module: Any) -> bool:
+    """Say whether a layer chooses experts: training it beside frozen experts unbalances them."""
+    last = _last(name)
+    return (
+        last in ("router", "gate")
+        or last.endswith(("_router", "_gate"))
+        or "router" in type(module).__name__.lower()
+    )
+
+
+def _reaches(target: str, names: list[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for name in names)
+
+
+def _end(name: str) -> str:
+    """``model.layers.3.mlp.experts`` → ``mlp.experts``."""
+    return ".".join(name.split(".")[-2:])
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

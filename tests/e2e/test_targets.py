@@ -1,0 +1,207 @@
+"""Where adapters go, in small random models of the architectures that people tune."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.plan import Recipe
+from ftwizard.train import adapter
+from ftwizard.train.targets import PROJECTIONS, resolve
+from tests.e2e.cli import run
+from tests.e2e.lab import Lab
+from tests.jobs_helpers import events
+
+pytestmark = pytest.mark.slow
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 128, "bos_token_id": 1, "eos_token_id": 2,
+    "pad_token_id": 0,
+}  # fmt: skip
+EXPERTS = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+ATTENTION = list(PROJECTIONS[:4])
+
+
+def model_of(name: str) -> Any:
+    import torch
+    import transformers
+
+    torch.manual_seed(3)
+    hf: Any = transformers
+    routed = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = {
+        "llama": lambda: hf.LlamaConfig(**SMALL),
+        "gpt2": lambda: hf.GPT2Config(
+            n_embd=32, n_layer=2, n_head=4, vocab_size=128, bos_token_id=1, eos_token_id=2
+        ),
+        "phi3": lambda: hf.Phi3Config(**SMALL),
+        "mixtral": lambda: hf.MixtralConfig(**SMALL, num_local_experts=4),
+        "qwen2_moe": lambda: hf.Qwen2MoeConfig(
+            **SMALL, **routed, num_experts=4, shared_expert_intermediate_size=16
+        ),
+        "qwen3_moe": lambda: hf.Qwen3MoeConfig(**SMALL, **routed, num_experts=4, head_dim=8),
+        # One of its two layers is dense: the seven projections and fused experts in one model.
+        "qwen3_moe_dense": lambda: hf.Qwen3MoeConfig(
+            **SMALL, **routed, num_experts=4, head_dim=8, mlp_only_layers=[0]
+        ),
+        "gpt_oss": lambda: hf.GptOssConfig(**SMALL, num_local_experts=4, head_dim=8),
+        "llama4": lambda: hf.Llama4TextConfig(
+            **SMALL, num_local_experts=2, head_dim=8, intermediate_size_mlp=48
+        ),
+        "deepseek_v3": lambda: hf.DeepseekV3Config(
+            **{**SMALL, "num_key_value_heads": 4}, **routed, n_routed_experts=4, n_group=2,
+            topk_group=1, first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16,
+            qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8,
+        ),
+    }[name]()  # fmt: skip
+    return hf.AutoModelForCausalLM.from_config(config)
+
+
+FOUND = {
+    "llama": (list(PROJECTIONS), []),
+    "gpt2": (["c_attn", "c_fc", "c_proj"], []),
+    "phi3": (["o_proj", "down_proj", "gate_up_proj", "qkv_proj"], []),
+    "mixtral": (ATTENTION, EXPERTS),
+    "qwen2_moe": (list(PROJECTIONS), EXPERTS),
+    "qwen3_moe": (ATTENTION, EXPERTS),
+    "qwen3_moe_dense": (
+        ATTENTION,
+        [*EXPERTS, "mlp.down_proj.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight"],
+    ),
+    "gpt_oss": (ATTENTION, EXPERTS),
+    "llama4": (
+        list(PROJECTIONS),
+        ["feed_forward.experts.down_proj", "feed_forward.experts.gate_up_proj"],
+    ),
+    "deepseek_v3": (
+        ["o_proj", "kv_a_proj_with_mqa", "kv_b_proj", "q_a_proj", "q_b_proj"],
+        [
+            *EXPERTS,
+            *(f"{owner}.{layer}_proj.weight" for owner in ("mlp", "shared_experts")
+              for layer in ("down", "gate", "up")),
+        ],
+    ),
+}  # fmt: skip
+
+
+def adapted(name: str) -> Any:
+    from peft import get_peft_model
+
+    model = model_of(name)
+    found = resolve(model, None)
+    assert not found.left_out
+    recipe = Recipe(rank=4, dropout=0.05)
+    return get_peft_model(model, adapter.config(recipe, found)), found
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_targets_are_found_trained_and_merged(name: str, tmp_path: Path) -> None:
+    """One step changes every layer that should, no router and no output layer; the merge holds it."""
+    import torch
+
+    model, found = adapted(name)
+    modules, parameters = FOUND[name]
+    assert found.modules == modules
+    assert found.parameters == sorted(parameters)
+    before = model_of(name).state_dict()
+    ids = torch.arange(3, 43).reshape(1, -1)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    model.train()
+    for _ in range(2):  # at first lora_B is zero, and lora_A gets no gradient
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        trained = model(input_ids=ids).logits
+        assert (trained - model_of(name).eval()(input_ids=ids).logits).abs().max() > 1e-3
+    model.save_pretrained(tmp_path)
+
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(model_of(name), tmp_path).merge_and_unload().eval()
+    with torch.no_grad():
+        assert torch.allclose(merged(input_ids=ids).logits, trained, atol=1e-4)
+        merged.save_pretrained(tmp_path / "merged")
+        loaded = type(merged).from_pretrained(tmp_path / "merged").eval()
+        assert torch.allclose(loaded(input_ids=ids).logits, trained, atol=1e-4)
+    changed = {n for n, tensor in merged.state_dict().items() if not tensor.equal(before[n])}
+    expected = {
+        n
+        for n in before
+        if n.removesuffix(".weight").rpartition(".")[2] in modules
+        or any(n.endswith(f".{p}") for p in parameters)
+    }
+    assert changed == expected
+    assert not any("router" in n or ".gate." in n or "lm_head" in n for n in changed)
+    assert sum("expert" in n for n in changed) >= 2 * bool(parameters)
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_a_mixture_of_experts_goes_the_whole_way(lab: Lab, method: str) -> None:
+    """Routed by the real trainer, beside 4-bit attention too; its modules are on record."""
+    import transformers
+
+    hf: Any = transformers
+    model = hf.MixtralForCausalLM(
+        hf.MixtralConfig(**{**SMALL, "vocab_size": 49152}, num_local_experts=4)
+    )
+    folder = lab.root / "mixtral"
+    model.bfloat16().save_pretrained(folder)
+    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
+    lab.model = folder
+    plan = lab.plan(finish=True, method=method, batch_size=4, learning_rate=0.01)
+    done = run("train", plan, "--name", "moe", "--watch")
+    assert done.returncode == 0, done.stdout
+    job = lab.folder("moe")
+    (said,) = [e for e in events(job, "phase") if e.get("what") == "adapter"]
+    assert (said["target_modules"], said["target_parameters"]) == (ATTENTION, EXPERTS)
+    codes = {e["code"] for e in events(job, "finding")}
+    assert ("experts_in_16_bit" in codes) == (method == "qlora") and "no_dropout" in codes
+    result = json.loads(job.result.read_text())
+    assert result["training"]["targets"] == sorted([*ATTENTION, *EXPERTS])
+    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"]
+
+
+def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
+    import torch
+
+    model = model_of("deepseek_v3")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and "mlp" in name:  # as bitsandbytes holds them
+            module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
+    found = resolve(model, None)
+    assert found.parameters == EXPERTS
+    assert found.left_out == sorted(
+        f"{owner}.{layer}_proj" for owner in ("mlp", "shared_experts")
+        for layer in ("down", "gate", "up")
+    )  # fmt: skip
+    said = dict(adapter.findings(Recipe(method="qlora"), found))
+    assert {"no_dropout", "experts_in_16_bit", "targets_left_out"} == said.keys()
+    assert "shared_experts.up_proj" in said["targets_left_out"]
+
+
+def test_wanted_targets_are_checked_on_the_model() -> None:
+    model = model_of("mixtral")
+    found = resolve(model, ("q_proj", "mlp.experts.down_proj"))
+    assert (found.modules, found.parameters) == (["q_proj"], ["mlp.experts.down_proj"])
+    with pytest.raises(FtwizardError, match="no module called query_key_value") as error:
+        resolve(model, ("q_proj", "query_key_value"))
+    assert "k_proj" in error.value.hint and "mlp.experts.gate_up_proj" in error.value.hint
+
+
+def test_towers_of_other_senses_are_left_alone() -> None:
+    """A short name that would reach a vision tower too is said in full."""
+    import torch
+
+    model = model_of("llama")
+    tower = torch.nn.ModuleList([torch.nn.ModuleDict({"q_proj": torch.nn.Linear(4, 4)})])
+    model.add_module("vision_tower", tower)
+    found = resolve(model, None)
+    assert "model.layers.1.self_attn.q_proj" in found.modules
+    assert not any("vision" in name for name in found.modules) and len(found.modules) == 14
