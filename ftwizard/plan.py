@@ -103,11 +103,14 @@ class Recipe(_Part, frozen=True):
     warmup: float = 0.03
     """Share of all steps over which the rate rises to its peak."""
     batch_size: int = 4
-    """Rows in one forward pass (per device)."""
+    """Rows, or packed sequences, in one forward pass (per device)."""
     gradient_accumulation: int = 1
     """Forward passes in one optimizer step."""
     max_length: int = 1024
     """Tokens of a row that are kept, from its start."""
+    packing: bool = False
+    """Fill sequences of ``max_length`` tokens with several rows, which do not see each other:
+    faster where rows are short, in fewer and larger steps. Refused for models that mix them."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""

@@ -10,14 +10,32 @@ from typing import Any
 
 from ftwizard import models
 from ftwizard.jobs.folder import JobFolder, publish
+from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Recipe
+from ftwizard.train import targets
 from ftwizard.train.targets import Targets
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
 
 
-def config(recipe: Recipe, targets: Targets) -> Any:
+def settings(worker: Worker, recipe: Recipe, model: Any) -> Any:
+    """Return peft's settings for ``model``, said in the events; None if all weights are trained."""
+    if recipe.method == "full":
+        return None
+    found = targets.resolve(model, recipe.target_modules)
+    worker.phase(
+        "loading",
+        what="adapter",
+        target_modules=found.modules,
+        target_parameters=found.parameters,
+    )
+    for code, message in findings(recipe, found):
+        worker.events.write("finding", code=code, severity="info", message=message)
+    return config(recipe, found)
+
+
+def config(recipe: Recipe, found: Targets) -> Any:
     """Return peft's settings for a recipe."""
     from peft import LoraConfig
 
@@ -25,23 +43,23 @@ def config(recipe: Recipe, targets: Targets) -> Any:
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         # peft cannot drop out what goes into a parameter, and has one rate for all of a model.
-        lora_dropout=0.0 if targets.parameters else recipe.dropout,
-        target_modules=targets.modules,
-        target_parameters=targets.parameters or None,
+        lora_dropout=0.0 if found.parameters else recipe.dropout,
+        target_modules=found.modules,
+        target_parameters=found.parameters or None,
         task_type="CAUSAL_LM",
     )
 
 
-def findings(recipe: Recipe, targets: Targets) -> Iterator[tuple[str, str]]:
+def findings(recipe: Recipe, found: Targets) -> Iterator[tuple[str, str]]:
     """Yield code and words of what differs from the plan because of the model's modules."""
-    if targets.parameters and recipe.dropout:
+    if found.parameters and recipe.dropout:
         rate = f"{recipe.dropout:g}"
         yield "no_dropout", f"Adapters on experts take no dropout: it is 0, not {rate}."
-    if targets.parameters and recipe.method == "qlora":
+    if found.parameters and recipe.method == "qlora":
         what = "bitsandbytes quantises linear layers only, not experts fused into one parameter"
         yield "experts_in_16_bit", f"The experts of this model stay in 16 bit: {what}."
-    if targets.left_out:
-        names = ", ".join(targets.left_out)
+    if found.left_out:
+        names = ", ".join(found.left_out)
         why = "in this model peft reaches them in 16 bit only (recipe.method lora)"
         yield "targets_left_out", f"No adapter goes to {names}: {why}."
 
@@ -61,18 +79,18 @@ def name_base(model: Any, source: models.Source) -> None:
     """Let the adapter name the Hub model and commit that it belongs to."""
     if source.kind != "hub":
         return
-    for settings in model.peft_config.values():
-        settings.base_model_name_or_path = source.name
-        settings.revision = source.commit
+    for one in model.peft_config.values():
+        one.base_model_name_or_path = source.name
+        one.revision = source.commit
 
 
 def reached(checkpoint: Path) -> list[str]:
     """Return the modules and parameters that a checkpoint's adapter goes to; none without one."""
     try:
-        settings = json.loads((checkpoint / "adapter_config.json").read_text())
+        kept = json.loads((checkpoint / "adapter_config.json").read_text())
     except FileNotFoundError:
         return []
-    return sorted([*settings["target_modules"], *(settings.get("target_parameters") or [])])
+    return sorted([*kept["target_modules"], *(kept.get("target_parameters") or [])])
 
 
 def write(folder: JobFolder, checkpoint: Path) -> None:

@@ -13,17 +13,14 @@ if TYPE_CHECKING:
 
 
 def build(
-    plan: Plan, folder: JobFolder, train_rows: int, precision: str, *, validates: bool
+    plan: Plan, folder: JobFolder, total: int, precision: str, *, validates: bool
 ) -> SFTConfig:
-    """Return them for so many rows, in the precision of the hardware."""
+    """Return them for ``total`` steps in the precision of the hardware."""
     import torch
     from trl.trainer.sft_config import SFTConfig
 
     recipe = plan.recipe
     has_gpu = torch.cuda.is_available()
-    total = schedule.total_steps(
-        train_rows, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
     every = recipe.evaluation_steps or schedule.evaluation_steps(total)
     checkpointing = recipe.gradient_checkpointing
     return SFTConfig(
@@ -48,10 +45,12 @@ def build(
         dataloader_pin_memory=has_gpu,
         # A router that is frozen cannot balance its experts; their loss would only blur ours.
         router_aux_loss_coef=None if recipe.method == "full" else 0.0,
-        # Rows are masked and cut already; TRL's own ways refuse many templates and drop rows.
+        # Rows are masked, cut and packed already; TRL's own ways refuse many templates, drop rows,
+        # and would pack only after the steps are counted. Packed, it lays them end to end.
         assistant_only_loss=False,
         max_length=None,
         packing=False,
+        padding_free=recipe.packing,
         # Each step is on record, as it is: a filtered NaN would hide.
         logging_steps=1,
         logging_nan_inf_filter=False,

@@ -1,0 +1,167 @@
+"""Packed rows are trained as they are alone, or not at all; steps are counted in packed rows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.train import packing, schedule
+from ftwizard.train.tokenise import IGNORED, Encoded
+from tests.e2e.architectures import model_of
+from tests.e2e.cli import as_json, ok, run
+from tests.e2e.lab import Lab, losses
+from tests.jobs_helpers import events, until_ended, until_step
+
+pytestmark = pytest.mark.slow
+
+
+def collator() -> Any:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    return DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
+
+
+def stand_in(model: Any) -> Any:
+    """What the proof needs of a trainer."""
+    return SimpleNamespace(
+        model=model, data_collator=collator(), compute_loss_context_manager=contextlib.nullcontext
+    )
+
+
+def some_rows(count: int, vocabulary: int) -> list[Encoded]:
+    import torch
+
+    torch.manual_seed(5)
+    found = []
+    for line in range(count):
+        ids = torch.randint(3, vocabulary, (7 + 5 * line % 30,)).tolist()
+        labels = [IGNORED] * 3 + ids[3:]
+        found.append(Encoded(line=line + 1, input_ids=ids, labels=labels))
+    return found
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_have_the_loss_and_gradients_of_the_rows_alone(
+    smollm2: Path, attention: str
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        smollm2, dtype=torch.float32, attn_implementation=attention
+    )
+    rows = some_rows(9, 40_000)
+    packed = packing.dataset(rows, pack_to=64)
+    assert 1 < len(packed) < len(rows)
+    packing.reconcile(packed, rows)
+    weight = model.model.layers[0].self_attn.q_proj.weight
+
+    def learnt(batches: list[dict[str, Any]]) -> tuple[float, Any]:
+        model.zero_grad()
+        total = 0.0
+        for batch in batches:
+            logits = model(**batch, use_cache=False).logits[0, :-1]
+            labels = batch["labels"][0, 1:]
+            loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total, weight.grad.clone()
+
+    alone = learnt([
+        {"input_ids": torch.tensor([r.input_ids]), "labels": torch.tensor([r.labels])} for r in rows
+    ])  # fmt: skip
+    together = learnt([collator()([packed[i] for i in range(len(packed))])])
+    assert math.isclose(alone[0], together[0], rel_tol=1e-5)
+    assert (alone[1] - together[1]).norm() / alone[1].norm() < 1e-4
+
+    # The same tokens without boundaries: what contamination would look like.
+    mixed = [
+        dict(packed[i], seq_lengths=[sum(packed[i]["seq_lengths"])]) for i in range(len(packed))
+    ]
+    assert not math.isclose(alone[0], learnt([collator()(mixed)])[0], rel_tol=1e-2)
+
+
+KEEPS_APART = ["llama", "gpt2", "phi3", "gemma3", "mixtral", "qwen3_moe", "llama4", "deepseek_v3"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", [*KEEPS_APART, "mamba", "lfm2", "bloom", "opt", "gpt_oss"])
+def test_models_that_mix_packed_rows_are_refused(name: str, precision: str) -> None:
+    model = model_of(name)
+    if precision == "bf16":
+        model = model.bfloat16()
+    rows = [Encoded(line=1, input_ids=list(range(3, 30)), labels=[]),
+            Encoded(line=2, input_ids=list(range(90, 40, -2)), labels=[])]  # fmt: skip
+    if name in KEEPS_APART:
+        packing.prove(stand_in(model), rows, precision)
+        return
+    with pytest.raises(FtwizardError, match="would let rows see each other") as refusal:
+        packing.prove(stand_in(model), rows, precision)
+    assert "Leave recipe.packing out" in refusal.value.hint
+
+
+def test_rows_that_are_lost_in_packing_are_noticed() -> None:
+    rows = some_rows(6, 100)
+    packed = packing.dataset(rows, pack_to=40)
+    with pytest.raises(FtwizardError, match="5 rows were given to the trainer, 6 are in it"):
+        packing.reconcile(packed, rows[:5])
+    with pytest.raises(FtwizardError, match="or not whole"):
+        packing.reconcile(packing.dataset(rows, pack_to=20), rows)
+    packing.reconcile(None, [])
+
+
+def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(lab: Lab) -> None:
+    plan = lab.plan(
+        rows=60, packing=True, max_length=192, batch_size=1, epochs=2, evaluation_steps=6,
+        save_steps=3, finish=True,
+    )  # fmt: skip
+    straight = lab.train(plan, "straight")
+    halting = lab.plan("halting", rows=60)
+    body = json.loads(plan.read_text())
+    body["finish"] = {"merge": False, "compare": False}
+    body["data"]["split"] = {"heldout": 0.1}  # the same rows
+    halting.write_text(json.dumps(body))
+    until_ended(straight, 240)
+    folder = lab.train(halting, "halting")
+    until_step(folder, 8, 120)
+    ok("stop", "halting")
+    ok("resume", "halting")
+    assert until_ended(folder, 240).end_reason == "finished"
+
+    result = json.loads(straight.result.read_text())
+    rows = result["training"]["rows"]
+    assert rows["train_given"] == rows["train_used"] == 48
+    data = next(e for e in events(straight, "data") if e["part"] == "train")
+    packed = rows["train_packed"]
+    assert data["tokens"] / 192 <= packed < 48 / 2
+    (said,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
+    assert (said["rows"], said["packed"]) == (48, packed)
+    total = schedule.total_steps(packed, 1, 1, 2)
+    assert as_json("status", "straight")["total_steps"] == total == max(losses(straight))
+    assert {e["step"] for e in events(straight, "eval")} >= set(range(6, total, 6))
+    assert events(straight, "log")[-1]["tokens"] == 2 * data["tokens"], "every row in every epoch"
+    assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
+    assert losses(folder) == losses(straight)
+
+
+def test_a_run_that_would_mix_rows_is_refused(lab: Lab) -> None:
+    import transformers
+
+    hf: Any = transformers
+    model = model_of("bloom")
+    folder = lab.root / "bloom"
+    hf.BloomForCausalLM(
+        hf.BloomConfig(**{**model.config.to_dict(), "vocab_size": 49152})
+    ).save_pretrained(folder)
+    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
+    lab.model = folder
+    done = run("train", lab.plan(packing=True), "--name", "mixed", "--watch")
+    assert done.returncode == 1 and "would let rows see each other" in done.stdout, done.stdout
+    assert as_json("status", "mixed")["end_reason"] == "refused"
