@@ -115,7 +115,11 @@ class Recipe(_Part, frozen=True):
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """auto: bf16 where the hardware multiplies it, else fp16 on GPUs and fp32 on CPUs."""
+    """auto: bf16 where the hardware multiplies it, else fp32 on CPUs, for QLoRA and for Gemma,
+    fp16 on other GPUs. Gemma in fp16 is refused."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """auto: flash attention where the package flash-attn and a GPU of the Ampere generation or
+    newer are there, else sdpa."""
     gradient_checkpointing: bool | None = None
     """Recompute activations to save memory. Default: on GPUs only."""
     evaluation_steps: int | None = None

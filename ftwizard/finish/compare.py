@@ -159,7 +159,7 @@ def _score(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
-    precision = hardware.choose_precision(plan.recipe.precision, plan.recipe.method)
+    precision = hardware.choose_precision(plan.recipe, base_model.refuse_quantised(base))
     if name == "base":
         model = base_model.load(base, precision)
     elif worker.folder.merged.exists():

@@ -29,14 +29,15 @@ def load(base: Path, precision: str) -> Any:
     return _load(base, dtype=_dtype(precision))
 
 
-def load_to_train(base: Path, method: Method, precision: str) -> Any:
+def load_to_train(base: Path, method: Method, precision: str, attention: str | None = None) -> Any:
     """Load the base as ``method`` trains it, computing in ``precision``."""
+    how = {"attn_implementation": attention} if attention else {}
     if method == "full":
         # In 32 bit whatever is computed in: bfloat16 keeps 8 bits of a weight, and an update of
         # 2e-5 is lost in the rounding of most of them. Autocast multiplies in 16 bit.
-        return _load(base, dtype=_dtype("fp32"))
+        return _load(base, dtype=_dtype("fp32"), **how)
     if method == "lora":
-        return load(base, precision)
+        return _load(base, dtype=_dtype(precision), **how)
     from transformers import BitsAndBytesConfig
 
     # QLoRA, Dettmers et al. 2023, section 3: NF4 with double quantisation.
@@ -46,7 +47,7 @@ def load_to_train(base: Path, method: Method, precision: str) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=_dtype(precision),
     )
-    model = _load(base, dtype=_dtype(precision), quantization_config=quantisation)
+    model = _load(base, dtype=_dtype(precision), quantization_config=quantisation, **how)
     _keep_gradients(model)
     return model
 
@@ -79,7 +80,9 @@ def _load(base: Path, **more: Any) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise FtwizardError(
             f"The model in {base} cannot be loaded: {str(error).splitlines()[0][:300]}",
-            "It needs safetensors weights of a causal language model that transformers knows.",
+            "Set recipe.attention to auto."
+            if "attn_implementation" in more and "attention" in str(error)
+            else "It needs safetensors weights of a causal language model that transformers knows.",
         ) from error
 
 

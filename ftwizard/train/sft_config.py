@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import LEARNING_RATES, Plan
@@ -22,7 +23,13 @@ def build(
     recipe = plan.recipe
     has_gpu = torch.cuda.is_available()
     every = recipe.evaluation_steps or schedule.evaluation_steps(total)
-    checkpointing = recipe.gradient_checkpointing
+    checkpointing = (
+        has_gpu if recipe.gradient_checkpointing is None else recipe.gradient_checkpointing
+    )
+    # transformers 5.2x renames the setting; the old name then warns on every run.
+    known = {field.name for field in dataclasses.fields(SFTConfig)}
+    prefix = "activation" if "activation_checkpointing" in known else "gradient"
+    recomputing: dict[str, Any] = {f"{prefix}_checkpointing": checkpointing}
     return SFTConfig(
         output_dir=str(folder.checkpoints),
         run_name=folder.id,
@@ -41,7 +48,7 @@ def build(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not has_gpu,
-        gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
+        **recomputing,
         dataloader_pin_memory=has_gpu,
         # A router that is frozen cannot balance its experts; their loss would only blur ours.
         router_aux_loss_coef=None if recipe.method == "full" else 0.0,

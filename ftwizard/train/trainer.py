@@ -166,9 +166,16 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
     recipe = plan.recipe
     worker.phase("loading", what="model")
     hardware.check_device(plan.where.gpu)
-    precision = hardware.choose_precision(recipe.precision, recipe.method)
-    model = base_model.load_to_train(ready.base, recipe.method, precision)
+    precision = hardware.choose_precision(recipe, base_model.refuse_quantised(ready.base))
+    attention = hardware.choose_attention(recipe, precision, ready.base)
+    model = base_model.load_to_train(ready.base, recipe.method, precision, attention)
     settings = adapter.settings(worker, recipe, model)
+    worker.phase(
+        "loading",
+        what="trainer",
+        precision=precision,
+        attention=model.config.get_text_config()._attn_implementation,
+    )
     validation = ready.encoded["validation"]
     trainer = SFTTrainer(
         model=model,

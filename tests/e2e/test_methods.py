@@ -124,7 +124,7 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     from ftwizard.train import base_model, hardware, targets
     from ftwizard.train.adapter import config
 
-    precision = hardware.choose_precision("auto", "qlora")
+    precision = hardware.choose_precision(Recipe(method="qlora"), {})
     torch.manual_seed(1)
     model = base_model.load_to_train(smollm2, "qlora", precision)
     kinds = {type(m).__name__ for m in model.modules() if "Linear" in type(m).__name__}
@@ -148,6 +148,36 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     after = gradients()
     assert before.keys() == after.keys() and len(before) == 2 * 7 * 30
     assert all(before[name].equal(after[name]) for name in before)
+
+
+def test_attention_and_recomputing_change_nothing_that_is_learnt(lab: Lab) -> None:
+    """They are ways to compute the same; what a run used is in its events."""
+    found = []
+    for name, recipe in (
+        ("default", {}),
+        ("eager", {"attention": "eager"}),
+        ("recomputing", {"gradient_checkpointing": True}),
+    ):
+        plan = lab.plan(method="qlora", rows=12, evaluation_steps=4, **recipe)
+        folder = lab.train(plan, name)
+        assert until_ended(folder, 120).end_reason == "finished"
+        (said,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
+        assert said["attention"] == ("eager" if name == "eager" else "sdpa")
+        assert said["precision"] in ("bf16", "fp32")
+        found.append(losses(folder))
+        assert "`gradient_checkpointing` is deprecated" not in folder.log.read_text()
+    for step, loss in found[0].items():
+        assert all(abs(other[step] - loss) < 0.1 * loss for other in found[1:])
+
+
+def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) -> None:
+    from ftwizard.train import hardware
+    from tests.e2e.architectures import model_of
+
+    assert hardware.model_has_flash(smollm2)
+    for name in ("gpt_oss", "mamba"):
+        model_of(name).config.save_pretrained(tmp_path / name)
+        assert not hardware.model_has_flash(tmp_path / name)
 
 
 def test_full_checkpoints_are_whole_or_do_not_count(lab: Lab) -> None:

@@ -175,6 +175,7 @@ def test_settings_that_the_model_cannot_follow_are_sentences(lab: Lab) -> None:
             "no module called query_key",
         ),
         ("half", {"precision": "fp16"}, "trains on GPUs only"),
+        ("flash", {"attention": "flash_attention_2"}, "needs the package flash-attn"),
     ):
         done = run("train", lab.plan(**recipe), "--name", name, "--watch")
         assert done.returncode == 1 and says in done.stdout, done.stdout
