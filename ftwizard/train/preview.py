@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ftwizard.plan import Plan
-from ftwizard.train import base_model, rows, schedule
-from ftwizard.train.tokenise import Encoder, Report, encode_rows
+from ftwizard.train import adapter, base_model, packing, quiet, rows, schedule, targets
+from ftwizard.train.tokenise import Encoded, Encoder, Report, encode_rows
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +21,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     parts: dict[str, Report]
     """``train``, ``validation``, ``heldout`` → what becomes of the rows."""
+    sequences: int
+    """What the training file comes to: rows, or packed sequences."""
     steps_per_epoch: int
     steps: int
     evaluate_every: int
@@ -31,6 +33,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Of the base model."""
     trained: int
     """Parameters that are trained."""
+    adapted: list[str]
+    """Modules that get an adapter; empty where every weight is trained."""
 
 
 def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
@@ -40,44 +44,48 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     """
     parts = rows.load(plan, {})
     say("loading", what="libraries")
+    quiet.libraries()
     from transformers import AutoTokenizer
 
     encoder = Encoder(AutoTokenizer.from_pretrained(base), base_model.stop_ids(base))
     recipe = plan.recipe
+    encoded: dict[str, list[Encoded]] = {}
     reports: dict[str, Report] = {}
     for name, part in parts.items():
 
         def progress(done: int, total: int, name: str = name) -> None:
             say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
 
-        _, reports[name] = encode_rows(
+        encoded[name], reports[name] = encode_rows(
             encoder, part, recipe.max_length, progress, needed=name != "heldout"
         )
+    sequences = len(encoded["train"])
+    if recipe.packing:
+        say("packing")
+        sequences = len(packing.dataset(encoded["train"], pack_to=recipe.max_length))
     say("loading", what="the model's shape")
-    parameters, trained = _parameters(plan, base)
-    used = reports["train"].kept
-    steps = schedule.total_steps(
-        used, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
+    parameters, trained, adapted = _parameters(plan, base)
+    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
+    steps = schedule.total_steps(*sizes, recipe.epochs)
+    every = recipe.evaluation_steps or schedule.evaluation_steps(steps)
     return Preview(
         parts=reports,
-        steps_per_epoch=schedule.total_steps(
-            used, recipe.batch_size, recipe.gradient_accumulation, 1
-        ),
+        sequences=sequences,
+        steps_per_epoch=schedule.total_steps(*sizes, 1),
         steps=steps,
-        evaluate_every=(
-            (recipe.evaluation_steps or schedule.evaluation_steps(steps))
-            if reports["validation"].kept
-            else 0
-        ),
+        evaluate_every=every if reports["validation"].kept else 0,
         tokens=round(reports["train"].tokens * recipe.epochs),
         parameters=parameters,
         trained=trained,
+        adapted=adapted,
     )
 
 
-def _parameters(plan: Plan, base: Path) -> tuple[int, int]:
-    """Return how many parameters the model has and how many are trained; no weight is loaded."""
+def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
+    """Return how many parameters the model has, how many are trained, and where adapters go.
+
+    The model is made without its weights.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -86,12 +94,11 @@ def _parameters(plan: Plan, base: Path) -> tuple[int, int]:
         auto: Any = AutoModelForCausalLM
         model = auto.from_config(AutoConfig.from_pretrained(base))
         total = sum(p.numel() for p in model.parameters())
-        from peft import LoraConfig, get_peft_model
+        if plan.recipe.method == "full":
+            return total, total, []
+        from peft import get_peft_model
 
-        recipe = plan.recipe
-        base_model.check_targets(model, recipe.target_modules)
-        settings = LoraConfig(
-            r=recipe.rank, target_modules=list(recipe.target_modules), task_type="CAUSAL_LM"
-        )
-        tuned = get_peft_model(model, settings)
-    return total, sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+        found = targets.resolve(model, plan.recipe.target_modules)
+        tuned = get_peft_model(model, adapter.config(plan.recipe, found))
+    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    return total, trained, [*found.modules, *found.parameters]

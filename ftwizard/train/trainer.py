@@ -23,6 +23,7 @@ from ftwizard.train import (
     hardware,
     heldout,
     packing,
+    quiet,
     record,
     rows,
     schedule,
@@ -94,6 +95,7 @@ def prepare(worker: Worker, plan: Plan) -> Prepared:
     base = models.fetch(source, rows.progress(worker, "fetching"))
 
     worker.phase("loading", what="libraries")
+    quiet.libraries()
     from transformers import AutoTokenizer
 
     worker.phase("tokenising")
@@ -159,6 +161,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
 
 def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> Any:
     """Return TRL's trainer on the loaded model, with every row in it."""
+    from transformers import PrinterCallback
     from transformers.utils import logging
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -188,6 +191,7 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
         peft_config=settings,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # every figure is in the events already
     packing.reconcile(trainer.train_dataset, ready.encoded["train"])
     packing.reconcile(trainer.eval_dataset, validation)
     if settings:

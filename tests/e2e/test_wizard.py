@@ -1,0 +1,121 @@
+"""The wizard in a real terminal, 80×24, keyboard alone: from rows to a merged, compared model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e import tmux
+from tests.e2e.cli import FTWIZARD, as_json
+from tests.e2e.tmux import Tmux
+from tests.jobs_helpers import events, until_ended
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.tmux,
+    pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed"),
+    pytest.mark.timeout(900),
+]
+
+
+def alpaca(folder: Path) -> Path:
+    file = folder / "rows.json"
+    rows = [
+        {"instruction": f"Say number {n} [bold]loud[/].", "input": "", "output": f"NUMBER {n}!"}
+        for n in range(24)
+    ]
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def chat(folder: Path) -> Path:
+    file = folder / "rows.jsonl"
+    rows = (
+        {"messages": [{"role": "user", "content": f"Number {n}?"},
+                      {"role": "assistant", "content": f"NUMBER {n}!"}]}
+        for n in range(24)
+    )  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
+    """Press the keys of a person who takes what is offered, for a small model here."""
+    terminal.wait("New fine-tune")
+    terminal.keys("n")
+    terminal.wait("How large a model")
+    terminal.keys("Down", "Down", "Down", "Left", "Left")
+    terminal.wait("Up to 1B parameters")
+    terminal.keys("Enter")
+    terminal.wait("Enter reads the file")
+    terminal.keys("-l", str(file))
+    terminal.keys("Enter")
+    terminal.wait("✓ 24 rows")
+    terminal.keys("Enter")
+    terminal.wait("SmolLM2-135M-Instruct")
+    terminal.keys("Tab")
+    if qlora:
+        terminal.keys("Right")
+        terminal.wait("QLoRA")
+    terminal.keys("Enter")
+    terminal.wait("steps ", timeout=180)
+    terminal.wait("with loss")
+    terminal.keys("Enter")
+    terminal.wait("the same as  ftwizard train")
+    terminal.keys("Enter")
+
+
+@pytest.mark.parametrize(("make", "qlora"), [(alpaca, False), (chat, True)])
+def test_from_rows_to_a_merged_model(
+    tmp_path: Path, home: Path, model_cache: Path, make: object, qlora: bool
+) -> None:
+    assert callable(make)
+    environment = {
+        "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "2",
+    }  # fmt: skip
+    with Tmux(str(FTWIZARD), environment=environment) as terminal:
+        through_the_wizard(terminal, make(tmp_path), qlora=qlora)
+        terminal.wait("training  step", timeout=180)
+        terminal.wait("validation", timeout=180)
+        terminal.wait("enter shows what it made", timeout=400)
+        terminal.keys("Enter")
+        shown = terminal.wait("loss of the answers")
+        assert "answer 1 of" in shown
+        assert "vllm serve" in shown
+        terminal.keys("Enter")
+        terminal.wait("✓ finished")
+        terminal.keys("C-q")
+        assert "exit=0" in terminal.wait("exit=")
+    (run,) = as_json("runs")["runs"]
+    folder = home / "runs" / run["id"]
+    assert (folder / "merged" / "model.safetensors").exists()
+    method = "qlora" if qlora else "lora"
+    assert f"method: {method}" in (folder / "plan.yaml").read_text()
+    assert (home / "plans" / f"{run['id']}.yaml").exists()
+
+
+def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, smollm2: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    for method, packing in (("lora", False), ("lora", True), ("full", False)):
+        plan.write_text(json.dumps({
+            "data": {"files": {"train": str(chat(tmp_path))}},
+            "model": {"name": str(smollm2)},
+            "recipe": {"method": method, "packing": packing, "epochs": 0.5, "max_length": 128},
+            "finish": {"merge": False, "compare": False},
+        }))  # fmt: skip
+        found = as_json("estimate", plan)
+        name = f"run-{method}-{packing}"
+        as_json("train", plan, "--name", name)
+        folder = JobFolder(home / "runs" / name)
+        assert until_ended(folder, timeout=240).end_reason == "finished"
+        phases = [e for e in events(folder, "phase") if e["phase"] == "training"]
+        assert phases[0]["total"] == found["steps"]
+        data = {e["part"]: e for e in events(folder, "data")}
+        for part, report in found["parts"].items():
+            for key in ("rows", "kept", "tokens", "trained", "longest"):
+                assert data[part][key] == report[key], (part, key)
+        assert found["disk"]["needed"] < found["disk"]["free"]

@@ -1,0 +1,51 @@
+"""Estimates: what is not known is None, ranges hold their middle, parts add up."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.estimate import disk, duration
+from ftwizard.estimate.duration import Speed
+from ftwizard.text import age
+
+RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
+
+
+def test_time_is_unknown_before_the_first_run() -> None:
+    assert duration.training(1000, []) is None
+    assert duration.training(1000, [Speed(run="a", tokens_per_s=0.0)]) is None
+
+
+@given(tokens=st.floats(1, 1e12), rates=RATES)
+def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
+    tokens: float, rates: list[float]
+) -> None:
+    found = duration.training(tokens, [Speed(run="a", tokens_per_s=rate) for rate in rates])
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    for rate in rates:
+        assert found.low <= tokens / rate * (1 + 1e-9)
+        assert found.high >= tokens / rate * (1 - 1e-9)
+
+
+def test_disk_of_the_small_model_is_what_was_measured() -> None:
+    """A checkpoint of SmolLM2-135M at rank 16 was measured at 63 MB, the merged model at 270 MB."""
+    parts = disk.parts(trained=4_884_480, parameters=134_515_008, adapter=True, merges=True)
+    assert abs(parts["checkpoints"].value / 3 - 63e6) < 2e6
+    assert abs(parts["merged"].value - 273e6) < 3e6
+    assert set(parts) == {"checkpoints", "adapter", "merged"}
+
+
+def test_a_full_fine_tune_has_a_model_and_no_adapter() -> None:
+    parts = disk.parts(trained=100, parameters=100, adapter=False, merges=False)
+    assert set(parts) == {"checkpoints", "merged"}
+
+
+def test_age_in_its_largest_unit() -> None:
+    said = [age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)]
+    assert said == [
+        "0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "1 day", "2 days",
+    ]  # fmt: skip
