@@ -25,6 +25,7 @@ from ftwizard.train import (
     packing,
     quiet,
     record,
+    room,
     rows,
     schedule,
     sft_config,
@@ -93,6 +94,7 @@ def prepare(worker: Worker, plan: Plan) -> Prepared:
     worker.phase("fetching")
     source = msgspec.convert(worker.record.inputs["model"], models.Source)
     base = models.fetch(source, rows.progress(worker, "fetching"))
+    room.check(worker.folder, plan, base)
 
     worker.phase("loading", what="libraries")
     quiet.libraries()
