@@ -107,7 +107,7 @@ def _format(path: Path, values: list[Any]) -> Format | None:
         f"The rows of {visible(str(path))} {what}; their keys: {formats.keys_seen(objects)}.",
         "Formats that are read: "
         + "; ".join(f"{name} ({words})" for name, words in formats.NAMES.items())
-        + ".",
+        + ". If the rows are one of these all the same, name it as data.format.",
     )
 
 

@@ -22,15 +22,15 @@ Rows = dict[str, list[read.Row]]
 """``train``, ``validation``, ``heldout`` → rows."""
 
 
-def load(plan: Plan, hashes: dict[str, str]) -> Rows:
-    """Read and split the rows.
+def load(worker: Worker, plan: Plan) -> Rows:
+    """Read and split the rows; what each file was read as goes into the events.
 
-    ``hashes`` are of the files that the run began with, by part. Raises FtwizardError for files
-    that have changed since, for bad rows (unless insisted on) and for too few.
+    Raises FtwizardError for files that have changed since the run began, for bad rows (unless
+    insisted on) and for too few.
     """
     files = plan.data.files
     parts = split.split(
-        _usable(plan, "train", hashes),
+        _usable(worker, plan, "train"),
         validation=plan.validation_share,
         heldout=plan.heldout_share,
         seed=plan.data.split.seed,
@@ -38,9 +38,9 @@ def load(plan: Plan, hashes: dict[str, str]) -> Rows:
     return {
         "train": parts.train,
         "validation": (
-            _usable(plan, "validation", hashes) if files.validation else parts.validation
+            _usable(worker, plan, "validation") if files.validation else parts.validation
         ),
-        "heldout": _usable(plan, "heldout", hashes) if files.heldout else parts.heldout,
+        "heldout": _usable(worker, plan, "heldout") if files.heldout else parts.heldout,
     }
 
 
@@ -96,11 +96,13 @@ def _row_progress(worker: Worker) -> Callable[[int, int], None]:
     return lambda done, total: say(None, done=done, total=total, unit="rows")
 
 
-def _usable(plan: Plan, part: str, hashes: dict[str, str]) -> list[read.Row]:
+def _usable(worker: Worker, plan: Plan, part: str) -> list[read.Row]:
     table = read.read(Path(getattr(plan.data.files, part)), plan.data.format)
-    if table.sha256 != hashes.get(part, table.sha256):
+    if table.sha256 != worker.record.hashes.get(part, table.sha256):
         raise FtwizardError(
             f"{visible(table.path)} has changed since the run was started.",
             "Put the old file back and resume, or start a new run.",
         )
-    return read.usable(table, skip_bad="skip-bad-rows" in plan.insist)
+    found = read.usable(table, skip_bad="skip-bad-rows" in plan.insist)
+    worker.phase("reading", part=part, format=table.format, rows=len(found))
+    return found

@@ -44,6 +44,8 @@ def test_an_alpaca_file_is_trained_merged_and_compared(lab: Lab, base_model: boo
     done = run("train", plan, "--name", "alpaca", "--watch", timeout=300)
     assert done.returncode == 0, done.stdout
     folder = lab.folder("alpaca")
+    (reading,) = [e for e in events(folder, "phase") if e.get("part") == "train"]
+    assert (reading["format"], reading["rows"]) == ("alpaca", 30)
     data = {e["part"]: e for e in events(folder, "data")}
     assert data["train"]["route"] == ("plain" if base_model else "prefixes")
     assert data["train"]["kept"] == data["train"]["rows"] == 24
