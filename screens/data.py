@@ -13,6 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from ftwizard import plan as plans
+from ftwizard.data.formats import NAMES
 from ftwizard.screens import flow, palette
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.page import WizardPage
@@ -171,7 +172,7 @@ class DataPage(WizardPage[Step]):
         for row in found["preview"]:
             id = f"row:{row['line']}"
             self._shown[id] = (f"row {row['line']}", _text(row["conversation"]))
-            lines.append(Line(Text(f"{row['line']:>5}  {_first_words(row)}"), id))
+            lines.append(Line(Text(f"{row['line']:>4}  {_first_words(row)}"), id))
         self.query_one("#rows", Menu).show(lines)
         if lines and lines[0].id:
             self.on_menu_moved(Menu.Moved(self.query_one("#rows", Menu), lines[0].id))
@@ -180,9 +181,9 @@ class DataPage(WizardPage[Step]):
 def _verdict(found: dict[str, Any]) -> Text:
     bad = found["rows"] - found["usable"]
     ok = not bad
-    text = Text("✓ " if ok else "✗ ", palette.GOOD if ok else palette.BAD)
+    text = Text.assemble(("✓ ", palette.GOOD) if ok else ("✗ ", palette.BAD))
     text.append(plural(found["rows"], "row"), "bold")
-    text.append(f", {found['format'] or 'no format that is known'}")
+    text.append(f", {NAMES.get(found['format'], 'no format that is known')}")
     if bad:
         text.append(f"; {plural(bad, 'row')} cannot be used", palette.BAD)
     return text

@@ -27,6 +27,7 @@ SHOWN = 1500
 class Finish(Page[str]):
     """Shows the results of a run; dismisses with ``monitor`` to go back there, or None."""
 
+    NAME = "Results"
     HELP = (
         "Both models answered rows that neither was trained on. Left and right step through the "
         "answers; all of them are in eval/compare.json in the run's folder.\n\n"

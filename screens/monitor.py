@@ -33,6 +33,7 @@ SIDE_WIDTH = 44
 class Monitor(Page[str]):
     """Shows a run until it is left; dismisses with ``results`` or None."""
 
+    NAME = "Monitor"
     HELP = (
         "The run goes on without this window: leave with esc and come back with "
         "`ftwizard watch RUN`, from any terminal.\n\n"

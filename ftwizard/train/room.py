@@ -8,27 +8,22 @@ from pathlib import Path
 
 from ftwizard import machine
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import disk
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import Plan
 from ftwizard.text import size
 
-CHECKPOINTS = 3
-"""At once: the best, the newest, and the one that is being written."""
-FULL_BYTES = 12
-"""Of a full fine-tune's checkpoint, a weight: 4 for it, 8 for AdamW's two moments, in 32 bit."""
-MERGED_BYTES = 2
-"""Of the 16-bit model, a weight."""
-
 
 def check(folder: JobFolder, plan: Plan, base: Path) -> None:
     """Raise FtwizardError if what the run writes will not fit; adapters are too small to count."""
-    each = MERGED_BYTES if plan.finish.merge or plan.recipe.method == "full" else 0
-    if plan.recipe.method == "full":
-        each += CHECKPOINTS * FULL_BYTES
+    count, full = parameters(base), plan.recipe.method == "full"
+    parts = disk.parts(
+        trained=count if full else 0, parameters=count, adapter=not full, merges=plan.finish.merge
+    )
     written = sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
     if folder.merged.exists():
         written += sum(f.stat().st_size for f in folder.merged.iterdir())
-    needed = each * parameters(base) - written
+    needed = sum(part.value for part in parts.values()) - written
     free = machine.free_bytes(folder.path)
     if needed > free:
         raise FtwizardError(

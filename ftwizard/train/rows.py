@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,47 @@ Rows = dict[str, list[read.Row]]
 """``train``, ``validation``, ``heldout`` → rows."""
 
 
-def load(worker: Worker, plan: Plan) -> Rows:
-    """Read and split the rows; what each file was read as goes into the events.
+def load(
+    plan: Plan,
+    hashes: Mapping[str, str],
+    say: Callable[[str, read.Table], None] = lambda part, table: None,
+) -> Rows:
+    """Read and split the rows; ``say`` hears what each file was read as.
 
-    Raises FtwizardError for files that have changed since the run began, for bad rows (unless
-    insisted on) and for too few.
+    ``hashes`` are of the files that a run began with, by part. Raises FtwizardError for files that
+    have changed since, for bad rows (unless insisted on) and for too few.
     """
+
+    def usable(part: str) -> list[read.Row]:
+        table = read.read(Path(getattr(plan.data.files, part)), plan.data.format)
+        if table.sha256 != hashes.get(part, table.sha256):
+            raise FtwizardError(
+                f"{visible(table.path)} has changed since the run was started.",
+                "Put the old file back and resume, or start a new run.",
+            )
+        found = read.usable(table, skip_bad="skip-bad-rows" in plan.insist)
+        say(part, table)
+        return found
+
     files = plan.data.files
     parts = split.split(
-        _usable(worker, plan, "train"),
+        usable("train"),
         validation=plan.validation_share,
         heldout=plan.heldout_share,
         seed=plan.data.split.seed,
     )
     return {
         "train": parts.train,
-        "validation": (
-            _usable(worker, plan, "validation") if files.validation else parts.validation
-        ),
-        "heldout": _usable(worker, plan, "heldout") if files.heldout else parts.heldout,
+        "validation": usable("validation") if files.validation else parts.validation,
+        "heldout": usable("heldout") if files.heldout else parts.heldout,
     }
+
+
+def said_by(worker: Worker) -> Callable[[str, read.Table], None]:
+    """Return what writes into the events as what each file was read."""
+    return lambda part, table: worker.phase(
+        "reading", part=part, format=table.format, rows=len(table.rows)
+    )
 
 
 def encode(
@@ -94,15 +115,3 @@ def progress(worker: Worker, phase: str) -> Callable[..., None]:
 def _row_progress(worker: Worker) -> Callable[[int, int], None]:
     say = progress(worker, "tokenising")
     return lambda done, total: say(None, done=done, total=total, unit="rows")
-
-
-def _usable(worker: Worker, plan: Plan, part: str) -> list[read.Row]:
-    table = read.read(Path(getattr(plan.data.files, part)), plan.data.format)
-    if table.sha256 != worker.record.hashes.get(part, table.sha256):
-        raise FtwizardError(
-            f"{visible(table.path)} has changed since the run was started.",
-            "Put the old file back and resume, or start a new run.",
-        )
-    found = read.usable(table, skip_bad="skip-bad-rows" in plan.insist)
-    worker.phase("reading", part=part, format=table.format, rows=len(found))
-    return found

@@ -87,7 +87,7 @@ def prepare(worker: Worker, plan: Plan) -> Prepared:
     recipe = plan.recipe
     # Rows first: bad data should not wait for gigabytes of weights.
     worker.phase("reading")
-    parts = rows.load(worker, plan)
+    parts = rows.load(plan, worker.record.hashes, rows.said_by(worker))
     if plan.finish.compare:
         heldout.keep(worker.folder, parts)
 

@@ -104,7 +104,7 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
         await pilot.press("enter")
         await on(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
-        await says(pilot, "rows, alpaca")
+        await says(pilot, "rows, Alpaca")
         await pilot.press("enter")
         await on(pilot, Elsewhere)
         seen.append(frame(pilot.app))
@@ -121,7 +121,7 @@ def test_rows_are_checked_and_shown(home: Path, rows: Path) -> None:
         await to_checked(pilot, rows)
 
     shown = drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✓ 12 rows, alpaca" in shown
+    assert "✓ 12 rows, Alpaca" in shown
     assert "(•) a tenth of the rows" in shown
     assert "assistant" in shown, "the first row as a conversation"
     assert not (home / "runs").exists()
@@ -164,7 +164,7 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
         seen.append(str(pilot.app.screen._draft.plan.insist))  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✗ 20 rows, alpaca; 2 rows cannot be used" in seen[0]
+    assert "✗ 20 rows, Alpaca; 2 rows cannot be used" in seen[0]
     assert "line 7" in seen[0]
     assert "[bold]x[/]" in seen[0]
     assert seen[1] == "('skip-bad-rows',)"
@@ -207,7 +207,7 @@ def test_back_keeps_every_answer(rows: Path) -> None:
         seen.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✓ 12 rows, alpaca" in seen[0]
+    assert "✓ 12 rows, Alpaca" in seen[0]
     assert "owner/mine" in seen[1]
     assert any(
         "Epochs" in line and " 2 " in line and "yours" in line for line in seen[1].splitlines()

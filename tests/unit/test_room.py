@@ -9,6 +9,7 @@ import pytest
 
 from ftwizard import machine, plan
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import disk
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.train import room
 
@@ -31,26 +32,29 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("more", "each"),
+    ("more", "each", "tokenizers"),
     [
-        ("", 2),
-        ("recipe: {method: qlora}", 2),
-        ("finish: {merge: false}", 0),
-        ("recipe: {method: full}", 38),
-        ("recipe: {method: full}\nfinish: {merge: false}", 38),
+        ("", 2, 5),
+        ("recipe: {method: qlora}", 2, 5),
+        ("finish: {merge: false}", 0, 4),
+        ("recipe: {method: full}", 38, 4),
+        ("recipe: {method: full}\nfinish: {merge: false}", 38, 4),
     ],
 )
 def test_what_is_written_must_fit(
-    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, more: str, each: int
+    tmp_path: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: str,
+    each: int,
+    tokenizers: int,
 ) -> None:
     chosen = plan.parse(f"{MINIMAL}{more}\n")
     folder = JobFolder(tmp_path / "run")
-    monkeypatch.setattr(machine, "free_bytes", lambda path: each * WEIGHTS)
+    needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed)
     room.check(folder, chosen, base)
-    monkeypatch.setattr(machine, "free_bytes", lambda path: max(0, each * WEIGHTS - 1))
-    if not each:
-        room.check(folder, chosen, base)
-        return
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 1)
     with pytest.raises(FtwizardError, match=r"up to .* of weights still to write"):
         room.check(folder, chosen, base)
     # A resumed run has written part of it.
