@@ -164,7 +164,8 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
         seen.append(str(pilot.app.screen._draft.plan.insist))  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✗ 20 rows, Alpaca; 2 rows cannot be used" in seen[0]
+    assert "✗ 20 rows, Alpaca" in seen[0]
+    assert "; 2 rows cannot be used" in seen[0]
     assert "line 7" in seen[0]
     assert "[bold]x[/]" in seen[0]
     assert seen[1] == "('skip-bad-rows',)"
