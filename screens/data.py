@@ -16,12 +16,12 @@ from ftwizard import plan as plans
 from ftwizard.data.formats import NAMES
 from ftwizard.screens import flow, palette
 from ftwizard.screens.ask import Ask
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput, is_data, paths
 from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.wizard import Draft, Step
 from ftwizard.text import plural, visible, visible_lines
 
 SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))

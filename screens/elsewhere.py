@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from ftwizard.catalog import PathId, catalog
 from ftwizard.screens import palette
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import Page
-from ftwizard.screens.wizard import Draft, Step
 from ftwizard.text import plural, visible
 
 

@@ -16,8 +16,8 @@ from textual.widgets import Static
 
 from ftwizard import plan as plans
 from ftwizard.screens import flow, palette
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.wizard import Draft, Step
 from ftwizard.text import duration, plural, size, visible
 
 

@@ -10,9 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen, ScreenResultType
 from textual.widgets import Footer, Static
 
+from ftwizard.screens.draft import STEPS
+
 MIN_COLUMNS, MIN_ROWS = 60, 16
 TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
-STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
 
 
 class Page(Screen[ScreenResultType]):

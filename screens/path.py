@@ -20,9 +20,9 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId, catalog
 from ftwizard.screens import palette
 from ftwizard.screens.ask import Ask
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.wizard import Draft, Step
 
 UNANSWERED = ""
 NOT_SAID = "not said"

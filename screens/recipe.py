@@ -18,12 +18,12 @@ from ftwizard.advice.setting import Setting, settings
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan import Finish
 from ftwizard.screens import palette
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.file_input import FileInput, paths
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow, reason
-from ftwizard.screens.wizard import Draft, Step
 
 MODEL_REASON = (
     "The base model. Begin with a small one: a first run shows in minutes whether the rows teach "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -12,13 +11,11 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, Static
 
 from ftwizard import plan as plans
-from ftwizard import runs, settings
 from ftwizard.advice import recipe as advice
-from ftwizard.jobs.folder import is_id
 from ftwizard.screens import palette
+from ftwizard.screens.draft import Draft, Step, command, name_problem, suggested_name
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.wizard import Draft, Step, plan_file
-from ftwizard.text import visible, visible_lines
+from ftwizard.text import visible_lines
 
 
 class ReviewPage(WizardPage[Step]):
@@ -42,8 +39,7 @@ class ReviewPage(WizardPage[Step]):
         draft = self._draft
         with Horizontal(classes="field"):
             yield Static("Name", classes="name", markup=False)
-            name = draft.name or runs.new_id(Path(draft.plan.data.files.train).stem)
-            yield Input(name, compact=True, max_length=64, select_on_focus=False)
+            yield Input(suggested_name(draft), compact=True, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(warnings(draft), id="warnings", classes="note", markup=False)
         with VerticalScroll(id="plan"):
@@ -63,24 +59,17 @@ class ReviewPage(WizardPage[Step]):
 
     def action_next(self) -> None:
         name = self.query_one(Input).value.strip()
-        if not self._problem(name):
+        if not name_problem(name):
             self.dismiss(Step(self._draft.called(name), 1))
-
-    def _problem(self, name: str) -> str:
-        if not is_id(name):
-            return "A name is made of letters, digits, dots, dashes and underscores."
-        if (settings.runs_folder() / name).exists():
-            return f"There is a run {name} already; choose another name."
-        return ""
 
     def _say(self) -> None:
         name = self.query_one(Input).value.strip()
         line = self.query_one("#problem-line", Static)
-        problem = self._problem(name)
+        problem = name_problem(name)
         line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
         line.display = bool(problem)
-        command = f"ftwizard train {visible(str(plan_file(name)))} --name {visible(name)}"
-        self.query_one("#command", Static).update(Text.assemble(("the same as  ", "dim"), command))
+        same = Text.assemble(("the same as  ", "dim"), command(name))
+        self.query_one("#command", Static).update(same)
 
 
 def warnings(draft: Draft) -> Text:
