@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -13,19 +11,16 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from ftwizard import plan as plans
-from ftwizard.data.formats import NAMES
-from ftwizard.screens import flow, palette
+from ftwizard.screens import flow, palette, texts
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.draft import Draft, Step
+from ftwizard.screens.draft import SHARES, Draft, Step, whole
 from ftwizard.screens.page import WizardPage
+from ftwizard.screens.suggestions import is_data, paths
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.file_input import FileInput, is_data, paths
+from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.text import plural, visible, visible_lines
-
-SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))
-SHOWN_CHARACTERS = 4000
+from ftwizard.text import plural, visible
 
 
 class DataPage(WizardPage[Step]):
@@ -48,7 +43,7 @@ class DataPage(WizardPage[Step]):
         self._shown: dict[str, tuple[str, str]] = {}
 
     def body(self) -> ComposeResult:
-        files, split = self._draft.plan.data.files, self._draft.plan.data.split
+        files = self._draft.plan.data.files
         with Horizontal(classes="field"):
             yield Static("Rows", classes="name", markup=False)
             yield FileInput(
@@ -61,8 +56,7 @@ class DataPage(WizardPage[Step]):
         yield Static(id="verdict", classes="note", markup=False)
         with Horizontal(classes="field", id="validation"):
             yield Static("Validation", classes="name", markup=False)
-            share = "none" if split.validation == 0 else f"{split.validation or 0.1:g}"
-            yield Choice(SHARES, share, id="share")
+            yield Choice(SHARES, self._draft.share, id="share")
         with Horizontal(id="look"):
             yield Menu(id="rows")
             with VerticalScroll(id="row"):
@@ -106,7 +100,7 @@ class DataPage(WizardPage[Step]):
         self.dismiss(Step(draft.insisting("no-validation", not draft.plan.validation_share), 1))
 
     async def _check(self, name: str) -> None:
-        path = os.path.normpath(Path(name).expanduser().absolute())
+        path = whole(name)
         app: Any = self.app
         found = await flow.work(app, f"Reading {visible(name, 50)}", "check", path)
         if found is None:
@@ -132,17 +126,11 @@ class DataPage(WizardPage[Step]):
         ):
             return False
         return draft.plan.validation_share > 0 or await self.app.push_screen_wait(
-            Typed(
-                "Without validation data nobody can see the model overfit.",
-                "A tenth of the rows is enough, and it is what the chart's dashed line is made of.",
-                "no validation",
-            )
+            Typed(*texts.NO_VALIDATION)
         )
 
     def _with_answers(self) -> Draft:
-        share = self.query_one("#share", Choice).value
-        split = plans.Split(validation=0.0 if share == "none" else float(share))
-        return self._draft.with_data(split=split)
+        return self._draft.validating(self.query_one("#share", Choice).value)
 
     def _show(self) -> None:
         """Show suggestions, or what was found in the file."""
@@ -154,16 +142,13 @@ class DataPage(WizardPage[Step]):
         if found is None:
             verdict.update("Enter reads the file and shows what is in it.")
             return
-        verdict.update(_verdict(found))
+        verdict.update(texts.verdict(found))
         lines = []
         for number, finding in enumerate(found["findings"]):
             id = f"problem:{number}"
             self._shown[id] = (
                 finding["message"],
-                f"{plural(finding['count'], 'row')}, at line "
-                + ", ".join(map(str, finding["lines"][:20]))
-                + ("…" if finding["count"] > 20 else "")
-                + f"\n\nWhat to do: {finding['fix']}.",
+                f"{texts.where(finding)}\n\nWhat to do: {finding['fix']}.",
             )
             count = f"{finding['count']:>5} × "
             lines.append(
@@ -171,41 +156,11 @@ class DataPage(WizardPage[Step]):
             )
         for row in found["preview"]:
             id = f"row:{row['line']}"
-            self._shown[id] = (f"row {row['line']}", _text(row["conversation"]))
-            lines.append(Line(Text(f"{row['line']:>4}  {_first_words(row)}"), id))
+            self._shown[id] = (f"row {row['line']}", texts.conversation(row["conversation"]))
+            lines.append(Line(Text(f"{row['line']:>4}  {texts.first_words(row)}"), id))
         self.query_one("#rows", Menu).show(lines)
         if lines and lines[0].id:
             self.on_menu_moved(Menu.Moved(self.query_one("#rows", Menu), lines[0].id))
-
-
-def _verdict(found: dict[str, Any]) -> Text:
-    bad = found["rows"] - found["usable"]
-    ok = not bad
-    text = Text.assemble(("✓ ", palette.GOOD) if ok else ("✗ ", palette.BAD))
-    text.append(plural(found["rows"], "row"), "bold")
-    text.append(f", {NAMES.get(found['format'], 'no format that is known')}")
-    if bad:
-        text.append(f"; {plural(bad, 'row')} cannot be used", palette.BAD)
-    return text
-
-
-def _first_words(row: dict[str, Any]) -> str:
-    messages = row["conversation"]["messages"]
-    asked = next((m for m in messages if m["role"] == "user"), messages[0])
-    return visible(str(asked["content"]), 80)
-
-
-def _text(conversation: dict[str, Any]) -> str:
-    parts = []
-    for message in conversation["messages"]:
-        said = visible_lines(str(message["content"]))
-        calls = "".join(
-            f"\n→ {visible(str(call['function']['name']))}"
-            f"({visible(str(call['function'].get('arguments', '')), 500)})"
-            for call in message.get("tool_calls") or []
-        )
-        parts.append(f"{visible(message['role'])}\n{said}{calls}")
-    return "\n\n".join(parts)[:SHOWN_CHARACTERS]
 
 
 def _conversation(title: str, text: str) -> Text:

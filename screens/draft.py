@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import msgspec
 
 from ftwizard import plan as plans
 from ftwizard import runs, settings
+from ftwizard.advice import questions
+from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import is_id, write_whole
@@ -17,6 +20,10 @@ from ftwizard.machine import Facts
 from ftwizard.plan import InsistName, Plan
 from ftwizard.text import visible
 
+UNANSWERED = ""
+NOT_SAID = "not said"
+SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))
+"""Of the rows, that validate."""
 STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
 
 
@@ -65,6 +72,18 @@ class Draft:
         """Return a draft with other data, and what a check said of it."""
         return replace(self.with_data(files=files), checked=checked)
 
+    @property
+    def share(self) -> str:
+        """Which of ``SHARES`` validates."""
+        split = self.plan.data.split.validation
+        return "none" if split == 0 else f"{split or 0.1:g}"
+
+    def validating(self, share: str) -> Draft:
+        """Return a draft that sets one of ``SHARES`` aside for validation."""
+        return self.with_data(
+            split=plans.Split(validation=0.0 if share == "none" else float(share))
+        )
+
     def called(self, name: str) -> Draft:
         return replace(self, name=name)
 
@@ -89,6 +108,17 @@ class Step:
     """1: next, -1: back, 0: the wizard ends here."""
 
 
+def asked(draft: Draft) -> tuple[Question, ...]:
+    """Return what is asked: all that neither the machine nor the wizard knows."""
+    return (FIT, *(one for one in questions.questions(draft.machine) if one.id != FIT.id))
+
+
+def options(question: Question) -> list[tuple[str, str]]:
+    """Return id and label of each answer, “not said” first where nothing is assumed."""
+    said = [(one.id, one.label) for one in question.options]
+    return said if question.assumed else [(UNANSWERED, NOT_SAID), *said]
+
+
 def save(draft: Draft) -> str:
     """Write the plan down; return its file. Raises FtwizardError when it cannot be written."""
     file = plan_file(draft.name)
@@ -103,6 +133,11 @@ def save(draft: Draft) -> str:
 def plan_file(name: str) -> Path:
     """Return where the wizard keeps the plan of a run."""
     return settings.home() / "plans" / f"{name}.yaml"
+
+
+def whole(name: str) -> str:
+    """Return a typed file name as an absolute one."""
+    return os.path.normpath(Path(name).expanduser().absolute())
 
 
 def suggested_name(draft: Draft) -> str:

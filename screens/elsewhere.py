@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.catalog import PathId, catalog
-from ftwizard.screens import palette
+from ftwizard.catalog import PathId
+from ftwizard.screens import texts
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import Page
-from ftwizard.text import plural, visible
+
+HERE = "\nEnter trains on this machine instead, with the same rows."
 
 
 class Elsewhere(Page[Step]):
@@ -36,7 +35,8 @@ class Elsewhere(Page[Step]):
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
             path: PathId = self._draft.path or "cloud"
-            yield Static(words(path, self._draft.checked or {}), markup=False)
+            words = texts.elsewhere(path, self._draft.checked or {})
+            yield Static(words.append(HERE, "dim"), markup=False)
 
     def action_here(self) -> None:
         self.dismiss(Step(self._draft.on_path("local"), 1))
@@ -46,20 +46,3 @@ class Elsewhere(Page[Step]):
 
     def action_back(self) -> None:
         self.dismiss(Step(self._draft, -1))
-
-
-def words(path: PathId, checked: dict[str, Any]) -> Text:
-    """Return what was done, why it ends here, and what ends there when."""
-    known = catalog().path(path)
-    text = Text.assemble((f"{known.name}\n\n", "bold"))
-    text.append("✓ ", palette.GOOD)
-    text.append(
-        f"{plural(checked.get('usable', 0), 'row')} of {visible(str(checked.get('path')))} can be "
-        f"used ({checked.get('format')}).\n"
-    )
-    text.append("! ", f"bold {palette.WARNING}").append(f"{known.unavailable}\n")
-    today = datetime.date.today()
-    for end in catalog().lifecycles:
-        if end.path == path and end.date > today:
-            text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
-    return text.append("\nEnter trains on this machine instead, with the same rows.", "dim")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 from typing import ClassVar, cast
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,16 +14,12 @@ from textual.widgets import Static
 from ftwizard.advice import path as advice
 from ftwizard.advice import questions
 from ftwizard.advice.path import Recommendation
-from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId, catalog
-from ftwizard.screens import palette
+from ftwizard.screens import texts
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.draft import Draft, Step
+from ftwizard.screens.draft import UNANSWERED, Draft, Step, asked, options
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
-
-UNANSWERED = ""
-NOT_SAID = "not said"
 
 
 class PathPage(WizardPage[Step]):
@@ -47,7 +41,7 @@ class PathPage(WizardPage[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
-        self._asked = _asked(draft)
+        self._asked = asked(draft)
 
     def body(self) -> ComposeResult:
         seen = dict(questions.seen(self._draft.machine))
@@ -57,7 +51,7 @@ class PathPage(WizardPage[Step]):
             with Horizontal(classes="question"):
                 yield Static(question.text, classes="name", markup=False)
                 given = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
-                yield Choice(_options(question), given, id=f"answer-{question.id}")
+                yield Choice(options(question), given, id=f"answer-{question.id}")
         with Horizontal(classes="question", id="paths"):
             yield Static("Path", classes="name", markup=False)
             names = [(one.id, one.name) for one in catalog().paths]
@@ -110,50 +104,5 @@ class PathPage(WizardPage[Step]):
         if draft.path is None:
             with self.prevent(Choice.Changed):
                 chooser.value = found.path
-        self.query_one("#words", Static).update(words(found, cast(PathId, chooser.value)))
+        self.query_one("#words", Static).update(texts.advice(found, cast(PathId, chooser.value)))
         self.query_one("#advice").scroll_home(animate=False)
-
-
-def _asked(draft: Draft) -> tuple[Question, ...]:
-    """Return what is asked: all that neither the machine nor the wizard knows."""
-    return (FIT, *(one for one in questions.questions(draft.machine) if one.id != FIT.id))
-
-
-def _options(question: Question) -> list[tuple[str, str]]:
-    said = [(one.id, one.label) for one in question.options]
-    return said if question.assumed else [(UNANSWERED, NOT_SAID), *said]
-
-
-def words(found: Recommendation, path: PathId) -> Text:
-    """Return the recommendation with its reasons, and the chosen path's six factors."""
-    known, text = catalog(), Text()
-    name = known.path(found.path).name
-    if found.platform:
-        name += f", {known.platform(found.platform).name}"
-    if found.fit:
-        mark, style = ("✗", palette.BAD) if found.wrong_tool else ("✓", palette.GOOD)
-        text.append(f"{mark} ", style).append(f"{found.fit}\n")
-    text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
-    _list(text, "+", found.reasons)
-    _list(text, "-", found.cautions)
-    if found.close_to:
-        _list(text, "~", [f"{known.path(found.close_to).name} is about as good here."])
-    if path != found.path:
-        text.append(f"\nChoosing {known.path(path).name} instead\n", "bold")
-        _list(text, "·", [found.costs_of[path]])
-    if path != found.path and not known.path(path).available:
-        text.append("! ", f"bold {palette.WARNING}").append(f"{known.path(path).unavailable}\n")
-    text.append(f"\n{known.path(path).name}\n", "bold")
-    for factor, label in known.factors.items():
-        platform = found.platform if path == "cloud" else None
-        claim = known.path(path).claims(factor, platform)[0]
-        text.append(f"  {label:<20}", "dim").append(f"{claim.words}\n")
-    if found.flips:
-        text.append("\nWhat would change the recommendation\n", "bold")
-        _list(text, "·", found.flips)
-    return text
-
-
-def _list(text: Text, mark: str, lines: Iterable[str]) -> None:
-    for line in lines:
-        text.append(f"  {mark} ", "dim").append(f"{line}\n")

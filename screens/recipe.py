@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import msgspec
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from ftwizard import models
 from ftwizard import plan as plans
-from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised, Method
-from ftwizard.advice.setting import Choice as Option
-from ftwizard.advice.setting import Setting, settings
+from ftwizard.advice.setting import settings
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.plan import Finish
-from ftwizard.screens import palette
+from ftwizard.screens import palette, texts
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
+from ftwizard.screens.suggestions import models
 from ftwizard.screens.typed import Typed
-from ftwizard.screens.widgets.file_input import FileInput, paths
+from ftwizard.screens.values import AFTER, MODEL_REASON, advised, after, finishing, reason
+from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
-from ftwizard.screens.widgets.setting_row import SettingRow, reason
-
-MODEL_REASON = (
-    "The base model. Begin with a small one: a first run shows in minutes whether the rows teach "
-    "what they should, and the same plan then trains a larger one."
-)
-AFTER = Setting(
-    name="finish",
-    label="After training",
-    reason="Merged, the adapter and its base are one 16-bit model that any server loads. The "
-    "comparison answers held-out rows with both models.",
-    source="founding article",
-    as_of="2026-04",
-    options=(
-        Option(value="both", label="merge, and compare with the base"),
-        Option(value="merge", label="merge only"),
-        Option(value="compare", label="compare only"),
-        Option(value="neither", label="neither"),
-    ),
-)
+from ftwizard.screens.widgets.setting_row import SettingRow
 
 
 class RecipePage(WizardPage[Step]):
@@ -70,7 +48,7 @@ class RecipePage(WizardPage[Step]):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
                     plan.model.name,
-                    _suggest,
+                    models,
                     hint="owner/model, or a folder",
                     guess=False,
                     id="model-name",
@@ -78,7 +56,7 @@ class RecipePage(WizardPage[Step]):
             for one in self._settings:
                 if not one.advanced:
                     yield SettingRow(one, getattr(plan.recipe, one.name))
-            yield SettingRow(AFTER, _after(plan.finish))
+            yield SettingRow(AFTER, after(plan.finish))
             yield Fold(f"advanced: {sum(one.advanced for one in self._settings)} more settings")
             for one in self._settings:
                 if one.advanced:
@@ -122,9 +100,7 @@ class RecipePage(WizardPage[Step]):
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = f"{error.message} {error.hint}"
-                elif not await self.app.push_screen_wait(
-                    Typed(error.message, "More is accepted when you insist.", "many epochs")
-                ):
+                elif not await self.app.push_screen_wait(Typed(error.message, *texts.MANY_EPOCHS)):
                     return
                 else:
                     draft = draft.insisting("many-epochs")
@@ -143,15 +119,11 @@ class RecipePage(WizardPage[Step]):
                 values[row.setting.name] = row.value
             except ValueError as error:
                 problem = problem or str(error)
-        after = values.pop("finish", "both")
+        chosen = values.pop("finish", "both")
         name = self.query_one(FileInput).value
         draft = draft.with_plan(
             model=draft.plan.model if name == draft.plan.model.name else plans.Model(name=name),
-            finish=msgspec.structs.replace(
-                draft.plan.finish,
-                merge=after in ("both", "merge"),
-                compare=after in ("both", "compare"),
-            ),
+            finish=finishing(draft.plan.finish, chosen),
         ).with_recipe(**values)
         many = draft.plan.recipe.epochs > plans.MANY_EPOCHS
         return (draft if many else draft.insisting("many-epochs", False)), problem
@@ -160,13 +132,7 @@ class RecipePage(WizardPage[Step]):
         """Put advised values where the person has chosen none."""
         rows = {row.setting.name: row for row in self.query(SettingRow)}
         method: Method = rows["method"].value if "method" in rows else "lora"
-        found = self._draft.estimate or {}
-        trained = (found.get("parts") or {}).get("train", {}).get("kept")
-        usable = (self._draft.checked or {}).get("usable")
-        advised = advice.advise(
-            method, found.get("parameters"), trained or usable, self._draft.machine
-        )
-        self._advised = {one.name: one for one in advised}
+        self._advised = advised(self._draft, method)
         for name, one in self._advised.items():
             if name in rows and name not in self._draft.touched:
                 rows[name].put(one.value, "advised")
@@ -178,21 +144,5 @@ class RecipePage(WizardPage[Step]):
         if row is None:
             pane.update(Text.assemble(("Model", "bold"), f"  {MODEL_REASON}"))
             return
-        advised = self._advised.get(row.setting.name)
-        why = row.setting.reason
-        if advised and advised.reason != why:
-            why = f"{why} {advised.reason}"
-        pane.update(reason(row.setting, why, row.origin))
-
-
-def _after(finish: Finish) -> str:
-    return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
-        (finish.merge, finish.compare), "neither"
-    )
-
-
-def _suggest(typed: str) -> list[tuple[str, str, str]]:
-    """Suggest models that are here or known; folders once a path is begun."""
-    if typed.startswith((".", "~", "/")):
-        return list(paths(lambda _: False)(typed))
-    return [(name, name, note) for name, note in models.known() if typed.lower() in name.lower()]
+        why = reason(row.setting, self._advised.get(row.setting.name))
+        pane.update(texts.reason(row.setting, why, row.origin))

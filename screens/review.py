@@ -11,8 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, Static
 
 from ftwizard import plan as plans
-from ftwizard.advice import recipe as advice
-from ftwizard.screens import palette
+from ftwizard.screens import palette, texts
 from ftwizard.screens.draft import Draft, Step, command, name_problem, suggested_name
 from ftwizard.screens.page import WizardPage
 from ftwizard.text import visible_lines
@@ -41,13 +40,13 @@ class ReviewPage(WizardPage[Step]):
             yield Static("Name", classes="name", markup=False)
             yield Input(suggested_name(draft), compact=True, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
-        yield Static(warnings(draft), id="warnings", classes="note", markup=False)
+        yield Static(texts.warnings(draft), id="warnings", classes="note", markup=False)
         with VerticalScroll(id="plan"):
             yield Static(visible_lines(plans.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#warnings").display = bool(warnings(self._draft).plain)
+        self.query_one("#warnings").display = bool(texts.warnings(self._draft).plain)
         self.query_one(Input).focus()
         self._say()
 
@@ -70,17 +69,3 @@ class ReviewPage(WizardPage[Step]):
         line.display = bool(problem)
         same = Text.assemble(("the same as  ", "dim"), command(name))
         self.query_one("#command", Static).update(same)
-
-
-def warnings(draft: Draft) -> Text:
-    """Return what there is to think about before training."""
-    found = draft.estimate or {}
-    text = Text()
-    for one in advice.warnings(draft.plan.recipe, found.get("parameters")):
-        text.append("! ", f"bold {palette.WARNING}").append(f"{one.message}\n")
-    if (disk := found.get("disk")) and disk["needed"] >= disk["free"]:
-        text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")
-    for name in draft.plan.insist:
-        text.append("· ", "dim").append(f"you insisted: {name}\n")
-    text.right_crop(1) if text else None
-    return text

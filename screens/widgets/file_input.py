@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,14 +12,11 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
+from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.text import size, visible
+from ftwizard.text import visible
 
 SHOWN = 200
-MAX_CHARACTERS = 4096
-"""Longer than any path (PATH_MAX): a megabyte pasted by mistake must not be laid out."""
-Suggest = Callable[[str], Sequence[tuple[str, str, str]]]
-"""What was typed → (value, shown name, note) of each suggestion."""
 
 
 class FileInput(Vertical):
@@ -122,41 +117,3 @@ class FileInput(Vertical):
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
             for value, name, note in found
         ])  # fmt: skip
-
-
-def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
-    """Return a suggester of folders and of the files that are wanted.
-
-    Names that begin with what was typed; where none does, those that hold it.
-    """
-
-    def suggest(typed: str) -> list[tuple[str, str, str]]:
-        head, _, begun = typed.rpartition("/")
-        folder = Path(f"{head}/" if "/" in typed else ".").expanduser()
-        begun = begun.lower()
-        found: list[tuple[bool, bool, str, str, str]] = []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = entry.name.lower()
-                    if begun not in name or (name.startswith(".") and not begun.startswith(".")):
-                        continue
-                    value = f"{head}/{entry.name}" if "/" in typed else entry.name
-                    begins = name.startswith(begun)
-                    if entry.is_dir():
-                        found.append((begins, True, f"{value}/", f"{entry.name}/", ""))
-                    elif is_wanted(entry):
-                        note = size(entry.stat().st_size)
-                        found.append((begins, False, value, entry.name, note))
-        except OSError:
-            return []
-        first = any(row[0] for row in found)
-        chosen = [row[1:] for row in found if row[0] or not first]
-        return [row[1:] for row in sorted(chosen, key=lambda row: (row[0], row[2]))]
-
-    return suggest
-
-
-def is_data(entry: os.DirEntry[str]) -> bool:
-    """Say whether a file's name looks like rows."""
-    return entry.name.lower().endswith((".jsonl", ".json", ".ndjson"))

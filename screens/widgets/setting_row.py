@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import typing
 from typing import Any
 
-import msgspec
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from ftwizard.advice.setting import Setting
-from ftwizard.plan import Recipe
+from ftwizard.screens.values import read_value, shown_value
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.text import visible
 
 AUTOMATIC = "automatic"
-_TYPES = typing.get_type_hints(Recipe)
-_KINDS = {int: "a whole number", float: "a number"}
 
 
 class SettingRow(Horizontal):
@@ -83,35 +77,3 @@ class SettingRow(Horizontal):
         if not self.setting.options:
             self.query_one(".origin", Static).update(self.origin)
         self.post_message(self.Changed(self))
-
-
-def shown_value(value: Any) -> str:
-    """Return a value as it is typed; empty for “automatic”."""
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:g}"
-    return str(value)
-
-
-def read_value(setting: Setting, typed: str) -> Any:
-    """Return what was typed as the plan's own type; raise ValueError with a sentence."""
-    kind, text = _TYPES[setting.name], typed.strip()
-    parts = typing.get_args(kind) or (kind,)
-    if not text and type(None) in parts:
-        return None
-    if any(typing.get_origin(one) is tuple for one in (kind, *parts)):
-        return tuple(text.replace(",", " ").split())
-    try:
-        return msgspec.convert(text, kind, strict=False)
-    except msgspec.ValidationError:
-        wanted = next((words for one, words in _KINDS.items() if one in parts), "another value")
-        raise ValueError(f"{setting.label}: “{visible(text, 30)}” is not {wanted}.") from None
-
-
-def reason(setting: Setting, why: str, origin: str) -> Text:
-    """Return why a setting has its value, and where that comes from."""
-    text = Text.assemble((setting.label, "bold"), f"  {why}")
-    return text.append(f"\n{origin}: {setting.source}, {setting.as_of}", "dim")

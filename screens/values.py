@@ -1,0 +1,92 @@
+"""The settings of a recipe as they are typed and chosen, and what is advised for them."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import msgspec
+
+from ftwizard.advice import recipe as advice
+from ftwizard.advice.recipe import Advised, Method
+from ftwizard.advice.setting import Choice, Setting
+from ftwizard.plan import Finish, Recipe
+from ftwizard.screens.draft import Draft
+from ftwizard.text import visible
+
+MODEL_REASON = (
+    "The base model. Begin with a small one: a first run shows in minutes whether the rows teach "
+    "what they should, and the same plan then trains a larger one."
+)
+AFTER = Setting(
+    name="finish",
+    label="After training",
+    reason="Merged, the adapter and its base are one 16-bit model that any server loads. The "
+    "comparison answers held-out rows with both models.",
+    source="founding article",
+    as_of="2026-04",
+    options=(
+        Choice(value="both", label="merge, and compare with the base"),
+        Choice(value="merge", label="merge only"),
+        Choice(value="compare", label="compare only"),
+        Choice(value="neither", label="neither"),
+    ),
+)
+_TYPES = typing.get_type_hints(Recipe)
+_KINDS = {int: "a whole number", float: "a number"}
+
+
+def advised(draft: Draft, method: Method) -> dict[str, Advised]:
+    """Return what is advised for model, rows and machine, by setting."""
+    found = draft.estimate or {}
+    trained = (found.get("parts") or {}).get("train", {}).get("kept")
+    usable = (draft.checked or {}).get("usable")
+    named = advice.advise(method, found.get("parameters"), trained or usable, draft.machine)
+    return {one.name: one for one in named}
+
+
+def reason(setting: Setting, advised: Advised | None) -> str:
+    """Return what a setting does, and why it has the advised value."""
+    if advised and advised.reason != setting.reason:
+        return f"{setting.reason} {advised.reason}"
+    return setting.reason
+
+
+def after(finish: Finish) -> str:
+    """Return what is chosen of ``AFTER``."""
+    return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
+        (finish.merge, finish.compare), "neither"
+    )
+
+
+def finishing(finish: Finish, chosen: str) -> Finish:
+    """Return what follows the training, by a choice of ``AFTER``."""
+    return msgspec.structs.replace(
+        finish, merge=chosen in ("both", "merge"), compare=chosen in ("both", "compare")
+    )
+
+
+def shown_value(value: Any) -> str:
+    """Return a value as it is typed; empty for “automatic”."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:g}"
+    return str(value)
+
+
+def read_value(setting: Setting, typed: str) -> Any:
+    """Return what was typed as the plan's own type; raise ValueError with a sentence."""
+    kind, text = _TYPES[setting.name], typed.strip()
+    parts = typing.get_args(kind) or (kind,)
+    if not text and type(None) in parts:
+        return None
+    if any(typing.get_origin(one) is tuple for one in (kind, *parts)):
+        return tuple(text.replace(",", " ").split())
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        wanted = next((words for one, words in _KINDS.items() if one in parts), "another value")
+        raise ValueError(f"{setting.label}: “{visible(text, 30)}” is not {wanted}.") from None
