@@ -73,7 +73,7 @@ def shown_value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:g}"
+        return advice.in_words(value) if 0 < value < 1e-3 else f"{value:g}"
     return str(value)
 
 
