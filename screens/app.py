@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from ftwizard import settings
-from ftwizard.screens import palette, terminal
+from ftwizard.screens import glyphs, palette, terminal
 from ftwizard.screens.home import Home
 from ftwizard.text import visible_lines
 
@@ -106,7 +106,7 @@ class FtwizardApp(App[int]):
 
 def open_app(route: tuple[str, str] | None = None, *, ascii: bool = False) -> int:
     """Run the app in this terminal; return its exit code."""
-    app = FtwizardApp(route, ascii=ascii or not terminal.shows_unicode())
+    app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode())
     code = app.run(mouse=False)  # so that the terminal's own selection goes on working
     for line in app.farewell:
         print(visible_lines(line))

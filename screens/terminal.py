@@ -9,15 +9,13 @@ import sys
 import termios
 import threading
 import time
-from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 
-from ftwizard.text import visible
+from ftwizard.screens.glyphs import harmless
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -25,20 +23,6 @@ if TYPE_CHECKING:
 
 LEAVE_WITHIN_S = 0.9
 """After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
-
-# What stands for a glyph where only ASCII is shown; each is as wide as what it replaces.
-_ASCII = str.maketrans(
-    {
-        "✓": "+", "✗": "x", "■": "#", "●": "*", "○": "o", "◆": "o", "•": "*", "▸": ">", "▾": "v",
-        "★": "*", "▲": "^", "…": "~", "·": "-", "–": "-", "—": "-", "‹": "<", "›": ">", "→": ">",
-        "←": "<", "↑": "^", "↓": "v", "×": "x", "≤": "<", "≥": ">", "“": '"', "”": '"', "’": "'",
-        "─": "-", "━": "=", "│": "|", "┃": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "├": "+",
-        "┤": "+", "┬": "+", "┴": "+", "┼": "+", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "╸": "=",
-        "╺": "-", "▁": "_", "▂": ".", "▃": "-", "▄": "=", "▅": "+", "▆": "*", "▇": "#", "█": "#",
-        "▏": "|", "▎": "|", "▍": "|", "▌": "|", "▋": "|", "▊": "|", "▉": "#", "░": ".", "▒": ":",
-        "▔": "-", "▕": "|", "°": "o", "µ": "u", "−": "-", "⏎": "<", "⎋": "<", "^": "^",
-    }
-)  # fmt: skip
 
 
 class Wall(LineFilter):
@@ -57,36 +41,12 @@ class Wall(LineFilter):
         return [
             segment
             if segment.control or self._is_safe(segment.text)
-            else Segment(_harmless(segment.text, self._ascii), segment.style)
+            else Segment(harmless(segment.text, self._ascii), segment.style)
             for segment in segments
         ]
 
     def _is_safe(self, text: str) -> bool:
         return text.isprintable() and (text.isascii() or not self._ascii)
-
-
-@lru_cache(4096)
-def _harmless(text: str, ascii: bool) -> str:
-    # Cell widths must stay: a control character has been counted as none or one.
-    shown = "".join(_cell(char) for char in text)
-    if not ascii:
-        return shown
-    return "".join(
-        char if char.isascii() else "?" * cell_len(char) for char in shown.translate(_ASCII)
-    )
-
-
-def _cell(char: str) -> str:
-    shown = visible(char)
-    return shown if shown == char else shown[:1] if cell_len(char) else ""
-
-
-def shows_unicode() -> bool:
-    """Say whether the locale's character set is UTF-8 (an ``LC_ALL=C`` is, for Python)."""
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        if value := os.environ.get(name):
-            return "utf" in value.lower()
-    return False
 
 
 def is_terminal() -> bool:
