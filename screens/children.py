@@ -6,13 +6,21 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
+from ftwizard.jobs.events import EventReader
+from ftwizard.runs import Progress
 from ftwizard.text import visible
+
+LOOK_EVERY_S = 0.25
 
 PROGRESS = "FTWIZARD_PROGRESS"
 """Names a file that commands append ``phase`` events to while they work."""
@@ -41,6 +49,38 @@ async def command(*argv: str, progress: str | None = None) -> Any:
             os.killpg(child.pid, signal.SIGTERM)
         raise
     return _document(argv[0], child.returncode or 0, out, err)
+
+
+def run(*argv: str, tell: Callable[[Progress], None]) -> Any:
+    """Do as ``command`` does for a caller without an event loop; ``tell`` hears how far it is.
+
+    An exception, ctrl+c among them, ends the command.
+    """
+    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+        events = Path(folder) / "events.jsonl"
+        reader, progress = EventReader(events), Progress()
+        child = subprocess.Popen(
+            [*launch.python(), "-m", "ftwizard", *argv, "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**launch.import_path(os.environ), PROGRESS: str(events)},
+            start_new_session=True,
+        )
+        try:
+            while True:
+                try:
+                    out, err = child.communicate(timeout=LOOK_EVERY_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    progress.feed(reader.read())
+                    tell(progress)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+            child.wait()
+            raise
+    return _document(argv[0], child.returncode, out, err)
 
 
 def _document(name: str, code: int, out: bytes, err: bytes) -> Any:

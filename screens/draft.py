@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,15 @@ def options(question: Question) -> list[tuple[str, str]]:
     """Return id and label of each answer, “not said” first where nothing is assumed."""
     said = [(one.id, one.label) for one in question.options]
     return said if question.assumed else [(UNANSWERED, NOT_SAID), *said]
+
+
+@contextlib.contextmanager
+def passing_file(draft: Draft) -> Iterator[str]:
+    """Yield a file with the plan as it is so far, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+        file = Path(folder) / "plan.yaml"
+        file.write_text(plans.dump(draft.plan))
+        yield str(file)
 
 
 def save(draft: Draft) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from textual import work
@@ -12,9 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard import plan as plans
 from ftwizard.screens import flow, texts
-from ftwizard.screens.draft import Draft, Step
+from ftwizard.screens.draft import Draft, Step, passing_file
 from ftwizard.screens.page import WizardPage
 
 
@@ -53,12 +50,8 @@ class EstimatePage(WizardPage[Step]):
     @work(group="count", exclusive=True, exit_on_error=False)
     async def _count(self) -> None:
         app: Any = self.app
-        with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
-            file = Path(folder) / "plan.yaml"
-            file.write_text(plans.dump(self._draft.plan))
-            found = await flow.work(
-                app, "Counting with the model's tokenizer", "estimate", str(file)
-            )
+        with passing_file(self._draft) as file:
+            found = await flow.work(app, texts.COUNTING, "estimate", file)
         if found is None:
             self.dismiss(Step(self._draft, -1))
             return

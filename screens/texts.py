@@ -18,6 +18,7 @@ from ftwizard.screens import palette
 from ftwizard.screens.draft import Draft
 from ftwizard.text import duration, plural, size, visible, visible_lines
 
+COUNTING = "Counting with the model's tokenizer"
 NO_VALIDATION = (
     "Without validation data nobody can see the model overfit.",
     "A tenth of the rows is enough, and it is what the chart's dashed line is made of.",
