@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,12 +13,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static
 
-from ftwizard import words
+from ftwizard import plan, words
 from ftwizard.errors import FtwizardError
 from ftwizard.follow import Follower
 from ftwizard.jobs import requests
 from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import Plan
 from ftwizard.screens import children, palette, readings
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.page import Page
@@ -59,11 +62,12 @@ class Monitor(Page[str]):
         self._ticks = 0
         self._reading = True
         self._drawn: dict[str, Text] = {}
+        self._plan: Plan | None = None
 
     def body(self) -> ComposeResult:
         with Container(id="monitor"):
             with Vertical(id="side"):
-                for name in ("now", "figures", "machine", "findings"):
+                for name in ("now", "figures", "machine", "findings", "about"):
                     yield Static(id=name, markup=False)
             yield Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
             yield Static(id="log", markup=False)
@@ -76,6 +80,15 @@ class Monitor(Page[str]):
         self.query_one(Chart).focus()
         self.set_interval(READ_EVERY_S, self._tick)
         self._tick()
+        self._load_plan()
+
+    @work(group="plan", exit_on_error=False)
+    async def _load_plan(self) -> None:
+        """Read the plan beside the loop: what reads it is slow to import."""
+        file = self.follower.folder.plan
+        with contextlib.suppress(FtwizardError, OSError, ValueError):
+            self._plan = await asyncio.to_thread(lambda: plan.parse(file.read_text()))
+            self._draw()
 
     def on_resize(self) -> None:
         self._draw()
@@ -129,6 +142,8 @@ class Monitor(Page[str]):
             "machine",
             readings.machine(follower.machine(), width, 8 if wide else 2) if live else Text(),
         )
+        about = readings.about(self._plan, width) if self._plan and wide else Text()
+        self._put("about", about)
         self._put("findings", self._news(readings.findings(progress, 6 if wide else 2)))
         quiet = follower.status.end_reason in GOOD
         self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))

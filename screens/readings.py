@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from ftwizard import words
 from ftwizard.follow import Follower
+from ftwizard.plan import Plan
 from ftwizard.runs import Progress, RunStatus
 from ftwizard.screens import palette
 from ftwizard.text import duration, size, visible
@@ -52,30 +54,43 @@ def share(progress: Progress) -> float | None:
 
 
 def now(follower: Follower, width: int) -> Text:
-    """Return what the run does and how far it is: a line, and a bar below it."""
+    """Return what the run does and how far it is: a line, a bar, and what has no room before it."""
     report, progress = follower.report, follower.progress
-    line = Text(no_wrap=True, overflow="ellipsis")
+    parts: list[Text] = []
     if report.state == "ended":
-        line.append(*state(report))
+        parts.append(Text.assemble(state(report)))
         if report.started and follower.status.ended:
-            line.append(f"  after {duration(follower.status.ended - report.started)}", "dim")
+            parts.append(Text(f"after {duration(follower.status.ended - report.started)}", "dim"))
     elif progress.phase in ACTIVE and progress.total_steps:
-        line.append(f"● {progress.phase}", palette.ACCENT)
-        line.append(f"  step {progress.step:,} of {progress.total_steps:,}", "bold")
+        parts.append(Text(f"● {progress.phase}", palette.ACCENT))
+        parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
         if progress.epoch is not None:
-            line.append(f"  epoch {progress.epoch:.2f}")
+            parts.append(Text(f"epoch {progress.epoch:.2f}"))
         if report.eta_s is not None:
-            line.append(f"  ends {words.clock(report.eta_s)}")
+            parts.append(Text(f"ends {words.clock(report.eta_s)}"))
     else:
-        line.append(f"● {words.doing(progress)}", palette.ACCENT)
+        parts.append(Text(f"● {words.doing(progress)}", palette.ACCENT))
     if report.state == "stopping":
-        line.append("  stopping: it saves first", "bold")
+        parts.append(Text("stopping: it saves first", "bold"))
     if report.attempt > 1:
-        line.append(f"  attempt {report.attempt}", "dim")
+        parts.append(Text(f"attempt {report.attempt}", "dim"))
     done = 1.0 if report.end_reason == "finished" else share(progress)
-    return Text("\n").join(
-        [line, bar(done, width) if done is not None else Text("─" * width, "dim")]
-    )
+    first, *rest = _lines(parts, width, "  ")
+    return Text("\n").join([first, _bar_or_line(done, width), *rest])
+
+
+def _bar_or_line(done: float | None, width: int) -> Text:
+    return bar(done, width) if done is not None else Text("─" * width, "dim")
+
+
+def _lines(parts: Sequence[Text], width: int, between: str) -> list[Text]:
+    """Return parts side by side, on as many lines as they need."""
+    lines: list[Text] = [Text(no_wrap=True, overflow="ellipsis")]
+    for part in parts:
+        if lines[-1] and lines[-1].cell_len + part.cell_len + len(between) > width:
+            lines.append(Text(no_wrap=True, overflow="ellipsis"))
+        lines[-1].append(between if lines[-1] else "").append_text(part)
+    return lines
 
 
 def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
@@ -107,14 +122,8 @@ def in_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
 
 def in_line(pairs: Sequence[tuple[str, str]], width: int) -> Text:
     """Return figures side by side, on as many lines as they need."""
-    lines, line = [], Text(no_wrap=True)
-    for name, value in pairs:
-        part = Text.assemble((f"{name} ", "dim"), value)
-        if line and line.cell_len + part.cell_len + 3 > width:
-            lines.append(line)
-            line = Text(no_wrap=True)
-        line.append("   " if line else "").append_text(part)
-    return Text("\n").join([*lines, line])
+    parts = [Text.assemble((f"{name} ", "dim"), value) for name, value in pairs]
+    return Text("\n").join(_lines(parts, width, "   "))
 
 
 def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Text:
@@ -124,14 +133,13 @@ def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Te
         return Text("no reading of the machine yet" if not samples else "", "dim")
     sample = samples[-1]
     rows = [gpu(one, width) for one in (sample.get("gpus") or [])[:lines]]
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append("cpu ", "dim").append(f"{_number(sample, 'cpu', 0.0):3.0f} %")
+    parts = [Text.assemble(("cpu ", "dim"), f"{_number(sample, 'cpu', 0.0):3.0f} %")]
     used, total = _number(sample, "memory_used"), _number(sample, "memory_total")
     if used is not None and total is not None:
-        line.append("   memory ", "dim").append(f"{size(used)} of {size(total)}")
+        parts.append(Text.assemble(("memory ", "dim"), f"{size(used)} of {size(total)}"))
     if not rows:
-        line.append("   no GPU: ", "dim").append(visible(str(sample.get("no_gpu", "")), 80), "dim")
-    return Text("\n").join([*rows, line])
+        parts.append(Text(f"no GPU: {visible(str(sample.get('no_gpu', '')), 80)}", "dim"))
+    return Text("\n").join([*rows, *_lines(parts, width, "   ")])
 
 
 def gpu(reading: dict[str, Any], width: int) -> Text:
@@ -153,6 +161,18 @@ def gpu(reading: dict[str, Any], width: int) -> Text:
     line.append("  n/a" if power is None else f"  {power:.0f} W")
     name = visible(str(reading.get("name") or ""), 40)
     return line.append(f"  {name}", "dim")
+
+
+def about(plan: Plan, width: int) -> Text:
+    """Return what is trained on what, and how."""
+    recipe = plan.recipe
+    rate = f"{recipe.learning_rate:.0e}".replace("e-0", "e-") if recipe.learning_rate else "usual"
+    pairs = [
+        ("model", visible(plan.model.name)),
+        ("rows", visible(Path(plan.data.files.train).name)),
+        ("method", f"{recipe.method}, rate {rate}, {recipe.epochs:g} epochs"),
+    ]
+    return in_columns([(name, value[-(width - 8) :]) for name, value in pairs], width)
 
 
 def findings(progress: Progress, lines: int) -> Text:

@@ -134,7 +134,7 @@ class Menu(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self, chosen))
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         index = self.scroll_offset.y + y
         if index >= len(self._lines):
             return Strip.blank(width, self.rich_style)

@@ -1,0 +1,128 @@
+"""The README's pictures, made by the app itself while the demo really runs.
+
+    python -m tests.pictures [FOLDER]
+
+It takes as long as the demo. The folder is ``assets/pictures`` unless another one is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ftwizard import runs
+from ftwizard.follow import Follower
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.widgets.choice import Choice
+
+SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
+FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
+LATE = 0.6
+"""Share of the steps after which the picture of the monitor is taken."""
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 900) -> None:
+    for _ in range(int(timeout_s * 5)):
+        if condition():
+            return
+        await asyncio.sleep(0.2)
+    raise TimeoutError
+
+
+def save(app: FtwizardApp, folder: Path, name: str) -> None:
+    (folder / f"{name}.svg").write_text(app.export_screenshot(), encoding="utf-8")
+    print(name)
+
+
+async def start_demo() -> str:
+    """Begin the demo by its keys; return the id of its run."""
+    app = FtwizardApp(("demo", ""))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(lambda: bool(runs.all_runs()))
+        await until(lambda: runs.status(runs.all_runs()[0]).state == "running")
+    return runs.all_runs()[0].id
+
+
+async def of_a_run(folder: Path, run: str, name: str, *keys: str) -> None:
+    for size_name, size in SIZES.items():
+        app = FtwizardApp(("run", run))
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause(2.0)
+            for key in keys:
+                await pilot.press(key)
+                await pilot.pause(0.5)
+            save(app, folder, f"{name}-{size_name}")
+
+
+async def of_the_wizard(folder: Path) -> None:
+    """Take the data and the recipe page, with the demo's own rows."""
+    rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("*/train.jsonl"))
+    for size_name, size in SIZES.items():
+        app = FtwizardApp(("new", ""))
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause(1.0)
+            app.screen.query_one("#answer-size", Choice).value = "tiny"
+            await pilot.pause(0.5)
+            save(app, folder, f"path-{size_name}")
+            await pilot.press("enter")
+            await pilot.pause(0.5)
+            await _to_recipe(app, pilot, rows, folder, size_name)
+
+
+async def _to_recipe(
+    app: FtwizardApp, pilot: Pilot[Any], rows: Path, folder: Path, size_name: str
+) -> None:
+    os.chdir(rows.parent)
+    await pilot.press(*rows.name, "enter")
+    await until(lambda: app.screen.query_one("#look").display)
+    await pilot.pause(0.5)
+    save(app, folder, f"data-{size_name}")
+    await pilot.press("enter")
+    await until(lambda: isinstance(app.screen, RecipePage))
+    await pilot.press("tab", "down", "down")
+    await pilot.pause(0.5)
+    save(app, folder, f"recipe-{size_name}")
+
+
+async def home(folder: Path) -> None:
+    for size_name, size in SIZES.items():
+        app = FtwizardApp()
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause(2.5)
+            save(app, folder, f"home-{size_name}")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as root:
+        os.environ["FTWIZARD_HOME"] = f"{root}/ftwizard"
+        run = asyncio.run(start_demo())
+        follower = Follower(runs.find(run))
+
+        def is_late() -> bool:
+            follower.read(0.1)
+            progress = follower.progress
+            return (progress.step or 0) >= LATE * (progress.total_steps or 1e9)
+
+        asyncio.run(until(is_late))
+        asyncio.run(of_a_run(folder, run, "monitor"))
+        asyncio.run(home(folder))
+        asyncio.run(of_the_wizard(folder))
+        asyncio.run(until(lambda: runs.status(runs.find(run)).state == "ended"))
+        asyncio.run(of_a_run(folder, run, "results", "enter"))
+
+
+if __name__ == "__main__":
+    main()
