@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard import plan_rules, strict_yaml
+from ftwizard.data.formats import FormatChoice
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
@@ -62,7 +63,7 @@ class Data(_Part, frozen=True):
     """What it learns from."""
 
     files: Files
-    format: Literal["auto", "messages", "prompt-completion", "alpaca"] = "auto"
+    format: FormatChoice = "auto"
     """``messages``: OpenAI chat rows, with an optional top-level ``system`` and ``tools``;
     ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
     ``input``, ``output``; ``auto``: told apart by the keys of all rows, file by file."""
