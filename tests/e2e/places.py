@@ -1,0 +1,129 @@
+"""Every screen of the app, each with the way that leads to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.terminal import Terminal
+from tests.jobs_helpers import make, start, until_step
+from tests.screens.runs_helpers import make_result, make_run
+
+RUN = "dummy"
+HELPER = (sys.executable, "-m", "tests.e2e.open_screen")
+ROWS = "rows.jsonl"
+
+
+def running(home: Path, **inputs: object) -> JobFolder:
+    """Start a run that trains nothing and goes on for long."""
+    more = {"steps": 1_000_000, "step_s": 0.05, **inputs}
+    folder = start(make(home / "runs" / RUN, **more))
+    until_step(folder, 3)
+    return folder
+
+
+def write_rows(folder: Path) -> Path:
+    """Write a few chat rows."""
+    path = folder / ROWS
+    lines = [
+        json.dumps({"messages": [
+            {"role": "user", "content": f"question {n}"},
+            {"role": "assistant", "content": f"answer {n}"},
+        ]})
+        for n in range(30)
+    ]  # fmt: skip
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_result(home: Path) -> None:
+    """Write a run that has ended, with its results."""
+    said = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
+    make_result(make_run(home, "done"), [{"prompt": [{"role": "user", "content": "q"}], **said}])
+
+
+def _path(terminal: Terminal) -> None:
+    terminal.wait("New fine-tune")
+    terminal.send("n")
+    terminal.wait("What should the model learn")
+
+
+def _data(terminal: Terminal) -> None:
+    _path(terminal)
+    terminal.send("\r")
+    terminal.wait("Enter reads the file")
+
+
+def _rows(terminal: Terminal) -> None:
+    _data(terminal)
+    terminal.send(f"{ROWS}\r")
+    terminal.wait(r"30 rows, messages")
+
+
+def _recipe(terminal: Terminal) -> None:
+    """Where the machine has no GPU, the way to train here leads through one more page."""
+    _rows(terminal)
+    terminal.send("\r")
+    if "Enter trains on this machine" in terminal.wait(
+        "Enter trains on this machine|The base model"
+    ):
+        terminal.send("\r")
+    terminal.wait("The base model")
+
+
+def _seeing(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
+    """Return a way: wait for ``pattern``, then press each key and wait for what it shows."""
+
+    def go(terminal: Terminal) -> None:
+        terminal.wait(pattern)
+        for key, shows in keys:
+            terminal.send(key)
+            terminal.wait(shows)
+
+    return go
+
+
+Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
+"""The command and its arguments (none: ftwizard), and what then leads to the place."""
+
+PLACES: Mapping[str, Way] = {
+    "home": ((), (), _seeing("New fine-tune")),
+    "help": ((), (), _seeing("New fine-tune", ("?", "Start here"))),
+    "demo": ((), ("demo",), _seeing("135 million parameters")),
+    "path": ((), (), _path),
+    "data": ((), (), _data),
+    "rows": ((), (), _rows),
+    "recipe": ((), (), _recipe),
+    "estimate": (HELPER, ("estimate",), _seeing("pass through the model")),
+    "review": (HELPER, ("review",), _seeing("the same as")),
+    "elsewhere": (HELPER, ("elsewhere",), _seeing("Enter trains on this machine")),
+    "working": (HELPER, ("working", RUN), _seeing("esc cancels")),
+    "problem": (HELPER, ("problem",), _seeing("It cannot be read")),
+    "typed": (HELPER, ("typed",), _seeing("To insist, type")),
+    "finish": (HELPER, ("finish", "done"), _seeing("answer 1 of 1")),
+    "monitor": ((), ("watch", RUN), _seeing("loss 0")),
+    "stop?": ((), ("watch", RUN), _seeing("loss 0", ("s", "Stop this run"))),
+    "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "Nothing yet|Log"))),
+}
+
+
+@contextlib.contextmanager
+def at(place: str, folder: Path, environment: Mapping[str, str | None] | None = None,
+       controlling: bool = True) -> Iterator[Terminal]:  # fmt: skip
+    """Give a terminal that shows ``place``; files named without a folder are in ``folder``."""
+    command, arguments, go = PLACES[place]
+    more = {"PYTHONPATH": str(Path(__file__).parents[2]), **(environment or {})}
+    with Terminal(
+        *arguments,
+        environment=more,
+        controlling=controlling,
+        cwd=folder,
+        command=command or (FTWIZARD,),
+    ) as terminal:
+        go(terminal)
+        yield terminal

@@ -1,0 +1,172 @@
+"""Drive a program on a raw pseudo terminal: every byte that it sends is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.screen import Screen
+
+PATIENCE_S = 30.0
+"""How long anything is waited for: a busy machine is no bug."""
+
+
+class Terminal:
+    """A terminal with ``ftwizard ARGV…`` in it. It reads what the program sends only while a
+    method waits: between the calls it is frozen, as at the end of a line that has gone silent.
+    """
+
+    def __init__(
+        self,
+        *argv: object,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str | None] | None = None,
+        controlling: bool = True,
+        command: Sequence[object] = (FTWIZARD,),
+        cwd: object = None,
+    ) -> None:
+        """``environment``: None takes a variable away. Without ``controlling`` the kernel sends
+        no HUP when this terminal goes."""
+        self.screen = Screen(columns, rows)
+        self.output = bytearray()
+        self._master, self._slave = os.openpty()
+        self.before = termios.tcgetattr(self._master)
+        self._size(columns, rows)
+
+        self.child = subprocess.Popen(
+            [str(part) for part in (*command, *argv)],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env=_environment(environment or {}),
+            start_new_session=True,
+            preexec_fn=_control if controlling else None,  # noqa: PLW1509 (no other thread here)
+            cwd=str(cwd or "."),
+        )
+        os.set_blocking(self._master, False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        os.close(self._slave)
+        if self.child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.wait()
+
+    def close(self) -> None:
+        """Take the terminal away."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size; whatever was sent for the old one is read first."""
+        while self.pump(0.02):
+            pass
+        self._size(columns, rows)
+        self.screen.resize(columns, rows)
+
+    def resize_unread(self, columns: int, rows: int) -> None:
+        """Give the window another size without reading what was sent for the old one."""
+        self._size(columns, rows)
+
+    def send(self, data: bytes | str, timeout: float = PATIENCE_S) -> None:
+        """Type; also more than the line holds at once."""
+        rest = memoryview(data.encode() if isinstance(data, str) else data)
+        end = time.monotonic() + timeout
+        while rest:
+            assert time.monotonic() < end, "it takes no input"
+            readable, writable, _ = select.select([self._master], [self._master], [], 0.1)
+            if readable:
+                self.pump(0)
+            if writable:
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[os.write(self._master, rest[:1024]) :]
+
+    def pump(self, seconds: float) -> bool:
+        """Read what arrives within so many seconds; return whether anything did."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._master, 1 << 16)
+        except OSError:  # the last process has let go of it
+            return False
+        self.output += data
+        self.screen.feed(data)
+        return bool(data)
+
+    def until(
+        self, condition: Callable[[], object], what: str, timeout: float = PATIENCE_S
+    ) -> None:
+        """Read until ``condition`` holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen.text()}"
+            if not self.pump(0.05):
+                time.sleep(0.01)
+
+    def wait(self, pattern: str, timeout: float = PATIENCE_S) -> str:
+        """Wait until ``pattern`` is on the screen and return the screen."""
+        self.until(lambda: re.search(pattern, self.screen.text()), repr(pattern), timeout)
+        return self.screen.text()
+
+    def settle(self, quiet_s: float = 0.4) -> str:
+        """Wait until nothing is sent for a while and return the screen."""
+        end = time.monotonic() + PATIENCE_S
+        while self.pump(quiet_s):
+            assert time.monotonic() < end, "it never stops drawing"
+        return self.screen.text()
+
+    def waiting(self) -> int:
+        """Return how many bytes were sent and not read."""
+        count = fcntl.ioctl(self._master, termios.FIONREAD, b"\0" * 4)
+        return int(struct.unpack("i", count)[0])
+
+    def exit_code(self, timeout: float = PATIENCE_S, *, reads: bool = True) -> int:
+        """Wait until it has left, and read its last words (or nothing, as a frozen terminal)."""
+        end = time.monotonic() + timeout
+        while self.child.poll() is None:
+            assert time.monotonic() < end, f"still there after {timeout} s\n{self.screen.text()}"
+            if not (reads and self._master >= 0 and self.pump(0.02)):
+                time.sleep(0.02)
+        while reads and self._master >= 0 and self.pump(0.1):
+            pass
+        assert self.child.returncode is not None
+        return self.child.returncode
+
+    def is_as_before(self) -> bool:
+        """Say whether the line's settings are those from before the program."""
+        # The shell shares the program's open file, and with it whether writes wait.
+        return termios.tcgetattr(self._master) == self.before and os.get_blocking(self._slave)
+
+    def _size(self, columns: int, rows: int) -> None:
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+
+def _control() -> None:
+    """Make this terminal the one that controls the new session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    base = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **changes}
+    for name in ("COLUMNS", "LINES", "COLORTERM", "NO_COLOR", "TMUX"):
+        if name not in changes:
+            base.pop(name, None)
+    return {name: value for name, value in base.items() if value is not None}

@@ -1,0 +1,149 @@
+"""Every way out of the screens: keys, signals, a terminal that freezes or goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from tests.e2e.places import PLACES, RUN, at, running, write_result, write_rows
+from tests.e2e.screen import AT_REST
+from tests.e2e.terminal import Terminal
+from tests.jobs_helpers import end_all, events, until_step
+
+SOON_S = 3.0
+"""The view leaves within a second; a busy machine may take longer."""
+HANG_UP, TERM = signal.SIGHUP, signal.SIGTERM
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a home with a live run, a finished one and a file of rows."""
+    folder = tmp_path_factory.mktemp("home")
+    write_rows(folder)
+    write_result(folder)
+    running(folder)
+    yield folder
+    end_all(folder)
+
+
+@pytest.fixture(autouse=True)
+def in_folder(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One live run serves all tests here: none of them may end it."""
+    monkeypatch.setenv("FTWIZARD_HOME", str(folder))
+
+
+def goes_on(folder: Path) -> None:
+    """The run still makes steps."""
+    run = JobFolder(folder / "runs" / RUN)
+    assert observe(run).state == "running"
+    until_step(run, max(e["step"] for e in events(run, "log")) + 2)
+
+
+def assert_gone(terminal: Terminal, began: float) -> None:
+    """The program has left in time, and the terminal is as it was."""
+    assert terminal.exit_code(SOON_S) == 0
+    assert time.monotonic() - began < SOON_S
+    assert terminal.screen.modes == AT_REST
+    assert terminal.is_as_before()
+    assert not terminal.screen.foreign
+    assert b"Traceback" not in terminal.output
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
+def test_signals_end_the_view_and_restore_the_terminal(
+    folder: Path, place: str, number: signal.Signals
+) -> None:
+    with at(place, folder) as terminal:
+        began = time.monotonic()
+        os.kill(terminal.child.pid, number)
+        assert_gone(terminal, began)
+    goes_on(folder)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_ctrl_q_leaves_from_everywhere(folder: Path, place: str) -> None:
+    with at(place, folder) as terminal:
+        began = time.monotonic()
+        terminal.send(b"\x11")
+        assert_gone(terminal, began)
+    goes_on(folder)
+
+
+@pytest.mark.parametrize("place", ["home", "path", "data", "working", "monitor", "stop?"])
+def test_a_terminal_that_is_gone_without_a_signal_ends_the_view(folder: Path, place: str) -> None:
+    with at(place, folder, controlling=False) as terminal:
+        terminal.close()
+        assert terminal.exit_code(SOON_S) == 0
+    goes_on(folder)
+
+
+@pytest.mark.parametrize("place", ["home", "data", "working", "monitor", "stop?"])
+def test_a_terminal_that_is_hung_up_ends_the_view(folder: Path, place: str) -> None:
+    with at(place, folder) as terminal:
+        terminal.close()
+        assert terminal.exit_code(SOON_S) == 0
+    goes_on(folder)
+
+
+@pytest.mark.parametrize("place", ["home", "monitor", "stop?"])
+@pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
+def test_signals_end_a_view_whose_terminal_reads_nothing(
+    folder: Path, place: str, number: signal.Signals
+) -> None:
+    with at(place, folder) as terminal:
+        fill(terminal)
+        began = time.monotonic()
+        os.kill(terminal.child.pid, number)
+        assert terminal.exit_code(SOON_S, reads=False) == 0
+        assert time.monotonic() - began < SOON_S
+        assert terminal.is_as_before()
+    goes_on(folder)
+
+
+def test_a_frozen_terminal_that_is_then_closed_ends_the_view(folder: Path) -> None:
+    with at("monitor", folder) as terminal:
+        fill(terminal)
+        terminal.close()
+        assert terminal.exit_code(SOON_S) == 0
+    goes_on(folder)
+
+
+def fill(terminal: Terminal) -> None:
+    """Have it draw until the line holds no more, and then for longer than its own queue."""
+    wide, before, same = False, -1, 0
+    end = time.monotonic() + 60
+    while same < 60:
+        assert time.monotonic() < end, "the line never fills"
+        wide = not wide
+        terminal.resize_unread(200 if wide else 190, 60)
+        time.sleep(0.03)  # a resize that comes too soon after another is merged with it
+        same = same + 1 if terminal.waiting() == before else 0
+        before = terminal.waiting()
+    assert before > 0
+
+
+def test_the_view_ends_the_command_that_it_waits_for(folder: Path) -> None:
+    with at("working", folder) as terminal:
+        (child,) = children(terminal.child.pid)
+        os.kill(terminal.child.pid, TERM)
+        terminal.exit_code(SOON_S)
+        end = time.monotonic() + 10
+        while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{child}").exists(), "the command is still there"
+
+
+def children(pid: int) -> list[int]:
+    done = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in done.stdout.split()]
