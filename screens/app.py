@@ -69,6 +69,8 @@ class FtwizardApp(App[int]):
         code = await flow.follow(self, what, name)
         if self._route:
             self.exit(code)
+        else:
+            self.farewell = []  # home lists every run: nothing is left to say
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._wall]
@@ -108,6 +110,5 @@ def open_app(route: tuple[str, str] | None = None, *, ascii: bool = False) -> in
     """Run the app in this terminal; return its exit code."""
     app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode())
     code = app.run(mouse=False)  # so that the terminal's own selection goes on working
-    for line in app.farewell:
-        print(visible_lines(line))
+    terminal.take_leave(app.farewell)
     return code if code is not None else app.return_code or 0

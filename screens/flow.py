@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 async def watch(app: FtwizardApp, run: str) -> int:
     """Show a run, and what it made once that is asked for; return the exit code of its end."""
     folder = runs.find(run)
-    while True:
-        monitor = Monitor(folder)
-        if await app.push_screen_wait(monitor) != "results":
-            break
-        from ftwizard.screens.finish import Finish
+    monitor = Monitor(folder)
+    try:
+        while await app.push_screen_wait(monitor) == "results":
+            from ftwizard.screens.finish import Finish
 
-        if await app.push_screen_wait(Finish(folder)) != "monitor":
-            break
-    status = monitor.follower.status
-    if status.state != "ended":
-        app.farewell = [f"Run {folder.id} goes on. Come back with: ftwizard watch {folder.id}"]
-        return 0
-    return status.exit_code
+            if await app.push_screen_wait(Finish(folder)) != "monitor":
+                break
+            monitor = Monitor(folder)
+    finally:  # also when the whole app is left from here
+        status = monitor.follower.status
+        if status.state != "ended":
+            app.farewell.append(
+                f"Run {folder.id} goes on. Come back with: ftwizard watch {folder.id}"
+            )
+    return 0 if status.state != "ended" else status.exit_code
 
 
 async def demo(app: FtwizardApp, _: str = "") -> int:

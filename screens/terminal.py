@@ -16,6 +16,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 
 from ftwizard.screens.glyphs import harmless
+from ftwizard.text import visible_lines
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -110,6 +111,17 @@ class Driver(LinuxDriver):
         except termios.error:
             return True
         return False
+
+
+def take_leave(lines: list[str]) -> None:
+    """Leave lines on the terminal, if it is still there."""
+    try:
+        for line in lines:
+            print(visible_lines(line))
+        sys.stdout.flush()
+    except OSError:
+        # What was not written would be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def leave_on_signals(app: App[Any]) -> None:

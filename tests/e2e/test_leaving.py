@@ -147,3 +147,13 @@ def children(pid: int) -> list[int]:
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize("key", [b"\x1b", b"q", b"\x11"], ids=["esc", "q", "ctrl+q"])
+def test_the_monitor_says_how_to_come_back(folder: Path, key: bytes) -> None:
+    with at("monitor", folder) as terminal:
+        terminal.send(key)
+        assert terminal.exit_code() == 0
+        said = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()
+        assert said.strip() == f"Run {RUN} goes on. Come back with: ftwizard watch {RUN}"
+    goes_on(folder)
