@@ -80,12 +80,16 @@ class FtwizardApp(App[int]):
             self.begin(*self._route)
         if self.is_headless:
             return
-        terminal.leave_on_signals(self)
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
 
     def _check_terminal(self) -> None:
         if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
             self.exit()
+
+    def _handle_exception(self, error: Exception) -> None:
+        # A screen that was still being built when the app was left misses parts of itself.
+        if not self._exit:
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """Keep what happened in a file; a traceback (with locals) is nothing for a terminal."""

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 LEAVE_WITHIN_S = 0.9
 """After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
+_RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
+"""What Textual's driver sends at its end."""
+_WAKE = signal.SIGUSR1
+"""Interrupts a write that waits for room in the line."""
+_WAKE_S = 0.05
 
 
 class Wall(LineFilter):
@@ -95,6 +100,10 @@ class Driver(LinuxDriver):
         super().__init__(app, **settings)
         self._file: Any = _Lasting(self._file)
 
+    def start_application_mode(self) -> None:
+        leave_on_signals(self._app)  # from the first change to the terminal on
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+
     def _run_input_thread(self) -> None:
         try:
             self.run_input_thread()
@@ -111,6 +120,21 @@ class Driver(LinuxDriver):
         except termios.error:
             return True
         return False
+
+    def leave_full_line(self) -> None:
+        """Restore the terminal although its line is full: what waits there is thrown away."""
+        if self.attrs_before is not None:
+            termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
+        was_blocking = os.get_blocking(2)
+        os.set_blocking(2, False)
+        try:
+            if (writer := self._writer_thread) is not None and writer.ident is not None:
+                signal.pthread_kill(writer.ident, _WAKE)  # its write ends, and no other begins
+                writer.join(_WAKE_S)
+            termios.tcflush(2, termios.TCOFLUSH)
+            os.write(2, _RESTORE)
+        finally:
+            os.set_blocking(2, was_blocking)  # the shell has the same open file
 
 
 def take_leave(lines: list[str]) -> None:
@@ -134,6 +158,7 @@ def leave_on_signals(app: App[Any]) -> None:
     def leave(number: int, frame: Any) -> None:
         for again in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(again, signal.SIG_IGN)
+        signal.signal(_WAKE, lambda *_: None)
         threading.Thread(target=_end_later, args=(app,), daemon=True).start()
         if (loop := app._loop) is not None:
             loop.call_soon_threadsafe(app.exit)
@@ -146,9 +171,6 @@ def _end_later(app: App[Any]) -> None:
     time.sleep(LEAVE_WITHIN_S)
     driver = app._driver
     with contextlib.suppress(Exception):
-        if isinstance(driver, Driver) and driver.attrs_before is not None:
-            termios.tcsetattr(driver.fileno, termios.TCSANOW, driver.attrs_before)
-    with contextlib.suppress(Exception):
-        os.set_blocking(2, False)
-        os.write(2, b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l")
+        if isinstance(driver, Driver):
+            driver.leave_full_line()
     os._exit(0)

@@ -69,6 +69,15 @@ def test_signals_end_the_view_and_restore_the_terminal(
     goes_on(folder)
 
 
+@pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
+def test_a_signal_at_the_first_byte_restores_the_terminal(number: signal.Signals) -> None:
+    with Terminal() as terminal:
+        terminal.until(lambda: "1049" in terminal.screen.modes, "the alternate screen")
+        began = time.monotonic()
+        os.kill(terminal.child.pid, number)
+        assert_gone(terminal, began)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_ctrl_q_leaves_from_everywhere(folder: Path, place: str) -> None:
     with at(place, folder) as terminal:
@@ -106,6 +115,8 @@ def test_signals_end_a_view_whose_terminal_reads_nothing(
         assert terminal.exit_code(SOON_S, reads=False) == 0
         assert time.monotonic() - began < SOON_S
         assert terminal.is_as_before()
+        terminal.settle()
+        assert terminal.screen.modes == AT_REST, "the line moves again, and shows the shell"
     goes_on(folder)
 
 
