@@ -55,11 +55,6 @@ class Wall(LineFilter):
         return text.isprintable() and (text.isascii() or not self._ascii)
 
 
-def is_terminal() -> bool:
-    """Say whether a person can be at both ends."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
-
-
 class _Lasting:
     """The output file; once the terminal is gone, writing to it does nothing."""
 

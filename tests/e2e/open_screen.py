@@ -16,13 +16,13 @@ from ftwizard import plan as plans
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import flow
 from ftwizard.screens.app import FtwizardApp, open_app
+from ftwizard.screens.draft import Draft
 from ftwizard.screens.elsewhere import Elsewhere
 from ftwizard.screens.estimate import EstimatePage
 from ftwizard.screens.finish import Finish
 from ftwizard.screens.problem import Problem
 from ftwizard.screens.review import ReviewPage
 from ftwizard.screens.typed import Typed
-from ftwizard.screens.wizard import Draft
 from ftwizard.screens.working import Working
 
 PART = {"kept": 160, "tokens": 9000, "trained": 4000, "longest": 70, "cut": 0, "lost": []}
