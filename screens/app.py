@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -13,11 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.worker import Worker, WorkerState
 
-from ftwizard import settings
-from ftwizard.screens import glyphs, palette, terminal
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import crash, glyphs, palette, terminal
 from ftwizard.screens.home import Home
-from ftwizard.text import visible_lines
 
 TERMINAL_CHECK_S = 0.5
 # Okabe and Ito's palette, lightened where it must stand on a dark ground.
@@ -61,12 +59,17 @@ class FtwizardApp(App[int]):
 
     def begin(self, what: str, name: str = "") -> None:
         """Take a route of ``flow.ROUTES``; home is below it."""
-        self.run_worker(self._take(what, name), group="flow", exclusive=True)
+        self.run_worker(self._take(what, name), group="flow", exclusive=True, exit_on_error=False)
 
     async def _take(self, what: str, name: str) -> None:
         from ftwizard.screens import flow
 
-        code = await flow.follow(self, what, name)
+        try:
+            code = await flow.follow(self, what, name)
+        except Exception as error:
+            if self._route:  # with nothing below it there is nothing to go back to
+                self._handle_exception(error)
+            raise
         if self._route:
             self.exit(code)
         else:
@@ -86,6 +89,21 @@ class FtwizardApp(App[int]):
         if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
             self.exit()
 
+    def tell(self, error: BaseException) -> None:
+        """Say what went wrong in a part of a screen; the rest goes on."""
+        from ftwizard.screens.problem import Problem
+
+        if not isinstance(error, FtwizardError):
+            error = FtwizardError(
+                "Something went wrong here that should not have; nothing that runs is touched.",
+                crash.keep(error),
+            )
+        self.push_screen(Problem(error))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.tell(event.worker.error)
+
     def _handle_exception(self, error: Exception) -> None:
         # A screen that was still being built when the app was left misses parts of itself.
         if not self._exit:
@@ -93,16 +111,7 @@ class FtwizardApp(App[int]):
 
     def _fatal_error(self) -> None:
         """Keep what happened in a file; a traceback (with locals) is nothing for a terminal."""
-        error = self._exception
-        words = "".join(traceback.format_exception(error)) if error else "no exception"
-        try:
-            folder = settings.private_folder(settings.home() / "crashes")
-            file = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
-            file.touch(mode=0o600)
-            file.write_text(visible_lines(words))
-            where = f"What happened is in {file}."
-        except Exception:  # noqa: BLE001 (a full disk must not hide that something went wrong)
-            where = f"{type(error).__name__}."
+        where = crash.keep(self._exception)
         self.farewell = [
             f"ftwizard: the screens have failed; runs go on. {where}",
             "  Runs are listed by: ftwizard runs",

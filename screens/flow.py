@@ -62,6 +62,14 @@ async def work(app: FtwizardApp, title: str, *argv: str) -> Any:
     return found
 
 
+async def doctor(app: FtwizardApp, _: str = "") -> int:
+    """Show what this machine can do."""
+    from ftwizard.screens.doctor import Doctor
+
+    await app.push_screen_wait(Doctor())
+    return 0
+
+
 async def new(app: FtwizardApp, _: str = "") -> int:
     """Take the wizard from its first question to a run."""
     from ftwizard.screens.wizard import new_run
@@ -73,6 +81,7 @@ ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
     "new": new,
     "run": watch,
     "demo": demo,
+    "doctor": doctor,
 }
 """What can be begun, by the name that home and the commands give it."""
 

@@ -27,6 +27,7 @@ SPARK_CELLS = 12
 ACTIONS = (
     ("new", "n", "New fine-tune", "from your rows to a merged model, step by step"),
     ("demo", "d", "Demo", "a real small fine-tune, end to end, in about five minutes"),
+    ("doctor", "o", "Doctor", "what this machine can do, and what is missing"),
 )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen, ScreenResultType
 from textual.widgets import Footer, Static
+from textual.worker import Worker, WorkerState
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
 
 from ftwizard.screens.draft import STEPS
 
@@ -59,6 +63,10 @@ class Page(Screen[ScreenResultType]):
     def action_back(self) -> None:
         """Leave for the screen before."""
         self.dismiss(None)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            cast("FtwizardApp", self.app).tell(event.worker.error)
 
     def action_help(self) -> None:
         from ftwizard.screens.help import Help

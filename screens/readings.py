@@ -184,7 +184,7 @@ def findings(progress: Progress, lines: int) -> Text:
     return Text("\n").join(rows)
 
 
-def table(rows: Iterable[tuple[str, Text | str]]) -> Table:
+def table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
     """Return names and values in two columns; a long value goes on below itself."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=8)

@@ -61,6 +61,8 @@ class Working(ModalScreen[Any]):
                 result = await children.command(*self._argv, progress=str(events))
             except FtwizardError as error:
                 result = error
+            except OSError as error:
+                result = FtwizardError(f"The command cannot be run: {error.strerror or error}.")
             finally:
                 timer.stop()
         self.dismiss(result)

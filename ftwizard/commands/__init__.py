@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         help="overrule a warning by its name (may be given again)",
     )
 
+    add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
     add("runs", "list the runs", "runs:list_runs")
     for name, what, function in (
         ("status", "say what state a run is in", "runs:status"),

@@ -1,0 +1,84 @@
+"""The app itself: what goes wrong in a screen is a sentence, and kept in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import work
+from textual.app import ComposeResult
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.page import Page
+from tests.screens.frames import drive
+
+
+class Faulty(Page[None]):
+    NAME = "Faulty"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def body(self) -> ComposeResult:
+        yield Static("here")
+
+    @work(exit_on_error=False)
+    async def on_mount(self) -> None:
+        secret = "sk-hidden"
+        if secret:
+            raise self.error
+
+
+async def show(pilot: Pilot[Any], error: Exception) -> None:
+    pilot.app.push_screen(Faulty(error))
+    await pilot.pause(0.2)
+
+
+def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None:
+    shown = drive(FtwizardApp(), (80, 24), lambda p: show(p, ValueError("made up")))
+    assert "Something went wrong here" in shown
+    (file,) = (home / "crashes").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "ValueError: made up" in file.read_text()
+    assert "sk-hidden" not in file.read_text().replace('secret = "sk-hidden"', "")
+
+
+def test_an_error_with_words_is_shown_as_it_is(home: Path) -> None:
+    error = FtwizardError("It [bold]failed[/].", "Do this \x1b[31mnext.")
+    shown = drive(FtwizardApp(), (80, 24), lambda p: show(p, error))
+    assert "✗ It [bold]failed[/]." in shown
+    assert "␛[31mnext." in shown
+    assert not (home / "crashes").exists()
+
+
+def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
+    app = FtwizardApp()
+
+    async def crash(pilot: Pilot[Any]) -> None:
+        pilot.app._handle_exception(RuntimeError("whole"))
+        await pilot.pause()
+
+    with pytest.raises(RuntimeError, match="whole"):
+        drive(app, (80, 24), crash)
+    assert "the screens have failed; runs go on." in app.farewell[0]
+    assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+def test_doctor_lists_what_was_found(size: tuple[int, int]) -> None:
+    async def wait(pilot: Pilot[Any]) -> None:
+        for _ in range(200):
+            await pilot.pause(0.1)
+            if pilot.app.screen.query("#checks") and "trl" in str(
+                pilot.app.screen.query_one("#checks", Static).render()
+            ):
+                return
+
+    shown = drive(FtwizardApp(("doctor", "")), size, wait)
+    assert "✓ trl" in shown
+    assert "! GPU" in shown
