@@ -59,7 +59,7 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
         raise SettingsError(where + _in_words(message) + ".", hint) from None
 
 
-def dumps(value: msgspec.Struct) -> str:
+def dumps(value: msgspec.Struct | dict[str, Any]) -> str:
     """Return YAML that ``loads`` reads back as the same value."""
     from ruamel.yaml import YAML
 

@@ -51,10 +51,10 @@ async def command(*argv: str, progress: str | None = None) -> Any:
     return _document(argv[0], child.returncode or 0, out, err)
 
 
-def run(*argv: str, tell: Callable[[Progress], None]) -> Any:
+def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:
     """Do as ``command`` does for a caller without an event loop; ``tell`` hears how far it is.
 
-    An exception, ctrl+c among them, ends the command.
+    An exception, ctrl+c among them, ends the command, unless it is ``lasting``.
     """
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
         events = Path(folder) / "events.jsonl"
@@ -76,9 +76,10 @@ def run(*argv: str, tell: Callable[[Progress], None]) -> Any:
                     progress.feed(reader.read())
                     tell(progress)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGTERM)
-            child.wait()
+            if not lasting:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+                child.wait()
             raise
     return _document(argv[0], child.returncode, out, err)
 

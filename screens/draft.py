@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ftwizard import plan as plans
-from ftwizard import runs, settings
+from ftwizard import runs, settings, strict_yaml
 from ftwizard.advice import questions
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId
@@ -150,6 +150,23 @@ def plan_file(name: str) -> Path:
 def whole(name: str) -> str:
     """Return a typed file name as an absolute one."""
     return os.path.normpath(Path(name).expanduser().absolute())
+
+
+def brief(plan: Plan) -> str:
+    """Return the plan as YAML, without what has its default: it is read as the same plan."""
+    return strict_yaml.dumps(_chosen(plan))
+
+
+def _chosen(part: msgspec.Struct) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for field_ in msgspec.structs.fields(part):
+        value = getattr(part, field_.name)
+        if isinstance(value, msgspec.Struct):
+            if below := _chosen(value):
+                chosen[field_.name] = below
+        elif field_.required or value != field_.default:
+            chosen[field_.name] = value
+    return chosen
 
 
 def suggested_name(draft: Draft) -> str:

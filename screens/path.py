@@ -12,7 +12,6 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.advice import path as advice
-from ftwizard.advice import questions
 from ftwizard.advice.path import Recommendation
 from ftwizard.catalog import PathId, catalog
 from ftwizard.screens import texts
@@ -44,9 +43,8 @@ class PathPage(WizardPage[Step]):
         self._asked = asked(draft)
 
     def body(self) -> ComposeResult:
-        seen = dict(questions.seen(self._draft.machine))
-        here = f"This machine: GPU {seen['GPU']}; {seen['memory']} memory, {seen['processors']}; "
-        yield Static(f"{here}{seen['free disk']} free", classes="note one-line", markup=False)
+        here = texts.this_machine(self._draft.machine)
+        yield Static(here, classes="note one-line", markup=False)
         for question in self._asked:
             with Horizontal(classes="question"):
                 yield Static(question.text, classes="name", markup=False)

@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.text import Text
 
-from ftwizard.advice import recipe
+from ftwizard.advice import questions, recipe
 from ftwizard.advice.path import Recommendation
 from ftwizard.advice.setting import Setting
 from ftwizard.catalog import PathId, catalog
 from ftwizard.data.formats import NAMES
+from ftwizard.machine import Facts
 from ftwizard.screens import palette
 from ftwizard.screens.draft import Draft
 from ftwizard.text import duration, plural, size, visible, visible_lines
@@ -29,6 +30,13 @@ MANY_EPOCHS = ("More is accepted when you insist.", "many epochs")
 """The same for the warning of a plan's own check."""
 SHOWN_CHARACTERS = 4000
 """Of a row."""
+
+
+def this_machine(facts: Facts) -> str:
+    """Return what was seen of this machine, on a line."""
+    seen = dict(questions.seen(facts))
+    here = f"This machine: GPU {seen['GPU']}; {seen['memory']} memory, {seen['processors']}; "
+    return f"{here}{seen['free disk']} free"
 
 
 def advice(found: Recommendation, path: PathId) -> Text:

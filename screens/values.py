@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from ftwizard import plan as plans
 from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised, Method
 from ftwizard.advice.setting import Choice, Setting
-from ftwizard.plan import Finish, Recipe
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.plan import Finish, Plan, Recipe
 from ftwizard.screens.draft import Draft
 from ftwizard.text import visible
 
@@ -32,6 +34,8 @@ AFTER = Setting(
         Choice(value="neither", label="neither"),
     ),
 )
+AUTOMATIC = "automatic"
+"""What stands for no value: the run decides."""
 _TYPES = typing.get_type_hints(Recipe)
 _KINDS = {int: "a whole number", float: "a number"}
 
@@ -47,9 +51,18 @@ def advised(draft: Draft, method: Method) -> dict[str, Advised]:
 
 def reason(setting: Setting, advised: Advised | None) -> str:
     """Return what a setting does, and why it has the advised value."""
-    if advised and advised.reason != setting.reason:
+    if advised and advised.reason not in setting.reason:
         return f"{setting.reason} {advised.reason}"
     return setting.reason
+
+
+def problem(plan: Plan) -> str:
+    """Say what in a plan contradicts itself; warnings that can be overruled are none."""
+    try:
+        plans.check(plan)
+    except FtwizardError as error:
+        return f"{error.message} {error.hint}" if error.exit_code != DECLINED else ""
+    return ""
 
 
 def after(finish: Finish) -> str:

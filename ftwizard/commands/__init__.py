@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import Protocol
 
 from ftwizard import __version__
 from ftwizard.errors import DECLINED, FtwizardError
@@ -19,8 +20,14 @@ exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing 
 """
 
 
-Door = Callable[[tuple[str, str] | None, bool], int]
-"""Opens the screens: home, or with a route (what and its name) that alone; returns an exit code."""
+class Door(Protocol):
+    """Opens the screens; returns an exit code."""
+
+    def __call__(
+        self, route: tuple[str, str] | None, ascii: bool, /, *, plain: bool = False
+    ) -> int:
+        """Open home, or with a route (what and its name) that alone; ``plain``: the wizard in
+        lines of text."""
 
 
 def parser() -> argparse.ArgumentParser:

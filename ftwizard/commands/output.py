@@ -33,7 +33,12 @@ def wants_screens(arguments: argparse.Namespace) -> bool:
     """Say whether to answer with screens: at a terminal that can show them, unless asked not to."""
     if arguments.plain or arguments.json:
         return False
-    return has_terminal() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+    return has_terminal() and can_draw()
+
+
+def can_draw() -> bool:
+    """Say whether the terminal is one on which a cursor can be moved."""
+    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 POLL_S = 0.25
 BAR_WIDTH = 40
 PLAIN_EVERY = 0.1
-"""Without a terminal: a line after each tenth of the steps."""
+"""Where nothing can be redrawn: a line after each tenth of the steps."""
 
 
 def watch(arguments: argparse.Namespace) -> int:
@@ -42,7 +42,8 @@ def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     """Show a run until it ends; return the exit code of its end, 0 when the view was left."""
     console = output.console(stderr=as_json)
-    view = _Live(folder, console) if console.is_terminal else _Plain(folder, console)
+    redraws = console.is_terminal and output.can_draw()
+    view = _Live(folder, console) if redraws else _Plain(folder, console)
     reader = EventReader(folder.events)
     progress = Progress()
     try:
@@ -66,7 +67,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
 
 
 class _Plain(contextlib.AbstractContextManager["_Plain"]):
-    """A line for each thing that happened, for logs and pipes."""
+    """A line for each thing that happened, for logs, pipes and terminals without a cursor."""
 
     def __init__(self, folder: JobFolder, console: Console) -> None:
         self._console = console

@@ -10,10 +10,8 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from ftwizard.advice.setting import Setting
-from ftwizard.screens.values import read_value, shown_value
+from ftwizard.screens.values import AUTOMATIC, read_value, shown_value
 from ftwizard.screens.widgets.choice import Choice
-
-AUTOMATIC = "automatic"
 
 
 class SettingRow(Horizontal):
