@@ -16,7 +16,7 @@ from ftwizard import words
 from ftwizard.commands import output
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import Progress
-from ftwizard.screens import children, palette
+from ftwizard.screens import children, palette, texts
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.glyphs import harmless
 from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
@@ -66,13 +66,8 @@ class Asker(ABC):
         """
         if isinstance(text, str):
             text = Text(visible_lines(text))
-        text.rstrip()
-        width = max(20, self._console.width - hang)
-        for line in text.split("\n", allow_blank=True) or [text]:
-            first, *below = line[hang:].wrap(self._console, width) or [Text()]
-            self.keep(line[:hang] + first)
-            for part in below:
-                self.keep(Text(" " * hang) + part)
+        for line in texts.hanging(text, hang, self._console.width).split("\n", allow_blank=True):
+            self.keep(line)
 
     def keep(self, line: Text | str) -> None:
         """Print a line that is not broken, so that it can be copied."""

@@ -37,8 +37,7 @@ class EstimatePage(WizardPage[Step]):
         self.query_one("#estimate").focus()
         if self._draft.estimate is None:
             self._count()
-        else:
-            self._show()
+        self.call_after_refresh(self._show)
 
     def action_back(self) -> None:
         self.dismiss(Step(self._draft, -1))
@@ -58,8 +57,11 @@ class EstimatePage(WizardPage[Step]):
         self._draft = replace(self._draft, estimate=found)
         self._show()
 
+    def on_resize(self) -> None:
+        self._show()
+
     def _show(self) -> None:
-        found = self._draft.estimate or {}
-        self.query_one("#figures", Static).update(
-            texts.figures(found, self._draft.plan.recipe.max_length)
-        )
+        found, part = self._draft.estimate, self.query_one("#figures", Static)
+        if found and part.size.width:
+            said = texts.figures(found, self._draft.plan.recipe.max_length)
+            part.update(texts.hanging(said, 14, part.size.width))

@@ -102,5 +102,7 @@ class PathPage(WizardPage[Step]):
         if draft.path is None:
             with self.prevent(Choice.Changed):
                 chooser.value = found.path
-        self.query_one("#words", Static).update(texts.advice(found, cast(PathId, chooser.value)))
+        said = texts.advice(found, cast(PathId, chooser.value))
+        part = self.query_one("#words", Static)
+        part.update(texts.hanging(said, 4, part.size.width or self.size.width - 5))
         self.query_one("#advice").scroll_home(animate=False)

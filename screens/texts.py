@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from rich.console import Console
 from rich.text import Text
 
 from ftwizard.advice import questions, recipe
@@ -37,6 +38,19 @@ def this_machine(facts: Facts) -> str:
     seen = dict(questions.seen(facts))
     here = f"This machine: GPU {seen['GPU']}; {seen['memory']} memory, {seen['processors']}; "
     return f"{here}{seen['free disk']} free"
+
+
+def hanging(text: Text, hang: int, width: int) -> Text:
+    """Return text wrapped at words; a line that is too long goes on below itself, at ``hang``.
+
+    ``width`` counts cells.
+    """
+    room, lines = max(20, width - hang), []
+    text.rstrip()
+    for line in text.split("\n", allow_blank=True) or [text]:
+        first, *below = line[hang:].wrap(Console(width=room), room) or [Text()]
+        lines += [line[:hang] + first, *(Text(" " * hang) + part for part in below)]
+    return Text("\n").join(lines)
 
 
 def advice(found: Recommendation, path: PathId) -> Text:
