@@ -27,7 +27,7 @@ def drive(app: App[Any], size: tuple[int, int], scenario: Scenario | None = None
     """Run the app at ``size`` = (columns, rows), play the scenario, return the last frame."""
 
     async def play() -> str:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await pilot.pause()
             if scenario is not None:
                 await scenario(pilot)
