@@ -1,6 +1,6 @@
 """Open the app on one screen that is otherwise reached only with a model or a long wait.
 
-``python -m tests.e2e.open_screen NAME [RUN]``
+``python -m tests.e2e.open_screen NAME RUN TEXT [--ascii]``
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def screen(name: str, text: str) -> Screen[Any]:
 
 
 async def _route(app: FtwizardApp, name: str) -> int:
-    await app.push_screen_wait(screen(name, sys.argv[3] if len(sys.argv) > 3 else "rows"))
+    await app.push_screen_wait(screen(name, sys.argv[3]))
     return 0
 
 
 if __name__ == "__main__":
     flow.ROUTES["screen"] = _route
-    sys.exit(open_app(("screen", sys.argv[1])))
+    sys.exit(open_app(("screen", sys.argv[1]), ascii="--ascii" in sys.argv))

@@ -94,18 +94,18 @@ Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
 PLACES: Mapping[str, Way] = {
     "home": ((), (), _seeing("New fine-tune")),
     "help": ((), (), _seeing("New fine-tune", ("?", "Start here"))),
-    "demo": ((), ("demo",), _seeing("135 million parameters")),
+    "demo": ((), ("demo",), _seeing("You see the loss fall")),
     "path": ((), (), _path),
     "data": ((), (), _data),
     "rows": ((), (), _rows),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate",), _seeing("pass through the model")),
-    "review": (HELPER, ("review",), _seeing("the same as")),
-    "elsewhere": (HELPER, ("elsewhere",), _seeing("Enter trains on this machine")),
-    "working": (HELPER, ("working", RUN), _seeing("esc cancels")),
-    "problem": (HELPER, ("problem",), _seeing("It cannot be read")),
-    "typed": (HELPER, ("typed",), _seeing("To insist, type")),
-    "finish": (HELPER, ("finish", "done"), _seeing("answer 1 of 1")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("pass through the model")),
+    "review": (HELPER, ("review", RUN, "rows"), _seeing("the same as")),
+    "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter trains on this machine")),
+    "working": (HELPER, ("working", RUN, "rows"), _seeing("esc cancels")),
+    "problem": (HELPER, ("problem", RUN, "rows"), _seeing("It cannot be read")),
+    "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To insist, type")),
+    "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
     "monitor": ((), ("watch", RUN), _seeing("loss 0")),
     "stop?": ((), ("watch", RUN), _seeing("loss 0", ("s", "Stop this run"))),
     "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "Nothing yet|Log"))),
@@ -113,14 +113,23 @@ PLACES: Mapping[str, Way] = {
 
 
 @contextlib.contextmanager
-def at(place: str, folder: Path, environment: Mapping[str, str | None] | None = None,
-       controlling: bool = True) -> Iterator[Terminal]:  # fmt: skip
-    """Give a terminal that shows ``place``; files named without a folder are in ``folder``."""
+def at(
+    place: str,
+    folder: Path,
+    environment: Mapping[str, str | None] | None = None,
+    *,
+    size: tuple[int, int] = (80, 24),
+    more: tuple[str, ...] = (),
+    controlling: bool = True,
+) -> Iterator[Terminal]:
+    """Give a terminal that shows ``place``, started in ``folder`` with ``more`` arguments."""
     command, arguments, go = PLACES[place]
-    more = {"PYTHONPATH": str(Path(__file__).parents[2]), **(environment or {})}
     with Terminal(
         *arguments,
-        environment=more,
+        *more,
+        columns=size[0],
+        rows=size[1],
+        environment={"PYTHONPATH": str(Path(__file__).parents[2]), **(environment or {})},
         controlling=controlling,
         cwd=folder,
         command=command or (FTWIZARD,),

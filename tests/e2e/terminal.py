@@ -38,8 +38,8 @@ class Terminal:
         cwd: object = None,
     ) -> None:
         """``environment``: None takes a variable away. Without ``controlling`` the kernel sends
-        no HUP when this terminal goes."""
-        self.screen = Screen(columns, rows)
+        no HUP when this terminal goes. A size of 0 is one that the line does not know."""
+        self.screen = Screen(columns or 80, rows or 24)
         self.output = bytearray()
         self._master, self._slave = os.openpty()
         self.before = termios.tcgetattr(self._master)

@@ -45,6 +45,9 @@ class Tmux:
     def keys(self, *names: str) -> None:
         self._tmux("send-keys", *names)
 
+    def resize(self, columns: int, rows: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
     def wait(self, pattern: str, timeout: float = 30) -> str:
         """Wait until ``pattern`` is on the screen and return the screen."""
         end = time.monotonic() + timeout

@@ -1,0 +1,145 @@
+"""Terminals as they are: small, resized, without colours, without UTF-8, or none at all."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.places import PLACES, at, running, write_result, write_rows
+from tests.e2e.terminal import Terminal
+from tests.jobs_helpers import end_all
+
+TRIED = ("home", "path", "data", "monitor")
+SHOWS = {
+    "home": "New fine-tune",
+    "path": "What should the model learn",
+    "data": "Enter reads the file",
+    "monitor": "loss 0|loss .*0",
+}
+"""What is on each of them at any size that it is shown in."""
+COLOURS = re.compile(r"(?:^|;)(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;|$)")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a home with a live run, a finished one and a file of rows."""
+    folder = tmp_path_factory.mktemp("home")
+    write_rows(folder)
+    write_result(folder)
+    running(folder)
+    yield folder
+    end_all(folder)
+
+
+@pytest.fixture(autouse=True)
+def in_folder(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(folder))
+
+
+def assert_drawn(terminal: Terminal) -> None:
+    """Every cell was drawn, and nothing but that was sent."""
+    terminal.until(lambda: not terminal.screen.holes(), "a whole screen")
+    assert not terminal.screen.foreign
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)], ids=str)
+def test_every_screen_fills_the_window_and_no_more(
+    folder: Path, place: str, size: tuple[int, int]
+) -> None:
+    with at(place, folder, size=size) as terminal:
+        assert_drawn(terminal)
+        assert not terminal.screen.beyond
+
+
+@pytest.mark.parametrize("place", TRIED)
+def test_a_small_window_asks_to_be_enlarged_and_goes_on_where_it_was(
+    folder: Path, place: str
+) -> None:
+    with at(place, folder) as terminal:
+        terminal.resize(40, 10)
+        terminal.wait("Please enlarge the window:\n *60×16 at least")
+        assert_drawn(terminal)
+        assert not re.search(SHOWS[place], terminal.screen.text())
+        terminal.resize(60, 16)
+        terminal.wait(SHOWS[place])
+        assert_drawn(terminal)
+
+
+@pytest.mark.parametrize("place", TRIED)
+def test_a_storm_of_sizes_leaves_it_whole(folder: Path, place: str) -> None:
+    sizes = random.Random(place)
+    with at(place, folder) as terminal:
+        for _ in range(50):
+            terminal.resize(sizes.randint(20, 200), sizes.randint(5, 60))
+        terminal.resize(100, 50)
+        terminal.wait(SHOWS[place])
+        assert_drawn(terminal)
+        terminal.send("\x1bOP")  # F1
+        terminal.wait("esc closes this")
+
+
+@pytest.mark.parametrize("missing", ["stdin", "stdout", "stderr", "all"])
+def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -> None:
+    master, slave = os.openpty()
+
+    def end(name: str) -> int:
+        if missing not in (name, "all"):
+            return slave
+        return subprocess.DEVNULL if name == "stdin" else subprocess.PIPE
+
+    try:
+        done = subprocess.run(
+            [str(FTWIZARD)], stdin=end("stdin"), stdout=end("stdout"), stderr=end("stderr"),
+            timeout=30, check=False,
+        )  # fmt: skip
+        said = done.stderr if done.stderr is not None else os.read(master, 4096)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == 2
+    assert not done.stdout
+    lines = said.decode().strip().splitlines()
+    assert len(lines) == 2
+    assert "ftwizard train PLAN" in lines[1] and "ftwizard demo --yes" in lines[1]
+    assert b"\x1b" not in said
+
+
+def test_a_dumb_terminal_gets_lines_without_escapes() -> None:
+    with Terminal(environment={"TERM": "dumb"}, columns=200) as terminal:
+        assert terminal.exit_code() == 2
+        assert "ftwizard train PLAN" in terminal.screen.text()
+        assert b"\x1b" not in terminal.output
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"TEXTUAL_COLOR_SYSTEM": "standard"}, {"TERM": "screen"}],
+    ids=["forced", "screen"],
+)
+def test_sixteen_colours_are_enough(folder: Path, environment: dict[str, str | None]) -> None:
+    with at("monitor", folder, environment) as terminal:
+        assert "● training" in terminal.screen.text()
+        wide = [s for s in terminal.screen.styles if re.search(r"[34]8;[25]", s)]
+    assert not wide
+    assert any(COLOURS.search(style) for style in terminal.screen.styles)
+
+
+def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> None:
+    with at("data", folder) as terminal:
+        terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
+        began = time.monotonic()
+        terminal.send("\x1bOP")
+        terminal.wait("Name the file with your rows")
+        assert time.monotonic() - began < 2
+        terminal.send("\x1b")
+        terminal.wait("Enter reads the file")
+        assert set(terminal.screen.foreign) <= {"\a"}, "the bell: so much is no name"
