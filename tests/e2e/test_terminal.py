@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cli import FTWIZARD
-from tests.e2e.places import PLACES, at, running, write_result, write_rows
+from tests.e2e.places import PLACES, RUN, at, running, write_result, write_rows
 from tests.e2e.terminal import Terminal
 from tests.jobs_helpers import end_all
 
@@ -117,6 +117,16 @@ def test_a_dumb_terminal_gets_lines_without_escapes() -> None:
     with Terminal(environment={"TERM": "dumb"}, columns=200) as terminal:
         assert terminal.exit_code() == 2
         assert "ftwizard train PLAN" in terminal.screen.text()
+        assert b"\x1b" not in terminal.output
+
+
+def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
+    with Terminal("watch", RUN, environment={"TERM": "dumb"}) as terminal:
+        terminal.wait(rf"run {RUN} in ")
+        terminal.wait("training")
+        terminal.send("\x03")
+        terminal.wait("The run goes on")
+        assert terminal.exit_code() == 0
         assert b"\x1b" not in terminal.output
 
 
