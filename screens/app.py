@@ -121,6 +121,7 @@ class FtwizardApp(App[int]):
 
 def open_app(route: tuple[str, str] | None = None, *, ascii: bool = False) -> int:
     """Run the app in this terminal; return its exit code."""
+    terminal.forget_exported_size()
     app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode())
     code = app.run(mouse=False)  # so that the terminal's own selection goes on working
     terminal.take_leave(app.farewell)

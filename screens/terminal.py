@@ -55,6 +55,14 @@ class Wall(LineFilter):
         return text.isprintable() and (text.isascii() or not self._ascii)
 
 
+def forget_exported_size() -> None:
+    """Have the terminal asked for its size: COLUMNS and LINES, where exported, are what it was."""
+    with contextlib.suppress(OSError):
+        if all(os.get_terminal_size(1)):
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)
+
+
 class _Lasting:
     """The output file; once the terminal is gone, writing to it does nothing."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.places import PLACES, RUN, at, running, write_result, write_rows
 from tests.e2e.terminal import Terminal
@@ -85,6 +86,39 @@ def test_a_storm_of_sizes_leaves_it_whole(folder: Path, place: str) -> None:
         assert_drawn(terminal)
         terminal.send("\x1bOP")  # F1
         terminal.wait("esc closes this")
+
+
+def test_exported_columns_are_not_believed(folder: Path) -> None:
+    with at("home", folder, {"COLUMNS": "100", "LINES": "40"}) as terminal:
+        assert_drawn(terminal)
+        assert not terminal.screen.beyond
+        terminal.resize(120, 30)
+        assert_drawn(terminal)
+
+
+def test_a_line_that_does_not_know_its_size_is_taken_for_a_usual_one(folder: Path) -> None:
+    with at("home", folder, size=(0, 0)) as terminal:
+        assert_drawn(terminal)
+        assert not terminal.screen.beyond
+
+
+@pytest.mark.tmux
+@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.parametrize("name", ["tmux-256color", "screen"])
+def test_it_is_whole_in_tmux_too(folder: Path, name: str) -> None:
+    environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
+    with tmux.Tmux(
+        f"{FTWIZARD} watch {RUN}", environment={**environment, "TERM": name}
+    ) as terminal:
+        terminal.wait(r"loss \d.*")
+        terminal.resize(40, 10)
+        terminal.wait("Please enlarge the window")
+        terminal.resize(200, 60)
+        shown = terminal.wait(r"train \d[^\n]*\n[\s\S]*loss  \d")
+        assert len(shown.splitlines()) >= 59
+        terminal.keys("Escape")
+        terminal.wait(f"Come back with: ftwizard watch {RUN}")
+        terminal.wait("exit=0")
 
 
 @pytest.mark.parametrize("missing", ["stdin", "stdout", "stderr", "all"])
