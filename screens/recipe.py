@@ -66,7 +66,7 @@ class RecipePage(WizardPage[Step]):
     def on_mount(self) -> None:
         for row in self.query(SettingRow):
             row.set_class(row.setting.advanced, "advanced")
-            if row.setting.name in self._draft.touched:
+            if row.setting is not AFTER and row.setting.name in self._draft.touched:
                 row.put(getattr(self._draft.plan.recipe, row.setting.name), "yours")
         self._advise()
         self.query_one(FileInput).focus_input()

@@ -199,6 +199,7 @@ def test_back_keeps_every_answer(rows: Path) -> None:
         await pilot.press("enter")
         await on(pilot, RecipePage)
         await pilot.press(*"owner/mine")
+        pilot.app.screen.query_one("#setting-finish Choice", Choice).value = "merge"
         pilot.app.screen.query_one("#setting-epochs Input").focus()
         await pilot.press("backspace", "2", "escape")
         await on(pilot, DataPage)
@@ -210,6 +211,7 @@ def test_back_keeps_every_answer(rows: Path) -> None:
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✓ 12 rows, Alpaca" in seen[0]
     assert "owner/mine" in seen[1]
+    assert "‹ merge only ›" in seen[1] or "(•) merge only" in seen[1]
     assert any(
         "Epochs" in line and " 2 " in line and "yours" in line for line in seen[1].splitlines()
     )
