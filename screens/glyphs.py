@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
 from rich.cells import cell_len
 
@@ -42,8 +44,18 @@ def _cell(char: str) -> str:
 
 
 def shows_unicode() -> bool:
-    """Say whether the locale's character set is UTF-8 (an ``LC_ALL=C`` is, for Python)."""
+    """Say whether the locale's character set is UTF-8; where none is named, it is taken for that."""
+    said = _exported()
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        if value := os.environ.get(name):
+        if value := said.get(name):
             return "utf" in value.lower()
-    return False
+    return True
+
+
+def _exported() -> Mapping[str, str]:
+    """Return the environment as it was given: Python sets LC_CTYPE in its own (PEP 538)."""
+    try:
+        given = Path("/proc/self/environ").read_bytes().decode(errors="replace")
+    except OSError:  # not Linux
+        return os.environ
+    return dict(pair.split("=", 1) for pair in given.split("\0") if "=" in pair)

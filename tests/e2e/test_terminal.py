@@ -177,6 +177,46 @@ def test_sixteen_colours_are_enough(folder: Path, environment: dict[str, str | N
     assert any(COLOURS.search(style) for style in terminal.screen.styles)
 
 
+NO_UTF8: dict[str, dict[str, str | None]] = {
+    "C": {"LC_ALL": "C"},
+    "POSIX": {"LC_ALL": None, "LC_CTYPE": "POSIX", "LANG": "C.UTF-8"},
+    "latin": {"LC_ALL": None, "LC_CTYPE": None, "LANG": "de_DE.ISO-8859-1"},
+    "latin-all": {"LC_ALL": "de_DE@euro"},
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "locale"),
+    [*((place, "C") for place in PLACES), *(("home", one) for one in [*NO_UTF8, "--ascii"])],
+)
+def test_where_utf8_is_not_understood_every_byte_is_ascii(
+    folder: Path, place: str, locale: str
+) -> None:
+    environment = NO_UTF8.get(locale, {})
+    more = ("--ascii",) if locale == "--ascii" else ()
+    with at(place, folder, environment, more=more) as terminal:
+        assert_drawn(terminal)
+        assert terminal.output.isascii()
+        if place == "home":
+            terminal.wait(r"\* training")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C.UTF-8"},
+        {"LC_ALL": None, "LC_CTYPE": "en_US.utf8", "LANG": "C"},
+        {"LC_ALL": None, "LC_CTYPE": None, "LANG": "de_DE.UTF-8"},
+        {"LC_ALL": None, "LC_CTYPE": None, "LANG": None},
+    ],
+)
+def test_where_utf8_is_understood_glyphs_are_sent(
+    folder: Path, environment: dict[str, str | None]
+) -> None:
+    with at("home", folder, environment) as terminal:
+        terminal.wait("● training")
+
+
 def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> None:
     with at("data", folder) as terminal:
         terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
