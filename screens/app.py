@@ -50,7 +50,7 @@ class FtwizardApp(App[int]):
         self.farewell: list[str] = []
         """Lines to leave on the terminal when the app has gone."""
         self._route = route
-        self._wall = terminal.Wall(ascii=ascii)
+        self._wall = terminal.Wall(ascii=ascii, colour=not self.no_color)
         self.register_theme(THEME)
         self.theme = THEME.name
 

@@ -9,6 +9,7 @@ import sys
 import termios
 import threading
 import time
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 
 from rich.segment import Segment
@@ -19,6 +20,7 @@ from ftwizard.screens.glyphs import harmless
 from ftwizard.text import visible_lines
 
 if TYPE_CHECKING:
+    from rich.style import Style
     from textual.app import App
     from textual.color import Color
 
@@ -34,14 +36,20 @@ _WAKE_S = 0.05
 class Wall(LineFilter):
     """The last wall: whatever a widget drew, no control character leaves the app.
 
-    With ``ascii`` nothing but ASCII does, each glyph replaced by one as wide.
+    With ``ascii`` nothing but ASCII does, each glyph replaced by one as wide; without ``colour``
+    none does, not even grey: bold and reverse stay.
     """
 
-    def __init__(self, *, ascii: bool) -> None:
+    def __init__(self, *, ascii: bool, colour: bool = True) -> None:
         super().__init__()
         self._ascii = ascii
+        self._colour = colour
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        if not self._colour:
+            segments = [
+                Segment(text, _without_colour(style), control) for text, style, control in segments
+            ]
         if all(self._is_safe(text) or control for text, _, control in segments):
             return segments
         return [
@@ -53,6 +61,11 @@ class Wall(LineFilter):
 
     def _is_safe(self, text: str) -> bool:
         return text.isprintable() and (text.isascii() or not self._ascii)
+
+
+@lru_cache(4096)
+def _without_colour(style: Style | None) -> Style | None:
+    return style and style.without_color
 
 
 def forget_exported_size() -> None:

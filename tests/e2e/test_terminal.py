@@ -164,6 +164,24 @@ def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
         assert b"\x1b" not in terminal.output
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_no_color_means_none(folder: Path, place: str) -> None:
+    with at(place, folder, {"NO_COLOR": "1"}) as terminal:
+        shown = terminal.screen.text()
+        styles = terminal.screen.styles
+    assert not [style for style in styles if COLOURS.search(style)]
+    assert "1" in styles, "bold stays"
+    marks = {"home": "● (?:training|running)", "monitor": "● training", "problem": "✗"}
+    assert re.search(marks.get(place, ""), shown)
+
+
+def test_without_colours_the_cursor_of_an_input_is_seen(folder: Path) -> None:
+    with at("data", folder, {"NO_COLOR": "1"}) as terminal:
+        assert any("7" in style.split(";") for style in terminal.screen.styles)
+        at_start = terminal.output.decode().rpartition("Rows")[2]
+        assert re.search(r"\x1b\[(?:\d;)*7m", at_start)
+
+
 @pytest.mark.parametrize(
     "environment",
     [{"TEXTUAL_COLOR_SYSTEM": "standard"}, {"TERM": "screen"}],
