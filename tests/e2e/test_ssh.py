@@ -1,0 +1,105 @@
+"""A run that is watched over a real ssh connection, which is then lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from tests.e2e import sshd
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.places import RUN, running
+from tests.e2e.terminal import Terminal
+from tests.jobs_helpers import events, until_step
+
+pytestmark = pytest.mark.skipif(
+    not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
+)
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[list[str]]:
+    folder = tmp_path / "sshd"
+    folder.mkdir(mode=0o700)
+    with sshd.sshd(folder) as command:
+        yield command
+
+
+def watching(ssh: list[str], home: Path) -> Terminal:
+    """Open a session with a terminal of its own in which ``ftwizard watch`` runs."""
+    variables = {
+        "FTWIZARD_HOME": str(home),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "LC_ALL": "C.UTF-8",
+    }
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    return Terminal(
+        command=[ssh[0], "-tt", *ssh[1:], f"{given} {FTWIZARD} watch {RUN}"], columns=100, rows=30
+    )
+
+
+def views() -> list[psutil.Process]:
+    """Return the processes that show this run."""
+    found = []
+    for one in psutil.process_iter(["cmdline"]):
+        line = one.info["cmdline"] or []
+        if line[-2:] == ["watch", RUN] and "ftwizard" in " ".join(line[:-2]):
+            found.append(one)
+    return found
+
+
+def axis(screen: str) -> list[int]:
+    """Return the steps that the chart's axis names."""
+    row = next((line for line in screen.splitlines() if line.rstrip().endswith("step")), "")
+    return [int(number) for number in re.findall(r"\b\d+\b", row)]
+
+
+@pytest.mark.parametrize("freezes", [False, True], ids=["dropped", "frozen"])
+def test_a_lost_connection_ends_the_view_and_not_the_run(
+    ssh: list[str], home: Path, freezes: bool
+) -> None:
+    folder = running(home)
+    with watching(ssh, home) as first:
+        first.wait(r"● training")
+        first.wait(r"loss 0")
+        assert len(views()) == 1
+        if freezes:
+            os.kill(first.child.pid, signal.SIGSTOP)
+            stalled(folder)
+        os.kill(first.child.pid, signal.SIGKILL)
+        first.exit_code()
+        end = time.monotonic() + 20
+        while views() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not views(), "a view without a terminal is left"
+    assert goes_on(folder)
+    with watching(ssh, home) as second:
+        second.wait(r"loss 0")
+        seen = max(e["step"] for e in events(folder, "log"))
+        second.until(lambda: max(axis(second.screen.text()), default=0) > 0.7 * seen, "all steps")
+        assert axis(second.screen.text())[0] == 0
+        steps = [e["step"] for e in events(folder, "log")]
+        assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"
+        second.send("\x1b")
+        second.wait(f"Run {RUN} goes on")
+        assert second.exit_code() == 0
+    assert goes_on(folder)
+
+
+def stalled(folder: JobFolder) -> None:
+    """Wait while the run goes on and the client reads nothing."""
+    until_step(folder, max(e["step"] for e in events(folder, "log")) + 40)
+
+
+def goes_on(folder: JobFolder) -> bool:
+    until_step(folder, max(e["step"] for e in events(folder, "log")) + 5)
+    return observe(folder).state == "running"
