@@ -110,7 +110,8 @@ def doing(progress: Progress) -> str:
         words += f": {visible(progress.what, 200)}"
     if progress.done is not None and progress.phase != "training":
         if progress.total is None:
-            words += f", {size(progress.done)}" if progress.unit == "bytes" else ""
+            of = size(progress.done) if progress.unit == "bytes" else f"{progress.done:,.0f}"
+            words += f", {of}" if progress.unit == "bytes" else f", {of} {progress.unit}"
         elif progress.unit == "bytes":
             words += f", {size(progress.done)} of {size(progress.total)}"
         else:

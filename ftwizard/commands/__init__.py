@@ -75,7 +75,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     check = add("check", "is this data fit to train on?", "check:check")
-    check.add_argument("data", metavar="DATA", help="a file of rows")
+    check.add_argument(
+        "data",
+        metavar="DATA",
+        help="a file of rows, or a data set on the Hugging Face Hub: owner/name[/config][:split]",
+    )
     check.add_argument(
         "--format", default="auto", choices=("auto", "messages", "prompt-completion", "alpaca"),
         help="what the rows are (default: what they look like)",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ftwizard.commands import output, progress
-from ftwizard.data import read
+from ftwizard.data import hub, read
 from ftwizard.data.report import Report, report
 from ftwizard.text import plural, visible
 
@@ -14,10 +13,14 @@ SHOWN_LINES = 8
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Read a data file as a run would, and say what is in it and what is wrong with it."""
-    with progress.reporter() as say:
-        say("reading", what=arguments.data)
-        found = report(read.read(Path(arguments.data), arguments.format))
+    """Read a data file as a run would, and say what is in it and what is wrong with it.
+
+    A data set on the Hub is made a file first.
+    """
+    with progress.reporter(shown=True) as say:
+        file, source = hub.locate(arguments.data, say)
+        say("reading", what=str(file))
+        found = report(read.read(file, arguments.format), source)
     if arguments.json:
         output.print_json(found)
     else:
@@ -29,6 +32,9 @@ def _lines(found: Report) -> list[str]:
     mark = "✓" if found.verdict == "ok" else "✗"
     rows = f"{plural(found.rows, 'row')}, {found.usable:,} usable"
     lines = [f"{mark} {visible(found.path)}: {rows} ({found.format or 'no format that is known'})"]
+    if found.source:
+        lines.append(f"  from {visible(found.source)}")
+        lines.append("  A plan names the file: what a run reads must not change with the Hub.")
     for finding in found.findings:
         where = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
         more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""

@@ -46,13 +46,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     usable: int
     findings: list[Finding]
     path: str
+    """The file that was read; it is what a plan names."""
+    source: str | None
+    """Where the file is from, in words, if it was fetched."""
     sha256: str
     preview: list[Preview]
     """The first rows."""
 
 
-def report(table: Table) -> Report:
-    """Group a file's problems by their code."""
+def report(table: Table, source: str | None = None) -> Report:
+    """Group a file's problems by their code; ``source`` says where the file was fetched from."""
     return Report(
         verdict="error" if table.problems else "ok",
         format=table.format,
@@ -60,6 +63,7 @@ def report(table: Table) -> Report:
         usable=len(table.rows),
         findings=_findings(table.problems),
         path=table.path,
+        source=source,
         sha256=table.sha256,
         preview=[_preview(row) for row in table.rows[:PREVIEW_ROWS]],
     )

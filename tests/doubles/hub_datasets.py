@@ -1,0 +1,296 @@
+"""The far end of the Hugging Face Hub for data sets: its HTTP API on loopback.
+
+It answers as the Hub does to ``huggingface_hub`` and ``datasets``, refusals included: whoever shows
+no token gets 401 for what is private or missing alike, a gated repository shows its listing but no
+file, an unknown revision or path has its own error code, a renamed repository redirects, ``tree``
+comes in pages, and large files lie elsewhere, behind a redirect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.doubles.hub_tree import blob_id, entries_of, is_large
+
+TOKEN = "hf_of_somebody"
+"""A token that the server knows."""
+MESSAGES = {
+    "RepoNotFound": "Repository not found",
+    "RevisionNotFound": "Invalid rev id",
+    "EntryNotFound": "Entry not found",
+    "GatedRepo": "Access to this resource is restricted.",
+}
+
+
+@dataclass
+class Repo:
+    """One data set repository, with every commit that it ever had."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    gated: bool = False
+    private: bool = False
+    readers: set[str] = field(default_factory=set)
+    """Tokens that may read what is gated or private."""
+
+    @property
+    def head(self) -> str:
+        return list(self.commits)[-1]
+
+    def commit(self, files: dict[str, bytes]) -> str:
+        """Make ``files`` the newest commit and return its hash."""
+        listed = json.dumps([[n, hashlib.sha1(d).hexdigest()] for n, d in sorted(files.items())])
+        sha = hashlib.sha1(f"{len(self.commits)}{listed}".encode()).hexdigest()
+        self.commits[sha] = files
+        return sha
+
+
+class Hub:
+    """What the server has, what was asked of it, and what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.repos: dict[str, Repo] = {}
+        self.renamed: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.status: int | None = None
+        """When set, everything is answered with it: 429, 503."""
+        self.breaks_after: int | None = None
+        """When set, a file's bytes end there with the connection."""
+        self.slow_s = 0.0
+        """How long each answer takes."""
+        self.page = 1000
+        self.url = ""
+        self.elsewhere = ""
+        """Another host, where large files lie: no token may be shown to it."""
+
+    def add(self, name: str, files: dict[str, bytes]) -> Repo:
+        repo = self.repos.setdefault(name, Repo())
+        repo.commit(files)
+        return repo
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str = "", message: str = "") -> None:
+        super().__init__(code)
+        self.status, self.code = status, code
+        self.message = message or MESSAGES.get(code, "")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self._form = parse_qs(self.rfile.read(length).decode())
+        url = urlsplit(self.path)
+        self._query = parse_qs(url.query)
+        self.hub.asked.append(f"{self.command} {url.path}")
+        time.sleep(self.hub.slow_s)
+        try:
+            if self.hub.status:
+                raise _Refused(self.hub.status, message="Too much")
+            self._route(url.path.lstrip("/").split("/"))
+        except _Refused as refused:
+            body = json.dumps({"error": refused.message}).encode()
+            headers = {"X-Error-Message": refused.message}
+            if refused.code:
+                headers["X-Error-Code"] = refused.code
+            if refused.status == 429:
+                headers["RateLimit"] = '"api";r=0;t=77'
+            self._send(refused.status, body, headers)
+
+    def _route(self, parts: list[str]) -> None:
+        match parts:
+            case ["api", "datasets", owner, name, *rest]:
+                repo = self._repo(f"{owner}/{name}", lambda new: ["api", "datasets", new, *rest])
+                if repo:
+                    self._api(f"{owner}/{name}", repo, rest)
+            case ["datasets", owner, name, "resolve", revision, *path]:
+                tail = ["resolve", revision, *path]
+                repo = self._repo(f"{owner}/{name}", lambda new: ["datasets", new, *tail])
+                if repo:
+                    self._resolve(repo, unquote(revision), unquote("/".join(path)))
+            case ["lfs", sha]:
+                self._blob(sha)
+            case _:
+                raise _Refused(404, message="Sorry, we can't find the page you are looking for.")
+
+    def _token(self) -> str | None:
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        if not kind:
+            return None
+        known = {TOKEN}.union(*(repo.readers for repo in self.hub.repos.values()))
+        if token not in known:
+            raise _Refused(401, message="Invalid credentials in Authorization header")
+        return token
+
+    def _repo(self, name: str, moved: Any) -> Repo | None:
+        """Return a repository that may be seen, or None when the answer was a redirect."""
+        token = self._token()
+        if new := self.hub.renamed.get(name):
+            query = urlsplit(self.path).query
+            location = "/" + "/".join(moved(new)) + (f"?{query}" if query else "")
+            self._send(307, b"", {"Location": location})
+            return None
+        repo = self.hub.repos.get(name)
+        if repo is None or (repo.private and token not in repo.readers):
+            if token is None:  # it does not tell strangers what is there
+                raise _Refused(401, message="Invalid username or password.")
+            raise _Refused(404, "RepoNotFound")
+        return repo
+
+    def _files(self, repo: Repo, revision: str) -> tuple[str, dict[str, bytes]]:
+        sha = repo.head if revision == "main" else revision
+        if sha not in repo.commits:
+            raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return sha, repo.commits[sha]
+
+    def _check_gate(self, repo: Repo) -> None:
+        token = self._token()
+        if repo.gated and token not in repo.readers:
+            raise _Refused(401 if token is None else 403, "GatedRepo")
+
+    def _api(self, name: str, repo: Repo, rest: list[str]) -> None:
+        match self.command, rest:
+            case "GET", [] | ["revision", _]:
+                sha, files = self._files(repo, unquote(rest[1]) if rest else "main")
+                info = {
+                    "_id": "621ffdd236468d709f181d58", "id": name, "sha": sha, "tags": [],
+                    "private": repo.private, "gated": "auto" if repo.gated else False,
+                    "disabled": False, "downloads": 0, "likes": 0,
+                    "siblings": [{"rfilename": path} for path in files],
+                }  # fmt: skip
+                self._json(info)
+            case "GET", ["tree", revision, *path]:
+                _, files = self._files(repo, unquote(revision))
+                self._tree(files, unquote("/".join(path)))
+            case "POST", ["paths-info", revision]:
+                _, files = self._files(repo, unquote(revision))
+                entries = entries_of(files)
+                wanted = self._form.get("paths")
+                if not wanted:
+                    raise _Refused(400, message='"paths" is required')
+                self._json([entries[path] for path in wanted if path in entries])
+            case _:
+                raise _Refused(404, message="Sorry, we can't find the page you are looking for.")
+
+    def _tree(self, files: dict[str, bytes], folder: str) -> None:
+        entries = entries_of(files)
+        if folder and entries.get(folder, {}).get("type") != "directory":
+            raise _Refused(404, "EntryNotFound", f'"{folder}" does not exist')
+        prefix = f"{folder}/" if folder else ""
+        below = [e for path, e in entries.items() if path.startswith(prefix)]
+        if self._query.get("recursive") != ["true"]:
+            below = [e for e in below if "/" not in e["path"].removeprefix(prefix)]
+        begin = int(self._query.get("cursor", ["0"])[0])
+        headers = {}
+        if begin + self.hub.page < len(below):
+            url = urlsplit(self.path)
+            query = "&".join(f"{k}={v[0]}" for k, v in self._query.items() if k != "cursor")
+            following = f"{self.hub.url}{url.path}?{query}&cursor={begin + self.hub.page}"
+            headers["Link"] = f'<{following}>; rel="next"'
+        self._json(below[begin : begin + self.hub.page], headers)
+
+    def _resolve(self, repo: Repo, revision: str, path: str) -> None:
+        if self.command == "POST":
+            raise _Refused(405)
+        self._check_gate(repo)
+        sha, files = self._files(repo, revision)
+        commit = {"X-Repo-Commit": sha}
+        if path not in files:
+            self._send(404, b"Entry not found", {
+                "X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", **commit
+            })  # fmt: skip
+            return
+        data = files[path]
+        if not is_large(path):
+            etag = f'"{blob_id(data)}"'
+            self._bytes(data, {"ETag": etag, "Accept-Ranges": "bytes", **commit})
+            return
+        large = hashlib.sha256(data).hexdigest()
+        self._send(302, b"", {
+            "Location": f"{self.hub.elsewhere}/lfs/{large}", "X-Linked-Size": str(len(data)),
+            "X-Linked-ETag": f'"{large}"', **commit,
+        })  # fmt: skip
+
+    def _blob(self, sha: str) -> None:
+        if self.headers.get("Authorization"):  # as S3: one kind of signature only
+            raise _Refused(400, message="Only one auth mechanism allowed")
+        for repo in self.hub.repos.values():
+            for files in repo.commits.values():
+                for data in files.values():
+                    if hashlib.sha256(data).hexdigest() == sha:
+                        self._bytes(data, {"ETag": f'"{sha}"', "Accept-Ranges": "bytes"})
+                        return
+        raise _Refused(403, message="AccessDenied")
+
+    def _bytes(self, data: bytes, headers: dict[str, str]) -> None:
+        begin = 0
+        if (wanted := self.headers.get("Range", "")).startswith("bytes="):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            begin = int(first)
+            if begin >= len(data):
+                self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+                return
+            end = min(int(last or len(data) - 1), len(data) - 1)
+            headers["Content-Range"] = f"bytes {begin}-{end}/{len(data)}"
+            data = data[begin : end + 1]
+        self._send(206 if wanted else 200, data, headers)
+
+    def _json(self, value: Any, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(value).encode()
+        self._send(200, body, {"Content-Type": "application/json", **(headers or {})})
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in {"RateLimit": '"api";r=499;t=295', **headers}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        limit = self.hub.breaks_after
+        if limit is not None and status in (200, 206) and "ETag" in headers and len(data) > limit:
+            self.wfile.write(data[:limit])
+            self.close_connection = True
+            return
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@contextmanager
+def serve() -> Iterator[Hub]:
+    """Serve data sets until the block ends."""
+    hub = Hub()
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hub.elsewhere = f"http://localhost:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

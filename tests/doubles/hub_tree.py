@@ -1,0 +1,35 @@
+"""What the double of the Hub says of the files of a commit."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+def is_large(path: str) -> bool:
+    """Say whether the Hub would keep a file elsewhere (LFS)."""
+    return path.endswith((".parquet", ".gz", ".zip", ".arrow"))
+
+
+def blob_id(data: bytes) -> str:
+    """Return the hash that git has for a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def entries_of(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Return what ``tree`` and ``paths-info`` say of each file and folder, by path."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, data in files.items():
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            oid = hashlib.sha1(folder.encode()).hexdigest()
+            found.setdefault(folder, {"type": "directory", "oid": oid, "size": 0, "path": folder})
+        entry: dict[str, Any] = {
+            "type": "file", "oid": blob_id(data), "size": len(data), "path": path
+        }  # fmt: skip
+        if is_large(path):
+            oid = hashlib.sha256(data).hexdigest()
+            entry["lfs"] = {"oid": oid, "size": len(data), "pointerSize": 134}
+        found[path] = entry
+    return found

@@ -1,0 +1,410 @@
+"""A data set on the Hub becomes a file, once and whole; whatever is in the way is a sentence."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.doubles import hub_datasets
+from tests.doubles.hub_datasets import TOKEN, Hub
+from tests.e2e.cli import as_json, run
+
+ROWS = [
+    {"messages": [{"role": "user", "content": f"Question {n}"},
+                  {"role": "assistant", "content": f"Answer {n}"}]}
+    for n in range(30)
+]  # fmt: skip
+NOWHERE = "http://127.0.0.1:9"
+
+
+def jsonl(rows: list[Any]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def parquet(table: Any) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(table) if isinstance(table, list) else table, out)
+    return out.getvalue()
+
+
+def card(text: str) -> bytes:
+    return f"---\n{text}\n---\n# A data set\n".encode()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with hub_datasets.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def where(tmp_path: Path, hub: Hub) -> dict[str, str]:
+    """Return an environment with caches of its own and the double as the Hub."""
+    return {
+        "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0",
+        "FTWIZARD_CACHE": str(tmp_path / "cache"), "HF_TOKEN": "", "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+
+
+def locate(environment: dict[str, str], *names: str, before: str = "") -> list[dict[str, Any]]:
+    """Locate several names in one process (the libraries read their settings at import)."""
+    code = f"""
+import json, sys
+from ftwizard.data import hub
+from ftwizard.errors import FtwizardError
+{before}
+for name in sys.argv[1:]:
+    said = []
+    try:
+        path, source = hub.locate(name, lambda phase, **fields: said.append([phase, fields]))
+        print(json.dumps({{"path": str(path), "source": source, "said": said}}))
+    except FtwizardError as error:
+        print(json.dumps({{"error": error.message, "hint": error.hint, "code": error.exit_code}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def kept(environment: dict[str, str]) -> list[str]:
+    """Return what is in the folder of copies, locks aside."""
+    folder = Path(environment["FTWIZARD_CACHE"]) / "datasets"
+    found = folder.iterdir() if folder.exists() else []
+    return sorted(path.name for path in found if path.suffix != ".lock")
+
+
+def test_the_double_is_what_the_client_expects(hub: Hub, where: dict[str, str]) -> None:
+    """Each answer is read by the client as the Hub's own would be."""
+    hub.page = 2
+    files = {f"data/{n}.parquet": parquet(ROWS[:n]) for n in range(1, 4)} | {"a.jsonl": b"{}\n"}
+    repo = hub.add("owner/chat", files)
+    hub.add("owner/gated", files).gated = True
+    hub.renamed["old/chat"] = "owner/chat"
+    code = """
+import hashlib, json, sys
+from pathlib import Path
+from huggingface_hub import HfApi, errors
+api, found, raised = HfApi(), {}, []
+info = api.dataset_info("old/chat", files_metadata=True)
+found["info"] = [info.id, info.sha, sorted(s.rfilename for s in info.siblings)]
+tree = list(api.list_repo_tree("owner/chat", repo_type="dataset", recursive=True))
+found["tree"] = sorted(entry.path for entry in tree)
+found["top"] = sorted(e.path for e in api.list_repo_tree("owner/chat", repo_type="dataset"))
+infos = api.get_paths_info("owner/chat", ["a.jsonl", "data", "none"], repo_type="dataset")
+found["paths"] = [[type(entry).__name__, entry.path] for entry in infos]
+found["lfs"] = [e.lfs.sha256 for e in tree if e.path == "data/2.parquet"]
+path = api.hf_hub_download("owner/chat", "data/2.parquet", repo_type="dataset")
+found["sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+for call in (
+    lambda: api.dataset_info("owner/none", token="hf_of_somebody"),
+    lambda: api.dataset_info("owner/chat", revision="0" * 40),
+    lambda: api.hf_hub_download("owner/chat", "none", repo_type="dataset"),
+    lambda: list(api.list_repo_tree("owner/chat", "none", repo_type="dataset")),
+    lambda: api.hf_hub_download("owner/gated", "a.jsonl", repo_type="dataset"),
+    lambda: api.get_paths_info("owner/chat", [], repo_type="dataset"),
+    lambda: api.dataset_info("owner/none"),
+):
+    try:
+        call()
+        raised.append(None)
+    except errors.HfHubHTTPError as error:
+        raised.append([type(error).__name__, error.response.status_code])
+print(json.dumps([found, raised]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, **where},
+    )  # fmt: skip
+    found, raised = json.loads(done.stdout)
+    assert found["info"] == ["owner/chat", repo.head, sorted(files)]
+    assert found["tree"] == sorted([*files, "data"]) and found["top"] == ["a.jsonl", "data"]
+    assert found["paths"] == [["RepoFile", "a.jsonl"], ["RepoFolder", "data"]]
+    assert found["lfs"] == [found["sha256"]]
+    assert raised == [
+        ["RepositoryNotFoundError", 404],
+        ["RevisionNotFoundError", 404],
+        ["RemoteEntryNotFoundError", 404],
+        ["RemoteEntryNotFoundError", 404],
+        ["GatedRepoError", 401],
+        ["BadRequestError", 400],
+        # With https this is RepositoryNotFoundError: the client looks at the scheme.
+        ["HfHubHTTPError", 401],
+    ]
+
+
+def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str, str]) -> None:
+    hub.page = 2
+    commit = hub.add("owner/chat", {
+        "README.md": card("license: mit"),
+        "data/train-00000-of-00002.parquet": parquet(ROWS[:20]),
+        "data/train-00001-of-00002.parquet": parquet(ROWS[20:]),
+        "data/test-00000-of-00001.parquet": parquet(ROWS[:3]),
+    }).head  # fmt: skip
+    found = as_json("check", "owner/chat", environment=where)
+    path = Path(found["path"])
+    assert path.name == f"owner--chat--default--train-{commit[:8]}.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
+    assert (found["rows"], found["verdict"], found["format"]) == (30, "ok", "messages")
+    assert found["source"].endswith(f"split train, commit {commit[:8]}")
+    assert not any("test-" in asked for asked in hub.asked), "only what was asked for is fetched"
+    # A second time nothing of it is fetched.
+    hub.asked.clear()
+    assert as_json("check", "owner/chat", environment=where)["sha256"] == found["sha256"]
+    assert not any(".parquet" in asked for asked in hub.asked)
+    # The command for a person names the file, and the plan that names it is read.
+    shown = run("check", "owner/chat:test", environment={**where, "COLUMNS": "300"})
+    assert "3 rows, 3 usable" in shown.stdout and "A plan names the file" in shown.stdout
+    assert len(kept(where)) == 2
+
+
+def test_a_newer_commit_is_another_file_and_the_old_one_stays(
+    hub: Hub, where: dict[str, str]
+) -> None:
+    repo = hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
+    (first,) = locate(where, "owner/chat")
+    repo.commit({"train.jsonl": jsonl(ROWS[:5])})
+    (second,) = locate(where, "owner/chat")
+    assert Path(first["path"]).read_bytes() == jsonl(ROWS).replace(b": ", b":").replace(b", ", b",")
+    assert len(Path(second["path"]).read_text().splitlines()) == 5
+
+
+def test_progress_is_told_in_bytes_and_rows(hub: Hub, where: dict[str, str]) -> None:
+    data = jsonl(ROWS * 100)
+    hub.add("owner/chat", {"train.jsonl": data})
+    (found,) = locate(where, "owner/chat")
+    assert {phase for phase, _ in found["said"]} == {"fetching"}
+    fields = [fields for _, fields in found["said"]]
+    assert any(f.get("unit") == "bytes" and f["total"] == len(data) for f in fields)
+    assert fields[-1]["unit"] == "rows" and fields[-1]["done"] == 3000
+
+
+def test_every_kind_of_table_and_its_settings(hub: Hub, where: dict[str, str]) -> None:
+    alpaca = [{"instruction": "a;b", "input": "", "output": "c"}]
+    hub.add("owner/csv", {
+        "README.md": card('configs:\n- config_name: default\n  data_files: x.csv\n  sep: "|"'),
+        "x.csv": b"instruction|output\na;b|c\n",
+    })  # fmt: skip
+    hub.add("owner/gz", {"train.jsonl.gz": gzip.compress(jsonl(alpaca))})
+    hub.add("owner/array", {"train.json": json.dumps(alpaca).encode()})
+    hub.add("owner/text", {"train.txt": b"one\ntwo\n"})
+    hub.add("owner/odd", {"data/train [1] #%20?.jsonl": jsonl(alpaca)})
+    names = ["owner/csv", "owner/gz", "owner/array", "owner/text", "owner/odd"]
+    read = []
+    for found in locate(where, *names):
+        read.append([json.loads(x) for x in Path(found["path"]).read_text().splitlines()])
+    assert read == [
+        [{"instruction": "a;b", "output": "c"}], alpaca, alpaca, [{"text": "one"}, {"text": "two"}],
+        alpaca,
+    ]  # fmt: skip
+
+
+def test_configurations_and_splits_are_told_by_name(hub: Hub, where: dict[str, str]) -> None:
+    hub.add("owner/two", {
+        "README.md": card(
+            "configs:\n- config_name: a b\n  data_files: a.jsonl\n"
+            '- config_name: "\\e[2Jb"\n  data_files:\n  - split: dev\n    path: b.jsonl'
+        ),
+        "a.jsonl": jsonl(ROWS), "b.jsonl": jsonl(ROWS[:1]),
+    })  # fmt: skip
+    hub.add("owner/one", {"train.jsonl": jsonl(ROWS), "test.jsonl": jsonl(ROWS)})
+    several, unknown, config, split, good, dev, only = locate(
+        where, "owner/two", "owner/two/c", "owner/one/c", "owner/one:dev", "owner/two/a b",
+        "owner/two/\x1b[2Jb", "owner/two/\x1b[2Jb:dev",
+    )  # fmt: skip
+    assert "several configurations and no default: a b, ␛[2Jb." in several["error"]
+    assert "ftwizard check owner/two/a b" in several["hint"]
+    assert "no configuration “c”; it has: a b, ␛[2Jb." in unknown["error"]
+    assert "no configuration “c”; it has: default." in config["error"]
+    assert "no split “dev”; it has: train, test." in split["error"]
+    assert "no split “train”; it has: dev." in dev["error"] and "␛[2Jb:dev" in dev["hint"]
+    assert "configuration a b" in good["source"]
+    assert only["source"] and len(kept(where)) == 2
+
+
+def test_a_default_configuration_is_taken(hub: Hub, where: dict[str, str]) -> None:
+    hub.add("owner/two", {
+        "README.md": card(
+            "configs:\n- config_name: a\n  data_files: a.jsonl\n"
+            "- config_name: b\n  data_files: b.jsonl\n  default: true"
+        ),
+        "a.jsonl": jsonl(ROWS), "b.jsonl": jsonl(ROWS[:1]),
+    })  # fmt: skip
+    hub.renamed["old/name"] = "owner/two"
+    first, second = locate(where, "owner/two", "old/name")
+    assert "--b--train-" in first["path"] and second["path"] == first["path"]
+
+
+def test_what_the_hub_refuses_is_said(hub: Hub, where: dict[str, str]) -> None:
+    hub.add("owner/gated", {"train.jsonl": jsonl(ROWS)}).gated = True
+    private = hub.add("owner/private", {"train.jsonl": jsonl(ROWS)})
+    private.private, private.readers = True, {"hf_reader"}
+    gated, hidden, missing = locate(where, "owner/gated", "owner/private", "owner/none")
+    assert "only to those who accepted its conditions" in gated["error"]
+    assert f"{hub.url}/datasets/owner/gated" in gated["hint"] and "HF_TOKEN" in gated["hint"]
+    assert hidden["error"] == missing["error"].replace("owner/none", "owner/private")
+    assert "There is no file owner/none here, and the Hub has no data set" in missing["error"]
+    known = {**where, "HF_TOKEN": TOKEN}
+    gated, hidden, missing = locate(known, "owner/gated", "owner/private", "owner/none")
+    assert "accepted its conditions" in gated["error"]
+    assert "the Hub has no data set" in hidden["error"] and "the Hub has no" in missing["error"]
+    (wrong,) = locate({**where, "HF_TOKEN": "hf_expired"}, "owner/gated")
+    assert "does not accept the token" in wrong["error"]
+    (read,) = locate({**where, "HF_TOKEN": "hf_reader"}, "owner/private")
+    assert Path(read["path"]).exists()
+    assert "hf_" not in json.dumps([gated, hidden, missing, wrong])
+
+
+def test_what_is_no_text_is_said(hub: Hub, where: dict[str, str]) -> None:
+    image = pa.table({"messages": ["x"], "image": [{"bytes": b"\x89PNG", "path": "a.png"}]})
+    info = {"info": {"features": {
+        "messages": {"dtype": "string", "_type": "Value"}, "image": {"_type": "Image"}
+    }}}  # fmt: skip
+    pictures = image.replace_schema_metadata({"huggingface": json.dumps(info)})
+    hub.add("owner/pictures", {"train.parquet": parquet(pictures)})
+    hub.add("owner/bytes", {"train.parquet": parquet(image)})
+    hub.add("owner/folder", {"train/a.png": b"\x89PNG"})
+    hub.add("owner/pickle", {"train.pkl": b"\x80\x04."})
+    hub.add("owner/empty", {"README.md": card("license: mit")})
+    hub.add("owner/blank", {"train.jsonl": b"\n"})
+    hub.add("owner/cut", {"train.parquet": parquet(ROWS)[:-20]})
+    hub.add("owner/badcard", {"README.md": card(": [x"), "train.jsonl": jsonl(ROWS)})
+    names = ("pictures", "bytes", "folder", "pickle", "empty", "blank", "cut", "badcard")
+    pictures, raw, folder, pickled, empty, blank, cut, bad = locate(
+        where, *(f"owner/{name}" for name in names)
+    )
+    assert "holds pictures, sound or the like (column image)" in pictures["error"]
+    assert json.loads(Path(raw["path"]).read_text())["image"]["bytes"] == "iVBORw=="
+    assert "no text is read from (imagefolder)" in folder["error"]
+    assert "holds no data files that are read" in pickled["error"]
+    assert "holds no data files that are read" in empty["error"]
+    assert "The split train of owner/blank is empty." in blank["error"]
+    assert "owner/cut could not be read: ArrowInvalid" in cut["error"]
+    assert "owner/badcard could not be read" in bad["error"]
+    assert kept(where) == [Path(raw["path"]).name]
+
+
+def test_a_repository_reaches_nothing_outside_itself(
+    hub: Hub, where: dict[str, str], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.jsonl"
+    secret.write_bytes(jsonl([{"text": "secret"}]))
+    marker = tmp_path / "was-run"
+    files = {"train.jsonl": jsonl(ROWS)}
+    hub.add("owner/other", files)
+    for name, pattern in (
+        ("local", str(secret)), ("up", "../../secret.jsonl"),
+        ("across", "hf://datasets/owner/other/train.jsonl"), ("web", f"{hub.url}/lfs/x.jsonl"),
+    ):  # fmt: skip
+        text = f"configs:\n- config_name: default\n  data_files: '{pattern}'"
+        hub.add(f"owner/{name}", {"README.md": card(text), **files})
+    program = f"open({str(marker)!r}, 'w')".encode()
+    hub.add("owner/program", {"program.py": program, **files})
+    names = ("local", "up", "across", "web", "program")
+    local, up, across, web, ran = locate(where, *(f"owner/{name}" for name in names))
+    assert "outside of its own repository; these are not read" in local["error"]
+    assert "names data files that it does not have" in up["error"]
+    assert across["error"] == local["error"].replace("local", "across")
+    assert "error" in web
+    assert "which is never run here" in ran["error"]
+    assert not marker.exists() and kept(where) == []
+
+
+def test_without_the_hub_a_copy_serves(hub: Hub, where: dict[str, str]) -> None:
+    hub.add("owner/chat", {"train.jsonl": jsonl(ROWS), "test.jsonl": jsonl(ROWS)})
+    (first,) = locate(where, "owner/chat")
+    hub.status = 429
+    (busy,) = locate(where, "owner/chat")
+    assert busy["path"] == first["path"] and "asked too often (429)" in busy["source"]
+    (none,) = locate(where, "owner/new")
+    assert "asked too often" in none["error"] and "Try again in 1 min 17 s" in none["hint"]
+    hub.status = 503
+    (none,) = locate(where, "owner/new")
+    assert "out of order (503)" in none["error"]
+    gone = {**where, "HF_ENDPOINT": NOWHERE}
+    found, other = locate(gone, "owner/chat", "owner/chat:test")
+    assert found["path"] == first["path"] and "cannot be reached" in found["source"]
+    assert "There is no file owner/chat here, no copy of" in other["error"]
+    (off,) = locate({**where, "HF_HUB_OFFLINE": "1"}, "owner/chat")
+    assert off["path"] == first["path"] and "HF_HUB_OFFLINE" in off["source"]
+
+
+def test_without_the_hub_the_library_s_cache_serves(hub: Hub, where: dict[str, str]) -> None:
+    commit = hub.add("owner/MyChat", {"train.jsonl": jsonl(ROWS), "t_test.jsonl": jsonl(ROWS)}).head
+    load = "import datasets; datasets.load_dataset('owner/MyChat')"
+    subprocess.run(
+        [sys.executable, "-c", load], env={**os.environ, **where}, check=True, capture_output=True
+    )
+    found, split = locate({**where, "HF_ENDPOINT": NOWHERE}, "owner/MyChat", "owner/MyChat:dev")
+    assert "out of the library's cache" in found["source"] and commit[:8] in found["path"]
+    assert [json.loads(line) for line in Path(found["path"]).read_text().splitlines()] == ROWS
+    assert "no split “dev”; it has: train, test." in split["error"]
+
+
+def test_a_fetch_that_breaks_off_leaves_nothing_half(hub: Hub, where: dict[str, str]) -> None:
+    hub.add("owner/chat", {"train.parquet": parquet(ROWS)})
+    hub.breaks_after = 100
+    quick = "import time; time.sleep = lambda s: None"
+    (found,) = locate(where, "owner/chat", before=quick)
+    assert "could not be fetched: the Hub cannot be reached" in found["error"], found
+    assert "what has arrived is kept" in found["hint"]
+    assert kept(where) == []
+    hub.breaks_after = None
+    # A part that a killed fetch has left is cleared away.
+    folder = Path(where["FTWIZARD_CACHE"]) / "datasets"
+    commit = hub.repos["owner/chat"].head
+    (folder / f".owner--chat--default--train-{commit[:8]}.jsonl.1.part").write_text("{")
+    (found,) = locate(where, "owner/chat")
+    assert kept(where) == [Path(found["path"]).name]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_and_leaves_nothing_half(
+    number: int, hub: Hub, where: dict[str, str]
+) -> None:
+    hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
+    full = f"import os\ndef full(_): raise OSError({number}, 'x')\nos.fsync = full"
+    (found,) = locate(where, "owner/chat", before=full)
+    assert "The disk is full; owner/chat was not fetched whole" in found["error"]
+    assert "FTWIZARD_CACHE" in found["hint"] and kept(where) == []
+    little = "from ftwizard.data import hub_copy\nhub_copy.free_bytes = lambda path: 10"
+    (found,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
+    assert "owner/chat needs" in found["error"] and "10 B are free" in found["error"]
+
+
+def test_without_the_library_the_extra_is_named(hub: Hub, where: dict[str, str]) -> None:
+    lacks = "hub.is_installed = lambda name: name != 'datasets'"
+    (found,) = locate(where, "owner/chat", before=lacks)
+    assert "pip install 'ftwizard[local]'" in found["hint"] and found["code"] == 2
+
+
+def test_a_missing_file_is_not_looked_for_on_the_hub(hub: Hub, where: dict[str, str]) -> None:
+    done = run("check", "data/rows.jsonl", environment=where)
+    assert done.returncode == 1 and "There is no data file data/rows.jsonl" in done.stderr
+    assert hub.asked == []
+
+
+def test_a_plan_that_names_a_data_set_is_sent_to_check(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text("data: {files: {train: owner/name}}\nmodel: {name: a/b}\n")
+    for command in ("train", "estimate"):
+        done = run(command, file)
+        assert done.returncode == 1
+        assert "looks like a data set on the Hugging Face Hub" in done.stderr
+        assert "Fetch it with: ftwizard check owner/name" in done.stderr
