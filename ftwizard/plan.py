@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard import plan_rules, strict_yaml
+from ftwizard.data import hub_id
 from ftwizard.data.formats import FormatChoice
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
@@ -283,6 +284,8 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
         return name and os.path.normpath(folder / Path(name).expanduser())
 
     old = plan.data.files
+    for part in ("train", "validation", "heldout"):
+        _refuse_hub_id(part, getattr(old, part), folder)
     files = Files(
         train=whole(old.train) or "", validation=whole(old.validation), heldout=whole(old.heldout)
     )
@@ -291,3 +294,14 @@ def _absolute(plan: Plan, folder: Path) -> Plan:
         model = msgspec.structs.replace(model, name=whole(model.name))
     data = msgspec.structs.replace(plan.data, files=files)
     return msgspec.structs.replace(plan, data=data, model=model)
+
+
+def _refuse_hub_id(part: str, name: str | None, folder: Path) -> None:
+    """A plan names files, so that a run does not change with the Hub: say how to get one."""
+    if name and hub_id.parse(name) and not (folder / name).exists():
+        raise PlanError(
+            f"There is no data file {visible(str(folder / name), 200)}; data.files.{part} looks "
+            "like a data set on the Hugging Face Hub.",
+            f"Fetch it with: ftwizard check {visible(name, 200)}; then name the file that it "
+            "prints.",
+        )
