@@ -11,6 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from ftwizard import plan as plans
+from ftwizard.data import hub_id
 from ftwizard.screens import flow, palette, texts
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.draft import SHARES, Draft, Step, whole
@@ -28,7 +29,9 @@ class DataPage(WizardPage[Step]):
 
     STEP = 1
     HELP = (
-        "Name the file with your rows: JSON Lines or a JSON array. Chat rows (messages), Alpaca "
+        "Name the file with your rows: JSON Lines or a JSON array; or a data set on the Hugging Face "
+        "Hub, owner/name, with /configuration or :split behind it where train is not meant. It is "
+        "fetched once and kept as a file. Chat rows (messages), Alpaca "
         "(instruction, input, output) and prompt/completion are told apart by themselves. Tab "
         "takes a suggestion over, up and down choose one.\n\n"
         "Enter checks the file; the rows and every problem are then listed, and enter goes on.\n\n"
@@ -49,8 +52,8 @@ class DataPage(WizardPage[Step]):
             yield FileInput(
                 files.train,
                 paths(is_data),
-                hint="a file: rows.jsonl, ~/data/rows.json",
-                guess=True,
+                hint="a file, or a Hub id: ~/data/rows.jsonl, owner/name",
+                guess=lambda name: hub_id.parse(name) is None,
                 id="train",
             )
         yield Static(id="verdict", classes="note", markup=False)
@@ -100,12 +103,15 @@ class DataPage(WizardPage[Step]):
         self.dismiss(Step(draft.insisting("no-validation", not draft.plan.validation_share), 1))
 
     async def _check(self, name: str) -> None:
-        path = whole(name)
+        on_hub = hub_id.parse(name) is not None
+        path = name if on_hub else whole(name)
         app: Any = self.app
-        found = await flow.work(app, f"Reading {visible(name, 50)}", "check", path)
+        title = f"{'Fetching' if on_hub else 'Reading'} {visible(name, 50)}"
+        found = await flow.work(app, title, "check", path)
         if found is None:
             return
-        self._draft = self._draft.reading(plans.Files(train=path), found)
+        # Of a data set on the Hub it is the file that was made: the run reads that one.
+        self._draft = self._draft.reading(plans.Files(train=found["path"]), found)
         self._show()
         if found["usable"]:
             self.query_one("#rows", Menu).focus()

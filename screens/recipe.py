@@ -50,7 +50,6 @@ class RecipePage(WizardPage[Step]):
                     plan.model.name,
                     models,
                     hint="owner/model, or a folder",
-                    guess=False,
                     id="model-name",
                 )
             for one in self._settings:

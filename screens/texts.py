@@ -139,6 +139,8 @@ def verdict(found: dict[str, Any]) -> Text:
     text.append(f", {NAMES.get(found['format'], 'no format that is known')}")
     if bad:
         text.append(f"; {plural(bad, 'row')} cannot be used", palette.BAD)
+    if found.get("source"):
+        text.append(f"\n  {visible(found['source'], 200)}", "dim")
     return text
 
 

@@ -36,9 +36,15 @@ class FileInput(Vertical):
             self.value = value
 
     def __init__(
-        self, value: str, suggest: Suggest, *, hint: str, guess: bool, id: str | None = None
+        self,
+        value: str,
+        suggest: Suggest,
+        *,
+        hint: str,
+        guess: Callable[[str], bool] | None = None,
+        id: str | None = None,
     ) -> None:
-        """With ``guess`` Enter also takes a suggestion over for a name that there is no file of."""
+        """``guess`` says for which names that there is no file of Enter takes a suggestion over."""
         super().__init__(id=id)
         self._guess = guess
         self._suggest = suggest
@@ -81,7 +87,7 @@ class FileInput(Vertical):
         menu = self.query_one(Menu)
         meant = self._chosen or not self.value
         if self._guess and not meant:
-            meant = not Path(self.value).expanduser().exists()
+            meant = not Path(self.value).expanduser().exists() and self._guess(self.value)
         if meant and menu.display and menu.chosen is not None:
             self.action_complete()
         return not self.value.endswith("/")
