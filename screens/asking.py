@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import shutil
+import sys
 import termios
 import unicodedata
 from abc import ABC, abstractmethod
@@ -26,6 +28,7 @@ BACK, OTHER = "\0back", "\0other"
 """No answer is called so."""
 GO_ON = ""
 SUGGESTED = 8
+LOOK_EVERY_S = 0.5
 Check = Callable[[str], str]
 """What was typed → what is wrong with it, empty where nothing is."""
 
@@ -211,6 +214,7 @@ class Numbered(Asker):
         while True:
             self._console.print(Text(self.fit(f"{prompt}: ")), end="")
             try:
+                _wait_for_a_line()
                 typed = input().strip()
                 break
             except UnicodeDecodeError:
@@ -221,3 +225,9 @@ class Numbered(Asker):
         if typed.lower() == "b" and self.can_go_back:
             raise Back
         return typed
+
+
+def _wait_for_a_line() -> None:
+    """Wait in a way that no signal can miss: one that comes just before a read never ends it."""
+    while not select.select([sys.stdin], [], [], LOOK_EVERY_S)[0]:
+        pass

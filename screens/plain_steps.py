@@ -94,6 +94,8 @@ def _recommendation(draft: Draft) -> advice.Recommendation:
 def file(ask: Asker, draft: Draft) -> Draft:
     """Ask for the rows until they can be used; say what is in them."""
     given = draft.plan.data.files.train
+    if Path(given).is_relative_to(Path.cwd()):
+        given = str(Path(given).relative_to(Path.cwd()))
     ask.explain(
         "One JSON object a line, or a JSON array: chat messages, Alpaca, prompt/completion."
     )
@@ -117,7 +119,7 @@ def _file_problem(name: str) -> str:
         return "Name a file."
     if path.is_dir():
         return "That is a folder; name a file in it."
-    return "" if path.exists() else f"There is no file {visible(str(path), 200)}."
+    return "" if path.exists() else f"There is no such file: {visible(name, 200)}"
 
 
 def _say_findings(ask: Asker, found: dict[str, Any]) -> None:

@@ -1,0 +1,137 @@
+"""A person at ``ftwizard --plain``: in tmux, or at a bare pseudo-terminal that can go away."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.tmux import Tmux
+
+KEPT = ("FTWIZARD_HOME", "FTWIZARD_CACHE", "PYTHONPATH")
+
+
+class Answer(NamedTuple):
+    """What a person does at a question: keys where a cursor moves, a line where numbers are typed."""
+
+    question: str
+    keys: tuple[str, ...] = ()
+    line: str = ""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what the command needs, and nothing of the models that this machine has."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {
+        **kept, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        "COLUMNS": "80",
+    }  # fmt: skip
+
+
+class Wizard(Tmux):
+    """The wizard in a window of its own, working in ``folder``."""
+
+    def __init__(self, folder: Path, *, numbered: bool, arguments: str = "--plain") -> None:
+        self.numbered = numbered
+        term = {"TERM": "dumb"} if numbered else {}
+        super().__init__(
+            f"env -C {shlex.quote(str(folder))} {FTWIZARD} {arguments}",
+            environment={**environment(folder), **term},
+        )
+
+    def ask(self, question: str, timeout: float = 60) -> None:
+        """Wait until the wizard asks this."""
+        end = time.monotonic() + timeout
+        while question not in self._last_question():
+            assert time.monotonic() < end, f"not asked: {question}\n{self.screen()}"
+            time.sleep(0.05)
+
+    def answer(self, *answers: Answer) -> None:
+        for one in answers:
+            self.ask(one.question)
+            if self.numbered:
+                self.keys(*([one.line] if one.line else []), "Enter")
+            else:
+                self.keys(*one.keys, "Enter")
+
+    def _last_question(self) -> str:
+        lines = self.screen().rstrip().splitlines()
+        if not self.numbered:
+            return next((line for line in reversed(lines) if line.startswith("? ")), "")
+        if not lines or not lines[-1].rstrip().endswith(":"):
+            return ""
+        begun = [
+            place
+            for place, line in enumerate(lines[:-1])
+            if re.search(r"(b: back|enter: .*)\): ?\S*$", line)
+        ]
+        return "\n".join(lines[(begun or [-1])[-1] + 1 :])
+
+
+class Pty:
+    """A bare pseudo-terminal: every byte that the program sends is seen, and it can hang up."""
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str], cwd: Path) -> None:
+        self.sent = b""
+        self._ended: int | None = None
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            whole = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PROMPT_TOOLKIT_NO_CPR": "1"}
+            os.execve(FTWIZARD, [str(FTWIZARD), *arguments], {**whole, **environment})
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.terminal, keys)
+
+    def wait(self, words: bytes, timeout: float = 60) -> None:
+        """Wait until ``words`` were sent, not counting what an earlier wait has seen."""
+        end = time.monotonic() + timeout
+        start = len(self.sent)
+        while words not in self.sent[start:]:
+            assert time.monotonic() < end and self._read(), self.sent[-3000:].decode()
+
+    def code(self, timeout: float = 20) -> int:
+        """Read to the end; return the exit code."""
+        end = time.monotonic() + timeout
+        while self._ended is None:
+            assert time.monotonic() < end, self.sent[-3000:].decode()
+            self._read()
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self._ended = os.waitstatus_to_exitcode(status)
+        while self._read():
+            pass
+        return self._ended
+
+    def hang_up(self) -> None:
+        os.close(self.terminal)
+        self.terminal = -1
+
+    def close(self) -> None:
+        if self._ended is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        if self.terminal >= 0:
+            os.close(self.terminal)
+
+    def _read(self) -> bool:
+        """Take in what has come; say whether more may."""
+        if self.terminal < 0:
+            time.sleep(0.05)
+            return False
+        if not select.select([self.terminal], [], [], 0.1)[0]:
+            return self._ended is None
+        try:
+            new = os.read(self.terminal, 65536)
+        except OSError:
+            return False
+        self.sent += new
+        return bool(new)

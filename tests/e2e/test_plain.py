@@ -1,0 +1,337 @@
+"""``ftwizard --plain`` at real terminals: the whole way, back, wrong answers, and every end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e import tmux
+from tests.e2e.cli import run
+from tests.e2e.plain_terminal import Answer, Pty, Wizard, environment
+from tests.jobs_helpers import until_ended
+from tests.models_helpers import SMOLLM2, make_tiny
+
+needs_tmux = pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+both = pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
+DATA = Path(__file__).parents[1] / "data" / "formats"
+SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets" / "train.jsonl"
+HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b2J"
+
+TO_THE_PATH = (
+    Answer("What should the model learn?", ("Up", "Up", "Up"), "1"),
+    Answer("May the training data leave"),
+    Answer("Must you own"),
+    Answer("How large a model", ("Up", "Up"), "1"),
+    Answer("Is there a GPU on another"),
+    Answer("Which cloud"),
+    Answer("What matters more"),
+    Answer("Which path?"),
+)
+
+
+def to_the_recipe(rows: Path) -> tuple[Answer, ...]:
+    return (
+        *TO_THE_PATH,
+        Answer("File of your rows", (str(rows),), str(rows)),
+        Answer("Look at a row?"),
+        Answer("Rows kept for validation"),
+    )
+
+
+def recipe(model: str) -> tuple[Answer, ...]:
+    return (
+        Answer("Model", ("Up", "Up"), "6"),
+        Answer("Name or folder", (model,), model),
+        Answer("Method"),
+        Answer("Epochs", ("C-u", "1"), "1"),
+        Answer("Learning rate"),
+        Answer("Batch size"),
+        Answer("Gradient accumulation"),
+        Answer("Longest row", ("C-u", "256"), "256"),
+        Answer("After training"),
+        Answer("Change an advanced setting?"),
+        Answer("Go on with this?"),
+        Answer("Name of the run", ("C-u", "mine"), "mine"),
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(SAMPLE.read_text().splitlines(keepends=True)[:30]))
+    return file
+
+
+@needs_tmux
+@both
+def test_from_the_first_question_to_a_merged_model(
+    numbered: bool, tmp_path: Path, rows: Path, tiny: Path, home: Path
+) -> None:
+    with Wizard(tmp_path, numbered=numbered) as wizard:
+        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny)))
+        wizard.ask("Save the plan and start the run?")
+        assert not home.exists(), "nothing is written before it is confirmed"
+        shown = wizard.screen()
+        assert "max_length: 256" in shown
+        assert f"ftwizard train {home}/plans/mine.yaml --name mine" in shown
+        wizard.keys("Enter")
+        end = wizard.wait(r"exit=\d", 120)
+    assert "exit=0" in end
+    assert "Run mine has finished" in end and "On 3 held-out rows" in end
+    folder = JobFolder(home / "runs" / "mine")
+    assert (folder.merged / "model.safetensors").exists()
+    assert (home / "plans" / "mine.yaml").exists()
+
+
+@needs_tmux
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_few_real_steps_to_a_merged_model(
+    tmp_path: Path, rows: Path, home: Path, model_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(model_cache))
+    with Wizard(tmp_path, numbered=False) as wizard:
+        wizard.answer(*to_the_recipe(rows), *recipe(SMOLLM2))
+        wizard.answer(Answer("Save the plan and start the run?"))
+        end = wizard.wait(r"exit=\d", 600)
+    assert "exit=0" in end and "valid by the schema" in end
+    assert (home / "runs" / "mine" / "merged" / "model.safetensors").stat().st_size > 2e8
+
+
+@needs_tmux
+@both
+def test_back_keeps_answers_and_wrong_ones_are_asked_again(
+    numbered: bool, tmp_path: Path, rows: Path, home: Path
+) -> None:
+    with Wizard(tmp_path, numbered=numbered) as wizard:
+        wizard.answer(*TO_THE_PATH)
+        wizard.ask("File of your rows")
+        wizard.keys("none.jsonl", "Enter")
+        wizard.wait("There is no such file: none.jsonl")
+        wizard.keys(*(() if numbered else ("C-u",)), rows.name, "Enter")
+        wizard.ask("Look at a row?")
+        wizard.keys(*(("b", "Enter") if numbered else ("Escape",)))
+        wizard.ask("File of your rows")
+        wizard.wait(rf"File of your rows .*{rows.name}.*\s*$")
+        wizard.answer(Answer("File of your rows"))
+        wizard.ask("Look at a row?")
+        if numbered:
+            wizard.keys("77", "Enter")
+            wizard.wait(r"“77” is no number from 1 to 6")
+        wizard.keys("Enter")
+        wizard.answer(Answer("Rows kept for validation", ("Down", "Down"), "3"))
+        wizard.ask("To insist, type")
+        wizard.keys("yes", "Enter")
+        wizard.wait("Only “no validation” will do")
+        wizard.keys(*(() if numbered else ("C-u",)), "no validation", "Enter")
+        wizard.answer(Answer("Model"), Answer("Method"), Answer("Epochs", ("C-u", "many"), "many"))
+        wizard.wait("“many” is not a number")
+        wizard.keys("C-c")
+        wizard.wait("Nothing was started; nothing was written.")
+        wizard.wait("exit=3")
+    assert not home.exists()
+
+
+@needs_tmux
+def test_a_model_that_is_not_there_leads_back_to_the_model(tmp_path: Path, rows: Path) -> None:
+    with Wizard(tmp_path, numbered=True) as wizard:
+        wizard.answer(*to_the_recipe(rows), *recipe("/nowhere/at/all")[:-2])
+        wizard.wait("There is no model folder /nowhere/at/all")
+        wizard.ask("Model\n")
+        assert "1. /nowhere/at/all" in wizard.screen()
+
+
+@needs_tmux
+def test_a_terminal_that_is_taken_away_leaves_the_run_going(
+    tmp_path: Path, rows: Path, tiny: Path, home: Path
+) -> None:
+    with Wizard(tmp_path, numbered=False) as wizard:
+        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny)))
+        wizard.answer(Answer("Save the plan and start the run?"))
+        wizard.wait("ctrl.c leaves this view|mine  running")
+        wizard.kill()
+    assert until_ended(JobFolder(home / "runs" / "mine"), 120).end_reason == "finished"
+
+
+@needs_tmux
+def test_a_dumb_terminal_gets_the_lines_by_itself(tmp_path: Path) -> None:
+    with Wizard(tmp_path, numbered=True, arguments="") as wizard:
+        wizard.ask("What should the model learn?")
+        assert "This terminal shows no screens" in wizard.screen()
+
+
+# ------------------------------------------------------------- a bare terminal, byte by byte
+
+
+@pytest.fixture
+def terminals(tmp_path: Path) -> Iterator[list[Pty]]:
+    opened: list[Pty] = []
+    yield opened
+    for one in opened:
+        one.close()
+
+
+def begin(terminals: list[Pty], tmp_path: Path, *, numbered: bool, **more: str) -> Pty:
+    """Open a terminal at the first question."""
+    term = {"TERM": "dumb" if numbered else "xterm-256color"}
+    one = Pty("--plain", environment={**environment(tmp_path), **term, **more}, cwd=tmp_path)
+    terminals.append(one)
+    one.wait(b"not said")
+    if numbered:
+        one.wait(b": ") if not one.sent.endswith(b": ") else None
+    return one
+
+
+@both
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["ctrl+c", "ctrl+d"])
+def test_leaving_writes_nothing(
+    key: bytes, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
+) -> None:
+    one = begin(terminals, tmp_path, numbered=numbered)
+    one.type(key)
+    assert one.code() == 3
+    assert b"Nothing was started; nothing was written." in one.sent
+    assert b"Traceback" not in one.sent
+    assert not home.exists()
+
+
+@both
+@pytest.mark.parametrize("how", ["hang up", "HUP", "TERM"])
+def test_a_lost_terminal_ends_it_within_a_second_or_two(
+    how: str, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
+) -> None:
+    one = begin(terminals, tmp_path, numbered=numbered)
+    began = time.monotonic()
+    if how == "hang up":
+        one.hang_up()
+    else:
+        os.kill(one.pid, signal.SIGHUP if how == "HUP" else signal.SIGTERM)
+    assert one.code() != 0
+    assert time.monotonic() - began < 10, "a busy machine is no failure, an endless loop is"
+    assert b"Traceback" not in one.sent
+    assert not home.exists()
+
+
+@both
+def test_pasted_garbage_is_shown_never_obeyed(
+    numbered: bool, tmp_path: Path, terminals: list[Pty]
+) -> None:
+    one = begin(terminals, tmp_path, numbered=numbered)
+    for _ in range(8):
+        one.type(b"\r")
+        time.sleep(0.4)
+    one.wait(b"File of your rows") if b"File of your rows" not in one.sent else None
+    before = len(one.sent)
+    garbage = b"\x1b]52;c;aGk=\x07\x1b[2J\xff\xfe evil"
+    one.type(garbage if numbered else b"\x1b[200~" + garbage + b"\x1b[201~")
+    one.type(b"\r")
+    one.wait(b"control characters")
+    said = one.sent[before:]
+    if not numbered:  # a cooked terminal echoes what is typed; that is not ours to stop
+        assert b"\x1b]52" not in said
+    one.type(b"\x03")
+    assert one.code() == 3
+
+
+@both
+def test_nothing_of_the_rows_is_obeyed(
+    numbered: bool, tmp_path: Path, terminals: list[Pty]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    good = [{"instruction": HOSTILE + str(n), "input": "", "output": HOSTILE} for n in range(6)]
+    file.write_text("\n".join([*map(json.dumps, good), json.dumps({HOSTILE: 1}), HOSTILE]))
+    one = begin(terminals, tmp_path, numbered=numbered)
+    for _ in range(8):
+        one.type(b"\r")
+        time.sleep(0.4)
+    one.type(b"rows.jsonl\r")
+    one.wait(b"Go on without 2 rows?")
+    time.sleep(0.5)
+    one.type(b"\r")
+    one.wait(b"Look at a row?")
+    time.sleep(0.5)
+    one.type(b"2\r" if numbered else b"\x1b[B\r")
+    one.wait(b"assistant")
+    for control in (b"\x1b]", b"\x07", b"\xc2\x9b", b"\x1b[31m"):
+        assert control not in one.sent, control
+    one.type(b"\x03")
+    assert one.code() == 3
+
+
+def test_no_colour_where_none_is_wanted(tmp_path: Path, terminals: list[Pty]) -> None:
+    one = begin(terminals, tmp_path, numbered=False, NO_COLOR="1")
+    one.type(b"\x03")
+    one.code()
+    assert not re.search(rb"\x1b\[[0-9;]*\b[34][0-9](;|m)", one.sent)
+
+
+def test_a_dumb_terminal_gets_no_escape_at_all(tmp_path: Path, terminals: list[Pty]) -> None:
+    one = begin(terminals, tmp_path, numbered=True)
+    one.type(b"1\n")
+    one.wait(b"May the training data")
+    one.type(b"\x04")
+    assert one.code() == 3
+    assert b"\x1b" not in one.sent
+
+
+def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> None:
+    one = begin(terminals, tmp_path, numbered=True, LC_ALL="C", LANG="C")
+    for _ in range(7):
+        one.type(b"\n")
+        time.sleep(0.3)
+    one.wait(b"Which path?") if b"Which path?" not in one.sent else None
+    one.type(b"\x04")
+    assert one.code() == 3
+    assert one.sent.isascii() and b"\\u" not in one.sent
+
+
+@pytest.mark.parametrize("arguments", [(), ("--plain",), ("--plain", "--ascii")])
+def test_without_a_terminal_it_names_the_commands_at_once(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, timeout=20)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "needs a terminal" in done.stderr
+    assert "ftwizard train PLAN" in done.stderr and "ftwizard demo --yes" in done.stderr
+
+
+def test_answers_in_a_pipe_are_no_person(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ftwizard", "--plain"],
+        input="\n" * 50, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+
+
+def test_no_other_way_in_imports_the_questions(home: Path) -> None:
+    code = """
+import sys
+import ftwizard.__main__
+import ftwizard.commands.advise, ftwizard.commands.check, ftwizard.commands.demo
+import ftwizard.commands.home, ftwizard.commands.runs, ftwizard.commands.train
+import ftwizard.commands.watch
+import ftwizard.screens.app, ftwizard.screens.flow, ftwizard.screens.wizard, ftwizard.screens.review
+found = {"questionary", "prompt_toolkit"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = """
+import sys
+import ftwizard.screens.plain
+found = {"questionary", "prompt_toolkit", "textual"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

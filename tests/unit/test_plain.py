@@ -1,0 +1,207 @@
+"""The questions line by line, asked by a script: order, back, insistence, and what they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ftwizard import plan as plans
+from ftwizard.machine import Facts
+from ftwizard.runs import Progress
+from ftwizard.screens import draft as drafts
+from ftwizard.screens import plain, plain_recipe, plain_steps, values
+from ftwizard.screens.asking import BACK, OTHER, Asker, Back, Check, Left
+from ftwizard.screens.draft import Draft
+from ftwizard.screens.plain_steps import Item
+from ftwizard.screens.suggestions import Suggest
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+
+
+class Scripted(Asker):
+    """Answers from a list: a value, "" for what Enter takes, BACK."""
+
+    keys = ""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__(ascii=False)
+        self.answers = list(answers)
+        self.questions: list[str] = []
+        self.refused: list[str] = []
+        self.can_go_back = True
+
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+        self.questions.append(question)
+        answer = self._next() or given
+        assert answer in [value for value, _ in options], (answer, options)
+        return answer
+
+    def _line(self, question: str, given: str, check: Check, suggest: Suggest | None) -> str:
+        self.questions.append(question)
+        while problem := check(answer := self._next() or given):
+            self.refused.append(problem)
+        return answer
+
+    @contextlib.contextmanager
+    def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
+        yield lambda progress: None
+
+    def _next(self) -> str:
+        if not self.answers:
+            raise Left
+        answer = self.answers.pop(0)
+        if answer == BACK:
+            raise Back
+        return answer
+
+
+def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
+    """Return a file of rows, some of them bad, and the draft once it has been read."""
+    file = tmp_path / "rows.jsonl"
+    good = {"instruction": "Say \x1b]0;hi\x07", "input": "", "output": "hi"}
+    rows = [json.dumps({**good, "input": str(n)}) for n in range(20)]
+    file.write_text("\n".join([*rows, *['{"instruction": "Say'] * bad]))
+    return file, plain_steps.file(Scripted(str(file)), Draft(FACTS))
+
+
+def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None:
+    def item(name: str) -> Item:
+        def ask(asker: Asker, draft: Draft) -> Draft:
+            return draft.called(draft.name + asker.line(name, check=lambda _: ""))
+
+        return Item("Path", ask, name)
+
+    def silent(asker: Asker, draft: Draft) -> Draft:
+        return draft
+
+    ask = Scripted("a", "b", BACK, BACK, "x", "y", "z")
+    items = [item("one"), Item("Path", silent), item("two"), item("three")]
+    seen: list[str] = []
+
+    def end(asker: Asker, draft: Draft) -> Draft:
+        seen.append(draft.name)
+        raise Left
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_steps, "items", lambda _: [*items, Item("Path", end)])
+        with pytest.raises(Left):
+            plain._through(ask, Draft(FACTS), [])
+    assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
+    assert seen == ["abxyz"]
+
+
+def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
+    items = plain_steps.items(Draft(FACTS))
+    draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
+    assert draft.answers == {"fit": "behaviour"}
+    assert items[0].ask(Scripted(""), draft).answers == {"fit": "behaviour"}, "Enter keeps it"
+
+
+def test_changing_facts_are_asked_about_twice() -> None:
+    draft = Draft(FACTS, answers={"fit": "facts"})
+    ask = Scripted("")
+    plain_steps.wrong_tool(ask, draft)
+    assert ask.questions == ["Fine-tune for facts that change?"]
+    ask = Scripted()
+    plain_steps.wrong_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
+    assert not ask.questions
+
+
+def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    draft = plain_steps.choose_path(Scripted(OTHER, "openai"), draft)
+    assert draft.path == "openai"
+    with pytest.raises(Left):
+        plain_steps.elsewhere(Scripted("leave"), draft)
+    assert plain_steps.elsewhere(Scripted("here"), draft).path == "local"
+
+
+def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
+    nothing = tmp_path / "none.jsonl"
+    empty = tmp_path / "empty.jsonl"
+    empty.write_bytes(b"")
+    file, _ = checked(tmp_path)
+    ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
+    draft = plain_steps.file(ask, Draft(FACTS))
+    assert draft.plan.data.files.train == str(file)
+    assert draft.checked and draft.checked["usable"] == 20
+    assert [refused.partition(" /")[0] for refused in ask.refused] == [
+        "Name a file.",
+        "That is a folder; name a file in it.",
+        "There is no such file:",
+        "There are control characters in “a␛[2Jb”.",
+        "That is too long.",
+    ]
+
+
+def test_bad_rows_are_left_out_only_when_agreed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path, bad=2)
+    assert "line 21, 22" in capsys.readouterr().out
+    assert plain_steps.bad_rows(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
+    with pytest.raises(Back) as back:
+        plain_steps.bad_rows(Scripted(OTHER), draft)
+    assert back.value.to == "file"
+
+
+def test_rows_are_shown_on_request_and_harmless(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path)
+    capsys.readouterr()
+    plain_steps.rows(Scripted("2", ""), draft)
+    shown = capsys.readouterr().out
+    assert "assistant\nhi" in shown and "␛]0;hi␇" in shown
+    assert "\x1b" not in shown and "\x07" not in shown
+
+
+def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    ask = Scripted("none", "yes", "No Validation")
+    without = plain_steps.validation(ask, draft)
+    assert without.plan.validation_share == 0 and without.plan.insist == ("no-validation",)
+    assert ask.refused == ["Only “no validation” will do, or going back."]
+    again = plain_steps.validation(Scripted("0.2"), without)
+    assert again.plan.validation_share == 0.2 and not again.plan.insist
+    back = plain_steps.validation(Scripted("none", BACK, ""), draft)
+    assert back.plan.validation_share == 0.1 and not back.plan.insist
+
+
+def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    draft = plain_recipe.model(Scripted(OTHER, "", "owner/mine"), draft)
+    assert draft.plan.model.name == "owner/mine"
+    assert plain_recipe.model(Scripted(""), draft) == draft, "Enter keeps it"
+    ask = Scripted("", "2", "", "1e-3", "many", "8", "", "", "merge", "rank", "0", "32", "")
+    for question in plain_recipe.questions():
+        draft = question(ask, draft)
+    recipe = draft.plan.recipe
+    assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (2.0, 2e-4, 8)
+    assert recipe.rank == 32 and "rank" in draft.touched and "learning_rate" not in draft.touched
+    assert draft.plan.finish.merge and not draft.plan.finish.compare
+    assert any("is not a whole number" in one for one in ask.refused)
+    assert "recipe.rank is 0. It is at least 1." in ask.refused
+
+
+def test_a_plan_in_brief_is_the_same_plan() -> None:
+    draft = Draft(FACTS).reading(plans.Files(train="/x/rows.jsonl"), None).validating("0.2")
+    draft = draft.with_plan(model=plans.Model(name="owner/m")).with_recipe(epochs=2.0)
+    draft = draft.with_plan(finish=values.finishing(draft.plan.finish, "merge"))
+    text = drafts.brief(draft.plan)
+    assert plans.parse(text) == draft.plan
+    assert len(text.splitlines()) == 11, text
+
+
+def test_a_name_that_is_taken_is_said(home: Path) -> None:
+    (home / "runs" / "taken").mkdir(parents=True)
+    assert "already" in drafts.name_problem("taken")
+    assert "letters" in drafts.name_problem("../x")
+    assert drafts.name_problem("free") == ""
