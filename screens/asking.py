@@ -88,9 +88,9 @@ class Asker(ABC):
     def problem(self, error: FtwizardError | str) -> None:
         """Say what is wrong, and what to do about it."""
         message, hint = (error, "") if isinstance(error, str) else (error.message, error.hint)
-        self.say(Text.assemble(("✗ ", f"bold {palette.BAD}"), visible(message, 1500)))
+        self.say(Text.assemble(("✗ ", f"bold {palette.BAD}"), visible(message, 1500)), hang=2)
         if hint:
-            self.say(f"  {visible(hint, 1000)}")
+            self.say(f"  {visible(hint, 1000)}", hang=2)
 
     def choose(self, question: str, options: Sequence[tuple[str, str]], given: str = "") -> str:
         """Ask for one of some options (value and label); Enter takes ``given``, else the first."""
