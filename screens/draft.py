@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from ftwizard import plan as plans
 from ftwizard import runs, settings, strict_yaml
 from ftwizard.advice import questions
 from ftwizard.advice.questions import FIT, Question
+from ftwizard.advice.recipe import EarlierRate
 from ftwizard.catalog import PathId
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import is_id, write_whole
@@ -23,6 +25,8 @@ from ftwizard.machine import Facts
 from ftwizard.plan import InsistName, Plan
 from ftwizard.text import visible
 
+Stamp = tuple[int, int, int]
+"""Of a file: its inode, its bytes, and when it was changed."""
 UNANSWERED = ""
 NOT_SAID = "not said"
 SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))
@@ -45,19 +49,42 @@ class Draft:
     """Of the path page, by question."""
     path: PathId | None = None
     """None while the recommendation is followed."""
+    recommended: PathId = "local"
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
     checked: dict[str, Any] | None = None
     """What ``ftwizard check`` said of the training file."""
+    stamp: Stamp | None = None
+    """Of the training file, before it was checked."""
     estimate: dict[str, Any] | None = None
     """What ``ftwizard estimate`` said of the plan."""
+    parameters: int | None = None
+    """Of the model; None until they were counted."""
+    earlier: EarlierRate | None = None
+    """The rate that the person chose for the model named before."""
     name: str = ""
     """Of the run."""
+    saved: str = ""
+    """The name that the plan was saved under; its file may be written again."""
 
     def with_plan(self, **parts: Any) -> Draft:
         """Return a draft whose plan has other parts; an estimate of the old plan is dropped."""
         changed = msgspec.structs.replace(self.plan, **parts)
-        return self if changed == self.plan else replace(self, plan=changed, estimate=None)
+        if changed == self.plan:
+            return self
+        draft = replace(self, plan=changed, estimate=None)
+        return draft if changed.model == self.plan.model else draft._of_another_size(self)
+
+    def _of_another_size(self, before: Draft) -> Draft:
+        """Return a draft that forgets the size of the model, and knows whose rate it carries."""
+        rate, earlier = before.plan.recipe.learning_rate, before.earlier
+        if rate and before.parameters and "learning_rate" in before.touched:
+            earlier = EarlierRate(rate=rate, parameters=before.parameters)
+        return replace(self, parameters=None, earlier=earlier)
+
+    def counted(self, estimate: dict[str, Any]) -> Draft:
+        """Return a draft that knows what ``ftwizard estimate`` said of its plan."""
+        return replace(self, estimate=estimate, parameters=estimate["parameters"])
 
     def with_recipe(self, **settings: Any) -> Draft:
         return self.with_plan(recipe=msgspec.structs.replace(self.plan.recipe, **settings))
@@ -68,12 +95,31 @@ class Draft:
     def answering(self, answers: dict[str, str]) -> Draft:
         return replace(self, answers=answers)
 
-    def on_path(self, path: PathId) -> Draft:
+    @property
+    def way(self) -> PathId:
+        """Return the path that was chosen, or is followed."""
+        return self.path or self.recommended
+
+    def on_path(self, path: PathId | None) -> Draft:
         return replace(self, path=path)
 
-    def reading(self, files: plans.Files, checked: dict[str, Any] | None) -> Draft:
-        """Return a draft with other data, and what a check said of it."""
-        return replace(self.with_data(files=files), checked=checked)
+    def recommending(self, path: PathId) -> Draft:
+        return replace(self, recommended=path)
+
+    def reading(
+        self, files: plans.Files, checked: dict[str, Any] | None, stamp: Stamp | None = None
+    ) -> Draft:
+        """Return a draft with other data, and what a check said of it.
+
+        What was decided about the rows of other data is asked again.
+        """
+        draft = self.with_data(files=files).insisting("skip-bad-rows", False)
+        return replace(draft, checked=checked, stamp=stamp)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the training file is another one than was checked."""
+        return self.stamp is not None and self.stamp != stamp(self.plan.data.files.train)
 
     @property
     def share(self) -> str:
@@ -124,10 +170,20 @@ def options(question: Question) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def passing_file(draft: Draft) -> Iterator[str]:
-    """Yield a file with the plan as it is so far, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
-        file = Path(folder) / "plan.yaml"
-        file.write_text(plans.dump(draft.plan))
+    """Yield a file with the plan as it is so far, which is gone afterwards.
+
+    Raises FtwizardError where none can be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ftwizard-"))
+            file = Path(folder) / "plan.yaml"
+            file.write_text(plans.dump(draft.plan))
+        except OSError as error:
+            raise FtwizardError(
+                f"There is no room for a temporary file: {error.strerror or error}.",
+                "Free some space, or set TMPDIR to a folder that can be written.",
+            ) from error
         yield str(file)
 
 
@@ -145,6 +201,15 @@ def save(draft: Draft) -> str:
 def plan_file(name: str) -> Path:
     """Return where the wizard keeps the plan of a run."""
     return settings.home() / "plans" / f"{name}.yaml"
+
+
+def stamp(file: str) -> Stamp | None:
+    """Return what tells a file from a changed one, None where it cannot be seen."""
+    try:
+        seen = Path(file).stat()
+    except (OSError, ValueError):
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def whole(name: str) -> str:
@@ -174,15 +239,20 @@ def suggested_name(draft: Draft) -> str:
     return draft.name or runs.new_id(Path(draft.plan.data.files.train).stem)
 
 
-def name_problem(name: str) -> str:
-    """Say why a run cannot be called so; empty where it can."""
+def name_problem(name: str, saved: str = "") -> str:
+    """Say why a run cannot be called so; empty where it can.
+
+    ``saved``: the name whose plan is the wizard's own.
+    """
     if not is_id(name):
         return "A name is made of letters, digits, dots, dashes and underscores."
     if (settings.runs_folder() / name).exists():
         return f"There is a run {name} already; choose another name."
+    if name != saved and plan_file(name).exists():
+        return f"There is a plan {name} already; choose another name."
     return ""
 
 
 def command(name: str) -> str:
     """Return what starts the saved plan without the wizard."""
-    return f"ftwizard train {visible(str(plan_file(name)))} --name {visible(name)}"
+    return visible(shlex.join(["ftwizard", "train", str(plan_file(name)), "--name", name]))

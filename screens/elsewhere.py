@@ -9,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.catalog import PathId
 from ftwizard.screens import texts
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import Page
@@ -34,8 +33,7 @@ class Elsewhere(Page[Step]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
-            path: PathId = self._draft.path or "cloud"
-            words = texts.elsewhere(path, self._draft.checked or {})
+            words = texts.elsewhere(self._draft.way, self._draft.checked or {})
             yield Static(words.append(HERE, "dim"), markup=False)
 
     def action_here(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from textual import work
@@ -10,9 +9,11 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.screens import flow, texts
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import flow, texts, values
 from ftwizard.screens.draft import Draft, Step, passing_file
 from ftwizard.screens.page import WizardPage
+from ftwizard.screens.problem import Problem
 
 
 class EstimatePage(WizardPage[Step]):
@@ -28,6 +29,7 @@ class EstimatePage(WizardPage[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
+        self._changes: list[str] = []
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="estimate"):
@@ -36,7 +38,7 @@ class EstimatePage(WizardPage[Step]):
     def on_mount(self) -> None:
         self.query_one("#estimate").focus()
         if self._draft.estimate is None:
-            self._count()
+            self._begin()
         self.call_after_refresh(self._show)
 
     def action_back(self) -> None:
@@ -47,14 +49,31 @@ class EstimatePage(WizardPage[Step]):
             self.dismiss(Step(self._draft, 1))
 
     @work(group="count", exclusive=True, exit_on_error=False)
+    async def _begin(self) -> None:
+        try:
+            await self._count()
+        except FtwizardError as error:
+            await self.app.push_screen_wait(Problem(error))
+            self.dismiss(Step(self._draft, -1))
+
     async def _count(self) -> None:
         app: Any = self.app
-        with passing_file(self._draft) as file:
-            found = await flow.work(app, texts.COUNTING, "estimate", file)
-        if found is None:
-            self.dismiss(Step(self._draft, -1))
+        if self._draft.is_stale:
+            await self.app.push_screen_wait(Problem(texts.changed(self._draft)))
+            self.dismiss(Step(self._draft, -2))
             return
-        self._draft = replace(self._draft, estimate=found)
+        draft, again = self._draft, True
+        while again:
+            with passing_file(draft) as file:
+                found = await flow.work(app, texts.COUNTING, "estimate", file)
+            if found is None:
+                self.dismiss(Step(self._draft, -1))
+                return
+            self._draft = draft.counted(found)
+            # Now that the size of the model is known, more is advised than before.
+            draft, changes = values.suited(self._draft)
+            again = bool(changes) and not self._changes
+            self._changes = self._changes or changes
         self._show()
 
     def on_resize(self) -> None:
@@ -64,4 +83,5 @@ class EstimatePage(WizardPage[Step]):
         found, part = self._draft.estimate, self.query_one("#figures", Static)
         if found and part.size.width:
             said = texts.figures(found, self._draft.plan.recipe.max_length)
+            said.append_text(texts.suited(self._changes))
             part.update(texts.hanging(said, 14, part.size.width))

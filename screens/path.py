@@ -81,8 +81,7 @@ class PathPage(WizardPage[Step]):
             Ask("Fine-tune for facts that change?", found.fit or "", "go on all the same", "back")
         ):
             return
-        path = draft.path or found.path
-        self.dismiss(Step(draft.on_path(path), 1))
+        self.dismiss(Step(draft.recommending(found.path), 1))
 
     def _answered(self) -> Draft:
         given: dict[str, str] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import signal
+from dataclasses import replace
 
 from rich.text import Text
 
@@ -65,6 +67,7 @@ def _through(ask: Asker, draft: Draft, saved: list[str]) -> str:
                 answered.append(place)
             place += 1
         try:
+            draft = replace(draft, saved=draft.name)
             return _start(ask, draft, saved)
         except FtwizardError as error:
             ask.problem(error)
@@ -91,7 +94,8 @@ def _before(items: list[Item], answered: list[int], name: str) -> int:
 
 def _name(ask: Asker, draft: Draft) -> Draft:
     given = drafts.suggested_name(draft)
-    return draft.called(ask.line("Name of the run", given, check=drafts.name_problem))
+    check = functools.partial(drafts.name_problem, saved=draft.saved)
+    return draft.called(ask.line("Name of the run", given, check=check))
 
 
 def _confirm(ask: Asker, draft: Draft) -> Draft:

@@ -39,6 +39,7 @@ def model(ask: Asker, draft: Draft) -> Draft:
             break
         except Back:
             continue
+    chosen = values.model_name(chosen)
     same = chosen == draft.plan.model.name
     return draft.with_plan(model=draft.plan.model if same else plans.Model(name=chosen))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId, catalog
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import draft as drafts
-from ftwizard.screens import palette, plain_recipe, suggestions, texts
+from ftwizard.screens import palette, plain_recipe, suggestions, texts, values
 from ftwizard.screens.asking import GO_ON, OTHER, Ask, Asker, Back, Left
 from ftwizard.screens.draft import NOT_SAID, SHARES, UNANSWERED, Draft
 from ftwizard.text import plural, visible
@@ -84,7 +84,8 @@ def choose_path(ask: Asker, draft: Draft) -> Draft:
         ask.say(texts.flips(found), hang=4)
     if chosen != found.path:
         ask.say(texts.instead(found, cast(PathId, chosen)), hang=4)
-    return draft.on_path(cast(PathId, chosen))
+    draft = draft.recommending(found.path)
+    return draft.on_path(cast(PathId, chosen) if chosen != found.path else None)
 
 
 def _recommendation(draft: Draft) -> advice.Recommendation:
@@ -103,6 +104,7 @@ def file(ask: Asker, draft: Draft) -> Draft:
         suggest = suggestions.paths(suggestions.is_data)
         given = ask.line("File of your rows", given, check=_file_problem, suggest=suggest)
         path = drafts.whole(given)
+        seen = drafts.stamp(path)
         try:
             found = ask.run(f"Reading {visible(given, 50)}", "check", path)
         except FtwizardError as error:
@@ -110,7 +112,7 @@ def file(ask: Asker, draft: Draft) -> Draft:
             continue
         _say_findings(ask, found)
         if found["usable"]:
-            return draft.reading(plans.Files(train=path), found)
+            return draft.reading(plans.Files(train=path), found, seen)
 
 
 def _file_problem(name: str) -> str:
@@ -168,9 +170,9 @@ def validation(ask: Asker, draft: Draft) -> Draft:
 
 def elsewhere(ask: Asker, draft: Draft) -> Draft:
     """Say how far another path goes here; offer this machine."""
-    if draft.path in (None, "local"):
+    if draft.way == "local":
         return draft
-    ask.say(texts.elsewhere(draft.path, draft.checked or {}), hang=2)
+    ask.say(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
     options = [("here", "train on this machine instead, with the same rows"), ("leave", "leave")]
     if ask.choose("What now?", options) == "leave":
         raise Left
@@ -179,14 +181,22 @@ def elsewhere(ask: Asker, draft: Draft) -> Draft:
 
 def count(ask: Asker, draft: Draft) -> Draft:
     """Count with the model's own tokenizer what has not been counted yet."""
-    if draft.estimate is not None:
-        return draft
-    with drafts.passing_file(draft) as plan:
+    if draft.is_stale:
+        ask.problem(texts.changed(draft))
+        raise Back("file")
+    changes: list[str] = []
+    while draft.estimate is None:
         try:
-            return replace(draft, estimate=ask.run(texts.COUNTING, "estimate", plan))
+            with drafts.passing_file(draft) as plan:
+                draft = draft.counted(ask.run(texts.COUNTING, "estimate", plan))
         except FtwizardError as error:
             ask.problem(error)
             raise Back("model") from None
+        if not changes:  # more is advised now that the size of the model is known
+            draft, changes = values.suited(draft)
+    if changes:
+        ask.say(texts.suited(changes))
+    return draft
 
 
 def figures(ask: Asker, draft: Draft) -> Draft:

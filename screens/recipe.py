@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
@@ -17,7 +19,15 @@ from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.suggestions import models
 from ftwizard.screens.typed import Typed
-from ftwizard.screens.values import AFTER, MODEL_REASON, advised, after, finishing, reason
+from ftwizard.screens.values import (
+    AFTER,
+    MODEL_REASON,
+    advised,
+    after,
+    finishing,
+    model_name,
+    reason,
+)
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
@@ -91,6 +101,9 @@ class RecipePage(WizardPage[Step]):
     async def action_next(self) -> None:
         self.query_one(FileInput).settle()
         draft, problem = self._read()
+        name = model_name(draft.plan.model.name)
+        if name != draft.plan.model.name:  # a run does not stand where this wizard does
+            draft = draft.with_plan(model=plans.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = "Name a model first; up and down choose a suggestion, tab takes it over."
         while not problem:
@@ -130,7 +143,9 @@ class RecipePage(WizardPage[Step]):
     def _advise(self) -> None:
         """Put advised values where the person has chosen none."""
         rows = {row.setting.name: row for row in self.query(SettingRow)}
-        method: Method = rows["method"].value if "method" in rows else "lora"
+        method: Method = rows["method"].value
+        if "method" not in self._draft.touched:
+            method = cast(Method, advised(self._draft, method)["method"].value)
         self._advised = advised(self._draft, method)
         for name, one in self._advised.items():
             if name in rows and name not in self._draft.touched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,6 +16,9 @@ from ftwizard.screens import palette, texts
 from ftwizard.screens.draft import Draft, Step, command, name_problem, suggested_name
 from ftwizard.screens.page import WizardPage
 from ftwizard.text import visible_lines
+
+READ_S = 0.6
+"""Nobody has read the plan in less."""
 
 
 class ReviewPage(WizardPage[Step]):
@@ -33,6 +37,7 @@ class ReviewPage(WizardPage[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
+        self._shown = time.monotonic()
 
     def body(self) -> ComposeResult:
         draft = self._draft
@@ -57,14 +62,17 @@ class ReviewPage(WizardPage[Step]):
         self.dismiss(Step(self._draft.called(self.query_one(Input).value), -1))
 
     def action_next(self) -> None:
+        """Go on, but not by the second of two Enters that were meant for the page before."""
+        if time.monotonic() - self._shown < READ_S:
+            return
         name = self.query_one(Input).value.strip()
-        if not name_problem(name):
+        if not name_problem(name, self._draft.saved):
             self.dismiss(Step(self._draft.called(name), 1))
 
     def _say(self) -> None:
         name = self.query_one(Input).value.strip()
         line = self.query_one("#problem-line", Static)
-        problem = name_problem(name)
+        problem = name_problem(name, self._draft.saved)
         line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
         line.display = bool(problem)
         same = Text.assemble(("the same as  ", "dim"), command(name))

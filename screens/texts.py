@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from ftwizard.advice.path import Recommendation
 from ftwizard.advice.setting import Setting
 from ftwizard.catalog import PathId, catalog
 from ftwizard.data.formats import NAMES
+from ftwizard.errors import FtwizardError
 from ftwizard.machine import Facts
 from ftwizard.screens import palette
 from ftwizard.screens.draft import Draft
@@ -148,14 +149,14 @@ def first_words(row: dict[str, Any]) -> str:
     """Return what a row asks, on a line."""
     messages = row["conversation"]["messages"]
     asked = next((m for m in messages if m["role"] == "user"), messages[0])
-    return visible(str(asked["content"]), 80)
+    return visible(str(asked["content"])[:SHOWN_CHARACTERS], 80)
 
 
 def conversation(conversation: dict[str, Any]) -> str:
     """Return a row as it is read, each message below the role that says it."""
     parts = []
     for message in conversation["messages"]:
-        said = visible_lines(str(message["content"]))
+        said = visible_lines(str(message["content"])[:SHOWN_CHARACTERS])
         calls = "".join(
             f"\n→ {visible(str(call['function']['name']))}"
             f"({visible(str(call['function'].get('arguments', '')), 500)})"
@@ -200,6 +201,22 @@ def figures(found: dict[str, Any], max_length: int) -> Text:
     return text
 
 
+def suited(changes: Sequence[str]) -> Text:
+    """Say which settings were changed to suit the model, now that its size is known."""
+    text = Text()
+    for change in changes:
+        text.append("\n· ", palette.ACCENT).append(f"for a model of this size  {change}")
+    return text
+
+
+def changed(draft: Draft) -> FtwizardError:
+    """Return what there is to say of rows that were written again after they were checked."""
+    return FtwizardError(
+        f"{visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
+        "Check it again: enter on the page of the data.",
+    )
+
+
 def _row(text: Text, name: str, value: Text) -> None:
     text.append(f"{name:<14}", "dim").append_text(value).append("\n")
 
@@ -242,7 +259,7 @@ def warnings(draft: Draft) -> Text:
     """Return what there is to think about before training."""
     found = draft.estimate or {}
     text = Text()
-    for one in recipe.warnings(draft.plan.recipe, found.get("parameters")):
+    for one in recipe.warnings(draft.plan.recipe, draft.parameters, draft.earlier):
         text.append("! ", f"bold {palette.WARNING}").append(f"{one.message}\n")
     if (disk := found.get("disk")) and disk["needed"] >= disk["free"]:
         text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")

@@ -10,10 +10,11 @@ import msgspec
 from ftwizard import plan as plans
 from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised, Method
-from ftwizard.advice.setting import Choice, Setting
+from ftwizard.advice.setting import Choice, Setting, setting
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.models import is_folder
 from ftwizard.plan import Finish, Plan, Recipe
-from ftwizard.screens.draft import Draft
+from ftwizard.screens.draft import Draft, whole
 from ftwizard.text import visible
 
 MODEL_REASON = (
@@ -41,12 +42,53 @@ _KINDS = {int: "a whole number", float: "a number"}
 
 
 def advised(draft: Draft, method: Method) -> dict[str, Advised]:
-    """Return what is advised for model, rows and machine, by setting."""
-    found = draft.estimate or {}
-    trained = (found.get("parts") or {}).get("train", {}).get("kept")
-    usable = (draft.checked or {}).get("usable")
-    named = advice.advise(method, found.get("parameters"), trained or usable, draft.machine)
-    return {one.name: one for one in named}
+    """Return what is advised for model, rows and machine, by setting.
+
+    ``method``: the one in use, which the others depend on.
+    """
+    named = advice.advise(method, draft.parameters, _trained_rows(draft), draft.machine)
+    way = advice.method_for(draft.parameters, draft.machine)
+    return {one.name: one for one in (way, *named)}
+
+
+def suited(draft: Draft) -> tuple[Draft, list[str]]:
+    """Return a draft whose settings are those advised now, but for what the person has chosen.
+
+    Each change is named: what a model of this size needs is known only once it was counted.
+    """
+    recipe, method = draft.plan.recipe, draft.plan.recipe.method
+    if "method" not in draft.touched:
+        method = typing.cast(Method, advised(draft, method)["method"].value)
+    changed = {
+        name: one.value
+        for name, one in advised(draft, method).items()
+        if name not in draft.touched and one.value != getattr(recipe, name)
+    }
+    said = [
+        f"{setting(name).label}: {_said(name, getattr(recipe, name))} → {_said(name, value)}"
+        for name, value in changed.items()
+    ]
+    return draft.with_recipe(**changed), said
+
+
+def _said(name: str, value: Any) -> str:
+    known = setting(name)
+    return known.option(value).label if known.options else shown_value(value) or AUTOMATIC
+
+
+def _trained_rows(draft: Draft) -> int | None:
+    """Return how many rows are trained on: counted, or by the shares that are set aside."""
+    if draft.estimate:
+        return int(draft.estimate["parts"]["train"]["kept"])
+    if draft.checked is None:
+        return None
+    share = 1 - draft.plan.validation_share - draft.plan.heldout_share
+    return round(int(draft.checked["usable"]) * share)
+
+
+def model_name(typed: str) -> str:
+    """Return the model as a plan names it: a folder by its whole path."""
+    return whole(typed) if is_folder(typed) else typed
 
 
 def reason(setting: Setting, advised: Advised | None) -> str:
@@ -86,7 +128,8 @@ def shown_value(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        return advice.in_words(value) if 0 < value < 1e-3 else f"{value:g}"
+        short = advice.in_words(value) if 0 < value < 1e-3 else f"{value:g}"
+        return short if float(short) == value else repr(value)
     return str(value)
 
 

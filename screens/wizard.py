@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ftwizard import machine
-from ftwizard.errors import DECLINED, FAILED
+from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens.draft import Draft, Step, save
 
 if TYPE_CHECKING:
@@ -21,21 +21,31 @@ async def new_run(app: FtwizardApp) -> int:
     from ftwizard.screens.elsewhere import Elsewhere
     from ftwizard.screens.estimate import EstimatePage
     from ftwizard.screens.path import PathPage
+    from ftwizard.screens.problem import Problem
     from ftwizard.screens.recipe import RecipePage
     from ftwizard.screens.review import ReviewPage
 
     pages = (PathPage, DataPage, RecipePage, EstimatePage, ReviewPage)
     draft = Draft(await asyncio.to_thread(machine.facts))
     place = 0
-    while place < len(pages):
+    while True:
         left: Step = await app.push_screen_wait(pages[place](draft))
-        if pages[place] is DataPage and left.by > 0 and left.draft.path not in (None, "local"):
+        if pages[place] is DataPage and left.by > 0 and left.draft.way != "local":
             elsewhere: Step = await app.push_screen_wait(Elsewhere(left.draft))
-            left = replace(elsewhere, by=max(elsewhere.by, 0))
             if elsewhere.by == 0:
                 return DECLINED
+            left = replace(elsewhere, by=max(elsewhere.by, 0))
         draft, place = left.draft, place + left.by
         if place < 0:
             return DECLINED
-    run = await flow.start(app, save(draft), draft.name)
-    return await flow.watch(app, run) if run else FAILED
+        if place < len(pages):
+            continue
+        try:
+            file = await asyncio.to_thread(save, draft)
+            draft = replace(draft, saved=draft.name)
+            run = await flow.start(app, file, draft.name)
+        except FtwizardError as error:  # back to the review, with every answer
+            await app.push_screen_wait(Problem(error))
+            place = len(pages) - 1
+        else:
+            return await flow.watch(app, run)

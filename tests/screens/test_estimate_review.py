@@ -1,0 +1,226 @@
+"""From the count to the start: figures, the plan to confirm, and what goes wrong in between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import plan as plans
+from ftwizard.jobs.status import observe
+from ftwizard.machine import facts
+from ftwizard.runs import find
+from ftwizard.screens import review
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.data import DataPage
+from ftwizard.screens.draft import Draft, Step, stamp
+from ftwizard.screens.estimate import EstimatePage
+from ftwizard.screens.monitor import Monitor
+from ftwizard.screens.problem import Problem
+from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.review import ReviewPage
+from ftwizard.screens.typed import Typed
+from tests.models_helpers import make_tiny
+from tests.screens.frames import drive, frame
+from tests.screens.test_wizard import on, says, to_checked, until
+
+BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model of random weights."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Return a file of twenty good Alpaca rows."""
+    file = tmp_path / "rows.jsonl"
+    lines = (
+        json.dumps({"instruction": f"Q {n}", "input": "", "output": f"A {n}"}) for n in range(20)
+    )
+    file.write_text("\n".join(lines))
+    return file
+
+
+def draft_of(rows: Path, tiny: Path) -> Draft:
+    """Return a draft that was answered as far as the estimate."""
+    checked = {"rows": 20, "usable": 20, "findings": [], "preview": [], "format": "alpaca"}
+    draft = Draft(facts()).reading(plans.Files(train=str(rows)), checked, stamp(str(rows)))
+    return draft.with_plan(model=plans.Model(name=str(tiny)))
+
+
+def show(pilot: Pilot[Any], page: EstimatePage | ReviewPage) -> list[Step]:
+    """Show a page; return a list that what it dismisses with will be in."""
+    left: list[Step] = []
+    pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
+    return left
+
+
+@BOTH_SIZES
+def test_the_plan_is_counted_and_every_figure_is_on_one_page(
+    size: tuple[int, int], rows: Path, tiny: Path
+) -> None:
+    left: list[Step] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft_of(rows, tiny)))
+        await pilot.press("enter")
+        assert not steps, "there is nothing to go on with before it is counted"
+        await says(pilot, "an epoch")
+        shown.append(frame(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    shown: list[str] = []
+    drive(FtwizardApp(), size, play)
+    for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "money"):
+        assert words in shown[0]
+    assert left[0].by == 1
+    assert left[0].draft.estimate
+    assert left[0].draft.parameters == left[0].draft.estimate["parameters"]
+
+
+def test_a_file_that_changed_after_its_check_is_checked_again(rows: Path, tiny: Path) -> None:
+    left: list[Step] = []
+    draft = draft_of(rows, tiny)
+    rows.write_text("{}")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft))
+        await says(pilot, "has changed since it was checked")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert left[0].by == -2, "to the page of the data"
+
+
+@BOTH_SIZES
+def test_the_review_shows_plan_warnings_and_command(
+    size: tuple[int, int], rows: Path, tiny: Path, home: Path
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).insisting("no-validation")
+        show(pilot, ReviewPage(draft.called("first")))
+        await says(pilot, "data:")
+
+    shown = drive(FtwizardApp(), size, play)
+    assert "0.2 is far above the usual" in shown.replace("2e-1", "0.2")
+    assert "you insisted: no-validation" in shown
+    assert "ftwizard train" in shown
+    assert not (home / "plans").exists(), "nothing is written before it is confirmed"
+
+
+def test_the_second_of_two_enters_starts_nothing(rows: Path, tiny: Path) -> None:
+    counts: list[int] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, ReviewPage(draft_of(rows, tiny)))
+        await pilot.press("enter")
+        counts.append(len(steps))
+        await pilot.pause(review.READ_S)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        counts.append(len(steps))
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert counts == [0, 1]
+
+
+def test_a_name_that_is_taken_is_said_and_not_taken(rows: Path, tiny: Path, home: Path) -> None:
+    (home / "runs/old").mkdir(parents=True)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, ReviewPage(draft_of(rows, tiny).called("old")))
+        await says(pilot, "✗ There is a run old already")
+        await pilot.pause(review.READ_S)
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        assert not steps
+        await pilot.press("2")
+        await until(pilot, lambda: "There is a run" not in frame(pilot.app))
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
+async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "") -> None:
+    """Answer every page as far as the review."""
+    await to_checked(pilot, rows)
+    await pilot.press("enter")
+    await on(pilot, RecipePage)
+    await pilot.press(*str(tiny))
+    if epochs:
+        pilot.app.screen.query_one("#setting-epochs Input", Input).value = epochs
+    await pilot.press("enter")
+    if epochs:
+        await on(pilot, Typed)
+        await pilot.press(*"many epochs", "enter")
+    await says(pilot, "an epoch")
+    await pilot.press("enter")
+    await on(pilot, ReviewPage)
+    await pilot.pause(review.READ_S)
+
+
+def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
+    rows: Path, tiny: Path, home: Path
+) -> None:
+    names: list[str] = []
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_review(pilot, rows, tiny)
+        names.append(pilot.app.screen.query_one(Input).value)
+        kept = rows.read_text()
+        rows.unlink()
+        await pilot.press("enter")
+        await on(pilot, Problem)
+        seen.append(frame(pilot.app))
+        await pilot.press("enter")
+        await on(pilot, ReviewPage)
+        names.append(pilot.app.screen.query_one(Input).value)
+        rows.write_text(kept)
+        await pilot.pause(review.READ_S)
+        await pilot.press("enter")
+        await on(pilot, Monitor)
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "There is no data file" in seen[0]
+    assert names[0] == names[1]
+    assert observe(find(names[0])).attempt == 1
+    assert (home / f"plans/{names[0]}.yaml").is_file()
+
+
+def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_review(pilot, rows, tiny, "5")
+
+    shown = drive(FtwizardApp(("new", "")), (100, 40), play)
+    assert "you insisted: many-epochs" in shown
+    assert "epochs: 5" in shown
+
+
+def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
+    good = rows.read_text()
+    rows.write_text(good + '\n{"instruction": 1}')
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        assert "cannot be used" in frame(pilot.app)
+        await pilot.pause(0.01)  # a file system's clock has its ticks
+        rows.write_text(good)
+        await pilot.press("enter")
+        await says(pilot, "✓ 20 rows")
+        assert isinstance(pilot.app.screen, DataPage)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        assert not pilot.app.screen._draft.plan.insist
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)

@@ -1,0 +1,91 @@
+"""What has been answered: kept, forgotten when it no longer holds, and never mixed up."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard import plan as plans
+from ftwizard.advice.recipe import EarlierRate
+from ftwizard.errors import FtwizardError
+from ftwizard.machine import Facts, facts
+from ftwizard.screens import draft as drafts
+from ftwizard.screens import texts
+from ftwizard.screens.draft import Draft
+
+
+@pytest.fixture(scope="module")
+def here() -> Facts:
+    return facts()
+
+
+def counted(parameters: int) -> dict[str, Any]:
+    return {"parameters": parameters, "parts": {"train": {"kept": 100}}}
+
+
+def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Facts) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}")
+    draft = Draft(here).reading(plans.Files(train=str(file)), {}, drafts.stamp(str(file)))
+    assert not draft.is_stale
+    file.write_text("{} ")
+    assert draft.is_stale
+    file.unlink()
+    assert draft.is_stale
+    assert drafts.stamp("nul\0") is None
+
+
+def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(here: Facts) -> None:
+    draft = Draft(here).insisting("skip-bad-rows").insisting("no-validation")
+    other = draft.reading(plans.Files(train="/other.jsonl"), None)
+    assert other.plan.insist == ("no-validation",)
+
+
+def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> None:
+    draft = Draft(here).with_plan(model=plans.Model(name="owner/small"))
+    draft = draft.with_recipe(learning_rate=2e-4).touching("learning_rate")
+    small = draft.counted(counted(135_000_000))
+    assert not texts.warnings(small).plain
+    large = small.with_plan(model=plans.Model(name="owner/large"))
+    assert large.parameters is None
+    assert large.earlier == EarlierRate(rate=2e-4, parameters=135_000_000)
+    said = texts.warnings(large.counted(counted(14_000_000_000))).plain
+    assert "2e-4 comes from a model of another size." in said
+    other = large.with_recipe(learning_rate=1e-4).counted(counted(14_000_000_000))
+    assert "another size" not in texts.warnings(other).plain
+
+
+def test_a_name_that_is_taken_by_a_run_or_a_plan_is_refused(home: Path) -> None:
+    (home / "runs/old").mkdir(parents=True)
+    (home / "plans").mkdir()
+    (home / "plans/kept.yaml").touch()
+    assert "There is a run old already" in drafts.name_problem("old")
+    assert "There is a plan kept already" in drafts.name_problem("kept")
+    assert drafts.name_problem("kept", saved="kept") == ""
+    assert "letters" in drafts.name_problem("../x")
+
+
+def test_the_same_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "my home"))
+    argv = shlex.split(drafts.command("first"))
+    plan = str(tmp_path / "my home/plans/first.yaml")
+    assert argv == ["ftwizard", "train", plan, "--name", "first"]
+
+
+def test_no_room_for_a_temporary_file_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Facts
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(FtwizardError) as error, drafts.passing_file(Draft(here)):
+        pass
+    assert "TMPDIR" in error.value.hint
+
+
+def test_the_recommendation_is_followed_until_another_path_is_chosen(here: Facts) -> None:
+    draft = Draft(here).recommending("cloud")
+    assert draft.way == "cloud"
+    assert draft.on_path("local").recommending("openai").way == "local"
