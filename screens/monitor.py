@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from rich.text import Text
@@ -54,6 +56,8 @@ class Monitor(Page[str]):
         Binding("e", "ask_for('evaluate')", "evaluate now"),
         Binding("o", "log", "output"),
         Binding("escape,q", "back", "leave", key_display="esc"),
+        Binding("pagedown", "scroll_side(1)", "read on", show=False),
+        Binding("pageup", "scroll_side(-1)", "read back", show=False),
     ]
 
     def __init__(self, folder: JobFolder) -> None:
@@ -67,7 +71,7 @@ class Monitor(Page[str]):
     def body(self) -> ComposeResult:
         with Container(id="monitor"):
             with Vertical(id="side"):
-                for name in ("now", "figures", "machine", "findings", "about"):
+                for name in ("now", "next", "figures", "machine", "findings", "about"):
                     yield Static(id=name, markup=False)
             yield Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
             yield Static(id="log", markup=False)
@@ -88,6 +92,7 @@ class Monitor(Page[str]):
         file = self.follower.folder.plan
         with contextlib.suppress(FtwizardError, OSError, ValueError):
             self._plan = await asyncio.to_thread(lambda: plan.parse(file.read_text()))
+            self.refresh_bindings()
             self._draw()
 
     def on_resize(self) -> None:
@@ -99,9 +104,20 @@ class Monitor(Page[str]):
             return ended and self.follower.status.end_reason in GOOD
         if action == "resume":
             return ended and self.follower.status.end_reason not in GOOD
+        if action == "ask_for" and parameters == ("evaluate",):
+            return not ended and self._validates
         if action in ("stop", "ask_for"):
             return not ended
         return True
+
+    @property
+    def _validates(self) -> bool:
+        plan = self._plan
+        return plan is None or bool(plan.data.files.validation or plan.validation_share)
+
+    def action_scroll_side(self, by: int) -> None:
+        side = self.query_one("#side")
+        side.scroll_relative(y=by * max(1, side.size.height - 1), animate=False)
 
     def _tick(self) -> None:
         self._ticks += 1
@@ -144,13 +160,14 @@ class Monitor(Page[str]):
         )
         about = readings.about(self._plan, width) if self._plan and wide else Text()
         self._put("about", about)
-        self._put("findings", self._news(readings.findings(progress, 6 if wide else 2)))
+        self._put("next", self._next())
+        self._put("findings", readings.findings(progress, 6 if wide else 2))
         quiet = follower.status.end_reason in GOOD
         self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))
         self._draw_chart()
 
-    def _news(self, findings: Text) -> Text:
-        """Return the findings, below how it ended and what to do next."""
+    def _next(self) -> Text:
+        """Return how it ended and what to do next, or what is wrong with it while it goes on."""
         follower = self.follower
         lines = []
         if follower.is_gone:
@@ -166,7 +183,7 @@ class Monitor(Page[str]):
             lines.append(Text("! Its keeper is gone; the run goes on.", palette.WARNING))
         if follower.torn:
             lines.append(Text(f"! {follower.torn} lines of its events are torn.", "dim"))
-        return Text("\n").join([*lines, *([findings] if findings else [])])
+        return Text("\n").join(lines)
 
     def _put(self, name: str, text: Text) -> None:
         """Change what a part says, only if it changed: an idle monitor sends nothing."""
@@ -200,7 +217,7 @@ class Monitor(Page[str]):
     def action_log(self) -> None:
         from ftwizard.screens.log import Log
 
-        self.app.push_screen(Log(self.follower.folder))
+        self.app.push_screen(Log(self.follower))
 
     @work(group="stop", exclusive=True, exit_on_error=False)
     async def action_stop(self) -> None:
@@ -217,33 +234,43 @@ class Monitor(Page[str]):
         )  # fmt: skip
         if not await self.app.push_screen_wait(question):
             return
-        await self._command("stop", folder.id, *(["--kill"] if again else []))
+        if self.follower.status.keeper_lives is False:  # nobody reads requests: end it by hand
+            self._command("stop", "--kill") if again else self._command("stop")
+            return
+        grace = self.follower.progress.stop_grace_s
+        await self._ask(lambda: requests.stop(folder, attempt, grace_s=grace, now=again))
 
-    @work(group="resume", exclusive=True, exit_on_error=False)
-    async def action_resume(self) -> None:
-        await self._command("resume", self.follower.folder.id)
+    def action_resume(self) -> None:
+        self.notify("It goes on from its newest checkpoint.", markup=False)
+        self._command("resume")
 
-    async def _command(self, *argv: str) -> None:
-        path = str(self.follower.folder.path)
-        try:
-            await children.command(argv[0], path, *argv[2:])
-        except FtwizardError as error:
-            self.notify(
-                visible(f"{error.message} {error.hint}", 300), severity="error", markup=False
-            )
-        self.follower.look()
-        self.refresh_bindings()
-        self._draw()
+    def _command(self, name: str, *options: str) -> None:
+        """Run a command on this run; it outlasts this screen, and the app waits for it."""
+        argv = (name, str(self.follower.folder.path), *options)
 
-    def action_ask_for(self, name: requests.Name) -> None:
+        run = functools.partial(children.run, *argv, tell=lambda _: None, lasting=True)
+        self.app.run_worker(_outlasting(run), group=name, exit_on_error=False)
+
+    @work(group="ask", exit_on_error=False)
+    async def action_ask_for(self, name: requests.Name) -> None:
         follower = self.follower
         if follower.progress.phase not in readings.ACTIVE:
             self.notify("It is not training at the moment.", markup=False)
             return
+        if await self._ask(lambda: requests.ask(follower.folder, name, follower.status.attempt)):
+            said = {"save": "It saves", "evaluate": "It measures the validation loss"}[name]
+            self.notify(f"{said} when this step is done.", markup=False)
+
+    async def _ask(self, ask: Callable[[], None]) -> bool:
+        """Put a request before the run, beside the loop; say so where it cannot be written."""
         try:
-            requests.ask(follower.folder, name, follower.status.attempt)
+            await _outlasting(ask)
         except OSError as error:
             self.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
-            return
-        said = {"save": "It saves", "evaluate": "It measures the validation loss"}[name]
-        self.notify(f"{said} when this step is done.", markup=False)
+            return False
+        return True
+
+
+def _outlasting(work: Callable[[], object]) -> Awaitable[object]:
+    """Begin work in a thread at once; that nobody awaits it any more does not end it."""
+    return asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))

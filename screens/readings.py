@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftwizard import words
+from ftwizard.advice.recipe import in_words
 from ftwizard.follow import Follower
 from ftwizard.plan import Plan
 from ftwizard.runs import Progress, RunStatus
@@ -166,7 +167,7 @@ def gpu(reading: dict[str, Any], width: int) -> Text:
 def about(plan: Plan, width: int) -> Text:
     """Return what is trained on what, and how."""
     recipe = plan.recipe
-    rate = f"{recipe.learning_rate:.0e}".replace("e-0", "e-") if recipe.learning_rate else "usual"
+    rate = in_words(recipe.learning_rate) if recipe.learning_rate else "usual"
     pairs = [
         ("model", visible(plan.model.name)),
         ("rows", visible(Path(plan.data.files.train).name)),

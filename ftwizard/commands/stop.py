@@ -25,9 +25,7 @@ def stop(arguments: argparse.Namespace) -> int:
         return _say(folder, before, arguments.json)
     kill = arguments.kill or bool(requests.pending(folder, "stop", before.attempt))
     grace = 0.0 if kill else runs.progress(folder).stop_grace_s
-    requests.ask(folder, "stop", before.attempt, grace_s=grace)
-    if kill:
-        requests.ask(folder, "kill", before.attempt)
+    requests.stop(folder, before.attempt, grace_s=grace, now=kill)
     print(
         "Ending it now." if kill else "Saving, then stopping (once more ends it at once).",
         file=sys.stderr,

@@ -31,6 +31,13 @@ def ask(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = 
     write_json(folder.requests / name, request, ballast=folder.ballast)
 
 
+def stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool = False) -> None:
+    """Ask a job to save and end within ``grace_s`` seconds; ``now``: to end without saving."""
+    ask(folder, "stop", attempt, grace_s=0.0 if now else grace_s)
+    if now:
+        ask(folder, "kill", attempt)
+
+
 def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
     """Return the request of that name for that attempt, or None."""
     try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs import lock, requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
+from ftwizard.screens import children
 from ftwizard.screens.app import FtwizardApp
 from tests.jobs_helpers import make, start, until, until_ended, until_step
 from tests.screens.frames import drive, frame
@@ -113,3 +117,109 @@ def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> N
     drive(app, (80, 24), play)
     assert app.farewell == ["Run alive goes on. Come back with: ftwizard watch alive"]
     assert until(folder, lambda s: s.state == "running").state == "running"
+
+
+def test_stop_is_asked_for_even_when_the_screen_is_left_at_once(home: Path) -> None:
+    folder = living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("s", "enter", "escape")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert until_ended(folder).end_reason == "stopped"
+
+
+def test_resume_outlasts_a_screen_that_is_left_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = living(home)
+    requests.stop(folder, 1, grace_s=10)
+    until_ended(folder)
+    ran: list[tuple[str, ...]] = []
+
+    def run(*argv: str, **_: Any) -> None:
+        time.sleep(1.0)
+        ran.append(argv)
+
+    monkeypatch.setattr(children, "run", run)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "■ stopped")
+        await pilot.press("r", "escape")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert ran == [("resume", str(folder.path))]
+
+
+def test_a_resume_that_fails_says_why(home: Path) -> None:
+    folder = living(home)
+    requests.stop(folder, 1, grace_s=10)
+    until_ended(folder)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "■ stopped")
+        held = lock.take_exclusive(folder.lock)
+        assert held is not None
+        await pilot.press("r")
+        await says(pilot, "✗")
+        os.close(held)
+
+    assert "alive" in drive(FtwizardApp(("run", "alive")), (80, 24), play)
+
+
+def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
+    folder = living(home)
+    shown: list[str] = []
+    for split in ("{validation: 0.1}", "{validation: 0}"):
+        folder.plan.write_text(
+            f"data: {{files: {{train: /rows.jsonl}}, split: {split}}}\nmodel: {{name: owner/name}}\n"
+            "insist: [no-validation]\n"
+        )
+
+        async def play(pilot: Pilot[Any]) -> None:
+            await wait(pilot, lambda: pilot.app.screen._plan is not None)  # type: ignore[attr-defined]
+            await pilot.press("e")
+
+        shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))
+    assert "evaluate now" in shown[0]
+    assert "evaluate now" not in shown[1]
+
+
+def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:
+    folder = living(home)
+    with folder.log.open("a") as log:
+        log.writelines(f"line {n}\n" for n in range(200))
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("o")
+        await says(pilot, "line 199")
+        await pilot.press("pageup", "pageup")
+        await pilot.pause(0.1)
+        shown.append(frame(pilot.app))
+        with folder.log.open("a") as log:
+            log.write("brand new\n")
+        await pilot.pause(1.2)
+        shown.append(frame(pilot.app))
+        await pilot.press("end")
+        await says(pilot, "brand new")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert "line 199" not in shown[0]
+    assert "line 150" in shown[0]
+    assert "brand new" not in shown[1], "who reads further up is left in peace"
+
+
+def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
+    living(home)
+    offered: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        offered.extend(one.title for one in pilot.app.get_system_commands(pilot.app.screen))
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert {"Stop", "Save now", "Output", "Leave", "Help"} <= set(offered)
+    assert not {"Theme", "Screenshot"} & set(offered)
