@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
@@ -49,6 +50,8 @@ class FtwizardApp(App[int]):
         self.ascii = ascii
         self.farewell: list[str] = []
         """Lines to leave on the terminal when the app has gone."""
+        self.code = 0
+        """What a route answers with if it is left now."""
         self._route = route
         self._wall = terminal.Wall(ascii=ascii, colour=not self.no_color)
         self.register_theme(THEME)
@@ -75,6 +78,17 @@ class FtwizardApp(App[int]):
         else:
             self.farewell = []  # home lists every run: nothing is left to say
 
+    async def action_quit(self) -> None:
+        self.exit(self.code if self._route else 0)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Offer what the keys of this screen do, and nothing that they do not."""
+        for _, binding, enabled, _ in screen.active_bindings.values():
+            if enabled and binding.show and binding.description:
+                run = functools.partial(self.run_action, binding.action, screen)
+                name = binding.description.capitalize()
+                yield SystemCommand(name, f"the key {self.get_key_display(binding)}", run)
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._wall]
 
@@ -94,10 +108,7 @@ class FtwizardApp(App[int]):
         from ftwizard.screens.problem import Problem
 
         if not isinstance(error, FtwizardError):
-            error = FtwizardError(
-                "Something went wrong here that should not have; nothing that runs is touched.",
-                crash.keep(error),
-            )
+            error = crash.told(error)
         self.push_screen(Problem(error))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -6,7 +6,15 @@ import time
 import traceback
 
 from ftwizard import settings
+from ftwizard.errors import FtwizardError
 from ftwizard.text import visible_lines
+
+
+def told(error: BaseException) -> FtwizardError:
+    """Return what to say of a fault in a part of a screen; what happened is kept."""
+    return FtwizardError(
+        "Something went wrong here that should not have; nothing that runs is touched.", keep(error)
+    )
 
 
 def keep(error: BaseException | None) -> str:

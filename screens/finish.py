@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, ClassVar
 
 import msgspec
@@ -100,8 +101,8 @@ class Finish(Page[str]):
         )
         rows = [(name, visible(str(path))) for name, path, there in places if there]
         if merged:
-            rows.append(("serve", f"vllm serve {visible(str(folder.merged))}"))
-        rows.append(("again", f"ftwizard train {visible(str(folder.plan))}"))
+            rows.append(("serve", _command("vllm", "serve", str(folder.merged))))
+        rows.append(("again", _command("ftwizard", "train", str(folder.plan))))
         return readings.table(rows)
 
 
@@ -150,6 +151,10 @@ def answer(one: dict[str, Any], place: int, count: int) -> Group:
             ("tuned", tuned),
         ]),
     )  # fmt: skip
+
+
+def _command(*argv: str) -> str:
+    return visible(shlex.join(argv), 1000)
 
 
 def _shown(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ftwizard import runs
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 async def watch(app: FtwizardApp, run: str) -> int:
     """Show a run, and what it made once that is asked for; return the exit code of its end."""
     folder = runs.find(run)
+    app.code = 0
     monitor = Monitor(folder)
     try:
         while await app.push_screen_wait(monitor) == "results":
@@ -30,24 +31,35 @@ async def watch(app: FtwizardApp, run: str) -> int:
             app.farewell.append(
                 f"Run {folder.id} goes on. Come back with: ftwizard watch {folder.id}"
             )
-    return 0 if status.state != "ended" else status.exit_code
+        app.code = 0 if status.state != "ended" else status.exit_code
+    return app.code
 
 
 async def demo(app: FtwizardApp, _: str = "") -> int:
     """Say what the demo does, start it, and show it."""
     from ftwizard.screens.demo import Demo
 
+    app.code = DECLINED  # until something is begun
     plan = await app.push_screen_wait(Demo())
     if plan is None:
-        return 3
-    run = await start(app, plan, runs.new_id("demo"))
-    return await watch(app, run) if run else 1
+        return DECLINED
+    return await watch(app, await start(app, plan, runs.new_id("demo")))
 
 
-async def start(app: FtwizardApp, plan: str, name: str) -> str | None:
-    """Start a run; return its id, or None when it was not started and the reason was read."""
-    found = await work(app, "Starting the run", "train", plan, "--name", name)
-    return str(found["id"]) if found else None
+async def start(app: FtwizardApp, plan: str, name: str) -> str:
+    """Start a run; return its id. Raises FtwizardError when it was not started.
+
+    Half a start would be worse than one that nobody waits for, so nothing cancels it.
+    """
+    from ftwizard.screens.working import Working
+
+    app.farewell = [f"Run {name} was being started. See whether it goes on: ftwizard runs"]
+    argv = ("train", plan, "--name", name)
+    found = await app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
+    app.farewell = []
+    if isinstance(found, FtwizardError):
+        raise found
+    return str(found["id"])
 
 
 async def work(app: FtwizardApp, title: str, *argv: str) -> Any:
@@ -72,6 +84,7 @@ async def doctor(app: FtwizardApp, _: str = "") -> int:
 
 async def new(app: FtwizardApp, _: str = "") -> int:
     """Take the wizard from its first question to a run."""
+    app.code = DECLINED
     from ftwizard.screens.wizard import new_run
 
     return await new_run(app)
@@ -93,5 +106,6 @@ async def follow(app: FtwizardApp, what: str, name: str) -> int:
     try:
         return await ROUTES[what](app, name)
     except FtwizardError as error:
+        app.code = error.exit_code
         await app.push_screen_wait(Problem(error))
         return error.exit_code

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -49,6 +51,7 @@ class Home(Page[None]):
     def __init__(self) -> None:
         super().__init__()
         self._followers: dict[str, Follower] = {}
+        self._looking = False
 
     def body(self) -> ComposeResult:
         yield Static(
@@ -60,8 +63,11 @@ class Home(Page[None]):
         yield Menu(self._lines(), id="home")
 
     def on_mount(self) -> None:
+        # At once the first time, so that keys typed ahead find the lines that they mean.
+        self._followers = _looked_at(self._followers)
+        self._draw()
+        self.call_later(self._read)
         self.set_interval(LOOK_EVERY_S, self._look)
-        self._look()
         self.query_one(Menu).focus()
 
     def on_screen_resume(self) -> None:
@@ -80,17 +86,16 @@ class Home(Page[None]):
         kind, _, name = event.id.partition(":")
         cast("FtwizardApp", self.app).begin(kind, name)
 
-    def _look(self) -> None:
+    @work(group="look", exit_on_error=False)
+    async def _look(self) -> None:
         """See which runs there are, then read on in what has changed, a slice at a time."""
-        if self.app.screen is not self:
+        if self._looking or self.app.screen is not self:
             return
-        found = {folder.id: folder for folder in runs.all_runs()}
-        for gone in set(self._followers) - set(found):
-            del self._followers[gone]
-        for id, folder in found.items():
-            self._followers.setdefault(id, Follower(folder))
-        for follower in self._followers.values():
-            follower.look()
+        self._looking = True
+        try:
+            self._followers = await asyncio.to_thread(_looked_at, self._followers)
+        finally:
+            self._looking = False
         self._draw()
         self.call_later(self._read)
 
@@ -144,3 +149,13 @@ class Home(Page[None]):
             f"{sparkline(follower.progress.losses, SPARK_CELLS):<{SPARK_CELLS}}", palette.ACCENT
         )
         return row.append(f"{since:>8}", "dim")
+
+
+def _looked_at(known: dict[str, Follower]) -> dict[str, Follower]:
+    """Return a follower of each run there is, which has seen the run's state."""
+    found: dict[str, Follower] = {}
+    for folder in runs.all_runs():
+        if follower := known.get(folder.id):
+            follower.look()
+        found[folder.id] = follower or Follower(folder)
+    return found

@@ -1,4 +1,5 @@
-"""Colours: Okabe and Ito's palette (safe for colour-blind eyes), lightened for a dark ground."""
+"""Colours: those of Okabe and Ito, "Color Universal Design" (2008), which colour-blind eyes tell
+apart, some lightened for a dark ground."""
 
 ACCENT = "#56b4e9"
 TRAIN = ACCENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,12 +34,14 @@ def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
                     if begun not in name or (name.startswith(".") and not begun.startswith(".")):
                         continue
                     value = f"{head}/{entry.name}" if "/" in typed else entry.name
-                    begins = name.startswith(begun)
-                    if entry.is_dir():
-                        found.append((begins, True, f"{value}/", f"{entry.name}/", ""))
-                    elif is_wanted(entry):
-                        note = size(entry.stat().st_size)
-                        found.append((begins, False, value, entry.name, note))
+                    with contextlib.suppress(OSError):  # a link to nowhere, or a file just removed
+                        if entry.is_dir():
+                            row = (True, f"{value}/", f"{entry.name}/", "")
+                        elif is_wanted(entry):
+                            row = (False, value, entry.name, size(entry.stat().st_size))
+                        else:
+                            continue
+                        found.append((name.startswith(begun), *row))
         except OSError:
             return []
         first = any(row[0] for row in found)

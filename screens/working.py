@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from ftwizard import words
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader
 from ftwizard.runs import Progress
-from ftwizard.screens import children, palette, readings
+from ftwizard.screens import children, crash, palette, readings
 from ftwizard.text import duration
 
 LOOK_EVERY_S = 0.25
@@ -28,47 +29,65 @@ QUICK_S = 0.3
 
 
 class Working(ModalScreen[Any]):
-    """Runs a command; dismisses with its document, its FtwizardError, or None on esc."""
+    """Runs a command; dismisses with its document, its FtwizardError, or None on esc.
+
+    What is ``lasting`` is not cancelled: neither by esc nor when the app is left.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "cancel", show=False),
     ]
 
-    def __init__(self, title: str, *argv: str) -> None:
+    def __init__(self, title: str, *argv: str, lasting: bool = False) -> None:
         super().__init__()
+        self._lasting = lasting
         self._heading = title
         self._argv = argv
         self._began = time.monotonic()
         self._progress = Progress()
+        self._reader: EventReader | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="working"):
             yield Static(Text(self._heading, "bold"), markup=False)
             yield Static(id="doing", markup=False)
-            yield Static(Text.assemble(("esc", f"bold {palette.ACCENT}"), " cancels"), markup=False)
+            if not self._lasting:
+                keys = Text.assemble(("esc", f"bold {palette.ACCENT}"), " cancels")
+                yield Static(keys, markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#working").display = False
+        self.set_interval(LOOK_EVERY_S, self._look)
         self._run()
 
     @work(group="working", exclusive=True, exit_on_error=False)
     async def _run(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
-            events = Path(folder) / "events.jsonl"
-            reader = EventReader(events)
-            timer = self.set_interval(LOOK_EVERY_S, lambda: self._look(reader))
-            try:
-                result = await children.command(*self._argv, progress=str(events))
-            except FtwizardError as error:
-                result = error
-            except OSError as error:
-                result = FtwizardError(f"The command cannot be run: {error.strerror or error}.")
-            finally:
-                timer.stop()
+        try:
+            result = await self._result()
+        except FtwizardError as error:
+            result = error
+        except OSError as error:
+            result = FtwizardError(
+                f"“ftwizard {self._argv[0]}” cannot be run: {error.strerror or error}.",
+                "Is there room on the disk, and a folder for temporary files (TMPDIR)?",
+            )
+        except Exception as error:  # noqa: BLE001 (nobody could leave the pane)
+            result = crash.told(error)
         self.dismiss(result)
 
-    def _look(self, reader: EventReader) -> None:
-        self._progress.feed(reader.read())
+    async def _result(self) -> Any:
+        if self._lasting:  # in a thread, which the end of the app waits for
+            return await asyncio.to_thread(
+                children.run, *self._argv, tell=lambda _: None, lasting=True
+            )
+        with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+            events = Path(folder) / "events.jsonl"
+            self._reader = EventReader(events)
+            return await children.command(*self._argv, progress=str(events))
+
+    def _look(self) -> None:
+        if self._reader:
+            self._progress.feed(self._reader.read())
         spent = time.monotonic() - self._began
         if spent < QUICK_S:
             return
@@ -82,5 +101,7 @@ class Working(ModalScreen[Any]):
         self.query_one("#doing", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:
+        if self._lasting:
+            return
         self.workers.cancel_group(self, "working")
         self.dismiss(None)

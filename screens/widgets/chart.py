@@ -18,11 +18,7 @@ from ftwizard.screens.widgets.plot import LEAST_HEIGHT, LEAST_WIDTH, lay_out, me
 from ftwizard.screens.widgets.trace import LineStyle
 from ftwizard.screens.widgets.view import Extent, View
 
-__all__ = ["TRAINING", "VALIDATION", "Chart", "Line", "LineStyle", "Mark", "MarkKind"]
-
-# From the palette of Okabe and Ito, "Color Universal Design" (2008), safe for colour-blind eyes.
-TRAINING = "#56B4E9"
-VALIDATION = "#E69F00"
+__all__ = ["Chart", "Line", "LineStyle", "Mark", "MarkKind"]
 
 # How much of a faint line's colour is left over the background.
 _FAINT = 0.6

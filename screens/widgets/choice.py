@@ -58,8 +58,11 @@ class Choice(Widget, can_focus=True):
         """Return the chosen option alone, where all of them have no room."""
         ids = [id for id, _ in self._options]
         place = ids.index(self.value) if self.value in ids else 0
-        text = Text.assemble(("‹ ", style), (self._options[place][1], style), (" ›", style))
-        return text.append(f"  {place + 1}/{len(ids)}", "dim")
+        end = f" ›  {place + 1}/{len(ids)}"
+        label = Text(self._options[place][1], style)
+        label.truncate(max(1, self.size.width - 2 - len(end)), overflow="ellipsis")
+        text = Text.assemble(("‹ ", style), label, (" ›", style), no_wrap=True)
+        return text.append(end[2:], "dim")
 
     def get_content_height(self, *_: object) -> int:
         return 1

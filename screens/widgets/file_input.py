@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -52,6 +54,8 @@ class FileInput(Vertical):
         self._value = value
         self._hint = hint
         self._chosen = False
+        self._listed: str | None = None
+        """What the suggestions are for."""
 
     def compose(self) -> ComposeResult:
         yield Input(
@@ -85,7 +89,7 @@ class FileInput(Vertical):
 
     def settle(self) -> bool:
         """Take over the suggestion that was chosen; return whether it is no folder to go into."""
-        menu = self.query_one(Menu)
+        menu = self._current()
         meant = self._chosen or not self.value
         if self._guess and not meant:
             meant = not Path(self.value).expanduser().exists() and self._guess(self.value)
@@ -109,7 +113,7 @@ class FileInput(Vertical):
 
     def action_complete(self) -> None:
         """Take the suggestion over; where there is none, or it is no folder, go to the next field."""
-        menu, line = self.query_one(Menu), self.query_one(Input)
+        menu, line = self._current(), self.query_one(Input)
         chosen = menu.chosen
         if menu.display and chosen is not None and chosen != line.value:
             line.value = chosen
@@ -118,9 +122,25 @@ class FileInput(Vertical):
                 return
         self.screen.focus_next()
 
-    def _list(self) -> None:
-        found = list(self._suggest(self.query_one(Input).value))[:SHOWN]
+    @work(group="suggest", exclusive=True, exit_on_error=False)
+    async def _list(self) -> None:
+        """Suggest beside the loop: a folder may be large, or far away."""
+        typed = self.query_one(Input).value
+        found = await asyncio.to_thread(self._suggest, typed)
+        self._offer(typed, found)
+
+    def _current(self) -> Menu:
+        """Return the suggestions for what stands in the line now."""
+        typed = self.query_one(Input).value
+        if typed != self._listed:
+            self._offer(typed, self._suggest(typed))
+        return self.query_one(Menu)
+
+    def _offer(self, typed: str, found: Sequence[tuple[str, str, str]]) -> None:
+        if not self.is_mounted or typed == self._listed:
+            return
+        self._listed = typed
         self.query_one(Menu).show([
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
-            for value, name, note in found
+            for value, name, note in found[:SHOWN]
         ])  # fmt: skip

@@ -13,7 +13,8 @@ import time
 
 from textual.app import App, ComposeResult
 
-from ftwizard.screens.widgets.chart import TRAINING, VALIDATION, Chart, Line
+from ftwizard.screens import palette
+from ftwizard.screens.widgets.chart import Chart, Line
 from ftwizard.series import Series
 
 FEW, MANY = 1_000, 1_000_000
@@ -59,8 +60,8 @@ async def measure(size: tuple[int, int], few: list[Line], many: list[Line]) -> t
 def main() -> None:
     few, many = (
         [
-            Line("train", curve(points, 1), TRAINING, "solid"),
-            Line("validation", curve(points, 2), VALIDATION, "dashed", "◆"),
+            Line("train", curve(points, 1), palette.TRAIN, "solid"),
+            Line("validation", curve(points, 2), palette.VALIDATION, "dashed", "◆"),
         ]
         for points in (FEW, MANY)
     )

@@ -13,7 +13,8 @@ from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from ftwizard.screens.widgets.chart import TRAINING, VALIDATION, Chart, Line, Mark
+from ftwizard.screens import palette
+from ftwizard.screens.widgets.chart import Chart, Line, Mark
 from ftwizard.screens.widgets.figure import MARKS, Figure, Styles
 from ftwizard.screens.widgets.plot import lay_out
 from ftwizard.series import Series, Smoothed
@@ -50,11 +51,11 @@ def series(points: Points) -> Series:
 
 
 def solid(points: Points, name: str = "train") -> Line:
-    return Line(name, series(points), TRAINING, "solid")
+    return Line(name, series(points), palette.TRAIN, "solid")
 
 
 def dashed(points: Points, name: str = "validation") -> Line:
-    return Line(name, series(points), VALIDATION, "dashed", "◆")
+    return Line(name, series(points), palette.VALIDATION, "dashed", "◆")
 
 
 def shown(
@@ -102,9 +103,9 @@ def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[Line], list[
         if step % 30 == 0:
             validation.append(step, 0.5 + 2.0 * math.exp(-step / 110) + (step / 900) ** 2)
     lines = [
-        Line("", raw, TRAINING, "faint"),
-        Line("train", smooth, TRAINING, "solid"),
-        Line("validation", validation, VALIDATION, "dashed", "◆"),
+        Line("", raw, palette.TRAIN, "faint"),
+        Line("train", smooth, palette.TRAIN, "solid"),
+        Line("validation", validation, palette.VALIDATION, "dashed", "◆"),
     ]
     marks = [Mark(x, "checkpoint") for x in range(100, steps, 100)]
     return lines, [*marks, Mark(330, "best"), Mark(450, "finding")]
@@ -130,7 +131,7 @@ def test_lines_differ_without_any_colour() -> None:
     level = [(x, 1.0) for x in range(101)]
     straight = "".join(body(shown([solid(level)])))
     broken = next(row for row in body(shown([dashed(level[::10])])) if "◆" in row)
-    faint = Line("raw", series([(x, x % 2) for x in range(41)]), TRAINING, "faint")
+    faint = Line("raw", series([(x, x % 2) for x in range(41)]), palette.TRAIN, "faint")
     loose = body(shown([faint]))
     assert max(map(len, straight.split("1.000")[0].split())) >= 60  # one stroke
     strokes = broken.replace("1.000", "").split()
@@ -145,7 +146,7 @@ def test_the_legend_says_what_each_line_is_and_stands_at() -> None:
     narrow = shown(lines, (32, 8)).split("\n")[0]
     assert "0.4313" in narrow
     assert len(narrow) <= 32
-    unnamed = Line("", lines[0].series, TRAINING, "faint")
+    unnamed = Line("", lines[0].series, palette.TRAIN, "faint")
     assert "··" not in shown([unnamed, *lines]).split("\n")[0]
 
 
@@ -422,7 +423,7 @@ def test_any_values_fill_the_chart_exactly(
         for step, y in run:
             x += step
             made.append(x, y)
-        lines.append(Line(style, made, TRAINING, style, "◆"))  # type: ignore[arg-type]
+        lines.append(Line(style, made, palette.TRAIN, style, "◆"))  # type: ignore[arg-type]
     figure = Figure(
         lines=tuple(lines),
         marks=(Mark(1.0, "best"), Mark(2.0, "checkpoint")),

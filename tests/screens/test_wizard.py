@@ -306,7 +306,7 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
         await says(pilot, "Fetching owner/name")
         await says(pilot, "fetching: owner/name")
         hub.slow_s = 0.0
-        await says(pilot, "9 rows, alpaca")
+        await says(pilot, "9 rows, Alpaca")
         seen.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, RecipePage)
@@ -321,7 +321,7 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
     file = Path(seen[2])
     assert file.parent == tmp_path / "cache/datasets"
     assert file.name.startswith("owner--name--default--train-") and file.is_file()
-    assert "✓ 9 rows, alpaca" in seen[3]
+    assert "✓ 9 rows, Alpaca" in seen[3]
 
 
 def test_what_the_hub_refuses_is_a_sentence_and_keeps_what_was_typed(hub: Hub) -> None:
