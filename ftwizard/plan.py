@@ -6,7 +6,7 @@ import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -166,7 +166,6 @@ class Plan(_Part, frozen=True):
 
     data: Data
     model: Model
-    path: PathChoice = PathChoice()
     recipe: Recipe = Recipe()
     where: Where = Where()
     budget: Budget = Budget()
@@ -175,6 +174,7 @@ class Plan(_Part, frozen=True):
     insist: tuple[InsistName, ...] = ()
     """Warnings that the user overruled by name."""
     finish: Finish = Finish()
+    path: PathChoice = PathChoice()
 
     @property
     def validation_share(self) -> float:
@@ -219,8 +219,17 @@ def parse(text: str, name: str = "plan.yaml") -> Plan:
 
 
 def dump(plan: Plan) -> str:
-    """Return the plan as YAML that ``parse`` reads back as the same value."""
-    return strict_yaml.dumps(plan)
+    """Return the plan as YAML that ``parse`` reads back as the same value.
+
+    Every setting stands in it, but for those that are left to the run (None).
+    """
+    return strict_yaml.dumps(_said(plan))
+
+
+def _said(part: msgspec.Struct) -> dict[str, Any]:
+    values = ((name, getattr(part, name)) for name in part.__struct_fields__)
+    said = ((name, _said(v) if isinstance(v, msgspec.Struct) else v) for name, v in values)
+    return {name: value for name, value in said if value not in (None, {})}
 
 
 def check(plan: Plan) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Draft:
     path: PathId | None = None
     """None while the recommendation is followed."""
     recommended: PathId = "local"
+    reasons: tuple[str, ...] = ()
+    """Of the recommendation."""
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
     checked: dict[str, Any] | None = None
@@ -103,8 +105,16 @@ class Draft:
     def on_path(self, path: PathId | None) -> Draft:
         return replace(self, path=path)
 
-    def recommending(self, path: PathId) -> Draft:
-        return replace(self, recommended=path)
+    def recommending(self, path: PathId, reasons: Iterable[str] = ()) -> Draft:
+        return replace(self, recommended=path, reasons=tuple(reasons))
+
+    def for_the_record(self) -> Draft:
+        """Return a draft whose plan says why this path was taken."""
+        if self.way == self.recommended:
+            why = " ".join(("recommended:", *self.reasons)) if self.reasons else "recommended"
+        else:
+            why = f"chosen, though {self.recommended} was recommended"
+        return self.with_plan(path=plans.PathChoice(why=why))
 
     def reading(
         self, files: plans.Files, checked: dict[str, Any] | None, stamp: Stamp | None = None

@@ -81,7 +81,7 @@ class PathPage(WizardPage[Step]):
             Ask("Fine-tune for facts that change?", found.fit or "", "go on all the same", "back")
         ):
             return
-        self.dismiss(Step(draft.recommending(found.path), 1))
+        self.dismiss(Step(draft.recommending(found.path, found.reasons), 1))
 
     def _answered(self) -> Draft:
         given: dict[str, str] = {

@@ -84,7 +84,7 @@ def choose_path(ask: Asker, draft: Draft) -> Draft:
         ask.say(texts.flips(found), hang=4)
     if chosen != found.path:
         ask.say(texts.instead(found, cast(PathId, chosen)), hang=4)
-    draft = draft.recommending(found.path)
+    draft = draft.recommending(found.path, found.reasons)
     return draft.on_path(cast(PathId, chosen) if chosen != found.path else None)
 
 
@@ -171,12 +171,12 @@ def validation(ask: Asker, draft: Draft) -> Draft:
 def elsewhere(ask: Asker, draft: Draft) -> Draft:
     """Say how far another path goes here; offer this machine."""
     if draft.way == "local":
-        return draft
+        return draft.for_the_record()
     ask.say(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
     options = [("here", "train on this machine instead, with the same rows"), ("leave", "leave")]
     if ask.choose("What now?", options) == "leave":
         raise Left
-    return draft.on_path("local")
+    return draft.on_path("local").for_the_record()
 
 
 def count(ask: Asker, draft: Draft) -> Draft:

@@ -35,7 +35,7 @@ async def new_run(app: FtwizardApp) -> int:
             if elsewhere.by == 0:
                 return DECLINED
             left = replace(elsewhere, by=max(elsewhere.by, 0))
-        draft, place = left.draft, place + left.by
+        draft, place = left.draft.for_the_record(), place + left.by
         if place < 0:
             return DECLINED
         if place < len(pages):

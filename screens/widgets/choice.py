@@ -19,7 +19,7 @@ class Choice(Widget, can_focus=True):
     """``(•) one  ( ) other``; left, right and space move the mark."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "move(1)", "choose", show=False),
+        Binding("right,space", "move(1)", "choose", key_display="←→"),
         Binding("left", "move(-1)", "choose", show=False),
     ]
     value: reactive[str] = reactive("", init=False)

@@ -28,7 +28,7 @@ class FileInput(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "suggest(1)", "next", show=False),
         Binding("up", "suggest(-1)", "previous", show=False),
-        Binding("tab", "complete", "complete", show=False, priority=True),
+        Binding("tab", "complete", "complete", key_display="tab", priority=True),
     ]
 
     class Edited(Message):

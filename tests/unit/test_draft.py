@@ -89,3 +89,10 @@ def test_the_recommendation_is_followed_until_another_path_is_chosen(here: Facts
     draft = Draft(here).recommending("cloud")
     assert draft.way == "cloud"
     assert draft.on_path("local").recommending("openai").way == "local"
+
+
+def test_the_plan_records_why_the_path_was_taken(here: Facts) -> None:
+    followed = Draft(here).recommending("local", ("The rows stay here.",)).for_the_record()
+    assert followed.plan.path.why == "recommended: The rows stay here."
+    chosen = Draft(here).recommending("openai", ("No GPU.",)).on_path("local").for_the_record()
+    assert chosen.plan.path.why == "chosen, though openai was recommended"
