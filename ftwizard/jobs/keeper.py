@@ -68,7 +68,7 @@ class _Keeper:
         while process.poll() is None:
             now = time.monotonic()
             if now - beat >= HEARTBEAT_S:
-                os.utime(self.folder.heartbeat)
+                self._beat(now)
                 beat = now
             if now - sampled >= SAMPLE_S:
                 self._sample()
@@ -110,6 +110,25 @@ class _Keeper:
             )
         finally:
             os.close(log)
+
+    def _beat(self, now: float) -> None:
+        """Say that it lives; end a command whose folder was removed: it has nowhere to save to."""
+        try:
+            os.utime(self.folder.heartbeat)
+        except OSError:  # a file system that is away for a moment ends no job
+            if not self.ending and self._is_removed():
+                self.ending = True
+                self.next_signal = (now, signal.SIGKILL)
+
+    def _is_removed(self) -> bool:
+        try:
+            self.folder.path.stat()
+            self.folder.job.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def _obey(self, now: float, process: subprocess.Popen[bytes]) -> None:
         """Turn ``stop`` into TERM when its grace has passed, ``kill`` into TERM, then KILL."""

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -362,3 +363,15 @@ def test_an_ended_name_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError, match="already"):
         make(folder.path, steps=9)
     assert JobFolder(folder.path).read_job().inputs["steps"] == 3
+
+
+def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> None:
+    folder = start(make(home / "runs" / "gone", steps=5000, mode="hang"))
+    until_step(folder, 5)
+    processes = [identity.of(keeper_pid(folder)), identity.of(command_pid(folder))]
+    shutil.rmtree(folder.path)
+    end = time.monotonic() + 20
+    while any(process and identity.is_alive(process) for process in processes):
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.1)
+    assert not folder.path.exists()
