@@ -44,15 +44,13 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     Returns ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers go to
     ``eval/compare.json``.
     """
-    from transformers import AutoTokenizer
-
     worker.phase("comparing")
     kept = heldout.read(worker.folder)
     rows = kept.rows
     if not rows:
         return {"rows": 0}
     weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
-    tokenizer = AutoTokenizer.from_pretrained(weights)
+    tokenizer = base_model.load_tokenizer(weights)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, base_model.stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)

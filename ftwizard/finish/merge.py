@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.folder import publish, write_json
-from ftwizard.train.base_model import refuse_quantised
+from ftwizard.train.base_model import load_config, load_tokenizer, refuse_quantised
 from ftwizard.train.checkpoints import MARKER
 
 SHARD = "4GB"
@@ -43,11 +43,11 @@ def cast(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> dict
     """
     if done := _done(out):
         return done
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(
         checkpoint,
-        config=AutoConfig.from_pretrained(base, trust_remote_code=False),
+        config=load_config(base),
         dtype=_sixteen_bit(base),
         use_safetensors=True,
         trust_remote_code=False,
@@ -74,14 +74,12 @@ def _sixteen_bit(base: Path) -> Any:
 
 
 def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> dict[str, Any]:
-    from transformers import AutoTokenizer
-
     _stop_at(model.generation_config, end_ids)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
     model.save_pretrained(part, max_shard_size=SHARD)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(part)
+    load_tokenizer(tokenizer).save_pretrained(part)
     report = {
         "folder": str(out),
         "bytes": sum(file.stat().st_size for file in part.iterdir()),

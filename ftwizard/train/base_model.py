@@ -1,4 +1,8 @@
-"""The base model in memory: 16 bit, 4 bit or 32 bit, and where its generation ends."""
+"""The base model in memory: 16 bit, 4 bit or 32 bit, and where its generation ends.
+
+No code that comes with a model is ever run, nor is anybody asked whether it may be: transformers
+would ask on the standard input.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from typing import Any
 
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import Method
+from ftwizard.text import visible
+
+KNOWN = "It needs safetensors weights of a causal language model that transformers knows."
 
 
 def refuse_quantised(base: Path) -> dict[str, Any]:
@@ -78,12 +85,56 @@ def _load(base: Path, **more: Any) -> Any:
             base, use_safetensors=True, trust_remote_code=False, **more
         )
     except (OSError, ValueError, KeyError) as error:
-        raise FtwizardError(
-            f"The model in {base} cannot be loaded: {str(error).splitlines()[0][:300]}",
-            "Set recipe.attention to auto."
-            if "attn_implementation" in more and "attention" in str(error)
-            else "It needs safetensors weights of a causal language model that transformers knows.",
-        ) from error
+        blames_attention = "attn_implementation" in more and "attention" in str(error)
+        hint = "Set recipe.attention to auto." if blames_attention else KNOWN
+        raise _not_loaded("model", base, error, hint) from error
+
+
+def load_config(base: Path) -> Any:
+    """Return transformers' configuration of a model; raise FtwizardError if it knows no such one."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded("configuration", base, error, KNOWN) from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model or an adapter; raise FtwizardError if it cannot be used."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # its Rust part raises no narrower one
+        hint = "It needs a tokenizer that transformers knows; a tokenizer.json is one."
+        raise _not_loaded("tokenizer", folder, error, hint) from error
+
+
+def without_weights(base: Path) -> Any:
+    """Return the model with modules and no weights (torch's device ``meta``); errors as ``load``."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    refuse_quantised(base)
+    auto: Any = AutoModelForCausalLM
+    try:
+        with torch.device("meta"):
+            return auto.from_config(load_config(base), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded("model", base, error, KNOWN) from error
+
+
+def _not_loaded(what: str, folder: Path, error: Exception, hint: str) -> FtwizardError:
+    shown = visible(str(folder))
+    if "trust_remote_code" in str(error):  # what transformers says of code that comes with a model
+        return FtwizardError(
+            f"The {what} in {shown} needs code of its own (auto_map in its files), which is never "
+            "run here.",
+            "Choose a model that transformers itself knows.",
+        )
+    said = visible((str(error).splitlines() or [type(error).__name__])[0], 300)
+    return FtwizardError(f"The {what} in {shown} cannot be loaded: {said}", hint)
 
 
 def stop_ids(base: Path) -> set[int]:

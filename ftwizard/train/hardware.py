@@ -8,6 +8,7 @@ from typing import Any
 from ftwizard import machine
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import Recipe
+from ftwizard.train import base_model
 
 AMPERE = (8, 0)
 """The first compute capability that flash-attn 2 runs on (its README)."""
@@ -69,10 +70,9 @@ def choose_attention(recipe: Recipe, precision: str, base: Path) -> str | None:
 
 def model_has_flash(base: Path) -> bool:
     """Say whether transformers can compute this model's attention by flash-attn 2."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(base_model.load_config(base)), None)
     only = getattr(kind, "_compatible_flash_implementations", None)
     able = bool(getattr(kind, "_supports_flash_attn", False))
     return able and (only is None or "flash_attention_2" in only)

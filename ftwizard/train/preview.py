@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -45,9 +44,8 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     parts = rows.load(plan, {})
     say("loading", what="libraries")
     quiet.libraries()
-    from transformers import AutoTokenizer
-
-    encoder = Encoder(AutoTokenizer.from_pretrained(base), base_model.stop_ids(base))
+    base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
+    encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     recipe = plan.recipe
     encoded: dict[str, list[Encoded]] = {}
     reports: dict[str, Report] = {}
@@ -86,19 +84,15 @@ def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
 
     The model is made without its weights.
     """
+    model = base_model.without_weights(base)
+    total = sum(p.numel() for p in model.parameters())
+    if plan.recipe.method == "full":
+        return total, total, []
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from peft import get_peft_model
 
-    base_model.refuse_quantised(base)
+    found = targets.resolve(model, plan.recipe.target_modules)
     with torch.device("meta"):
-        auto: Any = AutoModelForCausalLM
-        model = auto.from_config(AutoConfig.from_pretrained(base))
-        total = sum(p.numel() for p in model.parameters())
-        if plan.recipe.method == "full":
-            return total, total, []
-        from peft import get_peft_model
-
-        found = targets.resolve(model, plan.recipe.target_modules)
         tuned = get_peft_model(model, adapter.config(plan.recipe, found))
     trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return total, trained, [*found.modules, *found.parameters]

@@ -98,10 +98,10 @@ def prepare(worker: Worker, plan: Plan) -> Prepared:
 
     worker.phase("loading", what="libraries")
     quiet.libraries()
-    from transformers import AutoTokenizer
+    base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
 
     worker.phase("tokenising")
-    encoder = Encoder(AutoTokenizer.from_pretrained(base), base_model.stop_ids(base))
+    encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
     data = packing.dataset(encoded["train"], pack_to=recipe.max_length if recipe.packing else None)
     if recipe.packing:
