@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from ftwizard import credentials, settings
+from ftwizard import credentials, file_names, settings
 
 Sample = dict[str, Any]
 EXTRAS = {
@@ -227,7 +227,7 @@ def has_bfloat16_cpu() -> bool:
 
 def free_bytes(path: Path) -> int:
     """Return the bytes that this user may still write where ``path`` is or would be."""
-    while not path.exists():
+    while not file_names.exists(path):
         path = path.parent
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize

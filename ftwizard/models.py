@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard import packaged
+from ftwizard import file_names, packaged
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.machine import is_installed
 from ftwizard.packaged import Report
@@ -55,7 +55,7 @@ def locate(name: str, revision: str | None = None) -> Source:
     package where there is one. Raises FtwizardError when it is in none of them.
     """
     if is_folder(name):
-        return _folder(Path(name).expanduser())
+        return _folder(file_names.expand(name))
     if name.count("/") > 1:
         raise FtwizardError(
             f"There is no model folder {visible(name)}.",
@@ -80,9 +80,12 @@ def locate(name: str, revision: str | None = None) -> Source:
 
 
 def is_folder(name: str) -> bool:
-    """Say whether a model's name means a folder, be it there or not."""
-    path = Path(name).expanduser()
-    return path.is_absolute() or name.startswith(".") or path.is_dir()
+    """Say whether a model's name means a folder, be it there or not.
+
+    Raises FtwizardError where no file can be called so.
+    """
+    path = file_names.expand(name)
+    return path.is_absolute() or name.startswith(".") or file_names.is_folder(path)
 
 
 def known() -> list[tuple[str, str]]:
@@ -91,7 +94,7 @@ def known() -> list[tuple[str, str]]:
         (name, f"{size(package.bytes)} from the package index")
         for name, package in packaged.PACKAGED.items()
     ]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, FtwizardError):
         found += [
             (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
             for path in sorted(_hub_cache().glob("models--*--*"))
@@ -103,9 +106,9 @@ def known() -> list[tuple[str, str]]:
 def _hub_cache() -> Path:
     """Return the folder of the Hugging Face cache, as huggingface_hub finds it."""
     if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen).expanduser()
+        return file_names.expand(chosen)
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(os.environ.get("HF_HOME", str(cache))).expanduser() / "hub"
+    return file_names.expand(os.environ.get("HF_HOME", str(cache))) / "hub"
 
 
 def fetch(source: Source, report: Report) -> Path:

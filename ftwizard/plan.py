@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard import plan_rules, strict_yaml
+from ftwizard import file_names, plan_rules, strict_yaml
 from ftwizard.data import hub_id
 from ftwizard.data.formats import FormatChoice
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
@@ -277,6 +276,8 @@ def _read(path: Path) -> str:
         raise PlanError(f"{visible(str(path))} is not UTF-8 (byte {error.start}).") from None
     except OSError as error:
         raise PlanError(f"{visible(str(path))} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise PlanError(f"{visible(str(path))} is no name that a file can have.") from None
 
 
 def _with_rate(plan: Plan) -> Plan:
@@ -289,25 +290,29 @@ def _with_rate(plan: Plan) -> Plan:
 
 
 def _absolute(plan: Plan, folder: Path) -> Plan:
-    def whole(name: str | None) -> str | None:
-        return name and os.path.normpath(folder / Path(name).expanduser())
-
     old = plan.data.files
+    files: dict[str, str | None] = {}
     for part in ("train", "validation", "heldout"):
-        _refuse_hub_id(part, getattr(old, part), folder)
-    files = Files(
-        train=whole(old.train) or "", validation=whole(old.validation), heldout=whole(old.heldout)
-    )
+        name = getattr(old, part)
+        _refuse_hub_id(part, name, folder)
+        files[part] = name and _whole(f"data.files.{part}", name, folder)
     model = plan.model
-    if model.name.startswith((".", "~", "/")) or (folder / model.name).is_dir():
-        model = msgspec.structs.replace(model, name=whole(model.name))
-    data = msgspec.structs.replace(plan.data, files=files)
+    if model.name.startswith((".", "~", "/")) or file_names.is_folder(folder / model.name):
+        model = msgspec.structs.replace(model, name=_whole("model.name", model.name, folder))
+    data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files))
     return msgspec.structs.replace(plan, data=data, model=model)
+
+
+def _whole(setting: str, name: str, folder: Path) -> str:
+    try:
+        return str(file_names.whole(name, folder))
+    except FtwizardError as error:
+        raise PlanError(f"{setting}: {error.message}", error.hint) from None
 
 
 def _refuse_hub_id(part: str, name: str | None, folder: Path) -> None:
     """A plan names files, so that a run does not change with the Hub: say how to get one."""
-    if name and hub_id.parse(name) and not (folder / name).exists():
+    if name and hub_id.parse(name) and not file_names.exists(folder / name):
         raise PlanError(
             f"There is no data file {visible(str(folder / name), 200)}; data.files.{part} looks "
             "like a data set on the Hugging Face Hub.",

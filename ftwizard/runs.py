@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import settings
+from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event, EventReader, number
 from ftwizard.jobs.folder import JobFolder, is_id
@@ -198,7 +198,7 @@ def find(run: str) -> JobFolder:
     """
     root = settings.runs_folder()
     path = Path(run)
-    if "/" in run and (path / "job.json").exists():
+    if "/" in run and file_names.exists(path / "job.json"):
         return JobFolder(path.absolute())
     ids = [folder.id for folder in all_runs()]
     if run in ids:

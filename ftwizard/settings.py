@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ftwizard import file_names
 from ftwizard.errors import FtwizardError
 
 
 def home() -> Path:
     """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
     if chosen := os.environ.get("FTWIZARD_HOME"):
-        return Path(chosen).expanduser().absolute()
+        return _chosen("FTWIZARD_HOME", chosen)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ftwizard"))
@@ -25,10 +26,17 @@ def runs_folder() -> Path:
 def cache() -> Path:
     """Return the folder of what can be made or fetched again (models, analyses)."""
     if chosen := os.environ.get("FTWIZARD_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return _chosen("FTWIZARD_CACHE", chosen)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ftwizard"))
+
+
+def _chosen(variable: str, name: str) -> Path:
+    try:
+        return file_names.expand(name).absolute()
+    except FtwizardError as error:
+        raise FtwizardError(f"{variable}: {error.message}", error.hint) from None
 
 
 def private_folder(path: Path) -> Path:

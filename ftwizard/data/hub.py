@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ftwizard import settings
+from ftwizard import file_names, settings
 from ftwizard.data import hub_id, hub_trouble
 from ftwizard.data.hub_copy import Say, Split, download, folder, held, listed, slug, write
 from ftwizard.data.hub_id import HubId
@@ -32,11 +32,11 @@ archives, open pictures or need packages of their own."""
 def locate(name: str, say: Say) -> tuple[Path, str | None]:
     """Return the file that ``name`` means, and where it is from if that is the Hub.
 
-    Raises FtwizardError, with what to do, when a data set cannot be had.
+    Raises FtwizardError, with what to do, when a data set cannot be had or no file can be called so.
     """
     asked = hub_id.parse(name)
     if asked is None:
-        return Path(name), None
+        return file_names.expand(name), None
     return fetch(asked, say)
 
 

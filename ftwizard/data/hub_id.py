@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard import file_names
+
 DEFAULT_SPLIT = "train"
 _PREFIXES = ("hf://datasets/", "https://huggingface.co/datasets/")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
@@ -41,6 +43,6 @@ def parse(name: str) -> HubId | None:
     repo, config, split = found.groups()
     if split is None and bare.lower().endswith(_FILES):
         return None
-    if Path(name).expanduser().exists():
+    if file_names.exists(Path(name)):  # which begins with no ~
         return None
     return HubId(repo=repo, config=config, split=split or DEFAULT_SPLIT)

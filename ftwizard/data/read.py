@@ -146,6 +146,8 @@ def _bytes(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise FtwizardError(f"{shown} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise FtwizardError(f"{shown} is no name that a file can have.", "Check it.") from None
     if not data.strip():
         raise FtwizardError(f"{shown} is empty.", "It needs one JSON object a line.")
     return data
