@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
+import stat
 import time
 from collections import deque
 from pathlib import Path
@@ -216,16 +218,19 @@ def find(run: str) -> JobFolder:
 
 
 def all_runs() -> list[JobFolder]:
-    """Return every run, oldest first."""
+    """Return every run that can be looked at, oldest first."""
     root = settings.runs_folder()
     if not root.is_dir():
         return []
-    found = [
-        JobFolder(path)
-        for path in root.iterdir()
-        if is_id(path.name) and (path / "job.json").is_file()
-    ]
-    return sorted(found, key=lambda folder: (folder.job.stat().st_mtime, folder.id))
+    found: list[tuple[float, str]] = []
+    for path in root.iterdir():
+        try:
+            job = (path / "job.json").stat()
+        except OSError:  # no run, one that is being removed, or another user's
+            continue
+        if is_id(path.name) and stat.S_ISREG(job.st_mode):
+            found.append((job.st_mtime, path.name))
+    return [JobFolder(root / name) for _, name in sorted(found)]
 
 
 def progress(folder: JobFolder) -> Progress:
@@ -238,6 +243,15 @@ def progress(folder: JobFolder) -> Progress:
 def status(folder: JobFolder) -> RunStatus:
     """Look at a run."""
     return report(folder, observe(folder), progress(folder))
+
+
+def statuses() -> list[RunStatus]:
+    """Look at every run, oldest first; one that cannot be read does not hide the others."""
+    found: list[RunStatus] = []
+    for folder in all_runs():
+        with contextlib.suppress(OSError):
+            found.append(status(folder))
+    return found
 
 
 def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:

@@ -14,7 +14,7 @@ from ftwizard.text import duration, visible
 
 def list_runs(arguments: argparse.Namespace) -> int:
     """List the runs, newest first."""
-    found = [runs.status(folder) for folder in reversed(runs.all_runs())]
+    found = runs.statuses()[::-1]
     if arguments.json:
         output.print_json({"runs": found})
         return 0
