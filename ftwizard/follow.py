@@ -76,7 +76,7 @@ class Follower:
         for line in lines:
             try:
                 found.append(_decode_sample(line))
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError):
                 continue
         return found
 

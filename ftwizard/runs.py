@@ -16,7 +16,7 @@ import msgspec
 
 from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import Event, EventReader, number
+from ftwizard.jobs.events import Event, EventReader, count, measure, moment, number
 from ftwizard.jobs.folder import JobFolder, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.series import Series, Smoothed
@@ -24,6 +24,8 @@ from ftwizard.text import visible
 
 RATE_WINDOW = 50
 """Steps over which speed and time left are measured."""
+MOST_GRACE_S = 4 * 3600.0
+"""No stop waits longer than this, whatever a run's clock made of its steps."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,8 @@ class Progress:
     """What a run's events add up to; feed it events in order.
 
     A resumed attempt replays steps: what an older attempt wrote beyond the point where the new
-    one begins is forgotten, and the last value a step counts.
+    one begins is forgotten, and the last value a step counts. A field that is not what it should
+    be is as if it were not there: events may come from another version, or from anybody.
     """
 
     def __init__(self) -> None:
@@ -91,40 +94,53 @@ class Progress:
             self._see(event)
 
     def _see(self, event: Event) -> None:
-        self.updated = event["t"]
-        if event.get("attempt", 0) != self.attempt:
-            self.attempt = event.get("attempt", 0)
-            self._recent.clear()
-            self.phases.clear()
-            self.findings.clear()
-        kind, step = event["kind"], event.get("step")
+        kind, now = event.get("kind"), moment(event)
+        if now is None:
+            return
+        self.updated = now
+        self._see_attempt(count(event.get("attempt", 0)))
+        step = count(event.get("step"))
         if kind == "phase":
             self._see_phase(event)
-        elif kind == "log" and isinstance(step, int):
-            self._see_step(event, step)
-        elif kind == "eval" and isinstance(step, int):
+        elif kind == "finding":
+            known = step is not None or "step" not in event
+            self.findings.append(event if known else {**event, "step": None})
+        elif step is None:
+            return
+        elif kind == "log":
+            self._see_step(event, step, now)
+        elif kind == "eval":
             self._enter("training")
             self._see_evaluation(step, number(event.get("eval_loss")))
-        elif kind == "checkpoint" and isinstance(step, int):
+        elif kind == "checkpoint":
             self.checkpoints[step] = number(event.get("eval_loss"))
-            self.save_s = max(self.save_s, number(event.get("seconds")) or 0.0)
-        elif kind == "finding":
-            self.findings.append(event)
+            self.save_s = max(self.save_s, measure(event.get("seconds")) or 0.0)
+
+    def _see_attempt(self, attempt: int | None) -> None:
+        if attempt is None or attempt == self.attempt:
+            return
+        self.attempt = attempt
+        self._recent.clear()
+        self.phases.clear()
+        self.findings.clear()
 
     def _see_phase(self, event: Event) -> None:
-        self._enter(str(event.get("phase")))
-        self.what = event.get("what")
-        self.done, self.total = number(event.get("done")), number(event.get("total"))
-        self.unit = str(event.get("unit", ""))
-        if self.phase == "training":
-            start = event.get("step", 0)
-            self.step, self.total_steps = start, event.get("total")
+        phase, what, unit = event.get("phase"), event.get("what"), event.get("unit")
+        if not isinstance(phase, str):
+            return
+        self._enter(phase)
+        self.what = what if isinstance(what, str) else None
+        self.done, self.total = measure(event.get("done")), measure(event.get("total"))
+        self.unit = unit if isinstance(unit, str) else ""
+        start = count(event.get("step", 0))
+        if self.phase == "training" and start is not None:
+            self.step, self.total_steps = start, count(event.get("total"))
             self._forget_after(start)
 
-    def _see_step(self, event: Event, step: int) -> None:
+    def _see_step(self, event: Event, step: int, now: float) -> None:
         self._enter("training")
         self.step = step
-        self.epoch = number(event.get("epoch"))
+        self.epoch = measure(event.get("epoch"))
         self.learning_rate = number(event.get("learning_rate"))
         self.grad_norm = number(event.get("grad_norm"))
         loss = number(event.get("loss"))
@@ -135,8 +151,8 @@ class Progress:
             self.losses.append(step, loss)
             self.smoothed.append(step, loss)
         if self._recent:
-            self.longest_step_s = max(self.longest_step_s, event["t"] - self._recent[-1][0])
-        self._recent.append((event["t"], step, number(event.get("tokens")) or 0.0))
+            self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
+        self._recent.append((now, step, measure(event.get("tokens")) or 0.0))
 
     def _see_evaluation(self, step: int, loss: float | None) -> None:
         if loss is None:
@@ -184,7 +200,7 @@ class Progress:
     @property
     def stop_grace_s(self) -> float:
         """Return how long a stop may need to finish its step and save."""
-        return max(30.0, 3 * self.save_s + self.longest_step_s)
+        return min(max(30.0, 3 * self.save_s + self.longest_step_s), MOST_GRACE_S)
 
     def _window(self) -> tuple[float, int, float]:
         if len(self._recent) < 2:

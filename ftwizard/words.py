@@ -96,8 +96,11 @@ def state(found: RunStatus) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``14:32 (in 25 min)``."""
-    then = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    """``14:32 (in 25 min)``; without the hour where no calendar reaches so far."""
+    try:
+        then = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"in {duration(seconds)}"
     return f"{then} (in {duration(seconds)})"
 
 

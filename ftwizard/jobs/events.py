@@ -18,6 +18,11 @@ from ftwizard.jobs.folder import NO_SPACE
 VERSION = 1
 SYNC_SECONDS = 1.0
 _PENDING_LIMIT = 10_000
+_NO_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_COUNTS_END = 2**53
+"""Whole numbers below are exact as floats, which is what curves are made of."""
+_TIMES_END = 253_402_300_800.0
+"""The year 10,000, for which no date can be written."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -140,7 +145,7 @@ def decode(data: bytes) -> tuple[list[Event], int]:
             continue
         try:
             event = _decoder.decode(line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             torn += 1
             continue
         if isinstance(event.get("kind"), str) and isinstance(event.get("t"), int | float):
@@ -152,11 +157,32 @@ def decode(data: bytes) -> tuple[list[Event], int]:
 
 def number(value: Any) -> float | None:
     """Return a field's number, turning the strings for NaN and infinities back into floats."""
-    if isinstance(value, bool):
+    if isinstance(value, str):
+        return _NO_NUMBERS.get(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, int | float):
+    try:
         return float(value)
-    return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.get(value)
+    except OverflowError:
+        return None
+
+
+def measure(value: Any) -> float | None:
+    """Return a field's number if it is finite and not negative."""
+    found = number(value)
+    return found if found is not None and 0 <= found < math.inf else None
+
+
+def count(value: Any) -> int | None:
+    """Return a field's whole number if it can count something: steps, attempts."""
+    counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNTS_END
+    return value if counts else None
+
+
+def moment(event: Event) -> float | None:
+    """Return when an event was written in Unix seconds, if its ``t`` is a time that has a date."""
+    found = measure(event.get("t"))
+    return found if found is not None and found < _TIMES_END else None
 
 
 def _finite(value: Any) -> Any:

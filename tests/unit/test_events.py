@@ -149,3 +149,25 @@ def test_lines_of_others_are_counted_not_believed(tmp_path: Path) -> None:
     reader = EventReader(path)
     assert [e["kind"] for e in reader.read()] == ["new"]
     assert reader.torn == 4
+
+
+@pytest.mark.parametrize("value", [b"[" * 100_000 + b"]" * 100_000, b"9" * 5_000, b"1e999"])
+def test_values_that_cannot_be_held_cost_their_line_alone(tmp_path: Path, value: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"kind":"log","t":1,"x":%s}\n{"kind":"log","t":2}\n' % value)
+    reader = EventReader(path)
+    assert [e["t"] for e in reader.read()] == [2]
+    assert reader.torn == 1
+
+
+@pytest.mark.parametrize("value", [None, True, [], {}, "1", "NaN", 10**400])
+def test_what_is_no_number_is_none(value: Any) -> None:
+    assert events.number(value) is None
+    assert events.measure(value) is None
+    assert events.count(value) is None
+
+
+def test_counts_and_measures() -> None:
+    assert [events.count(value) for value in (0, 7, -1, 1.0, 2**53)] == [0, 7, None, None, None]
+    assert [events.measure(value) for value in (0, 7.5, -1, "inf")] == [0, 7.5, None, None]
+    assert events.moment({"t": 1.7e9}) == 1.7e9 and events.moment({"t": 1e300}) is None

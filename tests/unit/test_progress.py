@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
-from ftwizard.runs import Progress, new_id
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ftwizard import runs, words
+from ftwizard.commands import watch
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status
+from ftwizard.runs import MOST_GRACE_S, Progress, new_id
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -82,6 +92,80 @@ def test_unknown_kinds_are_skipped() -> None:
     progress = Progress()
     progress.feed([event("new", 1, step=3), event("log", 2, step="x"), event("log", 3)])
     assert not progress.losses
+
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)  # no line holds a lone one
+_junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _text
+    | st.sampled_from(["nan", "inf", "-inf", 10**400, -(10**400), 2**53, 1e308, 5e-324]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner),
+    max_leaves=6,
+)  # fmt: skip
+_fields = ("v", "attempt", "step", "loss", "eval_loss", "epoch", "tokens", "learning_rate",
+           "grad_norm", "seconds", "path", "code", "severity", "message", "phase", "what", "done",
+           "total", "unit")  # fmt: skip
+_phases = st.sampled_from(["training", "evaluating", "loading"]) | _junk
+_events = st.builds(
+    lambda head, rest: {**rest, **head},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kind": st.sampled_from(["phase", "log", "eval", "checkpoint", "finding"]) | _junk,
+            "t": st.floats(0, 2e9) | _junk,
+            "phase": _phases,
+            "step": st.integers(0, 50) | _junk,
+            "attempt": st.integers(1, 3) | _junk,
+        },
+    ),
+    st.dictionaries(st.sampled_from(_fields) | _text, _junk | st.floats(0, 10)),
+)
+
+
+def seen_by_every_view(progress: Progress) -> None:
+    """Draw it as status, watch and the monitor do."""
+    folder = JobFolder(runs.settings.runs_folder() / "x")
+    status = Status(state="running", attempt=1)
+    msgspec.json.encode(runs.report(folder, status, progress))
+    assert 30 <= progress.stop_grace_s <= MOST_GRACE_S
+    out = Console(file=io.StringIO(), markup=False)
+    for view in (watch._Live(folder, out), watch._Plain(folder, out)):
+        view.show(status, progress)
+    out.print(watch._Live(folder, out)._draw(status, progress))
+    watch._steps(progress)
+    words.doing(progress)
+    for event in progress.findings:
+        assert event.get("step") is None or 0 <= event["step"] < 2**53
+
+
+@given(st.lists(_events, max_size=12))
+@example([event("phase", 0, phase="training", step="x", total=[])])
+@example([event("log", 0, step=10**400, loss=1.0), event("log", 0, step=True, loss=1.0)])
+@example([event("log", 0, step=1, loss={}), event("eval", 1, step=1, eval_loss=[1])])
+@example([
+    event("phase", 0, phase="training", total=2**53 - 1),
+    event("log", 0, step=1), event("log", 2e11, step=2, tokens=1e308),
+])  # fmt: skip
+def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) -> None:
+    progress = Progress()
+    for one in events:
+        progress.feed([one])
+        seen_by_every_view(progress)
+    for field in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
+        assert field is None or type(field) is int
+    for field in (progress.epoch, progress.done, progress.total, progress.updated):
+        assert field is None or (type(field) is float and 0 <= field < math.inf)
+    for field in (progress.phase, progress.what, progress.unit):
+        assert field is None or type(field) is str
+
+
+def test_a_bad_field_does_not_cost_the_others() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 0, phase="training", step=0, total=30),
+        {"t": 1.0, "kind": "log", "attempt": [], "step": 1, "loss": 0.5, "epoch": "no", "tokens": {}},
+        {"t": "later", "kind": "log", "step": 2, "loss": 0.1},
+    ])  # fmt: skip
+    assert (progress.step, progress.total_steps, progress.loss, progress.epoch) == (1, 30, 0.5, None)
 
 
 def test_ids_are_made_of_safe_letters() -> None:
