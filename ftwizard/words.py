@@ -35,9 +35,10 @@ def ending(folder: JobFolder, status: Status) -> list[str]:
     lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {sentence(reason)}."]
     if status.message:
         lines.append(visible(status.message, 600))
-    step = status.hint or NEXT_STEP.get(reason, "")
+    # A hint is the command's own text, in which braces mean nothing.
+    step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
     if step:
-        lines.append(visible(step.format(id=folder.id, folder=folder.path), 600))
+        lines.append(visible(step, 600))
     return lines
 
 
