@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from ftwizard import settings
+from ftwizard.errors import FtwizardError
 
 TICKETS = "tickets"
 TAKES = "two to five minutes on two processor cores, less on a GPU; about 1 GB of disk"
@@ -29,9 +29,29 @@ def plan_file(name: str = TICKETS) -> Path:
         digest.update((packaged / "plan.yaml").read_bytes())
         target = root / f"{name}-{digest.hexdigest()[:8]}"
         if not target.exists():
-            part = root / f".{target.name}.{os.getpid()}.part"
-            shutil.copytree(packaged, part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-            with contextlib.suppress(OSError):  # another demo was faster
-                part.rename(target)
-            shutil.rmtree(part, ignore_errors=True)
+            _copy(packaged, target)
     return target / "plan.yaml"
+
+
+def _copy(packaged: Path, target: Path) -> None:
+    """Leave a copy in ``target``, whole or not at all; raise FtwizardError when it cannot be made."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copytree(packaged, part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        part.rename(target)
+    except OSError as error:
+        if target.exists():
+            return  # another demo was faster
+        raise FtwizardError(
+            f"The sample cannot be copied to {target}: {_reason(error)}.",
+            "Free some space, or set FTWIZARD_HOME to a folder that you can write to.",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _reason(error: OSError) -> str:
+    """Return why, also of the first of the files that copytree reports together."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)
