@@ -40,4 +40,6 @@ def _lines(found: Report) -> list[str]:
         more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
         lines.append(f"✗ {finding.code}: {plural(finding.count, 'row')}, at line {where}{more}")
         lines.append(f"    {finding.message}; {finding.fix}")
+    if found.usable and found.tokens is None:
+        lines.append("  Tokens: not counted, which takes the model: ftwizard estimate PLAN")
     return lines

@@ -45,6 +45,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Good and bad ones."""
     usable: int
     findings: list[Finding]
+    tokens: dict[str, int] | None
+    """Of the usable rows; None where they were not counted, which takes a model's tokenizer."""
+    trained_tokens: dict[str, int] | None
+    """Those of them that carry loss; None as ``tokens``."""
     path: str
     """The file that was read; it is what a plan names."""
     source: str | None
@@ -62,6 +66,8 @@ def report(table: Table, source: str | None = None) -> Report:
         rows=table.count,
         usable=len(table.rows),
         findings=_findings(table.problems),
+        tokens=None,
+        trained_tokens=None,
         path=table.path,
         source=source,
         sha256=table.sha256,
