@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
     root.set_defaults(function="home:home", json=False, command=None)
-    _view_options(root)
+    _view_options(root, default=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str, function: str) -> argparse.ArgumentParser:
@@ -111,9 +111,16 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _view_options(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--plain", action="store_true", help="lines of text instead of screens")
-    one.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+def _view_options(one: argparse.ArgumentParser, default: bool | str = argparse.SUPPRESS) -> None:
+    """Add what is asked of a view; only the root has a ``default``.
+
+    That of a subcommand would undo what was said before it: ``ftwizard --ascii watch RUN``.
+    """
+    for name, what in (
+        ("--plain", "lines of text instead of screens"),
+        ("--ascii", "draw with ASCII characters only"),
+    ):
+        one.add_argument(name, action="store_true", help=what, default=default)
 
 
 def dispatch(argv: list[str], door: Door) -> int:
