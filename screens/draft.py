@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from ftwizard import file_names, runs, settings, strict_yaml
 from ftwizard import plan as plans
-from ftwizard import runs, settings, strict_yaml
 from ftwizard.advice import questions
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe import EarlierRate
@@ -223,8 +222,8 @@ def stamp(file: str) -> Stamp | None:
 
 
 def whole(name: str) -> str:
-    """Return a typed file name as an absolute one."""
-    return os.path.normpath(Path(name).expanduser().absolute())
+    """Return a typed file name as an absolute one; raises FtwizardError where none is called so."""
+    return str(file_names.whole(name))
 
 
 def brief(plan: Plan) -> str:

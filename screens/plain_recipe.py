@@ -45,6 +45,10 @@ def model(ask: Asker, draft: Draft) -> Draft:
 
 
 def _named(name: str) -> str:
+    try:
+        values.model_name(name)
+    except FtwizardError as error:
+        return f"{error.message} {error.hint}"
     return "" if name else "Name a model, or a folder that holds one."
 
 

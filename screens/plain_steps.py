@@ -116,9 +116,12 @@ def file(ask: Asker, draft: Draft) -> Draft:
 
 
 def _file_problem(name: str) -> str:
-    path = Path(drafts.whole(name))
     if not name:
         return "Name a file."
+    try:
+        path = Path(drafts.whole(name))
+    except FtwizardError as error:
+        return f"{error.message} {error.hint}"
     if path.is_dir():
         return "That is a folder; name a file in it."
     return "" if path.exists() else f"There is no such file: {visible(name, 200)}"

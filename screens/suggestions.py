@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from ftwizard import file_names
+from ftwizard.errors import FtwizardError
 from ftwizard.models import known
 from ftwizard.text import size
 
@@ -24,10 +25,10 @@ def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
 
     def suggest(typed: str) -> list[tuple[str, str, str]]:
         head, _, begun = typed.rpartition("/")
-        folder = Path(f"{head}/" if "/" in typed else ".").expanduser()
         begun = begun.lower()
         found: list[tuple[bool, bool, str, str, str]] = []
         try:
+            folder = file_names.expand(f"{head}/" if "/" in typed else ".")
             with os.scandir(folder) as entries:
                 for entry in entries:
                     name = entry.name.lower()
@@ -42,7 +43,7 @@ def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
                         else:
                             continue
                         found.append((name.startswith(begun), *row))
-        except OSError:
+        except (OSError, FtwizardError):  # there is nothing to suggest; Enter says why
             return []
         first = any(row[0] for row in found)
         chosen = [row[1:] for row in found if row[0] or not first]

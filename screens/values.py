@@ -87,7 +87,10 @@ def _trained_rows(draft: Draft) -> int | None:
 
 
 def model_name(typed: str) -> str:
-    """Return the model as a plan names it: a folder by its whole path."""
+    """Return the model as a plan names it: a folder by its whole path.
+
+    Raises FtwizardError where no folder can be called so.
+    """
     return whole(typed) if is_folder(typed) else typed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,6 +14,8 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
+from ftwizard import file_names
+from ftwizard.errors import FtwizardError
 from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.text import visible
@@ -92,7 +93,7 @@ class FileInput(Vertical):
         menu = self._current()
         meant = self._chosen or not self.value
         if self._guess and not meant:
-            meant = not Path(self.value).expanduser().exists() and self._guess(self.value)
+            meant = not _is_there(self.value) and self._guess(self.value)
         if meant and menu.display and menu.chosen is not None:
             self.action_complete()
         return not self.value.endswith("/")
@@ -144,3 +145,10 @@ class FileInput(Vertical):
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
             for value, name, note in found[:SHOWN]
         ])  # fmt: skip
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return file_names.exists(file_names.expand(name))
+    except FtwizardError:
+        return False

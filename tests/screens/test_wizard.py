@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.data import DataPage
 from ftwizard.screens.elsewhere import Elsewhere
 from ftwizard.screens.path import PathPage
+from ftwizard.screens.problem import Problem
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.choice import Choice
@@ -353,3 +355,16 @@ def test_a_chosen_suggestion_still_goes_before_an_id(hub: Hub, tmp_path: Path) -
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/rows.jsonl", "/" + "x" * 300, "a\ud800b"])
+def test_a_name_that_no_file_can_have_is_a_sentence(name: str) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        pilot.app.screen.query_one("#train Input", Input).value = name
+        await pilot.press("enter")
+        await on(pilot, Problem)
+        await pilot.press("enter")
+        await on(pilot, DataPage)
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)

@@ -165,7 +165,12 @@ def test_a_bad_field_does_not_cost_the_others() -> None:
         {"t": 1.0, "kind": "log", "attempt": [], "step": 1, "loss": 0.5, "epoch": "no", "tokens": {}},
         {"t": "later", "kind": "log", "step": 2, "loss": 0.1},
     ])  # fmt: skip
-    assert (progress.step, progress.total_steps, progress.loss, progress.epoch) == (1, 30, 0.5, None)
+    assert (progress.step, progress.total_steps, progress.loss, progress.epoch) == (
+        1,
+        30,
+        0.5,
+        None,
+    )
 
 
 def test_ids_are_made_of_safe_letters() -> None:
