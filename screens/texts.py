@@ -37,8 +37,8 @@ SHOWN_CHARACTERS = 4000
 def this_machine(facts: Facts) -> str:
     """Return what was seen of this machine, on a line."""
     seen = dict(questions.seen(facts))
-    here = f"This machine: GPU {seen['GPU']}; {seen['memory']} memory, {seen['processors']}; "
-    return f"{here}{seen['free disk']} free"
+    here = f"This machine: GPU {seen['GPU']}; {seen['memory']} memory, {seen['free disk']} free"
+    return f"{here}; {seen['processors']}"
 
 
 def hanging(text: Text, hang: int, width: int) -> Text:

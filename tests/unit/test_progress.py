@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ftwizard import runs, words
+from ftwizard import runs, settings, words
 from ftwizard.commands import watch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
@@ -123,7 +123,7 @@ _events = st.builds(
 
 def seen_by_every_view(progress: Progress) -> None:
     """Draw it as status, watch and the monitor do."""
-    folder = JobFolder(runs.settings.runs_folder() / "x")
+    folder = JobFolder(settings.runs_folder() / "x")
     status = Status(state="running", attempt=1)
     msgspec.json.encode(runs.report(folder, status, progress))
     assert 30 <= progress.stop_grace_s <= MOST_GRACE_S
@@ -150,12 +150,12 @@ def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) ->
     for one in events:
         progress.feed([one])
         seen_by_every_view(progress)
-    for field in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
-        assert field is None or type(field) is int
-    for field in (progress.epoch, progress.done, progress.total, progress.updated):
-        assert field is None or (type(field) is float and 0 <= field < math.inf)
-    for field in (progress.phase, progress.what, progress.unit):
-        assert field is None or type(field) is str
+    for whole in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
+        assert whole is None or type(whole) is int
+    for figure in (progress.epoch, progress.done, progress.total, progress.updated):
+        assert figure is None or (type(figure) is float and 0 <= figure < math.inf)
+    for words_ in (progress.phase, progress.what, progress.unit):
+        assert words_ is None or type(words_) is str
 
 
 def test_a_bad_field_does_not_cost_the_others() -> None:
