@@ -6,7 +6,7 @@ import shlex
 from typing import Any, ClassVar
 
 import msgspec
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -21,6 +21,8 @@ from ftwizard.screens import palette, readings
 from ftwizard.screens.page import Page
 from ftwizard.text import plural, visible, visible_lines
 
+TOGETHER = 3
+"""Answers that are shown at once where there is room."""
 SHOWN = 1500
 """Characters of an answer that are shown."""
 
@@ -72,8 +74,19 @@ class Finish(Page[str]):
         return bool(self._answers) if action == "turn" else True
 
     def action_turn(self, by: int) -> None:
-        self._place = (self._place + by) % len(self._answers)
+        step = self._together
+        last = (len(self._answers) - 1) // step * step
+        place = self._place // step * step + by * step
+        self._place = 0 if place > last else last if place < 0 else place
         self._show()
+
+    @property
+    def _together(self) -> int:
+        """How many answers are shown at once."""
+        return TOGETHER if self.has_class("-tall") else 1
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
 
     def action_monitor(self) -> None:
         self.dismiss("monitor")
@@ -82,7 +95,11 @@ class Finish(Page[str]):
         part = self.query_one("#answer", Static)
         part.display = bool(self._answers)
         if self._answers:
-            part.update(answer(self._answers[self._place], self._place, len(self._answers)))
+            shown = range(self._place, min(self._place + self._together, len(self._answers)))
+            parts: list[RenderableType] = []
+            for place in shown:
+                parts += ["", answer(self._answers[place], place, len(self._answers))]
+            part.update(Group(*parts[1:]))
 
     def _scores(self) -> Text:
         compared = self._result.get("compare") or {}
@@ -138,17 +155,16 @@ def answer(one: dict[str, Any], place: int, count: int) -> Group:
     asked = one["prompt"][-1]["content"] if one.get("prompt") else ""
     right = one["tuned"].strip() == one["expected"].strip()
     title = Text.assemble(
-        (f"answer {place + 1} of {count}", "bold"), (f"  row {one['line']}", "dim")
-    )
-    tuned = Text(_shown(one["tuned"]), "bold")
-    tuned.append("  ✓ as expected" if right else "  · differs", palette.GOOD if right else "dim")
+        (f"answer {place + 1} of {count}", "bold"), (f"  row {one['line']}", "dim"),
+        ("  ✓ as expected", palette.GOOD) if right else ("  · differs from the expected one", "dim"),
+    )  # fmt: skip
     return Group(
         title,
         readings.table([
             ("asked", _shown(asked)),
             ("expected", _shown(one["expected"])),
             ("base", _shown(one["base"])),
-            ("tuned", tuned),
+            ("tuned", Text(_shown(one["tuned"]), "bold")),
         ]),
     )  # fmt: skip
 

@@ -62,3 +62,18 @@ def test_a_run_without_a_comparison_says_so(home: Path) -> None:
     shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
     assert "No comparison was asked for" in shown
     assert "ftwizard train" in shown
+
+
+def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
+    make_result(make_run(home, "one"), ANSWERS * 2)
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for _ in range(3):
+            seen.append(frame(pilot.app))
+            await pilot.press("right")
+
+    drive(FtwizardApp(("run", "one")), (160, 50), play)
+    for shown, numbers in zip(seen, ((1, 2, 3), (4,), (1, 2, 3)), strict=True):
+        assert re.findall(r"answer (\d) of 4", shown) == [str(n) for n in numbers]
