@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _open_screens(route: tuple[str, str] | None, ascii: bool, *, plain: bool = False) -> int:
     if plain:
-        from ftwizard.screens.plain import open_plain
+        from ftwizard.screens.plain.wizard import open_plain
 
         return open_plain(ascii=ascii)
     from ftwizard.screens.app import open_app

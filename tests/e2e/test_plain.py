@@ -330,7 +330,7 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True)
     code = """
 import sys
-import ftwizard.screens.plain
+import ftwizard.screens.plain.wizard
 found = {"questionary", "prompt_toolkit", "textual"} & set(sys.modules)
 assert not found, found
 """

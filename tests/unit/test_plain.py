@@ -13,10 +13,12 @@ from ftwizard import plan as plans
 from ftwizard.machine import Facts
 from ftwizard.runs import Progress
 from ftwizard.screens import draft as drafts
-from ftwizard.screens import plain, plain_recipe, plain_steps, values
-from ftwizard.screens.asking import BACK, OTHER, Asker, Back, Check, Left
+from ftwizard.screens import values
 from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain_steps import Item
+from ftwizard.screens.plain import recipe as recipes
+from ftwizard.screens.plain import steps, wizard
+from ftwizard.screens.plain.asking import BACK, OTHER, Asker, Back, Check, Left
+from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.suggestions import Suggest
 
 FACTS = Facts(
@@ -68,7 +70,7 @@ def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
     good = {"instruction": "Say \x1b]0;hi\x07", "input": "", "output": "hi"}
     rows = [json.dumps({**good, "input": str(n)}) for n in range(20)]
     file.write_text("\n".join([*rows, *['{"instruction": "Say'] * bad]))
-    return file, plain_steps.file(Scripted(str(file)), Draft(FACTS))
+    return file, steps.file(Scripted(str(file)), Draft(FACTS))
 
 
 def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None:
@@ -90,15 +92,15 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
         raise Left
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_steps, "items", lambda _: [*items, Item("Path", end)])
+        patch.setattr(steps, "items", lambda _: [*items, Item("Path", end)])
         with pytest.raises(Left):
-            plain._through(ask, Draft(FACTS), [])
+            wizard._through(ask, Draft(FACTS), [])
     assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
     assert seen == ["abxyz"]
 
 
 def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
-    items = plain_steps.items(Draft(FACTS))
+    items = steps.items(Draft(FACTS))
     draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
     assert draft.answers == {"fit": "behaviour"}
     assert items[0].ask(Scripted(""), draft).answers == {"fit": "behaviour"}, "Enter keeps it"
@@ -107,20 +109,20 @@ def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
 def test_changing_facts_are_asked_about_twice() -> None:
     draft = Draft(FACTS, answers={"fit": "facts"})
     ask = Scripted("")
-    plain_steps.wrong_tool(ask, draft)
+    steps.wrong_tool(ask, draft)
     assert ask.questions == ["Fine-tune for facts that change?"]
     ask = Scripted()
-    plain_steps.wrong_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
+    steps.wrong_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
     assert not ask.questions
 
 
 def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
-    draft = plain_steps.choose_path(Scripted(OTHER, "openai"), draft)
+    draft = steps.choose_path(Scripted(OTHER, "openai"), draft)
     assert draft.path == "openai"
     with pytest.raises(Left):
-        plain_steps.elsewhere(Scripted("leave"), draft)
-    assert plain_steps.elsewhere(Scripted("here"), draft).path == "local"
+        steps.elsewhere(Scripted("leave"), draft)
+    assert steps.elsewhere(Scripted("here"), draft).path == "local"
 
 
 def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     file, _ = checked(tmp_path)
     ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
-    draft = plain_steps.file(ask, Draft(FACTS))
+    draft = steps.file(ask, Draft(FACTS))
     assert draft.plan.data.files.train == str(file)
     assert draft.checked and draft.checked["usable"] == 20
     assert [refused.partition(" /")[0] for refused in ask.refused] == [
@@ -146,9 +148,9 @@ def test_bad_rows_are_left_out_only_when_agreed(
 ) -> None:
     _, draft = checked(tmp_path, bad=2)
     assert "line 21, 22" in capsys.readouterr().out
-    assert plain_steps.bad_rows(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
+    assert steps.bad_rows(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
     with pytest.raises(Back) as back:
-        plain_steps.bad_rows(Scripted(OTHER), draft)
+        steps.bad_rows(Scripted(OTHER), draft)
     assert back.value.to == "file"
 
 
@@ -157,7 +159,7 @@ def test_rows_are_shown_on_request_and_harmless(
 ) -> None:
     _, draft = checked(tmp_path)
     capsys.readouterr()
-    plain_steps.rows(Scripted("2", ""), draft)
+    steps.rows(Scripted("2", ""), draft)
     shown = capsys.readouterr().out
     assert "assistant\nhi" in shown and "␛]0;hi␇" in shown
     assert "\x1b" not in shown and "\x07" not in shown
@@ -166,22 +168,22 @@ def test_rows_are_shown_on_request_and_harmless(
 def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     ask = Scripted("none", "yes", "No Validation")
-    without = plain_steps.validation(ask, draft)
+    without = steps.validation(ask, draft)
     assert without.plan.validation_share == 0 and without.plan.insist == ("no-validation",)
     assert ask.refused == ["Only “no validation” will do, or going back."]
-    again = plain_steps.validation(Scripted("0.2"), without)
+    again = steps.validation(Scripted("0.2"), without)
     assert again.plan.validation_share == 0.2 and not again.plan.insist
-    back = plain_steps.validation(Scripted("none", BACK, ""), draft)
+    back = steps.validation(Scripted("none", BACK, ""), draft)
     assert back.plan.validation_share == 0.1 and not back.plan.insist
 
 
 def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
-    draft = plain_recipe.model(Scripted(OTHER, "", "owner/mine"), draft)
+    draft = recipes.model(Scripted(OTHER, "", "owner/mine"), draft)
     assert draft.plan.model.name == "owner/mine"
-    assert plain_recipe.model(Scripted(""), draft) == draft, "Enter keeps it"
+    assert recipes.model(Scripted(""), draft) == draft, "Enter keeps it"
     ask = Scripted("", "2", "", "1e-3", "many", "8", "", "", "merge", "rank", "0", "32", "")
-    for question in plain_recipe.questions():
+    for question in recipes.questions():
         draft = question(ask, draft)
     recipe = draft.plan.recipe
     assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (2.0, 2e-4, 8)

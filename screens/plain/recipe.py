@@ -9,8 +9,8 @@ from ftwizard import plan as plans
 from ftwizard.advice.setting import Setting, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import suggestions, texts, values
-from ftwizard.screens.asking import GO_ON, OTHER, Ask, Asker, Back
 from ftwizard.screens.draft import Draft
+from ftwizard.screens.plain.asking import GO_ON, OTHER, Ask, Asker, Back
 
 
 def questions() -> list[Ask]:

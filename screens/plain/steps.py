@@ -16,9 +16,10 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog import PathId, catalog
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import draft as drafts
-from ftwizard.screens import palette, plain_recipe, suggestions, texts, values
-from ftwizard.screens.asking import GO_ON, OTHER, Ask, Asker, Back, Left
+from ftwizard.screens import palette, suggestions, texts, values
 from ftwizard.screens.draft import NOT_SAID, SHARES, UNANSWERED, Draft
+from ftwizard.screens.plain import recipe as recipes
+from ftwizard.screens.plain.asking import GO_ON, OTHER, Ask, Asker, Back, Left
 from ftwizard.text import plural, visible
 
 SHOWN_ROWS = 5
@@ -42,8 +43,8 @@ def items(draft: Draft) -> list[Item]:
     found = [Item(path, ask) for ask in (about[0], wrong_tool, *about[1:], choose_path)]
     found.append(Item(data, file, "file"))
     found += [Item(data, ask) for ask in (bad_rows, rows, validation, elsewhere)]
-    found.append(Item(recipe, plain_recipe.model, "model"))
-    found += [Item(recipe, ask) for ask in plain_recipe.questions()]
+    found.append(Item(recipe, recipes.model, "model"))
+    found += [Item(recipe, ask) for ask in recipes.questions()]
     found += [Item(estimate, count), Item(estimate, figures)]
     return found
 

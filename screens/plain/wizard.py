@@ -12,10 +12,11 @@ from ftwizard import machine, runs
 from ftwizard.commands import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens import draft as drafts
-from ftwizard.screens import glyphs, leaving, plain_steps, texts
-from ftwizard.screens.asking import Asker, Back, Left, Numbered
+from ftwizard.screens import glyphs, texts
 from ftwizard.screens.draft import STEPS, Draft
-from ftwizard.screens.plain_steps import Item
+from ftwizard.screens.plain import leaving, steps
+from ftwizard.screens.plain.asking import Asker, Back, Left, Numbered
+from ftwizard.screens.plain.steps import Item
 
 NOTHING = "Nothing was started; nothing was written."
 
@@ -43,14 +44,14 @@ def _asker(*, ascii: bool) -> Asker:
     """Return how this terminal can be asked."""
     if not output.can_draw():
         return Numbered(ascii=ascii)
-    from ftwizard.screens.cursor import Cursor
+    from ftwizard.screens.plain.cursor import Cursor
 
     return Cursor(ascii=ascii)
 
 
 def _through(ask: Asker, draft: Draft, saved: list[str]) -> str:
     """Go through all questions, forth and back with the answers kept; return the run's id."""
-    items = [*plain_steps.items(draft), Item(STEPS[-1], _name), Item(STEPS[-1], _confirm)]
+    items = [*steps.items(draft), Item(STEPS[-1], _name), Item(STEPS[-1], _confirm)]
     answered: list[int] = []
     place, step = 0, ""
     while True:

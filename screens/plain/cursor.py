@@ -18,7 +18,7 @@ from rich.text import Text
 from ftwizard import words
 from ftwizard.runs import Progress
 from ftwizard.screens import palette
-from ftwizard.screens.asking import Asker, Back, Check, Left
+from ftwizard.screens.plain.asking import Asker, Back, Check, Left
 from ftwizard.screens.suggestions import Suggest
 from ftwizard.text import duration, visible
 

@@ -1,0 +1,1 @@
+"""The wizard in lines of text: the same questions, words and plan as the screens."""
