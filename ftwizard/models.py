@@ -25,10 +25,10 @@ HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 SUGGESTED = (
-    ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated: accept its licence on the Hub"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
     ("Qwen/Qwen3-4B-Instruct-2507", "4B"),
     ("Qwen/Qwen3-1.7B", "1.7B"),
-    ("Qwen/Qwen3-0.6B", "0.6B, a quick first run on any GPU"),
+    ("Qwen/Qwen3-0.6B", "0.6B"),
 )
 """Models for a first run that any plan of ours trains; on the Hugging Face Hub."""
 
@@ -91,8 +91,7 @@ def is_folder(name: str) -> bool:
 def known() -> list[tuple[str, str]]:
     """Return models to suggest, each with a note: those on this machine first. It fetches nothing."""
     found = [
-        (name, f"{size(package.bytes)} from the package index")
-        for name, package in packaged.PACKAGED.items()
+        (name, f"{size(package.bytes)}, from PyPI") for name, package in packaged.PACKAGED.items()
     ]
     with contextlib.suppress(OSError, FtwizardError):
         found += [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
@@ -17,6 +18,7 @@ from textual.worker import Worker, WorkerState
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash, glyphs, palette, terminal
 from ftwizard.screens.home import Home
+from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS
 
 TERMINAL_CHECK_S = 0.5
 # Okabe and Ito's palette, lightened where it must stand on a dark ground.
@@ -88,6 +90,16 @@ class FtwizardApp(App[int]):
                 run = functools.partial(self.run_action, binding.action, screen)
                 name = binding.description.capitalize()
                 yield SystemCommand(name, f"the key {self.get_key_display(binding)}", run)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Take no keys for a screen that cannot be seen, but for the way out."""
+        typed = isinstance(event, events.Key | events.Paste)
+        if not typed or not self._is_too_small or getattr(event, "key", "") == "ctrl+q":
+            await super().on_event(event)
+
+    @property
+    def _is_too_small(self) -> bool:
+        return self.size.width < MIN_COLUMNS or self.size.height < MIN_ROWS
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._wall]

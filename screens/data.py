@@ -14,7 +14,7 @@ from ftwizard import plan as plans
 from ftwizard.data import hub_id
 from ftwizard.screens import flow, palette, texts
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.draft import SHARES, Draft, Step, stamp, whole
+from ftwizard.screens.draft import SHARES, Draft, Step, shown_path, stamp, whole
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.suggestions import is_data, paths
 from ftwizard.screens.typed import Typed
@@ -43,15 +43,17 @@ class DataPage(WizardPage[Step]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
+        self._named = ""
+        """What stands in the line, as far as it is known."""
         self._problems: dict[str, dict[str, Any]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
 
     def body(self) -> ComposeResult:
-        files = self._draft.plan.data.files
+        self._named = shown_path(self._draft.plan.data.files.train)
         with Horizontal(classes="field"):
             yield Static("Rows", classes="name", markup=False)
             yield FileInput(
-                files.train,
+                self._named,
                 paths(is_data),
                 hint="a file, or a Hub id: ~/data/rows.jsonl, owner/name",
                 guess=lambda name: hub_id.parse(name) is None,
@@ -72,7 +74,8 @@ class DataPage(WizardPage[Step]):
             self.query_one(FileInput).focus_input()
 
     def on_file_input_edited(self, event: FileInput.Edited) -> None:
-        if self._draft.checked is not None and event.value != self._draft.plan.data.files.train:
+        if event.value != self._named:
+            self._named = event.value
             self._draft = self._draft.reading(plans.Files(train=event.value), None)
             self._show()
 

@@ -221,6 +221,12 @@ def stamp(file: str) -> Stamp | None:
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
+def shown_path(path: str) -> str:
+    """Return a path as it is shown and typed: from here on, where it is below this folder."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def whole(name: str) -> str:
     """Return a typed file name as an absolute one; raises FtwizardError where none is called so."""
     return str(file_names.whole(name))

@@ -20,6 +20,7 @@ class Elsewhere(Page[Step]):
     """Says how far this path goes here; Enter goes on with training on this machine instead."""
 
     NAME = "Elsewhere"
+    STEP = 1
     HELP = "The rows are checked; the rest of this path is not in ftwizard."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "here", "train here instead", key_display="enter"),

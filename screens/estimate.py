@@ -84,4 +84,4 @@ class EstimatePage(WizardPage[Step]):
         if found and part.size.width:
             said = texts.figures(found, self._draft.plan.recipe.max_length)
             said.append_text(texts.suited(self._changes))
-            part.update(texts.hanging(said, 14, part.size.width))
+            part.update(texts.hanging(said, texts.NAMES_WIDTH, part.size.width))

@@ -26,10 +26,10 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help"):
-            yield Static(Text(self._heading, "bold"), markup=False)
+            title = Text.assemble((self._heading, "bold"), ("   esc closes this", "dim"))
+            yield Static(title, markup=False)
             yield Static(self._words, markup=False)
             yield Static(self._keys(), markup=False)
-            yield Static(Text("esc closes this", "dim"), markup=False)
 
     def _keys(self) -> Text:
         """Return the keys of the screen below, as they are now."""
@@ -38,7 +38,7 @@ class Help(ModalScreen[None]):
         seen: set[str] = set()
         for active in below.active_bindings.values():
             binding = active.binding
-            if binding.description and binding.description not in seen and not binding.system:
+            if binding.show and binding.description and binding.description not in seen:
                 seen.add(binding.description)
                 key = self.app.get_key_display(binding)
                 text.append(f"{key:>10}  ", "bold").append(f"{binding.description}\n")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import Screen, ScreenResultType
 from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerState
@@ -57,8 +57,14 @@ class Page(Screen[ScreenResultType]):
         for number, name in enumerate(STEPS):
             mark = "✓" if number < self.STEP else "●" if number == self.STEP else "○"
             style = "bold" if number == self.STEP else "dim" if number > self.STEP else ""
-            line.append(f"{mark} {name}", style).append("   ")
+            line.append(f"{mark} {name}", style).append("  ")
         return line
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """Return the keys in the order of every footer: enter, what is special here, the way out."""
+        found = super().active_bindings
+        return dict(sorted(found.items(), key=lambda item: _place(item[1].binding.action)))
 
     def action_back(self) -> None:
         """Leave for the screen before."""
@@ -74,11 +80,19 @@ class Page(Screen[ScreenResultType]):
         self.app.push_screen(Help(self.NAME or STEPS[self.STEP or 0], self.HELP))
 
 
+def _place(action: str) -> int:
+    order = {"next": 0, "back": 2, "help": 3, "quit": 4}
+    return order.get(action, 1)
+
+
 class WizardPage(Page[ScreenResultType]):
     """A page of the wizard: Enter is next wherever the focus is, up and down move it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next", key_display="enter", priority=True),
+        # A question mark is typed where there is a line to type in.
+        Binding("f1,question_mark", "help", "help", key_display="F1"),
+        Binding("tab", "app.focus_next", "next field", key_display="tab"),
         Binding("up", "app.focus_previous", "up", show=False),
         Binding("down", "app.focus_next", "down", show=False),
     ]

@@ -32,6 +32,12 @@ from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
 
+ADVANCED = "What a first run can do without. Right unfolds these lines, left folds them again."
+
+
+class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """Lines that up and down move among; the one in focus is scrolled to."""
+
 
 class RecipePage(WizardPage[Step]):
     """Dismisses with a draft that names a model and how to train it."""
@@ -50,10 +56,12 @@ class RecipePage(WizardPage[Step]):
         self._draft = draft
         self._settings = settings()
         self._advised: dict[str, Advised] = {}
+        self._problem = ""
+        """Why it did not go on; until something is changed."""
 
     def body(self) -> ComposeResult:
         plan = self._draft.plan
-        with VerticalScroll(id="recipe"):
+        with Fields(id="recipe"):
             with Horizontal(classes="field", id="model"):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
@@ -87,7 +95,12 @@ class RecipePage(WizardPage[Step]):
     def on_fold_turned(self, event: Fold.Turned) -> None:
         self.query_one("#recipe").set_class(event.unfolded, "unfolded")
 
+    def on_file_input_edited(self) -> None:
+        self._problem = ""
+        self._explain()
+
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
+        self._problem = ""
         self._draft = self._draft.touching(event.row.setting.name)
         if event.row.setting.name == "method":
             self._advise()
@@ -99,7 +112,12 @@ class RecipePage(WizardPage[Step]):
 
     @work(group="next", exclusive=True, exit_on_error=False)
     async def action_next(self) -> None:
-        self.query_one(FileInput).settle()
+        line = self.query_one(FileInput)
+        before = line.value
+        line.settle()
+        if line.value != before:  # what was suggested is looked at first
+            self.query(SettingRow).first().focus_field()
+            return
         draft, problem = self._read()
         name = model_name(draft.plan.model.name)
         if name != draft.plan.model.name:  # a run does not stand where this wizard does
@@ -119,9 +137,17 @@ class RecipePage(WizardPage[Step]):
             else:
                 self.dismiss(Step(draft, 1))
                 return
-        self.query_one("#reason", Static).update(
-            Text.assemble(("✗ ", f"bold {palette.BAD}"), problem)
-        )
+        self._problem = problem
+        self._explain()
+        self._go_to(problem)
+
+    def _go_to(self, problem: str) -> None:
+        """Put the focus on the line that a problem is about."""
+        for row in self.query(SettingRow):
+            if problem.startswith((f"{row.setting.label}:", f"recipe.{row.setting.name} ")):
+                if row.setting.advanced:
+                    self.query_one(Fold).action_turn(True)
+                self.call_after_refresh(row.focus_field)  # once it is unfolded
 
     def _read(self) -> tuple[Draft, str]:
         """Return the draft with what the rows say, and what is wrong with one of them."""
@@ -155,6 +181,12 @@ class RecipePage(WizardPage[Step]):
         """Say why the setting in focus has its value."""
         row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
         pane = self.query_one("#reason", Static)
+        if self._problem:
+            pane.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem))
+            return
+        if self.query_one(Fold).has_focus:
+            pane.update(Text.assemble(("Advanced", "bold"), f"  {ADVANCED}"))
+            return
         if row is None:
             pane.update(Text.assemble(("Model", "bold"), f"  {MODEL_REASON}"))
             return

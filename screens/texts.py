@@ -30,6 +30,8 @@ NO_VALIDATION = (
 """A warning, what to do about it, and the phrase that overrules it."""
 MANY_EPOCHS = ("More is accepted when you insist.", "many epochs")
 """The same for the warning of a plan's own check."""
+NAMES_WIDTH = 12
+"""Cells of the names of an estimate's figures."""
 SHOWN_CHARACTERS = 4000
 """Of a row."""
 
@@ -182,11 +184,14 @@ def figures(found: dict[str, Any], max_length: int) -> Text:
         f"({trained:.1%})"
     ))  # fmt: skip
     text.append("\n")
-    text.append(f"{'':<14}{'rows':>8}{'tokens':>12}{'with loss':>12}{'longest':>9}\n", "dim")
+    text.append(
+        f"{'':<{NAMES_WIDTH}}{'rows':>7}{'tokens':>12}{'with loss':>12}{'longest':>9}\n", "dim"
+    )
     for name, label in (("train", "train on"), ("validation", "validate"), ("heldout", "compare")):
         part = found["parts"][name]
-        line = f"{part['kept']:>8,}{part['tokens']:>12,}{part['trained']:>12,}{part['longest']:>9,}"
-        text.append(f"{label:<14}", "dim").append(line if part["kept"] else f"{'none':>8}")
+        line = f"{part['kept']:>7,}{part['tokens']:>12,}{part['trained']:>12,}{part['longest']:>9,}"
+        text.append(f"{label:<{NAMES_WIDTH}}", "dim")
+        text.append(line if part["kept"] else f"{'none':>7}")
         text.append("\n")
     text.append_text(_notes(found["parts"], max_length)).append("\n")
     each = f"{plural(found['steps'], 'step')}, {found['steps_per_epoch']:,} an epoch"
@@ -218,7 +223,7 @@ def changed(draft: Draft) -> FtwizardError:
 
 
 def _row(text: Text, name: str, value: Text) -> None:
-    text.append(f"{name:<14}", "dim").append_text(value).append("\n")
+    text.append(f"{name:<{NAMES_WIDTH}}", "dim").append_text(value).append("\n")
 
 
 def _notes(parts: dict[str, Any], max_length: int) -> Text:
@@ -272,4 +277,6 @@ def warnings(draft: Draft) -> Text:
 def reason(setting: Setting, why: str, origin: str) -> Text:
     """Return why a setting has its value, and where that comes from."""
     text = Text.assemble((setting.label, "bold"), f"  {why}")
+    if origin == "yours":
+        return text.append(f"\nyours; said by {setting.source}, {setting.as_of}", "dim")
     return text.append(f"\n{origin}: {setting.source}, {setting.as_of}", "dim")

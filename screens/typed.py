@@ -36,7 +36,8 @@ class Typed(ModalScreen[bool]):
                               "goes back."),
                 markup=False,
             )  # fmt: skip
-            yield Input(compact=True, max_length=100)
+            yield Input(placeholder=self._phrase, compact=True, max_length=100)
+            yield Static(id="wrong", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -44,3 +45,6 @@ class Typed(ModalScreen[bool]):
             self.dismiss(True)
         else:
             event.input.value = ""
+            self.query_one("#wrong", Static).update(
+                Text.assemble(("✗ ", palette.BAD), "That was not it; esc goes back.")
+            )

@@ -142,7 +142,7 @@ def _bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise FtwizardError(
             f"There is no data file {shown}.",
-            "Check the name; in a plan it is relative to the plan's own folder.",
+            "Check the name: upper and lower case count.",
         ) from None
     except OSError as error:
         raise FtwizardError(f"{shown} cannot be read: {error.strerror}.") from None

@@ -95,9 +95,7 @@ def _recommendation(draft: Draft) -> advice.Recommendation:
 
 def file(ask: Asker, draft: Draft) -> Draft:
     """Ask for the rows until they can be used; say what is in them."""
-    given = draft.plan.data.files.train
-    if Path(given).is_relative_to(Path.cwd()):
-        given = str(Path(given).relative_to(Path.cwd()))
+    given = drafts.shown_path(draft.plan.data.files.train)
     ask.explain(
         "One JSON object a line, or a JSON array: chat messages, Alpaca, prompt/completion."
     )
@@ -205,6 +203,8 @@ def count(ask: Asker, draft: Draft) -> Draft:
 
 def figures(ask: Asker, draft: Draft) -> Draft:
     """Show what the plan comes to."""
-    ask.say(texts.figures(draft.estimate or {}, draft.plan.recipe.max_length), hang=14)
+    ask.say(
+        texts.figures(draft.estimate or {}, draft.plan.recipe.max_length), hang=texts.NAMES_WIDTH
+    )
     ask.choose("Go on with this?", [(GO_ON, "yes")])
     return draft

@@ -103,10 +103,11 @@ class FileInput(Vertical):
         menu = self.query_one(Menu)
         before = menu.cursor
         if menu.display and menu.chosen not in (None, self.value):
-            if self._chosen:
+            if menu.marks:
+                self._chosen = True
                 menu.action_move(by)
             elif by > 0:
-                self._chosen = True
+                self._chosen = menu.marks = True
                 return
             if menu.cursor != before:
                 return
@@ -141,6 +142,7 @@ class FileInput(Vertical):
         if not self.is_mounted or typed == self._listed:
             return
         self._listed = typed
+        self.query_one(Menu).marks = self._chosen or not typed.strip()
         self.query_one(Menu).show([
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
             for value, name, note in found[:SHOWN]

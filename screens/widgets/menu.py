@@ -42,6 +42,8 @@ class Menu(ScrollView, can_focus=True):
         Binding("end", "end(-1)", "Last", show=False),
         Binding("enter", "choose", "Choose", show=False),
     ]
+    marks: reactive[bool] = reactive(True)
+    """Whether the line with the cursor is marked."""
     cursor: reactive[int] = reactive(-1)
     """Index of the line with the cursor, -1 where none can be chosen."""
 
@@ -85,13 +87,14 @@ class Menu(ScrollView, can_focus=True):
         lines = list(lines)
         if lines == self._lines and cursor is None:
             return
+        grown = len(lines) != len(self._lines)
         self._lines = lines
         places = [i for i, line in enumerate(lines) if line.id is not None]
         same = [i for i in places if lines[i].id == wanted]
         near = [i for i in places if i <= self.cursor][-1:]
         self.cursor = (same or near or places or [-1])[0]
         self._resize()
-        self.refresh()
+        self.refresh(layout=grown)
 
     def _resize(self) -> None:
         width = max((line.text.cell_len for line in self._lines), default=0) + len(INDENT)
@@ -139,7 +142,7 @@ class Menu(ScrollView, can_focus=True):
         if index >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         line = self._lines[index]
-        here = index == self.cursor
+        here = index == self.cursor and self.marks
         base = self.rich_style
         if here:
             name = "menu--cursor" if self.has_focus else "menu--cursor-blurred"

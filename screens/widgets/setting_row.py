@@ -37,9 +37,8 @@ class SettingRow(Horizontal):
             yield Choice(options, str(self._start))
         else:
             yield Input(
-                shown_value(self._start), placeholder=AUTOMATIC, compact=True, max_length=400,
-                select_on_focus=False,
-            )  # fmt: skip
+                shown_value(self._start), placeholder=AUTOMATIC, compact=True, max_length=400
+            )
             yield Static(self.origin, classes="origin", markup=False)
 
     @property
@@ -49,6 +48,26 @@ class SettingRow(Horizontal):
             chosen = self.query_one(Choice).value
             return next(one.value for one in self.setting.options if str(one.value) == chosen)
         return read_value(self.setting, self.query_one(Input).value)
+
+    def _unusual(self) -> str:
+        """Say what is usual where the value is beyond it, or that it is none."""
+        low, high = self.setting.low, self.setting.high
+        try:
+            value = self.value
+        except ValueError:
+            return "; not a value"
+        if (
+            not isinstance(value, int | float)
+            or low is None
+            or high is None
+            or low <= value <= high
+        ):
+            return ""
+        return f"; usual is {low:g} to {high:g}"
+
+    def focus_field(self) -> None:
+        """Put the focus where the value is changed."""
+        self.query_one(Choice if self.setting.options else Input).focus()
 
     def put(self, value: Any, origin: str) -> None:
         """Show another value, which the person has not chosen."""
@@ -73,5 +92,5 @@ class SettingRow(Horizontal):
     def _changed(self) -> None:
         self.origin = "yours"
         if not self.setting.options:
-            self.query_one(".origin", Static).update(self.origin)
+            self.query_one(".origin", Static).update(self.origin + self._unusual())
         self.post_message(self.Changed(self))

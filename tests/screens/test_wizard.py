@@ -20,6 +20,8 @@ from ftwizard.screens.problem import Problem
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.fold import Fold
+from ftwizard.screens.widgets.setting_row import SettingRow
 from tests.doubles import hub_datasets
 from tests.doubles.hub_datasets import Hub
 from tests.screens.frames import drive, frame
@@ -366,5 +368,106 @@ def test_a_name_that_no_file_can_have_is_a_sentence(name: str) -> None:
         await on(pilot, Problem)
         await pilot.press("enter")
         await on(pilot, DataPage)
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_up_and_down_reach_every_line_unfolded_ones_too(rows: Path) -> None:
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        fold = pilot.app.screen.query_one(Fold)
+        while not fold.has_focus:
+            await pilot.press("tab")
+        await says(pilot, "What a first run can do without.")
+        await pilot.press("right")
+        lines = [
+            row.setting.name for row in pilot.app.screen.query(SettingRow) if row.setting.advanced
+        ]
+        for name in lines:
+            await pilot.press("down")
+            await pilot.pause()
+            row = pilot.app.screen.query_one(f"#setting-{name}")
+            assert row.has_focus_within, name
+            assert pilot.app.screen.query_one("#recipe").region.contains_region(row.region)
+        await pilot.press(*["up"] * len(lines))
+        assert fold.has_focus
+        seen.append(frame(pilot.app))
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_the_line_that_is_wrong_gets_the_focus_and_an_unusual_value_is_named(rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press(*"owner/mine")
+        pilot.app.screen.query_one("#setting-seed Input", Input).value = "-1"
+        pilot.app.screen.query_one("#setting-epochs Input", Input).value = "40"
+        await says(pilot, "yours; usual is 1 to 3")
+        await pilot.press("enter")
+        await says(pilot, "recipe.seed is -1")
+        assert pilot.app.screen.query_one("#setting-seed").has_focus_within
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_typing_replaces_an_advised_value(rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press(*"owner/mine", "tab", "tab", "1")
+        assert pilot.app.screen.query_one("#setting-epochs Input", Input).value == "1"
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_a_suggested_model_is_taken_over_before_it_is_gone_on_with(rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await says(pilot, "SmolLM2")
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        assert isinstance(pilot.app.screen, RecipePage)
+        assert "SmolLM2" in pilot.app.screen.query_one("#model-name Input", Input).value
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_what_was_typed_but_not_read_is_kept_on_the_way_back() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        await pilot.press(*"half.js", "escape")
+        await on(pilot, PathPage)
+        await pilot.press("enter")
+        await on(pilot, DataPage)
+        assert pilot.app.screen.query_one("#train Input", Input).value == "half.js"
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_a_window_that_is_too_small_takes_no_keys_and_loses_no_focus(rows: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        await pilot.press("tab", "tab")
+        focus = pilot.app.focused
+        await pilot.resize_terminal(40, 10)
+        await says(pilot, "Please enlarge the window")
+        assert "Model" not in frame(pilot.app)
+        await pilot.press("escape", "9", "question_mark")
+        await pilot.resize_terminal(80, 24)
+        await says(pilot, "Epochs")
+        assert pilot.app.focused is focus
+        assert isinstance(pilot.app.screen, RecipePage)
+        assert pilot.app.screen.query_one("#setting-epochs Input", Input).value == "3"
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
