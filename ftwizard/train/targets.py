@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from ftwizard.errors import FtwizardError
+from ftwizard.text import visible
 
 PROJECTIONS = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
@@ -33,7 +34,8 @@ def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
     That is the seven projections where the model has them all, else every linear layer of its
     blocks; never a router or the output layer. Experts that are kept fused in one parameter come
     on top, as peft reaches these by ``target_parameters`` only. Raises FtwizardError for wanted
-    modules that the model lacks, and for a model in which nothing can be adapted.
+    modules that the model lacks or that no adapter goes to, and for a model in which nothing can
+    be adapted.
     """
     layers = dict(_linear_layers(model))
     experts = sorted(set(_fused_experts(model)))
@@ -90,44 +92,79 @@ def _order(word: str) -> tuple[int, str]:
 def _as_wanted(
     model: Any, wanted: tuple[str, ...], layers: list[str], experts: list[str]
 ) -> Targets:
-    """Return ``wanted``, apart by what each name is; raise FtwizardError for one that is nothing."""
-    modules = [name for name, _ in model.named_modules()]
-    parameters = [name for name, _ in model.named_parameters()]
-    is_module = [t for t in wanted if _reaches(t, modules)]
-    is_parameter = [t for t in wanted if t not in is_module and _reaches(t, parameters)]
+    """Return ``wanted``, apart by what each name is.
+
+    Raises FtwizardError for names that the model lacks, and for modules that no adapter goes to.
+    """
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    is_module = [t for t in wanted if _reached(t, modules)]
+    is_parameter = [t for t in wanted if t not in is_module and _reached(t, parameters)]
     missing = [t for t in wanted if t not in is_module and t not in is_parameter]
+    unfit = {t: kind for t in is_module for kind in _unfit_modules(t, modules)}
+    unfit |= {t: kind for t in is_parameter for kind in _unfit_parameters(t, modules, parameters)}
+    hint = (
+        f"It has: {', '.join([*layers, *experts][:_SHOWN])}. Leave the setting out to let the "
+        "model's own modules decide."
+    )
     if missing:
+        named = ", ".join(visible(t, 60) for t in missing)
         raise FtwizardError(
-            f"The model has no module called {', '.join(missing)} (recipe.target_modules).",
-            f"It has: {', '.join([*layers, *experts][:_SHOWN])}. Leave the setting out to let the "
-            "model's own modules decide.",
+            f"The model has no module called {named} (recipe.target_modules).", hint
+        )
+    if unfit:
+        named = ", ".join(f"{visible(t, 60)} ({kind})" for t, kind in unfit.items())
+        raise FtwizardError(
+            f"An adapter goes to linear layers and fused experts, not to {named} "
+            "(recipe.target_modules).",
+            hint,
         )
     return Targets(modules=is_module, parameters=is_parameter)
 
 
+def _unfit_modules(target: str, modules: dict[str, Any]) -> Iterator[str]:
+    """Yield the kinds of modules behind ``target`` that are no linear layers."""
+    for name in _reached(target, modules):
+        if not _is_linear(modules[name]):
+            yield type(modules[name]).__name__
+
+
+def _unfit_parameters(
+    target: str, modules: dict[str, Any], parameters: dict[str, Any]
+) -> Iterator[str]:
+    """Yield what ``target`` means besides fused experts and 16-bit weights of linear layers."""
+    for name in _reached(target, parameters):
+        owner, value = modules[name.rpartition(".")[0]], parameters[name]
+        if not value.is_floating_point():
+            yield f"in 4 bit, of {type(owner).__name__}"
+        elif not (_is_linear(owner) and value.ndim == 2) and not _are_experts(owner, value):
+            yield f"of {type(owner).__name__}"
+
+
 def _linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield the linear layers of the decoder's blocks, routers apart."""
+    output = model.get_output_embeddings()
+    for name, module in _in_blocks(model):
+        if _is_linear(module) and module is not output and not _is_router(name, module):
+            yield name, module
+
+
+def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    output = model.get_output_embeddings()
-    for name, module in _in_blocks(model):
-        if (
-            isinstance(module, (torch.nn.Linear, Conv1D))
-            and module is not output
-            and not _is_router(name, module)
-        ):
-            yield name, module
+    return isinstance(module, (torch.nn.Linear, Conv1D))
 
 
 def _fused_experts(model: Any) -> Iterator[str]:
     """Yield the ends of names of parameters that hold the weights of many experts at once."""
     for name, module in _in_blocks(model):
-        if "expert" not in type(module).__name__.lower():
-            continue
         for parameter, value in module.named_parameters(recurse=False):
-            if value.ndim == 3:
+            if _are_experts(module, value):
                 yield f"{_end(name)}.{parameter}"
+
+
+def _are_experts(module: Any, value: Any) -> bool:
+    return value.ndim == 3 and "expert" in type(module).__name__.lower()
 
 
 def _in_blocks(model: Any) -> Iterator[tuple[str, Any]]:
@@ -149,8 +186,8 @@ def _is_router(name: str, module: Any) -> bool:
     )
 
 
-def _reaches(target: str, names: list[str]) -> bool:
-    return any(name == target or name.endswith(f".{target}") for name in names)
+def _reached(target: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name == target or name.endswith(f".{target}")]
 
 
 def _end(name: str) -> str:

@@ -156,6 +156,46 @@ def test_wanted_targets_are_checked_on_the_model() -> None:
     assert "k_proj" in error.value.hint and "mlp.experts.gate_up_proj" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("embed_tokens", "Embedding"),
+        ("model.norm", "MixtralRMSNorm"),
+        ("input_layernorm", "MixtralRMSNorm"),
+        ("self_attn", "MixtralAttention"),
+        ("mlp.experts", "MixtralExperts"),
+        ("input_layernorm.weight", "of MixtralRMSNorm"),
+        ("embed_tokens.weight", "of Embedding"),
+    ],
+)
+def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
+    model = model_of("mixtral")
+    with pytest.raises(FtwizardError) as error:
+        resolve(model, ("q_proj", name))
+    assert f"not to {name} ({kind})" in error.value.message
+    assert "k_proj" in error.value.hint
+
+
+@pytest.mark.parametrize("wanted", [("q_proj", "o_proj.weight"), ("mlp.experts.down_proj",)])
+def test_what_is_accepted_peft_takes(wanted: tuple[str, ...]) -> None:
+    from peft import get_peft_model
+
+    model = model_of("mixtral")
+    get_peft_model(model, adapter.config(Recipe(rank=4), resolve(model, wanted)))
+
+
+def test_weights_in_4_bit_are_no_targets() -> None:
+    import torch
+
+    model = model_of("llama")
+    for name, module in model.named_modules():
+        if name.endswith("q_proj"):
+            module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
+    assert resolve(model, ("q_proj",)).modules == ["q_proj"]
+    with pytest.raises(FtwizardError, match=r"q_proj.weight \(in 4 bit"):
+        resolve(model, ("q_proj.weight",))
+
+
 def test_towers_of_other_senses_are_left_alone() -> None:
     """A short name that would reach a vision tower too is said in full."""
     import torch
