@@ -104,7 +104,7 @@ def method_for(parameters: int | None, facts: Facts) -> Advised:
         value = "lora" if memory >= need else smaller
         reason = f"LoRA needs about {text.size(need)}, and the GPU has {text.size(memory)}."
         if memory < parameters * qlora.bytes:
-            reason += " It is too small in 4 bits as well: take a smaller model."
+            reason += " It is too small in 4 bit as well: take a smaller model."
     return Advised(name="method", value=value, reason=reason, as_of=lora.as_of, source=lora.source)
 
 
@@ -134,7 +134,7 @@ def advise(
         _epochs(rows),
         *_batch(method, parameters, rows, facts),
         _checkpointing(facts),
-        _precision(facts),
+        _precision(method, facts),
     )
 
 
@@ -173,9 +173,11 @@ def _checkpointing(facts: Facts) -> Advised:
     return _advised("gradient_checkpointing", None, f"Automatic. {where}")
 
 
-def _precision(facts: Facts) -> Advised:
+def _precision(method: Method, facts: Facts) -> Advised:
+    """Say what the training's own choice comes to (``train.hardware.choose_precision``)."""
     if facts.gpus:
-        reason = "Automatic: bf16 where the GPU multiplies it, else fp16."
+        other = "fp32" if method == "qlora" else "fp16, and fp32 for Gemma"
+        reason = f"Automatic: bf16 where the GPU multiplies it, else {other}."
     else:
         name = "bf16, which these processors multiply" if facts.bfloat16_cpu else "fp32"
         reason = f"Automatic: {name}."

@@ -9,10 +9,10 @@ TOKENIZER_BYTES = 4_000_000
 CHECKPOINTS = 3
 """The best and the newest are kept, and a third is there while it is written."""
 ADAM_BYTES = 12
-"""Of each trained parameter in a checkpoint: weight and two AdamW moments in 32 bits.
+"""Of each trained parameter in a checkpoint: weight and two AdamW moments in 32 bit.
 Measured: 63 MB for the 4.9 million of SmolLM2-135M at rank 16."""
 HALF_BYTES = 2
-"""Of each parameter of a model saved in 16 bits."""
+"""Of each parameter of a model saved in 16 bit."""
 
 
 def parts(*, trained: int, parameters: int, adapter: bool, merges: bool) -> dict[str, Figure]:

@@ -149,3 +149,16 @@ def test_what_must_be_insisted_on() -> None:
 @pytest.mark.parametrize(("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "1e-1")])
 def test_rates_in_words(rate: float, words: str) -> None:
     assert recipe.in_words(rate) == words
+
+
+@pytest.mark.parametrize(
+    ("method", "says"), [("qlora", "else fp32."), ("lora", "else fp16, and fp32 for Gemma.")]
+)
+def test_the_precision_is_said_as_the_training_chooses_it(method: Method, says: str) -> None:
+    """tests/unit/test_hardware.py has the choice itself."""
+    (one,) = (
+        one
+        for one in recipe.advise(method, 10**9, 1000, machine(16.0))
+        if one.name == "precision"
+    )
+    assert one.value == "auto" and one.reason.endswith(says)
