@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import Speed
 from ftwizard.figure import Figure
-from ftwizard.follow import Follower
+from ftwizard.jobs.events import tail
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.paths import local
 from ftwizard.plan import Plan
+from ftwizard.runs import Progress
 from ftwizard.text import duration as time_words
 from ftwizard.text import plural, size
 
-READ_S = 2.0
 EARLIER_RUNS = 5
+"""Speeds to learn from, at most."""
+LOOKED_AT = 50
+"""Runs, the newest first, among which they are looked for."""
+TAIL_BYTES = 1 << 17
+"""Of a run's events: more than its last ``RATE_WINDOW`` steps, which its speed is measured over."""
 
 
 def estimate(arguments: argparse.Namespace) -> int:
@@ -68,25 +75,29 @@ def _estimate(chosen: Plan, say: progress.Say) -> dict[str, Any]:
 
 
 def speeds(chosen: Plan) -> list[Speed]:
-    """Return the speeds of earlier runs of the same model and method on this machine."""
-    found: list[Speed] = []
-    for folder in reversed(runs.all_runs()):
-        if len(found) == EARLIER_RUNS:
-            break
-        try:
-            earlier = plan.parse(folder.plan.read_text())
-        except (OSError, ValueError, FtwizardError):
-            continue
-        if (earlier.model.name, earlier.recipe.method) != (
-            chosen.model.name,
-            chosen.recipe.method,
-        ):
-            continue
-        follower = Follower(folder)
-        follower.read(READ_S)
-        if rate := follower.progress.tokens_per_s:
-            found.append(Speed(run=folder.id, tokens_per_s=rate))
-    return found
+    """Return the speeds of the newest runs of the same model and method on this machine."""
+    newest = runs.all_runs()[: -LOOKED_AT - 1 : -1]
+    alike = (folder for folder in newest if _is_alike(folder, chosen))
+    known = (Speed(run=one.id, tokens_per_s=rate) for one in alike if (rate := _speed(one)))
+    return list(islice(known, EARLIER_RUNS))
+
+
+def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
+    try:
+        earlier = plan.parse(folder.plan.read_text())
+    except (OSError, ValueError, FtwizardError):
+        return False
+    return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)
+
+
+def _speed(folder: JobFolder) -> float | None:
+    """Return the tokens per second of a run's last steps, from the end of its events alone."""
+    progress = Progress()
+    try:
+        progress.feed(tail(folder.events, TAIL_BYTES))
+    except OSError:
+        return None
+    return progress.tokens_per_s
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -107,7 +118,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     time = msgspec.convert(found["time"], Figure | None)
     lines.append((
         "time",
-        f"{time_words(time.low or 0)} – {time_words(time.high or 0)} ({time.source})"
+        f"{time_words(time.low or 0)} – {time_words(time.high or 0)} of training ({time.source})"
         if time
         else "not known before the first run of this model here; the first steps will tell",
     ))  # fmt: skip

@@ -1,4 +1,7 @@
-"""Time: from the speed that earlier runs of this model reached on this machine."""
+"""Time of the training alone, from the speed that earlier runs of this model reached here.
+
+Loading the model before it, and merging and comparing after it, come on top.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
-    """Return the seconds that ``tokens`` take, None before the first run to learn from."""
+    """Return the seconds that training on ``tokens`` takes, None before a run to learn from."""
     known = [speed for speed in speeds if speed.tokens_per_s > 0]
     if not known:
         return None
@@ -35,5 +38,6 @@ def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
         unit="s",
         low=tokens / fast,
         high=tokens / slow,
-        source=f"the speed of earlier runs of this model here: {names}",
+        source=f"at the speed of earlier runs of this model here: {names}; loading, merging and "
+        "comparing come on top",
     )

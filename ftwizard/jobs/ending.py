@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any
 
-from ftwizard.jobs.events import decode
+from ftwizard.jobs.events import tail
 from ftwizard.jobs.folder import NO_SPACE, JobFolder
 
 DISK_FULL_STATUS = 74
@@ -39,14 +39,7 @@ GOOD = ("finished", "early_stopped")
 
 def done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
     """Return the last word of the command of that attempt, or None if it did not say one."""
-    try:
-        with folder.events.open("rb") as file:
-            start = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
-            file.seek(start)
-            tail = file.read()
-    except FileNotFoundError:
-        return None
-    events, _ = decode(tail[tail.find(b"\n") + 1 :] if start else tail)
+    events = tail(folder.events, _TAIL_BYTES)
     words = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
     return words[-1] if words else None
 

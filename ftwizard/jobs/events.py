@@ -136,6 +136,19 @@ class EventReader:
         return events
 
 
+def tail(path: Path, limit: int) -> list[Event]:
+    """Return the events in the last ``limit`` bytes of a file, whole lines of them."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, os.fstat(file.fileno()).st_size - limit)
+            file.seek(start)
+            data = file.read()
+    except FileNotFoundError:
+        return []
+    events, _ = decode(data[data.find(b"\n") + 1 :] if start else data)
+    return events
+
+
 def decode(data: bytes) -> tuple[list[Event], int]:
     """Return the events of whole lines, and how many lines were torn."""
     events: list[Event] = []

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard import plan
+from ftwizard.commands import estimate
 from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import Speed
+from ftwizard.jobs.events import EventReader
 from ftwizard.text import age
+from tests.screens.runs_helpers import PLAN, make_run
 
 RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
 
@@ -49,3 +58,36 @@ def test_age_in_its_largest_unit() -> None:
     assert said == [
         "0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "1 day", "2 days",
     ]  # fmt: skip
+
+
+def test_the_time_says_that_it_is_of_the_training_alone() -> None:
+    found = duration.training(1000, [Speed(run="a", tokens_per_s=10.0)])
+    assert found and found.source.endswith("loading, merging and comparing come on top")
+
+
+def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "TAIL_BYTES", 2048)
+    for number in range(7):
+        job = make_run(home, f"run-{number}")
+        begun = job.events.read_bytes()
+        noise = json.dumps({"kind": "log", "t": 1.0, "attempt": 1, "step": 1, "tokens": 9e9})
+        job.events.write_bytes((noise.encode() + b"\n") * 5_000 + begun)
+    make_run(home, "other").plan.write_text(PLAN.replace("owner/model", "owner/other"))
+    make_run(home, "broken").plan.write_text("[")
+
+    def refuse(*_: Any) -> NoReturn:
+        raise AssertionError("all of the events were read")
+
+    monkeypatch.setattr(EventReader, "read", refuse)
+    found = estimate.speeds(plan.parse(PLAN))
+    assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
+    assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
+
+
+def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "LOOKED_AT", 2)
+    for number in range(4):
+        make_run(home, f"run-{number}")
+    assert [speed.run for speed in estimate.speeds(plan.parse(PLAN))] == ["run-3", "run-2"]
