@@ -227,10 +227,20 @@ def has_bfloat16_cpu() -> bool:
 
 def free_bytes(path: Path) -> int:
     """Return the bytes that this user may still write where ``path`` is or would be."""
+    stat = os.statvfs(_nearest(path))
+    return stat.f_bavail * stat.f_frsize
+
+
+def on_one_disk(one: Path, other: Path) -> bool:
+    """Say whether two paths are or would be on the same file system."""
+    return _nearest(one).stat().st_dev == _nearest(other).stat().st_dev
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that is there."""
     while not file_names.exists(path):
         path = path.parent
-    stat = os.statvfs(path)
-    return stat.f_bavail * stat.f_frsize
+    return path
 
 
 def is_installed(module: str) -> bool:

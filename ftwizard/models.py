@@ -96,13 +96,13 @@ def known() -> list[tuple[str, str]]:
     with contextlib.suppress(OSError, FtwizardError):
         found += [
             (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
-            for path in sorted(_hub_cache().glob("models--*--*"))
+            for path in sorted(hub_cache().glob("models--*--*"))
             if any((path / "snapshots").glob("*/config.json"))
         ]
     return list(dict((*SUGGESTED, *reversed(found))).items())[::-1]
 
 
-def _hub_cache() -> Path:
+def hub_cache() -> Path:
     """Return the folder of the Hugging Face cache, as huggingface_hub finds it."""
     if chosen := os.environ.get("HF_HUB_CACHE"):
         return file_names.expand(chosen)
@@ -139,6 +139,29 @@ def fetch_tokenizer(source: Source, report: Report) -> Path:
         return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=small))
     except Exception as error:
         raise _not_fetched(source, error) from error
+
+
+def bytes_to_fetch(source: Source) -> int | None:
+    """Return what ``fetch`` would still bring here once the tokenizer is; None where nobody says."""
+    if source.kind != "hub" or _snapshot(source.name, source.commit):
+        return 0
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.utils import filter_repo_objects
+
+    try:
+        info = HfApi().model_info(
+            source.name, revision=source.commit, files_metadata=True, timeout=HUB_TIMEOUT_S
+        )
+    except Exception:  # noqa: BLE001 (whatever is in the way, the size is not known)
+        return None
+    sizes = {file.rfilename: file.size for file in info.siblings or []}
+    missing = [
+        sizes[name]
+        for name in filter_repo_objects(sizes, allow_patterns=list(HUB_FILES))
+        if not isinstance(try_to_load_from_cache(source.name, name, revision=source.commit), str)
+    ]
+    known = [size for size in missing if size is not None]
+    return sum(known) if known and len(known) == len(missing) else None
 
 
 def template_hash(folder: Path) -> str:

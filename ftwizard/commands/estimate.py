@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,33 @@ def _estimate(chosen: Plan, say: progress.Say) -> dict[str, Any]:
         parameters=counted.parameters,
         adapter=chosen.recipe.method != "full",
         merges=chosen.finish.merge,
+        download=models.bytes_to_fetch(source),
     )
     time = duration.training(counted.tokens, speeds(chosen))
     found: dict[str, Any] = msgspec.to_builtins(counted)
     return found | {
         "model": msgspec.to_builtins(source),
-        "disk": {
-            "parts": msgspec.to_builtins(needs),
-            "needed": round(sum(figure.value for figure in needs.values())),
-            "free": machine.free_bytes(settings.runs_folder()),
-        },
+        "disk": room(needs, settings.runs_folder(), models.hub_cache()),
         "time": msgspec.to_builtins(time),
+    }
+
+
+def room(needs: dict[str, Figure], runs_folder: Path, cache: Path) -> dict[str, Any]:
+    """Return what is needed and free where the runs are, and for a download elsewhere there."""
+    download = needs.get("download")
+    elsewhere = download and not machine.on_one_disk(runs_folder, cache)
+    here = [part for part in needs.values() if not (elsewhere and part is download)]
+    return {
+        "parts": msgspec.to_builtins(needs),
+        "needed": round(sum(part.value for part in here)),
+        "free": machine.free_bytes(runs_folder),
+        "elsewhere": {
+            "folder": str(cache),
+            "needed": round(download.value),
+            "free": machine.free_bytes(cache),
+        }
+        if download and elsewhere
+        else None,
     }
 
 
@@ -122,6 +139,19 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         if time
         else "not known before the first run of this model here; the first steps will tell",
     ))  # fmt: skip
-    disk_ = found["disk"]
-    lines.append(("disk", f"about {size(disk_['needed'])} of {size(disk_['free'])} free"))
-    return lines
+    return [*lines, *_disk_lines(found["disk"])]
+
+
+def _disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    words = f"about {size(disk['needed'])} of {size(disk['free'])} free"
+    if elsewhere := disk["elsewhere"]:
+        yield "disk", words
+        yield (
+            "model",
+            f"about {size(elsewhere['needed'])} to fetch; {size(elsewhere['free'])} are free where "
+            f"{elsewhere['folder']} is",
+        )
+    elif download := disk["parts"].get("download"):
+        yield "disk", f"{words}; {size(download['value'])} of it to fetch the model"
+    else:
+        yield "disk", words

@@ -15,21 +15,29 @@ HALF_BYTES = 2
 """Of each parameter of a model saved in 16 bit."""
 
 
-def parts(*, trained: int, parameters: int, adapter: bool, merges: bool) -> dict[str, Figure]:
-    """Return bytes by part: ``checkpoints``, ``adapter``, ``merged``.
+def parts(
+    *, trained: int, parameters: int, adapter: bool, merges: bool, download: int | None = 0
+) -> dict[str, Figure]:
+    """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``.
 
-    ``trained`` and ``parameters`` count the trained and all parameters of the model.
+    ``trained`` and ``parameters`` count the trained and all parameters of the model; ``download``
+    is what of it is still to be fetched, in bytes, None where that is not known.
     """
 
     def figure(value: float, source: str) -> Figure:
         return Figure(value=value, unit="bytes", source=source)
 
-    one = trained * ADAM_BYTES + TOKENIZER_BYTES
-    found = {
-        "checkpoints": figure(
-            CHECKPOINTS * one, f"{CHECKPOINTS} × ({ADAM_BYTES} bytes a trained parameter)"
+    found: dict[str, Figure] = {}
+    if download is None:
+        found["download"] = figure(
+            parameters * HALF_BYTES, f"{HALF_BYTES} bytes a parameter, as its size is not known"
         )
-    }
+    elif download:
+        found["download"] = figure(download, "files on the Hub that are not in the cache")
+    one = trained * ADAM_BYTES + TOKENIZER_BYTES
+    found["checkpoints"] = figure(
+        CHECKPOINTS * one, f"{CHECKPOINTS} × ({ADAM_BYTES} bytes a trained parameter)"
+    )
     if adapter:
         found["adapter"] = figure(trained * 4 + TOKENIZER_BYTES, "4 bytes a trained parameter")
     if merges or not adapter:

@@ -34,8 +34,15 @@ from ftwizard import models, packaged
 from ftwizard.errors import FtwizardError
 try:
     source = models.locate(sys.argv[1])
+    left = []
+    if sys.argv[2] == "size":
+        left.append(models.bytes_to_fetch(source))
+        models.fetch_tokenizer(source, lambda *a, **k: None)
+        left.append(models.bytes_to_fetch(source))
     path = str(models.fetch(source, lambda *a, **k: None)) if sys.argv[2] else ""
-    print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.said, "path": path}))
+    left.append(models.bytes_to_fetch(source))
+    print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.said, "path": path,
+                      "left": left}))
 except FtwizardError as error:
     print(json.dumps({"error": error.message, "hint": error.hint}))
 """
@@ -57,6 +64,15 @@ def test_from_the_hub_then_from_its_cache(tmp_path: Path) -> None:
     again = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT="http://127.0.0.1:9")
     assert again["path"] == found["path"]
     assert "from the Hugging Face cache" in again["said"]
+
+
+def test_what_is_still_to_be_fetched_is_known_before(tmp_path: Path) -> None:
+    """Of the files that are loaded: no pickles; and none that are here already."""
+    with hub.serve("owner/model", FILES) as server:
+        found = ask("owner/model", home=tmp_path, then="size", HF_ENDPOINT=server.url)
+    weights = len(FILES["model.safetensors"])
+    small = sum(len(data) for name, data in FILES.items() if name.endswith(".json"))
+    assert found["left"] == [weights + small, weights, 0]
 
 
 def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard import plan
+from ftwizard import machine, plan
 from ftwizard.commands import estimate
 from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import Speed
@@ -51,6 +51,38 @@ def test_disk_of_the_small_model_is_what_was_measured() -> None:
 def test_a_full_fine_tune_has_a_model_and_no_adapter() -> None:
     parts = disk.parts(trained=100, parameters=100, adapter=False, merges=False)
     assert set(parts) == {"checkpoints", "merged"}
+
+
+def test_a_model_that_is_still_to_be_fetched_needs_room_too() -> None:
+    def bytes_of(download: int | None) -> float | None:
+        parts = disk.parts(
+            trained=1, parameters=10**9, adapter=True, merges=False, download=download
+        )
+        return parts["download"].value if "download" in parts else None
+
+    assert [bytes_of(download) for download in (0, 7 * 10**9, None)] == [None, 7e9, 2e9]
+
+
+@pytest.mark.parametrize("one_disk", [True, False])
+def test_a_download_counts_where_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_disk: bool
+) -> None:
+    monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
+    needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
+    found = estimate.room(needs, tmp_path, tmp_path / "cache")
+    rest = round(sum(part.value for name, part in needs.items() if name != "download"))
+    said = dict(estimate._disk_lines(found))
+    if one_disk:
+        assert found["needed"] == rest + 5 * 10**9 and found["elsewhere"] is None
+        assert "5.0 GB of it to fetch the model" in said["disk"]
+    else:
+        assert found["needed"] == rest and found["elsewhere"]["needed"] == 5 * 10**9
+        assert "about 5.0 GB to fetch" in said["model"] and str(tmp_path) in said["model"]
+
+
+def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:
+    assert machine.on_one_disk(tmp_path / "a" / "b", tmp_path / "c")
+    assert not machine.on_one_disk(tmp_path, Path("/proc/x"))
 
 
 def test_age_in_its_largest_unit() -> None:
