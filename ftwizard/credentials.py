@@ -15,7 +15,7 @@ _WORDS = (
     "PASSPHRASE", "PAT", "CREDENTIAL", "CREDENTIALS", "DSN", "AUTH", "PGPASSWORD", "PGPASSFILE",
 )  # fmt: skip
 _SECRET = re.compile(rf"(^|_)({'|'.join(_WORDS)})($|_)|DATABASE_URL", re.IGNORECASE)
-HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 Service = Literal["openai", "together", "huggingface", "aws", "gcp", "azure"]
 # Where each service's own tools look for a key or a sign-in: variables, then files.

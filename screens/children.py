@@ -8,22 +8,23 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ftwizard import credentials
 from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import PROGRESS_FILE, EventReader
 from ftwizard.runs import Progress
 from ftwizard.text import visible
 
 LOOK_EVERY_S = 0.25
 
-PROGRESS = "FTWIZARD_PROGRESS"
-"""Names a file that commands append ``phase`` events to while they work."""
+WANT_KEYS = ("train", "resume", "doctor")
+"""Commands that see every key: to give a run those that its plan needs, or to say which are there."""
 
 
 async def command(*argv: str, progress: str | None = None) -> Any:
@@ -31,15 +32,12 @@ async def command(*argv: str, progress: str | None = None) -> Any:
 
     Raises FtwizardError with the command's own words when it fails. Cancelling ends the command.
     """
-    environment = launch.import_path(os.environ)
-    if progress:
-        environment[PROGRESS] = progress
     child = await asyncio.create_subprocess_exec(
         *launch.python(), "-m", "ftwizard", *argv, "--json",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment,
+        env=environment(argv[0], progress),
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -64,7 +62,7 @@ def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**launch.import_path(os.environ), PROGRESS: str(events)},
+            env=environment(argv[0], str(events)),
             start_new_session=True,
         )
         try:
@@ -82,6 +80,18 @@ def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> 
                 child.wait()
             raise
     return _document(argv[0], child.returncode, out, err)
+
+
+def environment(name: str, progress: str | None = None) -> dict[str, str]:
+    """Return the environment of a command: of the keys only what a download needs, unless it is
+    one of ``WANT_KEYS``; ``progress`` is the file for what it says meanwhile."""
+    base: Mapping[str, str] = os.environ
+    if name not in WANT_KEYS:
+        base = credentials.without_secrets(base, credentials.HUGGING_FACE)
+    changed = launch.import_path(base)
+    if progress:
+        changed[PROGRESS_FILE] = progress
+    return changed
 
 
 def _document(name: str, code: int, out: bytes, err: bytes) -> Any:

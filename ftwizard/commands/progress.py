@@ -12,10 +12,9 @@ from typing import Any
 
 from ftwizard import words
 from ftwizard.commands import output
-from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.events import PROGRESS_FILE, EventWriter
 from ftwizard.runs import Progress
 
-FILE = "FTWIZARD_PROGRESS"
 EVERY_S = 0.25
 Say = Callable[..., None]
 
@@ -27,7 +26,7 @@ def reporter(*, shown: bool = False) -> Iterator[Say]:
     A word that only moves ``done`` is written a few times a second at most. Where no screen
     listens, ``shown`` shows a person at the terminal the newest word until it is done.
     """
-    name = os.environ.get(FILE)
+    name = os.environ.get(PROGRESS_FILE)
     if not name:
         shows = shown and sys.stderr.isatty()
         with _line() if shows else contextlib.nullcontext(_nothing) as line:

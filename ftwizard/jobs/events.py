@@ -16,6 +16,8 @@ import msgspec
 from ftwizard.jobs.folder import NO_SPACE
 
 VERSION = 1
+PROGRESS_FILE = "FTWIZARD_PROGRESS"
+"""Variable that names a file for ``phase`` events of a command that a screen waits for."""
 SYNC_SECONDS = 1.0
 _PENDING_LIMIT = 10_000
 _NO_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
