@@ -81,9 +81,13 @@ class Follower:
         return found
 
     def log(self, lines: int) -> list[str]:
-        """Return the last lines of what the command and its libraries said."""
+        """Return the last lines of what the command and its libraries said.
+
+        Of a bar that was drawn over itself, the last state that shows something.
+        """
         text = _tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
-        return [line.rpartition("\r")[2] for line in text.split("\n") if line.strip()][-lines:]
+        drawn = ([state for state in line.split("\r") if state.strip()] for line in text.split("\n"))
+        return [states[-1] for states in drawn if states][-lines:]
 
 
 def _tail(path: Path, count: int) -> bytes:
