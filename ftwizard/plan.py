@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard import file_names, plan_rules, strict_yaml
 from ftwizard.data import hub_id
-from ftwizard.data.formats import FormatChoice
+from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 

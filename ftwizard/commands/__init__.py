@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, get_args
 
 from ftwizard import __version__
+from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import DECLINED, FtwizardError
 
 EPILOG = """\
@@ -81,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         help="a file of rows, or a data set on the Hugging Face Hub: owner/name[/config][:split]",
     )
     check.add_argument(
-        "--format", default="auto", choices=("auto", "messages", "prompt-completion", "alpaca"),
+        "--format", default="auto", choices=get_args(FormatChoice),
         help="what the rows are (default: what they look like)",
     )  # fmt: skip
     estimate = add("estimate", "rows, tokens, steps, time and disk of a plan", "estimate:estimate")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from ftwizard.data import messages, pairs
 from ftwizard.data.conversation import Conversation, Message, RowProblem
+from ftwizard.data.format_names import Format
 from ftwizard.text import visible
 
-Format = Literal["messages", "prompt-completion", "alpaca"]
-FormatChoice = Literal["auto", "messages", "prompt-completion", "alpaca"]
 NAMES: dict[Format, str] = {
     "messages": "chat messages",
     "prompt-completion": "prompt and completion",

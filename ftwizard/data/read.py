@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data import formats
 from ftwizard.data.conversation import Conversation, RowProblem
-from ftwizard.data.formats import Format, FormatChoice
+from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.data import formats, read
 from ftwizard.data.conversation import Conversation, RowProblem
-from ftwizard.data.formats import Format
+from ftwizard.data.format_names import Format
 from ftwizard.errors import FtwizardError
 
 FIXTURES = Path(__file__).parents[1] / "data" / "formats"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from ftwizard import plan
 from ftwizard.commands import parser
+from ftwizard.data import formats
+from ftwizard.data.format_names import Format, FormatChoice
 
 WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 
@@ -22,3 +27,17 @@ def test_how_to_show_may_be_said_before_the_command(command: list[str], option: 
 def test_and_after_it(command: list[str]) -> None:
     said = parser().parse_args(["--plain", *command, "--ascii"])
     assert said.plain and said.ascii
+
+
+def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
+    assert get_args(FormatChoice) == ("auto", *get_args(Format))
+    assert tuple(formats.NAMES) == get_args(Format)
+    text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
+    for name in get_args(FormatChoice):
+        assert parser().parse_args(["check", "x", "--format", name]).format == name
+        assert plan.parse(text % name).data.format == name
+    with pytest.raises(SystemExit):
+        parser().parse_args(["check", "x", "--format", "sharegpt"])
+    with pytest.raises(plan.PlanError) as error:
+        plan.parse(text % "sharegpt")
+    assert error.value.hint == "One of: auto, messages, prompt-completion, alpaca."
