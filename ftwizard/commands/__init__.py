@@ -21,6 +21,10 @@ exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing 
 """
 
 
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+"""Adds a command: its name, what it does, and the function that does it."""
+
+
 class Door(Protocol):
     """Opens the screens; returns an exit code."""
 
@@ -50,6 +54,13 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--json", action="store_true", help="print one JSON document")
         return one
 
+    _add_beginnings(add)
+    _add_looks_ahead(add)
+    _add_runs(add)
+    return root
+
+
+def _add_beginnings(add: Add) -> None:
     demo = add("demo", "a real small fine-tune, end to end, in about five minutes", "demo:demo")
     demo.add_argument(
         "--yes", action="store_true", help="ask nothing, and say how it goes line by line"
@@ -70,11 +81,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--yes", action="store_true", help="ask nothing (training on this machine never does)"
     )
-    train.add_argument(
-        "--insist", metavar="NAME", action="append", default=[],
-        help="overrule a warning by its name (may be given again)",
-    )  # fmt: skip
+    _insist_option(train)
 
+
+def _add_looks_ahead(add: Add) -> None:
     check = add("check", "is this data fit to train on?", "check:check")
     check.add_argument(
         "data",
@@ -87,15 +97,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     estimate = add("estimate", "rows, tokens, steps, time and disk of a plan", "estimate:estimate")
     estimate.add_argument("plan", metavar="PLAN", help="a YAML file")
-    estimate.add_argument(
-        "--insist",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="overrule a warning by its name (may be given again)",
-    )
-
+    _insist_option(estimate)
     add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
+
+
+def _add_runs(add: Add) -> None:
     add("runs", "list the runs", "runs:list_runs")
     for name, what, function in (
         ("status", "say what state a run is in", "runs:status"),
@@ -109,7 +115,13 @@ def parser() -> argparse.ArgumentParser:
     stop = add("stop", "save, then stop a run; once more ends it at once", "stop:stop")
     stop.add_argument("run", metavar="RUN", help="a run's id")
     stop.add_argument("--kill", action="store_true", help="do not wait until it has saved")
-    return root
+
+
+def _insist_option(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--insist", metavar="NAME", action="append", default=[],
+        help="overrule a warning by its name (may be given again)",
+    )  # fmt: skip
 
 
 def _view_options(one: argparse.ArgumentParser, default: bool | str = argparse.SUPPRESS) -> None:
