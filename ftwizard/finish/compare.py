@@ -70,16 +70,7 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
         scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - began)
 
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    all_pairs = [
-        {
-            "line": row.line,
-            "prompt": row.conversation.prompt,
-            "expected": row.conversation.answer,
-            "base": answers["base"][index],
-            "tuned": answers["tuned"][index],
-        }
-        for index, row in enumerate(rows)
-    ]
+    all_pairs = _pairs(rows, **answers)
     write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
     return {
         "rows": len(rows),
@@ -87,6 +78,20 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
         "schema": schema,
         "pairs": all_pairs[: plan.finish.pairs],
     }
+
+
+def _pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[str, Any]]:
+    """Return what was asked in each row, what was expected, and what both models answered."""
+    return [
+        {
+            "line": row.line,
+            "prompt": row.conversation.prompt,
+            "expected": row.conversation.answer,
+            "base": base[index],
+            "tuned": tuned[index],
+        }
+        for index, row in enumerate(rows)
+    ]
 
 
 def json_schema(answers: list[str]) -> dict[str, Any] | None:

@@ -47,20 +47,11 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
     encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     recipe = plan.recipe
-    encoded: dict[str, list[Encoded]] = {}
-    reports: dict[str, Report] = {}
-    for name, part in parts.items():
-
-        def progress(done: int, total: int, name: str = name) -> None:
-            say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
-
-        encoded[name], reports[name] = encode_rows(
-            encoder, part, recipe.max_length, progress, needed=name != "heldout"
-        )
-    sequences = len(encoded["train"])
+    train, reports = _encode(encoder, parts, recipe.max_length, say)
+    sequences = len(train)
     if recipe.packing:
         say("packing")
-        sequences = len(packing.dataset(encoded["train"], pack_to=recipe.max_length))
+        sequences = len(packing.dataset(train, pack_to=recipe.max_length))
     say("loading", what="the model's shape")
     parameters, trained, adapted = _parameters(plan, base)
     sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
@@ -77,6 +68,23 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
         trained=trained,
         adapted=adapted,
     )
+
+
+def _encode(
+    encoder: Encoder, parts: rows.Rows, max_length: int, say: Callable[..., None]
+) -> tuple[list[Encoded], dict[str, Report]]:
+    """Return the rows to train on as tokens, and what becomes of those of each part."""
+    encoded: dict[str, list[Encoded]] = {}
+    reports: dict[str, Report] = {}
+    for name, part in parts.items():
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
+
+        encoded[name], reports[name] = encode_rows(
+            encoder, part, max_length, progress, needed=name != "heldout"
+        )
+    return encoded["train"], reports
 
 
 def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:

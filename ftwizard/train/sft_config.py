@@ -23,13 +23,6 @@ def build(
     recipe = plan.recipe
     has_gpu = torch.cuda.is_available()
     every = recipe.evaluation_steps or schedule.evaluation_steps(total)
-    checkpointing = (
-        has_gpu if recipe.gradient_checkpointing is None else recipe.gradient_checkpointing
-    )
-    # transformers 5.2x renames the setting; the old name then warns on every run.
-    known = {field.name for field in dataclasses.fields(SFTConfig)}
-    prefix = "activation" if "activation_checkpointing" in known else "gradient"
-    recomputing: dict[str, Any] = {f"{prefix}_checkpointing": checkpointing}
     return SFTConfig(
         output_dir=str(folder.checkpoints),
         run_name=folder.id,
@@ -48,7 +41,7 @@ def build(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not has_gpu,
-        **recomputing,
+        **_recomputing(recipe.gradient_checkpointing, has_gpu),
         dataloader_pin_memory=has_gpu,
         # A router that is frozen cannot balance its experts; their loss would only blur ours.
         router_aux_loss_coef=None if recipe.method == "full" else 0.0,
@@ -70,3 +63,15 @@ def build(
         disable_tqdm=True,
         report_to=list(plan.report_to) or "none",
     )
+
+
+def _recomputing(wanted: bool | None, has_gpu: bool) -> dict[str, Any]:
+    """Return whether activations are recomputed, by the name that transformers has for it.
+
+    5.2x renames the setting; the old name then warns on every run.
+    """
+    from trl.trainer.sft_config import SFTConfig
+
+    known = {field.name for field in dataclasses.fields(SFTConfig)}
+    prefix = "activation" if "activation_checkpointing" in known else "gradient"
+    return {f"{prefix}_checkpointing": has_gpu if wanted is None else wanted}

@@ -218,9 +218,7 @@ def encode_rows(
         longest = max(longest, len(one.input_ids))
         if len(one.input_ids) > max_length:
             cut += 1
-            one = msgspec.structs.replace(
-                one, input_ids=one.input_ids[:max_length], labels=one.labels[:max_length]
-            )
+            one = _cut(one, max_length)
         # The first token is never predicted, so its label alone trains nothing.
         if all(label == IGNORED for label in one.labels[1:]):
             lost.append(row.line)
@@ -239,18 +237,28 @@ def encode_rows(
         added=sorted(encoder.added),
     )
     if rows and not kept and needed:
-        raise FtwizardError(
-            f"None of {plural(len(rows), 'row')} has a token to train on: "
-            + (
-                f"cut to recipe.max_length {max_length} no answer is left (the longest row has "
-                f"{longest:,} tokens)."
-                if cut
-                else "every answer has the weight 0."
-            ),
-            "Raise recipe.max_length." if cut else "Give answers the weight 1.",
-            DECLINED,
-        )
+        raise _nothing_left(report, max_length)
     return kept, report
+
+
+def _cut(one: Encoded, length: int) -> Encoded:
+    return msgspec.structs.replace(
+        one, input_ids=one.input_ids[:length], labels=one.labels[:length]
+    )
+
+
+def _nothing_left(report: Report, max_length: int) -> FtwizardError:
+    head = f"None of {plural(report.rows, 'row')} has a token to train on:"
+    if not report.cut:
+        return FtwizardError(
+            f"{head} every answer has the weight 0.", "Give answers the weight 1.", DECLINED
+        )
+    return FtwizardError(
+        f"{head} cut to recipe.max_length {max_length} no answer is left (the longest row has "
+        f"{report.longest:,} tokens).",
+        "Raise recipe.max_length.",
+        DECLINED,
+    )
 
 
 def _runs(mask: list[int]) -> list[Span]:

@@ -168,13 +168,8 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
     from trl.trainer.sft_trainer import SFTTrainer
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    recipe = plan.recipe
-    worker.phase("loading", what="model")
-    hardware.check_device(plan.where.gpu)
-    precision = hardware.choose_precision(recipe, base_model.refuse_quantised(ready.base))
-    attention = hardware.choose_attention(recipe, precision, ready.base)
-    model = base_model.load_to_train(ready.base, recipe.method, precision, attention)
-    settings = adapter.settings(worker, recipe, model)
+    model, precision = _load(worker, plan, ready.base)
+    settings = adapter.settings(worker, plan.recipe, model)
     worker.phase(
         "loading",
         what="trainer",
@@ -199,9 +194,18 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
     if settings:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
-    if recipe.packing:
+    if plan.recipe.packing:
         packing.prove(trainer, ready.encoded["train"], precision)
     return trainer
+
+
+def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
+    """Return the model to train and the precision that it computes in."""
+    worker.phase("loading", what="model")
+    hardware.check_device(plan.where.gpu)
+    precision = hardware.choose_precision(plan.recipe, base_model.refuse_quantised(base))
+    attention = hardware.choose_attention(plan.recipe, precision, base)
+    return base_model.load_to_train(base, plan.recipe.method, precision, attention), precision
 
 
 def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str) -> Trained:
