@@ -86,7 +86,9 @@ class Follower:
         Of a bar that was drawn over itself, the last state that shows something.
         """
         text = _tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
-        drawn = ([state for state in line.split("\r") if state.strip()] for line in text.split("\n"))
+        drawn = (
+            [state for state in line.split("\r") if state.strip()] for line in text.split("\n")
+        )
         return [states[-1] for states in drawn if states][-lines:]
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
+WAIT_S = 30.0
+LOOK_EVERY_S = 0.05
 FOLDER = Path(__file__).parent / "frames"
 
 Scenario = Callable[[Pilot[Any]], Awaitable[None]]
@@ -35,6 +37,21 @@ def drive(app: App[Any], size: tuple[int, int], scenario: Scenario | None = None
             return frame(app)
 
     return asyncio.run(play())
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
+    """Wait until the app has come to a state; a busy machine is no failure."""
+    for _ in range(int(WAIT_S / LOOK_EVERY_S)):
+        if condition():
+            await pilot.pause()
+            return
+        await pilot.pause(LOOK_EVERY_S)
+    raise AssertionError(f"not reached:\n{frame(pilot.app)}")
+
+
+async def says(pilot: Pilot[Any], words: str) -> None:
+    """Wait until the app shows ``words``."""
+    await until(pilot, lambda: words in frame(pilot.app))
 
 
 def assert_frame(name: str, got: str) -> None:

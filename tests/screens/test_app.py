@@ -14,7 +14,7 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive
+from tests.screens.frames import drive, says
 
 
 class Faulty(Page[None]):
@@ -71,14 +71,6 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 def test_doctor_lists_what_was_found(size: tuple[int, int]) -> None:
-    async def wait(pilot: Pilot[Any]) -> None:
-        for _ in range(200):
-            await pilot.pause(0.1)
-            if pilot.app.screen.query("#checks") and "trl" in str(
-                pilot.app.screen.query_one("#checks", Static).render()
-            ):
-                return
-
-    shown = drive(FtwizardApp(("doctor", "")), size, wait)
+    shown = drive(FtwizardApp(("doctor", "")), size, lambda pilot: says(pilot, "✓ trl"))
     assert "✓ trl" in shown
     assert "! GPU" in shown

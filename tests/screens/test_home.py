@@ -47,7 +47,7 @@ def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
     seen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await pilot.press("down", "down", "down", "enter")
+        await pilot.press("end", "enter")
         await pilot.pause(0.3)
         seen.append(frame(pilot.app))
         await pilot.press("escape")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.screens import children
 from ftwizard.screens.app import FtwizardApp
-from tests.jobs_helpers import make, start, until, until_ended, until_step
-from tests.screens.frames import drive, frame
-
-WAIT_S = 30.0
+from tests.jobs_helpers import make, start, until_ended, until_step
+from tests.screens.frames import drive, frame, says, until
 
 
 def living(home: Path, **inputs: Any) -> JobFolder:
@@ -27,18 +24,6 @@ def living(home: Path, **inputs: Any) -> JobFolder:
     folder = start(make(home / "runs" / "alive", steps=5000, step_s=0.05, **inputs))
     until_step(folder, 2)
     return folder
-
-
-async def wait(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    for _ in range(int(WAIT_S / 0.1)):
-        if condition():
-            return
-        await pilot.pause(0.1)
-    raise AssertionError(f"not reached:\n{frame(pilot.app)}")
-
-
-async def says(pilot: Pilot[Any], words: str) -> None:
-    await wait(pilot, lambda: words in frame(pilot.app))
 
 
 def test_stop_asks_then_saves_and_ends_the_run(home: Path) -> None:
@@ -70,7 +55,7 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
         await pilot.press("s")
         await says(pilot, "End it at once?")
         await pilot.press("enter")
-        await wait(pilot, lambda: observe(folder).state == "ended")
+        await until(pilot, lambda: observe(folder).state == "ended")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert until_ended(folder).end_reason == "killed"
@@ -116,7 +101,7 @@ def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> N
 
     drive(app, (80, 24), play)
     assert app.farewell == ["Run alive goes on. Come back with: ftwizard watch alive"]
-    assert until(folder, lambda s: s.state == "running").state == "running"
+    assert observe(folder).state == "running"
 
 
 def test_stop_is_asked_for_even_when_the_screen_is_left_at_once(home: Path) -> None:
@@ -178,7 +163,7 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
         )
 
         async def play(pilot: Pilot[Any]) -> None:
-            await wait(pilot, lambda: pilot.app.screen._plan is not None)  # type: ignore[attr-defined]
+            await until(pilot, lambda: pilot.app.screen._plan is not None)  # type: ignore[attr-defined]
             await pilot.press("e")
 
         shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))

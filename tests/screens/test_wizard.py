@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,7 @@ from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
 from tests.doubles import hub_datasets
 from tests.doubles.hub_datasets import Hub
-from tests.screens.frames import drive, frame
-
-WAIT_S = 30.0
+from tests.screens.frames import drive, frame, says, until
 
 
 @pytest.fixture
@@ -41,22 +39,8 @@ def rows(tmp_path: Path) -> Path:
     return file
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
-    """Wait until the app has come to a state; a busy machine is no failure."""
-    for _ in range(int(WAIT_S / 0.05)):
-        if condition():
-            await pilot.pause()
-            return
-        await pilot.pause(0.05)
-    raise AssertionError(f"not reached:\n{frame(pilot.app)}")
-
-
 async def on(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, page))
-
-
-async def says(pilot: Pilot[Any], words: str) -> None:
-    await until(pilot, lambda: words in frame(pilot.app))
 
 
 async def to_data(pilot: Pilot[Any]) -> None:

@@ -157,8 +157,6 @@ def test_rates_in_words(rate: float, words: str) -> None:
 def test_the_precision_is_said_as_the_training_chooses_it(method: Method, says: str) -> None:
     """tests/unit/test_hardware.py has the choice itself."""
     (one,) = (
-        one
-        for one in recipe.advise(method, 10**9, 1000, machine(16.0))
-        if one.name == "precision"
+        one for one in recipe.advise(method, 10**9, 1000, machine(16.0)) if one.name == "precision"
     )
     assert one.value == "auto" and one.reason.endswith(says)
