@@ -93,7 +93,10 @@ class Follower:
 
 
 def _tail(path: Path, count: int) -> bytes:
-    """Return the last ``count`` bytes, whole lines of them; b"" where there is no file."""
+    """Return the last ``count`` bytes: whole lines, or the end of a line that is longer.
+
+    b"" where there is no file.
+    """
     try:
         with path.open("rb") as file:
             start = max(0, os.fstat(file.fileno()).st_size - count)
@@ -101,7 +104,7 @@ def _tail(path: Path, count: int) -> bytes:
             data = file.read(count)
     except OSError:
         return b""
-    return data[data.find(b"\n") + 1 :] if start else data
+    return (data[data.find(b"\n") + 1 :] or data) if start else data
 
 
 def _changed(path: Path) -> float:

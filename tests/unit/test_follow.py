@@ -1,4 +1,4 @@
-"""A run as a view follows it."""
+"""What a view learns from a run's folder, whatever lies in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,51 @@ from pathlib import Path
 import pytest
 
 from ftwizard.follow import LOG_TAIL_BYTES, Follower
+from ftwizard.jobs.folder import JobFolder
 from tests.screens.runs_helpers import make_run
+
+
+@pytest.fixture
+def job(home: Path) -> JobFolder:
+    return make_run(home, "one", steps=3)
+
+
+def test_the_end_of_a_line_longer_than_the_tail_is_shown(job: JobFolder) -> None:
+    for end in ("", "\n", "\r\n"):
+        job.log.write_bytes(b"before\n" + b"x" * 1_000_000 + b"end" + end.encode())
+        (line,) = Follower(job).log(5)
+        assert line.startswith("xxx") and line.endswith("xend")
+        assert len(line) < 20_000
+
+
+def test_of_a_progress_bar_the_newest_state_is_shown(job: JobFolder) -> None:
+    job.log.write_bytes(
+        b"loading\r\n  1%|   |\r 50%|#  |\r100%|###|\nsaved\n\n\r\n12%|  |\r13%|  |\r"
+    )
+    assert Follower(job).log(9) == ["loading", "100%|###|", "saved", "13%|  |"]
+
+
+def test_bytes_that_are_no_text_are_replaced(job: JobFolder) -> None:
+    job.log.write_bytes(b"a\xff\xfeb\n\xe2\x82")
+    assert Follower(job).log(5) == ["a\ufffd\ufffdb", "\ufffd"]
+
+
+def test_readings_of_the_machine_that_are_torn_are_left_out(job: JobFolder) -> None:
+    file = job.machine("here")
+    file.write_bytes(b'{"t":1}\n{"t":2\n[3]\n{"t":4}\n{"t":5')
+    assert Follower(job).machine(9) == [{"t": 1}, {"t": 4}]
+    file.write_bytes(b"x" * 1_000_000 + b"\n")
+    assert Follower(job).machine() == []
+
+
+def test_a_folder_that_is_removed_is_said_to_be_gone(job: JobFolder) -> None:
+    follower = Follower(job)
+    job.events.unlink()
+    assert not follower.read(1.0)
+    job.job.unlink()
+    follower.look()
+    assert follower.is_gone
+    assert follower.log(3) == [] and follower.machine() == []
 
 
 @pytest.mark.parametrize(
