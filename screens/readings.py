@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +18,7 @@ from ftwizard.follow import Follower
 from ftwizard.plan import Plan
 from ftwizard.runs import Progress, RunStatus
 from ftwizard.screens import palette
-from ftwizard.text import duration, size, visible
+from ftwizard.text import duration, plural, size, visible
 
 BAR = "━"
 STALE_S = 15.0
@@ -34,7 +35,8 @@ def state(report: RunStatus) -> tuple[str, str]:
     """Return a run's state with its mark, and the style it is shown in."""
     if report.state == "ended":
         style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
-        return words.state(report), style.get(report.end_reason or "lost", palette.BAD)
+        said = visible(words.state(report), 40)
+        return said, style.get(report.end_reason or "lost", palette.BAD)
     phase = report.phase if report.state == "running" and report.phase else report.state
     return f"● {visible(phase, 30)}", palette.ACCENT
 
@@ -128,16 +130,20 @@ def in_line(pairs: Sequence[tuple[str, str]], width: int) -> Text:
 
 
 def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Text:
-    """Return the newest reading: a line a GPU, then processors and memory with the reason why
-    there is no GPU."""
+    """Return the newest reading: a line a GPU, ``lines`` at most, then processors and memory, with
+    the reason why there is no GPU."""
     if not samples or time.time() - _number(samples[-1], "t", 0.0) > STALE_S:
         return Text("no reading of the machine yet" if not samples else "", "dim")
     sample = samples[-1]
-    rows = [gpu(one, width) for one in (sample.get("gpus") or [])[:lines]]
+    said = sample.get("gpus")
+    gpus = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    rows = [gpu(one, width) for one in gpus[:lines]]
     parts = [Text.assemble(("cpu ", "dim"), f"{_number(sample, 'cpu', 0.0):3.0f} %")]
     used, total = _number(sample, "memory_used"), _number(sample, "memory_total")
     if used is not None and total is not None:
         parts.append(Text.assemble(("memory ", "dim"), f"{size(used)} of {size(total)}"))
+    if len(gpus) > lines:
+        parts.append(Text(f"and {plural(len(gpus) - lines, 'more GPU')}", "dim"))
     if not rows:
         parts.append(Text(f"no GPU: {visible(str(sample.get('no_gpu', '')), 80)}", "dim"))
     return Text("\n").join([*rows, *_lines(parts, width, "   ")])
@@ -146,7 +152,7 @@ def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Te
 def gpu(reading: dict[str, Any], width: int) -> Text:
     """Return one GPU in one line; what the driver does not tell is ``n/a``."""
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"GPU {reading.get('index')} ", "dim")
+    line.append(f"GPU {visible(str(reading.get('index')), 8)} ", "dim")
     if reading.get("lost"):
         return line.append("! lost: the driver no longer answers for it", f"bold {palette.WARNING}")
     use, heat = _number(reading, "utilisation"), _number(reading, "temperature")
@@ -173,7 +179,14 @@ def about(plan: Plan, width: int) -> Text:
         ("rows", visible(Path(plan.data.files.train).name)),
         ("method", f"{recipe.method}, rate {rate}, {recipe.epochs:g} epochs"),
     ]
-    return in_columns([(name, value[-(width - 8) :]) for name, value in pairs], width)
+    return in_columns([(name, _end(value, width - 8)) for name, value in pairs], width)
+
+
+def _end(text: str, width: int) -> str:
+    """Return the end of a text, as much as fits into ``width`` cells."""
+    while cell_len(text) > width:
+        text = text[max(1, len(text) - width) :]
+    return text
 
 
 def findings(progress: Progress, lines: int) -> Text:

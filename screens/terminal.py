@@ -12,6 +12,7 @@ import time
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
@@ -55,9 +56,18 @@ class Wall(LineFilter):
         return [
             segment
             if segment.control or self._is_safe(segment.text)
-            else Segment(harmless(segment.text, self._ascii), segment.style)
+            else Segment(self._harmless(segment), segment.style)
             for segment in segments
         ]
+
+    def _harmless(self, segment: Segment) -> str:
+        text = harmless(segment.text, self._ascii)
+        # Emoji that are joined to one are wider each by itself.
+        return (
+            text
+            if cell_len(text) == segment.cell_length
+            else set_cell_size(text, segment.cell_length)
+        )
 
     def _is_safe(self, text: str) -> bool:
         return text.isprintable() and (text.isascii() or not self._ascii)
