@@ -1,6 +1,6 @@
 """Open the app on one screen that is otherwise reached only with a model or a long wait.
 
-``python -m tests.e2e.open_screen NAME RUN TEXT [--ascii]``
+``python -m tests.e2e.open_screen NAME RUN TEXT [--ascii]``; TEXT may name one of the hostile texts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from ftwizard.screens.estimate import EstimatePage
 from ftwizard.screens.finish import Finish
 from ftwizard.screens.problem import Problem
 from ftwizard.screens.review import ReviewPage
+from ftwizard.screens.suggestions import MAX_CHARACTERS
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.working import Working
+from ftwizard.text import visible
+from tests.screens import hostile
 
 PART = {"kept": 160, "tokens": 9000, "trained": 4000, "longest": 70, "cut": 0, "lost": []}
 ESTIMATE: dict[str, Any] = {
@@ -42,6 +45,7 @@ ESTIMATE: dict[str, Any] = {
 
 def draft(text: str) -> Draft:
     """Return a draft that the wizard's last pages accept, ``text`` in it as model and file."""
+    text = text[:MAX_CHARACTERS]  # more the wizard lets nobody type
     plan = plans.Plan(
         data=plans.Data(files=plans.Files(train=f"/data/{text}.jsonl")),
         model=plans.Model(name=text),
@@ -62,12 +66,12 @@ def draft(text: str) -> Draft:
     return Draft(facts, plan, estimate=estimate, checked=checked, path="cloud")
 
 
-def screen(name: str, text: str) -> Screen[Any]:
+def screen(name: str, run: str, text: str) -> Screen[Any]:
     """Make the screen; ``text`` stands for whatever is foreign on it."""
     if name == "working":
-        return Working(f"Reading {text}", "watch", sys.argv[2])
+        return Working(f"Reading {visible(text, 50)}", "watch", run)
     if name == "finish":
-        return Finish(runs.find(sys.argv[2]))
+        return Finish(runs.find(run))
     if name == "problem":
         return Problem(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
     if name == "typed":
@@ -77,7 +81,8 @@ def screen(name: str, text: str) -> Screen[Any]:
 
 
 async def _route(app: FtwizardApp, name: str) -> int:
-    await app.push_screen_wait(screen(name, sys.argv[3]))
+    run, text = sys.argv[2:4]
+    await app.push_screen_wait(screen(name, run, hostile.TEXTS.get(text, text)))
     return 0
 
 

@@ -1,0 +1,58 @@
+"""Texts that attack whoever prints them: a terminal, a layout, a markup parser, a person's eyes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rich.cells import cell_len
+
+SEEN = "seen"
+"""Begins and ends each text, so that it can be looked for on a screen."""
+
+_MIDDLES = {
+    "csi": "\x1b[66;6H\x1b[2J\x1b[6;31m",
+    "title": "\x1b]0;owned\x07",
+    "link": "\x1b]8;;http://owned\x1b\\click\x1b]8;;\x1b\\",
+    "clipboard": "\x1b]52;c;b3duZWQ=\x07",
+    "dcs": "\x1bP+q544e\x1b\\\x1b_owned\x1b\\\x1bc",
+    "c1": "\x9b66;6H\x9d0;owned\x9c\x85\x90",
+    "bidi": "\u202egnp.\u202c\u2066owned\u2069\u200f",
+    "markup": "[bold]x[/bold] [@click=app.quit]y[/] [link=http://owned]z[/link] :smile:",
+    "malformed": "[/] [/nope] [bold [link= [[[ ]] \\[ \\",
+    "nul": "\0",
+    "surrogate": "\udc9b\ud800",
+    "zero-width": "\u200b\u200d\u2060\ufeff\U000e0041",
+    "zalgo": "Z\u0361\u0489\u0315" + "\u0336" * 300,
+    "wide": "漢字 ﷽ 👩‍👩‍👧‍👦 ｆｕｌｌ",
+    "breaks": "\r\n\n\t\v\f\x1c\x85\u2028\u2029\b\b\b\b\x7f",
+    "format": "%s %(x)d {0} {x!r} ${HOME} $x `id`",
+}
+TEXTS = {name: f"{SEEN}{middle}{SEEN}" for name, middle in _MIDDLES.items()}
+ALL = "".join(TEXTS.values())
+TEXTS["long"] = SEEN + "x" * 1_000_000 + SEEN
+NAME = f"][bold]{SEEN}\x1b]52;c;b3duZWQ=\x07\x9b66;6H\u202e\r\n["
+"""Of a file or folder; of one in another the path holds ``[/]``."""
+SHOWN_NAME = f"][bold]{SEEN}␛]52;c;b3duZWQ=␇\\u009b66;6H\\u202e\\r\\n["
+
+# What Python writes for a text may hold; the rest is obeyed by terminals, or shown as what it is
+# not: controls, formats such as bidi overrides, surrogates, line and paragraph separators.
+_OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Sequences that rich and prompt_toolkit send by themselves: colours, cursor, erasing, modes.
+_OURS = re.compile(r"\x1b\[(?!66;6H|6;31m)[0-9;?]*[A-Za-z]|[\r\b]")
+
+
+def obeyed(text: str) -> list[str]:
+    """Return what of a printed text a terminal would obey, line breaks apart."""
+    return [c for c in text if c != "\n" and unicodedata.category(c) in _OBEYED]
+
+
+def obeyed_bytes(output: bytes) -> list[str]:
+    """Return what a terminal would obey of all that was sent in lines of text, but for colours,
+    cursor and erasing."""
+    return obeyed(_OURS.sub("", output.decode(errors="surrogateescape")))
+
+
+def too_wide(frame: str, columns: int) -> list[str]:
+    """Return the rows that need more cells than there are."""
+    return [row for row in frame.split("\n") if cell_len(row) > columns]

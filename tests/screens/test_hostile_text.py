@@ -1,0 +1,244 @@
+"""Text of others on every screen: it is shown, and neither obeyed nor a reason to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.segment import Segment
+from textual.color import Color
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from ftwizard.jobs import lock
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder, State, write_json
+from ftwizard.screens import children
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.data import DataPage
+from ftwizard.screens.log import Log
+from ftwizard.screens.monitor import Monitor
+from ftwizard.screens.path import PathPage
+from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.terminal import Wall
+from ftwizard.screens.widgets.choice import Choice
+from tests.e2e import open_screen
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.hostile import ALL, NAME, SEEN, SHOWN_NAME, TEXTS, obeyed, too_wide
+from tests.screens.runs_helpers import make_result, make_run
+
+SIZE = (100, 30)
+every_text = pytest.mark.parametrize("name", TEXTS)
+
+
+def assert_harmless(shown: str, size: tuple[int, int] = SIZE) -> None:
+    """Nothing that a terminal obeys, each row as wide as the window, and no more rows."""
+    assert not obeyed(shown)
+    assert not too_wide(shown, size[0])
+    assert len(shown.split("\n")) == size[1]
+
+
+async def seen(pilot: Pilot[Any], screen: Screen[Any], words: str = SEEN) -> str:
+    """Show a screen, wait for the foreign text on it, and go back."""
+    pilot.app.push_screen(screen)
+    await says(pilot, words)
+    shown = frame(pilot.app)
+    assert_harmless(shown)
+    pilot.app.pop_screen()
+    await pilot.pause()
+    return shown
+
+
+def hostile_run(home: Path, text: str, *, reason: str = "") -> JobFolder:
+    """Write a run whose every word is ``text``: phase, finding, log, machine, plan, last word."""
+    folder = make_run(home, "one")
+    folder.events.unlink()
+    text = text.encode(errors="replace").decode()  # JSON holds no lone surrogate
+    events = EventWriter(folder.events, 1)
+    events.write("phase", phase="training", step=0, total=40)
+    events.write("log", step=3, loss=1.5, epoch=0.2, tokens=3)
+    events.write("finding", step=3, severity=text, message=text)
+    events.write("phase", phase=text, what=text, done=1, total=3, unit=text)
+    if reason:
+        events.write("done", end_reason=text if reason == "text" else reason, message=text, hint="")
+    events.close()
+    folder.log.write_text(f"{text}\n" * 3, errors="surrogateescape")
+    gpu = {"index": text, "name": text, "utilisation": text, "memory_used": 1, "memory_total": 3}
+    sample = {"t": time.time(), "cpu": 3.0, "gpus": [gpu, text], "no_gpu": text}
+    folder.machine("here").write_text(json.dumps(sample) + "\n")
+    short = json.dumps(text[:4000], ensure_ascii=False)
+    folder.plan.write_text(f"data: {{files: {{train: {short}}}}}\nmodel: {{name: {short}}}\n")
+    return folder
+
+
+@contextmanager
+def living(folder: JobFolder) -> Iterator[None]:
+    """Hold a run's lock, as its command does while it lives."""
+    write_json(folder.state, State(state="running", attempt=1, started=time.time()))
+    held = lock.take_exclusive(folder.lock)
+    assert held is not None
+    lock.downgrade(held)
+    yield
+    os.close(held)
+
+
+@every_text
+def test_on_the_screens_of_the_wizard(name: str, home: Path) -> None:
+    make_run(home, "one")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        for place in ("problem", "estimate", "review", "elsewhere"):
+            await seen(pilot, open_screen.screen(place, "one", TEXTS[name]))
+
+    drive(FtwizardApp(), SIZE, play)
+
+
+@every_text
+def test_in_what_a_run_made(name: str, home: Path) -> None:
+    text = TEXTS[name].encode(errors="replace").decode()
+    said = {"expected": text, "base": text, "tuned": text, "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **said}])
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await seen(pilot, open_screen.screen("finish", "one", ""))
+
+    drive(FtwizardApp(), SIZE, play)
+
+
+@every_text
+def test_of_a_run_that_has_ended(name: str, home: Path) -> None:
+    folder = hostile_run(home, TEXTS[name], reason="text")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
+        assert_harmless(frame(pilot.app))
+        await seen(pilot, Log(folder), SEEN if name != "long" else "xxx")
+        shown = await seen(pilot, Monitor(folder))
+        assert f"· {SEEN}" in shown or name == "long", "the finding"
+
+    drive(FtwizardApp(), SIZE, play)
+
+
+@every_text
+def test_of_a_run_that_lives(name: str, home: Path) -> None:
+    folder = hostile_run(home, TEXTS[name])
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, f"● {SEEN}")
+        assert_harmless(frame(pilot.app))
+        shown = await seen(pilot, Monitor(folder), f"● {SEEN}")
+        assert f"· {SEEN}" in shown or name == "long", "the finding"
+
+    with living(folder):
+        drive(FtwizardApp(), SIZE, play)
+
+
+@every_text
+def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = TEXTS[name][:10_000]
+
+    async def command(*_: str, **__: object) -> Any:
+        return {"checks": [{"name": "GPU", "status": "missing", "found": text, "fix": text}]}
+
+    monkeypatch.setattr(children, "command", command)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, f"✗ GPU     {SEEN}")
+        assert_harmless(frame(pilot.app))
+
+    drive(FtwizardApp(("doctor", "")), SIZE, play)
+
+
+async def to_data(pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+    pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
+    await pilot.pause()
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
+
+
+def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / NAME
+    (folder / NAME).mkdir(parents=True)
+    texts = [*TEXTS.values(), ALL]
+    rows = [
+        json.dumps({"messages": [
+            {"role": "user", "content": text}, {"role": "assistant", "content": text},
+        ]})
+        for text in texts
+    ]  # fmt: skip
+    lines = "\n".join([*rows, json.dumps({ALL: ALL}), json.dumps(ALL, ensure_ascii=False)])
+    (folder / f"{NAME}.jsonl").write_text(lines, errors="replace")
+    monkeypatch.chdir(folder)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        assert_harmless(frame(pilot.app))
+        await pilot.press("down", "enter")
+        await says(pilot, f"{len(texts) + 2} rows")
+        for _ in range(len(texts) + 2):
+            assert_harmless(frame(pilot.app))
+            await pilot.press("down")
+            await pilot.pause()
+        await pilot.press("enter")
+        await says(pilot, "Go on without 4 rows?")  # two of them hold surrogates
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RecipePage))
+        await pilot.press(*"./")
+        await says(pilot, f"{SHOWN_NAME}/")
+        assert_harmless(frame(pilot.app))
+        await pilot.press("tab", "enter")
+        await says(pilot, "There is no model")
+        assert_harmless(frame(pilot.app))
+
+    drive(FtwizardApp(("new", "")), SIZE, play)
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / os.fsdecode(b"rows\xff.jsonl")).write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.chdir(tmp_path)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        await says(pilot, "rows\\udcff.jsonl")
+        await pilot.press("down", "enter")
+        await says(pilot, "has a name that is not UTF-8.")
+        assert_harmless(frame(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
+
+    drive(FtwizardApp(("new", "")), SIZE, play)
+
+
+def test_runs_in_a_folder_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / NAME
+    monkeypatch.setenv("FTWIZARD_HOME", str(home))
+    said = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": "q"}], **said}])
+    make_run(home, NAME)  # no run has such a name: it is not listed
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "✓ finished")
+        assert "bold" not in frame(pilot.app)
+        await pilot.press("end", "enter")
+        await says(pilot, "what it made")
+        await pilot.press("enter")
+        await says(pilot, f"{SHOWN_NAME}/runs")
+        assert_harmless(frame(pilot.app), (160, 30))
+
+    drive(FtwizardApp(), (160, 30), play)
+
+
+def test_the_last_wall_keeps_the_width() -> None:
+    wall = Wall(ascii=False)
+    for text in (*TEXTS.values(), ALL, "👩‍👩‍👧‍👦", "a\u200db"):
+        short = Segment(text[:5000])
+        (harmless,) = wall.apply([short], Color(0, 0, 0))
+        assert not obeyed(harmless.text.replace("\n", ""))
+        assert harmless.cell_length == short.cell_length
