@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftwizard import runs
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import UNREADABLE, EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import Progress, RunStatus
@@ -76,7 +76,7 @@ class Follower:
         for line in lines:
             try:
                 found.append(_decode_sample(line))
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 continue
         return found
 

@@ -146,7 +146,7 @@ def bytes_to_fetch(source: Source) -> int | None:
     if source.kind != "hub" or _snapshot(source.name, source.commit):
         return 0
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils._paths import filter_repo_objects
 
     try:
         info = HfApi().model_info(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import math
 import stat
 import time
@@ -16,7 +15,7 @@ import msgspec
 
 from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import Event, EventReader, count, measure, moment, number
+from ftwizard.jobs.events import UNREADABLE, Event, EventReader, count, measure, moment, number
 from ftwizard.jobs.folder import JobFolder, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.series import Series, Smoothed
@@ -295,10 +294,10 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
 
 
 def result(folder: JobFolder) -> dict[str, Any]:
-    """Return ``result.json`` of the newest attempt, empty before there is one."""
+    """Return ``result.json`` of the newest attempt, empty before there is one that can be read."""
     try:
-        found: dict[str, Any] = json.loads(folder.result.read_bytes())
-    except FileNotFoundError:
+        found = msgspec.json.decode(folder.result.read_bytes(), type=dict[str, Any])
+    except (OSError, *UNREADABLE):
         return {}
     return found if found.get("attempt") == folder.newest_attempt() else {}
 

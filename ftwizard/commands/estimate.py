@@ -148,8 +148,10 @@ def _disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "disk", words
         yield (
             "model",
-            f"about {size(elsewhere['needed'])} to fetch; {size(elsewhere['free'])} are free where "
-            f"{elsewhere['folder']} is",
+            (
+                f"about {size(elsewhere['needed'])} to fetch; {size(elsewhere['free'])} are free where "
+                f"{elsewhere['folder']} is"
+            ),
         )
     elif download := disk["parts"].get("download"):
         yield "disk", f"{words}; {size(download['value'])} of it to fetch the model"

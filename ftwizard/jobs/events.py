@@ -29,6 +29,8 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 Event = dict[str, Any]
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON of ours."""
 
 
 class EventWriter:
@@ -160,10 +162,10 @@ def decode(data: bytes) -> tuple[list[Event], int]:
             continue
         try:
             event = _decoder.decode(line)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             torn += 1
             continue
-        if isinstance(event.get("kind"), str) and isinstance(event.get("t"), int | float):
+        if isinstance(event.get("kind"), str) and number(event.get("t")) is not None:
             events.append(event)
         else:
             torn += 1

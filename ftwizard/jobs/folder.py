@@ -193,7 +193,7 @@ def check_id(run_id: str) -> str:
 def _read(path: Path, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FtwizardError(
             f"{path} cannot be read: {error}.",
             "It was written by another version, or changed by hand; start a new run.",

@@ -25,8 +25,8 @@ from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.review import ReviewPage
 from ftwizard.screens.typed import Typed
 from tests.models_helpers import make_tiny
-from tests.screens.frames import drive, frame
-from tests.screens.test_wizard import on, says, to_checked, until
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.test_wizard import on, to_checked
 
 BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 

@@ -118,7 +118,7 @@ def test_of_a_run_that_has_ended(name: str, home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
         assert_harmless(frame(pilot.app))
-        await seen(pilot, Log(folder), SEEN if name != "long" else "xxx")
+        await seen(pilot, Log(Follower(folder)), SEEN if name != "long" else "xxx")
         shown = await seen(pilot, Monitor(folder))
         assert f"· {SEEN}" in shown or name == "long", "the finding"
 

@@ -40,7 +40,7 @@ def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.Monk
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
     given: list[dict[str, str]] = []
-    start = subprocess.Popen
+    start: Any = subprocess.Popen
 
     def seen(*arguments: Any, env: dict[str, str], **more: Any) -> Any:
         given.append(env)

@@ -171,3 +171,20 @@ def test_counts_and_measures() -> None:
     assert [events.count(value) for value in (0, 7, -1, 1.0, 2**53)] == [0, 7, None, None, None]
     assert [events.measure(value) for value in (0, 7.5, -1, "inf")] == [0, 7.5, None, None]
     assert events.moment({"t": 1.7e9}) == 1.7e9 and events.moment({"t": 1e300}) is None
+
+
+def test_bytes_that_are_no_json_are_torn_lines_and_nothing_else() -> None:
+    whole = b'{"kind":"log","t":1,"step":1}'
+    deep = b'{"kind":"log","t":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for line in (
+        b'{"kind":"log","t":1,"x":"\xff"}', b"\xff\xfe", deep, b"[" * 100_000, b"null", b"[]", b"{}",
+        b'{"kind":1,"t":1}', b'{"kind":"log","t":"1"}', b'{"kind":"log","t":true}',
+        b'{"kind":"log","t":1' + b"0" * 400 + b"}", b"\0" * 4096, b"\r",
+    ):  # fmt: skip
+        found, torn = events.decode(whole + b"\n" + line + b"\n" + whole + b"\n")
+        assert (len(found), torn) == (2, 1), line[:40]
+
+
+@given(st.binary())
+def test_no_bytes_make_it_fail(data: bytes) -> None:
+    events.decode(data)

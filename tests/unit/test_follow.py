@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard import runs
 from ftwizard.follow import LOG_TAIL_BYTES, Follower
 from ftwizard.jobs.folder import JobFolder
 from tests.screens.runs_helpers import make_run
@@ -80,3 +81,13 @@ def test_the_last_lines_of_the_log_are_shown(home: Path) -> None:
     assert Follower(job).log(3) == []
     job.log.write_text("".join(f"line {number}\r\n" for number in range(9)))
     assert Follower(job).log(2) == ["line 7", "line 8"]
+
+
+def test_damaged_files_say_nothing(job: JobFolder) -> None:
+    for damage in (b"", b"{", b'{"state":"\xff"}', b"\0" * 100, b"[]", b"null", b"1"):
+        for file in (job.state, job.result, job.events):
+            file.write_bytes(damage)
+        follower = Follower(job)
+        assert not follower.read(1.0)
+        assert follower.status.state == "ended" and follower.status.end_reason == "lost"
+        assert runs.result(job) == {}
