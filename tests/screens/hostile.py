@@ -29,7 +29,7 @@ _MIDDLES = {
     "format": "%s %(x)d {0} {x!r} ${HOME} $x `id`",
 }
 TEXTS = {name: f"{SEEN}{middle}{SEEN}" for name, middle in _MIDDLES.items()}
-ALL = "".join(TEXTS.values())
+TEXTS["all"] = "".join(TEXTS.values())
 TEXTS["long"] = SEEN + "x" * 1_000_000 + SEEN
 NAME = f"][bold]{SEEN}\x1b]52;c;b3duZWQ=\x07\x9b66;6H\u202e\r\n["
 """Of a file or folder; of one in another the path holds ``[/]``."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ftwizard.jobs import lock
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
 
@@ -68,3 +72,36 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
     }
     job.result.write_text(json.dumps(result))
     (job.evaluations / "compare.json").write_text(json.dumps({"answers": answers}))
+
+
+def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
+    """Write a run whose every word is ``text``: phase, finding, log, machine, plan, last word."""
+    folder = make_run(home, "one")
+    folder.events.unlink()
+    text = text.encode(errors="replace").decode()  # JSON holds no lone surrogate
+    events = EventWriter(folder.events, 1)
+    events.write("phase", phase="training", step=0, total=40)
+    events.write("log", step=3, loss=1.5, epoch=0.2, tokens=3)
+    events.write("finding", step=3, severity=text, message=text)
+    events.write("phase", phase=text, what=text, done=1, total=3, unit=text)
+    if reason:
+        events.write("done", end_reason=text if reason == "text" else reason, message=text, hint="")
+    events.close()
+    folder.log.write_text(f"{text}\n" * 3, errors="surrogateescape")
+    gpu = {"index": text, "name": text, "utilisation": text, "memory_used": 1, "memory_total": 3}
+    sample = {"t": time.time(), "cpu": 3.0, "gpus": [gpu, text], "no_gpu": text}
+    folder.machine("here").write_text(json.dumps(sample) + "\n")
+    short = json.dumps(text[:4000], ensure_ascii=False)
+    folder.plan.write_text(f"data: {{files: {{train: {short}}}}}\nmodel: {{name: {short}}}\n")
+    return folder
+
+
+@contextmanager
+def living(folder: JobFolder) -> Iterator[None]:
+    """Hold a run's lock, as its command does while it lives."""
+    write_json(folder.state, State(state="running", attempt=1, started=time.time()))
+    held = lock.take_exclusive(folder.lock)
+    assert held is not None
+    lock.downgrade(held)
+    yield
+    os.close(held)

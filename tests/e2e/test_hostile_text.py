@@ -1,0 +1,157 @@
+"""Text of others at real terminals, byte by byte: on screens, in lines of text, and in questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.places import HELPER
+from tests.e2e.plain_terminal import Pty, environment
+from tests.e2e.terminal import Terminal
+from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed_bytes
+from tests.screens.runs_helpers import living, make_hostile, make_result, make_run
+
+both_texts = pytest.mark.parametrize("name", ["all", "long"])
+LIVE = (
+    "from ftwizard import runs; from ftwizard.commands import watch; watch.follow(runs.find('one'))"
+)
+"""Follows a run in lines that are redrawn, as the wizard in lines of text does at its end."""
+
+
+@both_texts
+@pytest.mark.parametrize("place", ["problem", "estimate", "review", "elsewhere", "finish"])
+def test_no_screen_passes_it_on(place: str, name: str, home: Path) -> None:
+    text = TEXTS[name].encode(errors="replace").decode()
+    said = {"expected": text, "base": text, "tuned": text, "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **said}])
+    with Terminal(place, "one", name, command=HELPER) as terminal:
+        terminal.wait(SEEN)
+        terminal.settle()
+        assert not terminal.screen.foreign
+        assert not terminal.screen.beyond
+
+
+@both_texts
+@pytest.mark.parametrize("lives", [True, False], ids=["lives", "ended"])
+def test_no_view_of_a_run_passes_it_on(name: str, lives: bool, home: Path) -> None:
+    folder = make_hostile(home, TEXTS[name], reason="" if lives else "text")
+
+    def look() -> None:
+        with Terminal() as terminal:
+            terminal.wait(f"● {SEEN}" if lives else "✗ seen|✓ finished")
+            terminal.send("\x1b[F\r")  # end, enter: the run
+            terminal.wait(r"loss 1\.5")
+            terminal.settle()
+            terminal.send("o")
+            terminal.wait("Log")
+            terminal.settle()
+            assert not terminal.screen.foreign
+            assert not terminal.screen.beyond
+
+    if lives:
+        with living(folder):
+            look()
+    else:
+        look()
+
+
+def write_rows(folder: Path) -> Path:
+    """Write a file of such a name, with every text in a row, beside a folder of such a name."""
+    (folder / NAME).mkdir()
+    file = folder / f"{NAME}.jsonl"
+    rows = [
+        json.dumps({"messages": [
+            {"role": "user", "content": text}, {"role": "assistant", "content": text},
+        ]})
+        for text in TEXTS.values()
+    ]  # fmt: skip
+    file.write_text("\n".join([*rows, TEXTS["all"]]), errors="replace")
+    return file
+
+
+def test_the_data_page_passes_neither_name_nor_rows_on(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    with Terminal(cwd=tmp_path, columns=100) as terminal:
+        terminal.wait("New fine-tune")
+        terminal.send("n")
+        terminal.wait("What should the model learn")
+        terminal.send("\r")
+        terminal.wait(r"\]\[bold\]seen␛")
+        terminal.send("\x1b[B\r")
+        terminal.wait("rows cannot be used")
+        for _ in range(len(TEXTS) + 2):
+            terminal.send("\x1b[B")
+            terminal.settle(0.1)
+        assert not terminal.screen.foreign
+        assert not terminal.screen.beyond
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["lives", "ended"])
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_no_line_of_text_passes_it_on(
+    term: str, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / NAME
+    monkeypatch.setenv("FTWIZARD_HOME", str(home))
+    folder = make_hostile(home, TEXTS["all"], reason="" if lives else "text")
+    rows = write_rows(tmp_path / NAME)
+
+    def look(*argv: object, **more: object) -> None:
+        with Terminal(*argv, environment={"TERM": term}, **more) as terminal:  # type: ignore[arg-type]
+            terminal.until(lambda: SEEN.encode() in terminal.output, SEEN)
+            if lives and "status" not in argv and "runs" not in argv and "check" not in argv:
+                time.sleep(1.0)
+                terminal.send("\x03")
+            terminal.exit_code()
+            assert not obeyed_bytes(bytes(terminal.output))
+            assert b"Traceback" not in terminal.output
+
+    def look_everywhere() -> None:
+        look("watch", "--plain", "one")
+        look("status", "one")
+        look("runs")
+        look("check", rows)
+        look("-c", LIVE, command=[sys.executable])
+
+    if lives:
+        with living(folder):
+            look_everywhere()
+    else:
+        look_everywhere()
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Pty]]:
+    opened: list[Pty] = []
+    yield opened
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
+def test_no_question_passes_a_name_on(numbered: bool, tmp_path: Path, terminals: list[Pty]) -> None:
+    write_rows(tmp_path)
+    term = {"TERM": "dumb" if numbered else "xterm-256color"}
+    one = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
+    terminals.append(one)
+    one.wait(b"not said")
+    for _ in range(8):
+        one.type(b"\r")
+        time.sleep(0.4)
+    if b"File of your rows" not in one.sent:
+        one.wait(b"File of your rows")
+    one.type(b"\r")
+    one.wait(b"Name a file.")
+    if numbered:
+        assert SHOWN_NAME.encode() in one.sent, "its suggestions"
+    else:
+        one.type(b"\t")
+        time.sleep(0.5)
+    one.type(b"\x03")
+    assert one.code() == 3
+    assert not obeyed_bytes(one.sent)
