@@ -33,6 +33,14 @@ ACTIONS = (
 )
 
 
+class Actions(Menu):
+    """A menu whose Enter is named below it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "open", key_display="enter"),
+    ]
+
+
 class Home(Page[None]):
     """Actions first, then every run, newest first."""
 
@@ -60,7 +68,7 @@ class Home(Page[None]):
             markup=False,
         )
         yield Static("", classes="note")
-        yield Menu(self._lines(), id="home")
+        yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
         # At once the first time, so that keys typed ahead find the lines that they mean.

@@ -176,9 +176,9 @@ class Monitor(Page[str]):
             said = words.ending(follower.folder, follower.status)[1:]
             lines += [Text(line) for line in said]
             if follower.status.end_reason in GOOD:
-                lines.append(
-                    Text.assemble(("enter", f"bold {palette.ACCENT}"), " shows what it made")
-                )
+                lines.append(_key("enter", " shows what it made"))
+            elif any("ftwizard resume" in line for line in said):
+                lines.append(_key("r", " resumes it"))
         elif follower.status.keeper_lives is False:
             lines.append(Text("! Its keeper is gone; the run goes on.", palette.WARNING))
         if follower.torn:
@@ -269,6 +269,10 @@ class Monitor(Page[str]):
             self.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
             return False
         return True
+
+
+def _key(key: str, words: str) -> Text:
+    return Text.assemble((key, f"bold {palette.ACCENT}"), words)
 
 
 def _outlasting(work: Callable[[], object]) -> Awaitable[object]:

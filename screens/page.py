@@ -81,7 +81,7 @@ class Page(Screen[ScreenResultType]):
 
 
 def _place(action: str) -> int:
-    order = {"next": 0, "back": 2, "help": 3, "quit": 4}
+    order = {"next": 0, "choose": 0, "back": 2, "help": 3, "quit": 4}
     return order.get(action, 1)
 
 

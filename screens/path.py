@@ -33,7 +33,7 @@ class PathPage(WizardPage[Step]):
         "page down read on below."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pagedown", "read(1)", "read on", show=False),
+        Binding("pagedown", "read(1)", "read on", key_display="pgdn"),
         Binding("pageup", "read(-1)", "read back", show=False),
     ]
 

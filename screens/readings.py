@@ -75,8 +75,6 @@ def now(follower: Follower, width: int) -> Text:
         parts.append(Text(f"● {words.doing(progress)}", palette.ACCENT))
     if report.state == "stopping":
         parts.append(Text("stopping: it saves first", "bold"))
-    if report.attempt > 1:
-        parts.append(Text(f"attempt {report.attempt}", "dim"))
     done = 1.0 if report.end_reason == "finished" else share(progress)
     first, *rest = _lines(parts, width, "  ")
     return Text("\n").join([first, _bar_or_line(done, width), *rest])
@@ -111,6 +109,8 @@ def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
         found.append(("rate", f"{progress.learning_rate:.2e}"))
     if progress.grad_norm is not None:
         found.append(("gradient", f"{progress.grad_norm:.3g}"))
+    if report.attempt > 1:
+        found.append(("attempt", str(report.attempt)))
     return found
 
 

@@ -32,6 +32,8 @@ class ReviewPage(WizardPage[Step]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "save and start", key_display="enter", priority=True),
+        Binding("pagedown", "read(1)", "read on", key_display="pgdn"),
+        Binding("pageup", "read(-1)", "read back", show=False),
     ]
 
     def __init__(self, draft: Draft) -> None:
@@ -46,7 +48,7 @@ class ReviewPage(WizardPage[Step]):
             yield Input(suggested_name(draft), compact=True, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.warnings(draft), id="warnings", classes="note", markup=False)
-        with VerticalScroll(id="plan"):
+        with VerticalScroll(id="plan", can_focus=False):
             yield Static(visible_lines(plans.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
@@ -57,6 +59,10 @@ class ReviewPage(WizardPage[Step]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()
+
+    def action_read(self, by: int) -> None:
+        pane = self.query_one("#plan")
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
 
     def action_back(self) -> None:
         self.dismiss(Step(self._draft.called(self.query_one(Input).value), -1))
