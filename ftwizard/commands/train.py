@@ -132,7 +132,8 @@ def _refuse_changes(folder: JobFolder, chosen: Plan) -> None:
     if source.kind == "folder":
         now["model"] = models.locate(source.name).fingerprint
         now["template"] = models.template_hash(Path(source.name))
-    changed = [part for part, value in now.items() if value != record.hashes.get(part)]
+    # What an older version did not hash cannot be told to have changed.
+    changed = [part for part, value in now.items() if value != record.hashes.get(part, value)]
     if changed:
         names = {
             part: getattr(chosen.data.files, part, None) or chosen.model.name for part in changed

@@ -37,10 +37,13 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(folder: JobFolder) -> Trained | None:
-    """Return how the training ended, or None before it has."""
+    """Return how the training ended, or None before it has.
+
+    Also for what another version wrote: the checkpoints tell the same once more.
+    """
     try:
         return msgspec.json.decode(folder.trained.read_bytes(), type=Trained)
-    except FileNotFoundError:
+    except (FileNotFoundError, msgspec.MsgspecError):
         return None
 
 
