@@ -130,6 +130,14 @@ class Steering(TrainerCallback):
         if requests.pending(folder, "evaluate", attempt):
             requests.done(folder, "evaluate")
             control.should_evaluate = _validates(args)
+            if not control.should_evaluate:
+                self._worker.events.write(
+                    "finding",
+                    code="nothing_to_evaluate",
+                    severity="info",
+                    step=state.global_step,
+                    message="An evaluation was asked for, but this run has no validation data.",
+                )
         if state.global_step >= state.max_steps:
             control.should_evaluate = _validates(args)
             control.should_save = True
