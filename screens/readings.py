@@ -21,6 +21,10 @@ from ftwizard.screens import palette
 from ftwizard.text import duration, plural, size, visible
 
 BAR = "━"
+BAR_CELLS = 8
+"""Of the memory of a GPU."""
+LEAST_NAME = 10
+"""Cells; less of a GPU's name says nothing."""
 STALE_S = 15.0
 """An older reading of the machine is not shown as if it were of now."""
 ACTIVE = ("training", "evaluating", "saving")
@@ -60,19 +64,25 @@ def now(follower: Follower, width: int) -> Text:
     """Return what the run does and how far it is: a line, a bar, and what has no room before it."""
     report, progress = follower.report, follower.progress
     parts: list[Text] = []
-    if report.state == "ended":
+    if follower.is_gone:
+        parts.append(Text("✗ gone", palette.BAD))
+    elif report.state == "ended":
         parts.append(Text.assemble(state(report)))
         if report.started and follower.status.ended:
             parts.append(Text(f"after {duration(follower.status.ended - report.started)}", "dim"))
     elif progress.phase in ACTIVE and progress.total_steps:
         parts.append(Text(f"● {progress.phase}", palette.ACCENT))
         parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
-        if progress.epoch is not None:
+        if progress.phase == "evaluating" and progress.total:
+            of = f"{progress.done or 0:,.0f} of {progress.total:,.0f}"
+            parts.append(Text(f"{of} {visible(progress.unit, 20)}"))
+        elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
         if report.eta_s is not None:
             parts.append(Text(f"ends {words.clock(report.eta_s)}"))
     else:
-        parts.append(Text(f"● {words.doing(progress)}", palette.ACCENT))
+        doing = "queued" if report.state == "queued" else words.doing(progress)
+        parts.append(Text(f"● {doing}", palette.ACCENT))
     if report.state == "stopping":
         parts.append(Text("stopping: it saves first", "bold"))
     done = 1.0 if report.end_reason == "finished" else share(progress)
@@ -103,7 +113,7 @@ def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
         found.append(("validation", f"{progress.eval_loss:.4f}"))
     if report.best_eval_loss is not None:
         found.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
-    if progress.tokens_per_s and report.state != "ended":
+    if progress.tokens_per_s and progress.phase in ACTIVE and report.state != "ended":
         found.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))
     if progress.learning_rate is not None:
         found.append(("rate", f"{progress.learning_rate:.2e}"))
@@ -150,24 +160,36 @@ def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Te
 
 
 def gpu(reading: dict[str, Any], width: int) -> Text:
-    """Return one GPU in one line; what the driver does not tell is ``n/a``."""
+    """Return one GPU in one line; what the driver does not tell is ``n/a``.
+
+    Where that is too long, the bar goes first, then the name.
+    """
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"GPU {visible(str(reading.get('index')), 8)} ", "dim")
     if reading.get("lost"):
         return line.append("! lost: the driver no longer answers for it", f"bold {palette.WARNING}")
     use, heat = _number(reading, "utilisation"), _number(reading, "temperature")
     power = _number(reading, "power")
-    used, total = _number(reading, "memory_used"), _number(reading, "memory_total")
     line.append(" n/a " if use is None else f"{use:3.0f} %")
-    if used is not None and total:
-        line.append("  ").append_text(bar(used / total, 8))
-        line.append(f" {used / 1e9:.1f} of {size(total)}")
+    share, memory = _memory(reading)
+    rest = f"{memory}  {'n/a' if heat is None else f'{heat:.0f} °C'}"
+    rest += f"  {'n/a' if power is None else f'{power:.0f} W'}"
+    if share is not None and line.cell_len + BAR_CELLS + 3 + len(rest) <= width:
+        line.append("  ").append_text(bar(share, BAR_CELLS)).append(f" {rest}")
     else:
-        line.append("  memory n/a")
-    line.append("  n/a" if heat is None else f"  {heat:.0f} °C")
-    line.append("  n/a" if power is None else f"  {power:.0f} W")
+        line.append(f"  {rest}")
     name = visible(str(reading.get("name") or ""), 40)
-    return line.append(f"  {name}", "dim")
+    return line.append(f"  {name}", "dim") if width - line.cell_len > LEAST_NAME else line
+
+
+def _memory(reading: dict[str, Any]) -> tuple[float | None, str]:
+    """Return the share of a GPU's memory that is used, None where it is not told, and words."""
+    used, total = _number(reading, "memory_used"), _number(reading, "memory_total")
+    if used is None or not total:
+        return None, "memory n/a"
+    if total >= 1e11:
+        return used / total, f"{used / 1e9:.0f} of {total / 1e9:.0f} GB"
+    return used / total, f"{used / 1e9:.1f} of {size(total)}"
 
 
 def about(plan: Plan, width: int) -> Text:
