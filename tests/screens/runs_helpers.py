@@ -97,9 +97,10 @@ def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
 
 
 @contextmanager
-def living(folder: JobFolder) -> Iterator[None]:
-    """Hold a run's lock, as its command does while it lives."""
-    write_json(folder.state, State(state="running", attempt=1, started=time.time()))
+def living(folder: JobFolder, **state: Any) -> Iterator[None]:
+    """Hold a run's lock, as its command does while it lives; ``state`` is what its keeper says."""
+    said = {"state": "running", "attempt": 1, "started": time.time() - 600, **state}
+    write_json(folder.state, State(**said))
     held = lock.take_exclusive(folder.lock)
     assert held is not None
     lock.downgrade(held)

@@ -1,0 +1,422 @@
+"""The monitor in every state that a run can be in, as text, with the clock standing still."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.jobs import identity, requests
+from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor import Monitor
+from tests.jobs_helpers import command_pid, keeper_pid, make, start, until_step
+from tests.screens.frames import Scenario, assert_frame, drive, frame, says, until
+from tests.screens.runs_helpers import living, make_run
+
+SIZES = [(80, 24), (160, 50)]
+NOW = 1_790_000_000.0
+"""2026-09-21, 13:33:20 UTC."""
+TOTAL, EVERY, STEP_S = 400, 20, 3.0
+SILENT = {"utilisation": None, "temperature": None, "power": None, "memory_used": None}
+every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clock stand still, in UTC."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    with monkeypatch.context() as zone:
+        zone.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+class Story:
+    """A run whose events happen at moments of our choosing, the last of them now."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = make_run(home, "tickets-0921")
+        self.folder.events.unlink()
+        self.folder.state.unlink()
+        self.attempt = 1
+
+    def tell(self, kind: str, t: float = 0.0, **fields: Any) -> None:
+        """Add an event of ``t`` seconds ago."""
+        event = {"v": 1, "t": NOW - t, "kind": kind, "attempt": self.attempt, **fields}
+        with self.folder.events.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def train(self, last: int, first: int = 0, *, overfits: bool = False) -> None:
+        """Train from step ``first`` to step ``last`` with an evaluation each ``EVERY`` steps."""
+        self.tell("phase", (last - first) * STEP_S, phase="training", step=first, total=TOTAL)
+        for step in range(first + 1, last + 1):
+            ago = (last - step) * STEP_S
+            noise = 0.08 * math.sin(step * 1.7) * math.cos(step * 0.37)
+            self.tell(
+                "log", ago, step=step, loss=0.4 + 2 * math.exp(-step / 60) + noise,
+                epoch=step / 133, tokens=1500 * step, learning_rate=2e-4 * (1 - step / TOTAL),
+                grad_norm=0.8 + noise,
+            )  # fmt: skip
+            if step % EVERY == 0:
+                rise = max(0, step - 160) / 300 if overfits else 0.0
+                loss = 0.7 + 1.6 * math.exp(-step / 60) + rise
+                self.tell("phase", ago, phase="evaluating", done=9, total=9, unit="batches")
+                self.tell("eval", ago, step=step, eval_loss=loss)
+                path = f"checkpoints/checkpoint-{step}"
+                self.tell("checkpoint", ago, step=step, path=path, eval_loss=loss)
+
+    def machine(self, **reading: Any) -> None:
+        """Write a reading of the machine of a second ago."""
+        no_gpu = "no NVIDIA driver here"
+        sample = {
+            "v": 1, "t": NOW - 1, "cpu": 87.5, "memory_used": 11.2e9, "memory_total": 33.4e9,
+            "gpus": [], **reading,
+        }  # fmt: skip
+        sample |= {} if sample["gpus"] else {"no_gpu": no_gpu}
+        self.folder.machine("here").write_text(json.dumps(sample) + "\n")
+
+    def end(self, reason: str, **said: Any) -> None:
+        """End it now."""
+        self.tell("done", end_reason=reason, **said)
+        state = State(state="ended", attempt=self.attempt, started=NOW - 1800, ended=NOW)
+        write_json(self.folder.state, state)
+
+
+@pytest.fixture
+def story(home: Path) -> Story:
+    return Story(home)
+
+
+def watch(size: tuple[int, int], scenario: Scenario | None = None, *, ascii: bool = False) -> str:
+    """Return what the monitor shows of the run once it has read everything."""
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await settled(pilot)
+        if scenario is not None:
+            await scenario(pilot)
+
+    return drive(FtwizardApp(("run", "tickets-0921"), ascii=ascii), size, play)
+
+
+async def settled(pilot: Pilot[Any]) -> None:
+    """Wait until the monitor has read the plan and all events, and has drawn them."""
+
+    def is_settled() -> bool:
+        screen = pilot.app.screen
+        return isinstance(screen, Monitor) and screen._plan is not None and not screen._reading
+
+    await until(pilot, is_settled)
+    pilot.app.screen._draw()  # type: ignore[attr-defined]
+    await pilot.pause(0.1)
+
+
+def assert_looks(name: str, size: tuple[int, int], shown: str) -> None:
+    assert_frame(f"monitor-{name}-{size[0]}x{size[1]}", shown)
+
+
+@every_size
+def test_queued(story: Story, size: tuple[int, int]) -> None:
+    with living(story.folder, state="queued", started=None):
+        assert_looks("queued", size, watch(size))
+
+
+@every_size
+def test_starting(story: Story, size: tuple[int, int]) -> None:
+    story.tell("phase", phase="fetching", what="owner/model", done=83e6, total=270e6, unit="bytes")
+    story.machine()
+    story.folder.log.write_text(
+        "Fetching 5 files:   0%|   | 0/5\rFetching 5 files:  20%|#  | 1/5\r"
+    )
+    with living(story.folder):
+        assert_looks("starting", size, watch(size))
+
+
+@every_size
+def test_training_without_a_gpu(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    story.machine()
+    with living(story.folder):
+        assert_looks("training", size, watch(size))
+
+
+def test_training_in_ascii(story: Story) -> None:
+    story.train(250)
+    story.machine()
+    with living(story.folder):
+        shown = watch((80, 24), ascii=True)
+    assert shown.isascii()
+    assert_looks("training-ascii", (80, 24), shown)
+
+
+@every_size
+def test_two_gpus_of_which_one_tells_little(story: Story, size: tuple[int, int]) -> None:
+    story.train(30)
+    one = {
+        "index": 0, "name": "NVIDIA H100 80GB HBM3", "utilisation": 97, "temperature": 71,
+        "power": 612.5, "memory_used": 61.3e9, "memory_total": 85.5e9,
+    }  # fmt: skip
+    other = {"index": 1, "name": None, "memory_total": 85.5e9, **SILENT}
+    story.machine(gpus=[one, other])
+    with living(story.folder):
+        assert_looks("two-gpus", size, watch(size))
+
+
+@every_size
+def test_more_gpus_than_there_is_room_for_and_one_of_them_lost(
+    story: Story, size: tuple[int, int]
+) -> None:
+    story.train(30)
+    gpus: list[dict[str, Any]] = [
+        {
+            "index": n, "name": "NVIDIA A100", "utilisation": 100 - n, "temperature": 60 + n,
+            "power": 300.0 + n, "memory_used": 7e10, "memory_total": 8e10,
+        }
+        for n in range(10)
+    ]  # fmt: skip
+    gpus[1] = {"index": 1, "lost": True}
+    story.machine(gpus=gpus)
+    with living(story.folder):
+        assert_looks("ten-gpus", size, watch(size))
+
+
+def test_an_old_reading_of_the_machine_is_not_shown_as_one_of_now(story: Story) -> None:
+    story.train(30)
+    story.machine(t=NOW - 60)
+    with living(story.folder):
+        assert "cpu" not in watch((80, 24))
+
+
+@every_size
+def test_evaluating(story: Story, size: tuple[int, int]) -> None:
+    story.train(259)
+    story.tell("phase", phase="evaluating", done=3, total=9, unit="batches")
+    story.machine()
+    with living(story.folder):
+        assert_looks("evaluating", size, watch(size))
+
+
+@every_size
+def test_saving_because_it_was_asked_to_stop(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    story.tell("phase", phase="saving")
+    story.machine()
+    requests.ask(story.folder, "stop", 1)
+    with living(story.folder):
+        assert_looks("stopping", size, watch(size))
+
+
+@every_size
+def test_merging(story: Story, size: tuple[int, int]) -> None:
+    story.train(TOTAL)
+    story.tell("phase", phase="merging", done=90, total=210, unit="matrices")
+    story.machine()
+    with living(story.folder):
+        assert_looks("merging", size, watch(size))
+
+
+@every_size
+def test_comparing(story: Story, size: tuple[int, int]) -> None:
+    story.train(TOTAL)
+    story.tell("phase", phase="comparing", what="base model", done=8, total=40, unit="answers")
+    story.machine()
+    with living(story.folder):
+        assert_looks("comparing", size, watch(size))
+
+
+@every_size
+def test_finished(story: Story, size: tuple[int, int]) -> None:
+    story.train(TOTAL)
+    story.end("finished")
+    assert_looks("finished", size, watch(size))
+
+
+@every_size
+def test_overfitting(story: Story, size: tuple[int, int]) -> None:
+    story.train(260, overfits=True)
+    story.tell(
+        "finding", code="overfit", severity="warning", step=260,
+        message="The validation loss has not improved for 3 evaluations (now 1.054, best 0.8112 at "
+        "step 160); stopping, the best weights are kept.",
+    )  # fmt: skip
+    story.end("early_stopped")
+    assert_looks("overfitting", size, watch(size))
+
+
+@every_size
+def test_stopped_and_resumable(story: Story, size: tuple[int, int]) -> None:
+    story.train(123)
+    story.folder.log.write_text("libraries loaded\nsaved at step 123\n")
+    story.end("stopped")
+    assert_looks("stopped", size, watch(size))
+
+
+@every_size
+def test_resumed_it_takes_back_what_it_replays(story: Story, size: tuple[int, int]) -> None:
+    story.train(150)
+    write_json(
+        story.folder.attempt(2), Attempt(number=2, started=NOW - 90, host="here", argv=["none"])
+    )
+    story.attempt = 2
+    story.train(130, first=120)
+    story.machine()
+    with living(story.folder, attempt=2):
+        assert_looks("resumed", size, watch(size))
+
+
+@every_size
+def test_failed_with_cause_and_what_to_do(story: Story, size: tuple[int, int]) -> None:
+    story.train(31)
+    story.folder.log.write_text("Traceback (most recent call last):\nRuntimeError: CUDA error\n")
+    message = (
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 24 GiB."
+    )
+    story.end("out_of_gpu_memory", message=message)
+    assert_looks("failed", size, watch(size))
+
+
+@every_size
+def test_refused_before_the_first_step(story: Story, size: tuple[int, int]) -> None:
+    story.tell("phase", phase="tokenising", what="train", done=10, total=160, unit="rows")
+    story.end("refused", message="No row has an answer to learn from.", hint="Give it answers.")
+    assert_looks("refused", size, watch(size))
+
+
+@every_size
+def test_a_loss_that_is_no_number(story: Story, size: tuple[int, int]) -> None:
+    story.train(60)
+    for step in range(61, 66):
+        story.tell("log", step=step, loss="nan", epoch=0.5, tokens=1, grad_norm="nan")
+    story.end("nan")
+    assert_looks("nan", size, watch(size))
+
+
+@every_size
+def test_lost_with_its_keeper(story: Story, size: tuple[int, int]) -> None:
+    story.train(77)
+    write_json(story.folder.state, State(state="running", attempt=1, started=NOW - 600))
+    assert_looks("lost", size, watch(size))
+
+
+@every_size
+def test_without_its_keeper_it_goes_on(story: Story, size: tuple[int, int]) -> None:
+    story.train(77)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        keeper = identity.of(process.pid)
+        process.kill()
+    with living(story.folder, keeper=keeper):
+        assert_looks("no-keeper", size, watch(size))
+
+
+@every_size
+def test_torn_events(story: Story, size: tuple[int, int]) -> None:
+    story.train(40)
+    with story.folder.events.open("ab") as file:
+        file.write(b'{"v":1,"t":17\n\xff\xfe\n' + b"\0" * 512 + b"\n[]\n")
+    story.train(80, first=40)
+    whole = story.folder.events.read_bytes()
+    story.folder.events.write_bytes(whole + b'{"v":1,"t":1790000000.0,"kind":"log","st')
+    with living(story.folder):
+        assert_looks("torn", size, watch(size))
+
+
+def test_a_line_in_the_middle_of_being_written_is_read_when_it_is_whole(story: Story) -> None:
+    story.train(40)
+    whole = story.folder.events.read_bytes()
+    story.folder.events.write_bytes(whole[:-40])
+
+    async def write_on(pilot: Pilot[Any]) -> None:
+        with story.folder.events.open("ab") as file:
+            file.write(whole[-40:])
+        story.tell("log", step=41, loss=0.3333, epoch=0.4, tokens=99)
+        await says(pilot, "loss 0.3333")
+
+    with living(story.folder):
+        shown = watch((80, 24), write_on)
+    assert "torn" not in shown
+    assert "step 41 of 400" in shown
+
+
+@every_size
+def test_its_folder_is_removed_beneath_it(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    story.machine()
+
+    async def remove(pilot: Pilot[Any]) -> None:
+        shutil.rmtree(story.folder.path)
+        await says(pilot, "is gone")
+        await pilot.press("o")
+        await says(pilot, "Nothing yet.")
+        await pilot.press("escape", "s")
+        await pilot.pause(0.1)
+        if "Stop this run?" in frame(pilot.app):
+            await pilot.press("escape")
+        await pilot.pause(0.1)
+
+    with living(story.folder):
+        assert_looks("gone", size, watch(size, remove))
+
+
+def test_a_small_window_and_back(story: Story) -> None:
+    story.train(250)
+    story.machine()
+
+    async def there_and_back(pilot: Pilot[Any]) -> None:
+        before = frame(pilot.app)
+        await pilot.resize_terminal(40, 10)
+        await says(pilot, "Please enlarge the window")
+        assert "loss" not in frame(pilot.app)
+        await pilot.resize_terminal(160, 50)
+        await says(pilot, "method")
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause(0.1)
+        assert frame(pilot.app) == before
+
+    with living(story.folder):
+        watch((80, 24), there_and_back)
+
+
+def test_a_storm_of_sizes(story: Story) -> None:
+    story.train(250)
+    story.machine()
+    sizes = random.Random(1)
+
+    async def storm(pilot: Pilot[Any]) -> None:
+        app, before = pilot.app, frame(pilot.app)
+        for _ in range(60):
+            await pilot.resize_terminal(sizes.randint(10, 220), sizes.randint(3, 70))
+            await until(pilot, lambda: len(frame(app).split("\n")) == app.size.height)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause(0.1)
+        assert frame(app) == before
+
+    with living(story.folder):
+        watch((80, 24), storm)
+
+
+def test_a_keeper_that_is_killed_and_then_its_command(home: Path) -> None:
+    folder: JobFolder = start(make(home / "runs" / "tickets-0921", steps=5000, step_s=0.05))
+    until_step(folder, 2)
+    pids = keeper_pid(folder), command_pid(folder)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        os.kill(pids[0], signal.SIGKILL)
+        await says(pilot, "! Its keeper is gone; the run goes on.")
+        os.kill(pids[1], signal.SIGKILL)
+        await says(pilot, "✗ lost")
+        assert "ftwizard resume tickets-0921" in frame(pilot.app)
+
+    drive(FtwizardApp(("run", "tickets-0921")), (80, 24), play)
