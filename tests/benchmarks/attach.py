@@ -1,0 +1,134 @@
+"""The monitor attached to a run of 500,000 events: the longest stall of its event loop, and the
+time until all of it is shown.
+
+Limit: 50 ms. A task in the loop notes how late it is called, from the screen's first frame on; the
+app runs in a pseudo terminal of 120x36 and is opened on the run, or on home, which lists it. What
+else goes on on the machine only adds to a stall, so that the quietest of a few openings counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.screens.app import FtwizardApp, open_app
+from ftwizard.screens.home import Home
+from ftwizard.screens.monitor import Monitor
+from tests.e2e.terminal import Terminal
+from tests.screens.runs_helpers import living, make_run
+
+EVENTS = 500_000
+RUNS = 3
+LIMIT_S = 0.05
+TICK_S = 0.001
+AFTER_S = 3.0
+"""How long it is watched when all is shown: redraws are stalls too."""
+
+
+def make_long(home: Path, events: int) -> JobFolder:
+    """Write a run of so many events, a hundredth of them evaluations."""
+    folder = make_run(home, "long", steps=0)
+    began, noise = time.time() - 3600, random.Random(1)
+    lines = [{"kind": "phase", "phase": "training", "step": 0, "total": events}]
+    for step in range(1, events):
+        if step % 100:
+            loss = 0.5 + 2 * math.exp(-6 * step / events) + noise.gauss(0, 0.05)
+            lines.append({
+                "kind": "log", "step": step, "loss": loss, "epoch": step / 1000,
+                "tokens": 900 * step, "learning_rate": 1e-4, "grad_norm": 1.0,
+            })  # fmt: skip
+        else:
+            lines.append({"kind": "eval", "step": step, "eval_loss": 0.6 + noise.random() / 10})
+    encode = msgspec.json.encode
+    with folder.events.open("wb") as file:
+        for place, line in enumerate(lines):
+            t = began + 3600 * place / events
+            file.write(encode({"v": 1, "t": t, "attempt": 1, **line}) + b"\n")
+    return folder
+
+
+class _Ticking(FtwizardApp):
+    """Notes the stalls of its loop from the first frame on until all is shown, and after it."""
+
+    async def _tick(self, path: Path) -> None:
+        stalls: list[float] = []
+        began, shown = time.perf_counter(), math.inf
+        while time.perf_counter() < shown + AFTER_S:
+            before = time.perf_counter()
+            await asyncio.sleep(TICK_S)
+            stalls.append(time.perf_counter() - before - TICK_S)
+            if shown == math.inf and self._has_read():
+                shown = time.perf_counter()
+        stalls.sort()
+        found = {"longest": stalls[-1], "p99": stalls[-len(stalls) // 100], "all": shown - began}
+        path.write_text(json.dumps(found))
+        self.exit(0)
+
+    def _has_read(self) -> bool:
+        screen = self.screen
+        if isinstance(screen, Monitor):
+            return screen.follower.progress.step == EVENTS - 1
+        followers = screen._followers if isinstance(screen, Home) else {}
+        return any(one.progress.step == EVENTS - 1 for one in followers.values())
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._watcher = asyncio.create_task(self._begin(Path(sys.argv[2])))
+
+    async def _begin(self, path: Path) -> None:
+        while not isinstance(self.screen, Monitor | Home):
+            await asyncio.sleep(TICK_S)
+        painted = asyncio.Event()
+        self.screen.call_after_refresh(painted.set)
+        await painted.wait()
+        await self._tick(path)
+
+
+def measure(where: str, result: Path) -> dict[str, Any]:
+    """Open the app in a terminal of its own, and return what it noted."""
+    command = [sys.executable, "-m", "tests.benchmarks.attach", where, result]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with Terminal(command=command, columns=120, rows=36, environment=environment) as terminal:
+        assert terminal.exit_code(120) == 0, terminal.screen.text()
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FTWIZARD_HOME"] = folder
+        run = make_long(Path(folder), EVENTS)
+        with living(run):
+            for where in ("monitor", "home"):
+                found = [measure(where, Path(folder) / "result.json") for _ in range(RUNS)]
+                best = min(found, key=lambda one: float(one["longest"]))
+                every = ", ".join(f"{one['longest'] * 1e3:.0f}" for one in found)
+                print(
+                    f"{where:<8} {EVENTS:,} events in {best['all']:.2f} s; longest stalls {every} ms, "
+                    f"99 of 100 under {best['p99'] * 1e3:.0f} ms: "
+                    f"{best['longest'] / LIMIT_S:.0%} of the limit"
+                )
+
+
+def inside() -> int:
+    import ftwizard.screens.app as module
+
+    module.FtwizardApp = _Ticking  # type: ignore[misc]
+    return open_app(("run", "long") if sys.argv[1] == "monitor" else None)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(inside())
+    main()
