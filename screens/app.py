@@ -52,6 +52,8 @@ class FtwizardApp(App[int]):
         self.ascii = ascii
         self.farewell: list[str] = []
         """Lines to leave on the terminal when the app has gone."""
+        self.shown_last = ""
+        """The run that was shown last; home points at it."""
         self.code = 0
         """What a route answers with if it is left now."""
         self._route = route

@@ -23,8 +23,8 @@ from ftwizard.text import plural, visible, visible_lines
 
 TOGETHER = 3
 """Answers that are shown at once where there is room."""
-SHOWN = 1500
-"""Characters of an answer that are shown."""
+SHOWN = 400
+"""Characters of a text that are shown at first, so that base and tuned are seen together."""
 
 
 class Finish(Page[str]):
@@ -40,6 +40,7 @@ class Finish(Page[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,n", "turn(1)", "next answer", key_display="→"),
         Binding("left,p", "turn(-1)", "previous", key_display="←"),
+        Binding("a", "turn_whole", "whole answers"),
         Binding("m", "monitor", "monitor"),
         Binding("escape,enter,q", "back", "done", key_display="enter"),
     ]
@@ -50,6 +51,7 @@ class Finish(Page[str]):
         self._result = runs.result(folder)
         self._answers = _answers(folder)
         self._place = 0
+        self._shown: int | None = SHOWN
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
@@ -71,7 +73,7 @@ class Finish(Page[str]):
         self._show()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self._answers) if action == "turn" else True
+        return bool(self._answers) if action in ("turn", "turn_whole") else True
 
     def action_turn(self, by: int) -> None:
         step = self._together
@@ -88,6 +90,11 @@ class Finish(Page[str]):
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
 
+    def action_turn_whole(self) -> None:
+        """Show whole texts, or their beginnings again."""
+        self._shown = None if self._shown else SHOWN
+        self._show()
+
     def action_monitor(self) -> None:
         self.dismiss("monitor")
 
@@ -98,7 +105,8 @@ class Finish(Page[str]):
             shown = range(self._place, min(self._place + self._together, len(self._answers)))
             parts: list[RenderableType] = []
             for place in shown:
-                parts += ["", answer(self._answers[place], place, len(self._answers))]
+                one = answer(self._answers[place], place, len(self._answers), self._shown)
+                parts += ["", one]
             part.update(Group(*parts[1:]))
 
     def _scores(self) -> Text:
@@ -150,8 +158,11 @@ def scores(compared: dict[str, Any]) -> Text:
     return text
 
 
-def answer(one: dict[str, Any], place: int, count: int) -> Group:
-    """Return one held-out row: what was asked, expected, and answered by both."""
+def answer(one: dict[str, Any], place: int, count: int, shown: int | None = SHOWN) -> Group:
+    """Return one held-out row: what was asked, expected, and answered by both.
+
+    ``shown``: characters of each text, None for all of them.
+    """
     asked = one["prompt"][-1]["content"] if one.get("prompt") else ""
     right = one["tuned"].strip() == one["expected"].strip()
     title = Text.assemble(
@@ -161,10 +172,10 @@ def answer(one: dict[str, Any], place: int, count: int) -> Group:
     return Group(
         title,
         readings.table([
-            ("asked", _shown(asked)),
-            ("expected", _shown(one["expected"])),
-            ("base", _shown(one["base"])),
-            ("tuned", Text(_shown(one["tuned"]), "bold")),
+            ("asked", _shown(asked, shown)),
+            ("expected", _shown(one["expected"], shown)),
+            ("base", _shown(one["base"], shown)),
+            ("tuned", Text(_shown(one["tuned"], shown), "bold")),
         ]),
     )  # fmt: skip
 
@@ -173,9 +184,10 @@ def _command(*argv: str) -> str:
     return visible(shlex.join(argv), 1000)
 
 
-def _shown(text: str) -> str:
-    shown = visible_lines(text.strip())
-    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+def _shown(text: str, count: int | None) -> str:
+    text = text.strip()
+    cut = count is not None and len(text) > count
+    return visible_lines(text[:count] if cut else text) + ("…" if cut else "")
 
 
 def _answers(folder: JobFolder) -> list[dict[str, Any]]:

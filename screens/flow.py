@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def watch(app: FtwizardApp, run: str) -> int:
     """Show a run, and what it made once that is asked for; return the exit code of its end."""
     folder = runs.find(run)
-    app.code = 0
+    app.code, app.shown_last = 0, folder.id
     monitor = Monitor(folder)
     try:
         while await app.push_screen_wait(monitor) == "results":

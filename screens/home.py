@@ -79,6 +79,11 @@ class Home(Page[None]):
         self.query_one(Menu).focus()
 
     def on_screen_resume(self) -> None:
+        app = cast("FtwizardApp", self.app)
+        if app.shown_last:
+            self._followers = _looked_at(self._followers)
+            self.query_one(Menu).show(self._lines(), cursor=f"run:{app.shown_last}")
+            app.shown_last = ""
         self._look()
 
     def on_resize(self) -> None:

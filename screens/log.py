@@ -50,7 +50,9 @@ class Log(Page[None]):
     def _look(self) -> None:
         menu = self.query_one(Menu)
         follows = menu.scroll_offset.y >= menu.max_scroll_y
-        said = self._follower.log(LINES) or ["Nothing yet."]
+        said = self._follower.log(LINES) or [
+            "Nothing: the training and its libraries had no more to say than the monitor shows."
+        ]
         menu.show([Line(Text(visible(line, 1000), no_wrap=True)) for line in said])
         if follows:
             menu.scroll_end(animate=False)

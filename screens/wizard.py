@@ -37,7 +37,9 @@ async def new_run(app: FtwizardApp) -> int:
             left = replace(elsewhere, by=max(elsewhere.by, 0))
         draft, place = left.draft.for_the_record(), place + left.by
         if place < 0:
-            return DECLINED
+            if await _really_left(app, draft):
+                return DECLINED
+            place = 0
         if place < len(pages):
             continue
         try:
@@ -49,3 +51,14 @@ async def new_run(app: FtwizardApp) -> int:
             place = len(pages) - 1
         else:
             return await flow.watch(app, run)
+
+
+async def _really_left(app: FtwizardApp, draft: Draft) -> bool:
+    """Ask where there are answers to lose."""
+    from ftwizard.screens.ask import Ask
+
+    if not (draft.plan.data.files.train or draft.plan.model.name):
+        return True
+    return await app.push_screen_wait(
+        Ask("Leave the wizard?", "Nothing was started; your answers are dropped.", "leave", "stay")
+    )

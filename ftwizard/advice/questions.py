@@ -75,7 +75,11 @@ QUESTIONS = (
         "May the training data leave this machine?",
         "It decides which paths are possible at all.",
         ("stay", "No, it stays here", "the data must stay on this machine"),
-        ("own-cloud", "Only to our own cloud account", "the data may go to your cloud account"),
+        (
+            "own-cloud",
+            "Only to our own cloud account",
+            "the data may go to your own cloud account only",
+        ),
         ("leave", "Yes, to a provider too", "the data may leave to a provider"),
         assumed="leave",
     ),

@@ -77,3 +77,19 @@ def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
     drive(FtwizardApp(("run", "one")), (160, 50), play)
     for shown, numbers in zip(seen, ((1, 2, 3), (4,), (1, 2, 3)), strict=True):
         assert re.findall(r"answer (\d) of 4", shown) == [str(n) for n in numbers]
+
+
+def test_long_answers_are_cut_until_all_of_them_is_asked_for(home: Path) -> None:
+    long = {**ANSWERS[0], "base": "x" * 600 + "end"}
+    make_result(make_run(home, "one"), [long])
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for _ in range(3):
+            seen.append(frame(pilot.app))
+            await pilot.press("a")
+
+    drive(FtwizardApp(("run", "one")), (80, 40), play)
+    assert ["xend" in one for one in seen] == [False, True, False]
+    assert "x…" in seen[0]

@@ -56,7 +56,7 @@ def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
     back = drive(FtwizardApp(), (80, 24), play)
     assert "✓ finished" in seen[0]
     assert "validation 0.1050" in seen[0]
-    assert "▸ only" in back
+    assert "▸ only" in back, "it points at the run that was shown"
 
 
 def test_a_run_that_is_removed_leaves_the_list(home: Path) -> None:

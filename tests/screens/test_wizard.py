@@ -455,3 +455,22 @@ def test_a_window_that_is_too_small_takes_no_keys_and_loses_no_focus(rows: Path)
         assert pilot.app.screen.query_one("#setting-epochs Input", Input).value == "3"
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
+
+
+def test_answers_are_not_dropped_without_a_question() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        await pilot.press(*"rows", "escape")
+        await on(pilot, PathPage)
+        await pilot.press("escape")
+        await says(pilot, "Leave the wizard?")
+        await pilot.press("escape")
+        await on(pilot, PathPage)
+        await pilot.press("escape")
+        await says(pilot, "Leave the wizard?")
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+
+    app = FtwizardApp(("new", ""))
+    drive(app, (80, 24), play)
+    assert app.return_value == 3
