@@ -73,6 +73,9 @@ class Cursor(Asker):
             return str(question.unsafe_ask())
         except (KeyboardInterrupt, EOFError):
             raise Left from None
+        except Back:
+            self.note("back")  # the question is gone, what explained it is not
+            raise
 
 
 def _keys(can_go_back: bool) -> KeyBindings:
