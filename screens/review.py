@@ -15,6 +15,7 @@ from ftwizard import plan as plans
 from ftwizard.screens import palette, texts
 from ftwizard.screens.draft import Draft, Step, command, name_problem, suggested_name
 from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.entry import Entry
 from ftwizard.text import visible_lines
 
 READ_S = 0.6
@@ -45,7 +46,7 @@ class ReviewPage(WizardPage[Step]):
         draft = self._draft
         with Horizontal(classes="field"):
             yield Static("Name", classes="name", markup=False)
-            yield Input(suggested_name(draft), compact=True, max_length=64, select_on_focus=False)
+            yield Entry(suggested_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.warnings(draft), id="warnings", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftwizard.screens import palette
+from ftwizard.screens.widgets.entry import Entry
 
 
 class Typed(ModalScreen[bool]):
@@ -36,7 +37,7 @@ class Typed(ModalScreen[bool]):
                               "goes back."),
                 markup=False,
             )  # fmt: skip
-            yield Input(placeholder=self._phrase, compact=True, max_length=100)
+            yield Entry(placeholder=self._phrase, max_length=100)
             yield Static(id="wrong", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

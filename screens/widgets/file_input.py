@@ -17,6 +17,7 @@ from textual.widgets import Input
 from ftwizard import file_names
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
+from ftwizard.screens.widgets.entry import Entry
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.text import visible
 
@@ -59,10 +60,9 @@ class FileInput(Vertical):
         """What the suggestions are for."""
 
     def compose(self) -> ComposeResult:
-        yield Input(
-            self._value, placeholder=self._hint, compact=True, max_length=MAX_CHARACTERS,
-            select_on_focus=False,
-        )  # fmt: skip
+        yield Entry(
+            self._value, placeholder=self._hint, max_length=MAX_CHARACTERS, select_on_focus=False
+        )
         menu = Menu()
         menu.can_focus = False
         yield menu

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from ftwizard.advice.setting import Setting
 from ftwizard.screens.values import AUTOMATIC, read_value, shown_value
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.entry import Entry
 
 
 class SettingRow(Horizontal):
@@ -36,9 +37,7 @@ class SettingRow(Horizontal):
             options = [(str(one.value), one.label) for one in self.setting.options]
             yield Choice(options, str(self._start))
         else:
-            yield Input(
-                shown_value(self._start), placeholder=AUTOMATIC, compact=True, max_length=400
-            )
+            yield Entry(shown_value(self._start), max_length=400, placeholder=AUTOMATIC)
             yield Static(self.origin, classes="origin", markup=False)
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
@@ -474,3 +475,14 @@ def test_answers_are_not_dropped_without_a_question() -> None:
     app = FtwizardApp(("new", ""))
     drive(app, (80, 24), play)
     assert app.return_value == 3
+
+
+def test_a_paste_that_is_too_long_is_said_and_changes_nothing() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_data(pilot)
+        await pilot.press(*"rows")
+        pilot.app.post_message(events.Paste("x" * 1_000_000))
+        await says(pilot, "At most 4,096 characters fit here")
+        assert pilot.app.screen.query_one("#train Input", Input).value == "rows"
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
