@@ -100,6 +100,8 @@ class Monitor(Page[str]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         ended = self.follower.status.state == "ended"
+        if self.follower.is_gone and action in ("results", "resume", "ask_for", "stop"):
+            return False
         if action == "results":
             return ended and self.follower.status.end_reason in GOOD
         if action == "resume":
@@ -122,9 +124,9 @@ class Monitor(Page[str]):
     def _tick(self) -> None:
         self._ticks += 1
         if self._ticks % DRAW_EVERY == 1:
-            before = self.follower.status
+            before = self.follower.status, self.follower.is_gone
             self.follower.look()
-            if self.follower.status != before:
+            if (self.follower.status, self.follower.is_gone) != before:
                 self.refresh_bindings()
         if not self._reading or self._ticks == 1:
             self._reading = True

@@ -29,7 +29,7 @@ NEXT_STEP = {
     "with: ftwizard resume {id}",
     "refused": "",
     "cancelled": "",
-    "lost": "Everything of it is gone (the machine went down, or it was killed with its keeper). "
+    "lost": "Its processes are gone: the machine went down, or it was killed with its keeper. "
     "Go on with: ftwizard resume {id}",
 }
 

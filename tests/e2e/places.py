@@ -62,7 +62,7 @@ def _data(terminal: Terminal) -> None:
 def _rows(terminal: Terminal) -> None:
     _data(terminal)
     terminal.send(f"{ROWS}\r")
-    terminal.wait(r"30 rows, messages")
+    terminal.wait(r"30 rows, chat messages")
 
 
 def _recipe(terminal: Terminal) -> None:
@@ -108,7 +108,7 @@ PLACES: Mapping[str, Way] = {
     "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
     "monitor": ((), ("watch", RUN), _seeing("loss 0")),
     "stop?": ((), ("watch", RUN), _seeing("loss 0", ("s", "Stop this run"))),
-    "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "Nothing yet|Log"))),
+    "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "no more to say|Output"))),
 }
 
 

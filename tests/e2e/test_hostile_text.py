@@ -48,7 +48,7 @@ def test_no_view_of_a_run_passes_it_on(name: str, lives: bool, home: Path) -> No
             terminal.wait(r"loss 1\.5")
             terminal.settle()
             terminal.send("o")
-            terminal.wait("Log")
+            terminal.wait("Output")
             terminal.settle()
             assert not terminal.screen.foreign
             assert not terminal.screen.beyond
