@@ -62,6 +62,8 @@ class Home(Page[None]):
         self._looking = False
 
     def body(self) -> ComposeResult:
+        # At once the first time, so that keys typed ahead find the lines that they mean.
+        self._followers = _looked_at({})
         yield Static(
             "From a data set to a fine-tuned model, compared with its base and merged.",
             classes="lead",
@@ -71,8 +73,6 @@ class Home(Page[None]):
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
-        # At once the first time, so that keys typed ahead find the lines that they mean.
-        self._followers = _looked_at(self._followers)
         self._draw()
         self.call_later(self._read)
         self.set_interval(LOOK_EVERY_S, self._look)

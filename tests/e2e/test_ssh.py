@@ -47,12 +47,13 @@ def watching(ssh: list[str], home: Path) -> Terminal:
     )
 
 
-def views() -> list[psutil.Process]:
-    """Return the processes that show this run."""
+def views(home: Path) -> list[psutil.Process]:
+    """Return the processes that show the run of this home."""
     found = []
-    for one in psutil.process_iter(["cmdline"]):
-        line = one.info["cmdline"] or []
-        if line[-2:] == ["watch", RUN] and "ftwizard" in " ".join(line[:-2]):
+    for one in psutil.process_iter(["cmdline", "environ"]):
+        line, variables = one.info["cmdline"] or [], one.info["environ"] or {}
+        shows = line[-2:] == ["watch", RUN] and "ftwizard" in " ".join(line[:-2])
+        if shows and variables.get("FTWIZARD_HOME") == str(home):
             found.append(one)
     return found
 
@@ -71,16 +72,16 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
     with watching(ssh, home) as first:
         first.wait(r"● training")
         first.wait(r"loss 0")
-        assert len(views()) == 1
+        assert len(views(home)) == 1
         if freezes:
             os.kill(first.child.pid, signal.SIGSTOP)
             stalled(folder)
         os.kill(first.child.pid, signal.SIGKILL)
         first.exit_code()
         end = time.monotonic() + 20
-        while views() and time.monotonic() < end:
+        while views(home) and time.monotonic() < end:
             time.sleep(0.1)
-        assert not views(), "a view without a terminal is left"
+        assert not views(home), "a view without a terminal is left"
     assert goes_on(folder)
     with watching(ssh, home) as second:
         second.wait(r"loss 0")

@@ -147,13 +147,6 @@ def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -
     assert b"\x1b" not in said
 
 
-def test_a_dumb_terminal_gets_lines_without_escapes() -> None:
-    with Terminal(environment={"TERM": "dumb"}, columns=200) as terminal:
-        assert terminal.exit_code() == 2
-        assert "ftwizard train PLAN" in terminal.screen.text()
-        assert b"\x1b" not in terminal.output
-
-
 def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
     with Terminal("watch", RUN, environment={"TERM": "dumb"}) as terminal:
         terminal.wait(rf"run {RUN} in ")
