@@ -73,7 +73,6 @@ class Home(Page[None]):
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
-        self._draw()
         self.call_later(self._read)
         self.set_interval(LOOK_EVERY_S, self._look)
         self.query_one(Menu).focus()

@@ -139,7 +139,7 @@ class FileInput(Vertical):
         return self.query_one(Menu)
 
     def _offer(self, typed: str, found: Sequence[tuple[str, str, str]]) -> None:
-        if not self.is_mounted or typed == self._listed:
+        if not self.is_attached or typed == self._listed:
             return
         self._listed = typed
         self.query_one(Menu).marks = self._chosen or not typed.strip()
