@@ -68,7 +68,7 @@ class FileInput(Vertical):
         yield menu
 
     def on_mount(self) -> None:
-        self._list()
+        self.call_after_refresh(self._list)  # lines for a menu that is not mounted get no height
 
     @property
     def value(self) -> str:
