@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.screens.review import READ_S
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json
 from tests.e2e.tmux import Tmux
@@ -65,6 +67,7 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     terminal.wait("with loss")
     terminal.keys("Enter")
     terminal.wait("the same as  ftwizard train")
+    time.sleep(2 * READ_S)  # an Enter before anybody can have read it is none
     terminal.keys("Enter")
 
 
