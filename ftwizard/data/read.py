@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ftwizard.data import formats
+from ftwizard.data import container, formats
 from ftwizard.data.conversation import Conversation, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -54,13 +53,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path, format: FormatChoice = "auto") -> Table:
-    """Read JSON Lines or a JSON array of rows.
+    """Read JSON Lines or a JSON array of rows, also packed by gzip.
 
     ``auto``: the format that most rows look like; the others are problems. Raises FtwizardError
     when the file itself cannot be used; bad rows are ``problems``.
     """
-    data = _bytes(path)
-    values = list(_values(path, _text(path, data)))
+    data = container.load(path)
+    values = list(_values(path, container.text(path, data)))
     if not values:
         raise FtwizardError(
             f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
@@ -128,42 +127,6 @@ def usable(table: Table, *, skip_bad: bool) -> list[Row]:
             else "",
         )
     return table.rows
-
-
-def _bytes(path: Path) -> bytes:
-    shown = visible(str(path))
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise FtwizardError(f"{shown} is a folder.", "Name the data file in it.")
-        if not stat.S_ISREG(status.st_mode):
-            raise FtwizardError(f"{shown} is no regular file.", "Save the rows to a file first.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FtwizardError(
-            f"There is no data file {shown}.",
-            "Check the name: upper and lower case count.",
-        ) from None
-    except OSError as error:
-        raise FtwizardError(f"{shown} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise FtwizardError(f"{shown} is no name that a file can have.", "Check it.") from None
-    if not data.strip():
-        raise FtwizardError(f"{shown} is empty.", "It needs one JSON object a line.")
-    return data
-
-
-def _text(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise FtwizardError(
-            f"{visible(str(path))} is not UTF-8: line {line} has the byte 0x{byte:02X} "
-            f"at offset {error.start:,}.",
-            "Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
-        ) from None
 
 
 def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
