@@ -48,7 +48,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 def as_object(row: Any) -> Message:
     """Return ``row`` if it is a JSON object, else raise RowProblem."""
     if not isinstance(row, dict):
-        raise RowProblem("not_an_object", "not a JSON object", "one object a line")
+        raise RowProblem("not_object", "not a JSON object", "one object a line")
     return row
 
 

@@ -94,7 +94,7 @@ def check(row: Any, format: Format, *, exactly: bool) -> None:
         return
     words = next((words for name, words in NAMES.items() if name == looks), looks)
     raise RowProblem(
-        "other_format",
+        "mixed_formats",
         f"it looks like {words}, not {NAMES[format]}",
         f"keep one format in a file; data.format reads one of {', '.join(NAMES)}",
     )

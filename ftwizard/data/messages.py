@@ -24,9 +24,9 @@ def conversation(row: Any) -> Conversation:
     """
     fields = as_object(row)
     if "messages" not in fields:
-        raise RowProblem("no_messages", f"no messages ({keys_of(fields)})", "use chat rows")
+        raise RowProblem("missing_messages", f"no messages ({keys_of(fields)})", "use chat rows")
     if not isinstance(fields["messages"], list) or not fields["messages"]:
-        raise RowProblem("no_messages", "messages is no filled list", "list the turns")
+        raise RowProblem("messages_type", "messages is no filled list", "list the turns")
     return complete(turns(fields["messages"], "message"), fields)
 
 
@@ -43,20 +43,22 @@ def complete(messages: list[Message], row: Message) -> Conversation:
     messages = _with_system(messages, row.get("system"))
     answers = [m for m in messages if m["role"] == "assistant"]
     if not answers:
-        raise RowProblem("no_answer", "no assistant message to learn from", "add the answer")
+        raise RowProblem("no_assistant", "no assistant message to learn from", "add the answer")
     if all(not m["content"].strip() and not m.get("tool_calls") for m in answers):
-        raise RowProblem("empty_answer", "every answer is empty", "write the answer or delete it")
+        raise RowProblem(
+            "empty_assistant", "every answer is empty", "write the answer or delete it"
+        )
     return Conversation(messages=messages, tools=_tools(row.get("tools")))
 
 
 def _message(value: Any, where: str) -> Message:
     if not isinstance(value, dict):
-        raise RowProblem("bad_message", f"{where} is no object", "give it role and content")
+        raise RowProblem("message_type", f"{where} is no object", "give it role and content")
     role = value.get("role")
     if role not in ROLES:
         shown = visible(str(role), 30)
         raise RowProblem(
-            "unknown_role",
+            "unknown_role" if isinstance(role, str) else "role_type",
             f"{where} has the role “{shown}”",
             f"one of {', '.join(ROLES[:4])}, tool",
         )
@@ -68,7 +70,7 @@ def _message(value: Any, where: str) -> Message:
         message["tool_calls"] = _tool_calls(value["tool_calls"], where)
     if "weight" in value:
         if value["weight"] not in (0, 1) or isinstance(value["weight"], bool):
-            raise RowProblem("bad_weight", f"{where} has a weight other than 0 or 1", "0 or 1")
+            raise RowProblem("weight", f"{where} has a weight other than 0 or 1", "0 or 1")
         message["weight"] = value["weight"]
     return message
 
@@ -83,22 +85,22 @@ def _content(value: Message, role: str, where: str) -> str:
         texts = [p.get("text") if isinstance(p, dict) else None for p in content]
         if texts and all(isinstance(t, str) for t in texts):
             return "".join(str(t) for t in texts)
-        raise RowProblem("not_text", f"{where} has parts that are no text", "text parts only")
+        raise RowProblem("content_parts", f"{where} has parts that are no text", "text parts only")
     kind = "no content" if content is None else f"content of type {type(content).__name__}"
-    raise RowProblem("bad_content", f"{where} has {kind}", "content is text")
+    raise RowProblem("content_type", f"{where} has {kind}", "content is text")
 
 
 def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
     """Return tool calls with arguments as objects: OpenAI writes them as JSON text, which a chat
     template would quote once more."""
     if not isinstance(calls, list):
-        raise RowProblem("bad_tool_call", f"{where}: tool_calls is no list", "list the calls")
+        raise RowProblem("tool_call", f"{where}: tool_calls is no list", "list the calls")
     found = []
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowProblem(
-                "bad_tool_call", f"{where}: a tool call names no function", "function: {name, …}"
+                "tool_call", f"{where}: a tool call names no function", "function: {name, …}"
             )
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
@@ -108,7 +110,7 @@ def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
                 arguments = None
         if not isinstance(arguments, dict):
             raise RowProblem(
-                "bad_tool_call", f"{where}: the arguments of a call are no JSON object", "{…}"
+                "tool_call", f"{where}: the arguments of a call are no JSON object", "{…}"
             )
         found.append({**call, "function": {**function, "arguments": arguments}})
     return found
@@ -118,11 +120,11 @@ def _with_system(messages: list[Message], system: Any) -> list[Message]:
     if system is None or system == "":
         return messages
     if not isinstance(system, str):
-        raise RowProblem("bad_system", "system is no text", "write it as text")
+        raise RowProblem("system_type", "system is no text", "write it as text")
     if messages[0]["role"] in ("system", "developer"):
         if messages[0]["content"] == system:
             return messages
-        raise RowProblem("two_systems", "system stands twice, differently", "keep one")
+        raise RowProblem("system_position", "system stands twice, differently", "keep one")
     return [{"role": "system", "content": system}, *messages]
 
 
@@ -133,7 +135,7 @@ def _tools(value: Any) -> list[dict[str, Any]] | None:
         try:
             value = msgspec.json.decode(value)
         except msgspec.DecodeError:
-            raise RowProblem("bad_tools", "tools is no JSON", "list their schemas") from None
+            raise RowProblem("tools", "tools is no JSON", "list their schemas") from None
     if not isinstance(value, list) or not all(isinstance(t, dict) for t in value):
-        raise RowProblem("bad_tools", "tools is no list of objects", "list their schemas")
+        raise RowProblem("tools", "tools is no list of objects", "list their schemas")
     return value

@@ -17,16 +17,18 @@ def alpaca(row: Any) -> Conversation:
     """
     fields = as_object(row)
     if "instruction" not in fields:
-        raise RowProblem("no_instruction", f"no instruction ({keys_of(fields)})", "use Alpaca rows")
+        raise RowProblem(
+            "missing_instruction", f"no instruction ({keys_of(fields)})", "use Alpaca rows"
+        )
     said = [_text(fields, key) for key in ("instruction", "input")]
     prompt = "\n\n".join(text for text in said if text.strip())
     if not prompt:
         raise RowProblem("empty_prompt", "instruction and input are empty", "write the instruction")
     if fields.get("output") is None:
-        raise RowProblem("no_answer", "no output to learn from", "add the answer as output")
+        raise RowProblem("no_assistant", "no output to learn from", "add the answer as output")
     answer = _text(fields, "output")
     if not answer.strip():
-        raise RowProblem("empty_answer", "output is empty", "write the answer or delete the row")
+        raise RowProblem("empty_assistant", "output is empty", "write the answer or delete the row")
     return complete([*_history(fields.get("history")), *_exchange(prompt, answer)], fields)
 
 
@@ -37,7 +39,7 @@ def prompt_completion(row: Any) -> Conversation:
     Raises RowProblem.
     """
     fields = as_object(row)
-    for key, code in (("prompt", "no_prompt"), ("completion", "no_answer")):
+    for key, code in (("prompt", "missing_prompt"), ("completion", "no_assistant")):
         if fields.get(key) is None:
             raise RowProblem(code, f"no {key} ({keys_of(fields)})", "give prompt and completion")
     if isinstance(fields["prompt"], list) and isinstance(fields["completion"], list):
@@ -64,7 +66,7 @@ def _text(row: Message, key: str) -> str:
         return ""
     if not isinstance(value, str):
         kind = type(value).__name__
-        raise RowProblem("bad_content", f"{key} is of type {kind}, not text", "write it as text")
+        raise RowProblem("content_type", f"{key} is of type {kind}, not text", "write it as text")
     return value
 
 
@@ -77,7 +79,7 @@ def _history(value: Any) -> list[Message]:
         texts = pair if isinstance(pair, list) else []
         if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
             raise RowProblem(
-                "bad_history",
+                "history",
                 f"pair {number} of history is not [user, assistant], two texts",
                 "correct it, or leave history out",
             )

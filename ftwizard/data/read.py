@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data import container, formats
+from ftwizard.data import container, formats, strict_json
 from ftwizard.data.conversation import Conversation, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -87,7 +87,7 @@ def _conversation(value: Any, format: Format | None, exactly: bool) -> Conversat
     if isinstance(value, RowProblem):
         raise value
     if format is None or not isinstance(value, dict):
-        raise RowProblem("not_an_object", "not a JSON object", "one object a line")
+        raise RowProblem("not_object", "not a JSON object", "one object a line")
     formats.check(value, format, exactly=exactly)
     return formats.conversation(value, format)
 
@@ -137,9 +137,9 @@ def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            yield number, msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            yield number, RowProblem("not_json", *_why(line, error))
+            yield number, strict_json.decode(line)
+        except RowProblem as problem:
+            yield number, problem
 
 
 def _is_array(text: str) -> bool:
@@ -160,15 +160,9 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
             f"{visible(str(path))} begins as a JSON array but is none: {visible(str(error), 200)}.",
             "Look at its end (an interrupted download?), or save it as one object a line.",
         ) from None
+    try:
+        strict_json.refuse_repeated(text, values)
+    except RowProblem:
+        yield from enumerate(strict_json.elements(text), 1)
+        return
     yield from enumerate(values, 1)
-
-
-def _why(line: str, error: Exception) -> tuple[str, str]:
-    if line.lstrip()[:1] not in "{[":
-        return f"“{visible(line.strip(), 40)}” is not JSON", "one JSON object a line"
-    if isinstance(error, RecursionError):
-        return "nested too deeply", "flatten it"
-    reason = str(error).replace("JSON is malformed: ", "")
-    if "truncated" in reason:
-        return "the JSON breaks off", "the row was cut; restore or delete it"
-    return f"not JSON: {visible(reason, 120)}", "correct the JSON"

@@ -57,10 +57,10 @@ def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
     table = read.read(path)
     assert [row.line for row in table.rows] == [1, 7]
     assert [(p.line, p.code) for p in table.problems] == [
-        (2, "not_json"),
-        (4, "not_json"),
-        (5, "not_an_object"),
-        (6, "no_messages"),
+        (2, "invalid_json"),
+        (4, "invalid_json"),
+        (5, "not_object"),
+        (6, "missing_messages"),
     ]
     with pytest.raises(FtwizardError) as error:
         read.usable(table, skip_bad=False)
@@ -124,33 +124,33 @@ def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "code"),
     [
-        (3, "not_an_object"),
-        ({"text": "x"}, "no_messages"),
-        ({"messages": []}, "no_messages"),
-        ({"messages": {"role": "user"}}, "no_messages"),
-        ({"messages": ["hi"]}, "bad_message"),
+        (3, "not_object"),
+        ({"text": "x"}, "missing_messages"),
+        ({"messages": []}, "messages_type"),
+        ({"messages": {"role": "user"}}, "messages_type"),
+        ({"messages": ["hi"]}, "message_type"),
         ({"messages": [{"role": "human", "content": "x"}]}, "unknown_role"),
-        ({"messages": [{"role": "user", "content": 3}]}, "bad_content"),
-        ({"messages": [{"role": "user"}]}, "bad_content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "not_text"),
-        ({"messages": [{"role": "user", "content": "x"}]}, "no_answer"),
-        (chat(answer="  "), "empty_answer"),
-        (calls("f"), "bad_tool_call"),
-        (calls([5]), "bad_tool_call"),
-        (calls([{"function": {"name": 3}}]), "bad_tool_call"),
-        (calls([{"function": {"name": "f", "arguments": "{"}}]), "bad_tool_call"),
-        (calls([{"function": {"name": "f", "arguments": [1]}}]), "bad_tool_call"),
-        (chat(system=3), "bad_system"),
-        (chat(tools="{"), "bad_tools"),
-        (chat(tools={"a": 1}), "bad_tools"),
+        ({"messages": [{"role": "user", "content": 3}]}, "content_type"),
+        ({"messages": [{"role": "user"}]}, "content_type"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content_parts"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "no_assistant"),
+        (chat(answer="  "), "empty_assistant"),
+        (calls("f"), "tool_call"),
+        (calls([5]), "tool_call"),
+        (calls([{"function": {"name": 3}}]), "tool_call"),
+        (calls([{"function": {"name": "f", "arguments": "{"}}]), "tool_call"),
+        (calls([{"function": {"name": "f", "arguments": [1]}}]), "tool_call"),
+        (chat(system=3), "system_type"),
+        (chat(tools="{"), "tools"),
+        (chat(tools={"a": 1}), "tools"),
         (
             {"system": "a", "messages": [{"role": "system", "content": "b"}, *chat()["messages"]]},
-            "two_systems",
+            "system_position",
         ),
         (
             {"messages": [{"role": "user", "content": "x"},
                           {"role": "assistant", "content": "y", "weight": "1"}]},
-            "bad_weight",
+            "weight",
         ),
     ],
 )  # fmt: skip

@@ -50,7 +50,10 @@ def test_alpaca_becomes_conversations() -> None:
         ],
     ]
     assert all(m.get("weight", 1) == 1 for m in table.rows[2].conversation.messages)
-    assert [(p.line, p.code) for p in table.problems] == [(4, "empty_answer"), (5, "other_format")]
+    assert [(p.line, p.code) for p in table.problems] == [
+        (4, "empty_assistant"),
+        (5, "mixed_formats"),
+    ]
     assert "looks like prompt and completion, not Alpaca" in table.problems[1].message
 
 
@@ -61,7 +64,7 @@ def test_prompt_and_completion_become_conversations() -> None:
     assert said(texts) == [("user", "The sky is"), ("assistant", " blue.")]
     assert [m.get("weight", 1) for m in chat.messages] == [1, 0, 1, 1], "only the completion"
     assert (chat.answer, len(chat.prompt)) == ("3", 3)
-    assert [(p.line, p.code) for p in table.problems] == [(3, "other_format")]
+    assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
 
 
 def test_a_format_that_is_not_read_is_named_with_its_keys() -> None:
@@ -84,7 +87,7 @@ def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
     assert [p.line for p in read.read(path).problems] == [3]
     table = read.read(path, "messages")
     assert (table.format, [row.line for row in table.rows]) == ("messages", [3])
-    assert {p.code for p in table.problems} == {"other_format"}
+    assert {p.code for p in table.problems} == {"mixed_formats"}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_rows_that_only_look_right_are_not_trained_on(row: Any, name: str, tmp_p
     """What a KTO row rejects, for one, would be learnt as an answer."""
     assert name in str(formats.recognised(row))
     table = read.read(write(tmp_path / "rows.jsonl", [CHAT, CHAT, row]))
-    assert [(p.line, p.code) for p in table.problems] == [(3, "other_format")]
+    assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
 
 
 def test_an_empty_list_of_pictures_is_no_picture() -> None:
@@ -114,28 +117,28 @@ def test_an_empty_list_of_pictures_is_no_picture() -> None:
 @pytest.mark.parametrize(
     ("format", "row", "code"),
     [
-        ("alpaca", {"output": "x"}, "no_instruction"),
+        ("alpaca", {"output": "x"}, "missing_instruction"),
         ("alpaca", {**ALPACA, "instruction": " "}, "empty_prompt"),
-        ("alpaca", {"instruction": "x"}, "no_answer"),
-        ("alpaca", {**ALPACA, "output": " \n"}, "empty_answer"),
-        ("alpaca", {**ALPACA, "output": 3}, "bad_content"),
-        ("alpaca", {**ALPACA, "input": ["x"]}, "bad_content"),
-        ("alpaca", {**ALPACA, "system": 3}, "bad_system"),
-        ("alpaca", {**ALPACA, "history": [["a"]]}, "bad_history"),
-        ("alpaca", {**ALPACA, "history": "a"}, "bad_history"),
-        ("prompt-completion", {"completion": "x"}, "no_prompt"),
-        ("prompt-completion", {"prompt": "x"}, "no_answer"),
+        ("alpaca", {"instruction": "x"}, "no_assistant"),
+        ("alpaca", {**ALPACA, "output": " \n"}, "empty_assistant"),
+        ("alpaca", {**ALPACA, "output": 3}, "content_type"),
+        ("alpaca", {**ALPACA, "input": ["x"]}, "content_type"),
+        ("alpaca", {**ALPACA, "system": 3}, "system_type"),
+        ("alpaca", {**ALPACA, "history": [["a"]]}, "history"),
+        ("alpaca", {**ALPACA, "history": "a"}, "history"),
+        ("prompt-completion", {"completion": "x"}, "missing_prompt"),
+        ("prompt-completion", {"prompt": "x"}, "no_assistant"),
         ("prompt-completion", {**PAIR, "prompt": " "}, "empty_prompt"),
-        ("prompt-completion", {**PAIR, "completion": ""}, "empty_answer"),
-        ("prompt-completion", {**PAIR, "completion": []}, "bad_content"),
+        ("prompt-completion", {**PAIR, "completion": ""}, "empty_assistant"),
+        ("prompt-completion", {**PAIR, "completion": []}, "content_type"),
         ("prompt-completion", {"prompt": [], "completion": []}, "empty_prompt"),
         (
             "prompt-completion",
             {"prompt": CHAT["messages"], "completion": CHAT["messages"][:1]},
-            "no_answer",
+            "no_assistant",
         ),
-        ("prompt-completion", 3, "not_an_object"),
-        ("alpaca", [], "not_an_object"),
+        ("prompt-completion", 3, "not_object"),
+        ("alpaca", [], "not_object"),
     ],
 )
 def test_each_problem_has_its_code(format: Format, row: Any, code: str) -> None:
