@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 FAILED = 1
 """It failed, or what it was given cannot be used."""
 USAGE = 2
@@ -23,6 +25,8 @@ class FtwizardError(Exception):
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
+        self.document: dict[str, Any] = {}
+        """What ``--json`` prints beside the error."""
 
 
 class MissingExtra(FtwizardError):

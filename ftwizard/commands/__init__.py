@@ -186,5 +186,5 @@ def _fail(error: FtwizardError, as_json: bool) -> int:
     if as_json:
         from ftwizard.commands.output import print_json
 
-        print_json({"error": {"message": error.message, "hint": error.hint}})
+        print_json({"error": {"message": error.message, "hint": error.hint}, **error.document})
     return error.exit_code

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+import msgspec
+
 from ftwizard.commands import output, progress
 from ftwizard.data import hub, read
-from ftwizard.data.report import Report, report
+from ftwizard.data.container import FileProblem
+from ftwizard.data.report import Report, of_file, report
 from ftwizard.text import plural, visible
 
 SHOWN_LINES = 8
@@ -20,7 +23,12 @@ def check(arguments: argparse.Namespace) -> int:
     with progress.reporter(shown=True) as say:
         file, source = hub.locate(arguments.data, say)
         say("reading", what=str(file))
-        found = report(read.read(file, arguments.format), source)
+        try:
+            found = report(read.read(file, arguments.format), source)
+        except FileProblem as problem:
+            if arguments.json:
+                problem.document = msgspec.to_builtins(of_file(file, problem))
+            raise
     if arguments.json:
         output.print_json(found)
     else:

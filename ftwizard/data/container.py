@@ -92,7 +92,8 @@ def load(path: Path) -> bytes:
 def text(path: Path, data: bytes) -> str:
     """Return the text that a file's bytes hold: UTF-8, what a byte-order mark names, gzip of these.
 
-    Raises FileProblem for everything else, named for what it is.
+    A byte that is not UTF-8 comes as its surrogate escape (U+DC80 to U+DCFF), so that its row can
+    be named and the others are kept. Raises FileProblem for everything that is no text.
     """
     if data.startswith(_GZIP):
         data = _unpacked(path, data)
@@ -184,13 +185,7 @@ def _decoded(shown: str, data: bytes, encoding: str) -> str:
             ) from None
         if b"\x00" in data[:_HEAD]:
             raise FileProblem("binary", f"{shown} is no text.", _ROWS) from None
-        line = data.count(b"\n", 0, place) + 1
-        raise FileProblem(
-            "encoding",
-            f"{shown} is not UTF-8: line {line} has the byte 0x{data[place]:02X} "
-            f"at offset {place:,}.",
-            "Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
-        ) from None
+        found = data.decode(encoding, errors="surrogateescape")
     if not found.strip("\x00 \t\r\n\ufeff"):
         raise FileProblem("file_empty", f"{shown} holds nothing but blanks.", _ROWS)
     return found

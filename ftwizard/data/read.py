@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data import container, formats, strict_json
+from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import Conversation, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -61,8 +62,8 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
     data = container.load(path)
     values = list(_values(path, container.text(path, data)))
     if not values:
-        raise FtwizardError(
-            f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+        raise FileProblem(
+            "file_empty", f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
         )
     found = _format(path, [value for _, value in values]) if format == "auto" else format
     rows: list[Row] = []
@@ -102,7 +103,8 @@ def _format(path: Path, values: list[Any]) -> Format | None:
         if looks == format:
             return format
     what = f"look like {looks}, which is not read" if looks else "have no format that is known"
-    raise FtwizardError(
+    raise FileProblem(
+        "unknown_format",
         f"The rows of {visible(str(path))} {what}; their keys: {formats.keys_seen(objects)}.",
         "Formats that are read: "
         + "; ".join(f"{name} ({words})" for name, words in formats.NAMES.items())
@@ -147,6 +149,8 @@ def _is_array(text: str) -> bool:
     first = text.lstrip().split("\n", 1)
     try:
         msgspec.json.decode(first[0])
+    except UnicodeEncodeError:  # a byte that is not UTF-8
+        return text.rstrip()[-1:] == "]"
     except (msgspec.DecodeError, RecursionError):
         return True
     return len(first) == 1 or not first[1].strip()
@@ -154,9 +158,17 @@ def _is_array(text: str) -> bool:
 
 def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     try:
+        strict_json.refuse_bytes(text)
+    except RowProblem as problem:
+        line = next(n for n, one in enumerate(text.split("\n"), 1) if not _encodes(one))
+        raise FileProblem(
+            problem.code, f"{visible(str(path))}, line {line}: {problem.message}.", problem.fix
+        ) from None
+    try:
         values = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise FtwizardError(
+        raise FileProblem(
+            "invalid_json",
             f"{visible(str(path))} begins as a JSON array but is none: {visible(str(error), 200)}.",
             "Look at its end (an interrupted download?), or save it as one object a line.",
         ) from None
@@ -166,3 +178,11 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         yield from enumerate(strict_json.elements(text), 1)
         return
     yield from enumerate(values, 1)
+
+
+def _encodes(line: str) -> bool:
+    try:
+        strict_json.refuse_bytes(line)
+    except RowProblem:
+        return False
+    return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.read import Problem, Row, Table
 
@@ -53,7 +55,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The file that was read; it is what a plan names."""
     source: str | None
     """Where the file is from, in words, if it was fetched."""
-    sha256: str
+    sha256: str | None
+    """Of the file's bytes; None where they could not be read as rows."""
     preview: list[Preview]
     """The first rows."""
 
@@ -73,6 +76,18 @@ def report(table: Table, source: str | None = None) -> Report:
         sha256=table.sha256,
         preview=[_preview(row) for row in table.rows[:PREVIEW_ROWS]],
     )
+
+
+def of_file(path: Path, problem: FileProblem) -> Report:
+    """Return the report on a file of which no row could be read."""
+    finding = Finding(
+        severity="error", code=problem.code, message=problem.message, fix=problem.hint, count=1,
+        lines=[],
+    )  # fmt: skip
+    return Report(
+        verdict="error", format=None, rows=0, usable=0, findings=[finding], tokens=None,
+        trained_tokens=None, path=str(path), source=None, sha256=None, preview=[],
+    )  # fmt: skip
 
 
 def _findings(problems: list[Problem]) -> list[Finding]:

@@ -12,6 +12,7 @@ import msgspec
 from ftwizard.data.conversation import RowProblem
 from ftwizard.text import visible
 
+_BYTE = re.compile("[\udc80-\udcff]")
 _BETWEEN = re.compile(r"[\s,]*")
 _KEY = re.compile(r'"\s*:')
 _SURROGATE = re.compile(
@@ -27,6 +28,7 @@ def decode(text: str) -> Any:
 
     Also of an object that names a key twice: readers differ in which one counts.
     """
+    refuse_bytes(text)
     try:
         value = msgspec.json.decode(text)
     except RecursionError:
@@ -35,6 +37,16 @@ def decode(text: str) -> Any:
         raise _why(text, str(error).replace("JSON is malformed: ", "")) from None
     refuse_repeated(text, value)
     return value
+
+
+def refuse_bytes(text: str) -> None:
+    """Raise RowProblem if ``text`` holds a surrogate escape, which stands for a byte."""
+    if not text.isascii() and (found := _BYTE.search(text)):
+        raise RowProblem(
+            "encoding",
+            f"the byte 0x{ord(found[0]) - 0xDC00:02X} in it is not UTF-8",
+            "convert the file, for example: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
+        )
 
 
 def refuse_repeated(text: str, value: Any) -> None:

@@ -65,7 +65,7 @@ def test_a_missing_plan(tmp_path: Path) -> None:
     [
         (None, "There is no data file"),
         (b"", "is empty"),
-        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\xff\xfe\x00", "damaged"),
         (b'{"messages": [{"role": "user"', "1 of 1 row"),
     ],
 )

@@ -36,3 +36,22 @@ def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
     rows.write_text('{"prompt": "a", "completion": 3}\n')
     assert main(["check", str(rows)]) == 1
     assert "Tokens" not in capsys.readouterr().out
+
+
+def test_a_file_without_rows_is_an_error_and_a_report(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for data, code in (
+        (b"", "file_empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "lfs_pointer"),
+        (b'[{"a": 1}, ', "invalid_json"),
+        (b'{"colour": "red"}\n', "unknown_format"),
+    ):
+        rows.write_bytes(data)
+        assert main(["check", str(rows), "--json"]) == 1
+        found = json.loads(capsys.readouterr().out)
+        assert found["error"]["message"] == found["findings"][0]["message"]
+        assert (found["verdict"], found["format"], found["rows"]) == ("error", None, 0)
+        assert [one["code"] for one in found["findings"]] == [code]
+        assert main(["check", str(rows)]) == 1
+        assert capsys.readouterr().err.startswith("ftwizard: ")

@@ -59,7 +59,6 @@ def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> No
         (gzip.compress(b" \n"), "file_empty", "once it is unpacked"),
         (ROWS.encode("utf-16-le"), "encoding", "UTF-16 without"),
         (ROWS.encode("utf-16-be"), "encoding", "UTF-16 without"),
-        (PLAIN + b"\xc0\xaf\n", "encoding", "line 6 has the byte 0xC0"),
         (bytes(range(256)) * 4, "binary", "no text"),
         (bytes(100), "file_empty", "nothing but blanks"),
         (b"", "file_empty", "is empty"),
@@ -72,6 +71,16 @@ def test_what_holds_no_rows_is_named(tmp_path: Path, data: bytes, code: str, say
         read.read(path)
     assert found.value.code == code
     assert says in found.value.message
+
+
+def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    overlong, latin = b'{"prompt": "\xc0\xaf", "completion": "x"}\n', '{"é": 1}\n'.encode("latin-1")
+    path.write_bytes(PLAIN + overlong + PLAIN + latin)
+    table = read.read(path)
+    assert len(table.rows) == 10
+    assert [(one.line, one.code) for one in table.problems] == [(6, "encoding"), (12, "encoding")]
+    assert "0xC0" in table.problems[0].message and "iconv" in table.problems[0].fix
 
 
 def test_nothing_is_waited_for_or_followed_in_a_circle(tmp_path: Path) -> None:

@@ -80,8 +80,7 @@ def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -
     [
         (b"", "is empty"),
         (b" \n\n ", "is empty"),
-        (b'{"a": "\xe9"}\n', "not UTF-8: line 1"),
-        (b'{}\n{}\n{"a": "\xff"}\n', "line 3"),
+        (b'[{},\n{},\n{"a": "\xff"}]\n', "line 3: the byte 0xFF in it is not UTF-8"),
         (b"\xff\xfe{", "begins as UTF-16 but is damaged"),
         (b'[{"messages": []},', "begins as a JSON array"),
         (b"[]", "holds no row"),
