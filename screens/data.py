@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ftwizard import plan as plans
 from ftwizard.data import hub_id
-from ftwizard.screens import flow, palette, texts
+from ftwizard.screens import flow, texts
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.draft import SHARES, Draft, Step, shown_path, stamp, whole
 from ftwizard.screens.page import WizardPage
@@ -179,7 +179,7 @@ class DataPage(WizardPage[Step]):
         lines = [
             Line(
                 Text.assemble(
-                    ("✗ ", palette.BAD), f"{one['count']:>5} × ", visible(one["message"], 200)
+                    texts.mark(one), f"{one['count']:>5} × ", visible(one["message"], 200)
                 ),
                 id,
             )

@@ -147,6 +147,11 @@ def verdict(found: dict[str, Any]) -> Text:
     return text
 
 
+def mark(finding: dict[str, Any]) -> tuple[str, str]:
+    """Return the mark of a finding and its style."""
+    return ("✗ ", palette.BAD) if finding["severity"] == "error" else ("! ", palette.WARNING)
+
+
 def first_words(row: dict[str, Any]) -> str:
     """Return what a row asks, on a line."""
     messages = row["conversation"]["messages"]

@@ -13,6 +13,7 @@ from ftwizard.data.report import Report, of_file, report
 from ftwizard.text import plural, visible
 
 SHOWN_LINES = 8
+MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _lines(found: Report) -> list[str]:
-    mark = "✓" if found.verdict == "ok" else "✗"
+    mark = MARKS[found.verdict]
     rows = f"{plural(found.rows, 'row')}, {found.usable:,} usable"
     lines = [f"{mark} {visible(found.path)}: {rows} ({found.format or 'no format that is known'})"]
     if found.source:
@@ -46,7 +47,9 @@ def _lines(found: Report) -> list[str]:
     for finding in found.findings:
         where = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
         more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
-        lines.append(f"✗ {finding.code}: {plural(finding.count, 'row')}, at line {where}{more}")
+        lines.append(
+            f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}, at line {where}{more}"
+        )
         lines.append(f"    {finding.message}; {finding.fix}")
     if found.usable and found.tokens is None:
         lines.append("  Tokens: not counted, which takes the model: ftwizard estimate PLAN")

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from ftwizard.data import checks
 from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.read import Problem, Row, Table
@@ -15,7 +16,7 @@ from ftwizard.data.read import Problem, Row, Table
 SHOWN_LINES = 1000
 PREVIEW_ROWS = 100
 
-Severity = Literal["error", "warning", "info"]
+Severity = Literal["error", "warning"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,13 +63,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(table: Table, source: str | None = None) -> Report:
-    """Group a file's problems by their code; ``source`` says where the file was fetched from."""
+    """Group a file's problems by their code; ``source`` says where the file was fetched from.
+
+    Rows that can be used are checked for what is worth a second look.
+    """
+    found = [
+        *_findings(table.problems, "error"),
+        *_findings(checks.notes(table.rows), "warning"),
+    ]
     return Report(
-        verdict="error" if table.problems else "ok",
+        verdict=found[0].severity if found else "ok",
         format=table.format,
         rows=table.count,
         usable=len(table.rows),
-        findings=_findings(table.problems),
+        findings=found,
         tokens=None,
         trained_tokens=None,
         path=table.path,
@@ -90,7 +98,7 @@ def of_file(path: Path, problem: FileProblem) -> Report:
     )  # fmt: skip
 
 
-def _findings(problems: list[Problem]) -> list[Finding]:
+def _findings(problems: list[Problem], severity: Severity) -> list[Finding]:
     counts = Counter(problem.code for problem in problems)
     found: list[Finding] = []
     for code, count in counts.most_common():
@@ -98,7 +106,7 @@ def _findings(problems: list[Problem]) -> list[Finding]:
         first = these[0]
         found.append(
             Finding(
-                severity="error",
+                severity=severity,
                 code=code,
                 message=first.message,
                 fix=first.fix,

@@ -129,7 +129,7 @@ def _file_problem(name: str) -> str:
 def _say_findings(ask: Asker, found: dict[str, Any]) -> None:
     ask.say(texts.verdict(found))
     for one in found["findings"]:
-        ask.say(Text.assemble(("✗ ", palette.BAD), visible(one["message"], 300)), hang=2)
+        ask.say(Text.assemble(texts.mark(one), visible(one["message"], 300)), hang=2)
         ask.say(f"  {texts.where(one)}. What to do: {visible(one['fix'], 300)}.", hang=2)
 
 
