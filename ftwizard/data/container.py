@@ -24,17 +24,33 @@ _BOMS = (
 )
 _GZIP = b"\x1f\x8b"
 _FOREIGN = (
-    (b"PAR1", "a Parquet file", "Save it as JSON Lines: Dataset.from_parquet(…).to_json(…)."),
-    (b"ARROW1", "an Arrow file", "Save it as JSON Lines: Dataset.from_file(…).to_json(…)."),
-    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", "Unpack it: zstd -d FILE"),
-    (b"\xfd7zXZ\x00", "compressed by xz", "Unpack it: unxz FILE"),
-    (b"BZh", "compressed by bzip2", "Unpack it: bunzip2 FILE"),
-    (b"PK\x03\x04", "a zip archive (or a spreadsheet)", "Unpack it and name the file in it."),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it and name the file in it."),
-    (b"SQLite format 3\x00", "an SQLite data base", "Export its rows as JSON Lines."),
-    (b"%PDF-", "a PDF document", "Rows are needed, not pages."),
+    (
+        b"PAR1",
+        "binary",
+        "a Parquet file",
+        "Save it as JSON Lines: Dataset.from_parquet(…).to_json(…).",
+    ),
+    (
+        b"ARROW1",
+        "binary",
+        "an Arrow file",
+        "Save it as JSON Lines: Dataset.from_file(…).to_json(…).",
+    ),
+    (b"\x28\xb5\x2f\xfd", "compressed", "compressed by Zstandard", "Unpack it: zstd -d FILE"),
+    (b"\xfd7zXZ\x00", "compressed", "compressed by xz", "Unpack it: unxz FILE"),
+    (b"BZh", "compressed", "compressed by bzip2", "Unpack it: bunzip2 FILE"),
+    (
+        b"PK\x03\x04",
+        "binary",
+        "a zip archive (or a spreadsheet)",
+        "Unpack it and name the file in it.",
+    ),
+    (b"7z\xbc\xaf\x27\x1c", "binary", "a 7z archive", "Unpack it and name the file in it."),
+    (b"SQLite format 3\x00", "binary", "an SQLite data base", "Export its rows as JSON Lines."),
+    (b"%PDF-", "binary", "a PDF document", "Rows are needed, not pages."),
     (
         b"version https://git-lfs.github.com/",
+        "lfs_pointer",
         "a Git LFS pointer, not the data itself",
         "Fetch the data with: git lfs pull",
     ),
@@ -98,11 +114,8 @@ def text(path: Path, data: bytes) -> str:
     if data.startswith(_GZIP):
         data = _unpacked(path, data)
     shown = visible(str(path))
-    for magic, what, hint in _FOREIGN:
+    for magic, code, what, hint in _FOREIGN:
         if data.startswith(magic):
-            code = "lfs_pointer" if b"git-lfs" in magic else "binary"
-            if "compressed" in what:
-                code = "compressed"
             raise FileProblem(code, f"{shown} is {what}.", hint)
     if data[:_HEAD].lstrip().lower().startswith(_PAGES):
         raise FileProblem(
