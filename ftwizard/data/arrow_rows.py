@@ -7,10 +7,19 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.data.quoted import quoted
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
 
 _Change = Callable[[Any], Any]
+
+
+class NoJson(FtwizardError):
+    """A value that JSON cannot hold: ``code``, and ``what`` it is without its row's number."""
+
+    def __init__(self, place: str, what: str, hint: str, cause: Exception) -> None:
+        super().__init__(f"{place}{what}.", hint)
+        self.what = what
+        self.code = "encoding" if isinstance(cause, UnicodeError) else "invalid_json"
 
 
 def media(features: Any) -> list[str]:
@@ -34,8 +43,8 @@ def lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
 
     Dates and times become ISO 8601 text, binary values Base64, decimals text, NaN null. Within a
     column, fields that are null are left out: Arrow gives every object all fields that any object
-    of the column has, and a model would learn to write them. Raises FtwizardError, with the
-    column, for a value that JSON cannot hold.
+    of the column has, and a model would learn to write them. Raises NoJson, with the column, for a value
+    that JSON cannot hold.
     """
     encoder = msgspec.json.Encoder(enc_hook=_other, decimal_format="string")
     done = 0
@@ -56,7 +65,7 @@ def lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
 
 def _cannot(
     table: Any, needed: dict[str, _Change], encoder: Any, before: int, error: Exception
-) -> FtwizardError:
+) -> NoJson:
     """Find the value that JSON cannot hold."""
     for index, name in enumerate(table.column_names):
         for row in range(table.num_rows):
@@ -64,12 +73,15 @@ def _cannot(
                 value = table.column(index)[row].as_py()
                 encoder.encode(needed[name](value) if name in needed else value)
             except Exception as cause:  # noqa: BLE001 (this is the one that is looked for)
-                return FtwizardError(
-                    f"Row {before + row + 1}, column {visible(name, 60)}: its value cannot be "
-                    f"written as JSON ({visible(str(cause), 200)}).",
+                return NoJson(
+                    f"Row {before + row + 1}, ",
+                    f"column {quoted(name, 60)}: its value cannot be written as JSON "
+                    f"({quoted(str(cause), 200)})",
                     "Save the data set without that column as JSON Lines, and name the file.",
+                    cause,
                 )
-    return FtwizardError(f"The rows cannot be written as JSON: {visible(str(error), 200)}.")
+    what = f"The rows cannot be written as JSON: {quoted(str(error), 200)}"
+    return NoJson("", what, "", error)
 
 
 def _change(kind: Any) -> _Change | None:

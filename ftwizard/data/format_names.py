@@ -4,6 +4,45 @@ from __future__ import annotations
 
 from typing import Literal
 
-Format = Literal["messages", "prompt-completion", "alpaca"]
-FormatChoice = Literal["auto", Format]
-"""``auto``: told apart by the rows themselves."""
+Format = Literal[
+    "openai-chat",
+    "sharegpt",
+    "alpaca",
+    "dolly",
+    "question-answer",
+    "query-response",
+    "multiple-choice",
+    "prompt-completion",
+    "preference",
+    "openai-preference",
+    "kto",
+    "prompt",
+    "vertex",
+    "bedrock-converse",
+    "bedrock-claude",
+    "text",
+    "pretokenized",
+]
+FormatChoice = Literal["auto", "messages", Format]
+"""``auto``: told apart by the rows themselves. ``messages`` is the older name of ``openai-chat``."""
+
+NAMES: dict[Format, str] = {
+    "openai-chat": "chat messages",
+    "sharegpt": "ShareGPT (from, value)",
+    "alpaca": "Alpaca (instruction, input, output)",
+    "dolly": "Dolly (instruction, context, response)",
+    "question-answer": "question and answer",
+    "query-response": "query and response",
+    "multiple-choice": "multiple choice (query, choices, gold)",
+    "prompt-completion": "prompt and completion",
+    "preference": "preference pairs (chosen, rejected)",
+    "openai-preference": "OpenAI's preference pairs (preferred_output, non_preferred_output)",
+    "kto": "KTO (answers with a label)",
+    "prompt": "prompts without answers",
+    "vertex": "Vertex AI (contents)",
+    "bedrock-converse": "Bedrock Converse (parts without a type)",
+    "bedrock-claude": "Claude on Bedrock (system beside messages)",
+    "text": "plain text",
+    "pretokenized": "tokens (input_ids)",
+}
+"""The formats that are read, in words."""

@@ -15,7 +15,7 @@ _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 _ID = re.compile(rf"({_PART}/{_PART})(?:/([^/:]{{1,200}}))?(?::([^/]{{1,100}}))?")
 _FILES = (
     ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst",
-    ".zip", ".yaml", ".yml", ".xlsx",
+    ".bz2", ".xz", ".zip", ".yaml", ".yml", ".xlsx",
 )  # fmt: skip
 
 

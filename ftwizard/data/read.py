@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data import container, formats, strict_json
-from ftwizard.data.container import FileProblem
-from ftwizard.data.conversation import Conversation, RowProblem
+from ftwizard.data import formats, records
+from ftwizard.data.container import Container, FileProblem, inspect
+from ftwizard.data.conversation import Conversation, RowProblem, conversation
+from ftwizard.data.example import Example
+from ftwizard.data.files.source import Source
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
@@ -23,8 +24,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One usable row."""
 
     line: int
-    """1-based physical line; in a JSON array the 1-based number of the row."""
+    """1-based physical line it begins at; its 1-based number where lines say nothing (Parquet, an
+    array on one line)."""
+    example: Example
+    """What it means."""
     conversation: Conversation
+    """What training here takes of it."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,24 +58,30 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.rows) + len(self.problems)
 
 
+def no_row(path: Path) -> FileProblem:
+    """Return the problem of a file that can be read, and in which no row stands."""
+    return FileProblem(
+        "file_empty", f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+    )
+
+
 def read(path: Path, format: FormatChoice = "auto") -> Table:
-    """Read JSON Lines or a JSON array of rows, also packed by gzip.
+    """Read the rows of any file that ``container.inspect`` knows.
 
     ``auto``: the format that most rows look like; the others are problems. Raises FtwizardError
     when the file itself cannot be used; bad rows are ``problems``.
     """
-    data = container.load(path)
-    values = list(_values(path, container.text(path, data)))
+    container = inspect(path)
+    values = list(_values(path, container))
     if not values:
-        raise FileProblem(
-            "file_empty", f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
-        )
-    found = _format(path, [value for _, value in values]) if format == "auto" else format
+        raise no_row(path)
+    found = _format(path, [value for _, value in values]) if format == "auto" else named(format)
     rows: list[Row] = []
     problems: list[Problem] = []
     for line, value in values:
         try:
-            rows.append(Row(line=line, conversation=_conversation(value, found, format == "auto")))
+            meaning = _example(value, found, format == "auto")
+            rows.append(Row(line=line, example=meaning, conversation=conversation(meaning)))
         except RowProblem as problem:
             problems.append(
                 Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
@@ -79,37 +90,33 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
         path=str(path),
         rows=rows,
         problems=problems,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_sha256(path, container),
         format=found,
     )
 
 
-def _conversation(value: Any, format: Format | None, exactly: bool) -> Conversation:
+def _sha256(path: Path, container: Container) -> str:
+    with Source(path, container.identity) as source:
+        return source.sha256()
+
+
+def named(format: Format | Literal["messages"]) -> Format:
+    """Return the name of today for a format that a plan of an earlier version may name."""
+    return "openai-chat" if format == "messages" else format
+
+
+def _example(value: Any, format: Format | None, exactly: bool) -> Example:
     if isinstance(value, RowProblem):
         raise value
-    if format is None or not isinstance(value, dict):
+    if format is None:
         raise RowProblem("not_object", "not a JSON object", "one object a line")
-    formats.check(value, format, exactly=exactly)
-    return formats.conversation(value, format)
+    formats.check(formats.recognised(value), format, exactly=exactly)
+    return formats.example(value, format)
 
 
 def _format(path: Path, values: list[Any]) -> Format | None:
-    """Return the format that most rows look like; raise FtwizardError if it is none that is read."""
-    objects = [value for value in values if isinstance(value, dict)]
-    if not objects:
-        return None
-    looks = formats.of_rows(objects)
-    for format in formats.NAMES:
-        if looks == format:
-            return format
-    what = f"look like {looks}, which is not read" if looks else "have no format that is known"
-    raise FileProblem(
-        "unknown_format",
-        f"The rows of {visible(str(path))} {what}; their keys: {formats.keys_seen(objects)}.",
-        "Formats that are read: "
-        + "; ".join(f"{name} ({words})" for name, words in formats.NAMES.items())
-        + ". If the rows are one of these all the same, name it as data.format.",
-    )
+    """Return the format that most rows have; raise FtwizardError if that cannot be told."""
+    return formats.tally(values).decide(path).format
 
 
 def usable(table: Table, *, skip_bad: bool) -> list[Row]:
@@ -131,58 +138,9 @@ def usable(table: Table, *, skip_bad: bool) -> list[Row]:
     return table.rows
 
 
-def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    if text.lstrip()[:1] == "[" and _is_array(text):
-        yield from _array(path, text)
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+def _values(path: Path, container: Container) -> Iterator[tuple[int, Any]]:
+    for record in records.records(path, container):
         try:
-            yield number, strict_json.decode(line)
+            yield record.line, records.decoded(record)
         except RowProblem as problem:
-            yield number, problem
-
-
-def _is_array(text: str) -> bool:
-    """Tell a JSON array from JSON Lines whose rows are arrays."""
-    first = text.lstrip().split("\n", 1)
-    try:
-        msgspec.json.decode(first[0])
-    except UnicodeEncodeError:  # a byte that is not UTF-8
-        return text.rstrip()[-1:] == "]"
-    except (msgspec.DecodeError, RecursionError):
-        return True
-    return len(first) == 1 or not first[1].strip()
-
-
-def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    try:
-        strict_json.refuse_bytes(text)
-    except RowProblem as problem:
-        line = next(n for n, one in enumerate(text.split("\n"), 1) if not _encodes(one))
-        raise FileProblem(
-            problem.code, f"{visible(str(path))}, line {line}: {problem.message}.", problem.fix
-        ) from None
-    try:
-        values = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FileProblem(
-            "invalid_json",
-            f"{visible(str(path))} begins as a JSON array but is none: {visible(str(error), 200)}.",
-            "Look at its end (an interrupted download?), or save it as one object a line.",
-        ) from None
-    try:
-        strict_json.refuse_repeated(text, values)
-    except RowProblem:
-        yield from enumerate(strict_json.elements(text), 1)
-        return
-    yield from enumerate(values, 1)
-
-
-def _encodes(line: str) -> bool:
-    try:
-        strict_json.refuse_bytes(line)
-    except RowProblem:
-        return False
-    return True
+            yield record.line, problem

@@ -1,121 +1,76 @@
-"""What is to be said of a data file: its format, its rows, and every problem with its lines."""
+"""What is to be said of a data file: its format, its rows, and every finding with its lines."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data import checks
+from ftwizard.data.billing import Bill
 from ftwizard.data.container import FileProblem
-from ftwizard.data.conversation import Conversation
-from ftwizard.data.read import Problem, Row, Table
-
-SHOWN_LINES = 1000
-PREVIEW_ROWS = 100
-
-Severity = Literal["error", "warning"]
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of problem, and every place it was found at."""
-
-    severity: Severity
-    code: str
-    """Stable."""
-    message: str
-    fix: str
-    count: int
-    lines: list[int]
-    """1-based; at most ``SHOWN_LINES`` of them, ``count`` is exact."""
+from ftwizard.data.findings import Finding
+from ftwizard.data.target_names import TargetName
+from ftwizard.data.targets import Severity
+from ftwizard.data.tokens import Lengths, Trained
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """One row to look at."""
+    """One row to look at: what it means (``Example``), secrets redacted, long texts clipped."""
 
     line: int
-    conversation: Conversation
+    example: dict[str, Any]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What ``ftwizard check --json`` prints."""
 
     verdict: Literal["ok", "warning", "error"]
+    target: TargetName
+    """Whose rules it was checked by."""
     format: str | None
     rows: int
     """Good and bad ones."""
     usable: int
+    """Rows without an error."""
+    unit: Literal["line", "row"]
+    """What ``lines`` count: physical lines, or rows where these have no lines of their own."""
     findings: list[Finding]
-    tokens: dict[str, int] | None
-    """Of the usable rows; None where they were not counted, which takes a model's tokenizer."""
-    trained_tokens: dict[str, int] | None
+    """The gravest first, then the most frequent."""
+    tokens: Lengths | None
+    """Of the usable rows, by the target's tokenizer; None where there is none to count with."""
+    trained_tokens: Trained | None
     """Those of them that carry loss; None as ``tokens``."""
     path: str
     """The file that was read; it is what a plan names."""
     source: str | None
     """Where the file is from, in words, if it was fetched."""
-    sha256: str | None
-    """Of the file's bytes; None where they could not be read as rows."""
     preview: list[Preview]
-    """The first rows."""
+    """The first rows that can be read."""
+    partial: bool = False
+    """A first look at parts of the file: counts are of these, and lines are not known."""
+    billed: Bill | None = None
+    """What one epoch of a host's training is billed by; None for training here."""
+    validation: Report | None = None
+    """The report on the validation file."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the target."""
 
 
-def report(table: Table, source: str | None = None) -> Report:
-    """Group a file's problems by their code; ``source`` says where the file was fetched from.
-
-    Rows that can be used are checked for what is worth a second look.
-    """
-    found = [
-        *_findings(table.problems, "error"),
-        *_findings(checks.notes(table.rows), "warning"),
-    ]
-    return Report(
-        verdict=found[0].severity if found else "ok",
-        format=table.format,
-        rows=table.count,
-        usable=len(table.rows),
-        findings=found,
-        tokens=None,
-        trained_tokens=None,
-        path=table.path,
-        source=source,
-        sha256=table.sha256,
-        preview=[_preview(row) for row in table.rows[:PREVIEW_ROWS]],
-    )
+def verdict(findings: list[Finding]) -> Literal["ok", "warning", "error"]:
+    """Return the word for what was found."""
+    grave: set[Severity] = {one.severity for one in findings}
+    return "error" if "error" in grave else "warning" if "warning" in grave else "ok"
 
 
-def of_file(path: Path, problem: FileProblem) -> Report:
+def of_file(path: Path, problem: FileProblem, target: TargetName) -> Report:
     """Return the report on a file of which no row could be read."""
     finding = Finding(
         severity="error", code=problem.code, message=problem.message, fix=problem.hint, count=1,
-        lines=[],
+        lines=list(problem.lines),
     )  # fmt: skip
     return Report(
-        verdict="error", format=None, rows=0, usable=0, findings=[finding], tokens=None,
-        trained_tokens=None, path=str(path), source=None, sha256=None, preview=[],
+        verdict="error", target=target, format=None, rows=0, usable=0, unit="line",
+        findings=[finding], tokens=None, trained_tokens=None, path=str(path), source=None,
+        preview=[],
     )  # fmt: skip
-
-
-def _findings(problems: list[Problem], severity: Severity) -> list[Finding]:
-    counts = Counter(problem.code for problem in problems)
-    found: list[Finding] = []
-    for code, count in counts.most_common():
-        these = [problem for problem in problems if problem.code == code]
-        first = these[0]
-        found.append(
-            Finding(
-                severity=severity,
-                code=code,
-                message=first.message,
-                fix=first.fix,
-                count=count,
-                lines=[problem.line for problem in these[:SHOWN_LINES]],
-            )
-        )
-    return found
-
-
-def _preview(row: Row) -> Preview:
-    return Preview(line=row.line, conversation=row.conversation)

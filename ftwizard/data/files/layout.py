@@ -1,0 +1,126 @@
+"""How rows stand in a text: one a line, in an array, as objects over many lines, in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from ftwizard.data.files import json_rows, table_sniff
+from ftwizard.data.files.json_text import HEAD
+from ftwizard.data.files.lines import MAX_LINE, Line
+from ftwizard.data.files.table_text import Dialect
+from ftwizard.data.files.unpack import Damage
+
+Kind = Literal["jsonl", "array", "objects", "csv", "tsv", "parquet", "arrow"]
+_BLANKS = b" \t\r\n\x00"
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a text's rows are."""
+
+    kind: Kind
+    unit: Literal["line", "row"] = "line"
+    newline: bytes = b"\n"
+    wrapper: str | None = None
+    """The key of the object that holds the array."""
+    dialect: Dialect | None = None
+    """Of a table."""
+    named: bool = True
+    """The first row of a table names its columns."""
+
+
+def of(head: bytes, rest: Iterator[bytes], *, whole: bool) -> Layout:
+    """Return the layout of a text that begins with ``head``, which is not blank.
+
+    ``whole``: that is all of it; else ``rest`` goes on, and is read up to the second line.
+    """
+    newline = _newline(head[:HEAD])
+    start = head.lstrip(_BLANKS)
+    if start[:1] not in (b"{", b"["):
+        return _table(head, newline, whole)
+    first = _FirstLine(start, rest, newline)
+    if start[:1] == b"[":
+        one_a_line = first.follows in (b"{", b"[") and first.last not in (b",", b"[", b"{", b":")
+        if one_a_line:
+            return Layout(kind="jsonl", newline=newline)
+        return Layout(kind="array", newline=newline, unit="line" if first.follows else "row")
+    return _objects(start, first, newline)
+
+
+def _objects(start: bytes, first: _FirstLine, newline: bytes) -> Layout:
+    wrapper = json_rows.wrapped(start[:HEAD]) if first.goes_on or not first.follows else None
+    if wrapper:
+        unit: Literal["line", "row"] = "line" if first.follows else "row"
+        return Layout(kind="array", newline=newline, unit=unit, wrapper=wrapper[0])
+    if first.goes_on and not first.next_is_row:
+        return Layout(kind="objects", newline=newline)
+    return Layout(kind="jsonl", newline=newline)
+
+
+class _FirstLine:
+    """The end of the first line, and what follows it."""
+
+    def __init__(self, start: bytes, rest: Iterator[bytes], newline: bytes) -> None:
+        self.last = b""
+        """The last character that is no blank."""
+        self.follows = b""
+        """The first one after the line; empty where there is none, or where the line is too long
+        to be a row's."""
+        self.next_is_row = False
+        """The second line is JSON by itself."""
+        size, ended, block = 0, False, start
+        while True:
+            if not ended:
+                line, mark, after = block.partition(newline)
+                self.last = line.rstrip(_BLANKS)[-1:] or self.last
+                size += len(line)
+                ended = bool(mark)
+            else:
+                after = block
+            if ended and (after := after.lstrip(_BLANKS)):
+                self.follows = after[:1]
+                self.next_is_row = _is_object(after.partition(newline)[0])
+                return
+            if size > MAX_LINE:
+                return
+            try:
+                block = next(rest, b"")
+            except Damage:
+                return
+            if not block:
+                return
+
+    @property
+    def goes_on(self) -> bool:
+        """Say whether the line ends within a value, and what follows goes on with it."""
+        if not self.follows:
+            return False
+        if self.last in (b"{", b","):
+            return self.follows not in (b"[",)
+        return self.last in (b"[", b":") or self.follows in (b",", b"]", b"}", b":")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _newline(head: bytes) -> bytes:
+    """Return what ends lines: a carriage return only where there is nothing else."""
+    alone = b"\r" in head[:-1] and b"\n" not in head
+    return b"\r" if alone else b"\n"
+
+
+def _table(head: bytes, newline: bytes, whole: bool) -> Layout:
+    found = head[:HEAD].split(newline)
+    if (not whole or len(head) > HEAD) and len(found) > 1:
+        found.pop()  # it may be cut
+    header = table_sniff.sniff([Line(number, line) for number, line in enumerate(found, 1)])
+    if header is None:
+        return Layout(kind="jsonl", newline=newline)
+    kind: Kind = "tsv" if header.dialect.delimiter == "\t" else "csv"
+    return Layout(kind=kind, newline=newline, dialect=header.dialect, named=header.named)

@@ -1,0 +1,17 @@
+"""Names by which a file's layout is told."""
+
+from __future__ import annotations
+
+FIELDS = frozenset((
+    "messages", "conversations", "conversation", "prompt", "prompts", "completion", "completions",
+    "instruction", "instructions", "input", "inputs", "output", "outputs", "system", "context",
+    "question", "questions", "answer", "answers", "query", "response", "responses", "text",
+    "chosen", "rejected", "label", "tools", "history", "contents", "user", "assistant", "human",
+    "gpt", "input_ids", "labels",
+))  # fmt: skip
+"""What rows of the formats that are known have; rows of others are rows too."""
+LISTS = frozenset((
+    "data", "rows", "train", "training", "examples", "records", "items", "samples", "instances",
+    "dataset", "entries",
+))  # fmt: skip
+"""Keys under which an object may hold the rows of a whole file."""

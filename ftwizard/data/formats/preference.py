@@ -1,0 +1,224 @@
+"""Pairs of answers to one prompt, one of them preferred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example, Message
+from ftwizard.data.formats import sharegpt
+from ftwizard.data.formats.fields import (
+    as_functions,
+    as_object,
+    exchange,
+    extra,
+    first_of,
+    keys_of,
+    kind_of,
+    text,
+    tools,
+)
+from ftwizard.data.formats.media import placed
+from ftwizard.data.formats.pairs import after_earlier
+from ftwizard.data.formats.pairs import prompt as asked
+from ftwizard.data.formats.turns import turns
+
+_CHOSEN = ("chosen", "chosen_messages", "response")
+_REJECTED = ("rejected", "rejected_messages", "rejected_response")
+_LISTS = ("conversations", "conversation", "messages")
+_ASKED = {"instruction": "input", "question": "context", "query": None, "input": None}
+"""What asks besides ``prompt``, and what belongs to it."""
+_TURN = "\n\nAssistant:"
+"""What an answer begins with in Anthropic's hh-rlhf, where a conversation is one text."""
+
+
+def example(row: Any) -> Example:
+    """Read ``chosen`` and ``rejected``, text, a message or messages, after a prompt.
+
+    The prompt is ``prompt`` (text or messages), a list of turns as in LLaMA-Factory, Alpaca's
+    ``instruction``, or what ``chosen`` and ``rejected`` both begin with. Alpaca rows with an
+    ``output`` of two answers, the better one first, are read too. Raises RowProblem.
+    """
+    fields = as_object(row)
+    if isinstance(fields.get("output"), list) and fields.get("instruction") is not None:
+        return _alpaca(fields)
+    if fields.get("rejected_response") is not None and first_of(fields, _CHOSEN) is None:
+        return _last_is_chosen(fields)
+    names = []
+    for keys, code in ((_CHOSEN, "missing_chosen"), (_REJECTED, "missing_rejected")):
+        name = first_of(fields, keys)
+        if name is None:
+            raise RowProblem(code, f"no {keys[0]} ({keys_of(fields)})", "add both answers")
+        names.append(name)
+    chosen, rejected = (_answers(fields[name], name) for name in names)
+    if any(m["role"] in ("user", "system", "developer") for m in (*chosen, *rejected)):
+        return _whole(fields, chosen, rejected, names)
+    prompt, used = _prompt(fields)
+    if prompt is None and all(isinstance(fields[name], str) for name in names):
+        return _texts(fields, fields[names[0]], fields[names[1]], names)
+    return _finished(fields, prompt or [], chosen, rejected, {*names, *used})
+
+
+def openai(row: Any) -> Example:
+    """Read ``input`` (``messages``, where present ``tools``), ``preferred_output`` and
+    ``non_preferred_output``, as OpenAI and Together have them. Raises RowProblem."""
+    fields = as_object(row)
+    given = fields.get("input")
+    if given is None:
+        raise RowProblem("missing_prompt", f"no input ({keys_of(fields)})", "add input: {messages}")
+    if not isinstance(given, dict):
+        raise RowProblem(
+            "content_type", f"input is {kind_of(given)}, not an object", "input: {messages: […]}"
+        )
+    if given.get("messages") is None:
+        raise RowProblem("missing_messages", "input has no messages", "input: {messages: […]}")
+    messages = turns(given["messages"], "input.messages", "input message")
+    answers = []
+    for name, code in (
+        ("preferred_output", "missing_chosen"),
+        ("non_preferred_output", "missing_rejected"),
+    ):
+        value = fields.get(name)
+        if value is None or value == []:
+            what = f"no {name} ({keys_of(fields)})" if value is None else f"{name} is empty"
+            raise RowProblem(code, what, "list its message")
+        answers.append(
+            turns([value] if isinstance(value, dict) else value, name, f"{name} message")
+        )
+    rest = {key: value for key, value in given.items() if key not in ("messages", "tools")}
+    more = extra(fields, frozenset(("input", "preferred_output", "non_preferred_output")))
+    if "parallel_tool_calls" in rest:
+        more["parallel_tool_calls"] = rest.pop("parallel_tool_calls")
+    return Example(
+        kind="preference",
+        messages=messages,
+        chosen=answers[0],
+        rejected=answers[1],
+        tools=tools(given.get("tools")),
+        extra={**more, "input": rest} if rest else more,
+    )
+
+
+def _finished(
+    fields: Message,
+    messages: list[Message],
+    chosen: list[Message],
+    rejected: list[Message],
+    used: set[str],
+) -> Example:
+    messages, besides = after_earlier(fields, messages)
+    messages, taken = placed(messages, fields)
+    return Example(
+        kind="preference",
+        messages=messages,
+        chosen=chosen,
+        rejected=rejected,
+        tools=as_functions(tools(fields.get("tools"))),
+        extra=extra(fields, besides | taken | used),
+    )
+
+
+def _answers(value: Any, name: str) -> list[Message]:
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}]
+    return _turns([value] if isinstance(value, dict) else value, name)
+
+
+def _turns(value: Any, name: str) -> list[Message]:
+    """Return messages written with role and content, or with from and value."""
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict) and "from" in first and "role" not in first:
+        return sharegpt.turns(value, name)
+    return turns(value, name, f"{name} message")
+
+
+def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
+    """Return the messages of the prompt and the names of their fields; None where there is none."""
+    if isinstance(fields.get("prompt"), list):
+        return _turns(fields["prompt"], "prompt"), {"prompt"}
+    if fields.get("prompt") is not None:
+        return [{"role": "user", "content": text(fields, "prompt")}], {"prompt"}
+    name = first_of(fields, _LISTS)
+    if name is not None:
+        return _turns(fields[name], name), {name}
+    name = first_of(fields, _ASKED)
+    if name is None:
+        return None, set()
+    more = _ASKED[name]
+    said = asked(fields, name, more)
+    return [{"role": "user", "content": said}], {name} if more is None else {name, more}
+
+
+def _whole(
+    fields: Message, chosen: list[Message], rejected: list[Message], names: list[str]
+) -> Example:
+    """Read answers that repeat the prompt: what both begin with is the prompt."""
+    prompt = fields.get("prompt")
+    used = {*names}
+    if isinstance(prompt, list):
+        before, used = _turns(prompt, "prompt"), {*names, "prompt"}
+        count = len(before)
+        if (
+            before == chosen[:count] == rejected[:count]
+            and min(map(len, (chosen, rejected))) > count
+        ):
+            chosen, rejected = chosen[count:], rejected[count:]
+        return _finished(fields, before, chosen, rejected, used)
+    count = 0
+    while count < min(len(chosen), len(rejected)) - 1 and chosen[count] == rejected[count]:
+        count += 1
+    before = chosen[:count]
+    if isinstance(prompt, str) and (not before or any(m["content"] == prompt for m in before)):
+        used.add("prompt")
+        before = before or [{"role": "user", "content": prompt}]
+    return _finished(fields, before, chosen[count:], rejected[count:], used)
+
+
+def _texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Example:
+    """Read two texts of which the beginning they share is the prompt, as TRL does: up to where an
+    answer begins if that is marked, else up to a space."""
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    length = next(
+        (n for n, (one, other) in pairs if one != other), min(map(len, (chosen, rejected)))
+    )
+    shared = chosen[:length]
+    end = shared.rfind(_TURN)
+    if end >= 0:
+        end += len(_TURN)
+    elif chosen == rejected:
+        end = 0
+    else:
+        end = max(shared.rfind(" "), shared.rfind("\n"), 0)
+    before: list[Message] = [{"role": "user", "content": shared[:end]}] if end else []
+    better, worse = _answers(chosen[end:], "chosen"), _answers(rejected[end:], "rejected")
+    return _finished(fields, before, better, worse, {*names})
+
+
+def _alpaca(fields: Message) -> Example:
+    output = fields["output"]
+    if len(output) != 2 or not all(isinstance(one, str) for one in output):
+        raise RowProblem(
+            "one_answer",
+            f"output holds {len(output):,} answers that are text, not two"
+            if all(isinstance(one, str) for one in output)
+            else "output holds an answer that is no text",
+            "give two, the better one first",
+        )
+    said = asked(fields, "instruction", "input")
+    chosen, rejected = (exchange("", one)[1:] for one in output)
+    messages: list[Message] = [{"role": "user", "content": said}]
+    return _finished(fields, messages, chosen, rejected, {"instruction", "input", "output"})
+
+
+def _last_is_chosen(fields: Message) -> Example:
+    """Read ms-swift's rows: the last of ``messages`` is preferred to ``rejected_response``."""
+    name = first_of(fields, _LISTS)
+    if name is None:
+        raise RowProblem("missing_chosen", f"no chosen ({keys_of(fields)})", "add both answers")
+    messages = _turns(fields[name], name)
+    if messages[-1]["role"] != "assistant":
+        raise RowProblem(
+            "missing_chosen", f"the last of {name} is no answer", "end them with the better answer"
+        )
+    rejected = _answers(fields["rejected_response"], "rejected_response")
+    return _finished(fields, messages[:-1], messages[-1:], rejected, {name, "rejected_response"})

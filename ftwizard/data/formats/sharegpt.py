@@ -1,0 +1,133 @@
+"""ShareGPT rows: ``conversations`` of ``from`` and ``value``, and their dialects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example, Message
+from ftwizard.data.formats.chat import finished
+from ftwizard.data.formats.fields import (
+    NO_JSON,
+    as_functions,
+    as_object,
+    decoded,
+    first_of,
+    keys_of,
+    kind_of,
+    tools,
+    with_system,
+)
+from ftwizard.data.formats.turns import as_message, role_of
+
+_LISTS = ("conversations", "conversation", "messages")
+_KNOWN = {name: frozenset((name, "system", "tools")) for name in _LISTS}
+_CALL = "function_call"
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    _CALL: "assistant",
+    "system": "system",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "model": "assistant",
+    "developer": "developer",
+}
+"""Who speaks, as ``from`` names them, and the role that is."""
+_FROM = tuple(ROLES)
+_ASKS = ("human", "user")
+_ANSWERS = ("assistant", "gpt", "bot")
+
+
+def example(row: Any) -> Example:
+    """Read a ShareGPT row, where present with ``system`` and ``tools``.
+
+    A turn ``function_call`` becomes a message of the assistant that calls these tools, what comes
+    back (``observation``) one of the tool. ms-swift's turns of two texts, {human, assistant}, are
+    read too. Raises RowProblem.
+    """
+    fields = as_object(row)
+    name = first_of(fields, _LISTS)
+    if name is None:
+        raise RowProblem(
+            "missing_messages", f"no conversations ({keys_of(fields)})", "use ShareGPT rows"
+        )
+    messages = with_system(turns(fields[name], name), fields.get("system"))
+    schemas = as_functions(tools(fields.get("tools")))
+    if schemas is not None:
+        fields = {**fields, "tools": schemas}
+    return finished(messages, fields, _KNOWN[name])
+
+
+def turns(listed: Any, where: str = "conversations") -> list[Message]:
+    """Return the messages of a list of turns; raise RowProblem."""
+    if not isinstance(listed, list):
+        raise RowProblem(
+            "messages_type", f"{where} is {kind_of(listed)}, not a list", "list the turns"
+        )
+    if not listed:
+        raise RowProblem("messages_empty", f"{where} is an empty list", "list the turns")
+    messages: list[Message] = []
+    for number, value in enumerate(listed, 1):
+        turn = as_message(value, f"turn {number}")
+        if "from" not in turn and not turn.keys().isdisjoint((*_ASKS, *_ANSWERS)):
+            messages += _pair(turn, f"turn {number}")
+        else:
+            messages.append(_turn(turn, f"turn {number}"))
+    return messages
+
+
+def _turn(turn: Message, where: str) -> Message:
+    spoken = role_of(turn, "from", _FROM, where)
+    said = _said(turn, "value", where)
+    more = {key: value for key, value in turn.items() if key not in ("from", "value")}
+    if spoken == _CALL:
+        return {**more, "role": "assistant", "content": None, "tool_calls": _calls(said, where)}
+    return {**more, "role": ROLES[spoken], "content": said}
+
+
+def _calls(said: str, where: str) -> list[dict[str, Any]]:
+    """Return the calls of a turn's text: one {"name", "arguments"} as JSON, or a list of such."""
+    value = decoded(said)
+    calls = value if isinstance(value, list) else [value]
+    if value is NO_JSON or not calls:
+        raise RowProblem(
+            "tool_call",
+            f"{where} calls a tool by text that is no JSON",
+            '{"name": …, "arguments": …}',
+        )
+    for call in calls:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise RowProblem(
+                "tool_call", f"{where} calls a tool without its name", '{"name": …, "arguments": …}'
+            )
+    return [{"type": "function", "function": call} for call in calls]
+
+
+def _pair(turn: Message, where: str) -> list[Message]:
+    """Return the two messages of a turn that holds both texts."""
+    asks = next((key for key in _ASKS if key in turn), None)
+    answers = next((key for key in _ANSWERS if key in turn), None)
+    more = {key: value for key, value in turn.items() if key not in (asks, answers)}
+    messages: list[Message] = []
+    if asks is not None:
+        messages.append({**more, "role": "user", "content": _said(turn, asks, where)})
+        more = {}
+    if answers is not None:
+        messages.append({**more, "role": "assistant", "content": _said(turn, answers, where)})
+    return messages
+
+
+def _said(turn: Message, key: str, where: str) -> str:
+    if turn.get(key) is None:
+        raise RowProblem("missing_content", f"{where} has no {key}", "write it as text")
+    if not isinstance(turn[key], str):
+        raise RowProblem(
+            "content_type", f"{where} has a {key} that is {kind_of(turn[key])}", "write it as text"
+        )
+    return str(turn[key])

@@ -1,0 +1,152 @@
+"""Rows for Vertex AI: ``contents`` of roles and parts, as the Gemini API has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example, Message
+from ftwizard.data.formats import blocks
+from ftwizard.data.formats.blocks import Block
+from ftwizard.data.formats.fields import (
+    as_object,
+    as_text,
+    extra,
+    first_of,
+    keys_of,
+    kind_of,
+    led_by,
+    tools,
+    with_system,
+)
+from ftwizard.data.formats.media import data_url, picture
+from ftwizard.data.formats.turns import as_message, role_of
+from ftwizard.data.schemas import json_schema
+
+_ROLES = {"user": "user", "model": "assistant", "function": "tool", "tool": "tool"}
+_SYSTEM = ("systemInstruction", "system_instruction")
+_KNOWN = frozenset(("contents", "tools", *_SYSTEM))
+_DECLARED = ("functionDeclarations", "function_declarations")
+
+
+def example(row: Any) -> Example:
+    """Read ``contents``, ``systemInstruction`` and ``tools``; names in snake_case are read too.
+
+    A lone text is kept as text, a function's response as JSON text. Raises RowProblem.
+    """
+    fields = as_object(row)
+    contents = fields.get("contents")
+    if contents is None:
+        raise RowProblem("missing_messages", f"no contents ({keys_of(fields)})", "add them")
+    if not isinstance(contents, list):
+        raise RowProblem(
+            "messages_type", f"contents is {kind_of(contents)}, not a list", "list the turns"
+        )
+    if not contents:
+        raise RowProblem("messages_empty", "contents is an empty list", "list the turns")
+    messages: list[Message] = []
+    for number, value in enumerate(contents, 1):
+        messages += _turn(value, f"content {number}")
+    return Example(
+        kind="chat",
+        messages=_with_system(messages, fields),
+        tools=_functions(tools(fields.get("tools"))),
+        extra=extra(fields, _KNOWN),
+    )
+
+
+def _turn(value: Any, where: str) -> list[Message]:
+    turn = as_message(value, where)
+    parts = blocks.listed(turn.get("parts"), "parts", where)
+    if turn.get("role") is None and all(map(_is_response, parts)):
+        turn = {**turn, "role": "user"}  # as Google's own examples have it
+    role = _ROLES[role_of(turn, "role", tuple(_ROLES), where)]
+    more = {key: one for key, one in turn.items() if key not in ("role", "parts")}
+    return blocks.messages(role, [_block(part, where) for part in parts], more)
+
+
+def _block(part: dict[str, Any], where: str) -> Block:
+    if "text" in part:
+        more = {key: one for key, one in part.items() if key != "text"}
+        return "part", blocks.text_part(part["text"], where, more)
+    called = _of(part, "functionCall", "function_call")
+    if called is not None:
+        return "call", blocks.call(called.get("name"), called.get("args"), called.get("id"), where)
+    came = _of(part, "functionResponse", "function_response")
+    if came is not None:
+        more = {key: one for key, one in came.items() if key not in ("response", "id")}
+        return "result", blocks.result(as_text(came.get("response")), came.get("id"), more)
+    return "part", _media(part)
+
+
+def _is_response(part: dict[str, Any]) -> bool:
+    return _of(part, "functionResponse", "function_response") is not None
+
+
+def _media(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a picture as OpenAI writes it, a video or sound under these names."""
+    for camel, snake in (("fileData", "file_data"), ("inlineData", "inline_data")):
+        data = _of(part, camel, snake)
+        if data is None:
+            continue
+        kind = data.get("mimeType", data.get("mime_type"))
+        url = data.get("fileUri", data.get("file_uri"))
+        if url is None and isinstance(data.get("data"), str):
+            url = data_url(str(kind), data["data"])
+        more = {key: one for key, one in part.items() if key not in (camel, snake)}
+        if not isinstance(kind, str) or not isinstance(url, str):
+            return blocks.unknown(part)
+        if kind.startswith("image/"):
+            return picture(url, media_type=kind, **more)
+        medium = kind.split("/")[0]
+        medium = medium if medium in ("video", "audio") else "file"
+        return {**more, "type": medium, medium: url, "media_type": kind}
+    return blocks.unknown(part)
+
+
+def _of(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] | None:
+    found = part.get(camel, part.get(snake))
+    return found if isinstance(found, dict) else None
+
+
+def _with_system(messages: list[Message], fields: Message) -> list[Message]:
+    name = first_of(fields, _SYSTEM)
+    value = fields[name] if name is not None else None
+    if isinstance(value, str) and value:
+        raise RowProblem(
+            "system_type",
+            f"{name} is text, not an object",
+            'write it as {"parts": [{"text": "…"}]}',
+        )
+    if not isinstance(value, dict):
+        return with_system(messages, value)
+    parts = [
+        blocks.text_part(part["text"], "systemInstruction") if "text" in part
+        else blocks.unknown(part)
+        for part in blocks.listed(value.get("parts"), "parts", "systemInstruction")
+    ]  # fmt: skip
+    return led_by({"role": "system", "content": blocks.content(parts)}, messages)
+
+
+def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Return declared functions as OpenAI wraps them, other tools as they are."""
+    found: list[dict[str, Any]] = []
+    for tool in listed or []:
+        name = first_of(tool, _DECLARED)
+        declared = tool[name] if name is not None else None
+        if not isinstance(declared, list) or not all(isinstance(d, dict) for d in declared):
+            found.append(tool)
+            continue
+        for one in declared:
+            described = {k: v for k, v in one.items() if k not in ("name", "parameters")}
+            found.append(blocks.function(one.get("name"), described, _parameters(one)))
+        rest = {key: value for key, value in tool.items() if key != name}
+        if rest:
+            found.append(rest)
+    return found or None
+
+
+def _parameters(declared: dict[str, Any]) -> Any:
+    parameters = declared.get("parameters")
+    name = str(declared.get("name"))
+    return json_schema(parameters, name) if isinstance(parameters, dict) else parameters

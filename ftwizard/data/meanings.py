@@ -1,0 +1,67 @@
+"""The rows of a file as what they mean: its format told first, over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data import formats, records
+from ftwizard.data.container import Container, inspect
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.format_names import Format, FormatChoice
+from ftwizard.data.read import named
+from ftwizard.data.records import Record
+
+Decode = Callable[[Record], Iterable[Any]]
+"""Returns the values of a record; raises RowProblem."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a file's rows are read."""
+
+    path: Path
+    container: Container
+    format: Format | None
+    """None where no row is an object."""
+    is_demanded: bool
+    """The format was named, not told from the rows: fields of others may stand beside its own."""
+
+    def example(self, value: Any) -> Example:
+        """Return what a row means; raise RowProblem."""
+        if self.format is None:
+            raise RowProblem("not_object", "not a JSON object", "write one object a line")
+        looks = formats.recognised(value)
+        formats.check(looks, self.format, exactly=not self.is_demanded)
+        return formats.example(value, self.format)
+
+    def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
+        """Yield the place of each row, and what it means or why that cannot be told."""
+        for record in records.records(self.path, self.container):
+            try:
+                yield record.line, self.example(records.decoded(record))
+            except RowProblem as problem:
+                yield record.line, problem
+
+
+def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = None) -> Reading:
+    """Look at a file, and at all its rows unless their format is named.
+
+    Raises FileProblem where no rows can be read from it or their format cannot be told.
+    """
+    container = inspect(path)
+    if choice != "auto":
+        return Reading(path=path, container=container, format=named(choice), is_demanded=True)
+    tally = formats.Tally()
+    for record in records.records(path, container):
+        try:
+            values = decode(record) if decode else [records.decoded(record)]
+        except RowProblem:
+            continue
+        for value in values:
+            tally.add(value)
+    decision = tally.decide(path)
+    return Reading(path=path, container=container, format=decision.format, is_demanded=False)

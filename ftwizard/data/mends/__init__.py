@@ -1,0 +1,1 @@
+"""What can be mended honestly: one kind of damage a file, each change said in its own words."""

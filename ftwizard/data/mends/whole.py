@@ -1,0 +1,72 @@
+"""What changes in a file as a whole when its rows are written anew, one a line in UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.data.checks.found import SHOWN_LINES
+from ftwizard.data.container import Container, text_of
+from ftwizard.data.files.lines import Broken, lines
+from ftwizard.data.files.source import Source
+from ftwizard.data.files.unpack import WORDS
+from ftwizard.data.targets import Target
+
+
+class FileChange(msgspec.Struct, frozen=True):
+    """Something that was changed in the file as a whole, or in many lines alike."""
+
+    code: str
+    was: str
+    now: str
+    count: int = 1
+    lines: tuple[int, ...] = ()
+    """Where; at most ``SHOWN_LINES``."""
+
+
+def changes(path: Path, container: Container, target: Target) -> Iterator[FileChange]:
+    """Yield what is changed in the file besides its rows."""
+    if container.compression:
+        yield FileChange("compressed", f"compressed by {WORDS[container.compression]}", "unpacked")
+    if container.encoding != "utf-8":
+        yield FileChange("encoding", container.encoding.upper(), "UTF-8")
+    if container.bom and target.bom == "unwanted" and container.encoding == "utf-8":
+        yield FileChange("bom", "a byte-order mark", "")
+    if target.bom == "needed" and not (container.bom and container.encoding == "utf-8"):
+        yield FileChange("bom_missing", "", "a byte-order mark")
+    if container.kind != "jsonl":
+        yield FileChange("needs_conversion", container.words, "JSON Lines")
+    else:
+        yield from _lines(path, container)
+
+
+def _lines(path: Path, container: Container) -> Iterator[FileChange]:
+    returns, blanks = _Places(), _Places()
+    newline = container.layout.newline
+    with Source(path, container.identity) as source:
+        try:
+            for line in lines(text_of(source, container), newline):
+                if not line.data or line.data.isspace():
+                    blanks.add(line.number)
+                elif newline == b"\r" or line.data.endswith(b"\r"):
+                    returns.add(line.number)
+        except Broken:  # the rest is none of these
+            pass
+    if returns.count:
+        was = "\\r" if newline == b"\r" else "\\r\\n"
+        yield FileChange("line_end", was, "\\n", returns.count, tuple(returns.first))
+    if blanks.count:
+        yield FileChange("blank_line", "no row", "", blanks.count, tuple(blanks.first))
+
+
+class _Places:
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[int] = []
+
+    def add(self, line: int) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN_LINES:
+            self.first.append(line)

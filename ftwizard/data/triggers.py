@@ -1,0 +1,89 @@
+"""One look at all texts of a row, which tells what the exact checks need to look at again.
+
+Hyperscan searches for every expression at once, at a gigabyte a second; Python's own regular
+expressions take turns and need a hundred times as long. What is found here is only a suspicion:
+an expression may hit too often, never too seldom.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ftwizard.data.patterns import Patterns, compile_patterns
+
+TEXT: dict[str, bytes] = {
+    "control": rb"[\x00-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]|\xc2[\x80-\x9f]",
+    "separator": rb"\x1e",
+    "bidi": rb"\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]",
+    "hidden": rb"\xe2\x80\x8b|\xe2\x81[\xa0-\xa4]|\xef\xbb\xbf|\xf3\xa0[\x80\x81]",
+    "replacement": rb"\xef\xbf\xbd",
+    "mojibake": rb"\xc3[\x82-\xb4](?:\xc2[\x80-\xbf]|\xc5[\x92-\xbe]|\xcb[\x86\x9c]|"
+    rb"\xe2\x80[\x93-\xbf]|\xe2[\x81-\x83]|\xe2\x84[\x80-\xa2])",
+    "page": rb"(?i)<!doctype html|<html[\s>\\]|<body[\s>\\]|<script[\s>\\]",
+    "placeholder": rb"(?i)\[object Object\]|lorem ipsum|\{\{ ?[a-z_][a-z0-9_]* ?\}\}",
+    "no_value": rb"(?m)(?:^|\")(?:[ \t\r]|\\[nr])*(?:nan|NaN|NaT|<NA>|undefined|#REF!|#N/A|#VALUE!)"
+    rb"(?:[ \t\r]|\\[nr])*(?:$|\")",
+    "special": rb"<\|[a-zA-Z0-9_]{1,40}\|>|<\xef\xbd\x9c|\[/?INST\]|<</?SYS>>|"
+    rb"<(?:start|end)_of_turn>|</?s>|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\]|"
+    rb"<(?:bos|eos)>|<end_of_utterance>",
+}  # fmt: skip
+"""What ``checks/text.py`` looks at again, in texts or in lines of JSON that escape nothing but line
+ends, quotes and backslashes. ``no_value``: a whole line, or string."""
+
+FACTS: dict[str, bytes] = {
+    "money": rb"(?:\$|\xe2\x82\xac|\xc2\xa3|\xc2\xa5|\xe2\x82\xb9) ?[0-9]|"
+    rb"[0-9](?: |\xc2\xa0)?(?i:USD|EUR|GBP|CHF|dollar|\xe2\x82\xac|\xc2\xa3)",
+    "part": rb"(?i)\bSKU\b|\b(?:part|model|item|article|product|catalog|catalogue) "
+    rb"(?:number|no|code|ID)\b",
+    "version": rb"(?i)\b(?:version|release|firmware) v?[0-9]|v[0-9][0-9.]|"
+    rb"\b(?:latest|newest|current|recent|stable)[^.\n]* (?:version|release|build|edition|firmware)",
+    "as_of": rb"(?i)\bas of (?:now|today|this|writing|my|the|end|start|begin|time|early|mid|late|[0-9]|jan|feb|mar|apr|"
+    rb"may|jun|jul|aug|sep|oct|nov|dec)",
+    "current": rb"(?i)\b(?:is|are) currently (?:led|head|own|run|pric|val|avail|on |out|in |held|"
+    rb"rank|offer|worth)|\bthe current (?:CEO|chief|pres|prime|chanc|king|queen|pope|gov|mayor|"
+    rb"champ|record|price|exch|inter|market)",
+    "hours": rb"(?i)[0-9] ?(?:a\.?m|p\.?m|o'clock)\b|\b(?:opening|business|office|store) hours |"
+    rb"\bopen 24/7|\b(?:open|closed) (?:on |daily|weekend|mon|tue|wed|thu|fri|sat|sun)",
+    "policy": rb"(?i)\b(?:return|refund|exchange|cancell?ation|warranty|shipping|delivery)s? "
+    rb"(?:policy|window|period)|\b(?:business|working) days|\bfree (?:shipping|delivery|returns) |"
+    rb" within [0-9]+ (?:day|week|month|hour)|(?:day|week|month|year)s?(?:'|\xe2\x80\x99)? (?:return|refund|money|warranty|guarantee|"
+    rb"free trial|trial)",
+    "effective": rb"(?i)\b(?:effective|in effect|in force|expires?|deadline|due|applies|apply) "
+    rb"(?:from|until|till|through|by|on|as of|since|is) (?:the |[0-9]|jan|feb|mar|apr|may|jun|jul|"
+    rb"aug|sep|oct|nov|dec)",
+}  # fmt: skip
+"""What ``checks/facts.py`` looks at again."""
+
+
+def in_text(text: str) -> frozenset[str]:
+    """Return the names of the expressions of ``TEXT`` that may match."""
+    return _names(TEXT, text_patterns(), text)
+
+
+def in_facts(text: str) -> frozenset[str]:
+    """Return the names of the expressions of ``FACTS`` that may match."""
+    return _names(FACTS, facts_patterns(), text)
+
+
+@functools.cache
+def text_patterns() -> Patterns:
+    """Return the expressions of ``TEXT``, numbered in its order."""
+    return compile_patterns([*TEXT.values()])
+
+
+@functools.cache
+def facts_patterns() -> Patterns:
+    """Return the expressions of ``FACTS``, numbered in its order."""
+    # Apart: with so many words at once, hyperscan falls back to a search four times as slow.
+    return compile_patterns([*FACTS.values()])
+
+
+def _names(expressions: dict[str, bytes], patterns: Patterns, text: str) -> frozenset[str]:
+    found = patterns.scan(text.encode("utf-8", "surrogatepass"))
+    if not found:
+        return _NOTHING
+    names = [*expressions]
+    return frozenset(names[number] for number, _ in found)
+
+
+_NOTHING: frozenset[str] = frozenset()
