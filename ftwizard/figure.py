@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 
@@ -15,4 +19,43 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     """How it was found: counted, computed from what, measured where."""
     as_of: str | None = None
-    """The date it holds for, where it may change."""
+    """The date it holds for: of the price, the measurement or the check that it rests on. None only in
+    what an older version wrote."""
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A day on which something ends, as somebody announced it."""
+
+    date: datetime.date
+    source: str
+    """Where it is announced."""
+    as_of: str
+    """When that was read."""
+
+    @property
+    def said(self) -> str:
+        """Return where and when it was read, in brackets."""
+        return f"({self.source}, as of {self.as_of})"
+
+
+def today() -> str:
+    """Return the date of what is counted now: rows, settings, what was asked for."""
+    return str(datetime.date.today())
+
+
+def oldest(dates: Iterable[str | None]) -> str | None:
+    """Return the first of some dates (``2026-04``, ``2026-11-25``), which all hold together."""
+    return min(filter(None, dates), default=None)
+
+
+def dated(document: Any, day: datetime.date) -> Any:
+    """Return a record whose figures all have a date: those that an older version wrote without
+    one are of ``day``, on which the record began."""
+    if isinstance(document, list | tuple):
+        return [dated(one, day) for one in document]
+    if not isinstance(document, dict):
+        return document
+    found = {key: dated(one, day) for key, one in document.items()}
+    if found.keys() >= {"value", "unit", "source", "as_of"} and found["as_of"] is None:
+        found["as_of"] = str(day)
+    return found

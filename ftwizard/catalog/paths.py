@@ -1,30 +1,20 @@
-"""What is known without asking anyone: the paths, their factors, what ends when; dated, sourced."""
+"""The paths to a fine-tuned model, their factors, and what ends when."""
 
 from __future__ import annotations
 
 import datetime
 import functools
-import tomllib
-from importlib.resources import files
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
+
+from ftwizard.catalog.prices import mark
+from ftwizard.catalog.sourced import Sourced, asset
 
 PathId = Literal["openai", "local", "cloud"]
 PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
 Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
 Size = Literal["tiny", "small", "medium", "large"]
-
-_T = TypeVar("_T")
-
-
-class Sourced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that was read or measured somewhere, once."""
-
-    as_of: str
-    """When it held: a year and month, ``2026-04``."""
-    source: str
-    """Where it stands, as a person can look it up."""
 
 
 class Claim(Sourced, frozen=True, kw_only=True):
@@ -47,6 +37,10 @@ class Claim(Sourced, frozen=True, kw_only=True):
             upto = f"–{_money(self.high)}"
         price = f"${_money(self.low)}{upto} per {self.unit}"
         return f"{price} ({self.text})" if self.text else price
+
+    def date(self, today: datetime.date) -> str:
+        """Return the month or day that it is of, with a ``!`` where it is a price that is old."""
+        return f"{self.as_of}{mark(self.as_of, today) if self.low is not None else ''}"
 
 
 Claims = tuple[Claim, ...]
@@ -142,27 +136,6 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def catalog() -> Catalog:
     """Return the packaged catalogue; read once."""
     return asset("paths.toml", Catalog)
-
-
-def asset(name: str, kind: type[_T]) -> _T:
-    """Read a packaged TOML file into ``kind``; each ``source`` key becomes the words it names.
-
-    ``[sources]`` in the file says what each key stands for. Raises msgspec.ValidationError or
-    KeyError when the file is not what it should be, which a test guards.
-    """
-    data = tomllib.loads(files("ftwizard").joinpath("assets", name).read_text("utf-8"))
-    return msgspec.convert(_spelled_out(data, data["sources"]), kind)
-
-
-def _spelled_out(value: object, sources: dict[str, str]) -> object:
-    if isinstance(value, list):
-        return [_spelled_out(one, sources) for one in value]
-    if isinstance(value, dict):
-        return {
-            key: sources[one] if key == "source" else _spelled_out(one, sources)
-            for key, one in value.items()
-        }
-    return value
 
 
 def _newest_first(claims: Claims) -> Claims:

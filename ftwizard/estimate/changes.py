@@ -1,0 +1,254 @@
+"""What makes a training need less memory, from what costs nothing to what costs most.
+
+Each way out is estimated again in full: no saving is taken for granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.estimate import batches
+from ftwizard.estimate.batches import Lengths
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.setup import Setup
+from ftwizard.estimate.stack import TILED_SINCE
+from ftwizard.text import plural
+
+LEAST_RANK = 8
+LEAST_LENGTH = 256
+MOST_PAIRS = 3
+FEW_CUT, MANY_CUT = 0.01, 0.1
+"""Shares of the rows: to cut so few hardly counts, to cut so many counts most."""
+_COST = {
+    "head": 0, "few cut": 1, "batch_size": 2, "rank": 3, "checkpointing": 4, "some cut": 5,
+    "lora": 6, "qlora": 7, "many cut": 8,
+}  # fmt: skip
+"""What costs neither time nor anything learnt comes first; then what only takes longer."""
+SETTINGS = {
+    "method": "method", "batch_size": "batch_size", "gradient_accumulation": "accumulation",
+    "gradient_checkpointing": "checkpointing", "rank": "rank", "alpha": "alpha",
+    "max_length": "length",
+}  # fmt: skip
+"""Of the recipe → of a setup."""
+
+Estimate = Callable[[Setup], Memory]
+Fits = Callable[[Memory], bool]
+Way = Callable[[Setup], list[Setup]]
+"""Returns setups that need less, from the one that changes least."""
+
+
+class Found(NamedTuple):
+    """Another setup, and the memory it takes."""
+
+    setup: Setup
+    memory: Memory
+
+
+def search(
+    setup: Setup, estimate: Estimate, fits: Fits, *, spread: Lengths | None = None
+) -> list[Found]:
+    """Return what makes ``setup`` fit, the least costly first.
+
+    Single changes; where none does it, up to three pairs; where no pair does it, all at once;
+    else nothing. ``spread``: lengths of the rows, which say how many are cut.
+    """
+
+    def cost(found: Found) -> tuple[int, int]:
+        parts = [_COST[name] for name in changed(setup, found.setup, spread)]
+        return max(parts), sum(parts)
+
+    def first(tried: Sequence[Setup]) -> Found | None:
+        every = (Found(one, estimate(one)) for one in tried)
+        return next((one for one in every if fits(one.memory)), None)
+
+    if singles := [one for way in _WAYS if (one := first(way(setup)))]:
+        return sorted(singles, key=cost)
+    pairs = [_pair(setup, a, b, first) for a, b in combinations(_WAYS, 2)]
+    if enough := [one for one in pairs if one]:
+        return sorted(enough, key=cost)[:MOST_PAIRS]
+    bottom = least(setup, estimate)
+    shorter = _shorter(bottom)
+    found = first([bottom, *shorter, *_lower((shorter or [bottom])[-1])])
+    return [found] if found else []
+
+
+def least(setup: Setup, estimate: Estimate) -> Setup:
+    """Return what needs least memory with rows as long and an adapter of the same rank.
+
+    Each step is taken only where it helps: several passes a step keep gradients, which a single
+    one of more rows need not.
+    """
+    for way in (_tiled, _recomputed, _methods, _rows):
+        setup = min(
+            (setup, *way(setup)), key=lambda one: (highest(estimate(one)), one is not setup)
+        )
+    return setup
+
+
+def highest(found: Memory) -> float:
+    """Return the upper end of the peak, in bytes."""
+    return found.peak.value if found.peak.high is None else found.peak.high
+
+
+def settings(old: Setup, new: Setup) -> dict[str, Any]:
+    """Return what differs by the recipe's names; empty where it is the installation."""
+    return {
+        name: getattr(new, field)
+        for name, field in SETTINGS.items()
+        if getattr(new, field) != getattr(old, field)
+    }
+
+
+def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
+    """Name what differs, as it costs: ``batch_size``, ``qlora``, ``few cut``."""
+    if new.head != old.head:
+        yield "head"
+    if new.batch_size != old.batch_size:
+        yield "batch_size"
+    if new.checkpointing != old.checkpointing:
+        yield "checkpointing"
+    if new.length != old.length:
+        share = _cut(old, new, spread)
+        if share is None or FEW_CUT < share <= MANY_CUT:
+            yield "some cut"
+        else:
+            yield "few cut" if share <= FEW_CUT else "many cut"
+    if new.rank != old.rank:
+        yield "rank"
+    if new.method != old.method:
+        yield new.method
+
+
+def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+    """Return what to do, and what one gives up for it."""
+    said = [_said(name, old, new, spread) for name in changed(old, new, spread)]
+    return "; ".join(what for what, _ in said), "; ".join(cost for _, cost in said)
+
+
+def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+    if name == "head":
+        release = ".".join(map(str, TILED_SINCE.release[:2]))
+        return f"TRL {release} or newer, which never keeps all logits", "nothing"
+    if name == "batch_size":
+        rows = f"{plural(new.batch_size, 'row')} a pass instead of {old.batch_size}"
+        passes = f"{plural(new.accumulation, 'pass', 'passes')} a step"
+        return f"{rows}, {passes}", "some time, the same result"
+    if name == "checkpointing":
+        return "recompute activations (gradient checkpointing)", (
+            "about a third more time, the same result"
+        )
+    if name == "rank":
+        alpha = "alpha lower in the same ratio"
+        if old.alpha is not None:
+            alpha = f"alpha {new.alpha} instead of {old.alpha}, so that it weighs the same"
+        return f"rank {new.rank} instead of {old.rank}, {alpha}", "an adapter that can hold less"
+    if name == "lora":
+        return "train an adapter (lora) instead of all weights", (
+            "it can change the model less, which is enough for most tasks"
+        )
+    if name == "qlora":
+        return "QLoRA: an adapter beside 4-bit weights", (
+            "about a third more time, and slightly rounded base weights"
+        )
+    share = _cut(old, new, spread)
+    what = f"{new.length:,} tokens a row at most instead of {old.length:,}"
+    if share is None:
+        return what, "longer rows are cut"
+    return what, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are cut"
+
+
+def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
+    """Return the share of the rows that is cut beyond what was; None where it is not known."""
+    if spread is None:
+        return None
+    before = batches.cut_share(spread, old.length)
+    return max(0.0, batches.cut_share(spread, new.length) - before)
+
+
+def _pair(
+    setup: Setup, a: Way, b: Way, first: Callable[[Sequence[Setup]], Found | None]
+) -> Found | None:
+    """Return both changes, each no stronger than it needs to be beside the other."""
+    weaker = a(setup)
+    if not weaker:
+        return None
+    strongest = weaker[-1]
+    found = first(b(strongest))
+    if found is None:
+        return None
+    own = [
+        name
+        for name in Setup.__struct_fields__
+        if getattr(setup, name) != getattr(strongest, name) == getattr(found.setup, name)
+    ]
+    tried = [
+        msgspec.structs.replace(found.setup, **{name: getattr(one, name) for name in own})
+        for one in weaker
+    ]
+    return first(tried) or found
+
+
+def _tiled(setup: Setup) -> list[Setup]:
+    return [msgspec.structs.replace(setup, head="tiled")] if setup.head == "full" else []
+
+
+def _rows(setup: Setup) -> list[Setup]:
+    """Return smaller micro-batches whose steps have as many rows: 4 → 2 → 1."""
+    rows = setup.batch_size
+    return [
+        msgspec.structs.replace(setup, batch_size=n, accumulation=setup.accumulation * rows // n)
+        for n in range(rows // 2, 0, -1)
+        if not rows % n
+    ]
+
+
+def _lower(setup: Setup) -> list[Setup]:
+    """Return lower ranks with the same alpha / rank, by which an adapter's change is scaled.
+
+    Where alpha, a whole number, cannot follow a rank, that rank is none of them.
+    """
+    if setup.method == "full":
+        return []
+    halves = [setup.rank >> n for n in range(1, setup.rank.bit_length())]
+    alphas = [(one, (setup.alpha or 0) * one / setup.rank) for one in halves if one >= LEAST_RANK]
+    return [
+        msgspec.structs.replace(
+            setup, rank=one, alpha=setup.alpha if setup.alpha is None else int(alpha)
+        )
+        for one, alpha in alphas
+        if alpha.is_integer()
+    ]
+
+
+def _recomputed(setup: Setup) -> list[Setup]:
+    return [] if setup.checkpointing else [msgspec.structs.replace(setup, checkpointing=True)]
+
+
+def _shorter(setup: Setup) -> list[Setup]:
+    """Return round lengths below: 1,024, 768, 512, 384, 256."""
+    round_ones = [base << n for n in range(13) for base in (LEAST_LENGTH, LEAST_LENGTH * 3 // 2)]
+    fewer = sorted((one for one in round_ones if one < setup.length), reverse=True)
+    return [msgspec.structs.replace(setup, length=one) for one in fewer]
+
+
+def _lora(setup: Setup) -> list[Setup]:
+    return [msgspec.structs.replace(setup, method="lora")] if setup.method == "full" else []
+
+
+def _qlora(setup: Setup) -> list[Setup]:
+    if setup.method == "qlora":
+        return []
+    # Without bf16 a run computes 4-bit models in 32 bit.
+    precision = "fp32" if setup.precision == "fp16" else setup.precision
+    return [msgspec.structs.replace(setup, method="qlora", precision=precision)]
+
+
+def _methods(setup: Setup) -> list[Setup]:
+    return [*_lora(setup), *_qlora(setup)]
+
+
+_WAYS: tuple[Way, ...] = (_tiled, _rows, _lower, _recomputed, _shorter, _lora, _qlora)

@@ -1,0 +1,168 @@
+"""What training on a GPU costs: hours × the price of an hour, and setting the instance up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from ftwizard.catalog.gpus import card as known_card
+from ftwizard.catalog.paths import catalog
+from ftwizard.catalog.prices import ARTICLE, Market, Prices, Rate, differing, money, stale
+from ftwizard.estimate import monthly
+from ftwizard.estimate.offer import CARD, Asked, Load, Offer
+from ftwizard.figure import Figure
+
+ARTICLE_TOKENS = Decimal(4_500_000)
+"""5,000 examples of 300 tokens, 3 epochs: what the article's hours are of."""
+ARTICLE_HOURS = (Decimal(1), Decimal(2), Decimal(2))
+"""Lowest, the one that it computes with, highest (SPEC C5)."""
+SETUP_HOURS = (Decimal("0.5"), Decimal(1), Decimal(2))
+"""Lowest, likely, highest: rent, driver, packages, fetching the model. Assumed: the article calls
+it the real cost and gives no figure."""
+CARDS = {
+    "a100-40gb": "A100 40 GB", "a100-80gb": "A100 80 GB", "h100-80gb": "H100 80 GB",
+    "rtx-4090": "RTX 4090 24 GB",
+}  # fmt: skip
+SETUP_HERE = "assumed: 0.5–2 h to install and fetch the model, where that is still to be done"
+OWN = "This machine"
+NOT_SAID = "What an hour of this machine costs was not said: --price machine=USD."
+BUDGET = (
+    "The article (2026-04) budgets $3–6 for the training itself: QLoRA of an 8B model, 5,000 examples, "
+    "1–2 h. Setting the instance up is the real cost."
+)
+TOO_SMALL = "The model does not fit on this card while it is trained."
+SETUP = "assumed: 0.5–2 h to rent it, install and fetch the model; often the real cost"
+
+
+def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
+    """Yield an offer for each card and market that has a price, then this machine."""
+    hours = asked.hours
+    if hours is None:
+        hours = {CARD: article_hours(load.total)} if asked.by_rule else {}
+    for card, market in prices.cards(asked.edition):
+        yield _rented(card, market, hours.get(card), prices, asked)
+    own = prices.machine()
+    if own is not None:
+        yield _here(own, asked)
+    elif asked.edition != ARTICLE:
+        name = "GPU of your own" if asked.here is None else OWN  # which may have no GPU
+        yield _offer(asked, name, hours=asked.here, notes=(NOT_SAID,))
+
+
+def article_hours(tokens: int) -> Figure:
+    """Return the hours on the article's card by its rule, in proportion to the tokens."""
+    low, value, high = (Decimal(tokens) / ARTICLE_TOKENS * hours for hours in ARTICLE_HOURS)
+    source = (
+        "the article's rule: QLoRA of Llama 3.1 8B takes 1–2 h for 4.5 million tokens; it computes "
+        "with 2"
+    )
+    return money(value, low, high, "h", source, ARTICLE)
+
+
+def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, asked: Asked) -> Offer:
+    rate, beside = prices.gpu(card, market, asked.edition)
+    assert rate is not None  # a card is listed where it has a price
+    served = asked.volume is not None and market == "on demand" and monthly.holds(card, asked)
+    figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
+    return _offer(
+        asked,
+        f"{_name(card)} {market}",
+        card=card,
+        market=market,
+        training=_training(hours, rate),
+        other=_training(hours, beside) if beside else None,
+        rate=rate.figure(),
+        hours=hours,
+        beside=differing(figures, others),
+        as_of=rate.as_of,
+        stale=stale(rate.as_of, asked.today),
+        too_small=card in asked.too_small,
+        notes=tuple(_notes(card, market, rate, hours, asked)),
+        **figures,
+    )
+
+
+def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
+    """Return what an hour's price comes to beside the training."""
+    low, value, high = _times(SETUP_HOURS, rate)
+    return {
+        "setup": money(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
+        "hosting": rate.figure(),
+        "monthly": monthly.rented(rate) if served else None,
+    }
+
+
+def _name(card: str) -> str:
+    """Return how a card is called: those of own prices as their makers do."""
+    known = None if card in CARDS else known_card(card)
+    return known.name.removeprefix("GeForce ") if known else CARDS.get(card, card)
+
+
+def _here(rate: Rate, asked: Asked) -> Offer:
+    """Return the machine of the user, at the price that they said."""
+    setup = _times(SETUP_HOURS, rate)
+    return _offer(
+        asked,
+        OWN,
+        training=_training(asked.here, rate),
+        rate=rate.figure(),
+        hours=asked.here,
+        setup=money(
+            setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {_hourly(rate)}", rate.as_of
+        ),
+        hosting=rate.figure(),
+        monthly=monthly.rented(rate) if asked.volume is not None else None,
+        as_of=rate.as_of,
+        stale=stale(rate.as_of, asked.today),
+        notes=tuple(_notes(None, None, rate, asked.here, asked)),
+    )  # fmt: skip
+
+
+def _offer(asked: Asked, name: str, **more: object) -> Offer:
+    local = catalog().path("local")
+    return Offer(
+        path="local", platform="local", model=asked.model, name=name, weights="yes",
+        owner=local.claims("ownership")[0].words, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _training(hours: Figure | None, rate: Rate) -> Figure | None:
+    if hours is None:
+        return None
+    value = _exact(hours.value)
+    low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
+    found = _times((low, value, high), rate)
+    return money(
+        found[1], found[0], found[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
+        rate.as_of,
+    )  # fmt: skip
+
+
+def _times(hours: tuple[Decimal, Decimal, Decimal], rate: Rate) -> tuple[Decimal, Decimal, Decimal]:
+    low = rate.usd if rate.low is None else rate.low
+    high = rate.usd if rate.high is None else rate.high
+    return hours[0] * low, hours[1] * rate.usd, hours[2] * high
+
+
+def _hourly(rate: Rate) -> str:
+    return f"${rate.usd:,.2f} per hour ({rate.source})"
+
+
+def _notes(
+    card: str | None, market: Market | None, rate: Rate, hours: Figure | None, asked: Asked
+) -> Iterator[str]:
+    if card == CARD and market == "on demand" and asked.by_rule:
+        yield BUDGET
+    if market == "spot":
+        yield "A spot instance can be taken away; a run goes on from its last checkpoint."
+    if rate.note:
+        yield f"Price: {rate.note}."
+    if card in asked.too_small:
+        yield TOO_SMALL
+    elif hours is None:
+        yield "The hours are not known yet."
+
+
+def _exact(value: float) -> Decimal:
+    """Return the decimal that a float is written as."""
+    return Decimal(str(value))

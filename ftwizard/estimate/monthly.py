@@ -1,0 +1,151 @@
+"""What a tuned model costs a month, and from which volume on a GPU of one's own is cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+
+import msgspec
+
+from ftwizard.catalog.gpus import card as known_card
+from ftwizard.catalog.prices import Kind, Prices, Rate, money
+from ftwizard.estimate.offer import Asked, Volume
+from ftwizard.figure import Figure, today
+from ftwizard.text import size
+
+GIB = 2**30
+HOURS = Decimal(730)
+"""Of a month: 365 × 24 / 12."""
+_MILLION = Decimal(1_000_000)
+_PER_MONTH = "USD per month"
+Serving = Mapping[Kind, Rate | None]
+Range = tuple[Decimal, Decimal, Decimal]
+"""Lowest, likely, highest."""
+
+
+class Month(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume, and the GPU that it is compared with."""
+
+    volume: Volume
+    gpu: Rate | None
+    """An hour of it, on demand."""
+    gpu_beside: Rate | None = None
+    """The same by the other edition, where the two are apart."""
+
+    def bill(self, serving: Serving) -> Figure | None:
+        """Return what a month at a host costs; None where a price is missing."""
+        if self.volume.requests is None:
+            return None
+        request, hosting = self.request(serving), serving.get("hosting")
+        if request is None:
+            return None
+        fixed = _times(hosting, HOURS) if hosting else (Decimal(0),) * 3
+        low, value, high = (
+            one * self.volume.requests + more for one, more in zip(request, fixed, strict=True)
+        )
+        parts = f"{self.volume.requests:,f} requests of {_tokens(self.volume)}"
+        if hosting:
+            parts += f", and {HOURS} h of hosting"
+        return _figure((low, value, high), _PER_MONTH, parts, _rates(serving))
+
+    def break_even(self, serving: Serving) -> Figure | None:
+        """Return the requests a month above which the GPU, rented all month, is cheaper.
+
+        requests × price of a request + hosting = hours of a month × price of the GPU. None where a
+        price is missing, or where the host is never dearer.
+        """
+        request, hosting = self.request(serving), serving.get("hosting")
+        if request is None or self.gpu is None:
+            return None
+        gpu, fixed = _times(self.gpu, HOURS), _times(hosting, HOURS) if hosting else None
+        left = tuple(g - f for g, f in zip(gpu, fixed or (Decimal(0),) * 3, strict=True))
+        if min(left) <= 0 or min(request) <= 0:
+            return None
+        likely = left[1] / request[1]
+        low, high = left[0] / request[2], left[2] / request[0]
+        rounded = tuple(one.to_integral_value(ROUND_CEILING) for one in (low, likely, high))
+        words = f"{HOURS} h of the GPU / the price of a request of {_tokens(self.volume)}"
+        return _figure(
+            (rounded[0], rounded[1], rounded[2]), "requests per month", words,
+            [self.gpu, *_rates(serving)],
+        )  # fmt: skip
+
+    def figures(self, serving: Serving) -> dict[str, Figure | None]:
+        """Return ``monthly`` and ``break_even``."""
+        return {"monthly": self.bill(serving), "break_even": self.break_even(serving)}
+
+    def other_edition(self) -> Month:
+        """Return the month with the GPU as the other edition has it."""
+        return msgspec.structs.replace(self, gpu=self.gpu_beside or self.gpu)
+
+    def request(self, serving: Serving) -> Range | None:
+        """Return what one request costs; None where the price of input or output is missing."""
+        into, out = serving.get("input"), serving.get("output")
+        if into is None or out is None:
+            return None
+        a = _times(into, self.volume.tokens_in / _MILLION)
+        b = _times(out, self.volume.tokens_out / _MILLION)
+        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def month(prices: Prices, asked: Asked) -> Month | None:
+    """Return the month that is asked for; None where no volume is."""
+    if asked.volume is None:
+        return None
+    gpu, beside = prices.gpu(asked.serve_on, "on demand", asked.edition)
+    if cannot_serve(asked):
+        gpu = beside = None
+    return Month(volume=asked.volume, gpu=gpu, gpu_beside=beside)
+
+
+def cannot_serve(asked: Asked) -> str:
+    """Say why the card that a break-even is against cannot hold the model; '' where it may."""
+    card = known_card(asked.serve_on)
+    if card is None or asked.served is None or holds(asked.serve_on, asked):
+        return ""
+    return (
+        f"No break-even: the model's weights take {size(asked.served)} in 16 bit, and one "
+        f"{card.name} has {card.memory:g} GB. A larger card: --serve-on CARD."
+    )
+
+
+def holds(name: str, asked: Asked) -> bool:
+    """Say whether a card may hold the model as it answers, in 16 bit; True where it is not known."""
+    card = known_card(name)
+    return card is None or asked.served is None or asked.served <= card.memory * GIB
+
+
+def rented(hour: Rate) -> Figure:
+    """Return what a GPU costs that is rented all month."""
+    return _figure(_times(hour, HOURS), _PER_MONTH, f"{HOURS} h of one GPU", [hour])
+
+
+def pace(volume: Volume) -> Figure | None:
+    """Return the answer tokens a second that a month comes to, on average: what must be served."""
+    if volume.requests is None:
+        return None
+    value = volume.requests * volume.tokens_out / (HOURS * 3600)
+    words = f"{volume.requests:,f} requests of {volume.tokens_out:,f} answer tokens, spread evenly"
+    return money(value, None, None, "tokens per second", f"{words}; peaks are higher", today())
+
+
+def _times(rate: Rate, factor: Decimal) -> Range:
+    low = rate.usd if rate.low is None else rate.low
+    high = rate.usd if rate.high is None else rate.high
+    return low * factor, rate.usd * factor, high * factor
+
+
+def _rates(serving: Serving) -> list[Rate]:
+    kinds: tuple[Kind, ...] = ("input", "output", "hosting")
+    return [rate for kind in kinds if (rate := serving.get(kind))]
+
+
+def _figure(found: Range, unit: str, words: str, rates: list[Rate]) -> Figure:
+    low, value, high = found
+    sources = "; ".join(dict.fromkeys(one.source for one in rates))
+    oldest = min((one.as_of for one in rates), default=None)
+    return money(value, low, high, unit, f"{words}; {sources}", oldest)
+
+
+def _tokens(volume: Volume) -> str:
+    return f"{volume.tokens_in:,f} tokens in, {volume.tokens_out:,f} out"

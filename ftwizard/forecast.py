@@ -1,0 +1,239 @@
+"""What a plan comes to on this machine: measured by a probe or earlier runs, else worked out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.advice import follows
+from ftwizard.advice.follows import Follows, Machine, Rows
+from ftwizard.catalog import configs, gpus
+from ftwizard.catalog.gpus import Card
+from ftwizard.catalog.prices import Prices, Rate
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import duration, fit, memory
+from ftwizard.estimate import shape as shapes
+from ftwizard.estimate.article import RuleOfThumb, by_qlora, rule_of_thumb
+from ftwizard.estimate.batches import Lengths
+from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.fit import Fit
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.setup import Head, Setup
+from ftwizard.estimate.shape import Shape
+from ftwizard.estimate.stack import head_for
+from ftwizard.figure import Figure
+from ftwizard.machine import Facts, Gpu
+from ftwizard.plan import Plan
+from ftwizard.probes import Probe
+
+WAYS = {"lora": "by LoRA, with weights of 16 bits", "full": "all weights"}
+ON_PROCESSORS = "on processors"
+
+
+def of_plan(
+    plan: Plan,
+    lengths: Mapping[str, Lengths | None],
+    shape: Shape | None,
+    facts: Facts,
+    *,
+    speeds: tuple[Speed, ...] = (),
+    probe: Probe | None = None,
+    hour: Rate | None = None,
+) -> Follows | None:
+    """Return what a plan comes to, None without rows to train on.
+
+    ``lengths``: of the parts ``train`` and ``validation``; ``shape``: None where the model's
+    configuration says too little; ``probe``: of this very plan, with its own batch, it comes before
+    all else; ``hour``: what the machine costs, None where nobody said.
+    """
+    train = lengths.get("train")
+    if train is None:
+        return None
+    machine = msgspec.structs.replace(
+        here(plan, facts, hour), speeds=speeds, probed=_probed(probe),
+        probed_on=probe.seconds.as_of if probe else None,
+    )  # fmt: skip
+    rows = Rows(train=train, validation=lengths.get("validation"))
+    return follows.follows(plan.recipe, rows, shape, machine, merges=plan.finish.merge)
+
+
+def here(plan: Plan, facts: Facts, hour: Rate | None = None) -> Machine:
+    """Return the machine that a plan is trained on, with the GPU that it names."""
+    found = follows.here(facts, card(gpu(plan, facts)), hour)
+    return msgspec.structs.replace(found, head=installed_head())
+
+
+def installed_head() -> Head:
+    """Return how the TRL that is installed computes the loss; without one as the newest does."""
+    try:
+        return head_for(metadata.version("trl"))
+    except metadata.PackageNotFoundError:
+        return "tiled"
+
+
+def setup(plan: Plan, lengths: Mapping[str, Lengths | None], facts: Facts) -> Setup:
+    """Return how the plan trains on this machine."""
+    return follows.setup_of(plan.recipe, here(plan, facts), lengths.get("train"))
+
+
+def fits(
+    plan: Plan,
+    lengths: Mapping[str, Lengths | None],
+    shape: Shape | None,
+    facts: Facts,
+    *,
+    counted: Memory | None = None,
+) -> Fit | None:
+    """Return the plan against the GPU that it names, and what would make it fit; None where there
+    is none, or it does not tell its memory, or the model's shape is not known.
+
+    ``counted``: by the ledger, where it was asked.
+    """
+    one = gpu(plan, facts)
+    if one is None or not one.memory or shape is None:
+        return None
+    room = fit.Gpu(name=one.name or "the GPU", memory=one.memory, used=float(one.held))
+    try:
+        (found,) = fit.fit(
+            shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,
+            spread=lengths.get("train"), cards=gpus.cards(),
+        )  # fmt: skip
+    except FtwizardError:  # target modules that the model does not have
+        return None
+    return found
+
+
+def article(
+    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, facts: Facts
+) -> RuleOfThumb | None:
+    """Return the article's figure of memory by QLoRA, whatever the plan trains by, beside ours of
+    the same rows; None where it has none for a model of that size."""
+    if shape is None:
+        return None
+    way = setup(plan, lengths, facts)
+    same, otherwise = by_qlora(way), WAYS[way.method] if way.method != "qlora" else ""
+    if not facts.gpus:
+        same, otherwise = by_qlora(msgspec.structs.replace(way, method="lora")), ON_PROCESSORS
+    try:
+        return rule_of_thumb(shape, memory.estimate(shape, same), otherwise=otherwise)
+    except FtwizardError:
+        return None
+
+
+def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
+    """Return the smaller models that the catalogue knows: of its own family, then the largest."""
+    known = [(one.name, shapes.from_config(one.config, one.source)) for one in configs.configs()]
+    smaller = [one for one in known if one[1].parameters < shape.parameters]
+    own = _family(shape)
+    return sorted(smaller, key=lambda one: (_family(one[1]) != own, -one[1].parameters))
+
+
+def _family(shape: Shape) -> str:
+    """Return whose kind of model it is: ``qwen`` of ``qwen3_moe``."""
+    return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
+
+
+def _probed(probe: Probe | None) -> float | None:
+    """Return the tokens a second, padding included, at rows as they come."""
+    if probe is None or probe.halved:
+        return None
+    rates = probe.measured.rates or [probe.measured.tokens_per_s]
+    return sum(rates) / len(rates)
+
+
+def hours(
+    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
+) -> dict[str, Figure]:
+    """Return the hours of the whole run by the name of a card, of those that it may fit on."""
+    train = lengths.get("train")
+    if train is None or shape is None:
+        return {}
+    rows = Rows(train=train, validation=lengths.get("validation"))
+    return follows.hours(plan.recipe, rows, shape, names, merges=plan.finish.merge)
+
+
+def too_small(
+    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
+) -> frozenset[str]:
+    """Return those of the cards ``names`` on which the plan's model does not fit; none where its
+    shape or the rows are not known."""
+    train = lengths.get("train")
+    if train is None or shape is None:
+        return frozenset()
+    return follows.too_small(plan.recipe, Rows(train=train), shape, names)
+
+
+def gpu(plan: Plan, facts: Facts) -> Gpu | None:
+    """Return the GPU that the plan names among those here, else the first; None without any."""
+    number = plan.where.gpu or 0
+    return facts.gpus[number] if number < len(facts.gpus) else None
+
+
+def room(plan: Plan, facts: Facts) -> int | None:
+    """Return the bytes that the plan can have: of its GPU what no other program holds, or the
+    machine's; None where the driver does not say."""
+    one = gpu(plan, facts)
+    return one.free if one else facts.memory
+
+
+def on_its_gpu(plan: Plan, facts: Facts) -> Facts:
+    """Return the machine with the GPU alone that the plan takes."""
+    one = gpu(plan, facts)
+    return msgspec.structs.replace(facts, gpus=(one,)) if one else facts
+
+
+def measured(probe: Probe, memory: Memory | None = None) -> Figure:
+    """Return the peak of memory that a probe measured, on a GPU with the CUDA context, which
+    torch does not count; ``memory`` is what was worked out, the context among its parts.
+
+    The driver's count has the context, but what other programs held as well: the less of both.
+    """
+    counted = probe.memory_parts.get("on_device")
+    if counted is None:
+        return probe.memory
+    context = memory.parts.get("context") if memory else None
+    value = counted.value
+    if context is not None:
+        value = min(value, probe.memory.value + context.value)
+    return msgspec.structs.replace(probe.memory, value=value)
+
+
+def card(one: Gpu | None) -> Card | None:
+    """Return what is known of a GPU's kind; None where nothing is."""
+    return gpus.card(one.name, one.memory) if one else None
+
+
+def run_hours(come: Follows | None) -> Figure | None:
+    """Return the hours of the whole run, of its training alone where no more is known."""
+    seconds = (come.whole or come.time) if come else None
+    if seconds is None:
+        return None
+    source = come.time.source if come and come.time else seconds.source
+    return msgspec.structs.replace(duration.scaled(seconds, 1 / 3600, source), unit="h")
+
+
+def rental(one: Gpu | None, prices: Prices) -> Figure | None:
+    """Return what an hour of such a card is rented for, on demand: a guide where nobody has said
+    what an hour of this one costs. None where card or price is not known."""
+    known = card(one)
+    names = (name for name, market in prices.cards() if market == "on demand")
+    name = next((name for name in names if known and gpus.card(name) == known), None)
+    rate = prices.gpu(name, "on demand")[0] if name else None
+    if rate is None or known is None:
+        return None
+    found = rate.figure()
+    return msgspec.structs.replace(found, source=f"{known.name} on demand: {found.source}")
+
+
+def shape(base: Path) -> Shape | None:
+    """Return the shape of the model in a folder; None where its configuration says too little."""
+    try:
+        config = json.loads((base / "config.json").read_text("utf-8"))
+        return shapes.from_config(config, "the model's config.json")
+    except (OSError, ValueError, RecursionError, FtwizardError):
+        return None

@@ -1,0 +1,187 @@
+"""What an hour of the user's own machine costs: said, remembered, and recorded with a run."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import settings
+from ftwizard.catalog import own_file, own_prices
+from ftwizard.catalog.prices import Price, Prices, Rate
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.estimate import gpu_cost
+from ftwizard.figure import Figure
+from ftwizard.jobs.folder import JobRecord, write_whole
+from ftwizard.text import dollar_range, dollars, visible
+
+RECORDED = "hour_price"
+"""Among the inputs of a run's ``job.json``."""
+OPTION = "--price machine=USD"
+"""How it is said to a command."""
+SAID = "your own, as said in the wizard"
+_HEAD = "# Your own prices in US dollars; they come before those of ftwizard.\n"
+
+
+def known(texts: Iterable[str] = ()) -> Rate | None:
+    """Return the price that ``texts`` of ``--price`` say, else the one in the file of own prices.
+
+    None where there is neither. Raises FtwizardError for what is no price.
+    """
+    return _machine(own_prices.read(texts, settings.prices_file(), datetime.date.today()))
+
+
+def of_command(texts: Iterable[str]) -> Rate | None:
+    """Return the price that a command says whose ``--price`` can be of this machine alone."""
+    found = own_prices.given(texts, datetime.date.today())
+    for one in found:
+        if one.kind != own_prices.MACHINE:
+            raise FtwizardError(
+                f"A run here costs nothing by the price of {visible(one.model, 40)}.",
+                f"Say what an hour of this machine costs: {OPTION}",
+                USAGE,
+            )
+    return _machine(found)
+
+
+def remembered() -> Rate | None:
+    """Return the price in the file of own prices; None also where that cannot be used."""
+    try:
+        return known()
+    except FtwizardError:
+        return None
+
+
+def said(typed: str) -> Rate:
+    """Return a price that was typed in the wizard; raises FtwizardError for what is none."""
+    found = _machine([own_prices.hour(typed, SAID, datetime.date.today())])
+    assert found is not None
+    return found
+
+
+def argv(hour: Rate | None) -> tuple[str, ...]:
+    """Return what tells a command the price that was typed; nothing where it stands in the file."""
+    if hour is None or hour.source != SAID:
+        return ()
+    return ("--price", f"{own_prices.MACHINE}={hour.usd:f}")
+
+
+def remember(usd: Decimal) -> Path:
+    """Write the price into the file of own prices, in place of an earlier one; return the file.
+
+    All else in it stays as it is. Raises FtwizardError where it cannot be read or written.
+    """
+    today, path = datetime.date.today(), settings.prices_file().resolve()
+    text = own_file.read_text(path)
+    before = own_prices.parse(text, path, today)
+    row = f'[[prices]]\nkind = "machine"  # an hour of this machine\nusd = {usd:f}\nas_of = "{today}"\n'
+    kept = _without_machine(text).rstrip()
+    new = f"{kept}\n\n{row}" if kept else f"{_HEAD}\n{row}"
+    try:
+        after = own_prices.parse(new, path, today)
+    except FtwizardError:
+        after = []
+    if _others(after) != _others(before) or [one.usd for one in after if _is(one)] != [usd]:
+        raise FtwizardError(
+            f"{visible(str(path), 200)} is written in a way that is not changed here.",
+            f'Write it there yourself: kind = "machine", usd = {usd:f}',
+        )
+    settings.private_folder(path.parent)
+    try:
+        write_whole(path, new.encode())
+    except OSError as error:
+        raise FtwizardError(
+            f"{visible(str(path), 200)} cannot be written: {error.strerror}.",
+            f"Say it each time: --price machine={usd:f}",
+        ) from None
+    return path
+
+
+def shown_file() -> str:
+    """Return the name of the file of own prices, as it is shown."""
+    return visible(str(settings.prices_file()), 200)
+
+
+def recorded(record: JobRecord) -> Rate | None:
+    """Return the price that a run was started with; None where none was known."""
+    try:
+        found = msgspec.convert(record.inputs.get(RECORDED), Rate | None)
+    except (msgspec.ValidationError, ValueError):
+        return None
+    amounts = (found.usd, found.low, found.high) if found else ()
+    sound = all(one is None or (one.is_finite() and one >= 0) for one in amounts)
+    return found if sound else None
+
+
+def record(hour: Rate | None) -> dict[str, Any]:
+    """Return what a run keeps of the price among the inputs of its ``job.json``."""
+    return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
+
+
+def spread(figure: Figure) -> str:
+    """Return dollars, as a range where they are one: ``$0.40–0.52``."""
+    if figure.low is None or figure.high is None:
+        return dollars(figure.value)
+    return dollar_range(figure.low, figure.high)
+
+
+def an_hour(price: Figure) -> str:
+    """Return the price in words: ``at $1.50 an hour, your own price of 2026-11-25``."""
+    return f"at {spread(price)} an hour, your own price of {price.as_of}"
+
+
+def set_up(price: Figure) -> str:
+    """Return what setting the machine up costs, where that is still to be done (SPEC C5)."""
+    low, _, high = gpu_cost.SETUP_HOURS
+    ends = (
+        (price.value if price.low is None else price.low),
+        (price.value if price.high is None else price.high),
+    )
+    words = dollar_range(ends[0] * float(low), ends[1] * float(high))
+    return f"{words} on top, if it is still to be done ({low:f}–{high:f} h to install and fetch, assumed)"
+
+
+def guide(rental: Figure | None) -> str:
+    """Return what such a card is rented for, as a guide; empty where that is not known."""
+    if rental is None:
+        return ""
+    card = visible(rental.source.partition(":")[0], 60)
+    return f"a guide: {card} is rented for {spread(rental)} an hour ({rental.as_of})"
+
+
+def _machine(own: Iterable[Price]) -> Rate | None:
+    return Prices(rows=()).over(own).machine()
+
+
+def _is(one: Price) -> bool:
+    return one.kind == own_prices.MACHINE
+
+
+def _others(prices: Iterable[Price]) -> list[Price]:
+    return [one for one in prices if not _is(one)]
+
+
+def _without_machine(text: str) -> str:
+    """Return the text without the rows of this machine; comments stay."""
+    kept: list[str] = []
+    for block in re.split(r"(?m)^(?=[ \t]*\[)", text):
+        if _is_of_machine(block):
+            block = "".join(
+                line for line in block.splitlines(True) if line.lstrip().startswith("#")
+            )
+        kept.append(block)
+    return "".join(kept)
+
+
+def _is_of_machine(block: str) -> bool:
+    try:
+        rows: Mapping[str, Any] = tomllib.loads(block)
+        return any(row.get("kind") == own_prices.MACHINE for row in rows.get("prices", ()))
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+        return False
