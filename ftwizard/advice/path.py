@@ -18,7 +18,7 @@ from ftwizard.advice.questions import (
     wanted_size,
 )
 from ftwizard.advice.weigh import Verdict
-from ftwizard.catalog import Factor, PathId, PlatformId, catalog
+from ftwizard.catalog.paths import Factor, PathId, PlatformId, catalog
 from ftwizard.machine import Facts, Gpu
 
 CLOSE = 1
@@ -47,6 +47,10 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """What choosing each other path instead costs or loses."""
     fit: str | None
     """What is said to the answer to ``fit``; None where it was not given."""
+    blocked: str = ""
+    """Why no path is possible as it is; empty where one is."""
+    changes: tuple[str, ...] = ()
+    """What would have to change then: single changes, each of which is enough."""
     wrong_tool: bool
     """Whether fine-tuning is the wrong tool by that answer (SPEC P3)."""
 
@@ -60,6 +64,7 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
     given = effective(facts, answers)
     ranked = _ranked(facts, given, today)
     best, others = ranked[0], ranked[1:]
+    blocked = _blocked(facts, given, best, others)
     close = [one for one in others if not one.why_not and best.score - one.score <= CLOSE]
     return Recommendation(
         path=best.path,
@@ -70,9 +75,11 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
         close_to=close[0].path if close else None,
         assumed=_assumed(facts, given),
         flips=_flips(facts, given, today, best.path),
-        costs_of={one.path: _cost_of(one) for one in others},
+        costs_of={one.path: _cost_of(one, today) for one in others},
         fit=FIT_ADVICE.get(given.get("fit", "")),
         wrong_tool=given.get("fit") == "facts",
+        blocked=blocked,
+        changes=_changes(facts, given, today) if blocked else (),
     )
 
 
@@ -99,6 +106,52 @@ def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
     )
     found = (*best.pros, *ruled_out)
     return found or ("Less speaks against it than against the other paths.",)
+
+
+def _blocked(facts: Facts, given: Answers, best: Verdict, others: tuple[Verdict, ...]) -> str:
+    """Say why nothing can be done: the answers leave one's own machine alone, and it is too small."""
+    if "size" not in given:  # a smaller one may well be enough
+        return ""
+    if best.path != "local" or not all(one.why_not for one in others) or trains(facts, given):
+        return ""
+    need = catalog().need(wanted_size(given))
+    here = "there is none here"
+    if facts.gpus:
+        here = "none here is as large"
+    return (
+        "No path is possible as it is: your answers rule out every provider, and a model "
+        f"{need.label} needs a GPU of about {need.gpu_memory} GB; {here}."
+    )
+
+
+def trains(facts: Facts, given: Answers) -> bool:
+    """Say whether a model of the wanted size can be trained on a machine of one's own, or a rented
+    one where the answers allow it."""
+    elsewhere = given.get("gpu_elsewhere")
+    return (
+        fits_here(facts, given)
+        or catalog().need(wanted_size(given)).processors
+        or elsewhere == "own"
+        or (elsewhere == "rent" and given.get("data") != "stay")
+    )
+
+
+def _changes(facts: Facts, given: Answers, today: datetime.date) -> tuple[str, ...]:
+    """Return every single change that makes a path possible: another answer, or a larger GPU."""
+    found = []
+    for question in QUESTIONS:
+        for option in question.options:
+            if option.id == given.get(question.id, question.assumed):
+                continue
+            changed = {**given, question.id: option.id}
+            best, *others = _ranked(facts, changed, today)
+            if not _blocked(facts, changed, best, tuple(others)):
+                found.append(f"If {option.when}: {_name(best)} ({question.id}={option.id}).")
+    need = catalog().need(wanted_size(given))
+    return (
+        *found,
+        f"With a GPU of about {need.gpu_memory} GB here: {catalog().path('local').name}.",
+    )
 
 
 def _assumed(facts: Facts, given: Answers) -> tuple[str, ...]:
@@ -132,14 +185,14 @@ def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> 
     return tuple(found)
 
 
-def _cost_of(one: Verdict) -> str:
+def _cost_of(one: Verdict, today: datetime.date) -> str:
     if one.why_not:
         return f"Not possible: {one.why_not}"
     path = catalog().path(one.path)
     factor: Factor = "setup" if one.path == "local" else "data"
     differs = f"{path.claims(factor, one.platform)[0].words}."
     price = path.claims("cost", one.platform)[0]
-    return " ".join([*one.cons, differs, f"Training: {price.words}, as of {price.as_of}."])
+    return " ".join([*one.cons, differs, f"Training: {price.words}, as of {price.date(today)}."])
 
 
 def _name(one: Verdict) -> str:

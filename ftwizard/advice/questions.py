@@ -9,7 +9,7 @@ from typing import Literal, cast
 import msgspec
 
 from ftwizard import text
-from ftwizard.catalog import Size, catalog
+from ftwizard.catalog.paths import Size, catalog
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.machine import Facts
 
@@ -33,6 +33,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     id: QuestionId
     text: str
+    short: str
+    """The same in few words, where a line has no room."""
     why: str
     """Why it is asked."""
     options: tuple[Option, ...]
@@ -47,6 +49,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 def _question(
     id: QuestionId,
     text: str,
+    short: str,
     why: str,
     *options: tuple[str, str, str],
     assumed: str | None = None,
@@ -54,6 +57,7 @@ def _question(
     return Question(
         id=id,
         text=text,
+        short=short,
         why=why,
         assumed=assumed,
         options=tuple(Option(id=one, label=label, when=when) for one, label, when in options),
@@ -63,9 +67,10 @@ def _question(
 FIT = _question(
     "fit",
     "What should the model learn?",
+    "What should it learn?",
     "Fine-tuning teaches behaviour; facts that change belong in a database.",
     ("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
-    ("facts", "Facts that change: prices, policies, products", "it should learn changing facts"),
+    ("facts", "Facts that change: prices", "it should learn changing facts"),
     ("unsure", "Both, or not sure", "it should learn both"),
 )
 
@@ -73,11 +78,12 @@ QUESTIONS = (
     _question(
         "data",
         "May the training data leave this machine?",
+        "May the data leave?",
         "It decides which paths are possible at all.",
         ("stay", "No, it stays here", "the data must stay on this machine"),
         (
             "own-cloud",
-            "Only to our own cloud account",
+            "Only to our own cloud",
             "the data may go to your own cloud account only",
         ),
         ("leave", "Yes, to a provider too", "the data may leave to a provider"),
@@ -86,6 +92,7 @@ QUESTIONS = (
     _question(
         "weights",
         "Must you own the resulting weights?",
+        "Must you own the weights?",
         "OpenAI and some clouds only let you call the model, never take it away.",
         ("yes", "Yes, to run it anywhere", "you must own the weights"),
         ("no", "No, an endpoint is enough", "an endpoint is enough"),
@@ -94,6 +101,7 @@ QUESTIONS = (
     _question(
         "size",
         "How large a model do you have in mind?",
+        "How large a model?",
         "It decides whether training fits a GPU. Around 8B is a good first choice.",
         ("tiny", "Up to 1B parameters", "a model up to 1B is enough"),
         ("small", "Around 3B", "a model around 3B is enough"),
@@ -104,6 +112,7 @@ QUESTIONS = (
     _question(
         "gpu_elsewhere",
         "Is there a GPU on another machine?",
+        "A GPU elsewhere?",
         "ftwizard trains where it runs: over SSH, on any Linux machine with a GPU.",
         ("own", "Yes, one of ours", "you have a GPU machine elsewhere"),
         ("rent", "No, but I can rent one", "you can rent a GPU"),
@@ -112,6 +121,7 @@ QUESTIONS = (
     ),
     _question(
         "cloud",
+        "Which cloud are you on?",
         "Which cloud are you on?",
         "Each has its own service and models; the data stays in that account.",
         ("gcp", "Google Cloud", "you are on Google Cloud"),
@@ -122,9 +132,10 @@ QUESTIONS = (
     _question(
         "priority",
         "What matters more?",
+        "What matters more?",
         "Hosted paths are quicker to start; your own machine leaves you every choice.",
         ("speed", "The first result, soon", "the first result matters more"),
-        ("control", "Control over model and serving", "control matters more"),
+        ("control", "Control over the model", "control matters more"),
     ),
 )
 BY_ID: dict[str, Question] = {question.id: question for question in (FIT, *QUESTIONS)}

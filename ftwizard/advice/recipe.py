@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from ftwizard import text
+from ftwizard.advice import hardware
+from ftwizard.advice import rows as by_rows
+from ftwizard.advice.hardware import method_for
 from ftwizard.advice.setting import setting
-from ftwizard.catalog import Sourced, asset
+from ftwizard.advice.tables import Advised, Method, said, table
+from ftwizard.estimate.batches import Lengths
+from ftwizard.estimate.shape import Shape
 from ftwizard.machine import Facts
 from ftwizard.plan import MANY_EPOCHS, InsistName, Recipe
 
-Method = Literal["lora", "qlora", "full"]
+__all__ = [
+    "Advised", "EarlierRate", "Method", "RecipeWarning", "advise", "in_words", "learning_rate",
+    "method_for", "report_to", "warnings",
+]  # fmt: skip
 WarningCode = Literal[
-    "rate-from-another-size", "rate-too-high", "rate-too-low", "many-epochs", "no-validation"
+    "rate-from-another-size",
+    "rate-too-high",
+    "rate-too-low",
+    "many-epochs",
+    "no-validation",
+    "missing-modules",
 ]
 FAR = 10.0
 """A rate this many times the usual one, or one part in as many of it, is warned about."""
 ANOTHER_SIZE = 1.5
 """Models whose sizes differ by more than this factor are of different sizes (SPEC H5)."""
-
-
-class Advised(Sourced, frozen=True, kw_only=True):
-    """A value for one setting, and why."""
-
-    name: str
-    value: str | float | bool | None
-    reason: str
 
 
 class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,70 +52,12 @@ class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
     """What the user must insist on by name; None where a look is enough."""
 
 
-class _Rate(Sourced, frozen=True, kw_only=True):
-    methods: tuple[Method, ...]
-    up_to: float = math.inf
-    value: float
-    reason: str
-
-
-class _Epochs(Sourced, frozen=True, kw_only=True):
-    rows: int = msgspec.field(name="from")
-    value: float
-    reason: str
-
-
-class _Said(Sourced, frozen=True, kw_only=True):
-    reason: str
-
-
-class _Memory(Sourced, frozen=True, kw_only=True):
-    method: Method
-    bytes: float
-
-
-class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    rates: tuple[_Rate, ...]
-    epochs: tuple[_Epochs, ...]
-    memory: tuple[_Memory, ...]
-    processors: _Said
-
-
-@functools.cache
-def _table() -> _Table:
-    return asset("recipe.toml", _Table)
-
-
-def method_for(parameters: int | None, facts: Facts) -> Advised:
-    """Advise a method that fits this machine, among those that the plan has."""
-    if not facts.gpus:
-        said = _table().processors
-        return Advised(
-            name="method", value="lora", reason=said.reason, as_of=said.as_of, source=said.source
-        )
-    offered = [choice.value for choice in setting("method").options]
-    memory, smaller = facts.gpu_memory, "qlora" if "qlora" in offered else "lora"
-    lora, qlora = _memory("lora"), _memory("qlora")
-    if memory is None or parameters is None:
-        value, reason = (
-            smaller,
-            "QLoRA needs the least memory; how much is needed is not known yet.",
-        )
-    else:
-        need = parameters * lora.bytes
-        value = "lora" if memory >= need else smaller
-        reason = f"LoRA needs about {text.size(need)}, and the GPU has {text.size(memory)}."
-        if memory < parameters * qlora.bytes:
-            reason += " It is too small in 4 bit as well: take a smaller model."
-    return Advised(name="method", value=value, reason=reason, as_of=lora.as_of, source=lora.source)
-
-
 def learning_rate(method: Method, parameters: int | None) -> Advised:
     """Return the usual peak learning rate for a method and a model of so many parameters.
 
     Without a size it is that of the smallest models, which is the plan's own default.
     """
-    rates = [one for one in _table().rates if method in one.methods]
+    rates = [one for one in table().rates if method in one.methods]
     found = next(one for one in rates if (parameters or 0) <= one.up_to)
     unknown = "The model's size is not known yet. " if parameters is None else ""
     return Advised(
@@ -123,70 +67,36 @@ def learning_rate(method: Method, parameters: int | None) -> Advised:
 
 
 def advise(
-    method: Method, parameters: int | None, rows: int | None, facts: Facts
+    method: Method,
+    parameters: int | None,
+    rows: int | None,
+    facts: Facts,
+    *,
+    lengths: Lengths | None = None,
+    shape: Shape | None = None,
+    context: int | None = None,
 ) -> tuple[Advised, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
-    ``parameters``: of the model; ``rows``: that are trained on; None where not known.
+    ``parameters``: of the model; ``rows``: that are trained on; ``lengths``: of the rows of the
+    checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: tokens that
+    the model reads at most. None where not known; what follows from it is then left out.
     """
+    spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
+    case = by_rows.Case(
+        method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
+        context=context,
+    )  # fmt: skip
     return (
         learning_rate(method, parameters),
-        _epochs(rows),
-        *_batch(method, parameters, rows, facts),
-        _checkpointing(facts),
-        _precision(method, facts),
+        *by_rows.advise(case),
+        *hardware.advise(method, facts),
     )
 
 
-def _epochs(rows: int | None) -> Advised:
-    found = [one for one in _table().epochs if one.rows <= (rows or 0)][-1]
-    return Advised(
-        name="epochs", value=found.value, reason=found.reason,
-        as_of=found.as_of, source=found.source,
-    )  # fmt: skip
-
-
-def _batch(
-    method: Method, parameters: int | None, rows: int | None, facts: Facts
-) -> tuple[Advised, Advised]:
-    """Aim at 16 rows a step (QLoRA's own), fewer where an epoch would have under 50 steps."""
-    together = 16
-    while rows is not None and together > 4 and rows < together * 50:
-        together //= 2
-    size, why = 4, setting("batch_size").reason
-    if parameters is not None and facts.gpu_memory is not None:
-        # Short of 1.75 times the least memory, activations of four rows are what no longer fits.
-        tight = facts.gpu_memory < 1.75 * parameters * _memory(method).bytes
-        size = 1 if tight else 4
-        why = "One row a pass: memory is tight." if tight else "Four rows a pass fit this GPU."
-    if rows is None or together == 16:
-        steps = "16 rows a step, as in QLoRA's own runs."
-    else:
-        steps = f"{rows:,} rows are few: {together} a step, so that an epoch has enough steps."
-    return _advised("batch_size", size, why), _advised(
-        "gradient_accumulation", together // size, steps
-    )
-
-
-def _checkpointing(facts: Facts) -> Advised:
-    where = "On: GPU memory is short." if facts.gpus else "Off: there is no GPU memory to save."
-    return _advised("gradient_checkpointing", None, f"Automatic. {where}")
-
-
-def _precision(method: Method, facts: Facts) -> Advised:
-    """Say what the training's own choice comes to (``train.hardware.choose_precision``)."""
-    if facts.gpus:
-        other = "fp32" if method == "qlora" else "fp16, and fp32 for Gemma"
-        reason = f"Automatic: bf16 where the GPU multiplies it, else {other}."
-    else:
-        name = "bf16, which these processors multiply" if facts.bfloat16_cpu else "fp32"
-        reason = f"Automatic: {name}."
-    return _advised("precision", "auto", reason)
-
-
-def _advised(name: str, value: str | float | bool | None, reason: str) -> Advised:
-    known = setting(name)
-    return Advised(name=name, value=value, reason=reason, as_of=known.as_of, source=known.source)
+def report_to() -> Advised:
+    """Advise where metrics go: nowhere but the run's own folder (SPEC H7)."""
+    return said("report_to", "report", None)
 
 
 def warnings(
@@ -195,14 +105,16 @@ def warnings(
     earlier: EarlierRate | None = None,
     *,
     validates: bool = True,
+    falling: bool = False,
 ) -> tuple[RecipeWarning, ...]:
     """Return what should be thought about before training with this recipe.
 
     ``parameters``: of the model, None where not known; ``earlier``: the rate of another run;
-    ``validates``: whether any rows validate.
+    ``validates``: whether any rows validate; ``falling``: whether the validation loss of an
+    earlier run on the same rows was still falling when it ended (SPEC H6).
     """
     found = [*_rate_warnings(recipe, parameters, earlier)]
-    if recipe.epochs > MANY_EPOCHS:
+    if recipe.epochs > MANY_EPOCHS and not falling:
         found.append(
             RecipeWarning(
                 code="many-epochs",
@@ -263,7 +175,3 @@ def _differ(one: int | None, other: int | None) -> bool:
     if not one or not other:
         return False
     return max(one, other) / min(one, other) > ANOTHER_SIZE
-
-
-def _memory(method: Method) -> _Memory:
-    return next(one for one in _table().memory if one.method == method)

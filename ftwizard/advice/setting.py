@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.catalog import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, asset
 from ftwizard.plan import Recipe
 
 

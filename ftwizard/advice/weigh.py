@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard import text
 from ftwizard.advice.questions import CLOUDS, Answers, fits_here, wanted_size
-from ftwizard.catalog import Lifecycle, PathId, Platform, PlatformId, catalog
+from ftwizard.catalog.paths import Lifecycle, PathId, Platform, PlatformId, catalog
 from ftwizard.machine import Facts
 
 

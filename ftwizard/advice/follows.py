@@ -1,0 +1,283 @@
+"""What follows from a recipe at once: steps, tokens, memory, time and cost, for the page it is on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from ftwizard.catalog import gpus
+from ftwizard.catalog.gpus import Card
+from ftwizard.catalog.prices import Rate
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batches, duration, hour_cost, main_memory, steps
+from ftwizard.estimate import memory as estimate
+from ftwizard.estimate.batches import Lengths, Passes
+from ftwizard.estimate.duration import Around, Speed
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.setup import Head, Setup
+from ftwizard.estimate.shape import Shape
+from ftwizard.figure import Figure, today
+from ftwizard.machine import Facts
+from ftwizard.plan import Recipe
+from ftwizard.text import plural
+
+STATE_BYTES = 12
+"""Of each trained parameter in a checkpoint."""
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What is trained on and what validates, by their lengths."""
+
+    train: Lengths
+    validation: Lengths | None = None
+    """Validation is not packed, whatever the recipe says."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What it is trained on, as far as it bears on time and cost."""
+
+    card: Card | None = None
+    """None: a GPU that is not known, or none."""
+    gpu: bool = False
+    cores: int = 0
+    bfloat16_cpu: bool = False
+    hour: Rate | None = None
+    """What an hour of it costs; None where nobody said."""
+    head: Head = "tiled"
+    """How the TRL that is installed computes the loss."""
+    speeds: tuple[Speed, ...] = ()
+    """Of earlier runs alike: they come before what is worked out."""
+    probed: float | None = None
+    """Tokens a second, padding included, that a probe measured: it comes before all else."""
+    probed_on: str | None = None
+    """The day of that probe."""
+
+
+class Follows(msgspec.Struct, frozen=True, kw_only=True):
+    """What one recipe comes to; None where it cannot be told."""
+
+    steps: Figure
+    steps_per_epoch: int
+    evaluations: int
+    tokens: Figure
+    """Of rows, as often as they are trained on."""
+    padding: Figure
+    """Share of what is computed that is padding."""
+    cut: Figure
+    """Share of the rows that are cut."""
+    memory: Memory | None
+    """Of the GPU, or of the machine without one; None for targets that the model does not have."""
+    time: Figure | None
+    """Of the training alone."""
+    otherwise: Figure | None
+    """The same, packed where the recipe does not pack, and the other way round; None where little
+    is padding."""
+    parts: dict[str, Figure]
+    """Of the whole run, ``time`` among them; empty where that is not known."""
+    whole: Figure | None
+    cost: Figure | None
+    """Of the whole run, at what the machine costs an hour."""
+
+
+def here(facts: Facts, card: Card | None, hour: Rate | None = None) -> Machine:
+    """Return a machine as the facts tell it."""
+    return Machine(
+        card=card, gpu=bool(facts.gpus), cores=facts.cores, bfloat16_cpu=facts.bfloat16_cpu,
+        hour=hour,
+    )  # fmt: skip
+
+
+def follows(
+    recipe: Recipe,
+    rows: Rows,
+    shape: Shape | None,
+    machine: Machine,
+    *,
+    merges: bool = True,
+) -> Follows:
+    """Return what a recipe comes to, in a few milliseconds; nothing is read or asked.
+
+    ``shape`` is None before the model is known. Raises ValueError where there are no rows.
+    """
+    work = _work(recipe, rows.train, recipe.packing)
+    setup = setup_of(recipe, machine, rows.train)
+    evaluations = _evaluations(recipe, rows, work.steps)
+    time = _time(shape, setup, machine, work)
+    parts: dict[str, Figure] = {}
+    if shape is not None and time is not None:
+        around = _around(recipe, rows, shape, setup, evaluations, merges)
+        parts = duration.parts(time, shape, setup, machine.card, work, around)
+    whole = duration.total(parts) if parts else None
+    return Follows(
+        steps=_counted(work.steps, "steps", f"{plural(round(work.passes), 'pass', 'passes')}"),
+        steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
+        evaluations=evaluations,
+        tokens=_counted(round(work.tokens), "tokens", "the lengths of the rows, by their spread"),
+        padding=_counted(work.padded, "share", "the longest of rows drawn at random"),
+        cut=_counted(work.cut, "share", f"rows of more than {recipe.max_length:,} tokens"),
+        memory=_memory(shape, setup, machine),
+        time=time,
+        otherwise=_otherwise(recipe, rows, shape, setup, machine, work),
+        parts=parts,
+        whole=whole,
+        cost=hour_cost.cost(whole or time, machine.hour),
+    )
+
+
+def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -> Setup:
+    """Return how a recipe trains on a machine: what it leaves open is decided as the run does.
+
+    ``lengths``: of the rows that are trained on, none of which may be as long as the recipe allows.
+    """
+    again, length = recipe.gradient_checkpointing, recipe.max_length
+    if lengths is not None and lengths.buckets and not recipe.packing:
+        length = min(length, math.ceil(lengths.buckets[-1].upto))
+    return Setup(
+        method=recipe.method,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        targets=recipe.target_modules,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.gradient_accumulation,
+        length=length,
+        checkpointing=machine.gpu if again is None else again,
+        head=machine.head,
+        precision=_precision(recipe, machine),
+    )
+
+
+def _precision(recipe: Recipe, machine: Machine) -> Literal["bf16", "fp16", "fp32"]:
+    if recipe.precision != "auto":
+        return recipe.precision
+    if not machine.gpu:
+        return "bf16" if machine.bfloat16_cpu else "fp32"
+    if machine.card is None or machine.card.bf16:
+        return "bf16"
+    return "fp32" if recipe.method == "qlora" else "fp16"
+
+
+def _work(recipe: Recipe, lengths: Lengths, packing: bool) -> Passes:
+    return batches.passes(
+        lengths,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.gradient_accumulation,
+        epochs=recipe.epochs,
+        max_length=recipe.max_length,
+        packing=packing,
+    )
+
+
+def _evaluations(recipe: Recipe, rows: Rows, total: int) -> int:
+    if rows.validation is None or rows.validation.rows < 1:
+        return 0
+    every = recipe.evaluation_steps or steps.evaluation_steps(total)
+    return max(1, -(-total // every))  # and one at the end
+
+
+def _memory(shape: Shape | None, setup: Setup, machine: Machine) -> Memory | None:
+    if shape is None:
+        return None
+    try:
+        if not machine.gpu:
+            return main_memory.estimate(shape, setup)
+        return estimate.estimate(shape, setup)
+    except FtwizardError:
+        return None
+
+
+def _time(shape: Shape | None, setup: Setup, machine: Machine, work: Passes) -> Figure | None:
+    """Return the seconds of the training: probed, else as earlier runs, else worked out."""
+    if machine.probed is not None:
+        computed = work.tokens + work.padding
+        return duration.measured(
+            computed, machine.probed, "a probe of this model here", as_of=machine.probed_on
+        )
+    if machine.speeds:
+        return duration.training(work.tokens, machine.speeds)
+    if shape is None:
+        return None
+    if machine.gpu or machine.card is not None:
+        return duration.expected(shape, setup, machine.card, work)
+    return duration.on_processors(
+        shape, setup, work, cores=machine.cores, bf16=machine.bfloat16_cpu
+    )
+
+
+def _otherwise(
+    recipe: Recipe,
+    rows: Rows,
+    shape: Shape | None,
+    setup: Setup,
+    machine: Machine,
+    work: Passes,
+) -> Figure | None:
+    """Return the time packed or not, as the recipe is not; what was measured is of this way only."""
+    if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
+        return None
+    other = _work(recipe, rows.train, not recipe.packing)
+    if max(work.padded, other.padded) < 0.1:
+        return None
+    return _time(shape, setup, machine, other)
+
+
+def _around(
+    recipe: Recipe, rows: Rows, shape: Shape, setup: Setup, evaluations: int, merges: bool
+) -> Around:
+    full = recipe.method == "full"
+    trained = shape.parameters if full else shape.adapter(setup.rank, setup.targets)
+    evaluated = 0.0
+    if rows.validation is not None and rows.validation.rows:
+        once = msgspec.structs.replace(recipe, epochs=1.0)
+        looked_at = _work(once, rows.validation, packing=False)
+        evaluated = looked_at.tokens + looked_at.padding
+    return Around(
+        weights=shape.parameters * 2,
+        checkpoint=trained * STATE_BYTES,
+        evaluations=evaluations,
+        evaluated=evaluated,
+        merged=shape.parameters * 2 if merges or full else 0,
+    )
+
+
+def _counted(value: float, unit: str, source: str) -> Figure:
+    return Figure(value=value, unit=unit, source=source, as_of=today())
+
+
+def hours(
+    recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str], *, merges: bool = True
+) -> dict[str, Figure]:
+    """Return the hours of the whole run on each of the cards ``names`` (a driver's, or a price's).
+
+    A card that is not known, or ``too_small``, is left out.
+    """
+    names = tuple(names)
+    small = too_small(recipe, rows, shape, names)
+    found: dict[str, Figure] = {}
+    for name in names:
+        known = gpus.card(name)
+        if known is None or name in small:
+            continue
+        one = follows(recipe, rows, shape, Machine(card=known, gpu=True), merges=merges)
+        if one.whole is None:
+            continue
+        source = one.time.source if one.time is not None else one.whole.source
+        in_hours = duration.scaled(one.whole, 1 / 3600, source)
+        found[name] = msgspec.structs.replace(in_hours, unit="h")
+    return found
+
+
+def too_small(recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str]) -> frozenset[str]:
+    """Return those of the cards ``names`` that have not even the lower end of the memory's range."""
+    found = []
+    for name in names:
+        known = gpus.card(name)
+        if known is None:
+            continue
+        here = Machine(card=known, gpu=True)
+        memory = _memory(shape, setup_of(recipe, here, rows.train), here)
+        if memory and (memory.peak.low or memory.peak.value) > known.memory * 1e9:
+            found.append(name)
+    return frozenset(found)

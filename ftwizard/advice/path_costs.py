@@ -1,0 +1,227 @@
+"""What each path costs for some rows: its cheapest offer that the answers leave, and in words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ftwizard.advice.questions import Answers, fits_here, wanted_size
+from ftwizard.advice.weigh import Verdict
+from ftwizard.catalog.models import hosted
+from ftwizard.catalog.paths import PathId, PlatformId, Size, catalog
+from ftwizard.dollars import UNKNOWN, amount, span
+from ftwizard.estimate.offer import Offer
+from ftwizard.figure import Figure
+from ftwizard.machine import Facts
+from ftwizard.plan import Plan
+
+MODELS: dict[Size, str] = {
+    "tiny": "meta-llama/Llama-3.2-1B-Instruct",
+    "small": "meta-llama/Llama-3.2-3B-Instruct",
+    "medium": "meta-llama/Llama-3.1-8B-Instruct",
+    "large": "meta-llama/Llama-3.3-70B-Instruct",
+}
+"""Whose hours on a GPU stand for a size until a model is named; their shapes are known."""
+LEAST_BILLIONS: dict[Size, float] = {"tiny": 0, "small": 2, "medium": 6, "large": 50}
+"""An open model of fewer parameters is not what was asked for, however cheap."""
+NO_RENT, NOT_POSSIBLE = "no rent", "not possible"
+ELSEWHERE = "your GPU machine"
+CENT = 0.01
+_CLOSE = 0.005
+"""US dollars; less apart is as good as the same."""
+
+
+class PathCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What training on the rows costs by one path. Amounts are in US dollars."""
+
+    path: PathId
+    why_not: str = ""
+    """The answer that rules the path out; empty where it is possible."""
+    name: str = ""
+    """Of the cheapest offer; empty where there is none whose price is known."""
+    own: str = ""
+    """Which machine of one's own it is trained on; empty where it is rented or hosted."""
+    needs: str = ""
+    """What that machine lacks; empty where it will do."""
+    training: Figure | None = None
+    """None: not known or, on a machine of one's own without a ``rate``, nothing to pay."""
+    setup: Figure | None = None
+    """Of a rented GPU: the hours until it trains, which no other path has."""
+    rate: Figure | None = None
+    """Where ``training`` is not known: what a unit of it costs, as far as that is."""
+    owner: str = ""
+    """Who owns the weights, in words."""
+    as_of: str | None = None
+    stale: bool = False
+    """That is over 90 days ago."""
+
+    @property
+    def amount(self) -> str:
+        """Return the amount in words: ``$0.62–1.47``, ``no rent``, ``unknown``."""
+        if self.why_not:
+            return NOT_POSSIBLE
+        is_free = self.own and self.training is None and self.rate is None
+        return NO_RENT if is_free else _cents(self.training)
+
+    @property
+    def words(self) -> str:
+        """Return what it is the amount of: by which offer, of when, and what comes on top."""
+        if self.why_not:
+            return self.why_not
+        if self.own:
+            if self.training is None:
+                rest = self._rate if self.rate else "power and wear are not counted"
+                return f"on {self.own}{self.needs}; {rest}"
+            return f"on {self.own}{self.needs}{f', as of {self.as_of}' if self.as_of else ''}"
+        if self.training is None:
+            return self._rate
+        setup = f"; setting it up {amount(self.setup.value)} more" if self.setup else ""
+        return f"{self.name}, as of {self.as_of}{', over 90 days ago' if self.stale else ''}{setup}"
+
+    @property
+    def _rate(self) -> str:
+        if self.rate is None:
+            return "no price of training is known there"
+        unit = self.rate.unit.removeprefix("USD ")
+        return f"{span(self.rate)} {unit} of training; how much it takes is not known"
+
+
+def _cents(found: Figure | None) -> str:
+    """Write what is to be paid; nobody pays less than a cent, so ``<$0.01`` is all that is said."""
+    if found is None:
+        return UNKNOWN
+    low, high = (found.value if end is None else end for end in (found.low, found.high))
+    if 0 < high < CENT:
+        return f"<${CENT}"
+    return f"<${CENT}–{amount(high).removeprefix('$')}" if 0 < low < CENT else span(found)
+
+
+def supposed(plan: Plan, answers: Answers) -> Plan:
+    """Return a plan with a model: where none is named, one of the size that was answered, by QLoRA.
+
+    Hours on a GPU cannot be told without one.
+    """
+    if plan.model.name:
+        return plan
+    model = msgspec.structs.replace(plan.model, name=MODELS[wanted_size(answers)])
+    recipe = msgspec.structs.replace(plan.recipe, method="qlora")
+    return msgspec.structs.replace(plan, model=model, recipe=recipe)
+
+
+def by_path(
+    offers: Sequence[Offer], verdicts: Iterable[Verdict], facts: Facts, answers: Answers
+) -> tuple[PathCost, ...]:
+    """Return what each path costs, in the order of the catalogue.
+
+    ``offers``: of the rows; ``verdicts``: of the same facts and answers, as ``path.verdicts``
+    gives them. A price is never that of a smaller model than was asked for, of a service that the
+    answers rule out, or of a spot instance.
+    """
+    weighed = {one.path: one for one in verdicts}
+    return tuple(_cost(weighed[one.id], offers, facts, answers) for one in catalog().paths)
+
+
+def _cost(one: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+    if one.why_not:
+        return PathCost(path=one.path, why_not=one.why_not)
+    there = [
+        offer
+        for offer in offers
+        if offer.path == one.path and offer.tunable and offer.market != "spot"
+    ]
+    if one.path == "local":
+        return _local(there, facts, answers)
+    least = LEAST_BILLIONS[wanted_size(answers)]
+    there = [offer for offer in there if _is_meant(offer, one.platform, answers)]
+    large = [offer for offer in there if (_billions(offer) or least) >= least]
+    return _of(_cheapest(large), one.path, _rate(large or there))
+
+
+def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+    """Return no rent where a machine of one's own will do, or must; else the cheapest rent."""
+    need, own, needs = catalog().need(wanted_size(answers)), "", ""
+    if fits_here(facts, answers):
+        own = "the GPU here"
+    elif answers.get("gpu_elsewhere") == "own":
+        own = ELSEWHERE
+    elif need.processors:
+        own = "the processors here"
+    elif answers.get("data") == "stay":
+        own, needs = "this machine", f", once it has a GPU of about {need.gpu_memory} GB"
+    here = next((one for one in offers if one.card is None), None)
+    if own and here and own != ELSEWHERE:
+        return PathCost(
+            path="local", own=own, needs=needs, name=here.name, training=here.training,
+            rate=here.rate, owner=here.owner, as_of=here.as_of,
+        )  # fmt: skip
+    if own:
+        return PathCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
+    rented = [one for one in offers if one.card is not None]
+    return _of(_cheapest(rented), "local", _rate(rented))
+
+
+def _of(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
+    if offer is None:
+        return PathCost(path=path, rate=rate)
+    return PathCost(
+        path=path, name=offer.name, training=offer.training, setup=offer.setup,
+        owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
+    )  # fmt: skip
+
+
+def _is_meant(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
+    if answers.get("weights") == "yes" and offer.weights == "no":
+        return False
+    if offer.path != "cloud":
+        return True
+    if platform is not None:
+        return offer.platform == platform
+    known = next(one for one in catalog().path("cloud").platforms if one.id == offer.platform)
+    return answers.get("data") != "own-cloud" or known.own_account
+
+
+def _cheapest(offers: Iterable[Offer]) -> Offer | None:
+    """Return the offer whose likely amount is the least; the first of equals."""
+    known = [(one.training.value, one) for one in offers if one.training is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def _rate(offers: Iterable[Offer]) -> Figure | None:
+    """Return the least price of a unit of training."""
+    rates = [one.rate for one in offers if one.rate is not None]
+    return min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
+
+
+@functools.cache
+def _sizes() -> dict[tuple[str, str], float | None]:
+    return {(one.platform, one.id): one.billions for one in hosted()}
+
+
+def _billions(offer: Offer) -> float | None:
+    """Return the parameters of a hosted model; None where they are not published."""
+    return _sizes().get((offer.platform, offer.model))
+
+
+def instead(chosen: PathCost, recommended: PathCost) -> str:
+    """Say what choosing one path instead of the recommended one costs for these rows; empty where
+    neither of the two has a price."""
+    if chosen.why_not or (chosen.amount, recommended.amount) == (UNKNOWN, UNKNOWN):
+        return ""
+    said = f"Training on these rows: {chosen.amount} instead of {recommended.amount}"
+    one, other = _likely(chosen), _likely(recommended)
+    if one is None or other is None:
+        return f"{said}."
+    apart = one - other
+    setup = ", the setting up of a GPU included" if chosen.setup or recommended.setup else ""
+    if abs(apart) < _CLOSE:
+        return f"{said}: about the same{setup}."
+    return f"{said}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+
+
+def _likely(one: PathCost) -> float | None:
+    """Return the likely amount with what comes on top; None where it is not known."""
+    if one.training is None:
+        return None
+    return one.training.value + (one.setup.value if one.setup else 0.0)
