@@ -1,0 +1,224 @@
+"""Loss curves of runs and of files from elsewhere, as a diagnosis reads them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftwizard.diagnosis import Curve, Objective, Point
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import number
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import Progress
+from ftwizard.series import Series
+from ftwizard.text import visible
+
+MOST_BYTES = 1 << 28
+Row = Mapping[str, Any]
+_LOSS = ("loss", "train_loss", "train/loss", "training_loss")
+_EVAL = (
+    "eval_loss", "valid_loss", "full_valid_loss", "validation_loss", "val_loss", "eval/loss",
+)  # fmt: skip
+_STEP = ("step", "global_step", "train/global_step", "_step", "Step")
+_RATE = ("learning_rate", "lr", "train/learning_rate")
+_NORM = ("grad_norm", "train/grad_norm")
+_SCORES = (
+    "eval_mean_token_accuracy", "eval_accuracy", "valid_mean_token_accuracy", "valid_accuracy",
+    "eval/accuracy",
+)  # fmt: skip
+_FORMS = (
+    "It reads a run's folder or events.jsonl, transformers' trainer_state.json, the result file of "
+    "an OpenAI job, and any CSV, JSON or JSON Lines with step, loss and eval_loss."
+)
+
+
+def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
+    """Return the curve of a run; with its folder, what of its checkpoints is on disk."""
+    metrics = progress.metrics
+    checkpoints = sorted(progress.checkpoints)
+    if folder is not None:
+        there = folder.path / "checkpoints"
+        checkpoints = [step for step in checkpoints if (there / f"checkpoint-{step}").is_dir()]
+    return Curve(
+        train=_points(metrics["loss"]),
+        evals=_points(metrics["eval_loss"]),
+        learning_rate=_points(metrics.get("learning_rate")),
+        grad_norm=_points(metrics.get("grad_norm")),
+        scores={name: _points(metrics[name]) for name in _SCORES if name in metrics},
+        total_steps=progress.total_steps,
+        steps_per_epoch=_steps_per_epoch(_points(metrics.get("epoch"))),
+        objective=_objective(metrics),
+        checkpoints=checkpoints,
+    )
+
+
+def of_file(path: Path) -> Curve:
+    """Return the curve that a file from elsewhere holds.
+
+    Raises FtwizardError for a file that is none of those it knows.
+    """
+    text = _text(path)
+    for read in (_of_json, _of_lines, _of_csv):
+        curve = read(text)
+        if curve is not None:
+            break
+    if curve is None or not (curve.train or curve.evals):
+        raise FtwizardError(f"{visible(str(path), 200)} holds no loss curve.", _FORMS)
+    return curve
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise FtwizardError(f"{visible(str(path), 200)} is too large for a curve.", _FORMS)
+        data = path.read_bytes()
+    except OSError as error:
+        raise FtwizardError(
+            f"{visible(str(path), 200)} cannot be read: {error.strerror}."
+        ) from None
+    # OpenAI's API returns a job's result file in Base64.
+    with contextlib.suppress(binascii.Error, ValueError):
+        data = base64.b64decode(data.strip(), validate=True)
+    return data.decode("utf-8-sig", "replace")
+
+
+def _of_json(text: str) -> Curve | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if isinstance(found, list):
+        return of_rows(found)
+    if not isinstance(found, dict):
+        return None
+    if isinstance(rows := found.get("log_history"), list):
+        return of_rows(rows, total_steps=_count(found.get("max_steps")))
+    if isinstance(found.get("train"), list):
+        return _of_pairs(found)
+    return of_rows([found])
+
+
+def _of_pairs(found: dict[str, Any]) -> Curve:
+    """Return the curve of lists of pairs of step and value, by name."""
+    extra = found.get("extra")
+    more: dict[str, Any] = extra if isinstance(extra, dict) else {}
+
+    def pairs(said: Any) -> list[Point]:
+        rows = said if isinstance(said, list) else []
+        return _in_order(
+            (float(one[0]), value)
+            for one in rows
+            if isinstance(one, list) and len(one) == 2
+            if number(one[0]) is not None and (value := number(one[1])) is not None
+        )
+
+    return Curve(
+        train=pairs(found.get("train")),
+        evals=pairs(found.get("eval")),
+        learning_rate=pairs(more.get("learning_rate")),
+        grad_norm=pairs(more.get("grad_norm")),
+        scores={name: pairs(more[name]) for name in _SCORES if name in more},
+        steps_per_epoch=_steps_per_epoch(pairs(more.get("epoch"))),
+    )
+
+
+def _of_lines(text: str) -> Curve | None:
+    rows = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return None
+    if any(row.get("kind") in ("log", "eval") for row in rows):
+        progress = Progress()
+        progress.feed([row for row in rows if isinstance(row, dict)])
+        return of_progress(progress)
+    return of_rows(rows)
+
+
+def _of_csv(text: str) -> Curve | None:
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error:
+        return None
+    return of_rows([{name: _cell(cell) for name, cell in row.items() if name} for row in rows])
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
+    """Return the curve of rows of named numbers, such as a trainer's ``log_history``."""
+    found = [row for row in rows if isinstance(row, dict)]
+    names = {name for row in found for name in row}
+
+    def points(among: tuple[str, ...]) -> list[Point]:
+        name = next((one for one in among if one in names), None)
+        if name is None:
+            return []
+        return _in_order(
+            (step, value)
+            for place, row in enumerate(found)
+            if name in row
+            and (value := number(row[name])) is not None
+            and (step := _step(row, place)) is not None
+        )
+
+    return Curve(
+        train=points(_LOSS),
+        evals=points(_EVAL),
+        learning_rate=points(_RATE),
+        grad_norm=points(_NORM),
+        scores={name: points((name,)) for name in _SCORES if name in names},
+        total_steps=total_steps,
+        steps_per_epoch=_steps_per_epoch(points(("epoch", "train/epoch"))),
+        objective=_objective(names),
+    )
+
+
+def _step(row: Row, place: int) -> float | None:
+    name = next((one for one in _STEP if one in row), None)
+    step = place + 1 if name is None else number(row[name])
+    return step if step is not None and math.isfinite(step) else None
+
+
+def _in_order(points: Iterable[Point]) -> list[Point]:
+    """Return the points by their steps, the last value of each step."""
+    return sorted(dict(points).items())
+
+
+def _objective(names: Iterable[str]) -> Objective:
+    known = set(names)
+    if {"reward", "completions/mean_length"} & known or "reward_std" in known:
+        return "reinforcement"
+    return "preference" if any(name.startswith("rewards/") for name in known) else "supervised"
+
+
+def _steps_per_epoch(epochs: list[Point]) -> float | None:
+    told = [(step, epoch) for step, epoch in epochs if epoch > 0]
+    return told[-1][0] / told[-1][1] if told else None
+
+
+def _count(value: Any) -> int | None:
+    found = number(value)
+    return int(found) if found is not None and found > 0 else None
+
+
+def _points(series: Series | None) -> list[Point]:
+    return [] if series is None else [series[index] for index in range(len(series))]

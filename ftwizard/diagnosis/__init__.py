@@ -1,0 +1,31 @@
+"""A series in, a verdict out: what a loss curve shows, and how surely. Pure, and of nothing else."""
+
+from ftwizard.diagnosis.advice import (
+    IN_WORDS,
+    MARKS,
+    Action,
+    Finding,
+    best_in_words,
+    findings,
+    mark,
+)
+from ftwizard.diagnosis.curve import Curve, Objective, Point
+from ftwizard.diagnosis.sign import Pattern, Sign
+from ftwizard.diagnosis.verdict import Verdict, diagnose
+
+__all__ = [
+    "IN_WORDS",
+    "MARKS",
+    "Action",
+    "Curve",
+    "Finding",
+    "Objective",
+    "Pattern",
+    "Point",
+    "Sign",
+    "Verdict",
+    "best_in_words",
+    "diagnose",
+    "findings",
+    "mark",
+]  # fmt: skip
