@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any
 
 from ftwizard.jobs.events import tail
@@ -33,8 +34,34 @@ NEXT_STEP = {
     "Go on with: ftwizard resume {id}",
 }
 
+IN_WORDS = {
+    "finished": "finished",
+    "early_stopped": "finished early",
+    "stopped": "stopped",
+    "killed": "killed",
+    "out_of_gpu_memory": "out of GPU memory",
+    "out_of_memory": "out of memory",
+    "disk_full": "disk full",
+    "nan": "the loss became no number",
+    "crashed": "crashed",
+    "refused": "refused",
+    "cancelled": "cancelled",
+    "lost": "lost",
+}
 _TAIL_BYTES = 65_536
 GOOD = ("finished", "early_stopped")
+
+
+def sentence(reason: str) -> str:
+    """Return what follows “run X”: ``has finished``, ``was stopped``."""
+    words = IN_WORDS.get(reason, reason)
+    if reason in ("finished", "early_stopped", "crashed"):
+        return f"has {words}" if reason != "crashed" else "crashed"
+    if reason in ("out_of_gpu_memory", "out_of_memory"):
+        return f"ran {words}"
+    if reason in ("disk_full", "nan"):
+        return f"ended: {words}"
+    return f"was {words}"
 
 
 def done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
@@ -73,12 +100,19 @@ def end_reason(
     return "crashed"
 
 
+_NO_MEMORY = re.compile(
+    "DefaultCPUAllocator: can't allocate|unable to mmap|could not create a (?:primitive|memory object)$"
+)
+"""What PyTorch says where there is no memory: its allocator, a file of weights, and oneDNN, which
+makes a primitive and its buffers at once and does not say why it could not."""
+
+
 def reason_of(error: BaseException, folder: JobFolder) -> str:
     """Name the end reason of an exception that ended a command."""
     for one in _chain(error):
         if type(one).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(one):
             return "out_of_gpu_memory"
-        if isinstance(one, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(one):
+        if isinstance(one, MemoryError) or _NO_MEMORY.search(str(one)):
             return "out_of_memory"
         if isinstance(one, OSError) and one.errno in NO_SPACE:
             return "disk_full"

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class EventWriter:
         self._line_open = end > 0 and os.pread(self._descriptor, 1, end - 1) != b"\n"
         self._pending: deque[bytes] = deque(maxlen=_PENDING_LIMIT)
         self._dirty = False
+        self.written_at = time.monotonic()
+        """When the newest event was written, by the monotonic clock."""
         self._guard = threading.RLock()
         self._closing = threading.Event()
         self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
@@ -60,6 +63,7 @@ class EventWriter:
         event = {"v": VERSION, "t": time.time(), "kind": kind, "attempt": self._attempt}
         event |= {name: _finite(value) for name, value in fields.items()}
         line = _encoder.encode(event) + b"\n"
+        self.written_at = time.monotonic()
         with self._guard:
             self._pending.append(line)
             self._flush()
@@ -119,6 +123,20 @@ class EventReader:
         self._inode = 0
         self.torn = 0
 
+    @property
+    def behind(self) -> int:
+        """Return how many bytes are still to be read; 0 where there is no file."""
+        try:
+            return max(0, self._path.stat().st_size - self._offset)
+        except OSError:
+            return 0
+
+    def skip(self) -> None:
+        """Leave out what is there already."""
+        with contextlib.suppress(FileNotFoundError):
+            stat = self._path.stat()
+            self._inode, self._offset = stat.st_ino, stat.st_size
+
     def read(self, limit: int | None = None) -> list[Event]:
         """Return the new complete events, at most about ``limit`` bytes of them."""
         try:
@@ -150,6 +168,28 @@ def tail(path: Path, limit: int) -> list[Event]:
     except FileNotFoundError:
         return []
     events, _ = decode(data[data.find(b"\n") + 1 :] if start else data)
+    return events
+
+
+def sampled(path: Path, pieces: int, piece: int) -> list[Event]:
+    """Return events of ``pieces`` places spread evenly over a file, about ``piece`` bytes of each.
+
+    Of a file of a million events that is a picture of the whole in a few hundredths of a second.
+    Only whole lines count; the beginning and the end are among the places.
+    """
+    data = b""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            for place in range(pieces):
+                start = max(0, size - piece) * place // max(1, pieces - 1)
+                file.seek(start)
+                part = file.read(piece)
+                begin = part.find(b"\n") + 1 if start else 0
+                data += part[begin : part.rfind(b"\n") + 1]
+    except FileNotFoundError:
+        return []
+    events, _ = decode(data)
     return events
 
 
@@ -210,3 +250,21 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
+
+
+def seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
+    """Return how long a job was at work over all attempts: each from its first event to its last.
+
+    What lies between attempts does not count, nor what came after the last word of one that was
+    killed, which is not known. ``now`` (Unix seconds) is as far as the newest attempt has come.
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    for event in events:
+        t = moment(event)
+        if t is not None:
+            first, last = spans.get(str(event.get("attempt")), (t, t))
+            spans[str(event.get("attempt"))] = (min(first, t), max(last, t))
+    if now is not None and spans:
+        newest = max(spans, key=lambda one: spans[one][1])
+        spans[newest] = (spans[newest][0], max(spans[newest][1], now))
+    return sum(last - first for first, last in spans.values())

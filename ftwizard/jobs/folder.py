@@ -21,6 +21,16 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _T = TypeVar("_T")
 
 
+class Parent(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that a child run was branched from."""
+
+    id: str
+    step: int
+    """The step of its checkpoint whose weights the child began with; 0 for a new beginning."""
+    changes: dict[str, tuple[float, float]]
+    """What differs in the plan: the setting's name → what it was and what it is."""
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``job.json``: what the job is. Written once, by the launcher."""
 
@@ -36,6 +46,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the job was made from: ``data``, ``model``, ``template`` → hash."""
     inputs: dict[str, Any] = {}
     """What the worker needs besides the plan, such as where the model comes from."""
+    parent: Parent | None = None
+    """The run that this one was branched from."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +136,15 @@ class JobFolder:
     @property
     def trained(self) -> Path:
         return self.path / "trained.json"
+
+    @property
+    def prediction(self) -> Path:
+        return self.path / "predicted.json"
+
+    @property
+    def origin(self) -> Path:
+        """Return where the weights are that a child run begins with."""
+        return self.path / "origin"
 
     @property
     def adapter(self) -> Path:

@@ -20,9 +20,10 @@ import msgspec
 import psutil
 
 from ftwizard import machine
-from ftwizard.jobs import identity, requests
+from ftwizard.jobs import gpu_share, identity, requests
 from ftwizard.jobs.ending import end_reason
 from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json
+from ftwizard.jobs.hook import Hook
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
@@ -61,6 +62,7 @@ class _Keeper:
         self._reserve()
         self.folder.heartbeat.touch(mode=0o600)
         signal.signal(signal.SIGTERM, self._on_term)
+        self.hook = Hook(self.folder)
         process = self._start()
         command = identity.of(process.pid)
         self._say(state="running", command=command)
@@ -74,6 +76,7 @@ class _Keeper:
                 self._sample()
                 sampled = now
             self._obey(now, process)
+            self.hook.look()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
         orphans = self._end_orphans()
@@ -93,6 +96,9 @@ class _Keeper:
             ended=time.time(),
             orphans=orphans,
         )
+        # The job is over: nothing waits for a command that only tells of it.
+        os.close(self.lock)
+        self.hook.end(reason)
         return 0 if said else 1
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -156,7 +162,8 @@ class _Keeper:
             identity.signal_group(self.state.command, signal.SIGTERM)
 
     def _end_orphans(self) -> int:
-        left = psutil.Process().children(recursive=True)
+        found = psutil.Process().children(recursive=True)
+        left = [process for process in found if not self.hook.is_own(process.pid)]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -178,7 +185,9 @@ class _Keeper:
             self.folder.ballast.unlink(missing_ok=True)
 
     def _sample(self) -> None:
-        line = msgspec.json.encode({"v": 1, **self.sampler.sample()}) + b"\n"
+        reading = self.sampler.sample()
+        reading["gpus"] = gpu_share.mark(reading["gpus"], self.state.command)
+        line = msgspec.json.encode({"v": 1, **reading}) + b"\n"
         path = self.folder.machine(os.uname().nodename)
         try:
             descriptor = os.open(path, APPEND, 0o600)

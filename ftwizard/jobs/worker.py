@@ -14,6 +14,7 @@ from ftwizard.jobs import lock, requests
 from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD, reason_of
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.jobs.watchdog import SILENT_S, Watchdog
 
 
 class Stopped(BaseException):
@@ -82,10 +83,13 @@ def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
     """
     held = lock.take_shared(folder.lock)
     worker = Worker(folder)
+    watchdog = Watchdog(worker.events, worker.record.inputs.get("silent_s", SILENT_S))
     try:
         word = _word(worker, work)
+        watchdog.close()
         worker.events.write("done", **word)
     finally:
+        watchdog.close()
         unsaid = worker.events.waiting
         worker.events.close()
     requests.done(folder, "stop")

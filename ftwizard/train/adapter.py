@@ -62,6 +62,10 @@ def findings(recipe: Recipe, found: Targets) -> Iterator[tuple[str, str]]:
         names = ", ".join(found.left_out)
         why = "in this model peft reaches them in 16 bit only (recipe.method lora)"
         yield "targets_left_out", f"No adapter goes to {names}: {why}."
+    if found.refused:
+        names = ", ".join(found.refused)
+        why = "peft takes none there in a model of this kind"
+        yield "targets_left_out", f"No adapter goes to {names}: {why}."
 
 
 def keep_in_32_bit(model: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
-from ftwizard.train import checkpoints
+from ftwizard.train import checkpoints, efficiency
+from ftwizard.train.actual import bytes_below
+from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.schedule import Patience, counts
 
 PROGRESS_SECONDS = 1.0
@@ -20,9 +23,11 @@ PROGRESS_SECONDS = 1.0
 class Recorder(TrainerCallback):
     """Writes every step and every evaluation into the run's events."""
 
-    def __init__(self, worker: Worker, tokens_before: int) -> None:
+    def __init__(self, worker: Worker, tokens_before: int, peak: Callable[[], int]) -> None:
+        """``peak`` returns the most bytes of memory so far."""
         self._events = worker.events
         self._tokens_before = tokens_before
+        self._peak = peak
         self._predicted = 0
         self._said = 0.0
         self.tokens = tokens_before
@@ -34,6 +39,10 @@ class Recorder(TrainerCallback):
         self._events.write(
             "phase", phase="training", step=state.global_step, total=state.max_steps, unit="steps"
         )
+
+    def peak(self) -> int:
+        """Return the most bytes of memory so far."""
+        return self._peak()
 
     def on_log(
         self,
@@ -52,6 +61,7 @@ class Recorder(TrainerCallback):
             step=state.global_step,
             epoch=state.epoch,
             tokens=self.tokens,
+            memory=self._peak(),
             **{
                 name: float(logs[name])
                 for name in (
@@ -60,6 +70,7 @@ class Recorder(TrainerCallback):
                     "grad_norm",
                     "mean_token_accuracy",
                     "entropy",
+                    *efficiency.FIELDS,
                 )
                 if name in logs
             },
@@ -110,9 +121,10 @@ class Steering(TrainerCallback):
     ``end_reason`` is ``stopped`` or ``nan`` once it has ended the training.
     """
 
-    def __init__(self, worker: Worker, hours: float | None) -> None:
+    def __init__(self, worker: Worker, limits: Iterable[Limit] = ()) -> None:
         self._worker = worker
-        self._deadline = math.inf if hours is None else time.monotonic() + hours * 3600
+        self._limits = tuple(limits)
+        self._warned: set[str] = set()
         self.end_reason: str | None = None
         self.message = ""
 
@@ -122,8 +134,8 @@ class Steering(TrainerCallback):
         folder, attempt = self._worker.folder, self._worker.attempt
         if self._worker.stop_asked():
             self._stop(control, "")
-        elif time.monotonic() >= self._deadline:
-            self._stop(control, "The time of budget.hours has passed.")
+        else:
+            self._mind_limits(state, control)
         if requests.pending(folder, "save", attempt):
             requests.done(folder, "save")
             control.should_save = True
@@ -159,6 +171,24 @@ class Steering(TrainerCallback):
             control.should_save = control.should_evaluate = False
             control.should_training_stop = True
         return control
+
+    def _mind_limits(self, state: TrainerState, control: TrainerControl) -> None:
+        for limit in self._limits:
+            share = limit.share()
+            if share >= 1:
+                self._stop(control, limit.reached())
+                return
+            if share >= WARNING_SHARE and limit.name not in self._warned:
+                self._warned.add(limit.name)
+                self._worker.events.write(
+                    "finding",
+                    code="budget",
+                    severity="warning",
+                    step=state.global_step,
+                    message=limit.nearly(),
+                    action="Let it go on: at the limit it saves and stops, and keeps the best weights.",
+                    actions=["go_on", "stop_keep_best"],
+                )
 
     def _stop(self, control: TrainerControl, message: str) -> None:
         self.end_reason, self.message = "stopped", message
@@ -196,7 +226,7 @@ class OverfitDetector(TrainerCallback):
             self.fired = True
             self._events.write(
                 "finding",
-                code="overfit",
+                code="early_stop",
                 severity="warning",
                 step=state.global_step,
                 message=f"The validation loss has not improved for {self._seen.since_best} evaluations "
@@ -260,6 +290,8 @@ class Keeping(TrainerCallback):
             path=f"{folder.name}/{marker.name}",
             eval_loss=marker.eval_loss,
             seconds=round(marker.seconds, 3),
+            memory=self._recorder.peak(),
+            disk=bytes_below(folder),
         )
         self._worker.events.sync()
         checkpoints.rotate(folder)

@@ -16,15 +16,18 @@ class Heldout(msgspec.Struct, frozen=True, kw_only=True):
     """``eval/heldout.json``."""
 
     rows: list[Row]
-    """Those with a text to compare with; a pure tool call has none."""
+    """Those with a text to compare with; a pure tool call has none, nor has plain text."""
     answers: list[str]
-    """Answers of all rows of the run, each once: what the answers' form is read from."""
+    """Answers of all rows of the run but those of ``mix``, each once: what the answers' form is
+    read from."""
 
 
 def keep(folder: JobFolder, parts: Rows) -> None:
     """Write down what the comparison needs."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    answers = dict.fromkeys(row.conversation.answer for part in parts.values() for row in part)
+    own = (part for name, part in parts.items() if name != "mix")
+    every = (row.conversation.answer for part in own for row in part)
+    answers = dict.fromkeys(answer for answer in every if answer)
     rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
     write_json(folder.evaluations / "heldout.json", Heldout(rows=rows, answers=list(answers)))
 

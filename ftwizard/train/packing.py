@@ -22,14 +22,17 @@ SHIFT_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 """How far packed logits may be from those of the row alone, which other kernels may compute."""
 
 
-def dataset(rows: list[Encoded], *, pack_to: int | None = None) -> Any:
+def dataset(rows: list[Encoded], *, pack_to: int | None = None, lines: bool = False) -> Any:
     """Return rows as the trainer takes them, packed into sequences of ``pack_to`` tokens or not.
 
-    Packing is TRL's, in the rows' order by thousands; a row is never divided.
+    Packing is TRL's, in the rows' order by thousands; a row is never divided. ``lines``: a column
+    more that has each token's line.
     """
     from datasets import Dataset
 
     columns = {"input_ids": [r.input_ids for r in rows], "labels": [r.labels for r in rows]}
+    if lines:
+        columns["lines"] = [[r.line] * len(r.input_ids) for r in rows]
     plain = Dataset.from_dict(columns)
     if pack_to is None:
         return plain

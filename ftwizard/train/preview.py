@@ -10,16 +10,20 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard.estimate import batches
+from ftwizard.estimate.batches import Lengths
 from ftwizard.plan import Plan
 from ftwizard.train import adapter, base_model, packing, quiet, rows, schedule, targets
-from ftwizard.train.tokenise import Encoded, Encoder, Report, encode_rows
+from ftwizard.train.tokenise import Encoder, Report
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one plan."""
 
     parts: dict[str, Report]
-    """``train``, ``validation``, ``heldout`` → what becomes of the rows."""
+    """``train``, ``validation``, ``heldout``, ``mix`` → what becomes of the rows."""
+    mix_short: str | None
+    """What is said where there are fewer general rows than the plan asks for."""
     sequences: int
     """What the training file comes to: rows, or packed sequences."""
     steps_per_epoch: int
@@ -34,6 +38,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters that are trained."""
     adapted: list[str]
     """Modules that get an adapter; empty where every weight is trained."""
+    lengths: dict[str, Lengths | None]
+    """``train``, ``validation`` → how long the rows are, cut as the plan says."""
 
 
 def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
@@ -47,7 +53,15 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
     encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     recipe = plan.recipe
-    train, reports = _encode(encoder, parts, recipe.max_length, say)
+
+    def progress(name: str) -> Callable[[int, int], None]:
+        def report(done: int, total: int) -> None:
+            say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
+
+        return report
+
+    encoded, reports = rows.encode_parts(encoder, parts, recipe.max_length, progress)
+    train = encoded["train"]
     sequences = len(train)
     if recipe.packing:
         say("packing")
@@ -59,32 +73,20 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     every = recipe.evaluation_steps or schedule.evaluation_steps(steps)
     return Preview(
         parts=reports,
+        mix_short=rows.shortage(plan, parts),
         sequences=sequences,
         steps_per_epoch=schedule.total_steps(*sizes, 1),
         steps=steps,
         evaluate_every=every if reports["validation"].kept else 0,
-        tokens=round(reports["train"].tokens * recipe.epochs),
+        tokens=round(sum(len(row.input_ids) for row in train) * recipe.epochs),
         parameters=parameters,
         trained=trained,
         adapted=adapted,
+        lengths={
+            name: batches.of_rows([len(row.input_ids) for row in encoded[name]])
+            for name in ("train", "validation")
+        },
     )
-
-
-def _encode(
-    encoder: Encoder, parts: rows.Rows, max_length: int, say: Callable[..., None]
-) -> tuple[list[Encoded], dict[str, Report]]:
-    """Return the rows to train on as tokens, and what becomes of those of each part."""
-    encoded: dict[str, list[Encoded]] = {}
-    reports: dict[str, Report] = {}
-    for name, part in parts.items():
-
-        def progress(done: int, total: int, name: str = name) -> None:
-            say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
-
-        encoded[name], reports[name] = encode_rows(
-            encoder, part, max_length, progress, needed=name != "heldout"
-        )
-    return encoded["train"], reports
 
 
 def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:

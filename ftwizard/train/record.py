@@ -30,6 +30,10 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that end an answer."""
     rows: dict[str, int]
     """Rows given and used, by part: ``train_given``, ``train_used``, …"""
+    left_out: dict[str, list[int]] = {}
+    """Lines of the rows given and not used, by part: the first thousand."""
+    unreadable: dict[str, int] = {}
+    """Rows of each file that could not be read and were skipped, as the plan insists."""
     tokens: int
     """Tokens seen, over all attempts."""
     template_added: list[str]

@@ -11,7 +11,6 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import Plan
-from ftwizard.text import size
 
 
 def check(folder: JobFolder, plan: Plan, base: Path) -> None:
@@ -23,14 +22,10 @@ def check(folder: JobFolder, plan: Plan, base: Path) -> None:
     written = sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
     if folder.merged.exists():
         written += sum(f.stat().st_size for f in folder.merged.iterdir())
-    needed = sum(part.value for part in parts.values()) - written
     free = machine.free_bytes(folder.path)
-    if needed > free:
-        raise FtwizardError(
-            f"This run has up to {size(needed)} of weights still to write, and {size(free)} are "
-            f"free where {folder.path} is.",
-            "Free some space, or set FTWIZARD_HOME to a folder on a larger disk; then start again.",
-        )
+    short = disk.short(parts, free=free, folder=str(folder.path), written=written)
+    if short is not None:
+        raise FtwizardError(short.message, short.hint)
 
 
 def parameters(base: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,17 +10,20 @@ from typing import Any
 
 import msgspec
 
+from ftwizard import samples
 from ftwizard.data import read, split
+from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
 from ftwizard.text import plural, visible
-from ftwizard.train.tokenise import Encoded, Encoder, Report, encode_rows
+from ftwizard.train.tokenise import Encoded, Encoder, MaskError, Report, encode_rows
 
 PROGRESS_SECONDS = 1.0
 SHOWN_LINES = 1000
 Rows = dict[str, list[read.Row]]
-"""``train``, ``validation``, ``heldout`` → rows."""
+"""``train``, ``validation``, ``heldout`` → rows; where the plan has a ``data.mix`` also ``mix``,
+general rows that are trained on beside those of ``train``."""
 
 
 def load(
@@ -29,12 +33,13 @@ def load(
 ) -> Rows:
     """Read and split the rows; ``say`` hears what each file was read as.
 
-    ``hashes`` are of the files that a run began with, by part. Raises FtwizardError for files that
-    have changed since, for bad rows (unless insisted on) and for too few.
+    ``hashes`` are what a run began with, of the files by part and of the split. Raises
+    FtwizardError for files that have changed since, or would be divided otherwise, for bad rows
+    (unless insisted on) and for too few.
     """
 
-    def usable(part: str) -> list[read.Row]:
-        table = read.read(Path(getattr(plan.data.files, part)), plan.data.format)
+    def usable(part: str, path: Path, format: FormatChoice) -> list[read.Row]:
+        table = read.read(path, format)
         if table.sha256 != hashes.get(part, table.sha256):
             raise FtwizardError(
                 f"{visible(table.path)} has changed since the run was started.",
@@ -45,39 +50,73 @@ def load(
         return found
 
     files = plan.data.files
+    given = {
+        part: usable(part, Path(name), plan.data.format)
+        for part in ("train", "validation", "heldout")
+        if (name := getattr(files, part))
+    }
     parts = split.split(
-        usable("train"),
+        given.pop("train"),
         validation=plan.validation_share,
         heldout=plan.heldout_share,
         seed=plan.data.split.seed,
+        together=plan.data.split.together or "prompts",
     )
-    return {
-        "train": parts.train,
-        "validation": usable("validation") if files.validation else parts.validation,
-        "heldout": usable("heldout") if files.heldout else parts.heldout,
-    }
+    rows = {"train": parts.train, "validation": parts.validation, "heldout": parts.heldout} | given
+    if plan.data.mix.share:
+        from ftwizard.data import mix
+
+        general = usable("mix", samples.rows_file(plan.data.mix.rows), "auto")
+        apart = [*rows["validation"], *rows["heldout"]]
+        rows["mix"] = mix.draw(
+            general, plan.data.mix.share, rows["train"], apart, plan.data.split.seed
+        )
+    if fingerprint(rows) != hashes.get("split", fingerprint(rows)):
+        raise FtwizardError(
+            "The rows would not be divided as they were when the run began: a library that divides "
+            "them is of another version.",
+            "Resume it where it was started, or start a new run.",
+        )
+    return rows
 
 
-def said_by(worker: Worker) -> Callable[[str, read.Table], None]:
-    """Return what writes into the events as what each file was read."""
-    return lambda part, table: worker.phase(
-        "reading", part=part, format=table.format, rows=len(table.rows)
-    )
+def fingerprint(rows: Rows) -> str:
+    """Return a hash of which lines are in which part."""
+    lines = {part: [row.line for row in rows[part]] for part in sorted(rows)}
+    return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
+
+
+def said_by(worker: Worker, unreadable: dict[str, int]) -> Callable[[str, read.Table], None]:
+    """Return what writes into the events as what each file was read.
+
+    How many rows of it were skipped goes into ``unreadable``.
+    """
+
+    def say(part: str, table: read.Table) -> None:
+        if table.problems:
+            unreadable[part] = len(table.problems)
+        worker.phase(
+            "reading", part=part, format=table.format, rows=len(table.rows),
+            skipped=len(table.problems),
+        )  # fmt: skip
+
+    return say
 
 
 def encode(
     worker: Worker, encoder: Encoder, rows: Rows, max_length: int
 ) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
-    """Encode every part; what happens to its rows goes into the events."""
-    encoded: dict[str, list[Encoded]] = {}
-    reports: dict[str, Report] = {}
-    for name, part in rows.items():
-        encoded[name], report = encode_rows(
-            encoder, part, max_length, _row_progress(worker), needed=name != "heldout"
-        )
-        reports[name] = report
+    """Encode every part; what happens to its rows goes into the events.
+
+    Rows of ``mix`` are returned among those of ``train``.
+    """
+    encoded, reports = encode_parts(encoder, rows, max_length, lambda name: _row_progress(worker))
+    for name, report in reports.items():
         fields = msgspec.to_builtins(report)
-        worker.events.write("data", part=name, **fields | {"lost": report.lost[:SHOWN_LINES]})
+        fields["lost"] = report.lost[:SHOWN_LINES]
+        if name == "train":
+            fields["mixed"] = reports["mix"].kept if "mix" in reports else 0
+        worker.events.write("data", part=name, **fields)
         if report.lost:
             worker.events.write(
                 "finding",
@@ -96,6 +135,45 @@ def encode(
             message=f"Besides answers and their ends, the chat template trains on {shown}.",
         )
     return encoded, reports
+
+
+def encode_parts(
+    encoder: Encoder,
+    rows: Rows,
+    max_length: int,
+    progress: Callable[[str], Callable[[int, int], None]],
+) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
+    """Return each part's rows as tokens, those of ``mix`` among ``train``'s, and what became of
+    each part. ``progress`` returns what hears of a part's rows as they are done."""
+    encoded: dict[str, list[Encoded]] = {}
+    reports: dict[str, Report] = {}
+    for name, part in rows.items():
+        needed = name in ("train", "validation")
+        try:
+            encoded[name], reports[name] = encode_rows(
+                encoder, part, max_length, progress(name), needed=needed
+            )
+        except MaskError as error:
+            if name != "mix":
+                raise
+            raise MaskError(f"data.mix.rows: {error.message}", error.hint) from None
+    encoded["train"] += encoded.pop("mix", [])
+    return encoded, reports
+
+
+def say_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
+    """Write into the events that there are fewer general rows than the plan asks for."""
+    if message := shortage(plan, rows):
+        worker.events.write("finding", code="mix_short", severity="warning", message=message)
+
+
+def shortage(plan: Plan, rows: Rows) -> str | None:
+    """Say that there are fewer general rows than the plan asks for; None if there are enough."""
+    if "mix" not in rows:
+        return None
+    from ftwizard.data import mix
+
+    return mix.shortage(len(rows["mix"]), len(rows["train"]), plan.data.mix.share)
 
 
 def progress(worker: Worker, phase: str) -> Callable[..., None]:

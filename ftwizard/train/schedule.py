@@ -1,23 +1,12 @@
-"""How many steps a training has, how often it looks at its validation loss, when it has seen enough."""
+"""When a training looks at its validation loss, and when it has seen enough."""
 
 from __future__ import annotations
 
 import math
 
-EVALUATION_STEPS = 50
-MIN_EVALUATIONS = 6
+from ftwizard.estimate.steps import evaluation_steps, total_steps
 
-
-def total_steps(rows: int, batch_size: int, accumulation: int, epochs: float) -> int:
-    """Return the optimizer steps of the whole training, as transformers' Trainer counts them."""
-    batches = -(-rows // batch_size)
-    each_epoch = max(1, -(-batches // accumulation))
-    return max(1, math.ceil(each_epoch * epochs))
-
-
-def evaluation_steps(total: int) -> int:
-    """Return the interval: 50 steps, or less where six evaluations need it (SPEC H6)."""
-    return max(1, min(EVALUATION_STEPS, total // MIN_EVALUATIONS))
+__all__ = ["Patience", "counts", "evaluation_steps", "total_steps"]
 
 
 def counts(step: int, every: float, total: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ftwizard.jobs.folder import JobFolder
@@ -14,16 +15,22 @@ if TYPE_CHECKING:
 
 
 def build(
-    plan: Plan, folder: JobFolder, total: int, precision: str, *, validates: bool
+    plan: Plan,
+    folder: JobFolder,
+    total: int,
+    precision: str,
+    *,
+    validates: bool,
+    changes: Mapping[str, Any] | None = None,
 ) -> SFTConfig:
-    """Return them for ``total`` steps in the precision of the hardware."""
+    """Return them for ``total`` steps in the precision of the hardware; ``changes`` come last."""
     import torch
     from trl.trainer.sft_config import SFTConfig
 
     recipe = plan.recipe
     has_gpu = torch.cuda.is_available()
     every = recipe.evaluation_steps or schedule.evaluation_steps(total)
-    return SFTConfig(
+    settings: dict[str, Any] = dict(
         output_dir=str(folder.checkpoints),
         run_name=folder.id,
         num_train_epochs=recipe.epochs,
@@ -63,6 +70,7 @@ def build(
         disable_tqdm=True,
         report_to=list(plan.report_to) or "none",
     )
+    return SFTConfig(**settings | dict(changes or {}))
 
 
 def _recomputing(wanted: bool | None, has_gpu: bool) -> dict[str, Any]:

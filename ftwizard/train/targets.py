@@ -26,6 +26,8 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     """``target_parameters``: ends of names of fused experts, (experts, …, …), and of weights."""
     left_out: list[str] = []
     """Names of linear layers that peft cannot reach in this model."""
+    refused: list[str] = []
+    """Names of linear layers that peft takes no adapter for in a model of this kind."""
 
 
 def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
@@ -38,10 +40,13 @@ def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
     be adapted.
     """
     layers = dict(_linear_layers(model))
+    refused = {name for name in layers if _is_refused(model, name)}
     experts = sorted(set(_fused_experts(model)))
     if wanted is not None:
         return _as_wanted(model, wanted, sorted({_last(n) for n in layers}), experts)
+    layers = {name: layer for name, layer in layers.items() if name not in refused}
     if set(PROJECTIONS) <= {_last(name) for name in layers}:
+        refused = set()
         layers = {name: layer for name, layer in layers.items() if _last(name) in PROJECTIONS}
     if not layers and not experts:
         raise FtwizardError(
@@ -57,7 +62,26 @@ def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
         modules=_shortest(model, layers.keys() - hidden.keys()),
         parameters=sorted({*experts, *(f"{_end(name)}.weight" for name in reachable)}),
         left_out=sorted({_end(name) for name in hidden.keys() - reachable}),
+        refused=sorted({_end(name) for name in refused}),
     )
+
+
+def _is_refused(model: Any, name: str) -> bool:
+    """Say whether peft takes no adapter for a layer of this name: Mamba's kernels go past it.
+
+    Source: peft.tuners.tuners_utils, which asks by a model's type.
+    """
+    from peft import LoraConfig
+    from peft.tuners import tuners_utils
+
+    check = getattr(tuners_utils, "_check_lora_target_modules_mamba", None)
+    if check is None:
+        return False
+    try:
+        check(LoraConfig(), model, _last(name))
+    except ValueError:
+        return True
+    return False
 
 
 def _taken_for_experts(model: Any, names: list[str]) -> set[str]:
@@ -110,6 +134,14 @@ def _as_wanted(
         named = ", ".join(visible(t, 60) for t in missing)
         raise FtwizardError(
             f"The model has no module called {named} (recipe.target_modules).", hint
+        )
+    if refused := [
+        t for t in is_module if any(_is_refused(model, n) for n in _reached(t, modules))
+    ]:
+        named = ", ".join(visible(t, 60) for t in refused)
+        raise FtwizardError(
+            f"peft takes no adapter for {named} in a model of this kind (recipe.target_modules).",
+            hint,
         )
     if unfit:
         named = ", ".join(f"{visible(t, 60)} ({kind})" for t, kind in unfit.items())

@@ -4,7 +4,8 @@ Loss belongs on the answers and the token that ends each, and nowhere else. Thre
 a chat template with generation marks (the tokenizer's own, or TRL's training template for it); for
 every other template that only ever appends, the rendered prefixes of the conversation; and for a
 model without a chat template, a row of one prompt and one answer as plain text. Whichever it is,
-the outcome is proved on the tokens of every row before the first step.
+the outcome is proved on the tokens of every row before the first step. Plain text and tokens are
+trained on as they are given.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ import msgspec
 
 from ftwizard.data.conversation import Conversation, Message
 from ftwizard.data.read import Row
+from ftwizard.data.row_tokens import IGNORED
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.text import plural, visible
-from ftwizard.train import plain_text
+from ftwizard.train import as_given, plain_text
 from ftwizard.train.proof import Span, Unfit, answers, prove
 
-IGNORED = -100
-"""Label of a token without loss (PyTorch's ``ignore_index``)."""
 SHOWN_ADDITIONS = 5
-Route = Literal["template", "training-template", "prefixes", "plain"]
+Route = Literal["template", "training-template", "prefixes", "plain", "text", "tokens"]
 
 
 class Encoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +64,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class MaskError(FtwizardError):
     """The loss would not lie where it belongs."""
 
+    def __init__(self, message: str, hint: str, *, reason: str = "") -> None:
+        """``reason``: why, without the line."""
+        super().__init__(message, hint)
+        self.reason = reason
+
 
 class Encoder:
     """Encodes conversations for one tokenizer; shapes are plain lists of token ids."""
@@ -80,6 +85,27 @@ class Encoder:
         self.added: set[str] = set()
         self.end_ids: set[int] = set()
         """Tokens that were seen to end answers."""
+
+    def route_of(self, rows: list[Row]) -> Route:
+        """Return which way the mask of ``rows``, all of one kind, is made."""
+        kind = rows[0].example.kind if rows else None
+        return kind if kind in ("text", "tokens") else self.route
+
+    def encode_row(self, row: Row) -> Encoded:
+        """Return a row's tokens and labels; raise MaskError with the line."""
+        example = row.example
+        try:
+            if example.kind == "text":
+                ids = as_given.text(self.tokenizer, example.text or "")
+                self.end_ids.add(ids[-1])
+                return Encoded(line=row.line, input_ids=ids, labels=[IGNORED, *ids[1:]])
+            if example.kind == "tokens":
+                ids, labels = as_given.tokens(self.tokenizer, example)
+                return Encoded(line=row.line, input_ids=ids, labels=labels)
+        except Unfit as problem:
+            hint = "Make it anew for this model, or delete the row."
+            raise MaskError(f"Line {row.line}: {problem}.", hint, reason=str(problem)) from None
+        return self.encode(row.conversation, row.line)
 
     def encode(self, conversation: Conversation, line: int) -> Encoded:
         """Return the row's tokens and labels, proved; raise MaskError with the line."""
@@ -100,6 +126,7 @@ class Encoder:
                 if self.route == "plain"
                 else "The chat template of this model cannot carry this row; choose another model, "
                 "or delete the row.",
+                reason=str(problem),
             ) from None
         self.end_ids |= found.end_ids
         if len(self.added) < SHOWN_ADDITIONS and self.route != "plain":
@@ -214,19 +241,17 @@ def encode_rows(
     lost: list[int] = []
     cut = longest = 0
     for number, row in enumerate(rows):
-        one = encoder.encode(row.conversation, row.line)
+        one = encoder.encode_row(row)
         longest = max(longest, len(one.input_ids))
-        if len(one.input_ids) > max_length:
-            cut += 1
-            one = _cut(one, max_length)
-        # The first token is never predicted, so its label alone trains nothing.
-        if all(label == IGNORED for label in one.labels[1:]):
+        cut += len(one.input_ids) > max_length
+        trained = as_trained(one, max_length)
+        if trained is None:
             lost.append(row.line)
         else:
-            kept.append(one)
+            kept.append(trained)
         progress(number + 1, len(rows))
     report = Report(
-        route=encoder.route,
+        route=encoder.route_of(rows),
         rows=len(rows),
         kept=len(kept),
         cut=cut,
@@ -241,10 +266,17 @@ def encode_rows(
     return kept, report
 
 
-def _cut(one: Encoded, length: int) -> Encoded:
-    return msgspec.structs.replace(
-        one, input_ids=one.input_ids[:length], labels=one.labels[:length]
-    )
+def as_trained(one: Encoded, max_length: int) -> Encoded | None:
+    """Return a row as it is trained on: cut to its first ``max_length`` tokens, or not at all.
+
+    A row is left out when none of its tokens is learnt. The first token is never predicted, so its
+    label alone trains nothing.
+    """
+    if len(one.input_ids) > max_length:
+        one = msgspec.structs.replace(
+            one, input_ids=one.input_ids[:max_length], labels=one.labels[:max_length]
+        )
+    return None if all(label == IGNORED for label in one.labels[1:]) else one
 
 
 def _nothing_left(report: Report, max_length: int) -> FtwizardError:

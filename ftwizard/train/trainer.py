@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +13,24 @@ import msgspec
 
 from ftwizard import models
 from ftwizard import plan as plans
+from ftwizard.data.read import Row
 from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Ended, Outcome, Worker
 from ftwizard.plan import Plan
 from ftwizard.train import (
+    actual,
     adapter,
     base_model,
+    budget,
     checkpoints,
     hardware,
+    head,
     heldout,
+    origin,
     packing,
+    prediction,
+    prompts,
     quiet,
     record,
     room,
@@ -30,6 +38,8 @@ from ftwizard.train import (
     schedule,
     sft_config,
 )
+from ftwizard.train.meter import Meter
+from ftwizard.train.prompts import Asked
 from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import Encoded, Encoder, Report
 
@@ -42,15 +52,21 @@ class Prepared(NamedTuple):
     encoder: Encoder
     encoded: dict[str, list[Encoded]]
     reports: dict[str, Report]
+    unreadable: dict[str, int]
+    """Rows of each file that were skipped."""
     train: Any
     """The ``datasets.Dataset`` that is trained on, packed if the plan says so."""
     total: int
     """Optimizer steps of the whole training."""
+    validation: Sequence[Row] = ()
+    """The rows that validate, as they were read."""
+    asked: Sequence[Asked] = ()
+    """The prompts of the samples."""
 
 
 def run(worker: Worker) -> Ended:
     """Train and finish as the plan says."""
-    plan = plans.load(worker.folder.plan)
+    plan = plans.load(worker.folder.plan, begun=True)
     began = time.monotonic()
     trained = record.read(worker.folder)
     if trained is None or trained.reason not in GOOD:
@@ -62,6 +78,7 @@ def run(worker: Worker) -> Ended:
         result |= finish(worker, plan, trained)
         checkpoints.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.monotonic() - began, 1)
+    result |= msgspec.to_builtins(actual.against_prediction(worker.folder, trained))
     return Ended(trained.reason, result, trained.message)
 
 
@@ -82,19 +99,25 @@ def train(worker: Worker, plan: Plan) -> Trained:
     return keep_best(worker.folder, plan, ready, reason, message)
 
 
-def prepare(worker: Worker, plan: Plan) -> Prepared:
-    """Read the rows, fetch the model, and turn the rows into tokens, proved."""
+def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
+    """Read the rows, fetch the model, and turn the rows into tokens, proved.
+
+    Unless it ``keeps``, nothing is written down, nor room asked for that weights would need.
+    """
     recipe = plan.recipe
     # Rows first: bad data should not wait for gigabytes of weights.
     worker.phase("reading")
-    parts = rows.load(plan, worker.record.hashes, rows.said_by(worker))
-    if plan.finish.compare:
+    unreadable: dict[str, int] = {}
+    parts = rows.load(plan, worker.record.hashes, rows.said_by(worker, unreadable))
+    rows.say_shortage(worker, plan, parts)
+    if keeps and plan.finish.compare:
         heldout.keep(worker.folder, parts)
 
     worker.phase("fetching")
     source = msgspec.convert(worker.record.inputs["model"], models.Source)
     base = models.fetch(source, rows.progress(worker, "fetching"))
-    room.check(worker.folder, plan, base)
+    if keeps:
+        room.check(worker.folder, plan, base)
 
     worker.phase("loading", what="libraries")
     quiet.libraries()
@@ -109,7 +132,13 @@ def prepare(worker: Worker, plan: Plan) -> Prepared:
     total = schedule.total_steps(
         len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
-    return Prepared(source, base, encoder, encoded, reports, data, total)
+    validation = parts["validation"]
+    asked = (
+        prompts.choose(worker, plan, encoder, validation, encoded["validation"]) if keeps else []
+    )
+    return Prepared(
+        source, base, encoder, encoded, reports, unreadable, data, total, validation, asked
+    )
 
 
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
@@ -131,16 +160,25 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
 
 def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     """Train from the attempt's checkpoint to the end; return the end reason and a word on it."""
+    import trl.trainer.sft_trainer  # noqa: F401 (before the meter: libraries are no model)
+
     from ftwizard.train.callbacks import Keeping, OverfitDetector, Recorder, Steering
+    from ftwizard.train.diagnosing import Diagnosing
+    from ftwizard.train.watching import Watching
 
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
-    recorder = Recorder(worker, marker.tokens if marker else 0)
-    steering = Steering(worker, plan.budget.hours)
+    meter = Meter()
+    recorder = Recorder(worker, marker.tokens if marker else 0, meter.peak)
+    steering = Steering(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
-    beside = [recorder, steering, detector, Keeping(worker, recorder)]
+    watching = Watching(worker, plan, ready)
+    told = [watching.first, recorder, *watching.after]
+    beside = [*told, steering, Diagnosing(worker), detector, Keeping(worker, recorder)]
     trainer = build(worker, plan, ready, beside)
+    watching.attach(trainer)
+    prediction.say(worker, plan, ready, trainer.model)
 
     # From here on a TERM saves before it ends.
     worker.check_stop()
@@ -154,21 +192,31 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
         worker.saves_itself = False
     if steering.end_reason == "nan":
         raise Outcome("nan", steering.message)
-    del trainer
+    del trainer, watching, told, beside  # they hold each other, and the model
     gc.collect()
     if steering.end_reason:
         return steering.end_reason, steering.message
     return ("early_stopped" if detector.fired else "finished"), ""
 
 
-def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> Any:
-    """Return TRL's trainer on the loaded model, with every row in it."""
+def build(
+    worker: Worker,
+    plan: Plan,
+    ready: Prepared,
+    callbacks: list[Any],
+    changes: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return TRL's trainer on the loaded model, with every row in it.
+
+    ``changes`` are settings of TRL's that differ from the plan's.
+    """
     from transformers import PrinterCallback
     from transformers.utils import logging
     from trl.trainer.sft_trainer import SFTTrainer
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model, precision = _load(worker, plan, ready.base)
+    head.give_decoder(model)
     settings = adapter.settings(worker, plan.recipe, model)
     worker.phase(
         "loading",
@@ -180,7 +228,12 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
     trainer = SFTTrainer(
         model=model,
         args=sft_config.build(
-            plan, worker.folder, ready.total, precision, validates=bool(validation)
+            plan,
+            worker.folder,
+            ready.total,
+            precision,
+            validates=bool(validation),
+            changes={**head.unbalanced(model), **(changes or {})},
         ),
         train_dataset=ready.train,
         eval_dataset=packing.dataset(validation) if validation else None,
@@ -194,6 +247,8 @@ def build(worker: Worker, plan: Plan, ready: Prepared, callbacks: list[Any]) -> 
     if settings:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
+        origin.give_adapter(worker, trainer.model)
+    head.prove(trainer, ready.encoded["train"])
     if plan.recipe.packing:
         packing.prove(trainer, ready.encoded["train"], precision)
     return trainer
@@ -205,7 +260,8 @@ def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
     hardware.check_device(plan.where.gpu)
     precision = hardware.choose_precision(plan.recipe, base_model.refuse_quantised(base))
     attention = hardware.choose_attention(plan.recipe, precision, base)
-    return base_model.load_to_train(base, plan.recipe.method, precision, attention), precision
+    begin = origin.base(worker, plan.recipe.method, base)
+    return base_model.load_to_train(begin, plan.recipe.method, precision, attention), precision
 
 
 def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str) -> Trained:
@@ -230,6 +286,12 @@ def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, messa
         base_said=ready.source.said,
         end_ids=sorted(ready.encoder.end_ids),
         rows=counts | ({"train_packed": len(ready.train)} if plan.recipe.packing else {}),
+        left_out={
+            name: report.lost[: rows.SHOWN_LINES]
+            for name, report in ready.reports.items()
+            if report.lost
+        },
+        unreadable=ready.unreadable,
         tokens=kept[-1].tokens,
         template_added=sorted(ready.encoder.added),
     )
