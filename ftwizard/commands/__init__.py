@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol, get_args
+from typing import Protocol
 
 from ftwizard import __version__
-from ftwizard.data.format_names import FormatChoice
+from ftwizard.commands import of_data, of_estimate
+from ftwizard.commands.of_data import Add
+from ftwizard.commands.wrong_usage import Parser, parse
 from ftwizard.errors import DECLINED, FtwizardError
 
 EPILOG = """\
 exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
 3 declined by you or by a safety rule · 4 cannot tell
 """
-
-
-Add = Callable[[str, str, str], argparse.ArgumentParser]
-"""Adds a command: its name, what it does, and the function that does it."""
 
 
 class Door(Protocol):
@@ -35,9 +34,24 @@ class Door(Protocol):
         lines of text."""
 
 
-def parser() -> argparse.ArgumentParser:
+IN_THE_WAY = {
+    errno.ENOSPC: "Free some space there, and try again.",
+    errno.EDQUOT: "Free some space there: what you may use of it is used up.",
+    errno.EACCES: "See who may read and write there: ls -ld",
+    errno.EPERM: "See who may read and write there: ls -ld",
+    errno.EROFS: "It can only be read there: name another folder.",
+}
+"""What to do about what the system refuses."""
+
+
+def parser() -> Parser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of all commands, and each command's own by its name."""
+    root = Parser(
         prog="ftwizard",
         description="From a data set to a fine-tuned model, compared with its base and merged.",
         epilog=EPILOG,
@@ -57,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _add_beginnings(add)
     _add_looks_ahead(add)
     _add_runs(add)
-    return root
+    return root, commands.choices
 
 
 def _add_beginnings(add: Add) -> None:
@@ -67,7 +81,13 @@ def _add_beginnings(add: Add) -> None:
     )
     _view_options(demo)
 
-    advise = add("advise", "compare the paths for this machine and your answers", "advise:advise")
+    advise = add(
+        "advise", "compare the paths for this machine, your answers and your rows", "advise:advise"
+    )
+    advise.add_argument(
+        "data", metavar="DATA", nargs="?",
+        help="rows, or what check --json said of them: the advice then goes by what is in them",
+    )  # fmt: skip
     advise.add_argument(
         "--answer", metavar="ID=OPTION", action="append", default=[],
         help="answer a question that it lists (may be given again)",
@@ -77,6 +97,10 @@ def _add_beginnings(add: Add) -> None:
     train.add_argument("plan", metavar="PLAN", help="a YAML file")
     train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
     train.add_argument("--watch", action="store_true", help="follow it to its end")
+    train.add_argument(
+        "--price", metavar="machine=USD", action="append", default=[],
+        help="what an hour of this machine costs: the run keeps it, and what it came to",
+    )  # fmt: skip
     _view_options(train)
     train.add_argument(
         "--yes", action="store_true", help="ask nothing (training on this machine never does)"
@@ -85,24 +109,30 @@ def _add_beginnings(add: Add) -> None:
 
 
 def _add_looks_ahead(add: Add) -> None:
-    check = add("check", "is this data fit to train on?", "check:check")
-    check.add_argument(
-        "data",
-        metavar="DATA",
-        help="a file of rows, or a data set on the Hugging Face Hub: owner/name[/config][:split]",
-    )
-    check.add_argument(
-        "--format", default="auto", choices=get_args(FormatChoice),
-        help="what the rows are (default: what they look like)",
+    of_data.add_commands(add, _insist_option)
+    of_estimate.add_command(add, _insist_option)
+    probe = add("probe", "a few real steps at the longest rows: memory and speed", "probe:probe")
+    probe.add_argument("plan", metavar="PLAN", help="a YAML file")
+    probe.add_argument(
+        "--steps", metavar="N", type=int, default=3,
+        help="optimizer steps at the longest rows, then as many at others (default: 3)",
     )  # fmt: skip
-    estimate = add("estimate", "rows, tokens, steps, time and disk of a plan", "estimate:estimate")
-    estimate.add_argument("plan", metavar="PLAN", help="a YAML file")
-    _insist_option(estimate)
-    add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
+    probe.add_argument("--write", metavar="OUT", help="write a new plan with the batch that fits")
+    _insist_option(probe)
+    doctor = add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
+    doctor.add_argument(
+        "--quick", action="store_true", help="only look; do not try a training step"
+    )
 
 
 def _add_runs(add: Add) -> None:
-    add("runs", "list the runs", "runs:list_runs")
+    listing = add("runs", "list the runs, or those that a search finds", "runs:list_runs")
+    listing.add_argument(
+        "words", metavar="WORD", nargs="*",
+        help="what must be true of a run: any word of it, state:finished, model:qwen, rate>1e-4",
+    )  # fmt: skip
+    listing.add_argument("--limit", metavar="N", type=int, help="the newest N alone")
+    _add_several(add)
     for name, what, function in (
         ("status", "say what state a run is in", "runs:status"),
         ("watch", "follow a run; leaving the view leaves the run alone", "watch:watch"),
@@ -112,9 +142,43 @@ def _add_runs(add: Add) -> None:
         one.add_argument("run", metavar="RUN", help="a run's id")
         if name == "watch":
             _view_options(one)
+    diagnose = add("diagnose", "the verdict on a loss curve", "diagnose:run")
+    diagnose.add_argument(
+        "run", metavar="RUN|FILE",
+        help="a run's id, or a trainer_state.json, an OpenAI result file, a CSV, JSON or JSON Lines",
+    )  # fmt: skip
+    branch = add("branch", "a child run: the same with one setting changed", "branch:branch")
+    branch.add_argument("run", metavar="RUN", help="the parent's id; it has to have ended")
+    branch.add_argument(
+        "--from", dest="begin", metavar="best|start|STEP",
+        help="whose weights it begins with: those of the best checkpoint (default), none but the "
+        "base model's, or those of a checkpoint on disk",
+    )  # fmt: skip
+    branch.add_argument("--rate-times", metavar="X", type=float, help="change the learning rate")
+    branch.add_argument(
+        "--accumulation-times", metavar="N", type=int, help="change the gradient accumulation"
+    )
+    branch.add_argument("--name", metavar="ID", help="the run's id (default: from parent and time)")
+    branch.add_argument("--watch", action="store_true", help="follow it to its end")
+    _view_options(branch)
     stop = add("stop", "save, then stop a run; once more ends it at once", "stop:stop")
     stop.add_argument("run", metavar="RUN", help="a run's id")
     stop.add_argument("--kill", action="store_true", help="do not wait until it has saved")
+
+
+def _add_several(add: Add) -> None:
+    compare = add("compare", "runs side by side: settings that differ, and scores", "compare:run")
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="the ids of two runs or more")
+    compare.add_argument(
+        "--curves", action="store_true", help="on a screen, with the curves over each other"
+    )
+    _view_options(compare)
+    remove = add("remove", "remove runs from the disk", "remove:remove")
+    remove.add_argument("runs", metavar="RUN", nargs="+", help="the ids of the runs")
+    remove.add_argument("--yes", action="store_true", help="ask nothing")
+    remove.add_argument(
+        "--checkpoints", action="store_true", help="the checkpoints alone; what was made stays"
+    )
 
 
 def _insist_option(one: argparse.ArgumentParser) -> None:
@@ -146,7 +210,10 @@ def dispatch(argv: list[str], door: Door) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no error
     if argv[:1] == ["_work"]:
         return int(_function("work:work")(argv[1]))
-    arguments = parser().parse_args(argv)
+    try:
+        arguments = parse(*_parsers(), argv)
+    except FtwizardError as error:
+        return _fail(error, "--json" in argv)
     arguments.door = door
     try:
         code = int(_function(arguments.function)(arguments))
@@ -156,6 +223,9 @@ def dispatch(argv: list[str], door: Door) -> int:
         return _fail(error, arguments.json)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
+        # Where it came up in code that a library made of text, the interpreter remembers it, and
+        # would end this process by the signal; with the next such text it forgets it.
+        exec("")  # noqa: S102
         return DECLINED
     except BrokenPipeError:
         # The reader has gone (a pager, head): nothing is left to say, also not at exit.
@@ -167,8 +237,20 @@ def dispatch(argv: list[str], door: Door) -> int:
             FtwizardError("A file or folder has a name that is not UTF-8."), arguments.json
         )
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(FtwizardError(f"{error.strerror or error}{where}."), arguments.json)
+        return _fail(_refused(error), arguments.json)
+
+
+def _refused(error: OSError) -> FtwizardError:
+    """Return what the system refused, where, and what to do about it."""
+    where = str(error.filename or "")
+    if not where:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            where = "what this command prints"
+    what = error.strerror or str(error)
+    hint = IN_THE_WAY.get(error.errno or 0, "")
+    return FtwizardError(f"{what}{f' ({where})' if where else ''}.", hint)
 
 
 def _function(name: str) -> Callable[..., int]:
@@ -186,5 +268,6 @@ def _fail(error: FtwizardError, as_json: bool) -> int:
     if as_json:
         from ftwizard.commands.output import print_json
 
-        print_json({"error": {"message": error.message, "hint": error.hint}, **error.document})
+        with contextlib.suppress(OSError):  # where not even that can be written, it stands above
+            print_json({"error": {"message": error.message, "hint": error.hint}, **error.document})
     return error.exit_code

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from ftwizard import models, plan, runs, samples, settings
+from ftwizard import hour_price, models, plan, runs, samples, settings
 from ftwizard.commands import output
 from ftwizard.commands.train import start
 from ftwizard.commands.watch import follow
@@ -43,7 +43,7 @@ def demo(arguments: argparse.Namespace) -> int:
     output.say(console, "")
     if not arguments.yes and not _agreed():
         return DECLINED
-    folder = start(chosen, runs.new_id("demo"))
+    folder = start(chosen, runs.new_id("demo"), hour_price.remembered())
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
         _show_pairs(folder, console)

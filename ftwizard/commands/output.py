@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,23 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document, and nothing else, on stdout."""
+    """Print one JSON document, and nothing else, on stdout.
+
+    What a terminal would obey, or nobody would see, is escaped: JSON allows all but C0 as it is.
+    """
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(data.decode() + "\n")
+    sys.stdout.write(_NOT_ASCII.sub(_escaped, data.decode()) + "\n")
+
+
+_NOT_ASCII = re.compile("[^\n -~]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    if visible(char) == char:
+        return char
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def has_terminal() -> bool:

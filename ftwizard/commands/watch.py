@@ -8,13 +8,15 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from ftwizard import runs, words
+from ftwizard import config_file, runs, words
 from ftwizard.commands import output
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
+from ftwizard.notices import Noticer
 from ftwizard.runs import Progress
-from ftwizard.text import visible
+from ftwizard.text import size, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     view = _Live(folder, console) if redraws else _Plain(folder, console)
     reader = EventReader(folder.events)
     progress = Progress()
+    noticer = Noticer(folder.id)
     try:
         with view:
             while True:
@@ -53,6 +56,8 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 new = reader.read()
                 progress.feed(new)
                 view.show(status, progress)
+                if noticer.news(status, progress) and console.is_terminal and _rings():
+                    console.bell()
                 if status.state == "ended" and not new:
                     break
                 time.sleep(POLL_S)
@@ -64,6 +69,14 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     else:
         output.say(console, *words.ending(folder, status), *words.result_lines(folder))
     return status.exit_code
+
+
+def _rings() -> bool:
+    """Say whether the bell may be rung; settings that cannot be read forbid nothing."""
+    try:
+        return config_file.load().notify.terminal
+    except FtwizardError:
+        return True
 
 
 class _Plain(contextlib.AbstractContextManager["_Plain"]):
@@ -154,9 +167,11 @@ def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
     if progress.eta_s and progress.phase in ("training", "evaluating"):
-        yield "training ends", words.clock(progress.eta_s)
+        yield "training ends", f"{words.clock(progress.eta_s)}, {words.MEASURED}"
     if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
         yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
+    if progress.memory and progress.phase in ("training", "evaluating"):
+        yield "memory", f"{size(progress.memory)} at its peak"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
     if progress.best_step is not None:

@@ -18,4 +18,8 @@ def work(folder: str) -> int:
         from ftwizard.train.trainer import run
 
         return worker.run(job, run)
+    if kind == "probe":
+        from ftwizard.train.probe import run as probe
+
+        return worker.run(job, probe)
     raise SystemExit(f"{job.job}: this version knows no job of the kind {kind!r}.")

@@ -1,0 +1,55 @@
+"""What is said before a plan is trained: warnings that stop nothing, and why many epochs are taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftwizard import earlier
+from ftwizard import plan as plans
+from ftwizard.advice import recipe
+from ftwizard.advice.recipe import RecipeWarning
+from ftwizard.plan import MANY_EPOCHS, Plan
+
+if TYPE_CHECKING:
+    from ftwizard.earlier import Earlier, Hashed
+
+
+def of_plan(
+    chosen: Plan, parameters: int | None, hashed: Hashed | None = None
+) -> list[RecipeWarning]:
+    """Return what should be thought about before ``chosen`` is trained.
+
+    ``parameters``: of its model, None where not known; ``hashed`` returns the hash of its training
+    file, where it was read. What the plan insists on was thought about.
+    """
+    many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.insist
+    before = earlier.loss_of(chosen, hashed) if many else None
+    rate = earlier.rate_of(chosen, hashed)
+    found = recipe.warnings(
+        chosen.recipe, parameters, rate, validates=plans.validates(chosen),
+        falling=before is not None and before.falling,
+    )  # fmt: skip
+    return [one for one in found if one.insist not in chosen.insist]
+
+
+def because(chosen: Plan) -> str | None:
+    """Say which earlier run speaks for more epochs than are advised; None where none does, or
+    none is needed."""
+    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.insist:
+        return None
+    before = earlier.loss_of(chosen)
+    return before.said if before is not None and before.falling else None
+
+
+def many_epochs(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+    """Return the earlier run for whose sake more epochs than are advised are taken, None where
+    none is needed: few epochs, or the plan insists (SPEC H6).
+
+    Raises FtwizardError where they are neither insisted on nor spoken for.
+    """
+    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.insist:
+        return None
+    before = earlier.loss_of(chosen, hashed)
+    if before is None or not before.falling:
+        plans.check_epochs(chosen, before.said if before else "")
+    return before
