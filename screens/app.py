@@ -45,6 +45,7 @@ class FtwizardApp(App[int]):
     TITLE = "ftwizard"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True),
+        Binding("ctrl+z", "suspend_process", "suspend", show=False, priority=True),
     ]
 
     def __init__(self, route: tuple[str, str] | None = None, *, ascii: bool = False) -> None:
@@ -85,6 +86,13 @@ class FtwizardApp(App[int]):
     async def action_quit(self) -> None:
         self.exit(self.code if self._route else 0)
 
+    def action_suspend_process(self) -> None:
+        """Stop until the shell's ``fg``; where there is none, nothing would ever go on again."""
+        if terminal.has_shell():
+            super().action_suspend_process()
+        else:
+            self.notify("There is no shell to go back to here; ctrl+q quits.", markup=False)
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Offer what the keys of this screen do, and nothing that they do not."""
         for _, binding, enabled, _ in screen.active_bindings.values():
@@ -109,6 +117,8 @@ class FtwizardApp(App[int]):
     def on_mount(self) -> None:
         if self._route:
             self.begin(*self._route)
+        # Textual draws only what changes, on a terminal that has lost everything.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         if self.is_headless:
             return
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)

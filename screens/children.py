@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ftwizard.text import visible
 
 LOOK_EVERY_S = 0.25
 
-WANT_KEYS = ("train", "resume", "doctor")
+WANT_KEYS = ("train", "branch", "resume", "doctor")
 """Commands that see every key: to give a run those that its plan needs, or to say which are there."""
 
 
@@ -47,6 +48,52 @@ async def command(*argv: str, progress: str | None = None) -> Any:
             os.killpg(child.pid, signal.SIGTERM)
         raise
     return _document(argv[0], child.returncode or 0, out, err)
+
+
+class Child:
+    """A public command that runs, what it says of itself meanwhile, and its document."""
+
+    def __init__(self, *argv: str) -> None:
+        self.progress = Progress()
+        self.first_look: dict[str, Any] | None = None
+        """The newest report on parts of the file, of a check that is under way."""
+        self._argv = argv
+        self._began = time.monotonic()
+        self._reader: EventReader | None = None
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._began
+
+    async def document(self) -> Any:
+        """Run the command and return what it prints; raise FtwizardError when it fails.
+
+        Cancelling ends it.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+                events = Path(folder) / "events.jsonl"
+                self._reader = EventReader(events)
+                return await command(*self._argv, progress=str(events))
+        except OSError as error:
+            raise cannot_run(self._argv[0], error) from error
+
+    def look(self) -> bool:
+        """Take in what it has said since the last look; say whether there was anything."""
+        events = self._reader.read() if self._reader else []
+        self.progress.feed(events)
+        for event in events:
+            if event["kind"] == "report" and isinstance(event.get("report"), dict):
+                self.first_look = event["report"]
+        return bool(events)
+
+
+def cannot_run(name: str, error: OSError) -> FtwizardError:
+    """Return what is to be said when a command cannot even be begun."""
+    return FtwizardError(
+        f"“ftwizard {name}” cannot be run: {error.strerror or error}.",
+        "Is there room on the disk, and a folder for temporary files (TMPDIR)?",
+    )
 
 
 def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:

@@ -5,31 +5,43 @@ from __future__ import annotations
 import contextlib
 import shlex
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ftwizard import file_names, runs, settings, strict_yaml
+from ftwizard import file_names, hour_price, runs, settings, strict_yaml
 from ftwizard import plan as plans
 from ftwizard.advice import questions
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe import EarlierRate
-from ftwizard.catalog import PathId
+from ftwizard.catalog.paths import PathId, PlatformId
+from ftwizard.catalog.prices import Rate
+from ftwizard.data.target_names import TargetName
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batches
+from ftwizard.estimate.batches import Lengths
 from ftwizard.jobs.folder import is_id, write_whole
 from ftwizard.machine import Facts
 from ftwizard.plan import InsistName, Plan
+from ftwizard.screens import remembered
 from ftwizard.text import visible
 
+_TARGETS: dict[PlatformId, TargetName] = {
+    "foundry": "foundry-sft", "together": "together-sft", "vertex": "vertex-gemini",
+}  # fmt: skip
+"""Of the cloud services on which the rows' form does not go by the model."""
 Stamp = tuple[int, int, int]
 """Of a file: its inode, its bytes, and when it was changed."""
 UNANSWERED = ""
 NOT_SAID = "not said"
-SHARES = (("0.1", "a tenth of the rows"), ("0.2", "a fifth"), ("none", "none"))
-"""Of the rows, that validate."""
+OWN_FILE = "file"
+SHARES = (
+    ("0.1", "one row in ten"), ("0.2", "one in five"), (OWN_FILE, "a file"), ("none", "none"),
+)  # fmt: skip
+"""What validates: a share of the rows, or a file of its own."""
 STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
 
 
@@ -51,14 +63,23 @@ class Draft:
     recommended: PathId = "local"
     reasons: tuple[str, ...] = ()
     """Of the recommendation."""
+    platform: PlatformId | None = None
+    """The cloud service that is recommended, where one is."""
+    hour: Rate | None = None
+    """What an hour of this machine costs, as far as anybody said."""
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
     checked: dict[str, Any] | None = None
     """What ``ftwizard check`` said of the training file."""
     stamp: Stamp | None = None
     """Of the training file, before it was checked."""
+    checked_for: TargetName | None = None
+    """The target that the check was told."""
     estimate: dict[str, Any] | None = None
     """What ``ftwizard estimate`` said of the plan."""
+    lengths: Mapping[str, Lengths | None] | None = None
+    """Of the rows in training and validation, as the model's own tokenizer counted them; None
+    before, and where rows were cut, as they may be longer."""
     parameters: int | None = None
     """Of the model; None until they were counted."""
     earlier: EarlierRate | None = None
@@ -74,18 +95,22 @@ class Draft:
         if changed == self.plan:
             return self
         draft = replace(self, plan=changed, estimate=None)
+        if (changed.data, changed.model) != (self.plan.data, self.plan.model):
+            draft = replace(draft, lengths=None)
         return draft if changed.model == self.plan.model else draft._of_another_size(self)
 
     def _of_another_size(self, before: Draft) -> Draft:
         """Return a draft that forgets the size of the model, and knows whose rate it carries."""
         rate, earlier = before.plan.recipe.learning_rate, before.earlier
-        if rate and before.parameters and "learning_rate" in before.touched:
-            earlier = EarlierRate(rate=rate, parameters=before.parameters)
+        if rate and "learning_rate" in before.touched:
+            size = before.parameters or remembered.size(before.plan.model.name)
+            earlier = EarlierRate(rate=rate, parameters=size) if size else earlier
         return replace(self, parameters=None, earlier=earlier)
 
     def counted(self, estimate: dict[str, Any]) -> Draft:
         """Return a draft that knows what ``ftwizard estimate`` said of its plan."""
-        return replace(self, estimate=estimate, parameters=estimate["parameters"])
+        found = replace(self, estimate=estimate, parameters=estimate["parameters"])
+        return replace(found, lengths=batches.of_estimate(estimate))
 
     def with_recipe(self, **settings: Any) -> Draft:
         return self.with_plan(recipe=msgspec.structs.replace(self.plan.recipe, **settings))
@@ -104,8 +129,19 @@ class Draft:
     def on_path(self, path: PathId | None) -> Draft:
         return replace(self, path=path)
 
-    def recommending(self, path: PathId, reasons: Iterable[str] = ()) -> Draft:
-        return replace(self, recommended=path, reasons=tuple(reasons))
+    def recommending(
+        self, path: PathId, reasons: Iterable[str] = (), platform: PlatformId | None = None
+    ) -> Draft:
+        return replace(self, recommended=path, reasons=tuple(reasons), platform=platform)
+
+    @property
+    def target(self) -> TargetName | None:
+        """Return what the rows are checked for, None where it is not known which service it is."""
+        if self.way == "local":
+            return "trl-sft"
+        if self.way == "openai":
+            return "openai-sft"
+        return _TARGETS.get(self.platform) if self.platform else None
 
     def for_the_record(self) -> Draft:
         """Return a draft whose plan says why this path was taken."""
@@ -123,7 +159,7 @@ class Draft:
         What was decided about the rows of other data is asked again.
         """
         draft = self.with_data(files=files).insisting("skip-bad-rows", False)
-        return replace(draft, checked=checked, stamp=stamp)
+        return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)
 
     @property
     def is_stale(self) -> bool:
@@ -133,14 +169,27 @@ class Draft:
     @property
     def share(self) -> str:
         """Which of ``SHARES`` validates."""
+        if self.plan.data.files.validation is not None:
+            return OWN_FILE
         split = self.plan.data.split.validation
         return "none" if split == 0 else f"{split or 0.1:g}"
 
     def validating(self, share: str) -> Draft:
         """Return a draft that sets one of ``SHARES`` aside for validation."""
-        return self.with_data(
-            split=plans.Split(validation=0.0 if share == "none" else float(share))
-        )
+        if share == OWN_FILE:
+            return self.with_data(split=plans.Split())
+        files = msgspec.structs.replace(self.plan.data.files, validation=None)
+        split = plans.Split(validation=0.0 if share == "none" else float(share))
+        return self.with_data(files=files, split=split)
+
+    @property
+    def validates(self) -> bool:
+        """Whether anything does."""
+        return bool(self.plan.data.files.validation or self.plan.validation_share)
+
+    def priced(self, hour: Rate | None) -> Draft:
+        """Return a draft that knows what an hour of this machine costs."""
+        return replace(self, hour=hour)
 
     def called(self, name: str) -> Draft:
         return replace(self, name=name)
@@ -268,6 +317,7 @@ def name_problem(name: str, saved: str = "") -> str:
     return ""
 
 
-def command(name: str) -> str:
-    """Return what starts the saved plan without the wizard."""
-    return visible(shlex.join(["ftwizard", "train", str(plan_file(name)), "--name", name]))
+def command(name: str, hour: Rate | None = None) -> str:
+    """Return what starts the saved plan without the wizard, at the price of an hour typed in it."""
+    words = ["ftwizard", "train", str(plan_file(name)), "--name", name, *hour_price.argv(hour)]
+    return visible(shlex.join(words))

@@ -24,6 +24,7 @@ class Elsewhere(Page[Step]):
     HELP = "The rows are checked; the rest of this path is not in ftwizard."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "here", "train here instead", key_display="enter"),
+        Binding("c", "costs", "costs"),
         Binding("h", "home", "home"),
         Binding("escape", "back", "back", key_display="esc"),
     ]
@@ -39,6 +40,14 @@ class Elsewhere(Page[Step]):
 
     def action_here(self) -> None:
         self.dismiss(Step(self._draft.on_path("local"), 1))
+
+    def action_costs(self) -> None:
+        from ftwizard.screens.costs import CostsPage
+
+        def priced(draft: Draft | None) -> None:
+            self._draft = self._draft.priced(draft.hour) if draft else self._draft
+
+        self.app.push_screen(CostsPage(self._draft), priced)
 
     def action_home(self) -> None:
         self.dismiss(Step(self._draft, 0))

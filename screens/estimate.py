@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import flow, texts, values
+from ftwizard.screens import (
+    crash,
+    estimate_texts,
+    flow,
+    hour,
+    hour_texts,
+    palette,
+    prospect,
+    texts,
+    values,
+)
+from ftwizard.screens.ask import Ask
 from ftwizard.screens.draft import Draft, Step, passing_file
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.problem import Problem
+from ftwizard.text import plural
+
+PROBING = "Probing: real steps at the longest rows"
+
+
+def smaller(draft: Draft, found: dict[str, Any]) -> str:
+    """Return what a probe has found of a batch that was too large."""
+    recipe = draft.plan.recipe
+    return (
+        f"A batch of {plural(recipe.batch_size, 'row')} ran out of memory; "
+        f"{found['batch_size']} with {found['gradient_accumulation']} passes a step fit, and the "
+        "optimizer sees the same batch."
+    )
 
 
 class EstimatePage(WizardPage[Step]):
@@ -23,8 +48,19 @@ class EstimatePage(WizardPage[Step]):
     HELP = (
         "Every row was rendered in the model's own chat template and cut into its own tokens, "
         "just as the training will do it. Loss is taken on answers alone.\n\n"
-        "Time is known once a run of this model has trained here; disk is what the run keeps."
+        "Memory and time are worked out from the model's configuration, the rows and this machine, "
+        "as ranges; earlier runs and a probe come before that. p probes: it takes a few real steps "
+        "at the longest rows and measures, which costs a minute or two. c shows what every path "
+        "costs. h takes what an hour of this machine costs: the cost of the run follows, on the "
+        "recipe's page too, and a run keeps what it was started with. Disk is what the run keeps."
     )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "probe", "probe: measure it"),
+        Binding("c", "costs", "costs"),
+        Binding("h", "hour", "price an hour"),
+        Binding("tab", "app.focus_next", show=False),  # there is but one thing to be on
+    ]
 
     def __init__(self, draft: Draft) -> None:
         super().__init__()
@@ -44,6 +80,42 @@ class EstimatePage(WizardPage[Step]):
     def action_back(self) -> None:
         self.dismiss(Step(self._draft, -1))
 
+    def action_costs(self) -> None:
+        from ftwizard.screens.costs import CostsPage
+
+        def priced(draft: Draft | None) -> None:
+            if draft is not None:
+                self._draft = self._draft.priced(draft.hour)
+                self._show()
+
+        self.app.push_screen(CostsPage(self._draft), priced)
+
+    @work(group="hour", exclusive=True, exit_on_error=False)
+    async def action_hour(self) -> None:
+        """Ask what an hour of this machine costs."""
+        app: Any = self.app
+        guide = hour_texts.guide_of(self._draft.estimate)
+        price = await hour.ask(app, self._draft.hour, guide)
+        self._draft = self._draft.priced(price)
+        self._show()
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def action_probe(self) -> None:
+        """Measure memory and speed by a few real steps; take the batch that fits, if asked to."""
+        app: Any = self.app
+        with passing_file(self._draft) as file:
+            found = await flow.work(app, PROBING, "probe", file)
+        if found is None:
+            return
+        batch = {name: found[name] for name in ("batch_size", "gradient_accumulation")}
+        if found["halved"] and await self.app.push_screen_wait(
+            Ask("Take the batch that fits?", smaller(self._draft, found), "take it", "keep mine")
+        ):
+            for name in batch:
+                self._draft = self._draft.touching(name)
+            self._draft = self._draft.with_recipe(**batch)
+        await self._count()
+
     def action_next(self) -> None:
         if self._draft.estimate is not None:
             self.dismiss(Step(self._draft, 1))
@@ -52,8 +124,9 @@ class EstimatePage(WizardPage[Step]):
     async def _begin(self) -> None:
         try:
             await self._count()
-        except FtwizardError as error:
-            await self.app.push_screen_wait(Problem(error))
+        except Exception as error:  # noqa: BLE001 (else a blank page, which leads nowhere)
+            known = error if isinstance(error, FtwizardError) else crash.told(error)
+            await self.app.push_screen_wait(Problem(known))
             self.dismiss(Step(self._draft, -1))
 
     async def _count(self) -> None:
@@ -82,6 +155,11 @@ class EstimatePage(WizardPage[Step]):
     def _show(self) -> None:
         found, part = self._draft.estimate, self.query_one("#figures", Static)
         if found and part.size.width:
-            said = texts.figures(found, self._draft.plan.recipe.max_length)
+            said = estimate_texts.figures(
+                found, self._draft.plan.recipe.max_length, self._draft.hour
+            )
             said.append_text(texts.suited(self._changes))
-            part.update(texts.hanging(said, texts.NAMES_WIDTH, part.size.width))
+            plan = self._draft.plan
+            if caution := prospect.caution(plan.model.name, plan.recipe):
+                said.append("\n! ", f"bold {palette.WARNING}").append(caution)
+            part.update(texts.hanging(said, estimate_texts.NAMES_WIDTH, part.size.width))

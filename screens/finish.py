@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard import runs, words
+from ftwizard import outcome, runs, words
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.screens import palette, readings
@@ -128,6 +128,14 @@ class Finish(Page[str]):
         if merged:
             rows.append(("serve", _command("vllm", "serve", str(folder.merged))))
         rows.append(("again", _command("ftwizard", "train", str(folder.plan))))
+        training = self._result.get("training") or {}
+        if trained := words.rows_trained(training):
+            # That all is well can wait below what to type next, on a small terminal.
+            rows.insert(len(rows) if words.all_trained(training) else 0, ("rows", trained))
+        if came := outcome.of_result(self._result):
+            for line in words.predicted_and_actual(came):
+                name, _, said = line.partition("  ")
+                rows.append((name, said.strip()))
         return readings.table(rows)
 
 

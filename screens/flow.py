@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from ftwizard import runs
+from ftwizard import runs, side_by_side
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.screens.monitor import Monitor
+from ftwizard.screens.monitor import OTHER, Monitor
+from ftwizard.text import size
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -19,11 +20,15 @@ async def watch(app: FtwizardApp, run: str) -> int:
     app.code, app.shown_last = 0, folder.id
     monitor = Monitor(folder)
     try:
-        while await app.push_screen_wait(monitor) == "results":
-            from ftwizard.screens.finish import Finish
+        while chosen := await app.push_screen_wait(monitor):
+            if chosen.startswith(OTHER):
+                folder = runs.find(chosen.removeprefix(OTHER))
+                app.shown_last = folder.id
+            else:
+                from ftwizard.screens.finish import Finish
 
-            if await app.push_screen_wait(Finish(folder)) != "monitor":
-                break
+                if await app.push_screen_wait(Finish(folder)) != "monitor":
+                    break
             monitor = Monitor(folder)
     finally:  # also when the whole app is left from here
         status = monitor.follower.status
@@ -46,7 +51,7 @@ async def demo(app: FtwizardApp, _: str = "") -> int:
     return await watch(app, await start(app, plan, runs.new_id("demo")))
 
 
-async def start(app: FtwizardApp, plan: str, name: str) -> str:
+async def start(app: FtwizardApp, plan: str, name: str, *options: str) -> str:
     """Start a run; return its id. Raises FtwizardError when it was not started.
 
     Half a start would be worse than one that nobody waits for, so nothing cancels it.
@@ -54,7 +59,7 @@ async def start(app: FtwizardApp, plan: str, name: str) -> str:
     from ftwizard.screens.working import Working
 
     app.farewell = [f"Run {name} was being started. See whether it goes on: ftwizard runs"]
-    argv = ("train", plan, "--name", name)
+    argv = ("train", plan, "--name", name, *options)
     found = await app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
     app.farewell = []
     if isinstance(found, FtwizardError):
@@ -90,11 +95,35 @@ async def new(app: FtwizardApp, _: str = "") -> int:
     return await new_run(app)
 
 
+async def compare(app: FtwizardApp, paths: str) -> int:
+    """Show runs over each other; ``paths`` of their folders, each two parted by a NUL."""
+    from ftwizard.screens.compare import Compare
+
+    await app.push_screen_wait(Compare(side_by_side.find(paths.split("\0"))))
+    return 0
+
+
+async def remove(app: FtwizardApp, paths: str) -> int:
+    """Remove runs once it was said what goes, and y was pressed; ``paths`` as in ``compare``."""
+    from ftwizard.screens.removal import sure
+
+    folders = [runs.find(path) for path in paths.split("\0")]
+    if not await app.push_screen_wait(await sure(folders)):
+        return DECLINED
+    argv = ("remove", *(str(one.path) for one in folders), "--yes")
+    found = await work(app, "Removing", *argv)
+    if found is not None:
+        app.notify(f"{size(found['freed_bytes'])} are free again.", markup=False)
+    return 0
+
+
 ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
     "new": new,
     "run": watch,
     "demo": demo,
     "doctor": doctor,
+    "compare": compare,
+    "remove": remove,
 }
 """What can be begun, by the name that home and the commands give it."""
 

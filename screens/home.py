@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
-from ftwizard import runs
+from ftwizard import runs, side_by_side
 from ftwizard.follow import Follower
-from ftwizard.screens import palette, readings
+from ftwizard.screens import home_rows
+from ftwizard.screens.home_rows import ACTIONS, RUN
+from ftwizard.screens.home_search import Search
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.entry import Entry
 from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.widgets.sparkline import sparkline
-from ftwizard.text import age, visible
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
 LOOK_EVERY_S = 2.0
 SLICE_S = 0.01
-SPARK_CELLS = 12
-ACTIONS = (
-    ("new", "n", "New fine-tune", "from your rows to a merged model, step by step"),
-    ("demo", "d", "Demo", "a real small fine-tune, end to end, in about five minutes"),
-    ("doctor", "o", "Doctor", "what this machine can do, and what is missing"),
-)
+LONGEST_SEARCH = 200
 
 
 class Actions(Menu):
@@ -48,11 +42,21 @@ class Home(Page[None]):
     HELP = (
         "Start here. Enter does what the cursor is on.\n\n"
         "A run is a folder of its own and goes on without this window: leave, come back, open it "
-        "from here, or type `ftwizard watch RUN` on any terminal of this machine."
+        "from here, or type `ftwizard watch RUN` on any terminal of this machine.\n\n"
+        "/ searches the runs as you type: any word of them, or state:finished, model:qwen, "
+        "data:tickets, method:qlora, rate>1e-4, best<0.5; esc shows all again.\n\n"
+        "space marks runs; c compares those that are marked, x removes them, or the one under the "
+        "cursor where none is."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "search", "search", key_display="/"),
+        Binding("space", "mark", "mark"),
+        Binding("c", "compare", "compare"),
+        Binding("x,delete", "remove", "remove", key_display="x"),
+        # Last: where a line has no room for all keys, these stand in the list itself.
         *(Binding(key, f"begin('{id}')", name.lower()) for id, key, name, _ in ACTIONS),
         Binding("escape", "back", "back", show=False),
+        Binding("down", "to_list", "to the list", show=False),
         Binding("q", "app.quit", "quit", show=False),
     ]
 
@@ -60,6 +64,8 @@ class Home(Page[None]):
         super().__init__()
         self._followers: dict[str, Follower] = {}
         self._looking = False
+        self._search = Search()
+        self._marked: list[str] = []
 
     def body(self) -> ComposeResult:
         # At once the first time, so that keys typed ahead find the lines that they mean.
@@ -69,7 +75,10 @@ class Home(Page[None]):
             classes="lead",
             markup=False,
         )
-        yield Static("", classes="note")
+        yield Static("", classes="note", id="said", markup=False)
+        search = Entry(max_length=LONGEST_SEARCH, id="search", placeholder=_EXAMPLE)
+        search.display = False
+        yield search
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
@@ -81,22 +90,111 @@ class Home(Page[None]):
         app = cast("FtwizardApp", self.app)
         if app.shown_last:
             self._followers = _looked_at(self._followers)
-            self.query_one(Menu).show(self._lines(), cursor=f"run:{app.shown_last}")
+            self.query_one(Menu).show(self._lines(), cursor=f"{RUN}{app.shown_last}")
             app.shown_last = ""
         self._look()
 
     def on_resize(self) -> None:
         self._draw()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "search":
+            return bool(self._followers)
+        if action == "mark":
+            return bool(self._pointed_at)
+        if action == "remove":
+            return bool(self._meant)
+        if action == "compare":
+            return bool(self._marked)
+        return True
+
+    @property
+    def _pointed_at(self) -> str:
+        """Return the id of the run under the cursor, empty where there is none."""
+        chosen = (self.query(Menu).first().chosen if self.is_mounted else None) or ""
+        return chosen.removeprefix(RUN) if chosen.startswith(RUN) else ""
+
+    @property
+    def _meant(self) -> list[str]:
+        """Return the runs that a key is about: the marked ones, else that under the cursor."""
+        return self._marked or [self._pointed_at] * bool(self._pointed_at)
+
     def action_back(self) -> None:
-        """Home is where back ends."""
+        """Home is where back ends: it only ends a search, then takes the marks away."""
+        if self._search.is_open:
+            self._search.is_open = False
+            self.query_one("#said", Static).update("")
+            entry = self.query_one("#search", Entry)
+            entry.value = ""
+            entry.display = False
+            self._search.text = ""
+            self.query_one(Menu).focus()
+        else:
+            self._marked = []
+        self._draw()
+        self.refresh_bindings()
 
     def action_begin(self, what: str) -> None:
         cast("FtwizardApp", self.app).begin(what)
 
+    def action_search(self) -> None:
+        self._search.is_open = True
+        self.query_one("#said", Static).update("Enter goes to the list; esc shows all runs again.")
+        entry = self.query_one("#search", Entry)
+        entry.display = True
+        entry.focus()
+        self._look()
+
+    def action_to_list(self) -> None:
+        self.query_one(Menu).focus()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, or no longer, and go on to the next."""
+        id = self._pointed_at
+        if id in self._marked:
+            self._marked.remove(id)
+        elif len(self._marked) < side_by_side.MOST:
+            self._marked.append(id)
+        else:
+            words = f"{side_by_side.MOST} runs are marked: more cannot be told apart."
+            self.notify(words, markup=False)
+            return
+        self._draw()
+        self.query_one(Menu).action_move(1)
+        self.refresh_bindings()
+
+    def action_compare(self) -> None:
+        meant = list(dict.fromkeys((*self._marked, self._pointed_at)))
+        meant = self._marked if len(self._marked) > 1 else [id for id in meant if id]
+        if len(meant) < 2:
+            self.notify("Mark one more run with space, or point at it.", markup=False)
+            return
+        paths = "\0".join(str(self._followers[id].folder.path) for id in meant)
+        cast("FtwizardApp", self.app).begin("compare", paths)
+
+    def action_remove(self) -> None:
+        folders = [self._followers[id].folder for id in self._meant]
+        paths = "\0".join(str(folder.path) for folder in folders)
+        cast("FtwizardApp", self.app).begin("remove", paths)
+
+    def on_menu_moved(self, _: Menu.Moved) -> None:
+        self.refresh_bindings()
+
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         kind, _, name = event.id.partition(":")
         cast("FtwizardApp", self.app).begin(kind, name)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._search.text = event.value
+        found, _ = self._search.found(self._followers)
+        first = f"{RUN}{found[0].folder.id}" if found and event.value.strip() else None
+        self.query_one(Menu).show(self._lines(), cursor=first)
+        self.refresh_bindings()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_to_list()
 
     @work(group="look", exit_on_error=False)
     async def _look(self) -> None:
@@ -106,8 +204,13 @@ class Home(Page[None]):
         self._looking = True
         try:
             self._followers = await asyncio.to_thread(_looked_at, self._followers)
+            if self._search.is_open:
+                await asyncio.to_thread(self._search.learn, self._followers)
         finally:
             self._looking = False
+        if any(id not in self._followers for id in self._marked):
+            self._marked = [id for id in self._marked if id in self._followers]
+            self.refresh_bindings()
         self._draw()
         self.call_later(self._read)
 
@@ -124,43 +227,17 @@ class Home(Page[None]):
             self.query_one(Menu).show(self._lines())
 
     def _lines(self) -> list[Line]:
-        lines = [
-            Line(Text.assemble((f"{name:<16}", "bold"), (what, "dim")), id)
-            for id, _, name, what in ACTIONS
-        ]
-        lines.append(Line(Text()))
+        lines = [] if self._search.text.strip() else home_rows.actions()
         if not self._followers:
-            lines.append(Line(Text("No runs yet. They will be listed here.", "dim")))
-            return lines
-        width = self._name_width()
-        lines.append(Line(Text(
-            f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {'loss':<{SPARK_CELLS}}{'age':>8}",
-            "dim",
-        )))  # fmt: skip
-        for id, follower in reversed(self._followers.items()):
-            lines.append(Line(self._row(id, follower, width), f"run:{id}"))
-        return lines
-
-    def _name_width(self) -> int:
-        """Return what the other columns leave of the line."""
+            return lines + home_rows.note("No runs yet. They will be listed here.")
+        found, nothing = self._search.found(self._followers)
+        if nothing:
+            return lines + home_rows.note(*nothing)
         columns = self.query(Menu).first().content_size.width if self.is_mounted else 80
-        return max(16, columns - 56)
+        return lines + home_rows.listed(found, self._marked, columns)
 
-    def _row(self, id: str, follower: Follower, width: int) -> Text:
-        report = follower.report
-        name = visible(id)
-        if len(name) > width:
-            name = name[: width - 1] + "…"
-        best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
-        since = age(time.time() - report.updated) if report.updated else ""
-        row = Text(f"{name:<{width}}  ", no_wrap=True)
-        state, style = readings.state(report)
-        row.append(f"{state:<20}", style)
-        row.append(f"{'' if best is None else format(best, '.4g'):>10}  ")
-        row.append(
-            f"{sparkline(follower.progress.losses, SPARK_CELLS):<{SPARK_CELLS}}", palette.ACCENT
-        )
-        return row.append(f"{since:>8}", "dim")
+
+_EXAMPLE = "a word, or state:finished model:qwen rate>1e-4"
 
 
 def _looked_at(known: dict[str, Follower]) -> dict[str, Follower]:

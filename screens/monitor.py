@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import msgspec
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -21,22 +23,30 @@ from ftwizard.follow import Follower
 from ftwizard.jobs import requests
 from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.watchdog import SILENT_S
+from ftwizard.notices import Noticer
 from ftwizard.plan import Plan
-from ftwizard.screens import children, palette, readings
+from ftwizard.screens import charted, children, gpus, palette, readings, terminal
 from ftwizard.screens.ask import Ask
+from ftwizard.screens.charted import AXIS_NAMES, SMOOTHINGS, Charted
 from ftwizard.screens.page import Page
-from ftwizard.screens.widgets.chart import Chart, Line, Mark
-from ftwizard.text import visible
+from ftwizard.screens.widgets.chart import Chart, Mark, MarkKind
+from ftwizard.text import duration, visible
 
 READ_EVERY_S = 0.25
 DRAW_EVERY = 4
 """Reads between two redraws: at most one redraw a second."""
 SLICE_S = 0.01
 SIDE_WIDTH = 44
+LEAST_GPU_LINES, MOST_GPU_LINES = 3, 16
+KEPT_ROWS = 20
+"""Of the window's, which the GPUs leave to the rest before they take every second one."""
+OTHER = "run:"
+"""Before the id of a run that is to be shown instead."""
 
 
 class Monitor(Page[str]):
-    """Shows a run until it is left; dismisses with ``results`` or None."""
+    """Shows a run until it is left; dismisses with ``results``, ``run:`` and an id, or None."""
 
     NAME = "Monitor"
     HELP = (
@@ -45,16 +55,28 @@ class Monitor(Page[str]):
         "The solid line is the training loss (the raw values faint behind it), the dashed one with "
         "◆ the validation loss, on rows that are not trained on. Both should fall. When validation "
         "rises while training falls, the model learns the rows by heart; the run then stops by "
-        "itself and keeps the best weights.\n\n"
+        "itself and keeps the best weights. d shows what was found, in numbers, and what to do; a how "
+        "the answers to a few prompts change, and the rows that are hardest.\n\n"
+        "Chart: m another measure (M back), x along steps, epochs, minutes or tokens, w smoother, "
+        "l log scale, + and - zoom, ← and → pan, 0 all, shift with ← or → reads values, f the whole "
+        "run, z the chart alone. What is chosen is kept.\n\n"
+        "When it ends is measured over its last steps; what was estimated before counts no more.\n\n"
         "stop saves first; a stopped run can be resumed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "results", "results", key_display="enter"),
         Binding("s", "stop", "stop"),
         Binding("r", "resume", "resume"),
-        Binding("v", "ask_for('save')", "save now"),
-        Binding("e", "ask_for('evaluate')", "evaluate now"),
+        Binding("v", "ask_for('save')", "save"),
+        Binding("e", "ask_for('evaluate')", "evaluate"),
         Binding("o", "log", "output"),
+        Binding("d", "verdict", "verdict"),
+        Binding("a", "answers", "answers"),
+        Binding("m", "metric(1)", "measure", show=False),
+        Binding("M", "metric(-1)", "measure before", show=False),
+        Binding("x", "axis", "axis", show=False),
+        Binding("w", "smoothing", "smoothing", show=False),
+        Binding("z", "whole_screen", "chart alone", show=False),
         Binding("escape,q", "back", "leave", key_display="esc"),
         Binding("pagedown", "scroll_side(1)", "read on", show=False),
         Binding("pageup", "scroll_side(-1)", "read back", show=False),
@@ -67,13 +89,18 @@ class Monitor(Page[str]):
         self._reading = True
         self._drawn: dict[str, Text] = {}
         self._plan: Plan | None = None
+        self._offers: object = None
+        self._charted = Charted(charted.remembered())
+        self._noticer = Noticer(folder.id)
 
     def body(self) -> ComposeResult:
         with Container(id="monitor"):
             with Vertical(id="side"):
                 for name in ("now", "next", "figures", "machine", "findings", "about"):
                     yield Static(id=name, markup=False)
-            yield Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
+            self._chart = Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
+            yield self._chart
+            yield Static(id="gpus", markup=False)
             yield Static(id="log", markup=False)
 
     def top_line(self) -> Text:
@@ -81,7 +108,8 @@ class Monitor(Page[str]):
         return line.append(visible(self.follower.folder.id), "bold")
 
     def on_mount(self) -> None:
-        self.query_one(Chart).focus()
+        self._chart.log_scale = self._charted.look.log_scale
+        self._chart.focus()
         self.set_interval(READ_EVERY_S, self._tick)
         self._tick()
         self._load_plan()
@@ -104,6 +132,8 @@ class Monitor(Page[str]):
             return False
         if action == "results":
             return ended and self.follower.status.end_reason in GOOD
+        if action == "answers":
+            return self._has_answers
         if action == "resume":
             return ended and self.follower.status.end_reason not in GOOD
         if action == "ask_for" and parameters == ("evaluate",):
@@ -111,6 +141,10 @@ class Monitor(Page[str]):
         if action in ("stop", "ask_for"):
             return not ended
         return True
+
+    @property
+    def _has_answers(self) -> bool:
+        return bool(self.follower.shown.samples or self.follower.shown.hardest)
 
     @property
     def _validates(self) -> bool:
@@ -124,15 +158,19 @@ class Monitor(Page[str]):
     def _tick(self) -> None:
         self._ticks += 1
         if self._ticks % DRAW_EVERY == 1:
-            before = self.follower.status, self.follower.is_gone
+            before = self._offers
             self.follower.look()
-            if (self.follower.status, self.follower.is_gone) != before:
+            self._offers = self.follower.status, self.follower.is_gone, self._has_answers
+            if self._offers != before:
                 self.refresh_bindings()
         if not self._reading or self._ticks == 1:
             self._reading = True
             self._read()
         if self._ticks % DRAW_EVERY == 1:
             self._draw()
+        if not self._reading:
+            told = self._noticer.news(self.follower.status, self.follower.progress)
+            terminal.tell(self.app, told)
 
     def _read(self) -> None:
         """Read for a moment; where there is more, go on after the keys had their turn."""
@@ -148,7 +186,7 @@ class Monitor(Page[str]):
             return
         wide = self.has_class("-wide")
         width = SIDE_WIDTH if wide else self.size.width - 4
-        follower, progress = self.follower, self.follower.progress
+        follower, progress = self.follower, self.follower.shown
         report = follower.report
         figures = readings.figures(progress, report)
         layout = readings.in_columns if wide else readings.in_line
@@ -156,10 +194,7 @@ class Monitor(Page[str]):
         self._put("now", readings.now(follower, width))
         self._put("figures", layout(figures, width))
         live = report.state != "ended"
-        self._put(
-            "machine",
-            readings.machine(follower.machine(), width, 8 if wide else 2) if live else Text(),
-        )
+        self._draw_machine(width, live=live)
         about = readings.about(self._plan, width) if self._plan and wide else Text()
         self._put("about", about)
         self._put("next", self._next())
@@ -167,6 +202,18 @@ class Monitor(Page[str]):
         quiet = follower.status.end_reason in GOOD
         self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))
         self._draw_chart()
+
+    def _draw_machine(self, width: int, *, live: bool) -> None:
+        samples = self.follower.machine() if live else []
+        self._put("machine", readings.machine(samples, width) if live else Text())
+        if not readings.is_new(samples):
+            self._put("gpus", Text())
+            return
+        most = max(LEAST_GPU_LINES, min(MOST_GPU_LINES, (self.size.height - KEPT_ROWS) // 2))
+        plan = self._plan
+        chosen = None if plan is None else plan.where.gpu or 0
+        full = self.size.width - 4
+        self._put("gpus", gpus.lines(samples, self.follower.progress, full, most, chosen))
 
     def _next(self) -> Text:
         """Return how it ended and what to do next, or what is wrong with it while it goes on."""
@@ -183,6 +230,13 @@ class Monitor(Page[str]):
                 lines.append(_key("r", " resumes it"))
         elif follower.status.keeper_lives is False:
             lines.append(Text("! Its keeper is gone; the run goes on.", palette.WARNING))
+        silent = time.monotonic() - follower.heard
+        if follower.status.state == "running" and silent > SILENT_S:
+            lines.append(
+                Text(f"! Nothing new for {duration(silent)}; o shows its output.", palette.WARNING)
+            )
+        if follower.is_behind:
+            lines.append(Text("· A long run: a sample of it, until all of it is read.", "dim"))
         if follower.torn:
             lines.append(Text(f"! {follower.torn} lines of its events are torn.", "dim"))
         return Text("\n").join(lines)
@@ -196,22 +250,80 @@ class Monitor(Page[str]):
             part.display = bool(text.plain)
 
     def _draw_chart(self) -> None:
-        progress = self.follower.progress
-        lines = [
-            Line("", progress.losses, palette.TRAIN, "faint"),
-            Line("train", progress.smoothed, palette.TRAIN, "solid"),
-            Line("validation", progress.evaluations, palette.VALIDATION, "dashed", "◆"),
-        ]
-        marks = [Mark(step, "checkpoint") for step in progress.checkpoints]
+        progress, charted = self.follower.shown, self._charted
+        places: list[tuple[float, MarkKind]] = [(one, "checkpoint") for one in progress.checkpoints]
         if (best := progress.best_step) is not None:
-            marks.append(Mark(best, "best"))
-        marks += [
-            Mark(event["step"], "finding")
+            places.append((best, "best"))
+        places += [
+            (event["step"], "finding")
             for event in progress.findings
-            if isinstance(event.get("step"), int)
+            if isinstance(event.get("step"), int) and event.get("severity") != "info"
         ]
+        marks = [
+            Mark(x, kind)
+            for step, kind in places
+            if (x := charted.place(step, progress)) is not None
+        ]
+        self._chart.x_name = AXIS_NAMES[charted.look.axis]
         living = self.follower.status.state != "ended"
-        self.query_one(Chart).show(lines, marks, progress.total_steps if living else None)
+        self._chart.show(
+            charted.lines(progress), marks, charted.x_end(progress) if living else None
+        )
+
+    def action_metric(self, by: int) -> None:
+        """Chart another measure."""
+        names = charted.metrics(self.follower.shown)
+        now = self._charted.look.metric
+        place = names.index(now) if now in names else 0
+        self._look(metric=names[(place + by) % len(names)])
+
+    def action_axis(self) -> None:
+        """Draw along steps, epochs, minutes or tokens."""
+        axes = charted.axes(self.follower.shown)
+        now = self._charted.look.axis
+        place = axes.index(now) if now in axes else -1
+        self._look(axis=axes[(place + 1) % len(axes)])
+        self._chart.action_reset()  # what was zoomed to is somewhere else now
+
+    def action_smoothing(self) -> None:
+        """Smooth more, and after the most not at all."""
+        now = self._charted.look.smoothing
+        place = SMOOTHINGS.index(now) if now in SMOOTHINGS else -1
+        chosen = SMOOTHINGS[(place + 1) % len(SMOOTHINGS)]
+        self._look(smoothing=chosen)
+        said = f"smoothed by {chosen:g}" if chosen else "not smoothed"
+        self.notify(f"The line is {said}.", markup=False, timeout=2)
+
+    def action_whole_screen(self) -> None:
+        """Show the chart alone, or everything again."""
+        self.toggle_class("-chart-alone")
+
+    def action_answers(self) -> None:
+        from ftwizard.screens.answers import Answers
+
+        self.app.push_screen(Answers(self.follower))
+
+    def action_verdict(self) -> None:
+        from ftwizard.screens.verdict import VerdictPage
+
+        def leave(run: str | None) -> None:
+            if run:
+                self.dismiss(f"{OTHER}{run}")
+
+        self.app.push_screen(VerdictPage(self.follower), leave)
+
+    def _look(self, **changes: Any) -> None:
+        self._charted.look = msgspec.structs.replace(
+            self._charted.look, log_scale=self._chart.log_scale, **changes
+        )
+        charted.remember(self._charted.look)
+        self._draw_chart()
+
+    def on_unmount(self) -> None:
+        if self._charted.look.log_scale != self._chart.log_scale:
+            charted.remember(
+                msgspec.structs.replace(self._charted.look, log_scale=self._chart.log_scale)
+            )
 
     def action_results(self) -> None:
         self.dismiss("results")
@@ -239,7 +351,7 @@ class Monitor(Page[str]):
         if self.follower.status.keeper_lives is False:  # nobody reads requests: end it by hand
             self._command("stop", "--kill") if again else self._command("stop")
             return
-        grace = self.follower.progress.stop_grace_s
+        grace = self.follower.shown.stop_grace_s
         await self._ask(lambda: requests.stop(folder, attempt, grace_s=grace, now=again))
 
     def action_resume(self) -> None:
@@ -256,7 +368,7 @@ class Monitor(Page[str]):
     @work(group="ask", exit_on_error=False)
     async def action_ask_for(self, name: requests.Name) -> None:
         follower = self.follower
-        if follower.progress.phase not in readings.ACTIVE:
+        if follower.shown.phase not in readings.ACTIVE:
             self.notify("It is not training at the moment.", markup=False)
             return
         if await self._ask(lambda: requests.ask(follower.folder, name, follower.status.attempt)):

@@ -8,15 +8,21 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import Screen, ScreenResultType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
 from ftwizard.screens.draft import STEPS
+from ftwizard.screens.widgets.keys import Keys
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
+_PLACES = {
+    "next": 0, "read": 0, "rows": 0, "row": 0, "choose": 0,
+    "mask": 2, "lengths": 2, "app.focus_next": 3, "back": 4, "cancel": 4, "help": 5, "quit": 6,
+}  # fmt: skip
+"""Of what a key does, in every footer."""
 TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
 
 
@@ -36,14 +42,14 @@ class Page(Screen[ScreenResultType]):
         (0, "-cramped"), (MIN_COLUMNS, "-narrow"), (110, "-wide"),
     ]  # fmt: skip
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-flat"), (MIN_ROWS, "-short"), (36, "-tall"),
+        (0, "-flat"), (MIN_ROWS, "-low"), (22, "-short"), (36, "-tall"),
     ]  # fmt: skip
 
     def compose(self) -> ComposeResult:
         yield Static(TOO_SMALL, id="too-small", markup=False)
         yield Static(self.top_line(), id="top", markup=False)
         yield from self.body()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     def body(self) -> ComposeResult:
         """Yield the widgets between top line and keys."""
@@ -81,8 +87,8 @@ class Page(Screen[ScreenResultType]):
 
 
 def _place(action: str) -> int:
-    order = {"next": 0, "choose": 0, "back": 2, "help": 3, "quit": 4}
-    return order.get(action, 1)
+    """Return the place of a key: what Enter does, what is special here, getting about, leaving."""
+    return _PLACES.get(action, 1)
 
 
 class WizardPage(Page[ScreenResultType]):

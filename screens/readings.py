@@ -12,19 +12,16 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from ftwizard import words
+from ftwizard import diagnosis, words
 from ftwizard.advice.recipe import in_words
 from ftwizard.follow import Follower
+from ftwizard.jobs.events import Event
 from ftwizard.plan import Plan
 from ftwizard.runs import Progress, RunStatus
 from ftwizard.screens import palette
-from ftwizard.text import duration, plural, size, visible
+from ftwizard.text import duration, size, visible
 
 BAR = "━"
-BAR_CELLS = 8
-"""Of the memory of a GPU."""
-LEAST_NAME = 10
-"""Cells; less of a GPU's name says nothing."""
 STALE_S = 15.0
 """An older reading of the machine is not shown as if it were of now."""
 ACTIVE = ("training", "evaluating", "saving")
@@ -62,7 +59,7 @@ def share(progress: Progress) -> float | None:
 
 def now(follower: Follower, width: int) -> Text:
     """Return what the run does and how far it is: a line, a bar, and what has no room before it."""
-    report, progress = follower.report, follower.progress
+    report, progress = follower.report, follower.shown
     parts: list[Text] = []
     if follower.is_gone:
         parts.append(Text("✗ gone", palette.BAD))
@@ -139,57 +136,28 @@ def in_line(pairs: Sequence[tuple[str, str]], width: int) -> Text:
     return Text("\n").join(_lines(parts, width, "   "))
 
 
-def machine(samples: Sequence[dict[str, Any]], width: int, lines: int = 8) -> Text:
-    """Return the newest reading: a line a GPU, ``lines`` at most, then processors and memory, with
-    the reason why there is no GPU."""
-    if not samples or time.time() - _number(samples[-1], "t", 0.0) > STALE_S:
+def machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
+    """Return the newest reading of processors and memory, with the reason why there is no GPU."""
+    if not is_new(samples):
         return Text("no reading of the machine yet" if not samples else "", "dim")
     sample = samples[-1]
-    said = sample.get("gpus")
-    gpus = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-    rows = [gpu(one, width) for one in gpus[:lines]]
-    parts = [Text.assemble(("cpu ", "dim"), f"{_number(sample, 'cpu', 0.0):3.0f} %")]
-    used, total = _number(sample, "memory_used"), _number(sample, "memory_total")
+    parts = [Text.assemble(("cpu ", "dim"), f"{number(sample, 'cpu', 0.0):3.0f} %")]
+    used, total = number(sample, "memory_used"), number(sample, "memory_total")
     if used is not None and total is not None:
         parts.append(Text.assemble(("memory ", "dim"), f"{size(used)} of {size(total)}"))
-    if len(gpus) > lines:
-        parts.append(Text(f"and {plural(len(gpus) - lines, 'more GPU')}", "dim"))
-    if not rows:
-        parts.append(Text(f"no GPU: {visible(str(sample.get('no_gpu', '')), 80)}", "dim"))
-    return Text("\n").join([*rows, *_lines(parts, width, "   ")])
+    if not sample.get("gpus"):
+        reason = visible(str(sample.get("no_gpu", "")), 80)
+        if sample.get("hung"):
+            said = "! GPU: the driver hangs, it does not answer"
+            parts.append(Text(said, f"bold {palette.WARNING}"))
+        else:
+            parts.append(Text(f"no GPU: {reason}", "dim"))
+    return Text("\n").join(_lines(parts, width, "   "))
 
 
-def gpu(reading: dict[str, Any], width: int) -> Text:
-    """Return one GPU in one line; what the driver does not tell is ``n/a``.
-
-    Where that is too long, the bar goes first, then the name.
-    """
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"GPU {visible(str(reading.get('index')), 8)} ", "dim")
-    if reading.get("lost"):
-        return line.append("! lost: the driver no longer answers for it", f"bold {palette.WARNING}")
-    use, heat = _number(reading, "utilisation"), _number(reading, "temperature")
-    power = _number(reading, "power")
-    line.append(" n/a " if use is None else f"{use:3.0f} %")
-    share, memory = _memory(reading)
-    rest = f"{memory}  {'n/a' if heat is None else f'{heat:.0f} °C'}"
-    rest += f"  {'n/a' if power is None else f'{power:.0f} W'}"
-    if share is not None and line.cell_len + BAR_CELLS + 3 + len(rest) <= width:
-        line.append("  ").append_text(bar(share, BAR_CELLS)).append(f" {rest}")
-    else:
-        line.append(f"  {rest}")
-    name = visible(str(reading.get("name") or ""), 40)
-    return line.append(f"  {name}", "dim") if width - line.cell_len > LEAST_NAME else line
-
-
-def _memory(reading: dict[str, Any]) -> tuple[float | None, str]:
-    """Return the share of a GPU's memory that is used, None where it is not told, and words."""
-    used, total = _number(reading, "memory_used"), _number(reading, "memory_total")
-    if used is None or not total:
-        return None, "memory n/a"
-    if total >= 1e11:
-        return used / total, f"{used / 1e9:.0f} of {total / 1e9:.0f} GB"
-    return used / total, f"{used / 1e9:.1f} of {size(total)}"
+def is_new(samples: Sequence[dict[str, Any]]) -> bool:
+    """Say whether the newest reading may be shown as one of now."""
+    return bool(samples) and time.time() - number(samples[-1], "t", 0.0) <= STALE_S
 
 
 def about(plan: Plan, width: int) -> Text:
@@ -212,12 +180,45 @@ def _end(text: str, width: int) -> str:
 
 
 def findings(progress: Progress, lines: int) -> Text:
-    """Return the newest findings, the newest last."""
-    rows = []
-    for event in progress.findings[-lines:]:
-        mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
-        rows.append(Text.assemble((f"{mark} ", style), visible(str(event.get("message")), 400)))
+    """Return the newest verdict on the curve, then the newest findings, the newest last."""
+    verdict = next((one for one in reversed(progress.findings) if one.get("verdict")), None)
+    rows = [] if verdict is None else [_verdict(verdict)]
+    spoken = [one for one in progress.findings if not one.get("verdict") or _alarms(one)]
+    for event in spoken[-(lines - len(rows)) :]:
+        if event is not verdict:
+            mark = finding_mark(event)
+            rows.append(Text.assemble(mark, visible(str(event.get("message")), 400)))
+    if verdict is not None and _alarms(verdict):
+        rows.append(Text(visible(str(verdict.get("message")), 400)))
+        rows.append(Text.assemble("→ ", (visible(str(verdict.get("action")), 300), "bold")))
     return Text("\n").join(rows)
+
+
+def finding_mark(event: Event) -> tuple[str, str]:
+    """Return the mark of a finding and the style it is shown in."""
+    if event.get("code") == "healthy":
+        return "✓ ", f"bold {palette.GOOD}"
+    mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
+    return f"{mark} ", style
+
+
+def finding_name(event: Event) -> str:
+    """Return what a finding is called."""
+    code = str(event.get("code"))
+    known = next((words for name, words in diagnosis.IN_WORDS.items() if name == code), None)
+    return known or visible(code.replace("_", " "), 40)
+
+
+def _verdict(event: Event) -> Text:
+    line = Text.assemble(finding_mark(event), (finding_name(event), "bold"))
+    sure = event.get("confidence")
+    if isinstance(sure, int | float) and not isinstance(sure, bool):
+        line.append(f"  {100 * sure:.0f} % sure", "dim")
+    return line
+
+
+def _alarms(event: Event) -> bool:
+    return event.get("severity") in ("warning", "error")
 
 
 def table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
@@ -235,7 +236,8 @@ def log(lines: Sequence[str]) -> Text:
     return Text("\n".join(visible(line, 300) for line in lines), "dim", no_wrap=True)
 
 
-def _number(reading: dict[str, Any], name: str, default: Any = None) -> Any:
+def number(reading: dict[str, Any], name: str, default: Any = None) -> Any:
+    """Return a field that is a finite number, else ``default``."""
     value = reading.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return default

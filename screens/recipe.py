@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from rich.text import Text
@@ -14,25 +15,28 @@ from ftwizard import plan as plans
 from ftwizard.advice.recipe import Advised, Method
 from ftwizard.advice.setting import settings
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.screens import palette, texts
+from ftwizard.screens import palette, prospect, remembered, texts
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.suggestions import models
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.values import (
     AFTER,
-    MODEL_REASON,
+    about_model,
     advised,
     after,
+    cautions,
     finishing,
     model_name,
-    reason,
 )
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
 
 ADVANCED = "What a first run can do without. Right unfolds these lines, left folds them again."
+
+MARGINS = 4
+"""Cells left and right of what it all leads to."""
 
 
 class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
@@ -48,7 +52,9 @@ class RecipePage(WizardPage[Step]):
         "the suggestions (tab takes it over). Every setting has a value that suits most first "
         "runs; below the list stands why, and where that comes from.\n\n"
         "Up and down move, left and right choose. The last line unfolds what a first run can do "
-        "without."
+        "without.\n\n"
+        "→ is what all of it leads to on this machine. What it costs is told once the price of an "
+        "hour is known: h on the next page says it."
     )
 
     def __init__(self, draft: Draft) -> None:
@@ -78,6 +84,7 @@ class RecipePage(WizardPage[Step]):
             for one in self._settings:
                 if one.advanced:
                     yield SettingRow(one, getattr(plan.recipe, one.name))
+        yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
     def on_mount(self) -> None:
@@ -97,13 +104,19 @@ class RecipePage(WizardPage[Step]):
 
     def on_file_input_edited(self) -> None:
         self._problem = ""
+        self._advise()
         self._explain()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._problem = ""
         self._draft = self._draft.touching(event.row.setting.name)
+        if event.row.setting.name == "learning_rate":
+            self._draft, _ = self._read()  # for which model it was chosen is remembered
         if event.row.setting.name == "method":
             self._advise()
+        self._explain()
+
+    def on_resize(self) -> None:
         self._explain()
 
     def action_back(self) -> None:
@@ -126,7 +139,7 @@ class RecipePage(WizardPage[Step]):
             problem = "Name a model first; up and down choose a suggestion, tab takes it over."
         while not problem:
             try:
-                plans.check(draft.plan)
+                plans.check(draft.plan, await _spoken_for(draft))
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = f"{error.message} {error.hint}"
@@ -137,17 +150,28 @@ class RecipePage(WizardPage[Step]):
             else:
                 self.dismiss(Step(draft, 1))
                 return
-        self._problem = problem
+        row = self._row_of(problem)
+        self._problem = (
+            problem.replace(f"recipe.{row.setting.name} ", f"{row.setting.label} ")
+            if row
+            else problem
+        )
         self._explain()
-        self._go_to(problem)
+        if row:
+            self._go_to(row)
 
-    def _go_to(self, problem: str) -> None:
-        """Put the focus on the line that a problem is about."""
+    def _row_of(self, problem: str) -> SettingRow | None:
+        """Return the line that a problem is about."""
         for row in self.query(SettingRow):
             if problem.startswith((f"{row.setting.label}:", f"recipe.{row.setting.name} ")):
-                if row.setting.advanced:
-                    self.query_one(Fold).action_turn(True)
-                self.call_after_refresh(row.focus_field)  # once it is unfolded
+                return row
+        return None
+
+    def _go_to(self, row: SettingRow) -> None:
+        """Put the focus on a line."""
+        if row.setting.advanced:
+            self.query_one(Fold).action_turn(True)
+        self.call_after_refresh(row.focus_field)  # once it is unfolded
 
     def _read(self) -> tuple[Draft, str]:
         """Return the draft with what the rows say, and what is wrong with one of them."""
@@ -170,25 +194,44 @@ class RecipePage(WizardPage[Step]):
         """Put advised values where the person has chosen none."""
         rows = {row.setting.name: row for row in self.query(SettingRow)}
         method: Method = rows["method"].value
+        draft = self._draft.with_plan(model=plans.Model(name=self.query_one(FileInput).value))
         if "method" not in self._draft.touched:
-            method = cast(Method, advised(self._draft, method)["method"].value)
-        self._advised = advised(self._draft, method)
+            method = cast(Method, advised(draft, method)["method"].value)
+        self._advised = advised(draft, method)
         for name, one in self._advised.items():
             if name in rows and name not in self._draft.touched:
                 rows[name].put(one.value, "advised")
 
     def _explain(self) -> None:
-        """Say why the setting in focus has its value."""
-        row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
-        pane = self.query_one("#reason", Static)
+        """Say why the setting in focus has its value, and what all of them come to."""
+        draft, problem = self._read()
+        # What no value can be read from comes to nothing: what it came to before is not true now.
+        part = self.query_one("#prospect", Static)
+        told = Text.assemble(("→ ", "dim"), (problem, "dim"))
+        part.update(told if problem else prospect.line(draft, self.size.width - MARGINS))
+        self.query_one("#reason", Static).update(self._reason(draft))
+
+    def _reason(self, draft: Draft) -> Text:
+        """Return what stands in the way, or what is to be known of the line in focus."""
         if self._problem:
-            pane.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem))
-            return
+            return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
         if self.query_one(Fold).has_focus:
-            pane.update(Text.assemble(("Advanced", "bold"), f"  {ADVANCED}"))
-            return
+            return Text.assemble(("Advanced", "bold"), f"  {ADVANCED}")
+        row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
         if row is None:
-            pane.update(Text.assemble(("Model", "bold"), f"  {MODEL_REASON}"))
-            return
-        why = reason(row.setting, self._advised.get(row.setting.name))
-        pane.update(texts.reason(row.setting, why, row.origin))
+            name = self.query_one(FileInput).value
+            return Text.assemble(("Model", "bold"), f"  {about_model(name, draft.plan.recipe)}")
+        one = row.setting
+        text = Text()
+        if caution := cautions(draft).get(one.name):
+            text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
+        return text.append_text(texts.reason(one, self._advised.get(one.name), row.origin))
+
+
+async def _spoken_for(draft: Draft) -> tuple[plans.InsistName, ...]:
+    """Return the warnings that need no insistence: many epochs, where an earlier run of the same
+    rows speaks for them."""
+    if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
+        return ()
+    before = await asyncio.to_thread(remembered.before, draft)  # it may read a large file
+    return ("many-epochs",) if before and before.falling else ()

@@ -27,14 +27,16 @@ class ReviewPage(WizardPage[Step]):
 
     STEP = 4
     HELP = (
-        "Nothing has been written so far. Enter saves the plan under the name above and starts the "
+        "No plan has been written so far. Enter saves the plan under the name above and starts the "
         "run; it goes on without this window.\n\n"
         "The command below does the same without the wizard, here or on another machine."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "save and start", key_display="enter", priority=True),
-        Binding("pagedown", "read(1)", "read on", key_display="pgdn"),
-        Binding("pageup", "read(-1)", "read back", show=False),
+        # A line to type in would take them for itself.
+        Binding("pagedown", "read(1)", "read on", key_display="pgdn", priority=True),
+        Binding("pageup", "read(-1)", "read back", show=False, priority=True),
+        Binding("tab", "app.focus_next", "next field", show=False),  # there is one
     ]
 
     def __init__(self, draft: Draft) -> None:
@@ -49,12 +51,14 @@ class ReviewPage(WizardPage[Step]):
             yield Entry(suggested_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.warnings(draft), id="warnings", classes="note", markup=False)
+        yield Static(texts.comes_to(draft), id="comes-to", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):
             yield Static(visible_lines(plans.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#warnings").display = bool(texts.warnings(self._draft).plain)
+        self.query_one("#comes-to").display = bool(self._draft.estimate)
         self.query_one(Input).focus()
         self._say()
 
@@ -82,5 +86,5 @@ class ReviewPage(WizardPage[Step]):
         problem = name_problem(name, self._draft.saved)
         line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
         line.display = bool(problem)
-        same = Text.assemble(("the same as  ", "dim"), command(name))
+        same = Text.assemble(("the same as  ", "dim"), command(name, self._draft.hour))
         self.query_one("#command", Static).update(same)

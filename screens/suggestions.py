@@ -13,6 +13,9 @@ from ftwizard.text import size
 
 MAX_CHARACTERS = 4096
 """Longer than any path (PATH_MAX): a megabyte pasted by mistake must not be laid out."""
+ROWS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
+"""How names of files of rows end."""
+PACKED = (".gz", ".zst", ".bz2", ".xz")
 Suggest = Callable[[str], Sequence[tuple[str, str, str]]]
 """What was typed → (value, shown name, note) of each suggestion."""
 
@@ -53,8 +56,11 @@ def paths(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Suggest:
 
 
 def is_data(entry: os.DirEntry[str]) -> bool:
-    """Say whether a file's name looks like rows."""
-    return entry.name.lower().endswith((".jsonl", ".json", ".ndjson"))
+    """Say whether a file's name looks like rows, also packed."""
+    name = entry.name.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return name.endswith(ROWS)
 
 
 def models(typed: str) -> list[tuple[str, str, str]]:

@@ -17,6 +17,9 @@ from rich.segment import Segment
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 
+from ftwizard import config_file
+from ftwizard.errors import FtwizardError
+from ftwizard.notices import Notice, sequences
 from ftwizard.screens.glyphs import harmless
 from ftwizard.text import visible_lines
 
@@ -84,6 +87,11 @@ def forget_exported_size() -> None:
         if all(os.get_terminal_size(1)):
             for name in ("COLUMNS", "LINES"):
                 os.environ.pop(name, None)
+
+
+def has_shell() -> bool:
+    """Say whether a shell with job control started the app: its jobs have groups of their own."""
+    return os.getpgrp() != os.getsid(0)
 
 
 class _Lasting:
@@ -161,6 +169,17 @@ class Driver(LinuxDriver):
             os.write(2, _RESTORE)
         finally:
             os.set_blocking(2, was_blocking)  # the shell has the same open file
+
+
+def tell(app: App[Any], notices: list[Notice]) -> None:
+    """Ring the bell, and ask the terminal for a notification, unless the user's settings say no."""
+    if not notices or app.is_headless or app._driver is None:
+        return
+    with contextlib.suppress(FtwizardError):
+        if not config_file.load().notify.terminal:
+            return
+    app._driver.write(sequences(notices, os.environ))
+    app._driver.flush()
 
 
 def take_leave(lines: list[str]) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
+from ftwizard import forecast
 from ftwizard import plan as plans
 from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised, Method
 from ftwizard.advice.setting import Choice, Setting, setting
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.estimate import batches
 from ftwizard.models import is_folder
 from ftwizard.plan import Finish, Plan, Recipe
+from ftwizard.screens import prospect
 from ftwizard.screens.draft import Draft, whole
 from ftwizard.text import visible
 
@@ -21,12 +24,15 @@ MODEL_REASON = (
     "The base model. Begin with a small one: a first run shows in minutes whether the rows teach "
     "what they should, and the same plan then trains a larger one."
 )
+UNKNOWN_MODEL = (
+    "Its size is not known yet, so neither are memory and time; the next page looks it up."
+)
 AFTER = Setting(
     name="finish",
     label="After training",
     reason="Merged, the adapter and its base are one 16-bit model that any server loads. The "
     "comparison answers held-out rows with both models.",
-    source="founding article",
+    source="End-to-End Fine-Tuning Pipeline (article)",
     as_of="2026-04",
     options=(
         Choice(value="both", label="merge, and compare with the base"),
@@ -35,6 +41,8 @@ AFTER = Setting(
         Choice(value="neither", label="neither"),
     ),
 )
+_ADAPTER = ("method", "rank", "target_modules")
+"""Settings that a caution about how the model is adapted stands with."""
 AUTOMATIC = "automatic"
 """What stands for no value: the run decides."""
 _TYPES = typing.get_type_hints(Recipe)
@@ -46,8 +54,14 @@ def advised(draft: Draft, method: Method) -> dict[str, Advised]:
 
     ``method``: the one in use, which the others depend on.
     """
-    named = advice.advise(method, draft.parameters, _trained_rows(draft), draft.machine)
-    way = advice.method_for(draft.parameters, draft.machine)
+    spread = batches.lengths((draft.checked or {}).get("tokens"))
+    shape = prospect.shape(draft.plan.model.name)
+    size = draft.parameters or (shape.parameters if shape else None)
+    named = advice.advise(
+        method, size, trained_rows(draft), draft.machine,
+        lengths=spread, shape=shape, context=prospect.context(draft.plan.model.name),
+    )  # fmt: skip
+    way = advice.method_for(size, forecast.on_its_gpu(draft.plan, draft.machine), shape=shape)
     return {one.name: one for one in (way, *named)}
 
 
@@ -64,26 +78,50 @@ def suited(draft: Draft) -> tuple[Draft, list[str]]:
         for name, one in advised(draft, method).items()
         if name not in draft.touched and one.value != getattr(recipe, name)
     }
-    said = [
-        f"{setting(name).label}: {_said(name, getattr(recipe, name))} → {_said(name, value)}"
+    named = [
+        f"{setting(name).label}: {said(name, getattr(recipe, name))} → {said(name, value)}"
         for name, value in changed.items()
     ]
-    return draft.with_recipe(**changed), said
+    return draft.with_recipe(**changed), named
 
 
-def _said(name: str, value: Any) -> str:
+def said(name: str, value: Any) -> str:
+    """Return a setting's value in words."""
     known = setting(name)
     return known.option(value).label if known.options else shown_value(value) or AUTOMATIC
 
 
-def _trained_rows(draft: Draft) -> int | None:
-    """Return how many rows are trained on: counted, or by the shares that are set aside."""
-    if draft.estimate:
-        return int(draft.estimate["parts"]["train"]["kept"])
+def trained_rows(draft: Draft) -> int | None:
+    """Return how many rows are trained on: counted, or by the shares that are set aside.
+
+    An estimate by a model's configuration alone has encoded none, so it counts none.
+    """
+    if draft.estimate and (train := draft.estimate["parts"].get("train")):
+        return int(train["kept"])
     if draft.checked is None:
         return None
     share = 1 - draft.plan.validation_share - draft.plan.heldout_share
     return round(int(draft.checked["usable"]) * share)
+
+
+def about_model(name: str, recipe: Recipe) -> str:
+    """Return what is to be known of the model that is named."""
+    if name and prospect.shape(name) is None:
+        return f"{UNKNOWN_MODEL} {MODEL_REASON}"
+    return prospect.caution(name, recipe) or MODEL_REASON
+
+
+def cautions(draft: Draft) -> dict[str, str]:
+    """Return what should be thought about before training with these settings, by setting."""
+    known = prospect.shape(draft.plan.model.name)
+    size = draft.parameters or (known.parameters if known else None)
+    found: dict[str, str] = {}
+    for one in advice.warnings(draft.plan.recipe, size, draft.earlier):
+        name = "epochs" if one.insist == "many-epochs" else "learning_rate"
+        found.setdefault(name, one.message)
+    if about := prospect.caution(draft.plan.model.name, draft.plan.recipe):
+        found.update(dict.fromkeys(_ADAPTER, about))
+    return found
 
 
 def model_name(typed: str) -> str:
@@ -101,6 +139,20 @@ def reason(setting: Setting, advised: Advised | None) -> str:
     return setting.reason
 
 
+def sources(setting: Setting, advised: Advised | None, origin: str) -> str:
+    """Say where a setting's value comes from, with dates: ``default``, ``advised`` or ``yours``.
+
+    What is advised has a source of its own; what the setting does has another.
+    """
+    start = f"yours; {usual(setting, advised)}" if origin == "yours" else origin
+    if advised is None or origin == "default":
+        return f"{start}: {setting.source}, {setting.as_of}"
+    found = f"{start}: {advised.source}, {advised.as_of}"
+    if advised.source == setting.source or advised.reason in setting.reason:
+        return found
+    return f"{found}; setting: {setting.source}, {setting.as_of}"
+
+
 def problem(plan: Plan) -> str:
     """Say what in a plan contradicts itself; warnings that can be overruled are none."""
     try:
@@ -115,6 +167,15 @@ def after(finish: Finish) -> str:
     return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
         (finish.merge, finish.compare), "neither"
     )
+
+
+def usual(setting: Setting, advised: Advised | None) -> str:
+    """Return in words what a setting would be if the person chose nothing."""
+    if advised:
+        return f"advised is {said(setting.name, advised.value).partition(':')[0]}"
+    if setting is AFTER:
+        return f"the default is “{AFTER.option('both').label}”"
+    return f"the default is {said(setting.name, getattr(Recipe(), setting.name))}"
 
 
 def finishing(finish: Finish, chosen: str) -> Finish:
@@ -136,11 +197,16 @@ def shown_value(value: Any) -> str:
     return str(value)
 
 
+def can_be_automatic(setting: Setting) -> bool:
+    """Say whether a setting may be left to the run."""
+    return type(None) in typing.get_args(_TYPES[setting.name])
+
+
 def read_value(setting: Setting, typed: str) -> Any:
     """Return what was typed as the plan's own type; raise ValueError with a sentence."""
     kind, text = _TYPES[setting.name], typed.strip()
     parts = typing.get_args(kind) or (kind,)
-    if not text and type(None) in parts:
+    if not text and can_be_automatic(setting):
         return None
     if any(typing.get_origin(one) is tuple for one in (kind, *parts)):
         return tuple(text.replace(",", " ").split())
@@ -148,4 +214,5 @@ def read_value(setting: Setting, typed: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         wanted = next((words for one, words in _KINDS.items() if one in parts), "another value")
-        raise ValueError(f"{setting.label}: “{visible(text, 30)}” is not {wanted}.") from None
+        said = f"“{visible(text, 30)}” is not {wanted}." if text else f"give {wanted}."
+        raise ValueError(f"{setting.label}: {said}") from None

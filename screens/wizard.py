@@ -1,4 +1,5 @@
-"""The wizard: from a question to a running fine-tune. Nothing is written before the review."""
+"""The wizard: from a question to a running fine-tune. But for files of rows that are asked for,
+nothing is written before the review."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ftwizard import machine
+from ftwizard import hour_price, machine
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens.draft import Draft, Step, save
 
@@ -26,7 +27,8 @@ async def new_run(app: FtwizardApp) -> int:
     from ftwizard.screens.review import ReviewPage
 
     pages = (PathPage, DataPage, RecipePage, EstimatePage, ReviewPage)
-    draft = Draft(await asyncio.to_thread(machine.facts))
+    facts = await asyncio.to_thread(machine.facts)
+    draft = Draft(facts, hour=await asyncio.to_thread(hour_price.remembered))
     place = 0
     while True:
         left: Step = await app.push_screen_wait(pages[place](draft))
@@ -45,7 +47,7 @@ async def new_run(app: FtwizardApp) -> int:
         try:
             file = await asyncio.to_thread(save, draft)
             draft = replace(draft, saved=draft.name)
-            run = await flow.start(app, file, draft.name)
+            run = await flow.start(app, file, draft.name, *hour_price.argv(draft.hour))
         except FtwizardError as error:  # back to the review, with every answer
             await app.push_screen_wait(Problem(error))
             place = len(pages) - 1

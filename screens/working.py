@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,8 +15,6 @@ from textual.widgets import Static
 
 from ftwizard import words
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import EventReader
-from ftwizard.runs import Progress
 from ftwizard.screens import children, crash, palette, readings
 from ftwizard.text import duration
 
@@ -43,9 +38,7 @@ class Working(ModalScreen[Any]):
         self._lasting = lasting
         self._heading = title
         self._argv = argv
-        self._began = time.monotonic()
-        self._progress = Progress()
-        self._reader: EventReader | None = None
+        self._child = children.Child(*argv)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="working"):
@@ -67,10 +60,7 @@ class Working(ModalScreen[Any]):
         except FtwizardError as error:
             result = error
         except OSError as error:
-            result = FtwizardError(
-                f"“ftwizard {self._argv[0]}” cannot be run: {error.strerror or error}.",
-                "Is there room on the disk, and a folder for temporary files (TMPDIR)?",
-            )
+            result = children.cannot_run(self._argv[0], error)
         except Exception as error:  # noqa: BLE001 (nobody could leave the pane)
             result = crash.told(error)
         self.dismiss(result)
@@ -80,23 +70,19 @@ class Working(ModalScreen[Any]):
             return await asyncio.to_thread(
                 children.run, *self._argv, tell=lambda _: None, lasting=True
             )
-        with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
-            events = Path(folder) / "events.jsonl"
-            self._reader = EventReader(events)
-            return await children.command(*self._argv, progress=str(events))
+        return await self._child.document()
 
     def _look(self) -> None:
-        if self._reader:
-            self._progress.feed(self._reader.read())
-        spent = time.monotonic() - self._began
+        self._child.look()
+        progress, spent = self._child.progress, self._child.spent_s
         if spent < QUICK_S:
             return
         box = self.query_one("#working")
         box.display = True
         width = max(20, box.content_size.width)
-        doing = words.doing(self._progress) if self._progress.phase else "starting"
+        doing = words.doing(progress) if progress.phase else "starting"
         lines = [Text(f"{doing}   {duration(spent)}", no_wrap=True, overflow="ellipsis")]
-        share = readings.share(self._progress)
+        share = readings.share(progress)
         lines.append(readings.bar(share, width) if share is not None else Text("─" * width, "dim"))
         self.query_one("#doing", Static).update(Text("\n").join(lines))
 

@@ -60,7 +60,14 @@ class Asker(ABC):
         self._ascii = ascii
         self.asked = 0
         """Questions so far."""
+        self.written: list[str] = []
+        """Files that were written so far, as asked for."""
         self.can_go_back = False
+
+    @property
+    def width(self) -> int:
+        """Return the cells of a line."""
+        return self._console.width
 
     def say(self, text: Text | str = "", *, hang: int = 0) -> None:
         """Print text, wrapped at words; none of it is obeyed by the terminal.

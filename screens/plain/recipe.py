@@ -8,7 +8,7 @@ from typing import Any
 from ftwizard import plan as plans
 from ftwizard.advice.setting import Setting, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import suggestions, texts, values
+from ftwizard.screens import remembered, suggestions, texts, values
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain.asking import GO_ON, OTHER, Ask, Asker, Back
 
@@ -58,6 +58,8 @@ def _setting(setting: Setting, ask: Asker, draft: Draft) -> Draft:
     now = getattr(draft.plan.recipe, setting.name)
     usual = now if setting.name in draft.touched or advised is None else advised.value
     ask.explain(values.reason(setting, advised))
+    origin = "yours" if setting.name in draft.touched else "advised" if advised else "default"
+    ask.note(values.sources(setting, advised, origin))
     if setting.options:
         labels = [(str(one.value), one.label) for one in setting.options]
         chosen = ask.choose(setting.label, labels, str(usual))
@@ -84,6 +86,9 @@ def _typed(setting: Setting, ask: Asker, draft: Draft, usual: Any) -> Any:
 def many_epochs(ask: Asker, draft: Draft) -> Draft:
     """Take more epochs than are advised only where that is insisted on."""
     if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
+        return draft.insisting("many-epochs", False)
+    if (before := remembered.before(draft)) and before.falling:
+        ask.note(before.said)
         return draft.insisting("many-epochs", False)
     try:
         plans.check(draft.plan)

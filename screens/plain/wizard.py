@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from ftwizard import machine, runs
+from ftwizard import hour_price, machine, runs
 from ftwizard.commands import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens import draft as drafts
@@ -32,12 +32,21 @@ def open_plain(*, ascii: bool = False) -> int:
             ask.say()
             facts = machine.facts()
             ask.note(texts.this_machine(facts))
-            run = _through(ask, Draft(facts), saved)
+            run = _through(ask, Draft(facts, hour=hour_price.remembered()), saved)
         except (Left, KeyboardInterrupt):
             ask.say()
-            ask.say(f"Nothing was started; the plan is kept in {saved[-1]}." if saved else NOTHING)
+            ask.say(_what_is_left(saved, ask.written))
             return DECLINED
         return watch.follow(runs.find(run))
+
+
+def _what_is_left(saved: list[str], written: list[str]) -> str:
+    """Say what was written although nothing was started."""
+    if saved:
+        return f"Nothing was started; the plan is kept in {saved[-1]}."
+    if written:
+        return f"Nothing was started; new rows are in {' and '.join(written)}."
+    return NOTHING
 
 
 def _asker(*, ascii: bool) -> Asker:
@@ -109,7 +118,7 @@ def _confirm(ask: Asker, draft: Draft) -> Draft:
         ask.say(warnings, hang=2)
     ask.say()
     ask.note("This does the same without questions:")
-    ask.keep(drafts.command(draft.name))
+    ask.keep(drafts.command(draft.name, draft.hour))
     options = [("start", "yes: it goes on without this window"), ("leave", "no, leave")]
     if ask.choose("Save the plan and start the run?", options) == "leave":
         raise Left
@@ -122,7 +131,7 @@ def _start(ask: Asker, draft: Draft, saved: list[str]) -> str:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         saved.append(drafts.save(draft))
-        argv = ("train", saved[-1], "--name", draft.name)
+        argv = ("train", saved[-1], "--name", draft.name, *hour_price.argv(draft.hour))
         return str(ask.run("Starting the run", *argv, lasting=True)["id"])
     finally:
         signal.signal(signal.SIGINT, before)

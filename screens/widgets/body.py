@@ -7,7 +7,7 @@ from math import exp, isfinite, log
 
 from ftwizard.screens.widgets.axes import Scale, number, x_ticks, y_range, y_scale
 from ftwizard.screens.widgets.canvas import Canvas
-from ftwizard.screens.widgets.figure import Figure, Line
+from ftwizard.screens.widgets.figure import Figure, Line, Mark
 from ftwizard.screens.widgets.trace import Pen, Span
 from ftwizard.series import Interval
 
@@ -183,9 +183,11 @@ class Body:
         return True
 
     def _draw_guides(self) -> None:
-        """Draw a vertical line through what is blank, at the best evaluation and the cursor."""
+        """Draw a vertical line through what is blank: at the best evaluation, a break-even, the
+        cursor."""
         best, cursor = (":", "|") if self._figure.ascii else ("┊", "│")
-        guides = [(mark.x, best) for mark in self._figure.visible_marks() if mark.kind == "best"]
+        marks = [m for m in self._figure.visible_marks() if m.kind in ("best", "break-even")]
+        guides = [(mark.x, best) for mark in marks]
         x0, x1 = self._figure.window
         if self._figure.cursor is not None and x0 <= self._figure.cursor <= x1:
             guides.append((self._figure.cursor, cursor))
@@ -193,6 +195,17 @@ class Body:
             for row in range(self.canvas.height):
                 if self.canvas.is_blank(self.column_of(x), row):
                     self.canvas.put(self.column_of(x), row, sign, self.guide)
+        for mark in marks:
+            self._draw_label(mark)
+
+    def _draw_label(self, mark: Mark) -> None:
+        """Write a mark's label beside its guide: as far down as there is room for it."""
+        column, length = self.column_of(mark.x), len(mark.label)
+        for row in reversed(range(self.canvas.height)):
+            for at, start in ((column + 2, column + 1), (column - length - 1,) * 2):
+                if mark.label and self.canvas.is_blank(start, row, length + 1):
+                    self.canvas.put(at, row, mark.label, self.guide)
+                    return
 
 
 def _logarithms(lines: list[list[Interval | None]]) -> list[list[Interval | None]]:

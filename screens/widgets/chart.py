@@ -41,6 +41,8 @@ class Chart(Widget, can_focus=True):
         "chart--best",
         "chart--checkpoint",
         "chart--finding",
+        "chart--yours",
+        "chart--break-even",
     }
     DEFAULT_CSS = """
     Chart {
@@ -51,6 +53,8 @@ class Chart(Widget, can_focus=True):
         & > .chart--best { color: $foreground; text-style: bold; }
         & > .chart--checkpoint { color: $foreground 60%; }
         & > .chart--finding { color: $warning; text-style: bold; }
+        & > .chart--yours { color: $foreground; text-style: bold; }
+        & > .chart--break-even { color: $foreground; text-style: bold; }
         &:focus > .chart--axis { color: $foreground 60%; }
     }
     """
@@ -86,7 +90,7 @@ class Chart(Widget, can_focus=True):
         self._lines = tuple(lines)
         self._marks: tuple[Mark, ...] = ()
         self._x_end: float | None = None
-        self._x_name = x_name
+        self.x_name = x_name
         self._empty = empty
         self._ascii = ascii
         self._strips: list[Strip] = []
@@ -103,6 +107,13 @@ class Chart(Widget, can_focus=True):
         self._lines, self._marks, self._x_end = tuple(lines), tuple(marks), x_end
         if self._state() != self._shown:
             self._shown = self._state()
+            self.refresh()
+
+    def say(self, empty: str) -> None:
+        """Set what is shown where there is no point."""
+        self._empty = empty
+        if not self._lines:
+            self._drawn = None
             self.refresh()
 
     @property
@@ -221,7 +232,7 @@ class Chart(Widget, can_focus=True):
     def _state(self) -> object:
         """Return all that a picture depends on, but for its size and colours."""
         lines = tuple((line, id(line.series), line.series.version) for line in self._lines)
-        return lines, self._marks, self._x_end, self.view, self.log_scale, self.cursor
+        return lines, self._marks, self._x_end, self.x_name, self.view, self.log_scale, self.cursor
 
     def _lay_out(self) -> list[Strip]:
         width, height = self.size
@@ -232,7 +243,7 @@ class Chart(Widget, can_focus=True):
             lines=self._lines,
             marks=self._marks,
             window=self.view.window(extent) if extent else (0.0, 1.0),
-            x_name=self._x_name,
+            x_name=self.x_name,
             ascii=self._ascii,
             log=self.log_scale,
             cursor=self.cursor,

@@ -45,7 +45,7 @@ class Choice(Widget, can_focus=True):
 
     def render(self) -> Text:
         chosen = f"bold {palette.ACCENT}" if self.has_focus else "bold"
-        if sum(cell_len(label) + 7 for _, label in self._options) > self.size.width:
+        if sum(cell_len(label) + 7 for _, label in self._options) - 3 > self.size.width:
             return self._one(chosen)
         text = Text(no_wrap=True)
         for number, (id, label) in enumerate(self._options):
@@ -58,8 +58,9 @@ class Choice(Widget, can_focus=True):
         """Return the chosen option alone, where all of them have no room."""
         ids = [id for id, _ in self._options]
         place = ids.index(self.value) if self.value in ids else 0
-        end = f" ›  {place + 1}/{len(ids)}"
-        label = Text(self._options[place][1], style)
+        end, label = f" ›  {place + 1}/{len(ids)}", Text(self._options[place][1], style)
+        if label.cell_len + 2 + len(end) > self.size.width:  # the words before how many there are
+            end = " ›"
         label.truncate(max(1, self.size.width - 2 - len(end)), overflow="ellipsis")
         text = Text.assemble(("‹ ", style), label, (" ›", style), no_wrap=True)
         return text.append(end[2:], "dim")

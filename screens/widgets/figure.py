@@ -10,13 +10,15 @@ from rich.style import Style
 from ftwizard.screens.widgets.trace import LineStyle
 from ftwizard.series import Interval, Series
 
-MarkKind = Literal["best", "checkpoint", "finding"]
+MarkKind = Literal["best", "checkpoint", "finding", "yours", "break-even"]
 
 # Sign and ASCII sign, in ascending order of importance: where two meet, the later is shown.
 MARKS: dict[MarkKind, tuple[str, str]] = {
     "checkpoint": ("▴", "^"),
     "best": ("●", "*"),
     "finding": ("!", "!"),
+    "yours": ("▲", "^"),
+    "break-even": ("◆", "x"),
 }
 
 
@@ -31,11 +33,11 @@ class Line:
     """As Textual's ``Color.parse`` takes it: ``#56B4E9``."""
     style: LineStyle
     marker: str = ""
-    """Drawn on each point where points are sparse, ``o`` in ASCII; one cell wide."""
+    """Drawn on each point where points are sparse, ``o`` in ASCII where it is not; one cell wide."""
 
     def sign(self, *, ascii: bool) -> str:
         """Return the marker that is drawn."""
-        return "o" if ascii and self.marker else self.marker
+        return "o" if ascii and not self.marker.isascii() else self.marker
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Mark:
 
     x: float
     kind: MarkKind
+    label: str = ""
+    """Written beside its guide; where there is one, the legend does not say where it stands."""
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,14 @@ class FileInput(Vertical):
     class Edited(Message):
         """The name was changed."""
 
-        def __init__(self, value: str) -> None:
+        def __init__(self, file_input: FileInput, value: str) -> None:
             super().__init__()
+            self.file_input = file_input
             self.value = value
+
+        @property
+        def control(self) -> FileInput:
+            return self.file_input
 
     def __init__(
         self,
@@ -75,6 +80,10 @@ class FileInput(Vertical):
         """Return what is in the line."""
         return self.query_one(Input).value.strip()
 
+    def put(self, value: str) -> None:
+        """Have another name in the line."""
+        self.query_one(Input).value = value
+
     def fold(self, folded: bool) -> None:
         """Hide the suggestions, or show them again."""
         self.query_one(Menu).display = not folded
@@ -86,7 +95,7 @@ class FileInput(Vertical):
         event.stop()
         self._chosen = False
         self._list()
-        self.post_message(self.Edited(self.value))
+        self.post_message(self.Edited(self, self.value))
 
     def settle(self) -> bool:
         """Take over the suggestion that was chosen; return whether it is no folder to go into."""

@@ -34,7 +34,7 @@ class Menu(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--cursor", "menu--cursor-blurred"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("up,k", "up", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
@@ -71,8 +71,12 @@ class Menu(ScrollView, can_focus=True):
         def control(self) -> Menu:
             return self.menu
 
-    def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None) -> None:
+    def __init__(
+        self, lines: Sequence[Line] = (), *, id: str | None = None, leaves: bool = False
+    ) -> None:
+        """``leaves``: up on the first line goes on to what has the focus before."""
         super().__init__(id=id)
+        self._leaves = leaves
         self._lines: list[Line] = []
         self.show(lines)
 
@@ -122,6 +126,12 @@ class Menu(ScrollView, can_focus=True):
             self.scroll_home(animate=False)
         else:
             self.scroll_end(animate=False)
+
+    def action_up(self) -> None:
+        before = self.cursor
+        self.action_move(-1)
+        if self._leaves and self.cursor == before:
+            self.screen.focus_previous()
 
     def action_page(self, by: int) -> None:
         for _ in range(max(1, self.size.height - 1)):

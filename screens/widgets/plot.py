@@ -71,11 +71,12 @@ def _value(series: Series, cursor: float | None) -> str:
 
 def _mark_notes(figure: Figure) -> list[str]:
     """Explain the signs on the axis, and say where the newest finding and the best are."""
-    newest = {mark.kind: mark.x for mark in figure.visible_marks()}
+    newest = {mark.kind: mark for mark in figure.visible_marks()}
     notes = []
     for kind, signs in reversed(MARKS.items()):
         if kind in newest:
-            where = "" if kind == "checkpoint" else f" {_plain(newest[kind])}"
+            said = kind == "checkpoint" or newest[kind].label
+            where = "" if said else f" {_plain(newest[kind].x)}"
             notes.append(f"{signs[figure.ascii]} {kind}{where}")
     return notes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ftwizard.series import Series
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -20,7 +22,13 @@ def sparkline(series: Series, cells: int) -> str:
     known = [m for m in middles if m is not None]
     if not known:
         return ""
-    low, span = min(known), (max(known) - min(known)) or 1.0
+    return bars(middles, min(known), max(known))
+
+
+def bars(values: Sequence[float | None], low: float, high: float) -> str:
+    """Return a bar for each value between ``low`` and ``high``, a blank for None."""
+    span = (high - low) or 1.0
     return "".join(
-        " " if m is None else BARS[round((m - low) / span * (len(BARS) - 1))] for m in middles
+        " " if v is None else BARS[round(min(1.0, max(0.0, (v - low) / span)) * (len(BARS) - 1))]
+        for v in values
     )

@@ -1,0 +1,70 @@
+"""Asks for the names of files that are to be written, with good ones to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from ftwizard import file_names
+from ftwizard.screens import new_names, palette
+from ftwizard.screens.suggestions import MAX_CHARACTERS
+from ftwizard.screens.widgets.entry import Entry
+
+
+class NewFile(ModalScreen[list[str] | None]):
+    """Dismisses with the whole paths, None on esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "write", "write", show=False, priority=True),
+        Binding("escape", "dismiss(None)", "back", show=False),
+        Binding("up", "app.focus_previous", "up", show=False),
+        Binding("down", "app.focus_next", "down", show=False),
+    ]
+
+    def __init__(
+        self, question: str, words: str, names: Sequence[tuple[str, str]], do: str
+    ) -> None:
+        """``names``: what each file is, and a name for it; ``do``: what Enter does."""
+        super().__init__()
+        self._question, self._words = question, words
+        self._names, self._do = names, do
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="new-file"):
+            yield Static(Text(self._question, "bold"), markup=False)
+            yield Static(self._words, markup=False)
+            for label, name in self._names:
+                with Horizontal(classes="named"):
+                    yield Static(label, classes="name", markup=False)
+                    yield Entry(name, max_length=MAX_CHARACTERS, select_on_focus=False)
+            yield Static(id="wrong", markup=False)
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), f" {self._do}     ",
+                ("esc", f"bold {palette.ACCENT}"), " goes back",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self._say("")
+
+    def on_input_changed(self) -> None:
+        self._say("")
+
+    def action_write(self) -> None:
+        names = [line.value for line in self.query(Input)]
+        if wrong := new_names.problem(names):
+            self._say(wrong)
+            return
+        self.dismiss([str(file_names.whole(name.strip())) for name in names])
+
+    def _say(self, wrong: str) -> None:
+        line = self.query_one("#wrong", Static)
+        line.display = bool(wrong)
+        line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))

@@ -1,0 +1,52 @@
+"""One of some things to choose: a question with a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from ftwizard.screens import palette
+from ftwizard.screens.widgets.menu import Line, Menu
+
+
+class Pick(ModalScreen[str | None]):
+    """Dismisses with the id of what was chosen, None on esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "back", show=False),
+    ]
+
+    def __init__(
+        self, question: str, words: str, options: Sequence[tuple[str, str]], chosen: str = ""
+    ) -> None:
+        super().__init__()
+        self._question, self._words = question, words
+        self._options, self._chosen = options, chosen
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="pick"):
+            yield Static(Text(self._question, "bold"), markup=False)
+            if self._words:
+                yield Static(self._words, markup=False)
+            yield Menu(id="options")
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), " takes it     ",
+                ("esc", f"bold {palette.ACCENT}"), " goes back",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        menu = self.query_one(Menu)
+        lines = [Line(Text(label, no_wrap=True), id) for id, label in self._options]
+        menu.show(lines, cursor=self._chosen or None)
+        menu.focus()
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.dismiss(event.id)

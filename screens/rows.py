@@ -1,0 +1,177 @@
+"""Rows of a file, one after another: as they are read, as they stand there, and what is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import checking, children, marked, masks, palette, row_texts
+from ftwizard.screens.draft import Draft
+from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.reading import Reading
+
+BATCH = 40
+"""Rows that are fetched at once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of which file."""
+
+    heading: Text
+    path: str
+    lines: Sequence[int]
+    draft: Draft
+    """How the file is read, and what for."""
+    known: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows that need not be fetched to be read."""
+    at: int | None = None
+    """The line to begin with."""
+
+
+class RowsPage(Page[None]):
+    """Shows rows; up and down go through them."""
+
+    STEP = 1
+    NAME = "Rows"
+    HELP = (
+        "Characters that a terminal would obey, or that nobody would see, are shown by a sign or "
+        "their number, and stand out. Secrets are replaced by words.\n\n"
+        "Up and down, and enter, go from row to row; tab moves to the row itself, which then "
+        "scrolls."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next row", key_display="enter", priority=True),
+        Binding("r", "raw", "as written"),
+        Binding("m", "mask", "mask"),
+        Binding("tab", "app.focus_next", "scroll it", key_display="tab"),
+    ]
+
+    def __init__(self, rows: Rows, *, masked: bool = False) -> None:
+        super().__init__()
+        self._rows = rows
+        self._known: dict[int, dict[str, Any]] = dict(rows.known)
+        self._whole: set[int] = set()
+        """Lines that were fetched."""
+        self._masks: dict[int, dict[str, Any]] = {}
+        self._view = "read"
+        self._begins_masked = masked
+        self._fetching = False
+
+    def body(self) -> ComposeResult:
+        yield Static(self._rows.heading, id="heading", markup=False)
+        with Horizontal(id="look"):
+            yield Menu(id="rows")
+            yield Reading(id="row")
+
+    def on_mount(self) -> None:
+        menu = self.query_one(Menu)
+        at = self._rows.lines[0] if self._rows.at is None else self._rows.at
+        menu.show(self._lines(), cursor=str(at))
+        menu.focus()
+        self.call_after_refresh(self._show)
+        if self._begins_masked:
+            self.action_mask()
+
+    @property
+    def _line(self) -> int:
+        return int(self.query_one(Menu).chosen or 0)
+
+    def _lines(self) -> list[Line]:
+        shown = []
+        for line in self._rows.lines:
+            text = Text(f"{line:>6,}  ", no_wrap=True)
+            if row := self._known.get(line):
+                text.append_text(row_texts.first_words(row))
+            shown.append(Line(text, str(line)))
+        return shown
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "mask" and self.is_mounted:
+            return bool(self._known.get(self._line, {}).get("example"))
+        return True
+
+    def on_menu_moved(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def action_next(self) -> None:
+        self.query_one(Menu).action_move(1)
+
+    def action_raw(self) -> None:
+        self._turn_to("raw")
+
+    @work(group="mask", exclusive=True, exit_on_error=False)
+    async def action_mask(self) -> None:
+        line = self._line
+        if self._view != "mask" and line not in self._masks and not await self._fetch_mask(line):
+            return
+        self._turn_to("mask")
+
+    def _turn_to(self, view: str) -> None:
+        """Show another view of the rows, or, where it is shown already, the rows as they read."""
+        self._view = "read" if self._view == view else view
+        self._show()
+
+    async def _fetch_mask(self, line: int) -> bool:
+        app: Any = self.app
+        found = await masks.fetch(app, self._rows.draft, self._rows.path, line)
+        if found is not None:
+            self._masks[line] = found
+        return found is not None
+
+    def _show(self) -> None:
+        """Show the row that the cursor is on; fetch it where it is not known."""
+        line, pane = self._line, self.query_one(Reading)
+        if line in self._whole and line not in self._known:
+            pane.show(row_texts.titled(line, Text("It is no longer in the file.", "dim")))
+        elif line not in self._known or (self._view == "raw" and line not in self._whole):
+            pane.show(Text("reading the row …", "dim"))
+            self._fetch()
+        elif self._view == "raw":
+            pane.show(row_texts.titled(line, marked.lines(str(self._known[line].get("raw") or ""))))
+        elif self._view == "mask" and line in self._masks:
+            pane.show(masks.text(self._masks[line], pane.room[0]))
+        else:
+            self._view = "read"
+            pane.show(row_texts.whole(self._known[line], pane.room[0]))
+        self.refresh_bindings()
+
+    def _fetch(self) -> None:
+        """Fetch the row that the cursor is on and some after it, unless others are on their way."""
+        if not self._fetching:
+            self._fetching = True
+            self._fetch_some()
+
+    @work(group="rows", exit_on_error=False)
+    async def _fetch_some(self) -> None:
+        place = list(self._rows.lines).index(self._line)
+        some = self._rows.lines[place : place + BATCH]
+        wanted = [line for line in some if line not in self._whole]
+        named = [part for line in wanted for part in ("--line", str(line))]
+        argv = ("show", *checking.judged(self._rows.draft, self._rows.path), *named)
+        try:
+            found = await children.command(*argv)
+        except FtwizardError as error:
+            said = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
+            self.query_one(Reading).show(said)
+            return
+        finally:
+            self._fetching = False
+        for row in found["rows"]:
+            self._known[row["line"]] = row
+        self._whole.update(wanted)
+        self.query_one(Menu).show(self._lines())
+        self._show()

@@ -1,0 +1,74 @@
+"""Asks what the tuned model is to answer in a month."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from ftwizard.estimate.offer import Volume
+from ftwizard.screens import palette
+from ftwizard.screens.amounts import NAMES, SEEN, USUAL, read
+from ftwizard.screens.widgets.entry import Entry
+
+MAX_CHARACTERS = 24
+
+
+class VolumePage(ModalScreen[Volume | None]):
+    """Dismisses with a volume, None on esc. No requests: no volume, only what a request costs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", "take", show=False, priority=True),
+        Binding("escape", "dismiss(None)", "back", show=False),
+        Binding("up", "app.focus_previous", "up", show=False),
+        Binding("down", "app.focus_next", "down", show=False),
+    ]
+
+    def __init__(self, usual: Volume, *, measured: bool) -> None:
+        super().__init__()
+        self._usual, self._measured = usual, measured
+
+    def compose(self) -> ComposeResult:
+        usual = self._usual
+        values = (usual.requests, usual.tokens_in, usual.tokens_out)
+        with Vertical(id="volume"):
+            yield Static(Text("What is the tuned model to answer?", "bold"), markup=False)
+            yield Static(SEEN if self._measured else USUAL, markup=False)
+            for name, value in zip(NAMES, values, strict=True):
+                with Horizontal(classes="named"):
+                    yield Static(name, classes="name", markup=False)
+                    shown = "" if value is None else f"{value:,f}"
+                    yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
+            yield Static(id="wrong", markup=False)
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), " takes it     ",
+                ("esc", f"bold {palette.ACCENT}"), " goes back",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self._say("")
+        self.query(Input).first().focus()
+
+    def on_input_changed(self) -> None:
+        self._say("")
+
+    def action_take(self) -> None:
+        try:
+            found = [
+                read(name, line.value) for name, line in zip(NAMES, self.query(Input), strict=True)
+            ]
+        except ValueError as error:
+            self._say(str(error))
+            return
+        self.dismiss(Volume(requests=found[0], tokens_in=found[1], tokens_out=found[2]))
+
+    def _say(self, wrong: str) -> None:
+        line = self.query_one("#wrong", Static)
+        line.display = bool(wrong)
+        line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))

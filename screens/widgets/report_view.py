@@ -1,0 +1,164 @@
+"""A report on data: the line that leads on, findings and rows to choose from, what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from ftwizard.screens import overview, row_texts, rows, subjects
+from ftwizard.screens.draft import Draft
+from ftwizard.screens.reports import Report
+from ftwizard.screens.subjects import Subject
+from ftwizard.screens.widgets.go import Go
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.reading import Reading
+from ftwizard.text import plural
+
+
+class ReportView(Vertical):
+    """Shows a report, or a first look; another one leaves the cursor on what is in both."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "mask", "mask"),
+        Binding("h", "lengths", "lengths"),
+    ]
+
+    class Moved(Message):
+        """The cursor or the focus is on something else."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._found: Report | None = None
+        self._draft: Draft | None = None
+        self._subjects: dict[str, Subject] = {}
+        self._shows_lengths = False
+
+    def compose(self) -> ComposeResult:
+        yield Go(id="go")
+        with Horizontal(id="look"):
+            yield Menu(id="rows", leaves=True)
+            with Vertical(id="beside"):
+                yield Reading(id="row")
+                yield Static(id="lengths", markup=False)
+
+    def show(self, found: Report, draft: Draft) -> None:
+        """Show a report on the rows of a draft."""
+        is_new = found is not self._found
+        if is_new:
+            self._subjects = subjects.of(found)
+        self._found, self._draft = found, draft
+        self._draw(from_top=is_new and self.subject is None)
+
+    def lead(self, text: Text) -> None:
+        """Say what comes next, or how far what is waited for is."""
+        self.query_one(Go).update(text)
+
+    def focus_go(self) -> None:
+        """Give the focus to the line that leads on, unless a person is in the list already."""
+        if not self.has_focus_within:
+            self.query_one(Go).focus()
+
+    @property
+    def subject(self) -> Subject | None:
+        """Return what the cursor is on, None where the focus is elsewhere."""
+        # The focus as it is, not as the widgets have been told: keys may come in one piece.
+        in_list = self.screen.focused in (self.query_one(Menu), self.query_one(Reading))
+        return self._chosen if in_list else None
+
+    @property
+    def _chosen(self) -> Subject | None:
+        return self._subjects.get(self.query_one(Menu).chosen or "")
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the lengths have room below what is read."""
+        return self.screen.has_class("-wide") and self.screen.has_class("-tall")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        subject = self.subject if self.is_mounted else None
+        if action == "mask":
+            return bool(subject and subject.row)
+        if action == "lengths":
+            return subject is not None and not self.is_roomy
+        return True
+
+    def open(self, *, masked: bool = False) -> None:
+        """Show the rows of the finding that the cursor is on, or that row among the first ones."""
+        subject = self.subject
+        if subject and subject.lines and subject.finding:
+            self._open(subject, row_texts.heading(subject.finding), subject.lines)
+        elif subject and subject.row and self._found:
+            first = {row["line"]: row for row in self._found["preview"]}
+            heading = Text(f"the first {plural(len(first), 'row')}", "bold")
+            self._open(subject, heading, list(first), first, masked=masked)
+
+    def action_mask(self) -> None:
+        self.open(masked=True)
+
+    def _open(
+        self,
+        subject: Subject,
+        heading: Text,
+        lines: Sequence[int],
+        known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+        *,
+        masked: bool = False,
+    ) -> None:
+        assert self._draft is not None
+        at = subject.row["line"] if subject.row else None
+        shown = rows.Rows(heading, subject.path, lines, self._draft, known, at)
+        self.app.push_screen(rows.RowsPage(shown, masked=masked))
+
+    def action_lengths(self) -> None:
+        """Show the lengths in place of what the cursor is on, or that again."""
+        self._shows_lengths = not self._shows_lengths
+        self._read_out()
+
+    def on_menu_moved(self) -> None:
+        self._look_again()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._look_again()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self, *, from_top: bool = False) -> None:
+        menu = self.query_one(Menu)
+        first = next(iter(self._subjects), None) if from_top else None
+        lines = subjects.lines(self._subjects, menu.size.width)
+        menu.show([Line(text, id) for text, id in lines], cursor=first)
+        if from_top:
+            menu.scroll_home(animate=False)
+        self._read_out()
+
+    def _look_again(self) -> None:
+        self._shows_lengths = False
+        self._read_out()
+        self.post_message(self.Moved())
+
+    def _read_out(self) -> None:
+        """Say what there is to say of what the cursor is on, or of the whole."""
+        if self._found is None or self._draft is None or not self.is_mounted:
+            return
+        pane, roomy = self.query_one(Reading), self.is_roomy
+        self.query_one(Menu).marks = roomy or self.subject is not None
+        subject = self._chosen if roomy else self.subject
+        if subject and not self._shows_lengths:
+            pane.show(subject.read_out())
+        else:
+            pane.show(overview.overview(self._found, self._draft, pane.room, with_bars=not roomy))
+        below = self.query_one("#lengths", Static)
+        below.display = roomy
+        if roomy:
+            width, height = pane.room[0], self.size.height // 2
+            below.update(overview.bars(self._found, self._draft, width, height))
