@@ -7,18 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ftwizard import runs
-from ftwizard.jobs.events import UNREADABLE, EventReader
+from ftwizard.jobs.events import EventReader, sampled
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import Progress, RunStatus
+from ftwizard.telemetry import Telemetry
 
 SLICE_BYTES = 1 << 16
-MACHINE_TAIL_BYTES = 1 << 16
+LONG_BYTES = 1 << 23
+"""A run of more events than these many bytes is first shown by a sample of them."""
+PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
-_decode_sample = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Follower:
@@ -30,13 +30,34 @@ class Follower:
         self.is_gone = False
         """Whether the folder has been removed."""
         self._events = EventReader(folder.events)
+        self.heard = time.monotonic()
+        """When something new was read, by the monotonic clock; at first, when it began to look."""
+        self._overview = self._sampled()
+        self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
         self.look()
 
     @property
+    def shown(self) -> Progress:
+        """Return what to draw: of a long run that is not read yet, a sample of all of it."""
+        return self._overview or self.progress
+
+    @property
+    def is_behind(self) -> bool:
+        """Say whether what there was at first is still being read."""
+        return self._overview is not None
+
+    def _sampled(self) -> Progress | None:
+        if self._events.behind <= LONG_BYTES:
+            return None
+        overview = Progress()
+        overview.feed(sampled(self.folder.events, PIECES, PIECE_BYTES))
+        return overview
+
+    @property
     def report(self) -> RunStatus:
         """Return state and progress together, as ``ftwizard status`` does."""
-        return runs.report(self.folder, self.status, self.progress)
+        return runs.report(self.folder, self.status, self.shown)
 
     @property
     def torn(self) -> int:
@@ -61,24 +82,27 @@ class Follower:
             except OSError:
                 return False
             self.progress.feed(new)
+            if new:
+                self.heard = time.monotonic()
             if not new:
+                self._overview = None
                 return False
             if time.perf_counter() >= end:
                 return True
 
-    def machine(self, samples: int = 1) -> list[dict[str, Any]]:
-        """Return the newest readings of the machine, oldest first, of the newest host."""
+    def machine(self, samples: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest readings of the machine, oldest first, of the host that wrote last.
+
+        All that are kept (``telemetry.KEPT``) without ``samples``. It reads only what is new.
+        """
         files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_changed)
         if not files:
             return []
-        lines = _tail(files[-1], MACHINE_TAIL_BYTES).split(b"\n")[-samples - 1 : -1]
-        found = []
-        for line in lines:
-            try:
-                found.append(_decode_sample(line))
-            except UNREADABLE:
-                continue
-        return found
+        if self._telemetry is None or self._telemetry.path != files[-1]:
+            self._telemetry = Telemetry(files[-1])
+        self._telemetry.read()
+        found = list(self._telemetry.samples)
+        return found if samples is None else found[-samples:]
 
     def log(self, lines: int) -> list[str]:
         """Return the last lines of what the command and its libraries said.

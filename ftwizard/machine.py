@@ -6,14 +6,13 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
 
-from ftwizard import credentials, file_names, settings
+from ftwizard import credentials, file_names, nvml, settings, text, visible_gpus
 
 Sample = dict[str, Any]
 EXTRAS = {
@@ -22,6 +21,9 @@ EXTRAS = {
 }
 """What an extra brings that the bare installation lacks; ``demo`` brings ``local`` too."""
 
+IDLE = 1 << 30
+"""Bytes in use on a GPU of which nobody takes anything to speak of: a desktop, a driver."""
+
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """One NVIDIA GPU, as its driver describes it."""
@@ -29,12 +31,25 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     memory: int | None
     """Bytes; None where the driver does not say."""
+    used: int | None = None
+    """Bytes that programs hold now."""
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that others hold; the driver's own share of an idle GPU is none."""
+        return self.used if self.used and self.used > IDLE else 0
+
+    @property
+    def free(self) -> int | None:
+        """Return the bytes that a run can have; None where the driver does not say."""
+        return None if self.memory is None else max(0, self.memory - self.held)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What this machine answers by itself, so that nobody needs to be asked."""
 
     gpus: tuple[Gpu, ...]
+    """Those that a run may use, in the order that ``where.gpu`` counts them in."""
     no_gpu: str | None
     """Why ``gpus`` is empty."""
     memory: int
@@ -49,11 +64,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Services that there is a key or a sign-in for; where it is, never what it is."""
     extras: tuple[str, ...]
     """Extras of ftwizard whose packages are installed."""
+    flash_attn: bool = False
+    """Whether the package flash-attn is installed, which some GPUs compute attention by."""
 
     @property
     def gpu_memory(self) -> int | None:
         """Return the bytes of the largest GPU; None without one, or where it is not told."""
         return max((gpu.memory for gpu in self.gpus if gpu.memory), default=None)
+
+    @property
+    def gpu_free(self) -> int | None:
+        """Return the bytes that a run can have of the GPU that has the most for it."""
+        return max((one.free for one in self.gpus if one.free is not None), default=None)
 
 
 def facts(*, timeout_s: float = 3.0) -> Facts:
@@ -68,24 +90,33 @@ def facts(*, timeout_s: float = 3.0) -> Facts:
         disk_free=free_bytes(settings.runs_folder()),
         credentials=credentials.present(),
         extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
+        flash_attn=is_installed("flash_attn"),
     )
 
 
 def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
-    """Return the GPUs that training may use, and why there is none."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    """Return the GPUs that training may use, as it counts them, and why there is none."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown in ("", "-1"):
         return (), "CUDA_VISIBLE_DEVICES hides every GPU"
-    sampler = Sampler()
+    sampler = Sampler(uuids=shown is not None)
     sampler.wait(timeout_s)
     reading = sampler.sample()
     sampler.close()
+    readings: list[Sample] = reading["gpus"]
+    there = [one for one in readings if not one.get("lost") and not one.get("error")]
+    if readings and not there:
+        first = readings[0]
+        return (), f"NVML: {'the GPU is lost' if first.get('lost') else first['error']}"
+    chosen = there if shown is None or not there else visible_gpus.chosen(there, shown)
+    if there and not chosen:
+        return (
+            (),
+            f"CUDA_VISIBLE_DEVICES={text.visible(shown or '', 60)} names no GPU that is there",
+        )
     found = tuple(
-        Gpu(name=one["name"], memory=one["memory_total"])
-        for one in reading["gpus"]
-        if not one.get("lost")
+        Gpu(name=one["name"], memory=one["memory_total"], used=one["memory_used"]) for one in chosen
     )
-    if reading["gpus"] and not found:
-        return (), "NVML: the GPU is lost"
     return found, reading.get("no_gpu")
 
 
@@ -93,12 +124,16 @@ class Sampler:
     """Samples the machine and its GPUs without ever blocking its caller.
 
     A driver can hang inside any NVML call, so these run in a daemon thread; a reading that is
-    older than ``stale_s`` is not returned as if it were new.
+    older than ``stale_s`` is not returned as if it were new. ``uuids``: each GPU's is read too.
     """
 
-    def __init__(self, interval_s: float = 2.0, *, stale_s: float = 10.0) -> None:
+    def __init__(
+        self, interval_s: float = 2.0, *, stale_s: float = 10.0, uuids: bool = False
+    ) -> None:
+        self._uuids = uuids
         self._interval = interval_s
         self._stale = stale_s
+        self._began = time.monotonic()
         self._gpus: tuple[float, list[Sample]] | None = None
         self._reason: str | None = None
         self._answered = threading.Event()
@@ -115,7 +150,10 @@ class Sampler:
         self._closed.set()
 
     def sample(self) -> Sample:
-        """Return one reading: ``cpu`` in percent of all cores, memory in bytes, ``gpus``."""
+        """Return one reading: ``cpu`` in percent of all cores, memory in bytes, ``gpus``.
+
+        ``no_gpu`` says why these are none; ``hung`` is there where the driver does not answer.
+        """
         memory = psutil.virtual_memory()
         reading: Sample = {
             "t": time.time(),
@@ -126,9 +164,12 @@ class Sampler:
         if self._gpus is None:
             reading["gpus"] = []
             reading["no_gpu"] = self._reason or "no answer from the driver yet"
+            if self._reason is None and time.monotonic() - self._began > self._stale:
+                reading["hung"] = True
         elif time.monotonic() - self._gpus[0] > self._stale:
             reading["gpus"] = []
             reading["no_gpu"] = "the driver has not answered since the last reading"
+            reading["hung"] = True
         else:
             reading["gpus"] = self._gpus[1]
         return reading
@@ -136,6 +177,8 @@ class Sampler:
     def _follow_gpus(self) -> None:
         try:
             self._read_gpus()
+        except Exception as error:  # noqa: BLE001 (a driver's answer may be anything)
+            self._gpus, self._reason = None, f"NVML: {type(error).__name__}: {error}"
         finally:
             self._answered.set()
 
@@ -156,38 +199,10 @@ class Sampler:
             self._reason = "the NVIDIA driver shows no GPU"
             return
         while not self._closed.is_set():
-            readings = [_gpu(pynvml, index) for index in range(count)]
+            readings = [nvml.read(pynvml, index, uuid=self._uuids) for index in range(count)]
             self._gpus = (time.monotonic(), readings)
             self._answered.set()
             self._closed.wait(self._interval)
-
-
-def _gpu(nvml: Any, index: int) -> Sample:
-    """Read one GPU; what it does not tell is None. Memory in bytes, power in watts, °C."""
-
-    def ask(call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except nvml.NVMLError:
-            return None
-
-    handle = ask(lambda: nvml.nvmlDeviceGetHandleByIndex(index))
-    if handle is None:
-        return {"index": index, "lost": True}
-    use = ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
-    memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    power = ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-    return {
-        "index": index,
-        "name": ask(lambda: nvml.nvmlDeviceGetName(handle)),
-        "utilisation": use and use.gpu,
-        "memory_used": memory and memory.used,
-        "memory_total": memory and memory.total,
-        "temperature": ask(
-            lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
-        ),
-        "power": None if power is None else power / 1000,
-    }
 
 
 def oom_kills() -> int | None:

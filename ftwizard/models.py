@@ -23,6 +23,10 @@ HUB_TIMEOUT_S = 5.0
 POLL_S = 0.5
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
+_GATED = "the Hub gives it only to those who accepted its licence"
+_OFFLINE = "the Hub is switched off here (HF_HUB_OFFLINE)"
+_NOT_THERE = "the Hub has no such model (or it is private)"
+_AWAY = "the Hub cannot be reached"
 
 SUGGESTED = (
     ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
@@ -75,8 +79,25 @@ def locate(name: str, revision: str | None = None) -> Source:
     raise FtwizardError(
         f"The model {visible(name)} is not there: it is no folder, not in the Hugging Face "
         f"cache, and {problem}.",
-        "Check the name. For a gated model accept its licence on its page and set HF_TOKEN.",
+        _what_to_do(name, problem),
     )
+
+
+def _what_to_do(name: str, problem: str) -> str:
+    """Return what to do about a model that the Hub does not give."""
+    page = f"https://huggingface.co/{visible(name, 200)}"
+    if problem == _GATED:
+        return f"Accept its licence on {page}, then: hf auth login (or set HF_TOKEN)."
+    if problem == _OFFLINE:
+        return "Unset HF_HUB_OFFLINE, or name the folder that the model is in."
+    if problem.startswith(_AWAY):
+        return (
+            "Check the network (HF_ENDPOINT, a proxy) and the name, or fetch it elsewhere and name "
+            "its folder."
+        )
+    if problem == _NOT_THERE:
+        return "Check the name. For a private model: hf auth login (or set HF_TOKEN)."
+    return f"Check the name and revision on {page}, or name a folder."
 
 
 def is_folder(name: str) -> bool:
@@ -180,14 +201,17 @@ def _folder(path: Path) -> Source:
     path = path.absolute()
     shown = visible(str(path))
     if not path.is_dir():
-        raise FtwizardError(f"There is no model folder {shown}.", "Check model.name in the plan.")
+        raise FtwizardError(
+            f"There is no model folder {shown}.",
+            "Check the name; a model's folder holds config.json.",
+        )
     weights = sorted(path.glob("*.safetensors"))
     missing = [n for n in ("config.json", "tokenizer_config.json") if not (path / n).exists()]
     if missing or not weights:
         lacks = ", ".join(missing + ([] if weights else ["*.safetensors weights"]))
         raise FtwizardError(
             f"{shown} holds no model: it lacks {lacks}.",
-            "Point model.name at a folder written by save_pretrained (model and tokenizer).",
+            "Name a folder written by save_pretrained (model and tokenizer).",
         )
     return Source(
         kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), said=shown
@@ -245,7 +269,7 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
 def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
     """Ask the Hub for the commit; return it, or None and what was in the way."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return None, "the Hub is switched off here (HF_HUB_OFFLINE)"
+        return None, _OFFLINE
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -257,19 +281,30 @@ def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
     try:
         info = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_S)
     except GatedRepoError:
-        return None, "the Hub gives it only to those who accepted its licence"
+        return None, _GATED
     except RepositoryNotFoundError:
-        return None, "the Hub has no such model (or it is private)"
+        return None, _NOT_THERE
     except RevisionNotFoundError:
         return None, f"the Hub has no revision {visible(str(revision), 60)} of it"
     except HFValidationError:
         return None, "the Hub could have no model of that name"
     except Exception as error:  # noqa: BLE001 (whatever the network does, it is "not reachable")
-        return None, f"the Hub cannot be reached ({type(error).__name__})"
+        return None, _AWAY + _how(error)
     files = [s.rfilename for s in info.siblings or []]
     if files and not any(f.endswith(".safetensors") for f in files):
         return None, "the Hub has it without safetensors weights, which is all that is loaded"
     return info.sha, ""
+
+
+def _how(error: Exception) -> str:
+    """Say why the Hub cannot be reached where that helps; empty where there is no more to it."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status:
+        return f" (it answers {status})"
+    name, said = type(error).__name__.lower(), str(error).lower()
+    if "timeout" in name or "timed out" in said:
+        return " (it does not answer in time)"
+    return " (its certificate is not accepted)" if "certificate" in said else ""
 
 
 def _fetch_hub(source: Source, report: Report) -> Path:
@@ -305,9 +340,15 @@ def _fetch_hub(source: Source, report: Report) -> Path:
 
 
 def _not_fetched(source: Source, error: Exception) -> FtwizardError:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return FtwizardError(
+            f"{source.said} could not be fetched: {_GATED}.", _what_to_do(source.name, _GATED)
+        )
     return FtwizardError(
         f"{source.said} could not be fetched: {type(error).__name__}: {visible(str(error), 300)}.",
-        "What has arrived is kept; start or resume the run to go on.",
+        "Check the network and the disk, and try again: what has arrived is kept.",
     )
 
 

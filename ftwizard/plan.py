@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from ftwizard import file_names, plan_rules, strict_yaml
-from ftwizard.data import hub_id
+from ftwizard import plan_names, plan_rules, strict_yaml
 from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.together import Together
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
@@ -50,13 +50,30 @@ class Files(_Part, frozen=True):
 
 
 class Split(_Part, frozen=True):
-    """Shares of ``files.train`` that are set aside; rows of one prompt stay on one side."""
+    """Shares of ``files.train`` that are set aside; rows that belong together stay together."""
 
     validation: float | None = None
     """Share for validation, 0.1–0.2 advised (SPEC H6). Default 0.1 without a validation file."""
     heldout: float | None = None
     """Share for the comparison with the base. Default 0.1 without a held-out file."""
+    together: Together | None = None
+    """``near-copies``: rows of one prompt, case and white space apart, and rows or prompts that are
+    nearly the same stay on one side, and each kind of row is on both in its share; ``prompts``:
+    rows of the very same prompt do. Default: near-copies; runs of versions that knew no other were
+    divided by prompts."""
     seed: int = 42
+    """Of the draw, also of that of ``data.mix``."""
+
+
+class Mix(_Part, frozen=True):
+    """General examples among the rows that are trained on, against forgetting (SPEC D8). They
+    validate nothing and are compared on nothing."""
+
+    share: float = 0.0
+    """Of all rows that are trained on, these included; 0.05–0.1 is advised, 0 is none."""
+    rows: str = "general"
+    """``general``, the set that comes with ftwizard, or a file of rows of any format that is read.
+    Each is taken once at most, and none whose prompt stands in the other files."""
 
 
 class Data(_Part, frozen=True):
@@ -68,6 +85,7 @@ class Data(_Part, frozen=True):
     ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
     ``input``, ``output``; ``auto``: told apart by the keys of all rows, file by file."""
     split: Split = Split()
+    mix: Mix = Mix()
 
 
 class Model(_Part, frozen=True):
@@ -144,6 +162,9 @@ class Budget(_Part, frozen=True):
 
     hours: float | None = None
     """Save and stop after this long in one attempt."""
+    usd: float | None = None
+    """Save and stop when all attempts together have cost so many US dollars. The price of an hour
+    of the machine must be known."""
 
 
 class Finish(_Part, frozen=True):
@@ -160,6 +181,20 @@ class Finish(_Part, frozen=True):
     """Longest answer. Default: one and a half times the longest expected one, plus 16."""
 
 
+class Samples(_Part, frozen=True):
+    """A few fixed prompts that the model answers before the first step and at each evaluation, so
+    that one sees it learn."""
+
+    count: int = 3
+    """Validation rows whose prompts are taken where ``prompts`` names none, spread over lengths;
+    0 asks nothing at all."""
+    prompts: tuple[str, ...] | str | None = None
+    """Your own prompts; or a file of rows of any format, whose answers are then shown as expected,
+    or a ``.txt`` file with a prompt on each line. 20 at most are taken."""
+    max_tokens: int = 64
+    """Longest answer. An evaluation's samples may take half as long as it does, or a second."""
+
+
 class Plan(_Part, frozen=True):
     """Everything the user decided."""
 
@@ -168,6 +203,7 @@ class Plan(_Part, frozen=True):
     recipe: Recipe = Recipe()
     where: Where = Where()
     budget: Budget = Budget()
+    samples: Samples = Samples()
     report_to: tuple[Reporter, ...] = ()
     """Where metrics go besides the run's own folder; keys come from the environment."""
     insist: tuple[InsistName, ...] = ()
@@ -199,16 +235,26 @@ PlanError = strict_yaml.SettingsError
 """The plan cannot be used as it is."""
 
 
-def load(path: Path, insist: Iterable[str] = ()) -> Plan:
+def load(
+    path: Path,
+    insist: Iterable[str] = (),
+    *,
+    begun: bool = False,
+    later: Container[InsistName] = (),
+) -> Plan:
     """Read a plan and check it; file names become absolute, the learning rate a number.
 
-    ``insist`` names warnings to overrule besides those in the plan. Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
+    ``insist`` names warnings to overrule besides those in the plan. ``begun``: of a run that has
+    begun, so that a setting that it does not have means what it meant before there was one, and
+    what was asked before it began is not asked again. ``later``: warnings that the caller sees to.
+    Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
-    plan = _with_rate(_absolute(plan, path.absolute().parent))
-    both = tuple(dict.fromkeys((*plan.insist, *map(_insist_name, insist))))
+    plan = _with_rate(plan_names.whole(plan, path.absolute().parent))
+    plan = _with_together(plan, "prompts" if begun else "near-copies")
+    both = tuple(dict.fromkeys((*plan.insist, *map(insist_name, insist))))
     plan = msgspec.structs.replace(plan, insist=both)
-    check(plan)
+    check(plan, ("many-epochs",) if begun else later)
     return plan
 
 
@@ -231,27 +277,43 @@ def _said(part: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in said if value not in (None, {})}
 
 
-def check(plan: Plan) -> None:
-    """Look at fields that only make sense together; raise PlanError or a safety refusal."""
+def check(plan: Plan, later: Container[InsistName] = ()) -> None:
+    """Look at fields that only make sense together; raise PlanError or a safety refusal.
+
+    ``later``: warnings that the caller sees to, as only earlier runs tell whether they hold.
+    """
     for problem, hint in plan_rules.contradictions(plan):
         raise PlanError(problem, hint)
-    if not plan.data.files.validation and not plan.validation_share:
+    if not validates(plan) and "no-validation" not in later:
         _insist(
             plan,
             "no-validation",
             "Without validation data nobody can see the model overfit.",
             "Set data.split.validation to 0.1, or name data.files.validation.",
         )
+    if "many-epochs" not in later:
+        check_epochs(plan)
+
+
+def validates(plan: Plan) -> bool:
+    """Say whether any rows validate."""
+    return bool(plan.data.files.validation or plan.validation_share)
+
+
+def check_epochs(plan: Plan, earlier: str = "") -> None:
+    """Refuse more than ``MANY_EPOCHS`` that are not insisted on; ``earlier`` says of an earlier run
+    why it does not speak for them. Raises FtwizardError."""
     if plan.recipe.epochs > MANY_EPOCHS:
         _insist(
             plan,
             "many-epochs",
             f"{plan.recipe.epochs:g} epochs mostly teach the rows by heart.",
-            f"Begin with {MANY_EPOCHS} and look at the validation loss.",
+            earlier or f"Begin with {MANY_EPOCHS} and look at the validation loss.",
         )
 
 
-def _insist_name(name: str) -> InsistName:
+def insist_name(name: str) -> InsistName:
+    """Return the warning that ``name`` overrules; raise FtwizardError if there is none."""
     known: dict[str, InsistName] = {one: one for one in typing.get_args(InsistName)}
     if name not in known:
         raise FtwizardError(
@@ -273,9 +335,16 @@ def _read(path: Path) -> str:
             f"There is no plan at {visible(str(path))}.", "Check the name; it is a YAML file."
         ) from None
     except UnicodeDecodeError as error:
-        raise PlanError(f"{visible(str(path))} is not UTF-8 (byte {error.start}).") from None
+        raise PlanError(
+            f"{visible(str(path))} is not UTF-8 (byte {error.start}).", "A plan is text, in YAML."
+        ) from None
+    except IsADirectoryError:
+        raise PlanError(f"{visible(str(path))} is a folder.", "Name the plan in it.") from None
     except OSError as error:
-        raise PlanError(f"{visible(str(path))} cannot be read: {error.strerror}.") from None
+        raise PlanError(
+            f"{visible(str(path))} cannot be read: {error.strerror}.",
+            "See who may read it: ls -l",
+        ) from None
     except ValueError:
         raise PlanError(f"{visible(str(path))} is no name that a file can have.") from None
 
@@ -289,33 +358,7 @@ def _with_rate(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, recipe=recipe)
 
 
-def _absolute(plan: Plan, folder: Path) -> Plan:
-    old = plan.data.files
-    files: dict[str, str | None] = {}
-    for part in ("train", "validation", "heldout"):
-        name = getattr(old, part)
-        _refuse_hub_id(part, name, folder)
-        files[part] = name and _whole(f"data.files.{part}", name, folder)
-    model = plan.model
-    if model.name.startswith((".", "~", "/")) or file_names.is_folder(folder / model.name):
-        model = msgspec.structs.replace(model, name=_whole("model.name", model.name, folder))
-    data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files))
-    return msgspec.structs.replace(plan, data=data, model=model)
-
-
-def _whole(setting: str, name: str, folder: Path) -> str:
-    try:
-        return str(file_names.whole(name, folder))
-    except FtwizardError as error:
-        raise PlanError(f"{setting}: {error.message}", error.hint) from None
-
-
-def _refuse_hub_id(part: str, name: str | None, folder: Path) -> None:
-    """A plan names files, so that a run does not change with the Hub: say how to get one."""
-    if name and hub_id.parse(name) and not file_names.exists(folder / name):
-        raise PlanError(
-            f"There is no data file {visible(str(folder / name), 200)}; data.files.{part} looks "
-            "like a data set on the Hugging Face Hub.",
-            f"Fetch it with: ftwizard check {visible(name, 200)}; then name the file that it "
-            "prints.",
-        )
+def _with_together(plan: Plan, default: Together) -> Plan:
+    split = plan.data.split
+    split = msgspec.structs.replace(split, together=split.together or default)
+    return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, split=split))

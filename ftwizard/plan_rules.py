@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ftwizard.plan import Plan, Recipe
+    from ftwizard.plan import Plan, Recipe, Samples
+
+MOST_SAMPLES = 20
+MOST_SAMPLE_TOKENS = 1024
 
 
 def contradictions(plan: Plan) -> list[tuple[str, str]]:
     """Return each problem of the plan and what to do about it."""
-    return [*_split_problems(plan), *_recipe_problems(plan.recipe), *_other_problems(plan)]
+    return [
+        *_split_problems(plan),
+        *_mix_problems(plan),
+        *_recipe_problems(plan.recipe),
+        *_sample_problems(plan.samples),
+        *_other_problems(plan),
+    ]
 
 
 def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -30,6 +40,26 @@ def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
             )
     if plan.validation_share + plan.heldout_share > 0.6:
         yield "The splits leave too little to train on.", "Lower data.split."
+
+
+def _mix_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+    mix, files = plan.data.mix, plan.data.files
+    if not 0 <= mix.share <= 0.5:
+        yield (
+            f"data.mix.share is {mix.share:g}; it is a share between 0 and 0.5.",
+            "Use 0.05 for one general row in twenty.",
+        )
+    if mix.rows != "general" and not mix.share:
+        yield (
+            "data.mix.rows is given, but data.mix.share is 0: nothing would be mixed in.",
+            "Set data.mix.share to 0.05, or leave data.mix out.",
+        )
+    for part in ("train", "validation", "heldout"):
+        if getattr(files, part) == mix.rows:
+            yield (
+                f"data.mix.rows is the same file as data.files.{part}.",
+                "Name a file of other rows, or general.",
+            )
 
 
 def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -63,12 +93,37 @@ def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
 
 
+def _sample_problems(samples: Samples) -> Iterator[tuple[str, str]]:
+    if not 0 <= samples.count <= MOST_SAMPLES:
+        yield f"samples.count is {samples.count}.", f"It is 0 to {MOST_SAMPLES}; 0 asks nothing."
+    if not 1 <= samples.max_tokens <= MOST_SAMPLE_TOKENS:
+        yield (
+            f"samples.max_tokens is {samples.max_tokens}.",
+            f"It is 1 to {MOST_SAMPLE_TOKENS}: the training waits for the answers.",
+        )
+    if isinstance(samples.prompts, tuple):
+        if not samples.prompts:
+            yield "samples.prompts is empty.", "Write one prompt, or leave it out."
+        if len(samples.prompts) > MOST_SAMPLES:
+            yield (
+                f"samples.prompts has {len(samples.prompts)} prompts.",
+                f"Keep {MOST_SAMPLES} at most: each is answered at every evaluation.",
+            )
+    elif samples.prompts is not None and "\0" in samples.prompts:
+        yield "samples.prompts holds a NUL character.", "No file can be called so."
+    if samples.prompts is not None and not all(map(str.strip, samples.prompts)):
+        yield "samples.prompts holds an empty prompt.", "Write one, or leave it out."
+
+
 def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.budget.hours is not None and not plan.budget.hours > 0:
         yield f"budget.hours is {plan.budget.hours:g}.", "Leave it out for no limit."
+    if plan.budget.usd is not None and not 0 < plan.budget.usd < math.inf:
+        yield f"budget.usd is {plan.budget.usd:g}.", "Leave it out for no limit."
     if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
         yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
-    names = [plan.data.files.train, plan.data.files.validation, plan.data.files.heldout]
+    files = plan.data.files
+    names = [files.train, files.validation, files.heldout, plan.data.mix.rows]
     if any("\0" in name for name in (*filter(None, names), plan.model.name)):
         yield "A file name holds a NUL character.", "No file can be called so."
     if plan.where.gpu is not None and plan.where.gpu < 0:

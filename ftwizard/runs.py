@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
 import stat
@@ -16,13 +15,21 @@ import msgspec
 from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import UNREADABLE, Event, EventReader, count, measure, moment, number
-from ftwizard.jobs.folder import JobFolder, is_id
+from ftwizard.jobs.folder import JobFolder, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.series import Series, Smoothed
 from ftwizard.text import visible
 
 RATE_WINDOW = 50
 """Steps over which speed and time left are measured."""
+NO_METRIC = frozenset(("v", "t", "kind", "attempt", "step"))
+MOST_METRICS = 64
+"""A run that reports more numbers than these has the rest left out."""
+MOST_PROMPTS = 64
+MOST_ANSWERS = 400
+"""Answers to one prompt that are kept: the first, and the newest."""
+KEPT_ROWS = 8
+"""Of the newest evaluations, so that a resumed run still has one."""
 MOST_GRACE_S = 4 * 3600.0
 """No stop waits longer than this, whatever a run's clock made of its steps."""
 
@@ -47,6 +54,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None
     updated: float | None
     folder: str
+    parent: Parent | msgspec.UnsetType = msgspec.UNSET
+    """The run that it was branched from."""
 
 
 class Progress:
@@ -73,20 +82,41 @@ class Progress:
         """The newest training loss; NaN or infinite as it came."""
         self.eval_loss: float | None = None
         self.learning_rate: float | None = None
+        self.memory: float | None = None
+        """The most bytes that the training has held so far."""
         self.grad_norm: float | None = None
         self.best_step: int | None = None
         """The step of the lowest validation loss, the first of equals."""
         self.best_eval_loss: float | None = None
-        self.losses = Series()
-        """Training loss over steps."""
+        self.metrics: dict[str, Series] = {"loss": Series(), "eval_loss": Series()}
+        """Every number that steps and evaluations report, by name, over steps."""
+        self.times = Series()
+        """When each step was reported, in Unix seconds, over steps."""
         self.smoothed = Smoothed()
-        self.evaluations = Series()
-        """Validation loss over steps."""
+        """The training loss, smoothed."""
         self.checkpoints: dict[int, float | None] = {}
         self.findings: list[Event] = []
+        self.samples: dict[int, list[Event]] = {}
+        """``sample`` events of each fixed prompt by its index, oldest first."""
+        self._hardest: deque[Event] = deque(maxlen=KEPT_ROWS)
         self.longest_step_s = 0.0
         self.save_s = 0.0
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
+
+    @property
+    def losses(self) -> Series:
+        """Return the training loss over steps."""
+        return self.metrics["loss"]
+
+    @property
+    def hardest(self) -> Event | None:
+        """Return the newest ``rows`` event: the hardest validation rows, worst first."""
+        return self._hardest[-1] if self._hardest else None
+
+    @property
+    def evaluations(self) -> Series:
+        """Return the validation loss over steps."""
+        return self.metrics["eval_loss"]
 
     def feed(self, events: list[Event]) -> None:
         for event in events:
@@ -110,10 +140,17 @@ class Progress:
             self._see_step(event, step, now)
         elif kind == "eval":
             self._enter("training")
-            self._see_evaluation(step, number(event.get("eval_loss")))
+            self._see_evaluation(event, step, number(event.get("eval_loss")))
         elif kind == "checkpoint":
             self.checkpoints[step] = number(event.get("eval_loss"))
             self.save_s = max(self.save_s, measure(event.get("seconds")) or 0.0)
+        elif kind == "sample":
+            self._enter("training")
+            self._see_sample(event, step)
+        elif kind == "rows" and isinstance(rows := event.get("rows"), list):
+            self._forget_rows_after(step - 1)
+            kept = [one for one in rows if isinstance(one, dict)]
+            self._hardest.append({**event, "step": step, "rows": kept})
 
     def _see_attempt(self, attempt: int | None) -> None:
         if attempt is None or attempt == self.attempt:
@@ -142,39 +179,73 @@ class Progress:
         self.epoch = measure(event.get("epoch"))
         self.learning_rate = number(event.get("learning_rate"))
         self.grad_norm = number(event.get("grad_norm"))
+        self.memory = measure(event.get("memory")) or self.memory
+        if step < (self.times.last_x or 0.0):  # a replay without its phase
+            self._forget_after(step)
+        self.times.append(step, now)
+        self._keep_numbers(event, step)
         loss = number(event.get("loss"))
         if loss is not None:
             self.loss = loss
-            if step < (self.losses.last_x or 0.0):  # a replay without its phase
-                self._forget_after(step)
-            self.losses.append(step, loss)
             self.smoothed.append(step, loss)
         if self._recent:
             self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
         self._recent.append((now, step, measure(event.get("tokens")) or 0.0))
 
-    def _see_evaluation(self, step: int, loss: float | None) -> None:
-        if loss is None:
-            return
+    def _see_evaluation(self, event: Event, step: int, loss: float | None) -> None:
         if step < (self.evaluations.last_x or 0.0):
             self._forget_after(step)
+        self._keep_numbers(event, step)
+        if loss is None:
+            return
         self.eval_loss = loss
-        self.evaluations.append(step, loss)
         if math.isfinite(loss) and (self.best_eval_loss is None or loss < self.best_eval_loss):
             self.best_step, self.best_eval_loss = step, loss
 
+    def _see_sample(self, event: Event, step: int) -> None:
+        index = count(event.get("index"))
+        if index is None or not isinstance(event.get("answer"), str):
+            return
+        if index not in self.samples and len(self.samples) >= MOST_PROMPTS:
+            return
+        known = self.samples.setdefault(index, [])
+        known[:] = [one for one in known if one["step"] < step]
+        known.append({**event, "step": step})
+        if len(known) > MOST_ANSWERS:
+            del known[1]
+
+    def _keep_numbers(self, event: Event, step: int) -> None:
+        for name, said in event.items():
+            if name in NO_METRIC or (value := number(said)) is None:
+                continue
+            series = self.metrics.get(name)
+            if series is None:
+                if len(self.metrics) >= MOST_METRICS:
+                    continue
+                series = self.metrics[name] = Series()
+            if step < (series.last_x or 0.0):
+                series.cut_after(step)
+            series.append(step, value)
+
     def _forget_after(self, step: int) -> None:
         """Take back what an older attempt did beyond ``step``."""
-        for series in (self.losses, self.smoothed, self.evaluations):
+        for series in (*self.metrics.values(), self.times, self.smoothed):
             series.cut_after(step)
         for later in [known for known in self.checkpoints if known > step]:
             del self.checkpoints[later]
+        for answers in self.samples.values():
+            answers[:] = [one for one in answers if one["step"] <= step]
+        self._forget_rows_after(step)
         if self.best_step is not None and self.best_step > step:
             points = self.evaluations.points(0, step)
             best = min(((y, x) for x, y in points if math.isfinite(y)), default=None)
             self.best_eval_loss, self.best_step = (best[0], int(best[1])) if best else (None, None)
         self.loss = self.losses[-1][1] if self.losses else None
         self.eval_loss = self.evaluations[-1][1] if self.evaluations else None
+
+    def _forget_rows_after(self, step: int) -> None:
+        while self._hardest and self._hardest[-1]["step"] > step:
+            self._hardest.pop()
 
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
@@ -260,15 +331,6 @@ def status(folder: JobFolder) -> RunStatus:
     return report(folder, observe(folder), progress(folder))
 
 
-def statuses() -> list[RunStatus]:
-    """Look at every run, oldest first; one that cannot be read does not hide the others."""
-    found: list[RunStatus] = []
-    for folder in all_runs():
-        with contextlib.suppress(OSError):
-            found.append(status(folder))
-    return found
-
-
 def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
     """Put a job's state and its progress together."""
     living = job.state != "ended"
@@ -290,7 +352,16 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
         started=job.started,
         updated=so_far.updated,
         folder=str(folder.path),
+        parent=parent(folder) or msgspec.UNSET,
     )
+
+
+def parent(folder: JobFolder) -> Parent | None:
+    """Return the run that a run was branched from; None also where that cannot be read."""
+    try:
+        return folder.read_job().parent
+    except (OSError, FtwizardError):
+        return None
 
 
 def result(folder: JobFolder) -> dict[str, Any]:
@@ -300,6 +371,14 @@ def result(folder: JobFolder) -> dict[str, Any]:
     except (OSError, *UNREADABLE):
         return {}
     return found if found.get("attempt") == folder.newest_attempt() else {}
+
+
+def trained(folder: JobFolder) -> dict[str, Any]:
+    """Return ``trained.json``, empty before there is one that can be read."""
+    try:
+        return msgspec.json.decode(folder.trained.read_bytes(), type=dict[str, Any])
+    except (OSError, *UNREADABLE):
+        return {}
 
 
 def new_id(name: str) -> str:

@@ -12,25 +12,37 @@ from ftwizard import settings
 from ftwizard.errors import FtwizardError
 
 TICKETS = "tickets"
+ROWS = ("general",)
+"""Sets of rows that a plan names instead of a file, to mix them in."""
 TAKES = "two to five minutes on two processor cores, less on a GPU; about 1 GB of disk"
 
 
 def plan_file(name: str = TICKETS) -> Path:
     """Copy a sample where it can be looked at and kept; return the file of its plan.
 
-    Each version has a folder of its own: runs go on needing the rows that they began with. Raises
-    FtwizardError when it cannot be written.
+    Raises FtwizardError when it cannot be written.
     """
+    return _folder(name) / "plan.yaml"
+
+
+def rows_file(name: str) -> Path:
+    """Return the file of rows that ``name`` means: one of ``ROWS``, copied as a sample is, or a
+    file of that name."""
+    return _folder(name) / "train.jsonl" if name in ROWS else Path(name)
+
+
+def _folder(name: str) -> Path:
+    """Return the copy of a sample. Each version has a folder of its own: runs go on needing the
+    rows that they began with."""
     root = settings.private_folder(settings.home() / "samples")
     with as_file(files("ftwizard").joinpath("assets", "samples", name)) as packaged:
         digest = hashlib.sha256()
-        for file in sorted(packaged.glob("*.jsonl")):
+        for file in (*sorted(packaged.glob("*.jsonl")), *packaged.glob("plan.yaml")):
             digest.update(file.read_bytes())
-        digest.update((packaged / "plan.yaml").read_bytes())
         target = root / f"{name}-{digest.hexdigest()[:8]}"
         if not target.exists():
             _copy(packaged, target)
-    return target / "plan.yaml"
+    return target
 
 
 def _copy(packaged: Path, target: Path) -> None:

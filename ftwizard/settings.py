@@ -32,6 +32,26 @@ def cache() -> Path:
     return Path(platformdirs.user_cache_dir("ftwizard"))
 
 
+def config() -> Path:
+    """Return the folder of what a person sets (own prices, config.toml): ``$FTWIZARD_CONFIG``, else the
+    platform's, ``~/.config/ftwizard`` on Linux."""
+    if chosen := os.environ.get("FTWIZARD_CONFIG"):
+        return _chosen("FTWIZARD_CONFIG", chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("ftwizard"))
+
+
+def prices_file() -> Path:
+    """Return the file of a person's own prices, whether or not it is there."""
+    return config() / "prices.toml"
+
+
+def config_file() -> Path:
+    """Return the file of a person's own settings, whether or not it is there."""
+    return config() / "config.toml"
+
+
 def _chosen(variable: str, name: str) -> Path:
     try:
         return file_names.expand(name).absolute()
@@ -59,7 +79,7 @@ def private_folder(path: Path) -> Path:
     except OSError as error:
         raise FtwizardError(
             f"Cannot write to {path}: {error.strerror}.",
-            "Free some space, or set FTWIZARD_HOME (runs) or FTWIZARD_CACHE (models) to a folder "
-            "that you can write to.",
+            "Free some space, or set FTWIZARD_HOME (runs), FTWIZARD_CACHE (models) or "
+            "FTWIZARD_CONFIG (own prices) to a folder that you can write to.",
         ) from error
     return path

@@ -47,6 +47,11 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
     if not isinstance(tree, dict):
         wanted = ", ".join(f.name for f in msgspec.structs.fields(kind) if f.required)
         raise SettingsError(f"{name} holds no settings.", f"It needs at least: {wanted}.")
+    return fitted(tree, kind, name)
+
+
+def fitted(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
+    """Turn the settings in ``tree``, of any file format, into ``kind``; raises SettingsError."""
     _refuse_unknown(tree, kind, "", name)
     try:
         return msgspec.convert(_plain(tree), kind)
@@ -77,9 +82,8 @@ def _refuse_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             guess = f"Did you mean {at}{near[0]}?" if near else f"Known here: {', '.join(known)}."
-            line = tree.lc.data[key][0] + 1 if key in tree.lc.data else 1
             raise SettingsError(
-                f"{name}, line {line}: {visible(f'{at}{key}', 100)} is not a setting.", guess
+                f"{name}{_line(tree, [key])}: {visible(f'{at}{key}', 100)} is not a setting.", guess
             )
         part = known[key]
         if isinstance(part, type) and issubclass(part, msgspec.Struct) and isinstance(value, dict):

@@ -54,6 +54,25 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def dollars(value: float) -> str:
+    """US dollars with as many digits as matter: ``$0.004``, ``$112.50``, ``$1,240``."""
+    return f"${_digits(value)}"
+
+
+def dollar_range(low: float, high: float) -> str:
+    """A range of US dollars: ``$3.36–24.00``, ``$3.60`` where both read alike."""
+    first, last = _digits(low), _digits(high)
+    return f"${first}–{last}" if first != last else f"${first}"
+
+
+def _digits(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 0.01 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
+
+
 def duration(seconds: float) -> str:
     """A span of time: ``8 s``, ``4 min 10 s``, ``2 h 05 min``."""
     whole = round(seconds)
@@ -64,6 +83,36 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def sizes(low: float, high: float) -> str:
+    """A range of bytes: ``9.1–11.4 GB``, ``900 MB – 1.2 GB``."""
+    first, last = size(low), size(high)
+    if first == last:
+        return first
+    (amount, unit), other = first.split(" "), last.rpartition(" ")[2]
+    return f"{amount}–{last}" if unit == other else f"{first} – {last}"
+
+
+def spans(low: float, high: float) -> str:
+    """A range of time that is estimated: ``7–16 min``, ``50 s – 2 min``, ``1 h 30 min – 3 h``.
+
+    No finer than it can be known: whole minutes from two minutes on, and tens of them from two
+    hours on.
+    """
+    first, last = _roughly(low), _roughly(high)
+    if first == last:
+        return f"about {first}"
+    (amount, _, unit), other = first.partition(" "), last.partition(" ")[2]
+    return f"{amount}–{last}" if unit == other else f"{first} – {last}"
+
+
+def _roughly(seconds: float) -> str:
+    for least, step in ((36_000, 3_600), (7_200, 600), (120, 60), (60, 10), (0, 1)):
+        if seconds >= least:
+            words = duration(max(1, round(seconds / step)) * step)
+            return words.removesuffix(" 00 min")
+    return duration(seconds)
 
 
 def age(seconds: float) -> str:

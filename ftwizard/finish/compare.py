@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.read import Row
+from ftwizard.data.row_tokens import IGNORED
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train import base_model, hardware, heldout
+from ftwizard.train import base_model, generate, hardware, heldout
 from ftwizard.train.record import Trained
-from ftwizard.train.tokenise import IGNORED, Encoded, Encoder, encode_rows
+from ftwizard.train.tokenise import Encoded, Encoder, encode_rows
 
 GENERATED_AT_ONCE = 16
 MAX_ENUMERATED = 12
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,11 +136,6 @@ def fits(schema: dict[str, Any], answer: str) -> bool:
         return False
 
 
-def without_thinking(text: str) -> str:
-    """Return an answer less the thinking before it (Qwen3's template trains an empty one)."""
-    return _THINKING.sub("", text).strip()
-
-
 def _score(
     answers: list[str],
     rows: list[Row],
@@ -178,38 +172,15 @@ def _answers(
     worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[Row], limit: int
 ) -> list[str]:
     """Return one greedy answer a row, generated in batches of similar length."""
-    import torch
-
     prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
-    tokenizer = encoder.tokenizer
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    stops = sorted(encoder.end_ids | encoder.stop_ids)
     found = [""] * len(rows)
     for start in range(0, len(order), GENERATED_AT_ONCE):
         batch = order[start : start + GENERATED_AT_ONCE]
         worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
-        width = max(len(prompts[i]) for i in batch)
-        ids = torch.full((len(batch), width), pad)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, i in enumerate(batch):
-            ids[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
-            mask[row, width - len(prompts[i]) :] = 1
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=limit,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=pad,
-                eos_token_id=stops,
-            )
-        for row, i in enumerate(batch):
-            text = tokenizer.decode(out[row, width:], skip_special_tokens=True)
-            found[i] = without_thinking(text)
+        given = generate.answers(model, encoder, [prompts[i] for i in batch], limit)
+        for i, answer in zip(batch, given, strict=True):
+            found[i] = answer.text
     return found
 
 

@@ -42,6 +42,9 @@ def environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, 
         keep.update(credentials.REPORTERS[reporter])
     changed = credentials.without_secrets(os.environ if base is None else base, keep)
     # TRL refuses several visible GPUs in one process; a mistaken DataParallel is worse still.
+    if "CUDA_VISIBLE_DEVICES" not in changed:
+        # The number counts as the driver and the estimate do; CUDA alone begins with the fastest.
+        changed["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     changed["CUDA_VISIBLE_DEVICES"] = _one_gpu(plan.where.gpu, changed.get("CUDA_VISIBLE_DEVICES"))
     changed.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Waiting threads of libgomp spin, by default so long that one busy neighbour on two cores made

@@ -1,0 +1,126 @@
+"""What the NVIDIA driver says of itself and of each GPU, by NVML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from ftwizard.doctor.waiting import within
+
+TIMEOUT_S = 3.0
+T = TypeVar("T")
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that computes on a GPU. In a container its pid is the host's."""
+
+    pid: int
+    memory: int | None
+    """Bytes; None where the driver does not say."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU; what the driver does not tell is None."""
+
+    index: int
+    lost: bool = False
+    name: str | None = None
+    capability: tuple[int, int] | None = None
+    memory: int | None = None
+    """Bytes."""
+    used: int | None = None
+    """Bytes in use by all processes and the driver itself."""
+    processes: tuple[Process, ...] | None = None
+    uncorrected: int | None = None
+    """Uncorrectable memory errors since the driver was loaded."""
+    rows_pending: bool = False
+    """Memory rows wait for a reset to be replaced."""
+    rows_failed: bool = False
+    """No spare rows were left to replace bad ones by."""
+    throttle: int | None = None
+    """Why clocks are held down (bits, NVML's clocks event reasons)."""
+    mig: bool = False
+    """Whether it is split into instances."""
+    persistence: bool | None = None
+    compute_mode: int | None = None
+    """0 shared, 2 prohibited, 3 one process alone (NVML's numbers)."""
+
+
+class Driver(msgspec.Struct, frozen=True, kw_only=True):
+    """The driver, or why it does not answer."""
+
+    version: str | None = None
+    cuda: tuple[int, int] | None = None
+    """The newest CUDA that it runs."""
+    cards: tuple[Card, ...] = ()
+    error: int | None = None
+    """NVML's error code."""
+    said: str = ""
+    """NVML's words for it."""
+    hung: bool = False
+
+
+def read(timeout_s: float = TIMEOUT_S) -> Driver:
+    """Ask the driver; one that hangs is told as such after ``timeout_s``."""
+    return within(timeout_s, _read) or Driver(hung=True)
+
+
+def _read() -> Driver:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError as error:
+        return Driver(error=error.value, said=str(error))
+    cuda = _ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)
+    return Driver(
+        version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
+        cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
+        cards=tuple(_card(pynvml, index) for index in range(count)),
+    )
+
+
+def _ask(nvml: Any, call: Callable[[], T]) -> T | None:
+    try:
+        return call()
+    except nvml.NVMLError:
+        return None
+
+
+def _card(nvml: Any, index: int) -> Card:
+    def ask(call: Callable[..., T], *more: int) -> T | None:
+        return _ask(nvml, lambda: call(handle, *more))
+
+    handle = _ask(nvml, lambda: nvml.nvmlDeviceGetHandleByIndex(index))
+    if handle is None:
+        return Card(index=index, lost=True)
+    capability = ask(nvml.nvmlDeviceGetCudaComputeCapability)
+    memory: Any = ask(nvml.nvmlDeviceGetMemoryInfo)
+    mig: Any = ask(nvml.nvmlDeviceGetMigMode)
+    rows: Any = ask(nvml.nvmlDeviceGetRemappedRows) or (0, 0, 0, 0)
+    persistence = ask(nvml.nvmlDeviceGetPersistenceMode)
+    processes: Any = ask(nvml.nvmlDeviceGetComputeRunningProcesses)
+    return Card(
+        index=index,
+        name=ask(nvml.nvmlDeviceGetName),
+        capability=None if capability is None else (int(capability[0]), int(capability[1])),
+        memory=memory and memory.total,
+        used=memory and memory.used,
+        processes=None
+        if processes is None
+        else tuple(Process(pid=one.pid, memory=one.usedGpuMemory) for one in processes),
+        uncorrected=ask(
+            nvml.nvmlDeviceGetTotalEccErrors,
+            nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            nvml.NVML_VOLATILE_ECC,
+        ),
+        rows_pending=bool(rows[2]),
+        rows_failed=bool(rows[3]),
+        throttle=ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons),
+        mig=bool(mig and mig[0]),
+        persistence=None if persistence is None else bool(persistence),
+        compute_mode=ask(nvml.nvmlDeviceGetComputeMode),
+    )

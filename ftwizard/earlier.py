@@ -1,0 +1,142 @@
+"""Earlier runs on the same rows: whether their validation loss still fell (SPEC H6), and the rate
+that they took (SPEC H5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from ftwizard import model_config, runs
+from ftwizard import plan as plans
+from ftwizard.advice.recipe import EarlierRate, learning_rate
+from ftwizard.data.container import inspect
+from ftwizard.data.files.source import Source
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.plan import Plan
+
+LOOKED_AT = 200
+"""Runs, the newest first, among which they are looked for."""
+FALL = 0.01
+"""A validation loss that fell by a smaller share over its last two evaluations has flattened."""
+
+
+Hashed = Callable[[], str | None]
+"""Returns the hash of a training file, None where it cannot be read."""
+
+
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """How the validation loss of an earlier run on the same rows ended."""
+
+    run: str
+    epochs: float
+    """That it trained."""
+    first: float
+    """Its validation loss two evaluations before the last."""
+    last: float
+    falling: bool
+    """Whether it had neither flattened nor risen."""
+
+    @property
+    def said(self) -> str:
+        """Say it in a sentence."""
+        how = "was still falling at its end" if self.falling else "had flattened or risen"
+        return (
+            f"The validation loss of run {self.run} on the same rows {how} "
+            f"({self.first:.3f} → {self.last:.3f} over its last evaluations)."
+        )
+
+
+def hash_of(rows: str) -> str | None:
+    """Return the hash of a file of rows as runs record it; None where it cannot be read."""
+    try:
+        container = inspect(Path(rows))
+        with Source(Path(rows), container.identity) as source:
+            return source.sha256()
+    except (FtwizardError, OSError, ValueError):
+        return None
+
+
+def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+    """Return how the validation loss ended in the longest earlier run on the rows of ``chosen``.
+
+    Runs of the same model come before those of others. ``hashed`` returns the hash of the training
+    file, where it is known. None without a run that has ended after three evaluations.
+    """
+    found = [
+        (plan.model.name == chosen.model.name, one.epochs, one)
+        for folder, plan in _on_the_same_rows(chosen, hashed)
+        if (one := _ended(folder)) is not None
+    ]
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
+    """Return the rate of the newest earlier run on the same rows whose model is another and whose
+    rate is the one of ``chosen``; None without one, and where the rate is the usual one."""
+    recipe = chosen.recipe
+    size = _parameters(chosen.model.name)
+    if recipe.learning_rate in (None, learning_rate(recipe.method, size).value):
+        return None
+    for _, plan in _on_the_same_rows(chosen, hashed):
+        same = plan.recipe.learning_rate == recipe.learning_rate
+        if same and plan.recipe.method == recipe.method and plan.model.name != chosen.model.name:
+            earlier = _parameters(plan.model.name)
+            return EarlierRate(rate=recipe.learning_rate or 0.0, parameters=earlier)
+    return None
+
+
+def _parameters(name: str) -> int | None:
+    try:
+        shape = model_config.shape(name)
+    except FtwizardError:
+        return None
+    return shape.parameters if shape else None
+
+
+def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
+    """Yield the runs whose training file was the same, the newest first."""
+    known = None
+    for folder in islice(reversed(runs.all_runs()), LOOKED_AT):
+        try:
+            record = folder.read_job()
+            plan = plans.parse(folder.plan.read_text())
+        except (OSError, ValueError, FtwizardError):
+            continue
+        trained_on = record.hashes.get("train")
+        if record.kind != "train" or trained_on is None:
+            continue
+        # Reading a large file takes seconds: only where there is something to compare it with.
+        known = known or (hashed() if hashed else hash_of(chosen.data.files.train))
+        if known is None:
+            return
+        if trained_on == known:
+            yield folder, plan
+
+
+def _ended(folder: JobFolder) -> Earlier | None:
+    """Return how the validation loss of a run ended; None while it runs, and of too few points."""
+    try:
+        if observe(folder).state != "ended":
+            return None
+        so_far = runs.progress(folder)
+    except (OSError, ValueError, FtwizardError):
+        return None
+    curve = so_far.evaluations
+    losses = [curve[index][1] for index in range(len(curve))]
+    return ending(folder.id, so_far.epoch or 0.0, losses)
+
+
+def ending(run: str, epochs: float, losses: list[float]) -> Earlier | None:
+    """Return how validation losses, the oldest first, ended; None for fewer than three, and where
+    one is no number."""
+    if len(losses) < 3 or not all(map(math.isfinite, losses)):
+        return None
+    first, middle, last = losses[-3:]
+    falling = last < middle < first and last <= min(losses) and first - last >= FALL * abs(first)
+    return Earlier(run=run, epochs=epochs, first=first, last=last, falling=falling)

@@ -1,0 +1,61 @@
+"""How fast earlier runs of a model were on this machine."""
+
+from __future__ import annotations
+
+import datetime
+from itertools import islice
+
+from ftwizard import plan as plans
+from ftwizard import runs
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate.duration import Speed
+from ftwizard.jobs.events import tail
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import Plan
+from ftwizard.runs import Progress
+
+EARLIER_RUNS = 5
+"""Speeds to learn from, at most."""
+LOOKED_AT = 50
+"""Runs, the newest first, among which they are looked for."""
+TAIL_BYTES = 1 << 17
+"""Of a run's events: more than its last ``RATE_WINDOW`` steps, which its speed is measured over."""
+
+
+def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
+    """Return the speeds of the newest runs of the same model and method, without that called
+    ``but``."""
+    newest = runs.all_runs()[: -LOOKED_AT - 1 : -1]
+    alike = (folder for folder in newest if folder.id != but and _is_alike(folder, chosen))
+    known = (
+        Speed(run=one.id, tokens_per_s=rate, as_of=_day(one))
+        for one in alike
+        if (rate := _speed(one))
+    )
+    return list(islice(known, EARLIER_RUNS))
+
+
+def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
+    try:
+        earlier = plans.parse(folder.plan.read_text())
+    except (OSError, ValueError, FtwizardError):
+        return False
+    return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)
+
+
+def _day(folder: JobFolder) -> str | None:
+    """Return the day on which the run last wrote something."""
+    try:
+        return str(datetime.date.fromtimestamp(folder.events.stat().st_mtime))
+    except OSError:
+        return None
+
+
+def _speed(folder: JobFolder) -> float | None:
+    """Return the tokens per second of a run's last steps, from the end of its events alone."""
+    progress = Progress()
+    try:
+        progress.feed(tail(folder.events, TAIL_BYTES))
+    except OSError:
+        return None
+    return progress.tokens_per_s
