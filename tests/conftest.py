@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +25,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("COLUMNS", "100")
 
 
+NVML = Path(__file__).parent / "doubles" / "nvml.c"
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give each test a home of its own, and end what it leaves running."""
     folder = tmp_path / "home"
     monkeypatch.setenv("FTWIZARD_HOME", str(folder))
+    monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "config"))
     yield folder
     from tests.jobs_helpers import end_all
 
@@ -68,3 +74,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter and reporter.stats.get("skipped"):
         reporter.write_line("Skipped, though FTWIZARD_NO_SKIPS is set.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an NVIDIA driver library of our own."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("no C compiler for the driver library")
+    folder = tmp_path_factory.mktemp("driver")
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, NVML], check=True)
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,11 @@ def cache_folder(factory: pytest.TempPathFactory) -> Path:
     return factory.mktemp("cache")
 
 
-def make_tiny(folder: Path) -> Path:
-    """Write a model of random weights that trains in seconds, one token a byte; it learns nothing
-    worth knowing."""
+def tiny_tokenizer() -> Any:
+    """Return a tokenizer with a chat template and one token a byte."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(BPE(vocab={char: place for place, char in enumerate(alphabet)}, merges=[]))
@@ -48,6 +48,14 @@ def make_tiny(folder: Path) -> Path:
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
+    return tokenizer
+
+
+def make_tiny(folder: Path) -> Path:
+    """Write a model of random weights that trains in seconds; it learns nothing worth knowing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,

@@ -84,7 +84,7 @@ async def _to_recipe(
 ) -> None:
     os.chdir(rows.parent)
     await pilot.press(*rows.name, "enter")
-    await until(lambda: any(part.display for part in app.screen.query("#look")))
+    await until(lambda: any(part.display for part in app.screen.query("#report")))
     await pilot.pause(0.5)
     save(app, folder, f"data-{size_name}")
     await pilot.press("enter")

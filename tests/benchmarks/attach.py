@@ -1,5 +1,5 @@
-"""The monitor attached to a run of 500,000 events: the longest stall of its event loop, and the
-time until all of it is shown.
+"""The monitor attached to a run of 1,000,000 events: the longest stall of its event loop, the time
+until its first chart (limit: 1 s from the first frame on), and until all of it is shown.
 
 Limit: 50 ms. A task in the loop notes how late it is called, from the screen's first frame on; the
 app runs in a pseudo terminal of 120x36 and is opened on the run, or on home, which lists it. What
@@ -25,10 +25,12 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens.app import FtwizardApp, open_app
 from ftwizard.screens.home import Home
 from ftwizard.screens.monitor import Monitor
+from ftwizard.screens.widgets.chart import Chart
 from tests.e2e.terminal import Terminal
 from tests.screens.runs_helpers import living, make_run
 
-EVENTS = 500_000
+EVENTS = 1_000_000
+CHART_LIMIT_S = 1.0
 RUNS = 3
 LIMIT_S = 0.05
 TICK_S = 0.001
@@ -63,17 +65,28 @@ class _Ticking(FtwizardApp):
 
     async def _tick(self, path: Path) -> None:
         stalls: list[float] = []
-        began, shown = time.perf_counter(), math.inf
+        began, shown, charted = time.perf_counter(), math.inf, math.inf
         while time.perf_counter() < shown + AFTER_S:
             before = time.perf_counter()
             await asyncio.sleep(TICK_S)
             stalls.append(time.perf_counter() - before - TICK_S)
+            if charted == math.inf and self._has_chart():
+                charted = time.perf_counter()
             if shown == math.inf and self._has_read():
                 shown = time.perf_counter()
         stalls.sort()
-        found = {"longest": stalls[-1], "p99": stalls[-len(stalls) // 100], "all": shown - began}
+        found = {"longest": stalls[-1], "p99": stalls[-len(stalls) // 100], "all": shown - began,
+                 "chart": charted - began}  # fmt: skip
         path.write_text(json.dumps(found))
         self.exit(0)
+
+    def _has_chart(self) -> bool:
+        """Say whether a chart of the whole run is drawn."""
+        chart = next(iter(self.screen.query(Chart)), None)
+        if chart is None:
+            return True
+        lasts = [line.series.last_x or 0 for line in chart._lines]
+        return bool(lasts) and max(lasts) > 0.99 * EVENTS and chart._drawn is not None
 
     def _has_read(self) -> bool:
         screen = self.screen
@@ -116,6 +129,7 @@ def main() -> None:
                 every = ", ".join(f"{one['longest'] * 1e3:.0f}" for one in found)
                 print(
                     f"{where:<8} {EVENTS:,} events in {best['all']:.2f} s; longest stalls {every} ms, "
+                    f"first chart {best['chart'] / CHART_LIMIT_S:.0%} of its limit; "
                     f"99 of 100 under {best['p99'] * 1e3:.0f} ms: "
                     f"{best['longest'] / LIMIT_S:.0%} of the limit"
                 )

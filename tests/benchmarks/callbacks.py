@@ -1,14 +1,17 @@
 """Time inside our callbacks beside the time of the steps, saving and syncing included.
 
-Limit: 2 % of step time. The run is real: the packaged sample, an evaluation and a checkpoint
-every 20 steps.
+Limit: 2 % of step time. Samples have a time of their own: at most half as long as the evaluations,
+or a second each, and ten seconds before the first step. The run is real: the packaged sample, an
+evaluation and a checkpoint every 20 steps.
 """
 
 from __future__ import annotations
 
 import functools
+import random
 import time
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 from ftwizard import models
@@ -19,6 +22,7 @@ from tests.benchmarks.workbench import bench
 from tests.jobs_helpers import events
 
 LIMIT_SHARE = 0.02
+LONG = 10_000
 spent: dict[str, float] = defaultdict(float)
 
 
@@ -38,7 +42,7 @@ def timed(owner: type, name: str) -> None:
 
 
 def main() -> None:
-    from ftwizard.train import callbacks
+    from ftwizard.train import callbacks, diagnosing, efficiency, hardest, samples
     from ftwizard.train.trainer import run
 
     for owner in (
@@ -46,10 +50,14 @@ def main() -> None:
         callbacks.Steering,
         callbacks.OverfitDetector,
         callbacks.Keeping,
+        efficiency.Efficiency,
+        hardest.Hardest,
+        samples.Samples,
+        diagnosing.Diagnosing,
     ):
-        for name in [n for n in vars(owner) if n.startswith("on_")]:
+        for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_hear", "_count")]:
             timed(owner, name)
-    with bench(evaluation_steps=20) as (path, plan):
+    with bench(samples=3, evaluation_steps=20) as (path, plan):
         source = models.locate(plan.model.name)
         record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
             "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
@@ -63,12 +71,58 @@ def main() -> None:
         (begin,) = [e for e in events(folder, "phase") if e.get("phase") == "training"][:1]
         training = logs[-1]["t"] - begin["t"]
         measured = sum(e.get("eval_runtime", 0) for e in events(folder, "eval"))
-        steps = training - measured
-    total = sum(spent.values())
+        answered = {e["step"]: e["seconds"] for e in events(folder, "sample")}
+        steps = training - measured - sum(answered.values())
+    sampled = sum(s for name, s in spent.items() if name.startswith("Samples."))
+    total = sum(spent.values()) - sampled
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"{name:<32} {seconds * 1000:8.1f} ms")
     print(f"{len(logs)} steps took {steps:.1f} s without evaluations; our callbacks {total:.3f} s")
+    print(
+        f"samples {sampled:.1f} s, {answered[0]:.1f} s of them before the first step; "
+        f"evaluations {measured:.1f} s"
+    )
+    print(
+        f"ratio of samples to evaluations {(sampled - answered[0]) / measured:.2f}, of 0.50 or 1 s each"
+    )
     print(f"ratio {total / steps:.2%}, {total / steps / LIMIT_SHARE:.0%} of the limit")
+    for every in (50, 500):
+        print(
+            f"diagnosing {LONG:,} logs, an evaluation every {every}: {diagnosed(every):.2f} s in all; "
+            f"these steps take {steps / len(logs) * LONG:.0f} s"
+        )
+
+
+def diagnosed(every: int) -> float:
+    """Return the seconds that diagnosing takes over a training of ``LONG`` steps."""
+    from transformers import TrainerControl, TrainerState
+
+    from ftwizard.train.diagnosing import Diagnosing
+
+    worker: Any = SimpleNamespace(events=SimpleNamespace(write=lambda *_, **__: None))
+    args: Any = SimpleNamespace(
+        output_dir="", gradient_accumulation_steps=1, get_warmup_steps=lambda _: 0
+    )
+    chance, callback, control = random.Random(1), Diagnosing(worker), TrainerControl()
+    state = TrainerState(max_steps=LONG)
+    began = time.perf_counter()
+    for step in range(1, LONG + 1):
+        state.global_step = step
+        loss = 2 - step / LONG + chance.gauss(0, 0.1)
+        state.log_history.append(
+            {
+                "step": step,
+                "loss": loss,
+                "learning_rate": 1e-4,
+                "grad_norm": 1.0,
+                "epoch": step / LONG,
+            }
+        )
+        callback.on_log(args, state, control)
+        if step % every == 0:
+            state.log_history.append({"step": step, "eval_loss": loss, "epoch": step / LONG})
+            callback.on_evaluate(args, state, control)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

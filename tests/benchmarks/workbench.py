@@ -18,8 +18,8 @@ SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
 
 
 @contextmanager
-def bench(**recipe: Any) -> Iterator[tuple[Path, Plan]]:
-    """Give a home of its own and a plan in it: the packaged sample, compare and merge off."""
+def bench(*, samples: int = 0, **recipe: Any) -> Iterator[tuple[Path, Plan]]:
+    """Give a home of its own and a plan in it: the packaged sample, compare and merge off, samples unless asked for."""
     model = models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FTWIZARD_HOME"] = folder
@@ -31,6 +31,7 @@ def bench(**recipe: Any) -> Iterator[tuple[Path, Plan]]:
             "model": {"name": str(model)},
             "recipe": {"epochs": 1, "dropout": 0, "learning_rate": 5e-4, **recipe},
             "finish": {"merge": False, "compare": False},
+            "samples": {"count": samples},
         }  # fmt: skip
         path = Path(folder) / "plan.yaml"
         path.write_text(json.dumps(body))

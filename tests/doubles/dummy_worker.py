@@ -39,6 +39,8 @@ def work(job: worker.Worker) -> worker.Ended:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if mode == "hard" and step == 5:
             os._exit(9)
+        if mode == "pause" and step == 5:
+            time.sleep(3)
         while mode == "hang" and step >= 5:
             time.sleep(60)
         if step % 10 == 0 or job.stop_asked():

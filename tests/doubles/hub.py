@@ -21,6 +21,8 @@ class Hub:
         self.name = name
         self.files = files
         self.gated = False
+        self.files_gated = False
+        """As the Hub has gated models: anybody may see the listing, readers alone the files."""
         self.asked: list[str] = []
         self.url = ""
 
@@ -42,7 +44,7 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
         def _answer(self, *, body: bool) -> None:
             path = self.path.partition("?")[0]
             hub.asked.append(f"{self.command} {path}")
-            if hub.gated:
+            if hub.gated or (hub.files_gated and "/resolve/" in path):
                 self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body=body)
             elif path.startswith(f"/api/models/{hub.name}"):
                 self._send(200, self._api(path), {"Content-Type": "application/json"}, body=body)

@@ -40,6 +40,7 @@ class Lab:
             "data": {"files": {"train": f"{name}.jsonl"}},
             "model": {"name": str(self.model)},
             "recipe": settings,
+            "samples": {"count": 0},
             "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
         }
         path = self.root / f"{name}.yaml"

@@ -16,6 +16,7 @@ from ftwizard import plan as plans
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import flow
 from ftwizard.screens.app import FtwizardApp, open_app
+from ftwizard.screens.costs import CostsPage
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.elsewhere import Elsewhere
 from ftwizard.screens.estimate import EstimatePage
@@ -62,7 +63,7 @@ def draft(text: str) -> Draft:
     )
     estimate = msgspec.json.decode(msgspec.json.encode(ESTIMATE))
     estimate["model"]["said"] = text
-    checked = {"usable": 160, "rows": 160, "path": text, "format": "messages", "findings": []}
+    checked = {"usable": 160, "rows": 160, "path": text, "format": "openai-chat", "findings": []}
     return Draft(facts, plan, estimate=estimate, checked=checked, path="cloud")
 
 
@@ -76,6 +77,8 @@ def screen(name: str, run: str, text: str) -> Screen[Any]:
         return Problem(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
     if name == "typed":
         return Typed("Many epochs.", "More is accepted when you insist.", "many epochs")
+    if name == "costs":
+        return CostsPage(draft(text))
     page = {"estimate": EstimatePage, "review": ReviewPage, "elsewhere": Elsewhere}[name]
     return page(draft(text))
 

@@ -50,7 +50,7 @@ def write_result(home: Path) -> None:
 def _path(terminal: Terminal) -> None:
     terminal.wait("New fine-tune")
     terminal.send("n")
-    terminal.wait("What should the model learn")
+    terminal.wait("What should (it|the model) learn")
 
 
 def _data(terminal: Terminal) -> None:
@@ -63,6 +63,21 @@ def _rows(terminal: Terminal) -> None:
     _data(terminal)
     terminal.send(f"{ROWS}\r")
     terminal.wait(r"30 rows, chat messages")
+
+
+def _row(terminal: Terminal) -> None:
+    _rows(terminal)
+    terminal.wait("▌ → Go on|> Go on")
+    terminal.send("\x1b[B\r")
+    terminal.wait("next row")
+
+
+def _split(terminal: Terminal) -> None:
+    _rows(terminal)
+    terminal.wait("→ Go on|> Go on")
+    terminal.wait("s split")
+    terminal.send("s")
+    terminal.wait("To validate")
 
 
 def _recipe(terminal: Terminal) -> None:
@@ -88,6 +103,8 @@ def _seeing(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
     return go
 
 
+DIALOGS = ("split?", "volume")
+"""Places that are left as the page below them is."""
 Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
 """The command and its arguments (none: ftwizard), and what then leads to the place."""
 
@@ -98,8 +115,12 @@ PLACES: Mapping[str, Way] = {
     "path": ((), (), _path),
     "data": ((), (), _data),
     "rows": ((), (), _rows),
+    "row": ((), (), _row),
+    "split?": ((), (), _split),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("pass through the model")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("million trained")),
+    "costs": (HELPER, ("costs", RUN, "rows"), _seeing("newest prices")),
+    "volume": (HELPER, ("costs", RUN, "rows"), _seeing("newest prices", ("v", "Requests a month"))),
     "review": (HELPER, ("review", RUN, "rows"), _seeing("the same as")),
     "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter trains on this machine")),
     "working": (HELPER, ("working", RUN, "rows"), _seeing("esc cancels")),
@@ -108,6 +129,11 @@ PLACES: Mapping[str, Way] = {
     "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
     "monitor": ((), ("watch", RUN), _seeing("loss 0")),
     "stop?": ((), ("watch", RUN), _seeing("loss 0", ("s", "Stop this run"))),
+    "compare": (
+        (),
+        ("compare", RUN, "done", "--curves"),
+        _seeing("best validation loss"),
+    ),
     "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "no more to say|Output"))),
 }
 

@@ -17,10 +17,11 @@ _SEQUENCE = re.compile(
     | \x1b\[\?(?:2026|2048)\$p      # does it know synchronised output, resize reports?
     | \x1b\[(?:>\d+u|<u)            # the kitty keyboard protocol, on and off
     | \x1b\]22;[a-z-]+\x07          # the shape of the mouse pointer
+    | \x1b\](?P<notice>(?:9|777);[^\x00-\x1f\x7f-\x9f]*)\x07
     """,
     re.VERBOSE,
 )
-_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,30})?\Z")
+_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,300})?\Z")
 """A sequence of which the rest has not arrived."""
 
 
@@ -31,6 +32,9 @@ class Screen:
         self.foreign: list[str] = []
         self.beyond: list[str] = []
         """Text that stood beyond the edge of the window."""
+        self.notices: list[str] = []
+        """Notifications that were asked for."""
+        self.bells = 0
         self.styles: set[str] = set()
         """Parameters of all SGR sequences so far."""
         self.modes = set(AT_REST)
@@ -85,6 +89,8 @@ class Screen:
     def _obey(self, sequence: re.Match[str]) -> None:
         if sequence["row"]:
             self._row, self._column = int(sequence["row"]) - 1, int(sequence["column"]) - 1
+        elif sequence["notice"] is not None:
+            self.notices.append(sequence["notice"])
         elif sequence["style"] is not None:
             self.styles.add(sequence["style"])
         elif mode := sequence["mode"]:
@@ -99,6 +105,8 @@ class Screen:
             self._column = 0
         elif char == "\n":
             self._row += 1
+        elif char == "\a":
+            self.bells += 1
         elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
             self.foreign.append(char)
         elif wide := width(char):

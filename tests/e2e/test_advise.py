@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.test_machine import driver
-
-__all__ = ["driver"]  # a fixture
 
 SECRET = "sk-not-to-be-seen-anywhere"
 
@@ -29,6 +27,39 @@ def test_side_by_side_in_80_columns(tmp_path: Path) -> None:
     for words in ("Model", "ownership", "Data", "→", "What would change it", "data=stay",
                   "Together AI", "[2026-04]", "CUDA_VISIBLE_DEVICES hides every GPU"):  # fmt: skip
         assert words in text
+
+
+def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: Path) -> None:
+    wide = ok("advise", environment=plain(tmp_path))
+    assert wide.startswith("→ ")
+    order = [
+        "→ ",
+        "What would change it",
+        "Choosing another path",
+        "This machine",
+        "Model",
+        "Answer",
+    ]
+    places = [wide.index(words) for words in order]
+    assert places == sorted(places)
+    for columns in ("60", "76", "80"):
+        text = ok("advise", environment=plain(tmp_path, COLUMNS=columns))
+        assert max(map(len, text.splitlines())) <= int(columns)
+        assert "infrastructure" in text and "\\n" not in text
+
+
+def test_where_no_path_is_possible_it_is_said_with_what_would_have_to_change(
+    tmp_path: Path,
+) -> None:
+    asked = ("advise", "--answer", "data=stay", "--answer", "size=large")
+    text = ok(*asked, environment=plain(tmp_path))
+    first, _, rest = text.partition("\n\n")
+    assert "No path is possible as it is" in first and "48 GB" in " ".join(first.split())
+    assert rest.startswith("What would have to change") and "(gpu_elsewhere=own)" in rest
+    assert "→" not in text
+    found = as_json(*asked, environment=plain(tmp_path))
+    assert not any(one["possible"] for one in found["verdicts"])
+    assert found["recommendation"]["blocked"] and len(found["recommendation"]["changes"]) >= 3
 
 
 def test_answers_change_the_advice(tmp_path: Path) -> None:
@@ -67,7 +98,7 @@ def test_keys_are_named_never_shown(tmp_path: Path) -> None:
 def test_a_gpu_is_seen_through_its_driver(driver: Path, tmp_path: Path) -> None:
     environment = plain(tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0")
     found = as_json("advise", "--answer", "size=large", environment=environment)
-    assert found["machine"]["gpus"][0] == {"name": "Double 0", "memory": 80 << 30}
+    assert found["machine"]["gpus"][0] == {"name": "Double 0", "memory": 80 << 30, "used": 20 << 30}
     assert found["recommendation"]["path"] == "local"
     assert "gpu_elsewhere" not in [one["id"] for one in found["questions"]]
 
@@ -80,10 +111,57 @@ def test_a_hung_driver_delays_and_is_named(driver: Path, tmp_path: Path) -> None
     assert found["machine"]["gpus"] == [] and "no answer" in found["machine"]["no_gpu"]
 
 
+def rows_of(answers: list[str]) -> str:
+    chats = (
+        [{"role": "user", "content": f"Ask {n}"}, {"role": "assistant", "content": answer}]
+        for n, answer in enumerate(answers)
+    )
+    return "".join(json.dumps({"messages": chat}) + "\n" for chat in chats)
+
+
+def test_rows_speak_for_themselves(tmp_path: Path) -> None:
+    data, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
+    data.write_text(rows_of([f"It costs ${n}9.99 as of 3 March 2026." for n in range(30)]))
+    environment = plain(tmp_path)
+    found = as_json("advise", str(data), environment=environment)["data"]
+    assert found["evidence"]["usable"] == 30 and found["raised"]["wrong_tool"] is True
+    values = {one["name"]: one["value"] for one in found["recipe"]}
+    assert values["epochs"] == 3 and values["max_length"] == 128 and values["report_to"] is None
+    assert all(one["source"] and one["as_of"] for one in found["recipe"])
+    assert set(found["costs"]) == {"openai", "local", "cloud"}
+    assert all(one["training"]["as_of"] for one in found["costs"].values())
+    text = ok("advise", str(data), environment=environment)
+    assert "Training on these rows, 3 epochs" in text
+    assert "✗ tool" in text
+    said = " ".join(text.partition("A recipe to begin with")[2].split())
+    shown = [one for one in found["recipe"] if one["name"] in ("learning_rate", "epochs", "rank")]
+    assert all(f"({one['source']}, {one['as_of']})" in said for one in shown) and len(shown) == 3
+    assert max(len(one) for one in text.splitlines() if str(data) not in one) <= 80
+    report.write_text(ok("check", str(data), "--json"))
+    again = as_json("advise", str(report), environment=environment)["data"]
+    assert again["evidence"] == found["evidence"]
+
+
+def test_answers_that_can_be_verified_suggest_rft(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(rows_of([json.dumps({"id": n}) for n in range(30)]))
+    found = as_json("advise", str(data), environment=plain(tmp_path))["data"]
+    assert found["evidence"]["rft"]["source"] and found["raised"] is None
+
+
+@pytest.mark.parametrize("name", ["nothing.jsonl", "other.json"])
+def test_no_rows_are_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    done = run("advise", str(tmp_path / name), environment=plain(tmp_path))
+    assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 2
+
+
 def test_advice_imports_nothing_heavy() -> None:
     code = """
 import sys
 import ftwizard.advice.path, ftwizard.advice.recipe, ftwizard.commands.advise
+import ftwizard.advice.follows, ftwizard.advice.evidence, ftwizard.advice.modules
 heavy = {"torch", "transformers", "trl", "peft", "datasets", "numpy", "textual", "openai", "boto3"}
 found = heavy & set(sys.modules)
 assert not found, found

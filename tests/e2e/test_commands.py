@@ -45,7 +45,9 @@ def refused(
 
 def test_help_and_version() -> None:
     text = ok("--help")
-    for command in ("advise", "demo", "train", "runs", "status", "watch", "stop", "resume"):
+    for command in (
+        "advise", "demo", "split", "train", "runs", "status", "watch", "stop", "resume"
+    ):  # fmt: skip
         assert command in text
         assert command in ok(command, "--help")
     assert ok("--version").startswith("ftwizard ")
@@ -65,7 +67,7 @@ def test_a_missing_plan(tmp_path: Path) -> None:
     [
         (None, "There is no data file"),
         (b"", "is empty"),
-        (b"\xff\xfe\x00", "damaged"),
+        (b"\xff\xfe\x00", "UTF-16"),
         (b'{"messages": [{"role": "user"', "1 of 1 row"),
     ],
 )
@@ -88,6 +90,33 @@ def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, ho
     assert broken.read_bytes() == before
     assert not (home / "runs").exists()
     refused("train", path, "--insist", "skip-bad-rows", code=1, says="owner/none is not there")
+
+
+def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
+    tmp_path: Path,
+) -> None:
+    rows = ROWS.read_bytes().splitlines(keepends=True)
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(rows))
+    (tmp_path / "turned.jsonl").write_bytes(b"".join(rows[::-1]))
+    parts = {}
+    for name in ("rows", "turned"):
+        out = [tmp_path / f"{name}.{part}.jsonl" for part in ("train", "validation")]
+        options = ("--out-train", out[0], "--out-validation", out[1], "--validation", "0.25")
+        found = as_json("split", tmp_path / f"{name}.jsonl", *options)
+        assert (found["train"]["rows"], found["validation"]["rows"]) == (72, 24)
+        assert (found["rows"], found["groups"], found["shared_prompts"]) == (96, 96, 0)
+        parts[name] = [path.read_bytes().splitlines(keepends=True) for path in out]
+        before = out[0].read_bytes()
+        refused("split", tmp_path / "rows.jsonl", *options, code=1, says="is there already")
+        assert out[0].read_bytes() == before
+    for there, back in zip(parts["rows"], parts["turned"], strict=True):
+        assert there == back[::-1] and there == [row for row in rows if row in there]
+    (tmp_path / "bad.jsonl").write_bytes(b"{\n")
+    new = ("--out-train", tmp_path / "c", "--out-validation", tmp_path / "d")
+    refused("split", tmp_path / "bad.jsonl", *new, code=1, says="holds no row")
+    refused("split", tmp_path / "none.jsonl", *new, code=1, says="There is no data file")
+    refused("split", tmp_path, *new, code=1, says="is a folder")
+    assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
@@ -373,6 +402,7 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
-                   "assets/samples/tickets/train.jsonl", "assets/paths.toml", "assets/recipe.toml",
+                   "assets/samples/tickets/train.jsonl", "assets/samples/general/train.jsonl",
+                   "assets/paths.toml", "assets/recipe.toml",
                    "jobs/keeper.py", "assets/ftwizard.tcss", "screens/widgets/chart.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names

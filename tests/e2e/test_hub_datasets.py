@@ -161,12 +161,14 @@ def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str
     assert path.name == f"owner--chat--default--train-{commit[:8]}.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
-    assert (found["rows"], found["verdict"], found["format"]) == (30, "ok", "messages")
+    assert (found["rows"], found["verdict"], found["format"]) == (30, "ok", "openai-chat")
     assert found["source"].endswith(f"split train, commit {commit[:8]}")
     assert not any("test-" in asked for asked in hub.asked), "only what was asked for is fetched"
     # A second time nothing of it is fetched.
     hub.asked.clear()
-    assert as_json("check", "owner/chat", environment=where)["sha256"] == found["sha256"]
+    before = path.stat()
+    assert as_json("check", "owner/chat", environment=where)["path"] == str(path)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert not any(".parquet" in asked for asked in hub.asked)
     # The command for a person names the file, and the plan that names it is read.
     shown = run("check", "owner/chat:test", environment={**where, "COLUMNS": "300"})

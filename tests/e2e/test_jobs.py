@@ -19,6 +19,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import identity, lock, requests
+from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, check_id, write_json
 from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import end_without_keeper, observe, wait_until_free
@@ -375,3 +376,29 @@ def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> No
         assert time.monotonic() < end, "it goes on"
         time.sleep(0.1)
     assert not folder.path.exists()
+
+
+def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
+    folder = start(make(home / "runs" / "hung", mode="hang", silent_s=1.0))
+
+    def said() -> list[Event]:
+        return [one for one in events(folder, "finding") if one["code"] == "stalled"]
+
+    until(folder, lambda _: bool(said()), 30)
+    (finding,) = said()
+    assert finding["severity"] == "warning" and "Nothing has happened for" in finding["message"]
+    assert finding["stack"][0].startswith("work (") and "dummy_worker.py" in finding["stack"][0]
+    time.sleep(2.5)
+    assert len(said()) == 1, "once"
+    requests.ask(folder, "kill", 1)
+    assert until_ended(folder).end_reason == "killed"
+
+
+def test_a_command_that_is_slow_is_not_said_to_hang_and_one_that_goes_on_is(home: Path) -> None:
+    slow = start(make(home / "runs" / "slow", steps=8, step_s=0.3, silent_s=1.5))
+    paused = start(
+        make(home / "runs" / "paused", mode="pause", steps=60, step_s=0.05, silent_s=1.0)
+    )
+    assert until_ended(slow).end_reason == until_ended(paused).end_reason == "finished"
+    assert events(slow, "finding") == []
+    assert [one["code"] for one in events(paused, "finding")] == ["stalled", "goes_on"]

@@ -14,11 +14,12 @@ import pytest
 from ftwizard.errors import DECLINED
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.e2e.places import PLACES, RUN, at, running, write_result, write_rows
+from tests.e2e.places import DIALOGS, PLACES, RUN, at, running, write_result, write_rows
 from tests.e2e.screen import AT_REST
 from tests.e2e.terminal import Terminal
 from tests.jobs_helpers import end_all, events, until_step
 
+PAGES = tuple(place for place in PLACES if place not in DIALOGS)
 SOON_S = 3.0
 """The view leaves within a second; a busy machine may take longer."""
 HANG_UP, TERM = signal.SIGHUP, signal.SIGTERM
@@ -58,8 +59,13 @@ def assert_gone(terminal: Terminal, began: float, code: int = 0) -> None:
     assert b"Traceback" not in terminal.output
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        *((place, HANG_UP) for place in PAGES),
+        *((one, TERM) for one in ("home", "working", "monitor")),
+    ],
+)
 def test_signals_end_the_view_and_restore_the_terminal(
     folder: Path, place: str, number: signal.Signals
 ) -> None:
@@ -79,7 +85,7 @@ def test_a_signal_at_the_first_byte_restores_the_terminal(number: signal.Signals
         assert_gone(terminal, began)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PAGES)
 def test_ctrl_q_leaves_from_everywhere(folder: Path, place: str) -> None:
     with at(place, folder) as terminal:
         began = time.monotonic()

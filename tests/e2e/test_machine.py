@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftwizard import machine
+from ftwizard.follow import Follower
+from ftwizard.jobs import gpu_share
+from ftwizard.jobs.folder import JobFolder
+from tests.jobs_helpers import end_all, make, start, until_step
 
-SOURCE = Path(__file__).parents[1] / "doubles" / "nvml.c"
 SAMPLE = """
 import json, sys, time
 from ftwizard.machine import Sampler
@@ -25,17 +28,6 @@ reading = sampler.sample()
 reading["took"] = time.monotonic() - began
 print(json.dumps(reading))
 """
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        pytest.skip("no C compiler for the driver library")
-    folder = tmp_path_factory.mktemp("driver")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SOURCE], check=True)
-    return folder
 
 
 def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
@@ -52,11 +44,88 @@ def test_each_gpu_with_what_it_tells(driver: Path) -> None:
     first, second, lost = sample(driver)["gpus"]
     assert first == {
         "index": 0, "name": "Double 0", "utilisation": 97, "memory_used": 20 << 30,
-        "memory_total": 80 << 30, "temperature": 71, "power": 312.5,
+        "memory_total": 80 << 30, "memory_reserved": 1 << 30, "temperature": 71, "power": 312.5,
+        "power_limit": 450.0, "throttled": [], "processes": [{"pid": 1, "memory": 12 << 30}],
+        "mig": None,
     }  # fmt: skip
     assert second["utilisation"] is None and second["power"] is None
-    assert second["temperature"] == 71
+    assert second["power_limit"] is None and second["processes"] is None
+    assert second["temperature"] == 71 and second["throttled"] == ["thermal"]
+    part = {"memory_used": 3 << 30, "memory_total": 10 << 30}
+    assert second["mig"] == [{"index": 0, **part}, {"index": 1, **part}]
     assert lost == {"index": 2, "lost": True}
+
+
+def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
+    first, second, _ = sample(driver, NVML_DOUBLE="old")["gpus"]
+    assert first["memory_used"] == 20 << 30 and first["memory_reserved"] is None
+    assert first["processes"] is None
+    assert second["throttled"] == ["thermal"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("name", "\x1b[2J\x1b]0;title\x07GPU\r\nno"), ("bytes", None)]
+)
+def test_a_name_is_data(driver: Path, mode: str, name: str | None) -> None:
+    gpus = sample(driver, NVML_DOUBLE=mode)["gpus"]
+    assert [one.get("name") for one in gpus] == [name, "Double 1", None]
+
+
+def test_eight_gpus(driver: Path) -> None:
+    gpus = sample(driver, NVML_DOUBLE="eight")["gpus"]
+    assert [one["utilisation"] for one in gpus] == [97 - 10 * n for n in range(8)]
+
+
+def test_gpus_that_fall_off_the_bus_while_a_run_goes_on(driver: Path) -> None:
+    gpus = sample(driver, NVML_DOUBLE="lost-later")["gpus"]
+    assert gpus == [{"index": n, "lost": True} for n in range(3)]
+
+
+def test_what_may_not_be_opened_is_named(driver: Path) -> None:
+    reading = sample(driver, NVML_DOUBLE="denied")
+    assert reading["gpus"] == [] and reading["no_gpu"] == "NVML: Insufficient Permissions"
+    first, second, _ = sample(driver, NVML_DOUBLE="unopened")["gpus"]
+    assert first == {"index": 0, "error": "Insufficient Permissions"}
+    assert second["name"] == "Double 1"
+
+
+def test_processes_of_which_the_memory_is_not_available(driver: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "processes"
+    listed.write_text("41 na\n42 5000\n")
+    first = sample(driver, NVML_DOUBLE_PROCESSES=str(listed))["gpus"][0]
+    assert first["processes"] == [{"pid": 41, "memory": None}, {"pid": 42, "memory": 5000}]
+
+
+def test_the_keeper_marks_what_its_command_holds(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "processes"
+    listed.write_text("1 999\n")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
+    monkeypatch.setenv("NVML_DOUBLE_PROCESSES", str(listed))
+    folder = start(make(tmp_path / "job", steps=100_000, step_s=0.01))
+    try:
+        until_step(folder, 1)
+        state = folder.read_state()
+        assert state and state.command
+        listed.write_text(f"1 999\n{state.command.pid} 5000\n")
+        # In a container the driver's pids are none of ours.
+        wanted = 5000 if state.command.pid_namespace == gpu_share.HOST_NAMESPACE else None
+        assert _last_of(folder, wanted) == wanted
+    finally:
+        end_all(tmp_path)
+
+
+def _last_of(folder: JobFolder, wanted: int | None) -> Any:
+    end = time.monotonic() + 20
+    ours: Any = "nothing yet"
+    while ours != wanted and time.monotonic() < end:
+        time.sleep(0.1)
+        for reading in Follower(folder).machine(1):
+            if reading["gpus"]:
+                assert "processes" not in reading["gpus"][0]
+                ours = reading["gpus"][0]["ours"]
+    return ours
 
 
 def test_a_driver_that_does_not_fit_is_named(driver: Path) -> None:
@@ -69,6 +138,12 @@ def test_a_hung_driver_blocks_nothing(driver: Path) -> None:
     assert reading["gpus"] == [] and "no answer" in reading["no_gpu"]
     assert reading["took"] < 0.2
     assert reading["memory_total"] > 0
+
+
+def test_a_driver_that_hangs_later_is_not_shown_as_it_was(driver: Path) -> None:
+    reading = sample(driver, wait=1.5, NVML_DOUBLE="hang-later")
+    assert reading["gpus"] == [] and reading["hung"]
+    assert "not answered since" in reading["no_gpu"] and reading["took"] < 0.2
 
 
 def test_without_a_driver_the_reason_is_told() -> None:

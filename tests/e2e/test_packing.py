@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from ftwizard.data.row_tokens import IGNORED
 from ftwizard.errors import FtwizardError
 from ftwizard.train import packing, schedule
-from ftwizard.train.tokenise import IGNORED, Encoded
+from ftwizard.train.tokenise import Encoded
 from tests.e2e.architectures import model_of
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab, losses

@@ -132,9 +132,9 @@ def test_back_keeps_answers_and_wrong_ones_are_asked_again(
         wizard.ask("Look at a row?")
         if numbered:
             wizard.keys("77", "Enter")
-            wizard.wait(r"“77” is no number from 1 to 6")
+            wizard.wait(r"“77” is no number from 1 to 7")
         wizard.keys("Enter")
-        wizard.answer(Answer("Rows kept for validation", ("Down", "Down"), "3"))
+        wizard.answer(Answer("Rows kept for validation", ("Down",) * 3, "4"))
         wizard.ask("To insist, type")
         wizard.keys("yes", "Enter")
         wizard.wait("Only “no validation” will do")
@@ -260,13 +260,17 @@ def test_nothing_of_the_rows_is_obeyed(
         one.type(b"\r")
         time.sleep(0.4)
     one.type(b"rows.jsonl\r")
-    one.wait(b"Go on without 2 rows?")
-    time.sleep(0.5)
-    one.type(b"\r")
+    for question in (b"What now?", b"for which place?", b"New file", b"Use the new file?"):
+        one.wait(question)  # it is converted
+        time.sleep(0.5)
+        one.type(b"\r")
     one.wait(b"Look at a row?")
     time.sleep(0.5)
     one.type(b"2\r" if numbered else b"\x1b[B\r")
     one.wait(b"assistant")
+    time.sleep(0.5)
+    one.type(b"7\r" if numbered else b"\x1b[B" * 6 + b"\r")  # of a finding
+    one.wait(b"Reading the rows")
     for control in (b"\x1b]", b"\x07", b"\xc2\x9b", b"\x1b[31m"):
         assert control not in one.sent, control
     one.type(b"\x03")

@@ -129,6 +129,65 @@ def test_a_mixture_of_experts_goes_the_whole_way(lab: Lab, method: str) -> None:
     assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"]
 
 
+@pytest.mark.parametrize("method", ["qlora", "full"])
+def test_llama_4_trains_though_its_decoder_is_named_otherwise(lab: Lab, method: str) -> None:
+    """TRL's head asks for the decoder by a prefix that leads nowhere, and for experts by number."""
+    import transformers
+
+    hf: Any = transformers
+    small = {**SMALL, "vocab_size": 49152}
+    config = hf.Llama4TextConfig(
+        **small, num_local_experts=2, head_dim=8, intermediate_size_mlp=48
+    )  # fmt: skip
+    folder = lab.root / "llama4"
+    hf.AutoModelForCausalLM.from_config(config).bfloat16().save_pretrained(folder)
+    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
+    lab.model = folder
+    done = run(
+        "train", lab.plan(method=method, batch_size=4, learning_rate=0.01), "--name", "x", "--watch"
+    )
+    assert done.returncode == 0, done.stdout
+    losses = [event["loss"] for event in events(lab.folder("x"), "log")]
+    assert losses[-1] < losses[0]
+
+
+def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
+    """A model that does more to its logits than TRL's head knows of would train on another loss."""
+    import contextlib
+    import types
+
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    from ftwizard.train import head
+    from ftwizard.train.tokenise import Encoded
+
+    model = model_of("llama")
+    torch.nn.init.normal_(model.lm_head.weight, std=2.0)
+    original = model.forward
+
+    def doubled(self: Any, *given: Any, **more: Any) -> Any:
+        out = original(*given, **more)
+        if getattr(out, "logits", None) is not None:
+            out.logits = 2 * out.logits
+        return out
+
+    ids = list(range(3, 43))
+    rows = [Encoded(line=1, input_ids=ids, labels=ids)]
+    trainer: Any = types.SimpleNamespace(
+        model=model, compute_loss_context_manager=contextlib.nullcontext
+    )
+    add_fused_lm_head(model)
+    head.prove(trainer, rows)
+    model = trainer.model = model_of("llama")
+    torch.nn.init.normal_(model.lm_head.weight, std=2.0)
+    original = model.forward
+    model.forward = types.MethodType(doubled, model)
+    add_fused_lm_head(model)
+    with pytest.raises(FtwizardError, match="TRL cannot train LlamaForCausalLM: its head gives"):
+        head.prove(trainer, rows)
+
+
 def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
     import torch
 
@@ -174,6 +233,16 @@ def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
         resolve(model, ("q_proj", name))
     assert f"not to {name} ({kind})" in error.value.message
     assert "k_proj" in error.value.hint
+
+
+def test_what_peft_refuses_in_a_kind_of_model_is_left_out_and_named() -> None:
+    found = resolve(model_of("mamba"), None)
+    assert found.refused == ["mixer.out_proj"]
+    (said,) = dict(adapter.findings(Recipe(), found)).values()
+    assert said.startswith("No adapter goes to mixer.out_proj: peft takes none")
+    with pytest.raises(FtwizardError, match="takes no adapter for out_proj") as error:
+        resolve(model_of("mamba"), ("in_proj", "out_proj"))
+    assert "x_proj" in error.value.hint
 
 
 @pytest.mark.parametrize("wanted", [("q_proj", "o_proj.weight"), ("mlp.experts.down_proj",)])

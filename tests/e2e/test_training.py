@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -210,7 +211,7 @@ def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
     folder = lab.train(plan, "hot")
     status = until_ended(folder, 200)
     assert (status.end_reason, status.exit_code) == ("early_stopped", 0)
-    (finding,) = [e for e in events(folder, "finding") if e["code"] == "overfit"]
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "early_stop"]
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
     best = min(evaluations, key=lambda step: (evaluations[step], step))
     assert f"at step {best}" in finding["message"]
@@ -222,6 +223,21 @@ def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
     weights = [(folder.path / p / "adapter_model.safetensors").read_bytes()
                for p in ("adapter", f"checkpoints/checkpoint-{best}")]  # fmt: skip
     assert weights[0] == weights[1]
+
+
+def test_what_the_curve_shows_is_found_while_it_trains(lab: Lab) -> None:
+    plan = lab.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50, patience=6)
+    folder = lab.train(plan, "watched")
+    until_ended(folder, 200)
+    found = [e for e in events(folder, "finding") if "confidence" in e]
+    assert found, "the worker diagnoses by itself"
+    verdicts = [e["code"] for e in found if e["verdict"]]
+    assert all(one != other for one, other in pairwise(verdicts)), "only what changes is said"
+    told = as_json("diagnose", "watched")
+    assert verdicts[-1] == told["pattern"]
+    evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
+    assert told["best_step"] == min(evaluations, key=lambda step: (evaluations[step], step))
+    assert told["best_on_disk"] == told["best_step"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_by_that_name(lab: Lab) -> None:
@@ -261,6 +277,30 @@ def test_rows_in_are_rows_trained_or_named(lab: Lab) -> None:
     assert len(data["train"]["lost"]) == data["train"]["rows"] - data["train"]["kept"]
     assert any(e["code"] == "rows_without_loss" for e in events(folder, "finding"))
     assert as_json("status", "cut")["total_steps"] == data["train"]["kept"]
+    trained = json.loads(folder.result.read_text())["training"]
+    assert trained["left_out"]["train"] == data["train"]["lost"]
+    assert trained["rows"]["train_used"] == data["train"]["kept"]
+    assert f"{data['train']['kept']} of {data['train']['rows']} rows trained on" in ok(
+        "status", "cut"
+    )
+
+
+def test_general_rows_are_trained_on_beside_the_own_ones_and_compared_on_nothing(lab: Lab) -> None:
+    plan = lab.plan(rows=80, finish=True, batch_size=4)
+    body = json.loads(plan.read_text())
+    body["data"]["mix"] = {"share": 0.1}
+    plan.write_text(json.dumps(body))
+    folder = lab.train(plan, "general")
+    until_step(folder, 2, 60)
+    ok("stop", "general")
+    ok("resume", "general")
+    assert until_ended(folder, 120).end_reason == "finished"
+    data = {e["part"]: e for e in events(folder, "data")}
+    assert (data["train"]["kept"], data["train"]["mixed"]) == (64, 7)
+    result = json.loads(folder.result.read_text())
+    assert result["training"]["rows"]["mix_used"] == 7
+    assert as_json("status", "general")["total_steps"] == 18
+    assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
 
 
 def test_changed_data_is_not_mixed_into_a_resumed_run(lab: Lab) -> None:

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +47,18 @@ class Tmux:
 
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def set_hook(self, name: str, command: str) -> None:
+        """Have tmux run a command of its own when something happens."""
+        self._tmux("set-option", "-g", "bell-action", "any")
+        self._tmux("set-hook", "-g", name, command)
+
+    def until(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+        """Wait until ``condition`` holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen()}"
+            time.sleep(0.1)
 
     def wait(self, pattern: str, timeout: float = 30) -> str:
         """Wait until ``pattern`` is on the screen and return the screen."""

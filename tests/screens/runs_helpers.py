@@ -39,14 +39,15 @@ def make_run(root: Path, name: str, *, steps: int = 40, **more: Any) -> JobFolde
 
 def write_events(job: JobFolder, steps: int, reason: str, **more: Any) -> None:
     events = EventWriter(job.events, 1)
+    scale = more.get("scale", 1.0)
     events.write("phase", phase="training", step=0, total=steps)
     for step in range(1, steps + 1):
         events.write(
-            "log", step=step, loss=4.0 / step, epoch=step / 20, tokens=100 * step,
+            "log", step=step, loss=scale * 4.0 / step, epoch=step / 20, tokens=100 * step,
             learning_rate=1e-4, grad_norm=1.0,
         )  # fmt: skip
         if step % 10 == 0:
-            events.write("eval", step=step, eval_loss=4.2 / step)
+            events.write("eval", step=step, eval_loss=scale * 4.2 / step)
             events.write("checkpoint", step=step, path=f"checkpoints/checkpoint-{step}")
     for finding in more.get("findings", []):
         events.write("finding", step=steps, **finding)
@@ -66,10 +67,13 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
     }
     result = {
         "attempt": 1,
-        "training": {"step": 40, "method": "lora"},
+        "training": {
+            "step": 40, "method": "lora", "rows": {"train_given": 20, "train_used": 19},
+            "left_out": {"train": [7]},
+        },
         "merged": {"folder": str(job.merged), "bytes": 270_000_000, "dtype": "bfloat16"},
         "compare": compare,
-    }
+    }  # fmt: skip
     job.result.write_text(json.dumps(result))
     (job.evaluations / "compare.json").write_text(json.dumps({"answers": answers}))
 

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive, says
+from tests.screens.frames import drive
 
 
 class Faulty(Page[None]):
@@ -67,10 +67,3 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
         drive(app, (80, 24), crash)
     assert "the screens have failed; runs go on." in app.farewell[0]
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
-
-
-@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
-def test_doctor_lists_what_was_found(size: tuple[int, int]) -> None:
-    shown = drive(FtwizardApp(("doctor", "")), size, lambda pilot: says(pilot, "✓ trl"))
-    assert "✓ trl" in shown
-    assert "! GPU" in shown

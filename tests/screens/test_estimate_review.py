@@ -80,7 +80,7 @@ def test_the_plan_is_counted_and_every_figure_is_on_one_page(
 
     shown: list[str] = []
     drive(FtwizardApp(), size, play)
-    for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "money"):
+    for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "cost"):
         assert words in shown[0]
     assert left[0].by == 1
     assert left[0].draft.estimate
@@ -117,6 +117,25 @@ def test_the_review_shows_plan_warnings_and_command(
     assert "you insisted: no-validation" in shown
     assert "ftwizard train" in shown
     assert not (home / "plans").exists(), "nothing is written before it is confirmed"
+
+
+def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
+    rows: Path, tiny: Path, home: Path
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        estimate = {
+            "steps": 30, "parameters": 10**6, "disk": {"needed": 484e6, "free": 1e12},
+            "time": {"value": 90.0, "low": 60.0, "high": 120.0},
+        }  # fmt: skip
+        show(pilot, ReviewPage(draft_of(rows, tiny).counted(estimate)))
+        await says(pilot, "→ 30 steps · 1–2 min, until about")
+        await says(pilot, "484 MB on the disk ·")
+        await says(pilot, "pgdn read on")
+        assert "next field" not in frame(pilot.app)
+        await pilot.press("pagedown")
+        await until(pilot, lambda: pilot.app.screen.query_one("#plan").scroll_offset.y > 0)
+
+    drive(FtwizardApp(), (80, 24), play)
 
 
 def test_the_second_of_two_enters_starts_nothing(rows: Path, tiny: Path) -> None:
@@ -224,3 +243,25 @@ def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
         assert not pilot.app.screen._draft.plan.insist
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_leads_back_with_every_answer(
+    rows: Path, tiny: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Step] = []
+    draft = draft_of(rows, tiny)
+
+    async def broken(*_: Any) -> None:
+        raise KeyError("parts")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft))
+        await says(pilot, "Something went wrong here that should not have")
+        await pilot.press("escape")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    monkeypatch.setattr("ftwizard.screens.flow.work", broken)
+    drive(FtwizardApp(), (80, 24), play)
+    assert left == [Step(draft, -1)]
+    assert "KeyError" in next((home / "crashes").iterdir()).read_text()

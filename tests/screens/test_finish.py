@@ -38,6 +38,7 @@ def test_results_follow_the_monitor(home: Path) -> None:
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
     assert "✓ as expected" in shown
     assert "vllm serve" in shown
+    assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
 
 def test_left_and_right_turn_the_answers(home: Path) -> None:

@@ -42,6 +42,18 @@ def test_runs_are_listed_newest_first_with_state_and_best_loss(
     assert lines[older].rstrip().endswith(("s", "min"))
 
 
+def test_in_the_smallest_window_when_a_run_was_heard_of_is_whole(home: Path) -> None:
+    make_run(home, "a-name-that-is-longer-than-its-column")
+
+    async def wait(pilot: Pilot[Any]) -> None:
+        await pilot.pause(0.1)
+
+    lines = drive(FtwizardApp(), (60, 16), wait).splitlines()
+    assert any(line.rstrip().endswith("updated") for line in lines)
+    run = next(line for line in lines if "a-name" in line)
+    assert "…" in run and run.rstrip().endswith(("s", "min"))
+
+
 def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
     make_run(home, "only")
     seen: list[str] = []

@@ -12,17 +12,21 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 
 from ftwizard.follow import Follower
 from ftwizard.screens import children
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.compare import Compare
 from ftwizard.screens.data import DataPage
 from ftwizard.screens.log import Log
 from ftwizard.screens.monitor import Monitor
 from ftwizard.screens.path import PathPage
 from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.rows import RowsPage
 from ftwizard.screens.terminal import Wall
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.report_view import ReportView
 from tests.e2e import open_screen
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed, too_wide
@@ -69,6 +73,21 @@ def test_in_what_a_run_made(name: str, home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await seen(pilot, open_screen.screen("finish", "one", ""))
+
+    drive(FtwizardApp(), SIZE, play)
+
+
+@every_text
+def test_of_runs_that_are_compared_and_searched(name: str, home: Path) -> None:
+    folders = [make_hostile(home, TEXTS[name], reason="text"), make_run(home, "two")]
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await seen(pilot, Compare(folders), "best validation loss")
+        typed = "".join(c for c in TEXTS[name] if c.isprintable())[:40]
+        await pilot.press("slash")
+        pilot.app.screen.query_one("#search", Input).value = f"no-such-run {typed}"
+        await pilot.pause(0.3)
+        assert_harmless(frame(pilot.app))
 
     drive(FtwizardApp(), SIZE, play)
 
@@ -125,6 +144,21 @@ async def to_data(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
 
 
+async def go_through_rows(pilot: Pilot[Any]) -> None:
+    """Open what the cursor is on, look at each row as it reads and as it is written, come back."""
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
+    await says(pilot, SEEN)
+    for _ in range(len(TEXTS) + 2):
+        for view in ("r", "r"):
+            await pilot.press(view)
+            await until(pilot, lambda: "reading the row" not in frame(pilot.app))
+            assert_harmless(frame(pilot.app))
+        await pilot.press("down")
+    await pilot.press("escape")
+    await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
+
+
 def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / NAME
     (folder / NAME).mkdir(parents=True)
@@ -146,11 +180,15 @@ def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.Monke
         assert_harmless(frame(pilot.app))
         await pilot.press("enter")
         await says(pilot, f"{len(texts) + 2} rows")
-        for _ in range(len(texts) + 2):
-            assert_harmless(frame(pilot.app))
+        subjects = len(pilot.app.screen.query_one(ReportView)._subjects)
+        for _ in range(subjects):
             await pilot.press("down")
             await pilot.pause()
-        await pilot.press("enter")
+            assert_harmless(frame(pilot.app))
+        await go_through_rows(pilot)
+        await pilot.press("home")
+        await go_through_rows(pilot)
+        await pilot.press("up", "enter")
         await says(pilot, "Go on without 4 rows?")  # two of them hold surrogates
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RecipePage))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
@@ -167,8 +168,8 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
             await pilot.press("e")
 
         shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))
-    assert "evaluate now" in shown[0]
-    assert "evaluate now" not in shown[1]
+    assert "e evaluate" in shown[0]
+    assert "e evaluate" not in shown[1]
 
 
 def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:
@@ -206,5 +207,48 @@ def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
         offered.extend(one.title for one in pilot.app.get_system_commands(pilot.app.screen))
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
-    assert {"Stop", "Save now", "Output", "Leave", "Help"} <= set(offered)
+    assert {"Stop", "Save", "Output", "Leave", "Help"} <= set(offered)
     assert not {"Theme", "Screenshot"} & set(offered)
+
+
+# ---------------------------------------------------------------------- what the chart shows
+
+
+def test_the_chart_alone_and_back(home: Path) -> None:
+    living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("z")
+        await until(pilot, lambda: "no GPU" not in frame(pilot.app))
+        assert "── train" in frame(pilot.app)
+        await pilot.press("z")
+        await says(pilot, "no GPU")
+
+    drive(FtwizardApp(("run", "alive")), (100, 30), play)
+
+
+def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
+    folder = living(home)
+    with folder.events.open("ab") as file:
+        file.write(msgspec.json.encode({
+            "v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 3, "code": "overfit",
+            "severity": "warning", "message": "It rises.", "action": "Stop now.", "verdict": True,
+            "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.9, "evidence": {},
+        }) + b"\n")  # fmt: skip
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! overfitting")
+        await pilot.press("d")
+        await says(pilot, "go on from the best in a new run, with half the learning rate")
+        await pilot.press("down", "enter")
+        await says(pilot, "It trains still. Stop it first?")
+        await pilot.press("escape")
+        await pilot.press("up", "enter")
+        await says(pilot, "Do that?")
+        assert observe(folder).state == "running"
+        await pilot.press("enter")
+        await until(pilot, lambda: observe(folder).state == "ended")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert until_ended(folder).end_reason == "stopped"

@@ -18,9 +18,14 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs import identity, requests
+from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
+from ftwizard.runs import Progress
+from ftwizard.screens import charted
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.charted import Look
 from ftwizard.screens.monitor import Monitor
+from ftwizard.series import Series
 from tests.jobs_helpers import command_pid, keeper_pid, make, start, until_step
 from tests.screens.frames import Scenario, assert_frame, drive, frame, says, until
 from tests.screens.runs_helpers import living, make_run
@@ -86,7 +91,8 @@ class Story:
             "gpus": [], **reading,
         }  # fmt: skip
         sample |= {} if sample["gpus"] else {"no_gpu": no_gpu}
-        self.folder.machine("here").write_text(json.dumps(sample) + "\n")
+        with self.folder.machine("here").open("a") as file:
+            file.write(json.dumps(sample) + "\n")
 
     def end(self, reason: str, **said: Any) -> None:
         """End it now."""
@@ -192,6 +198,69 @@ def test_more_gpus_than_there_is_room_for_and_one_of_them_lost(
         assert_looks("ten-gpus", size, watch(size))
 
 
+def _card(index: int, **more: Any) -> dict[str, Any]:
+    return {
+        "index": index, "name": "NVIDIA GeForce RTX 4090", "utilisation": 97 - 9 * index,
+        "temperature": 61 + index, "power": 287.4 + index, "power_limit": 450.0,
+        "memory_used": 20.6e9, "memory_total": 25.8e9, "memory_reserved": 0.4e9,
+        "ours": 17.9e9 if index == 0 else 0, "throttled": [], "mig": None, **more,
+    }  # fmt: skip
+
+
+@every_size
+def test_eight_gpus_with_ten_minutes_of_each(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    for ago in range(600, 0, -2):
+        gpus = [_card(n) for n in range(8)]
+        for n, one in enumerate(gpus):
+            wave = 50 + 50 * math.sin(ago / (20 + 15 * n))
+            one["utilisation"] = round(wave) if n else 97 - ago % 7
+        gpus[3] = _card(3, utilisation=None, memory_used=None, temperature=None)
+        gpus[5] = _card(5, throttled=["thermal", "power cap"], temperature=89)
+        gpus[6] = _card(6, throttled=["power cap"], power=449.9)
+        gpus[7] = {"index": 7, "lost": True} if ago < 300 else gpus[7]
+        story.machine(t=NOW - ago, gpus=gpus)
+    with living(story.folder):
+        assert_looks("eight-gpus", size, watch(size))
+
+
+@every_size
+def test_a_gpu_that_is_too_hot(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    story.machine(gpus=[_card(0, throttled=["thermal"], temperature=91)])
+    with living(story.folder):
+        assert_looks("throttled", size, watch(size))
+
+
+def test_a_gpu_in_ascii(story: Story) -> None:
+    story.train(30)
+    story.machine(gpus=[_card(0, throttled=["thermal"])])
+    with living(story.folder):
+        shown = watch((160, 50), ascii=True)
+    assert shown.isascii()
+    (line,) = (one for one in shown.split("\n") if "GPU 0" in one)
+    assert " ===========~~--- yours 17.9 " in line
+
+
+@every_size
+def test_a_gpu_that_is_cut_into_instances(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    part = {"memory_used": 7.9e9, "memory_total": 10.5e9}
+    parts = [{"index": 0, **part}, {"index": 1, "memory_used": 0.1e9, "memory_total": 10.5e9}]
+    cut = _card(0, utilisation=None, name="NVIDIA A100-SXM4-80GB", mig=parts, ours=None)
+    story.machine(gpus=[{**cut, "memory_total": 85.9e9, "memory_used": 8.4e9}])
+    with living(story.folder):
+        assert_looks("mig", size, watch(size))
+
+
+def test_a_driver_that_hangs_is_shown_as_such(story: Story) -> None:
+    story.train(30)
+    story.machine(hung=True, no_gpu="the driver has not answered since the last reading")
+    with living(story.folder):
+        shown = watch((80, 24))
+    assert "! GPU: the driver hangs, it does not answer" in shown
+
+
 def test_an_old_reading_of_the_machine_is_not_shown_as_one_of_now(story: Story) -> None:
     story.train(30)
     story.machine(t=NOW - 60)
@@ -253,6 +322,149 @@ def test_overfitting(story: Story, size: tuple[int, int]) -> None:
     )  # fmt: skip
     story.end("early_stopped")
     assert_looks("overfitting", size, watch(size))
+
+
+OVERFIT: dict[str, Any] = {
+    "code": "overfit", "severity": "warning", "step": 260, "since": 160, "verdict": True,
+    "message": "The validation loss rises: 1.054, 29.9 % above its best 5 evaluations ago, while "
+    "training goes on to fall. Best: 0.8112 at step 160, on disk.",
+    "action": "Stop now and keep the best; then fewer epochs, or more diverse rows.",
+    "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.97,
+    "evidence": {"best_loss": 0.8112, "now": 1.054, "severity_share": 0.299, "trend_z": 2.63,
+                 "evaluations_since": 5, "cusum": 31.5, "noise": 0.01},
+    "best_step": 160, "best_on_disk": 160,
+}  # fmt: skip
+
+
+@every_size
+def test_overfitting_while_it_trains(story: Story, size: tuple[int, int]) -> None:
+    story.train(260, overfits=True)
+    story.tell("finding", **{**OVERFIT, "code": "healthy", "severity": "info", "step": 80})
+    story.tell("finding", **OVERFIT)
+    with living(story.folder):
+        assert_looks("overfit-live", size, watch(size))
+
+
+@every_size
+def test_the_diagnosis_says_it_in_numbers_and_offers_what_to_do(
+    story: Story, size: tuple[int, int]
+) -> None:
+    story.train(260, overfits=True)
+    story.tell("finding", **OVERFIT)
+    story.tell(
+        "finding", code="spiky", severity="warning", step=200, since=2, verdict=False,
+        message="The training loss jumps by 21 % of itself throughout.", confidence=0.81,
+        action="Halve the rate and double the gradient accumulation.",
+        actions=["again_half_rate", "again_more_accumulation"], evidence={"noise_share": 0.21},
+    )  # fmt: skip
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("d")
+        await says(pilot, "trend z 2.63")
+
+    with living(story.folder):
+        assert_looks("diagnosis", size, watch(size, play))
+
+
+def tell_answers(story: Story) -> None:
+    """Have two prompts answered at the start and at each evaluation, and rows measured."""
+    answers = ("the the the the", "Refund: yes", "Refund within 14 days.")
+    for step in (0, 160, 240):
+        for index, prompt in enumerate(("May I send it back?", "Where is my parcel? " * 9)):
+            text = answers[min(step // 120, 2)] + (" on its way" * 6 if index else "")
+            story.tell(
+                "sample", step=step, index=index, prompt=prompt, answer=text,
+                expected=None if index else "Refund within 14 days.", seconds=0.4,
+                truncated=bool(index),
+            )  # fmt: skip
+    rows = [
+        {"row": 40 + k, "file": "validation", "loss": 4.2 - k / 3, "tokens": 12,
+         "start": "user: Is the blue one in stock? assistant: ", "answer": "Yes, three are left."}
+        for k in range(5)
+    ]  # fmt: skip
+    story.tell("rows", step=240, rows=rows)
+
+
+@every_size
+def test_answers_over_time_and_the_hardest_rows(story: Story, size: tuple[int, int]) -> None:
+    story.train(260, overfits=True)
+    tell_answers(story)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "a answers")
+        await pilot.press("a")
+        await says(pilot, "May I send it back?")
+
+    with living(story.folder):
+        shown = watch(size, play)
+    assert "Hardest of the validation rows, at step 240" in shown
+    assert_looks("answers", size, shown)
+
+
+def test_answers_are_not_offered_where_there_are_none(story: Story) -> None:
+    story.train(123)
+    assert "answers" not in watch((80, 24))
+
+
+def test_a_healthy_run_says_so_in_a_line(story: Story) -> None:
+    story.train(123)
+    story.tell(
+        "finding", code="healthy", severity="info", step=120, verdict=True, confidence=0.85,
+        message="Both losses fall.", action="Go on.", actions=["go_on"], evidence={},
+    )  # fmt: skip
+    shown = watch((80, 24))
+    assert "✓ healthy  85 % sure" in shown and "Both losses fall" not in shown
+
+
+def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) -> None:
+    story.train(123)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("m")
+        await says(pilot, "── gradient norm 0.7")
+        await pilot.press("M", "x")
+        await says(pilot, " epoch")
+        await says(pilot, "◆╌ validation")
+        await pilot.press("x")
+        await says(pilot, " min")
+        await pilot.press("w")
+        await says(pilot, "smoothed by 0.9")
+        await pilot.press("l")
+        await pilot.pause()
+
+    watch((100, 30), play)
+    assert charted.remembered() == Look(axis="minutes", smoothing=0.9, log_scale=True)
+
+    async def again(pilot: Pilot[Any]) -> None:
+        await pilot.press("x")
+        await says(pilot, " tokens")
+        await pilot.press("x")
+        await says(pilot, " step")
+
+    assert " min" in watch((100, 30))
+    watch((100, 30), again)
+
+
+@pytest.mark.parametrize("axis", ["epoch", "minutes", "tokens"])
+def test_along_each_axis_the_values_are_the_same(story: Story, axis: charted.Axis) -> None:
+    story.train(123)
+    events = EventReader(story.folder.events).read()
+    progress, other = Progress(), charted.Charted(Look(axis=axis))
+    for part in (events[:90], events[90:]):  # what was placed is gone on with
+        progress.feed(part)
+        placed = other.lines(progress)
+    for one, two in zip(charted.Charted(Look()).lines(progress), placed, strict=True):
+        assert [y for _, y in points(one.series)] == [y for _, y in points(two.series)]
+        xs = [x for x, _ in points(two.series)]
+        assert xs == sorted(xs)
+    raw = points(placed[0].series)
+    of = {"epoch": 1 / 133, "minutes": STEP_S / 60, "tokens": 1500.0}[axis]
+    assert len(raw) == 123
+    assert raw[99][0] - raw[0][0] == pytest.approx(99 * of)
+
+
+def points(series: Series) -> list[tuple[float, float]]:
+    return [series[index] for index in range(len(series))]
 
 
 @every_size

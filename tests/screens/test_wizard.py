@@ -16,7 +16,10 @@ from textual.widgets import Input
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.data import DataPage
 from ftwizard.screens.elsewhere import Elsewhere
+from ftwizard.screens.new_file import NewFile
+from ftwizard.screens.outcome import Outcome
 from ftwizard.screens.path import PathPage
+from ftwizard.screens.pick import Pick
 from ftwizard.screens.problem import Problem
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.typed import Typed
@@ -96,6 +99,12 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
         await on(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
         await says(pilot, "rows, Alpaca")
+        seen.append(frame(pilot.app))
+        for page in (Pick, NewFile, Outcome):  # they are converted first
+            await pilot.press("enter")
+            await on(pilot, page)
+        await pilot.press("enter")
+        await says(pilot, "→ Go on with")
         await pilot.press("enter")
         await on(pilot, Elsewhere)
         seen.append(frame(pilot.app))
@@ -103,18 +112,21 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
         await on(pilot, RecipePage)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "OpenAI API" in seen[0]
-    assert "cannot start" in seen[0]
+    assert "not usable as they are: needs conversion" in " ".join(seen[0].split())
+    assert "OpenAI API" in seen[1]
+    assert "cannot start" in seen[1]
 
 
 def test_rows_are_checked_and_shown(home: Path, rows: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
+        await pilot.press("down", "end")
+        await says(pilot, "assistant")
 
     shown = drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✓ 12 rows, Alpaca" in shown
-    assert "(•) a tenth of the rows" in shown
-    assert "assistant" in shown, "the first row as a conversation"
+    assert "(•) one row in ten" in shown
+    assert "Answer 11" in shown, "the last row as a conversation"
     assert not (home / "runs").exists()
     assert not (home / "plans").exists()
 
@@ -144,7 +156,10 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, file)
         seen.append(frame(pilot.app))
-        await pilot.press("enter")
+        await pilot.press("down", "down")
+        await pilot.pause()
+        seen.append(frame(pilot.app))
+        await pilot.press("up", "up", "enter")
         await says(pilot, "Go on without 2 rows?")
         await pilot.press("escape")
         await on(pilot, DataPage)
@@ -157,9 +172,9 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✗ 20 rows, Alpaca" in seen[0]
     assert "; 2 rows cannot be used" in seen[0]
-    assert "line 7" in seen[0]
+    assert "line 7" in seen[1]
     assert "[bold]x[/]" in seen[0]
-    assert seen[1] == "('skip-bad-rows',)"
+    assert seen[2] == "('skip-bad-rows',)"
 
 
 def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -> None:
@@ -213,7 +228,7 @@ def test_back_keeps_every_answer(rows: Path) -> None:
     [
         ("epochs", "many", "“many” is not a number"),
         ("batch_size", "1.5", "“1.5” is not a whole number"),
-        ("rank", "0", "recipe.rank is 0"),
+        ("rank", "0", "✗ Rank of the adapter is 0"),
         ("epochs", "[red]9\x1b", "is not a number"),
     ],
 )
@@ -395,7 +410,7 @@ def test_the_line_that_is_wrong_gets_the_focus_and_an_unusual_value_is_named(row
         pilot.app.screen.query_one("#setting-epochs Input", Input).value = "40"
         await says(pilot, "yours; usual is 1 to 3")
         await pilot.press("enter")
-        await says(pilot, "recipe.seed is -1")
+        await says(pilot, "✗ Random seed is -1")
         assert pilot.app.screen.query_one("#setting-seed").has_focus_within
 
     drive(FtwizardApp(("new", "")), (80, 24), play)

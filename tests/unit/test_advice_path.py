@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.advice import path, questions
 from ftwizard.advice.questions import FIT, FIT_ADVICE, QUESTIONS, Question
-from ftwizard.catalog import PathId, catalog
+from ftwizard.catalog.paths import PathId, catalog
 from ftwizard.credentials import Credential, Service
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.machine import Facts, Gpu

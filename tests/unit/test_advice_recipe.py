@@ -67,22 +67,34 @@ def test_larger_models_never_get_a_higher_rate(method: Method, one: int, other: 
 
 
 @given(st.sampled_from(["lora", "qlora"]), _sizes)
-def test_adapters_take_about_ten_times_the_rate_of_all_weights(
+def test_adapters_take_ten_times_the_rate_of_all_weights_at_every_size(
     method: Method, parameters: int | None
 ) -> None:
-    adapter, full = (recipe.learning_rate(m, parameters).value for m in (method, "full"))
-    assert isinstance(adapter, float) and isinstance(full, float)
-    assert 9.9 <= adapter / full <= 60
+    adapter, full = (recipe.learning_rate(m, parameters) for m in (method, "full"))
+    assert isinstance(adapter.value, float) and isinstance(full.value, float)
+    assert adapter.value == pytest.approx(10 * full.value)
+    assert "ten times" in adapter.reason and "A tenth" in full.reason
+    assert "LoRA Without Regret" in adapter.source and "LoRA Without Regret" in full.source
+
+
+@pytest.mark.parametrize(("billions", "names"), [(8, "8B: 5e-6"), (70, "70B: 2e-6")])
+def test_what_one_recipe_took_stands_beside_the_rate_and_is_no_warning(
+    billions: int, names: str
+) -> None:
+    size = billions * 10**9
+    assert recipe.learning_rate("full", size).reason.endswith(f"{names}.")
+    took = Recipe(method="full", learning_rate=float(names.partition(": ")[2]))
+    assert not recipe.warnings(took, size)
 
 
 @pytest.mark.parametrize(
     ("method", "billions", "rate"),
     [
         ("lora", 0.135, 2e-4), ("qlora", 8, 2e-4), ("qlora", 13.02, 2e-4), ("qlora", 32, 1e-4),
-        ("lora", 70, 1e-4), ("full", 1, 2e-5), ("full", 8, 5e-6), ("full", 70, 2e-6),
+        ("lora", 70, 1e-4), ("full", 1, 2e-5), ("full", 8, 2e-5), ("full", 70, 1e-5),
     ],
 )  # fmt: skip
-def test_rates_are_the_published_ones(method: Method, billions: float, rate: float) -> None:
+def test_rates_go_by_method_and_size(method: Method, billions: float, rate: float) -> None:
     assert recipe.learning_rate(method, int(billions * 1e9)).value == rate
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator
 from typing import get_args
@@ -9,7 +10,8 @@ from typing import get_args
 import msgspec
 import pytest
 
-from ftwizard.catalog import Claim, Factor, Size, Sourced, catalog
+from ftwizard.catalog.paths import Claim, Factor, Size, catalog
+from ftwizard.catalog.sourced import Sourced
 
 
 def sourced(value: object) -> Iterator[Sourced]:
@@ -59,6 +61,24 @@ def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(path: str, pr
     claims = next(one for one in catalog().paths if one.id == path).claims("cost")
     assert [one.words for one in claims if one.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
+
+
+def test_an_old_price_of_a_path_is_marked_and_words_do_not_grow_old() -> None:
+    today = datetime.date(2026, 11, 25)
+    old, new = catalog().path("openai").claims("cost")[::-1]
+    assert (old.date(today), new.date(today)) == ("2026-04!", "2026-09")
+    assert new.date(datetime.date(2027, 1, 1)) == "2026-09!"
+    assert catalog().path("openai").claims("setup")[0].date(today) == "2026-04"
+
+
+def test_what_is_special_of_each_platform_is_sourced() -> None:
+    said = {
+        one.id: " ".join(c.words for c in one.special) for one in catalog().path("cloud").platforms
+    }
+    assert "66 %" in said["bedrock"] and "distillation" in said["foundry"]
+    assert "Widest selection" in said["together"] and "Gemini" in said["vertex"]
+    claims = catalog().platform("bedrock").special
+    assert {one.as_of for one in claims} == {"2026-04", "2025-12"}
 
 
 def test_platforms_differ_where_they_do() -> None:

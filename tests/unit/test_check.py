@@ -19,15 +19,19 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def test_tokens_that_were_not_counted_are_null(
+def test_tokens_are_counted_unless_told_otherwise(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(rows), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == 3
-    assert found["tokens"] is None and found["trained_tokens"] is None
+    assert 0 < found["trained_tokens"]["total"] < found["tokens"]["total"]
+    assert found["tokens"]["low"] <= found["tokens"]["total"] <= found["tokens"]["high"]
     assert main(["check", str(rows)]) == 0
-    assert "Tokens: not counted" in capsys.readouterr().out
+    assert "Tokens: about " in capsys.readouterr().out
+    assert main(["check", str(rows), "--count", "no", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tokens"] is None and found["trained_tokens"] is None
 
 
 def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
@@ -44,7 +48,6 @@ def test_a_file_without_rows_is_an_error_and_a_report(
     for data, code in (
         (b"", "file_empty"),
         (b"version https://git-lfs.github.com/spec/v1\n", "lfs_pointer"),
-        (b'[{"a": 1}, ', "invalid_json"),
         (b'{"colour": "red"}\n', "unknown_format"),
     ):
         rows.write_bytes(data)
@@ -55,3 +58,14 @@ def test_a_file_without_rows_is_an_error_and_a_report(
         assert [one["code"] for one in found["findings"]] == [code]
         assert main(["check", str(rows)]) == 1
         assert capsys.readouterr().err.startswith("ftwizard: ")
+
+
+def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", str(rows), "--target", "openai-sft", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["billed"]["unit"] == "tokens" and found["billed"]["sources"]
+    assert found["billed"]["tokens"]["value"] == found["tokens"]["total"]
+    main(["check", str(rows), "--target", "openai-sft"])
+    assert f"  Billed: {found['tokens']['total']:,} an epoch; " in capsys.readouterr().out
+    main(["check", str(rows), "--json"])
+    assert json.loads(capsys.readouterr().out)["billed"] is None

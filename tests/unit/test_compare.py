@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.finish.compare import fits, json_schema, without_thinking
+from ftwizard.finish.compare import fits, json_schema
+from ftwizard.train.generate import without_thinking
 
 ANSWERS = [
     json.dumps({"team": team, "priority": priority, "refund": refund})

@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data import read
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.formats import conversation
+from ftwizard.data import formats, read
+from ftwizard.data.conversation import Conversation, RowProblem
+from ftwizard.data.conversation import conversation as conversation_of
 from ftwizard.data.split import split
 from ftwizard.errors import FtwizardError
 
 TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+
+
+def conversation(row: Any) -> Conversation:
+    return conversation_of(formats.example(row, "openai-chat"))
+
+
+def row_of(row: Any, line: int = 1) -> read.Row:
+    example = formats.example(row, "openai-chat")
+    return read.Row(line=line, example=example, conversation=conversation_of(example))
 
 
 def chat(user: str = "Hi", answer: str = "Hello", **more: Any) -> dict[str, Any]:
@@ -80,9 +89,6 @@ def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -
     [
         (b"", "is empty"),
         (b" \n\n ", "is empty"),
-        (b'[{},\n{},\n{"a": "\xff"}]\n', "line 3: the byte 0xFF in it is not UTF-8"),
-        (b"\xff\xfe{", "begins as UTF-16 but is damaged"),
-        (b'[{"messages": []},', "begins as a JSON array"),
         (b"[]", "holds no row"),
     ],
 )
@@ -107,7 +113,7 @@ def test_a_missing_file_a_folder_and_a_device(tmp_path: Path) -> None:
 def test_a_json_array_and_a_byte_order_mark(tmp_path: Path) -> None:
     array = tmp_path / "rows.json"
     array.write_text(json.dumps([chat("a"), chat("b")], indent=1))
-    assert [row.line for row in read.read(array).rows] == [1, 2]
+    assert [row.line for row in read.read(array).rows] == [2, 14]
     marked = tmp_path / "marked.jsonl"
     marked.write_bytes(b"\xef\xbb\xbf" + json.dumps(chat()).encode() + b"\r\n")
     assert len(read.read(marked).rows) == 1
@@ -125,26 +131,32 @@ def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
     [
         (3, "not_object"),
         ({"text": "x"}, "missing_messages"),
-        ({"messages": []}, "messages_type"),
+        ({"messages": []}, "messages_empty"),
         ({"messages": {"role": "user"}}, "messages_type"),
         ({"messages": ["hi"]}, "message_type"),
         ({"messages": [{"role": "human", "content": "x"}]}, "unknown_role"),
+        ({"messages": [{"role": None, "content": "x"}]}, "role_type"),
+        ({"messages": [{"content": "x"}]}, "missing_role"),
         ({"messages": [{"role": "user", "content": 3}]}, "content_type"),
-        ({"messages": [{"role": "user"}]}, "content_type"),
+        ({"messages": [{"role": "user"}]}, "missing_content"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "missing_content"),
+        ({"messages": [{"role": "user", "content": []}]}, "content_parts"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "content_parts"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "content_parts"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content_parts"),
         ({"messages": [{"role": "user", "content": "x"}]}, "no_assistant"),
         (chat(answer="  "), "empty_assistant"),
         (calls("f"), "tool_call"),
         (calls([5]), "tool_call"),
         (calls([{"function": {"name": 3}}]), "tool_call"),
-        (calls([{"function": {"name": "f", "arguments": "{"}}]), "tool_call"),
-        (calls([{"function": {"name": "f", "arguments": [1]}}]), "tool_call"),
+        (calls([{"function": {"name": "f", "arguments": "{"}}]), "tool_arguments"),
+        (calls([{"function": {"name": "f", "arguments": [1]}}]), "tool_arguments"),
         (chat(system=3), "system_type"),
         (chat(tools="{"), "tools"),
         (chat(tools={"a": 1}), "tools"),
         (
             {"system": "a", "messages": [{"role": "system", "content": "b"}, *chat()["messages"]]},
-            "system_position",
+            "system_conflict",
         ),
         (
             {"messages": [{"role": "user", "content": "x"},
@@ -199,10 +211,7 @@ _rows = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), min_size=12, 
 def test_a_split_loses_nothing_and_keeps_prompts_together(
     pairs: list[tuple[int, int]], seed: int, validation: float, heldout: float
 ) -> None:
-    rows = [
-        read.Row(line=n, conversation=conversation(chat(f"prompt {p}", f"answer {a}")))
-        for n, (p, a) in enumerate(pairs, 1)
-    ]
+    rows = [row_of(chat(f"prompt {p}", f"answer {a}"), n) for n, (p, a) in enumerate(pairs, 1)]
     try:
         parts = split(rows, validation=validation, heldout=heldout, seed=seed)
     except FtwizardError:
@@ -224,16 +233,13 @@ def test_a_split_loses_nothing_and_keeps_prompts_together(
 @given(st.integers())
 def test_a_large_group_of_one_prompt_stays_in_training(seed: int) -> None:
     prompts = ["same"] * 60 + [f"prompt {n}" for n in range(50)]
-    rows = [
-        read.Row(line=n, conversation=conversation(chat(p, f"answer {n}")))
-        for n, p in enumerate(prompts, 1)
-    ]
+    rows = [row_of(chat(p, f"answer {n}"), n) for n, p in enumerate(prompts, 1)]
     parts = split(rows, validation=0.1, heldout=0.1, seed=seed)
     assert len(parts.validation) == len(parts.heldout) == 11
     assert len(parts.train) == 88
 
 
 def test_too_few_rows_are_refused() -> None:
-    rows = [read.Row(line=1, conversation=conversation(chat()))] * 3
+    rows = [row_of(chat())] * 3
     with pytest.raises(FtwizardError, match="too few"):
         split(rows, validation=0.1, heldout=0.1, seed=1)

@@ -59,6 +59,17 @@ def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> N
     assert "another size" not in texts.warnings(other).plain
 
 
+def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Facts) -> None:
+    draft = Draft(here).with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B"))
+    draft = draft.with_recipe(learning_rate=3e-4).touching("learning_rate")
+    large = draft.with_plan(model=plans.Model(name="meta-llama/Llama-3.1-70B"))
+    assert large.earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
+    said = texts.warnings(large.counted(counted(70_553_706_496))).plain
+    assert "3e-4 comes from a model of another size. Usual for this one, with LoRA: 1e-4" in said
+    unknown = draft.with_plan(model=plans.Model(name="owner/nowhere"))
+    assert unknown.with_plan(model=plans.Model(name="x/y")).earlier == large.earlier
+
+
 def test_a_name_that_is_taken_by_a_run_or_a_plan_is_refused(home: Path) -> None:
     (home / "runs/old").mkdir(parents=True)
     (home / "plans").mkdir()

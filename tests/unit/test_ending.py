@@ -31,6 +31,12 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("CUDA out of memory"), "out_of_gpu_memory"),
         (MemoryError(), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (RuntimeError("could not create a primitive"), "out_of_memory"),
+        (RuntimeError("could not create a primitive descriptor for a matmul"), "crashed"),
+        (
+            RuntimeError("unable to mmap 269060552 bytes from file: Cannot allocate"),
+            "out_of_memory",
+        ),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk_full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk_full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "disk_full"),

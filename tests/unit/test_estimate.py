@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard import machine, plan
-from ftwizard.commands import estimate
+from ftwizard import machine, plan, speeds
+from ftwizard.commands import needs as needs_words
+from ftwizard.commands import room
 from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import Speed
 from ftwizard.jobs.events import EventReader
@@ -69,9 +70,9 @@ def test_a_download_counts_where_it_goes(
 ) -> None:
     monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
     needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
-    found = estimate.room(needs, tmp_path, tmp_path / "cache")
+    found = room.room(needs, tmp_path, tmp_path / "cache")
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
-    said = dict(estimate._disk_lines(found))
+    said = dict(needs_words.disk_lines(found))
     if one_disk:
         assert found["needed"] == rest + 5 * 10**9 and found["elsewhere"] is None
         assert "5.0 GB of it to fetch the model" in said["disk"]
@@ -100,7 +101,7 @@ def test_the_time_says_that_it_is_of_the_training_alone() -> None:
 def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "TAIL_BYTES", 2048)
+    monkeypatch.setattr(speeds, "TAIL_BYTES", 2048)
     for number in range(7):
         job = make_run(home, f"run-{number}")
         begun = job.events.read_bytes()
@@ -113,13 +114,65 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
         raise AssertionError("all of the events were read")
 
     monkeypatch.setattr(EventReader, "read", refuse)
-    found = estimate.speeds(plan.parse(PLAN))
+    found = speeds.of_runs(plan.parse(PLAN))
     assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
     assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
 
 
 def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "LOOKED_AT", 2)
+    monkeypatch.setattr(speeds, "LOOKED_AT", 2)
     for number in range(4):
         make_run(home, f"run-{number}")
-    assert [speed.run for speed in estimate.speeds(plan.parse(PLAN))] == ["run-3", "run-2"]
+    assert [speed.run for speed in speeds.of_runs(plan.parse(PLAN))] == ["run-3", "run-2"]
+
+
+def bytes_of(**more: Any) -> dict[str, Any]:
+    given_: dict[str, Any] = {
+        "trained": 41_943_040, "parameters": 8_030_261_248, "adapter": True, "merges": True,
+    } | more  # fmt: skip
+    return disk.parts(**given_)
+
+
+def test_a_full_fine_tune_keeps_the_states_of_its_optimizer() -> None:
+    """Llama 3.1 8B: 96 GB a checkpoint, three of them there at once."""
+    parts = bytes_of(trained=8_030_261_248, adapter=False)
+    assert parts["checkpoints"].value == pytest.approx(3 * 96.4e9, rel=0.01)
+    assert "optimizer" in parts["checkpoints"].source
+
+
+def test_exports_are_as_large_as_their_bits() -> None:
+    """Sizes of Llama 3.1 8B in llama.cpp's own table: Q4_K_M 4.9 GB, Q8_0 8.5 GB, F16 16.1 GB."""
+    sizes = {}
+    for kind in disk.BITS:
+        both = bytes_of(exports=(kind, "gguf-f16"))["exports"].value
+        sizes[kind] = both - (16.06e9 if kind != "gguf-f16" else 0)
+    assert sizes["gguf-q4_k_m"] == pytest.approx(4.92e9, rel=0.03)
+    assert sizes["gguf-q8_0"] == pytest.approx(8.54e9, rel=0.03)
+    assert sizes["gguf-f16"] == pytest.approx(16.07e9, rel=0.03)
+    alone = bytes_of(merges=False, exports=("gguf-q4_k_m",))
+    assert alone["exports"].value == pytest.approx(4.92e9 + 16.06e9, rel=0.03)
+    assert "merged" in alone, "an export is made of the merged model"
+
+
+def test_what_fits_is_not_spoken_of() -> None:
+    assert disk.short(bytes_of(), free=10**12, folder="/runs") is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "free", "cache_free", "says", "hint"),
+    [
+        (bytes_of(download=141 * 10**9), 10**11, None, "files alone are about 141", "HF_HOME and"),
+        (bytes_of(download=141 * 10**9), 10**13, 10**11, "files are about 141", "Set HF_HOME to"),
+        (bytes_of(download=10**9), 10**10, 10**11, "needs about 17.8", "finish.merge: false"),
+        (bytes_of(exports=("gguf-q8_0",)), 3 * 10**10, None, "exports 24", "without the exports"),
+        (bytes_of(trained=8 * 10**9, adapter=False), 10**11, None, "checkpoints 28", "adapter"),
+        (bytes_of(), 10**6, None, "needs about 17.8", "smaller model"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence_and_a_next_step(
+    parts: dict[str, Any], free: int, cache_free: int | None, says: str, hint: str
+) -> None:
+    found = disk.short(parts, free=free, folder="/runs", cache_free=cache_free, cache="/\x1bcache")
+    assert found is not None and found.missing > 0
+    assert says in found.message and hint in found.hint
+    assert (found.message + found.hint).isprintable()

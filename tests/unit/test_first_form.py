@@ -13,7 +13,7 @@ from ftwizard.__main__ import main
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobFolder
 from ftwizard.paths import local
-from ftwizard.train import record
+from ftwizard.train import record, rows
 from tests import first_form
 
 
@@ -25,11 +25,11 @@ def run(tmp_path: Path, home: Path) -> JobFolder:
         (model / name).write_text("{}")
     (model / "chat_template.jinja").write_text("{{ messages }}")
     (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    rows = [
+    given = [
         {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "!"}]}
         for n in range(60)
     ]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, given)))
     return first_form.lay(tmp_path, home / "runs" / "old")
 
 
@@ -40,7 +40,8 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
 
 def test_it_is_listed_and_shown(run: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
     (listed,) = json.loads(said(capsys, "runs", "--json"))["runs"]
-    assert listed == json.loads(said(capsys, "status", "old", "--json"))
+    status = json.loads(said(capsys, "status", "old", "--json"))
+    assert status.items() <= listed.items() and listed["predicted"] is None
     assert (listed["state"], listed["end_reason"], listed["attempt"]) == ("ended", "stopped", 1)
     assert (listed["step"], listed["total_steps"], listed["best_step"]) == (22, 144, 18)
     assert listed["loss"] == pytest.approx(5.3568, abs=1e-4)
@@ -52,13 +53,20 @@ def test_it_is_listed_and_shown(run: JobFolder, capsys: pytest.CaptureFixture[st
 
 
 def test_its_plan_means_what_it_meant(run: JobFolder, tmp_path: Path) -> None:
-    one = plan.load(run.plan)
+    one = plan.load(run.plan, begun=True)
     assert one.data.files.train == str(tmp_path / "rows.jsonl")
     assert (one.data.format, one.recipe.method, one.recipe.learning_rate) == (
         "messages", "lora", 1e-3,
     )  # fmt: skip
     assert one.recipe.target_modules and len(one.recipe.target_modules) == 7
     assert (one.validation_share, one.heldout_share, one.finish.max_new_tokens) == (0.1, 0.1, 4)
+    assert (one.data.split.together, one.data.mix.share) == ("prompts", 0)
+
+
+def test_its_rows_are_divided_as_they_were(run: JobFolder) -> None:
+    parts = rows.load(plan.load(run.plan, begun=True), run.read_job().hashes)
+    assert [row.line for row in parts["validation"]] == [10, 20, 34, 37, 56, 59]
+    assert [row.line for row in parts["heldout"]] == [12, 17, 21, 24, 39, 55]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,29 @@ def test_damaged_files_say_nothing(job: JobFolder) -> None:
         assert not follower.read(1.0)
         assert follower.status.state == "ended" and follower.status.end_reason == "lost"
         assert runs.result(job) == {}
+
+
+def test_a_long_run_is_shown_by_a_sample_until_it_is_read(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 5_000
+    with job.events.open("wb") as file:
+        file.write(b'{"t":1,"attempt":1,"kind":"phase","phase":"training","step":0,"total":9999}\n')
+        for step in range(1, steps + 1):
+            kind, name = ("eval", "eval_loss") if step % 100 == 0 else ("log", "loss")
+            line = {"t": step, "attempt": 1, "kind": kind, "step": step, name: 1 + 1 / step}
+            file.write(json.dumps(line).encode() + b"\n")
+    monkeypatch.setattr("ftwizard.follow.LONG_BYTES", 1000)
+    monkeypatch.setattr("ftwizard.follow.PIECES", 40)
+    monkeypatch.setattr("ftwizard.follow.PIECE_BYTES", 700)
+    follower = Follower(job)
+    assert follower.is_behind and follower.shown is not follower.progress
+    sample = follower.shown.losses
+    assert sample.first_x == 1 and sample.last_x == steps - 1
+    xs = [sample[index][0] for index in range(len(sample))]
+    assert max(b - a for a, b in pairwise(xs)) < steps / 30
+    assert follower.report.total_steps == 9999
+    while follower.read(0.01):
+        assert follower.is_behind
+    assert not follower.is_behind and follower.shown is follower.progress
+    assert len(follower.progress.losses) == steps - steps // 100

@@ -7,9 +7,12 @@ from typing import get_args
 import pytest
 
 from ftwizard import plan
-from ftwizard.commands import parser
+from ftwizard.catalog.prices import Edition
+from ftwizard.commands import of_estimate, parser
 from ftwizard.data import formats
-from ftwizard.data.format_names import Format, FormatChoice
+from ftwizard.data.format_names import NAMES, Format, FormatChoice
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate.cost import SortKey
 
 WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 
@@ -30,14 +33,20 @@ def test_and_after_it(command: list[str]) -> None:
 
 
 def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
-    assert get_args(FormatChoice) == ("auto", *get_args(Format))
-    assert tuple(formats.NAMES) == get_args(Format)
+    assert get_args(FormatChoice) == ("auto", "messages", *get_args(Format))
+    assert tuple(NAMES) == tuple(formats.READERS) == get_args(Format)
     text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
     for name in get_args(FormatChoice):
         assert parser().parse_args(["check", "x", "--format", name]).format == name
         assert plan.parse(text % name).data.format == name
-    with pytest.raises(SystemExit):
-        parser().parse_args(["check", "x", "--format", "sharegpt"])
+    with pytest.raises(FtwizardError, match="--format cannot be “xml”"):
+        parser().parse_args(["check", "x", "--format", "xml"])
     with pytest.raises(plan.PlanError) as error:
-        plan.parse(text % "sharegpt")
-    assert error.value.hint == "One of: auto, messages, prompt-completion, alpaca."
+        plan.parse(text % "xml")
+    assert error.value.hint == f"One of: {', '.join(get_args(FormatChoice))}."
+
+
+def test_editions_columns_and_epochs_are_those_of_the_engine() -> None:
+    assert get_args(Edition) == of_estimate.EDITIONS
+    assert get_args(SortKey) == of_estimate.SORTS
+    assert plan.Recipe().epochs == of_estimate.EPOCHS

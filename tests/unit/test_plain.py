@@ -15,8 +15,8 @@ from ftwizard.runs import Progress
 from ftwizard.screens import draft as drafts
 from ftwizard.screens import values
 from ftwizard.screens.draft import Draft
+from ftwizard.screens.plain import paths, rows, steps, wizard
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain import steps, wizard
 from ftwizard.screens.plain.asking import BACK, OTHER, Asker, Back, Check, Left
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.suggestions import Suggest
@@ -68,9 +68,9 @@ def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
     """Return a file of rows, some of them bad, and the draft once it has been read."""
     file = tmp_path / "rows.jsonl"
     good = {"instruction": "Say \x1b]0;hi\x07", "input": "", "output": "hi"}
-    rows = [json.dumps({**good, "input": str(n)}) for n in range(20)]
-    file.write_text("\n".join([*rows, *['{"instruction": "Say'] * bad]))
-    return file, steps.file(Scripted(str(file)), Draft(FACTS))
+    lines = [json.dumps({**good, "input": str(n)}) for n in range(20)]
+    file.write_text("\n".join([*lines, *['{"instruction": "Say'] * bad]))
+    return file, rows.file(Scripted(str(file)), Draft(FACTS))
 
 
 def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None:
@@ -109,16 +109,16 @@ def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
 def test_changing_facts_are_asked_about_twice() -> None:
     draft = Draft(FACTS, answers={"fit": "facts"})
     ask = Scripted("")
-    steps.wrong_tool(ask, draft)
+    paths.wrong_tool(ask, draft)
     assert ask.questions == ["Fine-tune for facts that change?"]
     ask = Scripted()
-    steps.wrong_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
+    paths.wrong_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
     assert not ask.questions
 
 
 def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
-    draft = steps.choose_path(Scripted(OTHER, "openai"), draft)
+    draft = paths.choose(Scripted(OTHER, "openai"), draft)
     assert draft.path == "openai"
     with pytest.raises(Left):
         steps.elsewhere(Scripted("leave"), draft)
@@ -131,7 +131,7 @@ def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     file, _ = checked(tmp_path)
     ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
-    draft = steps.file(ask, Draft(FACTS))
+    draft = rows.file(ask, Draft(FACTS))
     assert draft.plan.data.files.train == str(file)
     assert draft.checked and draft.checked["usable"] == 20
     assert [refused.partition(" /")[0] for refused in ask.refused] == [
@@ -148,9 +148,9 @@ def test_bad_rows_are_left_out_only_when_agreed(
 ) -> None:
     _, draft = checked(tmp_path, bad=2)
     assert "line 21, 22" in capsys.readouterr().out
-    assert steps.bad_rows(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
+    assert rows.doubts(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
     with pytest.raises(Back) as back:
-        steps.bad_rows(Scripted(OTHER), draft)
+        rows.doubts(Scripted(OTHER), draft)
     assert back.value.to == "file"
 
 
@@ -159,7 +159,7 @@ def test_rows_are_shown_on_request_and_harmless(
 ) -> None:
     _, draft = checked(tmp_path)
     capsys.readouterr()
-    steps.rows(Scripted("2", ""), draft)
+    rows.look(Scripted("row:2", ""), draft)
     shown = capsys.readouterr().out
     assert "assistant\nhi" in shown and "␛]0;hi␇" in shown
     assert "\x1b" not in shown and "\x07" not in shown
@@ -168,12 +168,12 @@ def test_rows_are_shown_on_request_and_harmless(
 def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     ask = Scripted("none", "yes", "No Validation")
-    without = steps.validation(ask, draft)
+    without = rows.validation(ask, draft)
     assert without.plan.validation_share == 0 and without.plan.insist == ("no-validation",)
     assert ask.refused == ["Only “no validation” will do, or going back."]
-    again = steps.validation(Scripted("0.2"), without)
+    again = rows.validation(Scripted("0.2"), without)
     assert again.plan.validation_share == 0.2 and not again.plan.insist
-    back = steps.validation(Scripted("none", BACK, ""), draft)
+    back = rows.validation(Scripted("none", BACK, ""), draft)
     assert back.plan.validation_share == 0.1 and not back.plan.insist
 
 
@@ -207,3 +207,55 @@ def test_a_name_that_is_taken_is_said(home: Path) -> None:
     assert "already" in drafts.name_problem("taken")
     assert "letters" in drafts.name_problem("../x")
     assert drafts.name_problem("free") == ""
+
+
+def test_rows_are_mended_split_and_converted_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, draft = checked(tmp_path, bad=1)
+    capsys.readouterr()
+    ask = Scripted(
+        OTHER, "repair", "", "", OTHER, "lengths", OTHER, "convert", "openai-sft", "", OTHER
+    )
+    with pytest.raises(Left):
+        rows.look(ask, draft)
+    shown = capsys.readouterr().out
+    assert "✓ 20 of 21 rows written to rows.fixed.jsonl" in shown
+    assert "✗ 1 row left out" in shown and "! 20 rows: control characters" in shown
+    assert "20 rows, Alpaca" in shown and "≤" in shown
+    assert "✓ 20 of 20 rows written to rows.fixed.openai-sft.jsonl" in shown
+    assert [Path(name).name for name in ask.written] == [
+        "rows.fixed.jsonl", "rows.fixed.openai-sft.jsonl",
+    ]  # fmt: skip
+    assert "new rows are in" in wizard._what_is_left([], ask.written)
+    assert wizard._what_is_left([], []) == wizard.NOTHING
+
+
+def test_a_file_of_its_own_validates_after_it_was_read_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, draft = checked(tmp_path)
+    ask = Scripted(OTHER, "split", "", "", "")
+    draft = rows.look(ask, draft)
+    assert draft.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
+    assert draft.checked and draft.checked["validation"]["rows"] >= 1
+    assert "to validate  " in capsys.readouterr().out
+    kept = rows.validation(Scripted("", ""), draft)
+    assert kept.validates and not kept.plan.insist and kept.checked == draft.checked
+    share = rows.validation(Scripted("0.2"), kept)
+    assert share.plan.data.files.validation is None and share.plan.validation_share == 0.2
+    own = rows.validation(Scripted("file", "rows.validation.jsonl"), share)
+    assert own.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
+    plans.check(own.with_plan(model=plans.Model(name="owner/m")).plan)
+
+
+def test_the_rows_of_a_finding_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path, bad=1)
+    capsys.readouterr()
+    rows.look(Scripted("train:error:invalid_json", ""), draft)
+    shown = capsys.readouterr().out
+    assert "row 21" in shown and '{"instruction": "Say' in shown

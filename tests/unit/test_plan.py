@@ -40,6 +40,11 @@ _plans = st.builds(
         gradient_checkpointing=st.none() | st.booleans(),
         target_modules=st.none() | st.lists(_name, min_size=1).map(tuple),
     ),
+    samples=st.builds(
+        plan.Samples,
+        count=st.integers(0, 20),
+        prompts=st.none() | _name | st.lists(_name, min_size=1).map(tuple),
+    ),
     insist=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
 )
 
@@ -57,6 +62,8 @@ def test_what_is_saved_is_loaded(one: Plan) -> None:
         ("recipe:\n  epochs: three\n", 7, "expected a number, got text", ""),
         ("recipe:\n  rank: 1.5\n", 7, "expected a whole number", ""),
         ("recipe:\n  method: lorra\n", 7, "recipe.method", "lora"),
+        ("samples:\n  tokens: 3\n", 7, "samples.tokens is not a setting", "max_tokens"),
+        ("samples:\n  prompts: 3\n", 7, "samples.prompts", ""),
         ("report_to: no\n", 6, "expected a list, got text", "tensorboard"),
         ("where:\n  gpu: yes\n", 7, "expected a whole number, got text", ""),
         ("insist: [everything]\n", 6, "insist", "no-validation"),
@@ -99,10 +106,16 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         ("recipe: {target_modules: []}", "empty"),
         ("recipe: {method: full, target_modules: [q_proj]}", "trains all weights"),
         ("budget: {hours: 0}", "budget.hours"),
+        ("samples: {count: -1}", "samples.count is -1"),
+        ("samples: {count: 21}", "samples.count is 21"),
+        ("samples: {max_tokens: 0}", "samples.max_tokens is 0"),
+        ("samples: {prompts: []}", "samples.prompts is empty"),
+        ("samples: {prompts: [a, ' ']}", "samples.prompts holds an empty prompt"),
+        (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: str) -> None:
-    with pytest.raises(PlanError, match=r"recipe|budget") as error:
+    with pytest.raises(PlanError, match=r"recipe|budget|samples") as error:
         plan.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
 
@@ -146,6 +159,8 @@ def test_many_epochs_need_insistence(tmp_path: Path) -> None:
         plan.load(path)
     assert error.value.exit_code == DECLINED
     assert plan.load(path, insist=["many-epochs"]).recipe.epochs == 4
+    assert plan.load(path, later=("many-epochs",)).insist == ()
+    assert plan.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
     with pytest.raises(FtwizardError) as unknown:
         plan.load(path, insist=["many-epoch"])
     assert unknown.value.exit_code == USAGE
@@ -158,6 +173,10 @@ def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
     assert one.data.files.train == str(tmp_path / "rows.jsonl")
     assert one.model.name == str(tmp_path / "base")
     assert plan.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
+    asked = plan.load(_file(tmp_path, MINIMAL + "samples: {prompts: ask.txt}\n")).samples
+    assert asked.prompts == str(tmp_path / "ask.txt")
+    own = plan.load(_file(tmp_path, MINIMAL + "samples: {prompts: [ask.txt]}\n")).samples
+    assert own.prompts == ("ask.txt",)
 
 
 @pytest.mark.parametrize("data", [None, b"\xff\xfe", b"a: \xe9"])
@@ -174,7 +193,7 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
 def test_every_setting_is_documented() -> None:
     """A setting's words stand below it in the source, as its reader sees them."""
     source = Path(plan.__file__).read_text()
-    for part in (plan.Recipe, plan.Files, plan.Split, plan.Finish, plan.Budget):
+    for part in (plan.Recipe, plan.Files, plan.Split, plan.Finish, plan.Budget, plan.Samples):
         body = source.split(f"class {part.__name__}(")[1].split("\nclass ")[0]
         assert body.count('"""') >= len(msgspec.structs.fields(part)), part
 

@@ -54,6 +54,55 @@ def test_a_resumed_attempt_takes_back_what_it_replays() -> None:
     assert list(progress.checkpoints) == [10]
 
 
+def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
+    def said(step: int, attempt: int = 1) -> list[dict[str, Any]]:
+        return [
+            event("rows", step + 0.1, attempt, step=step, rows=[{"row": step}, 3]),
+            *(event("sample", step + 0.2, attempt, step=step, index=i, prompt="p",
+                    answer=f"{i} at {step}, attempt {attempt}") for i in range(2)),
+        ]  # fmt: skip
+
+    progress = Progress()
+    assert progress.hardest is None and progress.samples == {}
+    progress.feed([event("phase", 0, phase="training", step=0, total=30)])
+    progress.feed([*said(0), *said(10), *said(14)])
+    assert progress.hardest is not None and progress.hardest["step"] == 14
+    progress.feed([event("phase", 20, 2, phase="training", step=10, total=30)])
+    assert progress.hardest is not None and progress.hardest["rows"] == [{"row": 10}]
+    assert {i: [e["step"] for e in found] for i, found in progress.samples.items()} == {
+        0: [0, 10], 1: [0, 10],
+    }  # fmt: skip
+    progress.feed(said(10, 2))
+    assert [e["answer"] for e in progress.samples[1]] == ["1 at 0, attempt 1", "1 at 10, attempt 2"]
+
+
+def test_answered_samples_end_their_phase() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 1, phase="training", step=0, total=9),
+        event("phase", 2, phase="evaluating", what="samples"),
+    ])  # fmt: skip
+    assert (progress.phase, progress.what) == ("evaluating", "samples")
+    progress.feed([event("sample", 3, step=0, index=0, prompt="p", answer="a")])
+    assert (progress.phase, progress.what) == ("training", None)
+
+
+def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
+    progress = Progress()
+    progress.feed([
+        event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
+    ])  # fmt: skip
+    assert len(progress.samples) == runs.MOST_PROMPTS
+    for found in progress.samples.values():
+        assert len(found) == runs.MOST_ANSWERS
+        assert (found[0]["step"], found[1]["step"], found[-1]["step"]) == (0, 201, 599)
+    progress.feed([
+        event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),
+        event("rows", 1, step=1, rows="no list"), event("rows", 1, step="x", rows=[]),
+    ])  # fmt: skip
+    assert progress.hardest is None and -1 not in progress.samples
+
+
 def test_the_best_is_the_first_of_equals_and_never_nan() -> None:
     progress = Progress()
     progress.feed([

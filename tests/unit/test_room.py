@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ftwizard import machine, plan
+from ftwizard.catalog import configs
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk
+from ftwizard.estimate.shape import from_config
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.train import room
 
@@ -55,9 +57,32 @@ def test_what_is_written_must_fit(
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed)
     room.check(folder, chosen, base)
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 1)
-    with pytest.raises(FtwizardError, match=r"up to .* of weights still to write"):
+    with pytest.raises(FtwizardError, match=r"This run needs about .* are free where"):
         room.check(folder, chosen, base)
     # A resumed run has written part of it.
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "x").write_bytes(b"1")
     room.check(folder, chosen, base)
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 2)
+    with pytest.raises(FtwizardError, match="of which 1 B are there, and") as error:
+        room.check(folder, chosen, base)
+    assert "FTWIZARD_HOME" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [("openai/gpt-oss-20b", 13.8), ("unsloth/gpt-oss-20b-BF16", 41.8), ("Qwen/Qwen3-8B", 16.4)],
+)
+def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
+    name: str, gigabytes: float
+) -> None:
+    config = configs.known(name)
+    assert config is not None
+    shape = from_config(config.config, name)
+    found = disk.parts(
+        trained=1, parameters=shape.parameters, adapter=True, merges=True, download=None,
+        stored=disk.stored(config.config, shape),
+    )  # fmt: skip
+    assert round(found["download"].value / 1e9, 1) == gigabytes
+    assert round(found["merged"].value / 1e9) == round(shape.parameters * 2 / 1e9)
+    assert ("MXFP4" in found["download"].source) == (gigabytes == 13.8)

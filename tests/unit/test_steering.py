@@ -23,7 +23,7 @@ def step(folder: JobFolder, strategy: str, *, attempt: int = 1) -> TrainerContro
     )
     args: Any = SimpleNamespace(eval_strategy=strategy)
     state = TrainerState(global_step=7, max_steps=20)
-    control = Steering(worker, None).on_step_end(args, state, TrainerControl())
+    control = Steering(worker).on_step_end(args, state, TrainerControl())
     events.close()
     return control
 

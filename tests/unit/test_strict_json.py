@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ VALUES = st.recursive(
         ('{"a": True}', "invalid_json", "Python"),
         ('{"a": 1}{"a": 2}', "extra_data", "more follows"),
         ('{"a": "b', "invalid_json", "breaks off"),
-        ('{"a": 1e999}', "invalid_json", "not JSON"),
+        ('{"a": 1e999}', "number_range", "more than a number"),
         ('{"a": 1,}', "invalid_json", "trailing comma"),
         ("hello", "invalid_json", "“hello” is not JSON"),
         ('{"a":' * 100_000, "nesting", "too deeply"),
@@ -49,10 +50,99 @@ def test_each_has_its_code(text: str, code: str, says: str) -> None:
     assert (found.value.code, says in found.value.message) == (code, True), found.value.message
 
 
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b'{"a": "\xff"}', "encoding", "0xFF"),
+        (b'{"a": "\xc0\xaf"}', "encoding", "0xC0"),  # overlong
+        (b'{"a": "\xe0\x80\xaf"}', "encoding", "0xE0"),
+        (b'{"a": "\xed\xa0\xbd\xed\xb8\x80"}', "encoding", "0xED"),  # CESU
+        (b'{"a": "\xf4\x90\x80\x80"}', "encoding", "0xF4"),  # beyond Unicode
+        (b'{"\xe9": 1}', "encoding", "0xE9"),
+        (b'{"a": "caf\xc3"}', "encoding", "0xC3"),
+        (b"{\xa0}", "encoding", "0xA0"),
+        (b'\xef\xbb\xbf{"a": 1}', "invalid_json", "byte-order mark"),
+        (b'{"a": 1}\x00\x00', "invalid_json", "2 NUL bytes"),
+        (b'{"a": 1},', "extra_data", "a comma follows"),
+        (b'{"a": 1}\r{"a": 2}', "extra_data", "after a carriage return"),
+        (b'{"a" : 1, "a" : 2}', "duplicate_key", "“a” twice"),
+        (b'{"a"\t:1,"b":{"a":1,"a"\r\n:2}}', "duplicate_key", "“a” twice"),
+        (b'{"a\\\\":1,"b":"\\":","a\\\\":2}', "duplicate_key", "twice"),
+        (b'{"a": [1e999], "b": 1.2.3}', "number_range", "more than one can be"),
+        (b"[" * 100_000, "nesting", "too deeply"),
+        (b"", "invalid_json", "breaks off"),
+    ],
+)
+def test_bytes_are_read_by_the_book_too(data: bytes, code: str, says: str) -> None:
+    found = strict_json.problem(data)
+    assert found is not None and (found.code, says in found.message) == (code, True), found
+    assert strict_json.problem(b'{"a": 1}') is None
+
+
 @given(VALUES, st.booleans())
 def test_honest_json_is_read_as_it_is(value: Any, ascii: bool) -> None:
-    assert strict_json.decode(json.dumps(value, ensure_ascii=ascii)) == value
-    assert list(strict_json.elements(json.dumps([value, 1], indent=1))) == [value, 1]
+    text = json.dumps(value, ensure_ascii=ascii)
+    assert strict_json.decode(text) == value
+    assert strict_json.decode(text.encode()) == value
+
+
+BLANKS = st.text(st.sampled_from(" \t\r\n"), max_size=2)
+WORDS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"a\\\\"', '"\\":"', '"a\\":1"', '""', '": "'])
+
+
+def spaced(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(*(one for part in parts for one in (BLANKS, part))).map("".join)
+
+
+TEXTS = st.recursive(
+    WORDS | st.sampled_from(["1", "-0.5e3", "null", "true", "NaN", "1e999", "{}", "[]"]),
+    lambda inner: (
+        st.lists(spaced(inner), max_size=3).map(lambda found: f"[{','.join(found)}]")
+        | st.lists(spaced(WORDS, st.just(":"), inner), max_size=4).map(
+            lambda found: "{" + ",".join(found) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def by_the_book(data: bytes) -> Any:
+    """Return what ``data`` means, read slowly; raise ValueError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    def number(text: str) -> Any:
+        raise ValueError
+
+    def real(text: str) -> float:
+        if math.isinf(float(text)):
+            raise ValueError
+        return float(text)
+
+    text = data.decode()
+    value = json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=real)
+    json.dumps(value, ensure_ascii=False).encode()  # no half of a pair
+    return value
+
+
+@given(TEXTS, st.integers(0, 400), st.binary(max_size=2), st.booleans())
+def test_it_reads_what_a_slow_reader_reads(
+    text: str, place: int, change: bytes, changed: bool
+) -> None:
+    data = text.encode()
+    if changed:
+        place %= len(data) + 1
+        data = data[:place] + change + data[place + len(change) :]
+    try:
+        wanted = by_the_book(data)
+    except ValueError:
+        with pytest.raises(RowProblem):
+            strict_json.decode(data)
+    else:
+        assert strict_json.decode(data) == wanted
 
 
 @given(VALUES, st.text())
@@ -72,5 +162,19 @@ def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
     good = json.dumps(PAIR)
     path.write_text(f'[{good}, {{"prompt": "a", "prompt": "c", "completion": "b"}},\n {good} ]\n')
     table = read.read(path)
-    assert [row.line for row in table.rows] == [1, 3]
-    assert [(one.line, one.code) for one in table.problems] == [(2, "duplicate_key")]
+    assert [row.line for row in table.rows] == [1, 2]
+    assert [(one.line, one.code) for one in table.problems] == [(1, "duplicate_key")]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"messages": [{"role": "assistant", "content": "x", "weight": 1e999}]}', "weight"),
+        ('{"text": "a", "score": -1e400}', "number_range"),
+        ('{"text": "a", "scores": [1e400]}', "number_range"),
+    ],
+)
+def test_numbers_beyond_what_a_number_can_be_are_named(text: str, code: str) -> None:
+    with pytest.raises(RowProblem) as raised:
+        strict_json.decode(text)
+    assert raised.value.code == code

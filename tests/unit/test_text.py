@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.text import duration, plural, size, visible, visible_lines
+from ftwizard.text import duration, plural, size, sizes, spans, visible, visible_lines
 
 
 @given(st.text())
@@ -47,3 +47,29 @@ def test_sizes(value: float, words: str) -> None:
 
 def test_counts() -> None:
     assert [plural(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+
+
+def test_ranges_say_their_unit_once() -> None:
+    assert sizes(9.1e9, 11.4e9) == "9.1–11.4 GB"
+    assert sizes(9e8, 1.2e9) == "900 MB – 1.2 GB"
+    assert sizes(5e6, 5e6) == "5 MB"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (426, 958, "7–16 min"), (50, 121, "50 s – 2 min"), (1867, 4200, "31 min – 1 h 10 min"),
+        (5400, 12120, "1 h 30 min – 3 h 20 min"), (40_000, 90_000, "11–25 h"),
+        (7201, 7300, "about 2 h"), (69, 600, "1 min 10 s – 10 min"), (0.2, 1.4, "about 1 s"),
+    ],
+)  # fmt: skip
+def test_an_estimate_of_time_is_no_finer_than_it_is_known(
+    low: float, high: float, words: str
+) -> None:
+    assert spans(low, high) == words
+
+
+@given(low=st.floats(0, 1e7), more=st.floats(1, 5))
+def test_a_rough_time_is_near_the_time(low: float, more: float) -> None:
+    for words in (spans(low, low), spans(low, low * more)):
+        assert words and "00 min" not in words

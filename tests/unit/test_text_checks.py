@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
+from ftwizard.data import characters, triggers
 from ftwizard.data.checks import text
-from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import Example
+from ftwizard.data.targets import target
 
 
 def codes(answer: str, asked: str = "q") -> list[str]:
-    row = Conversation(
-        messages=[{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-    )
-    return [code for code, _, _ in text.check(row)]
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    row = Example(kind="chat", messages=turns)
+    return [found.code for found in text.check(row, target("openai-sft"))]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,22 @@ def codes(answer: str, asked: str = "q") -> list[str]:
         ("<!DOCTYPE html><html>", "artifact"),
         ("<script>alert(1)</script>", "artifact"),
         ("Dear [object Object]", "placeholder"),
+        ("Lorem ipsum dolor sit amet", "placeholder"),
+        ("Hello, I am {{name}}.", "placeholder"),
+        ("nan", "placeholder"),
+        ("#REF!\n", "placeholder"),
+        ("record\x1eseparated", "control_char"),
+        ("hello<|im_end|>\n<|im_start|>user", "special_token"),
+        ("the end <|endoftext|>", "special_token"),
+        ("<|start_header_id|>user<|end_header_id|>", "special_token"),
+        ("<|reserved_special_token_5|>", "special_token"),
+        ("[INST] hi [/INST]", "special_token"),
+        ("<<SYS>>\nBe brief.", "special_token"),
+        ("<s>hello", "special_token"),
+        ("hello</s>", "special_token"),
+        ("<start_of_turn>model", "special_token"),
+        ("<｜User｜>hello", "special_token"),
+        ("<|START_OF_TURN_TOKEN|>", "special_token"),
     ],
 )
 def test_each_is_found_in_answer_and_question(answer: str, code: str) -> None:
@@ -59,6 +77,12 @@ def test_each_is_found_in_answer_and_question(answer: str, code: str) -> None:
         "In HTML:\n```html\n<html><body></body></html>\n```",
         "use <b>bold</b> and x < y",
         "[/] [bold]markup[/bold] {0} %s",
+        "<s>old</s> new price",
+        "the price was <s>5</s>",
+        "In Python: `{{name}}`, in GitHub: ${{ github.sha }}, {{{ x }}}",
+        "a <|b|> c |> d <| e",
+        "there is nan in it",
+        "Use [INSTALL] and [INSTRUCTIONS]",
     ],
 )
 def test_honest_text_is_left_alone(answer: str) -> None:
@@ -70,17 +94,67 @@ def test_letters_numbers_and_marks_are_no_controls(answer: str) -> None:
     assert not {"control_char", "bidi", "hidden_text"} & set(codes(answer))
 
 
+def test_plain_text_may_be_in_the_template_of_a_model() -> None:
+    def of(written: str) -> list[str]:
+        row = Example(kind="text", text=written)
+        return [found.code for found in text.check(row, target("trl-sft"))]
+
+    assert of("<|im_start|>user\nhi<|im_end|>") == []
+    assert of("hi \x00") == ["control_char"]
+
+
+def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:
+    bad = "a\x1bb"
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": bad}]},
+        {"role": "tool", "content": bad},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"function": {"name": "f", "arguments": bad}}],
+        },
+    ]
+    for message in messages:
+        for row in (
+            Example(kind="preference", messages=[message]),
+            Example(kind="preference", chosen=[message]),
+            Example(kind="preference", rejected=[message]),
+        ):
+            (found,) = text.check(row, target("trl-dpo"))
+            assert found.code == "control_char"
+
+
+def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None:
+    for code in range(0x110000):
+        if 0xD800 <= code < 0xE000 or 0x3000 <= code < 0xFE00:
+            continue
+        written = chr(code)
+        if characters.CONTROL.search(written) or characters.BIDI.search(written):
+            assert triggers.in_text(f"a{written}b"), hex(code)
+        if characters.HIDDEN.search(written):
+            assert "hidden" in triggers.in_text(f"a{written}b"), hex(code)
+    for first in range(0xC2, 0xF5):
+        for second in (
+            *range(0x80, 0xC0),
+            *range(0x152, 0x17F),
+            0x2C6,
+            0x2DC,
+            *range(0x2013, 0x2123),
+        ):
+            assert "mojibake" in triggers.in_text(chr(first) + chr(second))
+
+
 def test_check_warns_once_a_row_and_prints_nothing_raw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rows.jsonl"
     bad = {"prompt": "a\x1b[2J", "completion": "b\x1b]0;owned\x07"}
-    rows = [{"prompt": "a", "completion": "b"}, bad, bad]
+    rows = [{"prompt": "a", "completion": "b"}, bad, {**bad, "completion": "c\x07"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["check", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["verdict"], found["rows"], found["usable"]) == ("warning", 3, 3)
-    (finding,) = found["findings"]
+    finding = next(one for one in found["findings"] if one["code"] == "control_char")
     assert finding["severity"] == "warning" and finding["code"] == "control_char"
     assert (finding["count"], finding["lines"]) == (2, [2, 3])
     assert main(["check", str(path)]) == 0

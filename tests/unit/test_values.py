@@ -9,10 +9,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis.strategies import floats
+from rich.console import Console
 
+from ftwizard.advice import recipe as advice
+from ftwizard.advice.recipe import Advised
 from ftwizard.advice.setting import setting
 from ftwizard.machine import Facts, Gpu, facts
 from ftwizard.plan import Finish
+from ftwizard.screens import texts
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.values import (
     AFTER,
@@ -66,6 +70,50 @@ def test_every_number_is_shown_exactly(value: float) -> None:
     assert read_value(setting("learning_rate"), shown_value(value)) == value
 
 
+def advice_of(name: str, **more: Any) -> Advised:
+    found = advice.advise("lora", 8 * 10**9, 20_000, facts(), **more)
+    return next(one for one in found if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "date"),
+    [("learning_rate", "QLoRA, 2023", "2025-09"), ("epochs", "Tülu 3", "2024-11")],
+)
+def test_what_is_advised_is_shown_with_its_own_source_and_date(
+    name: str, source: str, date: str
+) -> None:
+    """Not with that of the setting's default, the article of 2026-04, which stands apart."""
+    one = advice_of(name)
+    said = texts.reason(setting(name), one, "advised").plain.splitlines()[-1]
+    assert said.startswith("advised: ") and f"{one.source}, {date}" in said
+    assert source in said.partition("; setting: ")[0]
+    assert said.endswith("; setting: End-to-End Fine-Tuning Pipeline (article), 2026-04")
+
+
+def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
+    said = texts.reason(setting("learning_rate"), advice_of("learning_rate"), "yours").plain
+    assert "yours; advised is 2e-4: QLoRA" in said
+    said = texts.reason(setting("seed"), None, "yours").plain
+    assert said.endswith(
+        f"yours; the default is 42: {setting('seed').source}, {setting('seed').as_of}"
+    )
+    said = texts.reason(setting("seed"), None, "default").plain
+    assert f"default: {setting('seed').source}" in said
+
+
+def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
+    """Six of 76 cells, at 80 columns."""
+    here = msgspec.structs.replace(facts(), gpus=(Gpu(name="Tesla T4", memory=16 * 10**9),))
+    for machine in (facts(), here):
+        for method in ("lora", "full"):
+            found = advice.advise(method, 70 * 10**9, 370, machine)
+            way = advice.method_for(70 * 10**9, machine)
+            for one in (way, *found):
+                for origin in ("advised", "yours"):
+                    text = texts.reason(setting(one.name), one, origin)
+                    assert len(text.wrap(Console(width=76), 76)) <= 6, text.plain
+
+
 GPU = Gpu(name="one", memory=16_000_000_000)
 
 
@@ -89,6 +137,12 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
         suited(draft.counted({"parameters": 14_000_000_000, "parts": {"train": {"kept": 5000}}}))[1]
         == []
     )
+
+
+def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() -> None:
+    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    draft = Draft(machine).counted({"parameters": 14_000_000_000, "parts": {}, "tokens": None})
+    assert suited(draft)[0].plan.recipe.method == "qlora"
 
 
 def test_what_the_person_has_chosen_stays() -> None:

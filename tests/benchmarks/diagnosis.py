@@ -1,0 +1,130 @@
+"""How well the diagnosis tells loss curves of known truth, live: ``… diagnosis FOLDER [--show KIND]``.
+
+FOLDER holds files {kind, label, onset_step, train, eval, extra, must_not}. Each curve is shown to
+the diagnosis as it grows, evaluation by evaluation (and ten times in all where it has none); a
+pattern is found if it is said at any time, or at the end. Beside it, in the same run, the founding
+article's rule: three evaluations in a row that rise while the training loss falls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ftwizard.diagnosis import Curve, diagnose
+
+
+def main() -> int:
+    """Print a row a kind: found, false alarms, delay."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--show", default="", help="name the curves of this kind that fail")
+    arguments.add_argument("--only", default="", help="read only files whose name begins so")
+    asked = arguments.parse_args()
+    kinds: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+    for path in sorted(asked.folder.glob(asked.only + "*.json")):
+        one = json.loads(path.read_text())
+        kinds[one.get("kind", path.stem.rsplit("_", 1)[0])].append(_judged(one))
+    began = time.perf_counter()
+    print(f"{'kind':24}{'n':>4}{'found':>8}{'at end':>8}{'forbidden':>11}{'false overfit':>15}"
+          f"{'delay':>7}{'article':>9}  last verdicts")  # fmt: skip
+    for kind, rows in kinds.items():
+        _print(kind, rows)
+        if kind == asked.show:
+            for row in rows:
+                if not row["found"] or row["forbidden"] or row["false"]:
+                    print("   ", row["id"], row["last"], row["forbidden"], row["false"])
+    negatives = [row for rows in kinds.values() for row in rows if row["label"] != "overfit"]
+    print(f"false overfit over {len(negatives)} curves that are not: "
+          f"{100 * sum(bool(row['false']) for row in negatives) / max(1, len(negatives)):.1f} %; "
+          f"the article's rule {100 * sum(row['article'] for row in negatives) / max(1, len(negatives)):.1f} %")  # fmt: skip
+    print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)
+    return 0
+
+
+def _print(kind: str, rows: list[dict[str, Any]]) -> None:
+    n = len(rows)
+    delays = [row["delay"] for row in rows if row["delay"] is not None]
+    lasts = collections.Counter(row["last"] for row in rows).most_common(4)
+    print(f"{kind:24}{n:4}{100 * sum(r['found'] for r in rows) / n:7.1f}%"
+          f"{100 * sum(r['ends'] for r in rows) / n:7.1f}%"
+          f"{100 * sum(bool(r['forbidden']) for r in rows) / n:10.1f}%"
+          f"{100 * sum(bool(r['false']) for r in rows) / n:14.1f}%"
+          f"{median(delays) if delays else float('nan'):7.1f}"
+          f"{100 * sum(r['article'] for r in rows) / n:8.1f}%  "
+          + ", ".join(f"{name} {count}" for name, count in lasts))  # fmt: skip
+
+
+def _judged(one: dict[str, Any]) -> dict[str, Any]:
+    curve = curve_of(one)
+    last = curve.last_step
+    at = [step for step, _ in curve.evals] or [last * k / 10 for k in range(1, 11)]
+    said: dict[str, float] = {}
+    first: set[str] = set()
+    verdict = diagnose(curve)
+    for step in at:
+        verdict = diagnose(curve.until(step))
+        first.add(verdict.pattern)
+        for name in (verdict.pattern, *verdict.also):
+            said.setdefault(name, step)
+    label, wrong = one["label"], set(one.get("must_not", ()))
+    allowed = {label, *one.get("also_acceptable", ())}
+    onset = one.get("onset_step")
+    delay = None
+    if label in said and onset is not None:
+        delay = sum(onset < step <= said[label] for step in at)
+    return {
+        "id": one["id"],
+        "label": label,
+        "found": bool(allowed & set(said)),
+        "ends": bool(allowed & {verdict.pattern, *verdict.also}),
+        "last": verdict.pattern,
+        "forbidden": sorted(
+            (wrong - {"healthy", "plateau"} | ({"plateau"} & wrong if onset is None else set()))
+            & set(said)
+            | wrong & {verdict.pattern, *verdict.also}
+        ),
+        "false": label != "overfit" and "overfit" in first,
+        "delay": delay,
+        "article": _article(one),
+    }
+
+
+def _article(one: dict[str, Any]) -> bool:
+    evals = [value for _, value in _points(one["eval"])]
+    train = _points(one["train"])
+    for k in range(3, len(evals)):
+        rises = all(evals[j] > evals[j - 1] for j in range(k - 2, k + 1))
+        steps = [step for step, _ in one["eval"]][k - 3], [step for step, _ in one["eval"]][k]
+        inside = [value for step, value in train if steps[0] <= step <= steps[1]]
+        if rises and inside and inside[-1] < inside[0]:
+            return True
+    return False
+
+
+def _points(pairs: list[list[Any]]) -> list[tuple[float, float]]:
+    return [(step, float(value)) for step, value in pairs]
+
+
+def curve_of(one: dict[str, Any]) -> Curve:
+    """Return a file's curve with what a run would know of itself."""
+    extra = one.get("extra", {})
+    epochs = _points(extra.get("epoch", []))
+    return Curve(
+        train=_points(one["train"]),
+        evals=_points(one["eval"]),
+        learning_rate=_points(extra.get("learning_rate", [])),
+        grad_norm=_points(extra.get("grad_norm", [])),
+        scores={"accuracy": _points(extra["eval_accuracy"])} if "eval_accuracy" in extra else {},
+        steps_per_epoch=epochs[-1][0] / epochs[-1][1] if epochs else None,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,219 @@
+"""Estimated against published peaks: ``python -m tests.benchmarks.memory PEAKS.csv``.
+
+The CSV has one published measurement a row (columns ``model``, ``method``, ``framework``,
+``lora_r``, ``lora_targets``, ``micro_batch``, ``seq_len``, ``grad_ckpt``, ``ce_loss``,
+``value_gib_per_gpu``, ``stat``, ``quality``, …). Each row becomes a shape, a setup and the habits
+of the framework that was measured, as its source has them; nothing is fitted to the values.
+Beside ours: two formulas that people use.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from ftwizard.estimate.memory import GIB, estimate
+from ftwizard.estimate.setup import Setup
+from ftwizard.estimate.shape import Linear, Shape, from_config
+from ftwizard.estimate.stack import Counter, Stack
+
+Row = dict[str, str]
+_SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {
+    # name: model_type, (hidden, layers, heads, kv heads, intermediate, vocabulary, head width), tied
+    "llama-3.2-1b": ("llama", (2048, 16, 32, 8, 8192, 128256, 64), True),
+    "llama-3.2-3b": ("llama", (3072, 28, 24, 8, 8192, 128256, 128), True),
+    "llama-3.1-8b": ("llama", (4096, 32, 32, 8, 14336, 128256, 128), False),
+    "llama-3-8b": ("llama", (4096, 32, 32, 8, 14336, 128256, 128), False),
+    "llama-3.1-70b": ("llama", (8192, 80, 64, 8, 28672, 128256, 128), False),
+    "llama-3-70b": ("llama", (8192, 80, 64, 8, 28672, 128256, 128), False),
+    "llama-2-7b": ("llama", (4096, 32, 32, 32, 11008, 32000, 128), False),
+    "llama-2-13b": ("llama", (5120, 40, 40, 40, 13824, 32000, 128), False),
+    "llama-2-70b": ("llama", (8192, 80, 64, 8, 28672, 32000, 128), False),
+    "codellama-34b": ("llama", (8192, 48, 64, 8, 22016, 32000, 128), False),
+    "tinyllama-1.1b": ("llama", (2048, 22, 32, 4, 5632, 32000, 64), False),
+    "mistral-7b": ("mistral", (4096, 32, 32, 8, 14336, 32000, 128), False),
+    "gemma-2b": ("gemma", (2048, 18, 8, 1, 16384, 256000, 256), True),
+    "gemma-7b": ("gemma", (3072, 28, 16, 16, 24576, 256000, 256), True),
+    "gemma-2-2b": ("gemma2", (2304, 26, 8, 4, 9216, 256000, 256), True),
+    "gemma-2-9b": ("gemma2", (3584, 42, 16, 8, 14336, 256000, 256), True),
+    "qwen2.5-0.5b": ("qwen2", (896, 24, 14, 2, 4864, 151936, 64), True),
+    "qwen2.5-1.5b": ("qwen2", (1536, 28, 12, 2, 8960, 151936, 128), True),
+    "qwen2.5-3b": ("qwen2", (2048, 36, 16, 2, 11008, 151936, 128), True),
+    "qwen2.5-7b": ("qwen2", (3584, 28, 28, 4, 18944, 152064, 128), False),
+    "qwen2.5-14b": ("qwen2", (5120, 48, 40, 8, 13824, 152064, 128), False),
+    "qwen2.5-32b": ("qwen2", (5120, 64, 40, 8, 27648, 152064, 128), False),
+    "qwen-1.8b": ("qwen", (2048, 24, 16, 16, 5504, 151936, 128), False),
+    "qwen-7b": ("qwen", (4096, 32, 32, 32, 11008, 151936, 128), False),
+    "qwen-14b": ("qwen", (5120, 40, 40, 40, 13696, 152064, 128), False),
+    "qwen-72b": ("qwen", (8192, 80, 64, 64, 24576, 152064, 128), False),
+}
+
+
+def shape_of(model: str) -> Shape | None:
+    """Return the shape of a published model, None for one that is not known here."""
+    name = re.sub(r"(-instruct|-chat|-hf|-it|-base|-v0\.\d)+$", "", model.lower())
+    name = name.rpartition("/")[2].replace("meta-", "").replace("llama-3-2", "llama-3.2")
+    if name not in _SIZES:
+        return None
+    kind, (hidden, layers, heads, kv, wide, words, width), tied = _SIZES[name]
+    config = {
+        "model_type": "llama" if kind == "qwen" else kind, "hidden_size": hidden,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv,
+        "intermediate_size": wide, "vocab_size": words, "head_dim": width,
+        "tie_word_embeddings": tied,
+    }  # fmt: skip
+    shape = from_config(config, model)
+    return _first_qwen(shape) if kind == "qwen" else shape
+
+
+def _first_qwen(shape: Shape) -> Shape:
+    """Return the shape with the layer names of the first Qwen, whose query, key and value are one.
+
+    Source: modeling_qwen.py on the Hub; it came with a bias on c_attn.
+    """
+    hidden, wide, n = shape.hidden, shape.intermediate, shape.layers
+
+    def linear(name: str, inputs: int, outputs: int) -> Linear:
+        return Linear(name=name, inputs=inputs, outputs=outputs, count=n, active=n)
+
+    linears = (
+        linear("c_attn", hidden, 3 * hidden), linear("c_proj", hidden, hidden),
+        linear("w1", hidden, wide), linear("w2", hidden, wide), linear("c_proj", wide, hidden),
+    )  # fmt: skip
+    return msgspec.structs.replace(
+        shape, linears=linears, parameters=shape.parameters + n * 3 * hidden
+    )
+
+
+def stack_of(row: Row) -> Stack | None:
+    """Return the habits of the framework of a row, None for one that is not known here."""
+    framework, stat = row["framework"].lower(), row["stat"].lower()
+    counter: Counter = "device"
+    if "allocated" in stat or "active" in stat:
+        counter = "allocated"
+    elif "reserved" in stat:
+        counter = "reserved"
+    double = not re.search(r"nf4(?!-dq)", row["quant"]) or "litgpt" not in framework
+    pure = {
+        "adapter_bytes": 2, "full_bytes": 2, "autocast": False, "counter": counter,
+        "packed_bytes": 0.515869 if double else 0.5625,
+    }  # fmt: skip
+    stacks: dict[str, dict[str, Any]] = {
+        # Logits in 128-token pieces, all kept; the loss of each keeps a 16-bit softmax.
+        # LoRA dropout 0.05 (config_hub). Source: litgpt/utils.py, chunked_cross_entropy.
+        "litgpt": {**pure, "logit_bytes": 4.0, "padded": False},
+        # No autocast, fp32 adapters without dropout; the loop holds the outputs over backward;
+        # torch.optim.AdamW. Source: method_comparison/MetaMathQA/run.py.
+        "transformers+peft": {
+            **pure, "adapter_bytes": 4, "dropout": False, "logit_bytes": 14.0,
+            "stranded_bytes": 0.0, "fused_optimizer": False,
+        },
+        # All bf16; logits are deleted before backward; packed. Source: recipes/full_finetune_*.py.
+        "torchtune": {**pure, "dropout": False, "padded": False},
+        # bf16 throughout, LoRA dropout 0.1; transformers 4.38 turns logits into 32 bit and the
+        # loop holds them. Source: train.py.
+        "fsdp_qlora": {**pure, "logit_bytes": 16.0, "padded": False},
+        # transformers' Trainer with autocast, 32-bit adapters, dropout 0.05; flash attention;
+        # adamw_torch, which is not fused; CUDA 11; the loss copies the shifted 16-bit logits.
+        # Source: finetune.py, and modeling_qwen.py on the Hub.
+        "qwen": {
+            "counter": counter, "padded": False, "fused_optimizer": False,
+            "context_bytes": 1343 * 2**20, "stranded_bytes": 4.0,
+        },
+    }  # fmt: skip
+    for name, habits in stacks.items():
+        if framework.startswith(name):
+            return Stack(**habits)
+    return None
+
+
+def setup_of(row: Row) -> Setup | None:
+    """Return how a row was trained, None for a method that is not known here."""
+    method = row["method"].lower().replace("_", "-")
+    if method not in ("lora", "qlora", "q-lora", "full"):
+        return None
+    tiled = "chunk" in row["ce_loss"] and not row["framework"].startswith("litgpt")
+    # torchtune's QLoRA recipe: rank 8 and checkpointing, where the row says nothing.
+    unsaid = "yes" if row["grad_ckpt"] in ("", "unstated") else row["grad_ckpt"]
+    accumulated = re.search(r"grad_accum (\d+)", row["note"])
+    return Setup(
+        method=cast("Any", "qlora" if method.startswith("q") else method),
+        rank=int(float(row["lora_r"] or 8)),
+        targets=_targets(row["lora_targets"]),
+        batch_size=int(float(row["micro_batch"])),
+        accumulation=int(accumulated[1]) if accumulated else 1,
+        length=int(float(row["seq_len"])),
+        checkpointing=unsaid.startswith("yes"),
+        head="tiled" if tiled else "full",
+    )
+
+
+def _targets(said: str) -> tuple[str, ...] | None:
+    if not said or said.startswith("all"):
+        return None
+    short = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"}
+    return tuple(short.get(name.strip(), name.strip()) for name in said.split("+"))
+
+
+def peers(shape: Shape, setup: Setup) -> tuple[float, float]:
+    """Return GiB by LLaMA-Factory's table and by accelerate's estimate-memory.
+
+    The table: 16 bytes a parameter for full fine-tuning, 2 for LoRA, 0.5 for QLoRA (README); the
+    other: weights alone, four times for Adam.
+    """
+    table = {"full": 16.0, "lora": 2.0, "qlora": 0.5}[setup.method]
+    weights = {"full": 8.0, "lora": 2.0, "qlora": 0.5}[setup.method]
+    return table * shape.parameters / GIB, weights * shape.parameters / GIB
+
+
+def main(path: str) -> None:
+    """Print each row and the summary."""
+    errors: list[float] = []
+    inside: list[bool] = []
+    widths: list[float] = []
+    others: list[list[float]] = [[], []]
+    print(f"{'row':6}{'published':>10}{'ours':>8}{'low':>8}{'high':>8}{'error':>8}  what")
+    with Path(path).open(newline="") as file:
+        for row in csv.DictReader(file):
+            shape, setup, stack = shape_of(row["model"]), setup_of(row), stack_of(row)
+            what = f"{row['model']} {row['method']} {row['framework']} {row['micro_batch']}×"
+            what += row["seq_len"]
+            if shape is None or setup is None or stack is None:
+                print(f"{row['id']:6}{'not mapped':>42}  {what}")
+                continue
+            truth = float(row["value_gib_per_gpu"])
+            peak = estimate(shape, setup, gpus=int(row["n_gpu"] or 1), stack=stack).peak
+            middle, low, high = peak.value / GIB, (peak.low or 0) / GIB, (peak.high or 0) / GIB
+            error = middle / truth - 1
+            bad = row["quality"] == "X"
+            mark = "left out: the row contradicts itself" if bad else ""
+            mark = mark or ("" if low <= truth <= high else "outside")
+            print(
+                f"{row['id']:6}{truth:10.2f}{middle:8.2f}{low:8.2f}{high:8.2f}{error:+8.1%}  "
+                f"{what} {mark}"
+            )
+            if bad:
+                continue
+            errors.append(abs(error))
+            inside.append(low <= truth <= high)
+            widths.append(high / low)
+            for found, other in zip(others, peers(shape, setup), strict=True):
+                found.append(abs(other / truth - 1))
+    print(
+        f"\n{len(errors)} rows: median error {statistics.median(errors):.1%}, "
+        f"mean {statistics.mean(errors):.1%}, worst {max(errors):.1%}; "
+        f"inside the range {statistics.mean(inside):.0%}; "
+        f"high/low at most {max(widths):.2f}, median {statistics.median(widths):.2f}"
+    )
+    for name, found in zip(("LLaMA-Factory's table", "accelerate"), others, strict=True):
+        print(f"{name}: median error {statistics.median(found):.1%}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

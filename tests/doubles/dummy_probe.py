@@ -1,0 +1,58 @@
+"""The process of a probe that measures nothing: batches above ``DUMMY_FITS`` end as
+``DUMMY_ENDS`` says, others "measure" the batch.
+
+It goes through the real worker (lock, events, last word); only the work is made up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from ftwizard import plan
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import worker
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.outcome import Expected
+from ftwizard.train import probe
+from tests.probe_helpers import measured
+
+
+def work(job: worker.Worker) -> worker.Ended:
+    probe._end_with(job.folder)
+    recipe = plan.load(job.folder.plan, begun=True).recipe
+    ends = os.environ.get("DUMMY_ENDS", "")
+    job.phase("loading", what="model")
+    Path(os.environ["DUMMY_SAID"]).write_text(f"{os.getpid()} {job.folder.path}")
+    if ends == "loading":
+        raise MemoryError
+    job.phase("measuring", what="steps", done=0, total=3, unit="steps")
+    job.events.write("finding", code="x", severity="info", message="Said each time.")
+    if recipe.batch_size > int(os.environ.get("DUMMY_FITS", "64")):
+        _end(ends)
+    found = measured(memory_training=1000 * recipe.batch_size)
+    result = {"measured": found, "evaluations": 2, "predicted": Expected()}
+    return worker.Ended("finished", msgspec.to_builtins(result))
+
+
+def _end(how: str) -> None:
+    if how == "gpu":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if how == "memory":
+        raise MemoryError
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "refuse":
+        raise FtwizardError("It trains on nothing.", "Give it answers.", 3)
+    if how == "hang":
+        time.sleep(300)
+    raise ValueError("made up")
+
+
+if __name__ == "__main__":
+    sys.exit(worker.run(JobFolder(Path(sys.argv[1])), work))

@@ -1,0 +1,191 @@
+"""A run made to overfit, stopped with its best weights kept, and branched from them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard import plan as plans
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.train import checkpoints
+from tests.e2e.cli import as_json, ok, run
+from tests.e2e.lab import Lab
+from tests.jobs_helpers import events, until, until_ended
+from tests.models_helpers import make_tiny
+
+pytestmark = pytest.mark.slow
+METHODS = {
+    "lora": {"method": "lora", "learning_rate": 0.02, "rank": 16},
+    "full": {"method": "full", "learning_rate": 0.01},
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path, home: Path) -> Lab:
+    """Return a lab of a tiny model, with rows to train on whose answers are not those of the
+    validation: what is learned from some point on is wrong."""
+    import torch
+
+    chance = random.Random(3)
+    for name, letters, count in (("rows", "aaaaaaaaab", 40), ("other", "aabb", 8)):
+        rows = [
+            {"prompt": f"{number}: ", "completion": "".join(chance.choices(letters, k=12))}
+            for number in range(count)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    torch.manual_seed(1)
+    return Lab(tmp_path, make_tiny(tmp_path / "model"), home)
+
+
+def teach(model: Path) -> None:
+    """Teach the tiny model to answer in the two letters: an adapter moves no output layer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, one = (kind.from_pretrained(model) for kind in (AutoTokenizer, AutoModelForCausalLM))
+    chance = random.Random(5)
+    optimizer = torch.optim.Adam(one.parameters(), 0.01)
+    for _ in range(40):
+        texts = [f"{n}: " + "".join(chance.choices("ab", k=12)) for n in range(16)]
+        rows = torch.tensor([tokenizer(text[-15:])["input_ids"] for text in texts])
+        one(rows, labels=rows).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    one.save_pretrained(model)
+
+
+def overfitted(lab: Lab, method: str) -> JobFolder:
+    """Return a run that was stopped after its validation loss had risen."""
+    settings: dict[str, Any] = {
+        **METHODS[method], "epochs": 90, "batch_size": 4, "evaluation_steps": 5, "patience": 999,
+        "save_steps": 500, "dropout": 0.0, "schedule": "constant", "warmup": 0,
+    }  # fmt: skip
+    plan = lab.plan(data=lab.root / "rows.jsonl", rows=40, **settings)
+    body = json.loads(plan.read_text())
+    body["data"]["files"]["validation"] = "other.jsonl"
+    plan.write_text(json.dumps(body))
+    folder = lab.train(plan, "heart", "--insist", "many-epochs")
+    until(folder, lambda _: has_risen(folder), 120)
+    assert "was stopped" in ok("stop", "heart")
+    return folder
+
+
+def has_risen(folder: JobFolder) -> bool:
+    found = [e["eval_loss"] for e in events(folder, "eval")]
+    return len(found) > 2 and found[-1] > 1.1 * min(found)
+
+
+def best(folder: JobFolder) -> tuple[int, float]:
+    evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
+    step = min(evaluations, key=lambda one: (evaluations[one], one))
+    return step, evaluations[step]
+
+
+def test_from_the_best_with_half_the_rate(small: Lab) -> None:
+    teach(small.model)
+    parent = overfitted(small, "lora")
+    step, lowest = best(parent)
+    said = ok("status", "heart")
+    assert f"The best weights, of step {step}, are in" in said.replace("\n", " "), said
+    weights = [(parent.path / where / "adapter_model.safetensors").read_bytes()
+               for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
+    assert weights[0] == weights[1], "a stop keeps the best"
+
+    body = parent.plan.read_text()
+    parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 3"))  # enough for this test
+    told = ok("branch", "heart", "--rate-times", "0.5", "--name", "calm")
+    assert f"a child of heart, from its step {step}: learning_rate 0.02 → 0.01" in told
+    child = small.folder("calm")
+    assert until_ended(child, 120).end_reason == "finished"
+    logs = events(child, "log")
+    assert [e["step"] for e in logs[:2]] == [1, 2]
+    assert {e["learning_rate"] for e in logs} == {0.01}
+    # So small a rate changes nothing: what is measured is what it began with.
+    ok("branch", "heart", "--rate-times", "1e-9", "--name", "still")
+    still = small.folder("still")
+    assert until_ended(still, 120).end_reason == "finished"
+    assert events(still, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
+    status = as_json("status", "calm")
+    assert status["parent"] == {
+        "id": "heart", "step": step, "changes": {"recipe.learning_rate": [0.02, 0.01]}
+    }  # fmt: skip
+    assert "from its step" in ok("status", "calm")
+    assert "child of" in ok("runs")
+    assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
+
+
+def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab) -> None:
+    parent = overfitted(small, "full")
+    step, lowest = best(parent)
+    kept = [one.step for one in checkpoints.all_complete(parent.checkpoints)]
+    assert f"checkpoint-{step}" in ok("status", "heart")
+    body = parent.plan.read_text()
+    parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 2"))
+    # So small a rate changes nothing: what is measured is what it began with.
+    ok("branch", "heart", "--rate-times", "1e-9", "--name", "still", "--from", str(step))
+    child = small.folder("still")
+    assert until_ended(child, 120).end_reason == "finished"
+    assert events(child, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
+
+    again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
+    assert "from the start: gradient_accumulation 1 → 2" in again
+    until_ended(small.folder("twice"), 120)
+    assert plans.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
+    assert events(small.folder("twice"), "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
+
+    for arguments, says in (
+        (("--rate-times", "1"), "Nothing would change"),
+        ((), "Nothing would change"),
+        (("--rate-times", "0"), "factor above 0"),
+        (("--rate-times", "-2"), "factor above 0"),
+        (("--rate-times", "nan"), "factor above 0"),
+        (("--rate-times", "1000"), "recipe.learning_rate is 10"),
+        (("--rate-times", "0.5", "--from", "7"), f"On disk: {', '.join(map(str, kept))}"),
+        (("--rate-times", "0.5", "--name", "still"), "There is a run still already"),
+    ):
+        refused = run("branch", "heart", *arguments)
+        assert refused.returncode in (1, 2) and says in refused.stderr, (arguments, refused.stderr)
+    rows = (small.root / "plan.jsonl").read_text()
+    (small.root / "plan.jsonl").write_text(rows.replace("aaa", "aba", 1))
+    refused = run("branch", "heart", "--rate-times", "0.5")
+    assert refused.returncode == 1 and "this has changed: train" in refused.stderr
+    assert "could not be compared" in refused.stderr
+
+
+def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Lab) -> None:
+    plan = small.plan(data=small.root / "rows.jsonl", rows=40, save_steps=500)
+    folder = small.train(plan, "busy")
+    refused = run("branch", "busy", "--rate-times", "0.5")
+    assert refused.returncode == 1 and "ftwizard stop busy" in refused.stderr
+    ok("stop", "busy", "--kill")
+    until_ended(folder)
+    refused = run("branch", "busy", "--rate-times", "0.5")
+    assert refused.returncode == 1
+    assert "no complete checkpoint" in refused.stderr and "--from start" in refused.stderr
+    gone = run("branch", "busi", "--rate-times", "0.5")
+    assert gone.returncode == 1 and "Did you mean busy" in gone.stderr
+
+
+def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Lab) -> None:
+    plan = small.plan(data=small.root / "rows.jsonl", rows=40, epochs=90, evaluation_steps=500)
+    body = json.loads(plan.read_text())
+    body["budget"] = {"usd": 0.5}
+    plan.write_text(json.dumps(body))
+    options = ("--insist", "many-epochs", "--name", "dear")
+    # The run is too large for its budget, however slow the machine: loading libraries costs half.
+    refused = run("train", plan, *options)
+    assert refused.returncode == 1 and "--price machine=USD" in refused.stderr
+    ok("train", plan, *options, "--price", "machine=180")
+    folder = small.folder("dear")
+    assert until_ended(folder, 120).end_reason == "stopped"
+    said = ok("status", "dear").replace("\n", " ")
+    assert (
+        "budget.usd is used up: $" in said and "of $0.50 at $180.00" in said and "are in" in said
+    ), said
+    again = run("resume", "dear")
+    assert again.returncode == 1 and "has spent its budget: $" in again.stderr
+    assert folder.newest_attempt() == 1

@@ -1,0 +1,207 @@
+"""``estimate`` on money: from numbers, from rows, from a plan, as a person and a script ask."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cli import as_json, ok, run
+from tests.models_helpers import make_tiny
+
+EXAMPLE = ("estimate", "--examples", 5000, "--mean-tokens", 300, "--epochs", 3)
+BARE = """
+import socket, sys
+def refuse(*_): raise AssertionError("the network was asked for")
+socket.socket.connect = refuse
+from ftwizard.commands import dispatch
+code = dispatch(sys.argv[1:], None)
+heavy = {"torch", "transformers", "trl", "datasets", "numpy", "openai"} & set(sys.modules)
+assert not heavy, heavy
+sys.exit(code)
+"""
+
+
+def training(found: dict[str, Any]) -> dict[str, float | None]:
+    return {one["name"]: one["training"] and one["training"]["value"] for one in found["costs"]}
+
+
+def chat(file: Path, count: int) -> Path:
+    rows = (
+        {"messages": [{"role": "user", "content": f"Question {n}?"},
+                      {"role": "assistant", "content": f"Answer {n}."}]}
+        for n in range(count)
+    )  # fmt: skip
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return file
+
+
+def test_the_articles_example_to_the_cent_with_nothing_installed_or_asked_for() -> None:
+    arguments = [sys.executable, "-c", BARE, *map(str, EXAMPLE), "--edition", "2026-04", "--json"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["tokens"] == 4_500_000 and found["edition"] == "2026-04"
+    assert found["counted"]["total"]["value"] == 4_500_000
+    costs = training(found)
+    assert costs["OpenAI GPT-4.1"] == 13.50 and costs["OpenAI GPT-4.1-mini"] == 3.60
+    assert costs["OpenAI GPT-4o"] == 112.50 and costs["A100 40 GB spot"] == 3.00
+    assert costs["Together Llama 3.3 8B"] == 20.25
+    assert costs["Vertex Gemini 2.5 Flash"] is None
+    flash = next(one for one in found["costs"] if one["model"] == "gemini-2.5-flash")
+    assert any("check the provider's page" in note for note in flash["notes"])
+    assert found["memory"] is None and found["time"] is None and found["monthly"] is None
+
+
+@pytest.mark.parametrize("more", [(), ("--edition", "2026-04")])
+def test_the_table_fits_80_columns_and_says_what_is_not_known(more: tuple[str, ...]) -> None:
+    month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
+    said = ok(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
+    table = said.split("\n· ")[0].splitlines()
+    assert all(len(line) <= 80 for line in table if "No price" not in line and "longer" not in line)
+    for words in ("$112.50", "$13.50", "GPT-4.1-mini", "setting it up", "+50 %", "2026-04", "yes"):
+        assert words in said
+    assert "check the provider's page" in said and "over 90 days old" in said
+    assert "$0.00" not in said and "None" not in said
+
+
+def test_notes_are_a_few_lines_and_all_of_them_on_request() -> None:
+    def notes(*more: object) -> list[str]:
+        return [one for one in ok(*EXAMPLE, *more).splitlines() if one.startswith("· ")]
+
+    few, every = notes(), notes("--notes")
+    assert "more notes on single rows: --notes" in few[-1] and few[:7] == every[:7]
+    assert len(every) - len(few) + 1 == int(few[-1].split()[1]) > 8 and set(few[:-1]) <= set(every)
+    assert any("OpenAI (3 rows): No jobs from" in one for one in few)
+    assert not any("--notes" in one for one in every) and len(set(every)) == len(every)
+
+
+def test_a_price_of_ones_own_puts_any_known_card_into_the_costs() -> None:
+    price = ("--price", "me/L4/gpu-on-demand=0.7")
+    found = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
+    (own,) = (one for one in found["costs"] if one["card"] == "l4")
+    assert own["rate"]["value"] == 0.7 and own["hours"]["value"] > 0 and not own["too_small"]
+    assert own["training"]["value"] > 0 and own["name"] == "L4 on demand"
+    found = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    (own,) = (one for one in found["costs"] if one["card"] == "l4")
+    assert own["too_small"] and own["training"] is None
+    said = ok(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    assert "does not fit" in said and "hours unknown" not in said
+
+
+def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
+    for arguments in (EXAMPLE, ("estimate", "rows.jsonl")):
+        done = run(*arguments, "--model", "gpt-5.4")
+        assert done.returncode == 1 and done.stdout == ""
+        assert "inference only" in done.stderr
+    assert "gpt-4.1-mini" in run(*EXAMPLE, "--model", "gpt-4.1-mni").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--examples", 0, "--mean-tokens", 3), 2, "0 is no whole number"),
+        (("--examples", 5, "--mean-tokens", "nan"), 2, "nan is no number"),
+        (("--examples", 5, "--mean-tokens", -1), 2, "-1"),
+        (("--examples", 5, "--mean-tokens", 3, "--epochs", "inf"), 2, "inf is no number"),
+        (("--examples", 5), 2, "--mean-tokens"),
+        ((), 2, "nothing to estimate"),
+        (("rows.jsonl",), 2, "--model"),
+        (("a.yaml", "--examples", 5, "--mean-tokens", 3), 2, "Both"),
+        (("--examples", 5, "--mean-tokens", 3, "--requests-per-month", 5), 2, "--tokens-in"),
+        (("--examples", 5, "--mean-tokens", 3, "--serve-on", "abacus"), 2, "a100-40gb"),
+        (("--examples", 5, "--mean-tokens", 3, "--price", "openai/gpt-4o=1"), 2, "PROVIDER/MODEL"),
+        (
+            ("--examples", 5, "--mean-tokens", 3, "--share-data", "--confidential"),
+            2,
+            "both be meant",
+        ),
+        (("--examples", 5, "--mean-tokens", 3, "--gpu", "abacus"), 2, "Known: B200"),
+        (("--examples", 5, "--mean-tokens", 3, "--gpu", "T4"), 2, "Name an open model"),
+        (("--examples", 10**12, "--mean-tokens", 10**9), 2, "more tokens than any training"),
+    ],
+)
+def test_nonsense_gets_a_sentence(arguments: tuple[object, ...], code: int, words: str) -> None:
+    done = run("estimate", *arguments)
+    assert done.returncode == code and done.stdout == ""
+    assert words in done.stderr
+
+
+def test_a_card_is_named_as_for_a_model() -> None:
+    month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
+    named = as_json(*EXAMPLE, *month, "--serve-on", "A100 80 GB")
+    assert named["monthly"]["gpu"] == "a100-80gb"
+
+
+def test_less_than_a_cent_is_not_nothing_and_without_requests_there_is_no_month() -> None:
+    said = ok("estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5)
+    assert "<$0.01" in said and "$0.00" not in said
+    assert "a GPU is cheaper from" in said and "a month" not in said.split("the GPU: ")[0]
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_keeps_names_whole(columns: int) -> None:
+    said = ok(*EXAMPLE, environment={"COLUMNS": str(columns)})
+    table = said.split("\nLeft out")[0].splitlines()
+    assert all(len(line) <= columns for line in table[1:])
+    assert "A100 40 GB" in said and "Left out for want of room: " in said
+    assert any(line.startswith("→ GPT-4.1-mini") and "$22.50" in line for line in table)
+
+
+def test_ones_own_prices_win_and_a_slip_in_them_is_found(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir(exist_ok=True)
+    own = config / "prices.toml"
+    own.write_text('[[prices]]\nprovider = "vertex"\nmodel = "gemini-3.5-flash"\n'
+                   'kind = "training"\nusd = 2.00\n')  # fmt: skip
+    costs = training(as_json(*EXAMPLE, "--price", "openai/gpt-4.1/training=4"))
+    assert costs["Vertex Gemini 3.5 Flash"] == 9 and costs["OpenAI GPT-4.1"] == 18
+    own.write_text(own.read_text().replace("usd", "uds"))
+    done = run(*EXAMPLE)
+    assert done.returncode == 1
+    assert "prices.toml, row 1, line 5" in done.stderr and "usd" in done.stderr
+
+
+def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_path: Path) -> None:
+    file = chat(tmp_path / "rows.jsonl", 20)
+    found = as_json("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
+    report = as_json("check", file, "--target", "openai-sft")
+    assert found["tokens"] == 2 * report["tokens"]["total"]
+    assert found["counted"]["examples"]["value"] == 20
+    rates = {"OpenAI GPT-4.1-mini": 5.0, "OpenAI GPT-4o": 25.0}
+    for name, usd in rates.items():
+        assert training(found)[name] == pytest.approx(found["tokens"] * usd / 1e6, rel=1e-12)
+    llama = next(one for one in found["costs"] if one["name"] == "Together Llama 3.1 8B")
+    assert f"{found['tokens']:,}" not in llama["training"]["source"]
+    month = found["monthly"]
+    learnt = report["trained_tokens"]["total"] / 20
+    assert month["tokens_out"]["value"] == round(learnt) and month["requests"] is None
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    assert run("estimate", empty, "--model", "gpt-4.1").returncode == 1
+    empty.write_text('{"foo": 1}\n')
+    done = run("estimate", empty, "--model", "gpt-4.1")
+    assert done.returncode == 1 and "ftwizard check" in done.stderr
+
+
+def test_a_plan_and_its_rows_with_its_model_come_to_the_same(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path / "tiny")
+    file = chat(tmp_path / "rows.jsonl", 30)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(json.dumps({
+        "data": {"files": {"train": str(file)}}, "model": {"name": str(tiny)},
+    }))  # fmt: skip
+    of_plan, of_rows = as_json("estimate", plan), as_json("estimate", file, "--model", tiny)
+    for found in (of_plan, of_rows):
+        assert {"parts", "steps", "parameters", "disk", "time", "memory"} <= set(found)
+        assert found["counted"]["total"]["value"] == found["tokens"]
+        spot = next(one for one in found["costs"] if one["name"] == "A100 40 GB spot")
+        assert "article" not in spot["hours"]["source"], "the article's hours are of 8B"
+        assert 0 < spot["training"]["value"] < spot["setup"]["value"]
+    assert training(of_plan) == training(of_rows) and of_plan["steps"] == of_rows["steps"]
+    hosted = training(of_plan)["OpenAI GPT-4o"]
+    assert hosted and hosted < of_plan["tokens"] * 25 / 1e6 / 2, "a byte is a token to this model"

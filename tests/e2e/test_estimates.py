@@ -1,0 +1,275 @@
+"""``estimate`` of a plan on a machine with a GPU: the real command, a driver library of our own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles import hub
+from tests.e2e.cli import as_json, ok, run
+from tests.models_helpers import make_tiny, tiny_tokenizer
+
+GIB = 1 << 30
+
+
+def figures(document: Any) -> Iterator[dict[str, Any]]:
+    """Yield every figure in a document."""
+    if isinstance(document, dict):
+        if {"value", "unit"} <= document.keys():
+            yield document
+        for one in document.values():
+            yield from figures(one)
+    if isinstance(document, list):
+        for one in document:
+            yield from figures(one)
+
+
+def plan_of(folder: Path, model: Path, **recipe: Any) -> Path:
+    """Write forty rows and a plan that trains on them."""
+    rows = folder / "rows.jsonl"
+    turns = [{"role": "user", "content": "what is it"}, {"role": "assistant", "content": "a file"}]
+    rows.write_text(
+        "\n".join(
+            json.dumps({"messages": [{**turns[0], "content": f"what is {n}"}, turns[1]]})
+            for n in range(40)
+        )
+    )
+    plan = folder / "plan.yaml"
+    plan.write_text(json.dumps({
+        "data": {"files": {"train": str(rows)}},
+        "model": {"name": str(model)},
+        "recipe": {"max_length": 128, **recipe},
+    }))  # fmt: skip
+    return plan
+
+
+def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path) -> None:
+    plan = plan_of(tmp_path, make_tiny(tmp_path / "tiny"))
+    on_gpu = {"LD_LIBRARY_PATH": str(driver)}
+    found = as_json("estimate", plan, environment=on_gpu)
+    assert found["here"] == {"name": "Double 0", "memory": 80 * GIB, "gpu": True}
+    memory = found["memory"]
+    assert memory["peak"]["low"] < memory["peak"]["value"] < memory["peak"]["high"] < 4 * GIB
+    assert sum(part["value"] for part in memory["parts"].values()) == memory["peak"]["value"]
+    assert found["fit"]["verdict"] == "fits" and found["fit"]["changes"] == []
+    seen = list(figures(found))
+    assert len(seen) > 100 and all(one["source"] and one["as_of"] for one in seen)
+    assert found["time"] is None, "nobody knows how fast this card is"
+    card = next(one for one in found["costs"] if one["card"] == "a100-40gb")
+    assert card["training"]["source"] and card["hours"]["value"] > 0
+    said = " ".join(ok("estimate", plan, environment=on_gpu).split())
+    assert "It fits: it needs" in said
+    assert "Double 0 has 64.4 GB free (21.5 GB are in use)" in said
+    assert "A run uses one GPU: number 0 of the 2, Double 0 (where.gpu: another)." in said
+
+
+def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
+    tmp_path: Path, home: Path, driver: Path
+) -> None:
+    import transformers
+
+    hf: Any = transformers
+    tokenizer = tiny_tokenizer()
+    config = hf.Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_experts=4,
+        num_experts_per_tok=2, moe_intermediate_size=16, max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = tmp_path / "moe"
+    hf.Qwen3MoeForCausalLM(config).save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    plan = plan_of(tmp_path, model)
+    on_gpu = {"LD_LIBRARY_PATH": str(driver), "FTWIZARD_CACHE": str(tmp_path / "cache")}
+    found = as_json("estimate", plan, environment=on_gpu)
+    assert "counted tensor by tensor" in found["memory"]["peak"]["source"]
+    assert found["fit"]["memory"] == found["memory"] and found["uncounted"] is None
+    (kept,) = (tmp_path / "cache" / "ledgers").glob("*.json")
+    kept.write_text(kept.read_text().replace("counted tensor by tensor", "remembered"))
+    again = as_json("estimate", plan, environment=on_gpu)
+    assert "remembered" in again["memory"]["peak"]["source"]
+
+
+def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Path) -> None:
+    import transformers
+
+    hf: Any = transformers
+    tokenizer = tiny_tokenizer()
+    config = hf.XLNetConfig(
+        vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=4, d_inner=64,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = tmp_path / "xlnet"
+    hf.XLNetLMHeadModel(config).save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    plan = plan_of(tmp_path, model)
+    found = as_json("estimate", plan, environment={"LD_LIBRARY_PATH": str(driver)})
+    assert found["memory"] is None and found["fit"] is None
+    assert "XLNetLMHeadModel does not support activation checkpointing" in found["uncounted"]
+    here = as_json("estimate", plan)
+    assert here["memory"] is None and "a xlnet model" in here["uncounted"]
+    said = " ".join(ok("estimate", plan).split())
+    assert "not known for a model of this kind" in said
+    assert "Tensors are counted for GPUs only, and there is none." in said
+
+
+def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path) -> None:
+    found = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
+    assert found["here"]["gpu"] is False and found["fit"] is None and found["article"] is None
+    assert found["memory"]["peak"]["source"].startswith("very roughly")
+    assert found["time"]["source"].startswith("very roughly")
+
+
+def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Path) -> None:
+    for name, least, most in (
+        ("meta-llama/Llama-3.1-8B-Instruct", 6e9, 26e9),
+        ("meta-llama/Llama-3.1-70B-Instruct", 38e9, 200e9),
+        ("Qwen/Qwen3-8B", 6e9, 26e9),
+        ("google/gemma-3-12b-it", 8e9, 40e9),
+        ("mistralai/Mistral-7B-v0.3", 5e9, 26e9),
+    ):
+        found = as_json(
+            "estimate", "--examples", 5000, "--mean-tokens", 300, "--model", name,
+            "--gpu", "RTX 4090",
+        )  # fmt: skip
+        peak = found["memory"]["peak"]
+        assert least < peak["low"] < peak["high"] < most, name
+        assert peak["high"] <= 1.36 * peak["low"], name
+        assert found["time"]["low"] < found["time"]["high"] and found["time"]["as_of"]
+        assert found["tokens"] == 4_500_000
+        assert "by its configuration alone" in found["model"]["said"]
+        if "70B" in name:
+            assert (
+                found["fit"]["verdict"] == "does not fit" and "not fit" in found["fit"]["sentence"]
+            )
+
+
+def test_several_cards_of_which_one_is_used(home: Path) -> None:
+    asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
+             "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip
+    one, two = as_json(*asked, "RTX 4090"), as_json(*asked, "2 x RTX 4090")
+    assert one["one_gpu"] is None and "number 0 of the 2" in two["one_gpu"]
+    assert two["here"] == one["here"] and two["memory"]["peak"] == one["memory"]["peak"]
+    assert two["fit"]["sharded"]["cards"] > 2
+    assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
+    done = run(*asked, "0 x RTX 4090")
+    assert done.returncode == 2 and "No card 0 x RTX 4090 is known" in done.stderr
+
+
+def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
+    tmp_path: Path, home: Path
+) -> None:
+    plan = plan_of(tmp_path, Path("meta-llama/Llama-3.1-8B-Instruct"))
+    found = as_json("estimate", plan, "--gpu", "A100 80 GB")
+    assert found["parameters"] == 8_030_261_248 and found["fit"]["verdict"] == "fits"
+    assert found["steps"] > 0 and found["memory"]["peak"]["value"] > 10e9
+    assert found["recipe"]["method"] == "lora" and "HF_HUB_OFFLINE" in found["model"]["why"]
+    assert found["hour"]["price"] is found["follows"]["cost"] is None, "nobody said"
+    assert found["hour"]["rental"]["source"].startswith("A100")
+    said = ok("estimate", plan)
+    assert "meta-llama/Llama-3.1-8B-Instruct" in said and "LoRA, rank 16; 4 rows a step" in said
+    assert "cost        not known" in said and "--price machine=USD" in said
+    priced = as_json("estimate", plan, "--gpu", "A100 80 GB", "--price", "machine=2")
+    whole, cost = priced["follows"]["whole"], priced["follows"]["cost"]
+    assert cost["low"] == pytest.approx(whole["low"] / 1800)
+    (row,) = (one for one in priced["costs"] if one["name"] == "This machine")
+    assert row["training"]["value"] == pytest.approx(cost["value"]) and row["setup"]["value"] == 2
+
+
+def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: Path) -> None:
+    name = "meta-llama/Llama-3.1-8B-Instruct"
+    plan = plan_of(tmp_path, Path(name))
+    files = dict.fromkeys(("config.json", "tokenizer_config.json", "model.safetensors"), b"{}")
+    with hub.serve(name, files) as server:
+        server.files_gated = True
+        there = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+        found = as_json("estimate", plan, "--gpu", "A100 80 GB", environment=there)
+        assert found["memory"]["peak"]["value"] > 10e9
+        assert "only to those who accepted its licence" in found["model"]["why"]
+        done = run("probe", plan, environment=there)
+    assert done.returncode == 1 and "hf auth login" in done.stderr
+
+
+def test_rows_alone_are_estimated_with_the_method_that_is_advised(
+    tmp_path: Path, home: Path
+) -> None:
+    plan_of(tmp_path, Path("meta-llama/Llama-3.1-70B-Instruct"))
+    for what in (
+        [tmp_path / "rows.jsonl"], ["--examples", 40, "--mean-tokens", 20],
+    ):  # fmt: skip
+        asked = (*what, "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu", "A100 40 GB")
+        found = as_json("estimate", *asked)
+        assert found["recipe"]["method"] == "qlora"
+        assert found["here"]["name"] == "A100 SXM 40 GB" and found["fit"]["verdict"] != "fits"
+    said = ok("estimate", *asked, "--price", "machine=2")
+    assert "for the whole run if it fitted, at $2.00 an hour" in " ".join(said.split())
+    assert re.search(r"memory .*\(.*; 20\d\d-\d\d\)", " ".join(said.split()))
+    assert "by parameters and bytes of each; 20" in " ".join(said.split())
+    assert "of training if it fitted" in said and "QLoRA, rank 16" in said
+
+
+def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
+    found = as_json(
+        "estimate", "--examples", 5000, "--mean-tokens", 2048,
+        "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
+    )  # fmt: skip
+    assert found["recipe"]["max_length"] == 2048
+    assert found["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
+
+
+def test_a_model_of_which_nothing_is_known_is_said_to_be_one(home: Path) -> None:
+    asked = ("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "owner/unknown")
+    found = as_json(*asked)
+    assert found["memory"] is None and found["time"] is None
+    assert "no configuration of owner/unknown" in found["notes"][-1]
+    assert ok(*asked).rstrip().endswith("ftwizard estimate DATA --model owner/unknown")
+
+
+def test_a_model_of_a_platform_is_no_plans(tmp_path: Path, home: Path) -> None:
+    done = run("estimate", plan_of(tmp_path, Path("gpt-4.1-mini")))
+    assert done.returncode == 1 and "is tuned at OpenAI" in done.stderr
+    assert "rows.jsonl --model gpt-4.1-mini" in done.stderr
+
+
+def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
+    done = run("estimate", plan_of(tmp_path, Path("owner/unknown")))
+    assert done.returncode == 1 and "owner/unknown" in done.stderr
+    found = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B")
+    assert "Qwen/NoSuch-9B" in found["notes"][-1] and "nearest known: Qwen/" in found["notes"][-1]
+    assert all(one["hours"] is None for one in found["costs"]), "its size is not known"
+    large = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model",
+                    "together/llama-3.3-70b")  # fmt: skip
+    assert all(one["hours"] is None for one in large["costs"]), "the article's rule is of 8B"
+    done = run("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
+               "--gpu", "RTX 9999")  # fmt: skip
+    assert done.returncode == 2 and "Known: " in done.stderr
+
+
+def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, home: Path) -> None:
+    tiny = make_tiny(tmp_path / "tiny")
+    plan = plan_of(tmp_path, tiny, epochs=5, learning_rate=0.01)
+    found = as_json("estimate", plan)
+    assert [one["code"] for one in found["warnings"]] == ["rate-too-high", "many-epochs"]
+    said = " ".join(ok("estimate", plan).split())
+    assert "5 epochs mostly teach the rows by heart" in said
+    assert "Training asks for --insist many-epochs." in said and "1e-2 is far above" in said
+    refused = run("train", plan)
+    assert refused.returncode == 3 and "--insist many-epochs" in refused.stderr
+
+
+def test_modules_that_a_model_lacks_are_said_by_its_configuration(
+    tmp_path: Path, home: Path
+) -> None:
+    for name in ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B"):
+        plan = plan_of(tmp_path, Path(name), target_modules=["q_proj", "w1"])
+        (one,) = as_json("estimate", plan)["warnings"]
+        assert one["code"] == "missing-modules" and "has no w1" in one["message"]
+        assert "has no w1" in " ".join(ok("estimate", plan).split())
+        refused = run("estimate", plan_of(tmp_path, Path(name), target_modules=["w1"]))
+        assert refused.returncode != 0 and "has no w1" in refused.stderr
+        assert "It has: q_proj, k_proj" in " ".join(refused.stderr.split())

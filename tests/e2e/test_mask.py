@@ -1,0 +1,103 @@
+"""``ftwizard mask`` shows what carries loss, as a run would have it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cli import as_json, ok, run
+from tests.models_helpers import make_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def write(path: Path, *pairs: tuple[str, str]) -> Path:
+    rows = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in pairs
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "rows.jsonl", ("Hi", "Hello"), ("Hi " * 200, "Lost"), ("Bye", "So long")
+    )
+
+
+def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Path) -> None:
+    said = ok("mask", data, "--model", tiny, "--max-length", 200)
+    assert said.startswith("! 1 of 3 rows will contribute 0 trained tokens with this template")
+    words = " ".join(said.split())
+    assert "no generation marks" in words and "<|im_end|>, which carries loss" in words
+    assert "! nothing_to_train_after_truncation: 1 row, at line 2" in said
+    assert "line 1: " in said and "‹Hello<|im_end|>›" in said
+    assert "line 2: " in said and "it is left out" in said
+    assert "So long" not in said
+    asked = ok("mask", data, "--model", tiny, "--row", 3)
+    assert asked.startswith("✓ 0 of 3 rows will contribute 0")
+    assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
+
+
+def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, data: Path) -> None:
+    found: dict[str, Any] = as_json(
+        "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
+    )
+    assert found["summary"].startswith("1 of 3 rows will contribute 0 trained tokens")
+    assert (found["rows"], found["kept"], found["without_loss"]) == (3, 2, 1)
+    assert {(one["code"], one["severity"], *one["lines"]) for one in found["findings"]} == {
+        ("too_long", "warning", 2), ("nothing_to_train_after_truncation", "warning", 2)
+    }  # fmt: skip
+    assert [text for _, _, text, trained in found["row"]["spans"] if trained] == [
+        "So long<|im_end|>"
+    ]
+    assert found["trained_tokens"]["total"] == len("HelloSo long") + 2
+    assert found["tokens"]["exact"] and found["tokens"]["limit"] == 200
+    assert found["packing"]["sequences"] == 1
+    assert sorted(found["packing"]["lines"][0]) == [1, 3]
+    assert as_json("mask", data, "--model", tiny)["row"] is None
+
+
+def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -> None:
+    nothing = run("mask", data, "--model", tiny, "--max-length", 8)
+    assert nothing.returncode == 3 and nothing.stdout.startswith("! 3 of 3 rows")
+    with data.open("a") as file:
+        file.write('{"messages": []}\n')
+    half = run("mask", data, "--model", tiny)
+    assert half.returncode == 1
+    assert "1 row, which ftwizard check tells about" in " ".join(half.stdout.split())
+    for row, words in (("4", "messages"), ("40", "has no row at line 40")):
+        done = run("mask", data, "--model", tiny, "--row", row)
+        assert done.returncode == 1 and words in done.stderr
+    assert run("mask", data, "--model", tiny, "--max-length", 1).returncode == 2
+    assert run("mask", data).returncode == 2
+    missing = run("mask", data, "--model", tmp_path / "nowhere")
+    assert missing.returncode == 1 and "no model folder" in missing.stderr
+
+
+def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> None:
+    odd = write(
+        tmp_path / "odd.jsonl", ("\x1b]52;c;aGk=\x07 ‹", "\x1b[31mred\u202e [bold]x[/bold]")
+    )
+    said = ok("mask", odd, "--model", tiny)
+    assert "\x1b" not in said and "\x07" not in said and "\u202e" not in said
+    assert "␛[31mred\\u202e [bold]x[/bold]" in said
+    assert said.count("‹") == 1
+
+
+def test_check_counts_as_the_model_is_trained(tiny: Path, data: Path) -> None:
+    found: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
+    masked = as_json("mask", data, "--model", tiny, "--max-length", 200)
+    assert found["tokens"]["exact"] and found["trained_tokens"]["exact"]
+    assert found["trained_tokens"]["total"] == masked["trained_tokens"]["total"]
+    lines = {one["code"]: one["lines"] for one in found["findings"]}
+    assert (lines["too_long"], lines["nothing_to_train_after_truncation"]) == ([2], [2])
+    assert found["verdict"] == "warning"

@@ -1,0 +1,120 @@
+"""A probe on a real model: measured, remembered, held against the run that follows; out of memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard import hour_price, probes
+from ftwizard import plan as plans
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.lab import Lab
+from tests.jobs_helpers import until_ended
+from tests.models_helpers import make_tiny
+
+pytestmark = pytest.mark.slow
+ADDRESS_SPACE = 4_200_000_000
+"""Bytes: SmolLM2 loads in it and steps through 4 rows of 60 tokens, not through 16."""
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder for temporary files; what is remembered goes beside it."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scratch: Path) -> None:
+    plan = lab.plan(rows=16, batch_size=2)
+    found = as_json("probe", plan, "--steps", 2)
+    assert (found["batch_size"], found["gradient_accumulation"], found["halved"]) == (2, 1, 0)
+    assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
+    assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
+    assert not list(scratch.iterdir()) and not (lab.home / "runs").exists()
+    known = probes.remembered(plans.load(plan))
+    assert known and known.memory.value == found["memory"]["value"]
+
+    folder = lab.train(plan, "one", "--price", "machine=36")
+    hour_price.remember(Decimal(999))  # a price that comes later changes nothing of this run
+    until_ended(folder, 120)
+    result = json.loads(folder.result.read_text())
+    assert result["predicted"]["peak_memory"] == found["memory"]
+    assert "a probe of this" in result["predicted"]["seconds"]["source"]
+    assert result["predicted"]["cost"]["low"] < result["predicted"]["cost"]["high"]
+    assert result["actual"]["cost"]["value"] > 0.01 * result["actual"]["seconds"]["value"]
+    assert "$36.00 an hour" in result["actual"]["cost"]["source"]
+    for name in ("peak_memory", "seconds", "tokens_per_s", "disk", "cost"):
+        actual, error = result["actual"][name]["value"], result["error"][name]
+        assert actual > 0 and error is not None and error > -1, name
+    [listed] = as_json("runs")["runs"]
+    assert listed["actual"] == result["actual"] and listed["error"] == result["error"]
+    said = ok("status", "one")
+    assert "; predicted" in said and "cost         $" in said
+    assert "cost" in ok("runs")
+
+
+def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: Path) -> None:
+    """A real limit on memory, and what PyTorch really does at it."""
+    plan, smaller = lab.plan(rows=40, batch_size=16), lab.root / "smaller.yaml"
+    before = plan.read_bytes()
+    limited = (
+        "import resource, sys; from ftwizard.__main__ import main; "
+        f"resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE}, {ADDRESS_SPACE})); "
+        "sys.exit(main())"
+    )
+    done = _python(limited, "probe", plan, "--steps", 1, "--write", smaller, "--json")
+    assert done["halved"] >= 1 and done["batch_size"] * done["gradient_accumulation"] == 16
+    assert "A batch of 16 does not fit (memory ran out); tried 8" in done["findings"][0]
+    assert done["written"] == str(smaller) and plan.read_bytes() == before
+    recipe = plans.load(smaller).recipe
+    assert recipe.batch_size == done["batch_size"] == 16 >> done["halved"]
+    assert not list(scratch.iterdir())
+    again = run("probe", plan, "--write", smaller)
+    assert again.returncode == 1 and "nothing is ever written over" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"packing": True, "batch_size": 2, "max_length": 500},
+        {"method": "full", "batch_size": 64, "gradient_accumulation": 3},
+    ],
+)
+def test_packed_rows_and_more_batch_than_rows(
+    recipe: dict[str, Any], lab: Lab, scratch: Path, tmp_path: Path
+) -> None:
+    tiny = Lab(tmp_path, make_tiny(tmp_path / "tiny"), lab.home)
+    found = as_json("probe", tiny.plan(**({"max_length": 200} | recipe)), "--steps", 2)
+    measured = found["measured"]
+    assert measured["longest"] <= recipe.get("max_length", 200)
+    assert found["batch_size"] == recipe["batch_size"] and found["halved"] == 0
+    if "packing" in recipe:
+        assert measured["longest"] > 300, "several rows in one sequence"
+    assert len(measured["rates"]) == 2 and measured["validation_tokens"] > 0
+
+
+def test_what_cannot_be_probed_says_why(lab: Lab, scratch: Path) -> None:
+    plan = lab.plan()
+    assert run("probe", plan, "--steps", 0).returncode == 2
+    short = run("probe", lab.plan("short", max_length=8))
+    assert short.returncode == 3 and "no answer is left" in short.stderr
+    missing = run("probe", lab.root / "nowhere.yaml")
+    assert missing.returncode == 1 and "no plan" in missing.stderr
+    assert not list(scratch.iterdir())
+
+
+def _python(code: str, *arguments: object) -> Any:
+    done = subprocess.run(
+        [str(FTWIZARD.with_name("python")), "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,139 @@
+"""Runs found, compared and removed by command; a view that rings; a hook with nobody watching."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftwizard import settings
+from ftwizard.jobs import requests
+from ftwizard.jobs.events import EventWriter
+from tests.e2e import tmux
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.places import RUN, running
+from tests.e2e.terminal import Terminal
+from tests.jobs_helpers import until_ended
+from tests.screens.runs_helpers import living, make_run
+
+PLAIN = Path(__file__).parents[2]
+
+
+def test_runs_are_searched_and_limited(home: Path) -> None:
+    for name in ("older", "newer"):
+        make_run(home, name)
+    make_run(home, "failed-one", end_reason="crashed")
+    found = as_json("runs", "state:finished", "model:owner")["runs"]
+    assert {one["id"] for one in found} == {"older", "newer"}
+    assert len(as_json("runs", "--limit", "1")["runs"]) == 1
+    assert "2 runs more" in ok("runs", "--limit", "1")
+    assert "None of the 3 runs matches “qwen”." in ok("runs", "qwen")
+    assert as_json("runs", "qwen")["runs"] == []
+    wrong = run("runs", "sate:x")
+    assert wrong.returncode == 2
+    assert "state:x" in wrong.stderr
+
+
+def test_runs_are_compared(home: Path) -> None:
+    make_run(home, "one")
+    other = make_run(home, "two", steps=60)
+    other.plan.write_text(other.plan.read_text() + "recipe: {rank: 4}\n")
+    said = ok("compare", "one", "two")
+    assert "recipe.rank" in said
+    assert "0.07 at 60" in said
+    assert "not recorded" in said
+    found = as_json("compare", "one", "two")
+    assert found["settings"] == {"recipe.rank": {"one": 16, "two": 4}}
+    assert found["comparable"]["validation_loss"] is None
+    assert run("compare", "one").returncode == 2
+    assert run("compare", "one", "three").returncode == 1
+    assert run("compare", "one", "two", "--curves").returncode == 2
+
+
+def test_runs_are_removed_only_when_that_is_meant(home: Path) -> None:
+    folder = make_run(home, "one")
+    unasked = run("remove", "one")
+    assert unasked.returncode == 2
+    assert "--yes" in unasked.stderr
+    assert folder.path.exists()
+    with living(folder):
+        folder.events.unlink()
+        refused = run("remove", "one", "--yes")
+    assert refused.returncode == 1
+    assert "ftwizard stop one" in refused.stderr
+    assert folder.path.exists()
+    assert as_json("remove", "one", "--yes")["removed"][0]["id"] == "one"
+    assert as_json("runs")["runs"] == []
+
+
+def test_at_a_terminal_only_y_removes(home: Path) -> None:
+    one, two = make_run(home, "one"), make_run(home, "two")
+    for answer, code in (("\r", 3), ("no\r", 3), ("y\r", 0)):
+        with Terminal("remove", "one", "two", environment={"PYTHONPATH": str(PLAIN)}) as terminal:
+            terminal.wait("Remove these 2 runs for good")
+            assert one.path.exists()
+            terminal.send(answer)
+            assert terminal.child.wait(20) == code
+    assert not one.path.exists()
+    assert not two.path.exists()
+
+
+def test_the_monitor_rings_once_for_what_comes_and_never_for_what_was(home: Path) -> None:
+    folder = make_run(home, "one", findings=[{"severity": "error", "message": "an old one"}])
+    lines = folder.events.read_text().splitlines(keepends=True)
+    folder.events.write_text("".join(lines[:-1]))  # less its last word
+    with living(folder), Terminal("watch", "one", environment={"TERM": "xterm-256color"}) as seen:
+        seen.wait("an old one")
+        assert seen.screen.bells == 0
+        events = EventWriter(folder.events, 1)
+        events.write("finding", step=40, severity="warning", message="overfitting\x1b]0;x")
+        seen.until(lambda: seen.screen.bells, "a bell")
+        events.write("finding", step=40, severity="info", message="of no weight")
+        events.close()
+        seen.wait("of no weight")
+        assert seen.screen.bells == 1
+        assert seen.screen.notices == ["9;ftwizard: overfitting␛]0;x"]
+        assert not seen.screen.foreign
+
+
+@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.parametrize("options", ["", "--plain"])
+def test_tmux_hears_the_bell_when_a_run_ends(home: Path, tmp_path: Path, options: str) -> None:
+    folder = running(home)
+    heard = tmp_path / "heard"
+    environment = {"FTWIZARD_HOME": str(home), "PYTHONPATH": str(PLAIN)}
+    with tmux.Tmux(f"{FTWIZARD} watch {RUN} {options}", environment=environment) as terminal:
+        terminal.wait(r"loss +0")
+        terminal.set_hook("alert-bell", f"run-shell 'echo bell >> {heard}'")
+        requests.stop(folder, 1, grace_s=20, now=False)
+        terminal.wait("stopped")
+        until_ended(folder)
+        terminal.until(heard.exists, "the bell")
+    assert heard.read_text() == "bell\n"
+
+
+def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -> None:
+    path = settings.config_file()
+    path.parent.mkdir(parents=True)
+    path.write_text("[notify]\ncomand = []\n")
+    plan = home / "plan.yaml"
+    home.mkdir()
+    plan.write_text("data: {files: {train: rows.jsonl}}\nmodel: {name: owner/model}\n")
+    refused = run("train", plan)
+    assert refused.returncode == 1
+    assert "Did you mean notify.command?" in refused.stderr
+    assert not (home / "runs").exists()
+
+
+def test_the_hook_acts_when_a_run_ends_with_nobody_watching(home: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['FTWIZARD_EVENT'])"
+    path = settings.config_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(told)])}\n")
+    folder = running(home)
+    ok("stop", folder.id)
+    with Terminal("watch", folder.id, "--plain", environment={"PYTHONPATH": str(PLAIN)}) as seen:
+        seen.until(lambda: told.exists() and told.read_text() == "end", "the hook")

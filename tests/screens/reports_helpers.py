@@ -1,0 +1,124 @@
+"""Reports made by hand, and a check that says what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import EventWriter
+
+LENGTHS = [
+    (60, 3), (90, 14), (130, 60), (190, 140), (280, 322), (410, 512), (600, 341), (870, 180),
+    (1300, 112), (1900, 70), (2700, 20), (4000, 5), (5812, 2),
+]  # fmt: skip
+
+
+def finding(severity: str, code: str, message: str, lines: list[int], **more: Any) -> Any:
+    found = {"severity": severity, "code": code, "message": message, "fix": "mend it"}
+    return found | {"count": len(lines), "lines": lines} | more
+
+
+def example(question: str, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "Yes."}]
+    return {
+        "kind": "chat", "messages": messages, "chosen": [], "rejected": [], "label": None,
+        "tools": None, "text": None, "tokens": None, "extra": {}, **more,
+    }  # fmt: skip
+
+
+FINDINGS = [
+    finding("info", "personal_data", "an e-mail address stands in message 1", [1, 2, 30]),
+    finding("warning", "conflict", "one prompt has two answers", [20, 21, 700, 701]),
+    finding("warning", "duplicate", "437 of 1,800 rows repeat an earlier one",
+            list(range(5, 879, 2)), count=1437),
+    finding("warning", "control_char", "message 2 holds \x1b[31m three times", [4, 60, 61, 62]),
+    finding("error", "invalid_json", "the JSON breaks off at column 61", [3, 8, 9, 10, 11, 1700]),
+    finding("error", "needs_care", "the file begins with \u202e", [], count=1),
+]  # fmt: skip
+TOKENS = {
+    "total": 812_345, "low": 800_112, "high": 824_310, "exact": False, "encoding": "o200k",
+    "rows": 1794, "mean": 451.2, "p50": 390, "p95": 1400, "p99": 3000, "max": 5812,
+    "over_limit": 153, "limit": 1024, "histogram": LENGTHS,
+}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "verdict": "error", "target": "trl-sft", "format": "openai-chat", "rows": 1800, "usable": 1794,
+    "unit": "line", "findings": FINDINGS, "tokens": TOKENS,
+    "trained_tokens": {"total": 402_310, "low": 396_000, "high": 408_100, "exact": False},
+    "path": "rows.jsonl", "source": None, "partial": False, "validation": None, "notes": [],
+    "preview": [{"line": n, "example": example(f"question {n}?")} for n in range(1, 41)],
+}  # fmt: skip
+
+
+def report(path: Path | str, **changes: Any) -> dict[str, Any]:
+    """Return a report on a file, with some of it changed."""
+    return copy.deepcopy({**REPORT, "path": str(path), **changes})
+
+
+def first_look(path: Path | str) -> dict[str, Any]:
+    """Return what a first look at the same file says."""
+    seen = [{**one, "count": one["count"] // 3 + 1, "lines": []} for one in FINDINGS[2:5]]
+    return report(path, partial=True, rows=640, usable=638, findings=seen)
+
+
+def clean(path: Path | str) -> dict[str, Any]:
+    """Return the report on a file that nothing is wrong with."""
+    return report(path, verdict="ok", usable=1800, findings=[])
+
+
+class Command:
+    """Stands in for ``children.command``: a check that a test leads, other commands as told."""
+
+    def __init__(self, found: dict[str, Any] | FtwizardError) -> None:
+        self.found = found
+        self.first: dict[str, Any] | None = None
+        """What is said of a first look."""
+        self.goes_on = asyncio.Event()
+        """Set: a check need not wait."""
+        self.goes_on.set()
+        self.asked: list[tuple[str, ...]] = []
+        self.cancelled = 0
+        self.others: dict[str, Callable[..., Any]] = {}
+
+    async def __call__(self, *argv: str, progress: str | None = None) -> Any:
+        self.asked.append(argv)
+        if argv[0] in self.others:
+            return self.others[argv[0]](*argv)
+        try:
+            await self._check(progress)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(self.found, FtwizardError):
+            raise self.found
+        return copy.deepcopy(self.found)
+
+    async def _check(self, progress: str | None) -> None:
+        if self.goes_on.is_set() or progress is None:
+            return
+        events = EventWriter(Path(progress), 1)
+        if self.first is not None:
+            events.write("report", report=self.first)
+        events.write("phase", phase="checking", what="rows", done=3e7, total=9e7, unit="bytes")
+        events.close()
+        await self.goes_on.wait()
+
+
+def rows_of(*argv: str) -> dict[str, Any]:
+    """Answer ``show``: odd lines cannot be read, even ones hold what nobody would see."""
+    lines = [int(value) for name, value in pairwise(argv) if name == "--line"]
+    broken = {"severity": "error", "code": "invalid_json", "message": "it breaks off", "fix": "end"}
+    return {
+        "rows": [
+            {"line": n, "raw": f'{{"n": {n}, \x1b', "findings": [broken], "example": None}
+            if n % 2
+            else {
+                "line": n, "raw": f"raw {n}", "findings": [], "example": example(f"{n}: \x07\u202e")
+            }
+            for n in lines
+        ]
+    }  # fmt: skip

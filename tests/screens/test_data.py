@@ -1,0 +1,657 @@
+"""The data page on any report: what it shows, what its keys do, and that nothing is ever stuck."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import plan as plans
+from ftwizard.errors import FtwizardError
+from ftwizard.machine import Facts
+from ftwizard.screens import checking, children
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.data import DataPage
+from ftwizard.screens.draft import Draft, Step
+from ftwizard.screens.new_file import NewFile
+from ftwizard.screens.outcome import Outcome
+from ftwizard.screens.pick import Pick
+from ftwizard.screens.problem import Problem
+from ftwizard.screens.rows import RowsPage
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.go import Go
+from ftwizard.screens.widgets.menu import Menu
+from tests.models_helpers import make_tiny
+from tests.screens import reports_helpers
+from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.hostile import TEXTS, obeyed, too_wide
+from tests.screens.reports_helpers import Command, clean, finding, first_look, report, rows_of
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+FILE = "/data/rows.jsonl"
+Play = Callable[[Pilot[Any], DataPage, list[Step]], Any]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    double = Command(report(FILE))
+    double.others["show"] = rows_of
+    monkeypatch.setattr(children, "command", double)
+    monkeypatch.setattr(checking, "QUICK_S", 0.0)
+    return double
+
+
+def draft_of(file: str = FILE, model: str = "") -> Draft:
+    draft = Draft(FACTS).with_plan(model=plans.Model(name=model))
+    return draft.reading(plans.Files(train=file), None)
+
+
+def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = False) -> str:
+    """Show the page alone, play, and return the last frame."""
+    left: list[Step] = []
+
+    async def whole(pilot: Pilot[Any]) -> None:
+        page = DataPage(draft)
+        pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
+        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        await pilot.pause()
+        await play(pilot, page, left)
+
+    app = FtwizardApp(ascii=ascii)
+    return drive(app, size, whole)
+
+
+async def read(pilot: Pilot[Any], *keys: str) -> None:
+    """Have the file read, then press keys."""
+    await pilot.press("enter")
+    await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
+    await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+# ---------------------------------------------------------------------- what is shown
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "keys"),
+    [
+        ("data-80x24", (80, 24), ()),
+        ("data-160x50", (160, 50), ()),
+        ("data-60x16", (60, 16), ()),
+        ("data-finding-80x24", (80, 24), ("down",) * 5),
+        ("data-row-160x50", (160, 50), ("down", *("pagedown",) * 2)),
+        ("data-ascii-80x24", (80, 24), ()),
+    ],
+)
+def test_frames(name: str, size: tuple[int, int], keys: tuple[str, ...], command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, *keys)
+
+    shown = on_page(draft_of(), size, play, ascii="ascii" in name)
+    assert_frame(name, shown)
+    assert "ascii" not in name or shown.isascii()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
+    command.first = first_look(FILE)
+    command.goes_on.clear()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        await says(pilot, "30 MB of 90 MB")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(children.Child, "spent_s", 4.0)
+        assert_frame(f"data-first-look-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
+
+
+@pytest.mark.parametrize("size", [(80, 24)])
+def test_frame_of_a_file_that_nothing_is_wrong_with(
+    size: tuple[int, int], command: Command
+) -> None:
+    command.found = clean(FILE) | {"tokens": None, "trained_tokens": None}
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+
+    assert_frame(f"data-clean-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
+
+
+def test_frame_of_two_files(command: Command) -> None:
+    own = report("/data/own.jsonl", rows=200, usable=199, findings=[
+        finding("error", "invalid_json", "the JSON breaks off", [7]),
+    ])  # fmt: skip
+    command.found = report(FILE, validation=own, notes=["Send nothing before May."])
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        await pilot.press("down", *["down"] * 6)
+        await pilot.pause()
+
+    draft = draft_of()
+    files = plans.Files(train=FILE, validation="/data/own.jsonl")
+    shown = on_page(draft.reading(files, None), (100, 30), play)
+    assert_frame("data-two-files-100x30", shown)
+    assert command.asked[0][-2:] == ("--val", "/data/own.jsonl")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+def test_frame_of_the_rows_of_a_finding(size: tuple[int, int], command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "enter")
+        await says(pilot, "it breaks off")
+        await pilot.press("down")
+        await says(pilot, "row 8")
+
+    assert_frame(f"rows-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
+
+
+# ---------------------------------------------------------------------- Enter, and the way on
+
+
+def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "enter")
+        await says(pilot, "Go on without 6 rows?")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        assert left[0].draft.plan.insist == ("skip-bad-rows",)
+        assert left[0].draft.plan.data.files.train == FILE
+
+    on_page(draft_of(), (80, 24), play)
+    assert command.asked[0][:4] == ("check", FILE, "--target", "trl-sft")
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (lambda draft: draft.on_path("openai"), ("--target", "openai-sft")),
+        (lambda draft: draft.with_recipe(max_length=512), ("--max-length", "512")),
+    ],
+)
+def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
+    change: Callable[[Draft], Draft], asked: tuple[str, str], command: Command
+) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+
+    draft = draft_of()
+    read_before = draft.reading(draft.plan.data.files, report(FILE))
+    on_page(read_before, (80, 24), play)
+    assert not command.asked
+    on_page(change(read_before), (80, 24), play)
+    assert asked in pairwise(command.asked[0])
+
+
+def test_rows_of_another_kind_are_not_converted_in_a_circle(command: Command) -> None:
+    every = list(range(1, 1801))
+    kind = [finding("error", code, "pairs", every) for code in ("needs_conversion", "wrong_kind")]
+    command.found = report(FILE, usable=0, findings=kind, format="preference")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        await says(pilot, "→ Name another file: rows of this kind are not trained on there")
+        assert "enter read it" in frame(pilot.app)
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_what_a_long_check_does_is_said_on_one_line(command: Command) -> None:
+    check = checking.Check(draft_of(), f"/data/{'rows' * 20}.jsonl")
+    assert "Reading /data/rows" in check.said(58).plain
+    assert check.said(58).cell_len <= 58
+
+
+def test_a_longest_row_that_cuts_none_has_nothing_read_again(command: Command) -> None:
+    draft = draft_of().with_recipe(max_length=6000)
+    tokens = {**reports_helpers.TOKENS, "limit": 8192}
+    draft = draft.reading(draft.plan.data.files, report(FILE, tokens=tokens))
+    assert not checking.judged_otherwise(draft)
+
+
+def test_enter_on_a_finding_shows_its_rows_and_esc_comes_back_to_it(command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down")
+        assert "enter show its rows" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
+        await says(pilot, "it breaks off")
+        await pilot.press("enter")
+        await says(pilot, "8: ␇\\u202e")
+        await pilot.press("r")
+        await says(pilot, "raw 8")
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert page.query_one("#rows", Menu).chosen == "train:error:invalid_json"
+        await pilot.press("up", "enter")
+        await says(pilot, "Go on without 6 rows?")
+
+    on_page(draft_of(), (80, 24), play)
+    assert command.asked[1][:6] == ("show", FILE, "--target", "trl-sft", "--line", "3")
+
+
+def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down")
+        assert "the file as a whole" in frame(pilot.app)
+        assert "show its rows" not in frame(pilot.app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert pilot.app.screen is page and not left
+
+    command.found = report(FILE, findings=reports_helpers.FINDINGS[5:])
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_rows_are_fetched_as_the_cursor_comes_to_them(command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, *["down"] * 2, "enter")
+        await says(pilot, "row 5")
+        await pilot.press("end")
+        await says(pilot, "row 877")
+        await until(pilot, lambda: len(command.asked) == 3)
+
+    command.found = report(FILE, findings=reports_helpers.FINDINGS[2:5])
+    on_page(draft_of(), (80, 24), play)
+    assert command.asked[2][-2:] == ("--line", "877")
+
+
+def test_where_no_row_can_be_used_enter_reads_again(command: Command) -> None:
+    command.found = report(FILE, usable=0)
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        assert "→ Read it again, once it is corrected" in frame(pilot.app)
+        command.found = clean(FILE)
+        await pilot.press("enter")
+        await says(pilot, "✓ 1,800 rows")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None:
+    whole = finding("error", "too_few", "3 rows, and 10 are needed", [], count=3)
+    command.found = report(FILE, rows=3, usable=3, findings=[whole])
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        assert "✗ 3 rows, chat messages; not usable as they are: too few" in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, "Go on in spite of this?")
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert not left
+        await pilot.press("enter")
+        await says(pilot, "Go on in spite of this?")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        assert left[0].draft.plan.insist == ()
+
+    on_page(draft_of(), (80, 24), play)
+
+
+# ---------------------------------------------------------------------- a first look, then the whole
+
+
+def test_the_whole_takes_the_place_of_the_first_look_and_keeps_the_cursor(command: Command) -> None:
+    command.first = first_look(FILE)
+    command.goes_on.clear()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "down")
+        shown = frame(pilot.app)
+        assert "first look at 640 rows (chat messages): 2 rows cannot be used so far" in shown
+        assert "480 rows so far" in shown and "duplicate" in shown
+        assert "esc cancel" in shown and "f repair" not in shown
+        await pilot.press("enter")  # which rows is not known yet
+        await pilot.pause()
+        assert pilot.app.screen is page
+        command.goes_on.set()
+        await says(pilot, "✗ 1,800 rows")
+        menu = page.query_one("#rows", Menu)
+        assert menu.chosen == "train:warning:duplicate" and menu.has_focus
+        assert "1,437 rows, at line 5, 7, 9" in frame(pilot.app)
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_esc_cancels_a_check_and_keeps_the_name(command: Command) -> None:
+    command.first = first_look(FILE)
+    command.goes_on.clear()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "escape")
+        await until(pilot, lambda: command.cancelled == 1)
+        assert "Enter reads the file" in frame(pilot.app)
+        assert page.query_one("#train Input", Input).value == FILE
+        command.goes_on.set()
+        await pilot.press("enter")
+        await says(pilot, "✗ 1,800 rows")
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_another_name_ends_a_check_and_enter_meanwhile_does_nothing(command: Command) -> None:
+    command.goes_on.clear()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await pilot.press("enter")
+        await says(pilot, "● Reading /data/rows.jsonl")
+        await pilot.press("enter", "enter")
+        await pilot.pause()
+        assert len(command.asked) == 1 and not left
+        await pilot.press("x")
+        await until(pilot, lambda: command.cancelled == 1)
+        await says(pilot, "Enter reads the file")
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Command) -> None:
+    command.found = FtwizardError("It is a folder.", "Name a file in it.")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
+        assert "It is a folder." in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert "Enter reads the file" in frame(pilot.app)
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
+    command.found = FtwizardError(
+        "Two fit.", "Name the one that is meant: --format openai-chat or --format alpaca."
+    )
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        assert "Alpaca" in frame(pilot.app)
+        command.found = report(FILE, format="alpaca")
+        await pilot.press("down", "enter")
+        await says(pilot, "1,800 rows, Alpaca")
+
+    on_page(draft_of(), (80, 24), play)
+    assert command.asked[1][:4] == ("check", FILE, "--format", "alpaca")
+
+
+# ---------------------------------------------------------------------- what is not the rows' own
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
+    text = TEXTS[name].encode(errors="replace").decode()[:20_000]
+    every = [
+        finding(grade, f"{text}{n}", text, [1, 2, 3], fix=text)
+        for n, grade in enumerate(("error", "warning", "info", text))
+    ]
+    call = {"function": {"name": text, "arguments": {text: text}}}
+    turn = {"role": text, "content": [{"type": "text", "text": text}, {"type": text}, text, None],
+            "tool_calls": [call, text], "name": text, "weight": text}  # fmt: skip
+    odd = reports_helpers.example(
+        text, kind="preference", chosen=[turn], rejected=[turn], tools=[call, text],
+        text=text, tokens={"input_ids": [text], "labels": [text]}, extra={text: text},
+    )  # fmt: skip
+    own = report(text, findings=every)
+    command.found = report(
+        FILE, findings=every, format=text, source=text, notes=[text, text], validation=own,
+        preview=[{"line": 1, "example": odd}],
+    )  # fmt: skip
+    command.others["show"] = lambda *_: {
+        "rows": [{"line": n, "raw": text, "example": odd, "findings": every} for n in (1, 2, 3)]
+    }
+
+    def assert_harmless(shown: str) -> None:
+        assert not obeyed(shown)
+        assert not too_wide(shown, 100)
+        assert len(shown.split("\n")) == 30
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        for key in ("", *["down"] * 5, "end", "h"):
+            if key:
+                await pilot.press(key)
+                await pilot.pause()
+            assert_harmless(frame(pilot.app))
+        for key in ("end", "home"):
+            await pilot.press(key, "enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
+            for view in ("r", "r"):
+                await pilot.press(view)
+                await until(pilot, lambda: "reading the row" not in frame(pilot.app))
+                assert_harmless(frame(pilot.app))
+            await pilot.press("escape")
+            await until(pilot, lambda: pilot.app.screen is page)
+
+    on_page(draft_of(), (100, 30), play)
+
+
+# ---------------------------------------------------------------------- new files, by the real commands
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file of rows, two of which cannot be used and one of which can be mended."""
+    file = tmp_path / "rows.jsonl"
+    lines = [
+        json.dumps({"messages": [
+            {"role": "user", "content": f"What is {n} and {n * 7}?"},
+            {"role": "assistant", "content": f"It is {n * 8}."},
+        ]})
+        for n in range(30)
+    ]  # fmt: skip
+    lines[3] = '{"messages": [{"role": "user", "con'
+    lines[9] = json.dumps({"messages": [{"role": "user", "content": "Why?"}]})
+    lines[12] = lines[12].replace("What", "\\u001b[31mWhat")
+    file.write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return file
+
+
+def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: Path) -> None:
+    before = rows.read_bytes()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "rows.fixed.jsonl" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
+        assert "1 row left out" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, "✓ 28 rows, chat messages")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        made = left[0].draft.plan.data.files.train
+        assert made == str(rows.with_name("rows.fixed.jsonl"))
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+    assert rows.read_bytes() == before
+    assert "\\u001b" not in rows.with_name("rows.fixed.jsonl").read_text()
+
+
+def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
+    rows.with_name("rows.fixed.jsonl").write_text("mine")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "rows.fixed-2.jsonl" in frame(pilot.app)
+        for name, wrong in (
+            ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
+            ("none/x.jsonl", "There is no folder"),
+            ("", "Name the file."),
+        ):
+            pilot.app.screen.query_one(Input).value = name
+            await pilot.pause()
+            await pilot.press("enter")
+            await says(pilot, wrong)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+
+    on_page(draft_of(str(rows)), (80, 24), play)
+    assert rows.with_name("rows.fixed.jsonl").read_text() == "mine"
+
+
+def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Rows that cannot be read are left out." in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, "to validate  ")
+        assert "(•) a file" in frame(pilot.app)
+        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        await pilot.press("enter")
+        await says(pilot, "Go on without 1 row?")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        files = left[0].draft.plan.data.files
+        assert files.train == str(rows.with_name("rows.train.jsonl"))
+        assert files.validation == str(rows.with_name("rows.validation.jsonl"))
+        plans.check(left[0].draft.with_plan(model=plans.Model(name="owner/m")).plan)
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
+def test_convert_writes_for_another_place(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        assert "OpenAI, preferences" not in frame(pilot.app), "these are conversations"
+        await pilot.press("end", "up", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Convert for Google Vertex AI, Gemini" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert page.query_one("#train Input", Input).value == "rows.jsonl"
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+    first = rows.with_name("rows.vertex-gemini.jsonl").read_text().splitlines()[0]
+    assert "contents" in json.loads(first)
+
+
+def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> None:
+    turns = [{"role": role, "content": [{"text": "a"}]} for role in ("user", "assistant")]
+    rows.write_text(f"{json.dumps({'messages': turns})}\n" * 12)
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        assert "→ Convert them: the place to train takes another form" in frame(pilot.app)
+        assert "enter convert" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Convert for OpenAI" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await pilot.press("enter")
+        await says(pilot, "12 rows, chat messages")
+        await says(pilot, "→ Go on with")
+
+    on_page(replace(draft_of(str(rows)), path="openai"), (100, 30), play)
+
+
+def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Command) -> None:
+    changing = finding("info", "changing_facts", "a price", [1, 2], count=900)
+    command.found = {**clean(FILE), "findings": [changing]}
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "enter")
+        await says(pilot, "Fine-tune for facts that change?")
+        assert "900 rows of 1,800 (50%)" in frame(pilot.app)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        await pilot.press("enter")
+        await says(pilot, "Fine-tune for facts that change?")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
+    own = rows.with_name("own.jsonl")
+    own.write_text("".join(rows.read_text().splitlines(keepends=True)[:2]))
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        page.query_one("#share", Choice).value = "file"
+        await pilot.press("enter")
+        await says(pilot, "Name the file that validates")
+        assert page.query_one("#own-file Input").has_focus
+        await pilot.press(*"own.jsonl")
+        await says(pilot, "→ Read again with what was changed")
+        await pilot.press("enter")
+        await says(pilot, "to validate  ✓ 2 rows")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
+        page.query_one("#share", Choice).value = "0.2"
+        await until(pilot, lambda: page._enter == "read")
+        await pilot.press("enter")
+        await until(pilot, lambda: page._enter == "next" and "leakage" not in frame(pilot.app))
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
+def test_the_mask_needs_a_model_and_says_where_it_is_chosen(command: Command) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "end", "m")
+        await says(pilot, "No model is chosen yet")
+        await says(pilot, "Choose the model on the next page")
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+
+    on_page(draft_of(), (80, 24), play)
+
+
+def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
+    spans = [[0, 4, "<user>Why?</user>", False], [4, 9, "Because.</s>", True], [9, 12, "…", True]]
+    row = {"line": 1, "tokens": 12, "kept": 9, "trained": 5, "spans": spans}
+    command.others["mask"] = lambda *_: {"row": row}
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "end", "m")
+        await says(pilot, "▌ 5 of 12 tokens are learnt")
+        assert "▌ Because.</s>" in frame(pilot.app)
+        assert "▌ <user>" not in frame(pilot.app) and "<user>Why?</user>" in frame(pilot.app)
+        assert "░ 3 tokens beyond 9 are cut off" in frame(pilot.app)
+        await pilot.press("m")
+        await says(pilot, "assistant")
+
+    on_page(draft_of(model="owner/m"), (100, 30), play)
+    asked = command.asked[-1]
+    assert asked[:4] == ("mask", FILE, "--model", "owner/m") and asked[-1] == "1024"
+
+
+def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
+    model = make_tiny(tmp_path)
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "end", "m")
+        await says(pilot, "tokens are learnt")
+        assert "▌ It is 232." in frame(pilot.app)
+
+    on_page(draft_of(str(rows), str(model)), (100, 30), play)

@@ -1,0 +1,239 @@
+"""What an hour of this machine costs, asked on pages and in lines: taken, remembered, left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import hour_price, settings
+from ftwizard import plan as plans
+from ftwizard.figure import Figure
+from ftwizard.screens import cost_basis, estimate_texts, prospect
+from ftwizard.screens import draft as drafts
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.costs import CostsPage
+from ftwizard.screens.draft import Draft, Step
+from ftwizard.screens.elsewhere import Elsewhere
+from ftwizard.screens.estimate import EstimatePage
+from ftwizard.screens.hour import HourPage
+from ftwizard.screens.plain import hours, steps
+from ftwizard.screens.plain.asking import BACK
+from tests.screens.costs_helpers import FACTS, TODAY, checked
+from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.unit.test_plain import Scripted
+
+_PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
+         "cut": 0, "lost": []}  # fmt: skip
+_TIME = {"value": 3600.0, "low": 1800.0, "high": 7200.0, "unit": "s", "source": "worked out"}
+ESTIMATE: dict[str, Any] = {
+    "model": {"said": "owner/small"}, "parameters": 10**9, "trained": 10**7, "parts": {"train": _PART},
+    "tokens": 450_000, "steps": 375, "steps_per_epoch": 125, "evaluate_every": 50, "memory": None,
+    "here": None, "time": _TIME, "disk": {"needed": 10**9, "free": 10**11, "short": None},
+    "hour": {"price": None, "rental": {
+        "value": 0.37, "low": 0.29, "high": 0.44, "unit": "USD per hour", "as_of": "2026-09",
+        "source": "RTX 4090 on demand: a list",
+    }},
+}  # fmt: skip
+
+
+def estimated() -> Draft:
+    """Return a draft whose estimate says an hour, more or less."""
+    return checked().with_plan(model=plans.Model(name="owner/small")).counted(ESTIMATE)
+
+
+def played(
+    page: Callable[[], Any],
+    play: Callable[[Pilot[Any], list[Any]], Any],
+    size: tuple[int, int] = (80, 24),
+) -> list[Any]:
+    """Show a page and play on it; return what it was left with."""
+    left: list[Any] = []
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(page(), left.append)
+        await pilot.pause()
+        await play(pilot, left)
+
+    drive(FtwizardApp(), size, scenario)
+    return left
+
+
+async def typed(pilot: Pilot[Any], text: str) -> None:
+    await pilot.press("h")
+    await until(pilot, lambda: isinstance(pilot.app.screen, HourPage))
+    await pilot.press(*text, "enter")
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
+    remembers: bool, home: Any
+) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await says(pilot, "cost        not known; h says what an hour here costs")
+        await typed(pilot, "$0.50")
+        await says(pilot, "Remember it?")
+        await pilot.press("enter" if remembers else "escape")
+        await says(pilot, "$0.25–1.00")
+        assert "set-up      $0.25–1.00 on top" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated()), play)
+    assert (
+        isinstance(step, Step) and step.draft.hour and f"{step.draft.hour.usd}" in ("0.50", "0.5")
+    )
+    known = hour_price.remembered()
+    assert (known is not None) == remembers == settings.prices_file().exists()
+    said = () if remembers else ("--price", "machine=0.50")
+    assert hour_price.argv(step.draft.hour) == said, "the run is told what it cannot read"
+    assert ("machine=0.50" in drafts.command("x", step.draft.hour)) != remembers
+
+
+def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
+    before = hour_price.said("2")
+
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await says(pilot, "$1.00–4.00")
+        await typed(pilot, "1,50")
+        await says(pilot, "with a point")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, EstimatePage))
+        assert "$1.00–4.00" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated().priced(before)), play)
+    assert step.draft.hour == before and not settings.prices_file().exists()
+
+
+def test_a_file_that_cannot_be_changed_costs_the_memory_alone(home: Any) -> None:
+    settings.prices_file().parent.mkdir(parents=True, exist_ok=True)
+    settings.prices_file().write_text("[[price]]\n")
+
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await typed(pilot, "3")
+        await says(pilot, "Remember it?")
+        await pilot.press("enter")
+        await says(pilot, "Each price is a table [[prices]]")
+        await pilot.press("enter")
+        await says(pilot, "$1.50–6.00")
+
+    played(lambda: EstimatePage(estimated()), play)
+    assert settings.prices_file().read_text() == "[[price]]\n"
+
+
+def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Remember it?")
+        await pilot.press("escape")
+        await says(pilot, "This machine")
+        await pilot.press("escape")
+        await says(pilot, "your own price of")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated()), play, (160, 50))
+    assert step.draft.hour and step.draft.hour.source == hour_price.SAID
+
+
+def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Remember it?")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Elsewhere))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: Elsewhere(checked().on_path("openai")), play)
+    assert step.draft.hour and step.draft.hour.source == hour_price.SAID
+
+
+@pytest.mark.parametrize(("size", "keys"), [((80, 24), ""), ((60, 16), "2 EUR")])
+def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        if keys:
+            await typed(pilot, keys)
+            await says(pilot, "convert it")
+        else:
+            await pilot.press("h")
+            await says(pilot, "esc changes nothing")
+        pilot.app.screen.query_one(Input).cursor_blink = False
+        assert_frame(f"hour-{size[0]}x{size[1]}", frame(pilot.app))
+
+    played(lambda: EstimatePage(estimated()), play, size)
+
+
+def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
+    draft = checked().with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B"))
+    quiet = prospect.line(draft).plain
+    assert quiet.endswith(prospect.UNPRICED) and "$" not in quiet
+    found = prospect.of(draft.priced(hour_price.said("2")))
+    assert found and found.cost and found.cost.low and found.cost.high
+    said = prospect.line(draft.priced(hour_price.said("2"))).plain
+    assert f"{hour_price.spread(found.cost)} in all" in said and prospect.UNPRICED not in said
+
+
+def test_what_is_not_known_is_never_0() -> None:
+    untimed = ESTIMATE | {"time": None}
+    said = estimate_texts.figures(untimed, 1024, hour_price.said("2")).plain
+    assert "not known, as the time is not; at $2.00 an hour" in said
+    unsaid = estimate_texts.figures(ESTIMATE, 1024).plain
+    assert "a guide: RTX 4090 on demand is rented for $0.29–0.44 an hour (2026-09)" in unsaid
+    assert "set-up" not in unsaid
+
+
+def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
+    whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
+    assert cost_basis.basis(estimated(), TODAY).asked.here is None
+    follows = {
+        "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
+        "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {},
+        "whole": {"value": 7200, "low": 3600, "high": 14_400, "unit": "s", "source": "all"},
+        "cost": None,
+    }  # fmt: skip
+    draft = estimated().counted(ESTIMATE | {"follows": follows})
+    here = cost_basis.basis(draft, TODAY).asked.here
+    assert here and (here.value, here.low, here.high, here.unit) == (2, 1, 4, "h")
+    assert whole.value == here.value * 3600
+
+
+# ---------------------------------------------------------------------------------------- in lines
+
+
+def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = Scripted("hour", "1,5", "1.5", "once", "")
+    draft = steps.figures(ask, estimated())
+    assert draft.hour and draft.hour.source == hour_price.SAID
+    assert "with a point" in ask.refused[0] and not settings.prices_file().exists()
+    said = capsys.readouterr().out
+    assert "not known; “say what an hour of this machine costs” below tells it" in said
+    assert "$0.75–3.00" in said and "a guide" in said
+    ask = Scripted("2", "remember")
+    draft = hours.ask_hour(ask, draft)
+    assert draft.hour and draft.hour == hour_price.remembered() and draft.hour.usd == 2
+
+
+@pytest.mark.parametrize("answers", [(BACK,), ("3", BACK)])
+def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) -> None:
+    before = Draft(FACTS, hour=hour_price.said("1"))
+    assert hours.ask_hour(Scripted(*answers), before) == before
+    assert not settings.prices_file().exists()
+
+
+def test_the_table_in_lines_takes_it(home: Any) -> None:
+    from ftwizard.screens.plain import costs
+
+    found = costs.show(Scripted("hour", "4", "once", ""), estimated(), TODAY)
+    assert found.hour and found.hour.usd == 4

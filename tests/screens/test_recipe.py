@@ -1,0 +1,104 @@
+"""The recipe page alone: what it says of each setting, and of values that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import plan as plans
+from ftwizard.machine import Facts
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.draft import Draft
+from ftwizard.screens.recipe import RecipePage
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.reports_helpers import report
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+MODEL = "Qwen/Qwen3-0.6B"
+Play = Callable[[Pilot[Any], RecipePage], Any]
+
+
+def on_page(play: Play, model: str = MODEL, size: tuple[int, int] = (80, 24)) -> str:
+    """Show the page alone, play, and return the last frame."""
+    files = plans.Files(train="/data/rows.jsonl")
+    draft = Draft(FACTS).with_plan(model=plans.Model(name=model)).reading(files, report("x"))
+
+    async def whole(pilot: Pilot[Any]) -> None:
+        page = RecipePage(draft)
+        pilot.app.push_screen(page)
+        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        await pilot.pause()
+        await play(pilot, page)
+
+    return drive(FtwizardApp(), size, whole)
+
+
+def focus(page: RecipePage, name: str) -> Input:
+    line = page.query_one(f"#setting-{name} Input", Input)
+    line.focus()
+    return line
+
+
+def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await says(pilot, "steps  ·")
+        focus(page, "batch_size").value = ""
+        await says(pilot, "→ Batch size: give a whole number.")
+        shown = frame(pilot.app)
+        assert "steps  ·" not in shown
+        assert "automatic" not in shown  # the run does not decide this one
+        page.query_one("#setting-batch_size Input", Input).value = "2"
+        await says(pilot, "steps  ·")
+
+    on_page(play)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "caution"),
+    [
+        ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 of LoRA"),
+        ("epochs", "9", "! 9 epochs mostly teach the rows by heart"),
+    ],
+)
+def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, caution: str) -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, name).value = value
+        await says(pilot, caution)
+        focus(page, "batch_size")
+        await until(pilot, lambda: caution not in frame(pilot.app))
+
+    on_page(play)
+
+
+def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_chosen() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        line = focus(page, "learning_rate")
+        await says(
+            pilot, "advised: QLoRA, 2023 (2e-4; 1e-4 above 13B); ten times: LoRA Without Regret"
+        )
+        line.value = "1e-4"
+        await says(pilot, "yours; advised is 2e-4: QLoRA, 2023")
+
+    on_page(play)
+
+
+def test_what_is_usual_is_whole_at_80_columns() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, "max_length").value = "100"
+        await says(pilot, "yours; usual is 128 to 8192")
+
+    on_page(play)
+
+
+def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await says(pilot, "Its size is not known yet")
+
+    on_page(play, model="owner/mine")

@@ -1,0 +1,145 @@
+"""Curves of runs and of files from elsewhere, and the command that judges them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard import curves, runs
+from ftwizard.diagnosis import Curve, diagnose
+from ftwizard.errors import FtwizardError
+from tests.curves import overfitting
+from tests.e2e.cli import as_json, ok, run
+from tests.screens.runs_helpers import make_run
+
+GALLERY = Path(__file__).parents[1] / "data" / "curves"
+
+
+@pytest.fixture
+def curve() -> Curve:
+    return overfitting(1)
+
+
+def log_history(curve: Curve) -> list[dict[str, Any]]:
+    """Return a curve as transformers' trainer logs it."""
+    rows: list[dict[str, Any]] = [
+        {"step": step, "epoch": step / 200, "loss": loss, "learning_rate": 1e-4, "grad_norm": 0.5}
+        for step, loss in curve.train
+    ]
+    rows += [{"step": step, "epoch": step / 200, "eval_loss": loss} for step, loss in curve.evals]
+    rows.sort(key=lambda row: row["step"])
+    return [*rows, {"step": 600, "epoch": 3.0, "train_loss": 1.0, "total_flos": 1e9}]
+
+
+def same(found: Curve, curve: Curve) -> bool:
+    return list(found.train) == list(curve.train) and list(found.evals) == list(curve.evals)
+
+
+def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": log_history(curve), "max_steps": 600}))
+    found = curves.of_file(file)
+    assert same(found, curve) and found.total_steps == 600
+    assert found.steps_per_epoch == pytest.approx(200)
+    assert len(found.learning_rate) == len(found.grad_norm) == len(curve.train)
+
+
+def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
+    rows = [{"step": k, "loss": math.nan if k > 5 else 1.0} for k in range(1, 9)]
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": rows}))
+    assert diagnose(curves.of_file(file)).pattern == "nan"
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded: bool) -> None:
+    evals = dict(curve.evals)
+    lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    lines += [
+        f"{step},{loss},0.5,{evals.get(step, '')},{0.6 if step in evals else ''}"
+        for step, loss in curve.train
+    ]
+    data = "\n".join(lines).encode()
+    file = tmp_path / "result.csv"
+    file.write_bytes(base64.b64encode(data) if encoded else data)
+    found = curves.of_file(file)
+    assert same(found, curve)
+    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+
+
+def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
+    lines = tmp_path / "log.jsonl"
+    lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
+    assert same(curves.of_file(lines), curve)
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps({"train": list(curve.train), "eval": list(curve.evals)}))
+    assert same(curves.of_file(pairs), curve)
+
+
+def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
+    rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
+    file = tmp_path / "log.json"
+    file.write_text(json.dumps(rows))
+    found = curves.of_file(file)
+    assert found.objective == "reinforcement"
+    assert diagnose(found).pattern != "zero_loss"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"{}", b"[1, 2]", b"a,b\n1,2\n", b"\x00\xff" * 50, b'{"train": 3}']
+)
+def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "what"
+    file.write_bytes(content)
+    with pytest.raises(FtwizardError, match="holds no loss curve") as error:
+        curves.of_file(file)
+    assert "trainer_state.json" in error.value.hint
+
+
+def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
+    folder = make_run(home, "some", steps=6)
+    read = runs.progress(folder)
+    assert curves.of_progress(read).checkpoints == sorted(read.checkpoints)
+    assert curves.of_progress(read, folder).checkpoints == []
+    (folder.path / "checkpoints" / f"checkpoint-{min(read.checkpoints, default=2)}").mkdir(
+        parents=True
+    )
+    assert len(curves.of_progress(read, folder).checkpoints or ()) == bool(read.checkpoints)
+
+
+@pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)
+def test_the_faults_of_a_public_gallery(file: Path) -> None:
+    known = json.loads(file.read_text())
+    verdict = diagnose(curves.of_file(file))
+    assert verdict.pattern in (known["label"], *known["also_acceptable"])
+    if known["label"] == "overfit":
+        assert verdict.onset_step == known["onset_step"]
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_on_a_file(tmp_path: Path, curve: Curve, home: Path) -> None:
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": log_history(curve)}))
+    found = as_json("diagnose", file)
+    assert set(found) >= {
+        "pattern", "also", "onset_step", "best_step", "confidence", "evidence", "action", "findings",
+    }  # fmt: skip
+    assert found["pattern"] == found["findings"][0]["code"] == "overfit"
+    best = min(curve.evals, key=lambda point: point[1])
+    assert (found["best_step"], found["best_eval_loss"]) == best
+    said = ok("diagnose", file)
+    assert said.startswith("! overfitting (") and "→ Stop now and keep the best" in said
+
+
+def test_the_command_on_nothing_and_on_a_folder(tmp_path: Path, home: Path) -> None:
+    for name, words in ((tmp_path, "is a folder"), (tmp_path / "nope.json", "There is no run")):
+        done = run("diagnose", name)
+        assert done.returncode == 1 and words in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,227 @@
+"""The diagnosis: each pattern found while it grows, and nothing cried over a run that is well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.diagnosis import Curve, Point, Verdict, best_in_words, diagnose, findings
+from tests import curves
+
+SEEDS = range(12)
+
+
+def said(curve: Curve) -> dict[str, float]:
+    """Return what is said of a curve as it grows, and at which step first."""
+    found: dict[str, float] = {}
+    for step, _ in curve.evals or curve.train[::12]:
+        verdict = diagnose(curve.until(step))
+        for name in (verdict.pattern, *verdict.also):
+            found.setdefault(name, step)
+    return found
+
+
+KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
+    (curves.overfitting, "overfit", {"no_learning", "diverged", "nan"}),
+    (lambda seed: curves.overfitting(seed, rise=0.05), "overfit", {"no_learning", "diverged"}),
+    (
+        lambda seed: curves.overfitting(seed, rise=0.3, eval_noise=0.03),
+        "overfit",
+        {"no_learning", "diverged"},
+    ),
+    (curves.flattening, "plateau", {"diverged", "no_learning"}),
+    (curves.staircase, "memorising", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, known=False), "memorising", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, validated=False), "memorising", {"spiky", "diverged"}),
+    (curves.running_away, "diverged", {"overfit"}),
+    (curves.one_spike, "spike", {"diverged", "overfit", "spiky"}),
+    (curves.still, "no_learning", {"overfit", "plateau"}),
+    (curves.jumpy, "spiky", {"diverged"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "pattern", "never"), KINDS)
+def test_each_pattern_is_found_and_taken_for_no_other(
+    kind: Callable[[int], Curve], pattern: str, never: set[str]
+) -> None:
+    found = [said(kind(seed)) for seed in SEEDS]
+    assert sum(pattern in one for one in found) >= len(SEEDS) - 1
+    assert sum(bool(never & set(one)) for one in found) <= 1
+
+
+@pytest.mark.parametrize("kind", [curves.healthy, curves.slow_start])
+def test_nothing_is_cried_over_a_run_that_is_well(kind: Callable[[int], Curve]) -> None:
+    alarms = {"overfit", "memorising", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
+    assert sum(bool(alarms & set(said(kind(seed)))) for seed in SEEDS) <= 1
+
+
+def test_a_healthy_run_is_called_so_at_its_end() -> None:
+    verdicts = [diagnose(curves.healthy(seed)) for seed in SEEDS]
+    assert sum(one.pattern == "healthy" for one in verdicts) >= len(SEEDS) - 1
+
+
+def test_validation_that_is_noisy_but_falls_is_no_overfitting() -> None:
+    found = [said(curves.healthy(seed, eval_noise=0.03)) for seed in SEEDS]
+    assert sum("overfit" in one for one in found) <= 1
+
+
+def test_overfitting_is_said_soon_and_names_the_best() -> None:
+    delays = []
+    for seed in SEEDS:
+        curve = curves.overfitting(seed, onset=240)
+        delays.append((said(curve)["overfit"] - 240) / 30)
+        verdict = diagnose(curve)
+        assert verdict.best_step is not None and abs(verdict.best_step - 240) <= 60
+        assert verdict.best_loss == dict(curve.evals)[verdict.best_step]
+        assert verdict.onset_step == verdict.best_step
+    assert sorted(delays)[len(delays) // 2] <= 4
+
+
+def test_overfitting_in_numbers() -> None:
+    verdict = diagnose(curves.overfitting(1))
+    finding = findings(verdict)[0]
+    losses = [loss for _, loss in curves.overfitting(1).evals]
+    assert finding.code == "overfit" and finding.severity == "warning"
+    assert verdict.evidence["severity_share"] == pytest.approx(losses[-1] / min(losses) - 1)
+    assert f"{losses[-1]:.4g}" in finding.message and f"{min(losses):.4g}" in finding.message
+    assert "stop_keep_best" in finding.actions
+    assert 0.9 < finding.confidence < 1
+
+
+def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None:
+    curve = curves.overfitting(1)
+    better: list[Point] = [(step, 0.5 + step / 2000) for step, _ in curve.evals]
+    assert "eval_accuracy still improves" in findings(
+        diagnose(replace(curve, scores={"eval_accuracy": better}))
+    )[0].message  # fmt: skip
+    worse: list[Point] = [(step, 0.5 - step / 2000) for step, _ in curve.evals]
+    told = findings(diagnose(replace(curve, scores={"eval_accuracy": worse})))[0].message
+    assert "improves" not in told
+
+
+def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
+    curve = curves.overfitting(1)
+    measured = diagnose(curve)
+    assert measured.best_on_disk is None
+    kept = replace(curve, checkpoints=[30, 450, 480])
+    verdict = diagnose(kept)
+    assert verdict.best_step == measured.best_step
+    assert verdict.best_on_disk == min(
+        (loss, int(step)) for step, loss in curve.evals if int(step) in (30, 450, 480)
+    )[1]  # fmt: skip
+    assert f"on disk: step {verdict.best_on_disk}" in best_in_words(verdict)
+
+
+# ------------------------------------------------------------------ what is broken
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_said_at_its_step(value: float) -> None:
+    curve = curves.healthy(1)
+    broken = [(step, value if step >= 300 else loss) for step, loss in curve.train]
+    verdict = diagnose(replace(curve, train=broken))
+    assert (verdict.pattern, verdict.onset_step, verdict.confidence) == ("nan", 300, 1.0)
+    assert verdict.best_step is not None
+
+
+def test_gradients_that_are_no_numbers_show_a_loss_that_was_filtered() -> None:
+    curve = curves.healthy(1)
+    norms = [(step, math.nan if step >= 300 else norm) for step, norm in curve.grad_norm]
+    assert diagnose(replace(curve, grad_norm=norms)).pattern == "nan"
+    infinite = [(step, math.inf if step % 50 == 0 else norm) for step, norm in curve.grad_norm]
+    assert diagnose(replace(curve, grad_norm=infinite)).pattern == "healthy"
+
+
+def test_a_validation_loss_that_is_no_number() -> None:
+    curve = curves.healthy(1)
+    evals = [(step, math.nan if step == 300 else loss) for step, loss in curve.evals]
+    verdict = diagnose(replace(curve, evals=evals))
+    assert (verdict.pattern, verdict.onset_step) == ("eval_nan", 300)
+
+
+def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
+    zeros: list[Point] = [(step, 0.0) for step in range(1, 8)]
+    assert diagnose(Curve(zeros[:2])).pattern != "zero_loss"
+    assert diagnose(Curve(zeros[:3])).pattern == "zero_loss"
+    assert diagnose(Curve(zeros, objective="reinforcement")).pattern != "zero_loss"
+    later = [
+        *((step, 1.0 - step / 100) for step in range(1, 40)),
+        *((s, 0.0) for s in (40, 41, 42)),
+    ]
+    assert diagnose(Curve(later)).onset_step == 40
+
+
+def test_a_learning_rate_of_zero_is_said_as_such() -> None:
+    curve = curves.healthy(1)
+    verdict = diagnose(replace(curve, learning_rate=[(step, 0.0) for step, _ in curve.train]))
+    assert verdict.pattern == "no_learning"
+    assert "rate is 0" in findings(verdict)[0].message
+
+
+def test_a_model_that_guesses_among_its_vocabulary() -> None:
+    verdict = diagnose(replace(curves.still(1, math.log(32_000)), vocabulary=32_000))
+    assert "only guesses" in findings(verdict)[0].message
+
+
+def test_a_loss_near_zero_before_any_row_was_seen_twice() -> None:
+    fall = curves.falling(2.0, 0.005, 20)
+    curve = replace(curves.drawn(fall, fall, noise=0.001, eval_noise=0.001), steps_per_epoch=400.0)
+    verdict = diagnose(curve)
+    assert "too_good" in (verdict.pattern, *verdict.also)
+
+
+# ------------------------------------------------------------------ what cannot be told
+
+
+def test_too_few_evaluations_are_said_to_be() -> None:
+    curve = curves.healthy(1)
+    for step in (1, 30, 90):
+        assert diagnose(curve.until(step)).pattern == "insufficient"
+
+
+def test_without_validation_that_is_said() -> None:
+    curve = replace(curves.healthy(1), evals=())
+    verdict = diagnose(curve)
+    assert verdict.pattern == "no_eval"
+    assert verdict.best_step is None and best_in_words(verdict) == ""
+
+
+numbers = st.one_of(
+    st.floats(0, 20), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e308, -1.0, 1e-300])
+)
+points = st.lists(numbers, max_size=60).map(
+    lambda values: [(10.0 * (k + 1), value) for k, value in enumerate(values)]
+)
+
+
+@given(points, points, points, points, st.sampled_from([None, 7.0, 100.0, 1e9]))
+@settings(max_examples=200, deadline=None)
+def test_any_numbers_have_a_verdict_in_words(
+    train: list[Point], evals: list[Point], rates: list[Point], norms: list[Point],
+    per_epoch: float | None,
+) -> None:  # fmt: skip
+    curve = Curve(train, evals, rates, norms, steps_per_epoch=per_epoch)
+    verdict: Verdict = diagnose(curve)
+    assert 0 <= verdict.confidence <= 1
+    assert verdict.pattern not in verdict.also
+    found = findings(verdict)
+    assert found[0].code == verdict.pattern
+    assert all(one.message.strip() and one.action and one.actions for one in found)
+    assert (verdict.best_step is None) == (not any(math.isfinite(loss) for _, loss in evals))
+
+
+@given(st.floats(0.2, 5), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_the_unit_of_the_loss_changes_no_verdict(scale: float, seed: int) -> None:
+    for curve in (curves.overfitting(seed), curves.healthy(seed), curves.running_away(seed)):
+        scaled = replace(
+            curve,
+            train=[(step, loss * scale) for step, loss in curve.train],
+            evals=[(step, loss * scale) for step, loss in curve.evals],
+        )
+        assert diagnose(scaled).pattern == diagnose(curve).pattern

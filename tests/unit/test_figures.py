@@ -1,0 +1,194 @@
+"""Every figure that is worked out has a source and a date where it is made, not on its way out."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import datetime
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ftwizard
+from ftwizard import figure, forecast
+from ftwizard.advice import evidence, follows
+from ftwizard.catalog import configs, gpus
+from ftwizard.catalog.prices import packaged
+from ftwizard.commands import costs, of_rows
+from ftwizard.data.tokens import Estimate
+from ftwizard.estimate import disk
+from ftwizard.estimate import shape as shapes
+from ftwizard.estimate.batches import Lengths
+from ftwizard.estimate.batches import of_rows as lengths_of
+from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.offer import Load
+from ftwizard.figure import Figure
+from ftwizard.machine import Facts, Gpu
+from ftwizard.plan import Data, Files, Model, Plan, Recipe
+
+TODAY = datetime.date(2026, 11, 25)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+LENGTHS: dict[str, Lengths | None] = {
+    "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
+}  # fmt: skip
+MODELS = [
+    next(one for one in configs.configs() if one.name == name)
+    for name in (
+        "Llama 3.1 8B", "Llama 3.3 70B", "gpt-oss-20B", "Gemma 3 27B", "Qwen3 30B-A3B",
+    )
+]  # fmt: skip
+CARDS = (None, "RTX 4090", "A100 80 GB", "H100")
+RECIPES = (
+    Recipe(method="qlora"),
+    Recipe(method="lora", batch_size=4, packing=True),
+    Recipe(method="full", batch_size=8, gradient_checkpointing=False),
+)
+
+
+def machine(card: str | None) -> Facts:
+    """Return a machine with such a GPU, or with none."""
+    one = gpus.card(card) if card else None
+    gpu = (Gpu(name=one.name, memory=round(one.memory * 2**30)),) if one else ()
+    return Facts(
+        gpus=gpu, no_gpu=None if gpu else "none", memory=64 * 10**9, cores=8, bfloat16_cpu=True,
+        disk_free=10**12, credentials=(), extras=("local",),
+    )  # fmt: skip
+
+
+def figures(found: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
+    """Yield every figure among objects, with where it is."""
+    if isinstance(found, Figure):
+        yield where, found
+    elif isinstance(found, msgspec.Struct):
+        for name in found.__struct_fields__:
+            yield from figures(getattr(found, name), f"{where}.{name}")
+    elif isinstance(found, dict):
+        for name, one in found.items():
+            yield from figures(one, f"{where}.{name}")
+    elif isinstance(found, list | tuple):
+        for number, one in enumerate(found):
+            yield from figures(one, f"{where}[{number}]")
+
+
+def undated(found: Any) -> list[str]:
+    """Return where figures lack a source, or a date that is a month or a day that was."""
+    return [where for where, one in figures(found) if not one.source or not is_date(one.as_of)]
+
+
+def is_date(text: str | None) -> bool:
+    """Say whether a text is a month or a day that is not to come."""
+    if not text or len(text) not in (7, 10):
+        return False
+    day = datetime.date.fromisoformat(text if len(text) == 10 else f"{text}-01")
+    return day <= datetime.date.today()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda one: one.method)
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
+def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
+    model: configs.Config, recipe: Recipe
+) -> None:
+    plan = Plan(data=Data(files=Files(train="rows")), model=Model(name=model.name), recipe=recipe)
+    shape = shapes.from_config(model.config, model.source)
+    speeds = (
+        Speed(run="one", tokens_per_s=900, as_of="2026-10-01"),
+        Speed(run="b", tokens_per_s=1),
+    )
+    hour = packaged().gpu("a100-40gb", "on demand")[0]
+    for card in CARDS:
+        facts = machine(card)
+        come = forecast.of_plan(plan, LENGTHS, shape, facts, hour=hour)
+        assert come is not None and len(list(figures(come))) >= 12
+        found = [
+            come,
+            forecast.of_plan(plan, LENGTHS, shape, facts, speeds=speeds),
+            forecast.run_hours(come),
+            forecast.fits(plan, LENGTHS, shape, facts),
+            forecast.article(plan, LENGTHS, shape, facts),
+            forecast.hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
+            forecast.rental(facts.gpus[0] if facts.gpus else None, packaged()),
+            disk.parts(
+                trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
+                adapter=recipe.method != "full", merges=True, download=10**9,
+                exports=("gguf-q4_k_m",),
+            ),
+        ]  # fmt: skip
+        assert undated(found) == []
+
+
+def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
+    train = lengths_of([300] * 100)
+    assert train is not None
+    here = follows.Machine(gpu=True, probed=1000.0, probed_on="2026-11-02")
+    shape = shapes.from_config(MODELS[0].config, MODELS[0].source)
+    found = follows.follows(Recipe(), follows.Rows(train=train), shape, here)
+    assert found.time is not None and found.time.as_of == "2026-11-02"
+    assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
+
+
+@pytest.mark.parametrize("edition", ["current", "2026-04"])
+@pytest.mark.parametrize("share", [False, True])
+def test_all_costs_have_a_source_and_a_date(
+    edition: str, share: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
+    arguments = argparse.Namespace(
+        edition=edition, share_data=share, confidential=False, sort="path", gpu=None,
+        price=["openai/gpt-4.1-mini/training=5", "machine=1.5"], tokens_in=None, tokens_out=None,
+        requests_per_month=Decimal(10_000), serve_on="a100-40gb",
+    )  # fmt: skip
+    load = Load(
+        tokens=Estimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
+        counted="counted",
+    )  # fmt: skip
+    found = costs.costs(load, arguments, request=(Decimal(200), Decimal(100)))
+    assert len(list(figures(found))) > 50
+    assert undated(found) == []
+
+
+def test_what_the_rows_say_has_a_source_and_a_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
+    rows = tmp_path / "rows.jsonl"
+    one = '{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "b"}]}'
+    rows.write_text("\n".join(one % number for number in range(40)))
+    found = of_rows.read(str(rows))
+    assert isinstance(found, evidence.Evidence) and found.tokens is not None
+    document = of_rows.document(found, machine("A100 80 GB"), {}, TODAY)
+    assert len(list(figures(document))) >= 3
+    assert undated(document) == []
+
+
+def test_no_figure_is_made_without_saying_its_date() -> None:
+    folder = Path(ftwizard.__file__).parent
+    lacking = []
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Figure":
+                named = {one.arg for one in node.keywords}
+                if not {"source", "as_of"} <= named:
+                    lacking.append(f"{file.relative_to(folder)}:{node.lineno}")
+    assert lacking == []
+
+
+def test_a_record_of_an_older_version_is_of_the_day_that_it_began() -> None:
+    one = {"value": 1.0, "unit": "s", "low": None, "high": None, "source": "counted"}
+    document = {"a": [{**one, "as_of": None}], "b": {"c": {**one, "as_of": "2026-04"}}}
+    found = figure.dated(document, TODAY)
+    assert found["a"][0]["as_of"] == "2026-11-25" and found["b"]["c"]["as_of"] == "2026-04"
+
+
+@given(JSON)
+def test_nothing_else_is_changed(document: Any) -> None:
+    assert figure.dated(document, TODAY) == document

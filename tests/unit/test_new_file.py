@@ -1,0 +1,116 @@
+"""A new file is never written over another, and is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftwizard.data.new_file import new_file
+from ftwizard.errors import FtwizardError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let no file of this process grow beyond 64 kB, as a quota would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def write(path: Path, data: bytes = b"new", *, not_over: tuple[Path, ...] = ()) -> None:
+    with new_file(path, not_over=not_over) as file:
+        file.write(data)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(path: Path, *, not_over: tuple[Path, ...] = ()) -> FtwizardError:
+    with pytest.raises(FtwizardError) as caught:
+        write(path, not_over=not_over)
+    return caught.value
+
+
+def test_it_has_its_name_only_at_the_end(folder: Path) -> None:
+    with new_file(folder / "a") as file:
+        file.write(b"rows")
+        assert not (folder / "a").exists()
+    assert (folder / "a").read_bytes() == b"rows"
+    assert names(folder) == ["a"]
+
+
+def test_it_is_as_readable_as_any_new_file(folder: Path) -> None:
+    write(folder / "a")
+    (folder / "b").write_bytes(b"")
+    assert (folder / "a").stat().st_mode == (folder / "b").stat().st_mode
+
+
+def test_nothing_is_written_over(folder: Path) -> None:
+    (folder / "file").write_bytes(b"old")
+    (folder / "link").symlink_to("file")
+    (folder / "nowhere").symlink_to("gone")
+    os.mkfifo(folder / "pipe")
+    for name in ("file", "link", "nowhere", "pipe", "."):
+        before = names(folder)
+        error = refused(folder / name)
+        assert str(folder) in error.message
+        assert names(folder) == before
+    assert (folder / "file").read_bytes() == b"old"
+    assert "no folder" in refused(folder / "gone" / "file").message
+
+
+def test_the_data_that_is_read_is_known_by_any_name(folder: Path) -> None:
+    data = folder / "data"
+    data.write_bytes(b"old")
+    (folder / "soft").symlink_to(data)
+    (folder / "hard").hardlink_to(data)
+    (folder / "sub").mkdir()
+    for name in ("data", "soft", "hard", "sub/../data"):
+        error = refused(folder / name, not_over=(data,))
+        assert "is the file that is read" in error.message
+    assert data.read_bytes() == b"old"
+
+
+def test_what_comes_there_meanwhile_stays(folder: Path) -> None:
+    with pytest.raises(FtwizardError, match="meanwhile"), new_file(folder / "a") as file:
+        file.write(b"ours")
+        (folder / "a").write_bytes(b"theirs")
+    assert (folder / "a").read_bytes() == b"theirs"
+    assert names(folder) == ["a"]
+
+
+def test_an_error_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), new_file(folder / "a") as file:
+        file.write(b"rows")
+        raise KeyboardInterrupt
+    assert names(folder) == []
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("size", [1 << 17, (1 << 16) + 100])
+def test_no_room_is_said_and_leaves_nothing(folder: Path, size: int) -> None:
+    with pytest.raises(FtwizardError, match="a was not written"):
+        write(folder / "a", b"x" * size)
+    assert names(folder) == []
+
+
+def test_a_folder_that_takes_no_files_is_named(folder: Path) -> None:
+    if os.geteuid() == 0:
+        folder = Path("/proc/self")  # where even root makes none
+    else:
+        folder.chmod(0o500)
+    error = refused(folder / "a")
+    assert "cannot be made" in error.message and str(folder) in error.message
