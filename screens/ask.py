@@ -8,13 +8,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard.screens import palette
+from ftwizard.screens.dialog import Dialog
 
 
-class Ask(ModalScreen[bool]):
+class Ask(Dialog[bool]):
     """Dismisses with True on Enter, False on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,11 +8,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ftwizard.screens.dialog import Dialog
 
-class Help(ModalScreen[None]):
+
+class Help(Dialog[None]):
     """Words on the screen that it was called from; any of its keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,13 +8,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftwizard import hour_price
 from ftwizard.catalog.prices import Rate
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import hour_texts, palette
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.entry import Entry
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 24
 
 
-class HourPage(ModalScreen[Rate | None]):
+class HourPage(Dialog[Rate | None]):
     """Dismisses with the price that was typed, None on esc. ``guide``: what such a card rents for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

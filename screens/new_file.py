@@ -9,16 +9,16 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftwizard import file_names
 from ftwizard.screens import new_names, palette
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.suggestions import MAX_CHARACTERS
 from ftwizard.screens.widgets.entry import Entry
 
 
-class NewFile(ModalScreen[list[str] | None]):
+class NewFile(Dialog[list[str] | None]):
     """Dismisses with the whole paths, None on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,14 +8,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard.screens import palette, texts
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.reading import Reading
 
 
-class Outcome(ModalScreen[bool]):
+class Outcome(Dialog[bool]):
     """Dismisses with True on Enter, False on esc; arrows scroll what is long."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

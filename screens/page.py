@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
+from ftwizard.screens.dialog import OneSize
 from ftwizard.screens.draft import STEPS
 from ftwizard.screens.widgets.keys import Keys
 
@@ -26,7 +27,7 @@ _PLACES = {
 TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
 
 
-class Page(Screen[ScreenResultType]):
+class Page(OneSize, Screen[ScreenResultType]):
     """A screen of the app. ``body`` yields its widgets; ``HELP`` is what ``?`` shows."""
 
     NAME: ClassVar[str] = ""

@@ -10,7 +10,6 @@ from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.timer import Timer
 from textual.widgets import Static
 
 from ftwizard.advice import path as advice
@@ -25,8 +24,6 @@ from ftwizard.screens.path_costs import Priced
 from ftwizard.screens.path_texts import Known
 from ftwizard.screens.widgets.choice import Choice
 
-SETTLES_S = 0.05
-"""Without another size for so long, a size stays."""
 ROOMY = 110
 """Columns of a window from which questions are asked in full."""
 
@@ -59,7 +56,6 @@ class PathPage(WizardPage[Step]):
         self._evidence = path_costs.evidence(draft)
         self._priced: dict[Size, Priced | None] = {}
         """What the rows cost everywhere, by the size of the model."""
-        self._settling: Timer | None = None
         self._reads_on = False
         """Whether there is more than is seen."""
         self._pricing: set[Size] = set()
@@ -90,13 +86,7 @@ class PathPage(WizardPage[Step]):
             cast(Static, name).update(question.text if roomy else question.short)
         here = texts.this_machine(self._draft.machine, event.size.width - 4)
         self.query_one("#here", Static).update(here)
-        if self._settling is None:
-            self.call_after_refresh(self._recommend)
-        else:
-            self._settling.stop()
-        # Whatever is queued between two sizes keeps Textual from dropping the older one, and the
-        # screen then goes from one to the other for ever: of several, only the last is answered.
-        self._settling = self.set_timer(SETTLES_S, self._recommend)
+        self.call_after_refresh(self._recommend)
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "path":

@@ -9,14 +9,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard.screens import palette
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.menu import Line, Menu
 
 
-class Pick(ModalScreen[str | None]):
+class Pick(Dialog[str | None]):
     """Dismisses with the id of what was chosen, None on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,15 +8,15 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import palette
+from ftwizard.screens.dialog import Dialog
 from ftwizard.text import visible
 
 
-class Problem(ModalScreen[None]):
+class Problem(Dialog[None]):
     """Shows an error until it is read."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,13 +8,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard.screens import palette
+from ftwizard.screens.dialog import Dialog
 
 
-class Sure(ModalScreen[bool]):
+class Sure(Dialog[bool]):
     """Dismisses with True on y; Enter, esc and n leave everything as it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,14 +8,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftwizard.screens import palette
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.entry import Entry
 
 
-class Typed(ModalScreen[bool]):
+class Typed(Dialog[bool]):
     """Dismisses with True once ``phrase`` was typed, False on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,18 +8,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftwizard.estimate.offer import Volume
 from ftwizard.screens import palette
 from ftwizard.screens.amounts import NAMES, SEEN, USUAL, read
+from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.entry import Entry
 
 MAX_CHARACTERS = 24
 
 
-class VolumePage(ModalScreen[Volume | None]):
+class VolumePage(Dialog[Volume | None]):
     """Dismisses with a volume, None on esc. No requests: no volume, only what a request costs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,12 +10,12 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftwizard import words
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import children, crash, palette, readings
+from ftwizard.screens.dialog import Dialog
 from ftwizard.text import duration
 
 LOOK_EVERY_S = 0.25
@@ -23,7 +23,7 @@ QUICK_S = 0.3
 """What takes less is not announced."""
 
 
-class Working(ModalScreen[Any]):
+class Working(Dialog[Any]):
     """Runs a command; dismisses with its document, its FtwizardError, or None on esc.
 
     What is ``lasting`` is not cancelled: neither by esc nor when the app is left.

@@ -1,0 +1,24 @@
+"""What lies over a page until it is answered, and what every screen does with a storm of sizes."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message_pump import MessagePump
+from textual.screen import ModalScreen, ScreenResultType
+
+
+class OneSize(MessagePump):
+    """A screen that answers the terminal's size of now alone.
+
+    A screen sends itself each size that it was laid out in. Textual drops the older of two sizes
+    that stand one behind the other; with anything between them both stay, each is sent again by
+    the other, and the screen goes from one to the other for ever.
+    """
+
+    async def on_event(self, event: events.Event) -> None:
+        if not isinstance(event, events.Resize) or event.size == self.app.size:
+            await super().on_event(event)
+
+
+class Dialog(OneSize, ModalScreen[ScreenResultType]):
+    """A question or an account; it dismisses with the answer."""
