@@ -85,12 +85,13 @@ class VerdictPage(Page[str]):
     async def _do(self, action: str) -> None:
         if action in BRANCHES:
             await self._branch(action)
-        elif await self.app.push_screen_wait(
-            Ask("Do that?", f"{DOES[action][:1].upper()}{DOES[action][1:]}.", "do it")
-        ):
-            self._request(action)
+            return
+        question = Ask("Do that?", f"{DOES[action][:1].upper()}{DOES[action][1:]}.", "do it")
+        sure = await self.app.push_screen_wait(question)
+        if sure and self._request(action) and action.startswith("stop"):
+            self.dismiss(None)  # its end is seen on the monitor
 
-    def _request(self, action: str) -> None:
+    def _request(self, action: str) -> bool:
         folder, attempt = self._follower.folder, self._follower.status.attempt
         try:
             if action.startswith("stop"):
@@ -100,8 +101,9 @@ class VerdictPage(Page[str]):
                 requests.ask(folder, "save" if action == "save" else "evaluate", attempt)
         except OSError as error:
             self.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
-            return
+            return False
         self.notify("It does so when this step is done.", markup=False)
+        return True
 
     async def _branch(self, action: str) -> None:
         run = self._follower.folder

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.e2e.cli import FTWIZARD
+from tests.e2e.terminal import Terminal
 
 SERVER = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 IS_HERE = bool(SERVER and shutil.which("ssh") and shutil.which("ssh-keygen"))
@@ -61,6 +65,18 @@ def sshd(folder: Path) -> Iterator[list[str]]:
     finally:
         server.terminate()
         server.wait()
+
+
+def session(ssh: list[str], home: Path, *argv: object) -> Terminal:
+    """Open a session with a terminal of its own in which ``ftwizard ARGV…`` runs."""
+    variables = {
+        "FTWIZARD_HOME": str(home),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "LC_ALL": "C.UTF-8",
+    }
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    command = shlex.join([str(FTWIZARD), *map(str, argv)])
+    return Terminal(command=[ssh[0], "-tt", *ssh[1:], f"{given} {command}"], columns=100, rows=30)
 
 
 def _free_port() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -16,9 +15,7 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from tests.e2e import sshd
-from tests.e2e.cli import FTWIZARD
 from tests.e2e.places import RUN, running
-from tests.e2e.terminal import Terminal
 from tests.jobs_helpers import events, until_step
 
 pytestmark = pytest.mark.skipif(
@@ -32,19 +29,6 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
     folder.mkdir(mode=0o700)
     with sshd.sshd(folder) as command:
         yield command
-
-
-def watching(ssh: list[str], home: Path) -> Terminal:
-    """Open a session with a terminal of its own in which ``ftwizard watch`` runs."""
-    variables = {
-        "FTWIZARD_HOME": str(home),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "LC_ALL": "C.UTF-8",
-    }
-    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    return Terminal(
-        command=[ssh[0], "-tt", *ssh[1:], f"{given} {FTWIZARD} watch {RUN}"], columns=100, rows=30
-    )
 
 
 def views(home: Path) -> list[psutil.Process]:
@@ -69,7 +53,7 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
     ssh: list[str], home: Path, freezes: bool
 ) -> None:
     folder = running(home)
-    with watching(ssh, home) as first:
+    with sshd.session(ssh, home, "watch", RUN) as first:
         first.wait(r"● training")
         first.wait(r"loss 0")
         assert len(views(home)) == 1
@@ -83,7 +67,7 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
             time.sleep(0.1)
         assert not views(home), "a view without a terminal is left"
     assert goes_on(folder)
-    with watching(ssh, home) as second:
+    with sshd.session(ssh, home, "watch", RUN) as second:
         second.wait(r"loss 0")
         seen = max(e["step"] for e in events(folder, "log"))
         second.until(lambda: max(axis(second.screen.text()), default=0) > 0.7 * seen, "all steps")
