@@ -34,6 +34,27 @@ def give_decoder(model: Any) -> None:
         object.__setattr__(model, model.base_model_prefix, within[0])
 
 
+def score_trained_tokens_only(wanted: bool = True) -> None:
+    """Let TRL's head compute the logits of tokens that are trained on, and of no others, on a CPU too.
+
+    It does so with Triton alone: elsewhere shapes that change could mean compiling again. Here
+    nothing is compiled, and the head of a large vocabulary is a good part of a step.
+    """
+    from trl.trainer import utils
+
+    name = "_use_triton"  # TRL 1.16 asks it of the device, in this module for this alone
+    asked = getattr(utils, name, None)
+    if asked is None:
+        return
+    theirs = getattr(asked, "theirs", asked)
+
+    def compacts(device: Any) -> bool:
+        return device.type == "cpu" or bool(theirs(device))
+
+    compacts.theirs = theirs  # type: ignore[attr-defined]
+    setattr(utils, name, compacts if wanted else theirs)
+
+
 def unbalanced(model: Any) -> dict[str, Any]:
     """Return the settings of a model of which TRL cannot count the experts: no loss for balance.
 
@@ -57,9 +78,11 @@ def prove(trainer: Any, rows: list[Encoded]) -> None:
     model.eval()
     with torch.no_grad(), trainer.compute_loss_context_manager():
         logits = model(input_ids=batch, use_cache=False).logits[0, :-1].float()
-        own = float(torch.nn.functional.cross_entropy(logits, batch[0, 1:]))
+        own = float(torch.nn.functional.cross_entropy(logits[::2], batch[0, 1::2]))
+        labels = batch.clone()
+        labels[0, 0::2] = -100  # as of a prompt: these are not trained on
         try:
-            theirs = model(input_ids=batch, labels=batch, fused_lm_head=True, use_cache=False)
+            theirs = model(input_ids=batch, labels=labels, fused_lm_head=True, use_cache=False)
         except (AttributeError, TypeError, ValueError) as error:
             raise _refused(model, f"its head fails there ({error})") from error
     loss = float(theirs.loss)

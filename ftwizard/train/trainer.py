@@ -217,6 +217,7 @@ def build(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model, precision = _load(worker, plan, ready.base)
     head.give_decoder(model)
+    head.score_trained_tokens_only()
     settings = adapter.settings(worker, plan.recipe, model)
     worker.phase(
         "loading",
