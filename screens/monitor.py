@@ -230,6 +230,8 @@ class Monitor(Page[str]):
                 lines.append(_key("r", " resumes it"))
         elif follower.status.keeper_lives is False:
             lines.append(Text("! Its keeper is gone; the run goes on.", palette.WARNING))
+        if host := follower.status.host:
+            lines.append(Text(f"· It runs on {visible(host, 64)}.", "dim"))
         silent = time.monotonic() - follower.heard
         if follower.status.state == "running" and silent > SILENT_S:
             lines.append(

@@ -143,6 +143,8 @@ def status(arguments: argparse.Namespace) -> int:
         cost = _cost(outcome.read_prediction(folder))
         costs = f", {cost} in all" if cost else ""
         lines.insert(-1, ("predicted", f"{time_said} of training{costs}"))
+    if job.host:
+        lines.insert(-1, ("on", visible(job.host, 64)))
     out.print(output.pairs(lines))
     if job.state == "ended":
         output.say(out, "", *words.ending(folder, job), *words.result_lines(folder))

@@ -146,7 +146,7 @@ def resume(arguments: argparse.Namespace) -> int:
     folder = runs.find(arguments.run)
     before = observe(folder)
     if before.state != "ended":
-        raise launch.AlreadyRunning(folder.id)
+        raise launch.AlreadyRunning(folder.id, before.host)
     if before.end_reason in GOOD:
         raise FtwizardError(
             f"Run {folder.id} has finished; there is nothing to go on with.",

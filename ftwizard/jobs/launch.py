@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock, requests
+from ftwizard.jobs import elsewhere, lock, requests
+from ftwizard.jobs.ending import done_event
 from ftwizard.jobs.folder import (
     APPEND,
     Attempt,
@@ -23,6 +24,7 @@ from ftwizard.jobs.folder import (
 )
 from ftwizard.jobs.status import observe
 from ftwizard.settings import private_folder
+from ftwizard.text import visible
 
 START_TIMEOUT_S = 30.0
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -31,9 +33,10 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 class AlreadyRunning(FtwizardError):
     """Something of the job lives, so it cannot be started."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, host: str | None = None) -> None:
+        on = f", on {visible(host, 64)}" if host else ""
         super().__init__(
-            f"Run {run_id} is running already.",
+            f"Run {run_id} is running already{on}.",
             f"Look at it with: ftwizard watch {run_id}   Stop it with: ftwizard stop {run_id}",
         )
 
@@ -79,6 +82,10 @@ def start(
     """
     held = _take(folder)
     try:
+        host = elsewhere.host(folder.read_state())
+        said_its_last = done_event(folder, folder.newest_attempt()) is not None
+        if host and not said_its_last and elsewhere.is_heard(folder):
+            raise AlreadyRunning(folder.id, host)
         requests.clear(folder)
         attempt = Attempt(
             number=folder.newest_attempt() + 1,

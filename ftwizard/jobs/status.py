@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import identity, lock, requests
+from ftwizard.jobs import elsewhere, identity, lock, requests
 from ftwizard.jobs.ending import GOOD, done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
 
@@ -32,6 +32,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a command that waited for it answers with."""
     keeper_lives: bool | None = None
     """None where this machine cannot know."""
+    host: str | None = None
+    """The other machine that it runs on; None for this one, and once it has ended."""
     started: float | None = None
     """Unix seconds, of this attempt."""
     ended: float | None = None
@@ -48,12 +50,16 @@ def observe(folder: JobFolder) -> Status:
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not held and not word and folder.newest_attempt() != attempt:
         return observe(folder)  # it was started again while we looked
-    if word or state.state == "ended" or not held:
+    host = elsewhere.host(state)
+    lives = held or (host is not None and elsewhere.was_heard(folder))
+    if word or state.state == "ended" or not lives:
         return _ended(state, word, held, keeper_lives)
     now = state.state
     if now == "running" and requests.pending(folder, "stop", attempt):
         now = "stopping"
-    return Status(state=now, attempt=attempt, keeper_lives=keeper_lives, started=state.started)
+    return Status(
+        state=now, attempt=attempt, keeper_lives=keeper_lives, host=host, started=state.started
+    )
 
 
 def _ended(
@@ -79,7 +85,7 @@ def _ended(
 def wait_until_free(folder: JobFolder, timeout_s: float, poll_s: float = 0.1) -> bool:
     """Wait until nothing of the job lives; False when it still does after ``timeout_s``."""
     end = time.monotonic() + timeout_s
-    while lock.is_held(folder.lock):
+    while observe(folder).state != "ended":
         if time.monotonic() >= end:
             return False
         time.sleep(poll_s)

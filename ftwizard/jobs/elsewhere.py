@@ -1,0 +1,53 @@
+"""Signs of life of a job on another machine, for where a shared disk does not carry its lock.
+
+Not every such disk does (NFS mounted with ``nolock``, sshfs, many a cluster's), and no pid of
+another machine means anything here. What is left is that the keeper touches the heartbeat each
+second and that the command writes events.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ftwizard.jobs.folder import JobFolder, State
+
+SILENT_S = 60.0
+"""Longer without a sign and it is taken for gone; clocks and a disk's caches may differ by less."""
+WATCHED_S = 4.0
+"""How long a sign is waited for before something is started: a few heartbeats."""
+
+
+def host(state: State | None) -> str | None:
+    """Return the other machine on which a job that has not ended runs, None if it is this one."""
+    if state is None or state.state == "ended" or state.keeper is None:
+        return None
+    return None if state.keeper.host == os.uname().nodename else state.keeper.host
+
+
+def was_heard(folder: JobFolder) -> bool:
+    """Say whether there was a sign of life of late, by this machine's clock."""
+    last = _last_sign(folder)
+    return last is not None and time.time() - last < SILENT_S
+
+
+def is_heard(folder: JobFolder) -> bool:
+    """Wait for a sign of life; it compares no clocks."""
+    before, end = _last_sign(folder), time.monotonic() + WATCHED_S
+    while time.monotonic() < end:
+        if _last_sign(folder) != before:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _last_sign(folder: JobFolder) -> float | None:
+    found = []
+    for path in (folder.heartbeat, folder.events):
+        try:
+            # Opened, because then a network's disk asks its server anew.
+            with path.open("rb") as file:
+                found.append(os.fstat(file.fileno()).st_mtime)
+        except OSError:
+            continue
+    return max(found, default=None)

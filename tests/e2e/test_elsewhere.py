@@ -1,0 +1,127 @@
+"""A job on another machine that shares the disk: seen as such, asked to stop, never started twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftwizard.jobs import elsewhere, identity, lock, requests
+from ftwizard.jobs.folder import JobFolder, State, write_json
+from ftwizard.jobs.identity import Identity
+from ftwizard.jobs.launch import AlreadyRunning
+from ftwizard.jobs.status import observe
+from tests.e2e.cli import as_json, ok, run
+from tests.jobs_helpers import command_pid, keeper_pid, make, start, until, until_ended, until_step
+
+HOST = "node\x1b7"
+
+
+def _moved(one: Identity | None) -> Identity:
+    assert one is not None
+    return msgspec.structs.replace(one, host=HOST, boot_id="another")
+
+
+@pytest.fixture
+def away(home: Path) -> Iterator[JobFolder]:
+    """Start a job of which this machine is told that it runs on another."""
+    folder = start(make(home / "runs" / "away", steps=5000))
+    until_step(folder, 2)
+    state = folder.read_state()
+    assert state is not None
+    there = {name: _moved(getattr(state, name)) for name in ("keeper", "command")}
+    write_json(folder.state, msgspec.structs.replace(state, **there))
+    yield folder
+    for one in (state.keeper, state.command):
+        assert one is not None
+        identity.signal_group(one, signal.SIGKILL)
+
+
+def forget_lock(folder: JobFolder) -> None:
+    """Let the lock be one that nobody holds, as on a disk that does not carry locks."""
+    folder.lock.rename(folder.lock.with_suffix(".there"))
+    folder.lock.touch(mode=0o600)
+    assert not lock.is_held(folder.lock)
+
+
+def age(folder: JobFolder, seconds: float) -> None:
+    for file in (folder.heartbeat, folder.events):
+        then = file.stat().st_mtime - seconds
+        os.utime(file, (then, then))
+
+
+@pytest.mark.parametrize("carries_locks", [True, False])
+def test_it_is_said_where_it_runs_and_a_stop_is_asked_for(
+    away: JobFolder, carries_locks: bool
+) -> None:
+    if not carries_locks:
+        forget_lock(away)
+    status = observe(away)
+    assert (status.state, status.keeper_lives, status.host) == ("running", None, HOST)
+    shown = ok("status", "away")
+    assert "node␛7" in shown and "\x1b" not in shown
+    assert as_json("runs")["runs"][0]["state"] == "running"
+    for command in (("resume", "away"), ("remove", "away", "--yes")):
+        refused = run(*command)
+        assert refused.returncode == 1 and "ftwizard stop away" in refused.stderr
+    stopped = run("stop", "away")
+    assert stopped.returncode == 0 and "was stopped" in stopped.stdout
+    assert "on node␛7" in stopped.stderr
+    until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
+    assert not (away.requests / "stop").exists(), "it was obeyed by its command"
+
+
+def test_what_does_not_obey_there_is_left_to_that_machine(
+    away: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ftwizard.__main__ import main
+    from ftwizard.commands import stop
+
+    os.kill(command_pid(away), signal.SIGSTOP)
+    os.kill(keeper_pid(away), signal.SIGSTOP)
+    monkeypatch.setattr(stop, "SLACK_S", 0.2)
+    monkeypatch.setattr(stop, "TERM_GRACE_S", 0.1)
+    assert main(["stop", "away", "--kill"]) == 1
+    said = capsys.readouterr().err
+    assert "nothing here can end it" in said and "On node␛7: ftwizard stop away" in said
+    assert requests.pending(away, "kill", 1)
+    assert observe(away).state == "stopping"
+
+
+def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
+    away: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_lock(away)
+    with pytest.raises(AlreadyRunning, match="on node␛7"):
+        start(away)
+    assert away.newest_attempt() == 1
+    # By clocks that differ it looks as if it had gone; its heartbeat still moves.
+    age(away, 10_000)
+    os.kill(command_pid(away), signal.SIGSTOP)
+    with pytest.raises(AlreadyRunning, match="on node␛7"):
+        start(away)
+    os.killpg(keeper_pid(away), signal.SIGKILL)
+    os.killpg(command_pid(away), signal.SIGKILL)
+    age(away, elsewhere.SILENT_S + 1)
+    status = observe(away)
+    assert (status.state, status.end_reason, status.host) == ("ended", "lost", None)
+    monkeypatch.setattr(elsewhere, "WATCHED_S", 0.2)
+    start(away)
+    assert observe(away).attempt == 2
+
+
+def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
+    requests.stop(away, 1, grace_s=20)
+    until_ended(away)
+    until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
+    state = away.read_state()
+    assert state is not None
+    left: State = msgspec.structs.replace(state, keeper=_moved(state.keeper))
+    write_json(away.state, left)
+    assert elsewhere.host(left) is None
+    status = observe(away)
+    assert (status.state, status.end_reason, status.host) == ("ended", "stopped", None)
