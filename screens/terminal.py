@@ -127,7 +127,9 @@ class Driver(LinuxDriver):
     """Textual's driver, but one that outlives its terminal long enough to leave in order.
 
     Its own writer thread dies with the first failed write, after which the queue fills and the
-    event loop waits for ever; its own input thread turns a hang-up into a traceback.
+    event loop waits for ever; its own input thread turns a hang-up into a traceback. And it takes
+    every CONT for the end of a ctrl+z: after any other it reads keys twice, and takes the terminal
+    as the app has made it for how it was before.
     """
 
     def __init__(self, app: App[Any], **settings: Any) -> None:
@@ -137,6 +139,18 @@ class Driver(LinuxDriver):
     def start_application_mode(self) -> None:
         leave_on_signals(self._app)  # from the first change to the terminal on
         super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def _sigcont_application(self, *signalled: Any) -> None:
+        if self._must_signal_resume:  # it was told to stop, and left the terminal in order
+            super()._sigcont_application(*signalled)
+        elif (loop := self._app._loop) is not None:
+            loop.call_soon_threadsafe(self._come_back)
+
+    def _come_back(self) -> None:
+        """Draw everything anew: after a SIGSTOP a shell may have had the terminal meanwhile."""
+        if self._auto_restart and not self._app._exit:
+            self.suspend_application_mode()
+            self.resume_application_mode()
 
     def _run_input_thread(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -125,6 +126,52 @@ def test_signals_end_a_view_whose_terminal_reads_nothing(
         terminal.settle()
         assert terminal.screen.modes == AT_REST, "the line moves again, and shows the shell"
     goes_on(folder)
+
+
+def test_a_view_that_is_killed_takes_nothing_along(folder: Path) -> None:
+    with at("monitor", folder) as terminal:
+        os.kill(terminal.child.pid, signal.SIGKILL)
+        assert terminal.exit_code(SOON_S) == -signal.SIGKILL
+    goes_on(folder)
+    with at("monitor", folder) as terminal:
+        terminal.wait("● training")
+
+
+def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
+    """The run never waits for it, and it reads and draws as before."""
+    run = JobFolder(folder / "runs" / RUN)
+    with at("monitor", folder) as terminal:
+        os.kill(terminal.child.pid, signal.SIGSTOP)
+        terminal.settle()
+        before = terminal.screen.text()
+        until_step(run, max(e["step"] for e in events(run, "log")) + 5)
+        assert not terminal.pump(0.1) and terminal.screen.text() == before
+        newest = events(run, "log")[-1]["loss"]
+        os.kill(terminal.child.pid, signal.SIGCONT)
+        terminal.until(lambda: _loss(terminal) <= newest, "what happened meanwhile")
+        terminal.until(lambda: not terminal.screen.holes(), "a whole screen")
+        for key, shows in (("o", "Output|no more to say"), ("\x1b", "train .*loss|loss 0")):
+            terminal.send(key)
+            terminal.wait(shows)
+        began = time.monotonic()
+        terminal.send("q")
+        assert_gone(terminal, began)
+    goes_on(folder)
+
+
+def test_a_view_that_was_frozen_leaves_with_its_terminal(folder: Path) -> None:
+    with at("monitor", folder) as terminal:
+        os.kill(terminal.child.pid, signal.SIGSTOP)
+        terminal.settle()
+        terminal.close()  # the kernel sends HUP, and CONT so that it is heard
+        assert terminal.exit_code(SOON_S) == 0
+    goes_on(folder)
+
+
+def _loss(terminal: Terminal) -> float:
+    """Return the loss on the screen: of the dummy, it falls at each step."""
+    found = re.search(r"\bloss +(\d\.\d+)", terminal.screen.text())
+    return float(found[1]) if found else 1.0
 
 
 def test_a_frozen_terminal_that_is_then_closed_ends_the_view(folder: Path) -> None:
