@@ -6,6 +6,7 @@ import importlib.util
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ EXTRAS = {
     "demo": ("gguf",),
 }
 """What an extra brings that the bare installation lacks; ``demo`` brings ``local`` too."""
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 IDLE = 1 << 30
 """Bytes in use on a GPU of which nobody takes anything to speak of: a desktop, a driver."""
@@ -192,8 +195,12 @@ class Sampler:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
-            missing = error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
-            self._reason = "no NVIDIA driver here" if missing else f"NVML: {error}"
+            known = {
+                pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here",
+                pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver updated while it ran "
+                "(version mismatch): reboot",
+            }
+            self._reason = known.get(error.value, f"NVML: {error}")
             return
         if not count:
             self._reason = "the NVIDIA driver shows no GPU"
@@ -208,26 +215,31 @@ class Sampler:
 def oom_kills() -> int | None:
     """Return how many processes of this cgroup the kernel has killed for memory, None if unknown.
 
-    Source: ``oom_kill`` of ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1).
+    Source: ``oom_kill`` of ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); of the
+    whole machine, in ``/proc/vmstat``, where this cgroup is not counted.
     """
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            file = Path(f"/sys/fs/cgroup{path}/memory.events")
-        elif controllers == "memory":
-            file = Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
-        else:
-            continue
+    for file in (*_oom_counters(), PROC / "vmstat"):
         try:
             counters = dict(row.split() for row in file.read_text().splitlines())
             return int(counters["oom_kill"])
         except (OSError, KeyError, ValueError):
             continue
     return None
+
+
+def _oom_counters() -> Iterator[Path]:
+    """Yield where the kernel may count the kills of this cgroup."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        names = {"": ("", "memory.events"), "memory": ("memory", "memory.oom_control")}
+        if controllers in names:
+            folder, name = names[controllers]
+            yield CGROUPS / folder / path.lstrip("/") / name
+            yield CGROUPS / folder / name  # a container may see its own cgroup as the root
 
 
 def has_bfloat16_cpu() -> bool:

@@ -93,12 +93,19 @@ def end_reason(
     if returncode in (-15, 143, -2, 130):
         return "killed"
     log = _log_tail(folder, log_from)
-    if "CUDA out of memory" in log or "OutOfMemoryError" in log:
+    if _NO_GPU_MEMORY.search(log):
         return "out_of_gpu_memory"
     if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
         return "disk_full"
     return "crashed"
 
+
+_NO_GPU_MEMORY = re.compile(
+    r"\bOutOfMemoryError\b|(?:CUDA|HIP) out of memory|(?:CUDA|HIP) error: out of memory"
+    r"|CU(?:BLAS|DNN|SPARSE|SOLVER)_STATUS_ALLOC_FAILED|Error out of memory at line \d+ in file"
+)
+"""What is said where a GPU has no memory: by PyTorch's allocator, by the driver where PyTorch does
+not allocate itself (a context, a graph), by NVIDIA's libraries, and by bitsandbytes."""
 
 _NO_MEMORY = re.compile(
     "DefaultCPUAllocator: can't allocate|unable to mmap|could not create a (?:primitive|memory object)$"
@@ -110,7 +117,7 @@ makes a primitive and its buffers at once and does not say why it could not."""
 def reason_of(error: BaseException, folder: JobFolder) -> str:
     """Name the end reason of an exception that ended a command."""
     for one in _chain(error):
-        if type(one).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(one):
+        if _NO_GPU_MEMORY.search(f"{type(one).__name__}: {one}"):
             return "out_of_gpu_memory"
         if isinstance(one, MemoryError) or _NO_MEMORY.search(str(one)):
             return "out_of_memory"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ from ftwizard import machine
 from ftwizard.follow import Follower
 from ftwizard.jobs import gpu_share
 from ftwizard.jobs.folder import JobFolder
-from tests.jobs_helpers import end_all, make, start, until_step
+from ftwizard.runs import Progress
+from ftwizard.screens import gpus, readings
+from tests.jobs_helpers import end_all, make, start, until, until_ended, until_step
 
 SAMPLE = """
 import json, sys, time
@@ -40,8 +43,16 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
+def shown(reading: dict[str, Any]) -> str:
+    """Return what the monitor says of a reading."""
+    width = 150
+    said = readings.machine([reading], width).plain
+    return f"{said}\n{gpus.lines([reading], Progress(), width, 9).plain}"
+
+
 def test_each_gpu_with_what_it_tells(driver: Path) -> None:
-    first, second, lost = sample(driver)["gpus"]
+    reading = sample(driver)
+    first, second, lost = reading["gpus"]
     assert first == {
         "index": 0, "name": "Double 0", "utilisation": 97, "memory_used": 20 << 30,
         "memory_total": 80 << 30, "memory_reserved": 1 << 30, "temperature": 71, "power": 312.5,
@@ -54,6 +65,12 @@ def test_each_gpu_with_what_it_tells(driver: Path) -> None:
     part = {"memory_used": 3 << 30, "memory_total": 10 << 30}
     assert second["mig"] == [{"index": 0, **part}, {"index": 1, **part}]
     assert lost == {"index": 2, "lost": True}
+    one, two, part_0, part_1, three = shown(reading).splitlines()[1:]
+    assert re.match(r"GPU 0 +97 % .* 71 °C +312 of 450 W", one)
+    assert re.match(r"GPU 1 +n/a .* 71 °C +n/a  ! throttled: thermal  MIG: 2 instances", two)
+    for number, line in enumerate((part_0, part_1)):
+        assert re.match(rf" MIG {number} .* 3.2 .* 7.5 GB", line)
+    assert re.match("GPU 2 +! lost: the driver no longer answers for it", three)
 
 
 def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
@@ -67,26 +84,36 @@ def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
     ("mode", "name"), [("name", "\x1b[2J\x1b]0;title\x07GPU\r\nno"), ("bytes", None)]
 )
 def test_a_name_is_data(driver: Path, mode: str, name: str | None) -> None:
-    gpus = sample(driver, NVML_DOUBLE=mode)["gpus"]
-    assert [one.get("name") for one in gpus] == [name, "Double 1", None]
+    reading = sample(driver, NVML_DOUBLE=mode)
+    assert [one.get("name") for one in reading["gpus"]] == [name, "Double 1", None]
+    said = shown(reading)
+    assert "\x1b" not in said and len(said.splitlines()) == 6
+    assert ("␛[2J␛]0;title" in said) == (name is not None)
 
 
 def test_eight_gpus(driver: Path) -> None:
-    gpus = sample(driver, NVML_DOUBLE="eight")["gpus"]
-    assert [one["utilisation"] for one in gpus] == [97 - 10 * n for n in range(8)]
+    reading = sample(driver, NVML_DOUBLE="eight")
+    uses = [97 - 10 * n for n in range(8)]
+    assert [one["utilisation"] for one in reading["gpus"]] == uses
+    lines = [line for line in shown(reading).splitlines() if line.startswith("GPU")]
+    assert [line[:11] for line in lines] == [f"GPU {n}  {uses[n]} %" for n in range(8)]
 
 
 def test_gpus_that_fall_off_the_bus_while_a_run_goes_on(driver: Path) -> None:
-    gpus = sample(driver, NVML_DOUBLE="lost-later")["gpus"]
-    assert gpus == [{"index": n, "lost": True} for n in range(3)]
+    reading = sample(driver, NVML_DOUBLE="lost-later")
+    assert reading["gpus"] == [{"index": n, "lost": True} for n in range(3)]
+    assert shown(reading).count("! lost: the driver no longer answers for it") == 3
 
 
 def test_what_may_not_be_opened_is_named(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="denied")
     assert reading["gpus"] == [] and reading["no_gpu"] == "NVML: Insufficient Permissions"
-    first, second, _ = sample(driver, NVML_DOUBLE="unopened")["gpus"]
+    assert "no GPU: NVML: Insufficient Permissions" in shown(reading)
+    reading = sample(driver, NVML_DOUBLE="unopened")
+    first, second, _ = reading["gpus"]
     assert first == {"index": 0, "error": "Insufficient Permissions"}
     assert second["name"] == "Double 1"
+    assert "GPU 0  ! Insufficient Permissions" in shown(reading)
 
 
 def test_processes_of_which_the_memory_is_not_available(driver: Path, tmp_path: Path) -> None:
@@ -130,20 +157,35 @@ def _last_of(folder: JobFolder, wanted: int | None) -> Any:
 
 def test_a_driver_that_does_not_fit_is_named(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="mismatch")
-    assert reading["gpus"] == [] and "mismatch" in reading["no_gpu"].lower()
+    assert reading["gpus"] == []
+    assert "no GPU: driver updated while it ran (version mismatch): reboot" in shown(reading)
 
 
 def test_a_hung_driver_blocks_nothing(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="hang")
     assert reading["gpus"] == [] and "no answer" in reading["no_gpu"]
     assert reading["took"] < 0.2
+    assert "! GPU: the driver hangs, it does not answer" in shown(reading)
     assert reading["memory_total"] > 0
+
+
+def test_a_hung_driver_holds_no_keeper_up(
+    driver: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
+    monkeypatch.setenv("NVML_DOUBLE", "hang")
+    folder = start(make(home / "runs" / "one", steps=5))
+    assert until_ended(folder).end_reason == "finished"
+    until(folder, lambda _: (s := folder.read_state()) is not None and s.state == "ended")
+    assert "no answer" in Follower(folder).machine(1)[0]["no_gpu"]
+    until(folder, lambda status: status.keeper_lives is False)
 
 
 def test_a_driver_that_hangs_later_is_not_shown_as_it_was(driver: Path) -> None:
     reading = sample(driver, wait=1.5, NVML_DOUBLE="hang-later")
     assert reading["gpus"] == [] and reading["hung"]
     assert "not answered since" in reading["no_gpu"] and reading["took"] < 0.2
+    assert "! GPU: the driver hangs, it does not answer" in shown(reading)
 
 
 def test_without_a_driver_the_reason_is_told() -> None:
@@ -151,6 +193,7 @@ def test_without_a_driver_the_reason_is_told() -> None:
         pytest.skip("this machine has an NVIDIA driver")
     reading = sample(None)
     assert reading["gpus"] == [] and reading["no_gpu"].startswith("no NVIDIA driver")
+    assert "no GPU: no NVIDIA driver here" in shown(reading)
 
 
 def test_memory_disk_and_kills_are_known() -> None:

@@ -29,6 +29,13 @@ class OutOfMemoryError(RuntimeError):
     [
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_gpu_memory"),
         (RuntimeError("CUDA out of memory"), "out_of_gpu_memory"),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
+            "out_of_gpu_memory",
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out_of_gpu_memory"),
+        (RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"), "out_of_gpu_memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "crashed"),
         (MemoryError(), "out_of_memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
         (RuntimeError("could not create a primitive"), "out_of_memory"),
@@ -63,6 +70,7 @@ def test_exceptions_are_named(tmp_path: Path, error: Exception, reason: str) -> 
         (137, "", "killed"),
         (-15, "", "killed"),
         (1, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_gpu_memory"),
+        (1, "Error out of memory at line 71 in file /src/csrc/ops.cu", "out_of_gpu_memory"),
         (74, "", "disk_full"),
         (1, "OSError: [Errno 28] No space left on device", "disk_full"),
         (-11, "", "crashed"),

@@ -1,0 +1,69 @@
+"""A job that the kernel really kills for lack of memory says so; another kill is another end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e.cli import ok
+from tests.jobs_helpers import make, until_ended
+
+ROOT = Path(__file__).parents[2]
+ROOM = 160 << 20
+"""Bytes for the launcher, the keeper and the command."""
+START = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[2], "cgroup.procs").write_text(str(os.getpid()))
+from tests.jobs_helpers import start
+from ftwizard.jobs.folder import JobFolder
+start(JobFolder(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """Make a group of processes that may hold ``ROOM`` together, in main memory alone."""
+    for root, limits in (
+        ("/sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+        ("/sys/fs/cgroup", ("memory.max", "memory.swap.max")),
+    ):
+        folder = Path(root) / f"ftwizard-test-{os.getpid()}"
+        try:
+            folder.mkdir()
+            (folder / limits[0]).write_text(str(ROOM))
+        except OSError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            continue
+        with contextlib.suppress(OSError):  # where there is no swap it need not be limited
+            (folder / limits[1]).write_text(str(0 if "swap" in limits[1] else ROOM))
+        yield folder
+        # What is left in it goes back to the group above, so that it can be removed.
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                (folder.parent / "cgroup.procs").write_text(pid)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return
+    pytest.skip("a group of processes with little memory needs root and a cgroup of its own")
+
+
+def test_the_kernel_s_kill_is_told_as_out_of_memory(home: Path, cgroup: Path) -> None:
+    folder: JobFolder = make(home / "runs" / "hungry", mode="eat")
+    subprocess.run(
+        [sys.executable, "-c", START, str(folder.path), str(cgroup)], cwd=ROOT, check=True
+    )
+    status = until_ended(folder)
+    assert status.end_reason == "out_of_memory", folder.log.read_text()
+    state = folder.read_state()
+    assert state and state.returncode == -9
+    said = ok("status", "hungry")
+    assert "out of memory" in said and "more memory" in said
