@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.jobs_helpers import make, start, until_ended, until_step
+from tests.jobs_helpers import events, keeper_pid, make, start, until_ended, until_step
 
 ROWS = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
 ROOT = Path(__file__).parents[2]
@@ -280,6 +281,14 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     assert "killed" in ok("stop", "one")
     assert first.wait(30) == 0
     first.stderr.close()
+
+
+def test_a_stop_needs_no_keeper(home: Path) -> None:
+    folder = start_run(home, "one", steps=5000)
+    until_step(folder, 3)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    assert "was stopped" in ok("stop", "one")
+    assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
 
 
 def test_a_finished_run_is_not_resumed(home: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import identity, lock, requests
+from ftwizard.jobs import identity, lock, requests, status
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, check_id, write_json
 from ftwizard.jobs.launch import AlreadyRunning
@@ -33,6 +33,7 @@ from tests.jobs_helpers import (
     until_ended,
     until_step,
 )
+from tests.screens.runs_helpers import living, make_run
 
 LAUNCHER = """
 import sys, time
@@ -329,6 +330,30 @@ def test_a_recycled_pid_is_not_taken_for_the_command(tmp_path: Path) -> None:
     stranger.wait()
 
 
+def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeper and command are gone, strangers have their pids, and a leftover holds the lock."""
+    monkeypatch.setattr(status, "KILL_AFTER_TERM_S", 0.1)
+    folder = make_run(home, "one")
+    folder.events.unlink()
+    strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
+    dead = [identity.of(one.pid) for one in strangers]
+    keeper, command = (
+        msgspec.structs.replace(one, start_ticks=one.start_ticks - 1) for one in dead if one
+    )
+    with living(folder, keeper=keeper, command=command):
+        found = observe(folder)
+        assert (found.state, found.keeper_lives) == ("running", False)
+        end_without_keeper(folder, 0.1)
+        assert observe(folder).state == "running", "what is left could not be named"
+    assert [one.poll() for one in strangers] == [None, None]
+    assert observe(folder).end_reason == "lost"
+    for one in strangers:
+        one.kill()
+        one.wait()
+
+
 def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
     me = identity.of(os.getpid())
     assert me and identity.is_alive(me) is True
@@ -390,8 +415,6 @@ def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
     assert finding["stack"][0].startswith("work (") and "dummy_worker.py" in finding["stack"][0]
     time.sleep(2.5)
     assert len(said()) == 1, "once"
-    requests.ask(folder, "kill", 1)
-    assert until_ended(folder).end_reason == "killed"
 
 
 def test_a_command_that_is_slow_is_not_said_to_hang_and_one_that_goes_on_is(home: Path) -> None:

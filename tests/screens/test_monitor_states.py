@@ -20,6 +20,7 @@ from textual.pilot import Pilot
 from ftwizard.jobs import identity, requests
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
+from ftwizard.jobs.identity import Identity
 from ftwizard.runs import Progress
 from ftwizard.screens import charted
 from ftwizard.screens.app import FtwizardApp
@@ -259,6 +260,31 @@ def test_a_driver_that_hangs_is_shown_as_such(story: Story) -> None:
     with living(story.folder):
         shown = watch((80, 24))
     assert "! GPU: the driver hangs, it does not answer" in shown
+
+
+def test_a_run_on_another_machine_is_shown_as_such(story: Story) -> None:
+    story.train(30)
+    keeper = Identity(host="node\x1b7", boot_id="", pid_namespace=1, pid=1, start_ticks=1)
+    with living(story.folder, keeper=keeper):
+        shown = watch((80, 24))
+    assert "· It runs on node␛7." in shown and "keeper is gone" not in shown
+
+
+def test_a_run_that_says_nothing_any_more_is_shown_as_such(story: Story) -> None:
+    """A call into C that never returns leaves no thread to say so from within."""
+    story.train(30)
+
+    async def wait_long(pilot: Pilot[Any]) -> None:
+        screen = pilot.app.screen
+        assert isinstance(screen, Monitor)
+        assert "Nothing new" not in frame(pilot.app)
+        screen.follower.heard -= 700
+        await says(pilot, "; o shows its output.")
+        story.tell("log", step=31, loss=0.5, epoch=0.4, tokens=99)
+        await until(pilot, lambda: "Nothing new" not in frame(pilot.app))
+
+    with living(story.folder):
+        watch((80, 24), wait_long)
 
 
 def test_an_old_reading_of_the_machine_is_not_shown_as_one_of_now(story: Story) -> None:

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from ftwizard import plan
+from ftwizard import models, plan
 from ftwizard.__main__ import main
 from ftwizard.jobs import launch
-from ftwizard.jobs.folder import Attempt, JobFolder
+from ftwizard.jobs.folder import Attempt, JobFolder, write_json
 from ftwizard.paths import local
 from ftwizard.train import record, rows
 from tests import first_form
@@ -95,12 +96,27 @@ def test_another_version_s_word_on_the_training_is_none(run: JobFolder) -> None:
     assert record.read(run) is None
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "model/chat_template.jinja"])
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("rows.jsonl", {"train": "rows.jsonl"}),
+        ("model/config.json", {"model": "model"}),
+        ("model/model.safetensors", {"model": "model"}),
+        ("model/chat_template.jinja", {"model": "model", "template": "model"}),
+    ],
+)
 def test_it_does_not_go_on_with_other_data_or_another_model(
-    run: JobFolder, starts: list[str | None], tmp_path: Path, name: str,
+    run: JobFolder, starts: list[str | None], tmp_path: Path, name: str, parts: dict[str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    with (tmp_path / name).open("a") as file:
-        file.write("\n\n")
+    record = run.read_job()
+    hashes = {**record.hashes, "template": models.template_hash(tmp_path / "model")}
+    write_json(run.job, msgspec.structs.replace(record, hashes=hashes))
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(before + b"\n\n")
     assert main(["resume", "old"]) == 1
-    assert "this has changed" in capsys.readouterr().err and not starts
+    said = capsys.readouterr().err
+    changed = ", ".join(f"{part} ({tmp_path / of})" for part, of in parts.items())
+    assert f"this has changed: {changed}." in said and not starts
+    (tmp_path / name).write_bytes(before)
+    assert main(["resume", "old"]) == 0 and starts
