@@ -150,6 +150,7 @@ class Driver(LinuxDriver):
         """Draw everything anew: after a SIGSTOP a shell may have had the terminal meanwhile."""
         if self._auto_restart and not self._app._exit:
             self.suspend_application_mode()
+            self._must_signal_resume = True  # the app then draws everything
             self.resume_application_mode()
 
     def _run_input_thread(self) -> None:

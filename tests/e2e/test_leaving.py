@@ -148,6 +148,8 @@ def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
         assert not terminal.pump(0.1) and terminal.screen.text() == before
         newest = events(run, "log")[-1]["loss"]
         os.kill(terminal.child.pid, signal.SIGCONT)
+        again = b"\x1b[?1049h"  # a shell may have had the terminal meanwhile
+        terminal.until(lambda: terminal.output.count(again) == 2, "the terminal taken anew")
         terminal.until(lambda: _loss(terminal) <= newest, "what happened meanwhile")
         terminal.until(lambda: not terminal.screen.holes(), "a whole screen")
         for key, shows in (("o", "Output|no more to say"), ("\x1b", "train .*loss|loss 0")):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e import tmux
@@ -119,6 +121,44 @@ def test_ctrl_z_gives_the_shell_and_fg_the_whole_screen_again(folder: Path) -> N
         assert shown.splitlines()[:7] == before.splitlines()[:7]
         terminal.keys("C-q")
         terminal.wait(r"fg\n.*ftwizard\s")
+
+
+@pytest.mark.tmux
+@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+def test_stopped_from_outside_it_comes_back_whole_and_leaves_the_shell_in_order(
+    folder: Path,
+) -> None:
+    environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
+    with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
+        terminal.keys(f"stty -g; {FTWIZARD}", "Enter")
+        before = terminal.wait(r"New fine-tune")
+        os.kill(_view(folder), signal.SIGSTOP)
+        terminal.wait(r"Stopped")
+        terminal.keys("fg", "Enter")
+        shown = terminal.wait(r"ftwizard   Home[\s\S]*New fine-tune[\s\S]*\^q quit")
+        assert shown.splitlines()[:7] == before.splitlines()[:7]
+        terminal.keys("?")  # a key is read once, by the one thread that reads keys
+        terminal.wait("esc closes this")
+        terminal.keys("Escape")
+        terminal.wait(r"New fine-tune")
+        terminal.keys("C-q")
+        terminal.wait(SETTINGS)
+        terminal.keys("stty -g", "Enter")
+        terminal.until(lambda: len(re.findall(SETTINGS, terminal.screen())) == 2, "settings again")
+        assert len(set(re.findall(SETTINGS, terminal.screen()))) == 1
+
+
+SETTINGS = r"\w+(?::\w+){9,}"
+"""What ``stty -g`` prints."""
+
+
+def _view(home: Path) -> int:
+    """Return the process of the app with this home."""
+    for one in psutil.process_iter(["cmdline", "environ"]):
+        line, variables = one.info["cmdline"] or [], one.info["environ"] or {}
+        if line[-1:] == [str(FTWIZARD)] and variables.get("FTWIZARD_HOME") == str(home):
+            return int(one.pid)
+    raise AssertionError("it does not run")
 
 
 @pytest.mark.tmux
