@@ -14,7 +14,7 @@ import msgspec
 
 from ftwizard import runs
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock
+from ftwizard.jobs import elsewhere, lock
 from ftwizard.jobs.folder import JobFolder, sync_folder
 from ftwizard.jobs.status import observe
 from ftwizard.text import size, visible
@@ -94,6 +94,8 @@ def refuse_living(folder: JobFolder) -> None:
     """Raise FtwizardError where anything of a run lives, on this machine or on another."""
     locks = [folder.lock, *folder.path.glob("jobs/*/lock")]
     if observe(folder).state != "ended" or any(map(lock.is_held, locks)):
+        raise _lives(folder)
+    if elsewhere.lives(folder):
         raise _lives(folder)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import time
 
+from ftwizard.jobs.ending import done_event
 from ftwizard.jobs.folder import JobFolder, State
 
 SILENT_S = 60.0
 """Longer without a sign and it is taken for gone; clocks and a disk's caches may differ by less."""
 WATCHED_S = 4.0
-"""How long a sign is waited for before something is started: a few heartbeats."""
+"""How long a sign is waited for: a few heartbeats."""
 
 
 def host(state: State | None) -> str | None:
@@ -31,8 +32,18 @@ def was_heard(folder: JobFolder) -> bool:
     return last is not None and time.time() - last < SILENT_S
 
 
-def is_heard(folder: JobFolder) -> bool:
-    """Wait for a sign of life; it compares no clocks."""
+def lives(folder: JobFolder) -> str | None:
+    """Return the other machine on which a job is heard within a few seconds, else None.
+
+    It compares no clocks: it is for what must not be wrong, a second start or a removal.
+    """
+    other = host(folder.read_state())
+    if other is None or done_event(folder, folder.newest_attempt()) is not None:
+        return None
+    return other if _is_heard(folder) else None
+
+
+def _is_heard(folder: JobFolder) -> bool:
     before, end = _last_sign(folder), time.monotonic() + WATCHED_S
     while time.monotonic() < end:
         if _last_sign(folder) != before:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import elsewhere, lock, requests
-from ftwizard.jobs.ending import done_event
 from ftwizard.jobs.folder import (
     APPEND,
     Attempt,
@@ -82,9 +81,7 @@ def start(
     """
     held = _take(folder)
     try:
-        host = elsewhere.host(folder.read_state())
-        said_its_last = done_event(folder, folder.newest_attempt()) is not None
-        if host and not said_its_last and elsewhere.is_heard(folder):
+        if host := elsewhere.lives(folder):
             raise AlreadyRunning(folder.id, host)
         requests.clear(folder)
         attempt = Attempt(

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ftwizard import removal
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs import elsewhere, identity, lock, requests
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.identity import Identity
@@ -104,6 +106,9 @@ def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
     os.kill(command_pid(away), signal.SIGSTOP)
     with pytest.raises(AlreadyRunning, match="on node␛7"):
         start(away)
+    age(away, 10_000)
+    with pytest.raises(FtwizardError, match="has not ended"):
+        removal.remove(away)
     os.killpg(keeper_pid(away), signal.SIGKILL)
     os.killpg(command_pid(away), signal.SIGKILL)
     age(away, elsewhere.SILENT_S + 1)
