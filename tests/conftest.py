@@ -71,7 +71,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not os.environ.get("FTWIZARD_NO_SKIPS"):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and reporter.stats.get("skipped"):
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    # No package brings a memory limit of one's own: some containers give none even to root.
+    if any("cgroup" not in report.keywords for report in skipped):
         reporter.write_line("Skipped, though FTWIZARD_NO_SKIPS is set.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

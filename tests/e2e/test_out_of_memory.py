@@ -56,6 +56,7 @@ def cgroup() -> Iterator[Path]:
     pytest.skip("a group of processes with little memory needs root and a cgroup of its own")
 
 
+@pytest.mark.cgroup
 def test_the_kernel_s_kill_is_told_as_out_of_memory(home: Path, cgroup: Path) -> None:
     folder: JobFolder = make(home / "runs" / "hungry", mode="eat")
     subprocess.run(
