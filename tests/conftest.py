@@ -73,7 +73,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     # No package brings a memory limit of one's own: some containers give none even to root.
-    if any("cgroup" not in report.keywords for report in skipped):
+    if reporter and any("cgroup" not in report.keywords for report in skipped):
         reporter.write_line("Skipped, though FTWIZARD_NO_SKIPS is set.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
