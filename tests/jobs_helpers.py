@@ -15,6 +15,8 @@ from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.jobs.status import Status, observe
 
+BUSY = 4
+"""How often as long as on a machine that does nothing else anything is waited for."""
 DUMMY = Path(__file__).parent / "doubles" / "dummy_worker.py"
 
 
@@ -35,7 +37,7 @@ def start(folder: JobFolder) -> JobFolder:
 
 def until(folder: JobFolder, condition: Callable[[Status], bool], timeout: float = 20.0) -> Status:
     """Wait until the job's status fulfils ``condition``."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + BUSY * timeout
     while time.monotonic() < end:
         status = observe(folder)
         if condition(status):
@@ -55,7 +57,7 @@ def events(folder: JobFolder, kind: str | None = None) -> list[Event]:
 
 
 def until_step(folder: JobFolder, step: int, timeout: float = 20.0) -> None:
-    end = time.monotonic() + timeout
+    end = time.monotonic() + BUSY * timeout
     while time.monotonic() < end:
         if any(e["step"] >= step for e in events(folder, "log")):
             return

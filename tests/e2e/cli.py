@@ -16,7 +16,7 @@ FTWIZARD = Path(sys.executable).with_name("ftwizard")
 def run(
     *arguments: object,
     environment: Mapping[str, str] | None = None,
-    timeout: float = 120,
+    timeout: float = 400,
     **more: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ftwizard`` with no terminal; no traceback may ever be seen."""

@@ -47,7 +47,7 @@ class Wizard(Tmux):
             environment={**environment(folder), **term},
         )
 
-    def ask(self, question: str, timeout: float = 60) -> None:
+    def ask(self, question: str, timeout: float = 240) -> None:
         """Wait until the wizard asks this."""
         end = time.monotonic() + timeout
         while question not in self._last_question():
@@ -91,14 +91,14 @@ class Pty:
     def type(self, keys: bytes) -> None:
         os.write(self.terminal, keys)
 
-    def wait(self, words: bytes, timeout: float = 60) -> None:
+    def wait(self, words: bytes, timeout: float = 240) -> None:
         """Wait until ``words`` were sent, not counting what an earlier wait has seen."""
         end = time.monotonic() + timeout
         start = len(self.sent)
         while words not in self.sent[start:]:
             assert time.monotonic() < end and self._read(), self.sent[-3000:].decode()
 
-    def code(self, timeout: float = 20) -> int:
+    def code(self, timeout: float = 90) -> int:
         """Read to the end; return the exit code."""
         end = time.monotonic() + timeout
         while self._ended is None:

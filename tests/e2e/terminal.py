@@ -17,9 +17,10 @@ from typing import Self
 
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.screen import Screen
+from tests.jobs_helpers import BUSY
 
 PATIENCE_S = 30.0
-"""How long anything is waited for: a busy machine is no bug."""
+"""How long anything is waited for where the machine does nothing else."""
 
 
 class Terminal:
@@ -88,7 +89,7 @@ class Terminal:
     def send(self, data: bytes | str, timeout: float = PATIENCE_S) -> None:
         """Type; also more than the line holds at once."""
         rest = memoryview(data.encode() if isinstance(data, str) else data)
-        end = time.monotonic() + timeout
+        end = time.monotonic() + BUSY * timeout
         while rest:
             assert time.monotonic() < end, "it takes no input"
             readable, writable, _ = select.select([self._master], [self._master], [], 0.1)
@@ -114,7 +115,7 @@ class Terminal:
         self, condition: Callable[[], object], what: str, timeout: float = PATIENCE_S
     ) -> None:
         """Read until ``condition`` holds."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + BUSY * timeout
         while not condition():
             assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen.text()}"
             if not self.pump(0.05):
@@ -127,7 +128,7 @@ class Terminal:
 
     def settle(self, quiet_s: float = 0.4) -> str:
         """Wait until nothing is sent for a while and return the screen."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + BUSY * PATIENCE_S
         while self.pump(quiet_s):
             assert time.monotonic() < end, "it never stops drawing"
         return self.screen.text()
@@ -139,7 +140,7 @@ class Terminal:
 
     def exit_code(self, timeout: float = PATIENCE_S, *, reads: bool = True) -> int:
         """Wait until it has left, and read its last words (or nothing, as a frozen terminal)."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + BUSY * timeout
         while self.child.poll() is None:
             assert time.monotonic() < end, f"still there after {timeout} s\n{self.screen.text()}"
             if not (reads and self._master >= 0 and self.pump(0.02)):

@@ -28,7 +28,7 @@ def test_it_is_resumed_and_finished(tmp_path: Path, home: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(first_form.text("plan.yaml", tmp_path, run.path))
     ok("train", plan, "--name", "old")
-    until_step(run, 10, timeout=120)
+    until_step(run, 10, timeout=360)
     ok("stop", "old")
     assert as_json("status", "old")["end_reason"] == "stopped"
 
@@ -37,7 +37,7 @@ def test_it_is_resumed_and_finished(tmp_path: Path, home: Path) -> None:
     run.trained.unlink()
     shutil.rmtree(run.evaluations)
     ok("resume", "old")
-    status = until_ended(run, timeout=120)
+    status = until_ended(run, timeout=360)
     assert status.end_reason in ("finished", "early_stopped"), status
     assert events(run, "phase")[-1]["phase"] == "comparing"
     assert (run.merged / "model.safetensors").is_file()

@@ -41,7 +41,7 @@ def test_an_alpaca_file_is_trained_merged_and_compared(lab: Lab, base_model: boo
     if base_model:
         lab.model = without_template(lab.model, lab.root / "base")
     plan = lab.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
-    done = run("train", plan, "--name", "alpaca", "--watch", timeout=300)
+    done = run("train", plan, "--name", "alpaca", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
     folder = lab.folder("alpaca")
     (reading,) = [e for e in events(folder, "phase") if e.get("part") == "train"]

@@ -38,7 +38,7 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", SAMPLE, str(wait)],
         env={**os.environ, **paths, **environment}, capture_output=True, text=True, check=True,
-        timeout=20,
+        timeout=60,
     )  # fmt: skip
     return json.loads(done.stdout)
 

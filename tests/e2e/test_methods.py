@@ -101,7 +101,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
 
 def test_a_qlora_adapter_is_merged_into_the_16_bit_base(lab: Lab) -> None:
     plan = lab.plan(method="qlora", rows=40, finish=True, batch_size=4)
-    done = run("train", plan, "--name", "q", "--watch", timeout=300)
+    done = run("train", plan, "--name", "q", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
     folder = lab.folder("q")
     result = result_of(folder)

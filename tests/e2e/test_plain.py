@@ -306,7 +306,7 @@ def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> N
 
 @pytest.mark.parametrize("arguments", [(), ("--plain",), ("--plain", "--ascii")])
 def test_without_a_terminal_it_names_the_commands_at_once(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments, timeout=20)
+    done = run(*arguments, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
     assert "needs a terminal" in done.stderr
     assert "ftwizard train PLAN" in done.stderr and "ftwizard demo --yes" in done.stderr
@@ -315,7 +315,7 @@ def test_without_a_terminal_it_names_the_commands_at_once(arguments: tuple[str, 
 def test_answers_in_a_pipe_are_no_person(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ftwizard", "--plain"],
-        input="\n" * 50, capture_output=True, text=True, check=False, timeout=30,
+        input="\n" * 50, capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
     assert done.returncode == 2
 

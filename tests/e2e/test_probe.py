@@ -114,7 +114,7 @@ def test_what_cannot_be_probed_says_why(lab: Lab, scratch: Path) -> None:
 def _python(code: str, *arguments: object) -> Any:
     done = subprocess.run(
         [str(FTWIZARD.with_name("python")), "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=200,
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -204,7 +204,7 @@ def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -
     try:
         done = subprocess.run(
             [str(FTWIZARD)], stdin=end("stdin"), stdout=end("stdout"), stderr=end("stderr"),
-            timeout=30, check=False,
+            timeout=90, check=False,
         )  # fmt: skip
         said = done.stderr if done.stderr is not None else os.read(master, 4096)
     finally:

@@ -90,7 +90,7 @@ def test_after_twenty_kills_every_step_is_on_record(lab: Lab) -> None:
 
 def test_a_file_of_others_goes_to_a_merged_and_compared_model(lab: Lab) -> None:
     plan = lab.plan(data=TOOL_USE, rows=96, finish=True, batch_size=4, evaluation_steps=10)
-    done = run("train", plan, "--name", "tools", "--watch", timeout=300)
+    done = run("train", plan, "--name", "tools", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
     folder = lab.folder("tools")
     result = json.loads(folder.result.read_text())
@@ -202,7 +202,7 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(lab: La
         terminal.wait(r"Run tied goes on\. Come back with: ftwizard watch tied")
         terminal.wait(r"exit=0")
     assert observe(folder).state == "running"
-    assert "has finished" in ok("watch", "tied", timeout=200)
+    assert "has finished" in ok("watch", "tied", timeout=600)
     assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
 
 
@@ -378,7 +378,7 @@ def test_of_six_starts_at_once_one_wins(lab: Lab) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(6)
     ]
-    ends = [(*racer.communicate(timeout=60), racer.returncode) for racer in racers]
+    ends = [(*racer.communicate(timeout=180), racer.returncode) for racer in racers]
     assert sorted(code for _, _, code in ends) == [0, 1, 1, 1, 1, 1]
     for out, err, code in ends:
         assert out.strip() == ("six" if code == 0 else "")

@@ -63,7 +63,7 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
         terminal.keys("Right")
         terminal.wait("QLoRA")
     terminal.keys("Enter")
-    terminal.wait("steps ", timeout=180)
+    terminal.wait("steps ", timeout=540)
     terminal.wait("with loss")
     terminal.keys("Enter")
     terminal.wait("the same as  ftwizard train")
@@ -82,9 +82,9 @@ def test_from_rows_to_a_merged_model(
     }  # fmt: skip
     with Tmux(str(FTWIZARD), environment=environment) as terminal:
         through_the_wizard(terminal, make(tmp_path), qlora=qlora)
-        terminal.wait("training  step", timeout=180)
-        terminal.wait("validation", timeout=180)
-        terminal.wait("enter shows what it made", timeout=400)
+        terminal.wait("training  step", timeout=540)
+        terminal.wait("validation", timeout=540)
+        terminal.wait("enter shows what it made", timeout=1200)
         terminal.keys("Enter")
         shown = terminal.wait("loss of the answers")
         assert "answer 1 of" in shown
@@ -114,7 +114,7 @@ def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, smol
         name = f"run-{method}-{packing}"
         as_json("train", plan, "--name", name)
         folder = JobFolder(home / "runs" / name)
-        assert until_ended(folder, timeout=240).end_reason == "finished"
+        assert until_ended(folder, timeout=720).end_reason == "finished"
         phases = [e for e in events(folder, "phase") if e["phase"] == "training"]
         assert phases[0]["total"] == found["steps"]
         data = {e["part"]: e for e in events(folder, "data")}

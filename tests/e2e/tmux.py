@@ -35,7 +35,7 @@ class Tmux:
     def _tmux(self, *arguments: str) -> str:
         return subprocess.run(
             ["tmux", "-L", self._socket, *arguments],
-            capture_output=True, text=True, check=True, timeout=20,
+            capture_output=True, text=True, check=True, timeout=90,
         ).stdout  # fmt: skip
 
     def screen(self) -> str:
@@ -53,14 +53,14 @@ class Tmux:
         self._tmux("set-option", "-g", "bell-action", "any")
         self._tmux("set-hook", "-g", name, command)
 
-    def until(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+    def until(self, condition: Callable[[], object], what: str, timeout: float = 120) -> None:
         """Wait until ``condition`` holds."""
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen()}"
             time.sleep(0.1)
 
-    def wait(self, pattern: str, timeout: float = 30) -> str:
+    def wait(self, pattern: str, timeout: float = 120) -> str:
         """Wait until ``pattern`` is on the screen and return the screen."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

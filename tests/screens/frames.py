@@ -11,7 +11,7 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 LOOK_EVERY_S = 0.05
 FOLDER = Path(__file__).parent / "frames"
 

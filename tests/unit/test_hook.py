@@ -119,7 +119,7 @@ def test_it_gets_no_key(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_slow_command_does_not_hold_the_run(home: Path) -> None:
     configure([sys.executable, "-c", "import time; time.sleep(20)"])
     folder: JobFolder = start(make(home / "runs" / "one", steps=3))
-    until_ended(folder, timeout=15)
+    until_ended(folder, timeout=45)
     assert not lock.is_held(folder.lock)
 
 

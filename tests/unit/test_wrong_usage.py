@@ -83,6 +83,6 @@ def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) ->
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-m", "interrupted"],
-        capture_output=True, text=True, check=False, env=environment, timeout=60,
+        capture_output=True, text=True, check=False, env=environment, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (DECLINED, "\nInterrupted.\n")
