@@ -14,12 +14,23 @@ import msgspec
 
 from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import UNREADABLE, Event, EventReader, count, measure, moment, number
+from ftwizard.jobs.events import (
+    UNREADABLE,
+    Event,
+    EventReader,
+    TimeAlive,
+    count,
+    measure,
+    moment,
+    number,
+)  # fmt: skip
 from ftwizard.jobs.folder import JobFolder, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.series import Series, Smoothed
 from ftwizard.text import visible
 
+ACTIVE = ("training", "evaluating", "saving")
+"""Phases of the training itself."""
 RATE_WINDOW = 50
 """Steps over which speed and time left are measured."""
 NO_METRIC = frozenset(("v", "t", "kind", "attempt", "step"))
@@ -99,6 +110,9 @@ class Progress:
         self.samples: dict[int, list[Event]] = {}
         """``sample`` events of each fixed prompt by its index, oldest first."""
         self._hardest: deque[Event] = deque(maxlen=KEPT_ROWS)
+        self.alive = TimeAlive()
+        self.training = TimeAlive()
+        """The part of it in phases that are ``ACTIVE``."""
         self.longest_step_s = 0.0
         self.save_s = 0.0
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
@@ -123,12 +137,19 @@ class Progress:
             self._see(event)
 
     def _see(self, event: Event) -> None:
-        kind, now = event.get("kind"), moment(event)
+        now = moment(event)
         if now is None:
             return
         self.updated = now
-        self._see_attempt(count(event.get("attempt", 0)))
-        step = count(event.get("step"))
+        attempt = count(event.get("attempt", 0))
+        self.alive.see(attempt, now)
+        self._see_attempt(attempt)
+        self._see_kind(event, now)
+        if self.phase in ACTIVE:
+            self.training.see(attempt, now)
+
+    def _see_kind(self, event: Event, now: float) -> None:
+        kind, step = event.get("kind"), count(event.get("step"))
         if kind == "phase":
             self._see_phase(event)
         elif kind == "finding":

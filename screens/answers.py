@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import asyncio
+from pathlib import Path
+from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding, BindingType
 
+from ftwizard import file_names
+from ftwizard.errors import FtwizardError
 from ftwizard.follow import Follower
 from ftwizard.jobs.events import Event
+from ftwizard.plan import Plan
 from ftwizard.runs import Progress
-from ftwizard.screens import palette
-from ftwizard.screens.page import Page
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.text import plural, visible
+from ftwizard.screens import hardest, palette
+from ftwizard.screens.scrolling import ScrollingPage
+from ftwizard.screens.widgets.menu import Line
+from ftwizard.text import visible
 
 WIDE = 110
 """Columns from which on answers of three steps stand side by side."""
@@ -24,8 +28,11 @@ MOST_LINES = 8
 """Of one answer."""
 
 
-class Answers(Page[None]):
-    """Scrolls through the prompts, each with its answers over time, then the hardest rows."""
+class Answers(ScrollingPage):
+    """Scrolls through the prompts, each with its answers over time, then the hardest rows.
+
+    Where these are in sight, up and down go from one to the next.
+    """
 
     NAME = "Answers"
     HELP = (
@@ -33,25 +40,20 @@ class Answers(Page[None]):
         "the likeliest token. The plan's `samples` says which, how many and how long; without it "
         "three validation rows are asked.\n\n"
         "Below stand the validation rows with the highest loss a token: wrong labels show up there. "
-        "Look at one with `ftwizard check` or in the data page, by its line."
+        "Enter opens the one with the mark as it stands in its file."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll(-1)", "up", key_display="↑"),
-        Binding("down,j", "scroll(1)", "down", key_display="↓"),
-        Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("enter", "row", "open the row", key_display="enter"),
     ]
 
-    def __init__(self, follower: Follower) -> None:
-        super().__init__()
-        self._follower = follower
-
-    def body(self) -> ComposeResult:
-        menu = Menu(id="answers")
-        menu.can_focus = False  # nothing is chosen: its keys would hide those that scroll
-        yield menu
+    def __init__(self, follower: Follower, plan: Plan | None) -> None:
+        """``plan``: the run's, None where it cannot be read."""
+        super().__init__(follower)
+        self._plan = plan
+        self._shown: list[Line] = []
 
     def on_mount(self) -> None:
+        self.watch(self._menu, "scroll_y", self.refresh_bindings, init=False)
         self.set_interval(1.0, self._show)
         self._show()
 
@@ -59,17 +61,46 @@ class Answers(Page[None]):
         self._show()
 
     def _show(self) -> None:
-        if self.size.width:
-            self.query_one(Menu).show(lines(self._follower.shown, self.size.width - 6))
+        if not self.size.width:
+            return
+        shown = lines(self._follower.shown, self.size.width - 6, self._plan)
+        if shown != self._shown:
+            self._shown, top = shown, self._menu.scroll_offset.y
+            self._menu.show(shown)
+            self._menu.scroll_to(y=top, animate=False)  # not to where the mark is
+        self.call_after_refresh(self.refresh_bindings)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "row" or self._menu.shows_cursor
 
     def action_scroll(self, by: int) -> None:
-        self.query_one(Menu).scroll_relative(y=by, animate=False)
+        if self._menu.shows_cursor and self._menu.can_move(by):
+            self._menu.action_move(by)
+        else:
+            super().action_scroll(by)
 
-    def action_page(self, by: int) -> None:
-        self.action_scroll(by * max(1, self.query_one(Menu).size.height - 1))
+    @work(group="row", exclusive=True, exit_on_error=False)
+    async def action_row(self) -> None:
+        """Show the row with the mark as it stands in its file."""
+        from ftwizard.screens.problem import Problem
+
+        event, id, folder = self._follower.shown.hardest, self._menu.chosen, self._follower.folder
+        if event is None or id is None or self._plan is None:
+            return
+        chosen = hardest.rows(event, id, self._plan)
+        if not await asyncio.to_thread(file_names.exists, Path(chosen.path)):
+            gone = f"The file that this row is in is gone: {visible(chosen.path, 300)}."
+            await self.app.push_screen_wait(Problem(FtwizardError(gone, "Put it back to see it.")))
+            return
+        try:
+            hashes = (await asyncio.to_thread(folder.read_job)).hashes
+        except (OSError, FtwizardError):
+            hashes = {}
+        part = id.partition(":")[0]
+        self.app.push_screen(hardest.HardestPage(chosen, hashes.get(part)))
 
 
-def lines(progress: Progress, width: int) -> list[Line]:
+def lines(progress: Progress, width: int, plan: Plan | None) -> list[Line]:
     """Return prompts with their answers, then the hardest rows, ``width`` cells wide."""
     shown: list[Line] = []
     for index, answers in sorted(progress.samples.items()):
@@ -78,7 +109,7 @@ def lines(progress: Progress, width: int) -> list[Line]:
         words = "No prompt has been answered yet, or the plan's samples are off."
         shown = [Line(Text(words, "dim")), Line(Text())]
     if progress.hardest:
-        shown += _hardest(progress.hardest, width)
+        shown += hardest.lines(progress.hardest, width, plan)
     return shown
 
 
@@ -92,7 +123,11 @@ def chosen(answers: list[Event], best: int | None) -> list[Event]:
 def _prompt(index: int, answers: list[Event], width: int) -> list[Line]:
     first = answers[0]
     shown = [
-        Line(Text.assemble((f"{index + 1}  ", "dim"), (_short(first, "prompt", width), "bold")))
+        Line(
+            Text.assemble(
+                (f"{index + 1}  ", "dim"), (visible(str(first.get("prompt") or ""), 400), "bold")
+            )
+        )
     ]
     if first.get("expected"):
         shown += _labelled("expected", first, "expected", width, palette.GOOD)
@@ -141,33 +176,3 @@ def _wrapped(event: Event, name: str, width: int, style: str = "") -> list[Text]
 def _step(event: Event) -> str:
     step = event.get("step")
     return "base" if step == 0 else f"step {step:,}" if isinstance(step, int) else "step ?"
-
-
-def _short(event: Event, name: str, width: int) -> str:
-    words = visible(str(event.get(name) or ""), 400)
-    room = max(20, width - 4)
-    while cell_len(words) > room:
-        words = words[: max(1, len(words) - (cell_len(words) - room) - 1)] + "…"
-    return words
-
-
-def _hardest(event: Event, width: int) -> list[Line]:
-    rows: list[Any] = event["rows"]
-    shown = [
-        Line(
-            Text.assemble(
-                (f"Hardest of the validation rows, at step {event['step']:,}", "bold"),
-                ("   loss a token, row, how it begins", "dim"),
-            )
-        )
-    ]
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("loss"), int | float):
-            continue
-        head = f"   {row['loss']:7.3f}  {visible(str(row.get('row')), 12):>7}  "
-        words = _short(row, "start", width - len(head))
-        answer = visible(str(row.get("answer") or ""), 60)
-        tail = f"  → {answer}" if answer and cell_len(words) + len(head) + 24 < width else ""
-        shown.append(Line(Text.assemble((head, ""), words, (tail, "dim"))))
-    shown.append(Line(Text(f"   {plural(len(rows), 'row')}, the hardest first", "dim")))
-    return shown

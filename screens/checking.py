@@ -9,7 +9,9 @@ from rich.text import Text
 from ftwizard import words
 from ftwizard.data import hub_id
 from ftwizard.data.format_names import NAMES, Format
+from ftwizard.data.target_names import TargetName
 from ftwizard.errors import FtwizardError
+from ftwizard.plan import Plan
 from ftwizard.screens import palette, readings
 from ftwizard.screens.children import Child
 from ftwizard.screens.draft import Draft, Stamp, shown_path, stamp
@@ -55,21 +57,25 @@ class Check(Child):
         return line
 
 
-def arguments(draft: Draft, path: str) -> list[str]:
-    """Return what is told to every command that reads the rows of a draft: file and format."""
-    format = draft.plan.data.format
+def arguments(plan: Plan, path: str) -> list[str]:
+    """Return what is told to every command that reads the rows of a plan: file and format."""
+    format = plan.data.format
     return [path] if format == "auto" else [path, "--format", format]
 
 
-def judged(draft: Draft, path: str) -> list[str]:
+def judged(plan: Plan, target: TargetName | None, path: str) -> list[str]:
     """Return what is told to commands that say what is wrong with rows: also for whom."""
-    return [*arguments(draft, path), *(("--target", draft.target) if draft.target else ())]
+    return [*arguments(plan, path), *(("--target", target) if target else ())]
 
 
 def checked(draft: Draft, path: str) -> list[str]:
     """Return what is told to a check: also which file validates, and how long rows may be."""
     own = draft.plan.data.files.validation
-    argv = [*judged(draft, path), "--max-length", str(draft.plan.recipe.max_length)]
+    argv = [
+        *judged(draft.plan, draft.target, path),
+        "--max-length",
+        str(draft.plan.recipe.max_length),
+    ]
     return [*argv, "--val", own] if own else argv
 
 

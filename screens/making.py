@@ -34,7 +34,7 @@ def bad_rows(draft: Draft) -> int:
 
 def split_command(draft: Draft, train: str, validation: str) -> list[str]:
     """Return the command that writes two files of the rows."""
-    argv = ["split", *checking.arguments(draft, draft.plan.data.files.train)]
+    argv = ["split", *checking.arguments(draft.plan, draft.plan.data.files.train)]
     argv += ["--out-train", train, "--out-validation", validation]
     argv += ["--validation", share_of(draft)]
     return [*argv, "--insist", "skip-bad-rows"] if bad_rows(draft) else argv

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ftwizard.errors import FtwizardError
+from ftwizard.plan import Plan
 from ftwizard.screens import checking, flow, marked, palette
-from ftwizard.screens.draft import Draft
 from ftwizard.text import plural
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ NO_MODEL = FtwizardError(
 )
 
 
-async def fetch(app: FtwizardApp, draft: Draft, path: str, line: int) -> dict[str, Any] | None:
-    """Have a row of a file rendered as a run of the draft would; return what is learnt of it, None
+async def fetch(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
+    """Have a row of a file rendered as a run of the plan would; return what is learnt of it, None
     where that cannot be told (it has been said why)."""
     from ftwizard.screens.problem import Problem
 
-    if not draft.plan.model.name:
+    if not plan.model.name:
         await app.push_screen_wait(Problem(NO_MODEL))
         return None
-    argv = ("mask", *checking.arguments(draft, path), "--model", draft.plan.model.name)
-    argv += ("--row", str(line), "--max-length", str(draft.plan.recipe.max_length))
+    argv = ("mask", *checking.arguments(plan, path), "--model", plan.model.name)
+    argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
     found = await flow.work(app, "Rendering the row with the model's template", *argv)
     row: dict[str, Any] | None = found and found.get("row")
     return row

@@ -17,14 +17,13 @@ from ftwizard.advice.recipe import in_words
 from ftwizard.follow import Follower
 from ftwizard.jobs.events import Event
 from ftwizard.plan import Plan
-from ftwizard.runs import Progress, RunStatus
+from ftwizard.runs import ACTIVE, Progress, RunStatus
 from ftwizard.screens import palette
 from ftwizard.text import duration, size, visible
 
 BAR = "━"
 STALE_S = 15.0
 """An older reading of the machine is not shown as if it were of now."""
-ACTIVE = ("training", "evaluating", "saving")
 SEVERITY = {
     "error": ("✗", f"bold {palette.BAD}"),
     "warning": ("!", f"bold {palette.WARNING}"),
@@ -101,8 +100,14 @@ def _lines(parts: Sequence[Text], width: int, between: str) -> list[Text]:
     return lines
 
 
-def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
-    """Return name and value of each figure there is, the most wanted first."""
+def figures(
+    progress: Progress,
+    report: RunStatus,
+    spent: tuple[str, str] | None = None,
+    *,
+    with_speed: bool = True,
+) -> list[tuple[str, str]]:
+    """Return name and value of each figure there is, the most wanted first, ``spent`` among them."""
     found: list[tuple[str, str]] = []
     if progress.loss is not None:
         found.append(("loss", f"{progress.loss:.4f}"))
@@ -110,8 +115,11 @@ def figures(progress: Progress, report: RunStatus) -> list[tuple[str, str]]:
         found.append(("validation", f"{progress.eval_loss:.4f}"))
     if report.best_eval_loss is not None:
         found.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
-    if progress.tokens_per_s and progress.phase in ACTIVE and report.state != "ended":
+    trains = progress.phase in ACTIVE and report.state != "ended"
+    if progress.tokens_per_s and trains and with_speed:
         found.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))
+    if spent is not None:
+        found.append(spent)
     if progress.learning_rate is not None:
         found.append(("rate", f"{progress.learning_rate:.2e}"))
     if progress.grad_norm is not None:

@@ -13,9 +13,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from ftwizard.data.target_names import TargetName
 from ftwizard.errors import FtwizardError
+from ftwizard.plan import Plan
 from ftwizard.screens import checking, children, marked, masks, palette, row_texts
-from ftwizard.screens.draft import Draft
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.screens.widgets.reading import Reading
@@ -31,8 +32,10 @@ class Rows:
     heading: Text
     path: str
     lines: Sequence[int]
-    draft: Draft
-    """How the file is read, and what for."""
+    plan: Plan
+    """How the file is read, and what a row is rendered for."""
+    target: TargetName | None
+    """By whose rules rows are judged."""
     known: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     """Rows that need not be fetched to be read."""
     at: int | None = None
@@ -42,7 +45,7 @@ class Rows:
 class RowsPage(Page[None]):
     """Shows rows; up and down go through them."""
 
-    STEP = 1
+    STEP: ClassVar[int | None] = 1
     NAME = "Rows"
     HELP = (
         "Characters that a terminal would obey, or that nobody would see, are shown by a sign or "
@@ -127,7 +130,7 @@ class RowsPage(Page[None]):
 
     async def _fetch_mask(self, line: int) -> bool:
         app: Any = self.app
-        found = await masks.fetch(app, self._rows.draft, self._rows.path, line)
+        found = await masks.fetch(app, self._rows.plan, self._rows.path, line)
         if found is not None:
             self._masks[line] = found
         return found is not None
@@ -161,7 +164,8 @@ class RowsPage(Page[None]):
         some = self._rows.lines[place : place + BATCH]
         wanted = [line for line in some if line not in self._whole]
         named = [part for line in wanted for part in ("--line", str(line))]
-        argv = ("show", *checking.judged(self._rows.draft, self._rows.path), *named)
+        rows = self._rows
+        argv = ("show", *checking.judged(rows.plan, rows.target, rows.path), *named)
         try:
             found = await children.command(*argv)
         except FtwizardError as error:

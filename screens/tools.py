@@ -34,7 +34,7 @@ async def repair(app: FtwizardApp, draft: Draft) -> Made | None:
     )
     if named is None:
         return None
-    argv = ("check", *checking.judged(draft, source), "--fix", named[0])
+    argv = ("check", *checking.judged(draft.plan, draft.target, source), "--fix", named[0])
     found = await flow.work(app, f"Repairing {visible(shown_path(source), 50)}", *argv)
     if found is None:
         return None
@@ -88,7 +88,7 @@ async def convert(app: FtwizardApp, draft: Draft) -> Made | None:
     )
     if named is None:
         return None
-    argv = ("convert", *checking.arguments(draft, source), "--target", name, "--out", named[0])
+    argv = ("convert", *checking.arguments(draft.plan, source), "--target", name, "--out", named[0])
     done = await flow.work(app, f"Converting for {words}", *argv)
     if done is None:
         return None

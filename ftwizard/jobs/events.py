@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -252,19 +252,45 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
-    """Return how long a job was at work over all attempts: each from its first event to its last.
+class TimeAlive:
+    """How long a job was at work over all attempts: each from its first event to its last.
 
     What lies between attempts does not count, nor what came after the last word of one that was
-    killed, which is not known. ``now`` (Unix seconds) is as far as the newest attempt has come.
+    killed, which is not known.
     """
-    spans: dict[str, tuple[float, float]] = {}
+
+    def __init__(self) -> None:
+        self._spans: dict[Hashable, list[float]] = {}
+        """Of each attempt, when it spoke first and last."""
+
+    def see(self, attempt: Hashable, t: float) -> None:
+        """Take in that an attempt said something at ``t``; a million events come here."""
+        span = self._spans.get(attempt)
+        if span is None:
+            self._spans[attempt] = [t, t]
+        elif t > span[1]:
+            span[1] = t
+        elif t < span[0]:
+            span[0] = t
+
+    def seconds(self, now: float | None = None) -> float:
+        """Return all of it; ``now`` (Unix seconds) is as far as the newest attempt has come."""
+        newest = max(self._spans, key=lambda one: self._spans[one][1], default=None)
+        return sum(self.seconds_of(one, now if one == newest else None) for one in self._spans)
+
+    def seconds_of(self, attempt: Hashable, now: float | None = None) -> float:
+        """Return how long one attempt was at work; ``now`` is as far as it has come."""
+        span = self._spans.get(attempt)
+        if span is None:
+            return 0.0
+        first, last = span
+        return (last if now is None else max(last, now)) - first
+
+
+def seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
+    """Return how long a job was at work over all attempts, as ``TimeAlive`` has it."""
+    alive = TimeAlive()
     for event in events:
-        t = moment(event)
-        if t is not None:
-            first, last = spans.get(str(event.get("attempt")), (t, t))
-            spans[str(event.get("attempt"))] = (min(first, t), max(last, t))
-    if now is not None and spans:
-        newest = max(spans, key=lambda one: spans[one][1])
-        spans[newest] = (spans[newest][0], max(spans[newest][1], now))
-    return sum(last - first for first, last in spans.values())
+        if (t := moment(event)) is not None:
+            alive.see(str(event.get("attempt")), t)
+    return alive.seconds(now)

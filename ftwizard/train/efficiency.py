@@ -72,6 +72,16 @@ class Speed(NamedTuple):
         return self.flops * spent.computed / spent.seconds / self.peak
 
 
+class Advice(NamedTuple):
+    """What would save time."""
+
+    saves: float
+    """Share of the time, at most."""
+    message: str
+    setting: str | None = None
+    """Of the plan, with its value; None where it is none of ours."""
+
+
 class Efficiency(TrainerCallback):
     """Adds ``FIELDS`` to the trainer's logs; it must come before what writes these down."""
 
@@ -139,7 +149,9 @@ class Efficiency(TrainerCallback):
             code="efficiency",
             severity="info",
             step=step,
-            message=said,
+            message=said.message,
+            saves=round(said.saves, 4),
+            **({"setting": said.setting} if said.setting else {}),
             evidence=shares(self._all, self._speed),
         )
 
@@ -159,32 +171,35 @@ def shares(spent: Spent, speed: Speed | None) -> dict[str, float]:
     return found
 
 
-def advice(spent: Spent, recipe: Recipe, speed: Speed | None) -> str | None:
-    """Return the setting that saves the most time, in a sentence; None if none is worth it."""
+def advice(spent: Spent, recipe: Recipe, speed: Speed | None) -> Advice | None:
+    """Return what saves the most time; None if nothing is worth it."""
     found = [_padding(spent, recipe), _waiting(spent), _idle(spent, recipe, speed)]
-    worth, said = max((one for one in found if one), default=(0.0, ""))
-    return said if worth > WORTH else None
+    best = max((one for one in found if one), key=lambda one: one.saves, default=None)
+    return best if best and best.saves > WORTH else None
 
 
-def _padding(spent: Spent, recipe: Recipe) -> tuple[float, str] | None:
+def _padding(spent: Spent, recipe: Recipe) -> Advice | None:
     if recipe.packing:
         return None
     share = spent.padding
-    return share, (
+    return Advice(
+        share,
         f"{share:.0%} of the computed tokens are padding: recipe.packing would save about that, "
-        "where the model can keep packed rows apart."
+        "where the model can keep packed rows apart.",
+        "recipe.packing: true",
     )
 
 
-def _waiting(spent: Spent) -> tuple[float, str]:
+def _waiting(spent: Spent) -> Advice:
     share = spent.waiting
-    return share, (
+    return Advice(
+        share,
         f"It waits {share:.0%} of the time for data: see whether other programs keep the "
-        "processors or the disk busy."
+        "processors or the disk busy.",
     )
 
 
-def _idle(spent: Spent, recipe: Recipe, speed: Speed | None) -> tuple[float, str] | None:
+def _idle(spent: Spent, recipe: Recipe, speed: Speed | None) -> Advice | None:
     """Passes too small for the card: as many times larger ones take less than as many times as
     long, until it multiplies as fast as it does with enough tokens."""
     used = speed.share(spent) if speed else None
@@ -201,9 +216,11 @@ def _idle(spent: Spent, recipe: Recipe, speed: Speed | None) -> tuple[float, str
         if accumulation % times == 0
         else ""
     )
-    return worth, (
+    return Advice(
+        worth,
         f"Passes of {tokens:,.0f} tokens leave the card idle: batch size ×{times} would save up to "
-        f"{worth:.0%} of the time, if memory allows (recipe.batch_size {batch}{instead})."
+        f"{worth:.0%} of the time, if memory allows (recipe.batch_size {batch}{instead}).",
+        f"recipe.batch_size: {batch}",
     )
 
 

@@ -146,7 +146,7 @@ def _label(subject: Subject) -> str:
 
 def _show_rows(ask: Asker, draft: Draft, subject: Subject) -> None:
     lines = [part for line in subject.lines[:SHOWN_ROWS] for part in ("--line", str(line))]
-    argv = ("show", *checking.judged(draft, subject.path), *lines)
+    argv = ("show", *checking.judged(draft.plan, draft.target, subject.path), *lines)
     try:
         found = ask.run("Reading the rows", *argv)
     except FtwizardError as error:
@@ -184,7 +184,7 @@ def _read_new(ask: Asker, draft: Draft, made: making.Made) -> Draft | None:
 def _repair(ask: Asker, draft: Draft) -> making.Made | None:
     source = draft.plan.data.files.train
     out = _name(ask, "New file", new_names.free_name(source, "fixed"))
-    argv = ("check", *checking.judged(draft, source), "--fix", out)
+    argv = ("check", *checking.judged(draft.plan, draft.target, source), "--fix", out)
     done = _run(ask, "Repairing", argv, out)
     if done is None:
         return None
@@ -205,7 +205,7 @@ def _convert(ask: Asker, draft: Draft) -> making.Made | None:
     options = making.convertible(draft.checked or {})
     name = ask.choose("Convert for which place?", options, str(draft.target or ""))
     out = _name(ask, "New file", new_names.free_name(source, name))
-    argv = ("convert", *checking.arguments(draft, source), "--target", name, "--out", out)
+    argv = ("convert", *checking.arguments(draft.plan, source), "--target", name, "--out", out)
     done = _run(ask, f"Converting for {targets.target(name).words}", argv, out)
     if done is None:
         return None

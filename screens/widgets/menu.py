@@ -85,6 +85,17 @@ class Menu(ScrollView, can_focus=True):
         """Return the id of the line with the cursor."""
         return self._lines[self.cursor].id if 0 <= self.cursor < len(self._lines) else None
 
+    @property
+    def shows_cursor(self) -> bool:
+        """Say whether the line with the cursor is in sight."""
+        top = self.scroll_offset.y
+        return self.chosen is not None and top <= self.cursor < top + self.size.height
+
+    def can_move(self, by: int) -> bool:
+        """Say whether there is a line to choose after the one with the cursor, or before it."""
+        rest = self._lines[self.cursor + 1 :] if by > 0 else self._lines[: max(0, self.cursor)]
+        return any(line.id is not None for line in rest)
+
     def show(self, lines: Sequence[Line], *, cursor: str | None = None) -> None:
         """Show other lines; the cursor stays on the line of its id, or goes to ``cursor``."""
         wanted = cursor or self.chosen

@@ -113,9 +113,10 @@ class ReportView(Vertical):
         *,
         masked: bool = False,
     ) -> None:
-        assert self._draft is not None
+        draft = self._draft
+        assert draft is not None
         at = subject.row["line"] if subject.row else None
-        shown = rows.Rows(heading, subject.path, lines, self._draft, known, at)
+        shown = rows.Rows(heading, subject.path, lines, draft.plan, draft.target, known, at)
         self.app.push_screen(rows.RowsPage(shown, masked=masked))
 
     def action_lengths(self) -> None:

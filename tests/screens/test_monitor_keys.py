@@ -164,7 +164,7 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
         )
 
         async def play(pilot: Pilot[Any]) -> None:
-            await until(pilot, lambda: pilot.app.screen._plan is not None)  # type: ignore[attr-defined]
+            await until(pilot, lambda: pilot.app.screen._face.plan is not None)  # type: ignore[attr-defined]
             await pilot.press("e")
 
         shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,12 +12,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from ftwizard import hour_price
+from ftwizard.catalog.prices import Rate
 from ftwizard.jobs import identity, requests
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
@@ -25,11 +30,12 @@ from ftwizard.runs import Progress
 from ftwizard.screens import charted
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.charted import Look
+from ftwizard.screens.hardest import CHANGED
 from ftwizard.screens.monitor import Monitor
 from ftwizard.series import Series
 from tests.jobs_helpers import command_pid, keeper_pid, make, start, until_step
 from tests.screens.frames import Scenario, assert_frame, drive, frame, says, until
-from tests.screens.runs_helpers import living, make_run
+from tests.screens.runs_helpers import PLAN, living, make_run
 
 SIZES = [(80, 24), (160, 50)]
 NOW = 1_790_000_000.0
@@ -65,7 +71,9 @@ class Story:
         with self.folder.events.open("a") as file:
             file.write(json.dumps(event) + "\n")
 
-    def train(self, last: int, first: int = 0, *, overfits: bool = False) -> None:
+    def train(
+        self, last: int, first: int = 0, *, overfits: bool = False, **measures: float
+    ) -> None:
         """Train from step ``first`` to step ``last`` with an evaluation each ``EVERY`` steps."""
         self.tell("phase", (last - first) * STEP_S, phase="training", step=first, total=TOTAL)
         for step in range(first + 1, last + 1):
@@ -74,7 +82,7 @@ class Story:
             self.tell(
                 "log", ago, step=step, loss=0.4 + 2 * math.exp(-step / 60) + noise,
                 epoch=step / 133, tokens=1500 * step, learning_rate=2e-4 * (1 - step / TOTAL),
-                grad_norm=0.8 + noise,
+                grad_norm=0.8 + noise, **measures,
             )  # fmt: skip
             if step % EVERY == 0:
                 rise = max(0, step - 160) / 300 if overfits else 0.0
@@ -83,6 +91,14 @@ class Story:
                 self.tell("eval", ago, step=step, eval_loss=loss)
                 path = f"checkpoints/checkpoint-{step}"
                 self.tell("checkpoint", ago, step=step, path=path, eval_loss=loss)
+
+    def costing(self, usd: str, budget: str = "") -> None:
+        """Give an hour of its machine a price, and the run a budget."""
+        hour = Rate(usd=Decimal(usd), unit="hour", source="own", as_of="2026-09", confidence="high")
+        record = self.folder.read_job()
+        inputs = hour_price.record(hour)
+        write_json(self.folder.job, msgspec.structs.replace(record, inputs=inputs))
+        self.folder.plan.write_text(f"{PLAN}{budget}")
 
     def machine(self, **reading: Any) -> None:
         """Write a reading of the machine of a second ago."""
@@ -123,10 +139,10 @@ async def settled(pilot: Pilot[Any]) -> None:
 
     def is_settled() -> bool:
         screen = pilot.app.screen
-        return isinstance(screen, Monitor) and screen._plan is not None and not screen._reading
+        return isinstance(screen, Monitor) and screen._face.plan is not None and not screen._reading
 
     await until(pilot, is_settled)
-    pilot.app.screen._draw()  # type: ignore[attr-defined]
+    pilot.app.screen._face.draw()  # type: ignore[attr-defined]
     await pilot.pause(0.1)
 
 
@@ -157,6 +173,39 @@ def test_training_without_a_gpu(story: Story, size: tuple[int, int]) -> None:
     story.machine()
     with living(story.folder):
         assert_looks("training", size, watch(size))
+
+
+@every_size
+def test_what_it_has_cost_so_far_of_its_budget(story: Story, size: tuple[int, int]) -> None:
+    story.costing("2", "budget: {usd: 2, hours: 4}\n")
+    story.train(250)
+    story.machine()
+    with living(story.folder):
+        assert_looks("budget", size, watch(size))
+
+
+def test_without_a_budget_the_cost_alone_is_told_also_of_a_run_that_has_ended(
+    story: Story,
+) -> None:
+    story.costing("36")
+    story.train(TOTAL)
+    story.end("finished")
+    assert "cost $12.00" in watch((80, 24))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (80, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_where_the_time_goes_has_a_line_where_there_is_room(
+    story: Story, size: tuple[int, int]
+) -> None:
+    story.train(250, padding_share=0.31, wait_share=0.024, flops_share=0.227, tokens_per_s=600.0)
+    story.tell(
+        "finding", code="efficiency", severity="info", step=20, setting="recipe.packing: true",
+        saves=0.31, evidence={}, message="31% of the computed tokens are padding: recipe.packing "
+        "would save about that, where the model can keep packed rows apart.",
+    )  # fmt: skip
+    story.machine(gpus=[_card(0)])
+    with living(story.folder):
+        assert_looks("efficiency", size, watch(size))
 
 
 def test_training_in_ascii(story: Story) -> None:
@@ -392,8 +441,8 @@ def test_the_diagnosis_says_it_in_numbers_and_offers_what_to_do(
         assert_looks("diagnosis", size, watch(size, play))
 
 
-def tell_answers(story: Story) -> None:
-    """Have two prompts answered at the start and at each evaluation, and rows measured."""
+def tell_answers(story: Story, file: str = "train") -> None:
+    """Have two prompts answered at the start and at each evaluation, and rows of a file measured."""
     answers = ("the the the the", "Refund: yes", "Refund within 14 days.")
     for step in (0, 160, 240):
         for index, prompt in enumerate(("May I send it back?", "Where is my parcel? " * 9)):
@@ -404,7 +453,7 @@ def tell_answers(story: Story) -> None:
                 truncated=bool(index),
             )  # fmt: skip
     rows = [
-        {"row": 40 + k, "file": "validation", "loss": 4.2 - k / 3, "tokens": 12,
+        {"row": 40 + k, "file": file, "loss": 4.2 - k / 3, "tokens": 12,
          "start": "user: Is the blue one in stock? assistant: ", "answer": "Yes, three are left."}
         for k in range(5)
     ]  # fmt: skip
@@ -425,6 +474,79 @@ def test_answers_over_time_and_the_hardest_rows(story: Story, size: tuple[int, i
         shown = watch(size, play)
     assert "Hardest of the validation rows, at step 240" in shown
     assert_looks("answers", size, shown)
+
+
+def test_the_hardest_rows_are_opened_where_they_stand_in_their_file(
+    story: Story, tmp_path: Path
+) -> None:
+    file = tmp_path / "val.jsonl"
+    pair = '{"messages": [{"role": "user", "content": "Is %d in stock?"}, {"role": "assistant", "content": "%s"}]}\n'
+    file.write_text("".join(pair % (line, "Yes.") for line in range(1, 60)))
+    story.folder.plan.write_text(
+        f"data: {{files: {{train: /data/rows.jsonl, validation: {file}}}}}\nmodel: {{name: owner/model}}\n"
+    )
+    hashes = {"validation": hashlib.sha256(file.read_bytes()).hexdigest()}
+    record = msgspec.structs.replace(story.folder.read_job(), hashes=hashes)
+    write_json(story.folder.job, record)
+    story.train(260)
+    tell_answers(story, "validation")
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("a")
+        await says(pilot, "▸      4.200       40")
+        assert "enter open the row" in frame(pilot.app)
+        await pilot.press("down", "enter")
+        await says(pilot, "Is 41 in stock?")
+        await until(pilot, lambda: not any(one.group == "changed" for one in pilot.app.workers))
+        shown.append(frame(pilot.app))
+        await pilot.press("up")
+        await says(pilot, "Is 40 in stock?")
+        await pilot.press("escape")
+        await says(pilot, "▸      3.867       41")
+        with file.open("a") as more:
+            more.write(pair % (60, "No."))
+        await pilot.press("enter")
+        await says(pilot, CHANGED[:60])
+        await says(pilot, "Is 41 in stock?")
+        await pilot.press("escape")
+        file.unlink()
+        await pilot.press("enter")
+        await says(pilot, "The file that this row is in is gone")
+        await pilot.press("enter")
+        await says(pilot, "▸      3.867       41")
+
+    with living(story.folder):
+        watch((100, 40), play)
+    assert "has changed" not in shown[0]
+
+
+def test_of_answers_longer_than_the_window_all_is_read_before_a_row_is_chosen(
+    story: Story,
+) -> None:
+    story.train(260)
+    tell_answers(story)
+    for index in range(2, 6):
+        story.tell("sample", step=0, index=index, prompt="And this?", answer="the the the the")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("a")
+        await says(pilot, "May I send it back?")
+        assert "open the row" not in frame(pilot.app)
+        for _ in range(30):
+            if "▸" in frame(pilot.app):
+                break
+            await pilot.press("down")
+            await pilot.pause()
+        assert "▸      4.200       40" in frame(pilot.app)
+        assert "open the row" in frame(pilot.app)
+        await pilot.press("down")
+        await says(pilot, "▸      3.867       41")
+        await pilot.press("pageup", "pageup", "pageup")
+        await says(pilot, "May I send it back?")
+
+    with living(story.folder):
+        watch((70, 16), play)
 
 
 def test_answers_are_not_offered_where_there_are_none(story: Story) -> None:

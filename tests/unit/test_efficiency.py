@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.plan import Recipe
-from ftwizard.train.efficiency import BUSY, WORTH, Speed, Spent, advice, flops_a_token, shares
+from ftwizard.train.efficiency import (
+    BUSY,
+    LOOKED_AT,
+    WORTH,
+    Efficiency,
+    Speed,
+    Spent,
+    advice,
+    flops_a_token,
+    shares,
+)  # fmt: skip
 
 H100 = 989.5e12
 """Operations a second of its 16-bit products, as its maker says."""
@@ -55,20 +68,41 @@ def test_the_setting_that_saves_the_most_is_named(
     found: Spent, recipe: Recipe, says: str | None
 ) -> None:
     said = advice(found, recipe, None)
-    assert said is None if says is None else said is not None and said.startswith(says)
+    assert said is None if says is None else said and said.message.startswith(says)
 
 
 def test_small_passes_leave_a_known_card_idle() -> None:
     speed = Speed(flops_a_token(7_000_000_000, "lora", checkpointing=True), H100)
     small = spent(computed=25_600, real=25_600, passes=100)  # 256 tokens each, 11 % of the peak
     said = advice(small, Recipe(), speed)
-    assert said
-    assert said.startswith("Passes of 256 tokens leave the card idle: batch size ×4 would save up")
-    assert "recipe.batch_size 16)" in said
+    assert said and said.setting == "recipe.batch_size: 16" and 0.7 < said.saves < 0.8
+    assert said.message.startswith(
+        "Passes of 256 tokens leave the card idle: batch size ×4 would save up"
+    )
+    assert "recipe.batch_size 16)" in said.message
     both = advice(small, Recipe(gradient_accumulation=8), speed)
-    assert both and "recipe.batch_size 16 and gradient_accumulation 2 make the same steps" in both
+    assert (
+        both
+        and "recipe.batch_size 16 and gradient_accumulation 2 make the same steps" in both.message
+    )
     assert advice(small, Recipe(), None) is None, "of an unknown card nothing is said"
     assert advice(spent(computed=200_000, real=200_000), Recipe(), speed) is None, "large already"
+
+
+def test_the_finding_names_the_setting_beside_its_sentence() -> None:
+    told: list[dict[str, Any]] = []
+    worker: Any = SimpleNamespace(
+        events=SimpleNamespace(write=lambda kind, **said: told.append({"kind": kind, **said}))
+    )
+    callback = Efficiency(worker, Recipe(), Path())
+    for step in range(1, LOOKED_AT + 2):
+        callback._began, callback._now = 0.0, Spent(computed=1000, passes=1)
+        state: Any = SimpleNamespace(global_step=step)
+        logs = {"loss": 1.0, "num_tokens": 600 * step}
+        callback.on_log(None, state, None, logs=logs)  # type: ignore[arg-type]
+    (one,) = told
+    assert one["kind"] == "finding" and one["step"] == LOOKED_AT and one["saves"] == 0.4
+    assert one["setting"] == "recipe.packing: true" and one["message"].startswith("40% of the")
 
 
 @given(
@@ -91,5 +125,5 @@ def test_whatever_was_measured_a_saving_is_a_share_that_is_worth_it(
     assert all(math.isfinite(value) and value >= 0 for value in shares(found, speed).values())
     said = advice(found, recipe, speed)
     if said:
-        percent = [word.rstrip("%") for word in said.split() if word.endswith("%")]
+        percent = [word.rstrip("%") for word in said.message.split() if word.endswith("%")]
         assert [WORTH * 100 - 1 < int(one) <= 100 for one in percent] == [True]
