@@ -12,14 +12,16 @@ def main(argv: list[str] | None = None) -> int:
     return dispatch(sys.argv[1:] if argv is None else argv, _open_screens)
 
 
-def _open_screens(route: tuple[str, str] | None, ascii: bool, *, plain: bool = False) -> int:
+def _open_screens(
+    route: tuple[str, str] | None, ascii: bool, *, plain: bool = False, slow: bool = False
+) -> int:
     if plain:
         from ftwizard.screens.plain.wizard import open_plain
 
         return open_plain(ascii=ascii)
     from ftwizard.screens.app import open_app
 
-    return open_app(route, ascii=ascii)
+    return open_app(route, ascii=ascii, slow=slow)
 
 
 if __name__ == "__main__":

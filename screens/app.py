@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, ClassVar
 
-from textual import events
+from textual import constants, events
+from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
@@ -18,7 +20,8 @@ from textual.worker import Worker, WorkerState
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash, glyphs, palette, terminal
 from ftwizard.screens.home import Home
-from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS
+from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
+from ftwizard.screens.picture import Picture
 
 TERMINAL_CHECK_S = 0.5
 # Okabe and Ito's palette, lightened where it must stand on a dark ground.
@@ -48,9 +51,14 @@ class FtwizardApp(App[int]):
         Binding("ctrl+z", "suspend_process", "suspend", show=False, priority=True),
     ]
 
-    def __init__(self, route: tuple[str, str] | None = None, *, ascii: bool = False) -> None:
+    def __init__(
+        self, route: tuple[str, str] | None = None, *, ascii: bool = False, slow: bool = False
+    ) -> None:
         super().__init__(driver_class=terminal.Driver)
         self.ascii = ascii
+        self.slow = False
+        """Whether as little as possible is sent: asked for, or since the line takes no more."""
+        self._asked_slow = slow
         self.farewell: list[str] = []
         """Lines to leave on the terminal when the app has gone."""
         self.shown_last = ""
@@ -58,6 +66,7 @@ class FtwizardApp(App[int]):
         self.code = 0
         """What a route answers with if it is left now."""
         self._route = route
+        self._picture = Picture()
         self._wall = terminal.Wall(ascii=ascii, colour=not self.no_color)
         self.register_theme(THEME)
         self.theme = THEME.name
@@ -103,6 +112,8 @@ class FtwizardApp(App[int]):
 
     async def on_event(self, event: events.Event) -> None:
         """Take no keys for a screen that cannot be seen, but for the way out."""
+        if isinstance(event, events.Resize):
+            self._picture.forget()  # terminals keep, move or lose what they showed
         typed = isinstance(event, events.Key | events.Paste)
         if not typed or not self._is_too_small or getattr(event, "key", "") == "ctrl+q":
             await super().on_event(event)
@@ -111,6 +122,34 @@ class FtwizardApp(App[int]):
     def _is_too_small(self) -> bool:
         return self.size.width < MIN_COLUMNS or self.size.height < MIN_ROWS
 
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """Send what the terminal lacks of the newest state, once it has what was sent before."""
+        driver = self._driver
+        if isinstance(renderable, CompositorUpdate) and isinstance(driver, terminal.Driver):
+            if renderable is not self._picture:
+                self._picture.take(renderable, self.size, self.console)
+            ready = self._picture.differs and driver.line.has_room(time.monotonic())
+            renderable = self._picture if ready else None
+        super()._display(screen, renderable)
+
+    def _go_on(self) -> None:
+        """Send what was held back, and mind whether the line is slow."""
+        if not self._running or not self.screen_stack:
+            return
+        self._display(self.screen, self._picture)
+        line = self._driver.line if isinstance(self._driver, terminal.Driver) else None
+        self._be_slow(self._asked_slow or (line is not None and line.is_slow))
+
+    def _be_slow(self, slow: bool) -> None:
+        if slow == self.slow:
+            return
+        self.slow = slow
+        self.set_class(slow, "-slow")
+        self.animation_level = "none" if slow else constants.TEXTUAL_ANIMATIONS
+        for screen in self.screen_stack:
+            if isinstance(screen, Page):
+                screen.say_line()
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._wall]
 
@@ -118,14 +157,22 @@ class FtwizardApp(App[int]):
         if self._route:
             self.begin(*self._route)
         # Textual draws only what changes, on a terminal that has lost everything.
-        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
+        self.app_resume_signal.subscribe(self, lambda _: self._draw_anew())
+        self._be_slow(self._asked_slow)
         if self.is_headless:
             return
+        if isinstance(self._driver, terminal.Driver):
+            self._driver.on_room = self._go_on
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
 
     def _check_terminal(self) -> None:
         if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
             self.exit()
+        self._go_on()
+
+    def _draw_anew(self) -> None:
+        self._picture.forget()
+        self.screen.refresh(layout=True)
 
     def tell(self, error: BaseException) -> None:
         """Say what went wrong in a part of a screen; the rest goes on."""
@@ -154,10 +201,12 @@ class FtwizardApp(App[int]):
         self._close_messages_no_wait()
 
 
-def open_app(route: tuple[str, str] | None = None, *, ascii: bool = False) -> int:
+def open_app(
+    route: tuple[str, str] | None = None, *, ascii: bool = False, slow: bool = False
+) -> int:
     """Run the app in this terminal; return its exit code."""
     terminal.forget_exported_size()
-    app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode())
+    app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode(), slow=slow)
     code = app.run(mouse=False)  # so that the terminal's own selection goes on working
     terminal.take_leave(app.farewell)
     return code if code is not None else app.return_code or 0

@@ -96,15 +96,19 @@ class Charted:
         self._smoothed: dict[tuple[str, float], tuple[Series, Smoothed]] = {}
         self._along: dict[tuple[int, Axis], tuple[Series, Series]] = {}
 
-    def lines(self, progress: Progress) -> list[Line]:
-        """Return the lines to draw; nothing of a measure that the run does not have."""
+    def lines(self, progress: Progress, *, plain: bool = False) -> list[Line]:
+        """Return the lines to draw; nothing of a measure that the run does not have.
+
+        ``plain`` leaves out the raw values behind a smoothed line.
+        """
         name = self.look.metric if self.look.metric in progress.metrics else LOSS
         raw = progress.metrics[name]
         beside = progress.metrics.get(BESIDE.get(name, ""))
         label, smoothing = NAMES.get(name, name), self.look.smoothing
         lines = []
         if smoothing:
-            lines.append(Line("", self._placed(raw, progress), palette.TRAIN, "faint"))
+            if not plain:
+                lines.append(Line("", self._placed(raw, progress), palette.TRAIN, "faint"))
             smooth = self._smooth(name, raw, progress)
             lines.append(Line(label, self._placed(smooth, progress), palette.TRAIN, "solid"))
         else:

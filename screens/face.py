@@ -141,8 +141,11 @@ class Face(Container):
         ]
         self._chart.x_name = AXIS_NAMES[charted.look.axis]
         living = self._follower.status.state != "ended"
+        plain = bool(getattr(self.app, "slow", False))
         self._chart.show(
-            charted.lines(progress), marks, charted.x_end(progress) if living else None
+            charted.lines(progress, plain=plain),
+            marks,
+            charted.x_end(progress) if living else 0.0,
         )
 
     def action_metric(self, by: int) -> None:

@@ -26,6 +26,8 @@ from ftwizard.text import visible
 READ_EVERY_S = 0.25
 DRAW_EVERY = 4
 """Reads between two redraws: at most one redraw a second."""
+SLOWER = 3
+"""Times as seldom on a slow line."""
 SLICE_S = 0.01
 OTHER = "run:"
 """Before the id of a run that is to be shown instead."""
@@ -116,6 +118,10 @@ class Monitor(Page[str]):
         return True
 
     @property
+    def _is_slow(self) -> bool:
+        return bool(getattr(self.app, "slow", False))
+
+    @property
     def _has_answers(self) -> bool:
         return bool(self.follower.shown.samples or self.follower.shown.hardest)
 
@@ -126,7 +132,8 @@ class Monitor(Page[str]):
 
     def _tick(self) -> None:
         self._ticks += 1
-        if self._ticks % DRAW_EVERY == 1:
+        due = self._ticks % (DRAW_EVERY * (SLOWER if self._is_slow else 1)) == 1
+        if due:
             before, attempt = self._offers, self.follower.status.attempt
             self.follower.look()
             if self.follower.status.attempt != attempt:
@@ -137,7 +144,7 @@ class Monitor(Page[str]):
         if not self._reading or self._ticks == 1:
             self._reading = True
             self._read()
-        if self._ticks % DRAW_EVERY == 1:
+        if due:
             self._face.draw()
         if not self._reading:
             told = self._noticer.news(self.follower.status, self.follower.progress)

@@ -48,7 +48,7 @@ class Page(OneSize, Screen[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         yield Static(TOO_SMALL, id="too-small", markup=False)
-        yield Static(self.top_line(), id="top", markup=False)
+        yield Static(self._top(), id="top", markup=False)
         yield from self.body()
         yield Keys()
 
@@ -66,6 +66,14 @@ class Page(OneSize, Screen[ScreenResultType]):
             style = "bold" if number == self.STEP else "dim" if number > self.STEP else ""
             line.append(f"{mark} {name}", style).append("  ")
         return line
+
+    def say_line(self) -> None:
+        """Say that the line to the terminal is slow, or no more."""
+        self.query_one("#top", Static).update(self._top())
+
+    def _top(self) -> Text:
+        said = "   slow line: seldom redrawn" if getattr(self.app, "slow", False) else ""
+        return self.top_line().append(said, "dim")
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

@@ -9,11 +9,13 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from textual import events
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 
@@ -21,13 +23,17 @@ from ftwizard import config_file
 from ftwizard.errors import FtwizardError
 from ftwizard.notices import Notice, sequences
 from ftwizard.screens.glyphs import harmless
+from ftwizard.screens.line import QUESTION, Line
 from ftwizard.text import visible_lines
 
 if TYPE_CHECKING:
     from rich.style import Style
     from textual.app import App
     from textual.color import Color
+    from textual.message import Message
 
+ANSWER_WITHIN_S = 2.0
+"""So long the last answer is waited for before the line is given back."""
 LEAVE_WITHIN_S = 0.9
 """After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
 _RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
@@ -35,6 +41,8 @@ _RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 _WAKE = signal.SIGUSR1
 """Interrupts a write that waits for room in the line."""
 _WAKE_S = 0.05
+_leaving = threading.Lock()
+"""Held by the one way out that is gone to its end: the terminal's settings are changed by one."""
 
 
 class Wall(LineFilter):
@@ -97,11 +105,15 @@ def has_shell() -> bool:
 class _Lasting:
     """The output file; once the terminal is gone, writing to it does nothing."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], taken: Callable[[int], None]) -> None:
+        """``taken`` is told how many bytes the system has taken."""
         self._file = file
+        self._taken = taken
+        self._buffered = 0
         self.gone = False
 
     def write(self, text: str) -> int:
+        self._buffered += len(text.encode())
         if not self.gone:
             try:
                 return self._file.write(text)
@@ -115,6 +127,8 @@ class _Lasting:
                 self._file.flush()
             except (OSError, ValueError):
                 self.gone = True
+        self._taken(self._buffered)
+        self._buffered = 0
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -129,16 +143,64 @@ class Driver(LinuxDriver):
     Its own writer thread dies with the first failed write, after which the queue fills and the
     event loop waits for ever; its own input thread turns a hang-up into a traceback. And it takes
     every CONT for the end of a ctrl+z: after any other it reads keys twice, and takes the terminal
-    as the app has made it for how it was before.
+    as the app has made it for how it was before. A question behind each frame says when the
+    terminal has it.
     """
 
     def __init__(self, app: App[Any], **settings: Any) -> None:
         super().__init__(app, **settings)
-        self._file: Any = _Lasting(self._file)
+        self.line = Line()
+        self.on_room: Callable[[], None] = lambda: None
+        """Called in the loop when more of what was sent has arrived."""
+        self._file: Any = _Lasting(self._file, self._taken)
+        self._asks = False
 
     def start_application_mode(self) -> None:
         leave_on_signals(self._app)  # from the first change to the terminal on
+        self._asks = True  # from the first byte on: how long an answer takes is known early
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._writer_thread is not None:
+            self._writer_thread._queue.maxsize = 0  # the loop never waits; frames are held back
+
+    def disable_input(self) -> None:
+        """Leave no answer behind that the shell would take for typed."""
+        if self._asks:
+            self._asks = False
+            end = time.monotonic() + ANSWER_WITHIN_S
+            while self.line.is_awaited and not self.is_gone and time.monotonic() < end:
+                time.sleep(0.005)
+        super().disable_input()
+
+    def close(self) -> None:
+        super().close()
+        if self._app._exit:
+            _leaving.acquire()  # where the other way out has begun, it is waited for
+
+    def write(self, data: str) -> None:
+        self.line.sent(len(data.encode()))
+        super().write(data)
+
+    def flush(self) -> None:
+        """End a frame."""
+        super().flush()
+        if self._asks:
+            self.write(QUESTION)
+            self.line.asked(time.monotonic())
+
+    def process_message(self, message: Message) -> None:
+        if isinstance(message, events.CursorPosition):
+            self.line.answered(time.monotonic())
+            self._say_room()
+        else:
+            super().process_message(message)
+
+    def _taken(self, size: int) -> None:
+        self.line.written(size, time.monotonic())
+        self._say_room()
+
+    def _say_room(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.on_room)
 
     def _sigcont_application(self, *signalled: Any) -> None:
         if self._must_signal_resume:  # it was told to stop, and left the terminal in order
@@ -231,6 +293,6 @@ def _end_later(app: App[Any]) -> None:
     time.sleep(LEAVE_WITHIN_S)
     driver = app._driver
     with contextlib.suppress(Exception):
-        if isinstance(driver, Driver):
+        if isinstance(driver, Driver) and _leaving.acquire(blocking=False):
             driver.leave_full_line()
     os._exit(0)

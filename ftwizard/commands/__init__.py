@@ -28,10 +28,16 @@ class Door(Protocol):
     """Opens the screens; returns an exit code."""
 
     def __call__(
-        self, route: tuple[str, str] | None, ascii: bool, /, *, plain: bool = False
+        self,
+        route: tuple[str, str] | None,
+        ascii: bool,
+        /,
+        *,
+        plain: bool = False,
+        slow: bool = False,
     ) -> int:
         """Open home, or with a route (what and its name) that alone; ``plain``: the wizard in
-        lines of text."""
+        lines of text; ``slow``: redrawn seldom."""
 
 
 IN_THE_WAY = {
@@ -196,6 +202,7 @@ def _view_options(one: argparse.ArgumentParser, default: bool | str = argparse.S
     for name, what in (
         ("--plain", "lines of text instead of screens"),
         ("--ascii", "draw with ASCII characters only"),
+        ("--slow", "redraw seldom, for a slow line (a line that backs up does it by itself)"),
     ):
         one.add_argument(name, action="store_true", help=what, default=default)
 

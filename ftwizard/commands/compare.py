@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "Curves need a terminal that shows screens.", "Leave --curves out.", USAGE
             )
         paths = "\0".join(str(one.path) for one in folders)
-        return int(arguments.door(("compare", paths), arguments.ascii))
+        return int(arguments.door(("compare", paths), arguments.ascii, slow=arguments.slow))
     sides = [side_by_side.side(one, place) for place, one in enumerate(folders)]
     found = side_by_side.compare(sides)
     if arguments.json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def demo(arguments: argparse.Namespace) -> int:
     """Fine-tune the sample, follow it to its end, and show five pairs of answers."""
     if not arguments.yes and output.wants_screens(arguments):
-        return int(arguments.door(("demo", ""), arguments.ascii))
+        return int(arguments.door(("demo", ""), arguments.ascii, slow=arguments.slow))
     chosen = plan.load(samples.plan_file())
     local.check_installed(chosen)
     source = models.locate(chosen.model.name, chosen.model.revision)

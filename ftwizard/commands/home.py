@@ -11,7 +11,7 @@ from ftwizard.errors import USAGE, FtwizardError
 def home(arguments: argparse.Namespace) -> int:
     """Open the wizard as this terminal can; without a terminal say what to type instead."""
     if output.wants_screens(arguments):
-        return int(arguments.door(None, arguments.ascii))
+        return int(arguments.door(None, arguments.ascii, slow=arguments.slow))
     if not output.has_terminal():
         raise FtwizardError(
             "The wizard needs a terminal.",

@@ -37,7 +37,7 @@ def watch(arguments: argparse.Namespace) -> int:
 def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
     """Show a run as this terminal can: the monitor, or lines."""
     if output.wants_screens(arguments):
-        return int(arguments.door(("run", str(folder.path)), arguments.ascii))
+        return int(arguments.door(("run", str(folder.path)), arguments.ascii, slow=arguments.slow))
     return follow(folder, as_json=arguments.json)
 
 

@@ -100,7 +100,8 @@ class Chart(Widget, can_focus=True):
     def show(
         self, lines: Sequence[Line], marks: Sequence[Mark] = (), x_end: float | None = None
     ) -> None:
-        """Draw these lines and marks; ``x_end`` is where x will end, if that is known.
+        """Draw these lines and marks; ``x_end`` is where x will end, if that is known; 0
+        says that nothing comes any more.
 
         Nothing is repainted if nothing changed, also inside the series.
         """
@@ -227,7 +228,7 @@ class Chart(Widget, can_focus=True):
         last = max((x for x in lasts if x is not None), default=None)
         if first is None or last is None:
             return None
-        return Extent(first, last, self._x_end)
+        return Extent(first, last, None if self._x_end is None else max(self._x_end, last))
 
     def _state(self) -> object:
         """Return all that a picture depends on, but for its size and colours."""

@@ -120,15 +120,16 @@ def _axis_row(figure: Figure, body: Body, label_width: int, width: int) -> Strip
 
 def _label_row(figure: Figure, body: Body, indent: int, width: int) -> Strip:
     row = [" "] * width
+    name_at = width - len(figure.x_name)
+    end = name_at - 1 if body.margin else width  # where there is room, the name comes first
     free = 0
     for tick in body.x_ticks:
         length = len(tick.label)
         at = indent + body.column_of(tick.value) - length // 2
         at = min(max(at, 0), width - length)
-        if at >= free:
+        if at >= free and at + length <= end:
             row[at : at + length] = tick.label
             free = at + length + 1
-    at = width - len(figure.x_name)
-    if at > free:
-        row[at:] = figure.x_name
+    if name_at > free:
+        row[name_at:] = figure.x_name
     return Strip([Segment("".join(row), figure.styles.label)], width)

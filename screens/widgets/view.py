@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from ftwizard.screens.widgets.axes import nice_step
 from ftwizard.series import Interval
 
-# The right end moves on in jumps of at least a twentieth (all) or an eighth (zoomed) of what is
-# shown: a chart that shifts with every point cannot be read and costs bandwidth.
-_JUMP_ALL = 20
-_JUMP_ZOOMED = 8
+# The right end moves on in jumps of at least an eighth of what is shown: a chart that shifts with
+# every point cannot be read and costs bandwidth.
+_JUMPS = 8
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,20 @@ class View:
 
     def _whole(self, extent: Extent) -> Interval:
         """Return the ends of everything; the axis starts at 0 if the data starts near it."""
-        end = self._end(extent, extent.last - min(extent.first, 0.0), _JUMP_ALL)
+        end = self._end(extent, extent.last - min(extent.first, 0.0))
         start = 0.0 if 0 <= extent.first <= 0.1 * end else extent.first
         return start, end if end > start else start + 1
 
     def _free_end(self, extent: Extent) -> float:
-        return self._end(extent, self.span or extent.last - extent.first, _JUMP_ZOOMED)
+        return self._end(extent, self.span or extent.last - extent.first)
 
-    def _end(self, extent: Extent, span: float, jumps: int) -> float:
+    def _end(self, extent: Extent, span: float) -> float:
         """Return where the axis ends when nothing is held."""
         if not self.follow and extent.total is not None:
             return max(extent.total, extent.last)
         if span <= 0:
             return extent.last
-        step = nice_step(span / jumps)
+        step = nice_step(span / _JUMPS)
         end = math.ceil(extent.last / step - 1e-9) * step
         if extent.total is not None and extent.last <= extent.total:
             end = min(end, extent.total)

@@ -1,7 +1,7 @@
-"""What the monitor sends to its terminal, in bytes a second at 120x36.
+"""What the monitor sends to its terminal, in bytes a second.
 
-Limit: 2 kB/s for a run that says nothing new. Beside it a run of 5 steps a second with its
-readings, for which wandb's terminal view sends about 1.0 kB/s (measured at the same size).
+Limit: 2 kB/s for a run that says nothing new. Beside it runs of 5 steps a second, for which wandb's
+terminal view sends about 1.0 kB/s (measured at 120x36), of 10, and of 1,000; and with ``--slow``.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from tests.e2e.terminal import Terminal
 SETTLE_S = 3.0
 WATCHED_S = 30.0
 LIMIT = 2000
+SIZES = ((120, 36), (80, 24))
+RATES = (0, 5, 10, 1000)
 
 
-def measure(name: str, rate: float) -> None:
+def measure(rate: float, size: tuple[int, int], *options: str) -> None:
     """Watch a run for a while, and say what was sent."""
+    columns, rows = size
     with tempfile.TemporaryDirectory() as home:
         os.environ["FTWIZARD_HOME"] = home
-        with lively(Path(home), rate), Terminal("watch", "live", columns=120, rows=36) as terminal:
+        with (
+            lively(Path(home), rate),
+            Terminal("watch", "live", *options, columns=columns, rows=rows) as terminal,
+        ):
             terminal.wait("train")
             _read_for(terminal, SETTLE_S)
             before = len(terminal.output)
             _read_for(terminal, WATCHED_S)
             sent = (len(terminal.output) - before) / WATCHED_S
-    print(f"{name:<16} {sent:6.0f} B/s: {sent / LIMIT:.0%} of the limit of {LIMIT} B/s")
+    name = " ".join((f"{columns}x{rows} {rate:>5,} steps/s", *options))
+    print(f"{name:<28} {sent:6.0f} B/s: {sent / LIMIT:.0%} of the limit of {LIMIT} B/s")
 
 
 def _read_for(terminal: Terminal, seconds: float) -> None:
@@ -39,8 +46,10 @@ def _read_for(terminal: Terminal, seconds: float) -> None:
 
 
 def main() -> None:
-    measure("nothing new", 0)
-    measure("5 steps a second", 5)
+    for size in SIZES:
+        for rate in RATES:
+            measure(rate, size)
+        measure(RATES[-1], size, "--slow")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ def _seeing(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
     return go
 
 
+_LOSS = "loss +0"
 DIALOGS = ("split?", "volume")
 """Places that are left as the page below them is."""
 Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
@@ -127,14 +128,14 @@ PLACES: Mapping[str, Way] = {
     "problem": (HELPER, ("problem", RUN, "rows"), _seeing("It cannot be read")),
     "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To insist, type")),
     "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
-    "monitor": ((), ("watch", RUN), _seeing("loss 0")),
-    "stop?": ((), ("watch", RUN), _seeing("loss 0", ("s", "Stop this run"))),
+    "monitor": ((), ("watch", RUN), _seeing(_LOSS)),
+    "stop?": ((), ("watch", RUN), _seeing(_LOSS, ("s", "Stop this run"))),
     "compare": (
         (),
         ("compare", RUN, "done", "--curves"),
         _seeing("best validation loss"),
     ),
-    "log": ((), ("watch", RUN), _seeing("loss 0", ("o", "no more to say|Output"))),
+    "log": ((), ("watch", RUN), _seeing(_LOSS, ("o", "no more to say|Output"))),
 }
 
 

@@ -16,6 +16,7 @@ _SEQUENCE = re.compile(
     | \x1b\[\?(?P<mode>\d+)(?P<to>[hl])
     | \x1b\[\?(?:2026|2048)\$p      # does it know synchronised output, resize reports?
     | \x1b\[(?:>\d+u|<u)            # the kitty keyboard protocol, on and off
+    | \x1b\[(?P<question>6n)
     | \x1b\]22;[a-z-]+\x07          # the shape of the mouse pointer
     | \x1b\](?P<notice>(?:9|777);[^\x00-\x1f\x7f-\x9f]*)\x07
     """,
@@ -35,6 +36,8 @@ class Screen:
         self.notices: list[str] = []
         """Notifications that were asked for."""
         self.bells = 0
+        self.questions = 0
+        """How often it was asked where the cursor is."""
         self.styles: set[str] = set()
         """Parameters of all SGR sequences so far."""
         self.modes = set(AT_REST)
@@ -89,6 +92,8 @@ class Screen:
     def _obey(self, sequence: re.Match[str]) -> None:
         if sequence["row"]:
             self._row, self._column = int(sequence["row"]) - 1, int(sequence["column"]) - 1
+        elif sequence["question"]:
+            self.questions += 1
         elif sequence["notice"] is not None:
             self.notices.append(sequence["notice"])
         elif sequence["style"] is not None:

@@ -23,6 +23,10 @@ PATIENCE_S = 30.0
 """How long anything is waited for where the machine does nothing else."""
 
 
+SLICE_S = 0.02
+"""Of a slow line: what arrives in it is read at once."""
+
+
 class Terminal:
     """A terminal with ``ftwizard ARGV…`` in it. It reads what the program sends only while a
     method waits: between the calls it is frozen, as at the end of a line that has gone silent.
@@ -37,11 +41,15 @@ class Terminal:
         controlling: bool = True,
         command: Sequence[object] = (FTWIZARD,),
         cwd: object = None,
+        bytes_per_s: float | None = None,
     ) -> None:
         """``environment``: None takes a variable away. Without ``controlling`` the kernel sends
-        no HUP when this terminal goes. A size of 0 is one that the line does not know."""
+        no HUP when this terminal goes. A size of 0 is one that the line does not know. With
+        ``bytes_per_s`` it reads no more, and answers questions when it has read them."""
         self.screen = Screen(columns or 80, rows or 24)
         self.output = bytearray()
+        self.bytes_per_s = bytes_per_s
+        self._answered = 0
         self._master, self._slave = os.openpty()
         self.before = termios.tcgetattr(self._master)
         self._size(columns, rows)
@@ -104,12 +112,22 @@ class Terminal:
         if not select.select([self._master], [], [], seconds)[0]:
             return False
         try:
-            data = os.read(self._master, 1 << 16)
+            data = os.read(self._master, self._at_once())
         except OSError:  # the last process has let go of it
             return False
         self.output += data
         self.screen.feed(data)
+        while self.bytes_per_s is not None and self._answered < self.screen.questions:
+            self._answered += 1
+            os.write(self._master, b"\x1b[1;1R")
         return bool(data)
+
+    def _at_once(self) -> int:
+        """Return how many bytes may be read, after the time that they take."""
+        if self.bytes_per_s is None:
+            return 1 << 16
+        time.sleep(SLICE_S)
+        return int(self.bytes_per_s * SLICE_S)
 
     def until(
         self, condition: Callable[[], object], what: str, timeout: float = PATIENCE_S

@@ -18,9 +18,9 @@ WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 
 
 @pytest.mark.parametrize("command", [*WITH_A_VIEW, ["status", "x"], []])
-@pytest.mark.parametrize("option", ["--plain", "--ascii"])
+@pytest.mark.parametrize("option", ["--plain", "--ascii", "--slow"])
 def test_how_to_show_may_be_said_before_the_command(command: list[str], option: str) -> None:
-    for name in ("plain", "ascii"):
+    for name in ("plain", "ascii", "slow"):
         said = parser().parse_args([option, *command])
         assert getattr(said, name) is (option == f"--{name}")
         assert getattr(parser().parse_args(command), name) is False
