@@ -23,6 +23,7 @@ from ftwizard.estimate.batches import Lengths
 from ftwizard.estimate.duration import Speed
 from ftwizard.estimate.fit import Fit
 from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.offer import Here
 from ftwizard.estimate.setup import Head, Setup
 from ftwizard.estimate.shape import Shape
 from ftwizard.estimate.stack import head_for
@@ -206,6 +207,23 @@ def measured(probe: Probe, memory: Memory | None = None) -> Figure:
 def card(one: Gpu | None) -> Card | None:
     """Return what is known of a GPU's kind; None where nothing is."""
     return gpus.card(one.name, one.memory) if one else None
+
+
+def this_machine(
+    plan: Plan, facts: Facts, come: Follows | None, counted: Memory | None = None
+) -> Here:
+    """Return what a table of costs knows of this machine: what ``plan`` comes to on it.
+
+    ``counted``: the memory by the ledger or a probe, where one was asked.
+    """
+    one, can = gpu(plan, facts), room(plan, facts)
+    memory = counted or (come.memory if come else None)
+    least = (memory.peak.low or memory.peak.value) if memory else 0  # as of the cards beside it
+    return Here(
+        hours=run_hours(come),
+        too_small=can is not None and least > can,
+        memory=one.memory if one else facts.memory,
+    )
 
 
 def run_hours(come: Follows | None) -> Figure | None:

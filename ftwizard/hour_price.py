@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import tomllib
@@ -18,11 +19,11 @@ from ftwizard.catalog.prices import Price, Prices, Rate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import gpu_cost
 from ftwizard.figure import Figure
-from ftwizard.jobs.folder import JobRecord, write_whole
+from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.text import dollar_range, dollars, visible
 
 RECORDED = "hour_price"
-"""Among the inputs of a run's ``job.json``."""
+"""Among the inputs of a run's ``job.json``, or of an attempt that was given another."""
 OPTION = "--price machine=USD"
 """How it is said to a command."""
 SAID = "your own, as said in the wizard"
@@ -108,10 +109,18 @@ def shown_file() -> str:
     return visible(str(settings.prices_file()), 200)
 
 
-def recorded(record: JobRecord) -> Rate | None:
-    """Return the price that a run was started with; None where none was known."""
+def recorded(folder: JobFolder) -> Rate | None:
+    """Return the price that a run goes by: the last that was said at a start; None where none was."""
+    for number in range(folder.newest_attempt(), 0, -1):
+        with contextlib.suppress(OSError, FtwizardError):  # an old attempt that cannot be read
+            if hour := _of_inputs(folder.read_attempt(number).inputs):
+                return hour
+    return _of_inputs(folder.read_job().inputs)
+
+
+def _of_inputs(inputs: Mapping[str, Any]) -> Rate | None:
     try:
-        found = msgspec.convert(record.inputs.get(RECORDED), Rate | None)
+        found = msgspec.convert(inputs.get(RECORDED), Rate | None)
     except (msgspec.ValidationError, ValueError):
         return None
     amounts = (found.usd, found.low, found.high) if found else ()
@@ -120,7 +129,7 @@ def recorded(record: JobRecord) -> Rate | None:
 
 
 def record(hour: Rate | None) -> dict[str, Any]:
-    """Return what a run keeps of the price among the inputs of its ``job.json``."""
+    """Return what a run keeps of the price among the inputs of its job, or of an attempt."""
     return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,7 +21,8 @@ from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
 from ftwizard.data.tokens import Estimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import cost
-from ftwizard.estimate.offer import Asked, Load, Offer, Volume
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.offer import Asked, Here, Load, Offer, Volume
 from ftwizard.figure import Figure
 from ftwizard.plan import Plan
 from ftwizard.screens import prospect, values
@@ -80,9 +82,14 @@ class Basis:
 def basis(draft: Draft, today: datetime.date) -> Basis:
     """Return what a draft's costs are computed from: counted where it was, else by the check."""
     size, plan = draft.parameters, supposed(draft.plan, draft.answers)
+    cards = _estimated_cards(draft.estimate or {}) or _cards(draft, plan, today)
+    shape = prospect.shape(plan.model.name)
+    weights = size or (shape.parameters if shape else None)
     asked = Asked(
         today=today,
-        hours=_estimated_hours(draft.estimate or {}) or _hours(draft, plan, today),
+        hours=cards.hours or None,
+        too_small=cards.too_small,
+        served=2.0 * weights if weights else None,
         here=_here(draft, plan),
         by_rule=bool(draft.plan.model.name)
         and plan.recipe.method != "full"
@@ -113,22 +120,34 @@ def _has_own(draft: Draft) -> bool:
     )
 
 
-def _here(draft: Draft, plan: Plan) -> Figure | None:
-    """Return the hours of the run on this machine: as they were estimated, else at a glance."""
-    if found := (draft.estimate or {}).get("follows"):
-        return forecast.run_hours(msgspec.convert(found, Follows))
-    return forecast.run_hours(prospect.of(replace(draft, plan=plan)))
+def _here(draft: Draft, plan: Plan) -> Here:
+    """Return a run on this machine: as it was estimated, else at a glance."""
+    come, counted = None, None
+    if (known := draft.estimate or {}).get("follows"):
+        come, counted = msgspec.convert(
+            (known["follows"], known.get("memory")), tuple[Follows, Memory | None]
+        )
+    else:
+        come = prospect.of(replace(draft, plan=plan))
+    return forecast.this_machine(plan, draft.machine, come, counted)
 
 
-def _hours(draft: Draft, plan: Plan, today: datetime.date) -> dict[str, Figure] | None:
-    """Return the hours of the plan by card, None where model or rows are not known."""
-    shape = prospect.shape(plan.model.name)
-    cards = {card for card, _ in prices(today)[0].cards()}
+class _Cards(NamedTuple):
+    """What is known of a training on the cards that have a price."""
+
+    hours: Mapping[str, Figure]
+    too_small: frozenset[str]
+
+
+def _cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
+    """Return the hours of the plan by card, none where model or rows are not known, and the cards
+    that it does not fit on."""
+    given = plan, prospect.lengths(draft), prospect.shape(plan.model.name)
+    names = {card for card, _ in prices(today)[0].cards()}
     try:
-        found = forecast.hours(plan, prospect.lengths(draft), shape, cards)
+        return _Cards(forecast.hours(*given, names), forecast.too_small(*given, names))
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
-        return None
-    return found or None
+        return _Cards({}, frozenset())
 
 
 def prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
@@ -185,13 +204,12 @@ def _counted(draft: Draft) -> Load | None:
     )
 
 
-def _estimated_hours(found: dict[str, Any]) -> dict[str, Figure]:
-    """Return how long the training takes by card, as ``ftwizard estimate`` forecasts it."""
-    return {
-        row["card"]: msgspec.convert(row["hours"], Figure)
-        for row in found.get("costs", ())
-        if row.get("card") and row.get("hours")
-    }
+def _estimated_cards(found: dict[str, Any]) -> _Cards | None:
+    """Return what ``ftwizard estimate`` forecasts by card; None where it was not asked."""
+    rows = [row for row in found.get("costs", ()) if row.get("card")]
+    hours = {row["card"]: msgspec.convert(row["hours"], Figure) for row in rows if row.get("hours")}
+    small = frozenset(row["card"] for row in rows if row.get("too_small"))
+    return _Cards(hours, small) if hours or small else None
 
 
 def _checked(draft: Draft) -> Load | None:

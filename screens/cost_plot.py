@@ -45,9 +45,9 @@ def plot(offer: Offer, offers: Sequence[Offer], asked: Asked) -> Plot:
         even = offer.break_even.value
         marks.append(Mark(even, "break-even", f"{even:,.0f}"))
     end = max(mark.x for mark in marks) * _BEYOND
-    lines = [Line("this offer $", _line(fixed, slope, end), palette.TRAIN, "solid")]
+    lines = [Line("this offer", _line(fixed, slope, end), palette.TRAIN, "solid")]
     if gpu and rent is not None:
-        name = f"{gpu.name.removesuffix(' on demand')} $"
+        name = gpu.name.removesuffix(" on demand")
         rented = _line(rent, 0.0, end)
         lines.append(Line(name, rented, palette.VALIDATION, "dashed", "○"))
     return Plot(tuple(lines), tuple(marks), end)

@@ -17,6 +17,7 @@ from ftwizard.screens import palette
 from ftwizard.text import visible
 
 NOT_BILLED = "–"
+TOO_SMALL = "does not fit"
 STAR, ENDED, STALE = "●", "✗", "!"
 GAP = 2
 _RECOMMENDED = "  recommended"
@@ -125,7 +126,7 @@ class Layout:
         text.append_text(name)
         for column, width in self.shown:
             said = column.cell(offer)
-            pale = quiet or ("dim" if said in (UNKNOWN, NOT_BILLED) else "")
+            pale = quiet or ("dim" if said in (UNKNOWN, NOT_BILLED, TOO_SMALL) else "")
             text.append(" " * GAP).append(said.rjust(width), pale)
         return text
 
@@ -182,6 +183,8 @@ def _width(column: Column, offers: Sequence[Offer], *, sorted_by: bool) -> int:
 
 
 def _training(offer: Offer) -> str:
+    if offer.too_small:
+        return TOO_SMALL
     if offer.path == "local" and offer.card is None:
         return UNKNOWN if offer.rate is None else _own(offer)
     if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
@@ -214,6 +217,8 @@ def _relative(offer: Offer) -> str:
 
 
 def _monthly(offer: Offer) -> str:
+    if not offer.serves and offer.market != "spot":
+        return TOO_SMALL
     if offer.path == "local" and offer.card is None:
         return UNKNOWN if offer.monthly is None else amount(offer.monthly.value)
     if offer.market == "spot":

@@ -10,13 +10,13 @@ from rich.text import Text
 from ftwizard.catalog.prices import STALE_DAYS, mark
 from ftwizard.dollars import UNKNOWN, amount, span
 from ftwizard.estimate import gpu_cost
-from ftwizard.estimate.monthly import HOURS, pace
-from ftwizard.estimate.offer import Offer, Volume
+from ftwizard.estimate.monthly import HOURS, cannot_serve, pace
+from ftwizard.estimate.offer import Asked, Offer, Volume
 from ftwizard.figure import Figure
 from ftwizard.screens import palette, texts
 from ftwizard.screens.cost_basis import Basis
-from ftwizard.screens.cost_table import ENDED, STALE, STAR, Order
-from ftwizard.text import visible
+from ftwizard.screens.cost_table import ENDED, STALE, STAR, TOO_SMALL, Order
+from ftwizard.text import size, visible
 
 Said = tuple[str, str, str]
 """A figure's name, the figure in words, and where it comes from."""
@@ -73,7 +73,7 @@ def _figures(offer: Offer, basis: Basis) -> Iterator[Said]:
     today = basis.asked.today
     yield from _training(offer, today)
     if basis.asked.volume:
-        yield from _month(offer, basis.asked.volume, today)
+        yield from _month(offer, basis.asked, basis.asked.volume)
     if offer.path != "local":
         yield from _serving(offer, today)
         since = offer.since
@@ -102,6 +102,8 @@ def _training(offer: Offer, today: datetime.date) -> Iterator[Said]:
         yield "", span(other), f"by the other edition: {_of(other, today)}"
     elif figure:
         yield "training", _likely(figure), _of(figure, today)
+    elif offer.too_small:
+        yield "training", TOO_SMALL, ""
     elif offer.path == "local" and offer.card is None:
         said = "not known: the time is not" if rate else f"not known; {HOW}"
         yield "training", said, ""
@@ -114,20 +116,25 @@ def _training(offer: Offer, today: datetime.date) -> Iterator[Said]:
         yield from _beside(offer, "setup", _likely, today)
 
 
-def _month(offer: Offer, asked: Volume, today: datetime.date) -> Iterator[Said]:
+def _month(offer: Offer, asked: Asked, volume: Volume) -> Iterator[Said]:
+    today = asked.today
     if offer.monthly:
         yield "a month", _likely(offer.monthly), _of(offer.monthly, today)
         yield from _beside(offer, "monthly", _likely, today)
     elif offer.path != "local":
         yield "a month", UNKNOWN, "a price of input or output is missing"
+    elif not offer.serves and asked.served:
+        yield "a month", TOO_SMALL, f"the weights take {size(asked.served)} in 16 bit"
     if even := offer.break_even:
         words = f"from {even.value:,.0f} requests a month a GPU is cheaper"
         if even.low is not None and even.high is not None:
             words += f" (range {even.low:,.0f}–{even.high:,.0f})"
-        if rate := pace(asked):
+        if rate := pace(volume):
             words += f", if one keeps up with {rate.value:,.1f} answer tokens a second on average"
         yield "break-even", words, _of(even, today)
         yield from _beside(offer, "break_even", lambda one: f"from {one.value:,.0f}", today)
+    elif offer.path != "local" and (why := cannot_serve(asked)):
+        yield "break-even", UNKNOWN, why
 
 
 def _serving(offer: Offer, today: datetime.date) -> Iterator[Said]:

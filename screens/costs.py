@@ -27,6 +27,7 @@ from ftwizard.screens.volume import VolumePage
 from ftwizard.screens.widgets.chart import Chart
 from ftwizard.screens.widgets.menu import INDENT, Line, Menu
 from ftwizard.screens.widgets.reading import Reading
+from ftwizard.text import dollars
 
 ROOMY = 36
 """Rows of a window from which there is air between groups."""
@@ -88,7 +89,9 @@ class CostsPage(Page[Draft]):
         yield Menu(id="offers")
         with Horizontal(id="below"):
             yield OfferPane(id="offer")
-            chart = Chart(x_name="requests a month", ascii=getattr(self.app, "ascii", False))
+            chart = Chart(
+                x_name="requests a month", ascii=getattr(self.app, "ascii", False), write=dollars
+            )
             chart.can_focus = False
             yield chart
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ftwizard import hour_price
 from ftwizard.catalog.prices import Rate
-from ftwizard.estimate import hour_cost
+from ftwizard.estimate import disk, hour_cost
 from ftwizard.figure import Figure
 from ftwizard.screens import estimate_memory, palette
 from ftwizard.text import plural, size, spans, visible
@@ -62,6 +62,7 @@ def figures(
         each += f"; validation every {plural(found['evaluate_every'], 'step')}"
     _row(text, "steps", Text(each))
     _row(text, "tokens", Text(f"{found['tokens']:,} pass through the model in training"))
+    _kept(text, found["disk"])
     return text
 
 
@@ -122,12 +123,31 @@ def _first(source: str) -> str:
     return visible(source.split(";")[0].split(" (")[0], 200)
 
 
-def _disk(disk: dict[str, Any]) -> Text:
-    enough = disk["needed"] < disk["free"]
-    mark, style = ("✓", palette.GOOD) if enough else ("✗", palette.BAD)
-    words = f" about {size(disk['needed'])} of {size(disk['free'])} free"
-    short = disk.get("short")
-    if not short:
-        return Text.assemble((mark, style), words, "" if enough else ": too little")
-    said = visible(f"{short['message']} {short['hint']}", 600)
-    return Text.assemble(("✗", palette.BAD), f" {said}")
+def _disk(found: dict[str, Any]) -> Text:
+    """Return what the run writes against what is free, and what of it is fetched."""
+    if short := found.get("short"):
+        said = visible(f"{short['message']} {short['hint']}", 600)
+        text = Text.assemble(("✗", palette.BAD), f" {said}")
+    else:
+        words = f" about {size(found['needed'])} of {size(found['free'])} free"
+        parts: Mapping[str, Any] = found.get("parts") or {}
+        if there := found.get("elsewhere"):
+            words += (
+                f"; {size(there['needed'])} to fetch, of {size(there['free'])} where models are"
+            )
+        elif fetched := parts.get("download"):
+            words += f"; {size(fetched['value'])} of it to fetch the model"
+        text = Text.assemble(("✓", palette.GOOD), words)
+    return text
+
+
+def _kept(text: Text, found: dict[str, Any]) -> None:
+    """Add what stays on the disk by part, and what an export would take on top."""
+    parts, later = msgspec.convert(
+        (found.get("parts") or {}, found.get("later") or {}),
+        tuple[dict[str, Figure], dict[str, Figure]],
+    )
+    if parts:
+        _row(text, "kept", Text(disk.named(parts)))
+    if later:
+        _row(text, "", Text(disk.later_words(later), "dim"))

@@ -90,9 +90,7 @@ class Monitor(Page[str]):
         """Read plan and price beside the loop: what reads a plan is slow to import."""
         folder = self.follower.folder
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._face.hour = await asyncio.to_thread(
-                lambda: hour_price.recorded(folder.read_job())
-            )
+            self._face.hour = await asyncio.to_thread(lambda: hour_price.recorded(folder))
         with contextlib.suppress(FtwizardError, OSError, ValueError):
             self._face.plan = await asyncio.to_thread(lambda: plan.parse(folder.plan.read_text()))
             self.refresh_bindings()

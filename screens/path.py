@@ -149,7 +149,9 @@ class PathPage(WizardPage[Step]):
         part = self.query_one("#words", Static)
         known, width = self._known(draft), part.size.width or self.size.width - 5
         part.update(
-            path_texts.page(found, cast(PathId, chooser.value), known, width, "c shows all of them")
+            path_texts.page(
+                found, cast(PathId, chooser.value), known, width, "c shows all of them", self._today
+            )
         )
         if from_the_top:
             self.query_one("#advice").scroll_home(animate=False)

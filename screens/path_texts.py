@@ -3,6 +3,7 @@ costs, what the rows speak for, what would change it, and how the paths compare.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.path import Recommendation
 from ftwizard.advice.path_costs import PathCost
 from ftwizard.catalog.paths import Claims, PathId, catalog
+from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.screens import palette, texts
 
 HANG = 4
@@ -47,7 +49,9 @@ class Known:
     own_left_out: bool = False
 
 
-def page(found: Recommendation, path: PathId, known: Known, width: int, more: str) -> Text:
+def page(
+    found: Recommendation, path: PathId, known: Known, width: int, more: str, today: datetime.date
+) -> Text:
     """Return all that the page says below its questions, in ``width`` cells.
 
     ``more``: what shows every offer, in words.
@@ -58,15 +62,19 @@ def page(found: Recommendation, path: PathId, known: Known, width: int, more: st
     if words := raised(known.evidence):
         parts.append(texts.hanging(words, 2, width))
     parts.append(texts.hanging(recommendation(found, known.evidence), HANG, width))
+    turns = texts.flips(found)
+    if found.blocked:  # nothing can be done before one of these has changed
+        parts.append(texts.hanging(turns[1:], HANG, width))
     parts.append(costs(found, path, known, width, more))
     if words := speaks_for(known.evidence):
         parts.append(texts.hanging(words, HANG, width))
-    if words := texts.flips(found):
-        parts.append(texts.hanging(words[1:], HANG, width))
+    if turns and not found.blocked:
+        parts.append(texts.hanging(turns[1:], HANG, width))
     if width >= SIDE_BY_SIDE:
         parts.append(side_by_side(found, path, width))
     else:
         parts.append(texts.hanging(texts.factors(found, path), 2 + _LABEL, width))
+    parts.append(texts.hanging(sources(found, today), HANG, width))
     return Text("\n\n").join(parts)
 
 
@@ -117,7 +125,7 @@ def costs(found: Recommendation, path: PathId, known: Known, width: int, more: s
     hang = HANG + _NAME + 2 if width >= _ROOMY else HANG + 2
     parts = [Text.assemble((title, "bold"))]
     for id, said in _said(found, known):
-        mark = "→" if id == found.path else " "
+        mark = "→" if id == found.path and not found.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
         line.append(f"{catalog().path(id).name:<{_NAME}}  ", "bold" if id == path else "")
         parts.append(texts.hanging(line.append_text(said), hang, width))
@@ -172,7 +180,7 @@ def side_by_side(found: Recommendation, path: PathId, width: int) -> Text:
     platform = found.platform
     head = Text(" " * (_LABEL + 2))
     for one in catalog().paths:
-        mark = "→ " if one.id == found.path else ""
+        mark = "→ " if one.id == found.path and not found.blocked else ""
         name = Text(f"{mark}{one.name}", "bold" if one.id == path else "dim")
         head.append_text(_padded(name, room)).append("  ")
     lines = [Text("How they compare", "bold"), head]
@@ -193,6 +201,31 @@ def side_by_side(found: Recommendation, path: PathId, width: int) -> Text:
     for line in lines:
         line.rstrip()
     return Text("\n").join(lines)
+
+
+def sources(found: Recommendation, today: datetime.date) -> Text:
+    """Return where what is said of the paths comes from, and of when it is: by source, the one of
+    most first, whose claims are not named one by one."""
+    known = catalog()
+    said: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for factor, label in known.factors.items():
+        for one in known.paths:
+            claims = one.claims(factor, found.platform if one.id == "cloud" else None)
+            for claim in claims if factor == "cost" else claims[:1]:  # at a glance all are said
+                names = said.setdefault((claim.date(today), claim.source), {})
+                names.setdefault(f"{label[0].lower()}{label[1:]}", []).append(one.name)
+    for need in known.needs:
+        names = said.setdefault((need.as_of, need.source), {})
+        names.setdefault("GPU of a model", []).append(need.label)
+    (first, _), *others = sorted(said.items(), key=lambda one: -len(one[1]))
+    text = Text("Where this comes from\n", "bold")
+    for (date, source), names in others:
+        which = ", ".join(f"{name} ({', '.join(of)})" for name, of in names.items())
+        text.append("  · ", "dim").append(f"{which}: {source}; {date}\n", "dim")
+    text.append("  · ", "dim").append(f"all else: {first[1]}; {first[0]}", "dim")
+    if any(date.endswith("!") for date, _ in said):
+        text.append(f"; !: a price over {STALE_DAYS} days old", "dim")
+    return text
 
 
 def _padded(text: Text, room: int) -> Text:

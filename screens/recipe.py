@@ -14,6 +14,7 @@ from textual.widgets import Static
 from ftwizard import plan as plans
 from ftwizard.advice.recipe import Advised, Method
 from ftwizard.advice.setting import settings
+from ftwizard.earlier import Earlier
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens import palette, prospect, remembered, texts
 from ftwizard.screens.draft import Draft, Step
@@ -64,6 +65,8 @@ class RecipePage(WizardPage[Step]):
         self._advised: dict[str, Advised] = {}
         self._problem = ""
         """Why it did not go on; until something is changed."""
+        self._before: Earlier | None = None
+        """What an earlier run on the same rows says of many epochs."""
 
     def body(self) -> ComposeResult:
         plan = self._draft.plan
@@ -93,6 +96,7 @@ class RecipePage(WizardPage[Step]):
             if row.setting is not AFTER and row.setting.name in self._draft.touched:
                 row.put(getattr(self._draft.plan.recipe, row.setting.name), "yours")
         self._advise()
+        self._look_back()
         self.query_one(FileInput).focus_input()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -105,6 +109,7 @@ class RecipePage(WizardPage[Step]):
     def on_file_input_edited(self) -> None:
         self._problem = ""
         self._advise()
+        self._look_back()
         self._explain()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
@@ -114,6 +119,8 @@ class RecipePage(WizardPage[Step]):
             self._draft, _ = self._read()  # for which model it was chosen is remembered
         if event.row.setting.name == "method":
             self._advise()
+        if event.row.setting.name == "epochs":
+            self._look_back()
         self._explain()
 
     def on_resize(self) -> None:
@@ -202,6 +209,14 @@ class RecipePage(WizardPage[Step]):
             if name in rows and name not in self._draft.touched:
                 rows[name].put(one.value, "advised")
 
+    @work(group="before", exclusive=True, exit_on_error=False)
+    async def _look_back(self) -> None:
+        """Look for an earlier run on the same rows that speaks for many epochs, or against them."""
+        before = await asyncio.to_thread(remembered.before, self._read()[0])
+        if before != self._before:
+            self._before = before
+            self._explain()
+
     def _explain(self) -> None:
         """Say why the setting in focus has its value, and what all of them come to."""
         draft, problem = self._read()
@@ -222,9 +237,12 @@ class RecipePage(WizardPage[Step]):
             name = self.query_one(FileInput).value
             return Text.assemble(("Model", "bold"), f"  {about_model(name, draft.plan.recipe)}")
         one = row.setting
-        text = Text()
-        if caution := cautions(draft).get(one.name):
+        text, before = Text(), self._before
+        falling = before is not None and before.falling
+        if caution := cautions(draft, falling=falling).get(one.name):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
+        if one.name == "epochs" and before and draft.plan.recipe.epochs > plans.MANY_EPOCHS:
+            text.append_text(texts.earlier_run(before, draft.plan.recipe.epochs))
         return text.append_text(texts.reason(one, self._advised.get(one.name), row.origin))
 
 

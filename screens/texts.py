@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from ftwizard.advice.path import Recommendation
 from ftwizard.advice.setting import Setting
 from ftwizard.advice.tables import Advised
 from ftwizard.catalog.paths import PathId, catalog
+from ftwizard.earlier import Earlier
 from ftwizard.errors import FtwizardError
 from ftwizard.machine import Facts
 from ftwizard.screens import palette, remembered, values
@@ -29,6 +31,8 @@ NO_VALIDATION = (
     "no validation",
 )
 """A warning, what to do about it, and the phrase that overrules it."""
+_ANSWER = re.compile(r" \([a-z_]+=[a-z-]+\)")
+"""How a command is told an answer; on a screen it is chosen."""
 MANY_EPOCHS = ("More is accepted when you insist.", "many epochs")
 """The same for the warning of a plan's own check."""
 
@@ -69,7 +73,11 @@ def recommendation(found: Recommendation) -> Text:
     if found.fit:
         mark, style = ("✗", palette.BAD) if found.wrong_tool else ("✓", palette.GOOD)
         text.append(f"{mark} ", style).append(f"{found.fit}\n")
-    text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
+    if found.blocked:
+        text.append("✗ ", palette.BAD).append(f"{found.blocked}\n")
+        text.append("  ~ ", "dim").append("Nearest: ").append(name, "bold").append(".\n")
+    else:
+        text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
     _list(text, "+", found.reasons)
     _list(text, "-", found.cautions)
     if found.close_to:
@@ -99,9 +107,13 @@ def factors(found: Recommendation, path: PathId) -> Text:
 
 
 def flips(found: Recommendation) -> Text:
-    """Return what would change the recommendation; empty where nothing would."""
+    """Return what would change the recommendation, or make a path possible where none is; empty
+    where nothing would."""
     text = Text()
-    if found.flips:
+    if found.blocked:
+        text.append("\nWhat would have to change, one of these\n", "bold")
+        _list(text, "·", (_ANSWER.sub("", one) for one in found.changes))
+    elif found.flips:
         text.append("\nWhat would change the recommendation\n", "bold")
         _list(text, "·", found.flips)
     return text
@@ -154,14 +166,19 @@ def warnings(draft: Draft) -> Text:
     for one in recipe.warnings(draft.plan.recipe, draft.parameters, draft.earlier, falling=falling):
         text.append("! ", f"bold {palette.WARNING}").append(f"{one.message}\n")
     if before is not None:
-        mark, style = ("✓ ", palette.GOOD) if falling else ("! ", f"bold {palette.WARNING}")
-        text.append(mark, style).append(f"{draft.plan.recipe.epochs:g} epochs: {before.said}\n")
-    if (disk := found.get("disk")) and disk["needed"] >= disk["free"]:
+        text.append_text(earlier_run(before, draft.plan.recipe.epochs))
+    if (found.get("disk") or {}).get("short"):
         text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")
     for name in draft.plan.insist:
         text.append("· ", "dim").append(f"you insisted: {name}\n")
     text.right_crop(1) if text else None
     return text
+
+
+def earlier_run(before: Earlier, epochs: float) -> Text:
+    """Return what an earlier run on the same rows says of so many epochs."""
+    mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
+    return Text.assemble((mark, style), f"{epochs:g} epochs: {before.said}\n")
 
 
 def comes_to(draft: Draft) -> Text:

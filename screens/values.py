@@ -111,12 +111,15 @@ def about_model(name: str, recipe: Recipe) -> str:
     return prospect.caution(name, recipe) or MODEL_REASON
 
 
-def cautions(draft: Draft) -> dict[str, str]:
-    """Return what should be thought about before training with these settings, by setting."""
+def cautions(draft: Draft, *, falling: bool = False) -> dict[str, str]:
+    """Return what should be thought about before training with these settings, by setting.
+
+    ``falling``: the validation loss of an earlier run on the same rows still fell at its end.
+    """
     known = prospect.shape(draft.plan.model.name)
     size = draft.parameters or (known.parameters if known else None)
     found: dict[str, str] = {}
-    for one in advice.warnings(draft.plan.recipe, size, draft.earlier):
+    for one in advice.warnings(draft.plan.recipe, size, draft.earlier, falling=falling):
         name = "epochs" if one.insist == "many-epochs" else "learning_rate"
         found.setdefault(name, one.message)
     if about := prospect.caution(draft.plan.model.name, draft.plan.recipe):

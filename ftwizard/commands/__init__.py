@@ -103,10 +103,7 @@ def _add_beginnings(add: Add) -> None:
     train.add_argument("plan", metavar="PLAN", help="a YAML file")
     train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
     train.add_argument("--watch", action="store_true", help="follow it to its end")
-    train.add_argument(
-        "--price", metavar="machine=USD", action="append", default=[],
-        help="what an hour of this machine costs: the run keeps it, and what it came to",
-    )  # fmt: skip
+    _price_option(train)
     _view_options(train)
     train.add_argument(
         "--yes", action="store_true", help="ask nothing (training on this machine never does)"
@@ -148,6 +145,8 @@ def _add_runs(add: Add) -> None:
         one.add_argument("run", metavar="RUN", help="a run's id")
         if name == "watch":
             _view_options(one)
+        if name == "resume":
+            _price_option(one)
     diagnose = add("diagnose", "the verdict on a loss curve", "diagnose:run")
     diagnose.add_argument(
         "run", metavar="RUN|FILE",
@@ -191,6 +190,13 @@ def _insist_option(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--insist", metavar="NAME", action="append", default=[],
         help="overrule a warning by its name (may be given again)",
+    )  # fmt: skip
+
+
+def _price_option(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--price", metavar="machine=USD", action="append", default=[],
+        help="what an hour of this machine costs: the run keeps it, and what it came to",
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def start(
     chosen, changes = changed(plan.load(parent.plan, begun=True), rate_times, accumulation_times)
     local.check_installed(chosen)
     beginning = where(parent, begin)
-    hour = hour_price.recorded(record) or hour_price.remembered()
+    hour = hour_price.recorded(parent) or hour_price.remembered()
     train.check_budget(chosen, hour)
     root = train.runs_folder()
     train.refuse_changes(

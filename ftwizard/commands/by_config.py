@@ -116,7 +116,9 @@ def document(
         "steps": round(come.steps.value) if come else 0,
         "steps_per_epoch": come.steps_per_epoch if come else 0,
         "evaluate_every": 0,
-        "disk": room.room(needs, settings.runs_folder(), models.hub_cache()),
+        "disk": room.room(
+            needs, settings.runs_folder(), models.hub_cache(), shape.parameters
+        ),
         "time": msgspec.to_builtins(come.time if come else None),
         "memory": msgspec.to_builtins(memory or (come.memory if come else None)),
         "uncounted": counted.why,

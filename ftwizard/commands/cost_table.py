@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-TOLD = ("The hours are not known yet.", gpu_cost.TOO_SMALL)
+TOLD = ("The hours are not known yet.", gpu_cost.TOO_SMALL, gpu_cost.TOO_SMALL_HERE)
 """Notes that the table says already."""
 NOTES = 8
 """Lines of notes under the table; the rest is asked for."""

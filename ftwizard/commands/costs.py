@@ -17,7 +17,7 @@ from ftwizard.data.tokens import Estimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import cost, monthly
 from ftwizard.estimate.cost import SortKey
-from ftwizard.estimate.offer import Asked, Load, Offer, Volume
+from ftwizard.estimate.offer import Asked, Here, Load, Offer, Volume
 from ftwizard.figure import Figure, today
 from ftwizard.text import visible
 
@@ -45,14 +45,15 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 def costs(
     load: Load, arguments: argparse.Namespace, *, request: Request | None = None,
     model: str | None = None, by_rule: bool = True, hours: Mapping[str, Figure] | None = None,
-    here: Figure | None = None, too_small: frozenset[str] = frozenset(),
+    here: Here | None = None, too_small: frozenset[str] = frozenset(),
     served: float | None = None,
 ) -> Costs:  # fmt: skip
     """Return what ``load`` costs everywhere, as the options ask.
 
     ``request``: tokens in and out as the rows have them; ``model``: the open model that is trained
-    on a GPU; ``by_rule``: it is about the size of the article's; ``hours`` by card, and ``here`` on
-    this machine, where they are known; ``too_small`` and ``served`` as ``Asked`` has them. Raises FtwizardError for options and prices of one's own that cannot be used.
+    on a GPU; ``by_rule``: it is about the size of the article's; ``hours`` by card,
+    where they are known; ``here``, ``too_small`` and ``served`` as ``Asked`` has them. Raises
+    FtwizardError for options and prices of one's own that cannot be used.
     """
     today = datetime.date.today()
     prices = of_arguments(arguments)
@@ -62,7 +63,7 @@ def costs(
         share_data=arguments.share_data,
         volume=_volume(arguments, request),
         hours=hours,
-        here=here,
+        here=here or Here(),
         too_small=too_small,
         served=served,
         by_rule=by_rule,
@@ -78,7 +79,7 @@ def costs(
     if old := sum(one.stale for one in found):
         notes.append(f"{old} of {len(found)} rows have a price over 90 days old: look it up again.")
     if asked.volume and (why := monthly.cannot_serve(asked)):
-        notes.append(why)
+        notes.append(f"No break-even: {why} A larger card: --serve-on CARD.")
     elif asked.volume and (pace := monthly.pace(asked.volume)):
         notes.append(
             "A break-even compares prices alone: an open model must answer as well, and keep up on "

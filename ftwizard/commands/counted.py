@@ -87,7 +87,10 @@ def check_model(name: str | None) -> HostedModel | None:
     if name is None:
         return None
     models.refuse(name, datetime.date.today())
-    found = models.find(name)
+    # A platform may call an open model as the Hub does: then the model itself is meant.
+    owner, slash, _ = name.partition("/")
+    of_the_hub = slash and owner.lower() not in models.PLATFORM_NAMES and "@" not in name
+    found = None if of_the_hub else models.find(name)
     if found is None and "/" not in name and not Path(name).exists():
         near = models.nearest(name)
         raise FtwizardError(

@@ -46,6 +46,7 @@ from ftwizard.data import hub
 from ftwizard.data.tokens import Estimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import disk
+from ftwizard.estimate.memory import Memory
 from ftwizard.estimate.offer import Load
 from ftwizard.machine import is_installed
 from ftwizard.paths import local
@@ -162,7 +163,11 @@ def _known_by_config(
         rows.load, arguments, request=rows.request, model=chosen.model.name, hours=hours or None,
         by_rule=RULE[0] <= shape.parameters <= RULE[1],
         too_small=forecast.too_small(chosen, lengths, shape, cards), served=2.0 * shape.parameters,
-        here=forecast.run_hours(msgspec.convert(found["follows"], Follows | None)),
+        here=forecast.this_machine(
+            chosen, facts, *msgspec.convert(
+                (found["follows"], found["memory"]), tuple[Follows | None, Memory | None]
+            ),
+        ),
     )  # fmt: skip
     return _say(arguments, found | {"tokens": money.tokens}, money)
 
@@ -212,7 +217,7 @@ def _costs_of_plan(
         too_small=forecast.too_small(chosen, seen.lengths, known.shape, cards),
         served=2.0 * seen.parameters,
         by_rule=chosen.recipe.method != "full" and RULE[0] <= seen.parameters <= RULE[1],
-        here=forecast.run_hours(come),
+        here=forecast.this_machine(chosen, known.facts, come, known.counted.memory),
     )  # fmt: skip
 
 
@@ -327,7 +332,7 @@ def _needs(chosen: Plan, known: _Known, come: Follows | None) -> dict[str, Any]:
     return found | {
         "model": msgspec.to_builtins(source),
         "recipe": msgspec.to_builtins(chosen.recipe),
-        "disk": room.room(needs, settings.runs_folder(), models.hub_cache()),
+        "disk": room.room(needs, settings.runs_folder(), models.hub_cache(), seen.parameters),
         "time": msgspec.to_builtins(come.time if come else None),
         "memory": msgspec.to_builtins(memory or (come.memory if come else None)),
         "uncounted": counted.why,

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from ftwizard.commands import of_money
+from ftwizard.estimate.disk import later_words, named
 from ftwizard.estimate.memory import Memory
 from ftwizard.figure import Figure, oldest
 from ftwizard.text import plural, size, sizes, spans, visible
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}
 PARTS = {"train": "training", "mix": "mixed in", "heldout": "held out"}
+Figures = dict[str, Figure]
 FITS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 
 
@@ -168,7 +170,7 @@ def _room_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "disk", f"{words}; {size(download['value'])} of it to fetch the model"
     else:
         yield "disk", words
-    if parts := {name: one for name, one in disk["parts"].items() if name != "download"}:
-        named = ", ".join(f"{name} {size(one['value'])}" for name, one in parts.items())
-        dates = oldest(one["as_of"] for one in parts.values())
-        yield "", f"{named} (by parameters and bytes of each{f'; {dates[:7]}' if dates else ''})"
+    parts, later = msgspec.convert((disk["parts"], disk["later"]), tuple[Figures, Figures])
+    dates = oldest(one.as_of for one in parts.values())
+    yield "", f"{named(parts)} (by parameters and bytes of each{f'; {dates[:7]}' if dates else ''})"
+    yield "", later_words(later)

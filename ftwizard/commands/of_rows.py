@@ -20,6 +20,7 @@ from ftwizard.advice.setting import setting
 from ftwizard.catalog.paths import catalog
 from ftwizard.commands import costs, output, progress
 from ftwizard.data.tokens import Estimate
+from ftwizard.errors import FtwizardError
 from ftwizard.estimate import cost
 from ftwizard.estimate.batches import Lengths
 from ftwizard.estimate.offer import Asked, Load
@@ -38,7 +39,20 @@ SHOWN = ("method", "learning_rate", "epochs", "max_length", "packing", "batch_si
 
 
 def read(data: str) -> Evidence:
-    """Return what a data file, or the report of a check, says; raise FtwizardError for others."""
+    """Return what a data file, or the report of a check, says.
+
+    Raises FtwizardError for others, and where no row can be used.
+    """
+    found = _read(data)
+    if not found.usable:
+        name = visible(found.path, 200)
+        raise FtwizardError(
+            f"No row of {name} can be used.", f"What is wrong with them: ftwizard check {name}"
+        )
+    return found
+
+
+def _read(data: str) -> Evidence:
     if report := _report(Path(data)):
         return evidence.evidence(report)
     from ftwizard.data import examine, hub
@@ -106,7 +120,7 @@ def path_costs(
         model=plan.model.name,
         hours=hours or None,
         too_small=forecast.too_small(plan, lengths, shape, cards),
-        here=forecast.run_hours(forecast.of_plan(plan, lengths, shape, facts)),
+        here=forecast.this_machine(plan, facts, forecast.of_plan(plan, lengths, shape, facts)),
         by_rule=False,
     )
     offers = cost.offers(load, prices, asked)

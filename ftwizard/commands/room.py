@@ -12,8 +12,11 @@ from ftwizard.estimate import disk
 from ftwizard.figure import Figure
 
 
-def room(needs: dict[str, Figure], runs_folder: Path, cache: Path) -> dict[str, Any]:
-    """Return what is needed and free where the runs are, and for a download elsewhere there."""
+def room(
+    needs: dict[str, Figure], runs_folder: Path, cache: Path, parameters: int
+) -> dict[str, Any]:
+    """Return what is needed and free where the runs are, and for a download elsewhere there, in
+    bytes; ``later`` is what exporting a model of so many ``parameters`` would take on top."""
     download = needs.get("download")
     elsewhere = download and not machine.on_one_disk(runs_folder, cache)
     here = [part for part in needs.values() if not (elsewhere and part is download)]
@@ -25,6 +28,7 @@ def room(needs: dict[str, Figure], runs_folder: Path, cache: Path) -> dict[str, 
     return {
         "short": msgspec.to_builtins(short),
         "parts": msgspec.to_builtins(needs),
+        "later": msgspec.to_builtins(disk.later(parameters)),
         "needed": round(sum(part.value for part in here)),
         "free": machine.free_bytes(runs_folder),
         "elsewhere": {

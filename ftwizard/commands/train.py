@@ -155,13 +155,17 @@ def resume(arguments: argparse.Namespace) -> int:
     config_file.load()
     chosen = plan.load(folder.plan, begun=True)
     local.check_installed(chosen)
-    budget.refuse_spent(folder, chosen)
+    known = hour_price.recorded(folder)
+    hour = known if known and not arguments.price else _hour(arguments.price)
+    check_budget(chosen, hour)
+    budget.refuse_spent(folder, chosen, hour)
     refuse_changes(folder, chosen)
     attempt = launch.start(
         folder,
         local.argv(folder.path),  # not the recorded one: folders move, environments are rebuilt
         environment=local.environment(chosen),
         checkpoint=lambda: _newest(folder),
+        inputs=hour_price.record(hour) if hour != known else {},
     )
     if arguments.json:
         output.print_json(runs.status(folder))

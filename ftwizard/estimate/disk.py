@@ -13,6 +13,8 @@ from ftwizard.text import size, visible
 
 Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]
 
+LATER: tuple[Export, Export] = ("gguf-f16", "gguf-q4_k_m")
+"""What the merged model is most often made into."""
 TOKENIZER_BYTES = 4_000_000
 """A tokenizer beside each set of weights (SmolLM2: 3.5 MB; vocabularies of 150,000: 11 MB)."""
 AS_OF = "2026-11"
@@ -118,6 +120,25 @@ def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
         value=value, unit="bytes", low=value * 0.97, high=value * SMALL_MODEL, as_of="2025-12",
         source=f"{named}{way} (llama.cpp, quantize)",
     )  # fmt: skip
+
+
+def later(parameters: int) -> dict[str, Figure]:
+    """Return the bytes of a 16-bit file in GGUF, and of one of 4 bits with the 16-bit one that it is
+    made of: what an export of the merged model takes, which is no part of a run."""
+    return {one: _exports(parameters, (one,)) for one in LATER}
+
+
+def later_words(found: Mapping[str, Figure]) -> str:
+    """Return ``later`` in words."""
+    half, four = (found[one].value for one in LATER)
+    return f"on top, if exported to GGUF: {size(half)}; with one of 4 bit {size(four)}"
+
+
+def named(parts: Mapping[str, Figure]) -> str:
+    """Return the parts in words, without what is fetched: ``checkpoints 7.5 GB, merged 141.1 GB``."""
+    return ", ".join(
+        f"{name} {size(one.value)}" for name, one in parts.items() if name != "download"
+    )
 
 
 def needed(parts: Mapping[str, Figure], *, download: bool = True) -> int:

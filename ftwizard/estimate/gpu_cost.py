@@ -31,6 +31,7 @@ BUDGET = (
     "1–2 h. Setting the instance up is the real cost."
 )
 TOO_SMALL = "The model does not fit on this card while it is trained."
+TOO_SMALL_HERE = "The model does not fit on this machine while it is trained."
 SETUP = "assumed: 0.5–2 h to rent it, install and fetch the model; often the real cost"
 
 
@@ -45,8 +46,15 @@ def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
     if own is not None:
         yield _here(own, asked)
     elif asked.edition != ARTICLE:
-        name = "GPU of your own" if asked.here is None else OWN  # which may have no GPU
-        yield _offer(asked, name, hours=asked.here, notes=(NOT_SAID,))
+        here = asked.here
+        known = here.hours is not None or here.too_small
+        yield _offer(
+            asked,
+            OWN if known else "GPU of your own",  # this machine may have no GPU
+            hours=None if here.too_small else here.hours,
+            too_small=here.too_small,
+            notes=(NOT_SAID, *((TOO_SMALL_HERE,) if here.too_small else ())),
+        )
 
 
 def article_hours(tokens: int) -> Figure:
@@ -62,7 +70,8 @@ def article_hours(tokens: int) -> Figure:
 def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, asked: Asked) -> Offer:
     rate, beside = prices.gpu(card, market, asked.edition)
     assert rate is not None  # a card is listed where it has a price
-    served = asked.volume is not None and market == "on demand" and monthly.holds(card, asked)
+    serves = monthly.holds(card, asked)
+    served = asked.volume is not None and market == "on demand" and serves
     figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
     return _offer(
         asked,
@@ -77,6 +86,7 @@ def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, ask
         as_of=rate.as_of,
         stale=stale(rate.as_of, asked.today),
         too_small=card in asked.too_small,
+        serves=serves,
         notes=tuple(_notes(card, market, rate, hours, asked)),
         **figures,
     )
@@ -100,21 +110,25 @@ def _name(card: str) -> str:
 
 def _here(rate: Rate, asked: Asked) -> Offer:
     """Return the machine of the user, at the price that they said."""
-    setup = _times(SETUP_HOURS, rate)
+    here, setup = asked.here, _times(SETUP_HOURS, rate)
+    hours = None if here.too_small else here.hours
+    serves = here.may_serve(asked.served)
     return _offer(
         asked,
         OWN,
-        training=_training(asked.here, rate),
+        training=_training(hours, rate),
         rate=rate.figure(),
-        hours=asked.here,
+        hours=hours,
+        too_small=here.too_small,
+        serves=serves,
         setup=money(
             setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {_hourly(rate)}", rate.as_of
         ),
         hosting=rate.figure(),
-        monthly=monthly.rented(rate) if asked.volume is not None else None,
+        monthly=monthly.rented(rate) if asked.volume is not None and serves else None,
         as_of=rate.as_of,
         stale=stale(rate.as_of, asked.today),
-        notes=tuple(_notes(None, None, rate, asked.here, asked)),
+        notes=tuple(_notes(None, None, rate, hours, asked)),
     )  # fmt: skip
 
 
@@ -159,6 +173,8 @@ def _notes(
         yield f"Price: {rate.note}."
     if card in asked.too_small:
         yield TOO_SMALL
+    elif card is None and asked.here.too_small:
+        yield TOO_SMALL_HERE
     elif hours is None:
         yield "The hours are not known yet."
 

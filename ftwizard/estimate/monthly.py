@@ -104,8 +104,8 @@ def cannot_serve(asked: Asked) -> str:
     if card is None or asked.served is None or holds(asked.serve_on, asked):
         return ""
     return (
-        f"No break-even: the model's weights take {size(asked.served)} in 16 bit, and one "
-        f"{card.name} has {card.memory:g} GB. A larger card: --serve-on CARD."
+        f"The model's weights take {size(asked.served)} in 16 bit, and one "
+        f"{card.name} has {card.memory:g} GB."
     )
 
 

@@ -86,7 +86,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     hours: Figure | None = None
     """Of the GPU."""
     too_small: bool = False
-    """The model does not fit on the card while it is trained."""
+    """The model does not fit on the card, or on this machine, while it is trained."""
+    serves: bool = True
+    """Whether the model's weights may fit there as it answers, in 16 bit."""
     setup: Figure | None = None
     """Setting the instance up, beside the training."""
     input: Figure | None = None
@@ -118,6 +120,22 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class Here(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run on this machine."""
+
+    hours: Figure | None = None
+    """Of the whole run."""
+    too_small: bool = False
+    """The model does not fit here while it is trained."""
+    memory: int | None = None
+    """Bytes of the GPU, of the machine without one; None where they are not known."""
+
+    def may_serve(self, weights: float | None) -> bool:
+        """Say whether ``weights``, in bytes, may fit as the model answers; True where it is not
+        known."""
+        return weights is None or self.memory is None or weights <= self.memory
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """How the table is to be made."""
 
@@ -128,8 +146,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     volume: Volume | None = None
     hours: Mapping[str, Figure] | None = None
     """Hours of training by card; None: the article's rule on its card, ``by_rule``."""
-    here: Figure | None = None
-    """Hours of the whole run on this machine."""
+    here: Here = Here()
     too_small: frozenset[str] = frozenset()
     """Cards on which the model does not fit while it is trained."""
     served: float | None = None

@@ -61,6 +61,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     argv: list[str]
     checkpoint: str | None = None
     """The checkpoint it goes on from, relative to the job folder."""
+    inputs: dict[str, Any] = {}
+    """What was said anew for it, and from then on holds in place of the job's own."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

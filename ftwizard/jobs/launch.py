@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import elsewhere, lock, requests
@@ -72,11 +73,12 @@ def start(
     *,
     environment: Mapping[str, str] | None = None,
     checkpoint: Callable[[], str | None] = lambda: None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Attempt:
     """Start ``argv`` under a detached keeper and return once it runs.
 
     ``checkpoint`` names where to go on from; it is asked under the exclusive lock, when nothing
-    can write checkpoints any more. Raises AlreadyRunning, or FtwizardError when the keeper did
+    can write checkpoints any more. ``inputs``: what is said anew for this attempt. Raises AlreadyRunning, or FtwizardError when the keeper did
     not come up.
     """
     held = _take(folder)
@@ -90,6 +92,7 @@ def start(
             host=os.uname().nodename,
             argv=list(argv),
             checkpoint=checkpoint(),
+            inputs=dict(inputs or {}),
         )
         write_json(folder.attempt(attempt.number), attempt)
         state = State(state="starting", attempt=attempt.number, started=attempt.started)

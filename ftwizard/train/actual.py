@@ -25,7 +25,7 @@ def against_prediction(folder: JobFolder, trained: Trained) -> Outcome:
     """Return prediction, measurement and error of a training that is over."""
     predicted = outcome.read_prediction(folder) or Expected()
     share = trained.last_step / max(1, trained.total_steps)
-    found = measured(folder, trained.tokens, hour_price.recorded(folder.read_job()), time.time())
+    found = measured(folder, trained.tokens, hour_price.recorded(folder), time.time())
     return outcome.compare(predicted, found, share=share)
 
 

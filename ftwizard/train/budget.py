@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from ftwizard import hour_price
+from ftwizard.catalog.prices import Rate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import hour_cost
 from ftwizard.jobs.events import EventReader, seconds_alive
@@ -68,7 +69,7 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
     began = time.monotonic()
     if plan.budget.hours is not None:
         found.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, duration))
-    if plan.budget.usd is not None and (hour := hour_price.recorded(worker.record)) and hour.usd:
+    if plan.budget.usd is not None and (hour := hour_price.recorded(worker.folder)) and hour.usd:
         found.append(
             Limit(
                 name="budget.usd",
@@ -82,9 +83,11 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
     return found
 
 
-def refuse_spent(folder: JobFolder, plan: Plan) -> None:
-    """Raise FtwizardError if the dollars of a run are spent, so that it would stop at once."""
-    hour = hour_price.recorded(folder.read_job())
+def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
+    """Raise FtwizardError if the dollars of a run are spent, so that it would stop at once.
+
+    ``hour``: what one of its machine costs, None where that is not known.
+    """
     if plan.budget.usd is None or hour is None:
         return
     spent = hour_cost.dollars(_seconds(folder), hour.usd)

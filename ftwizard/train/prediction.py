@@ -42,7 +42,7 @@ def say(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> None:
         trained=trained_in(model),
         run=worker.folder.id,
         probe=probes.remembered(plan, ready.source),
-        hour=hour_price.recorded(worker.record),
+        hour=hour_price.recorded(worker.folder),
     )
     with contextlib.suppress(OSError):  # a full disk is told when weights find no room
         outcome.predict(worker.folder, found)

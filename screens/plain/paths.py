@@ -75,6 +75,9 @@ def _recommend(ask: Asker, found: Recommendation, known: Known) -> None:
         if words:
             ask.say(words, hang=hang)
             ask.say()
+    if found.blocked:
+        ask.say(texts.flips(found)[1:], hang=HANG)
+        ask.say()
     more = "all of them can be asked for below"
     for line in path_texts.costs(found, found.path, known, ask.width, more).split("\n"):
         ask.keep(line)
@@ -85,7 +88,10 @@ def _compare(ask: Asker, found: Recommendation, paths: list[PathId]) -> None:
     for id in paths:
         ask.say(texts.factors(found, id), hang=22)
         ask.say()
-    ask.say(texts.flips(found), hang=HANG)
+    if not found.blocked:  # else it is said first of all
+        ask.say(texts.flips(found), hang=HANG)
+    ask.say()
+    ask.say(path_texts.sources(found, datetime.date.today()), hang=HANG)
 
 
 def _known(draft: Draft) -> Known:

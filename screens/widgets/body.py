@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import exp, isfinite, log
 
-from ftwizard.screens.widgets.axes import Scale, number, x_ticks, y_range, y_scale
+from ftwizard.screens.widgets.axes import Scale, x_ticks, y_range, y_scale
 from ftwizard.screens.widgets.canvas import Canvas
 from ftwizard.screens.widgets.figure import Figure, Line, Mark
 from ftwizard.screens.widgets.trace import Pen, Span
@@ -39,7 +39,7 @@ class Body:
         self._across = columns * self.canvas.dots_per_column
         self._down = rows * self.canvas.dots_per_row
         self._slices = [line.series.columns(*figure.window, self._across) for line in figure.lines]
-        self.scale = self._choose_scale()
+        self.scale = figure.labelled(self._choose_scale())
         ends = [x for line in figure.lines for x in (line.series.first_x, line.series.last_x)]
         whole = all(x is None or x == int(x) for x in ends)
         self.x_ticks = x_ticks(*figure.window, columns, whole=whole)
@@ -146,9 +146,9 @@ class Body:
             above += cut_above.values()
             below += cut_below.values()
         if above:
-            self.notes.append(f"{up} {number(max(above))}")
+            self.notes.append(f"{up} {self._figure.written(max(above))}")
         if below:
-            self.notes.append(f"{down} {number(min(below))}")
+            self.notes.append(f"{down} {self._figure.written(min(below))}")
 
     def _draw_arrows(self, columns: Iterable[int], row: int, sign: str, owner: int) -> None:
         """Draw an arrow where each stretch of dot columns begins."""
@@ -167,7 +167,7 @@ class Body:
         above = self.canvas.height
         for value, owner in sorted(ends):
             row = min(self.row_of(value), above - 1)
-            if self._draw_end(owner, row, number(value)):
+            if self._draw_end(owner, row, self._figure.written(value)):
                 above = row
 
     def _draw_end(self, owner: int, row: int, text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -78,11 +78,13 @@ class Chart(Widget, can_focus=True):
         x_name: str = "step",
         empty: str = "no step yet",
         ascii: bool = False,
+        write: Callable[[float], str] | None = None,
         name: str | None = None,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        """``x_name`` says what x counts, ``empty`` what is shown before the first point."""
+        """``x_name`` says what x counts, ``empty`` what is shown before the first point, ``write``
+        how a value is written, where that is not as a number."""
         super().__init__(name=name, id=id, classes=classes)
         self.view = View()
         self.log_scale = False
@@ -93,6 +95,7 @@ class Chart(Widget, can_focus=True):
         self.x_name = x_name
         self._empty = empty
         self._ascii = ascii
+        self._write = write
         self._strips: list[Strip] = []
         self._drawn: object = None
         self._shown: object = None
@@ -250,6 +253,7 @@ class Chart(Widget, can_focus=True):
             cursor=self.cursor,
             notes=self._notes(),
             styles=self._styles(),
+            write=self._write,
         )
         if extent is None:
             return message(self._empty, figure, width, height)

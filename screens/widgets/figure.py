@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich.style import Style
 
+from ftwizard.screens.widgets.axes import Scale, number
 from ftwizard.screens.widgets.trace import LineStyle
 from ftwizard.series import Interval, Series
 
@@ -77,6 +79,20 @@ class Figure:
     notes: tuple[str, ...]
     """Said at the right of the legend, the most important first."""
     styles: Styles
+    write: Callable[[float], str] | None = None
+    """How a value is written, also on the axis; None: as a number, on the axis a short one."""
+
+    def written(self, value: float) -> str:
+        """Return a value as text."""
+        return (self.write or number)(value)
+
+    def labelled(self, scale: Scale) -> Scale:
+        """Return an axis of values, labelled as they are written."""
+        if self.write is None:
+            return scale
+        return replace(
+            scale, ticks=tuple(one._replace(label=self.write(one.value)) for one in scale.ticks)
+        )
 
     def visible_marks(self) -> list[Mark]:
         """Return the marks inside the window, the most important last."""

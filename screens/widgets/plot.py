@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.segment import Segment
 from textual.strip import Strip
 
-from ftwizard.screens.widgets.axes import number
 from ftwizard.screens.widgets.body import Body
 from ftwizard.screens.widgets.canvas import BLANK
 from ftwizard.screens.widgets.figure import MARKS, Figure
@@ -55,18 +54,18 @@ def _legend_row(figure: Figure, body: Body, indent: int, width: int) -> Strip:
         name = printable(line.name, ascii=figure.ascii)
         if name:
             drawn = sample(line.style, line.sign(ascii=figure.ascii), ascii=figure.ascii)
-            entries.append(Entry(drawn, name, _value(line.series, figure.cursor), style))
+            entries.append(Entry(drawn, name, _value(line.series, figure), style))
     notes = [*body.notes, *figure.notes, *_mark_notes(figure)]
     row = legend(entries, notes, width - indent, styles.text, styles.label)
     return Strip([Segment(" " * indent, styles.text), *row], width)
 
 
-def _value(series: Series, cursor: float | None) -> str:
+def _value(series: Series, figure: Figure) -> str:
     """Return the newest value, or the one nearest to the cursor, as text."""
     point = series[-1] if len(series) else None
-    if cursor is not None:
-        point = series.nearest(cursor)
-    return "-" if point is None else number(point[1])
+    if figure.cursor is not None:
+        point = series.nearest(figure.cursor)
+    return "-" if point is None else figure.written(point[1])
 
 
 def _mark_notes(figure: Figure) -> list[str]:

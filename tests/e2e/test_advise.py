@@ -149,9 +149,10 @@ def test_answers_that_can_be_verified_suggest_rft(tmp_path: Path) -> None:
     assert found["evidence"]["rft"]["source"] and found["raised"] is None
 
 
-@pytest.mark.parametrize("name", ["nothing.jsonl", "other.json"])
+@pytest.mark.parametrize("name", ["nothing.jsonl", "other.json", "unusable.jsonl"])
 def test_no_rows_are_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "unusable.jsonl").write_text('{"messages": []}\n')
     done = run("advise", str(tmp_path / name), environment=plain(tmp_path))
     assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
     assert 1 <= len(done.stderr.strip().splitlines()) <= 2

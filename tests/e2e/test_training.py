@@ -39,7 +39,8 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
     stopped_at = max(losses(halting))
     assert checkpoints.all_complete(halting.checkpoints)[-1].step == stopped_at
     assert as_json("status", "halting")["state"] == "ended"
-    assert f"checkpoint-{stopped_at} (attempt 2)" in ok("resume", "halting")
+    resumed = ok("resume", "halting", "--price", "machine=36")
+    assert f"checkpoint-{stopped_at} (attempt 2)" in resumed
     assert until_ended(halting, 120).end_reason == "finished"
     again = [e["step"] for e in events(halting, "log") if e["attempt"] == 2]
     assert again[0] == stopped_at + 1, "nothing was done twice"
@@ -49,6 +50,8 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
     same = [hashlib.sha256((f.adapter / "adapter_model.safetensors").read_bytes()).digest()
             for f in (halting, straight)]  # fmt: skip
     assert same[0] == same[1]
+    cost = json.loads(halting.result.read_text())["actual"]["cost"]
+    assert cost["value"] > 0 and "$36.00 an hour" in cost["source"], "said when it was resumed"
     refused = run("resume", "halting")
     assert refused.returncode == 1 and "has finished" in refused.stderr
 

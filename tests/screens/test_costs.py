@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -16,12 +17,13 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ftwizard import dollars, settings
+from ftwizard import dollars, hour_price, settings
 from ftwizard import plan as plans
 from ftwizard.catalog.prices import packaged
 from ftwizard.estimate import gpu_cost
 from ftwizard.estimate.offer import Offer, Volume
 from ftwizard.figure import Day, Figure
+from ftwizard.machine import Gpu
 from ftwizard.screens import amounts, cost_basis, cost_plot, cost_table, cost_texts
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.cost_table import ColumnId, Order
@@ -31,7 +33,7 @@ from ftwizard.screens.elsewhere import Elsewhere
 from ftwizard.screens.problem import Problem
 from ftwizard.screens.volume import VolumePage
 from ftwizard.screens.widgets.menu import Menu
-from tests.screens.costs_helpers import FACTS, TODAY, checked, counted, offers, usd
+from tests.screens.costs_helpers import ESTIMATE, FACTS, TODAY, checked, counted, offers, usd
 from tests.screens.frames import assert_frame, drive, frame, says, until
 from tests.screens.hostile import TEXTS, obeyed, too_wide
 
@@ -179,6 +181,29 @@ def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
     assert by_name["A100 40 GB on demand"].training is None
     mini = by_name["OpenAI GPT-4.1-mini"]
     assert mini.training and "3,000,000 tokens" in mini.training.source
+
+
+def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unknown() -> None:
+    gpu = Gpu(name="Tesla T4", memory=15_360 * 2**20)
+    facts = msgspec.structs.replace(FACTS, gpus=(gpu,))
+    name = "meta-llama/Llama-3.3-70B-Instruct"
+    draft = replace(checked(), machine=facts).with_plan(model=plans.Model(name=name))
+    draft = draft.with_recipe(method="qlora").priced(hour_price.said("1"))
+    basis = cost_basis.basis(draft, TODAY).asking(volume=MONTH)
+    found = {one.name: one for one in cost_basis.offers(basis, packaged())}
+    column = {id: cost_table.COLUMNS[id].cell for id in ("training", "monthly")}
+    for name in ("This machine", "A100 40 GB on demand"):
+        assert column["training"](found[name]) == column["monthly"](found[name]) == "does not fit"
+        said = cost_texts.detail(found[name], basis, star=False, width=200).plain
+        assert "does not fit on this" in said and "141.1 GB in 16 bit" in said
+        assert "unknown" not in said and "not known" not in said
+    assert column["training"](found["A100 80 GB on demand"]).startswith("$")
+    said = cost_texts.detail(found["OpenAI GPT-4.1-mini"], basis, star=False, width=200).plain
+    assert "break-even  unknown  The model's weights take 141.1 GB in 16 bit" in said
+    counted_ = {
+        "costs": [{"card": "a100-40gb", "hours": None, "too_small": True}], "parameters": 70 * 10**9
+    }  # fmt: skip
+    assert cost_basis.basis(counted().counted({**ESTIMATE, **counted_}), TODAY).asked.too_small
 
 
 def test_the_request_of_rows_that_tell_nothing_is_a_usual_one() -> None:

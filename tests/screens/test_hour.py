@@ -196,7 +196,7 @@ def test_what_is_not_known_is_never_0() -> None:
 
 def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
     whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
-    assert cost_basis.basis(estimated(), TODAY).asked.here is None
+    assert cost_basis.basis(estimated(), TODAY).asked.here.hours is None
     follows = {
         "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
         "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {},
@@ -204,7 +204,7 @@ def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
         "cost": None,
     }  # fmt: skip
     draft = estimated().counted(ESTIMATE | {"follows": follows})
-    here = cost_basis.basis(draft, TODAY).asked.here
+    here = cost_basis.basis(draft, TODAY).asked.here.hours
     assert here and (here.value, here.low, here.high, here.unit) == (2, 1, 4, "h")
     assert whole.value == here.value * 3600
 

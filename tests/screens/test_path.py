@@ -17,6 +17,8 @@ from textual.pilot import Pilot
 
 from ftwizard import plan as plans
 from ftwizard import settings
+from ftwizard.advice.path import recommend
+from ftwizard.catalog.paths import catalog
 from ftwizard.commands import of_rows
 from ftwizard.data import examine
 from ftwizard.machine import Facts, Gpu
@@ -101,6 +103,36 @@ def test_overruling_says_what_it_costs_first() -> None:
     assert_frame("path-overruled-80x24", got)
     said = got.partition("Choosing Hugging Face + QLoRA instead")[2]
     assert "Training on these rows: $" in said and "likely $0.26 less" in " ".join(said.split())
+
+
+def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() -> None:
+    draft, seen = Draft(FACTS).answering({"data": "stay", "size": "large"}), []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        seen.append(words(pilot))
+
+    on_page(draft, (120, 40), play)
+    first, _, rest = seen[0].partition("What training costs")
+    assert first.startswith("✗ No path is possible as it is") and "is recommended" not in seen[0]
+    assert "What would have to change, one of these" in first and "(gpu_elsewhere=" not in seen[0]
+    assert "If you have a GPU machine elsewhere: Hugging Face + QLoRA." in first
+    assert "→" not in rest and "What would change the recommendation" not in rest
+
+
+def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
+    found = recommend(FACTS, {}, TODAY)
+    said = path_texts.sources(found, TODAY).plain
+    for one in catalog().paths:
+        platform = found.platform if one.id == "cloud" else None
+        shown = [
+            claim for factor in catalog().factors for claim in one.claims(factor, platform)[:1]
+        ]
+        for claim in [*shown, *one.claims("cost", platform)]:
+            assert any(claim.source in line and claim.as_of in line for line in said.split("\n"))
+    assert "2026-04!" in said and "90 days old" in said
+    for width in (60, 160):
+        page = path_texts.page(found, found.path, path_texts.Known(), width, "c", TODAY).plain
+        assert " ".join(said.split()) in " ".join(page.split())
 
 
 def test_an_answer_rules_a_path_out_and_its_price_with_it() -> None:

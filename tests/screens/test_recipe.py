@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from ftwizard.screens.draft import Draft
 from ftwizard.screens.recipe import RecipePage
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.reports_helpers import report
+from tests.unit.test_earlier import FALLING, ran
 
 FACTS = Facts(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
@@ -25,9 +27,14 @@ MODEL = "Qwen/Qwen3-0.6B"
 Play = Callable[[Pilot[Any], RecipePage], Any]
 
 
-def on_page(play: Play, model: str = MODEL, size: tuple[int, int] = (80, 24)) -> str:
+def on_page(
+    play: Play,
+    model: str = MODEL,
+    size: tuple[int, int] = (80, 24),
+    file: str = "/data/rows.jsonl",
+) -> str:
     """Show the page alone, play, and return the last frame."""
-    files = plans.Files(train="/data/rows.jsonl")
+    files = plans.Files(train=file)
     draft = Draft(FACTS).with_plan(model=plans.Model(name=model)).reading(files, report("x"))
 
     async def whole(pilot: Pilot[Any]) -> None:
@@ -75,6 +82,23 @@ def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, ca
         await until(pilot, lambda: caution not in frame(pilot.app))
 
     on_page(play)
+
+
+def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
+    home: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    ran(home, "one", rows, FALLING)
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, "epochs").value = "5"
+        await says(pilot, "✓ 5 epochs: The validation loss of run one")
+        assert "! 5 epochs mostly" not in frame(pilot.app)
+        page.query_one("#setting-epochs Input", Input).value = "3"
+        await until(pilot, lambda: "of run one" not in frame(pilot.app))
+
+    on_page(play, file=str(rows))
 
 
 def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_chosen() -> None:

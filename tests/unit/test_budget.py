@@ -15,7 +15,7 @@ from ftwizard.catalog.prices import Rate
 from ftwizard.commands import train
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, EventWriter
-from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan import Budget, Data, Files, Model, Plan
 from ftwizard.train import budget
 from ftwizard.train.budget import Limit
@@ -53,6 +53,7 @@ def worked(folder: JobFolder, *attempts: float) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
     (tmp_path / "requests").mkdir()
+    (tmp_path / "attempts").mkdir()
     found = JobFolder(tmp_path)
     record = JobRecord(
         kind="train", argv=[], version="1", created=0.0, inputs=hour_price.record(HOUR)
@@ -85,7 +86,7 @@ def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFo
     writer = EventWriter(folder.events, 3)
     writer.write("phase", phase="reading")
     writer.close()
-    worker: Any = SimpleNamespace(folder=folder, record=folder.read_job())
+    worker: Any = SimpleNamespace(folder=folder)
     (limit,) = budget.limits(worker, plan_of(usd=1.0))
     assert limit.seconds == pytest.approx(1000)
     assert 150 <= limit.used() < 150 + 30
@@ -97,10 +98,11 @@ def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFo
 def test_what_is_spent_is_not_gone_on_with(folder: JobFolder) -> None:
     worked(folder, 600, 500)
     with pytest.raises(FtwizardError, match=r"has spent its budget: \$1\.10 of \$1\.00") as refused:
-        budget.refuse_spent(folder, plan_of(usd=1.0))
+        budget.refuse_spent(folder, plan_of(usd=1.0), HOUR)
     assert "Raise budget.usd" in refused.value.hint
-    budget.refuse_spent(folder, plan_of(usd=2.0))
-    budget.refuse_spent(folder, plan_of(hours=0.1))
+    budget.refuse_spent(folder, plan_of(usd=2.0), HOUR)
+    budget.refuse_spent(folder, plan_of(usd=1.0), None)
+    budget.refuse_spent(folder, plan_of(hours=0.1), HOUR)
 
 
 def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: JobFolder) -> None:
@@ -132,6 +134,7 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
 
 def test_a_machine_that_costs_nothing_has_no_limit(folder: JobFolder) -> None:
     free = Rate(usd=Decimal(0), unit="hour", source="own", as_of="2026-11", confidence="high")
-    record: Any = SimpleNamespace(inputs=hour_price.record(free))
-    worker: Any = SimpleNamespace(folder=folder, record=record)
+    again = Attempt(number=2, started=0.0, host="h", argv=[], inputs=hour_price.record(free))
+    write_json(folder.attempt(2), again)
+    worker: Any = SimpleNamespace(folder=folder)
     assert budget.limits(worker, plan_of(usd=1.0)) == []

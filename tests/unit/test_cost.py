@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog import own_prices
-from ftwizard.catalog.prices import Edition, Prices, packaged
+from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
 from ftwizard.data.tokens import Estimate
 from ftwizard.estimate import cost, gpu_cost, monthly
 from ftwizard.estimate.cost import SortKey, in_order, offers
-from ftwizard.estimate.offer import Asked, Load, Offer, Volume
+from ftwizard.estimate.offer import Asked, Here, Load, Offer, Volume
 from ftwizard.figure import Figure
 
 TODAY = datetime.date(2026, 11, 25)
@@ -160,6 +160,26 @@ def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> Non
     assert {one.card for one in there if one.too_small} == small
     assert all((gpu_cost.TOO_SMALL in one.notes) == one.too_small for one in there)
     assert all(one.monthly is None for one in there), "141 GB are more than any of them has"
+    assert not any(one.serves for one in there)
+
+
+def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
+    hours = Figure(value=65, unit="h", source="worked out", as_of="2026-11")
+    volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
+    dollar = Rate(usd=Decimal(1), unit="hour", source="own", as_of="2026-11", confidence="high")
+    asked = Asked(
+        today=TODAY, volume=volume, served=141e9,
+        here=Here(hours=hours, too_small=True, memory=16 * 10**9),
+    )  # fmt: skip
+    for prices in (packaged(), packaged().at(dollar)):
+        own = next(o for o in cost.offers(load(), prices, asked) if o.name == gpu_cost.OWN)
+        assert own.too_small and own.training is own.hours is own.monthly is None
+        assert gpu_cost.TOO_SMALL_HERE in own.notes
+    asked = msgspec.structs.replace(asked, here=Here(hours=hours, memory=10**12))
+    own = next(
+        o for o in cost.offers(load(), packaged().at(dollar), asked) if o.name == gpu_cost.OWN
+    )
+    assert own.training and own.monthly and own.serves and not own.too_small
 
 
 def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> None:
@@ -168,7 +188,7 @@ def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> N
     assert not monthly.cannot_serve(asked)
     assert any(one.break_even for one in cost.offers(load(), packaged(), asked))
     asked = msgspec.structs.replace(asked, served=141e9)
-    assert "141.0 GB" in monthly.cannot_serve(asked) and "--serve-on" in monthly.cannot_serve(asked)
+    assert "141.0 GB" in monthly.cannot_serve(asked)
     assert not any(one.break_even for one in cost.offers(load(), packaged(), asked))
 
 

@@ -16,8 +16,10 @@ from ftwizard.commands import room
 from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import Speed
 from ftwizard.jobs.events import EventReader
+from ftwizard.screens import estimate_texts
 from ftwizard.text import age
 from tests.screens.runs_helpers import PLAN, make_run
+from tests.screens.test_hour import ESTIMATE
 
 RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
 
@@ -70,9 +72,16 @@ def test_a_download_counts_where_it_goes(
 ) -> None:
     monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
     needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
-    found = room.room(needs, tmp_path, tmp_path / "cache")
+    found = room.room(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
-    said = dict(needs_words.disk_lines(found))
+    lines = list(needs_words.disk_lines(found))
+    said, shown = dict(lines), estimate_texts.figures({**ESTIMATE, "disk": found}, 1024).plain
+    later = "on top, if exported to GGUF: 16.0 GB; with one of 4 bit 20.9 GB"
+    assert later in lines[-1][1] and later in " ".join(shown.split()), (
+        "and the screen says the same"
+    )
+    assert lines[-2][1].partition(" (")[0] in shown
+    assert "5.0 GB of it to fetch" in shown if one_disk else "5.0 GB to fetch, of" in shown
     if one_disk:
         assert found["needed"] == rest + 5 * 10**9 and found["elsewhere"] is None
         assert "5.0 GB of it to fetch the model" in said["disk"]

@@ -122,6 +122,7 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
                 adapter=recipe.method != "full", merges=True, download=10**9,
                 exports=("gguf-q4_k_m",),
             ),
+            disk.later(shape.parameters),
         ]  # fmt: skip
         assert undated(found) == []
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ftwizard.catalog import models
 from ftwizard.catalog.models import HostedModel, find, hosted, life, refuse, tunable
 from ftwizard.catalog.paths import catalog
+from ftwizard.commands.counted import check_model
 from ftwizard.errors import FtwizardError
 
 EVERY = hosted()
@@ -139,3 +140,17 @@ def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
                  "bedrock/llama-3.2-1b", "bedrock/llama-3.2-90b"):  # fmt: skip
         found = find(name)
         assert found and found.editions == ("2026-04", "current") and found.api
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", None),
+        ("together/llama-4-scout", "together"),
+        ("meta/llama4@llama-4-scout-17b-16e-instruct", "vertex"),
+        ("gpt-4.1-mini", "openai"),
+    ],
+)
+def test_a_name_of_the_hub_is_the_open_model_whoever_hosts_it(name: str, meant: str | None) -> None:
+    found = check_model(name)
+    assert (found.platform if found else None) == meant

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,10 +20,10 @@ from ftwizard.data.tokens import Estimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import cost, hour_cost
 from ftwizard.estimate.gpu_cost import OWN
-from ftwizard.estimate.offer import Asked, Load, Volume
+from ftwizard.estimate.offer import Asked, Here, Load, Volume
 from ftwizard.figure import Figure
 from ftwizard.jobs.events import seconds_alive
-from ftwizard.jobs.folder import JobRecord
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.machine import Gpu
 from ftwizard.text import visible
 
@@ -218,27 +217,43 @@ def test_a_link_to_the_file_stays_a_link(file: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ kept, and its cost
 
 
-def record_with(inputs: dict[str, Any]) -> JobRecord:
-    return JobRecord(kind="train", argv=[], version="1", created=0, inputs=inputs)
+def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFolder:
+    """Return a run's folder: what its job was given, then each attempt."""
+    folder = JobFolder(path)
+    (path / "attempts").mkdir(exist_ok=True)
+    write_json(folder.job, JobRecord(kind="train", argv=[], version="1", created=0, inputs=first))
+    for number, inputs in enumerate(later, 1):
+        attempt = Attempt(number=number, started=0, host="h", argv=[], inputs=inputs)
+        write_json(folder.attempt(number), attempt)
+    return folder
 
 
 @given(usd=AMOUNTS)
-def test_a_run_keeps_the_price_to_the_last_digit(usd: Decimal) -> None:
+def test_a_run_keeps_the_price_to_the_last_digit(usd: Decimal, tmp_path_factory: Any) -> None:
     hour = rate(str(usd), low=usd / 2, high=usd * 2)
-    kept = msgspec.json.decode(
-        msgspec.json.encode(record_with(hour_price.record(hour))), type=JobRecord
+    path = tmp_path_factory.mktemp("run")
+    assert hour_price.recorded(run_with(path, hour_price.record(hour))) == hour
+    assert hour_price.recorded(run_with(path, hour_price.record(None))) is None
+
+
+def test_the_price_that_was_said_last_is_the_run_s(tmp_path: Path) -> None:
+    one, two = hour_price.record(rate("1")), hour_price.record(rate("2"))
+    folder = run_with(tmp_path, one, {}, two, {})
+    assert hour_price.recorded(folder) == rate("2")
+    folder.attempt(2).write_text("{")
+    assert hour_price.recorded(folder) == rate("1"), "an attempt that cannot be read says nothing"
+    assert hour_price.recorded(run_with(tmp_path, {}, {}, two)) == rate("2"), (
+        "or was said then first"
     )
-    assert hour_price.recorded(kept) == hour
-    assert hour_price.recorded(record_with(hour_price.record(None))) is None
 
 
 @pytest.mark.parametrize(
     "kept", [3, "1.5", {}, {"usd": "NaN"}, {"usd": "-1"}, {"usd": "x"}, {"usd": "1", "unit": "day"}]
 )
-def test_a_damaged_record_is_no_price(kept: Any) -> None:
+def test_a_damaged_record_is_no_price(kept: Any, tmp_path: Path) -> None:
     if isinstance(kept, dict) and "usd" in kept:
         kept = {"unit": "hour", "source": "s", "as_of": "2026-11", "confidence": "high"} | kept
-    assert hour_price.recorded(record_with({hour_price.RECORDED: kept})) is None
+    assert hour_price.recorded(run_with(tmp_path, {hour_price.RECORDED: kept})) is None
 
 
 def test_cost_is_time_times_price() -> None:
@@ -284,17 +299,17 @@ def row(**asked: Any) -> Any:
 
 
 def test_the_row_of_this_machine_goes_by_its_price() -> None:
-    one = row(here=HOURS, volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1)))
+    one = row(here=Here(hours=HOURS), volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1)))
     assert one.name == OWN and not one.stale
     assert (one.training.value, one.training.low, one.training.high) == (1.0, 0.5, 2.0)
     assert (one.setup.value, one.setup.low, one.setup.high) == (0.5, 0.25, 1.0), "a line of its own"
     assert one.monthly.value == 365 and one.rate.value == 0.5
-    assert row(here=HOURS, edition="2026-04").training.value == 1.0
+    assert row(here=Here(hours=HOURS), edition="2026-04").training.value == 1.0
     assert row().training is None, "hours that are not known cost what is not known"
 
 
 def test_without_a_price_it_is_unknown_and_never_0() -> None:
-    one = row(price=None, here=HOURS)
+    one = row(price=None, here=Here(hours=HOURS))
     assert (one.training, one.rate, one.setup, one.monthly) == (None,) * 4
     assert one.hours == HOURS and "--price machine=USD" in one.notes[0]
     assert row(price=None, edition="2026-04") is None
