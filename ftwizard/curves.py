@@ -8,7 +8,6 @@ import contextlib
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from ftwizard.series import Series
 from ftwizard.text import visible
 
 MOST_BYTES = 1 << 28
+MOST_STEPS = 1 << 53
+"""Steps that a float tells apart."""
 Row = Mapping[str, Any]
 _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _EVAL = (
@@ -114,10 +115,10 @@ def _of_pairs(found: dict[str, Any]) -> Curve:
     def pairs(said: Any) -> list[Point]:
         rows = said if isinstance(said, list) else []
         return _in_order(
-            (float(one[0]), value)
+            (step, value)
             for one in rows
             if isinstance(one, list) and len(one) == 2
-            if number(one[0]) is not None and (value := number(one[1])) is not None
+            if (step := number(one[0])) is not None and (value := number(one[1])) is not None
         )
 
     return Curve(
@@ -194,13 +195,12 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
 
 def _step(row: Row, place: int) -> float | None:
     name = next((one for one in _STEP if one in row), None)
-    step = place + 1 if name is None else number(row[name])
-    return step if step is not None and math.isfinite(step) else None
+    return place + 1 if name is None else number(row[name])
 
 
 def _in_order(points: Iterable[Point]) -> list[Point]:
-    """Return the points by their steps, the last value of each step."""
-    return sorted(dict(points).items())
+    """Return the points by their steps, the last value of each step that is one."""
+    return sorted((step, value) for step, value in dict(points).items() if abs(step) < MOST_STEPS)
 
 
 def _objective(names: Iterable[str]) -> Objective:
@@ -217,7 +217,7 @@ def _steps_per_epoch(epochs: list[Point]) -> float | None:
 
 def _count(value: Any) -> int | None:
     found = number(value)
-    return int(found) if found is not None and found > 0 else None
+    return int(found) if found is not None and 0 < found < MOST_STEPS else None
 
 
 def _points(series: Series | None) -> list[Point]:

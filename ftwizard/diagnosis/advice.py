@@ -37,7 +37,7 @@ class Finding:
 class _Meaning:
     severity: Severity
     seen: Callable[[dict[str, Value], Verdict], str]
-    action: str
+    action: str | Callable[[dict[str, Value]], str]
     actions: tuple[Action, ...]
 
 
@@ -69,7 +69,7 @@ def of_sign(sign: Sign, verdict: Verdict) -> Finding:
         severity=meaning.severity,
         step=sign.onset,
         message=meaning.seen(sign.evidence, verdict),
-        action=meaning.action,
+        action=meaning.action if isinstance(meaning.action, str) else meaning.action(sign.evidence),
         actions=meaning.actions,
         confidence=sign.confidence,
         evidence=sign.evidence,
@@ -100,12 +100,20 @@ def _plural(count: Value, one: str) -> str:
     return f"{count} {one}{'' if count == 1 else 's'}"
 
 
+_MEANWHILE: dict[Value, str] = {
+    "falls": ", while the training loss goes on to fall",
+    "is flat": ", while the training loss is flat",
+    "rises": ", and the training loss with it a little: the rate may be too high",
+    None: "",
+}
+
+
 def _overfit(seen: dict[str, Value], verdict: Verdict) -> str:
     above = "" if seen["severity_share"] is None else f"{_percent(seen['severity_share'])} "
     words = (
         f"The validation loss rises: {_loss(seen['now'])}, {above}above "
-        f"its best {_plural(seen['evaluations_since'], 'evaluation')} ago, while training goes on to "
-        f"fall. {best_in_words(verdict)}"
+        f"its best {_plural(seen['evaluations_since'], 'evaluation')} ago"
+        f"{_MEANWHILE[seen.get('training')]}. {best_in_words(verdict)}"
     )
     name = seen.get("score")
     return f"{words} Its {name} still improves: judge by that." if name else words
@@ -114,11 +122,12 @@ def _overfit(seen: dict[str, Value], verdict: Verdict) -> str:
 def _memorising(seen: dict[str, Value], verdict: Verdict) -> str:
     said = (
         f"The training loss falls in steps ({_plural(seen['steps_down'], 'step')}, each by about "
-        f"{_percent(seen['drop_share'], 0)}), where rows are seen again"
+        f"{_percent(seen['drop_share'], 0)}), "
+        f"{'where' if seen['epochs_known'] else 'evenly spaced, as where'} rows are seen again"
     )
     if verdict.best_step is None:
         return (
-            f"{said}, and no validation rows say whether it learns more than these rows by heart."
+            f"{said}, and no validation loss says whether it learns more than these rows by heart."
         )
     return f"{said}; the validation loss does not follow. {best_in_words(verdict)}"
 
@@ -148,9 +157,47 @@ def _diverged(seen: dict[str, Value], verdict: Verdict) -> str:
 
 
 def _healthy(seen: dict[str, Value], verdict: Verdict) -> str:
+    falls = "Both losses fall" if seen["both_fall"] else "Nothing wrong shows"
+    train = "" if seen["train_now"] is None else f", training now {_loss(seen['train_now'])}"
     return (
-        f"Both losses fall: validation from {_loss(seen['start'])} to {_loss(seen['now'])}, training "
-        f"now {_loss(seen['train_now'])}. {best_in_words(verdict)}"
+        f"{falls}: validation from {_loss(seen['start'])} to {_loss(seen['now'])}{train}. "
+        f"{best_in_words(verdict)}"
+    )
+
+
+DECAYED = 0.25
+"""A share of its height at which the learning rate itself may be why nothing moves."""
+
+
+def _has_decayed(seen: dict[str, Value]) -> bool:
+    share = seen["rate_share"]
+    return isinstance(share, float) and share < DECAYED
+
+
+def _plateau(seen: dict[str, Value], verdict: Verdict) -> str:
+    rate = f", at {_percent(seen['rate_share'], 0)} of the learning rate's height"
+    when = rate if _has_decayed(seen) else ""
+    if verdict.best_step is None:
+        return f"The training loss is flat since step {seen['since']:,}{when}."
+    return (
+        f"The validation loss is flat for {_plural(seen['evaluations'], 'evaluation')}{when}. "
+        f"{best_in_words(verdict)}"
+    )
+
+
+def _spike(seen: dict[str, Value], _: Verdict) -> str:
+    times = "once" if seen["spikes"] == 1 else f"{seen['spikes']} times, this the highest,"
+    return (
+        f"The training loss jumped by {_loss(seen['height'])} {times} and came back by step "
+        f"{seen['back_at_step']:,}."
+    )
+
+
+def _eval_nan(seen: dict[str, Value], _: Verdict) -> str:
+    also = ", though the training's is one" if seen["training_is_one"] else ""
+    return (
+        f"The validation loss is no number ({seen['eval_loss']}) at {seen['bad']} of "
+        f"{_plural(seen['evaluations'], 'evaluation')}{also}."
     )
 
 
@@ -158,11 +205,12 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     "healthy": _Meaning("info", _healthy, "Go on.", ("go_on",)),
     "plateau": _Meaning(
         "info",
-        lambda seen, verdict: (
-            f"The validation loss is flat for {_plural(seen['evaluations'], 'evaluation')}. "
-            f"{best_in_words(verdict)}"
-        ).rstrip(),
-        "Near its best: stop soon, or go on from the best with half the rate.",
+        _plateau,
+        lambda seen: (
+            "Let it end: the rate's own fall may be why nothing moves."
+            if _has_decayed(seen)
+            else "Stop soon, or go on from the best with half the rate."
+        ),
         ("stop_keep_best", "again_half_rate", "go_on"),
     ),
     "overfit": _Meaning(
@@ -177,7 +225,12 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "no_learning": _Meaning(
         "warning", _no_learning,
-        "Raise the rate five to ten times, and look at which tokens are trained on (ftwizard mask).",
+        lambda seen: (
+            "Set a learning rate above 0."
+            if seen.get("learning_rate") == 0
+            else "Raise the rate five to ten times, and look at which tokens are trained on "
+            "(ftwizard mask)."
+        ),
         ("again_higher_rate", "check_data"),
     ),
     "spiky": _Meaning(
@@ -187,10 +240,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "spike": _Meaning(
         "info",
-        lambda seen, _: (
-            f"The training loss jumped by {_loss(seen['height'])} once and came back by step "
-            f"{seen['back_at_step']:,}."
-        ),
+        _spike,
         "Go on; look at the rows of that step if it returns.",
         ("go_on", "check_data"),
     ),
@@ -205,20 +255,20 @@ _MEANINGS: dict[Pattern, _Meaning] = {
             f"The {'gradient norm' if 'grad_norm' in seen else 'training loss'} is no number any "
             f"more ({seen.get('grad_norm', seen.get('loss'))}). {best_in_words(verdict)}"
         ).rstrip(),
-        "Go on from the best checkpoint with half the rate, in bfloat16 instead of float16.",
+        "Go on from the best checkpoint with half the rate, and in bfloat16 if it was float16.",
         ("stop_keep_best", "again_half_rate"),
     ),
     "zero_loss": _Meaning(
         "error",
-        lambda _, __: "The training loss is exactly 0: no token carries loss, or float16 gave way.",
+        lambda seen, _: (
+            f"The {seen['of']} loss is exactly 0: no token carries loss, or float16 gave way."
+        ),
         "Stop, and see which tokens are trained on: ftwizard mask.",
         ("stop", "check_data"),
     ),
     "eval_nan": _Meaning(
         "warning",
-        lambda seen, _: (
-            f"The validation loss is no number ({seen['eval_loss']}), though the training's is one."
-        ),
+        _eval_nan,
         "Look for validation rows without a trained token, or too long: ftwizard check.",
         ("check_data",),
     ),
@@ -237,7 +287,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "no_eval": _Meaning(
         "info",
-        lambda _, __: "Nothing was held out: whether it overfits cannot be seen.",
-        "Hold 10 to 20 % of the rows out next time.", ("go_on",),
+        lambda _, __: "There is no validation loss: whether it overfits cannot be seen.",
+        "Hold 10 to 20 % of the rows out next time, where none are.", ("go_on",),
     ),
 }  # fmt: skip

@@ -34,25 +34,31 @@ def nan(curve: Curve) -> Sign | None:
 
 def eval_nan(curve: Curve) -> Sign | None:
     """Find a validation loss that is no number although the training's is one."""
-    for step, loss in curve.evals:
-        if not math.isfinite(loss):
-            return Sign("eval_nan", int(step), 1.0, {"eval_loss": repr(loss)})
-    return None
+    bad = [(step, loss) for step, loss in curve.evals if not math.isfinite(loss)]
+    if not bad:
+        return None
+    return Sign(
+        "eval_nan", int(bad[0][0]), 1.0,
+        {"eval_loss": repr(bad[0][1]), "bad": len(bad), "evaluations": len(curve.evals),
+         "training_is_one": int(bool(curve.train))},
+    )  # fmt: skip
 
 
 def zero_loss(curve: Curve) -> Sign | None:
-    """Find a training loss of exactly zero: no token carries loss, or float16 fell to zero.
+    """Find a loss of exactly zero: no token carries loss, or float16 fell to zero.
 
     Of reinforcement learning a loss near zero is its normal state.
     """
-    if curve.objective == "reinforcement" or len(curve.train) < 3:
+    if curve.objective == "reinforcement":
         return None
-    if any(loss != 0 for _, loss in curve.train[-3:]):
-        return None
-    start = len(curve.train) - 1
-    while start and curve.train[start - 1][1] == 0:
-        start -= 1
-    return Sign("zero_loss", int(curve.train[start][0]), 1.0, {"loss": 0.0})
+    for name, points in (("training", curve.train), ("validation", curve.evals)):
+        if len(points) < 3 or any(loss != 0 for _, loss in points[-3:]):
+            continue
+        start = len(points) - 1
+        while start and points[start - 1][1] == 0:
+            start -= 1
+        return Sign("zero_loss", int(points[start][0]), 1.0, {"loss": 0.0, "of": name})
+    return None
 
 
 def diverged(curve: Curve) -> Sign | None:

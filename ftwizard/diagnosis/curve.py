@@ -37,6 +37,8 @@ class Curve:
     accumulation: int | None = None
     """Micro-batches a step."""
     objective: Objective = "supervised"
+    validates: bool = False
+    """Whether rows are known to be held out, be none of them evaluated yet."""
     checkpoints: Sequence[int] | None = None
     """Steps whose weights are on disk; None where that is not known."""
 
@@ -77,6 +79,7 @@ class Curve:
             vocabulary=self.vocabulary,
             accumulation=self.accumulation,
             objective=self.objective,
+            validates=self.validates,
             checkpoints=None
             if self.checkpoints is None
             else [one for one in self.checkpoints if one <= step],

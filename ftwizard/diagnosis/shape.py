@@ -107,32 +107,31 @@ def _rest(values: Sequence[float], smooth: Sequence[float]) -> list[float]:
 
 
 def spike(curve: Curve) -> Sign | None:
-    """Find one jump of the training loss from which it came back."""
+    """Find jumps of the training loss from which it came back; the sign is of the highest."""
     points = finite(curve.train)
     if len(points) < 8 or curve.objective == "reinforcement":
         return None
     values = [loss for _, loss in points]
     sigma = max(noise(values), 1e-12)
-    best: tuple[float, int, int] | None = None
+    found: list[tuple[float, int, int]] = []
     index = 3
     while index < len(values):
-        before = median(values[max(0, index - 5) : index])
+        window = values[max(0, index - 5) : index]
+        before = sorted(window)[len(window) // 2]
         height = values[index] - before
         if height > max(6 * sigma, 0.15 * abs(before)):
             back = before + max(3 * sigma, 0.25 * height)
             end = next((k for k in range(index + 1, len(values)) if values[k] <= back), None)
             if end is None:
                 break
-            top = max(values[index:end]) - before
-            if best is None or top > best[0]:
-                best = top, index, end
+            found.append((max(values[index:end]) - before, index, end))
             index = end
         index += 1
-    if best is None:
+    if not found:
         return None
-    top, start, end = best
+    top, start, end = max(found, key=lambda one: one[0])
     return Sign(
         "spike", int(points[start][0]), 0.9,
         {"height": top, "before": median(values[max(0, start - 5) : start]),
-         "back_at_step": int(points[end][0])},
+         "back_at_step": int(points[end][0]), "spikes": len(found)},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,6 +47,8 @@ def memorising(curve: Curve) -> Sign | None:
     if len(points) < LEAST or curve.objective == "reinforcement":
         return None
     known = curve.steps_per_epoch
+    if known is not None and not 1 <= known < math.inf:
+        known = None
     spans = [known] if known else _periods(points)
     sigma = max(noise([value for _, value in points]), 1e-9)
     found = [stairs for span in spans if (stairs := _stairs(points, span, sigma))]
@@ -56,7 +59,8 @@ def memorising(curve: Curve) -> Sign | None:
         return None
     return Sign(
         "memorising", int(stairs.steps[0]), min(0.97, 0.6 + 0.03 * stairs.z),
-        {"steps_down": len(stairs.steps), "drop_share": median(stairs.shares)},
+        {"steps_down": len(stairs.steps), "drop_share": median(stairs.shares),
+         "epochs_known": int(bool(known))},
     )  # fmt: skip
 
 
@@ -78,7 +82,7 @@ def _periods(points: Sequence[Point]) -> list[float]:
     spans = {end / k for end in ends for k in range(1, PEAKS)}
     spans |= {b - a for i, a in enumerate(ends) for b in ends[i + 1 :]}
     least = 3.5 * (points[-1][0] - points[0][0]) / (len(points) - 1)
-    return sorted(span for span in spans if span >= least)
+    return sorted(span for span in spans if span >= least and span > 0)
 
 
 def _stairs(points: Sequence[Point], span: float, sigma: float) -> _Stairs | None:
@@ -86,17 +90,23 @@ def _stairs(points: Sequence[Point], span: float, sigma: float) -> _Stairs | Non
     epochs = _by_epoch(points, span)
     if len(epochs) < 2:
         return None
-    inner = median([_steepness(_late(epoch)) for epoch in epochs])
-    steps, shares, score = [], [], 0.0
+    falls = []
     for before, after in pairwise(epochs):
         late, early = before[-_reach(before) :], after[: _reach(after)]
         if len(early) < 2 or len(late) < 2:
             continue
-        apart = _middle(early) - _middle(late)
-        level = median(value for _, value in late)
+        # Against the epoch's own level, if lower: to come back from a spike is no step down.
+        level = min(median(value for _, value in late), median(value for _, value in before))
         fallen = level - median(value for _, value in early)
-        drop = fallen + inner * apart
-        if level <= 0 or drop < SMALLEST * level or drop < 0.5 * fallen:
+        if level <= 0 or fallen <= 0:
+            return None  # which most of the spacings that are tried come to, and soon
+        falls.append((late, early, level, fallen))
+    # Where the loss rises within epochs, as in a spike, no more of the fall is put down to their ends.
+    inner = min(0.0, median([_steepness(_late(epoch)) for epoch in epochs]))
+    steps, shares, score = [], [], 0.0
+    for late, early, level, fallen in falls:
+        drop = fallen + inner * (_middle(early) - _middle(late))
+        if drop < SMALLEST * level or drop < 0.5 * fallen:
             return None
         steps.append(early[0][0])
         shares.append(drop / level)
@@ -104,14 +114,16 @@ def _stairs(points: Sequence[Point], span: float, sigma: float) -> _Stairs | Non
     return _Stairs(tuple(steps), tuple(shares), score / math.sqrt(len(steps))) if steps else None
 
 
-def _by_epoch(points: Sequence[Point], span: float) -> list[list[Point]]:
-    epochs: list[list[Point]] = []
-    for point in points:
-        index = math.ceil(point[0] / span) - 1
-        while len(epochs) <= index:
-            epochs.append([])
-        epochs[index].append(point)
-    return [epoch for epoch in epochs if epoch]
+def _by_epoch(points: Sequence[Point], span: float) -> list[Sequence[Point]]:
+    """Return the points of each epoch that has some; one on a boundary belongs to what it ends."""
+    epochs: list[Sequence[Point]] = []
+    begin = 0
+    while begin < len(points):
+        end_step = span * math.ceil(points[begin][0] / span)
+        end = max(begin + 1, bisect_right(points, (end_step, math.inf), begin))
+        epochs.append(points[begin:end])
+        begin = end
+    return epochs
 
 
 def _late(epoch: Sequence[Point]) -> Sequence[Point]:

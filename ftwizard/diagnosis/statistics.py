@@ -13,6 +13,8 @@ SIGMA_OF_MAD = 1.4826
 """Standard deviations in a median absolute deviation of normal noise."""
 MOST_POINTS = 64
 """Points that a test over all pairs looks at."""
+MOST_TRIPLES = 8192
+"""Places of a long series at which its noise is looked at."""
 
 
 def spread(values: Sequence[float]) -> float:
@@ -29,8 +31,23 @@ def noise(values: Sequence[float]) -> float:
     A smooth curve's second difference is small, that of white noise has six times its variance
     (von Neumann 1941, and its successors, for the first difference). 0 with fewer than three.
     """
-    seconds = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    places = range(1, len(values) - 1, 1 + len(values) // MOST_TRIPLES)
+    seconds = [abs(values[i - 1] - 2 * values[i] + values[i + 1]) for i in places]
     return SIGMA_OF_MAD * median(seconds) / math.sqrt(6) if seconds else 0.0
+
+
+def noise_about_convex(values: Sequence[float]) -> float:
+    """Return the standard deviation of the noise about a curve that bends upwards, if at all.
+
+    So does a validation loss, which falls ever more slowly and then perhaps rises: what bends
+    downwards is noise. No second difference counts for more than the largest of those, so that a
+    steep fall in a few points is not taken for noise.
+    """
+    seconds = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    most = -min(seconds, default=0.0)
+    if most <= 0:
+        return noise(values)
+    return math.hypot(*(min(abs(one), most) for one in seconds)) / math.sqrt(6 * len(seconds))
 
 
 def slope(points: Sequence[Point]) -> float:
@@ -60,6 +77,11 @@ def trend(values: Sequence[float]) -> float:
     if s == 0 or variance <= 0:
         return 0.0
     return (s - math.copysign(1, s)) / math.sqrt(variance / 18)
+
+
+def error_of_rise(n: int) -> float:
+    """Return the standard error of a straight line's rise over ``n`` even points, in sigmas."""
+    return math.sqrt(12 * (n - 1) / (n * (n + 1)))
 
 
 def cusum(values: Sequence[float], level: float, sigma: float, slack: float = 0.5) -> float:

@@ -8,15 +8,32 @@ from statistics import median
 
 from ftwizard.diagnosis.curve import Curve, Point, finite
 from ftwizard.diagnosis.sign import Sign, Value
-from ftwizard.diagnosis.statistics import certainty, cusum, noise, slope, thinned, trend
+from ftwizard.diagnosis.statistics import (
+    certainty,
+    cusum,
+    error_of_rise,
+    noise,
+    noise_about_convex,
+    slope,
+    thinned,
+    trend,
+)
 
 LEAST = 4
 """Evaluations below which nothing is said of a trend."""
-SURE = 1.0
-"""Standard errors that a rise must have, beside the significance of its trend."""
-RISES = 0.01
-"""A rise by less than this share of the best is none (the founding article's patterns are visible
-ones; below it deterministic evaluations of one model on two machines differ)."""
+STEADY = 1.0
+"""Mann-Kendall z of a rise: one outlier among even evaluations has less."""
+SURE = 2.0
+"""Standard errors that a rise must have."""
+RISES = 0.005
+"""A rise by less than this share of the best is none: deterministic evaluations of one model on
+two machines differ by about as much."""
+WEIGHS = 0.07
+"""A rise's share of the best times its standard errors: one of 1 % has to have seven of them, one
+of 3.5 % two. Small rises are common and mostly chance; of drawn flat curves about one in twenty
+is ever taken for rising."""
+EXACT = 1e-6
+"""Share of itself to which a loss is known at best (it is summed in float32)."""
 
 
 def overfit(curve: Curve) -> Sign | None:
@@ -26,35 +43,32 @@ def overfit(curve: Curve) -> Sign | None:
     evaluations; ``severity_share`` is the generalisation loss GL (Prechelt 1998), ``cusum`` the
     confirmation.
     """
-    evals = thinned(finite(curve.evals))
-    if len(evals) < LEAST:
+    evals = finite(curve.evals)
+    if len(evals) < LEAST or curve.objective == "reinforcement":
         return None
     losses = [loss for _, loss in evals]
     at = min(range(len(losses)), key=losses.__getitem__)
-    since = evals[at:]
-    if len(since) < LEAST or _training_rises(curve, evals[at][0]):
+    onset, best = evals[at]
+    since = thinned(evals[at:])
+    if len(since) < LEAST or _training_rises(curve, onset):
         return None
-    best = losses[at]
-    sigma = noise(losses)
-    z = trend([loss for _, loss in since])
-    rise = max(0.0, slope(since)) * (since[-1][0] - since[0][0])
-    above = median(losses[-3:]) - _level_at_best(losses, at)
-    confirmed = cusum([loss for _, loss in since[1:]], _level_at_best(losses, at), sigma)
-    needed = max(RISES * abs(best), SURE * sigma * _error_of_rise(len(since)))
-    if z <= 1.645 or rise < needed or above < RISES * abs(best):
+    sigma = max(noise_about_convex(losses), EXACT * abs(best), 1e-300)
+    rise = slope(since) * (since[-1][0] - since[0][0])
+    z = rise / (sigma * error_of_rise(len(evals) - at))
+    # A loss at or below zero has no share: there its fall so far is what a rise is measured by.
+    scale = best if best > 0 else max(-best, losses[0] - best)
+    share = rise / scale if scale else math.inf
+    steady = trend([loss for _, loss in since])
+    if not (steady > STEADY and z > SURE and share >= RISES and share * z >= WEIGHS):
         return None
+    confirmed = cusum(losses[at + 1 :], _level_at_best(losses, at), sigma)
     surely = min(0.99, certainty(z) * (1.0 if confirmed > 5 else 0.93))
     return Sign(
-        "overfit", int(evals[at][0]), surely,
-        {"best_loss": best, "now": losses[-1], "severity_share": (losses[-1] - best) / abs(best) if best else None,
-         "evaluations_since": len(since) - 1, "trend_z": z, "cusum": confirmed, "noise": sigma,
-         **_improving(curve, evals[at][0])},
+        "overfit", int(onset), surely,
+        {"best_loss": best, "now": losses[-1], "severity_share": losses[-1] / best - 1 if best > 0 else None,
+         "evaluations_since": len(evals) - 1 - at, "trend_z": z, "cusum": confirmed, "noise": sigma,
+         "training": _training_since(curve, onset), **_improving(curve, onset)},
     )  # fmt: skip
-
-
-def _error_of_rise(n: int) -> float:
-    """Return the standard error of a straight line's rise over ``n`` even points, in sigmas."""
-    return math.sqrt(12 * (n - 1) / (n * (n + 1)))
 
 
 def _level_at_best(losses: Sequence[float], at: int) -> float:
@@ -82,8 +96,21 @@ def _training_rises(curve: Curve, since: float) -> bool:
     return median(now) > median(before) + max(3 * sigma, 0.02 * abs(median(before)))
 
 
+def _training_since(curve: Curve, since: float) -> str | None:
+    """Say in a word what the training loss does since a step, None where too little tells."""
+    losses = [
+        loss for _, loss in thinned([point for point in finite(curve.train) if point[0] >= since])
+    ]
+    if len(losses) < LEAST:
+        return None
+    z = trend(losses)
+    return "falls" if z < -1.645 else "rises" if z > 1.645 else "is flat"
+
+
 def plateau(curve: Curve) -> Sign | None:
     """Find a validation loss (without one, a training loss) that fell and has become flat."""
+    if curve.objective == "reinforcement":
+        return None
     evals = finite(curve.evals)
     points = thinned(evals or finite(curve.train))
     if len(points) < (LEAST + 2 if evals else 20):
@@ -95,6 +122,7 @@ def plateau(curve: Curve) -> Sign | None:
     sigma = noise(losses)
     if fallen <= 3 * sigma:
         return None
+    since = last[0][0]
     falls = -slope(last) * (last[-1][0] - last[0][0])
     error = 1.2 * sigma * (12 / width) ** 0.5
     if abs(falls) + 0.5 * error > 0.06 * fallen + sigma:
@@ -102,9 +130,19 @@ def plateau(curve: Curve) -> Sign | None:
     if falls > 0 and trend([loss for _, loss in last]) < -1.96 and falls > 0.03 * fallen:
         return None
     return Sign(
-        "plateau", int(last[0][0]), 0.8,
-        {"fell": fallen, "falls_now": falls, "noise": sigma, "evaluations": width},
+        "plateau", int(since), 0.8,
+        {"fell": fallen, "falls_now": falls, "noise": sigma, "since": int(since),
+         "evaluations": sum(step >= since for step, _ in evals),
+         "rate_share": _rate_share(curve, since)},
     )  # fmt: skip
+
+
+def _rate_share(curve: Curve, since: float) -> float | None:
+    """Return the learning rate's mean since a step as a share of its height, None if not known."""
+    rates = finite(curve.learning_rate)
+    height = max((rate for _, rate in rates), default=0.0)
+    lately = [rate for step, rate in rates if step >= since]
+    return sum(lately) / len(lately) / height if lately and height > 0 else None
 
 
 def too_good(curve: Curve) -> Sign | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from ftwizard.diagnosis import broken, shape, staircase, validation
-from ftwizard.diagnosis.curve import Curve, finite
+from ftwizard.diagnosis.curve import Curve, Point, finite
 from ftwizard.diagnosis.sign import Pattern, Sign, Value
 
 _LOOKS: tuple[Callable[[Curve], Sign | None], ...] = (
@@ -53,7 +54,7 @@ def diagnose(curve: Curve) -> Verdict:
             signs.append(sign)
     signs = signs or [_of_none(curve)]
     first = signs[0]
-    if first.pattern == "plateau" and not finite(curve.evals):
+    if first.pattern == "plateau" and not (curve.evals or curve.validates):
         signs.insert(0, Sign("no_eval", None, 0.9, {}))
         first = signs[0]
     least = validation.best(curve.evals)
@@ -75,11 +76,19 @@ def diagnose(curve: Curve) -> Verdict:
 def _of_none(curve: Curve) -> Sign:
     """Return what a curve is that shows nothing wrong."""
     evals, train = finite(curve.evals), finite(curve.train)
-    if not curve.evals and len(train) >= shape.LEAST:
+    if not (curve.evals or curve.validates) and len(train) >= shape.LEAST:
         return Sign("no_eval", None, 0.9, {"now": train[-1][1]})
-    if len(evals) < validation.LEAST or len(train) < 3:
+    if len(evals) < validation.LEAST or 0 < len(train) < 3:
         return Sign("insufficient", None, 0.9, {"evaluations": len(evals), "losses": len(train)})
     return Sign(
         "healthy", None, 0.85,
-        {"start": evals[0][1], "now": evals[-1][1], "train_now": train[-1][1]},
+        {"start": evals[0][1], "now": evals[-1][1], "train_now": train[-1][1] if train else None,
+         "both_fall": int(curve.objective != "reinforcement" and _falls(evals) and _falls(train))},
     )  # fmt: skip
+
+
+def _falls(points: Sequence[Point]) -> bool:
+    """Say whether the last third lies below the first."""
+    third = len(points) // 3
+    values = [value for _, value in points]
+    return third > 0 and median(values[-third:]) < median(values[:third])

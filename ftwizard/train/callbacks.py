@@ -141,7 +141,7 @@ class Steering(TrainerCallback):
             control.should_save = True
         if requests.pending(folder, "evaluate", attempt):
             requests.done(folder, "evaluate")
-            control.should_evaluate = _validates(args)
+            control.should_evaluate = validates(args)
             if not control.should_evaluate:
                 self._worker.events.write(
                     "finding",
@@ -151,7 +151,7 @@ class Steering(TrainerCallback):
                     message="An evaluation was asked for, but this run has no validation data.",
                 )
         if state.global_step >= state.max_steps:
-            control.should_evaluate = _validates(args)
+            control.should_evaluate = validates(args)
             control.should_save = True
         return control
 
@@ -237,7 +237,8 @@ class OverfitDetector(TrainerCallback):
         return control
 
 
-def _validates(args: TrainingArguments) -> bool:
+def validates(args: TrainingArguments) -> bool:
+    """Say whether a training evaluates rows that were held out."""
     return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
 
 

@@ -13,6 +13,7 @@ from ftwizard import curves
 from ftwizard.diagnosis import Curve, Finding, Point, Verdict, diagnose, findings
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import checkpoints
+from ftwizard.train.callbacks import validates
 
 FIRST_LOGS = 10
 GROWTH = 1.05
@@ -133,6 +134,7 @@ class Diagnosing(TrainerCallback):
             warmup_steps=args.get_warmup_steps(state.max_steps),
             vocabulary=self._vocabulary,
             accumulation=args.gradient_accumulation_steps,
+            validates=validates(args),
             # Every evaluation is saved at once after it.
             checkpoints=sorted(kept | {state.global_step}),
         )

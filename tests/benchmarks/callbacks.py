@@ -101,7 +101,10 @@ def diagnosed(every: int) -> float:
 
     worker: Any = SimpleNamespace(events=SimpleNamespace(write=lambda *_, **__: None))
     args: Any = SimpleNamespace(
-        output_dir="", gradient_accumulation_steps=1, get_warmup_steps=lambda _: 0
+        output_dir="",
+        gradient_accumulation_steps=1,
+        eval_strategy="steps",
+        get_warmup_steps=lambda _: 0,
     )
     chance, callback, control = random.Random(1), Diagnosing(worker), TrainerControl()
     state = TrainerState(max_steps=LONG)

@@ -27,11 +27,11 @@ def main() -> int:
     arguments.add_argument("--show", default="", help="name the curves of this kind that fail")
     arguments.add_argument("--only", default="", help="read only files whose name begins so")
     asked = arguments.parse_args()
+    began = time.perf_counter()
     kinds: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for path in sorted(asked.folder.glob(asked.only + "*.json")):
         one = json.loads(path.read_text())
         kinds[one.get("kind", path.stem.rsplit("_", 1)[0])].append(_judged(one))
-    began = time.perf_counter()
     print(f"{'kind':24}{'n':>4}{'found':>8}{'at end':>8}{'forbidden':>11}{'false overfit':>15}"
           f"{'delay':>7}{'article':>9}  last verdicts")  # fmt: skip
     for kind, rows in kinds.items():
@@ -40,6 +40,12 @@ def main() -> int:
             for row in rows:
                 if not row["found"] or row["forbidden"] or row["false"]:
                     print("   ", row["id"], row["last"], row["forbidden"], row["false"])
+    if len(kinds) > 1:
+        labels = sorted({row["label"] for rows in kinds.values() for row in rows})
+        for label in labels:
+            of_all = [row for rows in kinds.values() for row in rows if row["label"] == label]
+            if len({row["kind"] for row in of_all}) > 1:
+                _print("all " + label, of_all)
     negatives = [row for rows in kinds.values() for row in rows if row["label"] != "overfit"]
     print(f"false overfit over {len(negatives)} curves that are not: "
           f"{100 * sum(bool(row['false']) for row in negatives) / max(1, len(negatives)):.1f} %; "
@@ -81,6 +87,7 @@ def _judged(one: dict[str, Any]) -> dict[str, Any]:
         delay = sum(onset < step <= said[label] for step in at)
     return {
         "id": one["id"],
+        "kind": one.get("kind"),
         "label": label,
         "found": bool(allowed & set(said)),
         "ends": bool(allowed & {verdict.pattern, *verdict.also}),

@@ -81,6 +81,18 @@ def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     assert same(curves.of_file(pairs), curve)
 
 
+def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.json"
+    told: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
+    wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
+    file.write_text(json.dumps({"train": [*wrong, *told], "eval": [*wrong, *told[::5]]}))
+    found = curves.of_file(file)
+    assert [list(point) for point in found.train] == told and len(found.evals) == 8
+    assert diagnose(found).best_step == 36
+    file.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}], "max_steps": "inf"}))
+    assert curves.of_file(file).total_steps is None
+
+
 def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
     file = tmp_path / "log.json"

@@ -35,6 +35,7 @@ class Trainer:
         args: Any = SimpleNamespace(
             output_dir=str(self.folder.checkpoints),
             gradient_accumulation_steps=1,
+            eval_strategy="steps" if curve.evals else "no",
             get_warmup_steps=lambda _: 0,
         )
         callback, control = Diagnosing(worker), TrainerControl()
