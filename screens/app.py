@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import time
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
@@ -24,6 +25,8 @@ from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
 from ftwizard.screens.picture import Picture
 
 TERMINAL_CHECK_S = 0.5
+FREEZE_AFTER_S = 1.0
+"""By then what a first screen needs is loaded."""
 # Okabe and Ito's palette, lightened where it must stand on a dark ground.
 THEME = Theme(
     name="ftwizard",
@@ -164,6 +167,7 @@ class FtwizardApp(App[int]):
         if isinstance(self._driver, terminal.Driver):
             self._driver.on_room = self._go_on
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
+        self.set_timer(FREEZE_AFTER_S, _collect_seldom)
 
     def _check_terminal(self) -> None:
         if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
@@ -199,6 +203,13 @@ class FtwizardApp(App[int]):
             "  Runs are listed by: ftwizard runs",
         ]
         self._close_messages_no_wait()
+
+
+def _collect_seldom() -> None:
+    """Keep the garbage collector from holding keys up: a look through everything takes 0.1 s."""
+    gc.collect()
+    gc.freeze()  # modules and style rules stay
+    gc.set_threshold(10_000, 20, 50)
 
 
 def open_app(

@@ -116,7 +116,10 @@ def _overfit(seen: dict[str, Value], verdict: Verdict) -> str:
         f"{_MEANWHILE[seen.get('training')]}. {best_in_words(verdict)}"
     )
     name = seen.get("score")
-    return f"{words} Its {name} still improves: judge by that." if name else words
+    if not name:
+        return words
+    score = "token accuracy" if "token_accuracy" in str(name) else f"{name}"
+    return f"{words} Its {score} still improves: judge by that."
 
 
 def _memorising(seen: dict[str, Value], verdict: Verdict) -> str:

@@ -74,7 +74,9 @@ def test_each_answer_changes_the_recommendation_at_once() -> None:
 
     drive(FtwizardApp(("new", "")), (120, 40), play)
     assert "May the training data leave this machine?" in seen[0]
-    assert "Hugging Face + QLoRA is recommended." in seen[1]
+    assert "✗ No path is possible as it is" not in seen[0]
+    assert "✗ No path is possible as it is" in seen[1]
+    assert "~ Nearest: Hugging Face + QLoRA." in seen[1]
     assert "‹ No, it stays here ›" in seen[1]
 
 
