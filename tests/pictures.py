@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from ftwizard.follow import Follower
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.widgets.choice import Choice
+from tests.by_heart import verdict, write_plan
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
 FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
@@ -53,9 +55,9 @@ async def start_demo() -> str:
     return runs.all_runs()[0].id
 
 
-async def of_a_run(folder: Path, run: str, name: str, *keys: str) -> None:
+async def of_a_run(folder: Path, run: str, name: str, *keys: str, ascii: bool = False) -> None:
     for size_name, size in SIZES.items():
-        app = FtwizardApp(("run", run))
+        app = FtwizardApp(("run", run), ascii=ascii)
         async with app.run_test(size=size) as pilot:
             await pilot.pause(2.0)
             for key in keys:
@@ -94,6 +96,35 @@ async def _to_recipe(
     save(app, folder, f"recipe-{size_name}")
 
 
+def start(plan: Path, name: str, **environment: str) -> None:
+    """Start a run of a plan by the command line."""
+    subprocess.run(
+        [sys.executable, "-m", "ftwizard", "train", str(plan), "--name", name,
+         "--insist", "many-epochs"],
+        env={**os.environ, **environment}, check=True,
+    )  # fmt: skip
+
+
+def driver(root: Path) -> Path:
+    """Build the tests' NVIDIA driver library; return its folder."""
+    library = root / "libnvidia-ml.so.1"
+    source = Path(__file__).parent / "doubles" / "nvml.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return root
+
+
+async def of_trouble(folder: Path, root: Path) -> None:
+    """Take a run that learns by heart, plain and in ASCII, and one beside eight GPUs."""
+    plan = write_plan(root)
+    start(plan, "by-heart")
+    start(plan, "eight-gpus", LD_LIBRARY_PATH=str(driver(root)), NVML_DOUBLE="eight")
+    run = runs.find("by-heart")
+    await until(lambda: verdict(run) == "overfit")
+    await of_a_run(folder, "by-heart", "overfitting")
+    await of_a_run(folder, "by-heart", "ascii", ascii=True)
+    await of_a_run(folder, "eight-gpus", "gpus")
+
+
 async def home(folder: Path) -> None:
     for size_name, size in SIZES.items():
         app = FtwizardApp()
@@ -122,6 +153,9 @@ def main() -> None:
         asyncio.run(of_the_wizard(folder))
         asyncio.run(until(lambda: runs.status(runs.find(run)).state == "ended"))
         asyncio.run(of_a_run(folder, run, "results", "enter"))
+        asyncio.run(of_trouble(folder, Path(root)))
+        for name in ("by-heart", "eight-gpus"):
+            subprocess.run([sys.executable, "-m", "ftwizard", "stop", name], check=True)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,19 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--show", default="", help="name the curves of this kind that fail")
+    arguments.add_argument(
+        "--without-epochs", action="store_true",
+        help="do not tell where epochs end, which a run knows of itself and not every file does",
+    )  # fmt: skip
     arguments.add_argument("--only", default="", help="read only files whose name begins so")
     asked = arguments.parse_args()
     began = time.perf_counter()
     kinds: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for path in sorted(asked.folder.glob(asked.only + "*.json")):
         one = json.loads(path.read_text())
-        kinds[one.get("kind", path.stem.rsplit("_", 1)[0])].append(_judged(one))
+        kinds[one.get("kind", path.stem.rsplit("_", 1)[0])].append(
+            _judged(one, epochs=not asked.without_epochs)
+        )
     print(f"{'kind':24}{'n':>4}{'found':>8}{'at end':>8}{'forbidden':>11}{'false overfit':>15}"
           f"{'delay':>7}{'article':>9}  last verdicts")  # fmt: skip
     for kind, rows in kinds.items():
@@ -67,8 +73,8 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
           + ", ".join(f"{name} {count}" for name, count in lasts))  # fmt: skip
 
 
-def _judged(one: dict[str, Any]) -> dict[str, Any]:
-    curve = curve_of(one)
+def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
+    curve = curve_of(one, epochs=epochs)
     last = curve.last_step
     at = [step for step, _ in curve.evals] or [last * k / 10 for k in range(1, 11)]
     said: dict[str, float] = {}
@@ -119,17 +125,20 @@ def _points(pairs: list[list[Any]]) -> list[tuple[float, float]]:
     return [(step, float(value)) for step, value in pairs]
 
 
-def curve_of(one: dict[str, Any]) -> Curve:
+def curve_of(one: dict[str, Any], *, epochs: bool = True) -> Curve:
     """Return a file's curve with what a run would know of itself."""
-    extra = one.get("extra", {})
-    epochs = _points(extra.get("epoch", []))
+    extra, made = one.get("extra", {}), one.get("params", {})
+    marks = _points(extra.get("epoch", [])) if epochs else []
+    span = marks[-1][0] / marks[-1][1] if marks else None
+    if epochs and made.get("epochs") and made.get("total"):
+        span = made["total"] / made["epochs"]
     return Curve(
         train=_points(one["train"]),
         evals=_points(one["eval"]),
         learning_rate=_points(extra.get("learning_rate", [])),
         grad_norm=_points(extra.get("grad_norm", [])),
         scores={"accuracy": _points(extra["eval_accuracy"])} if "eval_accuracy" in extra else {},
-        steps_per_epoch=epochs[-1][0] / epochs[-1][1] if epochs else None,
+        steps_per_epoch=span,
     )
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from tests.by_heart import EVERY, verdict, write_plan
 from tests.e2e import sshd
 from tests.jobs_helpers import events, until, until_ended
-from tests.training_helpers import tiny_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,40 +20,6 @@ pytestmark = [
         not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
     ),
 ]
-EVERY = 10
-"""Steps between two evaluations."""
-
-
-def rows(count: int, seed: int) -> str:
-    """Return rows whose answers follow from nothing: what is learnt of them is no use elsewhere."""
-    words = ["".join(random.Random(n).choices("aeioubdfgklmnprst", k=5)) for n in range(60)]
-    chance = random.Random(seed)
-    return "".join(
-        json.dumps({"messages": [
-            {"role": "user", "content": " ".join(chance.choices(words, k=4))},
-            {"role": "assistant", "content": " ".join(chance.choices(words, k=8))},
-        ]}) + "\n"
-        for _ in range(count)
-    )  # fmt: skip
-
-
-def write_plan(folder: Path) -> Path:
-    """Write data and a plan that never stops by itself."""
-    (folder / "train.jsonl").write_text(rows(20, 1))
-    (folder / "validation.jsonl").write_text(rows(24, 2))
-    plan: dict[str, Any] = {
-        "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"}},
-        "model": {"name": str(tiny_model(folder))},
-        "recipe": {
-            "method": "full", "batch_size": 4, "epochs": 100, "learning_rate": 0.01,
-            "evaluation_steps": EVERY, "patience": 1000, "max_length": 200,
-        },
-        "samples": {"count": 0},
-        "finish": {"compare": False},
-    }  # fmt: skip
-    path = folder / "plan.yaml"
-    path.write_text(json.dumps(plan))
-    return path
 
 
 def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept(
@@ -97,9 +61,3 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
     weights = load_file(folder.checkpoints / f"checkpoint-{step}" / "model.safetensors")
     assert weights.keys() == load_file(tmp_path / "tiny" / "model.safetensors").keys()
     assert all(weight.isfinite().all() for weight in weights.values())
-
-
-def verdict(folder: JobFolder) -> str:
-    """Return the newest word on the curve."""
-    told = [one for one in events(folder, "finding") if one.get("verdict")]
-    return str(told[-1]["code"]) if told else ""
