@@ -131,7 +131,9 @@ class FtwizardApp(App[int]):
         if isinstance(renderable, CompositorUpdate) and isinstance(driver, terminal.Driver):
             if renderable is not self._picture:
                 self._picture.take(renderable, self.size, self.console)
-            ready = self._picture.differs and driver.line.has_room(time.monotonic())
+            fits = self._picture.size == self.size  # else it is laid out anew in a moment
+            room = driver.line.has_room(time.monotonic())  # asked in any case: it forgets, too
+            ready = room and fits and self._picture.differs
             renderable = self._picture if ready else None
         super()._display(screen, renderable)
 

@@ -101,7 +101,9 @@ class Face(Container):
     def _spent(self, *, live: bool) -> tuple[str, str] | None:
         if self.plan is None:
             return None
-        now = time.time() if live else None
+        # What was between two attempts was not paid for: the newer one has yet to say its first word.
+        begun = self._follower.status.attempt == self._follower.shown.attempt
+        now = time.time() if live and begun else None
         return spent.so_far(self._follower.shown, self.hour, self.plan.budget, now)
 
     def _draw_machine(self, width: int, *, live: bool) -> None:

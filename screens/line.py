@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-QUESTION = "\x1b[6n"
-"""Where is the cursor? Asked for the sake of the answer alone."""
+MARKS = 32
+"""Columns that tell one question from another."""
 ROOM = 2048
 """Bytes on their way from which on a frame is held back; the newest goes when there is room."""
 SLOW_S = 1.0
@@ -24,18 +24,27 @@ GIVE_UP = 3
 """So many lost one after the other: the terminal does not answer."""
 
 
+def question(number: int) -> str:
+    """Return what a terminal answers with the column that this question puts the cursor in.
+
+    It asks for the cursor's place (DSR 6), and puts the cursor back: where it stands, a method of
+    writing that composes its characters shows them.
+    """
+    return f"\x1b7\x1b[1;{number % MARKS + 1}H\x1b[6n\x1b8"
+
+
 class Line:
     """Counts what is sent and answered, in any thread. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self.is_slow = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come in the middle
         self._answers = False
         self._queued = 0
         """Bytes that the system has not taken yet."""
         self._sent = self._arrived = 0
         """Bytes so far; those of them that the terminal is known to have."""
-        self._asked = self._answered = self._lost = 0
+        self._asked = self._lost = 0
         self._open: deque[tuple[int, float, int]] = deque()
         """Of each question without an answer: its number, when, and what had been sent by then."""
         self._in_time, self._enough = 0, ENOUGH
@@ -45,17 +54,26 @@ class Line:
         """Say whether an answer will come."""
         return self._answers and bool(self._open)
 
+    def begin(self) -> None:
+        """The terminal was another's meanwhile: no answer is waited for."""
+        with self._lock:
+            self._arrived = self._sent
+            self._open.clear()
+
     def sent(self, size: int) -> None:
         """So many bytes wait to be written."""
         with self._lock:
             self._sent += size
             self._queued += size
 
-    def asked(self, now: float) -> None:
-        """The last of them were a question."""
+    def ask(self, now: float) -> str:
+        """Return a question to be sent behind them."""
         with self._lock:
             self._asked += 1
+            text = question(self._asked)
+            self.sent(len(text))
             self._open.append((self._asked, now, self._sent))
+            return text
 
     def written(self, size: int, now: float) -> None:
         """The system took so many bytes."""
@@ -64,12 +82,17 @@ class Line:
             if not self._answers and not self._queued:
                 self._close(self._asked, now)
 
-    def answered(self, now: float) -> None:
-        """The terminal has answered its oldest question."""
+    def answered(self, now: float, column: int | None = None) -> None:
+        """The terminal has answered the question of this column, counted from 0.
+
+        None is the oldest question: in a window of fewer columns they cannot be told apart.
+        """
         with self._lock:
             self._answers, self._lost = True, 0
-            self._answered = min(self._answered + 1, self._asked)
-            self._close(self._answered, now)
+            for number, *_ in self._open:
+                if column is None or number % MARKS == column:
+                    self._close(number, now)
+                    return
 
     def has_room(self, now: float) -> bool:
         """Say whether a frame that is sent now arrives soon."""
@@ -80,8 +103,7 @@ class Line:
             if self._answers and not self._queued and waited > LOST_S:
                 self._lost += 1
                 self._answers = self._lost < GIVE_UP
-                self._answered, self._arrived = self._asked, self._sent
-                self._open.clear()
+                self.begin()
             if self._answers:
                 return not self._open or self._sent - self._arrived <= ROOM
             return not self._queued
@@ -89,8 +111,9 @@ class Line:
     def _close(self, number: int, now: float) -> None:
         """Take what was sent before a question, and before those that are older, as arrived."""
         while self._open and self._open[0][0] <= number:
-            _, asked, self._arrived = self._open.popleft()
-            self._judge(now - asked)
+            last, asked, self._arrived = self._open.popleft()
+            if last == number:  # the answers to those before it were lost: they say nothing
+                self._judge(now - asked)
 
     def _judge(self, seconds: float) -> None:
         if seconds > SLOW_S:

@@ -69,7 +69,10 @@ class Page(OneSize, Screen[ScreenResultType]):
 
     def say_line(self) -> None:
         """Say that the line to the terminal is slow, or no more."""
-        self.query_one("#top", Static).update(self._top())
+        for top in self.query("#top").results(
+            Static
+        ):  # a page that is not composed yet says it then
+            top.update(self._top())
 
     def _top(self) -> Text:
         said = "   slow line: seldom redrawn" if getattr(self.app, "slow", False) else ""

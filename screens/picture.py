@@ -53,6 +53,11 @@ class Picture(CompositorUpdate):
         self._size = Size(0, 0)
 
     @property
+    def size(self) -> Size:
+        """Return that of the screen whose state it is."""
+        return self._size
+
+    @property
     def differs(self) -> bool:
         """Say whether the terminal shows anything else."""
         self._touched = {y for y in self._touched if self._wanted[y] != self._shown[y]}
@@ -74,7 +79,7 @@ class Picture(CompositorUpdate):
         for y, x, strip in _strips(update):
             if 0 <= y < size.height:
                 self._touched.add(y)
-                if any(len(segment.text) != segment.cell_length for segment in strip):
+                if not all(_is_even(segment.text) for segment in strip):
                     self._uneven.add(y)
                 _put(self._wanted[y], x, strip, system)
 
@@ -119,14 +124,16 @@ def _put(row: Row, x: int, strip: Strip, system: ColorSystem) -> None:
     for before, half in ((x - 1, x), (end - 1, end)):
         if before >= 0 and half < len(row) and (cell := row[half]) is not None and not cell[0]:
             row[before] = row[half] = (" ", cell[1])  # half a wide character is none
-    row[x:end] = [cell for segment in strip for cell in _cells(segment, system)][: end - x]
+    cells = [cell for segment in strip for cell in _cells(segment, system)][: end - x]
+    # A strip that was cut within joined characters has less than it says.
+    row[x:end] = cells + [(" ", PLAIN)] * (end - x - len(cells))
 
 
 def _cells(segment: Segment, system: ColorSystem) -> Sequence[Cell]:
     text, style, _ = segment
     look = _look(style, system) if style else PLAIN
     length = segment.cell_length
-    if len(text) == length:
+    if _is_even(text):
         blank = look if look.attributes else look._replace(ink="")
         return [(char, blank if char == " " else look) for char in text]
     cells: list[Cell] = []
@@ -139,6 +146,12 @@ def _cells(segment: Segment, system: ColorSystem) -> Sequence[Cell]:
     if len(cells) != length:  # joined characters, that only together have this width
         cells = [(text, look), *[("", look)] * length][:length]
     return cells
+
+
+@lru_cache(4096)
+def _is_even(text: str) -> bool:
+    """Say whether each character takes one cell, on every terminal."""
+    return text.isascii() or all(get_character_cell_size(char) == 1 for char in text)
 
 
 @lru_cache(4096)
@@ -172,7 +185,12 @@ def _changes(wanted: Row, shown: Row) -> Iterator[tuple[int, int]]:
     """Yield where a row has to be sent: first cell, and the one behind the last."""
     start = end = -1
     for x, (new, old) in enumerate(zip(wanted, shown, strict=True)):
-        if new == old or new is None:
+        if new is None:  # it cannot be sent, nor passed over without a jump
+            if start >= 0:
+                yield start, end
+            start = -1
+            continue
+        if new == old:
             continue
         if start >= 0 and x - end > _GAP:
             yield start, end

@@ -23,7 +23,7 @@ from ftwizard import config_file
 from ftwizard.errors import FtwizardError
 from ftwizard.notices import Notice, sequences
 from ftwizard.screens.glyphs import harmless
-from ftwizard.screens.line import QUESTION, Line
+from ftwizard.screens.line import MARKS, Line
 from ftwizard.text import visible_lines
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN_S = 2.0
 """So long the last answer is waited for before the line is given back."""
+ANSWER_AT_ONCE_S = 0.4
+"""And after a signal."""
 LEAVE_WITHIN_S = 0.9
 """After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
 _RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
@@ -41,7 +43,9 @@ _RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 _WAKE = signal.SIGUSR1
 """Interrupts a write that waits for room in the line."""
 _WAKE_S = 0.05
-_leaving = threading.Lock()
+_ends_soon = threading.Event()
+"""Set once a signal has told it to leave."""
+_leaving = threading.RLock()
 """Held by the one way out that is gone to its end: the terminal's settings are changed by one."""
 
 
@@ -157,6 +161,7 @@ class Driver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         leave_on_signals(self._app)  # from the first change to the terminal on
+        self.line.begin()
         self._asks = True  # from the first byte on: how long an answer takes is known early
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer_thread is not None:
@@ -166,7 +171,7 @@ class Driver(LinuxDriver):
         """Leave no answer behind that the shell would take for typed."""
         if self._asks:
             self._asks = False
-            end = time.monotonic() + ANSWER_WITHIN_S
+            end = time.monotonic() + (ANSWER_AT_ONCE_S if _ends_soon.is_set() else ANSWER_WITHIN_S)
             while self.line.is_awaited and not self.is_gone and time.monotonic() < end:
                 time.sleep(0.005)
         super().disable_input()
@@ -184,12 +189,12 @@ class Driver(LinuxDriver):
         """End a frame."""
         super().flush()
         if self._asks:
-            self.write(QUESTION)
-            self.line.asked(time.monotonic())
+            super().write(self.line.ask(time.monotonic()))
 
     def process_message(self, message: Message) -> None:
         if isinstance(message, events.CursorPosition):
-            self.line.answered(time.monotonic())
+            apart = self._app.size.width >= MARKS
+            self.line.answered(time.monotonic(), message.x if apart else None)
             self._say_room()
         else:
             super().process_message(message)
@@ -242,7 +247,7 @@ class Driver(LinuxDriver):
             if (writer := self._writer_thread) is not None and writer.ident is not None:
                 signal.pthread_kill(writer.ident, _WAKE)  # its write ends, and no other begins
                 writer.join(_WAKE_S)
-            termios.tcflush(2, termios.TCOFLUSH)
+            termios.tcflush(2, termios.TCIOFLUSH)  # an answer would be typed into the shell
             os.write(2, _RESTORE)
         finally:
             os.set_blocking(2, was_blocking)  # the shell has the same open file
@@ -281,6 +286,7 @@ def leave_on_signals(app: App[Any]) -> None:
         for again in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(again, signal.SIG_IGN)
         signal.signal(_WAKE, lambda *_: None)
+        _ends_soon.set()
         threading.Thread(target=_end_later, args=(app,), daemon=True).start()
         if (loop := app._loop) is not None:
             loop.call_soon_threadsafe(app.exit)

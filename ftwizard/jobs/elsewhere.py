@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import done_event
 from ftwizard.jobs.folder import JobFolder, State
 
@@ -19,17 +20,24 @@ WATCHED_S = 4.0
 """How long a sign is waited for: a few heartbeats."""
 
 
-def host(state: State | None) -> str | None:
+def host(folder: JobFolder, state: State | None) -> str | None:
     """Return the other machine on which a job that has not ended runs, None if it is this one."""
-    if state is None or state.state == "ended" or state.keeper is None:
+    if state is None or state.state == "ended":
         return None
-    return None if state.keeper.host == os.uname().nodename else state.keeper.host
+    if state.keeper is not None:
+        there = state.keeper.host
+    else:  # it is just being started there
+        try:
+            there = folder.read_attempt(folder.newest_attempt()).host
+        except (OSError, FtwizardError):
+            return None
+    return None if there in ("", os.uname().nodename) else there
 
 
 def was_heard(folder: JobFolder) -> bool:
     """Say whether there was a sign of life of late, by this machine's clock."""
     last = _last_sign(folder)
-    return last is not None and time.time() - last < SILENT_S
+    return last is not None and abs(time.time() - last) < SILENT_S
 
 
 def lives(folder: JobFolder) -> str | None:
@@ -37,7 +45,7 @@ def lives(folder: JobFolder) -> str | None:
 
     It compares no clocks: it is for what must not be wrong, a second start or a removal.
     """
-    other = host(folder.read_state())
+    other = host(folder, folder.read_state())
     if other is None or done_event(folder, folder.newest_attempt()) is not None:
         return None
     return other if _is_heard(folder) else None

@@ -30,6 +30,8 @@ HEARTBEAT_S = 1.0
 SAMPLE_S = 2.0
 DEFAULT_GRACE_S = 30.0
 TERM_GRACE_S = 10.0
+KILLED_WITHIN_S = 60.0
+"""A kill for memory that was counted so long before the end may have been its cause."""
 BALLAST_BYTES = 64 * 1024
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): orphans of the command come to the keeper
 
@@ -46,7 +48,9 @@ class _Keeper:
         self.folder = folder
         self.lock = lock
         self.attempt = folder.read_attempt(folder.newest_attempt())
-        self.oom_kills = machine.oom_kills()
+        self.oom_kills = [machine.oom_kills()] * 2
+        """A minute or two ago, and a minute ago at most: what was killed before is another's end."""
+        self.counted = time.monotonic()
         self.ending = False
         self.log_from = 0
         self.next_signal: tuple[float, signal.Signals] | None = None
@@ -120,6 +124,9 @@ class _Keeper:
     def _beat(self, now: float) -> None:
         """Say that it lives; end a command whose folder was removed: it has nowhere to save to."""
         try:
+            if now - self.counted > KILLED_WITHIN_S:
+                self.oom_kills = [self.oom_kills[1], machine.oom_kills()]
+                self.counted = now
             os.utime(self.folder.heartbeat)
         except OSError:  # a file system that is away for a moment ends no job
             if not self.ending and self._is_removed():
@@ -171,8 +178,8 @@ class _Keeper:
         return len(left)
 
     def _oom_killed(self) -> bool:
-        now = machine.oom_kills()
-        return None not in (now, self.oom_kills) and now > self.oom_kills  # type: ignore[operator]
+        before, now = self.oom_kills[0], machine.oom_kills()
+        return before is not None and now is not None and now > before
 
     def _reserve(self) -> None:
         try:

@@ -50,7 +50,7 @@ def observe(folder: JobFolder) -> Status:
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not held and not word and folder.newest_attempt() != attempt:
         return observe(folder)  # it was started again while we looked
-    host = elsewhere.host(state)
+    host = elsewhere.host(folder, state)
     lives = held or (host is not None and elsewhere.was_heard(folder))
     if word or state.state == "ended" or not lives:
         return _ended(state, word, held, keeper_lives)

@@ -17,6 +17,7 @@ _SEQUENCE = re.compile(
     | \x1b\[\?(?:2026|2048)\$p      # does it know synchronised output, resize reports?
     | \x1b\[(?:>\d+u|<u)            # the kitty keyboard protocol, on and off
     | \x1b\[(?P<question>6n)
+    | \x1b(?P<cursor>[78])          # keep its place, and go back there
     | \x1b\]22;[a-z-]+\x07          # the shape of the mouse pointer
     | \x1b\](?P<notice>(?:9|777);[^\x00-\x1f\x7f-\x9f]*)\x07
     """,
@@ -36,8 +37,8 @@ class Screen:
         self.notices: list[str] = []
         """Notifications that were asked for."""
         self.bells = 0
-        self.questions = 0
-        """How often it was asked where the cursor is."""
+        self.questions: list[tuple[int, int]] = []
+        """Row and column, from 1, each time that it was asked where the cursor is."""
         self.styles: set[str] = set()
         """Parameters of all SGR sequences so far."""
         self.modes = set(AT_REST)
@@ -45,6 +46,7 @@ class Screen:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._rest = ""
         self._row = self._column = 0
+        self._kept = 0, 0
         self._cells: list[list[str | None]] = []
         self.resize(columns, rows)
 
@@ -93,7 +95,11 @@ class Screen:
         if sequence["row"]:
             self._row, self._column = int(sequence["row"]) - 1, int(sequence["column"]) - 1
         elif sequence["question"]:
-            self.questions += 1
+            self.questions.append((self._row + 1, self._column + 1))
+        elif sequence["cursor"]:
+            if sequence["cursor"] == "7":
+                self._kept = self._row, self._column
+            self._row, self._column = self._kept
         elif sequence["notice"] is not None:
             self.notices.append(sequence["notice"])
         elif sequence["style"] is not None:

@@ -117,9 +117,10 @@ class Terminal:
             return False
         self.output += data
         self.screen.feed(data)
-        while self.bytes_per_s is not None and self._answered < self.screen.questions:
+        while self.bytes_per_s is not None and self._answered < len(self.screen.questions):
+            row, column = self.screen.questions[self._answered]
             self._answered += 1
-            os.write(self._master, b"\x1b[1;1R")
+            os.write(self._master, f"\x1b[{row};{column}R".encode())
         return bool(data)
 
     def _at_once(self) -> int:

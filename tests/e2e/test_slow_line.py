@@ -61,7 +61,7 @@ def test_keys_answer_and_it_is_said_until_the_line_is_quick_again() -> None:
         terminal.send("\x11")
         assert terminal.exit_code() == 0
         assert not terminal.screen.foreign
-        assert terminal.screen.questions == terminal.output.count(b"\x1b[6n")
+        assert len(terminal.screen.questions) == terminal.output.count(b"\x1b[6n")
 
 
 def test_slow_may_be_asked_for() -> None:

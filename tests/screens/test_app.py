@@ -14,7 +14,7 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive
+from tests.screens.frames import drive, says
 
 
 class Faulty(Page[None]):
@@ -67,3 +67,10 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
         drive(app, (80, 24), crash)
     assert "the screens have failed; runs go on." in app.farewell[0]
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
+
+
+def test_it_begins_slow_and_says_so() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "slow line: seldom redrawn")
+
+    drive(FtwizardApp(slow=True), (80, 24), play)

@@ -25,6 +25,8 @@ STYLES = [Style.parse(one) for one in (
     "", "red", "#112233 on #445566", "on #445566", "bold", "bold #112233 on #445566",
     "reverse", "underline on #445566", "#778899 on #445566",
 )]  # fmt: skip
+JOINED = "\u2764\ufe0fgood \U0001f44d ok"
+"""A character that a selector makes wide, and a wide one."""
 TEXTS = ["a", " ", "  ", "word", "⠈⢆⣀", "漢字", "é́", "│", "x y"]
 _PIECE = re.compile(r"\x1b\[(\d+);(\d+)H|\x1b\[([\d;]*)m|([^\x1b])")
 
@@ -142,3 +144,25 @@ def test_a_terminal_that_lost_everything_is_drawn_anew() -> None:
     picture.forget()
     assert picture.differs
     assert picture.render_segments(CONSOLE) == first
+
+
+def test_a_strip_that_was_cut_within_joined_characters_leaves_its_row_whole() -> None:
+    picture = Picture()
+    text = Strip([Segment(JOINED)])
+    for at in range(1, text.cell_length):
+        left, right = text.divide([at, text.cell_length])
+        for piece in (left, right):
+            picture.take(whole([Strip([Segment(" " * SIZE.width)])] * SIZE.height), SIZE, CONSOLE)
+            picture.render_segments(CONSOLE)
+            picture.take(part(1, 2, piece), SIZE, CONSOLE)
+            picture.render_segments(CONSOLE)
+            assert [len(row) for row in picture._wanted] == [SIZE.width] * SIZE.height
+
+
+def test_a_row_with_characters_of_doubtful_width_is_sent_whole() -> None:
+    picture = Picture()
+    for last in "ab":
+        row = Strip([Segment("\u2764\ufe0f" + "x" * (SIZE.width - 3) + last)])
+        picture.take(part(0, 0, row), SIZE, CONSOLE)
+        sent = picture.render_segments(CONSOLE)
+    assert "\u2764\ufe0fxxx" in sent, "though its last cell alone has changed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftwizard.screens.line import ENOUGH, GIVE_UP, LOST_S, ROOM, SLOW_S, Line
+from ftwizard.screens.line import ENOUGH, GIVE_UP, LOST_S, MARKS, ROOM, SLOW_S, Line, question
 
 FRAME = 3 * ROOM // 2
 
@@ -10,8 +10,7 @@ FRAME = 3 * ROOM // 2
 def send(line: Line, size: int, now: float) -> None:
     """Send a frame with its question; the system takes all of it at once."""
     line.sent(size)
-    line.asked(now)
-    line.written(size, now)
+    line.written(size + len(line.ask(now)), now)
 
 
 def answering() -> Line:
@@ -40,10 +39,10 @@ def test_a_frame_waits_until_the_one_before_has_arrived() -> None:
 def test_small_frames_follow_each_other_without_waiting() -> None:
     line = answering()
     for _ in range(3):
-        send(line, ROOM // 4, 0.1)
+        send(line, ROOM // 5, 0.1)
         assert line.has_room(0.1)
     for _ in range(2):
-        send(line, ROOM // 4, 0.1)
+        send(line, ROOM // 5, 0.1)
     assert not line.has_room(0.1)
     line.answered(0.2)  # the oldest of them alone
     assert line.has_room(0.2)
@@ -55,9 +54,9 @@ def test_a_terminal_that_never_answers_gets_what_the_system_takes() -> None:
         send(line, FRAME, 0)
         assert line.has_room(0)
     line.sent(FRAME)
-    line.asked(1)
+    size = FRAME + len(line.ask(1))
     assert not line.has_room(1.1)
-    line.written(FRAME, 1.2)
+    line.written(size, 1.2)
     assert line.has_room(1.2)
     assert not line.is_slow and not line.is_awaited
 
@@ -66,13 +65,38 @@ def test_first_answers_that_come_late_free_nothing_that_was_sent_after() -> None
     line = Line()
     for _ in range(3):
         send(line, 10, 0)
-    line.answered(0.3)
+    line.answered(0.3, 1)
     send(line, FRAME, 0.4)
-    line.answered(0.5)
-    line.answered(0.5)
+    line.answered(0.5, 2)
+    line.answered(0.5, 3)
     assert not line.has_room(0.5), "these were the answers to the second and the third"
-    line.answered(0.6)
+    line.answered(0.6, 4)
     assert line.has_room(0.6)
+
+
+def test_one_lost_answer_makes_no_other_late() -> None:
+    line = Line()
+    for number in range(1, 100):
+        now = float(number)
+        send(line, 10, now)
+        if number != 50:
+            line.answered(now + 0.1, number % MARKS)
+        line.has_room(now + 0.2)
+        assert not line.is_slow
+        assert line.is_awaited == (number == 50)
+
+
+def test_after_another_has_had_the_terminal_nothing_is_owed() -> None:
+    line = answering()
+    send(line, FRAME, 1)
+    line.begin()
+    assert not line.is_awaited
+    assert line.has_room(1000) and not line.is_slow
+
+
+def test_a_question_puts_the_cursor_back_and_tells_which_it_is() -> None:
+    assert question(1) == "\x1b7\x1b[1;2H\x1b[6n\x1b8"
+    assert len({question(number) for number in range(MARKS)}) == MARKS
 
 
 def test_late_answers_make_it_slow_also_while_they_are_waited_for() -> None:
@@ -87,7 +111,7 @@ def test_late_answers_make_it_slow_also_while_they_are_waited_for() -> None:
 def test_a_write_that_hangs_makes_it_slow() -> None:
     line = Line()
     line.sent(FRAME)
-    line.asked(0)
+    line.ask(0)
     line.has_room(SLOW_S + 0.1)
     assert line.is_slow
 
