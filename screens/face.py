@@ -93,7 +93,7 @@ class Face(Container):
         about = readings.about(self.plan, width) if self.plan and wide else Text()
         self._put("about", about)
         self._put("next", _next(follower))
-        self._put("findings", readings.findings(progress, 6 if wide else 2))
+        self._put("findings", readings.findings(progress, 6 if wide else 2, lives=live))
         quiet = follower.status.end_reason in GOOD
         self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))
         self._draw_chart()

@@ -29,6 +29,16 @@ SEVERITY = {
     "warning": ("!", f"bold {palette.WARNING}"),
     "info": ("·", "dim"),
 }
+ENDED = {
+    "healthy": "", "insufficient": "",
+    "plateau": "A new run from the best with half the rate may bring more.",
+    "overfit": "Next time fewer epochs, or more diverse rows.",
+    "memorising": "Next time fewer epochs, and rows held out for validation where there are none.",
+    "spike": "Look at the rows of that step if it returns.",
+    "diverged": "Start again from the best checkpoint with half the rate.",
+    "zero_loss": "See which tokens are trained on: ftwizard mask.",
+}  # fmt: skip
+"""What a finding comes to once the run has ended, where its own advice is for one that goes on."""
 
 
 def state(report: RunStatus) -> tuple[str, str]:
@@ -187,7 +197,7 @@ def _end(text: str, width: int) -> str:
     return text
 
 
-def findings(progress: Progress, lines: int) -> Text:
+def findings(progress: Progress, lines: int, *, lives: bool) -> Text:
     """Return the newest verdict on the curve, then the newest findings, the newest last."""
     verdict = next((one for one in reversed(progress.findings) if one.get("verdict")), None)
     rows = [] if verdict is None else [_verdict(verdict)]
@@ -198,8 +208,17 @@ def findings(progress: Progress, lines: int) -> Text:
             rows.append(Text.assemble(mark, visible(str(event.get("message")), 400)))
     if verdict is not None and _alarms(verdict):
         rows.append(Text(visible(str(verdict.get("message")), 400)))
-        rows.append(Text.assemble("→ ", (visible(str(verdict.get("action")), 300), "bold")))
+        rows.append(Text.assemble("→ ", (advice(verdict, lives=lives), "bold")))
     return Text("\n").join(rows)
+
+
+def advice(event: Event, *, lives: bool) -> str:
+    """Return what a finding says to do; of a run that has ended, what can be done still."""
+    said = event.get("action")
+    if not isinstance(said, str):
+        return ""
+    code = str(event.get("code"))
+    return visible(said, 300) if lives else ENDED.get(code, visible(said, 300))
 
 
 def finding_mark(event: Event) -> tuple[str, str]:

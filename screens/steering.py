@@ -18,26 +18,30 @@ from ftwizard.screens.ask import Ask
 SAID = {"save": "It saves", "evaluate": "It measures the validation loss"}
 
 
-async def stop(app: App[Any], follower: Follower) -> None:
-    """Stop the run if a person says so; end it at once where it is stopping already."""
+async def stop(app: App[Any], follower: Follower, question: Ask | None = None) -> bool:
+    """Stop the run if a person says so; end it at once where it is stopping already.
+
+    ``question`` is asked where it is not. Return whether it was said.
+    """
     folder, attempt = follower.folder, follower.status.attempt
     again = requests.pending(folder, "stop", attempt) is not None
-    question = (
-        Ask("It is saving already. End it at once?", "What is not saved by now is lost.", "end it")
-        if again
-        else Ask(
+    if again:
+        question = Ask(
+            "It is saving already. End it at once?", "What is not saved by now is lost.", "end it"
+        )
+    elif question is None:
+        question = Ask(
             "Stop this run?",
             "It finishes its step and saves first; it can be resumed.",
             "save and stop",
         )
-    )  # fmt: skip
     if not await app.push_screen_wait(question):
-        return
+        return False
     if follower.status.keeper_lives is False:  # nobody reads requests: end it by hand
         _command(app, follower, "stop", *(["--kill"] if again else []))
-        return
+        return True
     grace = follower.shown.stop_grace_s
-    await _ask(app, lambda: requests.stop(folder, attempt, grace_s=grace, now=again))
+    return await _ask(app, lambda: requests.stop(folder, attempt, grace_s=grace, now=again))
 
 
 def resume(app: App[Any], follower: Follower) -> None:

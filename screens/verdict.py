@@ -11,11 +11,13 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from ftwizard import words
+from ftwizard.checkpoints import Checkpoint
 from ftwizard.errors import FtwizardError
 from ftwizard.follow import Follower
-from ftwizard.jobs import requests
 from ftwizard.jobs.events import Event
-from ftwizard.screens import readings
+from ftwizard.screens import again, readings, steering
+from ftwizard.screens.again import Child
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.page import Page
 from ftwizard.screens.problem import Problem
@@ -28,16 +30,9 @@ DOES = {
     "stop": "stop it now",
     "save": "save a checkpoint now",
     "evaluate": "measure the validation loss now",
-    "again_half_rate": "go on from the best in a new run, with half the learning rate",
-    "again_higher_rate": "start again in a new run, with five times the learning rate",
-    "again_more_accumulation": "go on from the best in a new run, with twice the accumulation",
 }
-"""What this page can do; other actions are words alone."""
-BRANCHES = {
-    "again_half_rate": ("--rate-times", "0.5"),
-    "again_higher_rate": ("--from", "start", "--rate-times", "5"),
-    "again_more_accumulation": ("--accumulation-times", "2"),
-}
+"""What this page can do with a run that lives, beside ``again.CHANGES``; other actions are words
+alone."""
 EVIDENCE = {
     "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "severity_share": "above its best",
     "evaluations_since": "evaluations since", "noise_share": "noise", "steps_down": "steps down",
@@ -52,7 +47,8 @@ class VerdictPage(Page[str]):
     HELP = (
         "What the run says of its own curve, judged by the worker at each evaluation, also while "
         "nobody watches. The mark says how grave it is, the percentage how sure. Enter does what "
-        "the line says, after a question.\n\n"
+        "the line says; it asks before a run is stopped or started. A new run has the same plan and "
+        "rows, and begins with the weights that its line names, which are on disk.\n\n"
         "`ftwizard diagnose RUN` says the same on the command line, also of curves from elsewhere."
     )
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -72,58 +68,61 @@ class VerdictPage(Page[str]):
     def on_resize(self) -> None:
         self._show()
 
+    @property
+    def _lives(self) -> bool:
+        return self._follower.status.state != "ended"
+
     def _show(self) -> None:
-        if self.size.width:
-            found = said(self._follower.progress.findings)
-            lives = self._follower.status.state != "ended"
-            self.query_one(Menu).show(lines(found, self.size.width - 6, lives=lives))
+        if not self.size.width:
+            return
+        found, folder = said(self._follower.progress.findings), self._follower.folder
+        shown = lines(found, self.size.width - 6, again.on_disk(folder), lives=self._lives)
+        if not self._lives and (kept := words.kept_weights(folder)):
+            shown = [
+                *(Line(part) for part in _wrapped(kept, self.size.width - 6)),
+                Line(Text()),
+                *shown,
+            ]
+        self.query_one(Menu).show(shown)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self._do(event.id.partition(":")[0])
+        self._do(*event.id.split(":", 1))
 
     @work(group="do", exclusive=True, exit_on_error=False)
-    async def _do(self, action: str) -> None:
-        if action in BRANCHES:
-            await self._branch(action)
-            return
-        question = Ask("Do that?", f"{DOES[action][:1].upper()}{DOES[action][1:]}.", "do it")
-        sure = await self.app.push_screen_wait(question)
-        if sure and self._request(action) and action.startswith("stop"):
+    async def _do(self, action: str, code: str) -> None:
+        if action in again.CHANGES:
+            found = said(self._follower.progress.findings)
+            finding = next((one for one in found if str(one.get("code")) == code), None)
+            if finding is None:  # it has been resumed meanwhile
+                return
+            kept = again.on_disk(self._follower.folder)
+            await self._branch(again.child(action, finding, kept, lives=self._lives))
+        elif action == "save":
+            await steering.ask_for(self.app, self._follower, "save")
+        elif action == "evaluate":
+            await steering.ask_for(self.app, self._follower, "evaluate")
+        elif await steering.stop(self.app, self._follower):
             self.dismiss(None)  # its end is seen on the monitor
 
-    def _request(self, action: str) -> bool:
-        folder, attempt = self._follower.folder, self._follower.status.attempt
-        try:
-            if action.startswith("stop"):
-                grace = self._follower.progress.stop_grace_s
-                requests.stop(folder, attempt, grace_s=grace)
-            elif action == "save" or action == "evaluate":
-                requests.ask(folder, "save" if action == "save" else "evaluate", attempt)
-        except OSError as error:
-            self.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
-            return False
-        self.notify("It does so when this step is done.", markup=False)
-        return True
-
-    async def _branch(self, action: str) -> None:
+    async def _branch(self, child: Child) -> None:
         run = self._follower.folder
-        if self._follower.status.state != "ended":
-            if await self.app.push_screen_wait(
-                Ask(
-                    "It trains still. Stop it first?",
-                    "The best weights are kept. When it has ended, choose this line again: the new "
-                    "run then goes on from them.",
-                    "save and stop",
-                )
-            ):
-                self._request("stop")
+        if self._lives:
+            question = Ask(
+                "It trains still. Stop it first?",
+                "It saves first. When it has ended, choose this line again: the new run then begins "
+                f"from {child.begins}.",
+                "save and stop",
+            )
+            await steering.stop(self.app, self._follower, question)
             return
+        argv = ("branch", str(run.path), *child.options)
         question = Ask(
-            "Start a new run?", f"{DOES[action][:1].upper()}{DOES[action][1:]}.", "start"
+            "Start a new run?",
+            f"From {child.begins}, with {child.change}; all else is as in {run.id}, which stays.",
+            "start",
         )
         if not await self.app.push_screen_wait(question):
             return
-        argv = ("branch", str(run.path), *BRANCHES[action])
         found = await self.app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
         if isinstance(found, FtwizardError):
             await self.app.push_screen_wait(Problem(found))
@@ -140,39 +139,50 @@ def said(findings: list[Event]) -> list[Event]:
     return [*([verdict] if verdict else []), *reversed(spoken)]
 
 
-def lines(found: list[Event], width: int, *, lives: bool) -> list[Line]:
-    """Return findings as lines of at most ``width`` cells, with what may be done to choose."""
+def lines(found: list[Event], width: int, kept: list[Checkpoint], *, lives: bool) -> list[Line]:
+    """Return findings as lines of at most ``width`` cells, with what may be done to choose.
+
+    ``kept`` are the checkpoints on disk.
+    """
     if not found:
         return [Line(Text("Nothing yet: it takes some evaluations to tell.", "dim"))]
     shown: list[Line] = []
     for event in found:
-        shown += _one(event, width, lives=lives)
+        shown += _said_of(event, width, lives=lives)
+        for action, what in offered(event, kept, lives=lives).items():
+            first, *rest = _wrapped(what, width)
+            shown.append(Line(first, f"{action}:{event.get('code')}"))
+            shown += [Line(part) for part in rest]
+        if numbers := _evidence(event):
+            shown += [Line(part) for part in _wrapped(numbers, width, "dim")]
         shown.append(Line(Text()))
     return shown
 
 
-def _one(event: Event, width: int, *, lives: bool) -> list[Line]:
-    code = str(event.get("code"))
+def offered(event: Event, kept: list[Checkpoint], *, lives: bool) -> dict[str, str]:
+    """Return what can be done about a finding now, in words, by action."""
+    actions = event.get("actions")
+    named = [one for one in actions if isinstance(one, str)] if isinstance(actions, list) else []
+    offers = {}
+    for action in named:
+        if action in again.CHANGES:
+            offers[action] = again.child(action, event, kept, lives=lives).words
+        elif action in DOES and lives:
+            offers[action] = DOES[action]
+    return offers
+
+
+def _said_of(event: Event, width: int, *, lives: bool) -> list[Line]:
     head = Text.assemble(readings.finding_mark(event), (readings.finding_name(event), "bold"))
     sure, since = event.get("confidence"), event.get("since")
     if isinstance(sure, int | float):
         head.append(f"  {100 * sure:.0f} % sure", "dim")
     if isinstance(since, int):
         head.append(f"  since step {since:,}", "dim")
-    shown = [Line(head)]
-    shown += [Line(part) for part in _wrapped(visible(str(event.get("message")), 600), width)]
-    if isinstance(event.get("action"), str):
-        shown += [
-            Line(part) for part in _wrapped(f"→ {visible(event['action'], 300)}", width, "bold")
-        ]
-    actions = event.get("actions")
-    for action in actions if isinstance(actions, list) else []:
-        needs_life = action in ("stop", "stop_keep_best", "save", "evaluate")
-        if action in DOES and (lives or not needs_life):
-            shown.append(Line(Text(DOES[action]), f"{action}:{code}"))
-    if numbers := _evidence(event):
-        shown += [Line(part) for part in _wrapped(numbers, width, "dim")]
-    return shown
+    parts = [head, *_wrapped(visible(str(event.get("message")), 600), width)]
+    if advice := readings.advice(event, lives=lives):
+        parts += _wrapped(f"→ {advice}", width, "bold")
+    return [Line(part) for part in parts]
 
 
 def _wrapped(words: str, width: int, style: str = "") -> list[Text]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard import __version__, hour_price, plan, runs, words
+from ftwizard import __version__, checkpoints, hour_price, plan, runs, words
 from ftwizard.commands import output, train
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs import launch
@@ -20,7 +20,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.paths import local
 from ftwizard.plan import Plan
 from ftwizard.text import visible
-from ftwizard.train import checkpoints, origin
+from ftwizard.train import origin
 
 _TIME = re.compile(r"-\d{4}-\d{6}$")
 """What ``runs.new_id`` puts behind a name."""

@@ -11,6 +11,7 @@ import msgspec
 
 from ftwizard import (
     __version__,
+    checkpoints,
     config_file,
     hour_price,
     machine,
@@ -31,7 +32,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.paths import local
 from ftwizard.plan import Plan
 from ftwizard.text import size, visible
-from ftwizard.train import budget, checkpoints, rows
+from ftwizard.train import budget, rows
 
 ROOM_BYTES = 500_000_000
 """Less room than this is refused at the start: checkpoints and a merged model need more."""

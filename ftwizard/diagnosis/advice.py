@@ -12,9 +12,11 @@ from ftwizard.diagnosis.verdict import Verdict
 Severity = Literal["info", "warning", "error"]
 Action = Literal[
     "go_on", "stop", "stop_keep_best", "save", "evaluate",
-    "again_half_rate", "again_higher_rate", "again_more_accumulation", "check_data",
+    "again_half_rate", "again_more_accumulation", "again_half_rate_more_accumulation",
+    "again_higher_rate", "again_ten_times_rate", "check_data",
 ]  # fmt: skip
-"""``again_…``: a child run, from a checkpoint or from the start, with that one setting changed."""
+"""``again_…``: a child run, from a checkpoint or from the start, with that changed;
+``higher``: five times."""
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,12 @@ _MEANINGS: dict[Pattern, _Meaning] = {
             else "Raise the rate five to ten times, and look at which tokens are trained on "
             "(ftwizard mask)."
         ),
-        ("again_higher_rate", "check_data"),
+        ("again_higher_rate", "again_ten_times_rate", "check_data"),
     ),
     "spiky": _Meaning(
         "warning", _spiky,
         "Halve the rate and double the gradient accumulation.",
-        ("again_half_rate", "again_more_accumulation"),
+        ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
     "spike": _Meaning(
         "info",

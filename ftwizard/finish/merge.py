@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ftwizard.checkpoints import MARKER
 from ftwizard.jobs.folder import publish, write_json
 from ftwizard.train.base_model import load_config, load_tokenizer, refuse_quantised
-from ftwizard.train.checkpoints import MARKER
 
 SHARD = "4GB"
 

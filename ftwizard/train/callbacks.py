@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
-from ftwizard.train import checkpoints, efficiency
+from ftwizard.train import efficiency, saved
 from ftwizard.train.actual import bytes_below
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.schedule import Patience, counts
@@ -277,7 +277,7 @@ class Keeping(TrainerCallback):
         folder = Path(str(args.output_dir))
         step = state.global_step
         measured = self._evaluated and self._evaluated[0] == step
-        marker = checkpoints.complete(
+        marker = saved.complete(
             folder / f"checkpoint-{step}",
             step=step,
             attempt=self._worker.attempt,
@@ -295,4 +295,4 @@ class Keeping(TrainerCallback):
             disk=bytes_below(folder),
         )
         self._worker.events.sync()
-        checkpoints.rotate(folder)
+        saved.rotate(folder)

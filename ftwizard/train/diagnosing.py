@@ -9,10 +9,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard import curves
+from ftwizard import checkpoints, curves
 from ftwizard.diagnosis import Curve, Finding, Point, Verdict, diagnose, findings
 from ftwizard.jobs.worker import Worker
-from ftwizard.train import checkpoints
 from ftwizard.train.callbacks import validates
 
 FIRST_LOGS = 10

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard import models
+from ftwizard import checkpoints, models
 from ftwizard import plan as plans
 from ftwizard.data.read import Row
 from ftwizard.jobs.ending import GOOD, reason_of
@@ -23,7 +23,6 @@ from ftwizard.train import (
     adapter,
     base_model,
     budget,
-    checkpoints,
     hardware,
     head,
     heldout,
@@ -35,6 +34,7 @@ from ftwizard.train import (
     record,
     room,
     rows,
+    saved,
     schedule,
     sft_config,
 )
@@ -76,7 +76,7 @@ def run(worker: Worker) -> Ended:
         from ftwizard.finish import finish
 
         result |= finish(worker, plan, trained)
-        checkpoints.remove_torn(worker.folder.checkpoints)
+        saved.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.monotonic() - began, 1)
     result |= msgspec.to_builtins(actual.against_prediction(worker.folder, trained))
     return Ended(trained.reason, result, trained.message)
@@ -85,7 +85,7 @@ def run(worker: Worker) -> Ended:
 def train(worker: Worker, plan: Plan) -> Trained:
     """Train, and leave the best weights in ``adapter/``, or in their checkpoint if they are all."""
     ready = prepare(worker, plan)
-    for name in checkpoints.set_torn_aside(worker.folder.checkpoints):
+    for name in saved.set_torn_aside(worker.folder.checkpoints):
         worker.events.write(
             "finding",
             code="torn_checkpoint",
@@ -304,8 +304,8 @@ def _make_room(folder: JobFolder, error: Exception) -> None:
     """After a full disk ended a save, remove the torn checkpoint so that the end can be told."""
     if reason_of(error, folder) != "disk_full":
         return
-    checkpoints.set_torn_aside(folder.checkpoints)
-    checkpoints.remove_torn(folder.checkpoints)
+    saved.set_torn_aside(folder.checkpoints)
+    saved.remove_torn(folder.checkpoints)
     raise Outcome(
         "disk_full",
         f"The disk that holds {folder.path} is full; the last complete checkpoint is kept.",

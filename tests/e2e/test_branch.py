@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ftwizard import checkpoints
 from ftwizard import plan as plans
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.train import checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab
 from tests.jobs_helpers import events, until, until_ended

@@ -356,7 +356,7 @@ for argv in (["runs", "--json"], ["status", "one", "--json"], ["watch", "one", "
     assert main(argv) == 0
 heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "numpy",
          "textual", "questionary", "openai", "together", "boto3", "google"}
-import ftwizard.commands.train, ftwizard.commands.demo, ftwizard.commands.stop, ftwizard.train.checkpoints
+import ftwizard.commands.train, ftwizard.commands.demo, ftwizard.commands.stop, ftwizard.train.saved
 found = heavy & set(sys.modules)
 assert not found, found
 """

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ftwizard import checkpoints
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import Method
-from ftwizard.train import checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab, losses
 from tests.jobs_helpers import command_pid, events, until, until_ended, until_step

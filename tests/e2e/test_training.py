@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard import checkpoints
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.status import observe
-from ftwizard.train import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.lab import Lab, losses

@@ -12,7 +12,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import Attempt, write_json
-from ftwizard.train import base_model, checkpoints, generate
+from ftwizard.train import base_model, generate, saved
 from ftwizard.train.tokenise import Encoder
 from tests.jobs_helpers import events
 from tests.training_helpers import again, losses, rows, tiny_model, train
@@ -82,7 +82,7 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed attempt asks what the first did, and does not begin again."""
-    monkeypatch.setattr(checkpoints, "rotate", lambda folder: None)
+    monkeypatch.setattr(saved, "rotate", lambda folder: None)
     file = tmp_path / "ask.txt"
     file.write_text("the cat\n\n  one bird \n")
     folder = train(tmp_path, "file", samples={"prompts": "ask.txt", "max_tokens": 3}, patience=99)

@@ -234,18 +234,21 @@ def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
         file.write(msgspec.json.encode({
             "v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 3, "code": "overfit",
             "severity": "warning", "message": "It rises.", "action": "Stop now.", "verdict": True,
-            "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.9, "evidence": {},
+            "actions": ["stop_keep_best", "again_half_rate", "evaluate"], "confidence": 0.9,
+            "evidence": {},
         }) + b"\n")  # fmt: skip
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "! overfitting")
         await pilot.press("d")
-        await says(pilot, "go on from the best in a new run, with half the learning rate")
+        await says(pilot, "new run from the start: half the rate")
         await pilot.press("down", "enter")
         await says(pilot, "It trains still. Stop it first?")
         await pilot.press("escape")
-        await pilot.press("up", "enter")
-        await says(pilot, "Do that?")
+        await pilot.press("down", "enter")
+        await says(pilot, "It measures the validation loss when this step is done.")
+        await pilot.press("up", "up", "enter")
+        await says(pilot, "Stop this run?")
         assert observe(folder).state == "running"
         await pilot.press("enter")
         await until(pilot, lambda: observe(folder).state == "ended")

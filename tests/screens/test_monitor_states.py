@@ -33,6 +33,7 @@ from ftwizard.screens.charted import Look
 from ftwizard.screens.hardest import CHANGED
 from ftwizard.screens.monitor import Monitor
 from ftwizard.series import Series
+from tests.checkpoints_helpers import save
 from tests.jobs_helpers import command_pid, keeper_pid, make, start, until_step
 from tests.screens.frames import Scenario, assert_frame, drive, frame, says, until
 from tests.screens.runs_helpers import PLAN, living, make_run
@@ -430,8 +431,10 @@ def test_the_diagnosis_says_it_in_numbers_and_offers_what_to_do(
         "finding", code="spiky", severity="warning", step=200, since=2, verdict=False,
         message="The training loss jumps by 21 % of itself throughout.", confidence=0.81,
         action="Halve the rate and double the gradient accumulation.",
-        actions=["again_half_rate", "again_more_accumulation"], evidence={"noise_share": 0.21},
+        actions=["again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"],
+        evidence={"noise_share": 0.21},
     )  # fmt: skip
+    save(story.folder.checkpoints, 160, 0.8112)
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("d")

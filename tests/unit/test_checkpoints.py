@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftwizard.train import checkpoints
-
-
-def save(root: Path, step: int, eval_loss: float | None = None, *, marked: bool = True) -> Path:
-    folder = root / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    weights = len(header).to_bytes(8, "little") + header + bytes(16)
-    (folder / "adapter_model.safetensors").write_bytes(weights)
-    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        (folder / name).write_bytes(b"{}" * 20)
-    if marked:
-        checkpoints.complete(folder, step=step, attempt=1, eval_loss=eval_loss)
-    return folder
+from ftwizard import checkpoints
+from ftwizard.train import saved
+from tests.checkpoints_helpers import save
 
 
 def test_complete_ones_are_found_by_step(tmp_path: Path) -> None:
@@ -51,7 +39,7 @@ def test_a_header_that_lies_does_not_count(tmp_path: Path) -> None:
     folder = save(tmp_path, 5, marked=False)
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"[0, 16]", b"[0, 17]"))
-    checkpoints.complete(folder, step=5, attempt=1)
+    saved.complete(folder, step=5, attempt=1)
     assert checkpoints.read(folder) is None
 
 
@@ -70,7 +58,7 @@ def test_rotation_keeps_the_best_and_the_newest(
     root = tmp_path_factory.mktemp("rotate")
     for step, loss in enumerate(losses, 1):
         save(root, step, loss)
-        checkpoints.rotate(root)
+        saved.rotate(root)
     left = checkpoints.all_complete(root)
     assert left[-1].step == len(losses)
     measured = [(loss, step) for step, loss in enumerate(losses, 1) if loss is not None]
@@ -83,17 +71,17 @@ def test_rotation_keeps_the_best_and_the_newest(
 def test_torn_ones_are_set_aside_not_lost(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, marked=False)
-    assert checkpoints.set_torn_aside(tmp_path) == ["checkpoint-10"]
+    assert saved.set_torn_aside(tmp_path) == ["checkpoint-10"]
     save(tmp_path, 10, marked=False)
-    assert checkpoints.set_torn_aside(tmp_path) == ["checkpoint-10"]
+    assert saved.set_torn_aside(tmp_path) == ["checkpoint-10"]
     assert len(list((tmp_path / "torn").iterdir())) == 2
     assert [c.step for c in checkpoints.all_complete(tmp_path)] == [5]
-    checkpoints.remove_torn(tmp_path)
+    saved.remove_torn(tmp_path)
     assert not (tmp_path / "torn").exists()
 
 
 def test_rotation_touches_no_torn_one(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, marked=False)
-    assert checkpoints.rotate(tmp_path) == []
+    assert saved.rotate(tmp_path) == []
     assert (tmp_path / "checkpoint-10").exists()

@@ -1,25 +1,20 @@
-"""Checkpoints that count only when they are complete, and the rotation of them.
+"""Checkpoints that count: a marker with every file's size, and only what fits it exists for us.
 
 A kill during a save leaves a torn folder under the newest name, on which Hugging Face's own resume
-fails. So a marker with every file's size is written after everything is on disk, and only a folder
-that fits its marker exists as far as we are concerned.
+fails. ``train/saved.py`` writes the marker after everything is on disk.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from ftwizard.jobs.folder import sync_files, sync_folder, write_json
-
 MARKER = "ftwizard.json"
-TORN = "torn"
-_NAME = re.compile(r"checkpoint-(\d+)")
+NAME = re.compile(r"checkpoint-(\d+)")
 _NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 
 
@@ -42,30 +37,6 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         return f"checkpoint-{self.step}"
 
 
-def complete(
-    path: Path,
-    *,
-    step: int,
-    attempt: int,
-    eval_loss: float | None = None,
-    tokens: int = 0,
-    seconds: float = 0.0,
-) -> Checkpoint:
-    """Bring a freshly saved checkpoint to disk and mark it complete."""
-    files = [file for file in sync_files(path) if file.name != MARKER]
-    marker = Checkpoint(
-        step=step,
-        attempt=attempt,
-        files={str(file.relative_to(path)): file.stat().st_size for file in files},
-        eval_loss=eval_loss,
-        tokens=tokens,
-        seconds=seconds,
-    )
-    write_json(path / MARKER, marker)
-    sync_folder(path.parent)
-    return marker
-
-
 def read(path: Path) -> Checkpoint | None:
     """Return the marker of the checkpoint at ``path``, or None when it is not complete."""
     try:
@@ -85,7 +56,7 @@ def all_complete(folder: Path) -> list[Checkpoint]:
     """Return the complete checkpoints below ``folder``, by step."""
     if not folder.is_dir():
         return []
-    found = (read(path) for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    found = (read(path) for path in folder.iterdir() if NAME.fullmatch(path.name))
     return sorted((marker for marker in found if marker), key=lambda marker: marker.step)
 
 
@@ -93,40 +64,6 @@ def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     """Return the one with the lowest validation loss (the earlier of equals)."""
     measured = [c for c in checkpoints if c.eval_loss is not None]
     return min(measured, key=lambda c: (c.eval_loss, c.step), default=None)
-
-
-def rotate(folder: Path) -> list[str]:
-    """Remove complete checkpoints other than the best and the newest; return their names."""
-    found = all_complete(folder)
-    if not found:
-        return []
-    kept = {found[-1].name, (best(found) or found[-1]).name}
-    removed = [c.name for c in found if c.name not in kept]
-    for name in removed:
-        # Without its marker first: a kill in the middle must not leave half a checkpoint marked.
-        (folder / name / MARKER).unlink()
-        shutil.rmtree(folder / name)
-    return removed
-
-
-def set_torn_aside(folder: Path) -> list[str]:
-    """Move incomplete checkpoints into ``torn/``, out of the way of new ones of their name."""
-    if not folder.is_dir():
-        return []
-    moved = []
-    for path in sorted(folder.iterdir()):
-        if not _NAME.fullmatch(path.name) or read(path):
-            continue
-        (folder / TORN).mkdir(mode=0o700, exist_ok=True)
-        number = sum(1 for _ in (folder / TORN).iterdir()) + 1
-        path.rename(folder / TORN / f"{path.name}.{number}")
-        moved.append(path.name)
-    return moved
-
-
-def remove_torn(folder: Path) -> None:
-    """Remove what was set aside, once the run no longer needs to explain it."""
-    shutil.rmtree(folder / TORN, ignore_errors=True)
 
 
 def _weights_open(path: Path, files: dict[str, int]) -> bool:

@@ -1,0 +1,208 @@
+"""The page of the diagnosis: it offers what can be done now, and does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard import commands, plan, runs
+from ftwizard.commands import branch
+from ftwizard.diagnosis import Pattern, advice
+from ftwizard.jobs import requests
+from ftwizard.jobs.events import Event
+from ftwizard.jobs.folder import JobFolder, Parent, write_json
+from ftwizard.jobs.status import observe
+from ftwizard.models import Source
+from ftwizard.screens import again, children, readings
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor import Monitor
+from ftwizard.screens.verdict import lines
+from tests.checkpoints_helpers import save
+from tests.jobs_helpers import keeper_pid, make, start, until_step
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.runs_helpers import make_run
+
+SPIKY: dict[str, Any] = {
+    "code": "spiky", "severity": "warning", "since": 2, "message": "It jumps.", "verdict": True,
+    "action": "Halve the rate and double the gradient accumulation.", "confidence": 0.9,
+    "actions": ["again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"],
+}  # fmt: skip
+OVERFIT: dict[str, Any] = {
+    "code": "overfit", "severity": "warning", "since": 20, "message": "It rises.", "verdict": True,
+    "action": "Stop now and keep the best; then fewer epochs, or more diverse rows.",
+    "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.9,
+}  # fmt: skip
+
+
+@pytest.fixture
+def parent(home: Path) -> JobFolder:
+    """Return a run that has ended and can be branched: its plan and rows are there."""
+    run = make_run(home, "jumpy", end_reason="stopped", findings=[SPIKY])
+    rows = [{"prompt": f"{n}: ", "completion": "yes"} for n in range(20)]
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run.plan.write_text(
+        f"data: {{files: {{train: {home / 'rows.jsonl'}}}, split: {{validation: 0.2}}}}\n"
+        "model: {name: owner/model}\nrecipe: {method: lora, learning_rate: 0.0002, gradient_accumulation: 4}\n"
+    )
+    source = Source(kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0")
+    inputs = {"model": msgspec.to_builtins(source)}
+    write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs))
+    return run
+
+
+def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
+    adapter = save(parent.checkpoints, 40) / "adapter_model.safetensors"
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! spiky")
+        await pilot.press("d")
+        await says(pilot, "▸ new run from the newest checkpoint (step 40): half the rate, doubled")
+        await pilot.press("enter")
+        await says(pilot, "Start a new run?")
+        assert "From the newest checkpoint (step 40)" in frame(pilot.app)
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert len(runs.all_runs()) == 1, "esc starts nothing"
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: is_shown(pilot, shown))
+
+    drive(FtwizardApp(("run", "jumpy")), (80, 24), play)
+    child = runs.find(shown[0])
+    changes = {"recipe.learning_rate": (0.0002, 0.0001), "recipe.gradient_accumulation": (4, 8)}
+    assert child.read_job().parent == Parent(id="jumpy", step=40, changes=changes)
+    assert (child.origin / adapter.name).read_bytes() == adapter.read_bytes()
+    assert child.newest_attempt() == 1, "it was really started"
+
+
+def is_shown(pilot: Pilot[Any], shown: list[str]) -> bool:
+    """Say whether the monitor shows another run than at first, and note which."""
+    screen = pilot.app.screen
+    if not isinstance(screen, Monitor) or screen.follower.folder.id == "jumpy":
+        return False
+    shown.append(screen.follower.folder.id)
+    return shown[-1] in frame(pilot.app)
+
+
+KEPT: dict[str, list[tuple[int, float | None]]] = {
+    "none": [],
+    "no best": [(10, None), (40, None)],
+    "a best": [(10, 1.5), (20, 0.8), (40, 1.2)],
+}
+
+
+@pytest.mark.parametrize(
+    ("finding", "kept", "begins", "begin"),
+    [
+        (SPIKY, "none", "the start", "start"),
+        (SPIKY, "no best", "the newest checkpoint (step 40)", "40"),
+        (SPIKY, "a best", "the best (step 20)", "20"),
+        (OVERFIT, "none", "the start", "start"),
+        (OVERFIT, "no best", "step 10, before it began", "10"),
+        ({**OVERFIT, "since": 5}, "no best", "the start", "start"),
+        ({**OVERFIT, "since": None}, "no best", "the start", "start"),
+        (OVERFIT, "a best", "the best (step 20)", "20"),
+    ],
+)
+def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
+    parent: JobFolder, finding: Event, kept: str, begins: str, begin: str
+) -> None:
+    for step, eval_loss in KEPT[kept]:
+        save(parent.checkpoints, step, eval_loss)
+    on_disk = again.on_disk(parent)
+    for action, change in again.CHANGES.items():
+        child = again.child(action, finding, on_disk, lives=False)
+        told = commands.parser().parse_args(["branch", "jumpy", *child.options])
+        branch.where(parent, told.begin)
+        _, changes = branch.changed(
+            plan.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
+        )
+        assert len(changes) == len(change.options) / 2
+        expected = ("the start", "start") if change.is_anew else (begins, begin)
+        assert (child.begins, told.begin) == expected, action
+
+
+def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
+    assert again.child("again_half_rate", SPIKY, [], lives=True).begins == "the newest checkpoint"
+
+
+def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> None:
+    actions = list(advice._MEANINGS["no_learning"].actions)
+    shown = lines([{"code": "no_learning", "actions": actions}], 74, [], lives=False)
+    assert [line.text.plain for line in shown if line.id] == [
+        "new run from the start: five times the rate", "new run from the start: ten times the rate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", advice._MEANINGS)
+def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> None:
+    action = advice._MEANINGS[code].action
+    for seen in {"rate_share": 0.01}, {"rate_share": 1.0}:
+        said = action if isinstance(action, str) else action({**seen, "learning_rate": 1.0})
+        event = {"code": code, "action": said}
+        assert readings.advice(event, lives=True) == said
+        ended = readings.advice(event, lives=False)
+        assert not ended.startswith(("Stop", "Let it end", "Keep", "Go on.", "Go on;")), ended
+
+
+def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) -> None:
+    run = make_run(home, "heart", end_reason="stopped", findings=[OVERFIT])
+    save(run.checkpoints, 20, 0.21)
+    run.adapter.mkdir()
+    run.trained.write_text(json.dumps({"step": 20, "method": "lora", "eval_loss": 0.21}))
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "→ Next time fewer epochs")
+        shown.append(frame(pilot.app))
+        await pilot.press("d")
+        await says(pilot, "The best weights, of step 20, are in")
+
+    shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
+    assert "→ Next time fewer epochs, or more diverse rows." in shown[1]
+    assert "▸ new run from the best (step 20): half the rate" in shown[1]
+    assert not any("top now" in one or "stop it now" in one for one in shown)
+
+
+@pytest.mark.parametrize("key", ["s", "d"])
+def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
+    home: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = start(make(home / "runs" / "alive", steps=5000, mode="hang"))
+    until_step(folder, 5)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    with folder.events.open("ab") as file:
+        event = {"v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 5, **OVERFIT}
+        file.write(msgspec.json.encode(event) + b"\n")
+    ran: list[tuple[str, ...]] = []
+
+    def run(*argv: str, **_: Any) -> None:
+        """Write the request, as the command does at once; what it does then has tests of its own."""
+        ran.append(argv)
+        requests.stop(folder, 1, grace_s=30)
+
+    monkeypatch.setattr(children, "run", run)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! Its keeper is gone")
+        for question, calls in (("Stop this run?", 1), ("End it at once?", 2)):
+            await until(pilot, lambda: isinstance(pilot.app.screen, Monitor))
+            await pilot.press(key)
+            if key == "d":
+                await says(pilot, "▸ stop it now; the best weights are kept")
+                await pilot.press("enter")
+            await says(pilot, question)
+            await pilot.press("enter")
+            await until(pilot, lambda calls=calls: len(ran) == calls)  # type: ignore[misc]
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert ran == [("stop", str(folder.path)), ("stop", str(folder.path), "--kill")]
+    assert observe(folder).state == "stopping", "both were only asked for"
