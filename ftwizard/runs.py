@@ -95,6 +95,8 @@ class Progress:
         self.learning_rate: float | None = None
         self.memory: float | None = None
         """The most bytes that the training has held so far."""
+        self.gpu_memory: float | None = None
+        """The same where it is a GPU's; None on the processors, and where that is not told."""
         self.grad_norm: float | None = None
         self.best_step: int | None = None
         """The step of the lowest validation loss, the first of equals."""
@@ -201,6 +203,7 @@ class Progress:
         self.learning_rate = number(event.get("learning_rate"))
         self.grad_norm = number(event.get("grad_norm"))
         self.memory = measure(event.get("memory")) or self.memory
+        self.gpu_memory = self.memory if event.get("memory_on_gpu") is True else None
         if step < (self.times.last_x or 0.0):  # a replay without its phase
             self._forget_after(step)
         self.times.append(step, now)

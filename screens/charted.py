@@ -5,21 +5,26 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
 from ftwizard import settings
+from ftwizard.jobs.events import count
 from ftwizard.runs import Progress
-from ftwizard.screens import palette
-from ftwizard.screens.widgets.chart import Line
+from ftwizard.screens import palette, readings
+from ftwizard.screens.widgets.chart import Line, Mark
 from ftwizard.series import Series, Smoothed
 
 Axis = Literal["step", "epoch", "minutes", "tokens"]
+Pane = Literal["all", "chart", "gpus"]
 AXES: tuple[Axis, ...] = ("step", "epoch", "minutes", "tokens")
 AXIS_NAMES: dict[Axis, str] = {
     "step": "step", "epoch": "epoch", "minutes": "min", "tokens": "tokens",
 }  # fmt: skip
+PANES: tuple[Pane, ...] = ("all", "chart", "gpus")
+"""What a key goes through."""
 SMOOTHINGS = (0.6, 0.9, 0.97, 0.0)
 """Weights that a key goes through; 0 draws the raw values alone."""
 LOSS = "loss"
@@ -38,6 +43,8 @@ NAMES = {
 BESIDE = {"loss": "eval_loss", "mean_token_accuracy": "eval_mean_token_accuracy"}
 """Measures of the validation rows that are drawn with those of the training."""
 NO_CHART = frozenset(("epoch", "tokens", "eval_runtime", "memory"))
+MARKED = frozenset(("plateau", "spike"))
+"""Findings that have a place on the curve though they are no trouble."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +54,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     axis: Axis = "step"
     smoothing: float = SMOOTHINGS[0]
     log_scale: bool = False
+    pane: Pane = "all"
+    """What has the screen to itself."""
 
 
 def remembered() -> Look:
@@ -88,6 +97,19 @@ def axes(progress: Progress) -> list[Axis]:
     return [axis for axis in AXES if told[axis]]
 
 
+def _findings(progress: Progress) -> list[Mark]:
+    """Return marks of what was found where it began, else where it was said, the last at the end."""
+    marks = []
+    for event in progress.findings:
+        since = count(event.get("since"))
+        step = count(event.get("step")) if since is None else since
+        is_marked = event.get("severity") != "info" or event.get("code") in MARKED
+        if step is not None and is_marked:
+            name = readings.finding_name(event) if "code" in event else ""
+            marks.append(Mark(step, "finding", name=name))
+    return sorted(marks, key=lambda mark: mark.x)
+
+
 class Charted:
     """The lines of a look at a run. What was made of a series before is gone on with, not redone."""
 
@@ -126,6 +148,15 @@ class Charted:
         by = self._by(progress)
         found = by.nearest(step) if by is not None else None
         return None if found is None else self._measure(found[1], by)
+
+    def marks(self, progress: Progress) -> list[Mark]:
+        """Return checkpoints, the best evaluation and what was found, each where it stands."""
+        marks = [Mark(step, "checkpoint") for step in progress.checkpoints]
+        if progress.best_step is not None:
+            marks.append(Mark(progress.best_step, "best"))
+        marks += _findings(progress)
+        placed = ((self.place(mark.x, progress), mark) for mark in marks)
+        return [replace(mark, x=x) for x, mark in placed if x is not None]
 
     def x_end(self, progress: Progress) -> float | None:
         """Return where x will end, None where that is not known."""

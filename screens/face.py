@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,6 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard import words
@@ -19,14 +21,16 @@ from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.watchdog import SILENT_S
 from ftwizard.plan import Plan
 from ftwizard.screens import charted, efficiency, gpus, palette, readings, spent
-from ftwizard.screens.charted import AXIS_NAMES, SMOOTHINGS, Charted
-from ftwizard.screens.widgets.chart import Chart, Mark, MarkKind
+from ftwizard.screens.charted import AXIS_NAMES, PANES, SMOOTHINGS, Charted, Pane
+from ftwizard.screens.widgets.chart import Chart
 from ftwizard.text import duration, visible
 
 SIDE_WIDTH = 44
 LEAST_GPU_LINES, MOST_GPU_LINES = 3, 16
-KEPT_ROWS = 20
-"""Of the window's, which the GPUs leave to the rest before they take every second one."""
+AROUND = 3
+"""Rows of the window that are not this: the top line, the keys, the blank one below the top."""
+CHART_ROWS, WIDE_CHART_ROWS = 7, 12
+"""What the GPUs leave to the chart; where it is wide, to what stands beside it too."""
 
 
 class Face(Container):
@@ -49,6 +53,8 @@ class Face(Container):
         """What an hour of the machine costs, where the run knows it."""
         self._follower = follower
         self._drawn: dict[str, Text] = {}
+        self._gpus: list[dict[str, Any]] = []
+        """The GPUs of a reading of now."""
         self._charted = Charted(charted.remembered())
 
     def compose(self) -> ComposeResult:
@@ -89,13 +95,17 @@ class Face(Container):
         self._put("now", readings.now(follower, width))
         self._put("figures", layout(figures, width))
         self._put("efficiency", readings.in_line(time_spent, page.size.width - 4))
-        self._draw_machine(width, live=live)
+        samples = follower.machine() if live else []
+        self._gpus = gpus.newest(samples) if readings.is_new(samples) else []
+        self._put("machine", readings.machine(samples, width) if live else Text())
         about = readings.about(self.plan, width) if self.plan and wide else Text()
         self._put("about", about)
         self._put("next", _next(follower))
         self._put("findings", readings.findings(progress, 6 if wide else 2, lives=live))
         quiet = follower.status.end_reason in GOOD
         self._put("log", Text() if quiet else readings.log(follower.log(log_lines)))
+        self._draw_gpus(samples)
+        self._arrange()
         self._draw_chart()
 
     def _spent(self, *, live: bool) -> tuple[str, str] | None:
@@ -106,47 +116,76 @@ class Face(Container):
         now = time.time() if live and begun else None
         return spent.so_far(self._follower.shown, self.hour, self.plan.budget, now)
 
-    def _draw_machine(self, width: int, *, live: bool) -> None:
-        samples = self._follower.machine() if live else []
-        self._put("machine", readings.machine(samples, width) if live else Text())
-        if not readings.is_new(samples):
-            self._put("gpus", Text())
-            return
-        most = max(LEAST_GPU_LINES, min(MOST_GPU_LINES, (self.screen.size.height - KEPT_ROWS) // 2))
-        plan = self.plan
+    @property
+    def next_pane(self) -> Pane:
+        """What comes next: the chart alone, then the GPUs where there are any, then everything."""
+        panes = [one for one in PANES if one != "gpus" or self._gpus]
+        return panes[(panes.index(self._pane) + 1) % len(panes)]
+
+    def show_pane(self, pane: Pane) -> None:
+        """Show one pane alone, or everything."""
+        self._look(pane=pane)
+        self.draw()
+
+    @property
+    def _pane(self) -> Pane:
+        """What has the screen to itself; never GPUs where there are none."""
+        chosen = self._charted.look.pane
+        return "all" if chosen == "gpus" and not self._gpus else chosen
+
+    def _arrange(self) -> None:
+        """Show what says something, and of it the pane that is alone; the keys are the chart's."""
+        pane = self._pane
+        self.set_class(pane != "all", "-alone")
+        was_hidden = not self._chart.display
+        for part in (*self.children, *self.query_one("#side").children):
+            place = part.id if part.parent is self else "side"
+            shown = self._says(part) and pane in ("all", place)
+            if part.display != shown:
+                part.display = shown
+        if was_hidden and self._chart.display:
+            self._chart.focus()
+
+    def _says(self, part: Widget) -> bool:
+        text = self._drawn.get(part.id or "")
+        return text is None or bool(text.plain)
+
+    def _draw_gpus(self, samples: Sequence[dict[str, Any]]) -> None:
+        plan, progress = self.plan, self._follower.progress
         chosen = None if plan is None else plan.where.gpu or 0
-        full = self.screen.size.width - 4
-        self._put("gpus", gpus.lines(samples, self._follower.progress, full, most, chosen))
+        width, most, alone = self.screen.size.width - 4, self._gpu_lines(), self._pane == "gpus"
+        said = gpus.lines(samples, progress, width, most, chosen, alone=alone)
+        self._put("gpus", said if self._gpus else Text())
+
+    def _gpu_lines(self) -> int:
+        """Return how many lines the GPUs may take: the chart keeps its rows."""
+        page = self.screen
+        room = page.size.height - AROUND
+        if self._pane == "gpus":
+            return max(LEAST_GPU_LINES, room)
+        wide = page.has_class("-wide")
+        gap = 1 if wide else 0
+        room -= WIDE_CHART_ROWS + gap if wide else CHART_ROWS
+        above = () if wide else self.query_one("#side").children
+        for part in (*above, self.query_one("#efficiency"), self.query_one("#log")):
+            if self._says(part):
+                room -= part.get_content_height(page.size, page.size, page.size.width - 4) + gap
+        return max(LEAST_GPU_LINES, min(MOST_GPU_LINES, room))
 
     def _put(self, name: str, text: Text) -> None:
         """Change what a part says, only if it changed: an idle monitor sends nothing."""
         if self._drawn.get(name) != text:
             self._drawn[name] = text
-            part = self.query_one(f"#{name}", Static)
-            part.update(text)
-            part.display = bool(text.plain)
+            self.query_one(f"#{name}", Static).update(text)
 
     def _draw_chart(self) -> None:
         progress, charted = self._follower.shown, self._charted
-        places: list[tuple[float, MarkKind]] = [(one, "checkpoint") for one in progress.checkpoints]
-        if (best := progress.best_step) is not None:
-            places.append((best, "best"))
-        places += [
-            (event["step"], "finding")
-            for event in progress.findings
-            if isinstance(event.get("step"), int) and event.get("severity") != "info"
-        ]
-        marks = [
-            Mark(x, kind)
-            for step, kind in places
-            if (x := charted.place(step, progress)) is not None
-        ]
         self._chart.x_name = AXIS_NAMES[charted.look.axis]
         living = self._follower.status.state != "ended"
         plain = bool(getattr(self.app, "slow", False))
         self._chart.show(
             charted.lines(progress, plain=plain),
-            marks,
+            charted.marks(progress),
             charted.x_end(progress) if living else 0.0,
         )
 
@@ -175,17 +214,12 @@ class Face(Container):
         self.notify(f"The line is {said}.", markup=False, timeout=2)
 
     def _look(self, **changes: Any) -> None:
-        self._charted.look = msgspec.structs.replace(
-            self._charted.look, log_scale=self._chart.log_scale, **changes
-        )
+        self._charted.look = msgspec.structs.replace(self._charted.look, **changes)
         charted.remember(self._charted.look)
         self._draw_chart()
 
-    def on_unmount(self) -> None:
-        if self._charted.look.log_scale != self._chart.log_scale:
-            charted.remember(
-                msgspec.structs.replace(self._charted.look, log_scale=self._chart.log_scale)
-            )
+    def on_chart_log_scale(self, event: Chart.LogScale) -> None:
+        self._look(log_scale=event.on)
 
     def action_scroll_side(self, by: int) -> None:
         side = self.query_one("#side")

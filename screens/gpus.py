@@ -22,6 +22,9 @@ FULL = 100 * 7 / 6
 ALARM = f"bold {palette.WARNING}"
 POWER_CAP = "power cap"
 """The usual state of a busy card, and no trouble."""
+HINT = "z: GPUs alone"
+SPAN = "10 min"
+"""How far back a history goes (telemetry.HISTORY_S)."""
 Reading = dict[str, Any]
 
 
@@ -48,6 +51,16 @@ LOOKS = (
     Look(0, 0, False, power=False),
 )
 """From the most that is shown to the least."""
+ALONE = (
+    Look(24, 0, True, name=True),
+    Look(16, 0, True),
+    Look(5, 0, True),
+    Look(0, 0, True),
+    Look(5, 0, False),
+    Look(0, 0, False),
+    Look(0, 0, False, power=False),
+)
+"""The same where each history has a line of its own."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,18 +78,31 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
     note: str = ""
     name: str = ""
+    index: int | None = None
+
+
+def newest(samples: Sequence[Reading]) -> list[Reading]:
+    """Return the GPUs of the newest reading."""
+    said = samples[-1].get("gpus") if samples else None
+    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
 
 
 def lines(
-    samples: Sequence[Reading], progress: Progress, width: int, most: int, chosen: int | None = None
+    samples: Sequence[Reading],
+    progress: Progress,
+    width: int,
+    most: int,
+    chosen: int | None = None,
+    *,
+    alone: bool = False,
 ) -> Text:
     """Return ``most`` lines at the most of what the newest reading says, a GPU a line.
 
     Where there are more GPUs, this run's come first, then those in trouble, then the busiest, and
-    the rest are counted. ``chosen`` is the GPU that the plan names.
+    the rest are counted. ``chosen`` is the GPU that the plan names. ``alone`` says that nothing
+    else is on the screen: where there is room, the history of each has a line of its own.
     """
-    said = samples[-1].get("gpus") if samples else None
-    gpus = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    gpus = newest(samples)
     if not gpus:
         return Text()
     held = ours(gpus, progress, chosen)
@@ -88,25 +114,29 @@ def lines(
         parts = _instances(gpus[place])
         if len(rows) + len(parts) <= most - (len(shown) - shown.index(place) - 1):
             rows += parts
+    if alone and 2 * len(rows) <= most and len(shown) == len(gpus):
+        return Text("\n").join(_with_histories(rows, samples, width))
     found = _fitting(rows, width)
     if len(gpus) > len(shown):
         found.append(_others(gpus, shown))
+        if not alone:
+            found[-1].append(f"  {HINT}", "dim")
     return Text("\n").join(found)
 
 
 def ours(gpus: Sequence[Reading], progress: Progress, chosen: int | None) -> list[float | None]:
     """Return the bytes of each GPU that are this run's, None where that is not known.
 
-    Where the keeper could not tell, the run's own measure stands for the one GPU that it can be
-    of; that one leaves out what CUDA itself takes.
+    Where the keeper could not tell, the run's own measure of its GPU stands for the one that it
+    can be; it leaves out what CUDA itself takes. A run on the processors has no such measure.
     """
     held = [number(one, "ours") for one in gpus]
     only = 0 if len(gpus) == 1 else chosen
     for place, one in enumerate(gpus):
-        if held[place] is None and progress.memory and one.get("index") == only:
+        if held[place] is None and progress.gpu_memory and one.get("index") == only:
             used = number(one, "memory_used")
-            # More than is used at all is the memory of processors, or of another card.
-            held[place] = progress.memory if used and progress.memory <= used else None
+            # More than is used at all is held on another card.
+            held[place] = progress.gpu_memory if used and progress.gpu_memory <= used else None
     return held
 
 
@@ -149,6 +179,7 @@ def _row(one: Reading, held: float | None, uses: dict[int, list[float | None]]) 
         head=head,
         use=number(one, "utilisation"),
         history=uses.get(index, []) if isinstance(index, int) else [],
+        index=index if isinstance(index, int) else None,
         shares=shares,
         apart=apart,
         memory=memory,
@@ -213,10 +244,23 @@ def _memory(one: Reading, held: float | None) -> tuple[tuple[float, float] | Non
     return (mine / total, (used - mine) / total), apart, short
 
 
-def _fitting(rows: Sequence[Row], width: int) -> list[Text]:
+def _with_histories(rows: Sequence[Row], samples: Sequence[Reading], width: int) -> list[Text]:
+    """Return each row with the use of its GPU in a second line, as wide as the first may be."""
+    indent = max(len(row.head) for row in rows) + 6
+    uses = telemetry.history(samples, max(1, width - indent - 1))
+    made = []
+    for row, line in zip(rows, _fitting(rows, width, ALONE), strict=True):
+        made.append(line)
+        if row.index in uses:
+            made.append(Text(f"{SPAN:>{indent}} ", "dim", no_wrap=True))
+            made[-1].append(bars(uses[row.index], 0.0, FULL), palette.ACCENT)
+    return made
+
+
+def _fitting(rows: Sequence[Row], width: int, looks: Sequence[Look] = LOOKS) -> list[Text]:
     """Return the rows in columns, as much of each as there is room for."""
     made: list[Text] = []
-    for look in LOOKS:
+    for look in looks:
         made = _table(rows, look)
         if all(line.cell_len <= width for line in made):
             break

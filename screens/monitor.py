@@ -18,7 +18,7 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.notices import Noticer
-from ftwizard.screens import steering, terminal
+from ftwizard.screens import charted, steering, terminal
 from ftwizard.screens.face import Face
 from ftwizard.screens.page import Page
 from ftwizard.text import visible
@@ -43,16 +43,21 @@ class Monitor(Page[str]):
         "The solid line is the training loss (the raw values faint behind it), the dashed one with "
         "◆ the validation loss, on rows that are not trained on. Both should fall. When validation "
         "rises while training falls, the model learns the rows by heart; the run then stops by "
-        "itself and keeps the best weights. d shows what was found, in numbers, and what to do; a how "
-        "the answers to a few prompts change, and the rows that are hardest.\n\n"
+        "itself and keeps the best weights. Below, ● is the best evaluation, ! where something that "
+        "was found begins. d shows what was found, in numbers, and what to do; a how the answers to "
+        "a few prompts change, and the rows that are hardest.\n\n"
         "Chart: m another measure (M back), x along steps, epochs, minutes or tokens, w smoother, "
-        "l log scale, + and - zoom, ← and → pan, 0 all, shift with ← or → reads values, f the whole "
-        "run, z the chart alone. What is chosen is kept.\n\n"
+        "l log scale, + and - zoom, ← and → pan, end the newest, 0 all, shift with ← or → reads "
+        "values, f the whole run. z shows the chart alone, then the GPUs alone where there are any, "
+        "then everything. Measure, axis, smoothing, log scale and what z shows are kept.\n\n"
         "When it ends is measured over its last steps; what was estimated before counts no more.\n\n"
         "stop saves first; a stopped run can be resumed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "results", "results", key_display="enter"),
+        Binding("z", "pane('chart')", "chart alone", show=False),
+        Binding("z", "pane('gpus')", "GPUs"),
+        Binding("z", "pane('all')", "all"),
         Binding("s", "stop", "stop"),
         Binding("r", "resume", "resume"),
         Binding("v", "ask_for('save')", "save"),
@@ -60,7 +65,6 @@ class Monitor(Page[str]):
         Binding("o", "log", "output"),
         Binding("d", "verdict", "verdict"),
         Binding("a", "answers", "answers"),
-        Binding("z", "whole_screen", "chart alone", show=False),
         Binding("escape,q", "back", "leave", key_display="esc"),
     ]
 
@@ -107,6 +111,8 @@ class Monitor(Page[str]):
             return ended and self.follower.status.end_reason in GOOD
         if action == "answers":
             return self._has_answers
+        if action == "pane":
+            return parameters == (self._face.next_pane,)
         if action == "resume":
             return ended and self.follower.status.end_reason not in GOOD
         if action == "ask_for" and parameters == ("evaluate",):
@@ -132,21 +138,27 @@ class Monitor(Page[str]):
         self._ticks += 1
         due = self._ticks % (DRAW_EVERY * (SLOWER if self._is_slow else 1)) == 1
         if due:
-            before, attempt = self._offers, self.follower.status.attempt
+            attempt = self.follower.status.attempt
             self.follower.look()
             if self.follower.status.attempt != attempt:
                 self._load_plan()  # its budget or its price may be another
-            self._offers = self.follower.status, self.follower.is_gone, self._has_answers
-            if self._offers != before:
-                self.refresh_bindings()
         if not self._reading or self._ticks == 1:
             self._reading = True
             self._read()
         if due:
             self._face.draw()
+            self._offer()
         if not self._reading:
             told = self._noticer.news(self.follower.status, self.follower.progress)
             terminal.tell(self.app, told)
+
+    def _offer(self) -> None:
+        """Let the keys at the foot follow what can be done."""
+        follower, before = self.follower, self._offers
+        pane = self._face.next_pane
+        self._offers = follower.status, follower.is_gone, self._has_answers, pane
+        if self._offers != before:
+            self.refresh_bindings()
 
     def _read(self) -> None:
         """Read for a moment; where there is more, go on after the keys had their turn."""
@@ -157,9 +169,10 @@ class Monitor(Page[str]):
         if self._ticks <= 1 or not self._face.is_drawn:
             self._face.draw()
 
-    def action_whole_screen(self) -> None:
-        """Show the chart alone, or everything again."""
-        self.toggle_class("-chart-alone")
+    def action_pane(self, pane: charted.Pane) -> None:
+        """Show one pane alone, or everything again."""
+        self._face.show_pane(pane)
+        self.refresh_bindings()
 
     def action_answers(self) -> None:
         from ftwizard.screens.answers import Answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.train import efficiency, saved
 from ftwizard.train.actual import bytes_below
 from ftwizard.train.budget import WARNING_SHARE, Limit
+from ftwizard.train.meter import Meter
 from ftwizard.train.schedule import Patience, counts
 
 PROGRESS_SECONDS = 1.0
@@ -23,11 +24,10 @@ PROGRESS_SECONDS = 1.0
 class Recorder(TrainerCallback):
     """Writes every step and every evaluation into the run's events."""
 
-    def __init__(self, worker: Worker, tokens_before: int, peak: Callable[[], int]) -> None:
-        """``peak`` returns the most bytes of memory so far."""
+    def __init__(self, worker: Worker, tokens_before: int, meter: Meter) -> None:
         self._events = worker.events
         self._tokens_before = tokens_before
-        self._peak = peak
+        self._meter = meter
         self._predicted = 0
         self._said = 0.0
         self.tokens = tokens_before
@@ -42,7 +42,7 @@ class Recorder(TrainerCallback):
 
     def peak(self) -> int:
         """Return the most bytes of memory so far."""
-        return self._peak()
+        return self._meter.peak()
 
     def on_log(
         self,
@@ -61,7 +61,8 @@ class Recorder(TrainerCallback):
             step=state.global_step,
             epoch=state.epoch,
             tokens=self.tokens,
-            memory=self._peak(),
+            memory=self.peak(),
+            memory_on_gpu=self._meter.on_gpu,
             **{
                 name: float(logs[name])
                 for name in (

@@ -170,7 +170,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
     meter = Meter()
-    recorder = Recorder(worker, marker.tokens if marker else 0, meter.peak)
+    recorder = Recorder(worker, marker.tokens if marker else 0, meter)
     steering = Steering(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
     watching = Watching(worker, plan, ready)

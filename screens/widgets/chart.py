@@ -10,6 +10,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.color import Color
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -70,6 +71,13 @@ class Chart(Widget, can_focus=True):
         Binding("shift+left", "cursor_left", "read earlier", show=False),
         Binding("shift+right", "cursor_right", "read later", show=False),
     ]
+
+    class LogScale(Message):
+        """The y axis was made logarithmic, or linear again."""
+
+        def __init__(self, *, on: bool) -> None:
+            super().__init__()
+            self.on = on
 
     def __init__(
         self,
@@ -171,6 +179,7 @@ class Chart(Widget, can_focus=True):
     def action_toggle_log(self) -> None:
         """Switch the y axis between linear and logarithmic."""
         self.log_scale = not self.log_scale
+        self.post_message(self.LogScale(on=self.log_scale))
         self.refresh()
 
     def action_cursor_left(self) -> None:

@@ -50,6 +50,8 @@ class Mark:
     kind: MarkKind
     label: str = ""
     """Written beside its guide; where there is one, the legend does not say where it stands."""
+    name: str = ""
+    """Foreign text; what the legend calls it, where that is not its kind."""
 
 
 @dataclass(frozen=True)

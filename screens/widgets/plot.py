@@ -69,14 +69,14 @@ def _value(series: Series, figure: Figure) -> str:
 
 
 def _mark_notes(figure: Figure) -> list[str]:
-    """Explain the signs on the axis, and say where the newest finding and the best are."""
-    newest = {mark.kind: mark for mark in figure.visible_marks()}
+    """Explain the signs on the axis, and say where the best and the last of each finding are."""
+    last = {(mark.kind, mark.name): mark for mark in figure.visible_marks()}
     notes = []
-    for kind, signs in reversed(MARKS.items()):
-        if kind in newest:
-            said = kind == "checkpoint" or newest[kind].label
-            where = "" if said else f" {_plain(newest[kind].x)}"
-            notes.append(f"{signs[figure.ascii]} {kind}{where}")
+    for mark in reversed(last.values()):
+        said = mark.kind == "checkpoint" or mark.label
+        where = "" if said else f" {_plain(mark.x)}"
+        name = printable(mark.name, ascii=figure.ascii) or mark.kind
+        notes.append(f"{MARKS[mark.kind][figure.ascii]} {name}{where}")
     return notes
 
 
@@ -108,9 +108,12 @@ def _axis_row(figure: Figure, body: Body, label_width: int, width: int) -> Strip
     cells = [(line, styles.axis)] * body.columns
     for tick in body.x_ticks:
         cells[body.column_of(tick.value)] = (ticked, styles.axis)
+    best = MARKS["best"][figure.ascii]
     for mark in figure.visible_marks():
-        sign = MARKS[mark.kind][figure.ascii]
-        cells[body.column_of(mark.x)] = (sign, styles.marks[mark.kind])
+        column = body.column_of(mark.x)
+        if mark.kind == "finding" and cells[column][0] == best:
+            column = min(column + 1, body.columns - 1)  # much begins at the best: both are seen
+        cells[column] = (MARKS[mark.kind][figure.ascii], styles.marks[mark.kind])
     segments = [Segment(" " * label_width + corner, styles.axis)]
     segments += [Segment(char, style) for char, style in cells]
     segments.append(Segment(" " * body.margin, styles.text))

@@ -7,7 +7,7 @@
      hang         every reading hangs, as a driver in trouble does
      hang-later   the first reading of all GPUs is answered, then as hang
      lost-later   after the first reading every GPU has fallen off its bus
-     eight        eight GPUs that all answer
+     eight        eight GPUs that are well and tell all
      old          a driver before MemoryInfo_v2, event reasons and lists of processes
      name         the first GPU's name is what a terminal obeys; bytes: it is no text
    NVML_DOUBLE_PROCESSES: a file of the first GPU's processes, "PID BYTES" a line, "na" for bytes
@@ -32,6 +32,7 @@ static int mode_is(const char *name) {
 }
 
 static unsigned count(void) { return mode_is("eight") ? 8 : 3; }
+static int tells_all(void *handle) { return !*(int *)handle || mode_is("eight"); }
 static int is_lost(void) { return mode_is("lost-later") && rounds > 1; }
 
 int nvmlInitWithFlags(unsigned flags) {
@@ -65,7 +66,7 @@ int nvmlDeviceGetName(void *handle, char *name, unsigned length) {
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned rates[2]) {
   while (mode_is("hang") || (mode_is("hang-later") && rounds > 1)) sleep(1);
   if (is_lost()) return LOST;
-  if (*(int *)handle && !mode_is("eight")) return NOT_SUPPORTED;
+  if (!tells_all(handle)) return NOT_SUPPORTED;
   rates[0] = 97 - 10 * *(int *)handle;
   rates[1] = 40;
   return SUCCESS;
@@ -88,12 +89,12 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, struct memory_v2 *memory) {
   return SUCCESS;
 }
 int nvmlDeviceGetPowerUsage(void *handle, unsigned *milliwatts) {
-  if (*(int *)handle) return NOT_SUPPORTED;
-  *milliwatts = 312500;
+  if (!tells_all(handle)) return NOT_SUPPORTED;
+  *milliwatts = 312500 - 20000 * *(int *)handle;
   return SUCCESS;
 }
 int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *milliwatts) {
-  if (*(int *)handle == 1) return DENIED;
+  if (*(int *)handle == 1 && !tells_all(handle)) return DENIED;
   *milliwatts = 450000;
   return SUCCESS;
 }
@@ -113,11 +114,11 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
 }
 int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *count) {
   if (!*(int *)handle) return NOT_SUPPORTED;
-  *count = type == 1 ? 2 : 0; /* uncorrected */
+  *count = type == 1 && !tells_all(handle) ? 2 : 0; /* uncorrected */
   return SUCCESS;
 }
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *reasons) {
-  *reasons = *(int *)handle ? 0x40 : 0x1; /* too hot; idle */
+  *reasons = tells_all(handle) ? 0x1 : 0x40; /* idle; too hot */
   return SUCCESS;
 }
 int nvmlDeviceGetCurrentClocksEventReasons(void *handle, unsigned long long *reasons) {
@@ -131,7 +132,7 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **ins
   return SUCCESS;
 }
 int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
-  *current = *pending = *(int *)handle == 1;
+  *current = *pending = *(int *)handle == 1 && !tells_all(handle);
   return SUCCESS;
 }
 int nvmlDeviceGetPersistenceMode(void *handle, int *on) { *on = *(int *)handle; return SUCCESS; }
@@ -139,7 +140,8 @@ int nvmlDeviceGetComputeMode(void *handle, int *mode) { *mode = 0; return SUCCES
 struct process { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; };
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct process *list) {
   if (mode_is("old")) return NO_FUNCTION;
-  if (*(int *)handle) return NOT_SUPPORTED;
+  if (!tells_all(handle)) return NOT_SUPPORTED;
+  if (*(int *)handle) return *count = 0, SUCCESS;
   struct process found[8] = {{1, 12ull << 30, -1, -1}};
   unsigned room = list ? *count : 0, are = 0;
   const char *path = getenv("NVML_DOUBLE_PROCESSES");

@@ -97,6 +97,11 @@ def test_eight_gpus(driver: Path) -> None:
     assert [one["utilisation"] for one in reading["gpus"]] == uses
     lines = [line for line in shown(reading).splitlines() if line.startswith("GPU")]
     assert [line[:11] for line in lines] == [f"GPU {n}  {uses[n]} %" for n in range(8)]
+    for number, (one, line) in enumerate(zip(reading["gpus"], lines, strict=True)):
+        assert one["throttled"] == [] and one["mig"] is None
+        assert one["power"] == 312.5 - 20 * number and one["power_limit"] == 450.0
+        assert one["processes"] == ([] if number else [{"pid": 1, "memory": 12 << 30}])
+        assert "!" not in line and "MIG" not in line and " of 450 W" in line
 
 
 def test_gpus_that_fall_off_the_bus_while_a_run_goes_on(driver: Path) -> None:

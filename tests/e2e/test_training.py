@@ -50,7 +50,10 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
     same = [hashlib.sha256((f.adapter / "adapter_model.safetensors").read_bytes()).digest()
             for f in (halting, straight)]  # fmt: skip
     assert same[0] == same[1]
-    cost = json.loads(halting.result.read_text())["actual"]["cost"]
+    actual = json.loads(halting.result.read_text())["actual"]
+    on_gpu = "GPU" in actual["peak_memory"]["source"]
+    assert {e["memory_on_gpu"] for e in events(halting, "log")} == {on_gpu}
+    cost = actual["cost"]
     assert cost["value"] > 0 and "$36.00 an hour" in cost["source"], "said when it was resumed"
     refused = run("resume", "halting")
     assert refused.returncode == 1 and "has finished" in refused.stderr

@@ -29,7 +29,8 @@ def make_run(root: Path, name: str, *, steps: int = 40, **more: Any) -> JobFolde
     job.plan.write_text(PLAN)
     began = time.time() - 600
     write_json(job.job, JobRecord(kind="train", argv=["none"], version="0", created=began))
-    write_json(job.attempt(1), Attempt(number=1, started=began, host="here", argv=["none"]))
+    host = os.uname().nodename
+    write_json(job.attempt(1), Attempt(number=1, started=began, host=host, argv=["none"]))
     reason = more.pop("end_reason", "finished")
     state = State(state="ended", attempt=1, started=began, ended=began + 100, end_reason=reason)
     write_json(job.state, state)

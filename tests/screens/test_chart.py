@@ -297,6 +297,20 @@ def test_marks_stand_where_they_happened() -> None:
     assert guide.count("┊") > 12
 
 
+def test_what_begins_at_the_best_stands_beside_it_under_its_own_name() -> None:
+    lines, _ = example()
+    marks = [
+        Mark(330, "best"),
+        Mark(30, "finding", name="spiky"),
+        Mark(330, "finding", name="over\x1b"),
+    ]
+    picture = drive(ChartApp(lines, marks), (100, 24))
+    axis = picture.split("\n")[-2]
+    at = GUTTER + int(330 / 600 * (100 - GUTTER - 8))
+    assert axis[at : at + 2] == "●!" and axis.count("!") == 2
+    assert "! over␛ 330  ! spiky 30  ● best 330" in picture.split("\n")[0]
+
+
 def test_the_cursor_reads_values() -> None:
     lines = [solid([(x, x) for x in range(101)]), dashed([(0, 100.0), (50, 50.0), (100, 7.0)])]
     top = shown(lines, (80, 24), *["shift+left"] * 5).split("\n")[0]

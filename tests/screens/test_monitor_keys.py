@@ -220,8 +220,8 @@ def test_the_chart_alone_and_back(home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
         await pilot.press("z")
-        await until(pilot, lambda: "no GPU" not in frame(pilot.app))
-        assert "── train" in frame(pilot.app)
+        await says(pilot, "z all")
+        assert "── train" in frame(pilot.app) and "no GPU" not in frame(pilot.app)
         await pilot.press("z")
         await says(pilot, "no GPU")
 

@@ -42,6 +42,10 @@ SIZES = [(80, 24), (160, 50)]
 NOW = 1_790_000_000.0
 """2026-09-21, 13:33:20 UTC."""
 TOTAL, EVERY, STEP_S = 400, 20, 3.0
+HEALTHY: dict[str, Any] = {
+    "code": "healthy", "severity": "info", "step": 120, "verdict": True, "confidence": 0.85,
+    "message": "Both losses fall.", "action": "Go on.", "actions": ["go_on"], "evidence": {},
+}  # fmt: skip
 SILENT = {"utilisation": None, "temperature": None, "power": None, "memory_used": None}
 every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 
@@ -271,8 +275,57 @@ def test_eight_gpus_with_ten_minutes_of_each(story: Story, size: tuple[int, int]
         gpus[6] = _card(6, throttled=["power cap"], power=449.9)
         gpus[7] = {"index": 7, "lost": True} if ago < 300 else gpus[7]
         story.machine(t=NOW - ago, gpus=gpus)
+    story.tell("finding", **HEALTHY)
     with living(story.folder):
-        assert_looks("eight-gpus", size, watch(size))
+        shown = watch(size)
+    assert all(f"GPU {n} " in shown for n in range(8)) and "more GPU" not in shown
+    assert_looks("eight-gpus", size, shown)
+
+
+@every_size
+def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
+    story: Story, size: tuple[int, int]
+) -> None:
+    story.train(250)
+    for ago in range(600, 0, -2):
+        uses = [round(50 + 49 * math.sin(ago / (40 + 15 * n))) for n in range(8)]
+        story.machine(t=NOW - ago, gpus=[_card(n, utilisation=uses[n]) for n in range(8)])
+    seen: list[str] = []
+
+    async def twice(pilot: Pilot[Any]) -> None:
+        await pilot.press("z")
+        await says(pilot, "z GPUs")
+        seen.append(frame(pilot.app))
+        await pilot.press("m", "m")
+        await says(pilot, "learning rate")
+        assert charted.remembered().pane == "chart"
+        await pilot.press("M", "M", "z")
+        await says(pilot, "z all")
+
+    async def back(pilot: Pilot[Any]) -> None:
+        await pilot.press("z")
+        await says(pilot, "── train")
+        await pilot.press("m")
+        await says(pilot, "── gradient norm")  # the chart has the keys again
+
+    with living(story.folder):
+        alone = watch(size, twice)
+        assert watch(size) == alone
+        whole = watch(size, back)
+    (chart,) = seen
+    assert "── train" in chart and "GPU 0" not in chart and "cpu" not in chart
+    assert all(words in whole for words in ("GPU 7 ", "cpu", "step 250 of 400"))
+    assert "train" not in alone and "cpu" not in alone
+    assert alone.count("10 min") == 8
+    assert_looks("gpus-alone", size, alone)
+
+
+def test_where_there_are_no_gpus_all_is_shown_instead_of_them(story: Story) -> None:
+    charted.remember(Look(pane="gpus"))
+    story.train(250)
+    story.machine()
+    with living(story.folder):
+        assert_looks("training", (80, 24), watch((80, 24)))
 
 
 @every_size
@@ -559,10 +612,7 @@ def test_answers_are_not_offered_where_there_are_none(story: Story) -> None:
 
 def test_a_healthy_run_says_so_in_a_line(story: Story) -> None:
     story.train(123)
-    story.tell(
-        "finding", code="healthy", severity="info", step=120, verdict=True, confidence=0.85,
-        message="Both losses fall.", action="Go on.", actions=["go_on"], evidence={},
-    )  # fmt: skip
+    story.tell("finding", **HEALTHY)
     shown = watch((80, 24))
     assert "✓ healthy  85 % sure" in shown and "Both losses fall" not in shown
 
@@ -581,10 +631,11 @@ def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) ->
         await pilot.press("w")
         await says(pilot, "smoothed by 0.9")
         await pilot.press("l")
-        await pilot.pause()
+        await says(pilot, "log scale")
+        kept = charted.remembered()
+        assert kept == Look(axis="minutes", smoothing=0.9, log_scale=True), "while it is shown"
 
     watch((100, 30), play)
-    assert charted.remembered() == Look(axis="minutes", smoothing=0.9, log_scale=True)
 
     async def again(pilot: Pilot[Any]) -> None:
         await pilot.press("x")
@@ -630,7 +681,8 @@ def test_stopped_and_resumable(story: Story, size: tuple[int, int]) -> None:
 def test_resumed_it_takes_back_what_it_replays(story: Story, size: tuple[int, int]) -> None:
     story.train(150)
     write_json(
-        story.folder.attempt(2), Attempt(number=2, started=NOW - 90, host="here", argv=["none"])
+        story.folder.attempt(2),
+        Attempt(number=2, started=NOW - 90, host=os.uname().nodename, argv=["none"]),
     )
     story.attempt = 2
     story.train(130, first=120)

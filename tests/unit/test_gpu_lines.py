@@ -30,7 +30,7 @@ def card(**more: Any) -> dict[str, Any]:
 
 def said(*readings: dict[str, Any], memory: float | None = None, most: int = 8, **more: Any) -> str:
     progress = Progress()
-    progress.memory = memory
+    progress.gpu_memory = memory
     sample = {"t": 1000.0, "gpus": list(readings)}
     return gpus.lines([sample], progress, 156, most, **more).plain
 
@@ -50,6 +50,17 @@ def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:
     assert "yours  3.0" in said(card(ours=3e9), memory=5e9)
     # More than is in use on it is not held there.
     assert "yours" not in said(card(), memory=21e9)
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"), [(True, "yours  5.0"), (False, "in use"), (None, "in use")]
+)
+def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str) -> None:
+    log = {"t": 1.0, "kind": "log", "attempt": 1, "step": 1, "memory": 5e9, "memory_on_gpu": says}
+    progress = Progress()
+    progress.feed([log])
+    assert progress.memory == 5e9
+    assert shown in gpus.lines([{"t": 1000.0, "gpus": [card()]}], progress, 156, 8).plain
 
 
 def test_of_several_gpus_the_run_is_on_the_one_of_its_plan() -> None:
@@ -86,4 +97,15 @@ def test_this_runs_gpu_then_those_in_trouble_then_the_busiest_are_shown() -> Non
     cards[2]["throttled"] = ["thermal"]
     lines = said(*cards, most=4).split("\n")
     assert [line[:5] for line in lines] == ["GPU 1", "GPU 2", "GPU 7", "and 5"]
-    assert lines[-1] == "and 5 more GPUs, 0–60 % in use"
+    assert lines[-1] == "and 5 more GPUs, 0–60 % in use  z: GPUs alone"
+    alone = said(*cards, most=4, alone=True).split("\n")
+    assert alone[-1] == "and 5 more GPUs, 0–60 % in use"
+
+
+def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_room() -> None:
+    cards = [card(index=0), card(index=1, lost=True), card(index=2, utilisation=None)]
+    first, history, lost, silent = said(*cards, most=6, alone=True).split("\n")
+    assert first.startswith("GPU 0  50 % ") and "▄" not in first
+    assert history.startswith("     10 min ") and history.endswith("▄") and len(history) == 156
+    assert lost.startswith("GPU 1 ! lost") and silent.startswith("GPU 2  n/a")
+    assert len(said(*cards, most=5, alone=True).split("\n")) == 3
