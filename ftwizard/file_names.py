@@ -57,6 +57,17 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def problem(name: str) -> str:
+    """Say why a name as it was typed means no file that is there; empty where it means one."""
+    try:
+        path = whole(name)
+    except FtwizardError as error:
+        return f"{error.message} {error.hint}"
+    if is_folder(path):
+        return "That is a folder; name a file in it."
+    return "" if exists(path) else f"There is no such file: {visible(name, 200)}."
+
+
 def _expanded(name: str) -> Path:
     try:
         return Path(name).expanduser()

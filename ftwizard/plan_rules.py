@@ -109,10 +109,13 @@ def _sample_problems(samples: Samples) -> Iterator[tuple[str, str]]:
                 f"samples.prompts has {len(samples.prompts)} prompts.",
                 f"Keep {MOST_SAMPLES} at most: each is answered at every evaluation.",
             )
-    elif samples.prompts is not None and "\0" in samples.prompts:
-        yield "samples.prompts holds a NUL character.", "No file can be called so."
-    if samples.prompts is not None and not all(map(str.strip, samples.prompts)):
-        yield "samples.prompts holds an empty prompt.", "Write one, or leave it out."
+        if not all(map(str.strip, samples.prompts)):
+            yield "samples.prompts holds an empty prompt.", "Write one, or leave it out."
+    elif samples.prompts is not None:
+        if "\0" in samples.prompts:
+            yield "samples.prompts holds a NUL character.", "No file can be called so."
+        if not samples.prompts.strip():
+            yield "samples.prompts names no file.", "Name one, or leave it out."
 
 
 def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -25,10 +25,12 @@ from ftwizard.screens.values import (
     AFTER,
     about_model,
     advised,
-    after,
     cautions,
-    finishing,
     model_name,
+    prompts_problem,
+    settled,
+    value_of,
+    with_value,
 )
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
@@ -81,12 +83,12 @@ class RecipePage(WizardPage[Step]):
                 )
             for one in self._settings:
                 if not one.advanced:
-                    yield SettingRow(one, getattr(plan.recipe, one.name))
-            yield SettingRow(AFTER, after(plan.finish))
+                    yield SettingRow(one, value_of(plan, one))
+            yield SettingRow(AFTER, value_of(plan, AFTER))
             yield Fold(f"advanced: {sum(one.advanced for one in self._settings)} more settings")
             for one in self._settings:
                 if one.advanced:
-                    yield SettingRow(one, getattr(plan.recipe, one.name))
+                    yield SettingRow(one, value_of(plan, one))
         yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
@@ -94,7 +96,7 @@ class RecipePage(WizardPage[Step]):
         for row in self.query(SettingRow):
             row.set_class(row.setting.advanced, "advanced")
             if row.setting is not AFTER and row.setting.name in self._draft.touched:
-                row.put(getattr(self._draft.plan.recipe, row.setting.name), "yours")
+                row.put(value_of(self._draft.plan, row.setting), "yours")
         self._advise()
         self._look_back()
         self.query_one(FileInput).focus_input()
@@ -144,6 +146,8 @@ class RecipePage(WizardPage[Step]):
             draft = draft.with_plan(model=plans.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = "Name a model first; up and down choose a suggestion, tab takes it over."
+        if not problem and not (problem := await asyncio.to_thread(prompts_problem, draft)):
+            draft = settled(draft)
         while not problem:
             try:
                 plans.check(draft.plan, await _spoken_for(draft))
@@ -159,7 +163,7 @@ class RecipePage(WizardPage[Step]):
                 return
         row = self._row_of(problem)
         self._problem = (
-            problem.replace(f"recipe.{row.setting.name} ", f"{row.setting.label} ")
+            problem.replace(f"{row.setting.part}.{row.setting.name} ", f"{row.setting.label} ")
             if row
             else problem
         )
@@ -170,7 +174,8 @@ class RecipePage(WizardPage[Step]):
     def _row_of(self, problem: str) -> SettingRow | None:
         """Return the line that a problem is about."""
         for row in self.query(SettingRow):
-            if problem.startswith((f"{row.setting.label}:", f"recipe.{row.setting.name} ")):
+            one = row.setting
+            if problem.startswith((f"{one.label}:", f"{one.part}.{one.name} ")):
                 return row
         return None
 
@@ -182,18 +187,15 @@ class RecipePage(WizardPage[Step]):
 
     def _read(self) -> tuple[Draft, str]:
         """Return the draft with what the rows say, and what is wrong with one of them."""
-        draft, values, problem = self._draft, {}, ""
+        draft, problem = self._draft, ""
+        name = self.query_one(FileInput).value
+        if name != draft.plan.model.name:
+            draft = draft.with_plan(model=plans.Model(name=name))
         for row in self.query(SettingRow):
             try:
-                values[row.setting.name] = row.value
+                draft = with_value(draft, row.setting, row.value)
             except ValueError as error:
                 problem = problem or str(error)
-        chosen = values.pop("finish", "both")
-        name = self.query_one(FileInput).value
-        draft = draft.with_plan(
-            model=draft.plan.model if name == draft.plan.model.name else plans.Model(name=name),
-            finish=finishing(draft.plan.finish, chosen),
-        ).with_recipe(**values)
         many = draft.plan.recipe.epochs > plans.MANY_EPOCHS
         return (draft if many else draft.insisting("many-epochs", False)), problem
 

@@ -63,6 +63,11 @@ def is_data(entry: os.DirEntry[str]) -> bool:
     return name.endswith(ROWS)
 
 
+def prompts(typed: str) -> Sequence[tuple[str, str, str]]:
+    """Suggest files of prompts: one on each line, or rows."""
+    return paths(lambda entry: is_data(entry) or entry.name.lower().endswith(".txt"))(typed)
+
+
 def models(typed: str) -> list[tuple[str, str, str]]:
     """Suggest models that are here or known; folders once a path is begun."""
     if typed.startswith((".", "~", "/")):

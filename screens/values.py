@@ -1,4 +1,4 @@
-"""The settings of a recipe as they are typed and chosen, and what is advised for them."""
+"""The settings of a plan as they are typed and chosen, and what is advised for them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import forecast
+from ftwizard import file_names, forecast
 from ftwizard import plan as plans
 from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised, Method
-from ftwizard.advice.setting import Choice, Setting, setting
+from ftwizard.advice.setting import PARTS, TYPES, Choice, Setting, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batches
 from ftwizard.models import is_folder
@@ -43,9 +43,10 @@ AFTER = Setting(
 )
 _ADAPTER = ("method", "rank", "target_modules")
 """Settings that a caution about how the model is adapted stands with."""
-AUTOMATIC = "automatic"
-"""What stands for no value: the run decides."""
-_TYPES = typing.get_type_hints(Recipe)
+PROMPTS_HINT = (
+    "Name a text file with a prompt on each line, or a file of rows; with “validation rows”, or "
+    "nothing, these are asked."
+)
 _KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -88,7 +89,7 @@ def suited(draft: Draft) -> tuple[Draft, list[str]]:
 def said(name: str, value: Any) -> str:
     """Return a setting's value in words."""
     known = setting(name)
-    return known.option(value).label if known.options else shown_value(value) or AUTOMATIC
+    return known.option(value).label if known.options else shown_value(value) or known.empty
 
 
 def trained_rows(draft: Draft) -> int | None:
@@ -178,7 +179,39 @@ def usual(setting: Setting, advised: Advised | None) -> str:
         return f"advised is {said(setting.name, advised.value).partition(':')[0]}"
     if setting is AFTER:
         return f"the default is “{AFTER.option('both').label}”"
-    return f"the default is {said(setting.name, getattr(Recipe(), setting.name))}"
+    return f"the default is {said(setting.name, getattr(PARTS[setting.part](), setting.name))}"
+
+
+def value_of(plan: Plan, setting: Setting) -> Any:
+    """Return what a plan has for a setting."""
+    if setting is AFTER:
+        return after(plan.finish)
+    return getattr(getattr(plan, setting.part), setting.name)
+
+
+def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
+    """Return a draft whose plan has this value for a setting."""
+    if setting is AFTER:
+        return draft.with_plan(finish=finishing(draft.plan.finish, value))
+    part = msgspec.structs.replace(getattr(draft.plan, setting.part), **{setting.name: value})
+    return draft.with_plan(**{setting.part: part})
+
+
+def prompts_problem(draft: Draft) -> str:
+    """Say what is wrong with the file of prompts; empty where none is named, or it is there."""
+    named = draft.plan.samples.prompts
+    if not isinstance(named, str) or not (problem := file_names.problem(named)):
+        return ""
+    return f"{setting('prompts').label}: {problem} {PROMPTS_HINT}"
+
+
+def settled(draft: Draft) -> Draft:
+    """Return a draft whose file of prompts is named by its whole path: a run does not stand where
+    this wizard does. Raises FtwizardError where no file can be called so."""
+    samples = draft.plan.samples
+    if not isinstance(samples.prompts, str):
+        return draft
+    return draft.with_plan(samples=msgspec.structs.replace(samples, prompts=whole(samples.prompts)))
 
 
 def finishing(finish: Finish, chosen: str) -> Finish:
@@ -202,15 +235,17 @@ def shown_value(value: Any) -> str:
 
 def can_be_automatic(setting: Setting) -> bool:
     """Say whether a setting may be left to the run."""
-    return type(None) in typing.get_args(_TYPES[setting.name])
+    return type(None) in typing.get_args(TYPES[setting.part][setting.name])
 
 
 def read_value(setting: Setting, typed: str) -> Any:
     """Return what was typed as the plan's own type; raise ValueError with a sentence."""
-    kind, text = _TYPES[setting.name], typed.strip()
+    kind, text = TYPES[setting.part][setting.name], typed.strip()
     parts = typing.get_args(kind) or (kind,)
-    if not text and can_be_automatic(setting):
+    if text in ("", setting.empty) and can_be_automatic(setting):
         return None
+    if str in parts:
+        return text
     if any(typing.get_origin(one) is tuple for one in (kind, *parts)):
         return tuple(text.replace(",", " ").split())
     try:

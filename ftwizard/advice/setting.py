@@ -1,4 +1,4 @@
-"""The settings of a recipe as a person sees them: plain words, what can be chosen, why."""
+"""The settings of a plan as a person sees them: plain words, what can be chosen, why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, asset
-from ftwizard.plan import Recipe
+from ftwizard.plan import Recipe, Samples
+
+PARTS = {"recipe": Recipe, "samples": Samples}
+"""The parts of a plan that have settings."""
+TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
+"""Of their fields."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +27,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(Sourced, frozen=True, kw_only=True):
-    """One setting of ``plan.Recipe`` as the wizard shows it; ``source`` is that of its default."""
+    """One setting as the wizard shows it; ``source`` is that of its default."""
 
     name: str
-    """The field of ``plan.Recipe``."""
+    """The field of its part."""
+    part: Literal["recipe", "samples"] = "recipe"
+    """Of the plan."""
     label: str
     reason: str
     """What it does and why this value, in a sentence or two."""
@@ -37,6 +44,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Where the usual range begins; values beyond it are allowed."""
     high: float | None = None
     """Where the usual range ends."""
+    empty: str = "automatic"
+    """What stands for no value, where there may be none: by default the run decides."""
 
     def option(self, value: str | bool | None) -> Choice:
         """Return the choice of a value; raise StopIteration where there is none."""
@@ -54,16 +63,15 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 @functools.cache
 def settings() -> tuple[Setting, ...]:
     """Return every setting that the plan has, plain ones first, in the order to show them."""
-    types = typing.get_type_hints(Recipe)
     return tuple(
-        _setting(one, types[one.name])
+        _setting(one, TYPES[one.part][one.name])
         for one in asset("recipe.toml", _Table).settings
-        if one.name in types
+        if one.name in TYPES[one.part]
     )
 
 
 def setting(name: str) -> Setting:
-    """Return a setting by its name in ``plan.Recipe``; raise KeyError for an unknown one."""
+    """Return a setting by its name; raise KeyError for an unknown one."""
     return {one.name: one for one in settings()}[name]
 
 

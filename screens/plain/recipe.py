@@ -55,7 +55,7 @@ def _named(name: str) -> str:
 def _setting(setting: Setting, ask: Asker, draft: Draft) -> Draft:
     """Ask for one setting; what is advised is what Enter takes."""
     advised = values.advised(draft, draft.plan.recipe.method).get(setting.name)
-    now = getattr(draft.plan.recipe, setting.name)
+    now = values.value_of(draft.plan, setting)
     usual = now if setting.name in draft.touched or advised is None else advised.value
     ask.explain(values.reason(setting, advised))
     origin = "yours" if setting.name in draft.touched else "advised" if advised else "default"
@@ -66,21 +66,23 @@ def _setting(setting: Setting, ask: Asker, draft: Draft) -> Draft:
         value = next(one.value for one in setting.options if str(one.value) == chosen)
     else:
         value = _typed(setting, ask, draft, usual)
-    changed = draft.with_recipe(**{setting.name: value})
+    changed = values.settled(values.with_value(draft, setting, value))
     return changed if value == usual else changed.touching(setting.name)
 
 
 def _typed(setting: Setting, ask: Asker, draft: Draft, usual: Any) -> Any:
-    def read(typed: str) -> Any:
-        return values.read_value(setting, "" if typed == values.AUTOMATIC else typed)
-
     def check(typed: str) -> str:
         try:
-            return values.problem(draft.with_recipe(**{setting.name: read(typed)}).plan)
+            changed = values.with_value(draft, setting, values.read_value(setting, typed))
         except ValueError as error:
             return str(error)
+        wrong = values.problem(changed.plan)
+        return wrong or (values.prompts_problem(changed) if names_file else "")
 
-    return read(ask.line(setting.label, values.shown_value(usual) or values.AUTOMATIC, check=check))
+    names_file = setting.name == "prompts"
+    given = values.shown_value(usual) or setting.empty
+    suggest = suggestions.prompts if names_file else None
+    return values.read_value(setting, ask.line(setting.label, given, check=check, suggest=suggest))
 
 
 def many_epochs(ask: Asker, draft: Draft) -> Draft:
@@ -123,7 +125,4 @@ def advanced(ask: Asker, draft: Draft) -> Draft:
 
 
 def _shown(setting: Setting, draft: Draft) -> str:
-    value = getattr(draft.plan.recipe, setting.name)
-    if setting.options:
-        return setting.option(value).label
-    return values.shown_value(value) or values.AUTOMATIC
+    return values.said(setting.name, values.value_of(draft.plan, setting))

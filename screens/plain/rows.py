@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
+from ftwizard import file_names
 from ftwizard import plan as plans
 from ftwizard.data import targets
 from ftwizard.data.format_names import NAMES
@@ -84,15 +84,7 @@ def check(ask: Asker, draft: Draft) -> Draft | None:
 
 
 def _file_problem(name: str) -> str:
-    if not name:
-        return "Name a file."
-    try:
-        path = Path(drafts.whole(name))
-    except FtwizardError as error:
-        return f"{error.message} {error.hint}"
-    if path.is_dir():
-        return "That is a folder; name a file in it."
-    return "" if path.exists() else f"There is no such file: {visible(name, 200)}"
+    return file_names.problem(name) if name else "Name a file."
 
 
 def say_findings(ask: Asker, draft: Draft, found: reports.Report) -> None:

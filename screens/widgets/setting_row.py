@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from ftwizard.advice.setting import Setting
-from ftwizard.screens.values import AUTOMATIC, can_be_automatic, read_value, shown_value
+from ftwizard.screens.values import can_be_automatic, read_value, shown_value
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.entry import Entry
 
@@ -37,7 +37,7 @@ class SettingRow(Horizontal):
             options = [(str(one.value), one.label) for one in self.setting.options]
             yield Choice(options, str(self._start))
         else:
-            empty = AUTOMATIC if can_be_automatic(self.setting) else ""
+            empty = self.setting.empty if can_be_automatic(self.setting) else ""
             yield Entry(shown_value(self._start), max_length=400, placeholder=empty)
             yield Static(self.origin, classes="origin", markup=False)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
 from ftwizard import hour_price
@@ -530,6 +531,63 @@ def test_answers_over_time_and_the_hardest_rows(story: Story, size: tuple[int, i
         shown = watch(size, play)
     assert "Hardest of the validation rows, at step 240" in shown
     assert_looks("answers", size, shown)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (130, 30)])
+def test_the_answers_in_the_middle_go_through_the_evaluations(
+    story: Story, size: tuple[int, int]
+) -> None:
+    """Between the first and the newest; they are those at the best until another is chosen."""
+    story.train(260, overfits=True)
+    for step in (0, 120, 140, 160, 240):
+        story.tell("sample", step=step, index=0, prompt="May I?", answer=f"Answer {step}.")
+
+    def stand(app: App[Any], *steps: int) -> bool:
+        shown = frame(app)
+        return [step for step in (0, 120, 140, 160, 240) if f"Answer {step}." in shown] == [*steps]
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("a")
+        await says(pilot, "step 160: validation loss 0.8112, best")
+        assert stand(pilot.app, 0, 160, 240) and "‹ step 160 ›" in frame(pilot.app)
+        assert "←→ evaluation" in frame(pilot.app)
+        await pilot.press("left")
+        await says(pilot, "step 140: validation loss ")
+        assert stand(pilot.app, 0, 140, 240) and ", best" not in frame(pilot.app)
+        await pilot.press("left", "left")
+        await says(pilot, "step 120: validation loss ")
+        assert stand(pilot.app, 0, 120, 240)
+        await pilot.press("right", "right", "right")
+        await says(pilot, "step 160: validation loss 0.8112, best")
+        await pilot.press("question_mark")
+        await says(pilot, "the top line says which,")
+
+    with living(story.folder):
+        watch(size, play)
+
+
+def test_answers_at_a_better_evaluation_take_the_middle_unless_another_was_chosen(
+    story: Story,
+) -> None:
+    story.train(100)
+    for step in (0, 60, 80, 100):
+        story.tell("sample", step=step, index=0, prompt="May I?", answer=f"Answer {step}.")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("a")
+        await says(pilot, "step 100: validation loss ")
+        story.tell("eval", step=120, eval_loss=0.01)
+        story.tell("sample", step=120, index=0, prompt="May I?", answer="Answer 120.")
+        await says(pilot, "step 120: validation loss 0.0100, best")
+        await pilot.press("left", "left")
+        await says(pilot, "step 80: validation loss ")
+        story.tell("eval", step=140, eval_loss=0.001)
+        story.tell("sample", step=140, index=0, prompt="May I?", answer="Answer 140.")
+        await says(pilot, "Answer 140.")
+        assert "step 80: validation loss " in frame(pilot.app) and "Answer 80." in frame(pilot.app)
+
+    with living(story.folder):
+        watch((80, 24), play)
 
 
 def test_the_hardest_rows_are_opened_where_they_stand_in_their_file(

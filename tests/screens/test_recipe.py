@@ -13,8 +13,9 @@ from textual.widgets import Input
 from ftwizard import plan as plans
 from ftwizard.machine import Facts
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.draft import Draft
+from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.widgets.fold import Fold
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.reports_helpers import report
 from tests.unit.test_earlier import FALLING, ran
@@ -32,14 +33,15 @@ def on_page(
     model: str = MODEL,
     size: tuple[int, int] = (80, 24),
     file: str = "/data/rows.jsonl",
+    left: Callable[[Step | None], None] | None = None,
 ) -> str:
-    """Show the page alone, play, and return the last frame."""
+    """Show the page alone, play, and return the last frame; ``left`` hears how it was left."""
     files = plans.Files(train=file)
     draft = Draft(FACTS).with_plan(model=plans.Model(name=model)).reading(files, report("x"))
 
     async def whole(pilot: Pilot[Any]) -> None:
         page = RecipePage(draft)
-        pilot.app.push_screen(page)
+        pilot.app.push_screen(page, left)
         await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
         await pilot.pause()
         await play(pilot, page)
@@ -126,3 +128,37 @@ def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> No
         await says(pilot, "Its size is not known yet")
 
     on_page(play, model="owner/mine")
+
+
+def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
+    left: list[Step | None] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        line = focus(page, "prompts")
+        await says(pilot, "default: ftwizard's own default")
+        assert line.placeholder == "validation rows"
+        line.value = "none.txt"
+        page.query_one("#setting-epochs Input", Input).focus()
+        await pilot.press("enter")
+        await says(pilot, "✗ Prompts for samples: There is no such file: none.txt.")
+        assert page.query_one("#setting-prompts").has_focus_within
+        assert page.query_one(Fold).unfolded
+        line.value = "my prompts.txt"
+        page.query_one("#setting-count Input", Input).value = "30"
+        await pilot.press("enter")
+        await says(pilot, "✗ Number of samples is 30. It is 0 to 20; 0 asks nothing.")
+        assert page.query_one("#setting-count").has_focus_within
+        page.query_one("#setting-count Input", Input).value = "5"
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(play, left=left.append)
+    step = left[0]
+    assert step is not None and step.by == 1
+    wanted = plans.Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
+    assert step.draft.plan.samples == wanted
+    assert {"prompts", "count"} <= step.draft.touched

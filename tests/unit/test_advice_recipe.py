@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 from ftwizard.advice import recipe, setting
 from ftwizard.advice.recipe import EarlierRate, Method
 from ftwizard.machine import Facts
-from ftwizard.plan import Recipe
+from ftwizard.plan import Recipe, Samples
 from tests.unit.test_advice_path import machine
 
 METHODS: tuple[Method, ...] = get_args(Method)
 OFFERED = [choice.value for choice in setting.setting("method").options]
 FIELDS = {field.name: field for field in msgspec.structs.fields(Recipe)}
+OF_SAMPLES = {field.name: field for field in msgspec.structs.fields(Samples)}
 _sizes = st.none() | st.integers(10**6, 10**12)
 _rows = st.none() | st.integers(0, 10**7)
 _machines = st.builds(machine, st.floats(1, 200)) | st.just(machine())
 
 
 def test_every_setting_of_the_recipe_is_explained() -> None:
-    names = [one.name for one in setting.settings()]
+    names = [one.name for one in setting.settings() if one.part == "recipe"]
     assert sorted(names) == sorted(FIELDS)
 
 
@@ -34,7 +35,7 @@ def test_a_setting_is_short_plain_and_sourced(one: setting.Setting) -> None:
     assert len(one.label) <= 32 and len(one.reason) <= 170
     assert (one.label + one.reason + one.source).isprintable()
     assert re.fullmatch(r"20\d\d-\d\d", one.as_of) and len(one.source) > 10
-    default = FIELDS[one.name].default
+    default = (FIELDS if one.part == "recipe" else OF_SAMPLES)[one.name].default
     if one.options:
         assert one.option(default).label
         assert all(len(choice.label) <= 44 for choice in one.options)

@@ -193,6 +193,24 @@ def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None
     assert "recipe.rank is 0. It is at least 1." in ask.refused
 
 
+def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "asked.txt").write_text("May I send it back?\n")
+    draft = Draft(FACTS).reading(plans.Files(train="/x/rows.jsonl"), None)
+    draft = draft.with_plan(model=plans.Model(name="owner/m"))
+    ask = Scripted("prompts", "none.txt", "asked.txt", "count", "30", "5", "")
+    chosen = recipes.advanced(ask, draft)
+    assert chosen.plan.samples == plans.Samples(prompts=str(tmp_path / "asked.txt"), count=5)
+    assert {"prompts", "count"} <= chosen.touched
+    assert ask.refused[0].startswith("Prompts for samples: There is no such file: none.txt.")
+    assert ask.refused[1].startswith("samples.count is 30. It is 0 to 20")
+    again = recipes.advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
+    assert again.plan.samples == plans.Samples(count=0)
+    assert plans.parse(drafts.brief(chosen.plan)) == chosen.plan
+
+
 def test_a_plan_in_brief_is_the_same_plan() -> None:
     draft = Draft(FACTS).reading(plans.Files(train="/x/rows.jsonl"), None).validating("0.2")
     draft = draft.with_plan(model=plans.Model(name="owner/m")).with_recipe(epochs=2.0)

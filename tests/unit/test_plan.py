@@ -110,6 +110,7 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         ("samples: {count: 21}", "samples.count is 21"),
         ("samples: {max_tokens: 0}", "samples.max_tokens is 0"),
         ("samples: {prompts: []}", "samples.prompts is empty"),
+        ("samples: {prompts: ' '}", "samples.prompts names no file"),
         ("samples: {prompts: [a, ' ']}", "samples.prompts holds an empty prompt"),
         (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
     ],
@@ -118,6 +119,11 @@ def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: 
     with pytest.raises(PlanError, match=r"recipe|budget|samples") as error:
         plan.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
+
+
+def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
+    chosen = plan.load(_file(tmp_path, MINIMAL + "samples: {prompts: my prompts.txt}\n"))
+    assert chosen.samples.prompts == str(tmp_path / "my prompts.txt")
 
 
 @pytest.mark.parametrize(

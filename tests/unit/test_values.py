@@ -15,7 +15,7 @@ from ftwizard.advice import recipe as advice
 from ftwizard.advice.recipe import Advised
 from ftwizard.advice.setting import setting
 from ftwizard.machine import Facts, Gpu, facts
-from ftwizard.plan import Finish
+from ftwizard.plan import Finish, Samples
 from ftwizard.screens import texts
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.values import (
@@ -23,9 +23,14 @@ from ftwizard.screens.values import (
     after,
     finishing,
     model_name,
+    prompts_problem,
     read_value,
+    said,
+    settled,
     shown_value,
     suited,
+    value_of,
+    with_value,
 )
 
 
@@ -39,11 +44,37 @@ from ftwizard.screens.values import (
         ("epochs", 3.0, "3"),
         ("batch_size", 4, "4"),
         ("target_modules", ("q_proj", "v_proj"), "q_proj, v_proj"),
+        ("prompts", "my prompts, new.txt", "my prompts, new.txt"),
+        ("count", 3, "3"),
     ],
 )
 def test_a_value_is_read_back_as_it_is_shown(name: str, value: Any, shown: str) -> None:
     assert shown_value(value) == shown
     assert read_value(setting(name), shown) == value
+
+
+def test_what_stands_for_no_value_is_none_also_where_it_is_typed() -> None:
+    for name, words in (("learning_rate", "automatic"), ("prompts", "validation rows")):
+        assert read_value(setting(name), words) is read_value(setting(name), "") is None
+    assert said("prompts", None) == "validation rows"
+
+
+def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
+    draft = Draft(facts())
+    assert prompts_problem(draft) == "" and settled(draft) == draft
+    for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
+        found = prompts_problem(with_value(draft, setting("prompts"), typed))
+        assert found.startswith("Prompts for samples: ") and problem in found
+        assert "a prompt on each line" in found
+    named = with_value(draft, setting("prompts"), "my prompts.txt")
+    assert prompts_problem(named) == ""
+    plan = settled(with_value(named, setting("count"), 5)).plan
+    assert plan.samples == Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
+    assert value_of(plan, setting("count")) == 5
 
 
 @pytest.mark.parametrize(
