@@ -56,6 +56,8 @@ def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         scores={name: _points(metrics[name]) for name in _SCORES if name in metrics},
         total_steps=progress.total_steps,
         steps_per_epoch=_steps_per_epoch(_points(metrics.get("epoch"))),
+        vocabulary=progress.vocabulary,
+        accumulation=progress.accumulation,
         objective=_objective(metrics),
         checkpoints=checkpoints,
     )
@@ -211,6 +213,7 @@ def _objective(names: Iterable[str]) -> Objective:
 
 
 def _steps_per_epoch(epochs: list[Point]) -> float | None:
+    """Return a trainer's own measure: of the rows that it was given, packed or not."""
     told = [(step, epoch) for step, epoch in epochs if epoch > 0]
     return told[-1][0] / told[-1][1] if told else None
 

@@ -87,6 +87,10 @@ class Progress:
         self.attempt = 0
         self.step: int | None = None
         self.total_steps: int | None = None
+        self.vocabulary: int | None = None
+        """Tokens that the model chooses among."""
+        self.accumulation: int | None = None
+        """Micro-batches a step."""
         self.epoch: float | None = None
         self.updated: float | None = None
         self.loss: float | None = None
@@ -194,6 +198,8 @@ class Progress:
         start = count(event.get("step", 0))
         if self.phase == "training" and start is not None:
             self.step, self.total_steps = start, count(event.get("total"))
+            self.vocabulary = count(event.get("vocabulary"))
+            self.accumulation = count(event.get("accumulation"))
             self._forget_after(start)
 
     def _see_step(self, event: Event, step: int, now: float) -> None:

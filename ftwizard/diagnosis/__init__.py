@@ -5,13 +5,13 @@ from ftwizard.diagnosis.advice import (
     MARKS,
     Action,
     Finding,
-    best_in_words,
     findings,
     mark,
 )
 from ftwizard.diagnosis.curve import Curve, Objective, Point
 from ftwizard.diagnosis.sign import Pattern, Sign
 from ftwizard.diagnosis.verdict import Verdict, diagnose
+from ftwizard.diagnosis.words import best_in_words
 
 __all__ = [
     "IN_WORDS",

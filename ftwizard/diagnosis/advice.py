@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ftwizard.diagnosis import words
 from ftwizard.diagnosis.sign import Pattern, Sign, Value
 from ftwizard.diagnosis.verdict import Verdict
 
@@ -70,7 +71,7 @@ def of_sign(sign: Sign, verdict: Verdict) -> Finding:
         code=sign.pattern,
         severity=meaning.severity,
         step=sign.onset,
-        message=meaning.seen(sign.evidence, verdict),
+        message=meaning.seen(sign.evidence, verdict) + words.scaled(sign.evidence),
         action=meaning.action if isinstance(meaning.action, str) else meaning.action(sign.evidence),
         actions=meaning.actions,
         confidence=sign.confidence,
@@ -78,158 +79,30 @@ def of_sign(sign: Sign, verdict: Verdict) -> Finding:
     )
 
 
-def best_in_words(verdict: Verdict) -> str:
-    """Return where the best weights are: measured, and on disk; empty without an evaluation."""
-    if verdict.best_step is None:
-        return ""
-    said = f"Best: {_loss(verdict.best_loss)} at step {verdict.best_step:,}"
-    if verdict.best_on_disk == verdict.best_step:
-        return f"{said}, on disk."
-    if verdict.best_on_disk is not None:
-        return f"{said}; on disk: step {verdict.best_on_disk:,}."
-    return f"{said}."
-
-
-def _loss(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
-
-
-def _percent(value: Value, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %" if isinstance(value, int | float) else "?"
-
-
-def _plural(count: Value, one: str) -> str:
-    return f"{count} {one}{'' if count == 1 else 's'}"
-
-
-_MEANWHILE: dict[Value, str] = {
-    "falls": ", while the training loss goes on to fall",
-    "is flat": ", while the training loss is flat",
-    "rises": ", and the training loss with it a little: the rate may be too high",
-    None: "",
-}
-
-
-def _overfit(seen: dict[str, Value], verdict: Verdict) -> str:
-    above = "" if seen["severity_share"] is None else f"{_percent(seen['severity_share'])} "
-    words = (
-        f"The validation loss rises: {_loss(seen['now'])}, {above}above "
-        f"its best {_plural(seen['evaluations_since'], 'evaluation')} ago"
-        f"{_MEANWHILE[seen.get('training')]}. {best_in_words(verdict)}"
-    )
-    name = seen.get("score")
-    if not name:
-        return words
-    score = "token accuracy" if "token_accuracy" in str(name) else f"{name}"
-    return f"{words} Its {score} still improves: judge by that."
-
-
-def _memorising(seen: dict[str, Value], verdict: Verdict) -> str:
-    said = (
-        f"The training loss falls in steps ({_plural(seen['steps_down'], 'step')}, each by about "
-        f"{_percent(seen['drop_share'], 0)}), "
-        f"{'where' if seen['epochs_known'] else 'evenly spaced, as where'} rows are seen again"
-    )
-    if verdict.best_step is None:
-        return (
-            f"{said}, and no validation loss says whether it learns more than these rows by heart."
-        )
-    return f"{said}; the validation loss does not follow. {best_in_words(verdict)}"
-
-
-def _no_learning(seen: dict[str, Value], _: Verdict) -> str:
-    if seen.get("learning_rate") == 0:
-        return "The learning rate is 0: nothing can be learned."
-    said = f"The training loss hardly moves: {_loss(seen['start'])}, now {_loss(seen['now'])}"
-    if "ln_vocabulary" in seen:
-        said += f"; ln of the vocabulary is {_loss(seen['ln_vocabulary'])}, so it only guesses"
-    return f"{said}."
-
-
-def _spiky(seen: dict[str, Value], _: Verdict) -> str:
-    said = f"The training loss jumps by {_percent(seen['noise_share'], 0)} of itself throughout"
-    norm = seen.get("grad_norm")
-    if isinstance(norm, float) and norm > 2:
-        return f"{said}, with a gradient norm of {norm:.3g}."
-    return f"{said}."
-
-
-def _diverged(seen: dict[str, Value], verdict: Verdict) -> str:
-    return (
-        f"The training loss ran away: from {_loss(seen['before'])} to {_loss(seen['now'])}. "
-        f"{best_in_words(verdict)}"
-    ).rstrip()
-
-
-def _healthy(seen: dict[str, Value], verdict: Verdict) -> str:
-    falls = "Both losses fall" if seen["both_fall"] else "Nothing wrong shows"
-    train = "" if seen["train_now"] is None else f", training now {_loss(seen['train_now'])}"
-    return (
-        f"{falls}: validation from {_loss(seen['start'])} to {_loss(seen['now'])}{train}. "
-        f"{best_in_words(verdict)}"
-    )
-
-
-DECAYED = 0.25
-"""A share of its height at which the learning rate itself may be why nothing moves."""
-
-
-def _has_decayed(seen: dict[str, Value]) -> bool:
-    share = seen["rate_share"]
-    return isinstance(share, float) and share < DECAYED
-
-
-def _plateau(seen: dict[str, Value], verdict: Verdict) -> str:
-    rate = f", at {_percent(seen['rate_share'], 0)} of the learning rate's height"
-    when = rate if _has_decayed(seen) else ""
-    if verdict.best_step is None:
-        return f"The training loss is flat since step {seen['since']:,}{when}."
-    return (
-        f"The validation loss is flat for {_plural(seen['evaluations'], 'evaluation')}{when}. "
-        f"{best_in_words(verdict)}"
-    )
-
-
-def _spike(seen: dict[str, Value], _: Verdict) -> str:
-    times = "once" if seen["spikes"] == 1 else f"{seen['spikes']} times, this the highest,"
-    return (
-        f"The training loss jumped by {_loss(seen['height'])} {times} and came back by step "
-        f"{seen['back_at_step']:,}."
-    )
-
-
-def _eval_nan(seen: dict[str, Value], _: Verdict) -> str:
-    also = ", though the training's is one" if seen["training_is_one"] else ""
-    return (
-        f"The validation loss is no number ({seen['eval_loss']}) at {seen['bad']} of "
-        f"{_plural(seen['evaluations'], 'evaluation')}{also}."
-    )
-
-
 _MEANINGS: dict[Pattern, _Meaning] = {
-    "healthy": _Meaning("info", _healthy, "Go on.", ("go_on",)),
+    "healthy": _Meaning("info", words.healthy, "Go on.", ("go_on",)),
     "plateau": _Meaning(
         "info",
-        _plateau,
+        words.plateau,
         lambda seen: (
             "Let it end: the rate's own fall may be why nothing moves."
-            if _has_decayed(seen)
+            if words.has_decayed(seen)
             else "Stop soon, or go on from the best with half the rate."
         ),
         ("stop_keep_best", "again_half_rate", "go_on"),
     ),
     "overfit": _Meaning(
-        "warning", _overfit,
+        "warning", words.overfit,
         "Stop now and keep the best; then fewer epochs, or more diverse rows.",
         ("stop_keep_best", "again_half_rate"),
     ),
     "memorising": _Meaning(
-        "warning", _memorising,
+        "warning", words.memorising,
         "Keep the best, train fewer epochs, and hold rows out for validation where there are none.",
         ("stop_keep_best",),
     ),
     "no_learning": _Meaning(
-        "warning", _no_learning,
+        "warning", words.no_learning,
         lambda seen: (
             "Set a learning rate above 0."
             if seen.get("learning_rate") == 0
@@ -239,18 +112,18 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("again_higher_rate", "again_ten_times_rate", "check_data"),
     ),
     "spiky": _Meaning(
-        "warning", _spiky,
+        "warning", words.spiky,
         "Halve the rate and double the gradient accumulation.",
         ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
     "spike": _Meaning(
         "info",
-        _spike,
+        words.spike,
         "Go on; look at the rows of that step if it returns.",
         ("go_on", "check_data"),
     ),
     "diverged": _Meaning(
-        "error", _diverged,
+        "error", words.diverged,
         "Stop; start again from the best checkpoint with half the rate.",
         ("stop_keep_best", "again_half_rate"),
     ),
@@ -258,7 +131,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         "error",
         lambda seen, verdict: (
             f"The {'gradient norm' if 'grad_norm' in seen else 'training loss'} is no number any "
-            f"more ({seen.get('grad_norm', seen.get('loss'))}). {best_in_words(verdict)}"
+            f"more ({seen.get('grad_norm', seen.get('loss'))}). {words.best_in_words(verdict)}"
         ).rstrip(),
         "Go on from the best checkpoint with half the rate, and in bfloat16 if it was float16.",
         ("stop_keep_best", "again_half_rate"),
@@ -273,21 +146,23 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "eval_nan": _Meaning(
         "warning",
-        _eval_nan,
+        words.eval_nan,
         "Look for validation rows without a trained token, or too long: ftwizard check.",
         ("check_data",),
     ),
     "too_good": _Meaning(
         "warning",
         lambda seen, _: (
-            f"The validation loss is {_loss(seen['eval_loss'])} before any row was seen twice."
+            f"The validation loss is {words.loss(seen['eval_loss'])} before any row was seen twice."
         ),
         "Look for validation rows that are training rows, and answers that stand in the prompt.",
         ("check_data",),
     ),
     "insufficient": _Meaning(
         "info",
-        lambda seen, _: f"{_plural(seen['evaluations'], 'evaluation')} so far: too few to tell.",
+        lambda seen, _: (
+            f"{words.plural(seen['evaluations'], 'evaluation')} so far: too few to tell."
+        ),
         "Go on.", ("go_on", "evaluate"),
     ),
     "no_eval": _Meaning(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ftwizard.diagnosis.curve import Curve, Point, finite
+from ftwizard.diagnosis.curve import Curve, Point, finite, of_guessing
 from ftwizard.diagnosis.sign import Sign
 from ftwizard.diagnosis.statistics import noise, running_median
 
@@ -84,8 +84,11 @@ def diverged(curve: Curve) -> Sign | None:
     if not (stays or lost):
         return None
     sure = min(0.99, 0.8 + 0.02 * (len(elevated) - RUN))
-    step = int(points[onset][0])
-    return Sign("diverged", step, sure, {"before": floor, "now": last, "start": start})
+    return Sign(
+        "diverged", int(points[onset][0]), sure,
+        {"before": floor, "now": last, "start": start,
+         **of_guessing(curve, median(values[-RUN:]))},
+    )  # fmt: skip
 
 
 def _floor(smooth: Sequence[float]) -> tuple[float, int]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ftwizard.diagnosis.sign import Value
+
 Point = tuple[float, float]
 """An optimizer step and a value there."""
 Objective = Literal["supervised", "preference", "reinforcement"]
@@ -30,10 +32,11 @@ class Curve:
     """Other measures of the validation rows of which more is better, by name, such as accuracy."""
     total_steps: int | None = None
     steps_per_epoch: float | None = None
+    """Optimizer steps in which each row is seen once; where rows are packed, of packed ones."""
     warmup_steps: int | None = None
     """None: read off the learning rate, where there is one."""
     vocabulary: int | None = None
-    """Number of tokens that the model chooses among; a model that guesses has the loss ln of it."""
+    """Number of tokens that the model chooses among."""
     accumulation: int | None = None
     """Micro-batches a step."""
     objective: Objective = "supervised"
@@ -84,6 +87,14 @@ class Curve:
             if self.checkpoints is None
             else [one for one in self.checkpoints if one <= step],
         )
+
+
+def of_guessing(curve: Curve, loss: float) -> dict[str, Value]:
+    """Return as evidence what a model's loss is that guesses among its vocabulary, if it is that."""
+    if not curve.vocabulary or curve.vocabulary < 2:
+        return {}
+    chance = math.log(curve.vocabulary)
+    return {"ln_vocabulary": chance} if abs(loss - chance) < 0.03 * chance else {}
 
 
 def finite(points: Sequence[Point]) -> list[Point]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from ftwizard.diagnosis.curve import Curve, Point, finite
+from ftwizard.diagnosis.curve import Curve, Point, finite, of_guessing
 from ftwizard.diagnosis.sign import Sign
 from ftwizard.diagnosis.statistics import noise, running_median, slope, spread, thinned
 
@@ -35,12 +35,10 @@ def no_learning(curve: Curve) -> Sign | None:
     most = fallen + 1.645 * error / abs(start) if start else 0.0
     if fallen >= MOVES or most >= 2 * MOVES or fallen < -0.1 or _validation_fell(curve):
         return None
-    evidence: dict[str, float | int | str | None] = {
-        "start": start, "now": now, "fallen_share": fallen,
-    }  # fmt: skip
-    if curve.vocabulary and abs(now - math.log(curve.vocabulary)) < 0.03 * now:
-        evidence["ln_vocabulary"] = math.log(curve.vocabulary)
-    return Sign("no_learning", int(points[0][0]), 0.9, evidence)
+    return Sign(
+        "no_learning", int(points[0][0]), 0.9,
+        {"start": start, "now": now, "fallen_share": fallen, **of_guessing(curve, now)},
+    )  # fmt: skip
 
 
 def _has_had_time(curve: Curve, after: Sequence[Point]) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
-from ftwizard.diagnosis import broken, shape, staircase, validation
+from ftwizard.diagnosis import broken, scaling, shape, staircase, validation
 from ftwizard.diagnosis.curve import Curve, Point, finite
 from ftwizard.diagnosis.sign import Pattern, Sign, Value
 
@@ -47,16 +47,20 @@ class Verdict:
 
 def diagnose(curve: Curve) -> Verdict:
     """Return the verdict on what is known of a run so far."""
+    times = scaling.times_its_mean(curve)
+    if times is not None:
+        curve = scaling.to_mean(curve, times)
     signs: list[Sign] = []
     for look in _LOOKS:
         sign = look(curve)
         if sign and not any(sign.pattern in _EXCLUDES.get(one.pattern, ()) for one in signs):
             signs.append(sign)
     signs = signs or [_of_none(curve)]
-    first = signs[0]
-    if first.pattern == "plateau" and not (curve.evals or curve.validates):
+    if signs[0].pattern == "plateau" and not (curve.evals or curve.validates):
         signs.insert(0, Sign("no_eval", None, 0.9, {}))
-        first = signs[0]
+    if times is not None:
+        signs[0] = replace(signs[0], evidence={**signs[0].evidence, "logged_times": times})
+    first = signs[0]
     least = validation.best(curve.evals)
     kept = set(curve.checkpoints or ())
     on_disk = validation.best([point for point in curve.evals if int(point[0]) in kept])

@@ -34,10 +34,21 @@ class Recorder(TrainerCallback):
         """Tokens that the run has seen, over all attempts."""
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
     ) -> None:
         self._events.write(
-            "phase", phase="training", step=state.global_step, total=state.max_steps, unit="steps"
+            "phase",
+            phase="training",
+            step=state.global_step,
+            total=state.max_steps,
+            unit="steps",
+            vocabulary=vocabulary(model),
+            accumulation=args.gradient_accumulation_steps,
         )
 
     def peak(self) -> int:
@@ -241,6 +252,11 @@ class OverfitDetector(TrainerCallback):
 def validates(args: TrainingArguments) -> bool:
     """Say whether a training evaluates rows that were held out."""
     return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+
+
+def vocabulary(model: Any) -> int | None:
+    """Return among how many tokens a model chooses, None without a model."""
+    return None if model is None else int(model.config.get_text_config().vocab_size)
 
 
 class Keeping(TrainerCallback):

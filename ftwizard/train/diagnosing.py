@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ftwizard import checkpoints, curves
 from ftwizard.diagnosis import Curve, Finding, Point, Verdict, diagnose, findings
 from ftwizard.jobs.worker import Worker
-from ftwizard.train.callbacks import validates
+from ftwizard.train.callbacks import validates, vocabulary
 
 FIRST_LOGS = 10
 GROWTH = 1.05
@@ -45,8 +45,7 @@ class Diagnosing(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
-        if model is not None:
-            self._vocabulary = model.config.get_text_config().vocab_size
+        self._vocabulary = vocabulary(model)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from ftwizard import curves, runs
-from ftwizard.diagnosis import Curve, diagnose
+from ftwizard.diagnosis import Curve, diagnose, findings
 from ftwizard.errors import FtwizardError
-from tests.curves import overfitting
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder
+from tests.curves import overfitting, running_away
 from tests.e2e.cli import as_json, ok, run
 from tests.screens.runs_helpers import make_run
 
@@ -122,6 +124,25 @@ def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
         parents=True
     )
     assert len(curves.of_progress(read, folder).checkpoints or ()) == bool(read.checkpoints)
+
+
+@pytest.mark.parametrize("vocabulary", [32_000, "32000", None])
+def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
+    tmp_path: Path, vocabulary: Any
+) -> None:
+    folder = JobFolder(tmp_path)
+    events = EventWriter(folder.events, 1)
+    events.write(
+        "phase", phase="training", step=0, total=600, vocabulary=vocabulary, accumulation=4
+    )
+    for step, loss in running_away(1).train:
+        events.write("log", step=int(step), loss=loss)
+    events.close()
+    known = vocabulary == 32_000
+    for found in (curves.of_progress(runs.progress(folder)), curves.of_file(folder.events)):
+        assert found.vocabulary == (32_000 if known else None) and found.accumulation == 4
+        first = findings(diagnose(found))[0]
+        assert first.code == "diverged" and ("so it only guesses" in first.message) == known
 
 
 @pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)

@@ -192,6 +192,27 @@ def test_a_model_that_guesses_among_its_vocabulary() -> None:
     assert "only guesses" in findings(verdict)[0].message
 
 
+def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
+    curve = curves.running_away(1)
+    for vocabulary, guesses in ((32_000, True), (None, False), (152_000, False)):
+        verdict = diagnose(replace(curve, vocabulary=vocabulary))
+        assert verdict.pattern == "diverged"
+        message = findings(verdict)[0].message
+        assert ("; ln of the vocabulary is 10.37, so it only guesses." in message) == guesses
+
+
+def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
+    for seed in SEEDS:
+        fall = curves.falling(1.2, 0.9, 150)
+        curve = curves.drawn(fall, fall, noise=0.12, seed=seed)
+        large = replace(curve, grad_norm=[(step, 4 * norm) for step, norm in curve.grad_norm])
+        assert diagnose(curve).pattern != "spiky"
+        verdict = diagnose(large)
+        assert verdict.pattern == "spiky", verdict
+        assert isinstance(share := verdict.evidence["noise_share"], float) and 0.09 <= share < 0.13
+        assert "with a gradient norm of" in findings(verdict)[0].message
+
+
 def test_a_loss_near_zero_before_any_row_was_seen_twice() -> None:
     fall = curves.falling(2.0, 0.005, 20)
     curve = replace(curves.drawn(fall, fall, noise=0.001, eval_noise=0.001), steps_per_epoch=400.0)
