@@ -208,6 +208,7 @@ class Driver(LinuxDriver):
             self._loop.call_soon_threadsafe(self.on_room)
 
     def _sigcont_application(self, *signalled: Any) -> None:
+        self.line.begin()  # what took so long was not the line
         if self._must_signal_resume:  # it was told to stop, and left the terminal in order
             super()._sigcont_application(*signalled)
         elif (loop := self._app._loop) is not None:
