@@ -30,7 +30,7 @@ LEAST_GPU_LINES, MOST_GPU_LINES = 3, 16
 AROUND = 3
 """Rows of the window that are not this: the top line, the keys, the blank one below the top."""
 CHART_ROWS, WIDE_CHART_ROWS = 7, 12
-"""What the GPUs leave to the chart; where it is wide, to what stands beside it too."""
+"""What the GPUs leave to the chart."""
 
 
 class Face(Container):
@@ -158,18 +158,23 @@ class Face(Container):
         self._put("gpus", said if self._gpus else Text())
 
     def _gpu_lines(self) -> int:
-        """Return how many lines the GPUs may take: the chart keeps its rows."""
+        """Return how many lines the GPUs may take: the chart keeps its rows, what is said its own."""
         page = self.screen
         room = page.size.height - AROUND
         if self._pane == "gpus":
             return max(LEAST_GPU_LINES, room)
         wide = page.has_class("-wide")
-        gap = 1 if wide else 0
-        room -= WIDE_CHART_ROWS + gap if wide else CHART_ROWS
-        above = () if wide else self.query_one("#side").children
-        for part in (*above, self.query_one("#efficiency"), self.query_one("#log")):
-            if self._says(part):
-                room -= part.get_content_height(page.size, page.size, page.size.width - 4) + gap
+        full, gap = page.size.width - 4, 1 if wide else 0
+
+        def height(part: Widget, width: int) -> int:
+            lines = part.get_content_height(page.size, page.size, width)
+            return lines + gap if self._says(part) else 0
+
+        for name in ("efficiency", "log"):
+            room -= height(self.query_one(f"#{name}"), full)
+        told = [part for part in self.query_one("#side").children if part.id != "about"]
+        side = sum(height(part, SIDE_WIDTH if wide else full) for part in told)
+        room -= max(WIDE_CHART_ROWS, side) + gap if wide else CHART_ROWS + side
         return max(LEAST_GPU_LINES, min(MOST_GPU_LINES, room))
 
     def _put(self, name: str, text: Text) -> None:

@@ -321,6 +321,17 @@ def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
     assert_looks("gpus-alone", size, alone)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 24)])
+def test_gpus_leave_a_warning_its_lines(story: Story, size: tuple[int, int]) -> None:
+    story.train(250)
+    story.machine(gpus=[_card(n) for n in range(8)])
+    story.tell("finding", **OVERFIT)
+    with living(story.folder):
+        shown = watch(size)
+    assert "! overfitting" in shown and "The validation loss rises" in shown
+    assert "GPU 0" in shown and "z: GPUs alone" in shown
+
+
 def test_where_there_are_no_gpus_all_is_shown_instead_of_them(story: Story) -> None:
     charted.remember(Look(pane="gpus"))
     story.train(250)
