@@ -22,7 +22,7 @@ _EXCLUDES: dict[Pattern, set[Pattern]] = {
     "diverged": {"overfit", "spike", "spiky", "plateau", "no_learning", "memorising"},
     "no_learning": {"overfit", "plateau", "memorising", "spike"},
     "overfit": {"plateau"},
-    "memorising": {"plateau"},
+    "memorising": {"plateau", "overfit"},
     "spiky": {"spike"},
 }
 """What is not said beside a weightier pattern, whose mere effect it is."""
