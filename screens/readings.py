@@ -239,7 +239,8 @@ def finding_name(event: Event) -> str:
 def _verdict(event: Event) -> Text:
     line = Text.assemble(finding_mark(event), (finding_name(event), "bold"))
     sure = event.get("confidence")
-    if isinstance(sure, int | float) and not isinstance(sure, bool):
+    tells = event.get("code") != "insufficient"
+    if tells and isinstance(sure, int | float) and not isinstance(sure, bool):
         line.append(f"  {100 * sure:.0f} % sure", "dim")
     return line
 
