@@ -108,7 +108,7 @@ EXAMPLES = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(EXAMPLES, st.sampled_from(sorted(targets())))
 def test_no_value_stops_a_family(example: Example, name: str) -> None:
     target = targets()[name]
@@ -119,7 +119,7 @@ def test_no_value_stops_a_family(example: Example, name: str) -> None:
             assert visible(found.message) == found.message and visible(found.fix) == found.fix
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(targets())))
 def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: str) -> None:
     for make in checks.FILE_FAMILIES:
@@ -130,7 +130,7 @@ def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: st
             assert found.code in severities() and visible(found.message) == found.message
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(EXAMPLES, st.sampled_from(sorted(targets())))
 def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
     target = targets()[name]

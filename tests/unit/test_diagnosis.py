@@ -263,7 +263,7 @@ points = st.tuples(st.lists(numbers, max_size=60), st.sampled_from([10.0, 10.0, 
     points,
     st.sampled_from([None, 7.0, 100.0, 1e9, 1e-9, 0.0, -1.0, math.nan, math.inf]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_numbers_have_a_verdict_in_words(
     train: list[Point], evals: list[Point], rates: list[Point], norms: list[Point],
     per_epoch: float | None,

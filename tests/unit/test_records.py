@@ -335,7 +335,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
     return data + (b"\n]" + after.encode() if around else b""), rows[:place] + rows[place + 1 :]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(damaged())
 def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]) -> None:
     data, others = case

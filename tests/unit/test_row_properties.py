@@ -125,7 +125,7 @@ def put(row: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObject) -> None:
     _, row = data.draw(st.sampled_from(DIALECTS))
