@@ -43,7 +43,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             second.wait("Overfitting|overfit")
             second.wait("stop it now; the best weights are kept")
             second.send("\r")
-            second.wait("Do that")
+            second.wait("Stop this run")
             second.send("\r")
             second.wait("■ stopped", 60)
             second.wait(r"The best weights, of step \d+, are in")
