@@ -10,7 +10,8 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure; ``low`` and ``high`` are its range, None where it is exact."""
+    """One figure; ``low`` and ``high`` are its range, None where it is exact; ``low`` alone: from there
+    up."""
 
     value: float
     unit: str

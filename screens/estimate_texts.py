@@ -129,12 +129,10 @@ def _disk(found: dict[str, Any]) -> Text:
         said = visible(f"{short['message']} {short['hint']}", 600)
         text = Text.assemble(("✗", palette.BAD), f" {said}")
     else:
-        words = f" about {size(found['needed'])} of {size(found['free'])} free"
+        words = f" about {size(found['needed']['value'])} of {size(found['free']['value'])} free"
         parts: Mapping[str, Any] = found.get("parts") or {}
         if there := found.get("elsewhere"):
-            words += (
-                f"; {size(there['needed'])} to fetch, of {size(there['free'])} where models are"
-            )
+            words += f"; {size(there['needed']['value'])} to fetch, of {size(there['free']['value'])} where models are"
         elif fetched := parts.get("download"):
             words += f"; {size(fetched['value'])} of it to fetch the model"
         text = Text.assemble(("✓", palette.GOOD), words)
@@ -150,4 +148,4 @@ def _kept(text: Text, found: dict[str, Any]) -> None:
     if parts:
         _row(text, "kept", Text(disk.named(parts)))
     if later:
-        _row(text, "", Text(disk.later_words(later), "dim"))
+        _row(text, "", Text(disk.later_words(later, disk.left(found)), "dim"))

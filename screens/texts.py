@@ -192,7 +192,7 @@ def comes_to(draft: Draft) -> Text:
         ends = time.strftime("%H:%M", time.localtime(time.time() + whole["value"]))
         parts.append(f"{spans(whole['low'], whole['high'])}, until about {ends}")
     if disk := found.get("disk"):
-        parts.append(f"about {size(disk['needed'])} on the disk")
+        parts.append(f"about {size(disk['needed']['value'])} on the disk")
     parts.append("goes on without this window")
     return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
 

@@ -120,7 +120,7 @@ def _blocked(facts: Facts, given: Answers, best: Verdict, others: tuple[Verdict,
         here = "none here is as large"
     return (
         "No path is possible as it is: your answers rule out every provider, and a model "
-        f"{need.label} needs a GPU of about {need.gpu_memory} GB; {here}."
+        f"{need.label} needs a GPU of about {need.words}; {here}."
     )
 
 
@@ -150,7 +150,7 @@ def _changes(facts: Facts, given: Answers, today: datetime.date) -> tuple[str, .
     need = catalog().need(wanted_size(given))
     return (
         *found,
-        f"With a GPU of about {need.gpu_memory} GB here: {catalog().path('local').name}.",
+        f"With a GPU of about {need.words} here: {catalog().path('local').name}.",
     )
 
 
@@ -172,10 +172,10 @@ def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> 
                     found.append(f"If {option.when}: {_name(changed)}.")
     if not fits_here(facts, given) and not catalog().need(wanted_size(given)).processors:
         need = catalog().need(wanted_size(given))
-        gpu = Gpu(name=None, memory=need.gpu_memory * 10**9)
+        gpu = Gpu(name=None, memory=round(need.memory.value))
         changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), given, today)[0]
         if changed.path != path:
-            found.append(f"With a GPU of {need.gpu_memory} GB here: {_name(changed)}.")
+            found.append(f"With a GPU of {need.words} here: {_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda one: one.date):
         if end.path == path and end.date > today:
             changed = _ranked(facts, given, end.date)[0]

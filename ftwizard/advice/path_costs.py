@@ -149,7 +149,7 @@ def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
     elif need.processors:
         own = "the processors here"
     elif answers.get("data") == "stay":
-        own, needs = "this machine", f", once it has a GPU of about {need.gpu_memory} GB"
+        own, needs = "this machine", f", once it has a GPU of about {need.words}"
     here = next((one for one in offers if one.card is None), None)
     if own and here and own != ELSEWHERE:
         return PathCost(

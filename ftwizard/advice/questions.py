@@ -173,7 +173,7 @@ def effective(facts: Facts, answers: Answers) -> dict[str, str]:
 def fits_here(facts: Facts, answers: Answers) -> bool:
     """Say whether QLoRA of the wanted size fits a GPU of this machine; around 8B if not said."""
     # A card sold as 16 GB tells 15.9–17.2 thousand million bytes.
-    need = catalog().need(wanted_size(answers)).gpu_memory * 0.95e9
+    need = catalog().need(wanted_size(answers)).memory.value * 0.95
     return (facts.gpu_memory or 0) >= need
 
 

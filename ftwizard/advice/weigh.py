@@ -69,7 +69,7 @@ def _local(facts: Facts, answers: Answers) -> Iterator[Point]:
 
 def _gpu(facts: Facts, answers: Answers) -> Point:
     need = catalog().need(wanted_size(answers))
-    wants = f"QLoRA of a model {need.label} needs a GPU of about {need.gpu_memory} GB"
+    wants = f"QLoRA of a model {need.label} needs a GPU of about {need.words}"
     if fits_here(facts, answers):
         largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0)
         name = text.visible(largest.name or "the GPU here", 40)

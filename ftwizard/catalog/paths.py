@@ -10,6 +10,7 @@ import msgspec
 
 from ftwizard.catalog.prices import mark
 from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.figure import Figure
 
 PathId = Literal["openai", "local", "cloud"]
 PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
@@ -28,15 +29,27 @@ class Claim(Sourced, frozen=True, kw_only=True):
     unit: str = ""
 
     @property
+    def price(self) -> Figure | None:
+        """Return the sum of money, in US dollars per ``unit``; None where it is not known."""
+        if self.low is None:
+            return None
+        return Figure(
+            value=self.low if self.high is None else (self.low + self.high) / 2,
+            unit=f"USD per {self.unit}", low=self.low, high=self.high,
+            source=self.source, as_of=self.as_of,
+        )  # fmt: skip
+
+    @property
     def words(self) -> str:
         """Return it as a person reads it: ``$0.80–3 per million tokens``."""
-        if self.low is None:
+        price = self.price
+        if price is None or price.low is None:
             return self.text
-        upto = "+" if self.high is None else ""
-        if self.high is not None and self.high != self.low:
-            upto = f"–{_money(self.high)}"
-        price = f"${_money(self.low)}{upto} per {self.unit}"
-        return f"{price} ({self.text})" if self.text else price
+        upto = "+" if price.high is None else ""
+        if price.high is not None and price.high != price.low:
+            upto = f"–{_money(price.high)}"
+        words = f"${_money(price.low)}{upto} {price.unit.removeprefix('USD ')}"
+        return f"{words} ({self.text})" if self.text else words
 
     def date(self, today: datetime.date) -> str:
         """Return the month or day that it is of, with a ``!`` where it is a price that is old."""
@@ -95,6 +108,18 @@ class Need(Sourced, frozen=True, kw_only=True):
     """GB (powers of ten) of one GPU, short rows and small batches."""
     processors: bool = False
     """Whether training without a GPU is bearable."""
+
+    @property
+    def memory(self) -> Figure:
+        """Return the memory of one GPU, in bytes."""
+        return Figure(
+            value=self.gpu_memory * 10**9, unit="bytes", source=self.source, as_of=self.as_of
+        )
+
+    @property
+    def words(self) -> str:
+        """Return the memory as a person reads it: ``16 GB``."""
+        return f"{self.memory.value / 1e9:.0f} GB"
 
 
 class Lifecycle(Sourced, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.commands import of_money
-from ftwizard.estimate.disk import later_words, named
+from ftwizard.estimate.disk import later_words, left, named
 from ftwizard.estimate.memory import Memory
 from ftwizard.figure import Figure, oldest
 from ftwizard.text import plural, size, sizes, spans, visible
@@ -156,13 +156,13 @@ def disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _room_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    words = f"about {size(disk['needed'])} of {size(disk['free'])} free"
+    words = f"about {size(disk['needed']['value'])} of {size(disk['free']['value'])} free"
     if elsewhere := disk["elsewhere"]:
         yield "disk", words
         yield (
             "model",
             (
-                f"about {size(elsewhere['needed'])} to fetch; {size(elsewhere['free'])} are free where "
+                f"about {size(elsewhere['needed']['value'])} to fetch; {size(elsewhere['free']['value'])} are free where "
                 f"{elsewhere['folder']} is"
             ),
         )
@@ -173,4 +173,4 @@ def _room_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
     parts, later = msgspec.convert((disk["parts"], disk["later"]), tuple[Figures, Figures])
     dates = oldest(one.as_of for one in parts.values())
     yield "", f"{named(parts)} (by parameters and bytes of each{f'; {dates[:7]}' if dates else ''})"
-    yield "", later_words(later)
+    yield "", later_words(later, left(disk))

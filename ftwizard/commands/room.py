@@ -9,33 +9,42 @@ import msgspec
 
 from ftwizard import machine
 from ftwizard.estimate import disk
-from ftwizard.figure import Figure
+from ftwizard.figure import Figure, today
+from ftwizard.text import visible
 
 
 def room(
     needs: dict[str, Figure], runs_folder: Path, cache: Path, parameters: int
 ) -> dict[str, Any]:
-    """Return what is needed and free where the runs are, and for a download elsewhere there, in
-    bytes; ``later`` is what exporting a model of so many ``parameters`` would take on top."""
+    """Return what is needed and free where the runs are, and for a download elsewhere there, as
+    figures in bytes; ``later`` is what exporting a model of so many ``parameters`` would take on top."""
     download = needs.get("download")
     elsewhere = download and not machine.on_one_disk(runs_folder, cache)
-    here = [part for part in needs.values() if not (elsewhere and part is download)]
-    cache_free = machine.free_bytes(cache) if elsewhere else None
+    free = _free(runs_folder)
+    cache_free = _free(cache) if elsewhere else None
     short = disk.short(
-        needs, free=machine.free_bytes(runs_folder), folder=str(runs_folder),
-        cache_free=cache_free, cache=str(cache),
+        needs, free=round(free.value), folder=str(runs_folder),
+        cache_free=round(cache_free.value) if cache_free else None, cache=str(cache),
     )  # fmt: skip
     return {
         "short": msgspec.to_builtins(short),
         "parts": msgspec.to_builtins(needs),
         "later": msgspec.to_builtins(disk.later(parameters)),
-        "needed": round(sum(part.value for part in here)),
-        "free": machine.free_bytes(runs_folder),
+        "needed": msgspec.to_builtins(disk.needed(needs, download=not elsewhere)),
+        "free": msgspec.to_builtins(free),
         "elsewhere": {
             "folder": str(cache),
-            "needed": round(download.value),
-            "free": cache_free,
+            "needed": msgspec.to_builtins(download),
+            "free": msgspec.to_builtins(cache_free),
         }
-        if download and elsewhere
+        if elsewhere
         else None,
     }
+
+
+def _free(folder: Path) -> Figure:
+    """Return the bytes that are free where a folder is, or is going to be."""
+    return Figure(
+        value=machine.free_bytes(folder), unit="bytes", as_of=today(),
+        source=f"free on the disk of {visible(str(folder), 300)}",
+    )  # fmt: skip

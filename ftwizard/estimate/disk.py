@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from ftwizard.estimate.shape import Shape
-from ftwizard.figure import Figure, today
+from ftwizard.figure import Figure, oldest, today
 from ftwizard.text import size, visible
 
 Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]
@@ -128,10 +129,22 @@ def later(parameters: int) -> dict[str, Figure]:
     return {one: _exports(parameters, (one,)) for one in LATER}
 
 
-def later_words(found: Mapping[str, Figure]) -> str:
-    """Return ``later`` in words."""
+def left(found: Mapping[str, Any]) -> float:
+    """Return the bytes that are free beside what a run needs, of the document of the room that there is
+    (``needed``, ``free``, ``short``); infinite where the run
+    itself has no room, which is said then, and nothing of what might come after it."""
+    if found.get("short"):
+        return math.inf
+    return float(found["free"]["value"] - found["needed"]["value"])
+
+
+def later_words(found: Mapping[str, Figure], left: float) -> str:
+    """Return ``later`` in words, against the bytes ``left`` on the disk beside the run."""
     half, four = (found[one].value for one in LATER)
-    return f"on top, if exported to GGUF: {size(half)}; with one of 4 bit {size(four)}"
+    words = f"on top, if exported to GGUF: {size(half)}; with one of 4 bit {size(four)}"
+    if four <= left:
+        return words
+    return f"{words}: {'the latter is' if half <= left else 'both are'} more than is then free"
 
 
 def named(parts: Mapping[str, Figure]) -> str:
@@ -141,9 +154,14 @@ def named(parts: Mapping[str, Figure]) -> str:
     )
 
 
-def needed(parts: Mapping[str, Figure], *, download: bool = True) -> int:
+def needed(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
     """Return the bytes of all parts; without those to fetch where these go to another disk."""
-    return round(sum(one.value for name, one in parts.items() if download or name != "download"))
+    counted = {name: one for name, one in parts.items() if download or name != "download"}
+    return Figure(
+        value=round(sum(one.value for one in counted.values())), unit="bytes",
+        source=f"the sum of {', '.join(counted)}",
+        as_of=oldest(one.as_of for one in counted.values()),
+    )  # fmt: skip
 
 
 def short(
@@ -168,7 +186,7 @@ def short(
             hint="Set HF_HOME to a folder on a larger disk, or take a smaller model.",
             missing=round(download.value) - cache_free,
         )
-    here = needed(parts, download=cache_free is None) - written
+    here = round(needed(parts, download=cache_free is None).value) - written
     if here <= free:
         return None
     missing, where = here - free, f"where {visible(folder)} is"

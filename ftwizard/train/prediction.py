@@ -15,7 +15,7 @@ from ftwizard.catalog.prices import Rate
 from ftwizard.estimate import batches, disk, duration
 from ftwizard.estimate.batches import Lengths
 from ftwizard.estimate.memory import Memory
-from ftwizard.figure import Figure, oldest
+from ftwizard.figure import Figure
 from ftwizard.outcome import Expected
 from ftwizard.plan import Plan, Recipe
 from ftwizard.probes import Probe
@@ -156,9 +156,4 @@ def _disk(plan: Plan, base: Path, trained: int) -> Figure:
         adapter=plan.recipe.method != "full",
         merges=plan.finish.merge,
     )
-    return Figure(
-        value=sum(part.value for part in parts.values()),
-        unit="bytes",
-        source=f"the sum of {', '.join(parts)}",
-        as_of=oldest(part.as_of for part in parts.values()),
-    )
+    return disk.needed(parts)

@@ -40,7 +40,7 @@ ESTIMATE: dict[str, Any] = {
     "evaluate_every": 5,
     "tokens": 27_000,
     "time": None,
-    "disk": {"needed": 10**9, "free": 10**10},
+    "disk": {"needed": {"value": 10**9}, "free": {"value": 10**10}},
 }
 
 

@@ -121,4 +121,4 @@ def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, smol
         for part, report in found["parts"].items():
             for key in ("rows", "kept", "tokens", "trained", "longest"):
                 assert data[part][key] == report[key], (part, key)
-        assert found["disk"]["needed"] < found["disk"]["free"]
+        assert found["disk"]["needed"]["value"] < found["disk"]["free"]["value"]

@@ -124,7 +124,7 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         estimate = {
-            "steps": 30, "parameters": 10**6, "disk": {"needed": 484e6, "free": 1e12},
+            "steps": 30, "parameters": 10**6, "disk": {"needed": {"value": 484e6}, "free": {"value": 1e12}},
             "time": {"value": 90.0, "low": 60.0, "high": 120.0},
         }  # fmt: skip
         show(pilot, ReviewPage(draft_of(rows, tiny).counted(estimate)))

@@ -32,7 +32,7 @@ _TIME = {"value": 3600.0, "low": 1800.0, "high": 7200.0, "unit": "s", "source": 
 ESTIMATE: dict[str, Any] = {
     "model": {"said": "owner/small"}, "parameters": 10**9, "trained": 10**7, "parts": {"train": _PART},
     "tokens": 450_000, "steps": 375, "steps_per_epoch": 125, "evaluate_every": 50, "memory": None,
-    "here": None, "time": _TIME, "disk": {"needed": 10**9, "free": 10**11, "short": None},
+    "here": None, "time": _TIME, "disk": {"needed": {"value": 1e9}, "free": {"value": 1e11}, "short": None},
     "hour": {"price": None, "rental": {
         "value": 0.37, "low": 0.29, "high": 0.44, "unit": "USD per hour", "as_of": "2026-09",
         "source": "RTX 4090 on demand: a list",

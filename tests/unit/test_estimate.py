@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,11 +84,26 @@ def test_a_download_counts_where_it_goes(
     assert lines[-2][1].partition(" (")[0] in shown
     assert "5.0 GB of it to fetch" in shown if one_disk else "5.0 GB to fetch, of" in shown
     if one_disk:
-        assert found["needed"] == rest + 5 * 10**9 and found["elsewhere"] is None
+        assert found["needed"]["value"] == rest + 5 * 10**9 and found["elsewhere"] is None
         assert "5.0 GB of it to fetch the model" in said["disk"]
     else:
-        assert found["needed"] == rest and found["elsewhere"]["needed"] == 5 * 10**9
+        assert found["needed"]["value"] == rest and found["elsewhere"]["needed"]["value"] == 5e9
         assert "about 5.0 GB to fetch" in said["model"] and str(tmp_path) in said["model"]
+
+
+@pytest.mark.parametrize(
+    ("left", "ends"),
+    [
+        (21e9, "with one of 4 bit 20.9 GB"),
+        (17e9, "with one of 4 bit 20.9 GB: the latter is more than is then free"),
+        (15e9, "with one of 4 bit 20.9 GB: both are more than is then free"),
+    ],
+)
+def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
+    assert disk.later_words(disk.later(8 * 10**9), left).endswith(ends)
+    figure = {"value": 5e9}
+    assert disk.left({"short": None, "free": {"value": left + 5e9}, "needed": figure}) == left
+    assert disk.left({"short": {"missing": 1}, "free": {"value": 1}, "needed": figure}) == math.inf
 
 
 def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:

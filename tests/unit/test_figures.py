@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 import ftwizard
 from ftwizard import figure, forecast
+from ftwizard import machine as machine_facts
 from ftwizard.advice import evidence, follows
 from ftwizard.catalog import configs, gpus
+from ftwizard.catalog.paths import catalog
 from ftwizard.catalog.prices import packaged
-from ftwizard.commands import costs, of_rows
+from ftwizard.commands import costs, of_rows, room
 from ftwizard.data.tokens import Estimate
 from ftwizard.estimate import disk
 from ftwizard.estimate import shape as shapes
@@ -32,6 +34,7 @@ from ftwizard.figure import Figure
 from ftwizard.machine import Facts, Gpu
 from ftwizard.plan import Data, Files, Model, Plan, Recipe
 
+PATHS = Path(ftwizard.__file__).parent / "assets" / "paths.toml"
 TODAY = datetime.date(2026, 11, 25)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -169,6 +172,43 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     document = of_rows.document(found, machine("A100 80 GB"), {}, TODAY)
     assert len(list(figures(document))) >= 3
     assert undated(document) == []
+
+
+def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
+    said = PATHS.read_text("utf-8")
+    assert "$" not in said, "money stands in no words: it has its number, and so a figure"
+    known = catalog()
+    claims = [
+        claim
+        for path in known.paths
+        for factors in (path.factors, *(one.factors for one in path.platforms))
+        for some in factors.values()
+        for claim in some
+    ]
+    prices = [(one.price, one) for one in claims if "$" in one.words]
+    needs = [(one.memory, one) for one in known.needs]
+    assert len(prices) >= 8 and len(needs) == 4
+    for found, one in (*prices, *needs):
+        assert found is not None and (found.source, found.as_of) == (one.source, one.as_of)
+        assert undated(found) == []
+    assert all(one.source and is_date(one.as_of) for one in claims)
+
+
+@pytest.mark.parametrize("one_disk", [True, False])
+def test_room_has_a_source_and_a_date(
+    one_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_facts, "on_one_disk", lambda *_: one_disk)
+    needs = disk.parts(trained=1, parameters=10**9, adapter=True, merges=True, download=10**9)
+    found = room.room(needs, tmp_path, tmp_path / "cache", 10**9)
+    assert found.keys() - {"short"} == {"parts", "later", "needed", "free", "elsewhere"}
+    where = {name: msgspec.convert(found[name], Figure) for name in ("needed", "free")}
+    for name in ("parts", "later"):
+        where |= msgspec.convert(found[name], dict[str, Figure])
+    if not one_disk:
+        for name in ("needed", "free"):
+            where[f"model {name}"] = msgspec.convert(found["elsewhere"][name], Figure)
+    assert undated(where) == []
 
 
 def test_no_figure_is_made_without_saying_its_date() -> None:
