@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.e2e import sshd
+from tests.e2e import far, sshd
 from tests.e2e.places import RUN, running
 from tests.jobs_helpers import events, until_step
 
@@ -88,3 +89,29 @@ def stalled(folder: JobFolder) -> None:
 def goes_on(folder: JobFolder) -> bool:
     until_step(folder, max(e["step"] for e in events(folder, "log")) + 5)
     return observe(folder).state == "running"
+
+
+def test_keys_do_what_they_say_where_the_line_is_far_and_thin(ssh: list[str], home: Path) -> None:
+    running(home, step_s=0.01)
+    at = ssh.index("-p") + 1
+    with (
+        far.line(int(ssh[at]), delay_s=0.15, bytes_per_s=4000) as port,
+        sshd.session([*ssh[:at], str(port), *ssh[at + 1 :]], home, "watch", RUN) as terminal,
+    ):
+
+        def is_closed(shows: str) -> bool:
+            return shows not in terminal.screen.text()
+
+        terminal.wait(r"loss 0")
+        for _ in range(3):
+            for key, shows in (("s", "Stop this run"), ("o", "Output")):
+                before = len(terminal.output)
+                terminal.send(key)
+                terminal.wait(shows)
+                terminal.send("\x1b")
+                terminal.until(partial(is_closed, shows), "it closed")
+                assert len(terminal.output) - before < 16_000, "no more than four seconds of it"
+        terminal.send("\x11")
+        assert terminal.exit_code() == 0
+        assert not terminal.screen.foreign
+        assert len(terminal.screen.questions) == terminal.output.count(b"\x1b[6n")
