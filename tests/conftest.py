@@ -79,6 +79,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
+def small(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a model with the same tokenizer that trains far more quickly."""
+    from tests.models_helpers import make_small
+
+    return make_small(smollm2, tmp_path_factory.mktemp("small") / "model")
+
+
+@pytest.fixture
+def quick(tmp_path: Path, small: Path, home: Path) -> Lab:
+    """Return a lab for what does not depend on how much a model can do."""
+    from tests.e2e.lab import Lab
+
+    return Lab(tmp_path, small, home)
+
+
+@pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an NVIDIA driver library of our own."""
     compiler = shutil.which("cc") or shutil.which("gcc")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import MANY_EPOCHS
 from tests.e2e.cli import ok
 from tests.jobs_helpers import events
 
@@ -32,7 +33,7 @@ class Lab:
         """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
         lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
         (self.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        settings = {
+        settings: dict[str, Any] = {
             "batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "dropout": 0.05, "rank": 8,
             "evaluation_steps": 6, "save_steps": 3, "max_length": 160, **recipe,
         }  # fmt: skip
@@ -42,6 +43,7 @@ class Lab:
             "recipe": settings,
             "samples": {"count": 0},
             "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
+            "insist": ["many-epochs"] if settings["epochs"] > MANY_EPOCHS else [],
         }
         path = self.root / f"{name}.yaml"
         path.write_text(json.dumps(body))  # JSON is YAML

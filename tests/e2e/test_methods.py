@@ -37,14 +37,16 @@ def result_of(folder: JobFolder) -> Any:
     ],
 )
 def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
-    lab: Lab, method: Method, rate: float, file: str
+    quick: Lab, method: Method, rate: float, file: str
 ) -> None:
-    plan = lab.plan(method=method, learning_rate=rate, save_steps=6)
-    straight = lab.train(plan, "straight")
+    plan = quick.plan(
+        method=method, learning_rate=rate, epochs=12, evaluation_steps=20, save_steps=20
+    )
+    straight = quick.train(plan, "straight")
     until_ended(straight, 200)
-    halting = lab.train(plan, "halting")
+    halting = quick.train(plan, "halting")
     # Past the first evaluation: what follows one must train as what precedes it.
-    until_step(halting, 8, 120)
+    until_step(halting, 30, 120)
     assert "was stopped" in ok("stop", "halting")
     assert not halting.merged.exists()
     stopped_at = max(losses(halting))
@@ -57,7 +59,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
     evaluations = [
         {e["step"]: e["eval_loss"] for e in events(f, "eval")} for f in (halting, straight)
     ]
-    assert evaluations[0] == evaluations[1] and min(evaluations[0].values()) < 3
+    assert evaluations[0] == evaluations[1] and len(evaluations[0]) > 2
     assert weights(halting.path / file) == weights(straight.path / file)
 
 
@@ -150,7 +152,7 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     assert all(before[name].equal(after[name]) for name in before)
 
 
-def test_attention_and_recomputing_change_nothing_that_is_learnt(lab: Lab) -> None:
+def test_attention_and_recomputing_change_nothing_that_is_learnt(quick: Lab) -> None:
     """They are ways to compute the same; what a run used is in its events."""
     found = []
     for name, recipe in (
@@ -158,12 +160,12 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(lab: Lab) -> No
         ("eager", {"attention": "eager"}),
         ("recomputing", {"gradient_checkpointing": True}),
     ):
-        plan = lab.plan(method="qlora", rows=12, evaluation_steps=4, **recipe)
-        folder = lab.train(plan, name)
+        plan = quick.plan(method="qlora", rows=40, evaluation_steps=4, precision="fp32", **recipe)
+        folder = quick.train(plan, name)
         assert until_ended(folder, 120).end_reason == "finished"
         (said,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
         assert said["attention"] == ("eager" if name == "eager" else "sdpa")
-        assert said["precision"] in ("bf16", "fp32")
+        assert said["precision"] == "fp32"
         found.append(losses(folder))
         assert "`gradient_checkpointing` is deprecated" not in folder.log.read_text()
     for step, loss in found[0].items():
@@ -180,8 +182,8 @@ def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) 
         assert not hardware.model_has_flash(tmp_path / name)
 
 
-def test_full_checkpoints_are_whole_or_do_not_count(lab: Lab) -> None:
-    folder = lab.train(lab.plan(method="full", learning_rate=5e-5, rows=60), "torn")
+def test_full_checkpoints_are_whole_or_do_not_count(quick: Lab) -> None:
+    folder = quick.train(quick.plan(method="full", learning_rate=5e-5, rows=60, epochs=12), "torn")
     until(folder, lambda _: len(events(folder, "checkpoint")) >= 2, 120)
     os.kill(command_pid(folder), signal.SIGKILL)
     until_ended(folder)
@@ -200,15 +202,15 @@ def test_full_checkpoints_are_whole_or_do_not_count(lab: Lab) -> None:
 
 
 def test_without_bitsandbytes_qlora_says_what_to_install(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    quick: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftwizard import plan
     from ftwizard.errors import USAGE, MissingExtra
     from ftwizard.paths import local
 
-    chosen = plan.load(lab.plan(method="qlora"))
+    chosen = plan.load(quick.plan(method="qlora"))
     monkeypatch.setattr(local, "is_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(MissingExtra, match="bitsandbytes") as missing:
         local.check_installed(chosen)
     assert missing.value.exit_code == USAGE and "ftwizard[local]" in missing.value.hint
-    local.check_installed(plan.load(lab.plan("lora")))
+    local.check_installed(plan.load(quick.plan("lora")))

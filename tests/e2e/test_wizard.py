@@ -101,12 +101,12 @@ def test_from_rows_to_a_merged_model(
     assert (home / "plans" / f"{run['id']}.yaml").exists()
 
 
-def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, smollm2: Path) -> None:
+def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, small: Path) -> None:
     plan = tmp_path / "plan.yaml"
     for method, packing in (("lora", False), ("lora", True), ("full", False)):
         plan.write_text(json.dumps({
             "data": {"files": {"train": str(chat(tmp_path))}},
-            "model": {"name": str(smollm2)},
+            "model": {"name": str(small)},
             "recipe": {"method": method, "packing": packing, "epochs": 0.5, "max_length": 128},
             "finish": {"merge": False, "compare": False},
         }))  # fmt: skip
