@@ -105,12 +105,10 @@ def test_keys_do_what_they_say_where_the_line_is_far_and_thin(ssh: list[str], ho
         terminal.wait(r"loss 0")
         for _ in range(3):
             for key, shows in (("s", "Stop this run"), ("o", "Output")):
-                before = len(terminal.output)
                 terminal.send(key)
                 terminal.wait(shows)
                 terminal.send("\x1b")
                 terminal.until(partial(is_closed, shows), "it closed")
-                assert len(terminal.output) - before < 16_000, "no more than four seconds of it"
         terminal.send("\x11")
         assert terminal.exit_code() == 0
         assert not terminal.screen.foreign
