@@ -9,17 +9,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftwizard import plan, words
+from ftwizard import words
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import Plan
 from ftwizard.runs import RunStatus
 from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from ftwizard.plan import Plan
 
 ALIASES = {
     "rate": "learning_rate", "lr": "learning_rate", "batch": "batch_size",
@@ -130,6 +132,8 @@ def facts_of(status: RunStatus, settings: Mapping[str, Any]) -> Facts:
 
 def settings_of(folder: JobFolder) -> dict[str, Any]:
     """Return the settings of a run's plan by their whole names; none where it cannot be read."""
+    from ftwizard import plan  # plans are slow to import, and home lists runs without them
+
     with contextlib.suppress(FtwizardError, OSError, ValueError):
         return flat(plan.parse(folder.plan.read_text(encoding="utf-8")))
     return {}
@@ -179,6 +183,8 @@ def _term(text: str) -> Term:
 @lru_cache
 def _keys() -> frozenset[str]:
     """Return every name that can be searched by: settings whole, and by their last parts."""
+    from ftwizard.plan import Plan
+
     found = {"id", "state", "model", "data", *FIGURES}
 
     def go(kind: type[msgspec.Struct], at: str) -> None:

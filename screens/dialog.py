@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from typing import ClassVar
+
 from textual import events
 from textual.message_pump import MessagePump
 from textual.screen import ModalScreen, ScreenResultType
+from textual.types import CSSPathType
 
 
 class OneSize(MessagePump):
@@ -14,6 +18,8 @@ class OneSize(MessagePump):
     that stand one behind the other; with anything between them both stay, each is sent again by
     the other, and the screen goes from one to the other for ever.
     """
+
+    CSS_PATH: ClassVar[CSSPathType | None] = str(files("ftwizard").joinpath("assets", "pages.tcss"))
 
     async def on_event(self, event: events.Event) -> None:
         if not isinstance(event, events.Resize) or event.size == self.app.size:

@@ -42,7 +42,6 @@ SHARES = (
     ("0.1", "one row in ten"), ("0.2", "one in five"), (OWN_FILE, "a file"), ("none", "none"),
 )  # fmt: skip
 """What validates: a share of the rows, or a file of its own."""
-STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
 
 
 def _empty() -> Plan:

@@ -38,6 +38,8 @@ class Actions(Menu):
 class Home(Page[None]):
     """Actions first, then every run, newest first."""
 
+    CSS_PATH = None
+
     NAME = "Home"
     HELP = (
         "Start here. Enter does what the cursor is on.\n\n"

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from ftwizard import side_by_side
 from ftwizard.follow import Follower
-from ftwizard.screens import palette, readings
+from ftwizard.screens import palette
+from ftwizard.screens.states import state
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.screens.widgets.sparkline import sparkline
 from ftwizard.text import age, visible
@@ -68,8 +69,8 @@ def _row(follower: Follower, letter: str, width: int, *, has_room: bool) -> Text
     row = Text(f"{name:<{width}}  ", no_wrap=True)
     if letter.strip():
         row.stylize(f"bold {palette.ACCENT}", 0, 1)
-    state, style = readings.state(report)
-    row.append(f"{state:<20}", style)
+    said, style = state(report)
+    row.append(f"{said:<20}", style)
     row.append(f"{'' if best is None else format(best, '.4g'):>10}  ")
     if has_room:
         losses = sparkline(follower.shown.losses, SPARK_CELLS)

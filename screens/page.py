@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
 from ftwizard.screens.dialog import OneSize
-from ftwizard.screens.draft import STEPS
+from ftwizard.screens.steps import STEPS
 from ftwizard.screens.widgets.keys import Keys
 
 MIN_COLUMNS, MIN_ROWS = 60, 16

@@ -19,6 +19,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.plan import Plan
 from ftwizard.runs import ACTIVE, Progress, RunStatus
 from ftwizard.screens import palette
+from ftwizard.screens.states import state
 from ftwizard.text import duration, size, visible
 
 BAR = "━"
@@ -39,16 +40,6 @@ ENDED = {
     "zero_loss": "See which tokens are trained on: ftwizard mask.",
 }  # fmt: skip
 """What a finding comes to once the run has ended, where its own advice is for one that goes on."""
-
-
-def state(report: RunStatus) -> tuple[str, str]:
-    """Return a run's state with its mark, and the style it is shown in."""
-    if report.state == "ended":
-        style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
-        said = visible(words.state(report), 40)
-        return said, style.get(report.end_reason or "lost", palette.BAD)
-    phase = report.phase if report.state == "running" and report.phase else report.state
-    return f"● {visible(phase, 30)}", palette.ACCENT
 
 
 def bar(share: float, width: int) -> Text:

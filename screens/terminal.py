@@ -19,9 +19,7 @@ from textual import events
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 
-from ftwizard import config_file
 from ftwizard.errors import FtwizardError
-from ftwizard.notices import Notice, sequences
 from ftwizard.screens.glyphs import harmless
 from ftwizard.screens.line import MARKS, Line
 from ftwizard.text import visible_lines
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.color import Color
     from textual.message import Message
+
+    from ftwizard.notices import Notice
 
 ANSWER_WITHIN_S = 2.0
 """So long the last answer is waited for before the line is given back."""
@@ -258,6 +258,9 @@ def tell(app: App[Any], notices: list[Notice]) -> None:
     """Ring the bell, and ask the terminal for a notification, unless the user's settings say no."""
     if not notices or app.is_headless or app._driver is None:
         return
+    from ftwizard import config_file  # not before the first frame
+    from ftwizard.notices import sequences
+
     with contextlib.suppress(FtwizardError):
         if not config_file.load().notify.terminal:
             return

@@ -13,6 +13,7 @@ from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import costs, hours, paths, rows
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.asking import GO_ON, Ask, Asker, Back, Left
+from ftwizard.screens.steps import STEPS
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Item:
     """A question in its place."""
 
     step: str
-    """One of ``draft.STEPS``."""
+    """One of ``STEPS``."""
     ask: Ask
     name: str = ""
     """By which it is gone back to."""
@@ -28,7 +29,7 @@ class Item:
 
 def items(draft: Draft) -> list[Item]:
     """Return every question in its order; one that does not apply asks nothing."""
-    path, data, recipe, estimate, _ = drafts.STEPS
+    path, data, recipe, estimate, _ = STEPS
     about: list[Ask] = [functools.partial(paths.about, one) for one in drafts.asked(draft)]
     found = [Item(path, ask) for ask in (about[0], paths.wrong_tool, *about[1:], paths.choose)]
     found.append(Item(data, rows.file, "file"))

@@ -13,10 +13,11 @@ from ftwizard.commands import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens import draft as drafts
 from ftwizard.screens import glyphs, texts
-from ftwizard.screens.draft import STEPS, Draft
+from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import leaving, steps
 from ftwizard.screens.plain.asking import Asker, Back, Left, Numbered
 from ftwizard.screens.plain.steps import Item
+from ftwizard.screens.steps import STEPS
 
 NOTHING = "Nothing was started; nothing was written."
 

@@ -1,0 +1,18 @@
+"""What a run is doing, in a word."""
+
+from __future__ import annotations
+
+from ftwizard import words
+from ftwizard.runs import RunStatus
+from ftwizard.screens import palette
+from ftwizard.text import visible
+
+
+def state(report: RunStatus) -> tuple[str, str]:
+    """Return a run's state with its mark, and the style it is shown in."""
+    if report.state == "ended":
+        style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
+        said = visible(words.state(report), 40)
+        return said, style.get(report.end_reason or "lost", palette.BAD)
+    phase = report.phase if report.state == "running" and report.phase else report.state
+    return f"● {visible(phase, 30)}", palette.ACCENT

@@ -1,0 +1,5 @@
+"""The steps of the wizard, as its bar names them."""
+
+from __future__ import annotations
+
+STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
