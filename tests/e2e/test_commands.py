@@ -374,6 +374,18 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_home_imports_no_more_than_its_first_frame_shows() -> None:
+    code = """
+import sys
+import ftwizard.screens.app
+ours = {"plan", "advice", "estimate", "data", "diagnosis", "train", "catalog", "config_file"}
+found = {f"ftwizard.{name}" for name in ours} & set(sys.modules)
+found |= {"psutil", "ruamel.yaml", "questionary"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_missing_extra_is_named_with_its_command(tmp_path: Path) -> None:
     code = """
 import sys
@@ -413,5 +425,5 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
                    "assets/samples/tickets/train.jsonl", "assets/samples/general/train.jsonl",
                    "assets/paths.toml", "assets/recipe.toml",
-                   "jobs/keeper.py", "assets/ftwizard.tcss", "screens/widgets/chart.py"):  # fmt: skip
+                   "jobs/keeper.py", "assets/ftwizard.tcss", "assets/pages.tcss", "screens/widgets/chart.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names
