@@ -235,7 +235,9 @@ class Home(Page[None]):
         found, nothing = self._search.found(self._followers)
         if nothing:
             return lines + home_rows.note(*nothing)
-        columns = self.query(Menu).first().content_size.width if self.is_mounted else 80
+        # Before the first layout there is the window's width alone, with a cell left on each side.
+        width = self.query(Menu).first().content_size.width if self.is_mounted else 0
+        columns = width or self.app.size.width - 2
         return lines + home_rows.listed(found, self._marked, columns)
 
 

@@ -64,6 +64,14 @@ def test_every_screen_fills_the_window_and_no_more(
         assert not terminal.screen.beyond
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_first_frame_of_home_has_the_width_of_the_window(folder: Path, columns: int) -> None:
+    with at("home", folder, size=(columns, 24)) as terminal:
+        assert_drawn(terminal)
+        (head,) = (line for line in terminal.screen.text().splitlines() if "best loss" in line)
+        assert head.endswith("updated") and columns - 6 <= len(head) <= columns
+
+
 @pytest.mark.parametrize("place", TRIED)
 def test_a_small_window_asks_to_be_enlarged_and_goes_on_where_it_was(
     folder: Path, place: str
