@@ -65,7 +65,7 @@ class Home(Page[None]):
     def __init__(self) -> None:
         super().__init__()
         self._followers: dict[str, Follower] = {}
-        self._looking = False
+        self._looking = self._reading = False
         self._search = Search()
         self._marked: list[str] = []
 
@@ -84,7 +84,7 @@ class Home(Page[None]):
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
-        self.call_later(self._read)
+        self._read_on()
         self.set_interval(LOOK_EVERY_S, self._look)
         self.query_one(Menu).focus()
 
@@ -214,7 +214,12 @@ class Home(Page[None]):
             self._marked = [id for id in self._marked if id in self._followers]
             self.refresh_bindings()
         self._draw()
-        self.call_later(self._read)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._reading:  # else a long run would be read by one more at every look
+            self._reading = True
+            self.call_later(self._read)
 
     def _read(self) -> None:
         """Read for a moment, and go on after the keys had their turn."""
@@ -222,6 +227,7 @@ class Home(Page[None]):
             if follower.read(SLICE_S):
                 self.set_timer(SLICE_S, self._read)
                 return
+        self._reading = False
         self._draw()
 
     def _draw(self) -> None:

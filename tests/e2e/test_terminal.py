@@ -121,7 +121,7 @@ def test_ctrl_z_gives_the_shell_and_fg_the_whole_screen_again(folder: Path) -> N
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
         terminal.keys(f"{FTWIZARD}", "Enter")
-        before = terminal.wait(r"New fine-tune")
+        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of it
         terminal.keys("C-z")
         terminal.wait(r"Stopped")
         terminal.keys("fg", "Enter")
@@ -139,9 +139,9 @@ def test_stopped_from_outside_it_comes_back_whole_and_leaves_the_shell_in_order(
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
         terminal.keys(f"stty -g; {FTWIZARD}", "Enter")
-        before = terminal.wait(r"New fine-tune")
+        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of it
         os.kill(_view(folder), signal.SIGSTOP)
-        terminal.wait(r"Stopped")
+        terminal.wait(r"Stopped[^\n]*\nbash[^\n]*[#$]")  # it reads keys from its prompt on
         # What the terminal answered to the last frame may have come when the shell was reading.
         terminal.keys("C-u", "fg", "Enter")
         terminal.until(
