@@ -116,7 +116,6 @@ class RecipePage(WizardPage[Step]):
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._problem = ""
-        self._draft = self._draft.touching(event.row.setting.name)
         if event.row.setting.name == "learning_rate":
             self._draft, _ = self._read()  # for which model it was chosen is remembered
         if event.row.setting.name == "method":
@@ -192,6 +191,7 @@ class RecipePage(WizardPage[Step]):
         if name != draft.plan.model.name:
             draft = draft.with_plan(model=plans.Model(name=name))
         for row in self.query(SettingRow):
+            draft = draft.touching(row.setting.name) if row.edited else draft
             try:
                 draft = with_value(draft, row.setting, row.value)
             except ValueError as error:
@@ -204,11 +204,11 @@ class RecipePage(WizardPage[Step]):
         rows = {row.setting.name: row for row in self.query(SettingRow)}
         method: Method = rows["method"].value
         draft = self._draft.with_plan(model=plans.Model(name=self.query_one(FileInput).value))
-        if "method" not in self._draft.touched:
+        if not rows["method"].edited:
             method = cast(Method, advised(draft, method)["method"].value)
         self._advised = advised(draft, method)
         for name, one in self._advised.items():
-            if name in rows and name not in self._draft.touched:
+            if name in rows and not rows[name].edited:
                 rows[name].put(one.value, "advised")
 
     @work(group="before", exclusive=True, exit_on_error=False)

@@ -28,18 +28,31 @@ class SettingRow(Horizontal):
     def __init__(self, setting: Setting, value: Any) -> None:
         super().__init__(classes="setting", id=f"setting-{setting.name}")
         self.setting = setting
-        self._start = value
+        self._put = str(value) if setting.options else shown_value(value)
+        """What the field was given to show."""
         self.origin = "default"
 
     def compose(self) -> ComposeResult:
         yield Static(self.setting.label, classes="name", markup=False)
         if self.setting.options:
             options = [(str(one.value), one.label) for one in self.setting.options]
-            yield Choice(options, str(self._start))
+            yield Choice(options, self._put)
         else:
             empty = self.setting.empty if can_be_automatic(self.setting) else ""
-            yield Entry(shown_value(self._start), max_length=400, placeholder=empty)
+            yield Entry(self._put, max_length=400, placeholder=empty)
             yield Static(self.origin, classes="origin", markup=False)
+
+    @property
+    def edited(self) -> bool:
+        """Return whether the person has chosen the value.
+
+        A field tells of a change by a message, which comes after the change itself: what happens
+        between the two must not take the value back.
+        """
+        field: Choice | Input = (
+            self.query_one(Choice) if self.setting.options else self.query_one(Input)
+        )
+        return self.origin == "yours" or field.value != self._put
 
     @property
     def value(self) -> Any:
@@ -72,12 +85,13 @@ class SettingRow(Horizontal):
     def put(self, value: Any, origin: str) -> None:
         """Show another value, which the person has not chosen."""
         self.origin = origin
+        self._put = str(value) if self.setting.options else shown_value(value)
         if self.setting.options:
             with self.prevent(Choice.Changed):
-                self.query_one(Choice).value = str(value)
+                self.query_one(Choice).value = self._put
         else:
             with self.prevent(Input.Changed):
-                self.query_one(Input).value = shown_value(value)
+                self.query_one(Input).value = self._put
             self.query_one(".origin", Static).update(origin)
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
@@ -86,7 +100,7 @@ class SettingRow(Horizontal):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if event.value != shown_value(self._start) or self.origin == "yours":
+        if self.edited:  # a line tells also of what it starts with
             self._changed()
 
     def _changed(self) -> None:

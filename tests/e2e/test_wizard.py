@@ -61,7 +61,7 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     terminal.keys("Tab")
     if qlora:
         terminal.keys("Right")
-        terminal.wait("QLoRA")
+        terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
     terminal.wait("steps ", timeout=540)
     terminal.wait("with loss")

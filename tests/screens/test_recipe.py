@@ -15,6 +15,7 @@ from ftwizard.machine import Facts
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.recipe import RecipePage
+from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.fold import Fold
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.reports_helpers import report
@@ -53,6 +54,30 @@ def focus(page: RecipePage, name: str) -> Input:
     line = page.query_one(f"#setting-{name} Input", Input)
     line.focus()
     return line
+
+
+@pytest.mark.parametrize("before", ["the advice", "Enter"])
+def test_a_choice_is_kept_whatever_comes_before_its_message(before: str) -> None:
+    """A key may be handled between a change of a line and the message that tells of it."""
+    steps: list[Step | None] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        method = page.query_one("#setting-method Choice", Choice)
+        rate = page.query_one("#setting-learning_rate Input", Input)
+        with page.prevent(Choice.Changed, Input.Changed):
+            method.value, rate.value = "qlora", "3e-4"
+        if before == "the advice":
+            page.on_file_input_edited()
+        await pilot.pause()
+        assert (method.value, rate.value) == ("qlora", "3e-4")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+
+    on_page(play, left=steps.append)
+    (step,) = steps
+    assert step is not None
+    assert {"method", "learning_rate"} <= step.draft.touched
+    assert (step.draft.plan.recipe.method, step.draft.plan.recipe.learning_rate) == ("qlora", 3e-4)
 
 
 def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
