@@ -78,7 +78,12 @@ class FtwizardApp(App[int]):
         return Screen() if self._route else Home()
 
     def begin(self, what: str, name: str = "") -> None:
-        """Take a route of ``flow.ROUTES``; home is below it."""
+        """Take a route of ``flow.ROUTES``; home is below it.
+
+        Between two of its screens home has the keys for a moment: they begin nothing else then.
+        """
+        if any(one.group == "flow" and not one.is_finished for one in self.workers):
+            return
         self.run_worker(self._take(what, name), group="flow", exclusive=True, exit_on_error=False)
 
     async def _take(self, what: str, name: str) -> None:

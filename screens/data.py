@@ -10,7 +10,7 @@ from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
+from textual.widget import Widget
 
 from ftwizard import plan as plans
 from ftwizard.data import hub_id
@@ -76,6 +76,8 @@ class DataPage(WizardPage[Step]):
         self._looks = 0
         self._named = shown_path(draft.plan.data.files.train)
         """What stands in the line, as far as it is known."""
+        self._asked: tuple[Widget | None, str] = (None, "")
+        """Where the focus was as reading began, and the file that was to validate."""
         self._own_read = shown_path(draft.plan.data.files.validation or "")
         """The file that validates, as it was read with the rows; empty where none was."""
 
@@ -193,23 +195,12 @@ class DataPage(WizardPage[Step]):
         self._cancel()
         self._fields.rows.focus_input()
 
-    class Entered(Message):
-        """Enter was pressed."""
+    action_read = action_form = action_rows = action_row = WizardPage.action_next
 
-    def action_next(self) -> None:
-        """Do what Enter does once the keys before it are obeyed: a slow connection delivers them
-        in one piece."""
-        (self.focused or self).post_message(self.Entered())  # it goes the way that keys go
-
-    action_read = action_form = action_rows = action_row = action_next
-
-    def on_data_page_entered(self) -> None:
-        self.app.call_later(self.call_later, self._entered)
-
-    def _entered(self) -> None:
+    def go_on(self) -> None:
         self._file_edited()
         if self._enter == "next":
-            self._go_on()
+            self._leave()
         elif self._enter == "read":
             self._read()
         elif self._enter == "form":
@@ -218,7 +209,7 @@ class DataPage(WizardPage[Step]):
             self._view.open()
 
     @work(group="next", exclusive=True, exit_on_error=False)
-    async def _go_on(self) -> None:
+    async def _leave(self) -> None:
         if self._draft.is_stale:
             self.notify("The file has changed; it was read again.", markup=False)
             self._begin(self._named)
@@ -282,6 +273,7 @@ class DataPage(WizardPage[Step]):
     async def _begin(self, name: str) -> None:
         """Read a file, or a data set on the Hub, and show what is found."""
         own = self._fields.own_wanted
+        self._asked = (self.focused, own)
         path = name if hub_id.parse(name) else whole(name)
         files = plans.Files(train=path, validation=whole(own) if own else None)
         self._draft = self._with_answers().reading(files, None)
@@ -302,7 +294,7 @@ class DataPage(WizardPage[Step]):
         self._draft = self._draft.reading(files, found, check.stamp_of(found["path"]))
         self._own_read = own
         self._show()
-        self._view.focus_go()
+        self._lead_on()
 
     async def _refused(self, name: str, error: FtwizardError) -> None:
         """Say why a file cannot be read; ask for the format where several fit."""
@@ -332,6 +324,14 @@ class DataPage(WizardPage[Step]):
         if is_first or (self._looks % DRAW_EVERY == 0 and not check.is_quick):
             self._show()
         if is_first:
+            self._lead_on()
+
+    def _lead_on(self) -> None:
+        """Put the focus on what comes next, but for a person who answers another question."""
+        fields, (was, own) = self._fields, self._asked
+        inside = (fields.own, fields.query_one("#validation"))
+        answers = self.focused is not was and any(one.has_focus_within for one in inside)
+        if not answers and fields.own_wanted == own:
             self._view.focus_go()
 
     def on_resize(self) -> None:

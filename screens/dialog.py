@@ -6,12 +6,12 @@ from importlib.resources import files
 from typing import ClassVar
 
 from textual import events
-from textual.message_pump import MessagePump
-from textual.screen import ModalScreen, ScreenResultType
+from textual.await_complete import AwaitComplete
+from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.types import CSSPathType
 
 
-class OneSize(MessagePump):
+class OneSize(Screen[ScreenResultType]):
     """A screen that answers the terminal's size of now alone.
 
     A screen sends itself each size that it was laid out in. Textual drops the older of two sizes
@@ -21,10 +21,18 @@ class OneSize(MessagePump):
 
     CSS_PATH: ClassVar[CSSPathType | None] = str(files("ftwizard").joinpath("assets", "pages.tcss"))
 
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Leave with a result, once, and with whatever has come to lie above."""
+        if self not in self.app.screen_stack:
+            return AwaitComplete()
+        while (above := self.app.screen) is not self:
+            above.dismiss(None)
+        return super().dismiss(result)
+
     async def on_event(self, event: events.Event) -> None:
         if not isinstance(event, events.Resize) or event.size == self.app.size:
             await super().on_event(event)
 
 
-class Dialog(OneSize, ModalScreen[ScreenResultType]):
+class Dialog(OneSize[ScreenResultType], ModalScreen[ScreenResultType]):
     """A question or an account; it dismisses with the answer."""

@@ -107,8 +107,11 @@ async def remove(app: FtwizardApp, paths: str) -> int:
     """Remove runs once it was said what goes, and y was pressed; ``paths`` as in ``compare``."""
     from ftwizard.screens.removal import sure
 
-    folders = [runs.find(path) for path in paths.split("\0")]
-    if not await app.push_screen_wait(await sure(folders)):
+    folders, asked_at = [runs.find(path) for path in paths.split("\0")], app.focused
+    question = await sure(folders)
+    if app.focused is not asked_at:  # somebody who types by now would answer unasked
+        return DECLINED
+    if not await app.push_screen_wait(question):
         return DECLINED
     argv = ("remove", *(str(one.path) for one in folders), "--yes")
     found = await work(app, "Removing", *argv)

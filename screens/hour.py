@@ -27,7 +27,6 @@ class HourPage(Dialog[Rate | None]):
     """Dismisses with the price that was typed, None on esc. ``guide``: what such a card rents for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "take", show=False, priority=True),
         Binding("escape", "dismiss(None)", "back", show=False),
     ]
 
@@ -59,7 +58,8 @@ class HourPage(Dialog[Rate | None]):
     def on_input_changed(self) -> None:
         self._say("")
 
-    def action_take(self) -> None:
+    def on_input_submitted(self) -> None:
+        """Take it: the line in focus tells of Enter once it holds what was typed before."""
         try:
             found = hour_price.said(self.query_one(Input).value)
         except FtwizardError as error:

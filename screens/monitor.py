@@ -148,9 +148,6 @@ class Monitor(Page[str]):
         if due:
             self._face.draw()
             self._offer()
-        if not self._reading:
-            told = self._noticer.news(self.follower.status, self.follower.progress)
-            terminal.tell(self.app, told)
 
     def _offer(self) -> None:
         """Let the keys at the foot follow what can be done."""
@@ -166,6 +163,8 @@ class Monitor(Page[str]):
             self.set_timer(SLICE_S / 10, self._read)
             return
         self._reading = False
+        told = self._noticer.news(self.follower.status, self.follower.progress)
+        terminal.tell(self.app, told)
         if self._ticks <= 1 or not self._face.is_drawn:
             self._face.draw()
 

@@ -22,7 +22,6 @@ class NewFile(Dialog[list[str] | None]):
     """Dismisses with the whole paths, None on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "write", "write", show=False, priority=True),
         Binding("escape", "dismiss(None)", "back", show=False),
         Binding("up", "app.focus_previous", "up", show=False),
         Binding("down", "app.focus_next", "down", show=False),
@@ -57,7 +56,8 @@ class NewFile(Dialog[list[str] | None]):
     def on_input_changed(self) -> None:
         self._say("")
 
-    def action_write(self) -> None:
+    def on_input_submitted(self) -> None:
+        """Take it: the line in focus tells of Enter once it holds what was typed before."""
         names = [line.value for line in self.query(Input)]
         if wrong := new_names.problem(names):
             self._say(wrong)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
-from textual.screen import Screen, ScreenResultType
+from textual.message import Message
+from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
@@ -27,7 +28,7 @@ _PLACES = {
 TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
 
 
-class Page(OneSize, Screen[ScreenResultType]):
+class Page(OneSize[ScreenResultType]):
     """A screen of the app. ``body`` yields its widgets; ``HELP`` is what ``?`` shows."""
 
     NAME: ClassVar[str] = ""
@@ -114,3 +115,17 @@ class WizardPage(Page[ScreenResultType]):
         Binding("up", "app.focus_previous", "up", show=False),
         Binding("down", "app.focus_next", "down", show=False),
     ]
+
+    class Entered(Message):
+        """Enter was pressed."""
+
+    def action_next(self) -> None:
+        """Go on once the keys before this one are obeyed: a slow line delivers them in one piece."""
+        (self.focused or self).post_message(self.Entered())  # it goes the way that keys go
+
+    def on_wizard_page_entered(self) -> None:
+        self.app.call_later(self.call_later, self.go_on)
+
+    def go_on(self) -> object:
+        """Do what Enter does here."""
+        raise NotImplementedError

@@ -53,6 +53,8 @@ class PathPage(WizardPage[Step]):
         self._draft = draft
         self._today = today or datetime.date.today()
         self._asked = asked(draft)
+        self._put: str = draft.path or "local"
+        """The path that the page itself has marked last."""
         self._evidence = path_costs.evidence(draft)
         self._priced: dict[Size, Priced | None] = {}
         """What the rows cost everywhere, by the size of the model."""
@@ -71,7 +73,7 @@ class PathPage(WizardPage[Step]):
         with Horizontal(classes="question", id="paths"):
             yield Static("Path", classes="name", markup=False)
             names = [(one.id, one.name) for one in catalog().paths]
-            yield Choice(names, self._draft.path or "local", id="path")
+            yield Choice(names, self._put, id="path")
         with VerticalScroll(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
@@ -108,13 +110,22 @@ class PathPage(WizardPage[Step]):
         """Show every offer for these rows."""
         from ftwizard.screens.costs import CostsPage
 
-        self.app.push_screen(CostsPage(self._recommended(self._answered()), self._today))
+        def priced(draft: Draft | None) -> None:
+            if draft is not None and draft.hour != self._draft.hour:
+                self._draft = self._draft.priced(draft.hour)
+                self.workers.cancel_group(self, "price")
+                self._priced.clear()
+                self._pricing.clear()
+                self._recommend(from_the_top=False)
+
+        shown = CostsPage(self._recommended(self._answered()), self._today)
+        self.app.push_screen(shown, priced)
 
     def action_back(self) -> None:
         self.dismiss(Step(self._answered(), -1))
 
     @work(group="next", exclusive=True, exit_on_error=False)
-    async def action_next(self) -> None:
+    async def go_on(self) -> None:
         draft = self._answered()
         found = self._recommendation(draft)
         if found.wrong_tool and not await self.app.push_screen_wait(
@@ -129,7 +140,9 @@ class PathPage(WizardPage[Step]):
             for question in self._asked
             if (value := self.query_one(f"#answer-{question.id}", Choice).value) != UNANSWERED
         }
-        return self._draft.answering(given)
+        path = self.query_one("#path", Choice).value
+        draft = self._draft if path == self._put else self._draft.on_path(cast(PathId, path))
+        return draft.answering(given)
 
     def _recommendation(self, draft: Draft) -> Recommendation:
         return advice.recommend(draft.machine, draft.answers, self._today)
@@ -143,7 +156,8 @@ class PathPage(WizardPage[Step]):
         draft = self._answered()
         found = self._recommendation(draft)
         chooser = self.query_one("#path", Choice)
-        if draft.path is None:
+        if draft.path is None and chooser.value == self._put:  # else a message of it is to come
+            self._put = found.path
             with self.prevent(Choice.Changed):
                 chooser.value = found.path
         part = self.query_one("#words", Static)

@@ -132,14 +132,14 @@ class RecipePage(WizardPage[Step]):
         self.dismiss(Step(draft, -1))
 
     @work(group="next", exclusive=True, exit_on_error=False)
-    async def action_next(self) -> None:
+    async def go_on(self) -> None:
         line = self.query_one(FileInput)
         before = line.value
         line.settle()
         if line.value != before:  # what was suggested is looked at first
             self.query(SettingRow).first().focus_field()
             return
-        draft, problem = self._read()
+        draft, problem = read = self._read()
         name = model_name(draft.plan.model.name)
         if name != draft.plan.model.name:  # a run does not stand where this wizard does
             draft = draft.with_plan(model=plans.Model(name=name))
@@ -158,8 +158,11 @@ class RecipePage(WizardPage[Step]):
                 else:
                     draft = draft.insisting("many-epochs")
             else:
-                self.dismiss(Step(draft, 1))
+                if self._read() == read:  # else somebody has gone on to change it
+                    self.dismiss(Step(draft, 1))
                 return
+        if self._read() != read:
+            return
         row = self._row_of(problem)
         self._problem = (
             problem.replace(f"{row.setting.part}.{row.setting.name} ", f"{row.setting.label} ")

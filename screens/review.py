@@ -72,7 +72,7 @@ class ReviewPage(WizardPage[Step]):
     def action_back(self) -> None:
         self.dismiss(Step(self._draft.called(self.query_one(Input).value), -1))
 
-    def action_next(self) -> None:
+    def go_on(self) -> None:
         """Go on, but not by the second of two Enters that were meant for the page before."""
         if time.monotonic() - self._shown < READ_S:
             return

@@ -23,7 +23,6 @@ class VolumePage(Dialog[Volume | None]):
     """Dismisses with a volume, None on esc. No requests: no volume, only what a request costs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "take", show=False, priority=True),
         Binding("escape", "dismiss(None)", "back", show=False),
         Binding("up", "app.focus_previous", "up", show=False),
         Binding("down", "app.focus_next", "down", show=False),
@@ -58,7 +57,8 @@ class VolumePage(Dialog[Volume | None]):
     def on_input_changed(self) -> None:
         self._say("")
 
-    def action_take(self) -> None:
+    def on_input_submitted(self) -> None:
+        """Take it: the line in focus tells of Enter once it holds what was typed before."""
         try:
             found = [
                 read(name, line.value) for name, line in zip(NAMES, self.query(Input), strict=True)

@@ -30,7 +30,7 @@ class FileInput(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "suggest(1)", "next", show=False),
         Binding("up", "suggest(-1)", "previous", show=False),
-        Binding("tab", "complete", "complete", key_display="tab", priority=True),
+        Binding("tab", "complete", "complete", key_display="tab"),
     ]
 
     class Edited(Message):
@@ -151,6 +151,8 @@ class FileInput(Vertical):
         if not self.is_attached or typed == self._listed:
             return
         self._listed = typed
+        ids = [value for value, _, _ in found[:SHOWN]]
+        self._chosen = self._chosen and self.query_one(Menu).chosen in ids
         self.query_one(Menu).marks = self._chosen or not typed.strip()
         self.query_one(Menu).show([
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)

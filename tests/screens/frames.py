@@ -10,9 +10,13 @@ from typing import Any
 
 from textual.app import App
 from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Input
 
 WAIT_S = 120.0
 LOOK_EVERY_S = 0.05
+MOST_LOOKS = 40
+"""At a screen that never stands still."""
 FOLDER = Path(__file__).parent / "frames"
 
 Scenario = Callable[[Pilot[Any]], Awaitable[None]]
@@ -33,10 +37,29 @@ def drive(app: App[Any], size: tuple[int, int], scenario: Scenario | None = None
             await pilot.pause()
             if scenario is not None:
                 await scenario(pilot)
-                await pilot.pause()
-            return frame(app)
+            return await still(pilot)
 
     return asyncio.run(play())
+
+
+async def still(pilot: Pilot[Any]) -> str:
+    """Return the frame once it stays the same: what keys do comes in several steps."""
+    await pilot.pause()
+    shown, before = frame(pilot.app), ""
+    for _ in range(MOST_LOOKS):
+        if shown == before:
+            break
+        await pilot.pause(LOOK_EVERY_S)
+        shown, before = frame(pilot.app), shown
+    return shown
+
+
+async def asked(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
+    """Wait until a page is there and takes what is typed."""
+    await until(
+        pilot,
+        lambda: isinstance(pilot.app.screen, page) and isinstance(pilot.app.focused, Input),
+    )
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:

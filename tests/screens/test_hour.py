@@ -20,10 +20,11 @@ from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.elsewhere import Elsewhere
 from ftwizard.screens.estimate import EstimatePage
 from ftwizard.screens.hour import HourPage
+from ftwizard.screens.path import PathPage
 from ftwizard.screens.plain import hours, steps
 from ftwizard.screens.plain.asking import BACK
 from tests.screens.costs_helpers import FACTS, TODAY, checked
-from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.frames import asked, assert_frame, drive, frame, says, until
 from tests.unit.test_plain import Scripted
 
 _PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
@@ -64,7 +65,7 @@ def played(
 
 async def typed(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("h")
-    await until(pilot, lambda: isinstance(pilot.app.screen, HourPage))
+    await asked(pilot, HourPage)
     await pilot.press(*text, "enter")
 
 
@@ -140,6 +141,25 @@ def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> No
         await until(pilot, lambda: bool(left))
 
     (step,) = played(lambda: EstimatePage(estimated()), play, (160, 50))
+    assert step.draft.hour and step.draft.hour.source == hour_price.SAID
+
+
+def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await until(pilot, lambda: pilot.app.screen.focused is not None)
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Remember it?")
+        await pilot.press("escape")
+        await says(pilot, "This machine")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        await until(pilot, lambda: "yours" in str(pilot.app.screen.query_one("#words").render()))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: PathPage(checked(), TODAY), play, (160, 50))
     assert step.draft.hour and step.draft.hour.source == hour_price.SAID
 
 
