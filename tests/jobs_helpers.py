@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -85,5 +84,5 @@ def end_all(root: Path) -> None:
             continue
         state = folder.read_state()
         for one in (state and state.keeper, state and state.command):
-            if one and identity.is_alive(one):
-                os.killpg(one.pid, signal.SIGKILL)
+            if one:
+                identity.signal_group(one, signal.SIGKILL)

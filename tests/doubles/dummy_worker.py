@@ -43,11 +43,12 @@ def work(job: worker.Worker) -> worker.Ended:
             time.sleep(3)
         while mode == "hang" and step >= 5:
             time.sleep(60)
-        if step % 10 == 0 or job.stop_asked():
+        stops = job.stop_asked()
+        if step % 10 == 0 or stops:
             body = json.dumps({"step": step, "pad": "y" * inputs.get("saved_bytes", 0)})
             write_whole(saved, body.encode())
             job.events.write("checkpoint", step=step, path="counter.json")
-        if job.stop_asked() and mode != "deaf":
+        if stops and mode != "deaf":
             return worker.Ended("stopped", {"step": step})
     return worker.Ended("finished", {"step": step})
 

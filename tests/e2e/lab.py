@@ -13,6 +13,8 @@ from tests.e2e.cli import ok
 from tests.jobs_helpers import events
 
 SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+LONG = 12
+"""Epochs in which the quick model does not get to the end before one has looked at it."""
 
 
 class Lab:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ftwizard import plan as plans
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab
-from tests.jobs_helpers import events, until, until_ended
+from tests.jobs_helpers import command_pid, events, until, until_ended
 from tests.models_helpers import make_tiny
 
 pytestmark = pytest.mark.slow
@@ -159,6 +161,7 @@ def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab)
 def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Lab) -> None:
     plan = small.plan(data=small.root / "rows.jsonl", rows=40, save_steps=500)
     folder = small.train(plan, "busy")
+    os.kill(command_pid(folder), signal.SIGSTOP)  # else it may save as it is ended
     refused = run("branch", "busy", "--rate-times", "0.5")
     assert refused.returncode == 1 and "ftwizard stop busy" in refused.stderr
     ok("stop", "busy", "--kill")

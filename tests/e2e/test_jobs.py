@@ -95,18 +95,19 @@ start(make(Path(sys.argv[1]), steps=5000))
 
 def test_a_launcher_killed_at_any_moment_leaves_nothing_broken(tmp_path: Path) -> None:
     dice = random.Random(3)
-    ends = set()
+    ends, patience = set(), 1.0
     for number in range(16):
         folder = JobFolder(tmp_path / f"run{number}")
         launcher = subprocess.Popen(
             [sys.executable, "-c", ANY_MOMENT, str(folder.path)], cwd=ROOT, start_new_session=True
         )
-        time.sleep(dice.uniform(0.03, 0.25))
+        time.sleep(patience * dice.uniform(0.03, 0.25))
         os.killpg(launcher.pid, signal.SIGKILL)
         launcher.wait()
         if not folder.job.exists():
             ends.add("not begun")
             if not folder.path.exists():
+                patience *= 1.5  # a busy machine has not come as far by then
                 continue
             make(folder.path, steps=5000)
             start(folder)
@@ -184,7 +185,7 @@ def test_a_start_is_refused_while_only_a_leftover_process_lives(tmp_path: Path) 
 
 
 def test_a_killed_command_is_told_and_can_go_on(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=60))
+    folder = start(make(tmp_path / "run", steps=60, step_s=0.1))
     until_step(folder, 25)
     os.kill(command_pid(folder), signal.SIGKILL)
     status = until_ended(folder)
@@ -304,8 +305,7 @@ def test_a_refusal_is_a_sentence_without_a_traceback(tmp_path: Path) -> None:
 def test_the_heartbeat_moves(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     first = folder.heartbeat.stat().st_mtime_ns
-    time.sleep(2.2)
-    assert folder.heartbeat.stat().st_mtime_ns > first
+    until(folder, lambda _: folder.heartbeat.stat().st_mtime_ns > first)
 
 
 def test_the_keeper_samples_the_machine(tmp_path: Path) -> None:
@@ -395,7 +395,8 @@ def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> No
     folder = start(make(home / "runs" / "gone", steps=5000, mode="hang"))
     until_step(folder, 5)
     processes = [identity.of(keeper_pid(folder)), identity.of(command_pid(folder))]
-    shutil.rmtree(folder.path)
+    while folder.path.exists():  # its keeper writes into it meanwhile
+        shutil.rmtree(folder.path, ignore_errors=True)
     end = time.monotonic() + 20
     while any(process and identity.is_alive(process) for process in processes):
         assert time.monotonic() < end, "it goes on"

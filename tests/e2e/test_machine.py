@@ -25,6 +25,7 @@ SAMPLE = """
 import json, sys, time
 from ftwizard.machine import Sampler
 sampler = Sampler(0.1, stale_s=0.5)
+sampler.wait(float(sys.argv[2]))
 time.sleep(float(sys.argv[1]))
 began = time.monotonic()
 reading = sampler.sample()
@@ -35,10 +36,11 @@ print(json.dumps(reading))
 
 def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
     paths = {"LD_LIBRARY_PATH": str(driver)} if driver else {}
+    answers_within = 0 if environment.get("NVML_DOUBLE") == "hang" else 50
     done = subprocess.run(
-        [sys.executable, "-c", SAMPLE, str(wait)],
+        [sys.executable, "-c", SAMPLE, str(wait), str(answers_within)],
         env={**os.environ, **paths, **environment}, capture_output=True, text=True, check=True,
-        timeout=60,
+        timeout=120,
     )  # fmt: skip
     return json.loads(done.stdout)
 

@@ -86,6 +86,7 @@ def test_the_monitor_rings_once_for_what_comes_and_never_for_what_was(home: Path
     folder.events.write_text("".join(lines[:-1]))  # less its last word
     with living(folder), Terminal("watch", "one", environment={"TERM": "xterm-256color"}) as seen:
         seen.wait("an old one")
+        seen.settle()
         assert seen.screen.bells == 0
         events = EventWriter(folder.events, 1)
         events.write("finding", step=40, severity="warning", message="overfitting\x1b]0;x")
@@ -110,7 +111,7 @@ def test_tmux_hears_the_bell_when_a_run_ends(home: Path, tmp_path: Path, options
         requests.stop(folder, 1, grace_s=20, now=False)
         terminal.wait("stopped")
         until_ended(folder)
-        terminal.until(heard.exists, "the bell")
+        terminal.until(lambda: heard.exists() and heard.read_text(), "the bell")
     assert heard.read_text() == "bell\n"
 
 

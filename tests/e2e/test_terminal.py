@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,10 +311,8 @@ def test_where_utf8_is_understood_glyphs_are_sent(
 def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> None:
     with at("data", folder) as terminal:
         terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
-        began = time.monotonic()
         terminal.send("\x1bOP")
         terminal.wait("Name the file with your rows")
-        assert time.monotonic() - began < 2
         terminal.send("\x1b")
         terminal.wait("Enter reads the file")
         assert set(terminal.screen.foreign) <= {"\a"}, "the bell: so much is no name"

@@ -86,7 +86,7 @@ def test_from_rows_to_a_merged_model(
         terminal.wait("validation", timeout=540)
         terminal.wait("enter shows what it made", timeout=1200)
         terminal.keys("Enter")
-        shown = terminal.wait("loss of the answers")
+        shown = terminal.wait(r"loss of the answers[\s\S]*vllm serve")
         assert "answer 1 of" in shown
         assert "vllm serve" in shown
         terminal.keys("Enter")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, get_args
 
 from ftwizard import plan as plans
-from ftwizard.estimate.offer import Offer
+from ftwizard.estimate.offer import Offer, Volume
 from ftwizard.figure import Day, Figure
 from ftwizard.machine import Facts
 from ftwizard.screens.cost_basis import Basis
+from ftwizard.screens.cost_table import ColumnId
 from ftwizard.screens.draft import Draft
 from tests.screens.reports_helpers import report
 
@@ -23,6 +25,8 @@ ESTIMATE: dict[str, Any] = {
     "model": {"said": "meta-llama/Llama-3.1-8B"}, "parameters": 8_030_000_000,
     "parts": {"train": _PART}, "tokens": 4_500_000, "steps": 900, "evaluate_every": 50,
 }  # fmt: skip
+MONTH = Volume(requests=Decimal(2_000_000), tokens_in=Decimal(200), tokens_out=Decimal(100))
+COLUMN_IDS: tuple[ColumnId, ...] = get_args(ColumnId)
 LIST, ARTICLE = "the provider's list", "the article"
 
 

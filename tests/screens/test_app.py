@@ -14,7 +14,8 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive, says
+from ftwizard.screens.problem import Problem
+from tests.screens.frames import drive, says, until
 
 
 class Faulty(Page[None]):
@@ -36,7 +37,7 @@ class Faulty(Page[None]):
 
 async def show(pilot: Pilot[Any], error: Exception) -> None:
     pilot.app.push_screen(Faulty(error))
-    await pilot.pause(0.2)
+    await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
 
 
 def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None:

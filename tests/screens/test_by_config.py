@@ -20,7 +20,7 @@ from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.setting_row import SettingRow
 from tests.screens.frames import drive
-from tests.screens.test_wizard import on
+from tests.screens.wizard_steps import on
 
 FACTS = Facts(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,

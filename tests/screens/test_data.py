@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,31 +12,21 @@ from textual.widgets import Input
 
 from ftwizard import plan as plans
 from ftwizard.errors import FtwizardError
-from ftwizard.machine import Facts
 from ftwizard.screens import checking, children
-from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.data import DataPage
 from ftwizard.screens.draft import Draft, Step
-from ftwizard.screens.new_file import NewFile
-from ftwizard.screens.outcome import Outcome
 from ftwizard.screens.pick import Pick
 from ftwizard.screens.problem import Problem
 from ftwizard.screens.rows import RowsPage
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.go import Go
 from ftwizard.screens.widgets.menu import Menu
-from tests.models_helpers import make_tiny
 from tests.screens import reports_helpers
-from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.data_page import FILE, draft_of, on_page, read
+from tests.screens.frames import assert_frame, frame, says, until
 from tests.screens.hostile import TEXTS, obeyed, too_wide
 from tests.screens.reports_helpers import Command, clean, finding, first_look, report, rows_of
-
-FACTS = Facts(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
-FILE = "/data/rows.jsonl"
-Play = Callable[[Pilot[Any], DataPage, list[Step]], Any]
 
 
 @pytest.fixture
@@ -49,36 +36,6 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setattr(children, "command", double)
     monkeypatch.setattr(checking, "QUICK_S", 0.0)
     return double
-
-
-def draft_of(file: str = FILE, model: str = "") -> Draft:
-    draft = Draft(FACTS).with_plan(model=plans.Model(name=model))
-    return draft.reading(plans.Files(train=file), None)
-
-
-def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = False) -> str:
-    """Show the page alone, play, and return the last frame."""
-    left: list[Step] = []
-
-    async def whole(pilot: Pilot[Any]) -> None:
-        page = DataPage(draft)
-        pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
-        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
-        await pilot.pause()
-        await play(pilot, page, left)
-
-    app = FtwizardApp(ascii=ascii)
-    return drive(app, size, whole)
-
-
-async def read(pilot: Pilot[Any], *keys: str) -> None:
-    """Have the file read, then press keys."""
-    await pilot.press("enter")
-    await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
-    await until(pilot, lambda: isinstance(pilot.app.focused, Go))
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause()
 
 
 # ---------------------------------------------------------------------- what is shown
@@ -330,6 +287,26 @@ def test_the_whole_takes_the_place_of_the_first_look_and_keeps_the_cursor(comman
     on_page(draft_of(), (80, 24), play)
 
 
+def test_the_end_of_a_check_takes_nobody_away_from_another_question(command: Command) -> None:
+    command.first = first_look(FILE)
+    command.goes_on.clear()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        page.query_one("#share", Choice).focus()
+        page.query_one("#share", Choice).value = "file"
+        await says(pilot, "the file that validates")
+        page.query_one("#own-file", FileInput).focus_input()
+        await pilot.press("s", "p")
+        command.goes_on.set()
+        await says(pilot, "✗ 1,800 rows")
+        await pilot.press("l")
+        await until(pilot, lambda: page.query_one("#own-file", FileInput).value == "spl")
+        assert pilot.app.screen is page
+
+    on_page(draft_of(), (80, 24), play)
+
+
 def test_esc_cancels_a_check_and_keeps_the_name(command: Command) -> None:
     command.first = first_look(FILE)
     command.goes_on.clear()
@@ -444,136 +421,6 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
     on_page(draft_of(), (100, 30), play)
 
 
-# ---------------------------------------------------------------------- new files, by the real commands
-
-
-@pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a file of rows, two of which cannot be used and one of which can be mended."""
-    file = tmp_path / "rows.jsonl"
-    lines = [
-        json.dumps({"messages": [
-            {"role": "user", "content": f"What is {n} and {n * 7}?"},
-            {"role": "assistant", "content": f"It is {n * 8}."},
-        ]})
-        for n in range(30)
-    ]  # fmt: skip
-    lines[3] = '{"messages": [{"role": "user", "con'
-    lines[9] = json.dumps({"messages": [{"role": "user", "content": "Why?"}]})
-    lines[12] = lines[12].replace("What", "\\u001b[31mWhat")
-    file.write_text("\n".join(lines) + "\n")
-    monkeypatch.chdir(tmp_path)
-    return file
-
-
-def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: Path) -> None:
-    before = rows.read_bytes()
-
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "f")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "rows.fixed.jsonl" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
-        assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
-        assert "1 row left out" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
-        await pilot.press("enter")
-        await says(pilot, "✓ 28 rows, chat messages")
-        await pilot.press("enter")
-        await until(pilot, lambda: bool(left))
-        made = left[0].draft.plan.data.files.train
-        assert made == str(rows.with_name("rows.fixed.jsonl"))
-
-    on_page(draft_of(str(rows)), (100, 30), play)
-    assert rows.read_bytes() == before
-    assert "\\u001b" not in rows.with_name("rows.fixed.jsonl").read_text()
-
-
-def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
-    rows.with_name("rows.fixed.jsonl").write_text("mine")
-
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "f")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "rows.fixed-2.jsonl" in frame(pilot.app)
-        for name, wrong in (
-            ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
-            ("none/x.jsonl", "There is no folder"),
-            ("", "Name the file."),
-        ):
-            pilot.app.screen.query_one(Input).value = name
-            await pilot.pause()
-            await pilot.press("enter")
-            await says(pilot, wrong)
-        await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is page)
-
-    on_page(draft_of(str(rows)), (80, 24), play)
-    assert rows.with_name("rows.fixed.jsonl").read_text() == "mine"
-
-
-def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "Rows that cannot be read are left out." in frame(pilot.app)
-        await pilot.press("enter")
-        await says(pilot, "to validate  ")
-        assert "(•) a file" in frame(pilot.app)
-        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
-        await pilot.press("enter")
-        await says(pilot, "Go on without 1 row?")
-        await pilot.press("enter")
-        await until(pilot, lambda: bool(left))
-        files = left[0].draft.plan.data.files
-        assert files.train == str(rows.with_name("rows.train.jsonl"))
-        assert files.validation == str(rows.with_name("rows.validation.jsonl"))
-        plans.check(left[0].draft.with_plan(model=plans.Model(name="owner/m")).plan)
-
-    on_page(draft_of(str(rows)), (100, 30), play)
-
-
-def test_convert_writes_for_another_place(rows: Path) -> None:
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
-        assert "OpenAI, preferences" not in frame(pilot.app), "these are conversations"
-        await pilot.press("end", "up", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "Convert for Google Vertex AI, Gemini" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
-        await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is page)
-        assert page.query_one("#train Input", Input).value == "rows.jsonl"
-
-    on_page(draft_of(str(rows)), (100, 30), play)
-    first = rows.with_name("rows.vertex-gemini.jsonl").read_text().splitlines()[0]
-    assert "contents" in json.loads(first)
-
-
-def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> None:
-    turns = [{"role": role, "content": [{"text": "a"}]} for role in ("user", "assistant")]
-    rows.write_text(f"{json.dumps({'messages': turns})}\n" * 12)
-
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
-        assert "→ Convert them: the place to train takes another form" in frame(pilot.app)
-        assert "enter convert" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "Convert for OpenAI" in frame(pilot.app)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
-        await pilot.press("enter")
-        await says(pilot, "12 rows, chat messages")
-        await says(pilot, "→ Go on with")
-
-    on_page(replace(draft_of(str(rows)), path="openai"), (100, 30), play)
-
-
 def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Command) -> None:
     changing = finding("info", "changing_facts", "a price", [1, 2], count=900)
     command.found = {**clean(FILE), "findings": [changing]}
@@ -590,30 +437,6 @@ def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Com
         await until(pilot, lambda: bool(left))
 
     on_page(draft_of(), (80, 24), play)
-
-
-def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
-    own = rows.with_name("own.jsonl")
-    own.write_text("".join(rows.read_text().splitlines(keepends=True)[:2]))
-
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
-        page.query_one("#share", Choice).value = "file"
-        await pilot.press("enter")
-        await says(pilot, "Name the file that validates")
-        assert page.query_one("#own-file Input").has_focus
-        await pilot.press(*"own.jsonl")
-        await says(pilot, "→ Read again with what was changed")
-        await pilot.press("enter")
-        await says(pilot, "to validate  ✓ 2 rows")
-        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
-        assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
-        page.query_one("#share", Choice).value = "0.2"
-        await until(pilot, lambda: page._enter == "read")
-        await pilot.press("enter")
-        await until(pilot, lambda: page._enter == "next" and "leakage" not in frame(pilot.app))
-
-    on_page(draft_of(str(rows)), (100, 30), play)
 
 
 def test_the_mask_needs_a_model_and_says_where_it_is_chosen(command: Command) -> None:
@@ -644,14 +467,3 @@ def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
     on_page(draft_of(model="owner/m"), (100, 30), play)
     asked = command.asked[-1]
     assert asked[:4] == ("mask", FILE, "--model", "owner/m") and asked[-1] == "1024"
-
-
-def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
-    model = make_tiny(tmp_path)
-
-    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "end", "m")
-        await says(pilot, "tokens are learnt")
-        assert "▌ It is 232." in frame(pilot.app)
-
-    on_page(draft_of(str(rows), str(model)), (100, 30), play)

@@ -26,7 +26,7 @@ from ftwizard.screens.review import ReviewPage
 from ftwizard.screens.typed import Typed
 from tests.models_helpers import make_tiny
 from tests.screens.frames import drive, frame, says, until
-from tests.screens.test_wizard import on, to_checked
+from tests.screens.wizard_steps import on, to_checked
 
 BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 

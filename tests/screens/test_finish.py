@@ -9,7 +9,8 @@ from typing import Any
 from textual.pilot import Pilot
 
 from ftwizard.screens.app import FtwizardApp
-from tests.screens.frames import drive, frame
+from ftwizard.screens.finish import Finish
+from tests.screens.frames import drive, frame, says, until
 from tests.screens.runs_helpers import make_result, make_run
 
 ANSWERS = [
@@ -25,9 +26,9 @@ ANSWERS = [
 
 
 async def to_results(pilot: Pilot[Any]) -> None:
-    await pilot.pause(0.3)
+    await says(pilot, "enter shows what it made")
     await pilot.press("enter")
-    await pilot.pause(0.2)
+    await until(pilot, lambda: isinstance(pilot.app.screen, Finish))
 
 
 def test_results_follow_the_monitor(home: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.screens.app import FtwizardApp
-from tests.screens.frames import drive, frame
+from tests.screens.frames import drive, frame, says
 from tests.screens.runs_helpers import make_run
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -29,7 +29,7 @@ def test_runs_are_listed_newest_first_with_state_and_best_loss(
     make_run(home, "newer", end_reason="crashed")
 
     async def wait(pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.1)
+        await says(pilot, "0.105")
 
     lines = drive(FtwizardApp(), size, wait).splitlines()
     newer = next(i for i, line in enumerate(lines) if "newer" in line)
@@ -46,7 +46,7 @@ def test_in_the_smallest_window_when_a_run_was_heard_of_is_whole(home: Path) -> 
     make_run(home, "a-name-that-is-longer-than-its-column")
 
     async def wait(pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.1)
+        await says(pilot, "a-name")
 
     lines = drive(FtwizardApp(), (60, 16), wait).splitlines()
     assert any(line.rstrip().endswith("updated") for line in lines)
@@ -60,10 +60,10 @@ def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("end", "enter")
-        await pilot.pause(0.3)
+        await says(pilot, "validation 0.1050")
         seen.append(frame(pilot.app))
         await pilot.press("escape")
-        await pilot.pause(0.1)
+        await says(pilot, "▸ only")
 
     back = drive(FtwizardApp(), (80, 24), play)
     assert "✓ finished" in seen[0]
@@ -76,7 +76,7 @@ def test_a_run_that_is_removed_leaves_the_list(home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         job.job.unlink()
-        await pilot.pause(2.2)
+        await says(pilot, "No runs yet.")
 
     assert "No runs yet." in drive(FtwizardApp(), (80, 24), play)
 

@@ -64,7 +64,7 @@ def test_the_list_is_searched_as_one_types_and_esc_shows_all_again(three: list[J
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("slash", *"small rate>1e-4")
-        await until(pilot, lambda: "second" not in frame(pilot.app))
+        await until(pilot, lambda: "▸ first" in (now := frame(pilot.app)) and "second" not in now)
         seen.append(frame(pilot.app))
         await pilot.press("escape")
 

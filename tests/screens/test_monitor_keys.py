@@ -37,7 +37,9 @@ def test_stop_asks_then_saves_and_ends_the_run(home: Path) -> None:
         await pilot.press("escape")
         await pilot.pause(0.3)
         assert observe(folder).state == "running", "esc leaves it alone"
-        await pilot.press("s", "enter")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter")
         await says(pilot, "■ stopped")
 
     shown = drive(FtwizardApp(("run", "alive")), (80, 24), play)
@@ -51,7 +53,9 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
-        await pilot.press("s", "enter")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter")
         await says(pilot, "stopping")
         await pilot.press("s")
         await says(pilot, "End it at once?")
@@ -110,7 +114,9 @@ def test_stop_is_asked_for_even_when_the_screen_is_left_at_once(home: Path) -> N
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
-        await pilot.press("s", "enter", "escape")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter", "escape")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert until_ended(folder).end_reason == "stopped"

@@ -170,13 +170,13 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
         page.query_one("#setting-epochs Input", Input).focus()
         await pilot.press("enter")
         await says(pilot, "✗ Prompts for samples: There is no such file: none.txt.")
-        assert page.query_one("#setting-prompts").has_focus_within
+        await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
         assert page.query_one(Fold).unfolded
         line.value = "my prompts.txt"
         page.query_one("#setting-count Input", Input).value = "30"
         await pilot.press("enter")
         await says(pilot, "✗ Number of samples is 30. It is 0 to 20; 0 asks nothing.")
-        assert page.query_one("#setting-count").has_focus_within
+        await until(pilot, lambda: page.query_one("#setting-count").has_focus_within)
         page.query_one("#setting-count Input", Input).value = "5"
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))

@@ -72,7 +72,9 @@ def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
         await pilot.press("escape")
         await pilot.pause(0.2)
         assert len(runs.all_runs()) == 1, "esc starts nothing"
-        await pilot.press("enter", "enter")
+        await pilot.press("enter")
+        await says(pilot, "Start a new run?")
+        await pilot.press("enter")
         await until(pilot, lambda: is_shown(pilot, shown))
 
     drive(FtwizardApp(("run", "jumpy")), (80, 24), play)
@@ -186,8 +188,8 @@ def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
 
     def run(*argv: str, **_: Any) -> None:
         """Write the request, as the command does at once; what it does then has tests of its own."""
-        ran.append(argv)
         requests.stop(folder, 1, grace_s=30)
+        ran.append(argv)
 
     monkeypatch.setattr(children, "run", run)
 

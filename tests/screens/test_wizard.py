@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual import events
 from textual.pilot import Pilot
-from textual.screen import Screen
 from textual.widgets import Input
 
 from ftwizard.screens.app import FtwizardApp
@@ -26,9 +24,8 @@ from ftwizard.screens.typed import Typed
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
-from tests.doubles import hub_datasets
-from tests.doubles.hub_datasets import Hub
 from tests.screens.frames import drive, frame, says, until
+from tests.screens.wizard_steps import on, to_checked, to_data
 
 
 @pytest.fixture
@@ -41,26 +38,6 @@ def rows(tmp_path: Path) -> Path:
     )
     file.write_text("\n".join(lines))
     return file
-
-
-async def on(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, page))
-
-
-async def to_data(pilot: Pilot[Any]) -> None:
-    """Answer the path page so that training happens here."""
-    await on(pilot, PathPage)
-    pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
-    await pilot.pause()
-    await pilot.press("enter")
-    await on(pilot, DataPage)
-
-
-async def to_checked(pilot: Pilot[Any], file: Path) -> None:
-    await to_data(pilot)
-    await pilot.press(*str(file))
-    await pilot.press("enter")
-    await says(pilot, "rows, ")
 
 
 def test_each_answer_changes_the_recommendation_at_once() -> None:
@@ -281,86 +258,6 @@ def test_a_model_that_is_not_there_leads_back_to_the_recipe(rows: Path) -> None:
     assert "/nowhere/at/all" in drive(FtwizardApp(("new", "")), (100, 30), play)
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Let the commands that screens run see a Hub with one data set, and caches of their own."""
-    rows = [
-        {"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"} for n in range(9)
-    ]
-    data = "\n".join(map(json.dumps, rows)).encode()
-    with hub_datasets.serve() as server:
-        server.add("owner/name", {"train.jsonl": data, "test.jsonl": data})
-        for name, value in (
-            ("HF_ENDPOINT", server.url), ("HF_HUB_OFFLINE", "0"), ("HF_TOKEN", ""),
-            ("HF_HOME", str(tmp_path / "hf")), ("FTWIZARD_CACHE", str(tmp_path / "cache")),
-        ):  # fmt: skip
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(tmp_path)
-        yield server
-
-
-def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "owner").mkdir()
-    (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")  # a suggestion that must not be taken
-    hub.slow_s = 1.0
-    seen: list[str] = []
-
-    async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
-        seen.append(frame(pilot.app))
-        await pilot.press(*"owner/name", "enter")
-        await says(pilot, "Fetching owner/name")
-        await says(pilot, "fetching: owner/name")
-        hub.slow_s = 0.0
-        await says(pilot, "9 rows, Alpaca")
-        seen.append(frame(pilot.app))
-        await pilot.press("enter")
-        await on(pilot, RecipePage)
-        seen.append(pilot.app.screen._draft.plan.data.files.train)  # type: ignore[attr-defined]
-        await pilot.press("escape")
-        await on(pilot, DataPage)
-        seen.append(frame(pilot.app))
-
-    drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "a file, or a Hub id" in seen[0]
-    assert "owner/name on the Hugging Face Hub, split train, commit " in seen[1]
-    file = Path(seen[2])
-    assert file.parent == tmp_path / "cache/datasets"
-    assert file.name.startswith("owner--name--default--train-") and file.is_file()
-    assert "✓ 9 rows, Alpaca" in seen[3]
-
-
-def test_what_the_hub_refuses_is_a_sentence_and_keeps_what_was_typed(hub: Hub) -> None:
-    seen: list[str] = []
-
-    async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
-        await pilot.press(*"owner/name:dev", "enter")
-        await says(pilot, "has no split")
-        seen.append(frame(pilot.app))
-        await pilot.press("enter")
-        await on(pilot, DataPage)
-        await pilot.press(*["backspace"] * 3, *"test", "enter")
-        await says(pilot, "split test, commit")
-
-    drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "it has: train, test." in seen[0]
-
-
-def test_a_chosen_suggestion_still_goes_before_an_id(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "owner").mkdir()
-    (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")
-
-    async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
-        await pilot.press(*"owner/name", "down", "enter")
-        await says(pilot, "name-of-mine.jsonl")
-        await says(pilot, "have no format that is known")
-
-    drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert hub.asked == []
-
-
 @pytest.mark.parametrize("name", ["~nobody-here/rows.jsonl", "/" + "x" * 300, "a\ud800b"])
 def test_a_name_that_no_file_can_have_is_a_sentence(name: str) -> None:
     async def play(pilot: Pilot[Any]) -> None:
@@ -413,7 +310,7 @@ def test_the_line_that_is_wrong_gets_the_focus_and_an_unusual_value_is_named(row
         await says(pilot, "yours; usual is 1 to 3")
         await pilot.press("enter")
         await says(pilot, "✗ Random seed is -1")
-        assert pilot.app.screen.query_one("#setting-seed").has_focus_within
+        await until(pilot, lambda: pilot.app.screen.query_one("#setting-seed").has_focus_within)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
 

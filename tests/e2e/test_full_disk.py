@@ -1,0 +1,81 @@
+"""A disk that is full, or becomes full while a real run writes to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftwizard import checkpoints
+from tests.e2e.cli import ok, run
+from tests.e2e.lab import Lab, losses
+from tests.jobs_helpers import events, until, until_ended
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 700 MB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Fill a disk up to its last byte, or all but ``leave`` bytes."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave
+        try:
+            while free > 0:
+                free -= file.write(bytes(min(free, 1 << 20)))
+        except OSError:
+            pass
+    return filler
+
+
+@pytest.mark.parametrize("leave", [0, 40_000])
+def test_a_full_disk_is_told_and_costs_nothing(
+    quick: Lab, small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int
+) -> None:
+    """Full to the last byte, or with room for half an adapter."""
+    monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
+    quick.home = small_disk
+    plan = quick.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
+    folder = quick.train(plan, "full")
+    until(folder, lambda _: len(events(folder, "checkpoint")) >= 1, 90)
+    filler = fill(small_disk, leave)
+    status = until_ended(folder, 90)
+    assert (status.end_reason, status.exit_code) == ("disk_full", 1)
+    told = run("status", "full")
+    assert "disk full" in told.stdout and "Free some space" in told.stdout
+    kept = checkpoints.all_complete(folder.checkpoints)
+    assert kept, "the last complete checkpoint is still there"
+    filler.unlink()
+    ok("resume", "full")
+    assert until_ended(folder, 200).end_reason == "finished"
+    found = losses(folder)
+    assert sorted(found) == list(range(1, max(found) + 1))
+
+
+def test_a_disk_that_is_full_before_the_start(quick: Lab, small_disk: Path) -> None:
+    fill(small_disk, 2_000_000)
+    refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
+    assert refused.returncode == 1
+    assert "are free where" in refused.stderr
+    assert not list((small_disk / "runs").iterdir())
+
+
+def test_a_home_on_a_read_only_disk(quick: Lab, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")})
+    assert refused.returncode == 1
+    assert "Cannot write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr

@@ -1,0 +1,194 @@
+"""A real run that is stopped or killed, at any moment and by anybody, and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from ftwizard import checkpoints
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.status import observe
+from tests.e2e import tmux
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.lab import LONG, Lab, losses
+from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+
+pytestmark = pytest.mark.slow
+KILLS = 20
+
+
+def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
+    plan = lab.plan()
+    straight = lab.train(plan, "straight")
+    until_ended(straight, 120)
+    halting = lab.train(plan, "halting")
+    until_step(halting, 4, 60)
+    assert "was stopped" in ok("stop", "halting")
+    stopped_at = max(losses(halting))
+    assert checkpoints.all_complete(halting.checkpoints)[-1].step == stopped_at
+    assert as_json("status", "halting")["state"] == "ended"
+    resumed = ok("resume", "halting", "--price", "machine=36")
+    assert f"checkpoint-{stopped_at} (attempt 2)" in resumed
+    assert until_ended(halting, 120).end_reason == "finished"
+    again = [e["step"] for e in events(halting, "log") if e["attempt"] == 2]
+    assert again[0] == stopped_at + 1, "nothing was done twice"
+    assert losses(halting) == losses(straight)
+    tokens = [events(f, "log")[-1]["tokens"] for f in (halting, straight)]
+    assert tokens[0] == tokens[1]
+    same = [hashlib.sha256((f.adapter / "adapter_model.safetensors").read_bytes()).digest()
+            for f in (halting, straight)]  # fmt: skip
+    assert same[0] == same[1]
+    actual = json.loads(halting.result.read_text())["actual"]
+    on_gpu = "GPU" in actual["peak_memory"]["source"]
+    assert {e["memory_on_gpu"] for e in events(halting, "log")} == {on_gpu}
+    cost = actual["cost"]
+    assert cost["value"] > 0 and "$36.00 an hour" in cost["source"], "said when it was resumed"
+    refused = run("resume", "halting")
+    assert refused.returncode == 1 and "has finished" in refused.stderr
+
+
+@pytest.mark.timeout(900)
+def test_after_twenty_kills_every_step_is_on_record(quick: Lab) -> None:
+    """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
+    plan = quick.plan(rows=160, epochs=LONG, save_steps=4, evaluation_steps=24, patience=99)
+    folder = quick.train(plan, "chaos")
+    dice = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        # While it loads, or some steps into the training, saves included.
+        if dice.random() < 0.4:
+            time.sleep(dice.uniform(0.3, 6))
+        else:
+            until_step(folder, max(losses(folder), default=0) + dice.randint(1, 9), 120)
+            time.sleep(dice.uniform(0, 0.2))
+        status = observe(folder)
+        if status.state != "ended":
+            os.kill(command_pid(folder), signal.SIGKILL)
+            kills += 1
+            until_ended(folder)
+        elif status.end_reason == "finished":
+            break
+        before = checkpoints.all_complete(folder.checkpoints)
+        ok("resume", "chaos")
+        origin = folder.read_attempt(folder.newest_attempt()).checkpoint
+        assert origin == (f"checkpoints/{before[-1].name}" if before else None)
+    assert kills == KILLS, f"the run was over after {kills} kills: give it more rows"
+    until_step(folder, max(losses(folder), default=0) + 5, 120)
+    ok("stop", "chaos")
+    status = until_ended(folder, 120)
+    assert status.end_reason == "stopped", folder.log.read_text()[-2000:]
+    found = losses(folder)
+    assert sorted(found) == list(range(1, max(found) + 1))
+    for number in range(1, folder.newest_attempt() + 1):
+        steps = [e["step"] for e in events(folder, "log") if e["attempt"] == number]
+        origin = folder.read_attempt(number).checkpoint
+        start = int(origin.rpartition("-")[2]) if origin else 0
+        assert steps == list(range(start + 1, start + 1 + len(steps)))
+    assert checkpoints.best(checkpoints.all_complete(folder.checkpoints))
+
+
+def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
+    """Between the last checkpoint and the adapter, in the merge, in the comparison."""
+    plan = lab.plan(finish=True)
+    folder = lab.train(plan, "late")
+    until_step(folder, 1, 60)
+    (lab.root / "plan.jsonl").rename(lab.root / "away.jsonl")
+    for phase in ("merging", "comparing"):
+        until(folder, lambda _, phase=phase: any(  # type: ignore[misc]
+            e["phase"] == phase for e in events(folder, "phase")), 120)  # fmt: skip
+        os.kill(command_pid(folder), signal.SIGKILL)
+        until_ended(folder)
+        if phase == "merging":
+            assert not folder.merged.exists()
+            (lab.root / "away.jsonl").rename(lab.root / "plan.jsonl")
+        ok("resume", "late")
+    assert until_ended(folder, 120).end_reason == "finished"
+    assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
+    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step was done twice"
+    merged = (folder.merged / "model.safetensors").read_bytes()
+
+    # A kill just before the adapter was written: the training is over, not one step is added.
+    shutil.rmtree(folder.adapter)
+    folder.trained.unlink()
+    shutil.rmtree(folder.merged)
+    folder.result.unlink()
+    writer = EventWriter(folder.events, folder.newest_attempt())
+    writer.write("done", end_reason="killed")
+    writer.close()
+    ok("resume", "late")
+    assert until_ended(folder, 120).end_reason == "finished"
+    assert {e["attempt"] for e in events(folder, "log")} == {1}
+    assert (folder.merged / "model.safetensors").read_bytes() == merged
+
+
+def test_stopped_while_it_compares_it_stops(lab: Lab) -> None:
+    folder = lab.train(lab.plan(finish=True), "halt")
+    until(folder, lambda _: any(e["phase"] == "comparing" for e in events(folder, "phase")), 120)
+    assert "was stopped" in ok("stop", "halt")
+    ok("resume", "halt")
+    assert until_ended(folder, 120).end_reason == "finished"
+
+
+def test_a_term_to_the_real_trainer_saves_first(quick: Lab) -> None:
+    folder = quick.train(quick.plan(rows=60, epochs=LONG), "term")
+    until_step(folder, 4, 60)
+    os.kill(command_pid(folder), signal.SIGTERM)
+    assert until_ended(folder, 60).end_reason == "stopped"
+    assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
+
+
+def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(quick: Lab) -> None:
+    if not tmux.is_here():
+        pytest.skip("tmux is not installed")
+    plan = quick.plan(rows=160, epochs=8, save_steps=100, evaluation_steps=100)
+    environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}
+    command = f"{FTWIZARD} train {plan} --name tied --watch"
+    with tmux.Tmux(command, environment=environment) as terminal:
+        terminal.wait(r"training +step ([3-9]|\d+\d) of [\d,]+[^$]*loss +\d", 90)
+        terminal.kill()
+    folder = quick.folder("tied")
+    seen = max(losses(folder))
+    until_step(folder, seen + 2, 60)
+    with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
+        terminal.wait(r"step +[\d,]+ of [\d,]+", 30)
+        terminal.keys("Escape")
+        terminal.wait(r"Run tied goes on\. Come back with: ftwizard watch tied")
+        terminal.wait(r"exit=0")
+    assert observe(folder).state == "running"
+    assert "has finished" in ok("watch", "tied", timeout=600)
+    assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
+
+
+def test_of_six_starts_at_once_one_wins(quick: Lab) -> None:
+    plan = quick.plan(epochs=LONG)
+    command = [str(FTWIZARD), "train", str(plan), "--name", "six"]
+    racers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    ends = [(*racer.communicate(timeout=180), racer.returncode) for racer in racers]
+    assert sorted(code for _, _, code in ends) == [0, 1, 1, 1, 1, 1]
+    for out, err, code in ends:
+        assert out.strip() == ("six" if code == 0 else "")
+        assert code == 0 or "Run six is running already" in err or "There is a run six" in err
+    assert "running already" in run("train", plan, "--name", "six").stderr
+    assert quick.folder("six").newest_attempt() == 1
+    ok("stop", "six")
+
+
+def test_a_stop_while_it_loads_ends_it_at_once(quick: Lab) -> None:
+    folder = quick.train(quick.plan(), "early")
+    began = time.monotonic()
+    assert "was stopped" in ok("stop", "early")
+    assert time.monotonic() - began < 30
+    assert not events(folder, "log")
+    assert "the beginning" in ok("resume", "early")
+    assert until_ended(folder, 120).end_reason == "finished"

@@ -1,0 +1,27 @@
+"""What the tests of screens share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.screens.story import NOW, Story
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clock stand still, in UTC."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    with monkeypatch.context() as zone:
+        zone.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
+def story(home: Path, clock: None) -> Story:
+    return Story(home)
