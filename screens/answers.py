@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +18,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.plan import Plan
 from ftwizard.runs import Progress
 from ftwizard.screens import hardest, palette
+from ftwizard.screens.beside import beside
 from ftwizard.screens.scrolling import ScrollingPage
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.text import visible
@@ -126,12 +126,12 @@ class Answers(ScrollingPage):
         if event is None or id is None or self._plan is None:
             return
         chosen = hardest.rows(event, id, self._plan)
-        if not await asyncio.to_thread(file_names.exists, Path(chosen.path)):
+        if not await beside(file_names.exists, Path(chosen.path)):
             gone = f"The file that this row is in is gone: {visible(chosen.path, 300)}."
             await self.app.push_screen_wait(Problem(FtwizardError(gone, "Put it back to see it.")))
             return
         try:
-            hashes = (await asyncio.to_thread(folder.read_job)).hashes
+            hashes = (await beside(folder.read_job)).hashes
         except (OSError, FtwizardError):
             hashes = {}
         part = id.partition(":")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -17,6 +16,7 @@ from ftwizard import run_search, side_by_side, words
 from ftwizard.follow import Follower
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens import palette
+from ftwizard.screens.beside import beside
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.chart import Chart, Line, LineStyle
 from ftwizard.side_by_side import Comparison
@@ -87,9 +87,7 @@ class Compare(Page[None]):
     async def _begin(self) -> None:
         """Read the plans beside the loop (what reads them is slow to import), then the events."""
         folders = [one.folder for one in self._followers]
-        self._settings = await asyncio.to_thread(
-            lambda: [run_search.settings_of(one) for one in folders]
-        )
+        self._settings = await beside(lambda: [run_search.settings_of(one) for one in folders])
         self._read()
 
     @work(group="look", exit_on_error=False)
@@ -99,7 +97,7 @@ class Compare(Page[None]):
         self._looking = True
         try:
             for one in self._followers:
-                await asyncio.to_thread(one.look)
+                await beside(one.look)
         finally:
             self._looking = False
         self._read()

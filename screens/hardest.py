@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -13,6 +12,7 @@ from ftwizard import earlier
 from ftwizard.jobs.events import Event, count, number
 from ftwizard.plan import Plan
 from ftwizard.screens import palette
+from ftwizard.screens.beside import beside
 from ftwizard.screens.rows import Rows, RowsPage
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.text import plural, visible
@@ -71,7 +71,7 @@ class HardestPage(RowsPage):
 
     @work(group="changed", exit_on_error=False)
     async def _compare(self) -> None:
-        now = await asyncio.to_thread(earlier.hash_of, self._rows.path)
+        now = await beside(earlier.hash_of, self._rows.path)
         if now not in (None, self._recorded):
             warning = Text.assemble("\n", ("! ", palette.WARNING), CHANGED)
             self.query_one("#heading", Static).update(self._rows.heading + warning)

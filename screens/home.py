@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import work
@@ -13,6 +12,7 @@ from textual.widgets import Input, Static
 from ftwizard import runs, side_by_side
 from ftwizard.follow import Follower
 from ftwizard.screens import home_rows
+from ftwizard.screens.beside import beside
 from ftwizard.screens.home_rows import ACTIONS, RUN
 from ftwizard.screens.home_search import Search
 from ftwizard.screens.page import Page
@@ -205,9 +205,9 @@ class Home(Page[None]):
             return
         self._looking = True
         try:
-            self._followers = await asyncio.to_thread(_looked_at, self._followers)
+            self._followers = await beside(_looked_at, self._followers)
             if self._search.is_open:
-                await asyncio.to_thread(self._search.learn, self._followers)
+                await beside(self._search.learn, self._followers)
         finally:
             self._looking = False
         if any(id not in self._followers for id in self._marked):

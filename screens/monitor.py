@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import ClassVar
 
@@ -19,6 +18,7 @@ from ftwizard.jobs.ending import GOOD
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.notices import Noticer
 from ftwizard.screens import charted, steering, terminal
+from ftwizard.screens.beside import beside
 from ftwizard.screens.face import Face
 from ftwizard.screens.page import Page
 from ftwizard.text import visible
@@ -94,9 +94,9 @@ class Monitor(Page[str]):
         """Read plan and price beside the loop: what reads a plan is slow to import."""
         folder = self.follower.folder
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._face.hour = await asyncio.to_thread(lambda: hour_price.recorded(folder))
+            self._face.hour = await beside(lambda: hour_price.recorded(folder))
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._face.plan = await asyncio.to_thread(lambda: plan.parse(folder.plan.read_text()))
+            self._face.plan = await beside(lambda: plan.parse(folder.plan.read_text()))
             self.refresh_bindings()
             self._face.draw()
 

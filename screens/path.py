@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 from typing import ClassVar, cast
 
@@ -18,6 +17,7 @@ from ftwizard.advice.questions import wanted_size
 from ftwizard.catalog.paths import PathId, Size, catalog
 from ftwizard.screens import path_costs, path_texts, texts
 from ftwizard.screens.ask import Ask
+from ftwizard.screens.beside import beside
 from ftwizard.screens.draft import UNANSWERED, Draft, Step, asked, options
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.path_costs import Priced
@@ -194,5 +194,5 @@ class PathPage(WizardPage[Step]):
 
     @work(group="price", exit_on_error=False)
     async def _price(self, draft: Draft, size: Size) -> None:
-        self._priced[size] = await asyncio.to_thread(path_costs.priced, draft, self._today)
+        self._priced[size] = await beside(path_costs.priced, draft, self._today)
         self._recommend(from_the_top=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 from rich.text import Text
@@ -17,6 +16,7 @@ from ftwizard.advice.setting import settings
 from ftwizard.earlier import Earlier
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.screens import palette, prospect, remembered, texts
+from ftwizard.screens.beside import beside
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.suggestions import models
@@ -145,7 +145,7 @@ class RecipePage(WizardPage[Step]):
             draft = draft.with_plan(model=plans.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = "Name a model first; up and down choose a suggestion, tab takes it over."
-        if not problem and not (problem := await asyncio.to_thread(prompts_problem, draft)):
+        if not problem and not (problem := await beside(prompts_problem, draft)):
             draft = settled(draft)
         while not problem:
             try:
@@ -217,7 +217,7 @@ class RecipePage(WizardPage[Step]):
     @work(group="before", exclusive=True, exit_on_error=False)
     async def _look_back(self) -> None:
         """Look for an earlier run on the same rows that speaks for many epochs, or against them."""
-        before = await asyncio.to_thread(remembered.before, self._read()[0])
+        before = await beside(remembered.before, self._read()[0])
         if before != self._before:
             self._before = before
             self._explain()
@@ -256,5 +256,5 @@ async def _spoken_for(draft: Draft) -> tuple[plans.InsistName, ...]:
     rows speaks for them."""
     if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
         return ()
-    before = await asyncio.to_thread(remembered.before, draft)  # it may read a large file
+    before = await beside(remembered.before, draft)  # it may read a large file
     return ("many-epochs",) if before and before.falling else ()

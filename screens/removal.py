@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from ftwizard import removal
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.screens.beside import beside
 from ftwizard.screens.sure import Sure
 from ftwizard.text import size, visible
 
@@ -18,7 +17,7 @@ async def sure(folders: list[JobFolder]) -> Sure:
 
     Raises FtwizardError while anything of a run lives.
     """
-    return await asyncio.to_thread(_sure, folders)
+    return await beside(_sure, folders)
 
 
 def _sure(folders: list[JobFolder]) -> Sure:

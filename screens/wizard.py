@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftwizard import hour_price, machine
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.screens.beside import beside
 from ftwizard.screens.draft import Draft, Step, save
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ async def new_run(app: FtwizardApp) -> int:
     from ftwizard.screens.review import ReviewPage
 
     pages = (PathPage, DataPage, RecipePage, EstimatePage, ReviewPage)
-    facts = await asyncio.to_thread(machine.facts)
-    draft = Draft(facts, hour=await asyncio.to_thread(hour_price.remembered))
+    facts = await beside(machine.facts)
+    draft = Draft(facts, hour=await beside(hour_price.remembered))
     place = 0
     while True:
         left: Step = await app.push_screen_wait(pages[place](draft))

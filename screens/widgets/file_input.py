@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -16,12 +16,15 @@ from textual.widgets import Input
 
 from ftwizard import file_names
 from ftwizard.errors import FtwizardError
+from ftwizard.screens.beside import beside, within
 from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.widgets.entry import Entry
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.text import visible
 
 SHOWN = 200
+SOON_S = 0.5
+"""So long at most does a key wait for a file system."""
 
 
 class FileInput(Vertical):
@@ -137,14 +140,15 @@ class FileInput(Vertical):
     async def _list(self) -> None:
         """Suggest beside the loop: a folder may be large, or far away."""
         typed = self.query_one(Input).value
-        found = await asyncio.to_thread(self._suggest, typed)
+        found = await beside(self._suggest, typed)
         self._offer(typed, found)
 
     def _current(self) -> Menu:
         """Return the suggestions for what stands in the line now."""
         typed = self.query_one(Input).value
         if typed != self._listed:
-            self._offer(typed, self._suggest(typed))
+            with contextlib.suppress(TimeoutError):  # a folder that is far away is not waited for
+                self._offer(typed, within(SOON_S, self._suggest, typed))
         return self.query_one(Menu)
 
     def _offer(self, typed: str, found: Sequence[tuple[str, str, str]]) -> None:
@@ -162,6 +166,6 @@ class FileInput(Vertical):
 
 def _is_there(name: str) -> bool:
     try:
-        return file_names.exists(file_names.expand(name))
-    except FtwizardError:
+        return within(SOON_S, lambda: file_names.exists(file_names.expand(name)))
+    except (FtwizardError, TimeoutError):
         return False
