@@ -130,21 +130,23 @@ def later(parameters: int) -> dict[str, Figure]:
 
 
 def left(found: Mapping[str, Any]) -> float:
-    """Return the bytes that are free beside what a run needs, of the document of the room that there is
-    (``needed``, ``free``, ``short``); infinite where the run
-    itself has no room, which is said then, and nothing of what might come after it."""
+    """Return the bytes that are free beside what a run needs.
+
+    ``found``: the document of the room that there is (``needed``, ``free``, ``short``). Infinite
+    where the run itself has no room: that is said then, and nothing of what might come after it.
+    """
     if found.get("short"):
         return math.inf
     return float(found["free"]["value"] - found["needed"]["value"])
 
 
-def later_words(found: Mapping[str, Figure], left: float) -> str:
-    """Return ``later`` in words, against the bytes ``left`` on the disk beside the run."""
+def later_words(found: Mapping[str, Figure], free: float) -> str:
+    """Return ``later`` in words, against the bytes that are free on the disk beside the run."""
     half, four = (found[one].value for one in LATER)
     words = f"on top, if exported to GGUF: {size(half)}; with one of 4 bit {size(four)}"
-    if four <= left:
+    if four <= free:
         return words
-    return f"{words}: {'the latter is' if half <= left else 'both are'} more than is then free"
+    return f"{words}: {'the latter is' if half <= free else 'both are'} more than is then free"
 
 
 def named(parts: Mapping[str, Figure]) -> str:
