@@ -200,10 +200,15 @@ def about(finding: dict[str, Any], *, partial: bool = False, unit: str = "line")
     """Return all that is to be said of a finding: what, where, what to do."""
     sign, style = MARKS.get(finding["severity"], MARKS["info"])
     text = Text.assemble((f"{sign} ", style), (title(finding), "bold"), "\n\n")
-    text.append_text(marked.line(str(finding["message"]), 1000)).append("\n\n")
+    text.append_text(marked.line(str(finding["message"]), 1000)).append("\n")
+    for cause in finding.get("also") or ():
+        words = f"At {unit} {cause['line']:,}: {cause['message']}"
+        text.append_text(marked.line(words, 1000)).append("\n")
+    text.append("\n")
     text.append(f"{where(finding, partial=partial, unit=unit)}\n\n")
-    if fix := str(finding.get("fix") or ""):
-        text.append("What to do  ", "dim").append_text(marked.line(f"{fix.rstrip('.')}.", 1000))
+    fixes = [finding.get("fix"), *(one["fix"] for one in finding.get("also") or ())]
+    if fix := " ".join(f"{str(one).rstrip('.')}." for one in dict.fromkeys(fixes) if one):
+        text.append("What to do  ", "dim").append_text(marked.line(fix, 1000))
     return text
 
 

@@ -137,6 +137,9 @@ def _lines(found: Report, part: str = "") -> Iterator[str]:
         at = f", at {found.unit} {where}{more}" if where else ""
         yield f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}{at}"
         yield f"    {finding.message}; {finding.fix}"
+        for cause in finding.also:
+            fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
+            yield f"    at {found.unit} {cause.line}: {cause.message}{fix}"
     for note in found.notes:
         yield f"· {note}"
     yield from _tokens(found)

@@ -145,7 +145,10 @@ def _document(found: Found) -> dict[str, Any]:
 def _print(found: Found) -> None:
     out = output.console()
     lines = _at(found.report.without_loss_lines, found.report.without_loss)
-    output.say(out, f"{'!' if lines else '✓'} {found.report.summary.rstrip('.')}{lines}.")
+    output.say(
+        out,
+        f"{'✓' if found.report.kept == found.report.rows else '!'} {found.report.summary.rstrip('.')}{lines}.",
+    )
     out.print(output.pairs(_facts(found)))
     for one in found.report.findings:
         output.say(out, *_finding(one))

@@ -87,9 +87,9 @@ class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> str:
-        """Say the one thing that matters most."""
+        """Say the one thing that matters most; a row that cannot be encoded trains nothing either."""
         return (
-            f"{self.without_loss:,} of {plural(self.rows, 'row')} will contribute 0 trained tokens "
+            f"{self.rows - self.kept:,} of {plural(self.rows, 'row')} will contribute 0 trained tokens "
             f"with this template and max_length {self.max_length:,}."
         )
 

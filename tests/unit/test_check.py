@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftwizard.__main__ import main
+from ftwizard.screens import reports
 
 ROW = '{"prompt": "a", "completion": "b"}\n'
 
@@ -69,3 +70,22 @@ def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str
     assert f"  Billed: {found['tokens']['total']:,} an epoch; " in capsys.readouterr().out
     main(["check", str(rows), "--json"])
     assert json.loads(capsys.readouterr().out)["billed"] is None
+
+
+def test_each_cause_of_a_finding_is_said_with_its_line(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.write_text(f"{ROW}{{'prompt': 1}}\n{ROW}# a comment\n{ROW[:20]}\n")
+    assert main(["check", str(rows), "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert found["lines"] == [2, 4, 5] and "Python" in found["message"]
+    assert [(one["line"], "comment" in one["message"]) for one in found["also"]] == [
+        (4, True), (5, False),
+    ]  # fmt: skip
+    assert main(["check", str(rows)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    for cause in found["also"]:
+        assert f"at line {cause['line']}: {cause['message']}; {cause['fix']}" in said
+    told = reports.about(found).plain
+    assert all(f"At line {one['line']}: {one['message']}" in told for one in found["also"])
+    assert all(one["fix"].rstrip(".") in told for one in (found, *found["also"]))

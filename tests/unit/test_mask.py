@@ -133,6 +133,7 @@ def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> No
     found = report(encoder, rows)
     (one,) = found.findings
     assert (one.code, one.count, one.lines) == ("model_mismatch", 2, [2, 5])
+    assert found.summary.startswith(f"2 of {found.rows} rows will contribute 0 trained tokens")
     assert "never say no" in one.message and "at line 2" in one.message
     assert (found.rows, found.kept, found.without_loss) == (3, 1, 0)
     assert not found.counts.tokens.exact
