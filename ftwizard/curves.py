@@ -35,6 +35,10 @@ _SCORES = (
     "eval_mean_token_accuracy", "eval_accuracy", "valid_mean_token_accuracy", "valid_accuracy",
     "eval/accuracy",
 )  # fmt: skip
+_FILLED = (
+    "valid_loss", "full_valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
+)  # fmt: skip
+"""Columns of a result file in which some services write -1 where no validation ran."""
 _FORMS = (
     "It reads a run's folder or events.jsonl, transformers' trainer_state.json, the result file of "
     "an OpenAI job, and any CSV, JSON or JSON Lines with step, loss and eval_loss."
@@ -180,6 +184,7 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
             for place, row in enumerate(found)
             if name in row
             and (value := number(row[name])) is not None
+            and not (value == -1 and name in _FILLED)
             and (step := _step(row, place)) is not None
         )
 

@@ -74,6 +74,25 @@ def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded:
     assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
 
 
+def test_a_result_file_filled_with_minus_one_is_read_as_without(
+    tmp_path: Path, curve: Curve
+) -> None:
+    evals = dict(curve.evals)
+    lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    lines += [
+        f"{step},{loss},0.5,{evals.get(step, -1.0)},{0.6 if step in evals else -1.0}"
+        for step, loss in curve.train
+    ]
+    file = tmp_path / "result.csv"
+    file.write_text("\n".join(lines))
+    found = curves.of_file(file)
+    assert same(found, curve)
+    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+    file.write_text("step,loss,eval_loss\n1,0.5,-1.0\n2,-1.0,-1.2\n")
+    found = curves.of_file(file)
+    assert (len(found.train), len(found.evals)) == (2, 2), "a loss of another kind may be -1"
+
+
 def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
