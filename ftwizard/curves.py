@@ -28,15 +28,18 @@ _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _EVAL = (
     "eval_loss", "valid_loss", "full_valid_loss", "validation_loss", "val_loss", "eval/loss",
 )  # fmt: skip
+_FULL = "full_valid_loss"
+"""Of all validation rows; ``valid_loss`` beside it is of one batch of them."""
 _STEP = ("step", "global_step", "train/global_step", "_step", "Step")
 _RATE = ("learning_rate", "lr", "train/learning_rate")
 _NORM = ("grad_norm", "train/grad_norm")
 _SCORES = (
-    "eval_mean_token_accuracy", "eval_accuracy", "valid_mean_token_accuracy", "valid_accuracy",
-    "eval/accuracy",
+    "eval_mean_token_accuracy", "eval_accuracy", "full_valid_mean_token_accuracy",
+    "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
 )  # fmt: skip
 _FILLED = (
-    "valid_loss", "full_valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
+    "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
+    "full_valid_loss", "full_valid_mean_token_accuracy", "full_valid_accuracy",
 )  # fmt: skip
 """Columns of a result file in which some services write -1 where no validation ran."""
 _FORMS = (
@@ -188,12 +191,18 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
             and (step := _step(row, place)) is not None
         )
 
+    full = points((_FULL,))
+    by_full = len(full) > 1
     return Curve(
         train=points(_LOSS),
-        evals=points(_EVAL),
+        evals=full if by_full else points(_EVAL) or full,
         learning_rate=points(_RATE),
         grad_norm=points(_NORM),
-        scores={name: points((name,)) for name in _SCORES if name in names},
+        scores={
+            name: points((name,))
+            for name in _SCORES
+            if name in names and not (by_full and name.startswith("valid_"))
+        },
         total_steps=total_steps,
         steps_per_epoch=_steps_per_epoch(points(("epoch", "train/epoch"))),
         objective=_objective(names),

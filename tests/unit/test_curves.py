@@ -93,6 +93,25 @@ def test_a_result_file_filled_with_minus_one_is_read_as_without(
     assert (len(found.train), len(found.evals)) == (2, 2), "a loss of another kind may be -1"
 
 
+@pytest.mark.parametrize(("every", "is_judged"), [(100, True), (600, False)])
+def test_a_result_file_is_judged_by_all_its_validation_rows(
+    tmp_path: Path, curve: Curve, every: int, is_judged: bool
+) -> None:
+    lines = ["step,train_loss,valid_loss,valid_accuracy,full_valid_loss"]
+    lines += [
+        f"{step},{loss},{loss + 0.1},{step / 1000},{1 + step / 1000 if step % every == 0 else ''}"
+        for step, loss in curve.train
+    ]
+    file = tmp_path / "result.csv"
+    file.write_text("\n".join(lines))
+    found = curves.of_file(file)
+    assert len(found.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
+    assert ("valid_accuracy" in found.scores) != is_judged, "it is of one batch as well"
+    verdict = diagnose(found)
+    assert (verdict.pattern == "overfit") == is_judged
+    assert (verdict.best_step == 100) == is_judged
+
+
 def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
