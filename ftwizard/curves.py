@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _LOSS = ("loss", "train_loss", "train/loss", "training_loss")
 _EVAL = (
     "eval_loss", "valid_loss", "full_valid_loss", "validation_loss", "val_loss", "eval/loss",
 )  # fmt: skip
+_OF_A_SET = re.compile("eval[_/](.+)_loss")
 _FULL = "full_valid_loss"
 """Of all validation rows; ``valid_loss`` beside it is of one batch of them."""
 _STEP = ("step", "global_step", "train/global_step", "_step", "Step")
@@ -193,9 +195,12 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
 
     full = points((_FULL,))
     by_full = len(full) > 1
+    evals = full if by_full else points(_EVAL) or full
+    sets = {} if evals else _sets(names)
     return Curve(
         train=points(_LOSS),
-        evals=full if by_full else points(_EVAL) or full,
+        evals=_mean([points((name,)) for name in sets.values()]) if sets else evals,
+        eval_sets=list(sets),
         learning_rate=points(_RATE),
         grad_norm=points(_NORM),
         scores={
@@ -207,6 +212,26 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         steps_per_epoch=_steps_per_epoch(points(("epoch", "train/epoch"))),
         objective=_objective(names),
     )
+
+
+def _sets(names: set[str]) -> dict[str, str]:
+    """Return the loss's name of each of several validation sets, by the set's name.
+
+    A trainer logs a set's runtime too; where it does, a loss without one is a part of a loss.
+    """
+    found = {match[1]: name for name in sorted(names) if (match := _OF_A_SET.fullmatch(name))}
+    timed = {key: name for key, name in found.items() if f"{name[:-4]}runtime" in names}
+    return timed or found
+
+
+def _mean(sets: list[list[Point]]) -> list[Point]:
+    """Return the mean of series at each step that all of them have."""
+    values = [dict(points) for points in sets]
+    return [
+        (step, sum(one[step] for one in values) / len(values))
+        for step, _ in sets[0]
+        if all(step in one for one in values)
+    ]
 
 
 def _step(row: Row, place: int) -> float | None:

@@ -89,7 +89,9 @@ def _print(curve: Curve, verdict: Verdict, found: list[Finding]) -> None:
     if (best := best_in_words(verdict)) and not any(best in one.message for one in found):
         output.say(out, f"  {best}")
     steps = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
-    output.say(out, f"  {steps}, to step {curve.last_step:,.0f}")
+    sets = visible(", ".join(curve.eval_sets), 200)
+    mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
+    output.say(out, f"  {steps}{mean}, to step {curve.last_step:,.0f}")
 
 
 def _plain(value: Any) -> Any:

@@ -44,6 +44,8 @@ class Curve:
     """Whether rows are known to be held out, be none of them evaluated yet."""
     checkpoints: Sequence[int] | None = None
     """Steps whose weights are on disk; None where that is not known."""
+    eval_sets: Sequence[str] = ()
+    """Names of the validation sets whose mean ``evals`` is; empty where there is but one."""
 
     @property
     def last_step(self) -> float:
@@ -86,6 +88,7 @@ class Curve:
             checkpoints=None
             if self.checkpoints is None
             else [one for one in self.checkpoints if one <= step],
+            eval_sets=self.eval_sets,
         )
 
 

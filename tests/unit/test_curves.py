@@ -112,6 +112,31 @@ def test_a_result_file_is_judged_by_all_its_validation_rows(
     assert (verdict.best_step == 100) == is_judged
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_several_validation_sets_are_read_as_their_mean(
+    tmp_path: Path, curve: Curve, home: Path, apart: bool
+) -> None:
+    rows: list[dict[str, Any]] = [{"step": step, "loss": loss} for step, loss in curve.train]
+    for step, loss in curve.evals:
+        a = {"eval_a_loss": loss - 0.25, "eval_a_runtime": 1.0}
+        b = {"eval_b_loss": loss + 0.25, "eval_b_runtime": 1.0, "eval_nll_loss": 9.0}
+        rows += [{"step": step, **a}, {"step": step, **b}] if apart else [{"step": step, **a, **b}]
+    rows.append({"step": 601, "eval_a_loss": 0.1})
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": rows}))
+    found = curves.of_file(file)
+    assert list(found.eval_sets) == ["a", "b"]
+    assert [step for step, _ in found.evals] == [step for step, _ in curve.evals]
+    assert [loss for _, loss in found.evals] == pytest.approx([loss for _, loss in curve.evals])
+    assert "20 validation losses (each the mean of a, b)" in ok("diagnose", file)
+
+
+def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
+    rows = [{"step": step, "eval_loss": loss, "eval_nll_loss": 9.0} for step, loss in curve.evals]
+    found = curves.of_rows(rows)
+    assert list(found.evals) == list(curve.evals) and not found.eval_sets
+
+
 def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
