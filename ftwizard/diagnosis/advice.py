@@ -41,7 +41,7 @@ class _Meaning:
     severity: Severity
     seen: Callable[[dict[str, Value], Verdict], str]
     action: str | Callable[[dict[str, Value]], str]
-    actions: tuple[Action, ...]
+    actions: tuple[Action, ...] | Callable[[dict[str, Value]], tuple[Action, ...]]
 
 
 MARKS: dict[Severity, str] = {"info": "·", "warning": "!", "error": "✗"}
@@ -73,7 +73,7 @@ def of_sign(sign: Sign, verdict: Verdict) -> Finding:
         step=sign.onset,
         message=meaning.seen(sign.evidence, verdict) + words.scaled(sign.evidence),
         action=meaning.action if isinstance(meaning.action, str) else meaning.action(sign.evidence),
-        actions=meaning.actions,
+        actions=meaning.actions(sign.evidence) if callable(meaning.actions) else meaning.actions,
         confidence=sign.confidence,
         evidence=sign.evidence,
     )
@@ -160,10 +160,15 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "insufficient": _Meaning(
         "info",
-        lambda seen, _: (
-            f"{words.plural(seen['evaluations'], 'evaluation')} so far: too few to tell."
+        words.insufficient,
+        lambda seen: (
+            "Keep the checkpoint of the first evaluation, and evaluate more often."
+            if words.rises(seen)
+            else "Go on."
         ),
-        "Go on.", ("go_on", "evaluate"),
+        lambda seen: (
+            ("stop_keep_best", "evaluate") if words.rises(seen) else ("go_on", "evaluate")
+        ),
     ),
     "no_eval": _Meaning(
         "info",

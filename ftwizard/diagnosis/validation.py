@@ -71,6 +71,28 @@ def overfit(curve: Curve) -> Sign | None:
     )  # fmt: skip
 
 
+def rise_of_few(curve: Curve) -> dict[str, Value]:
+    """Return the numbers of a rise that begins at the first of too few evaluations to be sure of.
+
+    Empty where one of the later is no higher, or where the training loss has risen as well.
+    """
+    evals = finite(curve.evals)
+    if not 2 <= len(evals) < LEAST or curve.objective == "reinforcement":
+        return {}
+    (onset, first), *later = evals
+    now = later[-1][1]
+    if min(loss for _, loss in later) <= first or now - first < RISES * abs(first):
+        return {}
+    if _training_rises(curve, onset):
+        return {}
+    return {
+        "first": first,
+        "now": now,
+        "severity_share": now / first - 1 if first > 0 else None,
+        "training": _training_since(curve, onset),
+    }
+
+
 def _level_at_best(losses: Sequence[float], at: int) -> float:
     """Return the level about the best: the best itself is the luckiest of several."""
     return median(losses[max(0, at - 1) : at + 2])

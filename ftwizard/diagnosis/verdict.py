@@ -83,7 +83,10 @@ def _of_none(curve: Curve) -> Sign:
     if not (curve.evals or curve.validates) and len(train) >= shape.LEAST:
         return Sign("no_eval", None, 0.9, {"now": train[-1][1]})
     if len(evals) < validation.LEAST or 0 < len(train) < 3:
-        return Sign("insufficient", None, 0.9, {"evaluations": len(evals), "losses": len(train)})
+        return Sign(
+            "insufficient", None, 0.9,
+            {"evaluations": len(evals), "losses": len(train), **validation.rise_of_few(curve)},
+        )  # fmt: skip
     return Sign(
         "healthy", None, 0.85,
         {"start": evals[0][1], "now": evals[-1][1], "train_now": train[-1][1] if train else None,

@@ -61,6 +61,24 @@ def overfit(seen: dict[str, Value], verdict: Verdict) -> str:
     return f"{words} Its {score} still improves: judge by that."
 
 
+def insufficient(seen: dict[str, Value], verdict: Verdict) -> str:
+    said = f"{plural(seen['evaluations'], 'evaluation')} so far: too few to tell"
+    if not rises(seen):
+        return f"{said}."
+    above = (
+        "" if seen["severity_share"] is None else f" ({_percent(seen['severity_share'])} higher)"
+    )
+    return (
+        f"{said}, but the validation loss rises from the first on: from {loss(seen['first'])} to "
+        f"{loss(seen['now'])}{above}{_MEANWHILE[seen['training']]}. {best_in_words(verdict)}"
+    )
+
+
+def rises(seen: dict[str, Value]) -> bool:
+    """Say whether each of the few evaluations is above the first."""
+    return "first" in seen
+
+
 def memorising(seen: dict[str, Value], verdict: Verdict) -> str:
     said = (
         f"The training loss falls in steps ({plural(seen['steps_down'], 'step')}, each by about "

@@ -84,3 +84,25 @@ def test_spikes_are_counted() -> None:
 def test_a_staircase_is_said_to_follow_the_epochs_only_where_they_are_known() -> None:
     assert "evenly spaced" not in message(curves.staircase(1), "memorising")
     assert "evenly spaced" in message(curves.staircase(1, known=False), "memorising")
+
+
+@pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
+def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[float]) -> None:
+    curve = curves.overfitting(1)
+    few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
+    verdict = diagnose(few)
+    found = findings(verdict)[0]
+    assert (found.code, verdict.best_step) == ("insufficient", 200)
+    assert f"rises from the first on: from 1.1 to {losses[-1]}" in found.message
+    assert "training loss goes on to fall" in found.message and "at step 200" in found.message
+    assert "Keep the checkpoint of the first" in found.action and "Go on" not in found.action
+    assert found.actions == ("stop_keep_best", "evaluate")
+
+
+@pytest.mark.parametrize("losses", [[1.1], [1.1, 1.0, 1.8], [1.1, 1.1, 1.2], [1.1, 1.101, 1.102]])
+def test_few_evaluations_are_said_to_rise_only_where_they_do(losses: list[float]) -> None:
+    curve = curves.overfitting(1)
+    few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
+    found = findings(diagnose(few))[0]
+    assert (found.code, found.action) == ("insufficient", "Go on.")
+    assert found.message.endswith("so far: too few to tell.")
