@@ -129,10 +129,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "nan": _Meaning(
         "error",
-        lambda seen, verdict: (
-            f"The {'gradient norm' if 'grad_norm' in seen else 'training loss'} is no number any "
-            f"more ({seen.get('grad_norm', seen.get('loss'))}). {words.best_in_words(verdict)}"
-        ).rstrip(),
+        words.nan,
         "Go on from the best checkpoint with half the rate, and in bfloat16 if it was float16.",
         ("stop_keep_best", "again_half_rate"),
     ),

@@ -12,6 +12,8 @@ from ftwizard.diagnosis.statistics import noise, running_median
 
 RUN = 6
 """Logged losses in a row that make a state and no accident."""
+ZEROS = 3
+"""Losses of exactly zero in a row that make a state."""
 REACH = 2
 
 
@@ -29,7 +31,30 @@ def nan(curve: Curve) -> Sign | None:
         row = row + 1 if math.isnan(norm) else 0
         if row == 3:
             return Sign("nan", int(step), 0.95, {"grad_norm": "nan"})
-    return None
+    return _logged_as_zero(curve)
+
+
+def _logged_as_zero(curve: Curve) -> Sign | None:
+    """Find a loss that fell as usual, then is logged as 0 while every evaluation is no number.
+
+    From the first step on it would be rows without a trained token.
+    """
+    start = _zeros_from(curve.train)
+    if curve.objective == "reinforcement" or not start or len(curve.train) - start < ZEROS:
+        return None
+    onset = curve.train[start][0]
+    since = [loss for step, loss in curve.evals if step >= onset]
+    if not since or any(math.isfinite(loss) for loss in since):
+        return None
+    return Sign("nan", int(onset), 0.95, {"loss": 0.0, "eval_loss": repr(since[0])})
+
+
+def _zeros_from(points: Sequence[Point]) -> int:
+    """Return the place from which on all losses are exactly zero; the length where none is."""
+    start = len(points)
+    while start and points[start - 1][1] == 0:
+        start -= 1
+    return start
 
 
 def eval_nan(curve: Curve) -> Sign | None:
@@ -52,11 +77,9 @@ def zero_loss(curve: Curve) -> Sign | None:
     if curve.objective == "reinforcement":
         return None
     for name, points in (("training", curve.train), ("validation", curve.evals)):
-        if len(points) < 3 or any(loss != 0 for _, loss in points[-3:]):
+        start = _zeros_from(points)
+        if len(points) - start < ZEROS:
             continue
-        start = len(points) - 1
-        while start and points[start - 1][1] == 0:
-            start -= 1
         return Sign("zero_loss", int(points[start][0]), 1.0, {"loss": 0.0, "of": name})
     return None
 

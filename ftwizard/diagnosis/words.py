@@ -61,6 +61,18 @@ def overfit(seen: dict[str, Value], verdict: Verdict) -> str:
     return f"{words} Its {score} still improves: judge by that."
 
 
+def nan(seen: dict[str, Value], verdict: Verdict) -> str:
+    if "eval_loss" in seen:
+        said = (
+            f"The training loss is exactly 0, and the validation loss no number any more "
+            f"({seen['eval_loss']}): most likely it overflowed, and is logged as 0"
+        )
+    else:
+        what = "gradient norm" if "grad_norm" in seen else "training loss"
+        said = f"The {what} is no number any more ({seen.get('grad_norm', seen.get('loss'))})"
+    return f"{said}. {best_in_words(verdict)}".rstrip()
+
+
 def insufficient(seen: dict[str, Value], verdict: Verdict) -> str:
     said = f"{plural(seen['evaluations'], 'evaluation')} so far: too few to tell"
     if not rises(seen):

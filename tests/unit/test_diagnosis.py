@@ -179,6 +179,24 @@ def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
     assert "validation loss is exactly 0" in findings(verdict)[0].message
 
 
+def test_zeros_beside_evaluations_that_are_no_numbers_are_no_numbers() -> None:
+    curve = curves.healthy(1)
+
+    def gave_way(since: float, evaluated: float) -> Curve:
+        train = [(step, 0.0 if step >= since else loss) for step, loss in curve.train]
+        evals = [(step, evaluated if step >= since else loss) for step, loss in curve.evals]
+        return replace(curve, train=train, evals=evals)
+
+    verdict = diagnose(gave_way(300, math.nan))
+    assert (verdict.pattern, verdict.onset_step, verdict.also) == ("nan", 300, ())
+    message = findings(verdict)[0].message
+    assert "exactly 0" in message and "(nan)" in message and "no token" not in message
+    assert verdict.best_step is not None and f"step {verdict.best_step}" in message
+    assert diagnose(gave_way(0, math.nan)).pattern == "zero_loss", "no token from the first step on"
+    assert diagnose(gave_way(300, 1.0)).pattern == "zero_loss"
+    assert diagnose(replace(gave_way(300, math.nan), objective="reinforcement")).pattern != "nan"
+
+
 def test_a_learning_rate_of_zero_is_said_as_such() -> None:
     curve = curves.healthy(1)
     verdict = diagnose(replace(curve, learning_rate=[(step, 0.0) for step, _ in curve.train]))
