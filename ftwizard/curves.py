@@ -46,8 +46,11 @@ _FILLED = (
 """Columns of a result file in which some services write -1 where no validation ran."""
 _FORMS = (
     "It reads a run's folder or events.jsonl, transformers' trainer_state.json, the result file of "
-    "an OpenAI job, and any CSV, JSON or JSON Lines with step, loss and eval_loss."
+    "an OpenAI job, and any CSV, TSV, JSON or JSON Lines with step, loss and eval_loss."
 )
+_KNOWN = {*_LOSS, *_EVAL, *_STEP, *_RATE, *_NORM, *_SCORES, "epoch"}
+_Read = tuple[Curve, list[str]]
+"""A curve, and the names of all columns that it was sought in."""
 
 
 def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
@@ -79,11 +82,12 @@ def of_file(path: Path) -> Curve:
     """
     text = _text(path)
     for read in (_of_json, _of_lines, _of_csv):
-        curve = read(text)
-        if curve is not None:
+        if (found := read(text)) is not None:
             break
-    if curve is None or not (curve.train or curve.evals):
-        raise FtwizardError(f"{visible(str(path), 200)} holds no loss curve.", _FORMS)
+    curve, names = found or (Curve([]), [])
+    if not (curve.train or curve.evals):
+        said = f" Its columns: {visible(', '.join(names), 200)}." if names else ""
+        raise FtwizardError(f"{visible(str(path), 200)} holds no loss curve.{said}", _FORMS)
     return curve
 
 
@@ -102,20 +106,45 @@ def _text(path: Path) -> str:
     return data.decode("utf-8-sig", "replace")
 
 
-def _of_json(text: str) -> Curve | None:
+def _of_json(text: str) -> _Read | None:
     try:
         found = json.loads(text)
     except ValueError:
         return None
     if isinstance(found, list):
-        return of_rows(found)
+        return _of_named(found)
     if not isinstance(found, dict):
         return None
     if isinstance(rows := found.get("log_history"), list):
-        return of_rows(rows, total_steps=_count(found.get("max_steps")))
+        return _of_named(rows, total_steps=_count(found.get("max_steps")))
     if isinstance(found.get("train"), list):
-        return _of_pairs(found)
-    return of_rows([found])
+        return _of_pairs(found), list(found)
+    return _of_named(_rows_of_columns(found) or [found])
+
+
+def _rows_of_columns(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of lists of values by name, such as the history that Keras keeps.
+
+    An empty list where none of them is of losses.
+    """
+    columns = {name: values for name, values in found.items() if isinstance(values, list)}
+    if not any(_plain(name) in (*_LOSS, *_EVAL) for name in columns):
+        return []
+    length = max(map(len, columns.values()), default=0)
+    return [
+        {name: values[place] for name, values in columns.items() if place < len(values)}
+        for place in range(length)
+    ]
+
+
+def _of_named(rows: list[Any], total_steps: int | None = None) -> _Read:
+    """Return the curve of a file's rows, whose names may be as on a page: Training Loss."""
+    found = [row for row in rows if isinstance(row, dict)]
+    names = list(dict.fromkeys(name for row in found for name in row))
+    other = {name: to for name in names if (to := _plain(name)) in _KNOWN and to not in names}
+    if other:
+        found = [{other.get(name, name): value for name, value in row.items()} for row in found]
+    return of_rows(found, total_steps), names
 
 
 def _of_pairs(found: dict[str, Any]) -> Curve:
@@ -142,7 +171,11 @@ def _of_pairs(found: dict[str, Any]) -> Curve:
     )
 
 
-def _of_lines(text: str) -> Curve | None:
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def _of_lines(text: str) -> _Read | None:
     rows = []
     for line in text.splitlines():
         if not line.strip():
@@ -156,21 +189,30 @@ def _of_lines(text: str) -> Curve | None:
     if any(row.get("kind") in ("log", "eval") for row in rows):
         progress = Progress()
         progress.feed([row for row in rows if isinstance(row, dict)])
-        return of_progress(progress)
-    return of_rows(rows)
+        return of_progress(progress), []
+    return _of_named(rows)
 
 
-def _of_csv(text: str) -> Curve | None:
+def _of_csv(text: str) -> _Read | None:
+    head = text.partition("\n")[0]
+    between = max(",\t;", key=head.count)
     try:
-        rows = list(csv.DictReader(io.StringIO(text)))
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=between))
     except csv.Error:
         return None
-    return of_rows([{name: _cell(cell) for name, cell in row.items() if name} for row in rows])
+    # Where a semicolon is between cells, a comma is the decimal point.
+    comma = "," if between == ";" else None
+    curve, names = _of_named(
+        [{name: _cell(cell, comma) for name, cell in row.items() if name} for row in rows]
+    )
+    # Text that is no table has a first line too.
+    is_table = len(names) > 1 and all(name.isprintable() for name in names)
+    return curve, names if is_table else []
 
 
-def _cell(cell: Any) -> Any:
+def _cell(cell: Any, comma: str | None) -> Any:
     try:
-        return float(cell)
+        return float(cell.replace(comma, ".") if comma and cell else cell)
     except (TypeError, ValueError):
         return None
 

@@ -137,6 +137,58 @@ def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
     assert list(found.evals) == list(curve.evals) and not found.eval_sets
 
 
+@pytest.mark.parametrize("between", [",", "\t", ";"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("step", "train_loss", "val_loss"),
+        ("Step", "Training Loss", "Validation Loss"),
+        ("STEP", " Loss", "Eval Loss "),
+    ],
+)
+def test_columns_of_any_usual_name_and_separator(
+    tmp_path: Path, curve: Curve, between: str, names: tuple[str, ...]
+) -> None:
+    evals = dict(curve.evals)
+    lines = [(str(step), str(loss), str(evals.get(step, ""))) for step, loss in curve.train]
+    file = tmp_path / "log.csv"
+    text = "\n".join(between.join(line) for line in [names, *lines])
+    for written in (text, text.replace(".", ",") if between == ";" else text):
+        file.write_text(written)
+        assert same(curves.of_file(file), curve)
+
+
+def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
+    file = tmp_path / "history.json"
+    file.write_text(json.dumps({"loss": [2, 1.5, 1.1], "val_loss": [1.8, 1.5, 1.4], "lr": []}))
+    found = curves.of_file(file)
+    assert list(found.train) == [(1, 2.0), (2, 1.5), (3, 1.1)]
+    assert list(found.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
+    file.write_text(json.dumps({"step": 7, "loss": 1.5, "tags": ["a", "b"]}))
+    assert list(curves.of_file(file).train) == [(7, 1.5)], "lists of other things are no columns"
+
+
+def test_one_column_is_enough(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("loss\n2\n1.5\n")
+    assert list(curves.of_file(file).train) == [(1, 2.0), (2, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["cost,perplexity\n1,2\n", "cost;perplexity\n1;2\n", "cost\tperplexity\n1\t2\n",
+     '{"cost": [1, 2], "perplexity": [2, 3]}', '[{"cost": 1}, {"perplexity": 2}]',
+     '{"cost": 1}\n{"perplexity": 2}\n'],
+)  # fmt: skip
+def test_where_no_column_is_a_loss_those_that_are_there_are_named(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "what"
+    file.write_text(content)
+    with pytest.raises(FtwizardError, match=r"curve\. Its columns: cost, perplexity\."):
+        curves.of_file(file)
+
+
 def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
