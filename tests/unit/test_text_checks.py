@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from ftwizard.__main__ import main
 from ftwizard.data import characters, triggers
 from ftwizard.data.checks import text
+from ftwizard.data.checks import texts as checks_texts
 from ftwizard.data.example import Example
 from ftwizard.data.targets import target
 
@@ -101,6 +103,30 @@ def test_plain_text_may_be_in_the_template_of_a_model() -> None:
 
     assert of("<|im_start|>user\nhi<|im_end|>") == []
     assert of("hi \x00") == ["control_char"]
+
+
+class _Passed(list[Any]):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("answers", [[], [{"role": "assistant", "content": "\u200b"}]])
+def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any]) -> None:
+    messages = _Passed({"role": "user", "content": "a\u200b"} for _ in range(1_000))
+    row = Example(kind="preference", messages=messages, chosen=answers, rejected=answers)
+    found = [one.message for one in text.check(row, target("openai-dpo"))]
+    assert len(found) == 1_000 + 2 * len(answers)
+    assert found[999].startswith("message 1000 (user) holds")
+    assert [one.split(" holds")[0] for one in found[1_000:]] == [
+        "the chosen answer", "the rejected answer",
+    ][: 2 * len(answers)]  # fmt: skip
+    assert len([*checks_texts.texts(row)]) == len(found)
+    assert messages.times < 20
 
 
 def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:

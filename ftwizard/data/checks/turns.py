@@ -77,10 +77,11 @@ def name_of(number: int, message: Message) -> str:
 
 def name_in(example: Example, number: int, message: Message) -> str:
     """Name the message that is ``number`` (1-based) among ``all_turns`` of a row."""
-    before = len(listed(example.messages))
-    if number <= before:
+    # Only lengths: it is asked for every message of a row.
+    before = _length(example.messages)
+    if number <= before or (not example.chosen and not example.rejected):
         return name_of(number, message)
-    chosen = number <= before + len(listed(example.chosen))
+    chosen = number <= before + _length(example.chosen)
     return "the chosen answer" if chosen else "the rejected answer"
 
 
@@ -88,6 +89,10 @@ def weight_of(message: Message) -> int:
     """Return whether an answer is learnt from: 1, or 0 where its weight says not."""
     weight = message.get("weight")
     return 0 if type(weight) is int and weight == 0 else 1
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 0
 
 
 def _shows(part: Any) -> bool:
