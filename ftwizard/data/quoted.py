@@ -7,7 +7,7 @@ import functools
 from ftwizard.text import visible
 
 _SHORTEST_SECRET = 8
-_SEARCHED = 4_096
+SEARCHED = 4_096
 """Characters searched of a long text: a secret that begins in what is shown ends within them, or
 is known by its beginning."""
 
@@ -20,7 +20,7 @@ def quoted(text: str, limit: int) -> str:
     """
     if len(text) < _SHORTEST_SECRET:
         return visible(text, limit)
-    return _redacted(text[:_SEARCHED], limit)
+    return _redacted(text[:SEARCHED], limit)
 
 
 @functools.lru_cache(4_096)

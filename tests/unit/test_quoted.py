@@ -52,6 +52,28 @@ def test_a_secret_is_not_shown_wherever_it_stands(
     assert TOKEN[4:16] not in shown.out + shown.err
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", json.dumps({TOKEN: "x"}) + "\n"),
+        ("rows.jsonl", json.dumps({"a" * 20 + " " + TOKEN: "x"}) + "\n"),
+        ("rows.csv", f"{TOKEN},note,more\na,b,c\nd,e,f\n"),
+        ("rows.csv", f"prompt,{TOKEN}\na,b\n"),
+    ],
+)
+def test_a_secret_is_not_shown_where_it_names_a_field_of_rows_without_a_format(
+    name: str, content: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    for command in (["check", str(file)], ["convert", str(file), "--target", "trl-sft"]):
+        main([*command, *form, *(["--out", str(tmp_path / "out")] * (command[0] == "convert"))])
+        shown = capsys.readouterr()
+        assert shown.out + shown.err
+        assert TOKEN[4:12] not in shown.out + shown.err
+
+
 @given(st.text())
 def test_a_document_holds_its_text_and_nothing_a_terminal_obeys(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:

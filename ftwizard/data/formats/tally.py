@@ -13,7 +13,7 @@ from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import NAMES, Format
 from ftwizard.data.formats.detect import UNKNOWN, Looks, recognised
-from ftwizard.data.quoted import quoted
+from ftwizard.data.quoted import SEARCHED, quoted
 from ftwizard.text import plural, visible
 
 _SHOWN_KEYS = 12
@@ -99,7 +99,7 @@ class Tally:
 
     def _keep(self, row: dict[Any, Any]) -> None:
         for key in row:
-            name = str(key)[: _KEY_WIDTH + 1]
+            name = str(key)[:SEARCHED]  # not shorter: half a secret is not known for one
             if name in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[name] += 1
 
