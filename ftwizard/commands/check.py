@@ -19,6 +19,7 @@ from ftwizard.data.report import Report, of_file, verdict
 from ftwizard.data.target_names import TargetName
 from ftwizard.data.targets import target
 from ftwizard.data.tokens import Estimate, Lengths, Trained
+from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan import Recipe
 from ftwizard.text import plural, visible
 
@@ -34,6 +35,10 @@ def check(arguments: argparse.Namespace) -> int:
 
     A data set on the Hub is made a file first. With --fix it is a new file that is spoken of.
     """
+    if arguments.max_length is not None and arguments.max_length < 2:
+        raise FtwizardError(
+            "--max-length is less than 2.", "The first token of a row is never predicted.", USAGE
+        )
     with progress.reporter(shown=True) as say:
         file, source = hub.locate(arguments.data, say)
         try:

@@ -43,6 +43,16 @@ def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
     assert "Tokens" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("length", ["-5", "0", "1"])
+def test_a_length_that_no_row_can_have_is_refused(
+    length: str, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(rows), "--max-length", length]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "--max-length is less than 2." in said.err
+    assert main(["check", str(rows), "--max-length", "2"]) == 0
+
+
 def test_a_file_without_rows_is_an_error_and_a_report(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
