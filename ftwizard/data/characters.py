@@ -8,7 +8,13 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Of C0 and C1, but tab and line ends."""
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 # Not U+200C and U+200D, which Persian, Indic scripts and emoji need.
-HIDDEN = re.compile("[\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
+_VARIANT = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+# One variation selector tells how the sign before it is drawn, an emoji or an ideograph; bytes can
+# be hidden in many.
+HIDDEN = re.compile(
+    "[\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f]"
+    rf"|(?<![^\x00-\x7f]){_VARIANT}{{2,}}|(?<=[^\x00-\x7f]{_VARIANT}){_VARIANT}+"
+)
 """``FLAG`` is to be left out first."""
 FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a\U000e0030-\U000e0039]+\U000e007f")
 """Flags of regions (England, Scotland, Wales) are spelt in tag characters after a black flag."""

@@ -127,6 +127,8 @@ def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
         ("\x93so\x94 \x85", "“so” …", ["mojibake"]),
         ("a\u202eb\u2066c", "abc", ["bidi"]),
         ("a\u200bb\U000e0041c", "abc", ["hidden_text"]),
+        ("a\U000e0158\U000e0159b", "ab", ["hidden_text"]),
+        ("❤\ufe0f\ufe0e\U000e0158 葛\U000e0100", "❤\ufe0f 葛\U000e0100", ["hidden_text"]),
         ("Ã\u200b©", "é", ["hidden_text", "mojibake"]),
         ("\x1b\x1b[0m[31ma", "a", ["control_char"]),
         (f"Alba {FLAG}", f"Alba {FLAG}", []),

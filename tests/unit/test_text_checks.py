@@ -36,6 +36,10 @@ def codes(answer: str, asked: str = "q") -> list[str]:
         ("user\u202egnp.exe", "bidi"),
         ("zero\u200bwidth", "hidden_text"),
         ("tagged\U000e0041\U000e0042", "hidden_text"),
+        ("spelt\U000e0158\U000e0159\U000e015a", "hidden_text"),
+        ("😀\U000e0158\U000e0159", "hidden_text"),
+        ("a\ufe00\ufe0f", "hidden_text"),
+        ("\ufe01\U000e0100", "hidden_text"),
         ("lost \ufffd\ufffd", "replacement_char"),
         ("cafÃ© dÃ©jÃ\xa0 vu", "mojibake"),
         ("doesnâ€™t", "mojibake"),
@@ -75,6 +79,8 @@ def test_each_is_found_in_answer_and_question(answer: str, code: str) -> None:
         "Привет, мир! 你好 こんにちは 안녕 سلام שלום नमस्ते",
         "می‌خواهم",  # Persian needs its zero-width non-joiner
         "👩‍👩‍👧 👍🏽 🏴󠁧󠁢󠁥󠁮󠁧󠁿 🇩🇪",
+        "❤\ufe0f 1\ufe0f\u20e3 🏳\ufe0f\u200d🌈 ❤\ufe0f❤\ufe0f",
+        "葛\U000e0100飾 辻\U000e0101",
         "Z\u0310\u0337\u0353",
         "In HTML:\n```html\n<html><body></body></html>\n```",
         "use <b>bold</b> and x < y",
@@ -159,6 +165,8 @@ def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None
             assert triggers.in_text(f"a{written}b"), hex(code)
         if characters.HIDDEN.search(written):
             assert "hidden" in triggers.in_text(f"a{written}b"), hex(code)
+        if characters.HIDDEN.search(run := f"a{written * 2}"):
+            assert "hidden" in triggers.in_text(run), hex(code)
     for first in range(0xC2, 0xF5):
         for second in (
             *range(0x80, 0xC0),

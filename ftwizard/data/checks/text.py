@@ -69,7 +69,7 @@ def _hidden(text: str, where: str) -> Found | None:
         return None
     return Found(
         "hidden_text",
-        f"{where} holds the invisible character U+{ord(found[0]):04X}",
+        f"{where} holds the invisible character U+{ord(found[0][0]):04X}",
         "take it out: nobody sees it, and the model learns it",
     )
 
