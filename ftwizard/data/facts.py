@@ -75,8 +75,8 @@ def hashes(example: Example) -> tuple[int, int, int]:
     if example.kind == "tokens":
         return NOTHING, digest(_encoded(example.tokens)), NOTHING
     if example.kind == "preference":
-        both = [example.chosen, example.rejected]
-        return _prompt(example.messages, example), digest(_encoded(both)), NOTHING
+        both = _encoded([example.chosen, example.rejected])
+        return *_pair(_prompt(example.messages, example), example.messages, both), NOTHING
     if not example.messages:
         return NOTHING, NOTHING, NOTHING
     if example.kind == "prompt":
@@ -87,8 +87,7 @@ def hashes(example: Example) -> tuple[int, int, int]:
     answer = _answer(last, example.label)
     opening = answer[:OPENING_BYTES] if last.get("role") == "assistant" else b""
     return (
-        _prompt(before, example, last),
-        digest(answer),
+        *_pair(_prompt(before, example, last), before, answer),
         digest(opening) if opening else NOTHING,
     )
 
@@ -112,6 +111,12 @@ def _prompt(before: list[Message], example: Example, last: Message | None = None
         texts = [message["content"].encode("utf-8", "surrogatepass") for message in before]
         return digest(SEPARATOR.join(texts), seed)
     return digest(_encoded([example.tools, before]), seed)
+
+
+def _pair(prompt: int, before: list[Message], answer: bytes) -> tuple[int, int]:
+    """Return the hashes of prompt and answer; where nothing stands before an answer there is no
+    prompt to have another one, and what else tells such rows apart belongs to the answer."""
+    return (prompt, digest(answer)) if before else (NOTHING, digest(answer, prompt))
 
 
 def _answer(message: Message, label: bool | None) -> bytes:

@@ -85,6 +85,14 @@ def test_a_prompt_that_both_texts_begin_with() -> None:
     assert pair_of(found) == ([], [("assistant", "Yo there")], [("assistant", "Yo there")])
 
 
+def test_conversations_that_part_at_an_answer_have_one_prompt() -> None:
+    found = read(
+        "preference",
+        {"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, REFUSED, ANSWER]},
+    )
+    assert (len(found.messages), len(found.chosen), len(found.rejected)) == (1, 3, 2)
+
+
 def test_whole_conversations_that_are_the_same_have_an_answer_each() -> None:
     found = read("preference", {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]})
     assert pair_of(found) == ([("user", "Hi")], [YES], [YES])

@@ -78,6 +78,26 @@ def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> N
     )
 
 
+def test_answers_to_nothing_do_not_contradict_each_other() -> None:
+    def says(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    rows = [
+        *(Example(kind="chat", messages=[says("assistant", text)]) for text in ("a", "b", "b")),
+        Example(kind="chat", messages=[says("user", "b")]),
+        *(
+            Example(kind="preference", chosen=[says("assistant", text)], rejected=[])
+            for text in ("a", "b", "b")
+        ),
+    ]
+    found = Facts()
+    for line, row in enumerate(rows, 1):
+        found.add(line, row)
+    assert {code: one.lines for code, one in by_code(repeats.within(found)).items()} == {
+        "duplicate": [3, 7]
+    }
+
+
 def test_texts_have_no_prompt_and_so_no_conflict() -> None:
     found = Facts()
     for line, text in enumerate(("one", "two", "one"), 1):

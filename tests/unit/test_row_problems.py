@@ -20,6 +20,9 @@ from tests.format_rows import (
     read,
 )
 
+OTHER = {"role": "user", "content": "Another question"}
+SYSTEM = {"role": "system", "content": "Be kind."}
+DIFFERENT = "different_prompts"
 CONVERSE = {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
 CONTENTS = [
     {"role": "user", "parts": [{"text": "Hi"}]},
@@ -78,6 +81,24 @@ CONTENTS = [
         ("preference", {"prompt": "x", "chosen": "y"}, "missing_rejected"),
         ("preference", {"prompt": "x", "chosen": 3, "rejected": "y"}, "messages_type"),
         ("preference", {"prompt": 3, "chosen": "x", "rejected": "y"}, "content_type"),
+        ("preference", {"chosen": [USER, ANSWER], "rejected": [OTHER, ANSWER]}, DIFFERENT),
+        (
+            "preference",
+            {"prompt": "x", "chosen": [USER, ANSWER], "rejected": [OTHER, ANSWER]},
+            DIFFERENT,
+        ),
+        (
+            "preference",
+            {"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [OTHER, ANSWER]},
+            DIFFERENT,
+        ),
+        (
+            "preference",
+            {"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, ANSWER, OTHER, ANSWER]},
+            DIFFERENT,
+        ),
+        ("preference", {"chosen": [SYSTEM, USER, ANSWER], "rejected": [USER, ANSWER]}, DIFFERENT),
+        ("preference", {"chosen": [USER, ANSWER], "rejected": "x"}, DIFFERENT),
         ("preference", {"instruction": "x", "output": ["a"]}, "one_answer"),
         ("preference", {"instruction": "x", "output": ["a", 3]}, "one_answer"),
         ("preference", {"messages": [USER], "rejected_response": "x"}, "missing_chosen"),

@@ -28,6 +28,7 @@ _REJECTED = ("rejected", "rejected_messages", "rejected_response")
 _LISTS = ("conversations", "conversation", "messages")
 _ASKED = {"instruction": "input", "question": "context", "query": None, "input": None}
 """What asks besides ``prompt``, and what belongs to it."""
+_ASKING = ("user", "system", "developer")
 _TURN = "\n\nAssistant:"
 """What an answer begins with in Anthropic's hh-rlhf, where a conversation is one text."""
 
@@ -51,7 +52,7 @@ def example(row: Any) -> Example:
             raise RowProblem(code, f"no {keys[0]} ({keys_of(fields)})", "add both answers")
         names.append(name)
     chosen, rejected = (_answers(fields[name], name) for name in names)
-    if any(m["role"] in ("user", "system", "developer") for m in (*chosen, *rejected)):
+    if any(m["role"] in _ASKING for m in (*chosen, *rejected)):
         return _whole(fields, chosen, rejected, names)
     prompt, used = _prompt(fields)
     if prompt is None and all(isinstance(fields[name], str) for name in names):
@@ -155,6 +156,7 @@ def _whole(
     """Read answers that repeat the prompt: what both begin with is the prompt."""
     prompt = fields.get("prompt")
     used = {*names}
+    _require_one_prompt(chosen, rejected, prompt)
     if isinstance(prompt, list):
         before, used = _turns(prompt, "prompt"), {*names, "prompt"}
         count = len(before)
@@ -172,6 +174,22 @@ def _whole(
         used.add("prompt")
         before = before or [{"role": "user", "content": prompt}]
     return _finished(fields, before, chosen[count:], rejected[count:], used)
+
+
+def _require_one_prompt(chosen: list[Message], rejected: list[Message], prompt: Any) -> None:
+    """Raise RowProblem where the first message in which two answers differ asks, not answers."""
+    pairs = zip(chosen, rejected, strict=False)
+    unlike = next((pair for pair in pairs if pair[0] != pair[1]), None)
+    if unlike is None:
+        return
+    asks = [message["role"] in _ASKING for message in unlike]
+    # With a prompt of its own, one that repeats it and one that does not can mean the same.
+    if all(asks) or (any(asks) and prompt is None):
+        raise RowProblem(
+            "different_prompts",
+            "chosen and rejected answer different prompts",
+            "give both answers to one prompt, written as prompt or the same in both",
+        )
 
 
 def _texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Example:
