@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import FILE_FAMILIES, preference
 from ftwizard.data.checks.found import FileFound
-from ftwizard.data.checks.over_rows import ImageMix, LabelBalance, LengthBias, SystemMix
+from ftwizard.data.checks.over_rows import (
+    IgnoredLabel,
+    ImageMix,
+    LabelBalance,
+    LengthBias,
+    SystemMix,
+)
 from ftwizard.data.example import Example
 from ftwizard.data.targets import target
 
@@ -134,6 +140,34 @@ def test_the_weights_that_would_even_labels_out() -> None:
     assert one.fix.startswith("set desirable_weight between 4.00 and 5.32")
 
 
+@pytest.mark.parametrize(
+    ("labels", "lines"),
+    [
+        ([1, 0, 1, 0], [2, 4]),
+        ([1.0, 0.0], [2]),
+        (["True", "false"], [2]),
+        (["1", "0"], [2]),
+        ([None, False], [2]),
+        ([1, 1], []),
+        ([None, None], []),
+        ([0, 1, 2], []),
+        ([0, -1, 1], []),
+        (["0", "spam"], []),
+        ([0, [1]], []),
+    ],
+)
+def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
+    labels: list[Any], lines: list[int]
+) -> None:
+    said = [says("q", "user"), says("a")]
+    rows = [Example(kind="chat", messages=said, extra={"label": label}) for label in labels]
+    seen = found(IgnoredLabel(), rows, "trl-sft")
+    assert [(one.code, one.lines) for one in seen] == ([("label_ignored", lines)] if lines else [])
+    assert target("trl-sft").severity("label_ignored") == "warning"
+    rows = [Example(kind="prompt", messages=said[:1], extra={"label": label}) for label in labels]
+    assert found(IgnoredLabel(), rows, "openai-rft") == []
+
+
 def test_pictures_in_some_rows_only() -> None:
     with_one = Example(kind="chat", messages=[says([PICTURE], "user"), says("a")])
     without = Example(kind="chat", messages=[says("q", "user"), says("a")])
@@ -163,9 +197,12 @@ def test_a_system_prompt_in_some_rows_only() -> None:
 
 
 ROWS = st.lists(
-    st.sampled_from([pair("x" * 60, "y"), pair("x", "y" * 9), *labelled(1, 1), labelled(1, 0)[0]]),
+    st.sampled_from([
+        pair("x" * 60, "y"), pair("x", "y" * 9), *labelled(1, 1), labelled(1, 0)[0],
+        Example(kind="chat", messages=[says("a")], extra={"label": 0}),
+    ]),
     max_size=80,
-)
+)  # fmt: skip
 
 
 @given(ROWS, st.integers(0, 80))

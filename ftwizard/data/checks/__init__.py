@@ -20,7 +20,13 @@ from ftwizard.data.checks import (
     tools,
 )
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.over_rows import ImageMix, LabelBalance, LengthBias, SystemMix
+from ftwizard.data.checks.over_rows import (
+    IgnoredLabel,
+    ImageMix,
+    LabelBalance,
+    LengthBias,
+    SystemMix,
+)
 from ftwizard.data.example import Example
 from ftwizard.data.read import Problem, Row
 from ftwizard.data.targets import Target, target
@@ -38,7 +44,7 @@ _OF_FORM: tuple[Family, ...] = (
 _OF_SENSE: tuple[Family, ...] = (text.check, secrets.check, facts.check)
 """What they find is for a person to judge: nowhere is it an error."""
 FAMILIES: tuple[Family, ...] = (*_OF_FORM, *_OF_SENSE)
-FILE_FAMILIES = (LengthBias, LabelBalance, ImageMix, SystemMix)
+FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
 """What is seen only over all rows: classes with ``add``, ``add_plain``, ``merge``, ``found``."""
 
 

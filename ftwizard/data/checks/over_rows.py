@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound
 from ftwizard.data.checks.images import has_images
@@ -28,6 +28,8 @@ WORTH_A_WORD = 1.5
 MOST_DESIRABLE = 1.33
 """KTO wants between 1 and 4/3 wanted answers for each unwanted one, by number times weight
 (https://huggingface.co/papers/2402.01306, equation 8; TRL's KTOTrainer warns by the same)."""
+
+_VERDICTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 class Lines:
@@ -175,6 +177,54 @@ class LabelBalance:
         return f"desirable_weight between {low:.2f} and {high:.2f}"
 
 
+class IgnoredLabel:
+    """Whether rows that are read as chat say by a label that their answer is not wanted.
+
+    A label of 0 and 1, or of the words for false and true. Where another value stands it counts
+    classes, and says nothing of the answer.
+    """
+
+    def __init__(self) -> None:
+        self._unwanted = Lines()
+        self._is_class = False
+
+    def add(self, line: int, example: Example) -> None:
+        """Take in a row; what is no chat does not count."""
+        if example.kind != "chat" or not isinstance(example.extra, dict):
+            return
+        label = example.extra.get("label")
+        if label is None:
+            return
+        verdict = _verdict(label)
+        if verdict is None:
+            self._is_class = True
+        elif not verdict:
+            self._unwanted.add(line)
+
+    def add_plain(self, line: int, systems: Sequence[bool]) -> None:
+        """Take in rows of plain chat, which have no label."""
+
+    def merge(self, later: Self, lines_before: int = 0) -> None:
+        """Take in a later part of the file, which begins after ``lines_before`` lines."""
+        self._unwanted.merge(later._unwanted, lines_before)
+        self._is_class = self._is_class or later._is_class
+
+    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield what all rows together show."""
+        if self._is_class or not self._unwanted.count:
+            return
+        have = "has" if self._unwanted.count == 1 else "have"
+        yield FileFound(
+            code="label_ignored",
+            message=f"{self._unwanted.count:,} of {plural(rows, 'row')} {have} the label 0 or "
+            "false, which is ignored: such answers are learnt like all others",
+            fix="if it says that an answer is not wanted, write it as true or false (such rows are "
+            "for KTO) or leave these rows out; if not, give it another name",
+            count=self._unwanted.count,
+            lines=self._unwanted.first,
+        )
+
+
 class ImageMix:
     """Whether all rows have pictures or none has, where that is asked for."""
 
@@ -260,3 +310,10 @@ class SystemMix:
 
 def _length(messages: list[Message]) -> int:
     return sum(len(text) for message in messages for text in texts(message))
+
+
+def _verdict(label: Any) -> bool | None:
+    """Return what a label says of an answer; None where it is no verdict."""
+    if isinstance(label, str):
+        return _VERDICTS.get(label.strip().lower())
+    return bool(label) if isinstance(label, int | float) and label in (0, 1) else None
