@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
         ("prompt;completion\na,b;c\n", "csv", ("prompt", "completion")),
         ("prompt|completion\na,b|c\n", "csv", ("prompt", "completion")),
         ("prompt\tcompletion\na,b\tc\n", "tsv", ("prompt", "completion")),
-        ("\n\nPrompt, Completion\na,b\n", "csv", ("Prompt", " Completion")),
+        ("\n\nPrompt, Completion\na,b\n", "csv", ("Prompt", "Completion")),
         ('"the, question","the\nanswer"\na,b\nc,d\n', "csv", ("the, question", "the\nanswer")),
         (",prompt,completion\n0,a,b\n", "csv", ("Unnamed: 0", "prompt", "completion")),
         ("prompt,completion,\na,b,\n", "csv", ("prompt", "completion", "Unnamed: 2")),
@@ -64,6 +64,17 @@ def test_a_table_without_names_is_said(path: Path) -> None:
         with pytest.raises(FileProblem, match="names no columns: “" + header[:4]) as problem:
             container.inspect(path)
         assert problem.value.code == "missing_column"
+
+
+@pytest.mark.parametrize(
+    "header", ["prompt, completion", " prompt ,completion\t", '" prompt","completion "']
+)
+def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path: Path) -> None:
+    assert rows(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
+    assert rows(path, '" text "\na\n') == [(2, {"text": "a"})]
+    path.write_text("prompt, prompt,completion\na,b,c\n")
+    with pytest.raises(FileProblem, match="two columns called “prompt”"):
+        container.inspect(path)
 
 
 def test_two_columns_of_one_name_are_said(path: Path) -> None:

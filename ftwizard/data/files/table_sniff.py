@@ -42,7 +42,7 @@ def sniff(lines: Sequence[Line]) -> Header | None:
     lines = [line for line in lines if line.data.strip()]
     if not lines:
         return None
-    only = lines[0].data.strip().strip(b'"').decode("utf-8", "replace")
+    only = lines[0].data.strip().strip(b'"').strip().decode("utf-8", "replace")
     if only.lower() in FIELDS:
         return Header(Dialect(delimiter=",", columns=(only,)), named=True)
     found = [guess for dialect in _DIALECTS if (guess := _guess(lines, dialect))]
@@ -80,7 +80,8 @@ def _guess(lines: Sequence[Line], dialect: Dialect) -> _Guess | None:
             return None  # commas of sentences
     columns = tuple(header)
     if named:
-        columns = tuple(name or f"Unnamed: {place}" for place, name in enumerate(header))
+        # What is aligned with blanks, or has one after each comma, is named without them.
+        columns = tuple(n.strip() or f"Unnamed: {place}" for place, n in enumerate(header))
     fit = (known, share, len(header), dialect.quoted)
     return _Guess(fit, Header(msgspec.structs.replace(dialect, columns=columns), named))
 
