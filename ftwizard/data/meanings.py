@@ -35,7 +35,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         if self.format is None:
             raise RowProblem("not_object", "not a JSON object", "write one object a line")
         looks = formats.recognised(value)
-        formats.check(looks, self.format, exactly=not self.is_demanded)
+        formats.check(looks, self.format, exactly=not self.is_demanded, row=value)
         return formats.example(value, self.format)
 
     def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:

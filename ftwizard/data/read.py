@@ -110,7 +110,7 @@ def _example(value: Any, format: Format | None, exactly: bool) -> Example:
         raise value
     if format is None:
         raise RowProblem("not_object", "not a JSON object", "one object a line")
-    formats.check(formats.recognised(value), format, exactly=exactly)
+    formats.check(formats.recognised(value), format, exactly=exactly, row=value)
     return formats.example(value, format)
 
 

@@ -69,7 +69,8 @@ class RowChecker:
         try:
             if isinstance(value, RowProblem):
                 raise value
-            formats.check(self.tally.add(value), self._format, exactly=self._exactly)
+            looks = self.tally.add(value)
+            formats.check(looks, self._format, exactly=self._exactly, row=value)
             example = formats.example(value, self._format)
         except RowProblem as problem:
             return [Found(problem.code, problem.message, problem.fix)], None

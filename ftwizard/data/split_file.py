@@ -137,7 +137,7 @@ def _examples(
         try:
             if isinstance(value, RowProblem):
                 raise value
-            formats.check(formats.recognised(value), found, exactly=format == "auto")
+            formats.check(formats.recognised(value), found, exactly=format == "auto", row=value)
             examples.append(formats.example(value, found))
             numbers.append(number)
         except RowProblem as problem:

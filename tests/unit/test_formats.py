@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data import formats, read
+from ftwizard.data import examine, formats, read
 from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import Conversation, RowProblem, conversation
 from ftwizard.data.format_names import NAMES, Format
@@ -91,6 +91,36 @@ def test_nothing_that_is_known(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
         read.read(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
     assert "no format that is known; their keys: frage␛[2J" in error.value.message
+
+
+def test_a_field_that_is_null_is_said_to_be() -> None:
+    with pytest.raises(FileProblem) as error:
+        parts = [formats.tally([{"messages": None, "id": None}]) for _ in range(2)]
+        parts[0].merge(parts[1])
+        parts[0].merge(formats.tally([{"messages": None, "id": 1}]))
+        parts[0].decide(HERE)
+    assert "their keys: id, messages: null." in error.value.message
+    cases: list[tuple[Format, dict[str, Any], str]] = [
+        ("openai-chat", {"messages": None}, "no messages (its keys: messages: null)"),
+        ("prompt-completion", {**PAIR, "completion": None}, "prompt, completion: null)"),
+    ]
+    for format, row, said in cases:
+        with pytest.raises(RowProblem) as problem:
+            formats.example(row, format)
+        assert said in problem.value.message
+
+
+def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path) -> None:
+    rows = [PAIR, PAIR, {**PAIR, "completion": None, "label": None, "id": None}, {"text": "x"}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    said = [problem.message for problem in read.read(path).problems]
+    why = " (completion and label are null)"
+    assert said == [
+        f"it looks like prompts without answers{why}, not prompt and completion",
+        "it looks like plain text, not prompt and completion",
+    ]
+    found = examine.examine(path, examine.Asked())
+    assert [one.message for one in found.findings if one.code == "mixed_formats"] == said[:1]
 
 
 def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:

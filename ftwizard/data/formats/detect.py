@@ -70,6 +70,13 @@ def recognised(row: Any) -> Looks:
     return _looks(keys, listed, _kinds(row, keys), more, "label" in row or "kto_tag" in row)
 
 
+def nulls(row: Any) -> list[str]:
+    """Return the fields of a row that would tell its format and are null."""
+    if not isinstance(row, dict):
+        return []
+    return [key for key, value in row.items() if value is None and key in _TELLING]
+
+
 class _Shape(NamedTuple):
     """What tells lists of turns apart."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -34,8 +35,12 @@ def as_object(row: Any) -> Message:
 
 
 def keys_of(row: Message) -> str:
-    """Say which keys a row has: ``its keys: a, b``."""
-    return "its keys: " + (", ".join(quoted(str(key), 20) for key in list(row)[:5]) or "none")
+    """Say which keys a row has, and which of them hold nothing: ``its keys: a, b: null``."""
+    shown = [
+        quoted(str(key), 20) + (": null" if value is None else "")
+        for key, value in islice(row.items(), 5)
+    ]
+    return "its keys: " + (", ".join(shown) or "none")
 
 
 def kind_of(value: Any) -> str:

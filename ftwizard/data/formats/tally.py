@@ -12,11 +12,12 @@ import msgspec
 from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import NAMES, Format
-from ftwizard.data.formats.detect import UNKNOWN, Looks, recognised
+from ftwizard.data.formats.detect import UNKNOWN, Looks, nulls, recognised
 from ftwizard.data.quoted import SEARCHED, quoted
 from ftwizard.text import plural, visible
 
 _SHOWN_KEYS = 12
+_SHOWN_NULLS = 3
 _KEPT_KEYS = 1000
 _KEY_WIDTH = 30
 _UNREAD = {frozenset(("prompt", "completions")): "stepwise supervision"}
@@ -38,6 +39,8 @@ class Tally:
     def __init__(self) -> None:
         self._looks: Counter[Looks] = Counter()
         self._keys: Counter[str] = Counter()
+        self._null: Counter[str] = Counter()
+        """How often each of ``_keys`` is null."""
 
     def add(self, row: Any) -> Looks:
         """Count one row and return what it looks like; what is no object or list is left out."""
@@ -59,6 +62,7 @@ class Tally:
         for key, count in other._keys.items():
             if key in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[key] += count
+                self._null[key] += other._null[key]
 
     def decide(self, path: Path) -> Decision:
         """Return the format that most rows have; their order is of no account.
@@ -95,13 +99,18 @@ class Tally:
     def keys_seen(self) -> str:
         """Name the keys of the rows that have no format, the most frequent first."""
         ranked = sorted(self._keys.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(quoted(key, _KEY_WIDTH) for key, _ in ranked[:_SHOWN_KEYS]) or "none"
+        shown = [
+            quoted(key, _KEY_WIDTH) + (": null" if self._null[key] == count else "")
+            for key, count in ranked[:_SHOWN_KEYS]
+        ]
+        return ", ".join(shown) or "none"
 
     def _keep(self, row: dict[Any, Any]) -> None:
-        for key in row:
+        for key, value in row.items():
             name = str(key)[:SEARCHED]  # not shorter: half a secret is not known for one
             if name in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[name] += 1
+                self._null[name] += value is None
 
     def _unknown(self, path: Path) -> FileProblem:
         unread = next((name for keys, name in _UNREAD.items() if keys <= self._keys.keys()), None)
@@ -128,17 +137,21 @@ def tally(rows: Iterable[Any]) -> Tally:
     return found
 
 
-def check(looks: Looks, format: Format, *, exactly: bool) -> None:
+def check(looks: Looks, format: Format, *, exactly: bool, row: Any = None) -> None:
     """Raise RowProblem for a row that looks like another format than ``format``.
 
     Unless ``exactly``, a row with the fields of ``format`` may have those of others besides.
+    Of ``row``, where it is given, the problem names the fields that are null.
     """
     if not looks.best or format in (looks.fits if exactly else looks.holds):
         if exactly and len(looks.best) > 1:
             names = " as well as like ".join(_words(looks.best))
             raise _mixed(f"it looks like {names}")
         return
-    raise _mixed(f"it looks like {' and like '.join(_words(looks.best))}, not {NAMES[format]}")
+    names = " and like ".join(_words(looks.best))
+    empty = nulls(row)[:_SHOWN_NULLS]
+    why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
+    raise _mixed(f"it looks like {names}{why}, not {NAMES[format]}")
 
 
 def _mixed(message: str) -> RowProblem:
