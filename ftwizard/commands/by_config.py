@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import forecast, machine, model_config, models, settings, speeds
+from ftwizard import forecast, machine, model_config, models, refused, settings, speeds
 from ftwizard.advice import modules
 from ftwizard.advice.recipe import RecipeWarning
 from ftwizard.catalog import configs, gpus
@@ -88,8 +88,9 @@ def document(
     """
     warnings = [*_lacking(chosen, shape), *warned.of_plan(chosen, shape.parameters)]
     given, chosen = chosen.recipe, _by_last_words(chosen)
-    config = model_config.config(chosen.model.name)
-    counted = ledgers.of_plan(chosen, config[0] if config else None, shape, lengths, facts, say)
+    read = model_config.config(chosen.model.name)
+    error = refused.of_config(read[0], chosen.model.name) if read else None
+    counted = ledgers.of_plan(chosen, read[0] if read else None, shape, lengths, facts, say)
     memory = counted.memory
     come = forecast.of_plan(
         chosen, lengths, shape, facts, speeds=tuple(speeds.of_runs(chosen)), hour=prices.machine()
@@ -97,7 +98,6 @@ def document(
     full = chosen.recipe.method == "full"
     recipe = chosen.recipe
     trained = shape.parameters if full else shape.adapter(recipe.rank, recipe.target_modules)
-    read = model_config.config(chosen.model.name)
     needs = disk.parts(
         trained=trained, parameters=shape.parameters, adapter=not full,
         merges=chosen.finish.merge, download=None,
@@ -125,7 +125,8 @@ def document(
         "one_gpu": one_gpu(chosen, facts),
         "here": here(chosen, facts),
         "room": forecast.room(chosen, facts),
-        "fit": msgspec.to_builtins(
+        "refused": f"Training refuses it: {error.message} {error.hint}" if error else None,
+        "fit": None if error else msgspec.to_builtins(
             forecast.fits(chosen, lengths, shape, facts, counted=memory)
         ),
         "article": msgspec.to_builtins(forecast.article(chosen, lengths, shape, facts)),

@@ -339,6 +339,7 @@ def _needs(chosen: Plan, known: _Known, come: Follows | None) -> dict[str, Any]:
         "one_gpu": by_config.one_gpu(chosen, facts),
         "here": by_config.here(chosen, facts),
         "room": forecast.room(chosen, facts),
+        "refused": None,  # such a model was refused when it was looked at
         "fit": msgspec.to_builtins(
             forecast.fits(chosen, seen.lengths, shape, facts, counted=memory)
         ),

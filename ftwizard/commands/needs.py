@@ -22,6 +22,8 @@ FITS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a plan's estimate in words: what of, and how much; a line that goes on has no name."""
     lines = [("model", found["model"]["said"])]
+    if refused := found["refused"]:
+        lines.append(("✗", visible(refused, 600)))
     lines.append((
         "parameters", f"{found['parameters']:,}, of which {found['trained']:,} are trained"
     ))  # fmt: skip

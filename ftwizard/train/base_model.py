@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ftwizard import refused
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import Method
 from ftwizard.text import visible
@@ -23,11 +24,8 @@ def refuse_quantised(base: Path) -> dict[str, Any]:
     An adapter cannot be merged into 4-bit weights: it goes wrong, and in silence.
     """
     config: dict[str, Any] = json.loads((base / "config.json").read_text())
-    if config.get("quantization_config"):
-        raise FtwizardError(
-            f"{base} is quantised; an adapter is trained on and merged into 16-bit weights only.",
-            "Name the original 16-bit model.",
-        )
+    if error := refused.quantised(config, str(base)):
+        raise error
     return config
 
 

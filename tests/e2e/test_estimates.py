@@ -149,6 +149,26 @@ def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Pat
             )
 
 
+def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, home: Path) -> None:
+    asked = ("estimate", "--examples", 1000, "--mean-tokens", 500, "--gpu", "H100 SXM", "--model")
+    names = {"openai/gpt-oss-20b": "unsloth/gpt-oss-20b-BF16"}
+    for method in ("awq", "gptq"):
+        base = make_tiny(tmp_path / method)
+        config = json.loads((base / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": method, "bits": 4}
+        (base / "config.json").write_text(json.dumps(config))
+        names[str(base)] = "Name the original 16-bit model"
+    for name, instead in names.items():
+        found = as_json(*asked, name)
+        assert found["refused"].startswith("Training refuses it:") and instead in found["refused"]
+        assert found["fit"] is None and found["memory"]["peak"]["value"] > 0 and found["costs"]
+        text = " ".join(ok(*asked, name).split())
+        assert "✗ Training refuses it:" in text and "is quantised" in text
+        assert "It fits" not in text and "✓" not in text
+    plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
+    assert plain["refused"] is None and plain["fit"] is not None
+
+
 def test_several_cards_of_which_one_is_used(home: Path) -> None:
     asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
              "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip

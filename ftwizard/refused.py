@@ -1,0 +1,44 @@
+"""Which models training refuses by their configuration alone, and what to take instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ftwizard.catalog import configs
+from ftwizard.errors import FtwizardError
+from ftwizard.text import visible
+
+_QUANTISED = "quantization_config"
+
+
+def of_config(config: Mapping[str, Any], name: str) -> FtwizardError | None:
+    """Return why a model of ``config``, its config.json, cannot be trained; None where it can.
+
+    ``name``: what it is called in the sentence.
+    """
+    return quantised(config, name)
+
+
+def quantised(config: Mapping[str, Any], name: str) -> FtwizardError | None:
+    """Return the error of a model whose weights are quantised; None for others.
+
+    An adapter cannot be merged into 4-bit weights: it goes wrong, and in silence.
+    """
+    if not config.get(_QUANTISED):
+        return None
+    plain = _plain(name)
+    return FtwizardError(
+        f"{visible(name, 200)} is quantised; an adapter is trained on and merged into 16-bit "
+        "weights only.",
+        f"Name the original 16-bit model{f': {plain}' if plain else ''}.",
+    )
+
+
+def _plain(name: str) -> str | None:
+    """Return the known model that differs from a known one by nothing but that it is not quantised."""
+    known = configs.known(name)
+    if known is None:
+        return None
+    same = {key: value for key, value in known.config.items() if key != _QUANTISED}
+    return next((one.ids[0] for one in configs.configs() if one.config == same), None)
