@@ -91,14 +91,17 @@ def fits(
     counted: Memory | None = None,
 ) -> Fit | None:
     """Return the plan against the GPU that it names, and what would make it fit; None where there
-    is none, or it does not tell its memory, or the model's shape is not known.
+    is none, or it does not tell its memory, or nothing is known of what the model takes.
 
-    ``counted``: by the ledger, where it was asked.
+    ``counted``: by the ledger, where it was asked; it is enough for the verdict where the model's
+    shape is not known.
     """
     one = gpu(plan, facts)
-    if one is None or not one.memory or shape is None:
+    if one is None or not one.memory:
         return None
     room = fit.Gpu(name=one.name or "the GPU", memory=one.memory, used=float(one.held))
+    if shape is None:
+        return fit.by_count(counted, room, cards=gpus.cards()) if counted else None
     try:
         (found,) = fit.fit(
             shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,

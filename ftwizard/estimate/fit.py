@@ -108,6 +108,19 @@ def fit(
     return tuple(case.against(gpu) for gpu in gpus)
 
 
+def by_count(memory: Memory, gpu: Gpu, *, cards: Sequence[Card] = ()) -> Fit:
+    """Return a run against one GPU by a count of its memory alone: nothing is known of the model's
+    layers, so neither are changes that would make it fit.
+
+    ``cards`` are those that may be named instead.
+    """
+    found = verdict(memory, gpu)
+    said = _judged(memory, gpu, found)
+    if found == "does not fit":
+        said = " ".join(filter(None, (said, _held("As it is, ", memory, cards))))
+    return Fit(gpu=gpu, verdict=found, memory=memory, sentence=said)
+
+
 def holders(memory: Memory, cards: Sequence[Card]) -> tuple[Card, ...]:
     """Return the smallest cards that surely hold so much, up to two of one size.
 
@@ -220,17 +233,9 @@ class _Case:
         return None
 
     def _sentence(self, gpu: Gpu, found: Verdict, changes: Sequence[Change]) -> str:
-        peak, name = self._memory.peak, visible(gpu.name, 60)
-        low = peak.value if peak.low is None else peak.low
-        needs = sizes(low, highest(self._memory))
-        has = f"{name} has {size(gpu.free)}{_as_sold(gpu)}"
-        if gpu.used:
-            has += f" free ({size(min(gpu.used, gpu.memory))} are in use)"
-        if found == "fits":
-            return f"It fits: it needs {needs}, and {has}."
-        if found == "tight":
-            return f"It is tight: it needs {needs}, and {has}. ftwizard probe measures it."
-        said = f"It does not fit: it needs {needs}, and {has}."
+        said = _judged(self._memory, gpu, found)
+        if found != "does not fit":
+            return said
         own = [one for one in changes if one.setup is not None]
         if not own:
             return f"{said} {self._nothing()}"
@@ -256,6 +261,21 @@ class _Case:
         larger = "" if self._cards and not holders(need, self._cards) else "a larger GPU, "
         rest = f"It takes {larger}a smaller model, or a hosted path."
         return " ".join(filter(None, (said, held, rest)))
+
+
+def _judged(memory: Memory, gpu: Gpu, found: Verdict) -> str:
+    """Return the verdict in words, with what it needs and what there is."""
+    peak, name = memory.peak, visible(gpu.name, 60)
+    low = peak.value if peak.low is None else peak.low
+    needs = sizes(low, highest(memory))
+    has = f"{name} has {size(gpu.free)}{_as_sold(gpu)}"
+    if gpu.used:
+        has += f" free ({size(min(gpu.used, gpu.memory))} are in use)"
+    if found == "fits":
+        return f"It fits: it needs {needs}, and {has}."
+    if found == "tight":
+        return f"It is tight: it needs {needs}, and {has}. ftwizard probe measures it."
+    return f"It does not fit: it needs {needs}, and {has}."
 
 
 def _as_sold(gpu: Gpu) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard import forecast
 from ftwizard.catalog.configs import known
 from ftwizard.catalog.gpus import cards
 from ftwizard.estimate.batches import Bucket, Lengths
@@ -17,7 +18,9 @@ from ftwizard.estimate.fit import Change, Fit, Gpu, fit, holders, verdict
 from ftwizard.estimate.memory import GIB, estimate
 from ftwizard.estimate.setup import Setup
 from ftwizard.estimate.shape import Shape, from_config
-from ftwizard.plan import Recipe
+from ftwizard.machine import Facts
+from ftwizard.machine import Gpu as Card
+from ftwizard.plan import Data, Files, Model, Plan, Recipe
 
 
 def _shape(name: str) -> Shape:
@@ -269,6 +272,29 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
         assert change.setup is not None
         again = estimate(SMALL, change.setup).peak.value
         assert change.memory.peak.value == pytest.approx(2 * again)
+
+
+@pytest.mark.parametrize(
+    ("gib", "judged", "said"),
+    [
+        (80, "fits", "It fits: it needs "),
+        (0.1, "does not fit", "is large enough"),
+    ],
+)
+def test_a_count_alone_is_judged_where_the_layers_are_not_known(
+    gib: float, judged: str, said: str
+) -> None:
+    """As of Phi-2 or Falcon, whose tensors the ledger counts."""
+    counted = estimate(SMALL, Setup(method="qlora"))
+    plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
+    facts = Facts(
+        gpus=(Card(name="a GPU", memory=int(gib * GIB)),), no_gpu=None, memory=64 * 10**9, cores=8,
+        bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(),
+    )  # fmt: skip
+    found = forecast.fits(plan, {}, None, facts, counted=counted)
+    assert found is not None and found.verdict == judged and said in found.sentence
+    assert found.memory == counted and found.changes == ()
+    assert forecast.fits(plan, {}, None, facts) is None
 
 
 def test_foreign_names_are_shown_not_obeyed() -> None:
