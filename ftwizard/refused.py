@@ -1,10 +1,11 @@
-"""Which models training refuses by their configuration alone, and what to take instead."""
+"""What training refuses of a model by its configuration alone, and what to do instead."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ftwizard import positions
 from ftwizard.catalog import configs
 from ftwizard.errors import FtwizardError
 from ftwizard.text import visible
@@ -12,12 +13,12 @@ from ftwizard.text import visible
 _QUANTISED = "quantization_config"
 
 
-def of_config(config: Mapping[str, Any], name: str) -> FtwizardError | None:
+def of_config(config: Mapping[str, Any], name: str, longest: int) -> FtwizardError | None:
     """Return why a model of ``config``, its config.json, cannot be trained; None where it can.
 
-    ``name``: what it is called in the sentence.
+    ``name``: what it is called in the sentence; ``longest``: tokens of the longest row.
     """
-    return quantised(config, name)
+    return quantised(config, name) or positions.refusal(config, longest, name)
 
 
 def quantised(config: Mapping[str, Any], name: str) -> FtwizardError | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from rich.text import Text
 
-from ftwizard import forecast, hour_price, model_config, probes, settings, speeds
+from ftwizard import forecast, hour_price, model_config, positions, probes, settings, speeds
 from ftwizard import plan as plans
 from ftwizard.advice import modules
 from ftwizard.advice.follows import Follows
@@ -51,10 +51,8 @@ def context(name: str) -> int | None:
         found = model_config.config(name)
     except FtwizardError:
         return None
-    config = found[0] if found else {}
-    config = config.get("text_config") or config
-    value = config.get("max_position_embeddings") if isinstance(config, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    known = positions.of(found[0]) if found else None
+    return known.most if known else None
 
 
 def caution(name: str, recipe: Recipe) -> str:

@@ -28,6 +28,7 @@ WarningCode = Literal[
     "many-epochs",
     "no-validation",
     "missing-modules",
+    "beyond-positions",
 ]
 FAR = 10.0
 """A rate this many times the usual one, or one part in as many of it, is warned about."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import forecast, machine, model_config, models, refused, settings, speeds
+from ftwizard import forecast, machine, model_config, models, positions, refused, settings, speeds
 from ftwizard.advice import modules
 from ftwizard.advice.recipe import RecipeWarning
 from ftwizard.catalog import configs, gpus
@@ -86,11 +86,17 @@ def document(
     Raises FtwizardError where the configuration has none of the modules that the plan names;
     ``warnings`` say which it lacks.
     """
-    warnings = [*_lacking(chosen, shape), *warned.of_plan(chosen, shape.parameters)]
-    given, chosen = chosen.recipe, _by_last_words(chosen)
     read = model_config.config(chosen.model.name)
-    error = refused.of_config(read[0], chosen.model.name) if read else None
-    counted = ledgers.of_plan(chosen, read[0] if read else None, shape, lengths, facts, say)
+    config = read[0] if read else None
+    longest = positions.longest(lengths.get("train"), chosen.recipe.max_length)
+    warnings = [
+        *_lacking(chosen, shape),
+        *warned.of_lengths(config, longest),
+        *warned.of_plan(chosen, shape.parameters),
+    ]
+    given, chosen = chosen.recipe, _by_last_words(chosen)
+    error = refused.of_config(config, chosen.model.name, longest) if config else None
+    counted = ledgers.of_plan(chosen, config, shape, lengths, facts, say)
     memory = counted.memory
     come = forecast.of_plan(
         chosen, lengths, shape, facts, speeds=tuple(speeds.of_runs(chosen)), hour=prices.machine()
@@ -101,7 +107,7 @@ def document(
     needs = disk.parts(
         trained=trained, parameters=shape.parameters, adapter=not full,
         merges=chosen.finish.merge, download=None,
-        stored=disk.stored(read[0], shape) if read else None,
+        stored=disk.stored(config, shape) if config else None,
     )  # fmt: skip
     said = f"{visible(chosen.model.name, 100)}, by its configuration alone ({shape.source})"
     if why:

@@ -17,6 +17,7 @@ from ftwizard import (
     models,
     plan,
     plan_names,
+    positions,
     probes,
     settings,
     speeds,
@@ -189,6 +190,7 @@ class _Known(NamedTuple):
     source: Source
     base: Path
     """The folder of its tokenizer and configuration."""
+    config: dict[str, Any] | None
     seen: Preview
     shape: Shape | None
     facts: Facts
@@ -300,11 +302,12 @@ def _look(chosen: Plan, source: Source, base: Path, facts: Facts, say: Say) -> _
     from ftwizard.train.preview import preview
 
     seen, shape = preview(chosen, base, say), forecast.shape(base)
-    config = model_config.config(str(base))
+    read = model_config.config(str(base))
+    config = read[0] if read else None
     counted = ledgers.of_plan(
-        chosen, config[0] if config else None, shape, seen.lengths, facts, say
+        chosen, config, shape, seen.lengths, facts, say
     )  # fmt: skip
-    return _Known(source, base, seen, shape, facts, counted)
+    return _Known(source, base, config, seen, shape, facts, counted)
 
 
 def _come(chosen: Plan, known: _Known, prices: Prices) -> Follows | None:
@@ -318,7 +321,8 @@ def _come(chosen: Plan, known: _Known, prices: Prices) -> Follows | None:
 
 def _needs(chosen: Plan, known: _Known, come: Follows | None) -> dict[str, Any]:
     """Return what the plan comes to on this machine, as a document."""
-    source, _, seen, shape, facts, counted = known
+    source, seen, shape = known.source, known.seen, known.shape
+    facts, counted = known.facts, known.counted
     memory = counted.memory
     needs = disk.parts(
         trained=seen.trained,
@@ -346,7 +350,14 @@ def _needs(chosen: Plan, known: _Known, come: Follows | None) -> dict[str, Any]:
         "article": msgspec.to_builtins(forecast.article(chosen, seen.lengths, shape, facts)),
         "follows": msgspec.to_builtins(come),
         "probe": msgspec.to_builtins(probe),
-        "warnings": msgspec.to_builtins(warned.of_plan(chosen, seen.parameters)),
+        "warnings": msgspec.to_builtins(
+            [
+                *warned.of_lengths(
+                    known.config, positions.longest(seen.lengths["train"], chosen.recipe.max_length)
+                ),
+                *warned.of_plan(chosen, seen.parameters),
+            ]
+        ),
         "epochs_because": warned.because(chosen),
         "measured": msgspec.to_builtins(
             forecast.measured(probe, memory or (come.memory if come else None))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from ftwizard import earlier
+from ftwizard import earlier, positions
 from ftwizard import plan as plans
 from ftwizard.advice import recipe
 from ftwizard.advice.recipe import RecipeWarning
@@ -30,6 +31,15 @@ def of_plan(
         falling=before is not None and before.falling,
     )  # fmt: skip
     return [one for one in found if one.insist not in chosen.insist]
+
+
+def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:
+    """Return what should be thought about where the longest rows have so many ``tokens``.
+
+    ``config``: the model's config.json; None where it is not known.
+    """
+    message = positions.warning(config, tokens) if config else None
+    return [RecipeWarning(code="beyond-positions", message=message)] if message else []
 
 
 def because(chosen: Plan) -> str | None:

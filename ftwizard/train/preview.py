@@ -61,6 +61,7 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
         return report
 
     encoded, reports = rows.encode_parts(encoder, parts, recipe.max_length, progress)
+    rows.check_lengths(base, encoded)
     train = encoded["train"]
     sequences = len(train)
     if recipe.packing:

@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import samples
+from ftwizard import positions, samples
 from ftwizard.data import read, split
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
 from ftwizard.text import plural, visible
+from ftwizard.train import base_model
 from ftwizard.train.tokenise import Encoded, Encoder, MaskError, Report, encode_rows
 
 PROGRESS_SECONDS = 1.0
@@ -159,6 +160,18 @@ def encode_parts(
             raise MaskError(f"data.mix.rows: {error.message}", error.hint) from None
     encoded["train"] += encoded.pop("mix", [])
     return encoded, reports
+
+
+def check_lengths(base: Path, encoded: Mapping[str, list[Encoded]]) -> str | None:
+    """Return what is to be said where rows are longer than the model in ``base`` was made for.
+
+    Raises FtwizardError for a row that it cannot read at all.
+    """
+    config = base_model.load_config(base).to_dict()
+    tokens = max((len(row.input_ids) for part in encoded.values() for row in part), default=0)
+    if error := positions.refusal(config, tokens, str(base)):
+        raise error
+    return positions.warning(config, tokens)
 
 
 def say_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:

@@ -126,6 +126,8 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
     worker.phase("tokenising")
     encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
+    if message := rows.check_lengths(base, encoded):
+        worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
     data = packing.dataset(encoded["train"], pack_to=recipe.max_length if recipe.packing else None)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))

@@ -169,6 +169,22 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
     assert plain["refused"] is None and plain["fit"] is not None
 
 
+def test_rows_longer_than_the_models_positions_are_said(tmp_path: Path, home: Path) -> None:
+    base = tmp_path / "gpt2"
+    base.mkdir()
+    (base / "config.json").write_text(
+        json.dumps({"model_type": "gpt2", "n_positions": 1024, "vocab_size": 50_257})
+    )
+    asked = ("estimate", "--examples", 10, "--gpu", "T4", "--model")
+    assert as_json(*asked, base, "--mean-tokens", 1024)["refused"] is None
+    found = as_json(*asked, base, "--mean-tokens", 2000)
+    assert found["fit"] is None and "2,000 tokens" in found["refused"]
+    assert "Set recipe.max_length to 1024 or less" in found["refused"]
+    found = as_json(*asked, "Qwen/Qwen3-8B", "--mean-tokens", 50_000)
+    assert found["refused"] is None
+    assert [one["code"] for one in found["warnings"]][:1] == ["beyond-positions"]
+
+
 def test_several_cards_of_which_one_is_used(home: Path) -> None:
     asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
              "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip
