@@ -89,13 +89,17 @@ def _load(base: Path, **more: Any) -> Any:
 
 
 def load_config(base: Path) -> Any:
-    """Return transformers' configuration of a model; raise FtwizardError if it knows no such one."""
+    """Return transformers' configuration of a model; raise FtwizardError if it knows no such one,
+    and for an encoder."""
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(base, trust_remote_code=False)
+        found = AutoConfig.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded("configuration", base, error, KNOWN) from error
+    if refusal := refused.encoder(found.to_dict(), str(base)):
+        raise refusal
+    return found
 
 
 def load_tokenizer(folder: Path) -> Any:

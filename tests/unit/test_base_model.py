@@ -89,6 +89,20 @@ def test_a_model_of_an_unknown_kind_is_a_sentence(shell: Path, tmp_path: Path) -
         base_model.load_config(base)
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "t5"])
+def test_an_encoder_is_no_causal_language_model(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(FtwizardError) as error:
+        base_model.without_weights(tmp_path)
+    assert "causal language model" in error.value.hint
+
+
+def test_an_encoder_that_was_made_a_decoder_is_one(tmp_path: Path) -> None:
+    config = {"model_type": "bert", "is_decoder": True, "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert type(base_model.without_weights(tmp_path)).__name__ == "BertLMHeadModel"
+
+
 def test_every_load_says_that_no_code_is_trusted() -> None:
     """Left out, it means asking on the standard input."""
     found = 0
