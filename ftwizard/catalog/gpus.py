@@ -39,6 +39,8 @@ class Card(Sourced, frozen=True, kw_only=True):
     tflops: float
     """Peak of bf16 products, or fp16 without bf16, summed in fp32 and without sparsity: 10¹² a
     second."""
+    fp32_tflops: float | None = None
+    """The same of fp32 products where no tensor core multiplies them (no TF32); None where one does."""
     bandwidth: float
     """Of its memory, GB a second."""
     capability: float

@@ -118,17 +118,18 @@ def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Fig
         seconds,
         MIXTURE if mixed else SPREAD,
         high,
-        _reason(card, work, launching),
+        _reason(setup, card, work, launching),
         card.as_of,
     )
 
 
-def _reason(card: Card, work: Passes, launching: bool) -> str:
+def _reason(setup: Setup, card: Card, work: Passes, launching: bool) -> str:
     each = f"{plural(round(work.each), 'token')} a pass"
     if launching:
         each += ", so few that starting kernels takes longer than computing them"
+    kind = " in fp32" if setup.precision == "fp32" else ""
     return (
-        f"{card.name}: {card.tflops:g} TFLOPS and {card.bandwidth:,g} GB/s ({card.source}), {each}; "
+        f"{card.name}: {throughput.peak(setup, card):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s ({card.source}), {each}; "
         "the first steps will tell"
     )
 

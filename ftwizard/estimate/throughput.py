@@ -21,7 +21,8 @@ STREAM = 0.8
 DEQUANTISE = 0.15
 """Of the bandwidth, in kernels that make 16 bits of 4, layer by layer."""
 FP32 = 4.0
-"""Times as long as products in 16 bit, at least, are those in fp32 on tensor cores (TF32)."""
+"""Times as long as products in 16 bit, at least, are those in fp32 on tensor cores (TF32).
+A card that has none of these tells its own peak."""
 LAUNCH_S = {"lora": 4.7e-3, "qlora": 9e-3, "full": 4.7e-3}
 """Of a layer's kernels, started one by one, recomputed activations included: what is left at 256
 tokens a pass of the smallest model (QwenLM/Qwen, README.md#profiling, 1.8B)."""
@@ -58,9 +59,7 @@ def pass_seconds(
     runs = 1 if forward else 2 + setup.checkpointing  # in which weights are read
     moved = 1 if forward else 1 + BACKWARD + setup.checkpointing
     bandwidth = card.bandwidth * 1e9 * STREAM
-    multiply = _flops(shape, setup, tokens, attended, forward) / (card.tflops * 1e12 * MATMUL)
-    if setup.precision == "fp32":
-        multiply *= FP32
+    multiply = _flops(shape, setup, tokens, attended, forward) / (peak(setup, card) * 1e12 * MATMUL)
     read = _weight_bytes(shape, setup, tokens) * runs / bandwidth
     head = shape.vocabulary * LOGITS[setup.head] * (0.25 if forward else 1)
     move = tokens * (_block_bytes(shape, setup) * moved + head) / bandwidth
@@ -68,6 +67,13 @@ def pass_seconds(
     if setup.method == "qlora":
         busy += _in_4_bit(shape) * 2.5 * runs / (card.bandwidth * 1e9 * DEQUANTISE)
     return max(busy, launch_seconds(shape, setup, forward=forward))
+
+
+def peak(setup: Setup, card: Card) -> float:
+    """Return the card's peak in the precision of the training, 10¹² products and sums a second."""
+    if setup.precision != "fp32":
+        return card.tflops
+    return card.fp32_tflops or card.tflops / FP32
 
 
 def launch_seconds(shape: Shape, setup: Setup, *, forward: bool = False) -> float:

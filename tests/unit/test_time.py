@@ -188,6 +188,19 @@ def test_fp32_takes_longer_than_16_bits() -> None:
     assert seconds("llama-3.1-8b", "lora", where, 4096, precision="fp32") > 2 * half
 
 
+@pytest.mark.parametrize(("where", "peak"), [("Tesla T4", 8.1), ("Tesla V100-SXM2-16GB", 15.7)])
+def test_fp32_without_tensor_cores_goes_by_the_cards_own_peak(where: str, peak: float) -> None:
+    """QLoRA of an 8B, which is in fp32 there: two products a weight, there, back and once more."""
+    found = duration.expected(
+        PUBLISHED["llama-3.1-8b"], Setup(method="qlora", precision="fp32"), named(where),
+        work(1.5e6, passes=750, steps=190),
+    )  # fmt: skip
+    assert found is not None and f"{peak:g} TFLOPS in fp32" in found.source
+    assert found.value > 1.5e6 * 6 * 7e9 / (peak * 1e12)
+    for one in cards():
+        assert (one.fp32_tflops is None) == one.bf16, "TF32 came with bf16"
+
+
 def test_shapes_here_have_as_many_parameters_as_their_models() -> None:
     for name, billions in (
         ("llama-3.1-8b", 8.03), ("llama-3.1-70b", 70.6), ("llama-3.2-3b", 3.21),
