@@ -17,6 +17,11 @@ _GLUED = re.compile(r"\b(rtx|gtx|tesla|geforce)(?=\d)")
 _SIZE = re.compile(r"\b(\d{2,3})\s*gi?b\b")
 """The gigabytes that a name tells: ``80GB``, ``80 GB``."""
 MIB = 2**20
+_BESIDE = re.compile(
+    r"nvidia|geforce|tesla|quadro|rtx|sxm\d?|pcie|hbm\d?e?|gddr\d?x?|tensor|core|gpu|card|generation|"
+    r"server|workstation|edition"
+)
+"""Words in names of cards that tell none apart from others."""
 _OTHERS = frozenset(("mig", "laptop", "mobile", "max", "d", "ti", "super", "grid"))
 """Words of names of slices and of slower or faster cards than the one that the rest names."""
 _SIZE_WITHIN = 0.12
@@ -101,6 +106,17 @@ def card(nvml_name: str | None, memory: int | None = None) -> Card | None:
         return alike[0]
     near = min(alike, key=lambda one: abs(one.memory - size))
     return near if abs(near.memory - size) <= _SIZE_WITHIN * near.memory else None
+
+
+def typed(name: str) -> Card | None:
+    """Return the card that a person names, as ``card`` does; None too where words are left over."""
+    found = card(name)
+    if found is None:
+        return None
+    text = _GLUED.sub(r"\1 ", _SIZE.sub(" ", name.lower()))
+    own = {*found.words, *re.findall(r"\w+", found.name.lower())}
+    left = [one for one in re.findall(r"[\w.]+", text) if one not in own]
+    return None if any(not _BESIDE.fullmatch(one) for one in left) else found
 
 
 def nearest(name: str) -> str | None:

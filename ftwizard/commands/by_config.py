@@ -24,29 +24,46 @@ from ftwizard.plan import Plan
 from ftwizard.text import visible
 
 MOST_GPUS = 64
-_SEVERAL = re.compile(r"\s*(\d{1,2})\s*[x×]\s*(\S.*)")
+_NUMBER = r"[-+]?\d[\d.,_]*"
+_SEVERAL = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
+_SEVERAL_AFTER = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
 
 
 def facts(arguments: argparse.Namespace) -> Facts:
     """Return the facts of this machine, or with the card that ``--gpu`` names in it, or several.
 
-    Raises FtwizardError (``USAGE``) for a card that is not known.
+    Raises FtwizardError (``USAGE``) for a card that is not known, and for a number of them that is
+    not whole or not from 1 to ``MOST_GPUS``.
     """
     here = machine.facts()
     if not arguments.gpu:
         return here
-    several = _SEVERAL.fullmatch(arguments.gpu)
-    count, name = (int(several[1]), several[2]) if several else (1, arguments.gpu)
-    card = gpus.card(name) if 1 <= count <= MOST_GPUS else None
+    count, name = _several(arguments.gpu)
+    card = gpus.typed(name)
     if card is None:
-        near = gpus.nearest(arguments.gpu)
+        near = gpus.nearest(name)
         guess = f"Did you mean {near}? " if near else ""
         known = ", ".join(one.name for one in gpus.cards())
         raise FtwizardError(
-            f"No card {visible(arguments.gpu, 60)} is known.", f"{guess}Known: {known}.", USAGE
+            f"No card {visible(name, 60)} is known.", f"{guess}Known: {known}.", USAGE
         )
     one = Gpu(name=card.name, memory=card.usable)
     return msgspec.structs.replace(here, gpus=(one,) * count, no_gpu=None)
+
+
+def _several(text: str) -> tuple[int, str]:
+    """Return how many cards are named, and the name: of ``2 x A100``, ``A100 x 2`` or ``A100``."""
+    found = _SEVERAL.fullmatch(text) or _SEVERAL_AFTER.fullmatch(text)
+    if found is None:
+        return 1, text
+    count = found["count"]
+    if not (re.fullmatch(r"\d{1,4}", count) and 1 <= int(count) <= MOST_GPUS):
+        raise FtwizardError(
+            f"{visible(count, 20)} is no number of cards.",
+            f"It is a whole number from 1 to {MOST_GPUS}: --gpu '2 x A100 80 GB'.",
+            USAGE,
+        )
+    return int(count), found["name"]
 
 
 def shape(name: str) -> Shape | None:

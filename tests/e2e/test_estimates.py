@@ -193,8 +193,13 @@ def test_several_cards_of_which_one_is_used(home: Path) -> None:
     assert two["here"] == one["here"] and two["memory"]["peak"] == one["memory"]["peak"]
     assert two["fit"]["sharded"]["cards"] > 2
     assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
-    done = run(*asked, "0 x RTX 4090")
-    assert done.returncode == 2 and "No card 0 x RTX 4090 is known" in done.stderr
+    assert as_json(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
+    for text, said in (
+        ("0 x RTX 4090", "0 is no number of cards"), ("-1 x A100", "-1 is no number of cards"),
+        ("2 x A100 and L4", "No card A100 and L4 is known"),
+    ):  # fmt: skip
+        done = run(*asked[:-1], f"--gpu={text}")
+        assert done.returncode == 2 and said in done.stderr
 
 
 def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(

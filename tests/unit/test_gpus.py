@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.gpus import Card, card, cards, nearest
+from ftwizard import machine
+from ftwizard.catalog.gpus import Card, card, cards, nearest, typed
+from ftwizard.commands import by_config
+from ftwizard.errors import USAGE, FtwizardError
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,7 @@ from ftwizard.catalog.gpus import Card, card, cards, nearest
 def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
     found = card(name)
     assert found is not None and found.name == known
+    assert typed(name) == found, "nothing is left over"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,51 @@ def test_what_is_not_known_is_none(name: str | None) -> None:
 def test_the_name_that_is_said_of_a_card_means_that_card(known: Card) -> None:
     for name in (known.name, known.name.lower(), known.name.upper()):
         assert card(name) == known
+
+
+def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Return the cards that ``--gpu`` names."""
+    here = machine.Facts(
+        gpus=(), no_gpu="none", memory=1, cores=1, bfloat16_cpu=True, disk_free=1, credentials=(),
+        extras=(),
+    )  # fmt: skip
+    monkeypatch.setattr(machine, "facts", lambda: here)
+    return [one.name for one in by_config.facts(argparse.Namespace(gpu=text)).gpus]
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "name"),
+    [
+        ("A100", 1, "A100 SXM 80 GB"),
+        ("rtx 4090", 1, "GeForce RTX 4090"),
+        ("2 x A100 40 GB", 2, "A100 SXM 40 GB"),
+        ("2×A100", 2, "A100 SXM 80 GB"),
+        ("64 X T4", 64, "T4"),
+        ("A100 x 2", 2, "A100 SXM 80 GB"),
+        ("A100x2", 2, "A100 SXM 80 GB"),
+        ("RTX 4090 X 3", 3, "GeForce RTX 4090"),
+    ],
+)
+def test_several_cards_are_named_with_their_number_before_or_after(
+    text: str, count: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert named(text, monkeypatch) == [name] * count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-1 x A100", "+2 x A100", "1.5 x A100", "1,000 x A100", "0 x A100", "65 x A100",
+        "1000000 x A100", "A100 x 1.5", "A100 x -1", "2 x A100 and L4", "2 x A100, L4", "A100 L4",
+        "2 x A100 x 2", "A100 2", "x A100", "two x A100", "2 x", "A100 x", "A100 24 GB",
+    ],
+)  # fmt: skip
+def test_numbers_that_are_none_and_words_left_over_are_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FtwizardError, match=r"is no number of cards|No card .* is known") as error:
+        named(text, monkeypatch)
+    assert error.value.exit_code == USAGE
 
 
 def test_the_nearest_name() -> None:
