@@ -113,6 +113,8 @@ def document(
     ]
     given, chosen = chosen.recipe, _by_last_words(chosen)
     error = refused.of_config(config, chosen.model.name, longest) if config else None
+    # What is counted is 16-bit weights: of the model that the refusal of others leads to.
+    stands_for = config is not None and refused.quantised(config, chosen.model.name) is not None
     counted = ledgers.of_plan(chosen, config, shape, lengths, facts, say)
     memory = counted.memory
     come = forecast.of_plan(
@@ -148,8 +150,8 @@ def document(
         "one_gpu": one_gpu(chosen, facts),
         "here": here(chosen, facts),
         "room": forecast.room(chosen, facts),
-        "refused": f"Training refuses it: {error.message} {error.hint}" if error else None,
-        "fit": None if error else msgspec.to_builtins(
+        "refused": _refusal(error, stands_for) if error else None,
+        "fit": None if error and not stands_for else msgspec.to_builtins(
             forecast.fits(chosen, lengths, shape, facts, counted=memory)
         ),
         "article": msgspec.to_builtins(forecast.article(chosen, lengths, shape, facts)),
@@ -206,3 +208,9 @@ def one_gpu(chosen: Plan, facts: Facts) -> str | None:
         f"A run uses one GPU: number {number} of the {len(facts.gpus)}, {name} (where.gpu: another). "
         "The memory is that GPU's."
     )
+
+
+def _refusal(error: FtwizardError, stands_for: bool) -> str:
+    """Say that training refuses a model, and what the figures below are of."""
+    below = " What follows is of that one." if stands_for else ""
+    return f"Training refuses it: {error.message} {error.hint}{below}"

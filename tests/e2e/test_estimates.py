@@ -161,10 +161,11 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
     for name, instead in names.items():
         found = as_json(*asked, name)
         assert found["refused"].startswith("Training refuses it:") and instead in found["refused"]
-        assert found["fit"] is None and found["memory"]["peak"]["value"] > 0 and found["costs"]
+        assert found["fit"] is not None and found["memory"]["peak"]["value"] > 0
         text = " ".join(ok(*asked, name).split())
         assert "✗ Training refuses it:" in text and "is quantised" in text
-        assert "It fits" not in text and "✓" not in text
+        # Of what else it is that all figures are is said before them.
+        assert text.index("What follows is of that one.") < text.index("It fits")
     plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
     assert plain["refused"] is None and plain["fit"] is not None
 

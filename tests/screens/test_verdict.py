@@ -137,8 +137,9 @@ def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
 
 
 def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> None:
-    actions = list(advice._MEANINGS["no_learning"].actions)
-    shown = lines([{"code": "no_learning", "actions": actions}], 74, [], lives=False)
+    actions = advice._MEANINGS["no_learning"].actions
+    assert not callable(actions)
+    shown = lines([{"code": "no_learning", "actions": list(actions)}], 74, [], lives=False)
     assert [line.text.plain for line in shown if line.id] == [
         "new run from the start: five times the rate", "new run from the start: ten times the rate",
     ]  # fmt: skip
