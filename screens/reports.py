@@ -202,13 +202,13 @@ def about(finding: dict[str, Any], *, partial: bool = False, unit: str = "line")
     text = Text.assemble((f"{sign} ", style), (title(finding), "bold"), "\n\n")
     text.append_text(marked.line(str(finding["message"]), 1000)).append("\n")
     for cause in finding.get("also") or ():
-        words = f"At {unit} {cause['line']:,}: {cause['message']}"
+        fix = f"; {cause['fix']}" if cause["fix"] != finding.get("fix") else ""
+        words = f"At {unit} {cause['line']:,}: {cause['message']}{fix}"
         text.append_text(marked.line(words, 1000)).append("\n")
     text.append("\n")
     text.append(f"{where(finding, partial=partial, unit=unit)}\n\n")
-    fixes = [finding.get("fix"), *(one["fix"] for one in finding.get("also") or ())]
-    if fix := " ".join(f"{str(one).rstrip('.')}." for one in dict.fromkeys(fixes) if one):
-        text.append("What to do  ", "dim").append_text(marked.line(fix, 1000))
+    if fix := str(finding.get("fix") or ""):
+        text.append("What to do  ", "dim").append_text(marked.line(f"{fix.rstrip('.')}.", 1000))
     return text
 
 

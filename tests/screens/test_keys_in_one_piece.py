@@ -159,7 +159,6 @@ def test_a_late_list_takes_no_choice_with_it() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         page = Page()
         pilot.app.push_screen(page)
-        line = page.query_one(FileInput) if page.is_mounted else None
         await until(pilot, lambda: page.is_mounted and page.query_one(Menu).chosen == "alpha")
         line = page.query_one(FileInput)
         line.action_suggest(1)
