@@ -17,10 +17,9 @@ from ftwizard.diagnosis import diagnose
 from ftwizard.follow import Follower
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, State, write_json
-from tests import first_form
 from tests.screens.runs_helpers import make_run
 
-DATA = (first_form.FILES / "events.jsonl").read_bytes()
+DATA = (Path(__file__).parents[1] / "data" / "events.jsonl").read_bytes()
 LINES = DATA.splitlines(keepends=True)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 AROUND = {end + more for end in ENDS for more in (-2, -1, 0, 1)}
