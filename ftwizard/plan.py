@@ -11,11 +11,12 @@ import msgspec
 
 from ftwizard import plan_names, plan_rules, strict_yaml
 from ftwizard.data.format_names import FormatChoice
-from ftwizard.data.together import Together
+from ftwizard.data.together import GroupBy
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.text import visible
 
-InsistName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
+RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
+Provider = Literal["local"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
@@ -29,15 +30,6 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A part of the plan; a key that it does not know is an error."""
 
 
-class PathChoice(_Part, frozen=True):
-    """Which of the paths was chosen, and why."""
-
-    choice: Literal["local"] = "local"
-    """``local``: training on this machine with Hugging Face libraries."""
-    why: str = ""
-    """The reason, for the record."""
-
-
 class Files(_Part, frozen=True):
     """The data files; relative names are relative to the plan's folder."""
 
@@ -45,7 +37,7 @@ class Files(_Part, frozen=True):
     """Rows of one of ``data.format``, JSON Lines or a JSON array."""
     validation: str | None = None
     """Rows for the validation loss; without it they are split off ``train``."""
-    heldout: str | None = None
+    test: str | None = None
     """Rows that tuned and base model are compared on; without it they are split off too."""
 
 
@@ -54,13 +46,12 @@ class Split(_Part, frozen=True):
 
     validation: float | None = None
     """Share for validation, 0.1–0.2 advised (SPEC H6). Default 0.1 without a validation file."""
-    heldout: float | None = None
+    test: float | None = None
     """Share for the comparison with the base. Default 0.1 without a held-out file."""
-    together: Together | None = None
-    """``near-copies``: rows of one prompt, case and white space apart, and rows or prompts that are
-    nearly the same stay on one side, and each kind of row is on both in its share; ``prompts``:
-    rows of the very same prompt do. Default: near-copies; runs of versions that knew no other were
-    divided by prompts."""
+    group_by: GroupBy = "near-copies"
+    """What keeps rows in one part. ``near-copies``: a prompt in common (ignoring case and white
+    space) or near-duplicate text, with every kind of row in each part; ``prompts``: exactly the same
+    prompt."""
     seed: int = 42
     """Of the draw, also of that of ``data.mix``."""
 
@@ -195,9 +186,13 @@ class Samples(_Part, frozen=True):
     """Longest answer. An evaluation's samples may take half as long as it does, or a second."""
 
 
-class Plan(_Part, frozen=True):
+class Plan(_Part, frozen=True, kw_only=True):
     """Everything the user decided."""
 
+    provider: Provider = "local"
+    """Where it is trained. ``local``: on this machine, with the Hugging Face libraries."""
+    provider_reason: str = ""
+    """Why that provider was chosen, for the record."""
     data: Data
     model: Model
     recipe: Recipe = Recipe()
@@ -206,10 +201,9 @@ class Plan(_Part, frozen=True):
     samples: Samples = Samples()
     report_to: tuple[Reporter, ...] = ()
     """Where metrics go besides the run's own folder; keys come from the environment."""
-    insist: tuple[InsistName, ...] = ()
+    allow: tuple[RiskName, ...] = ()
     """Warnings that the user overruled by name."""
     finish: Finish = Finish()
-    path: PathChoice = PathChoice()
 
     @property
     def validation_share(self) -> float:
@@ -218,11 +212,11 @@ class Plan(_Part, frozen=True):
         return _default_share(split, self.data.files.validation)
 
     @property
-    def heldout_share(self) -> float:
+    def test_share(self) -> float:
         """Return the share of the training file that is held out for the comparison."""
         if not self.finish.compare:
-            return self.data.split.heldout or 0.0
-        return _default_share(self.data.split.heldout, self.data.files.heldout)
+            return self.data.split.test or 0.0
+        return _default_share(self.data.split.test, self.data.files.test)
 
 
 def _default_share(share: float | None, file: str | None) -> float:
@@ -237,23 +231,21 @@ PlanError = strict_yaml.SettingsError
 
 def load(
     path: Path,
-    insist: Iterable[str] = (),
+    allow: Iterable[str] = (),
     *,
     begun: bool = False,
-    later: Container[InsistName] = (),
+    later: Container[RiskName] = (),
 ) -> Plan:
     """Read a plan and check it; file names become absolute, the learning rate a number.
 
-    ``insist`` names warnings to overrule besides those in the plan. ``begun``: of a run that has
-    begun, so that a setting that it does not have means what it meant before there was one, and
-    what was asked before it began is not asked again. ``later``: warnings that the caller sees to.
+    ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
+    begun, so what was asked at its start is not asked again. ``later``: risks that the caller checks.
     Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
     plan = _with_rate(plan_names.whole(plan, path.absolute().parent))
-    plan = _with_together(plan, "prompts" if begun else "near-copies")
-    both = tuple(dict.fromkeys((*plan.insist, *map(insist_name, insist))))
-    plan = msgspec.structs.replace(plan, insist=both)
+    allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
+    plan = msgspec.structs.replace(plan, allow=allowed)
     check(plan, ("many-epochs",) if begun else later)
     return plan
 
@@ -277,7 +269,7 @@ def _said(part: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in said if value not in (None, {})}
 
 
-def check(plan: Plan, later: Container[InsistName] = ()) -> None:
+def check(plan: Plan, later: Container[RiskName] = ()) -> None:
     """Look at fields that only make sense together; raise PlanError or a safety refusal.
 
     ``later``: warnings that the caller sees to, as only earlier runs tell whether they hold.
@@ -285,7 +277,7 @@ def check(plan: Plan, later: Container[InsistName] = ()) -> None:
     for problem, hint in plan_rules.contradictions(plan):
         raise PlanError(problem, hint)
     if not validates(plan) and "no-validation" not in later:
-        _insist(
+        _require_allowed(
             plan,
             "no-validation",
             "Without validation data nobody can see the model overfit.",
@@ -301,10 +293,10 @@ def validates(plan: Plan) -> bool:
 
 
 def check_epochs(plan: Plan, earlier: str = "") -> None:
-    """Refuse more than ``MANY_EPOCHS`` that are not insisted on; ``earlier`` says of an earlier run
+    """Refuse more than ``MANY_EPOCHS`` that the plan does not allow; ``earlier`` says of an earlier run
     why it does not speak for them. Raises FtwizardError."""
     if plan.recipe.epochs > MANY_EPOCHS:
-        _insist(
+        _require_allowed(
             plan,
             "many-epochs",
             f"{plan.recipe.epochs:g} epochs mostly teach the rows by heart.",
@@ -312,9 +304,9 @@ def check_epochs(plan: Plan, earlier: str = "") -> None:
         )
 
 
-def insist_name(name: str) -> InsistName:
+def parse_risk(name: str) -> RiskName:
     """Return the warning that ``name`` overrules; raise FtwizardError if there is none."""
-    known: dict[str, InsistName] = {one: one for one in typing.get_args(InsistName)}
+    known: dict[str, RiskName] = {one: one for one in typing.get_args(RiskName)}
     if name not in known:
         raise FtwizardError(
             f"Nothing is called “{visible(name, 60)}”.", f"Known: {', '.join(known)}.", USAGE
@@ -322,9 +314,9 @@ def insist_name(name: str) -> InsistName:
     return known[name]
 
 
-def _insist(plan: Plan, name: InsistName, problem: str, hint: str) -> None:
-    if name not in plan.insist:
-        raise FtwizardError(problem, f"{hint} To insist: --insist {name}", DECLINED)
+def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> None:
+    if name not in plan.allow:
+        raise FtwizardError(problem, f"{hint} Or pass --allow {name}", DECLINED)
 
 
 def _read(path: Path) -> str:
@@ -356,9 +348,3 @@ def _with_rate(plan: Plan) -> Plan:
     rate = LEARNING_RATES[plan.recipe.method]
     recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
     return msgspec.structs.replace(plan, recipe=recipe)
-
-
-def _with_together(plan: Plan, default: Together) -> Plan:
-    split = plan.data.split
-    split = msgspec.structs.replace(split, together=split.together or default)
-    return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, split=split))

@@ -22,7 +22,7 @@ def whole(plan: Plan, folder: Path) -> Plan:
     file can be called, and for a data set on the Hub."""
     old = plan.data.files
     files: dict[str, str | None] = {}
-    for part in ("train", "validation", "heldout"):
+    for part in ("train", "validation", "test"):
         name = getattr(old, part)
         _refuse_hub_id(f"files.{part}", name, folder)
         files[part] = name and _whole(f"data.files.{part}", name, folder)

@@ -26,7 +26,7 @@ def contradictions(plan: Plan) -> list[tuple[str, str]]:
 
 def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
     files, split = plan.data.files, plan.data.split
-    for part in ("validation", "heldout"):
+    for part in ("validation", "test"):
         share = getattr(split, part)
         if getattr(files, part) and share:
             yield (
@@ -38,7 +38,7 @@ def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
                 f"data.split.{part} is {share:g}; it is a share between 0 and 0.5.",
                 "Use 0.1 for one row in ten.",
             )
-    if plan.validation_share + plan.heldout_share > 0.6:
+    if plan.validation_share + plan.test_share > 0.6:
         yield "The splits leave too little to train on.", "Lower data.split."
 
 
@@ -54,7 +54,7 @@ def _mix_problems(plan: Plan) -> Iterator[tuple[str, str]]:
             "data.mix.rows is given, but data.mix.share is 0: nothing would be mixed in.",
             "Set data.mix.share to 0.05, or leave data.mix out.",
         )
-    for part in ("train", "validation", "heldout"):
+    for part in ("train", "validation", "test"):
         if getattr(files, part) == mix.rows:
             yield (
                 f"data.mix.rows is the same file as data.files.{part}.",
@@ -126,7 +126,7 @@ def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
         yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
     files = plan.data.files
-    names = [files.train, files.validation, files.heldout, plan.data.mix.rows]
+    names = [files.train, files.validation, files.test, plan.data.mix.rows]
     if any("\0" in name for name in (*filter(None, names), plan.model.name)):
         yield "A file name holds a NUL character.", "No file can be called so."
     if plan.where.gpu is not None and plan.where.gpu < 0:

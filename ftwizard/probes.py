@@ -228,14 +228,12 @@ def _parts(plan: Plan) -> Any:
         part: name and _content(Path(name))
         for part, name in msgspec.to_builtins(plan.data.files).items()
     }
-    # A plan that was loaded says what one that is still being made leaves to its default.
-    data["split"]["together"] = data["split"]["together"] or "near-copies"
     if plan.data.mix.share:
         data["mix"]["rows"] = _content(samples.rows_file(plan.data.mix.rows))
     return {
         "data": data,
-        "shares": [plan.validation_share, plan.heldout_share],
-        "skips": "skip-bad-rows" in plan.insist,
+        "shares": [plan.validation_share, plan.test_share],
+        "skips": "skip-bad-rows" in plan.allow,
         "model": [plan.model.name, plan.model.revision],
         "recipe": {name: value for name, value in recipe.items() if name not in UNMEASURED},
         "gpu": plan.where.gpu,

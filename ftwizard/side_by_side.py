@@ -18,9 +18,9 @@ from ftwizard.text import dollars, duration, visible
 
 MOST = 8
 """Runs that can be told apart side by side."""
-NO_SETTINGS = frozenset(("path.why", "insist", "report_to"))
+NO_SETTINGS = frozenset(("provider_reason", "allow", "report_to"))
 """What the plan says that changes nothing of the training."""
-SPLIT = tuple(f"data.split.{name}" for name in ("validation", "heldout", "together", "seed"))
+SPLIT = tuple(f"data.split.{name}" for name in ("validation", "test", "group_by", "seed"))
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +41,11 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float | None = None
     cost: float | None = None
     """US dollars."""
-    heldout_loss: float | None = None
-    """Of the tuned model on the held-out rows."""
-    heldout_exact: float | None = None
-    """Share of the held-out rows answered exactly as expected."""
-    heldout_json_valid: float | None = None
+    test_loss: float | None = None
+    """Of the tuned model on the test set."""
+    test_exact: float | None = None
+    """Share of the test set answered exactly as expected."""
+    test_json_valid: float | None = None
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, list[Any]]
     """What differs: a value a run, in their order, None where it has none."""
     comparable: dict[str, bool | None]
-    """``validation_loss``, ``training_loss``, ``heldout``: whether those say which run is better;
+    """``validation_loss``, ``training_loss``, ``test``: whether those say which run is better;
     None where that cannot be told."""
     why: list[str]
     """Why not, a sentence each."""
@@ -124,7 +124,7 @@ def side(
 def compare(sides: list[Side]) -> Comparison:
     """Hold runs against each other."""
     same_validation = _all(sides, _same_validation)
-    same_heldout = _all(sides, _same_heldout)
+    same_test = _all(sides, _same_test)
     same_model = _all(sides, lambda a, b: _same(a, b, "model") and _same(a, b, "template", True))
     same_length = _all(sides, lambda a, b: _setting(a, b, "recipe.max_length"))
     same_train = _all(sides, lambda a, b: _same(a, b, "train"))
@@ -135,7 +135,7 @@ def compare(sides: list[Side]) -> Comparison:
         comparable={
             "validation_loss": _both(same_validation, tokens),
             "training_loss": _both(same_train, tokens),
-            "heldout": same_heldout,
+            "test": same_test,
         },
         why=[*_why(sides, same_validation, same_model, same_length), *_unread(sides)],
     )
@@ -159,7 +159,7 @@ def best(found: Comparison, score: str) -> set[int]:
     """Return the places of the lowest losses, where they can be compared at all."""
     kinds = {
         "best_eval_loss": "validation_loss", "eval_loss": "validation_loss", "loss": "training_loss",
-        "heldout_loss": "",
+        "test_loss": "",
     }  # fmt: skip
     if score not in kinds or not found.comparable.get(kinds[score]):
         return set()
@@ -234,9 +234,9 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("best_eval_loss", "best validation loss", _loss),
     ("eval_loss", "last validation loss", _loss),
     ("loss", "last training loss", _loss),
-    ("heldout_loss", "held-out loss", _loss),
-    ("heldout_exact", "held-out, as expected", _share),
-    ("heldout_json_valid", "held-out, valid JSON", _share),
+    ("test_loss", "test loss", _loss),
+    ("test_exact", "test, exact match", _share),
+    ("test_json_valid", "test, valid JSON", _share),
     ("steps", "steps", _count),
     ("tokens", "tokens", _count),
     ("seconds", "training", duration),
@@ -264,9 +264,9 @@ def _scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> Sc
         seconds=_value(actual.seconds if actual else None, seconds),
         tokens_per_s=_value(actual.tokens_per_s if actual else None, record.tokens_per_s),
         cost=_value(actual.cost if actual else None, None),
-        heldout_loss=number(tuned.get("loss")),
-        heldout_exact=number(tuned.get("exact")),
-        heldout_json_valid=number(tuned.get("json_valid")),
+        test_loss=number(tuned.get("loss")),
+        test_exact=number(tuned.get("exact")),
+        test_json_valid=number(tuned.get("json_valid")),
     )
 
 
@@ -294,8 +294,8 @@ def _same_validation(a: Side, b: Side) -> bool | None:
     return _same_part(a, b, "validation")
 
 
-def _same_heldout(a: Side, b: Side) -> bool | None:
-    return _same_part(a, b, "heldout")
+def _same_test(a: Side, b: Side) -> bool | None:
+    return _same_part(a, b, "test")
 
 
 def _same_part(a: Side, b: Side, part: str) -> bool | None:
@@ -307,7 +307,7 @@ def _same_part(a: Side, b: Side, part: str) -> bool | None:
     if _same(a, b, "split"):
         return True
     # The hash is of the other parts too, such as the rows mixed in: then the settings tell.
-    files = "heldout" if part == "validation" else "validation"
+    files = "test" if part == "validation" else "validation"
     if (files in a.hashes) != (files in b.hashes):
         return None
     settings = [_setting(a, b, name) for name in SPLIT]

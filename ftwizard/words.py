@@ -144,7 +144,7 @@ def rows_trained(training: dict[str, Any]) -> str:
         words += f"; {plural(mixed, 'general row')} beside them"
     for part, what in (
         ("train", ""), ("mix", " of the general ones"), ("validation", " of validation"),
-        ("heldout", " held out"),
+        ("test", " held out"),
     ):  # fmt: skip
         out = counts.get(f"{part}_given", 0) - counts.get(f"{part}_used", 0)
         if out:

@@ -217,7 +217,7 @@ def _checked(draft: Draft) -> Load | None:
     counted = (draft.checked or {}).get("tokens")
     if not counted or not counted.get("total"):
         return None
-    left = max(0.0, 1 - draft.plan.validation_share - draft.plan.heldout_share)
+    left = max(0.0, 1 - draft.plan.validation_share - draft.plan.test_share)
     return Load(
         tokens=Estimate(
             value=round(counted["total"] * left),

@@ -218,8 +218,8 @@ class DataPage(WizardPage[Step]):
         if not await self._agreed(draft):
             return
         found = draft.checked or {}
-        draft = draft.insisting("skip-bad-rows", found["rows"] > found["usable"])
-        self.dismiss(Step(draft.insisting("no-validation", not draft.validates), 1))
+        draft = draft.allowing("skip-bad-rows", found["rows"] > found["usable"])
+        self.dismiss(Step(draft.allowing("no-validation", not draft.validates), 1))
 
     async def _agreed(self, draft: Draft) -> bool:
         """Ask about what cannot be used, and about a run that nothing validates."""

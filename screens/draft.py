@@ -25,7 +25,7 @@ from ftwizard.estimate import batches
 from ftwizard.estimate.batches import Lengths
 from ftwizard.jobs.folder import is_id, write_whole
 from ftwizard.machine import Facts
-from ftwizard.plan import InsistName, Plan
+from ftwizard.plan import Plan, RiskName
 from ftwizard.screens import remembered
 from ftwizard.text import visible
 
@@ -148,7 +148,7 @@ class Draft:
             why = " ".join(("recommended:", *self.reasons)) if self.reasons else "recommended"
         else:
             why = f"chosen, though {self.recommended} was recommended"
-        return self.with_plan(path=plans.PathChoice(why=why))
+        return self.with_plan(provider_reason=why)
 
     def reading(
         self, files: plans.Files, checked: dict[str, Any] | None, stamp: Stamp | None = None
@@ -157,7 +157,7 @@ class Draft:
 
         What was decided about the rows of other data is asked again.
         """
-        draft = self.with_data(files=files).insisting("skip-bad-rows", False)
+        draft = self.with_data(files=files).allowing("skip-bad-rows", False)
         return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)
 
     @property
@@ -197,12 +197,12 @@ class Draft:
         """Return a draft that knows of a setting which the person has chosen."""
         return replace(self, touched=self.touched | {name})
 
-    def insisting(self, name: InsistName, on: bool = True) -> Draft:
+    def allowing(self, name: RiskName, on: bool = True) -> Draft:
         """Return a draft that overrules a warning, or no longer does."""
-        if on == (name in self.plan.insist):
+        if on == (name in self.plan.allow):
             return self
-        others = tuple(one for one in self.plan.insist if one != name)
-        return self.with_plan(insist=(*others, name) if on else others)
+        others = tuple(one for one in self.plan.allow if one != name)
+        return self.with_plan(allow=(*others, name) if on else others)
 
 
 @dataclass(frozen=True)

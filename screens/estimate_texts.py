@@ -45,7 +45,7 @@ def figures(
         f"{'':<{NAMES_WIDTH}}{'rows':>7}{'tokens':>12}{'with loss':>12}{'longest':>9}\n", "dim"
     )
     for name, label in (
-        ("train", "train on"), ("mix", "mixed in"), ("validation", "validate"), ("heldout", "compare")
+        ("train", "train on"), ("mix", "mixed in"), ("validation", "validate"), ("test", "compare")
     ):  # fmt: skip
         if (part := found["parts"].get(name)) is None:
             continue

@@ -37,7 +37,7 @@ def split_command(draft: Draft, train: str, validation: str) -> list[str]:
     argv = ["split", *checking.arguments(draft.plan, draft.plan.data.files.train)]
     argv += ["--out-train", train, "--out-validation", validation]
     argv += ["--validation", share_of(draft)]
-    return [*argv, "--insist", "skip-bad-rows"] if bad_rows(draft) else argv
+    return [*argv, "--allow", "skip-bad-rows"] if bad_rows(draft) else argv
 
 
 def convertible(found: reports.Report) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ def lengths(draft: Draft) -> Mapping[str, Lengths | None]:
         return {}
     plan, rows = draft.plan, int((draft.checked or {}).get("usable") or every.rows)
     held = round(rows * plan.validation_share)
-    train = max(1, rows - held - round(rows * plan.heldout_share))
+    train = max(1, rows - held - round(rows * plan.test_share))
     return {"train": every.scaled(train), "validation": every.scaled(held) if held else None}
 
 

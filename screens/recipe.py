@@ -156,7 +156,7 @@ class RecipePage(WizardPage[Step]):
                 elif not await self.app.push_screen_wait(Typed(error.message, *texts.MANY_EPOCHS)):
                     return
                 else:
-                    draft = draft.insisting("many-epochs")
+                    draft = draft.allowing("many-epochs")
             else:
                 if self._read() == read:  # else somebody has gone on to change it
                     self.dismiss(Step(draft, 1))
@@ -200,7 +200,7 @@ class RecipePage(WizardPage[Step]):
             except ValueError as error:
                 problem = problem or str(error)
         many = draft.plan.recipe.epochs > plans.MANY_EPOCHS
-        return (draft if many else draft.insisting("many-epochs", False)), problem
+        return (draft if many else draft.allowing("many-epochs", False)), problem
 
     def _advise(self) -> None:
         """Put advised values where the person has chosen none."""
@@ -251,7 +251,7 @@ class RecipePage(WizardPage[Step]):
         return text.append_text(texts.reason(one, self._advised.get(one.name), row.origin))
 
 
-async def _spoken_for(draft: Draft) -> tuple[plans.InsistName, ...]:
+async def _spoken_for(draft: Draft) -> tuple[plans.RiskName, ...]:
     """Return the warnings that need no insistence: many epochs, where an earlier run of the same
     rows speaks for them."""
     if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:

@@ -169,7 +169,7 @@ def warnings(draft: Draft) -> Text:
         text.append_text(earlier_run(before, draft.plan.recipe.epochs))
     if (found.get("disk") or {}).get("short"):
         text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")
-    for name in draft.plan.insist:
+    for name in draft.plan.allow:
         text.append("· ", "dim").append(f"you insisted: {name}\n")
     text.right_crop(1) if text else None
     return text

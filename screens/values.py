@@ -101,7 +101,7 @@ def trained_rows(draft: Draft) -> int | None:
         return int(train["kept"])
     if draft.checked is None:
         return None
-    share = 1 - draft.plan.validation_share - draft.plan.heldout_share
+    share = 1 - draft.plan.validation_share - draft.plan.test_share
     return round(int(draft.checked["usable"]) * share)
 
 
@@ -121,7 +121,7 @@ def cautions(draft: Draft, *, falling: bool = False) -> dict[str, str]:
     size = draft.parameters or (known.parameters if known else None)
     found: dict[str, str] = {}
     for one in advice.warnings(draft.plan.recipe, size, draft.earlier, falling=falling):
-        name = "epochs" if one.insist == "many-epochs" else "learning_rate"
+        name = "epochs" if one.allow == "many-epochs" else "learning_rate"
         found.setdefault(name, one.message)
     if about := prospect.caution(draft.plan.model.name, draft.plan.recipe):
         found.update(dict.fromkeys(_ADAPTER, about))

@@ -100,7 +100,7 @@ def start(plan: Path, name: str, **environment: str) -> None:
     """Start a run of a plan by the command line."""
     subprocess.run(
         [sys.executable, "-m", "ftwizard", "train", str(plan), "--name", name,
-         "--insist", "many-epochs"],
+         "--allow", "many-epochs"],
         env={**os.environ, **environment}, check=True,
     )  # fmt: skip
 

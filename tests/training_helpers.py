@@ -72,7 +72,7 @@ def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, train
     }  # fmt: skip
     path = root / f"{name}.yaml"
     path.write_text(json.dumps(body))
-    plan = plans.load(path, insist=["many-epochs"])
+    plan = plans.load(path, allow=["many-epochs"])
     source = models.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
         "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,

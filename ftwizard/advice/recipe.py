@@ -15,7 +15,7 @@ from ftwizard.advice.tables import Advised, Method, said, table
 from ftwizard.estimate.batches import Lengths
 from ftwizard.estimate.shape import Shape
 from ftwizard.machine import Facts
-from ftwizard.plan import MANY_EPOCHS, InsistName, Recipe
+from ftwizard.plan import MANY_EPOCHS, Recipe, RiskName
 
 __all__ = [
     "Advised", "EarlierRate", "Method", "RecipeWarning", "advise", "in_words", "learning_rate",
@@ -49,8 +49,8 @@ class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
 
     code: WarningCode
     message: str
-    insist: InsistName | None = None
-    """What the user must insist on by name; None where a look is enough."""
+    allow: RiskName | None = None
+    """What the user must allow by name; None where a look is enough."""
 
 
 def learning_rate(method: Method, parameters: int | None) -> Advised:
@@ -121,7 +121,7 @@ def warnings(
                 code="many-epochs",
                 message=f"{recipe.epochs:g} epochs mostly teach the rows by heart. Begin with "
                 f"{MANY_EPOCHS} and look at the validation loss.",
-                insist="many-epochs",
+                allow="many-epochs",
             )
         )
     if not validates:
@@ -130,7 +130,7 @@ def warnings(
                 code="no-validation",
                 message="Without validation rows nobody can see the model overfit. "
                 "Set 10–20 % of the rows aside.",
-                insist="no-validation",
+                allow="no-validation",
             )
         )
     return tuple(found)

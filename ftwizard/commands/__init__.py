@@ -108,12 +108,12 @@ def _add_beginnings(add: Add) -> None:
     train.add_argument(
         "--yes", action="store_true", help="ask nothing (training on this machine never does)"
     )
-    _insist_option(train)
+    _add_allow_option(train)
 
 
 def _add_looks_ahead(add: Add) -> None:
-    of_data.add_commands(add, _insist_option)
-    of_estimate.add_command(add, _insist_option)
+    of_data.add_commands(add, _add_allow_option)
+    of_estimate.add_command(add, _add_allow_option)
     probe = add("probe", "a few real steps at the longest rows: memory and speed", "probe:probe")
     probe.add_argument("plan", metavar="PLAN", help="a YAML file")
     probe.add_argument(
@@ -121,7 +121,7 @@ def _add_looks_ahead(add: Add) -> None:
         help="optimizer steps at the longest rows, then as many at others (default: 3)",
     )  # fmt: skip
     probe.add_argument("--write", metavar="OUT", help="write a new plan with the batch that fits")
-    _insist_option(probe)
+    _add_allow_option(probe)
     doctor = add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
     doctor.add_argument(
         "--quick", action="store_true", help="only look; do not try a training step"
@@ -186,9 +186,9 @@ def _add_several(add: Add) -> None:
     )
 
 
-def _insist_option(one: argparse.ArgumentParser) -> None:
+def _add_allow_option(one: argparse.ArgumentParser) -> None:
     one.add_argument(
-        "--insist", metavar="NAME", action="append", default=[],
+        "--allow", metavar="NAME", action="append", default=[],
         help="overrule a warning by its name (may be given again)",
     )  # fmt: skip
 

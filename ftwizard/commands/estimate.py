@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from ftwizard.train.preview import Preview
     from ftwizard.train.tokenise import Report
 
-WARNED: tuple[plan.InsistName, ...] = ("many-epochs", "no-validation")
-"""What an estimate warns of; training asks to insist."""
+WARNED: tuple[plan.RiskName, ...] = ("many-epochs", "no-validation")
+"""What an estimate warns of; training refuses unless it is allowed."""
 RULE = (6e9, 10e9)
 """Parameters of a model that the article's hours, of one of 8B, say something of."""
 
@@ -81,7 +81,7 @@ def estimate(arguments: argparse.Namespace) -> int:
     if arguments.model:
         return _of_data(arguments)
     with_model = "Name the model too: ftwizard estimate {name} --model gpt-4.1-mini"
-    chosen = plan_file.load(arguments.plan, arguments.insist, of_rows=with_model, later=WARNED)
+    chosen = plan_file.load(arguments.plan, arguments.allow, of_rows=with_model, later=WARNED)
     return _of_plan(arguments, chosen)
 
 
@@ -245,7 +245,7 @@ def _of_data(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace, file: Path) -> Plan:
     """Return the plan that rows and a model come to, everything else as a plan has it."""
-    data = plan.Data(files=plan.Files(train=str(file)), split=plan.Split(together="near-copies"))
+    data = plan.Data(files=plan.Files(train=str(file)), split=plan.Split(group_by="near-copies"))
     recipe = plan.Recipe(epochs=arguments.epochs or EPOCHS, method=_method(arguments))
     chosen = Plan(data=data, model=plan.Model(name=arguments.model), recipe=recipe)
     return plan_names.whole(chosen, Path.cwd())

@@ -14,7 +14,7 @@ from ftwizard.figure import Figure, oldest
 from ftwizard.text import plural, size, sizes, spans, visible
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}
-PARTS = {"train": "training", "mix": "mixed in", "heldout": "held out"}
+PARTS = {"train": "training", "mix": "mixed in", "test": "held out"}
 Figures = dict[str, Figure]
 FITS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 
@@ -43,7 +43,7 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _thoughts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what should be thought about before the training."""
     for one in found["warnings"]:
-        asked = f" Training asks for --insist {one['insist']}." if one["insist"] else ""
+        asked = f" Training asks for --allow {one['allow']}." if one["allow"] else ""
         yield "!", visible(one["message"], 600) + asked
     if why := found["epochs_because"]:
         yield "epochs", visible(why, 600)

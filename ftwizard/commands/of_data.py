@@ -14,13 +14,13 @@ Add = Callable[[str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, what it does, and the function that does it."""
 
 
-def add_commands(add: Add, add_insist: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add them by ``add``; those that can be overruled get their option by ``add_insist``."""
+def add_commands(add: Add, add_allow_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add them by ``add``; those that can be overruled get their option by ``add_allow_option``."""
     _add_check(add)
     _add_show(add)
     _add_mask(add)
     split = _add_split(add)
-    add_insist(split)
+    add_allow_option(split)
     _add_convert(add)
 
 

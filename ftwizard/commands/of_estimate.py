@@ -18,7 +18,7 @@ EDITIONS = ("2026-04", "current")
 SORTS = ("path", "name", "training", "input", "output", "hosting", "monthly", "break_even")
 
 
-def add_command(add: Add, add_insist: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_command(add: Add, add_allow_option: Callable[[argparse.ArgumentParser], None]) -> None:
     """Add the command by ``add``."""
     one = add(
         "estimate",
@@ -85,7 +85,7 @@ def add_command(add: Add, add_insist: Callable[[argparse.ArgumentParser], None])
     sharing.add_argument(
         "--confidential", action="store_true", help="the data must not be shared: no discount"
     )
-    add_insist(one)
+    add_allow_option(one)
 
 
 def _count(text: str) -> int:

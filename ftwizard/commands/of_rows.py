@@ -131,7 +131,7 @@ def _load(found: Evidence, plan: Plan) -> Load | None:
     tokens = found.tokens
     if tokens is None or not found.usable:
         return None
-    left = 1 - plan.validation_share - plan.heldout_share
+    left = 1 - plan.validation_share - plan.test_share
     low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
     return Load(
         tokens=Estimate(
@@ -150,7 +150,7 @@ def _lengths(found: Evidence, plan: Plan) -> dict[str, Lengths | None]:
     if found.lengths is None:
         return {}
     held = round(found.usable * plan.validation_share)
-    train = max(1, found.usable - held - round(found.usable * plan.heldout_share))
+    train = max(1, found.usable - held - round(found.usable * plan.test_share))
     return {
         "train": found.lengths.scaled(train),
         "validation": found.lengths.scaled(held) if held else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftwizard import plan
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.plan import InsistName, Plan
+from ftwizard.plan import Plan, RiskName
 from ftwizard.text import visible
 
 ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
@@ -19,10 +19,10 @@ IN_A_PLAN = (
 
 def load(
     name: str,
-    insist: Iterable[str],
+    allow: Iterable[str],
     *,
     of_rows: str = IN_A_PLAN,
-    later: Container[InsistName] = (),
+    later: Container[RiskName] = (),
 ) -> Plan:
     """Return the plan; ``of_rows``: what to do with rows, which ``{name}`` stands for; ``later``:
     warnings that the command sees to itself.
@@ -34,4 +34,4 @@ def load(
         raise FtwizardError(
             f"{shown} looks like rows, not like a plan.", of_rows.format(name=shown), USAGE
         )
-    return plan.load(Path(name), insist, later=later)
+    return plan.load(Path(name), allow, later=later)

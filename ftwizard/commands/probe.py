@@ -30,7 +30,7 @@ def probe(arguments: argparse.Namespace) -> int:
             "Leave it out for 3 steps: each is a real one, at the longest rows.",
             USAGE,
         )
-    chosen = plan_file.load(arguments.plan, arguments.insist, later=("many-epochs",))
+    chosen = plan_file.load(arguments.plan, arguments.allow, later=("many-epochs",))
     local.check_installed(chosen)
     out = file_names.expand(arguments.write) if arguments.write else None
     if out:

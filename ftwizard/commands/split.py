@@ -20,7 +20,7 @@ KIND_WIDTH = 48
 
 def split(arguments: argparse.Namespace) -> int:
     """Divide a file so that no prompt, and no near copy, is on both sides."""
-    insisted = [plan.insist_name(name) for name in arguments.insist]
+    allowed = [plan.parse_risk(name) for name in arguments.allow]
     out: dict[Part, Path] = {
         "train": file_names.whole(arguments.out_train),
         "validation": file_names.whole(arguments.out_validation),
@@ -37,7 +37,7 @@ def split(arguments: argparse.Namespace) -> int:
             out,
             validation=arguments.validation,
             seed=arguments.seed,
-            skip_bad="skip-bad-rows" in insisted,
+            skip_bad="skip-bad-rows" in allowed,
             say=say,
         )
     if arguments.json:

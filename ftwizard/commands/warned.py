@@ -21,16 +21,16 @@ def of_plan(
     """Return what should be thought about before ``chosen`` is trained.
 
     ``parameters``: of its model, None where not known; ``hashed`` returns the hash of its training
-    file, where it was read. What the plan insists on was thought about.
+    file, where it was read. What the plan allows is left out.
     """
-    many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.insist
+    many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.allow
     before = earlier.loss_of(chosen, hashed) if many else None
     rate = earlier.rate_of(chosen, hashed)
     found = recipe.warnings(
         chosen.recipe, parameters, rate, validates=plans.validates(chosen),
         falling=before is not None and before.falling,
     )  # fmt: skip
-    return [one for one in found if one.insist not in chosen.insist]
+    return [one for one in found if one.allow not in chosen.allow]
 
 
 def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:
@@ -45,7 +45,7 @@ def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarn
 def because(chosen: Plan) -> str | None:
     """Say which earlier run speaks for more epochs than are advised; None where none does, or
     none is needed."""
-    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.insist:
+    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
     before = earlier.loss_of(chosen)
     return before.said if before is not None and before.falling else None
@@ -53,11 +53,11 @@ def because(chosen: Plan) -> str | None:
 
 def many_epochs(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
     """Return the earlier run for whose sake more epochs than are advised are taken, None where
-    none is needed: few epochs, or the plan insists (SPEC H6).
+    none is needed: few epochs, or the plan allows it.
 
-    Raises FtwizardError where they are neither insisted on nor spoken for.
+    Raises FtwizardError where they are neither allowed nor spoken for.
     """
-    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.insist:
+    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
     before = earlier.loss_of(chosen, hashed)
     if before is None or not before.falling:

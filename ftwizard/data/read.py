@@ -131,7 +131,7 @@ def usable(table: Table, *, skip_bad: bool) -> list[Row]:
         raise FtwizardError(
             f"{len(table.problems):,} of {plural(table.count, 'row')} of "
             f"{visible(table.path)} cannot be used: {first}{rest}.",
-            f"Correct them, or train on the {good} with: --insist skip-bad-rows"
+            f"Correct them, or train on the {good} with: --allow skip-bad-rows"
             if table.rows
             else "",
         )

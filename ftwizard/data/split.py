@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard.data.example import Example
 from ftwizard.data.read import Row
-from ftwizard.data.together import Together
+from ftwizard.data.together import GroupBy
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ftwizard.data.grouping import Group
 
 MIN_TRAIN_ROWS = 2
-Part = Literal["train", "validation", "heldout"]
+Part = Literal["train", "validation", "test"]
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     train: list[Row]
     validation: list[Row]
-    heldout: list[Row]
+    test: list[Row]
 
 
 class Division(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,38 +47,34 @@ def split(
     rows: list[Row],
     *,
     validation: float,
-    heldout: float,
+    test: float,
     seed: int,
-    together: Together = "prompts",
+    group_by: GroupBy = "prompts",
 ) -> Parts:
     """Divide ``rows``; shares are of all rows, at least one row where a share is above 0.
 
-    ``near-copies``: as ``divide`` does; ``prompts``: as plans of earlier versions are divided. Each
+    ``near-copies``: as ``divide`` does; ``prompts``: rows of the very same prompt stay together. Each
     part keeps the file's order. Raises FtwizardError when too little is left to train on.
     """
-    if together == "prompts":
-        parts, groups = _by_prompts(rows, _wanted(len(rows), validation, heldout), seed)
+    if group_by == "prompts":
+        parts, groups = _by_prompts(rows, _wanted(len(rows), validation, test), seed)
     else:
-        found = divide(
-            [row.example for row in rows], validation=validation, heldout=heldout, seed=seed
-        )
+        found = divide([row.example for row in rows], validation=validation, test=test, seed=seed)
         parts, groups = found.parts, found.groups
     if parts.count("train") < MIN_TRAIN_ROWS:
         raise FtwizardError(
             f"{plural(len(rows), 'row')} in {plural(groups, 'different prompt')} leave too "
             "few to train on once validation and held-out rows are set aside.",
-            "Add rows, name a file for data.files.validation and data.files.heldout, or lower "
+            "Add rows, name a file for data.files.validation and data.files.test, or lower "
             "data.split.",
         )
-    of: dict[Part, list[Row]] = {"train": [], "validation": [], "heldout": []}
+    of: dict[Part, list[Row]] = {"train": [], "validation": [], "test": []}
     for row, part in zip(rows, parts, strict=True):
         of[part].append(row)
-    return Parts(train=of["train"], validation=of["validation"], heldout=of["heldout"])
+    return Parts(train=of["train"], validation=of["validation"], test=of["test"])
 
 
-def divide(
-    examples: list[Example], *, validation: float, heldout: float = 0.0, seed: int
-) -> Division:
+def divide(examples: list[Example], *, validation: float, test: float = 0.0, seed: int) -> Division:
     """Divide rows so that those of one prompt and near copies stay on one side, and each kind of
     row is in every part in its share.
 
@@ -89,7 +85,7 @@ def divide(
 
     left = groups = grouping.groups(examples, seed)
     parts: list[Part] = ["train"] * len(examples)
-    for part, count in _wanted(len(examples), validation, heldout).items():
+    for part, count in _wanted(len(examples), validation, test).items():
         taken, left = _draw(left, count)
         for place in itertools.chain.from_iterable(group.places for group in taken):
             parts[place] = part
@@ -101,9 +97,9 @@ def divide(
     return Division(parts=parts, groups=len(sizes), largest=max(sizes, default=0), kinds=kinds)
 
 
-def _wanted(rows: int, validation: float, heldout: float) -> dict[Part, int]:
+def _wanted(rows: int, validation: float, test: float) -> dict[Part, int]:
     """Return how many rows each part is to have, in the order in which they are drawn."""
-    shares: dict[Part, float] = {"heldout": heldout, "validation": validation}
+    shares: dict[Part, float] = {"test": test, "validation": validation}
     return {part: max(1, round(share * rows)) for part, share in shares.items() if share > 0}
 
 

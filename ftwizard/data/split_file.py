@@ -157,7 +157,7 @@ def _refuse(path: Path, problems: list[Problem], *, good: int, skip_bad: bool) -
     raise FtwizardError(
         f"{len(problems):,} of {plural(good + len(problems), 'row')} of {visible(str(path))} "
         f"cannot be used: {shown}{f'; and {more:,} more' if more > 0 else ''}.",
-        f"Correct them, or divide the {plural(good, 'good row')} with: --insist skip-bad-rows"
+        f"Correct them, or divide the {plural(good, 'good row')} with: --allow skip-bad-rows"
         if good
         else "",
     )

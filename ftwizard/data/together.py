@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Together = Literal["near-copies", "prompts"]
+GroupBy = Literal["near-copies", "prompts"]
 """Rows of one prompt and near copies, or rows of the very same prompt alone."""

@@ -13,7 +13,7 @@ from ftwizard.train.rows import Rows
 
 
 class Heldout(msgspec.Struct, frozen=True, kw_only=True):
-    """``eval/heldout.json``."""
+    """``eval/test.json``."""
 
     rows: list[Row]
     """Those with a text to compare with; a pure tool call has none, nor has plain text."""
@@ -28,11 +28,11 @@ def keep(folder: JobFolder, parts: Rows) -> None:
     own = (part for name, part in parts.items() if name != "mix")
     every = (row.conversation.answer for part in own for row in part)
     answers = dict.fromkeys(answer for answer in every if answer)
-    rows = [row for row in parts["heldout"] if row.conversation.answer.strip()]
-    write_json(folder.evaluations / "heldout.json", Heldout(rows=rows, answers=list(answers)))
+    rows = [row for row in parts["test"] if row.conversation.answer.strip()]
+    write_json(folder.evaluations / "test.json", Heldout(rows=rows, answers=list(answers)))
 
 
 def read(folder: JobFolder) -> Heldout:
     """Return what ``keep`` wrote."""
-    data = (folder.evaluations / "heldout.json").read_bytes()
+    data = (folder.evaluations / "test.json").read_bytes()
     return msgspec.json.decode(data, type=Heldout)

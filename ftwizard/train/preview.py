@@ -21,7 +21,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one plan."""
 
     parts: dict[str, Report]
-    """``train``, ``validation``, ``heldout``, ``mix`` → what becomes of the rows."""
+    """``train``, ``validation``, ``test``, ``mix`` → what becomes of the rows."""
     mix_short: str | None
     """What is said where there are fewer general rows than the plan asks for."""
     sequences: int

@@ -33,7 +33,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, list[int]] = {}
     """Lines of the rows given and not used, by part: the first thousand."""
     unreadable: dict[str, int] = {}
-    """Rows of each file that could not be read and were skipped, as the plan insists."""
+    """Rows of each file that could not be read and were skipped, as the plan allows."""
     tokens: int
     """Tokens seen, over all attempts."""
     template_added: list[str]

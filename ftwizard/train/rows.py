@@ -23,7 +23,7 @@ from ftwizard.train.tokenise import Encoded, Encoder, MaskError, Report, encode_
 PROGRESS_SECONDS = 1.0
 SHOWN_LINES = 1000
 Rows = dict[str, list[read.Row]]
-"""``train``, ``validation``, ``heldout`` → rows; where the plan has a ``data.mix`` also ``mix``,
+"""``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
 general rows that are trained on beside those of ``train``."""
 
 
@@ -36,7 +36,7 @@ def load(
 
     ``hashes`` are what a run began with, of the files by part and of the split. Raises
     FtwizardError for files that have changed since, or would be divided otherwise, for bad rows
-    (unless insisted on) and for too few.
+    (unless the plan allows it) and for too few.
     """
 
     def usable(part: str, path: Path, format: FormatChoice) -> list[read.Row]:
@@ -46,29 +46,29 @@ def load(
                 f"{visible(table.path)} has changed since the run was started.",
                 "Put the old file back and resume, or start a new run.",
             )
-        found = read.usable(table, skip_bad="skip-bad-rows" in plan.insist)
+        found = read.usable(table, skip_bad="skip-bad-rows" in plan.allow)
         say(part, table)
         return found
 
     files = plan.data.files
     given = {
         part: usable(part, Path(name), plan.data.format)
-        for part in ("train", "validation", "heldout")
+        for part in ("train", "validation", "test")
         if (name := getattr(files, part))
     }
     parts = split.split(
         given.pop("train"),
         validation=plan.validation_share,
-        heldout=plan.heldout_share,
+        test=plan.test_share,
         seed=plan.data.split.seed,
-        together=plan.data.split.together or "prompts",
+        group_by=plan.data.split.group_by,
     )
-    rows = {"train": parts.train, "validation": parts.validation, "heldout": parts.heldout} | given
+    rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | given
     if plan.data.mix.share:
         from ftwizard.data import mix
 
         general = usable("mix", samples.rows_file(plan.data.mix.rows), "auto")
-        apart = [*rows["validation"], *rows["heldout"]]
+        apart = [*rows["validation"], *rows["test"]]
         rows["mix"] = mix.draw(
             general, plan.data.mix.share, rows["train"], apart, plan.data.split.seed
         )

@@ -88,15 +88,15 @@ def _typed(setting: Setting, ask: Asker, draft: Draft, usual: Any) -> Any:
 def many_epochs(ask: Asker, draft: Draft) -> Draft:
     """Take more epochs than are advised only where that is insisted on."""
     if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
-        return draft.insisting("many-epochs", False)
+        return draft.allowing("many-epochs", False)
     if (before := remembered.before(draft)) and before.falling:
         ask.note(before.said)
-        return draft.insisting("many-epochs", False)
+        return draft.allowing("many-epochs", False)
     try:
         plans.check(draft.plan)
     except FtwizardError as error:
         ask.insist(error.message, *texts.MANY_EPOCHS)
-        return draft.insisting("many-epochs")
+        return draft.allowing("many-epochs")
     return draft
 
 

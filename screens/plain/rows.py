@@ -250,7 +250,7 @@ def doubts(ask: Asker, draft: Draft) -> Draft:
         options = [(GO_ON, "go on all the same"), (OTHER, "no, take another file")]
         if ask.choose("Fine-tune for facts that change?", options) == OTHER:
             raise Back("file")
-    return draft.insisting("skip-bad-rows", bool(bad))
+    return draft.allowing("skip-bad-rows", bool(bad))
 
 
 def validation(ask: Asker, draft: Draft) -> Draft:
@@ -258,12 +258,12 @@ def validation(ask: Asker, draft: Draft) -> Draft:
     ask.explain("The loss on rows that are not trained on shows when it learns yours by heart.")
     chosen = ask.choose("Rows kept for validation", SHARES, draft.share)
     draft = _own_file(ask, draft) if chosen == OWN_FILE else draft.validating(chosen)
-    if not draft.validates and "no-validation" not in draft.plan.insist:
+    if not draft.validates and "no-validation" not in draft.plan.allow:
         try:
             ask.insist(*texts.NO_VALIDATION)
         except Back:
             return validation(ask, draft.validating(SHARES[0][0]))
-    return draft.insisting("no-validation", not draft.validates)
+    return draft.allowing("no-validation", not draft.validates)
 
 
 def _own_file(ask: Asker, draft: Draft) -> Draft:

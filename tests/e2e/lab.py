@@ -45,7 +45,7 @@ class Lab:
             "recipe": settings,
             "samples": {"count": 0},
             "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
-            "insist": ["many-epochs"] if settings["epochs"] > MANY_EPOCHS else [],
+            "allow": ["many-epochs"] if settings["epochs"] > MANY_EPOCHS else [],
         }
         path = self.root / f"{name}.yaml"
         path.write_text(json.dumps(body))  # JSON is YAML

@@ -34,7 +34,7 @@ ESTIMATE: dict[str, Any] = {
     "model": {"said": "owner/model"},
     "parameters": 135_000_000,
     "trained": 5_000_000,
-    "parts": {"train": PART, "validation": PART, "heldout": PART},
+    "parts": {"train": PART, "validation": PART, "test": PART},
     "steps": 60,
     "steps_per_epoch": 20,
     "evaluate_every": 5,

@@ -49,7 +49,7 @@ def test_plain_text_is_trained_on(tiny: Path, tmp_path: Path, home: Path) -> Non
     said = ok("estimate", plan_of(tmp_path, tiny, rows))
     assert "with loss" in said
     plan = plan_of(tmp_path, tiny, [*rows, {"text": "  "}])
-    result = train(plan, home, "--insist", "skip-bad-rows")
+    result = train(plan, home, "--allow", "skip-bad-rows")
     trained = result["training"]
     assert trained["rows"]["train_used"] == trained["rows"]["train_given"]
     assert trained["unreadable"] == {"train": 1} and trained["left_out"] == {}

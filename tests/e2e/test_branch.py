@@ -70,7 +70,7 @@ def overfitted(lab: Lab, method: str) -> JobFolder:
     body = json.loads(plan.read_text())
     body["data"]["files"]["validation"] = "other.jsonl"
     plan.write_text(json.dumps(body))
-    folder = lab.train(plan, "heart", "--insist", "many-epochs")
+    folder = lab.train(plan, "heart", "--allow", "many-epochs")
     until(folder, lambda _: has_risen(folder), 120)
     assert "was stopped" in ok("stop", "heart")
     return folder
@@ -178,7 +178,7 @@ def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Lab) -> Non
     body = json.loads(plan.read_text())
     body["budget"] = {"usd": 0.5}
     plan.write_text(json.dumps(body))
-    options = ("--insist", "many-epochs", "--name", "dear")
+    options = ("--allow", "many-epochs", "--name", "dear")
     # The run is too large for its budget, however slow the machine: loading libraries costs half.
     refused = run("train", plan, *options)
     assert refused.returncode == 1 and "--price machine=USD" in refused.stderr

@@ -90,7 +90,7 @@ def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, ho
     refused("train", path, code=1, says="line 5")
     assert broken.read_bytes() == before
     assert not (home / "runs").exists()
-    refused("train", path, "--insist", "skip-bad-rows", code=1, says="owner/none is not there")
+    refused("train", path, "--allow", "skip-bad-rows", code=1, says="owner/none is not there")
 
 
 def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
@@ -136,7 +136,7 @@ def test_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, more="recipe: {epochs: 9}\n"), code=3, says="9 epochs")
     refused("train", plan(tmp_path, more="recipe: {seed: -1}\n"), code=1, says="recipe.seed")
     refused("train", plan(tmp_path, data='"a\\0b"'), code=1, says="NUL")
-    refused("train", plan(tmp_path), "--insist", "much", code=2, says="Nothing is called")
+    refused("train", plan(tmp_path), "--allow", "much", code=2, says="Nothing is called")
     refused("train", plan(tmp_path), "--name", "../evil", code=2, says="cannot name a run")
 
 

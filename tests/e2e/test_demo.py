@@ -90,7 +90,7 @@ print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_token
 
 def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(SAMPLE / "generate.py"), str(tmp_path)], check=True)
-    for name, count in (("train", 160), ("validation", 20), ("heldout", 30)):
+    for name, count in (("train", 160), ("validation", 20), ("test", 30)):
         made = (tmp_path / f"{name}.jsonl").read_bytes()
         assert made == (SAMPLE / f"{name}.jsonl").read_bytes()
         assert made.count(b"\n") == count
@@ -103,7 +103,7 @@ def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     seen: set[str] = set()
-    for name in ("train", "validation", "heldout"):
+    for name in ("train", "validation", "test"):
         for row in read(SAMPLE / f"{name}.jsonl").rows:
             text = row.conversation.messages[1]["content"]
             assert text not in seen

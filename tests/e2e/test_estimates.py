@@ -299,9 +299,9 @@ def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, ho
     assert [one["code"] for one in found["warnings"]] == ["rate-too-high", "many-epochs"]
     said = " ".join(ok("estimate", plan).split())
     assert "5 epochs mostly teach the rows by heart" in said
-    assert "Training asks for --insist many-epochs." in said and "1e-2 is far above" in said
+    assert "Training asks for --allow many-epochs." in said and "1e-2 is far above" in said
     refused = run("train", plan)
-    assert refused.returncode == 3 and "--insist many-epochs" in refused.stderr
+    assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr
 
 
 def test_modules_that_a_model_lacks_are_said_by_its_configuration(

@@ -31,7 +31,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
     plan = write_plan(tmp_path)
     folder = JobFolder(home / "runs" / "by-heart")
     with sshd.sshd(tmp_path / "sshd") as ssh:
-        argv = ("train", plan, "--name", "by-heart", "--watch", "--insist", "many-epochs")
+        argv = ("train", plan, "--name", "by-heart", "--watch", "--allow", "many-epochs")
         with sshd.session(ssh, home, *argv) as first:
             first.wait(r"● training", 120)
             os.kill(first.child.pid, signal.SIGKILL)

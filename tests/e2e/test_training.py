@@ -40,8 +40,8 @@ def test_without_validation_it_trains_only_on_insistence(quick: Lab) -> None:
     body["data"]["split"] = {"validation": 0}
     plan.write_text(json.dumps(body))
     refused = run("train", plan)
-    assert refused.returncode == 3 and "--insist no-validation" in refused.stderr
-    folder = quick.train(plan, "blind", "--insist", "no-validation")
+    assert refused.returncode == 3 and "--allow no-validation" in refused.stderr
+    folder = quick.train(plan, "blind", "--allow", "no-validation")
     assert until_ended(folder, 120).end_reason == "finished"
     assert not events(folder, "eval")
     kept = json.loads(folder.trained.read_text())

@@ -125,7 +125,7 @@ def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: 
         await says(pilot, "Go on without 6 rows?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
-        assert left[0].draft.plan.insist == ("skip-bad-rows",)
+        assert left[0].draft.plan.allow == ("skip-bad-rows",)
         assert left[0].draft.plan.data.files.train == FILE
 
     on_page(draft_of(), (80, 24), play)
@@ -257,7 +257,7 @@ def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None
         await says(pilot, "Go on in spite of this?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
-        assert left[0].draft.plan.insist == ()
+        assert left[0].draft.plan.allow == ()
 
     on_page(draft_of(), (80, 24), play)
 

@@ -108,7 +108,7 @@ def test_the_review_shows_plan_warnings_and_command(
     size: tuple[int, int], rows: Path, tiny: Path, home: Path
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).insisting("no-validation")
+        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).allowing("no-validation")
         show(pilot, ReviewPage(draft.called("first")))
         await says(pilot, "data:")
 
@@ -243,7 +243,7 @@ def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
         assert isinstance(pilot.app.screen, DataPage)
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        assert not pilot.app.screen._draft.plan.insist
+        assert not pilot.app.screen._draft.plan.allow
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
 

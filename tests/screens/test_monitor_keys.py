@@ -166,7 +166,7 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
     for split in ("{validation: 0.1}", "{validation: 0}"):
         folder.plan.write_text(
             f"data: {{files: {{train: /rows.jsonl}}, split: {split}}}\nmodel: {{name: owner/name}}\n"
-            "insist: [no-validation]\n"
+            "allow: [no-validation]\n"
         )
 
         async def play(pilot: Pilot[Any]) -> None:

@@ -146,7 +146,7 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
         await says(pilot, "Go on without 2 rows?")
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        seen.append(str(pilot.app.screen._draft.plan.insist))  # type: ignore[attr-defined]
+        seen.append(str(pilot.app.screen._draft.plan.allow))  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✗ 20 rows, Alpaca" in seen[0]
@@ -172,7 +172,7 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -
         seen.append(pilot.app.screen._draft.plan)  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert seen[0].insist == ("no-validation",)
+    assert seen[0].allow == ("no-validation",)
     assert seen[0].validation_share == 0.0
 
 

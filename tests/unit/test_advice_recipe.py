@@ -153,9 +153,9 @@ def test_a_rate_far_from_the_usual_is_warned_about() -> None:
 
 def test_what_must_be_insisted_on() -> None:
     (epochs,) = recipe.warnings(Recipe(epochs=4), None)
-    assert (epochs.code, epochs.insist) == ("many-epochs", "many-epochs")
+    assert (epochs.code, epochs.allow) == ("many-epochs", "many-epochs")
     (validation,) = recipe.warnings(Recipe(), None, validates=False)
-    assert (validation.code, validation.insist) == ("no-validation", "no-validation")
+    assert (validation.code, validation.allow) == ("no-validation", "no-validation")
     assert recipe.warnings(Recipe(), None) == ()
 
 

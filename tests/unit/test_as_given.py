@@ -127,9 +127,7 @@ def test_what_carries_loss_of_tokens_is_what_was_marked(
 
 def test_texts_are_set_aside_one_by_one_and_copies_together() -> None:
     rows = [row(n, Example(kind="text", text=f"text {n % 20}")) for n in range(40)]
-    parts = split(rows, validation=0.1, heldout=0.1, seed=1)
-    assert (len(parts.validation), len(parts.heldout), len(parts.train)) == (4, 4, 32)
-    sides = [
-        {r.example.text for r in part} for part in (parts.train, parts.validation, parts.heldout)
-    ]
+    parts = split(rows, validation=0.1, test=0.1, seed=1)
+    assert (len(parts.validation), len(parts.test), len(parts.train)) == (4, 4, 32)
+    sides = [{r.example.text for r in part} for part in (parts.train, parts.validation, parts.test)]
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]

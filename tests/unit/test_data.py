@@ -209,24 +209,24 @@ _rows = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), min_size=12, 
 
 @given(_rows, st.integers(), st.floats(0.05, 0.25), st.floats(0.05, 0.25))
 def test_a_split_loses_nothing_and_keeps_prompts_together(
-    pairs: list[tuple[int, int]], seed: int, validation: float, heldout: float
+    pairs: list[tuple[int, int]], seed: int, validation: float, test: float
 ) -> None:
     rows = [row_of(chat(f"prompt {p}", f"answer {a}"), n) for n, (p, a) in enumerate(pairs, 1)]
     try:
-        parts = split(rows, validation=validation, heldout=heldout, seed=seed)
+        parts = split(rows, validation=validation, test=test, seed=seed)
     except FtwizardError:
         assert len({p for p, _ in pairs}) < 12
         return
-    lines = [[r.line for r in part] for part in (parts.train, parts.validation, parts.heldout)]
+    lines = [[r.line for r in part] for part in (parts.train, parts.validation, parts.test)]
     assert sorted(chain.from_iterable(lines)) == list(range(1, len(rows) + 1))
     assert all(part == sorted(part) for part in lines)
-    assert parts.validation and parts.heldout
+    assert parts.validation and parts.test
     prompts = [
         {r.conversation.messages[0]["content"] for r in part}
-        for part in (parts.train, parts.validation, parts.heldout)
+        for part in (parts.train, parts.validation, parts.test)
     ]
     assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
-    again = split(rows, validation=validation, heldout=heldout, seed=seed)
+    again = split(rows, validation=validation, test=test, seed=seed)
     assert [r.line for r in again.train] == lines[0]
 
 
@@ -234,12 +234,12 @@ def test_a_split_loses_nothing_and_keeps_prompts_together(
 def test_a_large_group_of_one_prompt_stays_in_training(seed: int) -> None:
     prompts = ["same"] * 60 + [f"prompt {n}" for n in range(50)]
     rows = [row_of(chat(p, f"answer {n}"), n) for n, p in enumerate(prompts, 1)]
-    parts = split(rows, validation=0.1, heldout=0.1, seed=seed)
-    assert len(parts.validation) == len(parts.heldout) == 11
+    parts = split(rows, validation=0.1, test=0.1, seed=seed)
+    assert len(parts.validation) == len(parts.test) == 11
     assert len(parts.train) == 88
 
 
 def test_too_few_rows_are_refused() -> None:
     rows = [row_of(chat())] * 3
     with pytest.raises(FtwizardError, match="too few"):
-        split(rows, validation=0.1, heldout=0.1, seed=1)
+        split(rows, validation=0.1, test=0.1, seed=1)

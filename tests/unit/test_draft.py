@@ -40,9 +40,9 @@ def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Facts
 
 
 def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(here: Facts) -> None:
-    draft = Draft(here).insisting("skip-bad-rows").insisting("no-validation")
+    draft = Draft(here).allowing("skip-bad-rows").allowing("no-validation")
     other = draft.reading(plans.Files(train="/other.jsonl"), None)
-    assert other.plan.insist == ("no-validation",)
+    assert other.plan.allow == ("no-validation",)
 
 
 def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> None:
@@ -104,6 +104,6 @@ def test_the_recommendation_is_followed_until_another_path_is_chosen(here: Facts
 
 def test_the_plan_records_why_the_path_was_taken(here: Facts) -> None:
     followed = Draft(here).recommending("local", ("The rows stay here.",)).for_the_record()
-    assert followed.plan.path.why == "recommended: The rows stay here."
+    assert followed.plan.provider_reason == "recommended: The rows stay here."
     chosen = Draft(here).recommending("openai", ("No GPU.",)).on_path("local").for_the_record()
-    assert chosen.plan.path.why == "chosen, though openai was recommended"
+    assert chosen.plan.provider_reason == "chosen, though openai was recommended"

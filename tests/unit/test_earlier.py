@@ -17,7 +17,7 @@ from ftwizard.commands import train, warned
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.plan import InsistName, Plan
+from ftwizard.plan import Plan, RiskName
 from ftwizard.screens import remembered, texts
 from ftwizard.screens.draft import Draft
 from tests.screens.runs_helpers import make_run
@@ -36,14 +36,14 @@ def rows(tmp_path: Path) -> Path:
 
 
 def plan_of(
-    rows: Path, epochs: float = 5, model: str = SMALL, insist: tuple[InsistName, ...] = (),
+    rows: Path, epochs: float = 5, model: str = SMALL, allow: tuple[RiskName, ...] = (),
     rate: float = 2e-4,
 ) -> Plan:  # fmt: skip
     return Plan(
         data=plan.Data(files=plan.Files(train=str(rows))),
         model=plan.Model(name=model),
         recipe=plan.Recipe(epochs=epochs, learning_rate=rate),
-        insist=insist,
+        allow=allow,
     )
 
 
@@ -118,8 +118,8 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
     with pytest.raises(FtwizardError) as refused:
         warned.many_epochs(plan_of(rows))
     assert "run one on the same rows had flattened or risen" in refused.value.hint
-    assert "--insist many-epochs" in refused.value.hint
-    assert warned.many_epochs(plan_of(rows, insist=("many-epochs",))) is None
+    assert "--allow many-epochs" in refused.value.hint
+    assert warned.many_epochs(plan_of(rows, allow=("many-epochs",))) is None
     assert warned.many_epochs(plan_of(rows, epochs=3)) is None
     ran(home, "two", rows, FALLING, epochs=4)
     found = warned.many_epochs(plan_of(rows))
@@ -133,7 +133,7 @@ def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
 ) -> None:
     (one,) = warned.of_plan(plan_of(rows), None)
     assert one.code == "many-epochs"
-    assert not warned.of_plan(plan_of(rows, insist=("many-epochs",)), None)
+    assert not warned.of_plan(plan_of(rows, allow=("many-epochs",)), None)
 
 
 def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
@@ -173,7 +173,7 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.said})
     write_json(begun.job, record)
     monkeypatch.setattr(train, "start", lambda chosen, run_id, hour: begun)
-    given = {"plan": str(file), "insist": [], "name": "begun", "watch": False, "price": []}
+    given = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
     assert train.train(argparse.Namespace(**given, json=False)) == 0
     said = capsys.readouterr()
     assert said.out == "begun\n"

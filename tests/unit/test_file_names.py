@@ -72,7 +72,7 @@ def test_a_name_that_no_file_can_have_is_a_sentence(
 
 
 @pytest.mark.parametrize(("name", "says"), IN_YAML.items(), ids=range(len(IN_YAML)))
-@pytest.mark.parametrize("setting", ["data.files.train", "data.files.heldout", "model.name"])
+@pytest.mark.parametrize("setting", ["data.files.train", "data.files.test", "model.name"])
 def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting: str) -> None:
     files = {"train": "rows.jsonl"}
     model = {"name": "owner/model"}

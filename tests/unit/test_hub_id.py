@@ -65,7 +65,7 @@ def test_any_configuration_has_a_file_name_of_its_own(one: str, other: str) -> N
     assert all(len(name) < 80 and "/" not in name and name.isascii() for name in names)
 
 
-@pytest.mark.parametrize("part", ["train", "validation", "heldout"])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_plan_that_names_a_data_set_says_how_to_get_the_file(part: str, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{}")
     files = {"train": "rows.jsonl", part: "owner/name:test"}

@@ -79,7 +79,7 @@ def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
         planned(tmp_path), {}, lambda part, table: said.append((part, len(table.rows)))
     )
     assert {name: len(part) for name, part in found.items()} == {
-        "train": 80, "validation": 10, "heldout": 10, "mix": 9,
+        "train": 80, "validation": 10, "test": 10, "mix": 9,
     }  # fmt: skip
     assert said == [("train", 100), ("mix", 170)]
     assert rows.shortage(planned(tmp_path), found) is None
@@ -133,7 +133,7 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
     parts = rows.load(planned(tmp_path), {})
     tokens, reports, worker = encoded(parts)
     assert {name: len(part) for name, part in tokens.items()} == {
-        "train": 89, "validation": 10, "heldout": 10,
+        "train": 89, "validation": 10, "test": 10,
     }  # fmt: skip
     assert (reports["train"].kept, reports["mix"].kept) == (80, 9)
     said = {e["part"]: e for e in worker.written if e["kind"] == "data"}
@@ -200,17 +200,11 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, more: str, says: str) ->
     assert says in error.value.message
 
 
-def test_a_plan_says_how_rows_are_divided_and_an_old_run_s_means_what_it_meant(
-    tmp_path: Path,
-) -> None:
+def test_a_plan_says_how_rows_are_divided(tmp_path: Path) -> None:
     one = planned(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
-    assert one.data.split.together == "near-copies"
+    assert one.data.split.group_by == "near-copies"
     assert one.data.mix.rows == str(tmp_path.parent / "more.jsonl")
     assert plan.parse(plan.dump(one)) == one
-    assert plan.load(tmp_path / "plan.yaml", begun=True).data.split.together == "prompts"
-    kept = tmp_path / "kept.yaml"
-    kept.write_text(plan.dump(one))
-    assert plan.load(kept, begun=True).data.split.together == "near-copies"
 
 
 def general() -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def test_bad_rows_are_left_out_only_when_agreed(
 ) -> None:
     _, draft = checked(tmp_path, bad=2)
     assert "line 21, 22" in capsys.readouterr().out
-    assert rows.doubts(Scripted(""), draft).plan.insist == ("skip-bad-rows",)
+    assert rows.doubts(Scripted(""), draft).plan.allow == ("skip-bad-rows",)
     with pytest.raises(Back) as back:
         rows.doubts(Scripted(OTHER), draft)
     assert back.value.to == "file"
@@ -169,12 +169,12 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     ask = Scripted("none", "yes", "No Validation")
     without = rows.validation(ask, draft)
-    assert without.plan.validation_share == 0 and without.plan.insist == ("no-validation",)
+    assert without.plan.validation_share == 0 and without.plan.allow == ("no-validation",)
     assert ask.refused == ["Only “no validation” will do, or going back."]
     again = rows.validation(Scripted("0.2"), without)
-    assert again.plan.validation_share == 0.2 and not again.plan.insist
+    assert again.plan.validation_share == 0.2 and not again.plan.allow
     back = rows.validation(Scripted("none", BACK, ""), draft)
-    assert back.plan.validation_share == 0.1 and not back.plan.insist
+    assert back.plan.validation_share == 0.1 and not back.plan.allow
 
 
 def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_file_of_its_own_validates_after_it_was_read_too(
     assert draft.checked and draft.checked["validation"]["rows"] >= 1
     assert "to validate  " in capsys.readouterr().out
     kept = rows.validation(Scripted("", ""), draft)
-    assert kept.validates and not kept.plan.insist and kept.checked == draft.checked
+    assert kept.validates and not kept.plan.allow and kept.checked == draft.checked
     share = rows.validation(Scripted("0.2"), kept)
     assert share.plan.data.files.validation is None and share.plan.validation_share == 0.2
     own = rows.validation(Scripted("file", "rows.validation.jsonl"), share)

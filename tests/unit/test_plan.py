@@ -30,7 +30,7 @@ _plans = st.builds(
         split=st.builds(plan.Split, validation=st.none() | st.floats(0, 0.5), seed=st.integers()),
     ),
     model=st.builds(plan.Model, name=_name, revision=st.none() | _name),
-    path=st.builds(plan.PathChoice, why=_name),
+    provider_reason=_name,
     recipe=st.builds(
         plan.Recipe,
         rank=st.integers(1, 512),
@@ -45,7 +45,7 @@ _plans = st.builds(
         count=st.integers(0, 20),
         prompts=st.none() | _name | st.lists(_name, min_size=1).map(tuple),
     ),
-    insist=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
+    allow=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
 )
 
 
@@ -66,7 +66,7 @@ def test_what_is_saved_is_loaded(one: Plan) -> None:
         ("samples:\n  prompts: 3\n", 7, "samples.prompts", ""),
         ("report_to: no\n", 6, "expected a list, got text", "tensorboard"),
         ("where:\n  gpu: yes\n", 7, "expected a whole number, got text", ""),
-        ("insist: [everything]\n", 6, "insist", "no-validation"),
+        ("allow: [everything]\n", 6, "allow", "no-validation"),
         ("recipe:\n  rank: 1\n  rank: 2\n", 8, "duplicate key", ""),
         ("recipe: [\n", 7, "expected", ""),
         ("recipe: 3\n", 6, "expected a group of settings", ""),
@@ -82,9 +82,9 @@ def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint:
 
 
 def test_yaml_means_what_it_says() -> None:
-    one = plan.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\npath:\n  why: no\n")
+    one = plan.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
     assert one.recipe.learning_rate == 1e-4
-    assert one.path.why == "no"
+    assert one.provider_reason == "no"
 
 
 @pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
@@ -155,8 +155,8 @@ def test_no_validation_needs_insistence(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
         plan.load(path)
     assert error.value.exit_code == DECLINED
-    assert "--insist no-validation" in error.value.hint
-    assert plan.load(path, insist=["no-validation"]).insist == ("no-validation",)
+    assert "--allow no-validation" in error.value.hint
+    assert plan.load(path, allow=["no-validation"]).allow == ("no-validation",)
 
 
 def test_many_epochs_need_insistence(tmp_path: Path) -> None:
@@ -164,11 +164,11 @@ def test_many_epochs_need_insistence(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
         plan.load(path)
     assert error.value.exit_code == DECLINED
-    assert plan.load(path, insist=["many-epochs"]).recipe.epochs == 4
-    assert plan.load(path, later=("many-epochs",)).insist == ()
+    assert plan.load(path, allow=["many-epochs"]).recipe.epochs == 4
+    assert plan.load(path, later=("many-epochs",)).allow == ()
     assert plan.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
     with pytest.raises(FtwizardError) as unknown:
-        plan.load(path, insist=["many-epoch"])
+        plan.load(path, allow=["many-epoch"])
     assert unknown.value.exit_code == USAGE
 
 

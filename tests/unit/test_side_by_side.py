@@ -39,7 +39,7 @@ def test_only_settings_that_differ_are_told(home: Path) -> None:
 
 def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
     found = compared(run(home, "a"), run(home, "b", steps=60))
-    assert found.comparable == {"validation_loss": True, "training_loss": True, "heldout": True}
+    assert found.comparable == {"validation_loss": True, "training_loss": True, "test": True}
     assert found.why == []
     rows = dict(side_by_side.score_rows(found))
     assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
@@ -79,8 +79,8 @@ def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> 
     a, b = run(home, "a"), run(home, "b")
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
     rows = dict(side_by_side.score_rows(compared(a, b)))
-    assert rows["held-out loss"] == ["0.25", "–"]
-    assert rows["held-out, as expected"] == ["50 %", "–"]
+    assert rows["test loss"] == ["0.25", "–"]
+    assert rows["test, exact match"] == ["50 %", "–"]
 
 
 def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> None:

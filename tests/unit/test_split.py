@@ -36,18 +36,16 @@ def row(line: int, *turns: tuple[str, str], **more: Any) -> read.Row:
 
 
 def divide(rows: list[read.Row], seed: int = 1, share: float = 0.1) -> Parts:
-    return split(rows, validation=share, heldout=share, seed=seed, together="near-copies")
+    return split(rows, validation=share, test=share, seed=seed, group_by="near-copies")
 
 
 def division(rows: list[read.Row], seed: int = 1) -> Division:
-    return divide_examples([one.example for one in rows], validation=0.1, heldout=0.1, seed=seed)
+    return divide_examples([one.example for one in rows], validation=0.1, test=0.1, seed=seed)
 
 
 def sides(parts: Parts) -> dict[int, str]:
     return {
-        row.line: name
-        for name in ("train", "validation", "heldout")
-        for row in getattr(parts, name)
+        row.line: name for name in ("train", "validation", "test") for row in getattr(parts, name)
     }
 
 
@@ -70,10 +68,10 @@ def test_nothing_is_lost_and_no_prompt_is_on_two_sides(
     except FtwizardError:
         assert len({p for p, _ in pairs}) < 12
         return
-    lines = [[r.line for r in part] for part in (parts.train, parts.validation, parts.heldout)]
+    lines = [[r.line for r in part] for part in (parts.train, parts.validation, parts.test)]
     assert sorted(chain.from_iterable(lines)) == list(range(1, len(rows) + 1))
     assert all(part == sorted(part) for part in lines)
-    assert parts.validation and parts.heldout
+    assert parts.validation and parts.test
     side = sides(parts)
     for prompt in range(16):
         assert len({side[n] for n, (p, _) in enumerate(pairs, 1) if p == prompt}) <= 1
@@ -93,7 +91,7 @@ def test_the_order_of_the_file_changes_nothing_and_the_seed_does(seed: int) -> N
     assert sides(divide(rows, seed + 1)) != side
     for n in range(6):
         assert side[n + 1] == side[100 + n], "near copies of a prompt are on one side"
-    assert list(side.values()).count("validation") == list(side.values()).count("heldout") == 7
+    assert list(side.values()).count("validation") == list(side.values()).count("test") == 7
 
 
 def test_it_is_the_same_in_another_process() -> None:
@@ -138,7 +136,7 @@ def test_a_large_group_stays_in_training_and_the_shares_are_kept() -> None:
     rows = [row(n, ("same", f"answer {n}")) for n in range(1, 61)]
     rows += [row(60 + n, (text, text)) for n, text in enumerate(words, 1)]
     parts = divide(rows)
-    assert (len(parts.validation), len(parts.heldout)) == (11, 11)
+    assert (len(parts.validation), len(parts.test)) == (11, 11)
     found = division(rows)
     assert (found.groups, found.largest) == (51, 60)
     assert {r.line for r in parts.train} >= set(range(1, 61))
@@ -149,9 +147,9 @@ def test_each_kind_is_on_every_side_in_its_share(seed: int) -> None:
     answers = ["positive"] * 120 + ["negative"] * 60 + ["neutral"] * 20
     rows = [row(n, (f"number {n} says", answer)) for n, answer in enumerate(answers, 1)]
     assert division(rows, seed).kinds == {
-        "negative": {"train": 48, "validation": 6, "heldout": 6},
-        "neutral": {"train": 16, "validation": 2, "heldout": 2},
-        "positive": {"train": 96, "validation": 12, "heldout": 12},
+        "negative": {"train": 48, "validation": 6, "test": 6},
+        "neutral": {"train": 16, "validation": 2, "test": 2},
+        "positive": {"train": 96, "validation": 12, "test": 12},
     }
 
 
@@ -194,7 +192,7 @@ def test_any_text_is_divided() -> None:
     odd = ["", "\ud800", "\x00", " ", "\x1e", "a\x1eb", "👍", "\u202e"]
     rows = [row(n, (text, text)) for n, text in enumerate(odd * 3, 1)]
     parts = divide(rows)
-    assert len(parts.train) + len(parts.validation) + len(parts.heldout) == len(rows)
+    assert len(parts.train) + len(parts.validation) + len(parts.test) == len(rows)
 
 
 def test_a_row_s_prompt_is_known_by_what_it_says() -> None:
@@ -210,6 +208,6 @@ def test_a_row_s_prompt_is_known_by_what_it_says() -> None:
 
 def test_parts_of_earlier_plans_are_what_they_were() -> None:
     rows = [row(n, (f"Number {n % 45}?", f"{n}")) for n in range(1, 61)]
-    parts = split(rows, validation=0.1, heldout=0.1, seed=42)
+    parts = split(rows, validation=0.1, test=0.1, seed=42)
     assert [r.line for r in parts.validation] == [10, 13, 29, 33, 55, 58]
-    assert [r.line for r in parts.heldout] == [11, 19, 22, 24, 37, 56]
+    assert [r.line for r in parts.test] == [11, 19, 22, 24, 37, 56]

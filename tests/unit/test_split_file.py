@@ -241,7 +241,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     "more", [["--validation", "0"], ["--validation", "0.6"], ["--validation", "x"],
-             ["--seed", "x"], ["--insist", "much"], ["--out-validation", "a.out"]]
+             ["--seed", "x"], ["--allow", "much"], ["--out-validation", "a.out"]]
 )  # fmt: skip
 def test_wrong_usage_is_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     monkeypatch.chdir(tmp_path)

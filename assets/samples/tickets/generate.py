@@ -17,7 +17,7 @@ from random import Random
 Row = dict[str, list[dict[str, str]]]
 
 SYSTEM = "Route this ticket."
-SIZES = {"train": 160, "validation": 20, "heldout": 30}
+SIZES = {"train": 160, "validation": 20, "test": 30}
 SEED = 6
 LIMIT = 100  # characters in a user text: keeps every row within 70 SmolLM2 tokens
 # Each team goes through this cycle: problem told Normally, with High or Low urgency; Question;
@@ -219,14 +219,14 @@ def rows() -> dict[str, list[Row]]:
     used: Counter[str] = Counter()
     teams = list(PROBLEMS)
     loose = [line.split(maxsplit=3) for line in LOOSE.strip().splitlines()]
-    own = {"train": loose[:12], "heldout": loose[12:]}
+    own = {"train": loose[:12], "test": loose[12:]}
     files: dict[str, list[Row]] = {}
     number = 0
     for name, size in SIZES.items():
         files[name] = [row(text, t, p, r == "true") for t, p, r, text in own.get(name, [])]
         while len(files[name]) < size:
             team, kind = teams[number % 4], CYCLE[number // 4 % len(CYCLE)]
-            made, mix = ticket(rng, used, team, kind, name == "heldout" and number % 5 == 0)
+            made, mix = ticket(rng, used, team, kind, name == "test" and number % 5 == 0)
             text = made["messages"][1]["content"]
             if len(text) > LIMIT or not seen.isdisjoint((text.lower().strip("."), mix)):
                 continue
