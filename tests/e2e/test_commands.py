@@ -122,10 +122,10 @@ def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     refused("train", plan(tmp_path), code=1, says="The model owner/none is not there")
-    refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="no model folder")
+    refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="does not exist")
     (tmp_path / "empty").mkdir()
-    refused("train", plan(tmp_path, model="./empty"), code=1, says="it lacks config.json")
-    refused("train", plan(tmp_path, model="'a b'"), code=1, says="names neither")
+    refused("train", plan(tmp_path, model="./empty"), code=1, says="is not a model folder: config.json")
+    refused("train", plan(tmp_path, model="'a b'"), code=1, says="is neither")
 
 
 def test_plan_mistakes(tmp_path: Path) -> None:

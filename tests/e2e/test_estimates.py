@@ -157,13 +157,13 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
         config = json.loads((base / "config.json").read_text())
         config["quantization_config"] = {"quant_method": method, "bits": 4}
         (base / "config.json").write_text(json.dumps(config))
-        names[str(base)] = "Name the original 16-bit model"
+        names[str(base)] = "Use the original 16-bit model"
     for name, instead in names.items():
         found = as_json(*asked, name)
         assert found["refused"].startswith("Training refuses it:") and instead in found["refused"]
         assert found["fit"] is not None and found["memory"]["peak"]["value"] > 0
         text = " ".join(ok(*asked, name).split())
-        assert "✗ Training refuses it:" in text and "is quantised" in text
+        assert "✗ Training refuses it:" in text and "is quantized" in text
         # Of what else it is that all figures are is said before them.
         assert text.index("What follows is of that one.") < text.index("It fits")
     plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
@@ -232,7 +232,7 @@ def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: P
         there = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
         found = as_json("estimate", plan, "--gpu", "A100 80 GB", environment=there)
         assert found["memory"]["peak"]["value"] > 10e9
-        assert "only to those who accepted its licence" in found["model"]["why"]
+        assert "only after you accept its license" in found["model"]["why"]
         done = run("probe", plan, environment=there)
     assert done.returncode == 1 and "hf auth login" in done.stderr
 

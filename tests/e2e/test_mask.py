@@ -80,7 +80,7 @@ def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -
     assert run("mask", data, "--model", tiny, "--max-length", 1).returncode == 2
     assert run("mask", data).returncode == 2
     missing = run("mask", data, "--model", tmp_path / "nowhere")
-    assert missing.returncode == 1 and "no model folder" in missing.stderr
+    assert missing.returncode == 1 and "does not exist" in missing.stderr
 
 
 def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> None:

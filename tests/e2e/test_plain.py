@@ -151,7 +151,7 @@ def test_back_keeps_answers_and_wrong_ones_are_asked_again(
 def test_a_model_that_is_not_there_leads_back_to_the_model(tmp_path: Path, rows: Path) -> None:
     with Wizard(tmp_path, numbered=True) as wizard:
         wizard.answer(*to_the_recipe(rows), *recipe("/nowhere/at/all")[:-2])
-        wizard.wait("There is no model folder /nowhere/at/all")
+        wizard.wait("Model folder /nowhere/at/all does not exist")
         wizard.ask("Model\n")
         assert "1. /nowhere/at/all" in wizard.screen()
 

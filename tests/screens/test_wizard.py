@@ -251,7 +251,7 @@ def test_a_model_that_is_not_there_leads_back_to_the_recipe(rows: Path) -> None:
         await pilot.press("enter")
         await on(pilot, RecipePage)
         await pilot.press(*"/nowhere/at/all", "enter")
-        await says(pilot, "There is no model folder /nowhere/at/all")
+        await says(pilot, "Model folder /nowhere/at/all does not exist")
         await pilot.press("enter")
         await on(pilot, RecipePage)
 

@@ -185,7 +185,7 @@ def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
 def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -> None:
     known_one = model_config.config("Qwen/Qwen3-8B")
     assert known_one is not None and known_one[0]["num_hidden_layers"] == 36
-    assert "Qwen3 8B as known in 2026" in known_one[1]
+    assert "Qwen3 8B as of 2026" in known_one[1]
     _cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
     found = model_config.config("Qwen/Qwen3-8B")
     assert found is not None and found[0]["num_hidden_layers"] == 5
@@ -206,7 +206,7 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
     [
         ("{", "is broken"),
         ("", "is broken"),
-        ("[]", "holds no JSON object"),
+        ("[]", "is not a JSON object"),
         ("[" * 200_000, "is broken"),
         ('{"hidden_size": ' + "1" * 5_000 + "}", "is broken"),
         ("{" + " " * 5_000_000 + "}", "more than any model needs"),
@@ -226,7 +226,7 @@ def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
         model_config.config("me/model")
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(FtwizardError, match="is no file"):
+    with pytest.raises(FtwizardError, match="is not a file"):
         model_config.config("me/model")
 
 

@@ -28,11 +28,11 @@ def _answering(status: int) -> Exception:
     ("error", "said"),
     [
         (ConnectError("[Errno -2] Name or service not known"), "cannot be reached"),
-        (ReadTimeout(""), "cannot be reached (it does not answer in time)"),
-        (_answering(503), "cannot be reached (it answers 503)"),
+        (ReadTimeout(""), "cannot be reached (timed out)"),
+        (_answering(503), "cannot be reached (HTTP 503)"),
         (
             ssl.SSLCertVerificationError("certificate verify failed"),
-            "cannot be reached (its certificate is not accepted)",
+            "cannot be reached (certificate rejected)",
         ),
     ],
 )
@@ -43,5 +43,5 @@ def test_it_is_said_in_words(error: Exception, said: str, monkeypatch: pytest.Mo
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     _, problem = models._hub_commit("owner/model", None)
-    assert problem == f"the Hub {said}"
-    assert "Check the network" in models._what_to_do("owner/model", problem)
+    assert problem.text == f"the Hub {said}"
+    assert "the network" in models._suggest_fix("owner/model", problem)

@@ -46,7 +46,7 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
     assert found == (16, kind != "llama")
     with torch.no_grad():
         model(input_ids=torch.full((1, 16), 5))
-        if found.fixed:
+        if found.is_hard_limit:
             with pytest.raises((IndexError, RuntimeError)):
                 model(input_ids=torch.full((1, 17), 5))
         else:
@@ -67,7 +67,7 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
         config = {"model_type": kind, **SMALL[kind]}
         (tmp_path / kind / "config.json").write_text(json.dumps(config))
         assert rows.check_lengths(tmp_path / kind, encoded(16)) is None
-    with pytest.raises(FtwizardError, match=r"17 tokens, .* a table of 16 positions") as error:
+    with pytest.raises(FtwizardError, match=r"17 tokens, .* only 16 positions") as error:
         rows.check_lengths(tmp_path / "gpt2", encoded(17))
     assert "recipe.max_length to 16" in error.value.hint
     warned = rows.check_lengths(tmp_path / "llama", encoded(17))

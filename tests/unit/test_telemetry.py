@@ -60,7 +60,7 @@ def test_a_replaced_or_shortened_file_is_read_anew(tmp_path: Path) -> None:
 def test_it_begins_with_the_end_and_skips_to_it_when_it_was_away(tmp_path: Path) -> None:
     path = tmp_path / "machine"
     path.write_bytes(b"".join(line(t) for t in range(1000)))
-    followed = Telemetry(path, most_bytes=200, kept=5)
+    followed = Telemetry(path, max_bytes=200, kept=5)
     followed.read()
     assert times(followed) == list(range(995, 1000))
     with path.open("ab") as file:
@@ -72,7 +72,7 @@ def test_it_begins_with_the_end_and_skips_to_it_when_it_was_away(tmp_path: Path)
 def test_a_line_without_an_end_costs_no_more_than_a_look(tmp_path: Path) -> None:
     path = tmp_path / "machine"
     path.write_bytes(line(1) + b"x" * 5000)
-    followed = Telemetry(path, most_bytes=100)
+    followed = Telemetry(path, max_bytes=100)
     for _ in range(3):
         assert not followed.read()
     with path.open("ab") as file:
@@ -86,7 +86,7 @@ def test_however_it_is_written_each_reading_is_seen_once(
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "machine"
     data = b"".join(line(t) for t in range(1, 18))
-    followed = Telemetry(path, most_bytes=most)
+    followed = Telemetry(path, max_bytes=most)
     with path.open("wb") as file:
         done = 0
         for cut in [*sorted(cut for cut in cuts if cut < len(data)), len(data)]:
