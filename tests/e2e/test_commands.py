@@ -124,7 +124,9 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     refused("train", plan(tmp_path), code=1, says="The model owner/none is not there")
     refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="does not exist")
     (tmp_path / "empty").mkdir()
-    refused("train", plan(tmp_path, model="./empty"), code=1, says="is not a model folder: config.json")
+    refused(
+        "train", plan(tmp_path, model="./empty"), code=1, says="is not a model folder: config.json"
+    )
     refused("train", plan(tmp_path, model="'a b'"), code=1, says="is neither")
 
 
