@@ -1,4 +1,4 @@
-"""A series in, a verdict out: what a loss curve shows, and how surely. Pure, and of nothing else."""
+"""Diagnosis of loss curves: a series in, a verdict with its confidence out. Pure functions."""
 
 from ftwizard.diagnosis.advice import (
     IN_WORDS,

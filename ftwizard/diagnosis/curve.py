@@ -1,4 +1,4 @@
-"""What is known of a run so far, as a diagnosis reads it."""
+"""The input of a diagnosis: a run's losses so far, and what else is known."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ Objective = Literal["supervised", "preference", "reinforcement"]
 
 @dataclass(frozen=True)
 class Curve:
-    """A run up to now. Points are in order of their steps; a value may be NaN or infinite.
+    """A run up to now. Points are in order of steps; a value may be NaN or infinite.
 
-    Only ``train`` is needed. Whatever else is known makes the verdict surer or earlier.
+    Only ``train`` is required. Everything else makes the verdict surer or earlier.
     """
 
     train: Sequence[Point]
-    """Training loss: mean cross-entropy in nats a trained token, as logged."""
+    """Training loss: mean cross-entropy in nats per trained token, as logged."""
     evals: Sequence[Point] = ()
     """Validation loss, in the same unit."""
     learning_rate: Sequence[Point] = ()
     grad_norm: Sequence[Point] = ()
     """L2 norm of all gradients before clipping."""
     scores: Mapping[str, Sequence[Point]] = field(default_factory=dict)
-    """Other measures of the validation rows of which more is better, by name, such as accuracy."""
+    """Validation metrics for which higher is better, by name, such as accuracy."""
     total_steps: int | None = None
     steps_per_epoch: float | None = None
-    """Optimizer steps in which each row is seen once; where rows are packed, of packed ones."""
+    """Optimizer steps per epoch; with packing, an epoch of packed rows."""
     warmup_steps: int | None = None
-    """None: read off the learning rate, where there is one."""
+    """None: inferred from the learning rate, if logged."""
     vocabulary: int | None = None
-    """Number of tokens that the model chooses among."""
+    """Vocabulary size of the model."""
     accumulation: int | None = None
-    """Micro-batches a step."""
+    """Micro-batches per optimizer step."""
     objective: Objective = "supervised"
     validates: bool = False
-    """Whether rows are known to be held out, be none of them evaluated yet."""
+    """Whether there are validation rows, even if none were evaluated yet."""
     checkpoints: Sequence[int] | None = None
-    """Steps whose weights are on disk; None where that is not known."""
+    """Steps whose weights are on disk; None if unknown."""
     eval_sets: Sequence[str] = ()
-    """Names of the validation sets whose mean ``evals`` is; empty where there is but one."""
+    """Names of the validation sets that ``evals`` averages; empty if there is only one."""
 
     @property
     def last_step(self) -> float:
@@ -54,20 +54,20 @@ class Curve:
 
     @property
     def warmup_end(self) -> float:
-        """The step at which the learning rate has risen to its height, 0 without a warm-up.
+        """The step at which the learning rate reaches its peak; 0 without a warm-up.
 
-        While it still rises, the newest step.
+        While the learning rate still rises, the newest step.
         """
         if self.warmup_steps is not None:
             return self.warmup_steps
         rates = self.learning_rate
         if not rates:
             return 0
-        height = max(rate for _, rate in rates)
-        return next(step for step, rate in rates if rate >= 0.98 * height) if height > 0 else 0
+        peak = max(rate for _, rate in rates)
+        return next(step for step, rate in rates if rate >= 0.98 * peak) if peak > 0 else 0
 
     def until(self, step: float) -> Curve:
-        """Return the curve as it was known at ``step``."""
+        """Return the curve as it was at ``step``."""
 
         def cut(points: Sequence[Point]) -> list[Point]:
             return [point for point in points if point[0] <= step]
@@ -87,19 +87,19 @@ class Curve:
             validates=self.validates,
             checkpoints=None
             if self.checkpoints is None
-            else [one for one in self.checkpoints if one <= step],
+            else [saved for saved in self.checkpoints if saved <= step],
             eval_sets=self.eval_sets,
         )
 
 
-def of_guessing(curve: Curve, loss: float) -> dict[str, Value]:
-    """Return as evidence what a model's loss is that guesses among its vocabulary, if it is that."""
+def get_guessing_evidence(curve: Curve, loss: float) -> dict[str, Value]:
+    """Return the loss of random guessing as evidence if ``loss`` is near it, else nothing."""
     if not curve.vocabulary or curve.vocabulary < 2:
         return {}
     chance = math.log(curve.vocabulary)
     return {"ln_vocabulary": chance} if abs(loss - chance) < 0.03 * chance else {}
 
 
-def finite(points: Sequence[Point]) -> list[Point]:
-    """Return the points whose value is a number."""
+def keep_finite(points: Sequence[Point]) -> list[Point]:
+    """Return the points with a finite value."""
     return [point for point in points if math.isfinite(point[1])]

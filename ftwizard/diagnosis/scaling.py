@@ -1,4 +1,4 @@
-"""A training loss that is logged as the sum over a step's micro-batches, not as their mean."""
+"""Detection of a training loss that is logged as a sum over micro-batches instead of a mean."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from ftwizard.diagnosis.curve import Curve, Point, finite
+from ftwizard.diagnosis.curve import Curve, Point, keep_finite
 
-USUAL = (4, 8, 16, 32, 64)
-"""What accumulates where nobody says how much does. A training loss of twice the validation's has
-other reasons: harder rows, dropout."""
-NEAR = 0.15
-"""Share by which the two losses of one model may differ otherwise."""
-FIRST = 3
-"""Evaluations, the first ones: later the two losses part anyway."""
-LOGS = 4
-"""Logged losses before an evaluation that it is held against."""
+USUAL_ACCUMULATIONS = (4, 8, 16, 32, 64)
+"""Gradient accumulation to try if it is unknown. A training loss of twice the validation loss has
+other causes: harder rows, dropout."""
+MAX_ERROR = 0.15
+"""Share by which training and validation loss of one model may differ otherwise."""
+EVALUATIONS = 3
+"""Evaluations to compare, the first ones: later the two losses diverge anyway."""
+MAX_LOGS = 4
+"""Logged losses before an evaluation to compare it with."""
 
 
-def times_its_mean(curve: Curve) -> int | None:
-    """Return N where the training loss is logged N times its mean, None where nothing says so.
+def find_loss_multiple(curve: Curve) -> int | None:
+    """Return N if the training loss is logged as N times its mean, else None.
 
-    Then it is about N times the validation loss, at once and at each of the first evaluations. One
-    that is high only because it still falls is so at the first alone.
+    It is then about N times the validation loss at each of the first evaluations. A loss that is
+    high only because it is still falling is so at the first evaluation alone.
     """
-    ratios = _ratios(finite(curve.train), finite(curve.evals)[:FIRST])
-    if len(ratios) < FIRST or curve.objective == "reinforcement":
+    ratios = _compute_ratios(keep_finite(curve.train), keep_finite(curve.evals)[:EVALUATIONS])
+    if len(ratios) < EVALUATIONS or curve.objective == "reinforcement":
         return None
-    among = USUAL if curve.accumulation is None else (curve.accumulation,)
-    told = ratios[0], median(ratios)
-    return next((n for n in among if n > 1 and all(abs(one / n - 1) < NEAR for one in told)), None)
+    candidates = USUAL_ACCUMULATIONS if curve.accumulation is None else (curve.accumulation,)
+    observed = ratios[0], median(ratios)
+    return next(
+        (n for n in candidates if n > 1 and all(abs(r / n - 1) < MAX_ERROR for r in observed)), None
+    )
 
 
-def to_mean(curve: Curve, times: int) -> Curve:
-    """Return the curve with its training loss in the unit of its validation loss."""
+def scale_to_mean(curve: Curve, times: int) -> Curve:
+    """Return the curve with its training loss divided by ``times``."""
     return replace(curve, train=[(step, loss / times) for step, loss in curve.train])
 
 
-def _ratios(train: Sequence[Point], evals: Sequence[Point]) -> list[float]:
-    """Return training loss over validation loss at each evaluation that has both."""
-    found, since = [], float("-inf")
+def _compute_ratios(train: Sequence[Point], evals: Sequence[Point]) -> list[float]:
+    """Return training loss divided by validation loss at each evaluation that has both."""
+    ratios, previous = [], float("-inf")
     for step, loss in evals:
-        logs = [value for at, value in train if since < at <= step][-LOGS:]
-        since = step
+        logs = [value for at, value in train if previous < at <= step][-MAX_LOGS:]
+        previous = step
         if logs and loss > 0:
-            found.append(median(logs) / loss)
-    return found
+            ratios.append(median(logs) / loss)
+    return ratios

@@ -1,4 +1,4 @@
-"""One thing that a curve shows."""
+"""Signs: one pattern in a curve, with its evidence."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Value = float | int | str | None
 
 @dataclass(frozen=True)
 class Sign:
-    """A pattern that a curve shows, since when, how surely, and in which numbers."""
+    """A pattern in a curve: its onset, confidence and evidence."""
 
     pattern: Pattern
     onset: int | None
-    """The step at which it began, as far as the curve tells."""
+    """The step at which it began; None if unknown."""
     confidence: float
     """From 0 to 1."""
     evidence: dict[str, Value] = field(default_factory=dict)
-    """Losses in nats a token, steps, shares from 0 to 1 (names end in ``_share``)."""
+    """Losses in nats per token, steps, and shares from 0 to 1 (their names end in ``_share``)."""

@@ -1,4 +1,4 @@
-"""Statistics that a few noisy points allow: robust ones, with their sources."""
+"""Robust statistics for few noisy points, with their sources."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from statistics import median
 from ftwizard.diagnosis.curve import Point
 
 SIGMA_OF_MAD = 1.4826
-"""Standard deviations in a median absolute deviation of normal noise."""
-MOST_POINTS = 64
-"""Points that a test over all pairs looks at."""
-MOST_TRIPLES = 8192
-"""Places of a long series at which its noise is looked at."""
+"""Ratio of standard deviation to median absolute deviation for normal noise."""
+MAX_POINTS = 64
+"""Points that tests over all pairs use."""
+MAX_TRIPLES = 8192
+"""Positions in a long series at which noise is measured."""
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return the standard deviation by the median absolute deviation; 0 without values."""
+    """Estimate the standard deviation from the median absolute deviation; 0 without values."""
     if not values:
         return 0.0
     middle = median(values)
@@ -26,32 +26,32 @@ def spread(values: Sequence[float]) -> float:
 
 
 def noise(values: Sequence[float]) -> float:
-    """Return the standard deviation of the noise about a smooth curve, by second differences.
+    """Estimate the standard deviation of noise around a smooth curve from second differences.
 
-    A smooth curve's second difference is small, that of white noise has six times its variance
-    (von Neumann 1941, and its successors, for the first difference). 0 with fewer than three.
+    A smooth curve has small second differences; those of white noise have six times its variance
+    (after von Neumann 1941, who used first differences). 0 with fewer than three values.
     """
-    places = range(1, len(values) - 1, 1 + len(values) // MOST_TRIPLES)
-    seconds = [abs(values[i - 1] - 2 * values[i] + values[i + 1]) for i in places]
+    indices = range(1, len(values) - 1, 1 + len(values) // MAX_TRIPLES)
+    seconds = [abs(values[i - 1] - 2 * values[i] + values[i + 1]) for i in indices]
     return SIGMA_OF_MAD * median(seconds) / math.sqrt(6) if seconds else 0.0
 
 
 def noise_about_convex(values: Sequence[float]) -> float:
-    """Return the standard deviation of the noise about a curve that bends upwards, if at all.
+    """Estimate the standard deviation of noise around a convex curve.
 
-    So does a validation loss, which falls ever more slowly and then perhaps rises: what bends
-    downwards is noise. No second difference counts for more than the largest of those, so that a
-    steep fall in a few points is not taken for noise.
+    Validation loss is convex: it falls ever more slowly, then perhaps rises. Negative second
+    differences are therefore noise, and the largest of them caps the positive ones, so that a
+    steep fall over a few points does not count as noise.
     """
     seconds = [a - 2 * b + c for a, b, c in zip(values, values[1:], values[2:], strict=False)]
-    most = -min(seconds, default=0.0)
-    if most <= 0:
+    cap = -min(seconds, default=0.0)
+    if cap <= 0:
         return noise(values)
-    return math.hypot(*(min(abs(one), most) for one in seconds)) / math.sqrt(6 * len(seconds))
+    return math.hypot(*(min(abs(second), cap) for second in seconds)) / math.sqrt(6 * len(seconds))
 
 
 def slope(points: Sequence[Point]) -> float:
-    """Return the Theil-Sen slope (Sen 1968): the median of the slopes of all pairs; 0 below two."""
+    """Compute the Theil-Sen slope (Sen 1968): the median slope of all pairs; 0 below two points."""
     slopes = [
         (b[1] - a[1]) / (b[0] - a[0])
         for i, a in enumerate(points)
@@ -62,9 +62,9 @@ def slope(points: Sequence[Point]) -> float:
 
 
 def trend(values: Sequence[float]) -> float:
-    """Return the Mann-Kendall statistic z (Mann 1945, Kendall 1975), with its continuity correction.
+    """Compute Mann-Kendall's z (Mann 1945, Kendall 1975), with continuity correction.
 
-    Positive where values rise; beyond 1.645 one-sided at 5 %. 0 below three values.
+    Positive if values rise; above 1.645 is significant at 5%, one-sided. 0 below three values.
     """
     n = len(values)
     if n < 3:
@@ -80,14 +80,14 @@ def trend(values: Sequence[float]) -> float:
 
 
 def error_of_rise(n: int) -> float:
-    """Return the standard error of a straight line's rise over ``n`` even points, in sigmas."""
+    """Return the standard error of a line's rise over ``n`` evenly spaced points, in sigmas."""
     return math.sqrt(12 * (n - 1) / (n * (n + 1)))
 
 
 def cusum(values: Sequence[float], level: float, sigma: float, slack: float = 0.5) -> float:
-    """Return the upper cumulative sum in standard deviations (Page 1954), from ``level``.
+    """Compute the upper CUSUM in standard deviations from ``level`` (Page 1954).
 
-    With the customary slack of half a deviation, beyond 5 it has left the level.
+    With the usual slack of half a deviation, a sum above 5 means that values left the level.
     """
     total = 0.0
     for value in values:
@@ -100,11 +100,11 @@ def certainty(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
-def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """Return at most ``most`` points, each the median of a stretch of neighbours."""
-    if len(points) <= most:
+def thin(points: Sequence[Point], max_points: int = MAX_POINTS) -> list[Point]:
+    """Reduce to at most ``max_points`` points, each the median of its neighbors."""
+    if len(points) <= max_points:
         return list(points)
-    edges = [len(points) * k // most for k in range(most + 1)]
+    edges = [len(points) * k // max_points for k in range(max_points + 1)]
     return [
         (points[(i + j) // 2][0], median(value for _, value in points[i:j]))
         for i, j in pairwise(edges)
@@ -112,7 +112,7 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 def running_median(values: Sequence[float], reach: int) -> list[float]:
-    """Return at each place the median of the values up to ``reach`` places away."""
+    """Return the median of the values within ``reach`` of each index."""
     n = len(values)
     inner = [
         sorted(values[i - reach : i + reach + 1])[reach]

@@ -1,4 +1,4 @@
-"""The verdict on a curve: one pattern, what else it shows, the best checkpoint, what to do."""
+"""The verdict on a curve: its main pattern, other patterns, and the best checkpoint."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from ftwizard.diagnosis import broken, scaling, shape, staircase, validation
-from ftwizard.diagnosis.curve import Curve, Point, finite
+from ftwizard.diagnosis.curve import Curve, Point, keep_finite
 from ftwizard.diagnosis.sign import Pattern, Sign, Value
 
-_LOOKS: tuple[Callable[[Curve], Sign | None], ...] = (
-    broken.nan, broken.zero_loss, broken.diverged, shape.no_learning, staircase.memorising,
-    validation.overfit, broken.eval_nan, validation.too_good, shape.spiky, shape.spike,
-    validation.plateau,
+_DETECTORS: tuple[Callable[[Curve], Sign | None], ...] = (
+    broken.find_nan, broken.find_zero_loss, broken.find_divergence, shape.find_no_learning,
+    staircase.find_memorization, validation.find_overfitting, broken.find_eval_nan,
+    validation.find_too_good, shape.find_noise, shape.find_spike, validation.find_plateau,
 )  # fmt: skip
-"""What is looked for, the weightiest first."""
+"""Detectors, the most severe first."""
 _EXCLUDES: dict[Pattern, set[Pattern]] = {
     "nan": {"zero_loss", "eval_nan", "plateau", "spike", "spiky", "no_learning"},
     "zero_loss": {"eval_nan", "plateau", "no_learning", "too_good"},
@@ -25,51 +25,51 @@ _EXCLUDES: dict[Pattern, set[Pattern]] = {
     "memorising": {"plateau", "overfit"},
     "spiky": {"spike"},
 }
-"""What is not said beside a weightier pattern, whose mere effect it is."""
+"""Patterns that are mere effects of a more severe one, and are not reported with it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a curve shows."""
+    """The patterns of a curve, and its best checkpoint."""
 
     pattern: Pattern
     also: tuple[Pattern, ...]
     onset_step: int | None
     best_step: int | None
-    """The evaluation with the least validation loss."""
+    """The evaluation with the lowest validation loss."""
     best_loss: float | None
     best_on_disk: int | None
-    """The checkpoint on disk with the least validation loss; None without one or where not known."""
+    """The checkpoint on disk with the lowest validation loss; None if none or unknown."""
     confidence: float
     evidence: dict[str, Value]
     signs: tuple[Sign, ...]
 
 
 def diagnose(curve: Curve) -> Verdict:
-    """Return the verdict on what is known of a run so far."""
-    times = scaling.times_its_mean(curve)
+    """Diagnose a run so far."""
+    times = scaling.find_loss_multiple(curve)
     if times is not None:
-        curve = scaling.to_mean(curve, times)
+        curve = scaling.scale_to_mean(curve, times)
     signs: list[Sign] = []
-    for look in _LOOKS:
-        sign = look(curve)
-        if sign and not any(sign.pattern in _EXCLUDES.get(one.pattern, ()) for one in signs):
+    for detect in _DETECTORS:
+        sign = detect(curve)
+        if sign and not any(sign.pattern in _EXCLUDES.get(s.pattern, ()) for s in signs):
             signs.append(sign)
-    signs = signs or [_of_none(curve)]
+    signs = signs or [_classify_without_signs(curve)]
     if signs[0].pattern == "plateau" and not (curve.evals or curve.validates):
         signs.insert(0, Sign("no_eval", None, 0.9, {}))
     if times is not None:
         signs[0] = replace(signs[0], evidence={**signs[0].evidence, "logged_times": times})
     first = signs[0]
-    least = validation.best(curve.evals)
-    kept = set(curve.checkpoints or ())
-    on_disk = validation.best([point for point in curve.evals if int(point[0]) in kept])
+    best = validation.get_best(curve.evals)
+    saved = set(curve.checkpoints or ())
+    on_disk = validation.get_best([point for point in curve.evals if int(point[0]) in saved])
     return Verdict(
         pattern=first.pattern,
         also=tuple(sign.pattern for sign in signs[1:]),
         onset_step=first.onset,
-        best_step=int(least[0]) if least else None,
-        best_loss=least[1] if least else None,
+        best_step=int(best[0]) if best else None,
+        best_loss=best[1] if best else None,
         best_on_disk=int(on_disk[0]) if on_disk else None,
         confidence=round(first.confidence, 3),
         evidence=first.evidence,
@@ -77,15 +77,15 @@ def diagnose(curve: Curve) -> Verdict:
     )
 
 
-def _of_none(curve: Curve) -> Sign:
-    """Return what a curve is that shows nothing wrong."""
-    evals, train = finite(curve.evals), finite(curve.train)
-    if not (curve.evals or curve.validates) and len(train) >= shape.LEAST:
+def _classify_without_signs(curve: Curve) -> Sign:
+    """Return the sign of a curve with no problems: healthy, or why that cannot be said."""
+    evals, train = keep_finite(curve.evals), keep_finite(curve.train)
+    if not (curve.evals or curve.validates) and len(train) >= shape.MIN_LOSSES:
         return Sign("no_eval", None, 0.9, {"now": train[-1][1]})
-    if len(evals) < validation.LEAST or 0 < len(train) < 3:
+    if len(evals) < validation.MIN_EVALUATIONS or 0 < len(train) < 3:
         return Sign(
             "insufficient", None, 0.9,
-            {"evaluations": len(evals), "losses": len(train), **validation.rise_of_few(curve)},
+            {"evaluations": len(evals), "losses": len(train), **validation.get_early_rise(curve)},
         )  # fmt: skip
     return Sign(
         "healthy", None, 0.85,
@@ -95,7 +95,7 @@ def _of_none(curve: Curve) -> Sign:
 
 
 def _falls(points: Sequence[Point]) -> bool:
-    """Say whether the last third lies below the first."""
+    """Return whether the median of the last third is below that of the first."""
     third = len(points) // 3
     values = [value for _, value in points]
     return third > 0 and median(values[-third:]) < median(values[:third])

@@ -38,7 +38,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             first.exit_code()
         until(folder, lambda _: verdict(folder) == "overfit", 120)
         with sshd.session(ssh, home, "watch", "by-heart") as second:
-            second.wait("The validation loss rises", 60)
+            second.wait("Validation loss has risen", 60)
             second.send("d")
             second.wait("Overfitting|overfit")
             second.wait("stop it now; the best weights are kept")

@@ -32,12 +32,12 @@ from tests.screens.runs_helpers import make_run
 
 SPIKY: dict[str, Any] = {
     "code": "spiky", "severity": "warning", "since": 2, "message": "It jumps.", "verdict": True,
-    "action": "Halve the rate and double the gradient accumulation.", "confidence": 0.9,
+    "action": "Halve the learning rate and double the gradient accumulation.", "confidence": 0.9,
     "actions": ["again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"],
 }  # fmt: skip
 OVERFIT: dict[str, Any] = {
     "code": "overfit", "severity": "warning", "since": 20, "message": "It rises.", "verdict": True,
-    "action": "Stop now and keep the best; then fewer epochs, or more diverse rows.",
+    "action": "Stop now and keep the best. Then use fewer epochs, or more diverse rows.",
     "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.9,
 }  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> 
         event = {"code": code, "action": said}
         assert readings.advice(event, lives=True) == said
         ended = readings.advice(event, lives=False)
-        assert not ended.startswith(("Stop", "Let it end", "Keep", "Go on.", "Go on;")), ended
+        assert not ended.startswith(("Stop", "Let it finish", "Keep", "Continue")), ended
 
 
 def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None
 
 @pytest.mark.parametrize(
     ("climb", "word"),
-    [(-0.1, "goes on to fall"), (0.0, "is flat"), (0.04, "the training loss with it a little")],
+    [(-0.1, "keeps falling"), (0.0, "is flat"), (0.04, "Training loss rises slightly too")],
 )
 def test_overfitting_says_what_the_training_loss_does_meanwhile(climb: float, word: str) -> None:
     curve = curves.overfitting(1)
@@ -54,21 +54,21 @@ def test_both_losses_are_said_to_fall_only_where_they_do() -> None:
     curve = curves.healthy(1)
     assert "Both losses fall" in message(curve, "healthy")
     waits = [(step, 1.5) for step, _ in curve.train]
-    assert "Nothing wrong shows" in message(replace(curve, train=waits), "healthy")
+    assert "No problems found" in message(replace(curve, train=waits), "healthy")
 
 
 def test_flat_is_said_of_the_loss_that_is() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall, noise=0.005)
-    assert "validation loss is flat for" in message(curve, "plateau")
-    assert "training loss is flat since" in message(replace(curve, evals=()), "plateau")
+    assert "Validation loss has been flat for" in message(curve, "plateau")
+    assert "Training loss has been flat since" in message(replace(curve, evals=()), "plateau")
 
 
 def test_a_loss_that_is_flat_as_the_rate_has_fallen_is_let_end() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall)
     found = findings(diagnose(curve))[0]
-    assert "of the learning rate's height" in found.message and "Let it end" in found.action
+    assert "of its peak" in found.message and "Let it finish" in found.action
     even = replace(curve, learning_rate=[(step, 1e-4) for step, _ in curve.train])
     found = findings(diagnose(even))[0]
     assert "learning rate" not in found.message and "Stop soon" in found.action
@@ -82,8 +82,8 @@ def test_spikes_are_counted() -> None:
 
 
 def test_a_staircase_is_said_to_follow_the_epochs_only_where_they_are_known() -> None:
-    assert "evenly spaced" not in message(curves.staircase(1), "memorising")
-    assert "evenly spaced" in message(curves.staircase(1, known=False), "memorising")
+    assert "at even intervals" not in message(curves.staircase(1), "memorising")
+    assert "at even intervals" in message(curves.staircase(1, known=False), "memorising")
 
 
 @pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
@@ -93,9 +93,11 @@ def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[fl
     verdict = diagnose(few)
     found = findings(verdict)[0]
     assert (found.code, verdict.best_step) == ("insufficient", 200)
-    assert f"rises from the first on: from 1.1 to {losses[-1]}" in found.message
-    assert "training loss goes on to fall" in found.message and "at step 200" in found.message
-    assert "Keep the checkpoint of the first" in found.action and "Go on" not in found.action
+    assert f"has risen since the first (1.1 → {losses[-1]}, +" in found.message
+    assert "training loss keeps falling" in found.message and "at step 200" in found.message
+    assert (
+        "Keep the first evaluation's checkpoint" in found.action and "Continue" not in found.action
+    )
     assert found.actions == ("stop_keep_best", "evaluate")
 
 
@@ -104,5 +106,5 @@ def test_few_evaluations_are_said_to_rise_only_where_they_do(losses: list[float]
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     found = findings(diagnose(few))[0]
-    assert (found.code, found.action) == ("insufficient", "Go on.")
-    assert found.message.endswith("so far: too few to tell.")
+    assert (found.code, found.action) == ("insufficient", "Continue.")
+    assert found.message == f"Not enough evaluations yet: {len(losses)} so far."

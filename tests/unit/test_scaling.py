@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from ftwizard.diagnosis import Curve, diagnose, findings
-from ftwizard.diagnosis.scaling import times_its_mean
+from ftwizard.diagnosis.scaling import find_loss_multiple
 from tests import curves
 
 SEEDS = range(4)
-SAID = " The training loss is logged {} × its mean (accumulation)."
+SAID = " Training loss is logged as {} × its mean (gradient accumulation)."
 
 
 def summed(curve: Curve, times: float) -> Curve:
@@ -54,24 +54,25 @@ def test_a_training_loss_that_is_high_early_is_none(known: int | None) -> None:
     early = [loss for step, loss in curve.train if 15 <= step <= 30]
     assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, "at the first evaluation it looks so"
     for step, _ in curve.evals:
-        assert times_its_mean(curve.until(step)) is None
+        assert find_loss_multiple(curve.until(step)) is None
         assert "logged" not in findings(diagnose(curve.until(step)))[0].message
 
 
 def test_only_what_accumulates_is_taken_for_accumulation() -> None:
     curve = curves.healthy(1)
-    assert times_its_mean(curve) is None
-    assert times_its_mean(summed(curve, 2)) is None, "rows may be harder by so much"
-    assert times_its_mean(replace(summed(curve, 2), accumulation=2)) == 2
-    assert times_its_mean(replace(summed(curve, 8), accumulation=4)) is None
-    assert times_its_mean(replace(curve, accumulation=1)) is None
-    assert times_its_mean(replace(summed(curve, 8), objective="reinforcement")) is None
-    assert times_its_mean(replace(summed(curve, 8), evals=curve.evals[:2])) is None
+    assert find_loss_multiple(curve) is None
+    assert find_loss_multiple(summed(curve, 2)) is None, "rows may be harder by so much"
+    assert find_loss_multiple(replace(summed(curve, 2), accumulation=2)) == 2
+    assert find_loss_multiple(replace(summed(curve, 8), accumulation=4)) is None
+    assert find_loss_multiple(replace(curve, accumulation=1)) is None
+    assert find_loss_multiple(replace(summed(curve, 8), objective="reinforcement")) is None
+    assert find_loss_multiple(replace(summed(curve, 8), evals=curve.evals[:2])) is None
     assert (
-        times_its_mean(summed(replace(curve, evals=[(s, 0.0) for s, _ in curve.evals]), 8)) is None
+        find_loss_multiple(summed(replace(curve, evals=[(s, 0.0) for s, _ in curve.evals]), 8))
+        is None
     )
     wild = [(step, math.nan) for step, _ in curve.evals]
-    assert times_its_mean(replace(summed(curve, 8), evals=wild)) is None
+    assert find_loss_multiple(replace(summed(curve, 8), evals=wild)) is None
 
 
 def test_a_run_that_overfits_from_its_start_is_seen_to() -> None:
