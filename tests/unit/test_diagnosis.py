@@ -216,7 +216,9 @@ def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
         verdict = diagnose(replace(curve, vocabulary=vocabulary))
         assert verdict.pattern == "diverged"
         message = findings(verdict)[0].message
-        assert (". That is random guessing (ln of the vocabulary size is 10.37)." in message) == guesses
+        assert (
+            ". That is random guessing (ln of the vocabulary size is 10.37)." in message
+        ) == guesses
 
 
 def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
