@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -47,16 +46,3 @@ def today() -> str:
 def oldest(dates: Iterable[str | None]) -> str | None:
     """Return the first of some dates (``2026-04``, ``2026-11-25``), which all hold together."""
     return min(filter(None, dates), default=None)
-
-
-def dated(document: Any, day: datetime.date) -> Any:
-    """Return a record whose figures all have a date: those that an older version wrote without
-    one are of ``day``, on which the record began."""
-    if isinstance(document, list | tuple):
-        return [dated(one, day) for one in document]
-    if not isinstance(document, dict):
-        return document
-    found = {key: dated(one, day) for key, one in document.items()}
-    if found.keys() >= {"value", "unit", "source", "as_of"} and found["as_of"] is None:
-        found["as_of"] = str(day)
-    return found

@@ -72,7 +72,7 @@ class Data(_Part, frozen=True):
 
     files: Files
     format: FormatChoice = "auto"
-    """``messages``: OpenAI chat rows, with an optional top-level ``system`` and ``tools``;
+    """``openai-chat``: messages, with an optional top-level ``system`` and ``tools``;
     ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
     ``input``, ``output``; ``auto``: told apart by the keys of all rows, file by file."""
     split: Split = Split()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ftwizard import figure, outcome, run_records, run_search, runs, words
+from ftwizard import outcome, run_records, run_search, runs, words
 from ftwizard.commands import output
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
@@ -46,7 +45,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
         raise FtwizardError(f"--limit {arguments.limit} lists nothing.", "Begin at 1.", USAGE)
     found, beyond = _found(terms, arguments.limit)
     if arguments.json:
-        output.print_json({"runs": [_document(one) for one in found]})
+        output.print_json({"runs": [msgspec.to_builtins(one) for one in found]})
         return 0
     out = output.console()
     if found:
@@ -76,12 +75,6 @@ def _found(terms: list[Term], limit: int | None) -> tuple[list[RunRecord], int]:
 
 def _facts(one: RunRecord) -> Facts:
     return run_search.facts_of(one, run_search.settings_of(JobFolder(Path(one.folder))))
-
-
-def _document(one: RunRecord) -> Any:
-    """Return a run for JSON; a figure of it that says no date holds for the day it began."""
-    day = datetime.date.fromtimestamp(one.started or one.updated or time.time())
-    return figure.dated(msgspec.to_builtins(one), day)
 
 
 def _table(found: list[RunRecord], width: int) -> Table:

@@ -211,8 +211,7 @@ def refuse_changes(folder: JobFolder, chosen: Plan, hint: str = MIXED) -> None:
     if source.kind == "folder":
         now["model"] = models.locate(source.name).fingerprint
         now["template"] = models.template_hash(Path(source.name))
-    # What an older version did not hash cannot be told to have changed.
-    changed = [part for part, value in now.items() if value != record.hashes.get(part, value)]
+    changed = [part for part, value in now.items() if value != record.hashes.get(part)]
     if changed:
         listed = ", ".join(f"{part} ({visible(_what(part, chosen))})" for part in changed)
         raise FtwizardError(

@@ -128,7 +128,7 @@ def _one(
     path: Path, asked: Asked, part: str, say: Say, show: Callable[[Report], None] | None
 ) -> Examined:
     what = container.inspect(path)
-    demanded = None if asked.format == "auto" else read.named(asked.format)
+    demanded = None if asked.format == "auto" else asked.format
     format = demanded or guessed(path, what, asked.target)
     if show and what.size > FIRST_LOOK_BYTES:
         for blocks in (QUICK_BLOCKS, counting.FIRST_BLOCKS):

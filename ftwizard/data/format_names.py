@@ -23,8 +23,8 @@ Format = Literal[
     "text",
     "pretokenized",
 ]
-FormatChoice = Literal["auto", "messages", Format]
-"""``auto``: told apart by the rows themselves. ``messages`` is the older name of ``openai-chat``."""
+FormatChoice = Literal["auto", Format]
+"""``auto``: detected from the rows."""
 
 NAMES: dict[Format, str] = {
     "openai-chat": "chat messages",

@@ -13,7 +13,6 @@ from ftwizard.data.container import Container, inspect
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format, FormatChoice
-from ftwizard.data.read import named
 from ftwizard.data.records import Record
 
 Decode = Callable[[Record], Iterable[Any]]
@@ -54,7 +53,7 @@ def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = N
     """
     container = inspect(path)
     if choice != "auto":
-        return Reading(path=path, container=container, format=named(choice), is_demanded=True)
+        return Reading(path=path, container=container, format=choice, is_demanded=True)
     tally = formats.Tally()
     for record in records.records(path, container):
         try:

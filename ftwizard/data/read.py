@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -75,7 +75,7 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
     values = list(_values(path, container))
     if not values:
         raise no_row(path)
-    found = _format(path, [value for _, value in values]) if format == "auto" else named(format)
+    found = _format(path, [value for _, value in values]) if format == "auto" else format
     rows: list[Row] = []
     problems: list[Problem] = []
     for line, value in values:
@@ -98,11 +98,6 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
 def _sha256(path: Path, container: Container) -> str:
     with Source(path, container.identity) as source:
         return source.sha256()
-
-
-def named(format: Format | Literal["messages"]) -> Format:
-    """Return the name of today for a format that a plan of an earlier version may name."""
-    return "openai-chat" if format == "messages" else format
 
 
 def _example(value: Any, format: Format | None, exactly: bool) -> Example:

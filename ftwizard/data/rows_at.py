@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from ftwizard.data import container, ranges, read, records, shown
+from ftwizard.data import container, ranges, records, shown
 from ftwizard.data.container import Container
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.examine import guessed
@@ -51,7 +51,7 @@ def rows(
     ``to``: by whose rules they are checked, by default as ``examine`` has it. Raises FileProblem.
     """
     what = container.inspect(path)
-    demanded = None if format == "auto" else read.named(format)
+    demanded = None if format == "auto" else format
     found = demanded or guessed(path, what, to)
     place = target(to) if to else usual(found)
     checker = RowChecker(found, place, exactly=demanded is None)

@@ -124,7 +124,7 @@ def _examples(
     found = (
         formats.tally(value for _, value in values).decide(path).format
         if format == "auto"
-        else read.named(format)
+        else format
     )
     if found is None:
         raise FileProblem(

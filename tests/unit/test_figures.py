@@ -12,11 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import ftwizard
-from ftwizard import figure, forecast
+from ftwizard import forecast
 from ftwizard import machine as machine_facts
 from ftwizard.advice import evidence, follows
 from ftwizard.catalog import configs, gpus
@@ -36,11 +34,6 @@ from ftwizard.plan import Data, Files, Model, Plan, Recipe
 
 PATHS = Path(ftwizard.__file__).parent / "assets" / "paths.toml"
 TODAY = datetime.date(2026, 11, 25)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=20,
-)
 LENGTHS: dict[str, Lengths | None] = {
     "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
 }  # fmt: skip
@@ -221,15 +214,3 @@ def test_no_figure_is_made_without_saying_its_date() -> None:
                 if not {"source", "as_of"} <= named:
                     lacking.append(f"{file.relative_to(folder)}:{node.lineno}")
     assert lacking == []
-
-
-def test_a_record_of_an_older_version_is_of_the_day_that_it_began() -> None:
-    one = {"value": 1.0, "unit": "s", "low": None, "high": None, "source": "counted"}
-    document = {"a": [{**one, "as_of": None}], "b": {"c": {**one, "as_of": "2026-04"}}}
-    found = figure.dated(document, TODAY)
-    assert found["a"][0]["as_of"] == "2026-11-25" and found["b"]["c"]["as_of"] == "2026-04"
-
-
-@given(JSON)
-def test_nothing_else_is_changed(document: Any) -> None:
-    assert figure.dated(document, TODAY) == document

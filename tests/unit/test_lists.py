@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from ftwizard.commands import doctor, output, runs
 from ftwizard.doctor.check import warning
-from ftwizard.figure import Figure, dated
+from ftwizard.figure import Figure
 from ftwizard.outcome import Expected
 from ftwizard.run_records import RunRecord
 
@@ -53,20 +52,6 @@ def test_a_run_is_one_line_and_what_matters_stays(width: int) -> None:
 def test_how_far_off_is_by_the_sign() -> None:
     line = " ".join(_seen(runs._table([_run()], 160), 160)[2].split())
     assert "5 min 02 s +12 % 4.7 GB -8 %" in line
-
-
-def test_every_figure_of_a_run_has_a_date() -> None:
-    document = runs._document(_run(started=1_795_611_550.0))
-    assert document["actual"]["seconds"]["as_of"].startswith("2026-11-")
-    assert document["id"] == "demo-1125-125910" and document["error"]["peak_memory"] == -0.08
-
-
-def test_figures_in_tuples_are_dated_too() -> None:
-    one = Figure(value=1, unit="bytes", source="counted")
-    known = msgspec.structs.replace(one, as_of="2026-04")
-    document = {"changes": ({"a": msgspec.to_builtins(one)}, msgspec.to_builtins(known))}
-    first, second = dated(document, datetime.date(2026, 11, 25))["changes"]
-    assert first["a"]["as_of"] == "2026-11-25" and second["as_of"] == "2026-04"
 
 
 def test_what_to_do_stands_below_what_was_found_in_one_column() -> None:

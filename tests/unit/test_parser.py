@@ -33,7 +33,7 @@ def test_and_after_it(command: list[str]) -> None:
 
 
 def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
-    assert get_args(FormatChoice) == ("auto", "messages", *get_args(Format))
+    assert get_args(FormatChoice) == ("auto", *get_args(Format))
     assert tuple(NAMES) == tuple(formats.READERS) == get_args(Format)
     text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
     for name in get_args(FormatChoice):
