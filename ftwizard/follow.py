@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard import runs
-from ftwizard.jobs.events import EventReader, sampled
+from ftwizard.jobs.events import EventReader, sample
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import Progress, RunStatus
@@ -51,7 +51,7 @@ class Follower:
         if self._events.behind <= LONG_BYTES:
             return None
         overview = Progress()
-        overview.feed(sampled(self.folder.events, PIECES, PIECE_BYTES))
+        overview.feed(sample(self.folder.events, PIECES, PIECE_BYTES))
         return overview
 
     @property

@@ -1,1 +1,1 @@
-"""A job is a folder that only grows: its lock, its keeper, its requests and its events."""
+"""Jobs: a folder that only grows, with its lock, keeper, requests and events."""

@@ -1,8 +1,8 @@
-"""Signs of life of a job on another machine, for where a shared disk does not carry its lock.
+"""Signs of life of a job on another host, for shared disks that do not carry its lock.
 
-Not every such disk does (NFS mounted with ``nolock``, sshfs, many a cluster's), and no pid of
-another machine means anything here. What is left is that the keeper touches the heartbeat each
-second and that the command writes events.
+Many such disks do not (NFS mounted with ``nolock``, sshfs, many clusters), and a pid of another
+host means nothing here. What remains: the keeper touches the heartbeat each second, and the
+command writes events.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from ftwizard.jobs.ending import done_event
 from ftwizard.jobs.folder import JobFolder, State
 
 SILENT_S = 60.0
-"""Longer without a sign and it is taken for gone; clocks and a disk's caches may differ by less."""
+"""Silence after which a job counts as gone; clock and cache differences are smaller."""
 WATCHED_S = 4.0
-"""How long a sign is waited for: a few heartbeats."""
+"""How long to wait for a sign of life: a few heartbeats."""
 
 
 def host(folder: JobFolder, state: State | None) -> str | None:
-    """Return the other machine on which a job that has not ended runs, None if it is this one."""
+    """Return the other host that an unfinished job runs on; None if it is this one."""
     if state is None or state.state == "ended":
         return None
     if state.keeper is not None:
-        there = state.keeper.host
-    else:  # it is just being started there
+        node = state.keeper.host
+    else:  # it is just being started on that host
         try:
-            there = folder.read_attempt(folder.newest_attempt()).host
+            node = folder.read_attempt(folder.newest_attempt()).host
         except (OSError, FtwizardError):
             return None
-    return None if there in ("", os.uname().nodename) else there
+    return None if node in ("", os.uname().nodename) else node
 
 
 def was_heard(folder: JobFolder) -> bool:
-    """Say whether there was a sign of life of late, by this machine's clock."""
+    """Return whether there was a recent sign of life, by this machine's clock."""
     last = _last_sign(folder)
     return last is not None and abs(time.time() - last) < SILENT_S
 
 
 def lives(folder: JobFolder) -> str | None:
-    """Return the other machine on which a job is heard within a few seconds, else None.
+    """Return the other host on which a job shows a sign of life within a few seconds, else None.
 
-    It compares no clocks: it is for what must not be wrong, a second start or a removal.
+    It compares no clocks, because a second start or a removal must not go wrong.
     """
-    other = host(folder, folder.read_state())
-    if other is None or done_event(folder, folder.newest_attempt()) is not None:
+    node = host(folder, folder.read_state())
+    if node is None or done_event(folder, folder.newest_attempt()) is not None:
         return None
-    return other if _is_heard(folder) else None
+    return node if _is_heard(folder) else None
 
 
 def _is_heard(folder: JobFolder) -> bool:
@@ -61,12 +61,12 @@ def _is_heard(folder: JobFolder) -> bool:
 
 
 def _last_sign(folder: JobFolder) -> float | None:
-    found = []
+    times = []
     for path in (folder.heartbeat, folder.events):
         try:
-            # Opened, because then a network's disk asks its server anew.
+            # Opening the file makes a network file system ask its server again.
             with path.open("rb") as file:
-                found.append(os.fstat(file.fileno()).st_mtime)
+                times.append(os.fstat(file.fileno()).st_mtime)
         except OSError:
             continue
-    return max(found, default=None)
+    return max(times, default=None)

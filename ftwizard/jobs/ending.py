@@ -1,4 +1,4 @@
-"""How a job ended: the end reasons, what each means, and what to do next."""
+"""End reasons of a job: names, next steps, and how each is detected."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ftwizard.jobs.events import tail
 from ftwizard.jobs.folder import NO_SPACE, JobFolder
 
 DISK_FULL_STATUS = 74
-"""Exit status of a command that a full disk ended (EX_IOERR of ``sysexits.h``): with no room left
-it can tell it in no other way."""
+"""Exit status of a command that a full disk ended (EX_IOERR of ``sysexits.h``): without disk space
+it has no other way to report it."""
 
 NEXT_STEP = {
     "finished": "",
-    "early_stopped": "The validation loss had stopped improving; the best weights are kept.",
-    "stopped": "Go on from where it stopped with: ftwizard resume {id}",
-    "killed": "Go on from the newest checkpoint with: ftwizard resume {id}",
+    "early_stopped": "Validation loss stopped improving; the best weights are kept.",
+    "stopped": "Continue from where it stopped: ftwizard resume {id}",
+    "killed": "Continue from the newest checkpoint: ftwizard resume {id}",
     "out_of_gpu_memory": "Halve recipe.batch_size (and double recipe.gradient_accumulation), or "
-    "lower recipe.max_length, and start again.",
-    "out_of_memory": "Close other programs or take a machine with more memory; lower "
+    "lower recipe.max_length. Then start again.",
+    "out_of_memory": "Close other programs, or use a machine with more memory. Lower "
     "recipe.batch_size, then: ftwizard resume {id}",
-    "disk_full": "Free some space where {folder} is, then: ftwizard resume {id}",
-    "nan": "The loss is no number any more: halve recipe.learning_rate, or set "
-    "recipe.precision to fp32, and start again.",
-    "crashed": "The end of {folder}/worker.log says where. Go on from the newest checkpoint "
-    "with: ftwizard resume {id}",
+    "disk_full": "Free disk space for {folder}, then: ftwizard resume {id}",
+    "nan": "The loss became NaN. Halve recipe.learning_rate, or set recipe.precision to fp32, "
+    "and start again.",
+    "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
+    "ftwizard resume {id}",
     "refused": "",
     "cancelled": "",
-    "lost": "Its processes are gone: the machine went down, or it was killed with its keeper. "
-    "Go on with: ftwizard resume {id}",
+    "lost": "Its processes are gone: the machine went down, or they were killed. "
+    "Continue with: ftwizard resume {id}",
 }
 
 IN_WORDS = {
@@ -42,7 +42,7 @@ IN_WORDS = {
     "out_of_gpu_memory": "out of GPU memory",
     "out_of_memory": "out of memory",
     "disk_full": "disk full",
-    "nan": "the loss became no number",
+    "nan": "NaN loss",
     "crashed": "crashed",
     "refused": "refused",
     "cancelled": "cancelled",
@@ -53,22 +53,22 @@ GOOD = ("finished", "early_stopped")
 
 
 def sentence(reason: str) -> str:
-    """Return what follows “run X”: ``has finished``, ``was stopped``."""
-    words = IN_WORDS.get(reason, reason)
+    """Return what follows “Run X”: ``finished``, ``was stopped``."""
+    name = IN_WORDS.get(reason, reason)
     if reason in ("finished", "early_stopped", "crashed"):
-        return f"has {words}" if reason != "crashed" else "crashed"
+        return name
     if reason in ("out_of_gpu_memory", "out_of_memory"):
-        return f"ran {words}"
+        return f"ran {name}"
     if reason in ("disk_full", "nan"):
-        return f"ended: {words}"
-    return f"was {words}"
+        return f"ended: {name}"
+    return f"was {name}"
 
 
 def done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
-    """Return the last word of the command of that attempt, or None if it did not say one."""
+    """Return the ``done`` event of an attempt, or None without one."""
     events = tail(folder.events, _TAIL_BYTES)
-    words = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
-    return words[-1] if words else None
+    done = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
+    return done[-1] if done else None
 
 
 def end_reason(
@@ -80,9 +80,9 @@ def end_reason(
     oom_killed: bool = False,
     log_from: int = 0,
 ) -> str:
-    """Say why a command ended: its own word, else what its end and its log tell.
+    """Return why a command ended: by its ``done`` event, else by its exit status and log.
 
-    ``log_from`` is where this attempt's part of the log begins.
+    ``log_from`` is the byte offset at which this attempt's part of the log begins.
     """
     if event := done_event(folder, attempt):
         return str(event.get("end_reason", "crashed"))
@@ -92,7 +92,7 @@ def end_reason(
         return "out_of_memory" if oom_killed else "killed"
     if returncode in (-15, 143, -2, 130):
         return "killed"
-    log = _log_tail(folder, log_from)
+    log = _read_log_tail(folder, log_from)
     if _NO_GPU_MEMORY.search(log):
         return "out_of_gpu_memory"
     if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
@@ -104,36 +104,36 @@ _NO_GPU_MEMORY = re.compile(
     r"\bOutOfMemoryError\b|(?:CUDA|HIP) out of memory|(?:CUDA|HIP) error: out of memory"
     r"|CU(?:BLAS|DNN|SPARSE|SOLVER)_STATUS_ALLOC_FAILED|Error out of memory at line \d+ in file"
 )
-"""What is said where a GPU has no memory: by PyTorch's allocator, by the driver where PyTorch does
-not allocate itself (a context, a graph), by NVIDIA's libraries, and by bitsandbytes."""
+"""Errors of a GPU out of memory: from PyTorch's allocator, from the driver where PyTorch does not
+allocate itself (a context, a graph), from NVIDIA's libraries, and from bitsandbytes."""
 
 _NO_MEMORY = re.compile(
     "DefaultCPUAllocator: can't allocate|unable to mmap|could not create a (?:primitive|memory object)$"
 )
-"""What PyTorch says where there is no memory: its allocator, a file of weights, and oneDNN, which
-makes a primitive and its buffers at once and does not say why it could not."""
+"""Errors of PyTorch out of CPU memory: from its allocator, from a weights file, and from oneDNN,
+which creates a primitive and its buffers at once and does not say why that failed."""
 
 
 def reason_of(error: BaseException, folder: JobFolder) -> str:
-    """Name the end reason of an exception that ended a command."""
-    for one in _chain(error):
-        if _NO_GPU_MEMORY.search(f"{type(one).__name__}: {one}"):
+    """Return the end reason for an exception that ended a command."""
+    for cause in _get_causes(error):
+        if _NO_GPU_MEMORY.search(f"{type(cause).__name__}: {cause}"):
             return "out_of_gpu_memory"
-        if isinstance(one, MemoryError) or _NO_MEMORY.search(str(one)):
+        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
             return "out_of_memory"
-        if isinstance(one, OSError) and one.errno in NO_SPACE:
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
             return "disk_full"
-        if os.strerror(errno.ENOSPC) in str(one):
+        if os.strerror(errno.ENOSPC) in str(cause):
             return "disk_full"
     return "disk_full" if _is_full(folder) else "crashed"
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+def _get_causes(error: BaseException | None) -> list[BaseException]:
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return causes
 
 
 def _is_full(folder: JobFolder) -> bool:
@@ -141,7 +141,7 @@ def _is_full(folder: JobFolder) -> bool:
     return stat.f_bavail * stat.f_frsize < 16 * 1024
 
 
-def _log_tail(folder: JobFolder, begin: int) -> str:
+def _read_log_tail(folder: JobFolder, begin: int) -> str:
     try:
         with folder.log.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The events of a job: one JSON object a line, written by the command, read by every view."""
+"""Events of a job: one JSON object per line, written by the command, read by every view."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from ftwizard.jobs.folder import NO_SPACE
 
 VERSION = 1
 PROGRESS_FILE = "FTWIZARD_PROGRESS"
-"""Variable that names a file for ``phase`` events of a command that a screen waits for."""
+"""Environment variable with a file for ``phase`` events of a command that a screen waits for."""
 SYNC_SECONDS = 1.0
-_PENDING_LIMIT = 10_000
-_NO_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_COUNTS_END = 2**53
-"""Whole numbers below are exact as floats, which is what curves are made of."""
-_TIMES_END = 253_402_300_800.0
-"""The year 10,000, for which no date can be written."""
+_MAX_PENDING = 10_000
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_MAX_COUNT = 2**53
+"""Integers below are exact as floats, which curves consist of."""
+_MAX_TIME = 253_402_300_800.0
+"""Unix seconds of the year 10,000, which has no date."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 Event = dict[str, Any]
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are no JSON of ours."""
+"""Exceptions of decoding bytes that are not valid JSON."""
 
 
 class EventWriter:
     """Appends events; the only writer of its file.
 
-    One event is one ``write(2)`` on an O_APPEND descriptor, so a kill at any moment leaves at most
-    one torn line, which the next writer ends first. The file is synced once a second by a thread
-    of its own, so that a slow disk does not slow the command. On a full disk events wait in memory
-    and are written when there is room again: a full disk alone never stops a job here.
+    Each event is one ``write(2)`` on an O_APPEND descriptor, so a kill leaves at most one torn
+    line, which the next writer ends first. A thread syncs the file once a second, so that a slow
+    disk does not slow the command. On a full disk, events wait in memory until there is free
+    space: a full disk alone never stops a job here.
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
@@ -49,19 +49,19 @@ class EventWriter:
         self._descriptor = os.open(path, flags, 0o600)
         end = os.fstat(self._descriptor).st_size
         self._line_open = end > 0 and os.pread(self._descriptor, 1, end - 1) != b"\n"
-        self._pending: deque[bytes] = deque(maxlen=_PENDING_LIMIT)
+        self._pending: deque[bytes] = deque(maxlen=_MAX_PENDING)
         self._dirty = False
         self.written_at = time.monotonic()
-        """When the newest event was written, by the monotonic clock."""
+        """Monotonic time of the newest event."""
         self._guard = threading.RLock()
         self._closing = threading.Event()
         self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
         self._syncer.start()
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one event; ``fields`` are JSON values (NaN and infinities become strings)."""
+        """Append an event; ``fields`` are JSON values (NaN and infinities become strings)."""
         event = {"v": VERSION, "t": time.time(), "kind": kind, "attempt": self._attempt}
-        event |= {name: _finite(value) for name, value in fields.items()}
+        event |= {name: _encode_non_finite(value) for name, value in fields.items()}
         line = _encoder.encode(event) + b"\n"
         self.written_at = time.monotonic()
         with self._guard:
@@ -69,7 +69,7 @@ class EventWriter:
             self._flush()
 
     def sync(self) -> None:
-        """Return when everything written so far is on disk (or the disk is full)."""
+        """Block until everything written so far is on disk (or the disk is full)."""
         with self._guard:
             self._flush()
             self._dirty = False
@@ -78,11 +78,11 @@ class EventWriter:
 
     @property
     def waiting(self) -> int:
-        """Return how many events wait for room on the disk."""
+        """Return how many events wait for free disk space."""
         return len(self._pending)
 
     def close(self) -> None:
-        """Sync and close; events that found no room are lost with the process."""
+        """Sync and close; events that still wait for disk space are lost."""
         self._closing.set()
         self._syncer.join(timeout=5)
         self.sync()
@@ -111,10 +111,10 @@ class EventWriter:
 
 
 class EventReader:
-    """Reads the events that were added since the last call, from a byte offset.
+    """Reads the events added since the last call, from a byte offset.
 
-    ``torn`` counts the lines that could not be read. A file that shrank or was replaced is read
-    again from its start.
+    ``torn`` counts lines that could not be read. A file that shrank or was replaced is read again
+    from its start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,20 +125,20 @@ class EventReader:
 
     @property
     def behind(self) -> int:
-        """Return how many bytes are still to be read; 0 where there is no file."""
+        """Return how many bytes are unread; 0 without a file."""
         try:
             return max(0, self._path.stat().st_size - self._offset)
         except OSError:
             return 0
 
     def skip(self) -> None:
-        """Leave out what is there already."""
+        """Skip the events that are already in the file."""
         with contextlib.suppress(FileNotFoundError):
             stat = self._path.stat()
             self._inode, self._offset = stat.st_ino, stat.st_size
 
     def read(self, limit: int | None = None) -> list[Event]:
-        """Return the new complete events, at most about ``limit`` bytes of them."""
+        """Return new complete events, at most about ``limit`` bytes of them."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
@@ -159,7 +159,7 @@ class EventReader:
 
 
 def tail(path: Path, limit: int) -> list[Event]:
-    """Return the events in the last ``limit`` bytes of a file, whole lines of them."""
+    """Return the events of the whole lines in the last ``limit`` bytes of a file."""
     try:
         with path.open("rb") as file:
             start = max(0, os.fstat(file.fileno()).st_size - limit)
@@ -171,22 +171,22 @@ def tail(path: Path, limit: int) -> list[Event]:
     return events
 
 
-def sampled(path: Path, pieces: int, piece: int) -> list[Event]:
-    """Return events of ``pieces`` places spread evenly over a file, about ``piece`` bytes of each.
+def sample(path: Path, pieces: int, piece_bytes: int) -> list[Event]:
+    """Return the events in ``pieces`` pieces spread evenly over a file, ``piece_bytes`` each.
 
-    Of a file of a million events that is a picture of the whole in a few hundredths of a second.
-    Only whole lines count; the beginning and the end are among the places.
+    This gives an overview of a million events in a few hundredths of a second. Only whole lines
+    count; the beginning and the end of the file are always included.
     """
     data = b""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            for place in range(pieces):
-                start = max(0, size - piece) * place // max(1, pieces - 1)
+            for index in range(pieces):
+                start = max(0, size - piece_bytes) * index // max(1, pieces - 1)
                 file.seek(start)
-                part = file.read(piece)
-                begin = part.find(b"\n") + 1 if start else 0
-                data += part[begin : part.rfind(b"\n") + 1]
+                piece = file.read(piece_bytes)
+                begin = piece.find(b"\n") + 1 if start else 0
+                data += piece[begin : piece.rfind(b"\n") + 1]
     except FileNotFoundError:
         return []
     events, _ = decode(data)
@@ -194,7 +194,7 @@ def sampled(path: Path, pieces: int, piece: int) -> list[Event]:
 
 
 def decode(data: bytes) -> tuple[list[Event], int]:
-    """Return the events of whole lines, and how many lines were torn."""
+    """Decode whole lines; return their events, and the number of torn lines."""
     events: list[Event] = []
     torn = 0
     for line in data.split(b"\n"):
@@ -213,9 +213,9 @@ def decode(data: bytes) -> tuple[list[Event], int]:
 
 
 def number(value: Any) -> float | None:
-    """Return a field's number, turning the strings for NaN and infinities back into floats."""
+    """Return a field as a float, with the strings for NaN and infinities decoded; else None."""
     if isinstance(value, str):
-        return _NO_NUMBERS.get(value)
+        return _NON_FINITE.get(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -225,46 +225,46 @@ def number(value: Any) -> float | None:
 
 
 def measure(value: Any) -> float | None:
-    """Return a field's number if it is finite and not negative."""
-    found = number(value)
-    return found if found is not None and 0 <= found < math.inf else None
+    """Return a field as a float if it is finite and not negative, else None."""
+    size = number(value)
+    return size if size is not None and 0 <= size < math.inf else None
 
 
 def count(value: Any) -> int | None:
-    """Return a field's whole number if it can count something: steps, attempts."""
-    counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNTS_END
-    return value if counts else None
+    """Return a field as an int if it is a valid count (steps, attempts), else None."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
+    return value if is_count else None
 
 
 def moment(event: Event) -> float | None:
-    """Return when an event was written in Unix seconds, if its ``t`` is a time that has a date."""
-    found = measure(event.get("t"))
-    return found if found is not None and found < _TIMES_END else None
+    """Return when an event was written (Unix seconds); None if its ``t`` is not a valid time."""
+    seconds = measure(event.get("t"))
+    return seconds if seconds is not None and seconds < _MAX_TIME else None
 
 
-def _finite(value: Any) -> Any:
+def _encode_non_finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _encode_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_encode_non_finite(item) for item in value]
     return value
 
 
 class TimeAlive:
-    """How long a job was at work over all attempts: each from its first event to its last.
+    """Working time of a job over all attempts, each from its first event to its last.
 
-    What lies between attempts does not count, nor what came after the last word of one that was
-    killed, which is not known.
+    Time between attempts does not count, nor the unknown time after the last event of an attempt
+    that was killed.
     """
 
     def __init__(self) -> None:
         self._spans: dict[Hashable, list[float]] = {}
-        """Of each attempt, when it spoke first and last."""
+        """Time of the first and the last event, by attempt."""
 
     def see(self, attempt: Hashable, t: float) -> None:
-        """Take in that an attempt said something at ``t``; a million events come here."""
+        """Record an event of an attempt at ``t`` (called for every event, so kept fast)."""
         span = self._spans.get(attempt)
         if span is None:
             self._spans[attempt] = [t, t]
@@ -274,12 +274,12 @@ class TimeAlive:
             span[0] = t
 
     def seconds(self, now: float | None = None) -> float:
-        """Return all of it; ``now`` (Unix seconds) is as far as the newest attempt has come."""
-        newest = max(self._spans, key=lambda one: self._spans[one][1], default=None)
-        return sum(self.seconds_of(one, now if one == newest else None) for one in self._spans)
+        """Return the total in seconds; the newest attempt is counted up to ``now`` (Unix seconds)."""
+        newest = max(self._spans, key=lambda attempt: self._spans[attempt][1], default=None)
+        return sum(self.seconds_of(a, now if a == newest else None) for a in self._spans)
 
     def seconds_of(self, attempt: Hashable, now: float | None = None) -> float:
-        """Return how long one attempt was at work; ``now`` is as far as it has come."""
+        """Return the seconds of one attempt, up to ``now`` if given."""
         span = self._spans.get(attempt)
         if span is None:
             return 0.0
@@ -288,7 +288,7 @@ class TimeAlive:
 
 
 def seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
-    """Return how long a job was at work over all attempts, as ``TimeAlive`` has it."""
+    """Return the working time of a job over all attempts, as ``TimeAlive`` counts it."""
     alive = TimeAlive()
     for event in events:
         if (t := moment(event)) is not None:

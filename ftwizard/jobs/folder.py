@@ -1,4 +1,4 @@
-"""The folder of a job: what each file is called, who writes it, how it is written."""
+"""The folder of a job: its file names, their contents, and atomic writes."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ _T = TypeVar("_T")
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that a child run was branched from."""
+    """The parent of a child run."""
 
     id: str
     step: int
-    """The step of its checkpoint whose weights the child began with; 0 for a new beginning."""
+    """The step of the checkpoint that the child started from; 0 for the base weights."""
     changes: dict[str, tuple[float, float]]
-    """What differs in the plan: the setting's name → what it was and what it is."""
+    """Settings that differ in the plan, by name: the old and the new value."""
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """``job.json``: what the job is. Written once, by the launcher."""
+    """``job.json``: what the job is. The launcher writes it once."""
 
     kind: str
     """``train`` for a run."""
     argv: list[str]
-    """The command that the keeper supervises; the job folder is its last argument."""
+    """The command to supervise; the job folder is its last argument."""
     version: str
     """ftwizard's version."""
     created: float
     """Unix seconds."""
     hashes: dict[str, str] = {}
-    """What the job was made from: ``data``, ``model``, ``template`` → hash."""
+    """Hashes of what the job was made from: ``data``, ``model``, ``template``."""
     inputs: dict[str, Any] = {}
-    """What the worker needs besides the plan, such as where the model comes from."""
+    """What the worker needs besides the plan, such as the source of the model."""
     parent: Parent | None = None
-    """The run that this one was branched from."""
+    """The run that this run was branched from."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """``attempts/<n>.json``: one start of the job. Written by the launcher."""
+    """``attempts/<n>.json``: one start of the job. The launcher writes it."""
 
     number: int
     """1 for the first start."""
@@ -60,27 +60,27 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     argv: list[str]
     checkpoint: str | None = None
-    """The checkpoint it goes on from, relative to the job folder."""
+    """The checkpoint it continues from, relative to the job folder."""
     inputs: dict[str, Any] = {}
-    """What was said anew for it, and from then on holds in place of the job's own."""
+    """Inputs that replace those of the job from this attempt on."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """``state.json``: what the keeper knows. Written whole and renamed."""
+    """``state.json``: the keeper's view of the job. Replaced atomically."""
 
     state: str
     """``queued``, ``starting``, ``running``, ``stopping`` or ``ended``."""
     attempt: int
     end_reason: str | None = None
     returncode: int | None = None
-    """Of the command; negative for the signal that ended it."""
+    """Exit status of the command; negative for a signal."""
     keeper: Identity | None = None
     command: Identity | None = None
     started: float | None = None
     """Unix seconds."""
     ended: float | None = None
     orphans: int = 0
-    """Processes that the command left behind and the keeper ended."""
+    """Processes that the command left behind and the keeper killed."""
     grace_s: float | None = None
 
 
@@ -145,7 +145,7 @@ class JobFolder:
 
     @property
     def origin(self) -> Path:
-        """Return where the weights are that a child run begins with."""
+        """Return the folder of the weights that a child run starts from."""
         return self.path / "origin"
 
     @property
@@ -162,11 +162,11 @@ class JobFolder:
 
     @property
     def ballast(self) -> Path:
-        """A few reserved blocks that the keeper frees to write its last state on a full disk."""
+        """Return the reserved blocks that the keeper frees to write its last state on a full disk."""
         return self.path / "ballast"
 
     def machine(self, host: str) -> Path:
-        """Return the keeper's samples of one node."""
+        """Return the file of the keeper's samples of one node."""
         return self.path / f"machine.{re.sub(r'[^A-Za-z0-9._-]', '_', host)}.jsonl"
 
     def attempt(self, number: int) -> Path:
@@ -188,7 +188,7 @@ class JobFolder:
         return _read(self.attempt(number), Attempt)
 
     def read_state(self) -> State | None:
-        """Return the keeper's newest word, or None before its first (or when it is damaged)."""
+        """Return the newest ``state.json``; None if there is none or it is damaged."""
         try:
             return _read(self.state, State)
         except (FileNotFoundError, FtwizardError):
@@ -196,18 +196,18 @@ class JobFolder:
 
 
 def is_id(name: str) -> bool:
-    """Say whether ``name`` can name a run's folder."""
+    """Return whether ``name`` is a valid run name."""
     return bool(_ID.fullmatch(name))
 
 
 def check_id(run_id: str) -> str:
-    """Return ``run_id`` if it can name a run's folder, else raise FtwizardError (usage)."""
+    """Return ``run_id`` if it is a valid run name, else raise FtwizardError (usage)."""
     if not is_id(run_id):
         from ftwizard.text import visible
 
         raise FtwizardError(
-            f"“{visible(run_id, 80)}” cannot name a run.",
-            "Use letters, digits, dot, dash and underscore, a letter or digit first, 64 at most.",
+            f"“{visible(run_id, 80)}” is not a valid run name.",
+            "Use at most 64 letters, digits, dots, dashes and underscores. Start with a letter or digit.",
             2,
         )
     return run_id
@@ -218,17 +218,16 @@ def _read(path: Path, kind: type[_T]) -> _T:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FtwizardError(
-            f"{path} cannot be read: {error}.",
-            "It was written by another version, or changed by hand; start a new run.",
+            f"{path} could not be read: {error}.",
+            "It was written by another version, or edited. Start a new run.",
         ) from error
 
 
 def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool:
-    """Write a file so that a reader sees the old or the new content, never a part.
+    """Write a file atomically: a reader sees the old or the new content, never a part.
 
-    On a full disk ``ballast`` is removed to make room and the write tried once more; returns
-    False if there is still no room. Raises OSError for anything else, and for a full disk when
-    no ballast is given.
+    On a full disk, remove ``ballast`` and try once more; return False if there is still no space.
+    Raises OSError for anything else, and for a full disk without ballast.
     """
     try:
         _replace(path, data)
@@ -263,13 +262,13 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
-    """Write ``value`` as JSON by ``write_whole``."""
+    """Write ``value`` as JSON with ``write_whole``."""
     data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     return write_whole(path, data, ballast=ballast)
 
 
 def publish(part: Path, target: Path) -> None:
-    """Bring the folder ``part`` to disk and make it ``target``, whole or not at all."""
+    """Sync the folder ``part`` to disk and rename it to ``target``, replacing that."""
     sync_files(part)
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
@@ -277,7 +276,7 @@ def publish(part: Path, target: Path) -> None:
 
 
 def sync_files(folder: Path) -> list[Path]:
-    """Bring every file below ``folder`` to disk; return them."""
+    """Sync every file below ``folder`` to disk; return them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for file in files:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -290,7 +289,7 @@ def sync_files(folder: Path) -> list[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in ``folder`` outlive a power loss."""
+    """Sync ``folder`` itself, so that changes in it outlive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

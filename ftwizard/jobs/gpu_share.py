@@ -1,4 +1,4 @@
-"""How much of each GPU's memory a job's own processes hold."""
+"""GPU memory used by a job's own processes."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import psutil
 from ftwizard.jobs.identity import Identity
 
 HOST_NAMESPACE = 0xEFFFFFFC
-"""Inode of the first pid namespace, that of the host: PROC_PID_INIT_INO, linux/proc_ns.h."""
+"""Inode of the host's pid namespace: PROC_PID_INIT_INO, linux/proc_ns.h."""
 
 
-def mark(gpus: list[dict[str, Any]], command: Identity | None) -> list[dict[str, Any]]:
-    """Return readings of GPUs with ``ours`` in place of ``processes``.
+def add_own_memory(gpus: list[dict[str, Any]], command: Identity | None) -> list[dict[str, Any]]:
+    """Return GPU readings with ``ours`` in place of ``processes``.
 
-    That is the bytes that the process ``command``, its session and its descendants hold; None
-    where that cannot be known: the driver tells no processes or not their memory, or this is a
-    container, where its pids are those of the host and may by chance be another's here.
+    ``ours`` is the bytes used by the process ``command``, its session and its descendants. It is
+    None if unknown: the driver does not list processes or their memory, or this is a container,
+    where the driver's pids are those of the host.
     """
-    return [_marked(gpu, command) if "processes" in gpu else gpu for gpu in gpus]
+    return [_replace_processes(gpu, command) if "processes" in gpu else gpu for gpu in gpus]
 
 
-def _marked(gpu: dict[str, Any], command: Identity | None) -> dict[str, Any]:
-    rest = {name: value for name, value in gpu.items() if name != "processes"}
-    return {**rest, "ours": _ours(gpu["processes"], command)}
+def _replace_processes(gpu: dict[str, Any], command: Identity | None) -> dict[str, Any]:
+    fields = {name: value for name, value in gpu.items() if name != "processes"}
+    return {**fields, "ours": _sum_own_bytes(gpu["processes"], command)}
 
 
-def _ours(processes: list[dict[str, Any]] | None, command: Identity | None) -> int | None:
+def _sum_own_bytes(processes: list[dict[str, Any]] | None, command: Identity | None) -> int | None:
     if processes is None or command is None or command.pid_namespace != HOST_NAMESPACE:
         return None
-    held = [one["memory"] for one in processes if _belongs(one["pid"], command.pid)]
-    return None if None in held else sum(held)
+    sizes = [p["memory"] for p in processes if _belongs(p["pid"], command.pid)]
+    return None if None in sizes else sum(sizes)
 
 
 def _belongs(pid: int, command: int) -> bool:
     try:
         if os.getsid(pid) == command:
             return True
-        # A launcher gives each of its workers a session of its own.
+        # A launcher starts each of its workers in a separate session.
         return any(parent.pid == command for parent in psutil.Process(pid).parents())
     except (OSError, psutil.Error, OverflowError):
         return False

@@ -1,6 +1,6 @@
-"""The user's own command, run by the keeper when something of note happens to a job.
+"""The user's notification command, which the keeper runs for findings and at the end of a job.
 
-It acts with nobody watching. Whatever it does ends nothing: a failure is a line in the log.
+A failure of the command only adds a line to the job's log.
 """
 
 from __future__ import annotations
@@ -22,94 +22,96 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.text import visible
 
 ASKED_FOR = ("stopped", "killed", "cancelled")
-"""Ends that somebody asked for: no failure."""
+"""End reasons that a person asked for, so not failures."""
 SEVERE = ("warning", "error")
-MOST_WAITING = 16
-"""Findings that wait for the command; of more, the later are not told one by one."""
+MAX_WAITING = 16
+"""Notifications that wait for the command; more are dropped."""
 SLICE_BYTES = 1 << 18
-MESSAGE = 500
-"""Characters of ``FTWIZARD_MESSAGE`` at most."""
-_SAID_BYTES = 2_000
+MAX_MESSAGE_CHARS = 500
+"""Length of ``FTWIZARD_MESSAGE``."""
+_MAX_STDERR_BYTES = 2_000
 
-_Told = tuple[Occasion, str]
+_Notification = tuple[Occasion, str]
 
 
 class Hook:
-    """Tells the user's command of findings and of the end of one job."""
+    """Runs the user's command for the findings and the end of one job."""
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
         self._notify = Notify()
         try:
             self._notify = config_file.load().notify
-        except FtwizardError as error:  # it was right when the job was started, and is not now
+        except FtwizardError as error:  # valid when the job started, but not now
             self._log(error.message)
         self._events = EventReader(folder.events)
-        self._events.skip()  # what earlier attempts found has been told
-        self._waiting: queue.Queue[_Told | None] = queue.Queue(MOST_WAITING)
+        self._events.skip()  # findings of earlier attempts were sent already
+        self._waiting: queue.Queue[_Notification | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._session: int | None = None
-        self._begins = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def look(self) -> None:
-        """Tell of what was found since the last look."""
+        """Send the findings since the last call."""
         if not self._notify.command or "finding" not in self._notify.on:
             return
         with contextlib.suppress(OSError):
             for event in self._events.read(SLICE_BYTES):
                 if event["kind"] == "finding" and event.get("severity") in SEVERE:
-                    self._tell("finding", str(event.get("message") or event.get("code") or ""))
+                    self._send("finding", str(event.get("message") or event.get("code") or ""))
 
     def end(self, reason: str) -> None:
-        """Tell how the job ended, and wait until that is told, no longer than its timeout."""
+        """Send how the job ended, and wait for the command until its timeout."""
         self.look()
         on = self._notify.on
         failed = reason not in (*GOOD, *ASKED_FOR)
         if self._notify.command and ((failed and "failure" in on) or "end" in on):
             event: Occasion = "failure" if failed and "failure" in on else "end"
-            self._tell(event, self._ending(reason), wait=True)
+            self._send(event, self._describe_end(reason), wait=True)
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=self._notify.timeout_s)
             self._thread.join(2 * self._notify.timeout_s)
 
     def is_own(self, pid: int) -> bool:
-        """Say whether a process belongs to the command that runs now."""
-        with self._begins, contextlib.suppress(ProcessLookupError):
+        """Return whether a process belongs to the command that is running."""
+        with self._start_lock, contextlib.suppress(ProcessLookupError):
             return self._session is not None and os.getsid(pid) == self._session
         return False
 
-    def _ending(self, reason: str) -> str:
-        said = f"Run {self._folder.id} {sentence(reason)}."
+    def _describe_end(self, reason: str) -> str:
+        description = f"Run {self._folder.id} {sentence(reason)}."
         with contextlib.suppress(OSError):
-            word = done_event(self._folder, self._folder.newest_attempt()) or {}
-            if message := word.get("message"):
-                said += f" {message}"
-        return said
+            event = done_event(self._folder, self._folder.newest_attempt()) or {}
+            if message := event.get("message"):
+                description += f" {message}"
+        return description
 
-    def _tell(self, event: Occasion, message: str, *, wait: bool = False) -> None:
-        told = (event, visible(message, MESSAGE))
+    def _send(self, event: Occasion, message: str, *, wait: bool = False) -> None:
+        notification = (event, visible(message, MAX_MESSAGE_CHARS))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
         with contextlib.suppress(queue.Full):
-            self._waiting.put(told, block=wait, timeout=self._notify.timeout_s if wait else None)
+            self._waiting.put(
+                notification, block=wait, timeout=self._notify.timeout_s if wait else None
+            )
 
     def _work(self) -> None:
-        while (told := self._waiting.get()) is not None:
+        while (notification := self._waiting.get()) is not None:
             try:
-                problem = self._run(*told)
-            except Exception as error:  # noqa: BLE001 (whatever it was, the job goes on)
-                problem = f"it cannot be run: {getattr(error, 'strerror', None) or error}"
+                problem = self._run(*notification)
+            except Exception as error:  # noqa: BLE001 (the job continues whatever happens here)
+                problem = f"could not run: {getattr(error, 'strerror', None) or error}"
             if problem:
-                self._log(f"notify.command ({told[0]}): {problem}.")
+                self._log(f"notify.command ({notification[0]}): {problem}.")
 
     def _run(self, event: Occasion, message: str) -> str:
-        """Run the command once; return what went wrong."""
+        """Run the command once; return the problem, empty if there is none."""
         path = config_file.program(self._notify)
         if path is None:
-            return "there is no such program"
-        with self._begins:
+            return "no such program"
+        with self._start_lock:
             child = subprocess.Popen(
                 [path, *self._notify.command[1:]],
                 stdin=subprocess.DEVNULL,
@@ -132,29 +134,29 @@ class Hook:
             self._session = None
 
     def _wait(self, child: subprocess.Popen[bytes]) -> str:
-        said = bytearray()
+        stderr = bytearray()
         assert child.stderr is not None
         os.set_blocking(child.stderr.fileno(), False)
         end = time.monotonic() + self._notify.timeout_s
         while child.poll() is None:
-            _drain(child.stderr.fileno(), said)
+            _drain(child.stderr.fileno(), stderr)
             if time.monotonic() >= end:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
                 child.stderr.close()
-                return f"it took longer than {self._notify.timeout_s:g} s and was ended"
+                return f"took longer than {self._notify.timeout_s:g} s and was killed"
             time.sleep(0.05)
-        _drain(child.stderr.fileno(), said)
+        _drain(child.stderr.fileno(), stderr)
         child.stderr.close()
         if child.returncode == 0:
             return ""
-        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-        words = f": {visible(lines[-1].strip(), 200)}" if lines else ""
-        return f"exit status {child.returncode}{words}"
+        lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+        last = f": {visible(lines[-1].strip(), 200)}" if lines else ""
+        return f"exit status {child.returncode}{last}"
 
     def _log(self, line: str) -> None:
-        """Add a line to the job's log, where there still is one."""
+        """Add a line to the job's log if it still exists."""
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._folder.log, flags)
@@ -164,9 +166,9 @@ class Hook:
                 os.close(descriptor)
 
 
-def _drain(descriptor: int, said: bytearray) -> None:
-    """Take what was written, so that the command never waits; keep the last of it."""
+def _drain(descriptor: int, tail: bytearray) -> None:
+    """Read what was written, so that the command never blocks; keep the end of it."""
     with contextlib.suppress(BlockingIOError):
         while data := os.read(descriptor, 1 << 16):
-            said += data
-            del said[:-_SAID_BYTES]
+            tail += data
+            del tail[:-_MAX_STDERR_BYTES]

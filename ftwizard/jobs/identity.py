@@ -1,4 +1,4 @@
-"""Which process is meant, so that a recycled pid or another container's is never signalled."""
+"""Process identity, so that a recycled pid or one of another container is never signaled."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import msgspec
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A process, named so that no other process can be taken for it."""
+    """A process, identified beyond its pid."""
 
     host: str
     """Node name."""
     boot_id: str
-    """Kernel's random id of this boot."""
+    """The kernel's random id of this boot."""
     pid_namespace: int
     """Inode of the pid namespace: a pid means nothing in another container."""
     pid: int
     start_ticks: int
-    """Start time in clock ticks since boot (field 22 of ``/proc/PID/stat``): no clock step
-    moves it."""
+    """Start time in clock ticks since boot (field 22 of ``/proc/PID/stat``), which no clock change
+    affects."""
 
 
-def of(pid: int) -> Identity | None:
-    """Return the identity of a living process of this machine, or None when it is gone."""
-    ticks = _start_ticks(pid)
+def from_pid(pid: int) -> Identity | None:
+    """Return the identity of a living process of this machine, or None if it is gone."""
+    ticks = _read_start_ticks(pid)
     if ticks is None:
         return None
-    return Identity(os.uname().nodename, _boot_id(), _pid_namespace(), pid, ticks)
+    return Identity(os.uname().nodename, _read_boot_id(), _read_pid_namespace(), pid, ticks)
 
 
 def is_alive(identity: Identity | None) -> bool | None:
-    """Say whether the process lives; None where this process cannot know (host, container)."""
+    """Return whether the process is alive; None if unknown here (other host, container)."""
     if identity is None:
         return False
     if identity.host != os.uname().nodename:
         return None
-    if identity.boot_id != _boot_id():
+    if identity.boot_id != _read_boot_id():
         return False
-    if identity.pid_namespace != _pid_namespace():
+    if identity.pid_namespace != _read_pid_namespace():
         return None
-    return _start_ticks(identity.pid) == identity.start_ticks
+    return _read_start_ticks(identity.pid) == identity.start_ticks
 
 
 def signal_group(identity: Identity, number: signal.Signals) -> bool:
-    """Send a signal to the process group that ``identity`` leads; False when it is not there."""
+    """Send a signal to the process group that ``identity`` leads; return False if it is gone."""
     if not is_alive(identity):
         return False
     try:
@@ -56,15 +56,15 @@ def signal_group(identity: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def _boot_id() -> str:
+def _read_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _pid_namespace() -> int:
+def _read_pid_namespace() -> int:
     return Path("/proc/self/ns/pid").stat().st_ino
 
 
-def _start_ticks(pid: int) -> int | None:
+def _read_start_ticks(pid: int) -> int | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,8 +1,8 @@
-"""The keeper: starts a job's command, watches it, ends it, and says how it ended.
+"""The keeper: starts a job's command, watches it, stops it, and records how it ended.
 
-It knows nothing of what the command does. It ignores hang-ups, holds no pipe to the command, and
-when it is itself killed the command goes on: hours of work matter more than supervision.
-Run as ``python -m ftwizard.jobs.keeper FOLDER LOCK_FD``; the launcher holds the lock before.
+It knows nothing of what the command does. It ignores hang-ups and holds no pipe to the command. If
+the keeper is killed, the command keeps running: hours of work matter more than supervision.
+Run as ``python -m ftwizard.jobs.keeper FOLDER LOCK_FD``; the launcher passes the lock on.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ HEARTBEAT_S = 1.0
 SAMPLE_S = 2.0
 DEFAULT_GRACE_S = 30.0
 TERM_GRACE_S = 10.0
-KILLED_WITHIN_S = 60.0
-"""A kill for memory that was counted so long before the end may have been its cause."""
+OOM_WINDOW_S = 60.0
+"""An out-of-memory kill within this time before the end may be its cause."""
 BALLAST_BYTES = 64 * 1024
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): orphans of the command come to the keeper
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): the keeper adopts orphans of the command
 
 
-def keep(folder: JobFolder, lock: int) -> int:
-    """Run the command of the newest attempt to its end; return the keeper's exit status."""
+def keep(folder: JobFolder, lock_fd: int) -> int:
+    """Run the command of the newest attempt until it ends; return the keeper's exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    return _Keeper(folder, lock).run()
+    return _Keeper(folder, lock_fd).run()
 
 
 class _Keeper:
-    def __init__(self, folder: JobFolder, lock: int) -> None:
+    def __init__(self, folder: JobFolder, lock_fd: int) -> None:
         self.folder = folder
-        self.lock = lock
+        self.lock_fd = lock_fd
         self.attempt = folder.read_attempt(folder.newest_attempt())
         self.oom_kills = [machine.oom_kills()] * 2
-        """A minute or two ago, and a minute ago at most: what was killed before is another's end."""
+        """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
         self.counted = time.monotonic()
         self.ending = False
         self.log_from = 0
@@ -59,17 +59,17 @@ class _Keeper:
             state="starting",
             attempt=self.attempt.number,
             started=self.attempt.started,
-            keeper=identity.of(os.getpid()),
+            keeper=identity.from_pid(os.getpid()),
         )
 
     def run(self) -> int:
-        self._reserve()
+        self._create_ballast()
         self.folder.heartbeat.touch(mode=0o600)
         signal.signal(signal.SIGTERM, self._on_term)
         self.hook = Hook(self.folder)
         process = self._start()
-        command = identity.of(process.pid)
-        self._say(state="running", command=command)
+        command = identity.from_pid(process.pid)
+        self._write_state(state="running", command=command)
         beat = sampled = 0.0
         while process.poll() is None:
             now = time.monotonic()
@@ -79,31 +79,31 @@ class _Keeper:
             if now - sampled >= SAMPLE_S:
                 self._sample()
                 sampled = now
-            self._obey(now, process)
+            self._handle_requests(now, process)
             self.hook.look()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
-        orphans = self._end_orphans()
+        orphans = self._kill_orphans()
         reason = end_reason(
             self.folder,
             self.attempt.number,
             process.returncode,
             killed_by_request=self.ending,
-            oom_killed=self._oom_killed(),
+            oom_killed=self._was_oom_killed(),
             log_from=self.log_from,
         )
         self.folder.requests.joinpath("kill").unlink(missing_ok=True)
-        said = self._say(
+        is_written = self._write_state(
             state="ended",
             end_reason=reason,
             returncode=process.returncode,
             ended=time.time(),
             orphans=orphans,
         )
-        # The job is over: nothing waits for a command that only tells of it.
-        os.close(self.lock)
+        # The job is over: nothing waits for the notification command.
+        os.close(self.lock_fd)
         self.hook.end(reason)
-        return 0 if said else 1
+        return 0 if is_written else 1
 
     def _start(self) -> subprocess.Popen[bytes]:
         log = os.open(self.folder.log, APPEND, 0o600)
@@ -116,19 +116,19 @@ class _Keeper:
                 stderr=log,
                 cwd=self.folder.path,
                 start_new_session=True,
-                pass_fds=[self.lock],
+                pass_fds=[self.lock_fd],
             )
         finally:
             os.close(log)
 
     def _beat(self, now: float) -> None:
-        """Say that it lives; end a command whose folder was removed: it has nowhere to save to."""
+        """Touch the heartbeat; kill a command whose folder was removed: it has nowhere to save."""
         try:
-            if now - self.counted > KILLED_WITHIN_S:
+            if now - self.counted > OOM_WINDOW_S:
                 self.oom_kills = [self.oom_kills[1], machine.oom_kills()]
                 self.counted = now
             os.utime(self.folder.heartbeat)
-        except OSError:  # a file system that is away for a moment ends no job
+        except OSError:  # a file system that is briefly unavailable does not end a job
             if not self.ending and self._is_removed():
                 self.ending = True
                 self.next_signal = (now, signal.SIGKILL)
@@ -143,8 +143,8 @@ class _Keeper:
             return False
         return False
 
-    def _obey(self, now: float, process: subprocess.Popen[bytes]) -> None:
-        """Turn ``stop`` into TERM when its grace has passed, ``kill`` into TERM, then KILL."""
+    def _handle_requests(self, now: float, process: subprocess.Popen[bytes]) -> None:
+        """Send TERM for ``kill``, and for ``stop`` after its grace period; then KILL."""
         attempt = self.attempt.number
         if not self.ending and requests.pending(self.folder, "kill", attempt):
             self.ending = True
@@ -152,7 +152,7 @@ class _Keeper:
         elif self.next_signal is None and (stop := requests.pending(self.folder, "stop", attempt)):
             grace = DEFAULT_GRACE_S if stop.grace_s is None else stop.grace_s
             self.next_signal = (now + grace, signal.SIGTERM)
-            self._say(state="stopping", grace_s=grace)
+            self._write_state(state="stopping", grace_s=grace)
         if self.next_signal is None or now < self.next_signal[0]:
             return
         number = self.next_signal[1]
@@ -162,26 +162,26 @@ class _Keeper:
             os.killpg(process.pid, number)
 
     def _on_term(self, *_: object) -> None:
-        """The machine is going down: let the command save, as ``stop`` does."""
+        """Let the command save, as ``stop`` does: the machine is going down."""
         with contextlib.suppress(OSError):
             requests.ask(self.folder, "stop", self.attempt.number)
         if self.state.command:
             identity.signal_group(self.state.command, signal.SIGTERM)
 
-    def _end_orphans(self) -> int:
-        found = psutil.Process().children(recursive=True)
-        left = [process for process in found if not self.hook.is_own(process.pid)]
-        for process in left:
+    def _kill_orphans(self) -> int:
+        descendants = psutil.Process().children(recursive=True)
+        orphans = [process for process in descendants if not self.hook.is_own(process.pid)]
+        for process in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=5)
-        return len(left)
+        psutil.wait_procs(orphans, timeout=5)
+        return len(orphans)
 
-    def _oom_killed(self) -> bool:
+    def _was_oom_killed(self) -> bool:
         before, now = self.oom_kills[0], machine.oom_kills()
         return before is not None and now is not None and now > before
 
-    def _reserve(self) -> None:
+    def _create_ballast(self) -> None:
         try:
             self.folder.ballast.unlink(missing_ok=True)
             with self.folder.ballast.open("xb") as file:
@@ -193,7 +193,7 @@ class _Keeper:
 
     def _sample(self) -> None:
         reading = self.sampler.sample()
-        reading["gpus"] = gpu_share.mark(reading["gpus"], self.state.command)
+        reading["gpus"] = gpu_share.add_own_memory(reading["gpus"], self.state.command)
         line = msgspec.json.encode({"v": 1, **reading}) + b"\n"
         path = self.folder.machine(os.uname().nodename)
         try:
@@ -203,16 +203,16 @@ class _Keeper:
         try:
             os.write(descriptor, line)
         except OSError:
-            pass  # telemetry alone never ends a job
+            pass  # telemetry never ends a job
         finally:
             os.close(descriptor)
 
-    def _say(self, **changes: object) -> bool:
+    def _write_state(self, **changes: object) -> bool:
         self.state = msgspec.structs.replace(self.state, **changes)
         try:
             return write_json(self.folder.state, self.state, ballast=self.folder.ballast)
         except FileNotFoundError:
-            return False  # the folder was removed under a living job
+            return False  # the folder was removed while the job was running
 
 
 if __name__ == "__main__":

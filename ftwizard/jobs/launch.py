@@ -1,4 +1,4 @@
-"""Starts of a job: the lock first, then what is written down, then the keeper."""
+"""Job starts: take the lock, write the record, then spawn the keeper."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 class AlreadyRunning(FtwizardError):
-    """Something of the job lives, so it cannot be started."""
+    """Raised when a process of the job is alive, so it cannot be started."""
 
     def __init__(self, run_id: str, host: str | None = None) -> None:
-        on = f", on {visible(host, 64)}" if host else ""
+        where = f" on {visible(host, 64)}" if host else ""
         super().__init__(
-            f"Run {run_id} is running already{on}.",
-            f"Look at it with: ftwizard watch {run_id}   Stop it with: ftwizard stop {run_id}",
+            f"Run {run_id} is already running{where}.",
+            f"Watch it: ftwizard watch {run_id}   Stop it: ftwizard stop {run_id}",
         )
 
 
 def create(path: Path, record: JobRecord, files: Mapping[str, bytes]) -> JobFolder:
-    """Make a job's folder and write down what it is; it does not start it.
+    """Create a job's folder and its files, without starting it.
 
     ``files`` are written before ``job.json``, which makes the folder a job. Raises AlreadyRunning
-    when a job of that name lives, FtwizardError when it has ended or cannot be written.
+    if a job of that name is running, FtwizardError if it ended or cannot be written.
     """
     check_id(path.name)
     private_folder(path)
     folder = JobFolder(path)
-    held = _take(folder)
+    lock_fd = _take_lock(folder)
     try:
         if folder.job.exists():
             raise FtwizardError(
-                f"There is a run {path.name} already.",
-                f"Go on with it: ftwizard resume {path.name}   Or choose another name.",
+                f"A run named {path.name} already exists.",
+                f"Continue it: ftwizard resume {path.name}   Or choose another name.",
             )
         for name in ("attempts", "requests"):
             (path / name).mkdir(mode=0o700, exist_ok=True)
@@ -63,7 +63,7 @@ def create(path: Path, record: JobRecord, files: Mapping[str, bytes]) -> JobFold
             write_whole(path / name, data)
         write_json(folder.job, record)
     finally:
-        os.close(held)
+        os.close(lock_fd)
     return folder
 
 
@@ -77,11 +77,11 @@ def start(
 ) -> Attempt:
     """Start ``argv`` under a detached keeper and return once it runs.
 
-    ``checkpoint`` names where to go on from; it is asked under the exclusive lock, when nothing
-    can write checkpoints any more. ``inputs``: what is said anew for this attempt. Raises AlreadyRunning, or FtwizardError when the keeper did
-    not come up.
+    ``checkpoint`` returns the checkpoint to continue from; it is called under the exclusive lock,
+    when nothing can write checkpoints. ``inputs`` replace those of the job from this attempt on.
+    Raises AlreadyRunning, or FtwizardError if the keeper did not start.
     """
-    held = _take(folder)
+    lock_fd = _take_lock(folder)
     try:
         if host := elsewhere.lives(folder):
             raise AlreadyRunning(folder.id, host)
@@ -97,42 +97,42 @@ def start(
         write_json(folder.attempt(attempt.number), attempt)
         state = State(state="starting", attempt=attempt.number, started=attempt.started)
         write_json(folder.state, state)
-        lock.downgrade(held)
-        _spawn_keeper(folder, held, environment)
+        lock.downgrade(lock_fd)
+        _spawn_keeper(folder, lock_fd, environment)
     finally:
-        os.close(held)
+        os.close(lock_fd)
     _wait_until_up(folder, attempt.number)
     return attempt
 
 
-def _take(folder: JobFolder) -> int:
-    held = lock.take_exclusive(folder.lock)
-    if held is None:
+def _take_lock(folder: JobFolder) -> int:
+    lock_fd = lock.take_exclusive(folder.lock)
+    if lock_fd is None:
         raise AlreadyRunning(folder.id)
-    return held
+    return lock_fd
 
 
-def _spawn_keeper(folder: JobFolder, held: int, environment: Mapping[str, str] | None) -> None:
+def _spawn_keeper(folder: JobFolder, lock_fd: int, environment: Mapping[str, str] | None) -> None:
     log = os.open(folder.log, APPEND, 0o600)
     try:
         subprocess.Popen(
-            [*python(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(held)],
+            [*python(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(lock_fd)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder.path,
             env=import_path(os.environ if environment is None else environment),
             start_new_session=True,
-            pass_fds=[held],
+            pass_fds=[lock_fd],
         )
     finally:
         os.close(log)
 
 
 def python() -> list[str]:
-    """Return this interpreter, told not to import from the folder it stands in.
+    """Return the command of this interpreter, without imports from the current folder.
 
-    A user's folder often holds a ``datasets`` or a ``tokenizers`` of its own.
+    A user's folder often contains a ``datasets`` or a ``tokenizers``.
     """
     return [sys.executable, "-P"]
 
@@ -149,11 +149,11 @@ def import_path(environment: Mapping[str, str]) -> dict[str, str]:
 def _wait_until_up(folder: JobFolder, attempt: int) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
-        gone = observe(folder).state == "ended"  # before the state: what is written then is final
+        has_ended = observe(folder).state == "ended"  # read first, so that the state below is final
         state = folder.read_state()
         if state and state.attempt == attempt and state.state != "starting":
             return
-        if gone:
+        if has_ended:
             break
         time.sleep(0.02)
     tail = folder.log.read_text(errors="replace")[-500:] if folder.log.exists() else ""

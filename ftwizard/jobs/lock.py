@@ -1,10 +1,9 @@
-"""The lock of a job: while anything of the job lives, on any host, it is held.
+"""The lock of a job, held while any process of the job is alive on any host.
 
-Every process of a job holds the lock *shared*; a start must first have it *exclusively*, so a
-second start is refused until the last process has died, whoever was killed and in whatever order.
-Open-file-description locks (Linux >= 3.15, ``fcntl(2)``) are inherited over fork and exec, are
-released by the kernel when the last holder closes, are forwarded by NFS, and can be asked about
-without being taken.
+Every process of a job holds the lock *shared*; a start first needs it *exclusively*. So a second
+start is refused until the last process is gone, whatever was killed in whatever order.
+Open-file-description locks (Linux >= 3.15, ``fcntl(2)``) are inherited over fork and exec, released
+by the kernel when the last holder closes, forwarded by NFS, and can be queried without being taken.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ def _request(kind: int) -> bytes:
 
 
 def take_exclusive(path: Path, *, wait: bool = False) -> int | None:
-    """Return a descriptor that holds ``path`` exclusively, or None if anything else holds it.
+    """Lock ``path`` exclusively; return the descriptor, or None if another process holds it.
 
-    With ``wait`` it blocks until the lock is free. The file is made when it is missing.
+    With ``wait``, block until the lock is free. A missing file is created.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -40,12 +39,12 @@ def take_exclusive(path: Path, *, wait: bool = False) -> int | None:
 
 
 def downgrade(descriptor: int) -> None:
-    """Turn an exclusive lock into a shared one, with no moment in between without a lock."""
+    """Turn an exclusive lock into a shared one, without releasing it in between."""
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_RDLCK))
 
 
 def take_shared(path: Path) -> int:
-    """Return a descriptor that holds ``path`` shared, beside the others of the same job.
+    """Lock ``path`` shared; return the descriptor.
 
     Raises BlockingIOError while a start holds it exclusively.
     """
@@ -59,7 +58,7 @@ def take_shared(path: Path) -> int:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether anything holds ``path``, without taking it even for a moment."""
+    """Return whether any process holds ``path``, without taking the lock."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

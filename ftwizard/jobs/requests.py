@@ -1,4 +1,4 @@
-"""What viewers ask of a job: small files under ``requests/``, each naming its attempt."""
+"""Requests from viewers to a job: small files under ``requests/``, each for one attempt."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ NAMES: tuple[Name, ...] = get_args(Name)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of a viewer."""
+    """A request from a viewer."""
 
     attempt: int
-    """The start that is meant; a request for another one is void."""
+    """The attempt it is for; a request for another attempt is void."""
     t: float
     """Unix seconds."""
     grace_s: float | None = None
-    """With ``stop``: how long to save before the keeper ends the command."""
+    """For ``stop``: seconds to save before the keeper ends the command."""
 
 
 def ask(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
-    """Put a request before the job (an older one of the same name is replaced)."""
+    """Send a request to the job, replacing an older one of the same name."""
     request = Request(attempt=attempt, t=time.time(), grace_s=grace_s)
     write_json(folder.requests / name, request, ballast=folder.ballast)
 
 
 def stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool = False) -> None:
-    """Ask a job to save and end within ``grace_s`` seconds; ``now``: to end without saving."""
+    """Ask a job to save and stop within ``grace_s`` seconds; ``now``: stop without saving."""
     ask(folder, "stop", attempt, grace_s=0.0 if now else grace_s)
     if now:
         ask(folder, "kill", attempt)
@@ -49,12 +49,12 @@ def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
 
 
 def done(folder: JobFolder, name: Name) -> None:
-    """Remove a request that was obeyed."""
+    """Remove a request that was carried out."""
     with contextlib.suppress(FileNotFoundError):
         (folder.requests / name).unlink()
 
 
 def clear(folder: JobFolder) -> None:
-    """Remove every left-over request; only under the exclusive lock of a start."""
+    """Remove all leftover requests; call it only under the exclusive lock of a start."""
     for name in NAMES:
         done(folder, name)

@@ -1,4 +1,4 @@
-"""What state a job is in: its own last word, else the keeper's, else what the lock tells."""
+"""The state of a job: from its ``done`` event, else from the keeper, else from the lock."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     end_reason: str | None = None
     message: str = ""
-    """What the command said of its end."""
+    """The command's message about its end."""
     hint: str = ""
-    """What it said to do next."""
+    """What to do next, according to the command."""
     exit_code: int = 0
-    """What a command that waited for it answers with."""
+    """Exit code for a command that waited for the job."""
     keeper_lives: bool | None = None
-    """None where this machine cannot know."""
+    """None if unknown on this machine."""
     host: str | None = None
-    """The other machine that it runs on; None for this one, and once it has ended."""
+    """The other host that it runs on; None for this machine, and after it ended."""
     started: float | None = None
-    """Unix seconds, of this attempt."""
+    """Unix seconds; start of this attempt."""
     ended: float | None = None
 
 
 def observe(folder: JobFolder) -> Status:
-    """Look at a job without disturbing it (no lock is taken, nothing is written)."""
+    """Read the state of a job; takes no lock and writes nothing."""
     attempt = folder.newest_attempt()
-    held = lock.is_held(folder.lock)  # before the rest: what is written under it is then final
+    is_locked = lock.is_held(folder.lock)  # read first, so that what follows is final if unlocked
     state = folder.read_state()
     if state is None or state.attempt != attempt:
         state = State(state="starting", attempt=attempt)
-    word = done_event(folder, attempt)
+    done = done_event(folder, attempt)
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
-    if not held and not word and folder.newest_attempt() != attempt:
-        return observe(folder)  # it was started again while we looked
+    if not is_locked and not done and folder.newest_attempt() != attempt:
+        return observe(folder)  # it was started again meanwhile
     host = elsewhere.host(folder, state)
-    lives = held or (host is not None and elsewhere.was_heard(folder))
-    if word or state.state == "ended" or not lives:
-        return _ended(state, word, held, keeper_lives)
+    lives = is_locked or (host is not None and elsewhere.was_heard(folder))
+    if done or state.state == "ended" or not lives:
+        return _make_ended_status(state, done, is_locked, keeper_lives)
     now = state.state
     if now == "running" and requests.pending(folder, "stop", attempt):
         now = "stopping"
@@ -62,19 +62,19 @@ def observe(folder: JobFolder) -> Status:
     )
 
 
-def _ended(
-    state: State, word: dict[str, object] | None, held: bool, keeper_lives: bool | None
+def _make_ended_status(
+    state: State, done: dict[str, object] | None, is_locked: bool, keeper_lives: bool | None
 ) -> Status:
-    reason = str(word.get("end_reason", "crashed")) if word else state.end_reason or "lost"
-    code = word.get("exit_code") if word else None
-    ended = state.ended or (word and word.get("t")) or None
+    reason = str(done.get("end_reason", "crashed")) if done else state.end_reason or "lost"
+    code = done.get("exit_code") if done else None
+    ended = state.ended or (done and done.get("t")) or None
     return Status(
-        # The command said its last word but has not gone yet: its files may still be open.
-        state="stopping" if held else "ended",
+        # The command is done but still exiting: its files may be open.
+        state="stopping" if is_locked else "ended",
         attempt=state.attempt,
         end_reason=reason,
-        message=str(word.get("message", "")) if word else "",
-        hint=str(word.get("hint", "")) if word else "",
+        message=str(done.get("message", "")) if done else "",
+        hint=str(done.get("hint", "")) if done else "",
         exit_code=code if isinstance(code, int) else (0 if reason in GOOD else 1),
         keeper_lives=keeper_lives,
         started=state.started,
@@ -83,7 +83,7 @@ def _ended(
 
 
 def wait_until_free(folder: JobFolder, timeout_s: float, poll_s: float = 0.1) -> bool:
-    """Wait until nothing of the job lives; False when it still does after ``timeout_s``."""
+    """Wait until no process of the job is alive; return False after ``timeout_s``."""
     end = time.monotonic() + timeout_s
     while observe(folder).state != "ended":
         if time.monotonic() >= end:
@@ -95,19 +95,19 @@ def wait_until_free(folder: JobFolder, timeout_s: float, poll_s: float = 0.1) ->
 def end_without_keeper(
     folder: JobFolder, grace_s: float, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Do the keeper's part of a stop where the keeper is dead: wait, TERM, KILL, write it down."""
+    """Do the keeper's part of a stop if the keeper is dead: wait, TERM, KILL, record the end."""
     state = folder.read_state()
     if state is None or state.command is None:
         return
     if wait_until_free(folder, grace_s):
         return
-    report("It has not stopped by itself; ending it.")
+    report("It did not stop in time; killing it.")
     for number in (signal.SIGTERM, signal.SIGKILL):
         identity.signal_group(state.command, number)
         if wait_until_free(folder, KILL_AFTER_TERM_S):
             break
-    held = lock.take_exclusive(folder.lock)
-    if held is None:
+    lock_fd = lock.take_exclusive(folder.lock)
+    if lock_fd is None:
         return
     try:
         if done_event(folder, state.attempt) is None:
@@ -117,4 +117,4 @@ def end_without_keeper(
             with contextlib.suppress(OSError):
                 write_json(folder.state, ended, ballast=folder.ballast)
     finally:
-        os.close(held)
+        os.close(lock_fd)

@@ -1,4 +1,4 @@
-"""What every command of a job shares: its lock, its events, its stop, and its last word."""
+"""The base of every job command: its lock, events, stop handling and ``done`` event."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ftwizard.jobs.watchdog import SILENT_S, Watchdog
 
 
 class Stopped(BaseException):
-    """The command was asked to stop where nothing had to be saved."""
+    """Raised when the command should stop and has nothing to save."""
 
 
 class Outcome(Exception):
-    """Ends a command early with a reason of its own."""
+    """Raised to end a command early with a given end reason."""
 
     def __init__(self, end_reason: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -32,16 +32,16 @@ class Outcome(Exception):
 
 
 class Ended(NamedTuple):
-    """How the work of a command ended, where nothing went wrong."""
+    """The outcome of a command that succeeded."""
 
     end_reason: str
     result: dict[str, Any]
-    """Goes into ``result.json``."""
+    """Content of ``result.json``."""
     message: str = ""
 
 
 class Worker:
-    """A running command of a job, as the code that does the work sees it."""
+    """A running command of a job, from the point of view of its work."""
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
@@ -50,74 +50,74 @@ class Worker:
         self.checkpoint = folder.read_attempt(self.attempt).checkpoint
         self.events = EventWriter(folder.events, self.attempt)
         self.saves_itself = False
-        """True while a TERM only sets ``stopping``, because there is something to save."""
+        """True while TERM only requests a stop, because there is something to save."""
         self._terminated = False
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def phase(self, name: str, **fields: Any) -> None:
-        """Say what is being done now; a stop that was asked for is obeyed here."""
+        """Report the current phase; raise Stopped if a stop was requested."""
         self.check_stop()
         self.events.write("phase", phase=name, **fields)
 
     def stop_asked(self) -> bool:
-        """Say whether a viewer or a signal wants the command to stop."""
+        """Return whether a viewer or a signal requested a stop."""
         return self._terminated or bool(requests.pending(self.folder, "stop", self.attempt))
 
     def check_stop(self) -> None:
-        """Raise Stopped if the command should stop; call it where nothing has to be saved."""
+        """Raise Stopped if a stop was requested; call it only where nothing has to be saved."""
         if self.stop_asked():
             raise Stopped
 
     def _on_term(self, *_: object) -> None:
-        already, self._terminated = self._terminated, True
-        if not self.saves_itself and not already:
+        is_repeated, self._terminated = self._terminated, True
+        if not self.saves_itself and not is_repeated:
             raise Stopped
 
 
 def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
-    """Do ``work`` as the command of a job and return its exit status.
+    """Run ``work`` as the command of a job; return its exit status.
 
-    Whatever it raises becomes the job's last word: a sentence in the events, a traceback only in the log.
+    An exception becomes a message in the ``done`` event; its traceback goes only to the log.
     """
-    held = lock.take_shared(folder.lock)
+    lock_fd = lock.take_shared(folder.lock)
     worker = Worker(folder)
     watchdog = Watchdog(worker.events, worker.record.inputs.get("silent_s", SILENT_S))
     try:
-        word = _word(worker, work)
+        outcome = _run_work(worker, work)
         watchdog.close()
-        worker.events.write("done", **word)
+        worker.events.write("done", **outcome)
     finally:
         watchdog.close()
-        unsaid = worker.events.waiting
+        unwritten = worker.events.waiting
         worker.events.close()
     requests.done(folder, "stop")
-    os.close(held)
-    if unsaid:
+    os.close(lock_fd)
+    if unwritten:
         return DISK_FULL_STATUS
-    if word["end_reason"] in (*GOOD, "stopped"):
+    if outcome["end_reason"] in (*GOOD, "stopped"):
         return 0
-    return int(word.get("exit_code", 1))
+    return int(outcome.get("exit_code", 1))
 
 
-def _word(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
+def _run_work(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
     folder = worker.folder
     try:
         try:
             end = work(worker)
         finally:
-            worker.saves_itself = True  # from here on a TERM changes nothing any more
+            worker.saves_itself = True  # from here on TERM has no effect
         head = {"end_reason": end.end_reason, "attempt": worker.attempt}
         write_json(folder.result, head | end.result)
         return {"end_reason": end.end_reason, "message": end.message}
     except Stopped:
         return {"end_reason": "stopped"}
-    except Outcome as other:
+    except Outcome as early:
         return {
-            "end_reason": other.end_reason,
-            "message": other.message,
-            "hint": other.hint,
+            "end_reason": early.end_reason,
+            "message": early.message,
+            "hint": early.hint,
         }
     except FtwizardError as error:
         return {
@@ -126,7 +126,7 @@ def _word(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
             "hint": error.hint,
             "exit_code": error.exit_code,
         }
-    except BaseException as error:  # noqa: BLE001 (whatever it was, the run says it)
+    except BaseException as error:  # noqa: BLE001 (reported in the done event)
         traceback.print_exc(file=sys.stderr)
         return {
             "end_reason": reason_of(error, folder),

@@ -147,7 +147,7 @@ def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab)
         (("--rate-times", "nan"), "factor above 0"),
         (("--rate-times", "1000"), "recipe.learning_rate is 10"),
         (("--rate-times", "0.5", "--from", "7"), f"On disk: {', '.join(map(str, kept))}"),
-        (("--rate-times", "0.5", "--name", "still"), "There is a run still already"),
+        (("--rate-times", "0.5", "--name", "still"), "A run named still already exists"),
     ):
         refused = run("branch", "heart", *arguments)
         assert refused.returncode in (1, 2) and says in refused.stderr, (arguments, refused.stderr)

@@ -139,7 +139,7 @@ def test_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, more="recipe: {seed: -1}\n"), code=1, says="recipe.seed")
     refused("train", plan(tmp_path, data='"a\\0b"'), code=1, says="NUL")
     refused("train", plan(tmp_path), "--allow", "much", code=2, says="Nothing is called")
-    refused("train", plan(tmp_path), "--name", "../evil", code=2, says="cannot name a run")
+    refused("train", plan(tmp_path), "--name", "../evil", code=2, says="is not a valid run name")
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, smollm2_shell: Path) -> None:
@@ -302,12 +302,12 @@ def test_a_finished_run_is_not_resumed(home: Path) -> None:
 def test_a_living_run_is_not_resumed(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 1)
-    refused("resume", "one", code=1, says="is running already")
+    refused("resume", "one", code=1, says="is already running")
 
 
 def test_watch_follows_to_the_end_and_answers_with_it(home: Path) -> None:
     start_run(home, "good", steps=30)
-    assert "has finished" in ok("watch", "good")
+    assert "Run good finished" in ok("watch", "good")
     start_run(home, "bad", mode="crash")
     done = run("watch", "bad")
     assert done.returncode == 1

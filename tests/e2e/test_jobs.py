@@ -338,7 +338,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
     folder = make_run(home, "one")
     folder.events.unlink()
     strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
-    dead = [identity.of(one.pid) for one in strangers]
+    dead = [identity.from_pid(one.pid) for one in strangers]
     keeper, command = (
         msgspec.structs.replace(one, start_ticks=one.start_ticks - 1) for one in dead if one
     )
@@ -355,7 +355,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
 
 
 def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
-    me = identity.of(os.getpid())
+    me = identity.from_pid(os.getpid())
     assert me and identity.is_alive(me) is True
     assert identity.is_alive(msgspec.structs.replace(me, host="elsewhere")) is None
     assert identity.is_alive(msgspec.structs.replace(me, pid_namespace=1)) is None
@@ -394,7 +394,7 @@ def test_an_ended_name_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> None:
     folder = start(make(home / "runs" / "gone", steps=5000, mode="hang"))
     until_step(folder, 5)
-    processes = [identity.of(keeper_pid(folder)), identity.of(command_pid(folder))]
+    processes = [identity.from_pid(keeper_pid(folder)), identity.from_pid(command_pid(folder))]
     while folder.path.exists():  # its keeper writes into it meanwhile
         shutil.rmtree(folder.path, ignore_errors=True)
     end = time.monotonic() + 20
@@ -412,7 +412,7 @@ def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
 
     until(folder, lambda _: bool(said()), 30)
     (finding,) = said()
-    assert finding["severity"] == "warning" and "Nothing has happened for" in finding["message"]
+    assert finding["severity"] == "warning" and "no progress for" in finding["message"]
     assert finding["stack"][0].startswith("work (") and "dummy_worker.py" in finding["stack"][0]
     time.sleep(2.5)
     assert len(said()) == 1, "once"

@@ -92,7 +92,7 @@ def test_from_the_first_question_to_a_merged_model(
         wizard.keys("Enter")
         end = wizard.wait(r"exit=\d", 120)
     assert "exit=0" in end
-    assert "Run mine has finished" in end and "On 3 held-out rows" in end
+    assert "Run mine finished" in end and "On 3 held-out rows" in end
     folder = JobFolder(home / "runs" / "mine")
     assert (folder.merged / "model.safetensors").exists()
     assert (home / "plans" / "mine.yaml").exists()

@@ -163,7 +163,7 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(quick: 
         terminal.wait(r"Run tied goes on\. Come back with: ftwizard watch tied")
         terminal.wait(r"exit=0")
     assert observe(folder).state == "running"
-    assert "has finished" in ok("watch", "tied", timeout=600)
+    assert "Run tied finished" in ok("watch", "tied", timeout=600)
     assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
 
 
@@ -178,7 +178,7 @@ def test_of_six_starts_at_once_one_wins(quick: Lab) -> None:
     assert sorted(code for _, _, code in ends) == [0, 1, 1, 1, 1, 1]
     for out, err, code in ends:
         assert out.strip() == ("six" if code == 0 else "")
-        assert code == 0 or "Run six is running already" in err or "There is a run six" in err
+        assert code == 0 or "Run six is already running" in err or "A run named six" in err
     assert "running already" in run("train", plan, "--name", "six").stderr
     assert quick.folder("six").newest_attempt() == 1
     ok("stop", "six")

@@ -204,7 +204,7 @@ def test_lost_with_its_keeper(story: Story, size: tuple[int, int]) -> None:
 def test_without_its_keeper_it_goes_on(story: Story, size: tuple[int, int]) -> None:
     story.train(77)
     with subprocess.Popen(["sleep", "60"]) as process:
-        keeper = identity.of(process.pid)
+        keeper = identity.from_pid(process.pid)
         process.kill()
     with living(story.folder, keeper=keeper):
         assert_looks("no-keeper", size, watch(size))

@@ -30,7 +30,7 @@ def command() -> Iterator[tuple[Identity, int]]:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        known = identity.of(process.pid)
+        known = identity.from_pid(process.pid)
         assert known is not None
         import psutil
 
@@ -46,7 +46,7 @@ def gpu(*processes: tuple[int, int | None]) -> dict[str, Any]:
 
 
 def ours(reading: dict[str, Any], command: Identity | None) -> Any:
-    (marked,) = gpu_share.mark([reading], command)
+    (marked,) = gpu_share.add_own_memory([reading], command)
     assert set(marked) == {"index", "ours"}
     return marked["ours"]
 
@@ -78,7 +78,7 @@ def test_a_pid_that_is_gone_or_none_is_not_ours(command: tuple[Identity, int]) -
 
 
 def test_a_lost_gpu_stays_as_it_is() -> None:
-    assert gpu_share.mark([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
+    assert gpu_share.add_own_memory([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_the_keeper_tells_of_an_end(home: Path, told: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder)
     until(folder, lambda _: bool(lines(told)))
-    assert lines(told) == [["one", "end", "Run one has finished."]]
+    assert lines(told) == [["one", "end", "Run one finished."]]
 
 
 def test_a_failure_is_told_once_and_with_its_reason(home: Path, told: Path) -> None:

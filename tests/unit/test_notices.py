@@ -37,7 +37,7 @@ def test_each_new_thing_is_told_once() -> None:
     assert noticer.news(RUNNING, progress) == []
     progress.feed([finding("two", "error")])
     told = noticer.news(ENDED, progress)
-    assert [n.message for n in told] == ["two", "Run one has finished."]
+    assert [n.message for n in told] == ["two", "Run one finished."]
     assert noticer.news(ENDED, progress) == []
 
 

@@ -32,7 +32,7 @@ def test_the_next_step_names_the_run(reason: str) -> None:
 def test_braces_in_the_folder_s_name_mean_nothing() -> None:
     status = Status(state="ended", attempt=1, end_reason="disk_full")
     said = words.ending(JobFolder(Path("/{0}/one")), status)
-    assert said[1].startswith("Free some space where /{0}/one is")
+    assert said[1].startswith("Free disk space for /{0}/one")
 
 
 @pytest.mark.parametrize(
