@@ -78,7 +78,9 @@ def test_a_pid_that_is_gone_or_none_is_not_ours(command: tuple[Identity, int]) -
 
 
 def test_a_lost_gpu_stays_as_it_is() -> None:
-    assert gpu_share.add_own_memory([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
+    assert gpu_share.add_own_memory([{"index": 1, "lost": True}], None) == [
+        {"index": 1, "lost": True}
+    ]
 
 
 @pytest.mark.parametrize(
