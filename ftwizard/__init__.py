@@ -1,3 +1,3 @@
-"""ftwizard: from a data set to a fine-tuned, compared and merged model, in a terminal."""
+"""ftwizard: fine-tune an LLM from your terminal, then evaluate it, merge it and serve it."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The only door: a command, or the app when there is none."""
+"""Entry point: a command, or the app without one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return its exit code (0 done, 1 failed, 2 usage, 3 declined, 4 unknown)."""
+    """Run a command; return its exit code (0 done, 1 failed, 2 usage, 3 declined, 4 cannot tell)."""
     from ftwizard.commands import dispatch
 
     return dispatch(sys.argv[1:] if argv is None else argv, _open_screens)

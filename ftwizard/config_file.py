@@ -1,4 +1,4 @@
-"""What a person sets for every run: ``config.toml`` in the folder of settings."""
+"""Settings for every run: ``config.toml`` in the settings folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Occasion = Literal["end", "finding", "failure"]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the file; a key that it does not know is an error."""
+    """A part of the file; an unknown key is an error."""
 
 
 class Notify(_Part, frozen=True):
-    """``[notify]``: who is told of a run."""
+    """``[notify]``: notifications about a run."""
 
     command: tuple[str, ...] = ()
     """A program and its arguments, run without a shell; none by default."""
     on: tuple[Occasion, ...] = ("end", "finding", "failure")
-    """When ``command`` runs: ``end``: the run has ended, however; ``failure``: it has ended, and
-    not as it should; ``finding``: a warning or an error is found while it trains."""
+    """When ``command`` runs. ``end``: the run ended, in any way; ``failure``: it failed; ``finding``: a
+    warning or an error came up during training."""
     timeout_s: float = 30.0
-    """Seconds after which ``command`` is ended."""
+    """Seconds after which ``command`` is killed."""
     terminal: bool = True
-    """Whether a view rings the terminal's bell and asks it for a notification."""
+    """Whether a view rings the terminal bell and sends a terminal notification."""
 
 
 class Config(_Part, frozen=True):
@@ -41,9 +41,9 @@ class Config(_Part, frozen=True):
 
 
 def load(path: Path | None = None) -> Config:
-    """Return the settings of the file, the defaults where there is none.
+    """Return the settings in the file, or the defaults where there is none.
 
-    Raises FtwizardError, with the nearest that is right, for what cannot be used.
+    Raises FtwizardError, with the closest valid key, for a file that cannot be used.
     """
     path = path or settings.config_file()
     name = visible(str(path))
@@ -53,42 +53,40 @@ def load(path: Path | None = None) -> Config:
         return Config()
     except tomllib.TOMLDecodeError as error:
         problem = visible(str(error), 200).rstrip(".")
-        raise FtwizardError(f"{name}: {problem}.", "Correct the TOML there.") from None
+        raise FtwizardError(f"{name}: {problem}.", "Fix the TOML there.") from None
     except UnicodeDecodeError as error:
         raise FtwizardError(
-            f"{name} is not UTF-8 (byte {error.start}).", "TOML is text in UTF-8."
+            f"{name} is not UTF-8 (byte {error.start}).", "Save it as UTF-8."
         ) from None
     except (OSError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is nested too deeply"
         raise FtwizardError(
-            f"{name} cannot be read: {why}.", "See who may read it: ls -l"
+            f"{name} could not be read: {why}.", "Check its permissions: ls -l"
         ) from None
-    found = strict_yaml.fitted(tree, Config, name)
-    _check(found.notify, name)
-    return found
+    config = strict_yaml.fitted(tree, Config, name)
+    _check(config.notify, name)
+    return config
 
 
 def _check(notify: Notify, name: str) -> None:
     if not 0 < notify.timeout_s <= 600:
         raise FtwizardError(
-            f"{name}: notify.timeout_s is {notify.timeout_s:g}.", "Between 0 and 600 seconds."
+            f"{name}: notify.timeout_s is {notify.timeout_s:g}.", "Use 0 to 600 seconds."
         )
     if not notify.command:
         return
-    if any("\0" in word for word in notify.command):
-        raise FtwizardError(
-            f"{name}: notify.command holds a NUL character.", "No command line can hold one."
-        )
+    if any("\0" in argument for argument in notify.command):
+        raise FtwizardError(f"{name}: notify.command has a NUL character.", "Remove it.")
     if program(notify) is None:
         raise FtwizardError(
-            f"{name}: notify.command: there is no program “{visible(notify.command[0], 80)}”.",
-            "Name one that is on the PATH, or write its path out from /. The list is a program and "
+            f"{name}: notify.command: program “{visible(notify.command[0], 80)}” not found.",
+            "Name a program on the PATH, or its absolute path. The list is a program and "
             'its arguments, without a shell: ["notify-send", "ftwizard"].',
         )
 
 
 def program(notify: Notify) -> str | None:
-    """Return the path of the program that is to be run, None where there is none."""
+    """Return the path of the program to run, or None if it is not found."""
     first = notify.command[0]
     if first.startswith("~/"):
         first = str(Path.home() / first[2:])

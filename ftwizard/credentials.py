@@ -1,4 +1,4 @@
-"""Secrets stay in the environment of the one command that needs them."""
+"""Credentials: which services have one here, and removing secrets from an environment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SECRET = re.compile(rf"(^|_)({'|'.join(_WORDS)})($|_)|DATABASE_URL", re.IGNOREC
 HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 Service = Literal["openai", "together", "huggingface", "aws", "gcp", "azure"]
-# Where each service's own tools look for a key or a sign-in: variables, then files.
-_PLACES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
+# Where each service's own tools look for credentials: variables, then files.
+_SOURCES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "openai": (("OPENAI_API_KEY",), ()),
     "together": (("TOGETHER_API_KEY",), ()),
     "huggingface": (HUGGING_FACE, ("~/.cache/huggingface/token",)),
@@ -40,7 +40,7 @@ REPORTERS = {"wandb": ("WANDB_API_KEY",), "trackio": HUGGING_FACE, "tensorboard"
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """A key or a sign-in that is there; never its value."""
+    """A key or a login that was found; never its value."""
 
     service: Service
     where: str
@@ -48,26 +48,26 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def present(environment: Mapping[str, str] | None = None) -> tuple[Credential, ...]:
-    """Return the services that a key or a sign-in is there for; none of them is read."""
-    chosen = os.environ if environment is None else environment
-    found = []
-    for service, (variables, paths) in _PLACES.items():
-        places = [name for name in variables if chosen.get(name)]
-        places += [name for name in paths if _is_file(name)]
-        if places:
-            found.append(Credential(service=service, where=places[0]))
-    return tuple(found)
+    """Return the credentials that exist here, without reading them."""
+    environment = os.environ if environment is None else environment
+    credentials = []
+    for service, (variables, paths) in _SOURCES.items():
+        sources = [name for name in variables if environment.get(name)]
+        sources += [name for name in paths if _is_file(name)]
+        if sources:
+            credentials.append(Credential(service=service, where=sources[0]))
+    return tuple(credentials)
 
 
 def _is_file(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except (OSError, RuntimeError):  # a home that may not be looked into, or none at all
+    except (OSError, RuntimeError):  # no home folder, or no permission to read it
         return False
 
 
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
-    """Return ``environment`` less every variable whose name says that it is a secret."""
+    """Return ``environment`` without variables whose names look like secrets, except ``keep``."""
     kept = set(keep)
     return {
         name: value

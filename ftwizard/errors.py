@@ -1,23 +1,24 @@
-"""Errors that a person reads: what is wrong, and what to do next."""
+"""Errors for the person at the terminal: what is wrong and what to do next."""
 
 from __future__ import annotations
 
 from typing import Any
 
 FAILED = 1
-"""It failed, or what it was given cannot be used."""
+"""The command failed, or its input cannot be used."""
 USAGE = 2
 """Wrong usage, or a missing extra."""
 DECLINED = 3
 """Declined by the user or by a safety rule."""
 CANNOT_TELL = 4
+"""There is not enough evidence for an answer."""
 
 
 class FtwizardError(Exception):
-    """A sentence for the person at the terminal, never a traceback.
+    """An error shown as one or two sentences, never as a traceback.
 
-    ``message`` says what is wrong and where, ``hint`` what to do next; ``exit_code`` is what the
-    command answers with (``FAILED``, ``USAGE``, ``DECLINED`` or ``CANNOT_TELL``).
+    ``message`` says what is wrong and where, ``hint`` what to do next. ``exit_code`` is the exit
+    code of the command: ``FAILED``, ``USAGE``, ``DECLINED`` or ``CANNOT_TELL``.
     """
 
     def __init__(self, message: str, hint: str = "", exit_code: int = FAILED) -> None:
@@ -26,11 +27,11 @@ class FtwizardError(Exception):
         self.hint = hint
         self.exit_code = exit_code
         self.document: dict[str, Any] = {}
-        """What ``--json`` prints beside the error."""
+        """Fields that ``--json`` prints in addition to the error."""
 
 
 class MissingExtra(FtwizardError):
-    """An optional part of the installation is needed and absent."""
+    """Raised where an optional dependency is needed and not installed."""
 
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(

@@ -20,61 +20,61 @@ Provider = Literal["local"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
-"""Peak rates for a method where the plan names none: adapters take about ten times the rate of all
-weights (SPEC H5)."""
+"""Peak learning rate for each method where the plan names none. Adapters take about ten times the
+learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
-"""More epochs than this want a look at the validation loss of an earlier run (SPEC H6)."""
+"""More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the plan; a key that it does not know is an error."""
+    """A part of the plan; an unknown key is an error."""
 
 
 class Files(_Part, frozen=True):
-    """The data files; relative names are relative to the plan's folder."""
+    """Data files; relative names are relative to the plan's folder."""
 
     train: str
-    """Rows of one of ``data.format``, JSON Lines or a JSON array."""
+    """Rows to train on, in ``data.format``: JSON Lines or a JSON array."""
     validation: str | None = None
-    """Rows for the validation loss; without it they are split off ``train``."""
+    """Rows for the validation loss. Default: split off ``train``."""
     test: str | None = None
-    """Rows that tuned and base model are compared on; without it they are split off too."""
+    """Test set, on which the base and the tuned model are compared. Default: split off ``train``."""
 
 
 class Split(_Part, frozen=True):
-    """Shares of ``files.train`` that are set aside; rows that belong together stay together."""
+    """Shares of ``files.train`` that are set aside; related rows stay in one part."""
 
     validation: float | None = None
-    """Share for validation, 0.1–0.2 advised (SPEC H6). Default 0.1 without a validation file."""
+    """Share for validation; 0.1–0.2 is advised. Default: 0.1 without a validation file."""
     test: float | None = None
-    """Share for the comparison with the base. Default 0.1 without a held-out file."""
+    """Share for the test set. Default: 0.1 without a test file."""
     group_by: GroupBy = "near-copies"
     """What keeps rows in one part. ``near-copies``: a prompt in common (ignoring case and white
     space) or near-duplicate text, with every kind of row in each part; ``prompts``: exactly the same
     prompt."""
     seed: int = 42
-    """Of the draw, also of that of ``data.mix``."""
+    """Seed of the split and of the draw of ``data.mix``."""
 
 
 class Mix(_Part, frozen=True):
-    """General examples among the rows that are trained on, against forgetting (SPEC D8). They
-    validate nothing and are compared on nothing."""
+    """General examples mixed into the training set, against forgetting. They are never part of the
+    validation or the test set."""
 
     share: float = 0.0
-    """Of all rows that are trained on, these included; 0.05–0.1 is advised, 0 is none."""
+    """Share of the training set, these rows included. 0.05–0.1 is advised; 0 is none."""
     rows: str = "general"
-    """``general``, the set that comes with ftwizard, or a file of rows of any format that is read.
-    Each is taken once at most, and none whose prompt stands in the other files."""
+    """``general``, the set that ships with ftwizard, or a file of rows in any supported format. Each
+    row is used at most once, and never if its prompt is in another file of the plan."""
 
 
 class Data(_Part, frozen=True):
-    """What it learns from."""
+    """The data to train on."""
 
     files: Files
     format: FormatChoice = "auto"
     """``openai-chat``: messages, with an optional top-level ``system`` and ``tools``;
     ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
-    ``input``, ``output``; ``auto``: told apart by the keys of all rows, file by file."""
+    ``input``, ``output``; ``auto``: detected from the keys of all rows, for each file."""
     split: Split = Split()
     mix: Mix = Mix()
 
@@ -85,105 +85,102 @@ class Model(_Part, frozen=True):
     name: str
     """A folder with safetensors weights, or an id on the Hugging Face Hub."""
     revision: str | None = None
-    """Branch, tag or commit on the Hub; the commit is recorded."""
+    """Branch, tag or commit on the Hub; the run records the commit."""
 
 
 class Recipe(_Part, frozen=True):
-    """How it is trained. Defaults follow SPEC H2, H5, H6."""
+    """Training settings."""
 
     method: Method = "lora"
-    """``lora``: an adapter beside 16-bit weights; ``qlora``: the same beside 4-bit weights (NF4,
-    double quantisation), for less memory; ``full``: all weights, for about 16 bytes of memory a
-    weight."""
+    """``lora``: an adapter on 16-bit weights; ``qlora``: an adapter on 4-bit weights (NF4, double
+    quantization), for less memory; ``full``: all weights, at about 16 bytes of memory per weight."""
     rank: int = 16
     """LoRA rank r."""
     alpha: int = 32
     """LoRA scaling numerator: the update is scaled by alpha / rank."""
     dropout: float = 0.05
-    """On the adapter's input."""
+    """Dropout on the adapter's input."""
     target_modules: tuple[str, ...] | None = None
     """Modules that get an adapter. Default: the seven projections of a Llama-like block (q, k, v,
     o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
     routers or the output layer."""
     epochs: float = 3.0
     learning_rate: float | None = None
-    """Peak rate. Default: the method's, 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
+    """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after warm-up."""
+    """How the learning rate falls after warmup."""
     warmup: float = 0.03
-    """Share of all steps over which the rate rises to its peak."""
+    """Share of all steps over which the learning rate rises to its peak."""
     batch_size: int = 4
-    """Rows, or packed sequences, in one forward pass (per device)."""
+    """Examples, or packed sequences, in one forward pass (per device)."""
     gradient_accumulation: int = 1
-    """Forward passes in one optimizer step."""
+    """Forward passes per optimizer step."""
     max_length: int = 1024
-    """Tokens of a row that are kept, from its start."""
+    """Maximum tokens per example; longer ones are cut at the end."""
     packing: bool = False
-    """Fill sequences of ``max_length`` tokens with several rows, which do not see each other:
-    faster where rows are short, in fewer and larger steps. Refused for models that mix them."""
+    """Pack several examples, which do not attend to each other, into sequences of ``max_length``
+    tokens: faster with short examples, in fewer and larger steps. Refused for models that mix them."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """auto: bf16 where the hardware multiplies it, else fp32 on CPUs, for QLoRA and for Gemma,
+    """``auto``: bf16 where the hardware supports it; else fp32 on CPUs, for QLoRA and for Gemma, and
     fp16 on other GPUs. Gemma in fp16 is refused."""
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    """auto: flash attention where the package flash-attn and a GPU of the Ampere generation or
-    newer are there, else sdpa."""
+    """``auto``: FlashAttention where flash-attn is installed and the GPU is Ampere or newer, else
+    sdpa."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations to save memory. Default: on GPUs only."""
+    """Recompute activations to save memory. Default: on a GPU only."""
     evaluation_steps: int | None = None
-    """Default: every 50 steps, or as often as six evaluations need."""
+    """Steps between evaluations. Default: 50, or fewer so that there are at least six."""
     save_steps: int | None = None
-    """Checkpoints besides those at each evaluation. Default: none."""
+    """Steps between extra checkpoints, besides those at each evaluation. Default: none."""
     patience: int = 3
-    """Evaluations without a better validation loss after which it stops by itself (SPEC T3)."""
+    """Evaluations without a lower validation loss before early stopping."""
     seed: int = 42
 
 
 class Where(_Part, frozen=True):
-    """What it runs on."""
+    """The hardware to train on."""
 
     gpu: int | None = None
-    """Number of the one GPU to use. Default: the first, or the processors without one."""
+    """Index of the GPU to use. Default: the first, or the CPU without one."""
 
 
 class Budget(_Part, frozen=True):
-    """When to stop by itself."""
+    """Limits at which the run stops."""
 
     hours: float | None = None
-    """Save and stop after this long in one attempt."""
+    """Save and stop after this many hours in one attempt."""
     usd: float | None = None
-    """Save and stop when all attempts together have cost so many US dollars. The price of an hour
-    of the machine must be known."""
+    """Save and stop when all attempts together have cost this many US dollars. Needs the hourly price
+    of the machine."""
 
 
 class Finish(_Part, frozen=True):
-    """What follows the training, within the run."""
+    """What the run does after training."""
 
     merge: bool = True
-    """Write the adapter into the 16-bit base: one model that any server loads. A full fine-tune
-    is one already."""
+    """Merge the adapter into the 16-bit base model: one model that any server loads. A full
+    fine-tune is already one."""
     compare: bool = True
-    """Answer the held-out rows with base and tuned model."""
+    """Answer the test set with the base and the tuned model."""
     pairs: int = 5
-    """Pairs of answers to show."""
+    """How many pairs of answers to show."""
     max_new_tokens: int | None = None
-    """Longest answer. Default: one and a half times the longest expected one, plus 16."""
+    """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
 
 
 class Samples(_Part, frozen=True):
-    """A few fixed prompts that the model answers before the first step and at each evaluation, so
-    that one sees it learn."""
+    """Fixed prompts that the model answers before the first step and at each evaluation."""
 
     count: int = 3
-    """Validation rows whose prompts are taken where ``prompts`` names none, spread over lengths;
-    0 asks nothing at all."""
+    """Validation prompts to use where ``prompts`` is not set, spread over lengths; 0: no samples."""
     prompts: tuple[str, ...] | str | None = None
-    """Your own prompts; or a file of rows of any format, whose answers are then shown as expected,
-    or a ``.txt`` file with a prompt on each line. 20 at most are taken."""
+    """Your own prompts, or a file: rows in any format, whose answers are shown as the expected ones,
+    or a ``.txt`` file with one prompt per line. The first 20 are used."""
     max_tokens: int = 64
-    """Longest answer. An evaluation's samples may take half as long as it does, or a second."""
+    """Tokens of an answer. Samples may take half as long as the evaluation, or one second."""
 
 
 class Plan(_Part, frozen=True, kw_only=True):
@@ -200,20 +197,19 @@ class Plan(_Part, frozen=True, kw_only=True):
     budget: Budget = Budget()
     samples: Samples = Samples()
     report_to: tuple[Reporter, ...] = ()
-    """Where metrics go besides the run's own folder; keys come from the environment."""
+    """Where metrics go besides the run folder; API keys come from the environment."""
     allow: tuple[RiskName, ...] = ()
-    """Warnings that the user overruled by name."""
+    """Risks that the user allows, by name."""
     finish: Finish = Finish()
 
     @property
     def validation_share(self) -> float:
-        """Return the share of the training file that validates."""
-        split = self.data.split.validation
-        return _default_share(split, self.data.files.validation)
+        """Return the share of the training file that is set aside for validation."""
+        return _default_share(self.data.split.validation, self.data.files.validation)
 
     @property
     def test_share(self) -> float:
-        """Return the share of the training file that is held out for the comparison."""
+        """Return the share of the training file that is set aside for the test set."""
         if not self.finish.compare:
             return self.data.split.test or 0.0
         return _default_share(self.data.split.test, self.data.files.test)
@@ -226,7 +222,7 @@ def _default_share(share: float | None, file: str | None) -> float:
 
 
 PlanError = strict_yaml.SettingsError
-"""The plan cannot be used as it is."""
+"""Raised for a plan that cannot be used."""
 
 
 def load(
@@ -236,14 +232,14 @@ def load(
     begun: bool = False,
     later: Container[RiskName] = (),
 ) -> Plan:
-    """Read a plan and check it; file names become absolute, the learning rate a number.
+    """Read and check a plan; make its paths absolute and fill in the learning rate.
 
     ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
     begun, so what was asked at its start is not asked again. ``later``: risks that the caller checks.
     Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
-    plan = _with_rate(plan_names.whole(plan, path.absolute().parent))
+    plan = _fill_in_learning_rate(plan_names.whole(plan, path.absolute().parent))
     allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
     plan = msgspec.structs.replace(plan, allow=allowed)
     check(plan, ("many-epochs",) if begun else later)
@@ -251,28 +247,32 @@ def load(
 
 
 def parse(text: str, name: str = "plan.yaml") -> Plan:
-    """Turn YAML 1.2 text into a Plan, without looking at fields together; raise PlanError."""
+    """Parse YAML 1.2 text, without checks across fields; raise PlanError."""
     return strict_yaml.loads(text, Plan, name)
 
 
 def dump(plan: Plan) -> str:
     """Return the plan as YAML that ``parse`` reads back as the same value.
 
-    Every setting stands in it, but for those that are left to the run (None).
+    All settings are written except those left to the run (None).
     """
-    return strict_yaml.dumps(_said(plan))
+    return strict_yaml.dumps(_to_tree(plan))
 
 
-def _said(part: msgspec.Struct) -> dict[str, Any]:
-    values = ((name, getattr(part, name)) for name in part.__struct_fields__)
-    said = ((name, _said(v) if isinstance(v, msgspec.Struct) else v) for name, v in values)
-    return {name: value for name, value in said if value not in (None, {})}
+def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
+    tree = {}
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        value = _to_tree(value) if isinstance(value, msgspec.Struct) else value
+        if value not in (None, {}):
+            tree[name] = value
+    return tree
 
 
 def check(plan: Plan, later: Container[RiskName] = ()) -> None:
-    """Look at fields that only make sense together; raise PlanError or a safety refusal.
+    """Check fields against each other; raise PlanError, or FtwizardError for a risk not allowed.
 
-    ``later``: warnings that the caller sees to, as only earlier runs tell whether they hold.
+    ``later``: risks that the caller checks, because they depend on earlier runs.
     """
     for problem, hint in plan_rules.contradictions(plan):
         raise PlanError(problem, hint)
@@ -280,43 +280,45 @@ def check(plan: Plan, later: Container[RiskName] = ()) -> None:
         _require_allowed(
             plan,
             "no-validation",
-            "Without validation data nobody can see the model overfit.",
-            "Set data.split.validation to 0.1, or name data.files.validation.",
+            "Without validation data, overfitting goes unnoticed.",
+            "Set data.split.validation to 0.1, or data.files.validation to a file.",
         )
     if "many-epochs" not in later:
         check_epochs(plan)
 
 
 def validates(plan: Plan) -> bool:
-    """Say whether any rows validate."""
+    """Return whether the plan has validation data."""
     return bool(plan.data.files.validation or plan.validation_share)
 
 
 def check_epochs(plan: Plan, earlier: str = "") -> None:
-    """Refuse more than ``MANY_EPOCHS`` that the plan does not allow; ``earlier`` says of an earlier run
-    why it does not speak for them. Raises FtwizardError."""
+    """Raise FtwizardError for more than ``MANY_EPOCHS`` that the plan does not allow.
+
+    ``earlier``: a sentence on why an earlier run does not support more epochs.
+    """
     if plan.recipe.epochs > MANY_EPOCHS:
         _require_allowed(
             plan,
             "many-epochs",
-            f"{plan.recipe.epochs:g} epochs mostly teach the rows by heart.",
-            earlier or f"Begin with {MANY_EPOCHS} and look at the validation loss.",
+            f"{plan.recipe.epochs:g} epochs usually lead to memorization.",
+            earlier or f"Start with {MANY_EPOCHS} and check the validation loss.",
         )
 
 
 def parse_risk(name: str) -> RiskName:
-    """Return the warning that ``name`` overrules; raise FtwizardError if there is none."""
-    known: dict[str, RiskName] = {one: one for one in typing.get_args(RiskName)}
-    if name not in known:
+    """Return the risk called ``name``; raise FtwizardError for an unknown name."""
+    risks: dict[str, RiskName] = {risk: risk for risk in typing.get_args(RiskName)}
+    if name not in risks:
         raise FtwizardError(
-            f"Nothing is called “{visible(name, 60)}”.", f"Known: {', '.join(known)}.", USAGE
+            f"Unknown risk “{visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
         )
-    return known[name]
+    return risks[name]
 
 
 def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> None:
     if name not in plan.allow:
-        raise FtwizardError(problem, f"{hint} Or pass --allow {name}", DECLINED)
+        raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
 
 
 def _read(path: Path) -> str:
@@ -324,25 +326,26 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise PlanError(
-            f"There is no plan at {visible(str(path))}.", "Check the name; it is a YAML file."
+            f"There is no plan at {visible(str(path))}.", "Check the name of the YAML file."
         ) from None
     except UnicodeDecodeError as error:
         raise PlanError(
-            f"{visible(str(path))} is not UTF-8 (byte {error.start}).", "A plan is text, in YAML."
+            f"{visible(str(path))} is not UTF-8 (byte {error.start}).",
+            "A plan is a YAML text file.",
         ) from None
     except IsADirectoryError:
-        raise PlanError(f"{visible(str(path))} is a folder.", "Name the plan in it.") from None
+        raise PlanError(f"{visible(str(path))} is a folder.", "Name a plan file in it.") from None
     except OSError as error:
         raise PlanError(
-            f"{visible(str(path))} cannot be read: {error.strerror}.",
-            "See who may read it: ls -l",
+            f"{visible(str(path))} could not be read: {error.strerror}.",
+            "Check its permissions: ls -l",
         ) from None
     except ValueError:
-        raise PlanError(f"{visible(str(path))} is no name that a file can have.") from None
+        raise PlanError(f"{visible(str(path))} is not a valid file name.") from None
 
 
-def _with_rate(plan: Plan) -> Plan:
-    """Fill in the method's learning rate, so that the plan that a run keeps says the number."""
+def _fill_in_learning_rate(plan: Plan) -> Plan:
+    """Fill in the method's learning rate, so that the plan kept by a run has the number."""
     if plan.recipe.learning_rate is not None:
         return plan
     rate = LEARNING_RATES[plan.recipe.method]

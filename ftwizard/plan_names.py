@@ -1,4 +1,4 @@
-"""Names of files in a plan: made absolute, so that a run finds them from anywhere."""
+"""Paths in a plan, made absolute so that a run finds them from anywhere."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ if TYPE_CHECKING:
 
 
 def whole(plan: Plan, folder: Path) -> Plan:
-    """Return the plan with absolute names, seen from ``folder``; raise SettingsError for what no
-    file can be called, and for a data set on the Hub."""
+    """Return the plan with its paths absolute, relative to ``folder``.
+
+    Raises SettingsError for an invalid file name, and for a data set on the Hub.
+    """
     old = plan.data.files
     files: dict[str, str | None] = {}
     for part in ("train", "validation", "test"):
         name = getattr(old, part)
         _refuse_hub_id(f"files.{part}", name, folder)
-        files[part] = name and _whole(f"data.files.{part}", name, folder)
+        files[part] = name and _resolve(f"data.files.{part}", name, folder)
     mix = plan.data.mix
     if mix.rows not in samples.ROWS:
         _refuse_hub_id("mix.rows", mix.rows, folder)
-        mix = msgspec.structs.replace(mix, rows=_whole("data.mix.rows", mix.rows, folder))
-    asked = plan.samples
-    if isinstance(asked.prompts, str) and asked.prompts.strip():
-        name = _whole("samples.prompts", asked.prompts, folder)
-        asked = msgspec.structs.replace(asked, prompts=name)
+        mix = msgspec.structs.replace(mix, rows=_resolve("data.mix.rows", mix.rows, folder))
+    sampling = plan.samples
+    if isinstance(sampling.prompts, str) and sampling.prompts.strip():
+        name = _resolve("samples.prompts", sampling.prompts, folder)
+        sampling = msgspec.structs.replace(sampling, prompts=name)
     model = plan.model
     if model.name.startswith((".", "~", "/")) or file_names.is_folder(folder / model.name):
-        model = msgspec.structs.replace(model, name=_whole("model.name", model.name, folder))
+        model = msgspec.structs.replace(model, name=_resolve("model.name", model.name, folder))
     data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files), mix=mix)
-    return msgspec.structs.replace(plan, data=data, model=model, samples=asked)
+    return msgspec.structs.replace(plan, data=data, model=model, samples=sampling)
 
 
-def _whole(setting: str, name: str, folder: Path) -> str:
+def _resolve(setting: str, name: str, folder: Path) -> str:
     try:
         return str(file_names.whole(name, folder))
     except FtwizardError as error:
@@ -49,11 +51,11 @@ def _whole(setting: str, name: str, folder: Path) -> str:
 
 
 def _refuse_hub_id(setting: str, name: str | None, folder: Path) -> None:
-    """A plan names files, so that a run does not change with the Hub: say how to get one."""
+    """Raise SettingsError for a Hub id: a plan names files, so that a run does not change with the
+    Hub."""
     if name and hub_id.parse(name) and not file_names.exists(folder / name):
         raise SettingsError(
             f"There is no data file {visible(str(folder / name), 200)}; data.{setting} looks "
             "like a data set on the Hugging Face Hub.",
-            f"Fetch it with: ftwizard check {visible(name, 200)}; then name the file that it "
-            "prints.",
+            f"Run ftwizard check {visible(name, 200)}, then name the file that it prints.",
         )

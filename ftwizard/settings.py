@@ -1,4 +1,4 @@
-"""Where things live on this machine."""
+"""Folders and files of ftwizard on this machine."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from ftwizard.errors import FtwizardError
 def home() -> Path:
     """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
     if chosen := os.environ.get("FTWIZARD_HOME"):
-        return _chosen("FTWIZARD_HOME", chosen)
+        return _expand_variable("FTWIZARD_HOME", chosen)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ftwizard"))
 
 
 def runs_folder() -> Path:
-    """Return the folder that holds one folder a run."""
+    """Return the folder that holds one folder per run."""
     return home() / "runs"
 
 
 def cache() -> Path:
-    """Return the folder of what can be made or fetched again (models, analyses)."""
+    """Return the folder of files that can be recreated (models, analyses)."""
     if chosen := os.environ.get("FTWIZARD_CACHE"):
-        return _chosen("FTWIZARD_CACHE", chosen)
+        return _expand_variable("FTWIZARD_CACHE", chosen)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ftwizard"))
 
 
 def config() -> Path:
-    """Return the folder of what a person sets (own prices, config.toml): ``$FTWIZARD_CONFIG``, else the
-    platform's, ``~/.config/ftwizard`` on Linux."""
+    """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
+    (``~/.config/ftwizard`` on Linux)."""
     if chosen := os.environ.get("FTWIZARD_CONFIG"):
-        return _chosen("FTWIZARD_CONFIG", chosen)
+        return _expand_variable("FTWIZARD_CONFIG", chosen)
     import platformdirs
 
     return Path(platformdirs.user_config_dir("ftwizard"))
 
 
 def prices_file() -> Path:
-    """Return the file of a person's own prices, whether or not it is there."""
+    """Return the path of the user's own prices; it may not exist."""
     return config() / "prices.toml"
 
 
 def config_file() -> Path:
-    """Return the file of a person's own settings, whether or not it is there."""
+    """Return the path of the user's settings; it may not exist."""
     return config() / "config.toml"
 
 
-def _chosen(variable: str, name: str) -> Path:
+def _expand_variable(variable: str, name: str) -> Path:
     try:
         return file_names.expand(name).absolute()
     except FtwizardError as error:
@@ -60,10 +60,10 @@ def _chosen(variable: str, name: str) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make ``path`` and its missing parents, readable by the owner alone.
+    """Create ``path`` and its missing parents, readable by the owner only; return it.
 
-    A folder of our own that others may write to is closed to them. Raises FtwizardError when it
-    cannot be made or written to, or is another user's.
+    Write access by other users is removed. Raises FtwizardError where the folder cannot be created
+    or written to, or belongs to another user.
     """
     try:
         for level in reversed([path, *path.parents]):
@@ -78,8 +78,8 @@ def private_folder(path: Path) -> Path:
             path.chmod(0o700)
     except OSError as error:
         raise FtwizardError(
-            f"Cannot write to {path}: {error.strerror}.",
-            "Free some space, or set FTWIZARD_HOME (runs), FTWIZARD_CACHE (models) or "
-            "FTWIZARD_CONFIG (own prices) to a folder that you can write to.",
+            f"Could not write to {path}: {error.strerror}.",
+            "Free some disk space, or set FTWIZARD_HOME (runs), FTWIZARD_CACHE (models) or "
+            "FTWIZARD_CONFIG (your prices) to a writable folder.",
         ) from error
     return path

@@ -1,35 +1,35 @@
-"""Foreign text made safe to print: file names, rows and messages of others are data."""
+"""Text formatting: safe printing of untrusted text; sizes, durations, amounts and plurals."""
 
 from __future__ import annotations
 
 import unicodedata
 
-_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Cc: C0 and C1 controls; Cf: bidi overrides, zero-width and tag characters; Cs: lone surrogates;
 # Zl, Zp: line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """Return ``text`` on one line with every control character shown instead of obeyed.
+    """Return ``text`` on one line, with control characters made visible.
 
-    ``limit`` cuts to that many characters, with an ellipsis.
+    ``limit`` is the maximum length in characters; longer text ends in an ellipsis.
     """
     if limit is not None and len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_shown(c) for c in text)
+    return "".join(_escape(c) for c in text)
 
 
 def visible_lines(text: str) -> str:
-    """Like ``visible``, but keeps line breaks and tabs."""
-    return "".join(c if c in "\n\t" else _shown(c) for c in text)
+    """Return ``text`` as ``visible`` does, but keep line breaks and tabs."""
+    return "".join(c if c in "\n\t" else _escape(c) for c in text)
 
 
-def _shown(char: str) -> str:
-    if char in _NAMED:
-        return _NAMED[char]
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
     if unicodedata.category(char) not in _UNSAFE:
         return char
     code = ord(char)
@@ -40,13 +40,13 @@ def _shown(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """``1 row``, ``2 rows``, ``1,200 rows``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def plural(count: int, singular: str, plural: str | None = None) -> str:
+    """Format a count with its noun: ``1 row``, ``2 rows``, ``1,200 rows``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them: ``512 B``, ``63 MB``, ``1.4 GB`` (powers of ten)."""
+    """Format a number of bytes: ``512 B``, ``63 MB``, ``1.4 GB`` (powers of ten)."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -55,17 +55,17 @@ def size(count: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """US dollars with as many digits as matter: ``$0.004``, ``$112.50``, ``$1,240``."""
-    return f"${_digits(value)}"
+    """Format US dollars to the digits that matter: ``$0.004``, ``$112.50``, ``$1,240``."""
+    return f"${_format_amount(value)}"
 
 
 def dollar_range(low: float, high: float) -> str:
-    """A range of US dollars: ``$3.36–24.00``, ``$3.60`` where both read alike."""
-    first, last = _digits(low), _digits(high)
+    """Format a range of US dollars: ``$3.36–24.00``, or ``$3.60`` where both ends read the same."""
+    first, last = _format_amount(low), _format_amount(high)
     return f"${first}–{last}" if first != last else f"${first}"
 
 
-def _digits(value: float) -> str:
+def _format_amount(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     if value >= 0.01 or value == 0:
@@ -74,7 +74,7 @@ def _digits(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time: ``8 s``, ``4 min 10 s``, ``2 h 05 min``."""
+    """Format a duration: ``8 s``, ``4 min 10 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -86,37 +86,36 @@ def duration(seconds: float) -> str:
 
 
 def sizes(low: float, high: float) -> str:
-    """A range of bytes: ``9.1–11.4 GB``, ``900 MB – 1.2 GB``."""
+    """Format a range of bytes: ``9.1–11.4 GB``, ``900 MB – 1.2 GB``."""
     first, last = size(low), size(high)
     if first == last:
         return first
-    (amount, unit), other = first.split(" "), last.rpartition(" ")[2]
-    return f"{amount}–{last}" if unit == other else f"{first} – {last}"
+    (amount, unit), last_unit = first.split(" "), last.rpartition(" ")[2]
+    return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
 
 
 def spans(low: float, high: float) -> str:
-    """A range of time that is estimated: ``7–16 min``, ``50 s – 2 min``, ``1 h 30 min – 3 h``.
+    """Format an estimated range of time: ``7–16 min``, ``50 s – 2 min``, ``1 h 30 min – 3 h``.
 
-    No finer than it can be known: whole minutes from two minutes on, and tens of them from two
-    hours on.
+    Rounded to minutes above two minutes, to ten minutes above two hours.
     """
-    first, last = _roughly(low), _roughly(high)
+    first, last = _round_duration(low), _round_duration(high)
     if first == last:
         return f"about {first}"
-    (amount, _, unit), other = first.partition(" "), last.partition(" ")[2]
-    return f"{amount}–{last}" if unit == other else f"{first} – {last}"
+    (amount, _, unit), last_unit = first.partition(" "), last.partition(" ")[2]
+    return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
 
 
-def _roughly(seconds: float) -> str:
-    for least, step in ((36_000, 3_600), (7_200, 600), (120, 60), (60, 10), (0, 1)):
-        if seconds >= least:
-            words = duration(max(1, round(seconds / step)) * step)
-            return words.removesuffix(" 00 min")
+def _round_duration(seconds: float) -> str:
+    for minimum, step in ((36_000, 3_600), (7_200, 600), (120, 60), (60, 10), (0, 1)):
+        if seconds >= minimum:
+            rounded = duration(max(1, round(seconds / step)) * step)
+            return rounded.removesuffix(" 00 min")
     return duration(seconds)
 
 
 def age(seconds: float) -> str:
-    """How long ago, in its largest unit: ``8 s``, ``4 min``, ``3 h``, ``2 days``."""
+    """Format an age in its largest unit: ``8 s``, ``4 min``, ``3 h``, ``2 days``."""
     for unit, length in (("day", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             count = int(seconds // length)

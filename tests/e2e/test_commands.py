@@ -138,14 +138,14 @@ def test_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, more="recipe: {epochs: 9}\n"), code=3, says="9 epochs")
     refused("train", plan(tmp_path, more="recipe: {seed: -1}\n"), code=1, says="recipe.seed")
     refused("train", plan(tmp_path, data='"a\\0b"'), code=1, says="NUL")
-    refused("train", plan(tmp_path), "--allow", "much", code=2, says="Nothing is called")
+    refused("train", plan(tmp_path), "--allow", "much", code=2, says="Unknown risk")
     refused("train", plan(tmp_path), "--name", "../evil", code=2, says="is not a valid run name")
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path, smollm2_shell: Path) -> None:
     path = plan(tmp_path, model=str(smollm2_shell))
     for home in ("/proc/ftwizard", "/dev/null/home"):
-        refused("train", path, code=1, says="Cannot write", environment={"FTWIZARD_HOME": home})
+        refused("train", path, code=1, says="Could not write", environment={"FTWIZARD_HOME": home})
 
 
 @pytest.fixture

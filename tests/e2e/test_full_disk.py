@@ -78,4 +78,4 @@ def test_a_home_on_a_read_only_disk(quick: Lab, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")})
     assert refused.returncode == 1
-    assert "Cannot write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr
+    assert "Could not write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr

@@ -113,7 +113,7 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
 ) -> None:
     with pytest.raises(FtwizardError) as refused:
         warned.many_epochs(plan_of(rows))
-    assert refused.value.exit_code == DECLINED and "Begin with 3" in refused.value.hint
+    assert refused.value.exit_code == DECLINED and "Start with 3" in refused.value.hint
     ran(home, "one", rows, FLAT)
     with pytest.raises(FtwizardError) as refused:
         warned.many_epochs(plan_of(rows))

@@ -15,11 +15,11 @@ from ftwizard.data import hub, hub_id, read
 from ftwizard.errors import FtwizardError
 
 BAD = {
-    "~nosuchuser/x": "the home of a user “nosuchuser”, which is not known here",
+    "~nosuchuser/x": "home folder of user “nosuchuser” not found",
     "./a\0b": "a NUL character",
-    "./" + "x" * 300: "too long for the name of a file",
-    "/" + "x/" * 4000: "too long for the name of a file",
-    "./\ud800": "a character that no name of a file can have",
+    "./" + "x" * 300: "too long for a file name",
+    "/" + "x/" * 4000: "too long for a file name",
+    "./\ud800": "a character that a file name cannot have",
 }
 each_bad_name = pytest.mark.parametrize(("name", "says"), BAD.items(), ids=range(len(BAD)))
 IN_YAML = {name: says for name, says in BAD.items() if "\ud800" not in name}
@@ -49,7 +49,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(FtwizardError, match="is gone"):
+    with pytest.raises(FtwizardError, match="was deleted"):
         file_names.whole("rows.jsonl")
     assert file_names.whole("/rows.jsonl") == Path("/rows.jsonl")
 

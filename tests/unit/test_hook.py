@@ -127,4 +127,4 @@ def test_a_file_that_went_wrong_meanwhile_is_said_in_the_log(home: Path) -> None
     configure(["no-such-program-here"])
     folder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder)
-    assert "no program" in folder.log.read_text()
+    assert "not found" in folder.log.read_text()

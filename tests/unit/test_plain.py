@@ -136,7 +136,7 @@ def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
     assert draft.checked and draft.checked["usable"] == 20
     assert [refused.partition(" /")[0] for refused in ask.refused] == [
         "Name a file.",
-        "That is a folder; name a file in it.",
+        "That is a folder. Name a file in it.",
         "There is no such file:",
         "There are control characters in “a␛[2Jb”.",
         "That is too long.",

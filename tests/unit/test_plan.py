@@ -111,7 +111,7 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         ("samples: {max_tokens: 0}", "samples.max_tokens is 0"),
         ("samples: {prompts: []}", "samples.prompts is empty"),
         ("samples: {prompts: ' '}", "samples.prompts names no file"),
-        ("samples: {prompts: [a, ' ']}", "samples.prompts holds an empty prompt"),
+        ("samples: {prompts: [a, ' ']}", "samples.prompts has an empty prompt"),
         (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    """A setting's words stand below it in the source, as its reader sees them."""
+    """A docstring follows each setting in the source."""
     source = Path(plan.__file__).read_text()
     for part in (plan.Recipe, plan.Files, plan.Split, plan.Finish, plan.Budget, plan.Samples):
         body = source.split(f"class {part.__name__}(")[1].split("\nclass ")[0]
