@@ -1,4 +1,4 @@
-"""Commands: parse, call the engine, print. Nothing heavy is imported to parse."""
+"""Command line: parser and dispatch. Parsing imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ftwizard.errors import DECLINED, FtwizardError
 
 EPILOG = """\
 exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
-3 declined by you or by a safety rule · 4 cannot tell
+3 declined by you or a safety rule · 4 cannot tell
 """
 
 
 class Door(Protocol):
-    """Opens the screens; returns an exit code."""
+    """Callable that opens the screens and returns an exit code."""
 
     def __call__(
         self,
@@ -36,243 +36,249 @@ class Door(Protocol):
         plain: bool = False,
         slow: bool = False,
     ) -> int:
-        """Open home, or with a route (what and its name) that alone; ``plain``: the wizard in
-        lines of text; ``slow``: redrawn seldom."""
+        """Open home, or only the screen that ``route`` (kind, name) names.
+
+        ``plain``: the wizard as lines of text; ``slow``: redraw rarely.
+        """
 
 
-IN_THE_WAY = {
-    errno.ENOSPC: "Free some space there, and try again.",
-    errno.EDQUOT: "Free some space there: what you may use of it is used up.",
-    errno.EACCES: "See who may read and write there: ls -ld",
-    errno.EPERM: "See who may read and write there: ls -ld",
-    errno.EROFS: "It can only be read there: name another folder.",
+ERROR_HINTS = {
+    errno.ENOSPC: "Free some disk space there, then try again.",
+    errno.EDQUOT: "Your disk quota is used up. Free some space there.",
+    errno.EACCES: "Check the permissions there: ls -ld",
+    errno.EPERM: "Check the permissions there: ls -ld",
+    errno.EROFS: "It is read-only. Use another folder.",
 }
-"""What to do about what the system refuses."""
+"""Fix for each error number of the operating system."""
 
 
 def parser() -> Parser:
     """Return the parser of all commands."""
-    return _parsers()[0]
+    return _build_parsers()[0]
 
 
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of all commands, and each command's own by its name."""
+def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of all commands, and the parser of each command by name."""
     root = Parser(
         prog="ftwizard",
-        description="From a data set to a fine-tuned model, compared with its base and merged.",
+        description="Fine-tune an LLM from your terminal. Then evaluate it, merge it and serve it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
     root.set_defaults(function="home:home", json=False, command=None)
-    _view_options(root, default=False)
+    _add_view_options(root, default=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    def add(name: str, what: str, function: str) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=what, description=what)
-        one.set_defaults(function=function)
-        one.add_argument("--json", action="store_true", help="print one JSON document")
-        return one
+    def add(name: str, summary: str, function: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(function=function)
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        return command
 
-    _add_beginnings(add)
-    _add_looks_ahead(add)
-    _add_runs(add)
+    _add_start_commands(add)
+    _add_preview_commands(add)
+    _add_run_commands(add)
     return root, commands.choices
 
 
-def _add_beginnings(add: Add) -> None:
-    demo = add("demo", "a real small fine-tune, end to end, in about five minutes", "demo:demo")
-    demo.add_argument(
-        "--yes", action="store_true", help="ask nothing, and say how it goes line by line"
-    )
-    _view_options(demo)
+def _add_start_commands(add: Add) -> None:
+    demo = add("demo", "run a small fine-tune end to end in about 5 minutes", "demo:demo")
+    demo.add_argument("--yes", action="store_true", help="ask nothing; print progress line by line")
+    _add_view_options(demo)
 
     advise = add(
-        "advise", "compare the paths for this machine, your answers and your rows", "advise:advise"
+        "advise", "compare providers for this machine, your answers and your data", "advise:advise"
     )
     advise.add_argument(
         "data", metavar="DATA", nargs="?",
-        help="rows, or what check --json said of them: the advice then goes by what is in them",
+        help="data file, or the output of check --json: bases the advice on its content",
     )  # fmt: skip
     advise.add_argument(
         "--answer", metavar="ID=OPTION", action="append", default=[],
-        help="answer a question that it lists (may be given again)",
+        help="answer a question that it lists (repeatable)",
     )  # fmt: skip
 
-    train = add("train", "start a run from a plan, detached, and print its id", "train:train")
-    train.add_argument("plan", metavar="PLAN", help="a YAML file")
-    train.add_argument("--name", metavar="ID", help="the run's id (default: from plan and time)")
-    train.add_argument("--watch", action="store_true", help="follow it to its end")
-    _price_option(train)
-    _view_options(train)
+    train = add("train", "start a run in the background and print its id", "train:train")
+    train.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
+    train.add_argument("--name", metavar="ID", help="run id (default: from plan and time)")
+    train.add_argument("--watch", action="store_true", help="follow the run until it ends")
+    _add_price_option(train)
+    _add_view_options(train)
     train.add_argument(
-        "--yes", action="store_true", help="ask nothing (training on this machine never does)"
+        "--yes", action="store_true", help="ask nothing (training on this machine never asks)"
     )
     _add_allow_option(train)
 
 
-def _add_looks_ahead(add: Add) -> None:
+def _add_preview_commands(add: Add) -> None:
     of_data.add_commands(add, _add_allow_option)
     of_estimate.add_command(add, _add_allow_option)
-    probe = add("probe", "a few real steps at the longest rows: memory and speed", "probe:probe")
-    probe.add_argument("plan", metavar="PLAN", help="a YAML file")
+    probe = add("probe", "measure memory and speed in a few real steps", "probe:probe")
+    probe.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
     probe.add_argument(
         "--steps", metavar="N", type=int, default=3,
-        help="optimizer steps at the longest rows, then as many at others (default: 3)",
+        help="optimizer steps on the longest examples, then on average ones (default: 3)",
     )  # fmt: skip
-    probe.add_argument("--write", metavar="OUT", help="write a new plan with the batch that fits")
-    _add_allow_option(probe)
-    doctor = add("doctor", "what this machine can do, and what is missing", "doctor:doctor")
-    doctor.add_argument(
-        "--quick", action="store_true", help="only look; do not try a training step"
+    probe.add_argument(
+        "--write", metavar="OUT", help="write a new plan with the batch size that fits"
     )
+    _add_allow_option(probe)
+    doctor = add("doctor", "show what this machine can do and what is missing", "doctor:doctor")
+    doctor.add_argument("--quick", action="store_true", help="skip the trial training step")
 
 
-def _add_runs(add: Add) -> None:
-    listing = add("runs", "list the runs, or those that a search finds", "runs:list_runs")
+def _add_run_commands(add: Add) -> None:
+    listing = add("runs", "list runs, or search them", "runs:list_runs")
     listing.add_argument(
         "words", metavar="WORD", nargs="*",
-        help="what must be true of a run: any word of it, state:finished, model:qwen, rate>1e-4",
+        help="search terms: any word, state:finished, model:qwen, rate>1e-4",
     )  # fmt: skip
-    listing.add_argument("--limit", metavar="N", type=int, help="the newest N alone")
-    _add_several(add)
-    for name, what, function in (
-        ("status", "say what state a run is in", "runs:status"),
-        ("watch", "follow a run; leaving the view leaves the run alone", "watch:watch"),
-        ("resume", "go on from the newest complete checkpoint", "train:resume"),
+    listing.add_argument("--limit", metavar="N", type=int, help="show only the newest N")
+    _add_multi_run_commands(add)
+    for name, summary, function in (
+        ("status", "show the state of a run", "runs:status"),
+        ("watch", "follow a run; leaving the view does not stop it", "watch:watch"),
+        ("resume", "continue from the newest complete checkpoint", "train:resume"),
     ):
-        one = add(name, what, function)
-        one.add_argument("run", metavar="RUN", help="a run's id")
+        command = add(name, summary, function)
+        command.add_argument("run", metavar="RUN", help="run id")
         if name == "watch":
-            _view_options(one)
+            _add_view_options(command)
         if name == "resume":
-            _price_option(one)
-    diagnose = add("diagnose", "the verdict on a loss curve", "diagnose:run")
+            _add_price_option(command)
+    diagnose = add("diagnose", "diagnose a loss curve", "diagnose:run")
     diagnose.add_argument(
         "run", metavar="RUN|FILE",
-        help="a run's id, or a trainer_state.json, an OpenAI result file, a CSV, JSON or JSON Lines",
+        help="run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file",
     )  # fmt: skip
-    branch = add("branch", "a child run: the same with one setting changed", "branch:branch")
-    branch.add_argument("run", metavar="RUN", help="the parent's id; it has to have ended")
+    branch = add("branch", "start a child run with one setting changed", "branch:branch")
+    branch.add_argument("run", metavar="RUN", help="id of the parent run, which must have ended")
     branch.add_argument(
         "--from", dest="begin", metavar="best|start|STEP",
-        help="whose weights it begins with: those of the best checkpoint (default), none but the "
-        "base model's, or those of a checkpoint on disk",
+        help="initial weights: the best checkpoint (default), the start of the parent, or the "
+        "checkpoint at STEP",
     )  # fmt: skip
-    branch.add_argument("--rate-times", metavar="X", type=float, help="change the learning rate")
     branch.add_argument(
-        "--accumulation-times", metavar="N", type=int, help="change the gradient accumulation"
+        "--rate-times", metavar="X", type=float, help="multiply the learning rate by X"
     )
-    branch.add_argument("--name", metavar="ID", help="the run's id (default: from parent and time)")
-    branch.add_argument("--watch", action="store_true", help="follow it to its end")
-    _view_options(branch)
-    stop = add("stop", "save, then stop a run; once more ends it at once", "stop:stop")
-    stop.add_argument("run", metavar="RUN", help="a run's id")
-    stop.add_argument("--kill", action="store_true", help="do not wait until it has saved")
+    branch.add_argument(
+        "--accumulation-times", metavar="N", type=int, help="multiply gradient accumulation by N"
+    )
+    branch.add_argument("--name", metavar="ID", help="run id (default: from parent and time)")
+    branch.add_argument("--watch", action="store_true", help="follow the run until it ends")
+    _add_view_options(branch)
+    stop = add("stop", "save and stop a run; run it again to kill it", "stop:stop")
+    stop.add_argument("run", metavar="RUN", help="run id")
+    stop.add_argument("--kill", action="store_true", help="kill the run without saving")
 
 
-def _add_several(add: Add) -> None:
-    compare = add("compare", "runs side by side: settings that differ, and scores", "compare:run")
-    compare.add_argument("runs", metavar="RUN", nargs="+", help="the ids of two runs or more")
+def _add_multi_run_commands(add: Add) -> None:
+    compare = add("compare", "compare runs: different settings, and scores", "compare:run")
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="ids of two or more runs")
     compare.add_argument(
-        "--curves", action="store_true", help="on a screen, with the curves over each other"
+        "--curves", action="store_true", help="open a screen with the loss curves overlaid"
     )
-    _view_options(compare)
-    remove = add("remove", "remove runs from the disk", "remove:remove")
-    remove.add_argument("runs", metavar="RUN", nargs="+", help="the ids of the runs")
+    _add_view_options(compare)
+    remove = add("remove", "delete runs", "remove:remove")
+    remove.add_argument("runs", metavar="RUN", nargs="+", help="run ids")
     remove.add_argument("--yes", action="store_true", help="ask nothing")
     remove.add_argument(
-        "--checkpoints", action="store_true", help="the checkpoints alone; what was made stays"
+        "--checkpoints", action="store_true", help="delete only the checkpoints; keep the results"
     )
 
 
-def _add_allow_option(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
+def _add_allow_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--allow", metavar="NAME", action="append", default=[],
-        help="overrule a warning by its name (may be given again)",
+        help="allow a risk by its name (repeatable)",
     )  # fmt: skip
 
 
-def _price_option(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
+def _add_price_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--price", metavar="machine=USD", action="append", default=[],
-        help="what an hour of this machine costs: the run keeps it, and what it came to",
+        help="hourly price of this machine, for the cost of the run",
     )  # fmt: skip
 
 
-def _view_options(one: argparse.ArgumentParser, default: bool | str = argparse.SUPPRESS) -> None:
-    """Add what is asked of a view; only the root has a ``default``.
+def _add_view_options(
+    command: argparse.ArgumentParser, default: bool | str = argparse.SUPPRESS
+) -> None:
+    """Add the options of a view; only the root parser has a ``default``.
 
-    That of a subcommand would undo what was said before it: ``ftwizard --ascii watch RUN``.
+    A default of the subcommand would override ``ftwizard --ascii watch RUN``.
     """
-    for name, what in (
+    for name, text in (
         ("--plain", "lines of text instead of screens"),
-        ("--ascii", "draw with ASCII characters only"),
-        ("--slow", "redraw seldom, for a slow line (a line that backs up does it by itself)"),
+        ("--ascii", "use ASCII characters only"),
+        ("--slow", "redraw rarely, for slow connections (otherwise automatic)"),
     ):
-        one.add_argument(name, action="store_true", help=what, default=default)
+        command.add_argument(name, action="store_true", help=text, default=default)
 
 
 def dispatch(argv: list[str], door: Door) -> int:
-    """Run the command that ``argv`` names and return its exit code.
+    """Run the command in ``argv`` and return its exit code.
 
-    ``door`` is how a command opens the screens: the engine does not know them.
+    ``door`` opens the screens, which the engine does not import.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no error
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ is not an error
     if argv[:1] == ["_work"]:
-        return int(_function("work:work")(argv[1]))
+        return int(_load_function("work:work")(argv[1]))
     try:
-        arguments = parse(*_parsers(), argv)
+        arguments = parse(*_build_parsers(), argv)
     except FtwizardError as error:
-        return _fail(error, "--json" in argv)
+        return _report_error(error, "--json" in argv)
     arguments.door = door
     try:
-        code = int(_function(arguments.function)(arguments))
+        code = int(_load_function(arguments.function)(arguments))
         sys.stdout.flush()
         return code
     except FtwizardError as error:
-        return _fail(error, arguments.json)
+        return _report_error(error, arguments.json)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
-        # Where it came up in code that a library made of text, the interpreter remembers it, and
-        # would end this process by the signal; with the next such text it forgets it.
+        # If it was raised in code compiled from a string, the interpreter remembers it and would
+        # end this process by the signal; running another such string clears it.
         exec("")  # noqa: S102
         return DECLINED
     except BrokenPipeError:
-        # The reader has gone (a pager, head): nothing is left to say, also not at exit.
+        # The reader (a pager, head) is gone: print nothing more, also not at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except UnicodeEncodeError:
-        return _fail(
-            FtwizardError("A file or folder has a name that is not UTF-8."), arguments.json
+        return _report_error(
+            FtwizardError("The name of a file or folder is not valid UTF-8."), arguments.json
         )
     except OSError as error:
-        return _fail(_refused(error), arguments.json)
+        return _report_error(_from_os_error(error), arguments.json)
 
 
-def _refused(error: OSError) -> FtwizardError:
-    """Return what the system refused, where, and what to do about it."""
+def _from_os_error(error: OSError) -> FtwizardError:
+    """Convert an OSError: what failed, where, and the fix."""
     where = str(error.filename or "")
     if not where:
         try:
             sys.stdout.flush()
         except OSError:
-            where = "what this command prints"
-    what = error.strerror or str(error)
-    hint = IN_THE_WAY.get(error.errno or 0, "")
-    return FtwizardError(f"{what}{f' ({where})' if where else ''}.", hint)
+            where = "the output of this command"
+    problem = error.strerror or str(error)
+    hint = ERROR_HINTS.get(error.errno or 0, "")
+    return FtwizardError(f"{problem}{f' ({where})' if where else ''}.", hint)
 
 
-def _function(name: str) -> Callable[..., int]:
+def _load_function(name: str) -> Callable[..., int]:
     module, _, function = name.partition(":")
-    found: Callable[..., int] = getattr(import_module(f"ftwizard.commands.{module}"), function)
-    return found
+    implementation: Callable[..., int] = getattr(
+        import_module(f"ftwizard.commands.{module}"), function
+    )
+    return implementation
 
 
-def _fail(error: FtwizardError, as_json: bool) -> int:
+def _report_error(error: FtwizardError, as_json: bool) -> int:
     from ftwizard.text import visible
 
     print(f"ftwizard: {visible(error.message)}", file=sys.stderr)
@@ -281,6 +287,6 @@ def _fail(error: FtwizardError, as_json: bool) -> int:
     if as_json:
         from ftwizard.commands.output import print_json
 
-        with contextlib.suppress(OSError):  # where not even that can be written, it stands above
+        with contextlib.suppress(OSError):  # the error is on stderr already
             print_json({"error": {"message": error.message, "hint": error.hint}, **error.document})
     return error.exit_code

@@ -81,7 +81,7 @@ def estimate(arguments: argparse.Namespace) -> int:
     if arguments.model:
         return _of_data(arguments)
     with_model = "Name the model too: ftwizard estimate {name} --model gpt-4.1-mini"
-    chosen = plan_file.load(arguments.plan, arguments.allow, of_rows=with_model, later=WARNED)
+    chosen = plan_file.load(arguments.plan, arguments.allow, data_hint=with_model, later=WARNED)
     return _of_plan(arguments, chosen)
 
 

@@ -9,16 +9,15 @@ from ftwizard.errors import USAGE, FtwizardError
 
 
 def home(arguments: argparse.Namespace) -> int:
-    """Open the wizard as this terminal can; without a terminal say what to type instead."""
+    """Open the wizard, as screens or as lines; raise FtwizardError without a terminal."""
     if output.wants_screens(arguments):
         return int(arguments.door(None, arguments.ascii, slow=arguments.slow))
     if not output.has_terminal():
         raise FtwizardError(
             "The wizard needs a terminal.",
-            "Without one: ftwizard train PLAN, ftwizard demo --yes, or ftwizard --help for the "
-            "rest.",
+            "Without one, run ftwizard train PLAN or ftwizard demo --yes; see ftwizard --help.",
             USAGE,
         )
     if not arguments.plain:
-        print("This terminal shows no screens; the questions come line by line, as with --plain.")
+        print("This terminal cannot show screens. Using --plain: questions line by line.")
     return int(arguments.door(None, arguments.ascii, plain=True))

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Output of commands: JSON, lines and tables."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document, and nothing else, on stdout.
+    """Print one JSON document to stdout.
 
-    What a terminal would obey, or nobody would see, is escaped: JSON allows all but C0 as it is.
+    Invisible and control characters are escaped; JSON itself requires that only for C0.
     """
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(_NOT_ASCII.sub(_escaped, data.decode()) + "\n")
+    sys.stdout.write(_NOT_ASCII.sub(_escape, data.decode()) + "\n")
 
 
 _NOT_ASCII = re.compile("[^\n -~]")
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     char = match[0]
     if visible(char) == char:
         return char
@@ -40,41 +40,41 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def has_terminal() -> bool:
-    """Say whether a person is at both ends."""
+    """Return whether stdin, stdout and stderr are terminals."""
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def wants_screens(arguments: argparse.Namespace) -> bool:
-    """Say whether to answer with screens: at a terminal that can show them, unless asked not to."""
+    """Return whether to open screens: on a terminal that can show them, unless told otherwise."""
     if arguments.plain or arguments.json:
         return False
     return has_terminal() and can_draw()
 
 
 def can_draw() -> bool:
-    """Say whether the terminal is one on which a cursor can be moved."""
+    """Return whether the terminal can move its cursor."""
     return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that obeys no markup in what it prints."""
+    """Return a console that prints text without interpreting markup."""
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # the door knows what to do; rich would exit with 1
+            raise BrokenPipeError  # dispatch handles it; rich would exit with 1
 
     return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def say(out: Console, *lines: str) -> None:
-    """Print lines: wrapped at words on a terminal, left whole in a pipe or a log."""
+    """Print lines, wrapped at words on a terminal only."""
     for line in lines:
         out.print(visible_lines(line), soft_wrap=not out.is_terminal)
 
 
 def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Return names and values in two columns; long values wrap within theirs."""
+    """Return a table of names and values; long values wrap within their column."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0))

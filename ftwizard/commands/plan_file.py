@@ -1,4 +1,4 @@
-"""The plan that a command is given: rows in its place are told apart before they are read as YAML."""
+"""Plan arguments of commands: data files passed by mistake are detected first."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ftwizard.plan import Plan, RiskName
 from ftwizard.text import visible
 
 ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
-"""How names of files of rows end. A plan may be JSON, which is YAML."""
-IN_A_PLAN = (
-    "A plan names them: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
+"""File name endings of data files. A plan may be JSON, which is YAML."""
+PLAN_EXAMPLE = (
+    "A plan names it: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
 )
 
 
@@ -21,17 +21,17 @@ def load(
     name: str,
     allow: Iterable[str],
     *,
-    of_rows: str = IN_A_PLAN,
+    data_hint: str = PLAN_EXAMPLE,
     later: Container[RiskName] = (),
 ) -> Plan:
-    """Return the plan; ``of_rows``: what to do with rows, which ``{name}`` stands for; ``later``:
-    warnings that the command sees to itself.
+    """Load the plan.
 
-    Raises FtwizardError for rows, PlanError for a plan that cannot be used.
+    ``data_hint``: what to do with a data file, called ``{name}``; ``later``: risks that the command
+    checks itself. Raises FtwizardError for a data file, PlanError for an unusable plan.
     """
     if name.lower().endswith(ROWS):
         shown = visible(name, 100)
         raise FtwizardError(
-            f"{shown} looks like rows, not like a plan.", of_rows.format(name=shown), USAGE
+            f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE
         )
     return plan.load(Path(name), allow, later=later)

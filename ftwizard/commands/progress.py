@@ -1,4 +1,4 @@
-"""What a command does while a screen waits for it: phase events in a file that the screen names."""
+"""Progress of a command: phase events for the screen that waits for it, or a line of text."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from ftwizard.runs import Progress
 if TYPE_CHECKING:
     from rich.status import Status
 
-EVERY_S = 0.25
+MIN_INTERVAL_S = 0.25
+"""Between events of one phase."""
 
 
 class Say:
-    """``say(phase, what=…, done=…, total=…, unit=…)``; this one does nothing."""
+    """Progress callback ``say(phase, what=…, done=…, total=…, unit=…)``; the base does nothing."""
 
     def __call__(self, phase: str, **fields: Any) -> None:
-        """Say what is done."""
+        """Report progress."""
 
     def show(self, document: Any) -> None:
-        """Show what is known by now of what the command will answer."""
+        """Show a partial result."""
 
 
 @contextlib.contextmanager
 def reporter(*, shown: bool = False) -> Iterator[Say]:
-    """Yield who listens.
+    """Yield the progress callback.
 
-    A word that only moves ``done`` is written a few times a second at most. Where no screen
-    listens, ``shown`` shows a person at the terminal the newest word until it is done.
+    Events that only advance ``done`` are limited to a few per second. Without a screen, ``shown``
+    prints the newest one on a line of the terminal.
     """
     name = os.environ.get(PROGRESS_FILE)
     if not name:
         shows = shown and sys.stderr.isatty()
-        with _line() if shows else contextlib.nullcontext(Say()) as line:
+        with _status_line() if shows else contextlib.nullcontext(Say()) as line:
             yield line
         return
     events = EventWriter(Path(name), 1)
@@ -54,7 +55,7 @@ def reporter(*, shown: bool = False) -> Iterator[Say]:
 
 
 class _Events(Say):
-    """Writes events for a screen."""
+    """Write events for a screen."""
 
     def __init__(self, events: EventWriter) -> None:
         self._events = events
@@ -63,7 +64,7 @@ class _Events(Say):
 
     def __call__(self, phase: str, **fields: Any) -> None:
         key, now = (phase, fields.get("what")), time.monotonic()
-        if key == self._key and now - self._at < EVERY_S:
+        if key == self._key and now - self._at < MIN_INTERVAL_S:
             return
         self._key, self._at = key, now
         self._events.write("phase", phase=phase, **fields)
@@ -73,7 +74,7 @@ class _Events(Say):
 
 
 class _Line(Say):
-    """Shows the newest word on a line of the terminal."""
+    """Show the newest event on a line of the terminal."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -83,12 +84,12 @@ class _Line(Say):
         from rich.text import Text
 
         self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
-        doing = words.doing(self._progress)
-        self._status.update(Text(doing, no_wrap=True, overflow="ellipsis"))
+        text = words.doing(self._progress)
+        self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
 
 
 @contextlib.contextmanager
-def _line() -> Iterator[Say]:
-    """Show what is said on one line, which is gone at the end."""
+def _status_line() -> Iterator[Say]:
+    """Show progress on one line, which is removed at the end."""
     with output.console(stderr=True).status("") as status:
         yield _Line(status)

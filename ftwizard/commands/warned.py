@@ -1,4 +1,4 @@
-"""What is said before a plan is trained: warnings that stop nothing, and why many epochs are taken."""
+"""Warnings before training, and the check of many epochs against earlier runs."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 def of_plan(
     chosen: Plan, parameters: int | None, hashed: Hashed | None = None
 ) -> list[RecipeWarning]:
-    """Return what should be thought about before ``chosen`` is trained.
+    """Return the warnings about a plan, without those that it allows.
 
-    ``parameters``: of its model, None where not known; ``hashed`` returns the hash of its training
-    file, where it was read. What the plan allows is left out.
+    ``parameters``: of the model, or None if unknown; ``hashed`` returns the hash of the training file,
+    if it was read.
     """
     many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.allow
     before = earlier.loss_of(chosen, hashed) if many else None
     rate = earlier.rate_of(chosen, hashed)
-    found = recipe.warnings(
+    warnings = recipe.warnings(
         chosen.recipe, parameters, rate, validates=plans.validates(chosen),
         falling=before is not None and before.falling,
     )  # fmt: skip
-    return [one for one in found if one.allow not in chosen.allow]
+    return [warning for warning in warnings if warning.allow not in chosen.allow]
 
 
 def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:
-    """Return what should be thought about where the longest rows have so many ``tokens``.
+    """Return the warning about longest examples of ``tokens`` tokens, if any.
 
-    ``config``: the model's config.json; None where it is not known.
+    ``config``: the model's config.json, or None if unknown.
     """
     message = positions.warning(config, tokens) if config else None
     return [RecipeWarning(code="beyond-positions", message=message)] if message else []
 
 
 def because(chosen: Plan) -> str | None:
-    """Say which earlier run speaks for more epochs than are advised; None where none does, or
-    none is needed."""
+    """Return which earlier run supports more epochs than advised; None if none does or none is
+    needed."""
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
     before = earlier.loss_of(chosen)
@@ -52,10 +52,9 @@ def because(chosen: Plan) -> str | None:
 
 
 def many_epochs(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
-    """Return the earlier run for whose sake more epochs than are advised are taken, None where
-    none is needed: few epochs, or the plan allows it.
+    """Return the earlier run that supports more epochs than advised; None where none is needed.
 
-    Raises FtwizardError where they are neither allowed nor spoken for.
+    Raises FtwizardError where the plan does not allow them and no earlier run supports them.
     """
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None

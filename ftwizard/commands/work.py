@@ -1,4 +1,4 @@
-"""The hidden command that every job runs: read the folder, do the thing."""
+"""``_work``: the hidden command that every job runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def work(folder: str) -> int:
-    """Carry out the job in ``folder``; return the exit status of the worker."""
+    """Run the job in ``folder``; return the exit status of the worker."""
     os.umask(0o077)
     from ftwizard.jobs import worker
     from ftwizard.jobs.folder import JobFolder
@@ -22,4 +22,4 @@ def work(folder: str) -> int:
         from ftwizard.train.probe import run as probe
 
         return worker.run(job, probe)
-    raise SystemExit(f"{job.job}: this version knows no job of the kind {kind!r}.")
+    raise SystemExit(f"{job.job}: unknown kind of job {kind!r}.")

@@ -1,4 +1,4 @@
-"""What is typed and cannot be meant: a sentence, and the nearest that is right."""
+"""Usage errors: argparse's messages as sentences, with the closest valid word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import visible
 
-_SHOWN = 100
+_MAX_SHOWN = 100
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _CHOICE = re.compile(r"argument (.+?): invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
 _TYPE = re.compile(r"argument (.+?): invalid (int|float) value: '(.*)'", re.DOTALL)
@@ -23,74 +23,76 @@ _AMBIGUOUS = re.compile(r"ambiguous option: (\S+) could match (.+)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises FtwizardError (``USAGE``) where argparse prints its usage and leaves."""
+    """A parser that raises FtwizardError (``USAGE``) where argparse prints its usage and exits."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what ``message``, argparse's own, means."""
-        raise self._said(message)
+        """Raise FtwizardError for a message of argparse."""
+        raise self._convert(message)
 
-    def _said(self, message: str) -> FtwizardError:
-        more = f"All of it: {self.prog} --help"
-        if found := _CHOICE.fullmatch(message):
-            return self._no_choice(*found.groups())
-        if found := _TYPE.fullmatch(message):
-            name, kind, value = found.groups()
-            return _wrong(f"{name}: {_quoted(value)} is no {_TYPES[kind]}.", more)
-        if found := _BOTH.fullmatch(message):
-            return _wrong(f"{found[1]} and {found[2]} cannot both be meant.", "Leave one out.")
-        if found := _NO_VALUE.fullmatch(message):
-            return _wrong(f"{found[1]} needs a value after it.", more)
-        if found := _MISSING.fullmatch(message):
+    def _convert(self, message: str) -> FtwizardError:
+        more = f"See {self.prog} --help."
+        if match := _CHOICE.fullmatch(message):
+            return self._convert_choice(*match.groups())
+        if match := _TYPE.fullmatch(message):
+            name, kind, value = match.groups()
+            return _usage_error(f"{name}: {_quote(value)} is not a {_TYPES[kind]}.", more)
+        if match := _BOTH.fullmatch(message):
+            return _usage_error(f"{match[1]} and {match[2]} cannot be combined.", "Remove one.")
+        if match := _NO_VALUE.fullmatch(message):
+            return _usage_error(f"{match[1]} needs a value.", more)
+        if match := _MISSING.fullmatch(message):
             usage = " ".join(self.format_usage().removeprefix("usage: ").split())
-            return _wrong(f"{found[1]} is missing.", f"As it is typed: {usage}")
-        if found := _AMBIGUOUS.fullmatch(message):
-            return _wrong(f"{_shown(found[1])} may mean {found[2]}.", "Write it out.")
-        return _wrong(f"{_shown(message.removeprefix('argument '), 300).rstrip('.')}.", more)
+            return _usage_error(f"{match[1]} is missing.", f"Usage: {usage}")
+        if match := _AMBIGUOUS.fullmatch(message):
+            return _usage_error(f"{_clip(match[1])} is ambiguous: {match[2]}.", "Write it out.")
+        return _usage_error(f"{_clip(message.removeprefix('argument '), 300).rstrip('.')}.", more)
 
-    def _no_choice(self, name: str, value: str, choices: str) -> FtwizardError:
-        known = re.findall(r"'([^']*)'", choices)
-        guess = _near(value, known)
+    def _convert_choice(self, name: str, value: str, quoted_choices: str) -> FtwizardError:
+        choices = re.findall(r"'([^']*)'", quoted_choices)
+        guess = _suggest(value, choices)
         if name == "COMMAND":
-            return _wrong(
-                f"There is no command {_shown(value)}.", guess or f"Commands: {', '.join(known)}."
+            return _usage_error(
+                f"There is no command {_clip(value)}.",
+                guess or f"Choose from: {', '.join(choices)}.",
             )
-        said = f"{name} cannot be {_quoted(value)}."
-        return _wrong(said, guess or f"One of: {', '.join(known)}.")
+        return _usage_error(
+            f"{name} cannot be {_quote(value)}.", guess or f"Choose from: {', '.join(choices)}."
+        )
 
 
 def parse(root: Parser, commands: dict[str, Parser], argv: Sequence[str]) -> argparse.Namespace:
-    """Return what ``argv`` says; raise FtwizardError for a word or an option that nothing knows."""
-    found, rest = root.parse_known_args(argv)
+    """Parse ``argv``; raise FtwizardError for an unknown word or option."""
+    arguments, rest = root.parse_known_args(argv)
     if rest:
-        raise _unknown(rest, commands.get(found.command or "", root))
-    return found
+        raise _unknown_error(rest, commands.get(arguments.command or "", root))
+    return arguments
 
 
-def _unknown(rest: Sequence[str], of: Parser) -> FtwizardError:
-    option = next((one for one in rest if one.startswith("-") and one != "-"), None)
+def _unknown_error(rest: Sequence[str], parser: Parser) -> FtwizardError:
+    option = next((word for word in rest if word.startswith("-") and word != "-"), None)
     if option is None:
-        return _wrong(
-            f"{of.prog} does not know what to do with {_quoted(rest[0])}.",
-            f"All of it: {of.prog} --help",
+        return _usage_error(
+            f"Unexpected argument {_quote(rest[0])}.",
+            f"See {parser.prog} --help.",
         )
     name = option.partition("=")[0]
-    known = sorted(set(_OPTION.findall(of.format_help())))
-    hint = _near(name, known) or f"Its options: {', '.join(known)}."
-    return _wrong(f"{of.prog} has no option {_shown(name)}.", hint)
+    options = sorted(set(_OPTION.findall(parser.format_help())))
+    hint = _suggest(name, options) or f"Options: {', '.join(options)}."
+    return _usage_error(f"{parser.prog} has no option {_clip(name)}.", hint)
 
 
-def _near(value: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(value.lower(), list(known), 1)
-    return f"Did you mean {near[0]}?" if near else ""
+def _suggest(value: str, choices: Iterable[str]) -> str:
+    closest = difflib.get_close_matches(value.lower(), list(choices), 1)
+    return f"Did you mean {closest[0]}?" if closest else ""
 
 
-def _wrong(message: str, hint: str) -> FtwizardError:
+def _usage_error(message: str, hint: str) -> FtwizardError:
     return FtwizardError(message, hint, USAGE)
 
 
-def _quoted(value: Any) -> str:
-    return f"“{_shown(value)}”"
+def _quote(value: Any) -> str:
+    return f"“{_clip(value)}”"
 
 
-def _shown(value: Any, most: int = _SHOWN) -> str:
-    return visible(str(value), most)
+def _clip(value: Any, limit: int = _MAX_SHOWN) -> str:
+    return visible(str(value), limit)

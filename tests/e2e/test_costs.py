@@ -118,7 +118,7 @@ def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
         (
             ("--examples", 5, "--mean-tokens", 3, "--share-data", "--confidential"),
             2,
-            "both be meant",
+            "cannot be combined",
         ),
         (("--examples", 5, "--mean-tokens", 3, "--gpu", "abacus"), 2, "Known: B200"),
         (("--examples", 5, "--mean-tokens", 3, "--gpu", "T4"), 2, "Name an open model"),

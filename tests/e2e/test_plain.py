@@ -172,7 +172,7 @@ def test_a_terminal_that_is_taken_away_leaves_the_run_going(
 def test_a_dumb_terminal_gets_the_lines_by_itself(tmp_path: Path) -> None:
     with Wizard(tmp_path, numbered=True, arguments="") as wizard:
         wizard.ask("What should the model learn?")
-        assert "This terminal shows no screens" in wizard.screen()
+        assert "This terminal cannot show screens" in wizard.screen()
 
 
 # ------------------------------------------------------------- a bare terminal, byte by byte

@@ -210,7 +210,7 @@ def test_a_file_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
         await to_data(pilot)
         await says(pilot, "rows\\udcff.jsonl")
         await pilot.press("down", "enter")
-        await says(pilot, "has a name that is not UTF-8.")
+        await says(pilot, "The name of a file or folder is not valid UTF-8.")
         assert_harmless(frame(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))

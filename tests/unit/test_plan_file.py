@@ -28,7 +28,7 @@ def test_rows_in_place_of_a_plan(
 ) -> None:
     assert dispatch([command, "rows.jsonl"], _door) == USAGE
     said = capsys.readouterr().err
-    assert "rows.jsonl looks like rows, not like a plan." in said and hint in said
+    assert "rows.jsonl is a data file, not a plan." in said and hint in said
 
 
 def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,22 +17,22 @@ from ftwizard.errors import DECLINED, FAILED, USAGE
 
 SLIPS = {
     "estimat": ("There is no command estimat.", "Did you mean estimate?"),
-    "nosuch": ("There is no command nosuch.", "Commands: demo, advise,"),
+    "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
-    "advise --pice=3": ("ftwizard advise has no option --pice.", "Its options: --answer, --help"),
-    "estimate --examples -5": ("--examples: -5 is no whole number", "ftwizard estimate --help"),
-    "probe p.yaml --steps x": ("--steps: “x” is no whole number.", "ftwizard probe --help"),
+    "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --help"),
+    "estimate --examples -5": ("--examples: -5 is not a whole number", "ftwizard estimate --help"),
+    "probe p.yaml --steps x": ("--steps: “x” is not a whole number.", "ftwizard probe --help"),
     "estimate --sort trainin": ("--sort cannot be “trainin”.", "Did you mean training?"),
-    "estimate --edition 2025": ("--edition cannot be “2025”.", "One of: 2026-04, current."),
-    "estimate --share-data --confidential": ("--confidential and --share-data", "Leave one out."),
-    "estimate --e 5": ("--e may mean --examples, --epochs, --edition.", "Write it out."),
-    "estimate --model": ("--model needs a value after it.", "ftwizard estimate --help"),
+    "estimate --edition 2025": ("--edition cannot be “2025”.", "Choose from: 2026-04, current."),
+    "estimate --share-data --confidential": ("--confidential and --share-data", "Remove one."),
+    "estimate --e 5": ("--e is ambiguous: --examples, --epochs, --edition.", "Write it out."),
+    "estimate --model": ("--model needs a value.", "ftwizard estimate --help"),
     "probe": ("PLAN is missing.", "ftwizard probe [-h] [--json]"),
     "doctor foo": (
-        "ftwizard doctor does not know what to do with “foo”.",
+        "Unexpected argument “foo”.",
         "ftwizard doctor --help",
     ),
-    "\x1b[2J": ("There is no command \\x1b[2J.", "Commands:"),
+    "\x1b[2J": ("There is no command \\x1b[2J.", "Choose from:"),
 }
 
 
@@ -70,14 +70,14 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
     monkeypatch.setattr(sys.stdout, "write", full)
     assert dispatch(["runs", *more], _door) == FAILED
     said = capsys.readouterr().err
-    assert said == ("ftwizard: No space left on device.\n  Free some space there, and try again.\n")
+    assert said == ("ftwizard: No space left on device.\n  Free some disk space there, then try again.\n")
 
 
 def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(
         "import sys\n"
         "from ftwizard import commands\n"
-        "commands._function = lambda _: lambda _: exec('raise KeyboardInterrupt')\n"
+        "commands._load_function = lambda _: lambda _: exec('raise KeyboardInterrupt')\n"
         "sys.exit(commands.dispatch(['runs'], None))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
