@@ -70,7 +70,9 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
     monkeypatch.setattr(sys.stdout, "write", full)
     assert dispatch(["runs", *more], _door) == FAILED
     said = capsys.readouterr().err
-    assert said == ("ftwizard: No space left on device.\n  Free some disk space there, then try again.\n")
+    assert said == (
+        "ftwizard: No space left on device.\n  Free some disk space there, then try again.\n"
+    )
 
 
 def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) -> None:
