@@ -1,4 +1,4 @@
-"""One run as every view sees it: its folder read on and on, in bounded slices."""
+"""Follower of a run for every view: it reads the run's folder in bounded slices."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from ftwizard.runs import Progress, RunStatus
 from ftwizard.telemetry import Telemetry
 
 SLICE_BYTES = 1 << 16
-LONG_BYTES = 1 << 23
-"""A run of more events than these many bytes is first shown by a sample of them."""
+MAX_UNSAMPLED_BYTES = 1 << 23
+"""Size of events above which a sample of them is shown first."""
 PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
 
 
 class Follower:
-    """Follows one run. It only reads; ``look`` and ``read`` never take long."""
+    """Follows one run. It only reads; ``look`` and ``read`` return quickly."""
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self.progress = Progress()
         self.is_gone = False
-        """Whether the folder has been removed."""
+        """Whether the folder was removed."""
         self._events = EventReader(folder.events)
         self.heard = time.monotonic()
-        """When something new was read, by the monotonic clock; at first, when it began to look."""
-        self._overview = self._sampled()
+        """Monotonic time at which something new was read; at first, the time of creation."""
+        self._overview = self._read_sample()
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
         self.look()
 
     @property
     def shown(self) -> Progress:
-        """Return what to draw: of a long run that is not read yet, a sample of all of it."""
+        """Return the progress to draw: for a long run, a sample until all of it is read."""
         return self._overview or self.progress
 
     @property
     def is_behind(self) -> bool:
-        """Say whether what there was at first is still being read."""
+        """Return whether the initial events are still being read."""
         return self._overview is not None
 
-    def _sampled(self) -> Progress | None:
-        if self._events.behind <= LONG_BYTES:
+    def _read_sample(self) -> Progress | None:
+        if self._events.behind <= MAX_UNSAMPLED_BYTES:
             return None
         overview = Progress()
         overview.feed(sample(self.folder.events, PIECES, PIECE_BYTES))
@@ -56,16 +56,16 @@ class Follower:
 
     @property
     def report(self) -> RunStatus:
-        """Return state and progress together, as ``ftwizard status`` does."""
+        """Return the status, as ``ftwizard status`` does."""
         return runs.report(self.folder, self.status, self.shown)
 
     @property
     def torn(self) -> int:
-        """Return how many lines of the events could not be read."""
+        """Return the number of event lines that could not be read."""
         return self._events.torn
 
     def look(self) -> None:
-        """See what state the run is in."""
+        """Read the state of the run."""
         try:
             self.is_gone = not self.folder.job.is_file()
             if not self.is_gone:
@@ -74,52 +74,51 @@ class Follower:
             self.is_gone = True
 
     def read(self, budget_s: float) -> bool:
-        """Read new events for about ``budget_s`` seconds; return whether there are more."""
+        """Read new events for about ``budget_s`` seconds; return whether more remain."""
         end = time.perf_counter() + budget_s
         while True:
             try:
-                new = self._events.read(SLICE_BYTES)
+                events = self._events.read(SLICE_BYTES)
             except OSError:
                 return False
-            self.progress.feed(new)
-            if new:
-                self.heard = time.monotonic()
-            if not new:
+            self.progress.feed(events)
+            if not events:
                 self._overview = None
                 return False
+            self.heard = time.monotonic()
             if time.perf_counter() >= end:
                 return True
 
     def machine(self, samples: int | None = None) -> list[dict[str, Any]]:
-        """Return the newest readings of the machine, oldest first, of the host that wrote last.
+        """Return the newest readings of the host that wrote last, oldest first.
 
-        All that are kept (``telemetry.KEPT``) without ``samples``. It reads only what is new.
+        Without ``samples``, return all that are kept (``telemetry.KEPT``). Only new data is read.
         """
-        files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_changed)
+        files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
         if not files:
             return []
         if self._telemetry is None or self._telemetry.path != files[-1]:
             self._telemetry = Telemetry(files[-1])
         self._telemetry.read()
-        found = list(self._telemetry.samples)
-        return found if samples is None else found[-samples:]
+        readings = list(self._telemetry.samples)
+        return readings if samples is None else readings[-samples:]
 
     def log(self, lines: int) -> list[str]:
-        """Return the last lines of what the command and its libraries said.
+        """Return the last lines of the worker's log.
 
-        Of a bar that was drawn over itself, the last state that shows something.
+        Of a progress bar that overwrites itself, only its last state is returned.
         """
-        text = _tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
-        drawn = (
+        text = _read_tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
+        overwritten = (
             [state for state in line.split("\r") if state.strip()] for line in text.split("\n")
         )
-        return [states[-1] for states in drawn if states][-lines:]
+        return [states[-1] for states in overwritten if states][-lines:]
 
 
-def _tail(path: Path, count: int) -> bytes:
-    """Return the last ``count`` bytes: whole lines, or the end of a line that is longer.
+def _read_tail(path: Path, count: int) -> bytes:
+    """Return the last ``count`` bytes: whole lines, or the end of a longer line.
 
-    b"" where there is no file.
+    Empty without a file.
     """
     try:
         with path.open("rb") as file:
@@ -131,7 +130,7 @@ def _tail(path: Path, count: int) -> bytes:
     return (data[data.find(b"\n") + 1 :] or data) if start else data
 
 
-def _changed(path: Path) -> float:
+def _get_mtime(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:

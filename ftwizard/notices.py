@@ -1,6 +1,6 @@
-"""What a terminal is told of a run while a view shows it: the bell, and a notification.
+"""Terminal notifications about a run while a view shows it: the bell and a message.
 
-Only what happens while one watches: what was known when the view came is not told again.
+Only news counts: what was known when the view opened is not reported again.
 """
 
 from __future__ import annotations
@@ -16,59 +16,60 @@ from ftwizard.text import visible
 BELL = "\a"
 SEVERE = ("warning", "error")
 _TITLE = "ftwizard: "
-"""Also for terminals that take a number there for something else."""
-LIMIT = 160
-"""Characters of a notification."""
+"""A prefix, because some terminals interpret a leading number."""
+MAX_CHARS = 160
+"""Length of a notification."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to be told."""
+    """A notification."""
 
     run: str
     message: str
 
 
 class Noticer:
-    """Compares a run with what was known of it at the last look."""
+    """Detects news of a run since the last call."""
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._known: tuple[int, int] | None = None
+        self._last: tuple[int, int] | None = None
+        """Attempt and number of findings at the last call."""
         self._ended: int | None = None
 
     def news(self, status: Status, progress: Progress) -> list[Notice]:
-        """Return what is new since the last look; at the first nothing is."""
-        first = self._known is None
-        attempt, count = self._known or (0, 0)
-        seen = count if attempt == progress.attempt else 0
-        self._known = (progress.attempt, len(progress.findings))
-        found = [
-            Notice(self._run, visible(str(event.get("message")), LIMIT))
-            for event in progress.findings[seen:]
+        """Return the news since the last call; nothing at the first call."""
+        is_first = self._last is None
+        attempt, count = self._last or (0, 0)
+        start = count if attempt == progress.attempt else 0
+        self._last = (progress.attempt, len(progress.findings))
+        notices = [
+            Notice(self._run, visible(str(event.get("message")), MAX_CHARS))
+            for event in progress.findings[start:]
             if event.get("severity") in SEVERE
         ]
         if status.state == "ended" and self._ended != status.attempt:
             self._ended = status.attempt
-            said = f"Run {self._run} {words.sentence(status.end_reason or 'lost')}."
-            found.append(Notice(self._run, visible(said, LIMIT)))
-        return [] if first else found
+            message = f"Run {self._run} {words.sentence(status.end_reason or 'lost')}."
+            notices.append(Notice(self._run, visible(message, MAX_CHARS)))
+        return [] if is_first else notices
 
 
 def sequences(notices: list[Notice], environment: Mapping[str, str]) -> str:
-    """Return what to write to a terminal: one bell, and the notifications that it can show.
+    """Return the escape sequences for a terminal: one bell, and the notifications it supports.
 
-    OSC 9 (iTerm2, kitty, WezTerm, Ghostty, Windows Terminal and xterm-likes, which ignore what they
-    do not know) or OSC 777 (urxvt, foot, VTE), never both: some know both and would show it twice.
-    Inside tmux (3.3 and newer: with ``allow-passthrough on``) it is wrapped to reach the terminal
-    around it; where tmux lets nothing through, and in screen, the bell alone is heard.
+    OSC 9 (iTerm2, kitty, WezTerm, Ghostty, Windows Terminal; xterm-likes ignore it) or OSC 777
+    (urxvt, foot, VTE), never both: some terminals know both and would show the message twice.
+    Inside tmux the sequence is wrapped to reach the outer terminal (tmux 3.3 and newer need
+    ``allow-passthrough on``). In screen, or if tmux blocks it, only the bell works.
     """
     if not notices:
         return ""
-    return BELL + "".join(_notification(notice, environment) for notice in notices)
+    return BELL + "".join(_format_notification(notice, environment) for notice in notices)
 
 
-def _notification(notice: Notice, environment: Mapping[str, str]) -> str:
+def _format_notification(notice: Notice, environment: Mapping[str, str]) -> str:
     term = environment.get("TERM", "")
     if environment.get("TMUX"):
         inner = f"\x1b]9;{_TITLE}{notice.message}\a"

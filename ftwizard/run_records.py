@@ -1,4 +1,4 @@
-"""Runs as they are listed: the status of each, and what became of its prediction."""
+"""Run records: the status of a run, with its prediction and the actual values."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ftwizard.runs import Progress, RunStatus
 
 
 class RunRecord(RunStatus, frozen=True, kw_only=True):
-    """One run of ``ftwizard runs --json``."""
+    """A run in ``ftwizard runs --json``."""
 
     predicted: Expected | None
-    """What was predicted of it before its first step."""
+    """The prediction from before its first step."""
     actual: Expected | None
-    """What it took, once it has finished."""
+    """The actual values, once it finished."""
     error: dict[str, float | None] | None
-    """Predicted against actual by name: 0.1 where 10 % too much was predicted."""
+    """Error of the prediction by name: 0.1 means 10% too high."""
 
 
 def records() -> list[RunRecord]:
-    """Look at every run, oldest first; one that cannot be read does not hide the others."""
+    """Read the records of all runs, oldest first; unreadable runs are skipped."""
     return list(newest_first())[::-1]
 
 
 def newest_first(folders: Iterable[JobFolder] | None = None) -> Iterator[RunRecord]:
-    """Look at runs one by one as they are asked for: all, or those of ``folders`` in their order."""
+    """Yield records lazily: of all runs, or of ``folders`` in their order."""
     for folder in runs.all_runs()[::-1] if folders is None else folders:
         with contextlib.suppress(OSError):
             yield record(folder)
 
 
 def record(folder: JobFolder, progress: Progress | None = None) -> RunRecord:
-    """Look at a run, and at what was predicted of it; ``progress`` where its events are read."""
-    found = runs.report(folder, observe(folder), progress or runs.progress(folder))
-    came = outcome.of_result(runs.result(folder)) if found.state == "ended" else None
+    """Read the record of a run; ``progress``: its events, if already read."""
+    status = runs.report(folder, observe(folder), progress or runs.progress(folder))
+    compared = outcome.of_result(runs.result(folder)) if status.state == "ended" else None
     return RunRecord(
-        **{name: getattr(found, name) for name in RunStatus.__struct_fields__},
-        predicted=came.predicted if came else outcome.read_prediction(folder),
-        actual=came.actual if came else None,
-        error=came.error if came else None,
+        **{name: getattr(status, name) for name in RunStatus.__struct_fields__},
+        predicted=compared.predicted if compared else outcome.read_prediction(folder),
+        actual=compared.actual if compared else None,
+        error=compared.error if compared else None,
     )

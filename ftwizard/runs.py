@@ -1,4 +1,4 @@
-"""Runs: found by id, and what their events say so far."""
+"""Runs: lookup by id, and their progress so far from their events."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from ftwizard.text import visible
 ACTIVE = ("training", "evaluating", "saving")
 """Phases of the training itself."""
 RATE_WINDOW = 50
-"""Steps over which speed and time left are measured."""
-NO_METRIC = frozenset(("v", "t", "kind", "attempt", "step"))
-MOST_METRICS = 64
-"""A run that reports more numbers than these has the rest left out."""
-MOST_PROMPTS = 64
-MOST_ANSWERS = 400
-"""Answers to one prompt that are kept: the first, and the newest."""
-KEPT_ROWS = 8
-"""Of the newest evaluations, so that a resumed run still has one."""
-MOST_GRACE_S = 4 * 3600.0
-"""No stop waits longer than this, whatever a run's clock made of its steps."""
+"""Steps over which speed and remaining time are measured."""
+_NOT_METRICS = frozenset(("v", "t", "kind", "attempt", "step"))
+MAX_METRICS = 64
+"""Metrics kept; others are ignored."""
+MAX_PROMPTS = 64
+MAX_ANSWERS = 400
+"""Answers kept for each prompt: the first, and the newest."""
+MAX_ROWS_EVENTS = 8
+"""``rows`` events kept, so that a resumed run still has one."""
+MAX_GRACE_S = 4 * 3600.0
+"""Upper limit of the grace period of a stop, whatever the step times."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``ftwizard status --json`` prints; None where unknown."""
+    """The document of ``ftwizard status --json``; None means unknown."""
 
     id: str
     state: str
@@ -66,15 +66,15 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     updated: float | None
     folder: str
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
-    """The run that it was branched from."""
+    """The run that this run was branched from."""
 
 
 class Progress:
-    """What a run's events add up to; feed it events in order.
+    """The state of a run as accumulated from its events, which must be fed in order.
 
-    A resumed attempt replays steps: what an older attempt wrote beyond the point where the new
-    one begins is forgotten, and the last value a step counts. A field that is not what it should
-    be is as if it were not there: events may come from another version, or from anybody.
+    A resumed attempt replays steps: data of an older attempt beyond the resumed step is dropped,
+    and the last value of a step counts. Invalid fields are ignored, because events may come from
+    another version or from an untrusted source.
     """
 
     def __init__(self) -> None:
@@ -88,37 +88,37 @@ class Progress:
         self.step: int | None = None
         self.total_steps: int | None = None
         self.vocabulary: int | None = None
-        """Tokens that the model chooses among."""
+        """Vocabulary size of the model."""
         self.accumulation: int | None = None
-        """Micro-batches a step."""
+        """Micro-batches per optimizer step."""
         self.epoch: float | None = None
         self.updated: float | None = None
         self.loss: float | None = None
-        """The newest training loss; NaN or infinite as it came."""
+        """The newest training loss; may be NaN or infinite."""
         self.eval_loss: float | None = None
         self.learning_rate: float | None = None
         self.memory: float | None = None
-        """The most bytes that the training has held so far."""
+        """Peak memory of the training so far, in bytes."""
         self.gpu_memory: float | None = None
-        """The same where it is a GPU's; None on the processors, and where that is not told."""
+        """Peak GPU memory in bytes; None on the CPU, or if unknown."""
         self.grad_norm: float | None = None
         self.best_step: int | None = None
-        """The step of the lowest validation loss, the first of equals."""
+        """The step with the lowest validation loss, the first of equals."""
         self.best_eval_loss: float | None = None
         self.metrics: dict[str, Series] = {"loss": Series(), "eval_loss": Series()}
-        """Every number that steps and evaluations report, by name, over steps."""
+        """All metrics of steps and evaluations, by name, over steps."""
         self.times = Series()
-        """When each step was reported, in Unix seconds, over steps."""
+        """Unix seconds at which each step was reported, over steps."""
         self.smoothed = Smoothed()
         """The training loss, smoothed."""
         self.checkpoints: dict[int, float | None] = {}
         self.findings: list[Event] = []
         self.samples: dict[int, list[Event]] = {}
-        """``sample`` events of each fixed prompt by its index, oldest first."""
-        self._hardest: deque[Event] = deque(maxlen=KEPT_ROWS)
+        """``sample`` events by index of the prompt, oldest first."""
+        self._hardest: deque[Event] = deque(maxlen=MAX_ROWS_EVENTS)
         self.alive = TimeAlive()
         self.training = TimeAlive()
-        """The part of it in phases that are ``ACTIVE``."""
+        """The same for phases in ``ACTIVE`` only."""
         self.longest_step_s = 0.0
         self.save_s = 0.0
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
@@ -130,7 +130,7 @@ class Progress:
 
     @property
     def hardest(self) -> Event | None:
-        """Return the newest ``rows`` event: the hardest validation rows, worst first."""
+        """Return the newest ``rows`` event: the highest-loss validation rows, worst first."""
         return self._hardest[-1] if self._hardest else None
 
     @property
@@ -139,47 +139,48 @@ class Progress:
         return self.metrics["eval_loss"]
 
     def feed(self, events: list[Event]) -> None:
+        """Process new events."""
         for event in events:
-            self._see(event)
+            self._process(event)
 
-    def _see(self, event: Event) -> None:
+    def _process(self, event: Event) -> None:
         now = moment(event)
         if now is None:
             return
         self.updated = now
         attempt = count(event.get("attempt", 0))
         self.alive.see(attempt, now)
-        self._see_attempt(attempt)
-        self._see_kind(event, now)
+        self._process_attempt(attempt)
+        self._process_kind(event, now)
         if self.phase in ACTIVE:
             self.training.see(attempt, now)
 
-    def _see_kind(self, event: Event, now: float) -> None:
+    def _process_kind(self, event: Event, now: float) -> None:
         kind, step = event.get("kind"), count(event.get("step"))
         if kind == "phase":
-            self._see_phase(event)
+            self._process_phase(event)
         elif kind == "finding":
-            known = step is not None or "step" not in event
-            self.findings.append(event if known else {**event, "step": None})
+            is_valid = step is not None or "step" not in event
+            self.findings.append(event if is_valid else {**event, "step": None})
         elif step is None:
             return
         elif kind == "log":
-            self._see_step(event, step, now)
+            self._process_step(event, step, now)
         elif kind == "eval":
             self._enter("training")
-            self._see_evaluation(event, step, number(event.get("eval_loss")))
+            self._process_evaluation(event, step, number(event.get("eval_loss")))
         elif kind == "checkpoint":
             self.checkpoints[step] = number(event.get("eval_loss"))
             self.save_s = max(self.save_s, measure(event.get("seconds")) or 0.0)
         elif kind == "sample":
             self._enter("training")
-            self._see_sample(event, step)
+            self._process_sample(event, step)
         elif kind == "rows" and isinstance(rows := event.get("rows"), list):
             self._forget_rows_after(step - 1)
-            kept = [one for one in rows if isinstance(one, dict)]
-            self._hardest.append({**event, "step": step, "rows": kept})
+            valid = [row for row in rows if isinstance(row, dict)]
+            self._hardest.append({**event, "step": step, "rows": valid})
 
-    def _see_attempt(self, attempt: int | None) -> None:
+    def _process_attempt(self, attempt: int | None) -> None:
         if attempt is None or attempt == self.attempt:
             return
         self.attempt = attempt
@@ -187,7 +188,7 @@ class Progress:
         self.phases.clear()
         self.findings.clear()
 
-    def _see_phase(self, event: Event) -> None:
+    def _process_phase(self, event: Event) -> None:
         phase, what, unit = event.get("phase"), event.get("what"), event.get("unit")
         if not isinstance(phase, str):
             return
@@ -202,7 +203,7 @@ class Progress:
             self.accumulation = count(event.get("accumulation"))
             self._forget_after(start)
 
-    def _see_step(self, event: Event, step: int, now: float) -> None:
+    def _process_step(self, event: Event, step: int, now: float) -> None:
         self._enter("training")
         self.step = step
         self.epoch = measure(event.get("epoch"))
@@ -222,7 +223,7 @@ class Progress:
             self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
         self._recent.append((now, step, measure(event.get("tokens")) or 0.0))
 
-    def _see_evaluation(self, event: Event, step: int, loss: float | None) -> None:
+    def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
         if step < (self.evaluations.last_x or 0.0):
             self._forget_after(step)
         self._keep_numbers(event, step)
@@ -232,25 +233,25 @@ class Progress:
         if math.isfinite(loss) and (self.best_eval_loss is None or loss < self.best_eval_loss):
             self.best_step, self.best_eval_loss = step, loss
 
-    def _see_sample(self, event: Event, step: int) -> None:
+    def _process_sample(self, event: Event, step: int) -> None:
         index = count(event.get("index"))
         if index is None or not isinstance(event.get("answer"), str):
             return
-        if index not in self.samples and len(self.samples) >= MOST_PROMPTS:
+        if index not in self.samples and len(self.samples) >= MAX_PROMPTS:
             return
-        known = self.samples.setdefault(index, [])
-        known[:] = [one for one in known if one["step"] < step]
-        known.append({**event, "step": step})
-        if len(known) > MOST_ANSWERS:
-            del known[1]
+        answers = self.samples.setdefault(index, [])
+        answers[:] = [answer for answer in answers if answer["step"] < step]
+        answers.append({**event, "step": step})
+        if len(answers) > MAX_ANSWERS:
+            del answers[1]
 
     def _keep_numbers(self, event: Event, step: int) -> None:
-        for name, said in event.items():
-            if name in NO_METRIC or (value := number(said)) is None:
+        for name, field in event.items():
+            if name in _NOT_METRICS or (value := number(field)) is None:
                 continue
             series = self.metrics.get(name)
             if series is None:
-                if len(self.metrics) >= MOST_METRICS:
+                if len(self.metrics) >= MAX_METRICS:
                     continue
                 series = self.metrics[name] = Series()
             if step < (series.last_x or 0.0):
@@ -258,13 +259,13 @@ class Progress:
             series.append(step, value)
 
     def _forget_after(self, step: int) -> None:
-        """Take back what an older attempt did beyond ``step``."""
+        """Drop the data of an older attempt beyond ``step``."""
         for series in (*self.metrics.values(), self.times, self.smoothed):
             series.cut_after(step)
-        for later in [known for known in self.checkpoints if known > step]:
+        for later in [saved for saved in self.checkpoints if saved > step]:
             del self.checkpoints[later]
         for answers in self.samples.values():
-            answers[:] = [one for one in answers if one["step"] <= step]
+            answers[:] = [answer for answer in answers if answer["step"] <= step]
         self._forget_rows_after(step)
         if self.best_step is not None and self.best_step > step:
             points = self.evaluations.points(0, step)
@@ -286,23 +287,24 @@ class Progress:
 
     @property
     def tokens_per_s(self) -> float | None:
-        seconds, _, tokens = self._window()
+        seconds, _, tokens = self._measure_recent()
         return tokens / seconds if seconds > 0 and tokens > 0 else None
 
     @property
     def eta_s(self) -> float | None:
-        """Return the seconds until the last step, evaluations included, at the recent speed."""
-        seconds, steps, _ = self._window()
+        """Return the seconds until the last step at the recent speed, evaluations included."""
+        seconds, steps, _ = self._measure_recent()
         if not steps or self.step is None or not self.total_steps:
             return None
         return max(0.0, (self.total_steps - self.step) * seconds / steps)
 
     @property
     def stop_grace_s(self) -> float:
-        """Return how long a stop may need to finish its step and save."""
-        return min(max(30.0, 3 * self.save_s + self.longest_step_s), MOST_GRACE_S)
+        """Return the seconds that a stop may need to finish its step and save."""
+        return min(max(30.0, 3 * self.save_s + self.longest_step_s), MAX_GRACE_S)
 
-    def _window(self) -> tuple[float, int, float]:
+    def _measure_recent(self) -> tuple[float, int, float]:
+        """Return the seconds, steps and tokens of the last ``RATE_WINDOW`` steps."""
         if len(self._recent) < 2:
             return 0.0, 0, 0.0
         first, last = self._recent[0], self._recent[-1]
@@ -310,9 +312,9 @@ class Progress:
 
 
 def find(run: str) -> JobFolder:
-    """Return the folder of a run given by id, unique beginning of an id, or path.
+    """Find a run by its id, a unique prefix of it, or a path.
 
-    Raises FtwizardError that names the nearest.
+    Raises FtwizardError that suggests the closest id.
     """
     root = settings.runs_folder()
     path = Path(run)
@@ -321,12 +323,13 @@ def find(run: str) -> JobFolder:
     ids = [folder.id for folder in all_runs()]
     if run in ids:
         return JobFolder(root / run)
-    begun = [one for one in ids if one.startswith(run)] if run else []
-    if len(begun) == 1:
-        return JobFolder(root / begun[0])
-    if begun:
+    matches = [run_id for run_id in ids if run_id.startswith(run)] if run else []
+    if len(matches) == 1:
+        return JobFolder(root / matches[0])
+    if matches:
         raise FtwizardError(
-            f"“{visible(run, 70)}” begins {len(begun)} runs.", f"Which one: {', '.join(begun[:5])}?"
+            f"“{visible(run, 70)}” matches {len(matches)} runs.",
+            f"Choose one: {', '.join(matches[:5])}",
         )
     near = difflib.get_close_matches(run, ids, 1)
     hint = f"Did you mean {near[0]}?" if near else "List them with: ftwizard runs"
@@ -334,36 +337,36 @@ def find(run: str) -> JobFolder:
 
 
 def all_runs() -> list[JobFolder]:
-    """Return every run that can be looked at, oldest first."""
+    """Return all readable runs, oldest first."""
     root = settings.runs_folder()
     if not root.is_dir():
         return []
-    found: list[tuple[float, str]] = []
+    runs: list[tuple[float, str]] = []
     for path in root.iterdir():
         try:
             job = (path / "job.json").stat()
-        except OSError:  # no run, one that is being removed, or another user's
+        except OSError:  # not a run, being removed, or another user's
             continue
         if is_id(path.name) and stat.S_ISREG(job.st_mode):
-            found.append((job.st_mtime, path.name))
-    return [JobFolder(root / name) for _, name in sorted(found)]
+            runs.append((job.st_mtime, path.name))
+    return [JobFolder(root / name) for _, name in sorted(runs)]
 
 
 def progress(folder: JobFolder) -> Progress:
-    """Read all of a run's events."""
-    read = Progress()
-    read.feed(EventReader(folder.events).read())
-    return read
+    """Read all events of a run."""
+    so_far = Progress()
+    so_far.feed(EventReader(folder.events).read())
+    return so_far
 
 
 def status(folder: JobFolder) -> RunStatus:
-    """Look at a run."""
+    """Read the status of a run."""
     return report(folder, observe(folder), progress(folder))
 
 
 def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
-    """Put a job's state and its progress together."""
-    living = job.state != "ended"
+    """Combine a job's state and its progress."""
+    is_alive = job.state != "ended"
     return RunStatus(
         id=folder.id,
         state=job.state,
@@ -378,7 +381,7 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
         best_step=so_far.best_step,
         best_eval_loss=so_far.best_eval_loss,
         tokens_per_s=so_far.tokens_per_s,
-        eta_s=so_far.eta_s if living and so_far.phase in ("training", "evaluating") else None,
+        eta_s=so_far.eta_s if is_alive and so_far.phase in ("training", "evaluating") else None,
         started=job.started,
         updated=so_far.updated,
         folder=str(folder.path),
@@ -387,7 +390,7 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
 
 
 def parent(folder: JobFolder) -> Parent | None:
-    """Return the run that a run was branched from; None also where that cannot be read."""
+    """Return the parent of a run; None without one, or if ``job.json`` is unreadable."""
     try:
         return folder.read_job().parent
     except (OSError, FtwizardError):
@@ -395,16 +398,16 @@ def parent(folder: JobFolder) -> Parent | None:
 
 
 def result(folder: JobFolder) -> dict[str, Any]:
-    """Return ``result.json`` of the newest attempt, empty before there is one that can be read."""
+    """Read ``result.json`` of the newest attempt; empty if missing or unreadable."""
     try:
-        found = msgspec.json.decode(folder.result.read_bytes(), type=dict[str, Any])
+        content = msgspec.json.decode(folder.result.read_bytes(), type=dict[str, Any])
     except (OSError, *UNREADABLE):
         return {}
-    return found if found.get("attempt") == folder.newest_attempt() else {}
+    return content if content.get("attempt") == folder.newest_attempt() else {}
 
 
 def trained(folder: JobFolder) -> dict[str, Any]:
-    """Return ``trained.json``, empty before there is one that can be read."""
+    """Read ``trained.json``; empty if missing or unreadable."""
     try:
         return msgspec.json.decode(folder.trained.read_bytes(), type=dict[str, Any])
     except (OSError, *UNREADABLE):
@@ -412,9 +415,9 @@ def trained(folder: JobFolder) -> dict[str, Any]:
 
 
 def new_id(name: str) -> str:
-    """Return an id for a new run, from a name and the time: ``tickets-1124-1432``."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
-    stem = plain.strip("-_.")[:40] or "run"
+    """Return an id for a new run from a name and the time: ``tickets-1124-143205``."""
+    ascii_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
+    stem = ascii_name.strip("-_.")[:40] or "run"
     return f"{stem}-{time.strftime('%m%d-%H%M%S')}"
 
 

@@ -1,4 +1,4 @@
-"""A run in words: what it does, how it ended, what it made; one wording for every view."""
+"""Descriptions of a run for every view: its state, its end and its results."""
 
 from __future__ import annotations
 
@@ -16,62 +16,64 @@ from ftwizard.runs import Progress, RunStatus
 from ftwizard.text import dollars, duration, plural, size, visible
 
 __all__ = [
-    "IN_WORDS", "MARKS", "all_trained", "clock", "comparison", "doing", "ending", "off",
+    "IN_WORDS", "MARKS", "all_trained", "clock", "comparison", "doing", "ending", "format_phase",
     "predicted_and_actual", "result_lines", "rows_trained", "sentence", "spread", "state",
 ]  # fmt: skip
 
-COST_UNKNOWN = "not known: started without --price machine=USD, which says what an hour costs"
+COST_UNKNOWN = "unknown: set your hourly machine price with --price machine=USD"
 MEASURED = "measured over its last steps"
-"""Of how long a run still takes: after its first steps that is no longer an estimate."""
-SHOWN_LINES = 5
-"""Of rows that were left out."""
+"""Basis of the remaining time, which is no longer an estimate after the first steps."""
+MAX_SHOWN_LINES = 5
+"""Line numbers of rows left out."""
+PHASE_NAMES = {"tokenising": "tokenizing"}
+"""Phases whose text differs from their name in events."""
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 
 
 def ending(folder: JobFolder, status: Status) -> list[str]:
-    """Say how a run ended and what to do next, a line each."""
+    """Describe how a run ended and what to do next, a line each."""
     reason = status.end_reason or "lost"
     lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {sentence(reason)}."]
     if status.message:
         lines.append(visible(status.message, 600))
-    if reason == "stopped" and (kept := kept_weights(folder)):
-        lines.append(kept)
-    # A hint is the command's own text, in which braces mean nothing.
-    step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
-    if step:
-        lines.append(visible(step, 600))
+    if reason == "stopped" and (weights := kept_weights(folder)):
+        lines.append(weights)
+    # Only our own text is a format string: braces in a command's hint mean nothing.
+    next_step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    if next_step:
+        lines.append(visible(next_step, 600))
     return lines
 
 
 def kept_weights(folder: JobFolder) -> str:
-    """Say which weights a stopped run has kept and where; empty if it has trained none."""
+    """Describe which weights a stopped run kept and where; empty if there are none."""
     training = runs.trained(folder)
     step = training.get("step")
     if not isinstance(step, int):
         return ""
-    where = folder.adapter
+    path = folder.adapter
     if training.get("method") == "full":
-        where = folder.checkpoints / f"checkpoint-{step}"
+        path = folder.checkpoints / f"checkpoint-{step}"
     which = "newest" if training.get("eval_loss") is None else "best"
-    return f"The {which} weights, of step {step}, are in {where}." if where.is_dir() else ""
+    return f"The {which} weights (step {step}) are in {path}." if path.is_dir() else ""
 
 
 def origin(parent: Parent) -> str:
-    """Say where a child run comes from: ``one, from its step 40: learning_rate 0.0002 → 0.0001``."""
-    began = f"from its step {parent.step}" if parent.step else "from the start"
+    """Describe a child run's parent: ``one, from step 40: learning_rate 0.0002 → 0.0001``."""
+    start = f"from step {parent.step}" if parent.step else "from the start"
     changes = ", ".join(
         f"{visible(name, 60).removeprefix('recipe.')} {old:g} → {new:g}"
         for name, (old, new) in parent.changes.items()
     )
-    return f"{visible(parent.id, 64)}, {began}: {changes}"
+    return f"{visible(parent.id, 64)}, {start}: {changes}"
 
 
 def result_lines(folder: JobFolder) -> list[str]:
-    """Say what a finished run made: an adapter, a whole model, the comparison."""
+    """Describe the results of a finished run: rows, weights, prediction and comparison."""
     result = runs.result(folder)
     lines: list[str] = []
     training = result.get("training") or {}
-    best = f"best of step {training.get('step')}"
+    best = f"best, step {training.get('step')}"
     if trained := rows_trained(training):
         lines.append(f"rows         {trained}")
     has_adapter = training and training.get("method") != "full"
@@ -79,129 +81,138 @@ def result_lines(folder: JobFolder) -> list[str]:
         lines.append(f"adapter      {folder.adapter} ({best})")
     if merged := result.get("merged"):
         name, which = ("merged", "") if has_adapter else ("model ", f"{best}, ")
-        what = f"{which}{size(merged['bytes'])}, {merged['dtype']}"
-        lines.append(f"{name}       {folder.merged} ({what})")
-    if came := outcome.of_result(result):
-        lines += predicted_and_actual(came)
+        details = f"{which}{size(merged['bytes'])}, {merged['dtype']}"
+        lines.append(f"{name}       {folder.merged} ({details})")
+    if prediction := outcome.of_result(result):
+        lines += predicted_and_actual(prediction)
     compared = result.get("compare") or {}
     if compared.get("rows"):
         lines += ["", *comparison(compared)]
     return lines
 
 
-def predicted_and_actual(came: Outcome) -> list[str]:
-    """Say what the training took, a line each, beside what was predicted."""
+def predicted_and_actual(prediction: Outcome) -> list[str]:
+    """Describe time, memory and cost of the training next to their predictions, a line each."""
     lines = []
-    for name, said, words in (
+    for name, label, write in (
         ("seconds", "training    ", duration),
         ("peak_memory", "memory      ", size),
         ("cost", "cost        ", dollars),
     ):
-        actual: Figure | None = getattr(came.actual, name)
+        actual: Figure | None = getattr(prediction.actual, name)
         if actual is None:
-            if name == "cost" and came.actual.seconds:
-                lines.append(f"{said} {COST_UNKNOWN}")
+            if name == "cost" and prediction.actual.seconds:
+                lines.append(f"{label} {COST_UNKNOWN}")
             continue
-        before: Figure | None = getattr(came.predicted, name)
-        error = came.error.get(name)
-        line = f"{said} {words(actual.value)}"
-        if before and error is not None:
-            line += f"; predicted {spread(before, words)}, {off(error)}"
+        predicted: Figure | None = getattr(prediction.predicted, name)
+        error = prediction.error.get(name)
+        line = f"{label} {write(actual.value)}"
+        if predicted and error is not None:
+            line += f" (predicted {spread(predicted, write)}, {_format_error(error)})"
         lines.append(line)
     return lines
 
 
-def spread(figure: Figure, words: Callable[[float], str]) -> str:
-    """Return a figure's range in ``words``, or the value that it is exactly."""
+def spread(figure: Figure, write: Callable[[float], str]) -> str:
+    """Format a figure's range with ``write``, or its value if it has no range."""
     if figure.low is None or figure.high is None:
-        return words(figure.value)
-    low, high = words(figure.low), words(figure.high)
+        return write(figure.value)
+    low, high = write(figure.low), write(figure.high)
     return low if low == high else f"{low} – {high}"
 
 
-def off(error: float) -> str:
-    """Return how far a prediction was off: ``12 % too much``."""
-    share = round(abs(error) * 100)
-    return f"{share} % too {'much' if error > 0 else 'little'}" if share else "which was right"
+def _format_error(error: float) -> str:
+    percent = round(abs(error) * 100)
+    return f"{percent}% too {'high' if error > 0 else 'low'}" if percent else "exact"
 
 
 def all_trained(training: dict[str, Any]) -> bool:
-    """Tell whether every row that was given was trained on."""
+    """Return whether every row was trained on."""
     counts = training.get("rows") or {}
     return bool(counts.get("train_given") == counts.get("train_used"))
 
 
 def rows_trained(training: dict[str, Any]) -> str:
-    """Say whether every row that was given was trained on, and if not which; empty if unknown."""
+    """Describe how many rows were trained on, and which were left out; empty if unknown."""
     counts = training.get("rows") or {}
     if "train_given" not in counts:
         return ""
-    given, used = counts["train_given"], counts["train_used"]
-    words = f"{plural(used, 'row')} trained on, all that were given"
-    if used != given:
-        words = f"{used:,} of {plural(given, 'row')} trained on"
+    total, used = counts["train_given"], counts["train_used"]
+    parts = [f"{used:,} of {plural(total, 'row')} trained on"]
+    if used == total:
+        parts = [f"all {plural(total, 'row')} trained on"]
     if mixed := counts.get("mix_used"):
-        words += f"; {plural(mixed, 'general row')} beside them"
-    for part, what in (
-        ("train", ""), ("mix", " of the general ones"), ("validation", " of validation"),
-        ("test", " held out"),
+        parts.append(f"{plural(mixed, 'general row')} mixed in")
+    for part, noun in (
+        ("train", "row"), ("mix", "general row"), ("validation", "validation row"),
+        ("test", "test row"),
     ):  # fmt: skip
-        out = counts.get(f"{part}_given", 0) - counts.get(f"{part}_used", 0)
-        if out:
+        missing = counts.get(f"{part}_given", 0) - counts.get(f"{part}_used", 0)
+        if missing:
             lines = (training.get("left_out") or {}).get(part, [])
-            where = f" (line {', '.join(map(str, lines[:SHOWN_LINES]))}" if lines else ""
-            where += ("…)" if out > SHOWN_LINES else ")") if lines else ""
-            words += f"; {plural(out, 'row')}{what} left out, with no token to train on{where}"
-    if skipped := sum((training.get("unreadable") or {}).values()):
-        words += f"; {plural(skipped, 'row')} could not be read and {'was' if skipped == 1 else 'were'} skipped"
-    return words
+            where = _format_lines(lines, missing) if lines else ""
+            parts.append(f"{plural(missing, noun)} left out, no trainable tokens{where}")
+    if unreadable := sum((training.get("unreadable") or {}).values()):
+        parts.append(f"{plural(unreadable, 'unreadable row')} skipped")
+    return "; ".join(parts)
+
+
+def _format_lines(lines: list[int], count: int) -> str:
+    numbers = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
+    more = "…" if count > MAX_SHOWN_LINES else ""
+    return f" (line{'' if count == 1 else 's'} {numbers}{more})"
 
 
 def comparison(compared: dict[str, Any]) -> list[str]:
-    """Say how base and tuned model did, as a small table of text."""
-    lines = [f"On {compared['rows']} held-out rows           base     tuned"]
+    """Format the scores of base and tuned model as a small text table."""
+    lines = [f"On {compared['rows']} test examples           base     tuned"]
     base, tuned = compared["base"]["loss"], compared["tuned"]["loss"]
     if base is not None and tuned is not None:
-        lines.append(f"  loss of the answers       {base:7.3f}   {tuned:7.3f}")
-    for key, name in (("exact", "exactly as expected "), ("json_valid", "valid by the schema ")):
+        lines.append(f"  {'test loss':<26}{base:7.3f}   {tuned:7.3f}")
+    for key, name in (("exact", "exact match"), ("json_valid", "valid JSON for the schema")):
         if compared["base"][key] is not None:
             base, tuned = compared["base"][key], compared["tuned"][key]
-            lines.append(f"  {name}      {base:6.0%}    {tuned:6.0%}")
+            lines.append(f"  {name:<26}{base:6.0%}    {tuned:6.0%}")
     return lines
 
 
-def state(found: RunStatus) -> str:
-    """Return mark and state: ``✓ finished``, ``running: training``."""
-    if found.state == "ended":
-        reason = found.end_reason or "lost"
+def format_phase(phase: str) -> str:
+    """Format the phase of an event for a person."""
+    return visible(PHASE_NAMES.get(phase, phase), 40)
+
+
+def state(status: RunStatus) -> str:
+    """Describe the state of a run: ``✓ finished``, ``running: training``."""
+    if status.state == "ended":
+        reason = status.end_reason or "lost"
         return f"{MARKS.get(reason, '✗')} {IN_WORDS.get(reason, reason)}"
-    if found.state == "running" and found.phase:
-        return f"running: {found.phase}"
-    return found.state
+    if status.state == "running" and status.phase:
+        return f"running: {PHASE_NAMES.get(status.phase, status.phase)}"
+    return status.state
 
 
 def clock(seconds: float) -> str:
-    """``14:32 (in 25 min)``; without the hour where no calendar reaches so far."""
+    """Format a time in ``seconds`` from now: ``14:32 (in 25 min)``; without a date, only the latter."""
     try:
-        then = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+        moment = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     except (OverflowError, ValueError, OSError):
         return f"in {duration(seconds)}"
-    return f"{then} (in {duration(seconds)})"
+    return f"{moment} (in {duration(seconds)})"
 
 
 def doing(progress: Progress) -> str:
-    """Return what it does at the moment, with how far it is."""
+    """Describe the current phase and its progress."""
     if not progress.phase:
         return "starting"
-    words = visible(progress.phase, 40)
+    description = format_phase(progress.phase)
     if progress.what:
-        words += f": {visible(progress.what, 200)}"
-    if progress.done is not None and progress.phase != "training":
-        if progress.total is None:
-            of = size(progress.done) if progress.unit == "bytes" else f"{progress.done:,.0f}"
-            words += f", {of}" if progress.unit == "bytes" else f", {of} {progress.unit}"
-        elif progress.unit == "bytes":
-            words += f", {size(progress.done)} of {size(progress.total)}"
-        else:
-            words += f", {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
-    return words
+        description += f": {visible(progress.what, 200)}"
+    if progress.done is None or progress.phase == "training":
+        return description
+    in_bytes = progress.unit == "bytes"
+    done = size(progress.done) if in_bytes else f"{progress.done:,.0f}"
+    unit = "" if in_bytes else f" {progress.unit}"
+    if progress.total is None:
+        return f"{description}, {done}{unit}"
+    total = size(progress.total) if in_bytes else f"{progress.total:,.0f}"
+    return f"{description}, {done} of {total}{unit}"

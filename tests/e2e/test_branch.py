@@ -92,7 +92,7 @@ def test_from_the_best_with_half_the_rate(small: Lab) -> None:
     parent = overfitted(small, "lora")
     step, lowest = best(parent)
     said = ok("status", "heart")
-    assert f"The best weights, of step {step}, are in" in said.replace("\n", " "), said
+    assert f"The best weights (step {step}) are in" in said.replace("\n", " "), said
     weights = [(parent.path / where / "adapter_model.safetensors").read_bytes()
                for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
     assert weights[0] == weights[1], "a stop keeps the best"
@@ -100,7 +100,7 @@ def test_from_the_best_with_half_the_rate(small: Lab) -> None:
     body = parent.plan.read_text()
     parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 3"))  # enough for this test
     told = ok("branch", "heart", "--rate-times", "0.5", "--name", "calm")
-    assert f"a child of heart, from its step {step}: learning_rate 0.02 → 0.01" in told
+    assert f"a child of heart, from step {step}: learning_rate 0.02 → 0.01" in told
     child = small.folder("calm")
     assert until_ended(child, 120).end_reason == "finished"
     logs = events(child, "log")
@@ -115,7 +115,7 @@ def test_from_the_best_with_half_the_rate(small: Lab) -> None:
     assert status["parent"] == {
         "id": "heart", "step": step, "changes": {"recipe.learning_rate": [0.02, 0.01]}
     }  # fmt: skip
-    assert "from its step" in ok("status", "calm")
+    assert "from step" in ok("status", "calm")
     assert "child of" in ok("runs")
     assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
 

@@ -229,7 +229,7 @@ def test_an_unknown_run(home: Path) -> None:
     refused("status", "tickest-1", code=1, says="Did you mean tickets-1?")
     assert as_json("status", "tick")["id"] == "tickets-1"
     start_run(home, "tickets-2", steps=3)
-    refused("status", "tick", code=1, says="begins 2 runs")
+    refused("status", "tick", code=1, says="matches 2 runs")
 
 
 def test_errors_in_json_are_one_document() -> None:

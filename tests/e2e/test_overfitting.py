@@ -46,7 +46,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             second.wait("Stop this run")
             second.send("\r")
             second.wait("■ stopped", 60)
-            second.wait(r"The best weights, of step \d+, are in")
+            second.wait(r"The best weights \(step \d+\) are in")
             until_ended(folder, 60)
     found = [(one["eval_loss"], one["step"]) for one in events(folder, "eval")]
     steps = [one["step"] for one in events(folder, "log")]

@@ -92,7 +92,7 @@ def test_from_the_first_question_to_a_merged_model(
         wizard.keys("Enter")
         end = wizard.wait(r"exit=\d", 120)
     assert "exit=0" in end
-    assert "Run mine finished" in end and "On 3 held-out rows" in end
+    assert "Run mine finished" in end and "On 3 test examples" in end
     folder = JobFolder(home / "runs" / "mine")
     assert (folder.merged / "model.safetensors").exists()
     assert (home / "plans" / "mine.yaml").exists()
@@ -109,7 +109,7 @@ def test_a_few_real_steps_to_a_merged_model(
         wizard.answer(*to_the_recipe(rows), *recipe(SMOLLM2))
         wizard.answer(Answer("Save the plan and start the run?"))
         end = wizard.wait(r"exit=\d", 600)
-    assert "exit=0" in end and "valid by the schema" in end
+    assert "exit=0" in end and "valid JSON for the schema" in end
     assert (home / "runs" / "mine" / "merged" / "model.safetensors").stat().st_size > 2e8
 
 

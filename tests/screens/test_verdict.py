@@ -167,7 +167,7 @@ def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) 
         await says(pilot, "→ Next time fewer epochs")
         shown.append(frame(pilot.app))
         await pilot.press("d")
-        await says(pilot, "The best weights, of step 20, are in")
+        await says(pilot, "The best weights (step 20) are in")
 
     shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
     assert "→ Next time fewer epochs, or more diverse rows." in shown[1]

@@ -225,7 +225,7 @@ def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
 def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "what"
     file.write_bytes(content)
-    with pytest.raises(FtwizardError, match="holds no loss curve") as error:
+    with pytest.raises(FtwizardError, match="contains no loss curve") as error:
         curves.of_file(file)
     assert "trainer_state.json" in error.value.hint
 

@@ -105,7 +105,7 @@ def test_a_long_run_is_shown_by_a_sample_until_it_is_read(
             kind, name = ("eval", "eval_loss") if step % 100 == 0 else ("log", "loss")
             line = {"t": step, "attempt": 1, "kind": kind, "step": step, name: 1 + 1 / step}
             file.write(json.dumps(line).encode() + b"\n")
-    monkeypatch.setattr("ftwizard.follow.LONG_BYTES", 1000)
+    monkeypatch.setattr("ftwizard.follow.MAX_UNSAMPLED_BYTES", 1000)
     monkeypatch.setattr("ftwizard.follow.PIECES", 40)
     monkeypatch.setattr("ftwizard.follow.PIECE_BYTES", 700)
     follower = Follower(job)

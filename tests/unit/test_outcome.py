@@ -144,8 +144,8 @@ def test_a_line_says_both_and_how_far_off() -> None:
         Expected(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
     )
     assert words.predicted_and_actual(came) == [
-        "training     1 min 40 s; predicted 1 min – 3 min, 30 % too little",
-        "memory       2.0 GB; predicted 2.0 GB, which was right",
+        "training     1 min 40 s (predicted 1 min – 3 min, 30% too low)",
+        "memory       2.0 GB (predicted 2.0 GB, exact)",
         f"cost         {words.COST_UNKNOWN}",
     ]
     alone = outcome.compare(Expected(), came.actual)
@@ -158,7 +158,7 @@ def test_a_line_says_both_and_how_far_off() -> None:
         Expected(seconds=figure(100), cost=figure(0.4, "USD")),
     )
     assert words.predicted_and_actual(priced)[-1] == (
-        "cost         $0.40; predicted $0.20 – $0.50, 25 % too little"
+        "cost         $0.40 (predicted $0.20 – $0.50, 25% too low)"
     )
 
 

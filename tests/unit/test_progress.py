@@ -15,7 +15,7 @@ from ftwizard import runs, settings, words
 from ftwizard.commands import watch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
-from ftwizard.runs import MOST_GRACE_S, Progress, new_id
+from ftwizard.runs import MAX_GRACE_S, Progress, new_id
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -92,9 +92,9 @@ def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
     progress.feed([
         event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
     ])  # fmt: skip
-    assert len(progress.samples) == runs.MOST_PROMPTS
+    assert len(progress.samples) == runs.MAX_PROMPTS
     for found in progress.samples.values():
-        assert len(found) == runs.MOST_ANSWERS
+        assert len(found) == runs.MAX_ANSWERS
         assert (found[0]["step"], found[1]["step"], found[-1]["step"]) == (0, 201, 599)
     progress.feed([
         event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),
@@ -175,7 +175,7 @@ def seen_by_every_view(progress: Progress) -> None:
     folder = JobFolder(settings.runs_folder() / "x")
     status = Status(state="running", attempt=1)
     msgspec.json.encode(runs.report(folder, status, progress))
-    assert 30 <= progress.stop_grace_s <= MOST_GRACE_S
+    assert 30 <= progress.stop_grace_s <= MAX_GRACE_S
     out = Console(file=io.StringIO(), markup=False)
     for view in (watch._Live(folder, out), watch._Plain(folder, out)):
         view.show(status, progress)

@@ -38,9 +38,9 @@ def test_braces_in_the_folder_s_name_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("method", "loss", "says"),
     [
-        ("lora", 0.5, "The best weights, of step 12, are in {}/adapter."),
-        ("full", 0.5, "The best weights, of step 12, are in {}/checkpoints/checkpoint-12."),
-        ("lora", None, "The newest weights, of step 12, are in {}/adapter."),
+        ("lora", 0.5, "The best weights (step 12) are in {}/adapter."),
+        ("full", 0.5, "The best weights (step 12) are in {}/checkpoints/checkpoint-12."),
+        ("lora", None, "The newest weights (step 12) are in {}/adapter."),
     ],
 )
 def test_a_stopped_run_says_which_weights_it_keeps(
@@ -59,7 +59,7 @@ def test_a_stopped_run_says_which_weights_it_keeps(
 def test_a_child_names_its_parent_and_what_differs() -> None:
     changes = {"recipe.learning_rate": (2e-4, 1e-4)}
     assert words.origin(Parent(id="one", step=40, changes=changes)) == (
-        "one, from its step 40: learning_rate 0.0002 → 0.0001"
+        "one, from step 40: learning_rate 0.0002 → 0.0001"
     )
     changes = {"recipe.gradient_accumulation": (1.0, 2.0)}
     assert words.origin(Parent(id="one", step=0, changes=changes)) == (
@@ -69,25 +69,25 @@ def test_a_child_names_its_parent_and_what_differs() -> None:
 
 def test_rows_that_were_given_were_trained_on_or_are_named() -> None:
     counts = {"train_given": 48, "train_used": 48, "validation_given": 6, "validation_used": 6}
-    assert words.rows_trained({"rows": counts}) == "48 rows trained on, all that were given"
+    assert words.rows_trained({"rows": counts}) == "all 48 rows trained on"
     training: dict[str, Any] = {
         "rows": counts | {"train_used": 46, "validation_used": 5},
         "left_out": {"train": [4, 9], "validation": [7]},
         "unreadable": {"train": 1},
     }
     assert words.rows_trained(training) == (
-        "46 of 48 rows trained on; 2 rows left out, with no token to train on (line 4, 9); "
-        "1 row of validation left out, with no token to train on (line 7); "
-        "1 row could not be read and was skipped"
+        "46 of 48 rows trained on; 2 rows left out, no trainable tokens (lines 4, 9); "
+        "1 validation row left out, no trainable tokens (line 7); "
+        "1 unreadable row skipped"
     )
     many = {"rows": counts | {"train_used": 8}, "left_out": {"train": list(range(1, 41))}}
     assert "40 rows left out" in words.rows_trained(many)
-    assert "(line 1, 2, 3, 4, 5…)" in words.rows_trained(many)
+    assert "(lines 1, 2, 3, 4, 5…)" in words.rows_trained(many)
     older = {"rows": counts | {"train_used": 47}}
-    assert "1 row left out, with no token to train on" in words.rows_trained(older)
+    assert "1 row left out, no trainable tokens" in words.rows_trained(older)
     mixed = {"rows": counts | {"mix_given": 3, "mix_used": 2}, "left_out": {"mix": [8]}}
     assert words.rows_trained(mixed) == (
-        "48 rows trained on, all that were given; 2 general rows beside them; "
-        "1 row of the general ones left out, with no token to train on (line 8)"
+        "all 48 rows trained on; 2 general rows mixed in; "
+        "1 general row left out, no trainable tokens (line 8)"
     )
     assert words.rows_trained({"step": 3}) == ""
