@@ -1,4 +1,4 @@
-"""Runs found again: words and conditions, held against what is known of each run."""
+"""Search over runs: words and conditions, matched against the fields of each run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ ALIASES = {
     "accumulation": "gradient_accumulation", "length": "max_length", "run": "id", "best": "best_eval_loss",
     "steps": "total_steps", "eval_loss": "eval_loss",
 }  # fmt: skip
-"""What a setting or a figure may be called for short."""
+"""Short names of settings and figures."""
 FIGURES = ("loss", "eval_loss", "best_eval_loss", "best_step", "step", "total_steps", "epoch")
-"""What can be compared with a number beside the settings."""
-ASKED_FOR = ("stopped", "killed", "cancelled")
-EXAMPLES = "state:finished, model:qwen, data:tickets, method:qlora, rate>1e-4, best<0.5"
+"""Figures that can be compared with a number, like settings."""
+_REQUESTED_ENDS = ("stopped", "killed", "cancelled")
+EXAMPLES = "state:finished, model:qwen, data:tickets, method:qlora, lr>1e-4, best<0.5"
 _CONDITION = re.compile(r"([A-Za-z_][\w.-]*)(>=|<=|:|=|>|<)(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
@@ -41,13 +41,13 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a search is held against."""
+    """The fields of a run that a search matches."""
 
     id: str
     state: str
-    """All words for it, in small letters."""
+    """All names of its state in lower case, a line each."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of its plan, by their whole names: ``recipe.learning_rate``."""
+    """Settings of its plan by full name: ``recipe.learning_rate``."""
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -56,125 +56,125 @@ class Facts:
 
     @property
     def data(self) -> list[str]:
-        """Return the names of its files."""
-        found = [v for k, v in self.settings.items() if k.startswith("data.files.") and v]
+        """Return the names of its data files."""
+        files = [v for k, v in self.settings.items() if k.startswith("data.files.") and v]
         mixed = self.settings.get("data.mix.share") and self.settings.get("data.mix.rows")
-        return [*map(str, found), *([str(mixed)] if mixed else [])]
+        return [*map(str, files), *([str(mixed)] if mixed else [])]
 
 
 @dataclass(frozen=True)
 class Term:
-    """One word of a search; without a ``key`` it may stand anywhere."""
+    """One term of a search; without a ``key`` it matches any text field."""
 
-    said: str
+    text: str
     key: str = ""
     sign: str = ":"
     value: str = ""
 
     def matches(self, facts: Facts) -> bool:
-        """Say whether it is true of a run."""
+        """Return whether a run matches."""
         value = self.value.casefold()
-        if not value:  # half typed
+        if not value:  # typed only in part
             return True
         if not self.key:
             texts = [v for v in facts.settings.values() if isinstance(v, str)]
             return any(value in text.casefold() for text in (facts.id, facts.state, *texts))
-        found = _values(facts, self.key)
+        fields = _get_values(facts, self.key)
         if self.sign in _COMPARE:
             bound = float(value)
-            return any(_COMPARE[self.sign](float(v), bound) for v in found if _is_number(v))
-        return any(_is_like(v, value, whole=self.sign == "=") for v in found)
+            return any(_COMPARE[self.sign](float(v), bound) for v in fields if _is_number(v))
+        return any(_is_like(v, value, whole=self.sign == "=") for v in fields)
 
 
 def parse(texts: Iterable[str]) -> list[Term]:
-    """Return the terms of a search, all of which must hold.
+    """Parse a search into terms, all of which must match.
 
-    Raises FtwizardError (USAGE) for a setting that there is not and for a number that is none.
+    Raises FtwizardError (USAGE) for an unknown name or an invalid number.
     """
-    return [_term(text) for one in texts for text in one.split()]
+    return [_parse_term(word) for text in texts for word in text.split()]
 
 
 def matching(terms: Sequence[Term], facts: Facts) -> bool:
-    """Say whether every term is true of a run."""
+    """Return whether a run matches every term."""
     return all(term.matches(facts) for term in terms)
 
 
 def nothing(terms: Sequence[Term], everything: Sequence[Facts]) -> tuple[str, str]:
-    """Say that nothing matches, and which word it is that nothing matches, where it is one."""
-    said = " ".join(visible(term.said, 60) for term in terms)
-    message = f"None of the {len(everything)} runs matches “{said}”."
+    """Return a message that nothing matches, and a hint with the term that excludes all runs."""
+    query = " ".join(visible(term.text, 60) for term in terms)
+    message = f"None of the {len(everything)} runs matches “{query}”."
     if len(everything) == 1:
-        message = f"The only run does not match “{said}”."
+        message = f"The only run does not match “{query}”."
     if len(terms) > 1:
         for term in terms:
-            rest = [one for one in terms if one is not term]
+            rest = [other_term for other_term in terms if other_term is not term]
             if count := sum(matching(rest, facts) for facts in everything):
-                would = "1 run does" if count == 1 else f"{count} runs do"
-                return message, f"Without “{visible(term.said, 60)}” {would}."
-    near = difflib.get_close_matches(said, [facts.id for facts in everything], 1)
+                matches = "1 run matches" if count == 1 else f"{count} runs match"
+                return message, f"Without “{visible(term.text, 60)}”, {matches}."
+    near = difflib.get_close_matches(query, [facts.id for facts in everything], 1)
     if near:
         return message, f"Did you mean {visible(near[0])}?"
-    return message, f"Searches look like: {EXAMPLES}"
+    return message, f"Examples: {EXAMPLES}"
 
 
 def facts_of(status: RunStatus, settings: Mapping[str, Any]) -> Facts:
-    """Return what a search looks at, of a run's state and the settings of its plan."""
+    """Return the searchable fields of a run from its status and the settings of its plan."""
     reason = (status.end_reason or "lost") if status.state == "ended" else ""
-    said = [status.state, reason, reason.replace("_", " "), words.state(status)]
+    states = [status.state, reason, reason.replace("_", " "), words.state(status)]
     if not reason:
-        said += ["living", status.phase or ""]
-    elif reason not in (*GOOD, *ASKED_FOR):
-        said.append("failed")
+        states += ["living", status.phase or ""]
+    elif reason not in (*GOOD, *_REQUESTED_ENDS):
+        states.append("failed")
     figures = {name: getattr(status, name) for name in FIGURES}
-    known = {name: float(value) for name, value in figures.items() if value is not None}
-    return Facts(status.id, "\n".join(said).casefold(), settings, known)
+    present = {name: float(value) for name, value in figures.items() if value is not None}
+    return Facts(status.id, "\n".join(states).casefold(), settings, present)
 
 
 def settings_of(folder: JobFolder) -> dict[str, Any]:
-    """Return the settings of a run's plan by their whole names; none where it cannot be read."""
+    """Return the settings of a run's plan by full name; empty if it cannot be read."""
     from ftwizard import plan  # plans are slow to import, and home lists runs without them
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return flat(plan.parse(folder.plan.read_text(encoding="utf-8")))
+        return flatten(plan.parse(folder.plan.read_text(encoding="utf-8")))
     return {}
 
 
-def flat(part: Plan) -> dict[str, Any]:
-    """Return settings by their whole names: ``recipe.learning_rate``."""
-    found: dict[str, Any] = {}
+def flatten(plan: Plan) -> dict[str, Any]:
+    """Return the settings of a plan by full name: ``recipe.learning_rate``."""
+    settings: dict[str, Any] = {}
 
-    def go(tree: Mapping[str, Any], at: str) -> None:
+    def add(tree: Mapping[str, Any], prefix: str) -> None:
         for name, value in tree.items():
             if isinstance(value, dict):
-                go(value, f"{at}{name}.")
+                add(value, f"{prefix}{name}.")
             else:
-                found[at + name] = value
+                settings[prefix + name] = value
 
-    go(msgspec.to_builtins(part), "")
-    return found
+    add(msgspec.to_builtins(plan), "")
+    return settings
 
 
-def _term(text: str) -> Term:
+def _parse_term(text: str) -> Term:
     match = _CONDITION.fullmatch(text)
     if match is None:
         return Term(text, value=text)
-    said, sign, value = match.groups()
-    key = said.casefold().replace("-", "_")
+    name, sign, value = match.groups()
+    key = name.casefold().replace("-", "_")
     key = ALIASES.get(key, key)
     if key not in _keys():
-        if sign in ":=" and "/" in text:  # a path or an address
+        if sign in ":=" and "/" in text:  # a path or a URL
             return Term(text, value=text)
         near = difflib.get_close_matches(key, [*_keys(), *ALIASES], 1)
         hint = f"Did you mean {near[0]}{sign}{visible(value, 40)}?" if near else ""
         raise FtwizardError(
-            f"Runs have no “{visible(said, 40)}” to search by.",
-            hint or f"Searches look like: {EXAMPLES}",
+            f"Runs have no field “{visible(name, 40)}”.",
+            hint or f"Examples: {EXAMPLES}",
             USAGE,
         )
     if sign in _COMPARE and value and not _is_number(value):
         raise FtwizardError(
-            f"{visible(text, 60)}: “{visible(value, 40)}” is no number.",
-            f"A number follows {sign}, as in rate>1e-4.",
+            f"{visible(text, 60)}: “{visible(value, 40)}” is not a number.",
+            f"Write a number after {sign}, as in lr>1e-4.",
             USAGE,
         )
     return Term(text, key, sign, value)
@@ -182,25 +182,25 @@ def _term(text: str) -> Term:
 
 @lru_cache
 def _keys() -> frozenset[str]:
-    """Return every name that can be searched by: settings whole, and by their last parts."""
+    """Return all searchable names: settings by full name and by each of its suffixes."""
     from ftwizard.plan import Plan
 
-    found = {"id", "state", "model", "data", *FIGURES}
+    names = {"id", "state", "model", "data", *FIGURES}
 
-    def go(kind: type[msgspec.Struct], at: str) -> None:
-        for one in msgspec.structs.fields(kind):
-            if isinstance(one.type, type) and issubclass(one.type, msgspec.Struct):
-                go(one.type, f"{at}{one.name}.")
+    def add(struct: type[msgspec.Struct], prefix: str) -> None:
+        for item in msgspec.structs.fields(struct):
+            name = prefix + item.name
+            if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
+                add(item.type, f"{name}.")
             else:
-                whole = at + one.name
-                parts = whole.split(".")
-                found.update(".".join(parts[i:]) for i in range(len(parts)))
+                parts = name.split(".")
+                names.update(".".join(parts[i:]) for i in range(len(parts)))
 
-    go(Plan, "")
-    return frozenset(found)
+    add(Plan, "")
+    return frozenset(names)
 
 
-def _values(facts: Facts, key: str) -> list[Any]:
+def _get_values(facts: Facts, key: str) -> list[Any]:
     if key == "id":
         return [facts.id]
     if key == "state":
@@ -214,16 +214,16 @@ def _values(facts: Facts, key: str) -> list[Any]:
     return [v for k, v in facts.settings.items() if k == key or k.endswith(f".{key}")]
 
 
-def _is_like(found: Any, value: str, *, whole: bool) -> bool:
-    if found is None:
+def _is_like(field_value: Any, value: str, *, whole: bool) -> bool:
+    if field_value is None:
         return value == "none"
-    if isinstance(found, list | tuple):
-        return any(_is_like(one, value, whole=whole) for one in found)
-    if isinstance(found, bool):
-        return value == str(found).casefold()
-    if isinstance(found, int | float):
-        return _is_number(value) and float(found) == float(value)
-    text = str(found).casefold()
+    if isinstance(field_value, list | tuple):
+        return any(_is_like(item, value, whole=whole) for item in field_value)
+    if isinstance(field_value, bool):
+        return value == str(field_value).casefold()
+    if isinstance(field_value, int | float):
+        return _is_number(value) and float(field_value) == float(value)
+    text = str(field_value).casefold()
     return text == value if whole else value in text
 
 

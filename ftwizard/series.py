@@ -1,4 +1,4 @@
-"""A growing series of measurements that can be drawn in time proportional to the screen's width."""
+"""A growing series of measurements, drawable in time proportional to the width of a screen."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import inf, isfinite, nan
 
-# Points that one entry of the pyramid's next level summarises. A query reads at most 2 x 16
-# entries a level, with 16 of them the five levels below a million points.
 _FAN = 16
+"""Entries of a level that an entry of the next level summarizes. A query reads at most 2 x 16
+entries per level; a million points have five levels."""
 
 Interval = tuple[float, float]
 
 
 class _Level:
-    """The least and the greatest value of each block of points.
+    """Minimum and maximum of each block of points.
 
-    A block without a value is the empty interval (inf, -inf), which no minimum or maximum notices.
+    A block without a value is the empty interval (inf, -inf), which is neutral for both.
     """
 
     __slots__ = ("highs", "lows")
@@ -39,12 +39,12 @@ class _Level:
 class Series:
     """Points (x, y) in order of x, with a min/max pyramid over y.
 
-    Level 0 holds the points themselves; an entry of level k + 1 summarises ``_FAN`` entries of
+    Level 0 holds the points themselves; an entry of level k + 1 summarizes ``_FAN`` entries of
     level k and exists only once all of them do. So an append costs O(1) on average, a query for
-    the extremes of any range O(log n), and forgetting the newest points is a truncation.
+    the extremes of any range O(log n), and dropping the newest points is a truncation.
 
-    A y that is NaN or infinite is a gap: it enters no minimum, no maximum, and breaks the line.
-    ``version`` counts the changes, for those who keep what they computed from the series.
+    A y that is NaN or infinite is a gap: it is not part of any minimum or maximum, and breaks the
+    line. ``version`` counts changes, for caches of values computed from the series.
     """
 
     __slots__ = ("_gap_xs", "_levels", "_xs", "version")
@@ -72,11 +72,11 @@ class Series:
         else:
             self._levels[0].add(inf, -inf)
             self._gap_xs.append(x)
-        self._summarise()
+        self._summarize()
         self.version += 1
 
     def cut_after(self, x: float) -> None:
-        """Forget every point beyond ``x``: a resumed run replays its steps from a checkpoint."""
+        """Drop all points beyond ``x``: a resumed run replays its steps from a checkpoint."""
         length = bisect_right(self._xs, x)
         if length < len(self._xs):
             self._truncate(length)
@@ -93,28 +93,28 @@ class Series:
 
     @property
     def first_x(self) -> float | None:
-        """The oldest x, None without points."""
+        """The oldest x; None without points."""
         return self._xs[0] if self._xs else None
 
     @property
     def last_x(self) -> float | None:
-        """The newest x, None without points."""
+        """The newest x; None without points."""
         return self._xs[-1] if self._xs else None
 
     @property
     def last(self) -> float | None:
-        """The newest y, None without points or where it is a gap."""
+        """The newest y; None without points or if it is a gap."""
         if not self._xs:
             return None
         y = self[-1][1]
         return y if isfinite(y) else None
 
     def window(self, x0: float, x1: float) -> tuple[int, int]:
-        """Return (i, j) so that the points i to j - 1 are those with x0 <= x <= x1."""
+        """Return (i, j) such that points i to j - 1 have x0 <= x <= x1."""
         return bisect_left(self._xs, x0), bisect_right(self._xs, x1)
 
     def bounds(self, x0: float, x1: float) -> Interval | None:
-        """Return the least and the greatest y with x0 <= x <= x1, None where there is none."""
+        """Return the minimum and maximum y with x0 <= x <= x1; None without any."""
         return self._extremes(*self.window(x0, x1))
 
     def points(self, x0: float, x1: float) -> Iterator[tuple[float, float]]:
@@ -123,7 +123,7 @@ class Series:
         return (self[index] for index in range(i, j))
 
     def nearest(self, x: float) -> tuple[float, float] | None:
-        """Return the point nearest to ``x``, of two at one distance the older; None without any."""
+        """Return the point nearest to ``x``, the older of two at equal distance; None without any."""
         if not self._xs:
             return None
         right = bisect_left(self._xs, x)
@@ -131,20 +131,20 @@ class Series:
         return self[min(near, key=lambda index: abs(self._xs[index] - x))]
 
     def columns(self, x0: float, x1: float, n: int) -> list[Interval | None]:
-        """Return the least and the greatest y in each of ``n`` equal slices of [x0, x1].
+        """Return the minimum and maximum y in each of ``n`` equal slices of [x0, x1].
 
-        A slice holds its left end and not its right one, but the last holds both. None where a
-        slice has no value: no point, or nothing but gaps, which ``gaps`` tells apart.
+        A slice includes its left end but not its right one; the last includes both. None means no
+        value: no point, or only gaps, which ``gaps`` distinguishes.
         """
         return [self._extremes(i, j) for i, j in pairwise(_edges(self._xs, x0, x1, n))]
 
     def gaps(self, x0: float, x1: float, n: int) -> list[bool]:
-        """Say of each slice of ``columns(x0, x1, n)`` whether it holds a gap."""
+        """Return for each slice of ``columns(x0, x1, n)`` whether it contains a gap."""
         if not self._gap_xs:
             return [False] * n
         return [j > i for i, j in pairwise(_edges(self._gap_xs, x0, x1, n))]
 
-    def _summarise(self) -> None:
+    def _summarize(self) -> None:
         """Add the summaries of the blocks that the newest point completed."""
         length = len(self._xs)
         depth = 0
@@ -166,10 +166,10 @@ class Series:
         del self._gap_xs[bisect_right(self._gap_xs, newest) :]
 
     def _extremes(self, i: int, j: int) -> Interval | None:
-        """Return the least and the greatest y of the points i to j - 1.
+        """Return the minimum and maximum y of the points i to j - 1.
 
-        Level by level, the entries before the first and behind the last whole block are read
-        here, and the blocks between them one level up.
+        At each level, read the entries before the first and after the last whole block; the blocks
+        between them are read one level up.
         """
         low, high = inf, -inf
         for level in self._levels:
@@ -186,41 +186,41 @@ class Series:
 
 
 class Smoothed(Series):
-    """The exponential moving average of the values given to it, at the same x.
+    """Exponential moving average of the appended values, at the same x.
 
-    Append and cut it in step with the raw series. Each value keeps ``weight`` of the average
-    before it, which starts unbiased by its zero, and a gap leaves it as it was: TensorBoard's
-    formula (``resmoothDataset`` in vz_line_chart2/line-chart.ts), and 0.6 is its default.
+    Append to it and cut it together with the raw series. Each value keeps ``weight`` of the average
+    before it, corrected for the bias of the initial zero; a gap changes nothing. This is
+    TensorBoard's formula (``resmoothDataset`` in vz_line_chart2/line-chart.ts), with its default 0.6.
 
-    That remembers two or three values, too few to smooth thousands. So from 1 / (1 - weight) /
-    ``share`` values on, the average remembers ``share`` of all values so far, as wide on a chart
-    of them all however many there are; W&B scales its smoothing to the chart for the same reason
-    (docs, "Smooth line plots"). With ``share`` 0 the weight is constant.
+    That covers two or three values, too few to smooth thousands. So from 1 / (1 - weight) /
+    ``share`` values on, the average covers ``share`` of all values so far, which is a constant
+    width on a chart of all of them. W&B scales its smoothing for the same reason (docs, "Smooth
+    line plots"). With ``share`` 0 the weight is constant.
     """
 
     __slots__ = ("_masses", "_share", "_sums", "_weight")
 
     def __init__(self, weight: float = 0.6, share: float = 0.02) -> None:
-        """Raises ValueError unless 0 <= weight < 1 and 0 <= share <= 1."""
+        """Raise ValueError unless 0 <= weight < 1 and 0 <= share <= 1."""
         if not (0 <= weight < 1 and 0 <= share <= 1):
-            raise ValueError(f"no weight and share to smooth by: {weight}, {share}")
+            raise ValueError(f"invalid smoothing weight and share: {weight}, {share}")
         super().__init__()
         self._weight = weight
         self._share = share
-        # After each point: the decayed sum of the values, and of ones in their place.
+        # After each point: the decayed sum of the values, and of their weights.
         self._sums = array("d")
         self._masses = array("d")
 
     def append(self, x: float, y: float) -> None:
-        """Add the average with the raw value ``y``; errors and equal x as in ``Series``."""
+        """Add the average including the raw value ``y``; errors and equal x as in ``Series``."""
         if x == self.last_x:
             self._truncate(len(self) - 1)
         total, mass = (self._sums[-1], self._masses[-1]) if len(self) else (0.0, 0.0)
         if isfinite(y):
             count = len(self) - len(self._gap_xs) + 1
-            kept = max(self._weight, 1 - 1 / max(self._share * count, 1.0))
-            total = kept * total + (1 - kept) * y
-            mass = kept * mass + (1 - kept)
+            weight = max(self._weight, 1 - 1 / max(self._share * count, 1.0))
+            total = weight * total + (1 - weight) * y
+            mass = weight * mass + (1 - weight)
             y = total / mass
         super().append(x, y)
         self._sums.append(total)
@@ -233,7 +233,7 @@ class Smoothed(Series):
 
 
 def _edges(xs: array[float], x0: float, x1: float, n: int) -> list[int]:
-    """Return the n + 1 indices into ``xs`` between which lie n equal slices of [x0, x1]."""
+    """Return the n + 1 indices into ``xs`` that bound n equal slices of [x0, x1]."""
     width = (x1 - x0) / n
     edges = [bisect_left(xs, x0)]
     for k in range(1, n):

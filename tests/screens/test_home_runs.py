@@ -97,9 +97,9 @@ def test_letters_that_are_keys_are_typed(three: list[JobFolder]) -> None:
     ("typed", "says_"),
     [
         ("nothing-like-it", "None of the 3 runs matches “nothing-like-it”"),
-        ("failed small", "Without “failed” 2 runs do."),
+        ("failed small", "Without “failed”, 2 runs match."),
         ("sate:x", "Did you mean state:x?"),
-        ("rate>x", "is no number"),
+        ("rate>x", "is not a number"),
     ],
 )
 def test_a_search_that_finds_nothing_says_what_to_do(

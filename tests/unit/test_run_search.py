@@ -75,8 +75,8 @@ def test_a_living_run(home: Path) -> None:
     [
         ("sate:finished", "Did you mean state:finished?"),
         ("learning_rat>1", "Did you mean learning_rate>1?"),
-        ("rate>fast", "is no number"),
-        ("zzzz:1", "Searches look like"),
+        ("rate>fast", "is not a number"),
+        ("zzzz:1", "Examples:"),
     ],
 )
 def test_what_cannot_be_searched_by_is_said(words: str, says: str) -> None:
@@ -91,7 +91,7 @@ def test_a_search_that_finds_nothing_says_which_word_it_is(facts: Facts) -> None
     terms = parse(["qwen", "rate>1"])
     message, hint = run_search.nothing(terms, [facts, other])
     assert message == "None of the 2 runs matches “qwen rate>1”."
-    assert hint == "Without “rate>1” 1 run does."
+    assert hint == "Without “rate>1”, 1 run matches."
 
 
 def test_a_slip_in_an_id_is_told(facts: Facts) -> None:

@@ -53,8 +53,8 @@ def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None
         (SAME | {"template": "other"}, "", False, "tokenizer"),
         (SAME | {"train": "other"}, "", False, "Different validation rows"),
         (SAME | {"validation": "v"}, "", False, "Different validation rows"),
-        (SAME, "recipe: {max_length: 512}", False, "different lengths"),
-        ({}, "", None, "not recorded"),
+        (SAME, "recipe: {max_length: 512}", False, "Different max lengths"),
+        ({}, "", None, "Not recorded"),
         (SAME | {"split": "x"}, "", True, ""),
     ],
 )
@@ -80,7 +80,7 @@ def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> 
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
     rows = dict(side_by_side.score_rows(compared(a, b)))
     assert rows["test loss"] == ["0.25", "–"]
-    assert rows["test, exact match"] == ["50 %", "–"]
+    assert rows["test, exact match"] == ["50%", "–"]
 
 
 def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> 
     b.result.write_text('{"attempt": 1, "compare": {"tuned": [3]}}')
     found = compared(a, b)
     assert found.settings == {}
-    assert "The plan of b cannot be read" in " ".join(found.why)
+    assert "Could not read the plan of b" in " ".join(found.why)
     assert found.comparable["validation_loss"] is None
     assert side_by_side.document(found)["runs"][1]["id"] == "b"
 
