@@ -1,4 +1,4 @@
-"""``branch``: a child run, the plan of its parent with one setting changed."""
+"""``branch``: a child run, which is its parent with one setting changed."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ftwizard.plan import Plan
 from ftwizard.text import visible
 from ftwizard.train import origin
 
-_TIME = re.compile(r"-\d{4}-\d{6}$")
-"""What ``runs.new_id`` puts behind a name."""
+_TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
+"""The suffix that ``runs.new_id`` adds to a name."""
 
 
 class Beginning(NamedTuple):
-    """Where a child run begins."""
+    """The initial weights of a child run."""
 
     step: int
-    """Of the parent; 0 for its own beginning."""
+    """Step of the parent; 0 for its start."""
     weights: Path | None
-    """A folder that holds them; None for those of the base model."""
+    """Folder of the weights; None for the base model."""
 
 
 def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = runs.find(arguments.run)
-    name = arguments.name or runs.new_id(_TIME.sub("", parent.id))
+    name = arguments.name or runs.new_id(_TIME_SUFFIX.sub("", parent.id))
     folder = start(
         parent,
         check_id(name),
@@ -67,22 +67,24 @@ def start(
     rate_times: float | None = None,
     accumulation_times: int | None = None,
 ) -> JobFolder:
-    """Start a run with the parent's plan but one setting, on the same rows and the same model.
+    """Start a run with the parent's plan and one changed setting, on the same data and model.
 
-    ``begin``: ``best`` (the best checkpoint on disk; the default), ``start`` or a step. Raises
-    FtwizardError for a parent that still trains, a step that is not on disk, rows or a model that
-    have changed since, and for settings that are the parent's.
+    ``begin``: ``best`` (the best checkpoint on disk, the default), ``start`` or a step. Raises
+    FtwizardError for a parent that is still running, a step without a checkpoint, data or a model
+    that changed since, and where no setting differs.
     """
-    _refuse_living(parent)
+    _require_ended(parent)
     record = parent.read_job()
-    chosen, changes = changed(plan.load(parent.plan, begun=True), rate_times, accumulation_times)
+    chosen, changes = change_plan(
+        plan.load(parent.plan, begun=True), rate_times, accumulation_times
+    )
     local.check_installed(chosen)
-    beginning = where(parent, begin)
+    beginning = find_beginning(parent, begin)
     hour = hour_price.recorded(parent) or hour_price.remembered()
     train.check_budget(chosen, hour)
     root = train.runs_folder()
     train.refuse_changes(
-        parent, chosen, "The two could not be compared. Put the old file back, or start a new run."
+        parent, chosen, "The runs could not be compared. Restore the old file, or start a new run."
     )
     path = root / run_id
     child = JobRecord(
@@ -105,12 +107,12 @@ def start(
     return folder
 
 
-def changed(
+def change_plan(
     old: Plan, rate_times: float | None, accumulation_times: int | None
 ) -> tuple[Plan, dict[str, tuple[float, float]]]:
-    """Return the plan with the rate or the accumulation multiplied, and what differs.
+    """Return the plan with the learning rate or gradient accumulation multiplied, and the changes.
 
-    Raises FtwizardError if nothing does, or for a factor that is none.
+    Raises FtwizardError where nothing changes, and for an invalid factor.
     """
     for option, factor in (
         ("--rate-times", rate_times),
@@ -118,7 +120,7 @@ def changed(
     ):
         if factor is not None and not 0 < factor < float("inf"):
             raise FtwizardError(
-                f"{option} is {factor:g}; it is a factor above 0.", "Half of it is 0.5.", USAGE
+                f"{option} is {factor:g}; it must be above 0.", "Use 0.5 to halve it.", USAGE
             )
     recipe = old.recipe
     rate = recipe.learning_rate or plan.LEARNING_RATES[recipe.method]
@@ -134,8 +136,8 @@ def changed(
     }
     if not changes:
         raise FtwizardError(
-            "Nothing would change: such a run would be its parent again.",
-            "Say what to change: --rate-times 0.5, or --accumulation-times 2",
+            "Nothing would change: the run would repeat its parent.",
+            "Pass --rate-times 0.5 or --accumulation-times 2.",
             USAGE,
         )
     chosen = msgspec.structs.replace(old, recipe=new)
@@ -143,37 +145,37 @@ def changed(
     return chosen, changes
 
 
-def where(parent: JobFolder, begin: str | None) -> Beginning:
-    """Return where a child begins; raise FtwizardError that names what is on disk."""
+def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
+    """Return the initial weights of a child; raise FtwizardError naming the checkpoints on disk."""
     if begin == "start":
-        # Where a child began is no base model: it has the weights of its own parent's checkpoint.
+        # A parent that is itself a child started from a checkpoint, not from the base model.
         own = parent.origin if parent.origin.is_dir() else None
         return Beginning(0, own)
     kept = checkpoints.all_complete(parent.checkpoints)
-    anew = f"From its beginning: ftwizard branch {parent.id} --from start"
+    from_start = f"To start over: ftwizard branch {parent.id} --from start"
     if not kept:
-        raise FtwizardError(f"Run {parent.id} has no complete checkpoint.", anew)
-    steps = ", ".join(str(one.step) for one in kept)
+        raise FtwizardError(f"Run {parent.id} has no complete checkpoint.", from_start)
+    steps = ", ".join(str(saved.step) for saved in kept)
     if begin in (None, "best"):
-        found = checkpoints.best(kept)
-        if found is None:
+        checkpoint = checkpoints.best(kept)
+        if checkpoint is None:
             raise FtwizardError(
-                f"No checkpoint of run {parent.id} has a validation loss, so none is the best.",
-                f"On disk: --from {steps}   {anew}",
+                f"No checkpoint of run {parent.id} has a validation loss, so none is best.",
+                f"On disk: --from {steps}. {from_start}",
             )
     else:
-        found = next((one for one in kept if str(one.step) == begin), None)
-        if found is None:
+        checkpoint = next((saved for saved in kept if str(saved.step) == begin), None)
+        if checkpoint is None:
             raise FtwizardError(
                 f"Run {parent.id} has no checkpoint of step “{visible(str(begin), 40)}” on disk.",
-                f"On disk: {steps}; others make room for these. Also: best, start.",
+                f"Choose from {steps}, best or start. Older checkpoints were deleted.",
             )
-    return Beginning(found.step, parent.checkpoints / found.name)
+    return Beginning(checkpoint.step, parent.checkpoints / checkpoint.name)
 
 
-def _refuse_living(parent: JobFolder) -> None:
+def _require_ended(parent: JobFolder) -> None:
     if observe(parent).state != "ended":
         raise FtwizardError(
-            f"Run {parent.id} still runs, on the device that its child would need.",
-            f"Stop it first, which keeps its best weights: ftwizard stop {parent.id}",
+            f"Run {parent.id} is still running on the device that its child needs.",
+            f"Stop it first; its best weights are kept: ftwizard stop {parent.id}",
         )

@@ -1,4 +1,4 @@
-"""``check``: is this data fit to train on?"""
+"""``check``: validation of a data set before training."""
 
 from __future__ import annotations
 
@@ -31,64 +31,66 @@ MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Read a data file whole, and say what is in it and what is wrong with it.
+    """Check a data file and report its content and problems.
 
-    A data set on the Hub is made a file first. With --fix it is a new file that is spoken of.
+    A data set on the Hub is downloaded first. With --fix, the report is about the new file.
     """
     if arguments.max_length is not None and arguments.max_length < 2:
         raise FtwizardError(
-            "--max-length is less than 2.", "The first token of a row is never predicted.", USAGE
+            "--max-length is less than 2.",
+            "The first token is never predicted. Use 2 or more.",
+            USAGE,
         )
     with progress.reporter(shown=True) as say:
         file, source = hub.locate(arguments.data, say)
         try:
-            repairs = _repaired(arguments, file, say)
-            found = _examined(Path(repairs.out) if repairs else file, arguments, say)
+            repairs = _repair(arguments, file, say)
+            report = _examine(Path(repairs.out) if repairs else file, arguments, say)
         except FileProblem as problem:
             if arguments.json:
                 name: TargetName = arguments.target or "trl-sft"
                 problem.document = msgspec.to_builtins(of_file(file, problem, name))
             raise
-    found = msgspec.structs.replace(found, source=source)
+    report = msgspec.structs.replace(report, source=source)
     if arguments.json:
-        document = msgspec.to_builtins(found)
+        document = msgspec.to_builtins(report)
         output.print_json(document | ({"repairs": repairs} if repairs else {}))
     else:
-        lines = [*_of_repairs(repairs), ""] if repairs else []
-        output.say(output.console(), *lines, *_lines(found))
+        lines = [*_repair_lines(repairs), ""] if repairs else []
+        output.say(output.console(), *lines, *_report_lines(report))
     if repairs:
         return 1 if repairs.left_out else 0
-    return 0 if found.verdict != "error" else 1
+    return 0 if report.verdict != "error" else 1
 
 
-def _repaired(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
+def _repair(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
     if not arguments.fix and not arguments.redact:
         return None
-    from ftwizard.commands import fix  # most files are only looked at
+    from ftwizard.commands import fix  # most files are only checked
 
     return fix.fix(arguments, file, say)
 
 
-def _of_repairs(found: Repairs) -> list[str]:
+def _repair_lines(repairs: Repairs) -> list[str]:
     from ftwizard.commands import fix
 
-    return fix.lines(found)
+    return fix.lines(repairs)
 
 
-def _examined(file: Path, arguments: argparse.Namespace, say: Say) -> Report:
-    found = examine.examine(
+def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> Report:
+    report = examine.examine(
         file,
-        _asked(arguments),
+        _build_options(arguments),
         validation=Path(arguments.val) if arguments.val else None,
         say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
         show=say.show,
     )
-    if arguments.model and found.target == "trl-sft" and found.usable:
-        return _by_model(found, arguments, say)
-    return found
+    if arguments.model and report.target == "trl-sft" and report.usable:
+        return _add_model_tokens(report, arguments, say)
+    return report
 
 
-def _asked(arguments: argparse.Namespace) -> Asked:
+def _build_options(arguments: argparse.Namespace) -> Asked:
     by_model = arguments.model and arguments.target in (None, "trl-sft")
     return Asked(
         format=arguments.format,
@@ -99,22 +101,22 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     )
 
 
-def _by_model(found: Report, arguments: argparse.Namespace, say: Say) -> Report:
-    """Return the report with the tokens of a model's own training, and what becomes of rows in it."""
+def _add_model_tokens(report: Report, arguments: argparse.Namespace, say: Say) -> Report:
+    """Return the report with token counts and findings from a model's own tokenizer."""
     from ftwizard.commands import tokenizer
 
     _, encoder = tokenizer.encoder(arguments.model, say)
     from ftwizard.train import mask
 
     length = arguments.max_length or Recipe().max_length
-    table = read.read(Path(found.path), arguments.format)
+    table = read.read(Path(report.path), arguments.format)
     counted, _ = mask.token_report(encoder, table.rows, length, arguments.model, say)
-    place, more = target(found.target), Findings()
-    for one in counted.findings:
-        more.add_file(one)
-    findings = in_order([*found.findings, *more.listed(place)])
+    goal, model_findings = target(report.target), Findings()
+    for finding in counted.findings:
+        model_findings.add_file(finding)
+    findings = in_order([*report.findings, *model_findings.listed(goal)])
     return msgspec.structs.replace(
-        found,
+        report,
         findings=findings,
         verdict=verdict(findings),
         tokens=counted.counts.tokens,
@@ -126,53 +128,53 @@ def _unit(total: int) -> dict[str, int | str]:
     return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
 
 
-def _lines(found: Report, part: str = "") -> Iterator[str]:
-    mark = MARKS[found.verdict]
-    rows = f"{plural(found.rows, 'row')}, {found.usable:,} usable"
+def _report_lines(report: Report, part: str = "") -> Iterator[str]:
+    mark = MARKS[report.verdict]
+    rows = f"{plural(report.rows, 'row')}, {report.usable:,} usable"
     yield (
-        f"{mark} {part}{visible(found.path)}: {rows} ({found.format or 'no format that is known'}), "
-        f"for {target(found.target).words}"
+        f"{mark} {part}{visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
+        f"for {target(report.target).words}"
     )
-    if found.source:
-        yield f"  from {visible(found.source)}"
-        yield "  A plan names the file: what a run reads must not change with the Hub."
-    for finding in found.findings:
-        where = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
+    if report.source:
+        yield f"  from {visible(report.source)}"
+        yield "  Name this file in the plan, so the data cannot change with the Hub."
+    for finding in report.findings:
+        lines = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
         more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
-        at = f", at {found.unit} {where}{more}" if where else ""
+        at = f", at {report.unit} {lines}{more}" if lines else ""
         yield f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}{at}"
         yield f"    {finding.message}; {finding.fix}"
         for cause in finding.also:
             fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
-            yield f"    at {found.unit} {cause.line}: {cause.message}{fix}"
-    for note in found.notes:
+            yield f"    at {report.unit} {cause.line}: {cause.message}{fix}"
+    for note in report.notes:
         yield f"· {note}"
-    yield from _tokens(found)
-    if found.validation:
+    yield from _token_lines(report)
+    if report.validation:
         yield ""
-        yield from _lines(found.validation, "validation: ")
+        yield from _report_lines(report.validation, "validation: ")
 
 
-def _tokens(found: Report) -> Iterator[str]:
-    tokens, trained = found.tokens, found.trained_tokens
+def _token_lines(report: Report) -> Iterator[str]:
+    tokens, trained = report.tokens, report.trained_tokens
     if tokens is None or trained is None:
         return
     yield (
-        f"  Tokens: {_range(tokens)}, {tokens.encoding}; a row has {tokens.p50:,} (median), "
-        f"{tokens.p95:,} (95 %), {tokens.max:,} at most"
+        f"  Tokens: {_format_total(tokens)}, {tokens.encoding}; per row {tokens.p50:,} (median), "
+        f"{tokens.p95:,} (95th percentile), {tokens.max:,} (maximum)"
     )
-    yield f"  Learnt: {_range(trained)}"
-    if found.billed:
-        bill = found.billed
-        about = f"{_amount(bill.tokens)} an epoch; " if bill.tokens else ""
+    yield f"  Trained on: {_format_total(trained)}"
+    if report.billed:
+        bill = report.billed
+        about = f"{_format_tokens(bill.tokens)} per epoch; " if bill.tokens else ""
         yield f"  Billed: {about}{bill.words}"
 
 
-def _range(found: Lengths | Trained) -> str:
-    return _amount(Estimate(value=found.total, low=found.low, high=found.high))
+def _format_total(tokens: Lengths | Trained) -> str:
+    return _format_tokens(Estimate(value=tokens.total, low=tokens.low, high=tokens.high))
 
 
-def _amount(found: Estimate) -> str:
-    if found.low == found.high:
-        return f"{found.value:,}"
-    return f"about {found.value:,} ({found.low:,} to {found.high:,})"
+def _format_tokens(tokens: Estimate) -> str:
+    if tokens.low == tokens.high:
+        return f"{tokens.value:,}"
+    return f"about {tokens.value:,} ({tokens.low:,} to {tokens.high:,})"

@@ -16,45 +16,45 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hold runs against each other: as tables, as JSON, or with their curves on a screen."""
+    """Compare runs: as tables, as JSON, or on a screen with their loss curves."""
     folders = side_by_side.find(arguments.runs)
     if arguments.curves:
         if not output.wants_screens(arguments):
             raise FtwizardError(
-                "Curves need a terminal that shows screens.", "Leave --curves out.", USAGE
+                "--curves needs a terminal that can show screens.", "Remove --curves.", USAGE
             )
-        paths = "\0".join(str(one.path) for one in folders)
+        paths = "\0".join(str(folder.path) for folder in folders)
         return int(arguments.door(("compare", paths), arguments.ascii, slow=arguments.slow))
-    sides = [side_by_side.side(one, place) for place, one in enumerate(folders)]
-    found = side_by_side.compare(sides)
+    sides = [side_by_side.side(folder, index) for index, folder in enumerate(folders)]
+    comparison = side_by_side.compare(sides)
     if arguments.json:
-        output.print_json(side_by_side.document(found))
+        output.print_json(side_by_side.document(comparison))
         return 0
     out = output.console()
-    out.print(_table(found, [("", [visible(words.state(one.record), 40) for one in found.sides]),
-                             *side_by_side.score_rows(found)]))  # fmt: skip
-    for line in found.why:
+    out.print(_build_table(comparison, [("", [visible(words.state(side.record), 40) for side in comparison.sides]),
+                             *side_by_side.score_rows(comparison)]))  # fmt: skip
+    for line in comparison.why:
         output.say(out, f"! {line}")
     out.print()
-    if rows := side_by_side.setting_rows(found):
-        output.say(out, "Settings that differ")
-        out.print(_table(found, rows))
+    if rows := side_by_side.setting_rows(comparison):
+        output.say(out, "Different settings")
+        out.print(_build_table(comparison, rows))
     else:
-        output.say(out, "No setting differs.")
-    named = " ".join(visible(one.id) for one in found.sides)
+        output.say(out, "All settings are equal.")
+    names = " ".join(visible(side.id) for side in comparison.sides)
     if out.is_terminal:
-        output.say(out, f"Curves over each other: ftwizard compare {named} --curves")
+        output.say(out, f"Overlay the loss curves: ftwizard compare {names} --curves")
     return 0
 
 
-def _table(found: Comparison, rows: list[tuple[str, list[str]]]) -> Table:
+def _build_table(comparison: Comparison, rows: list[tuple[str, list[str]]]) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", overflow="fold")
-    for one in found.sides:
-        table.add_column(f"{one.label} {visible(one.id)}", justify="right", overflow="fold")
+    for side in comparison.sides:
+        table.add_column(f"{side.label} {visible(side.id)}", justify="right", overflow="fold")
     for name, cells in rows:
         table.add_row(visible(name), *map(visible, cells))
     return table

@@ -1,4 +1,4 @@
-"""``convert``: data in the own format of where it is to be trained on."""
+"""``convert``: data in the format of a provider."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ftwizard.data.targets import Target, target
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import plural, visible
 
-SHOWN_LINES = 8
+MAX_SHOWN_LINES = 8
 
 
 def convert(arguments: argparse.Namespace) -> int:
-    """Write a data file anew for a target, and say what its rows have lost and which are left out.
+    """Convert a data file for a target; report what was lost and which rows were left out.
 
-    A data set on the Hub is made a file first.
+    A data set on the Hub is downloaded first.
     """
     goal = target(arguments.target)
     _require_choice(arguments.written_as, goal)
@@ -31,7 +31,7 @@ def convert(arguments: argparse.Namespace) -> int:
     with progress.reporter(shown=True) as say:
         file, source = hub.locate(arguments.data, say)
         say("reading", what=str(file))
-        found = engine.convert(
+        conversion = engine.convert(
             file,
             out,
             goal,
@@ -40,39 +40,45 @@ def convert(arguments: argparse.Namespace) -> int:
             say=say,
         )
     if arguments.json:
-        output.print_json(found)
+        output.print_json(conversion)
     else:
-        output.say(output.console(), *_lines(found, goal, source))
-    return 0 if arguments.skip_bad or not found.left_out else 1
+        output.say(output.console(), *_report_lines(conversion, goal, source))
+    return 0 if arguments.skip_bad or not conversion.left_out else 1
 
 
 def _require_choice(format: Format | None, goal: Target) -> None:
     choices = writers.choices(goal)
     if format is not None and format not in choices:
-        named = " or ".join(choices) or "no format for conversations"
-        raise FtwizardError(f"{goal.words} takes {named}, not {format}.", "Leave out --as.", USAGE)
+        accepted = " or ".join(choices) or "no format for conversations"
+        raise FtwizardError(
+            f"{goal.words} accepts {accepted}, not {format}.", "Remove --as.", USAGE
+        )
 
 
-def _lines(found: Conversion, goal: Target, source: str | None) -> list[str]:
-    mark = "!" if found.left_out else "✓"
-    rows = f"{found.rows_out:,} of {plural(found.rows_in, 'row')}"
-    lines = [f"{mark} {visible(found.out)}: {rows}, for {goal.words}"]
+def _report_lines(conversion: Conversion, goal: Target, source: str | None) -> list[str]:
+    mark = "!" if conversion.left_out else "✓"
+    rows = f"{conversion.rows_out:,} of {plural(conversion.rows_in, 'row')}"
+    lines = [f"{mark} {visible(conversion.out)}: {rows}, for {goal.words}"]
     if source:
         lines.append(f"  from {visible(source)}")
-    for word, findings in (("left out", found.left_out), ("changed", found.changed)):
+    for action, findings in (("left out", conversion.left_out), ("changed", conversion.changed)):
         for finding in findings:
-            lines += said(word, finding)
-    lines.append(f"  Check it: ftwizard check {visible(found.out)}")
+            lines += format_finding(action, finding)
+    lines.append(f"  Check it with: ftwizard check {visible(conversion.out)}")
     return lines
 
 
-def said(word: str, finding: FileFound) -> list[str]:
-    """Return what was done with rows, in words: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
-    mark = "✗" if word == "left out" else "!"
-    head = f"{mark} {word}, {finding.code}"
+def format_finding(action: str, finding: FileFound) -> list[str]:
+    """Format what was done with rows: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
+    mark = "✗" if action == "left out" else "!"
+    head = f"{mark} {action}, {finding.code}"
     if finding.lines:
-        where = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
-        more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
-        head += f": {plural(finding.count, 'row')}, at line {where}{more}"
+        numbers = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
+        more = (
+            f" and {finding.count - MAX_SHOWN_LINES:,} more"
+            if finding.count > MAX_SHOWN_LINES
+            else ""
+        )
+        head += f": {plural(finding.count, 'row')}, at line {numbers}{more}"
     fix = f"; {finding.fix}" if finding.fix else ""
     return [head, f"    {finding.message}{fix}"]

@@ -1,4 +1,4 @@
-"""``demo``: the main job end to end, on the sample that comes with ftwizard."""
+"""``demo``: a fine-tune end to end, on the sample that ships with ftwizard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Fine-tune the sample, follow it to its end, and show five pairs of answers."""
+    """Fine-tune on the sample, follow the run until it ends, and show five pairs of answers."""
     if not arguments.yes and output.wants_screens(arguments):
         return int(arguments.door(("demo", ""), arguments.ascii, slow=arguments.slow))
     chosen = plan.load(samples.plan_file())
@@ -28,7 +28,7 @@ def demo(arguments: argparse.Namespace) -> int:
     source = models.locate(chosen.model.name, chosen.model.revision)
     console = output.console(stderr=arguments.json)
     output.say(
-        console, "A real fine-tune, end to end: support tickets become JSON of one form.", ""
+        console, "A real fine-tune, end to end: turn support tickets into structured JSON.", ""
     )
     console.print(
         output.pairs(
@@ -41,25 +41,27 @@ def demo(arguments: argparse.Namespace) -> int:
         )
     )
     output.say(console, "")
-    if not arguments.yes and not _agreed():
+    if not arguments.yes and not _confirm():
         return DECLINED
     folder = start(chosen, runs.new_id("demo"), hour_price.remembered())
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
-        _show_pairs(folder, console)
+        _print_pairs(folder, console)
     return code
 
 
-def _agreed() -> bool:
+def _confirm() -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise FtwizardError(
-            "There is no terminal to ask at.", "Start it without asking: ftwizard demo --yes", USAGE
+            "demo asks for confirmation, which needs a terminal.",
+            "To skip it: ftwizard demo --yes",
+            USAGE,
         )
-    print("Begin? [Y/n] ", end="", file=sys.stderr, flush=True)
+    print("Start? [Y/n] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("", "y", "yes")
 
 
-def _show_pairs(folder: JobFolder, console: Console) -> None:
+def _print_pairs(folder: JobFolder, console: Console) -> None:
     for pair in runs.result(folder).get("compare", {}).get("pairs", []):
         output.say(console, "")
         console.print(

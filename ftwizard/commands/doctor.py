@@ -1,4 +1,4 @@
-"""``doctor``: what this machine can do, and what is missing."""
+"""``doctor``: what this machine can do and what is missing."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ MARKS = {"ok": "✓", "warning": "!", "missing": "✗"}
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print each check with what to do about it; 1 if something that training needs is missing.
+    """Print each check with its fix; return 1 if something that training needs is missing.
 
-    A screen hears what is found as it is found.
+    A screen receives each result as soon as it is known.
     """
     with progress.reporter(shown=not arguments.json) as say:
         say("looking at this machine")
-        found, driver = engine.quick()
-        say.show({"checks": found})
+        checks, driver = engine.quick()
+        say.show({"checks": checks})
         if not arguments.quick:
-            for one in engine.trial(driver):
-                if isinstance(one, engine.Doing):
-                    say("trying", what=one.what)
+            for step in engine.trial(driver):
+                if isinstance(step, engine.Doing):
+                    say("trying", what=step.what)
                 else:
-                    found = engine.merge(found, one)
-                    say.show({"checks": found})
+                    checks = engine.merge(checks, step)
+                    say.show({"checks": checks})
     if arguments.json:
-        output.print_json({"checks": found})
+        output.print_json({"checks": checks})
     else:
-        _print(found)
-    return 1 if any(one.status == "missing" for one in found) else 0
+        _print(checks)
+    return 1 if any(check.status == "missing" for check in checks) else 0
 
 
-def _print(found: Iterable[Check]) -> None:
+def _print(results: Iterable[Check]) -> None:
     out = output.console()
-    checks = list(found)
-    out.print(output.pairs(row for one in checks for row in _rows(one)))
-    out.print(f"\n{summary(checks)}")
+    checks = list(results)
+    out.print(output.pairs(row for check in checks for row in _check_rows(check)))
+    out.print(f"\n{summarize(checks)}")
 
 
-def _rows(one: Check) -> Iterator[tuple[str, RenderableType]]:
-    """Yield what was found; below it what to do, a command on a line of its own."""
+def _check_rows(check: Check) -> Iterator[tuple[str, RenderableType]]:
+    """Yield the result, and below it the fix, one line per command."""
     from rich.padding import Padding
     from rich.text import Text
 
-    yield f"{MARKS[one.status]} {one.name}", Text(one.found)
-    for line in one.fix.splitlines():
+    yield f"{MARKS[check.status]} {check.name}", Text(check.found)
+    for line in check.fix.splitlines():
         yield "", Padding(Text(line), (0, 0, 0, 2))
 
 
-def summary(checks: list[Check]) -> str:
-    """Return in a line how it stands."""
-    missing = sum(one.status == "missing" for one in checks)
-    warnings = sum(one.status == "warning" for one in checks)
+def summarize(checks: list[Check]) -> str:
+    """Summarize the checks in a line."""
+    missing = sum(check.status == "missing" for check in checks)
+    warnings = sum(check.status == "warning" for check in checks)
     if not missing and not warnings:
-        return "✓ Training can start here: nothing is missing."
+        return "✓ Ready to train: nothing is missing."
     first = f"✗ {missing} missing" if missing else "✓ Nothing is missing"
     return f"{first}, {plural(warnings, 'warning')}." if warnings else f"{first}."

@@ -234,7 +234,7 @@ def _request(train: Report) -> tuple[Decimal, Decimal] | None:
 
 def _of_data(arguments: argparse.Namespace) -> int:
     model = counted.check_model(arguments.model)
-    if model is None and all(is_installed(name) for name in tokenizer.NEEDED):
+    if model is None and all(is_installed(name) for name in tokenizer.REQUIRED_PACKAGES):
         with progress.reporter(shown=True) as say:
             file, _ = hub.locate(arguments.plan, say)
         return _of_plan(arguments, _plan(arguments, file))

@@ -1,4 +1,4 @@
-"""``check --fix``: a new file with what can be mended honestly."""
+"""``check --fix``: a new file with the problems that can be fixed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ftwizard import file_names
-from ftwizard.commands.convert import said
+from ftwizard.commands.convert import format_finding
 from ftwizard.commands.progress import Say
 from ftwizard.data.repair import Repairs, repair
 from ftwizard.data.targets import target
@@ -15,12 +15,12 @@ from ftwizard.text import plural, visible
 
 
 def fix(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
-    """Write ``file`` mended to where ``--fix`` says; None where that is not asked for."""
+    """Write a fixed copy of ``file`` to the path in ``--fix``; return None without that option."""
     if arguments.fix is None:
         if arguments.redact:
             raise FtwizardError(
-                "--redact replaces secrets in the file that --fix writes.",
-                "Name that file as well: --fix OUT --redact",
+                "--redact needs --fix: it replaces secrets in the new file.",
+                "Use --fix OUT --redact.",
                 USAGE,
             )
         return None
@@ -34,14 +34,14 @@ def fix(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
     )
 
 
-def lines(found: Repairs) -> list[str]:
-    """Return what was repaired, in words."""
-    mark = "!" if found.left_out else "✓"
-    what = "mended" if found.changed else "nothing was to be mended"
-    listed = [f"{mark} {visible(found.out)}: {plural(found.rows_out, 'row')}, {what}"]
-    for word, findings in (("left out", found.left_out), ("mended", found.changed)):
+def lines(repairs: Repairs) -> list[str]:
+    """Return the lines of the report on repairs."""
+    mark = "!" if repairs.left_out else "✓"
+    result = "fixed" if repairs.changed else "nothing to fix"
+    listed = [f"{mark} {visible(repairs.out)}: {plural(repairs.rows_out, 'row')}, {result}"]
+    for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
         for finding in findings:
-            listed += said(word, finding)
-    if found.changed or found.left_out:
-        listed.append(f"  Every change, with its line: {visible(found.changes)}")
+            listed += format_finding(action, finding)
+    if repairs.changed or repairs.left_out:
+        listed.append(f"  All changes, by line: {visible(repairs.changes)}")
     return listed

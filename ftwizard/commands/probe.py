@@ -1,4 +1,4 @@
-"""``probe``: a few real steps of a plan at its longest rows, measured."""
+"""``probe``: memory and speed of a plan, measured in a few real steps on its longest examples."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ftwizard.paths import local, probing
 from ftwizard.probes import Probe
 from ftwizard.text import duration, plural, size, sizes, spans, visible
 
-MOST_STEPS = 1000
-"""More of them are a training."""
+MAX_STEPS = 1000
+"""More steps would be a training run."""
 
 
 def probe(arguments: argparse.Namespace) -> int:
-    """Measure memory and speed; write a plan with the batch that fits if asked to."""
-    if not 1 <= arguments.steps <= MOST_STEPS:
+    """Measure memory and speed; with ``--write``, write a plan with the batch size that fits."""
+    if not 1 <= arguments.steps <= MAX_STEPS:
         raise FtwizardError(
-            f"--steps is {arguments.steps:,}; it takes 1 to {MOST_STEPS:,}.",
-            "Leave it out for 3 steps: each is a real one, at the longest rows.",
+            f"--steps is {arguments.steps:,}; it must be 1 to {MAX_STEPS:,}.",
+            "Remove it for 3 real steps on the longest examples.",
             USAGE,
         )
     chosen = plan_file.load(arguments.plan, arguments.allow, later=("many-epochs",))
@@ -39,82 +39,85 @@ def probe(arguments: argparse.Namespace) -> int:
         say("looking", what="for the model")
         source = models.locate(chosen.model.name, chosen.model.revision)
         tried = probing.run(chosen, source, arguments.steps, say)
-    found = msgspec.structs.replace(
+    probe_result = msgspec.structs.replace(
         probes.of(tried.measured, tried.plan, tried.halved, tried.evaluations, tried.predicted),
         fingerprint=source.fingerprint,
         findings=tried.findings,
     )
-    probes.remember(chosen, found)
+    probes.remember(chosen, probe_result)
     if out:
         with new_file(out) as file:
             file.write(plan.dump(tried.plan).encode())
     if arguments.json:
-        document = msgspec.to_builtins(found) | {"written": str(out) if out else None}
+        document = msgspec.to_builtins(probe_result) | {"written": str(out) if out else None}
         output.print_json(document)
     else:
         console = output.console()
-        console.print(output.pairs(_lines(found)))
-        output.say(console, *_advice(found, arguments.plan, out))
+        console.print(output.pairs(_result_lines(probe_result)))
+        output.say(console, *_advice_lines(probe_result, arguments.plan, out))
     return 0
 
 
-def _lines(found: Probe) -> Iterator[tuple[str, str]]:
-    measured, predicted = found.measured, found.predicted
-    yield "device", f"{found.device}, {size(found.device_memory.value)}, {measured.precision}"
-    passes = plural(found.gradient_accumulation, "forward pass", "forward passes")
+def _result_lines(result: Probe) -> Iterator[tuple[str, str]]:
+    measured, predicted = result.measured, result.predicted
+    yield "device", f"{result.device}, {size(result.device_memory.value)}, {measured.precision}"
+    passes = plural(result.gradient_accumulation, "forward pass", "forward passes")
     yield (
         "batch",
-        f"{plural(found.batch_size, 'row')}, {passes} a step; the longest row has {measured.longest:,} tokens",
+        f"{plural(result.batch_size, 'example')}, {passes} per step; the longest has {measured.longest:,} tokens",
     )
-    yield "memory", f"{size(found.memory.value)}{_against(predicted.peak_memory, sizes)}"
-    for part in found.memory_parts.values():
+    yield "memory", f"{size(result.memory.value)}{_format_prediction(predicted.peak_memory, sizes)}"
+    for part in result.memory_parts.values():
         if not part.value:
             continue
         yield "", f"{size(part.value)} {part.source.partition(': ')[2]}"
     yield (
         "speed",
         (
-            f"{found.tokens_per_s.value:,.0f} tokens/s at the longest rows, padding included; "
-            f"{found.useful_tokens_per_s.value:,.0f} at rows as they come, without it"
+            f"{result.tokens_per_s.value:,.0f} tokens/s on the longest examples, with padding; "
+            f"{result.useful_tokens_per_s.value:,.0f} on average ones, without"
         ),
     )
-    yield "step", f"{_seconds(found.step_s)} at the longest rows"
-    if found.evaluation_s:
-        yield "evaluation", f"{_seconds(found.evaluation_s)} a step at the longest validation rows"
-    time = found.seconds
+    yield "step", f"{_format_seconds(result.step_s)} on the longest examples"
+    if result.evaluation_s:
+        yield (
+            "evaluation",
+            f"{_format_seconds(result.evaluation_s)} per step on the longest validation examples",
+        )
+    time = result.seconds
     yield (
         "training",
         (
             f"{spans(time.low or 0, time.high or 0)}"
-            f"{_against(predicted.seconds, spans)}; {time.source}"
+            f"{_format_prediction(predicted.seconds, spans)}; {time.source}"
         ),
     )
 
 
-def _seconds(one: Figure) -> str:
-    return f"{one.value:.2g} s" if one.value < 10 else duration(one.value)
+def _format_seconds(step: Figure) -> str:
+    return f"{step.value:.2g} s" if step.value < 10 else duration(step.value)
 
 
-def _against(predicted: Figure | None, words: Callable[[float, float], str]) -> str:
-    """Return what was predicted, in brackets; nothing where nothing was."""
+def _format_prediction(predicted: Figure | None, formatter: Callable[[float, float], str]) -> str:
+    """Return the prediction in brackets; empty where there is none."""
     if predicted is None:
         return ""
     if predicted.low is None or predicted.high is None:
-        return f" (predicted: {words(predicted.value, predicted.value)})"
-    return f" (predicted: {words(predicted.low, predicted.high)})"
+        return f" (predicted: {formatter(predicted.value, predicted.value)})"
+    return f" (predicted: {formatter(predicted.low, predicted.high)})"
 
 
-def _advice(found: Probe, name: str, out: Path | None) -> Iterator[str]:
-    """Say what came up, and what to do with a smaller batch."""
-    yield from (f"! {visible(one, 400)}" for one in found.findings)
+def _advice_lines(result: Probe, name: str, out: Path | None) -> Iterator[str]:
+    """Yield the findings, and what to do with a smaller batch size."""
+    yield from (f"! {visible(finding, 400)}" for finding in result.findings)
     if out:
-        yield f"✓ {visible(str(out))}: the plan with the batch that fits."
-    elif found.halved:
+        yield f"✓ Wrote {visible(str(out))}, the plan with the batch size that fits."
+    elif result.halved:
         yield (
-            f"The plan is as it was. Take the smaller batch: ftwizard probe {shlex.quote(name)} "
+            f"The plan is unchanged. To use the smaller batch: ftwizard probe {shlex.quote(name)} "
             "--write OUT, or set recipe.batch_size to "
-            f"{found.batch_size} and recipe.gradient_accumulation to "
-            f"{found.gradient_accumulation}."
+            f"{result.batch_size} and recipe.gradient_accumulation to "
+            f"{result.gradient_accumulation}."
         )
     else:
         yield "✓ It fits."

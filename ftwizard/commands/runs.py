@@ -1,4 +1,4 @@
-"""``runs`` and ``status``."""
+"""``runs`` and ``status``: the list of runs, and the state of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ftwizard.text import age, dollars, duration, plural, size, visible
 if TYPE_CHECKING:
     from rich.table import Table
 
-SPARED = (
+OPTIONAL_COLUMNS = (
     "loss",
     "memory off by",
     "memory",
@@ -33,61 +33,65 @@ SPARED = (
     "predicted",
     "took",
 )
-"""Columns that go first where there is less room; the JSON has all."""
+"""Columns to drop on a narrow terminal, in this order; the JSON has all."""
 GAP = 3
-"""Between two columns."""
+"""Spaces between two columns."""
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
-    """List the runs, newest first: all, or those that a search finds."""
+    """List the runs, newest first; all, or those that match a search."""
     terms = run_search.parse(arguments.words)
     if arguments.limit is not None and arguments.limit < 1:
-        raise FtwizardError(f"--limit {arguments.limit} lists nothing.", "Begin at 1.", USAGE)
-    found, beyond = _found(terms, arguments.limit)
+        raise FtwizardError(
+            f"--limit is {arguments.limit}; it must be at least 1.",
+            "Remove it to list all runs.",
+            USAGE,
+        )
+    records, beyond = _find_records(terms, arguments.limit)
     if arguments.json:
-        output.print_json({"runs": [msgspec.to_builtins(one) for one in found]})
+        output.print_json({"runs": [msgspec.to_builtins(record) for record in records]})
         return 0
     out = output.console()
-    if found:
-        out.print(_table(found, out.width))
+    if records:
+        out.print(_build_table(records, out.width))
         if beyond:
-            output.say(out, f"Older ones are left out: there are {plural(beyond, 'run')} more.")
+            output.say(out, f"{plural(beyond, 'older run')} not shown.")
         return 0
-    everything = [_facts(one) for one in run_records.newest_first()] if terms else []
+    everything = [_search_fields(record) for record in run_records.newest_first()] if terms else []
     if everything:
         output.say(out, *run_search.nothing(terms, everything))
     else:
-        print("There are no runs yet. Start one with: ftwizard demo")
+        print("No runs yet. Start one with: ftwizard demo")
     return 0
 
 
-def _found(terms: list[Term], limit: int | None) -> tuple[list[RunRecord], int]:
-    """Return the newest runs that a search finds, and how many folders were not looked at."""
-    found: list[RunRecord] = []
+def _find_records(terms: list[Term], limit: int | None) -> tuple[list[RunRecord], int]:
+    """Return the newest runs that match, and how many folders were not read."""
+    records: list[RunRecord] = []
     folders = runs.all_runs()[::-1]
-    for looked_at, one in enumerate(run_records.newest_first(folders)):
-        if limit is not None and len(found) == limit:
-            return found, 0 if terms else len(folders) - looked_at
-        if not terms or run_search.matching(terms, _facts(one)):
-            found.append(one)
-    return found, 0
+    for n_read, record in enumerate(run_records.newest_first(folders)):
+        if limit is not None and len(records) == limit:
+            return records, 0 if terms else len(folders) - n_read
+        if not terms or run_search.matching(terms, _search_fields(record)):
+            records.append(record)
+    return records, 0
 
 
-def _facts(one: RunRecord) -> Facts:
-    return run_search.facts_of(one, run_search.settings_of(JobFolder(Path(one.folder))))
+def _search_fields(record: RunRecord) -> Facts:
+    return run_search.facts_of(record, run_search.settings_of(JobFolder(Path(record.folder))))
 
 
-def _table(found: list[RunRecord], width: int) -> Table:
-    """Return the runs as a table; what there is no room for is left out, least needed first."""
+def _build_table(records: list[RunRecord], width: int) -> Table:
+    """Build the table of runs; columns that do not fit are dropped, least useful first."""
     from rich import box
     from rich.table import Table
 
-    cells = [_cells(one) for one in found]
+    cells = [_format_cells(record) for record in records]
     names = [name for name in cells[0] if any(row[name] for row in cells)]
-    for spared in SPARED:
+    for optional in OPTIONAL_COLUMNS:
         wide = sum(max(len(row[name]) for row in [*cells, {name: name}]) for name in names)
-        if wide + GAP * (len(names) - 1) > width and spared in names:
-            names.remove(spared)
+        if wide + GAP * (len(names) - 1) > width and optional in names:
+            names.remove(optional)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in names:
         justify: Literal["left", "right"] = "left" if name in ("run", "state") else "right"
@@ -97,45 +101,45 @@ def _table(found: list[RunRecord], width: int) -> Table:
     return table
 
 
-def _cells(one: RunRecord) -> dict[str, str]:
-    error = one.error or {}
-    peak = one.actual.peak_memory if one.actual else None
+def _format_cells(record: RunRecord) -> dict[str, str]:
+    error = record.error or {}
+    peak = record.actual.peak_memory if record.actual else None
     return {
-        "run": one.id,
-        "state": visible(words.state(one)),
-        "child of": visible(one.parent.id) if one.parent else "",
-        "step": f"{one.step}/{one.total_steps}" if one.total_steps else "",
-        "loss": _number(one.loss),
-        "best validation": _number(one.best_eval_loss),
-        "predicted": _time(one.predicted),
-        "took": _time(one.actual),
-        "off by": _off(error.get("seconds")),
-        "cost": _cost(one.actual) or _expected(one.predicted),
+        "run": record.id,
+        "state": visible(words.state(record)),
+        "child of": visible(record.parent.id) if record.parent else "",
+        "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
+        "loss": _format_number(record.loss),
+        "best validation": _format_number(record.best_eval_loss),
+        "predicted": _format_time(record.predicted),
+        "took": _format_time(record.actual),
+        "off by": _format_error(error.get("seconds")),
+        "cost": _format_cost(record.actual) or _format_predicted_cost(record.predicted),
         "memory": size(peak.value) if peak else "",
-        "memory off by": _off(error.get("peak_memory")),
-        "age": age(time.time() - one.updated) if one.updated else "",
+        "memory off by": _format_error(error.get("peak_memory")),
+        "age": age(time.time() - record.updated) if record.updated else "",
     }
 
 
-def _off(error: float | None) -> str:
-    """Return how far a prediction was off: ``+12 %`` where 12 % too much was predicted."""
-    return "" if error is None else f"{error:+.0%}".replace("%", " %")
+def _format_error(error: float | None) -> str:
+    """Format the error of a prediction: ``+12%`` where it was 12% too high."""
+    return "" if error is None else f"{error:+.0%}"
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Say what state a run is in."""
+    """Print the state of a run."""
     folder = runs.find(arguments.run)
     job = observe(folder)
-    found = runs.report(folder, job, runs.progress(folder))
+    report = runs.report(folder, job, runs.progress(folder))
     if arguments.json:
-        output.print_json(found)
+        output.print_json(report)
         return 0
     out = output.console()
-    lines = _lines(found)
-    if job.state != "ended" and (time_said := _time(outcome.read_prediction(folder))):
-        cost = _cost(outcome.read_prediction(folder))
-        costs = f", {cost} in all" if cost else ""
-        lines.insert(-1, ("predicted", f"{time_said} of training{costs}"))
+    lines = _report_lines(report)
+    if job.state != "ended" and (time_text := _format_time(outcome.read_prediction(folder))):
+        cost = _format_cost(outcome.read_prediction(folder))
+        costs = f", {cost} in total" if cost else ""
+        lines.insert(-1, ("predicted", f"{time_text} of training{costs}"))
     if job.host:
         lines.insert(-1, ("on", visible(job.host, 64)))
     out.print(output.pairs(lines))
@@ -144,40 +148,40 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(found: RunStatus) -> list[tuple[str, str]]:
-    lines = [("run", found.id), ("state", words.state(found))]
-    if found.parent:
-        lines.append(("child of", words.origin(found.parent)))
-    if found.attempt > 1:
-        lines.append(("attempt", str(found.attempt)))
-    if found.total_steps:
-        epoch = f", epoch {found.epoch:.2f}" if found.epoch is not None else ""
-        lines.append(("step", f"{found.step}/{found.total_steps}{epoch}"))
-    if found.loss is not None:
-        lines.append(("loss", _number(found.loss)))
-    if found.eval_loss is not None:
-        best = f" (best {_number(found.best_eval_loss)} at step {found.best_step})"
-        lines.append(("validation", _number(found.eval_loss) + best))
-    if found.eta_s is not None:
-        lines.append(("time left", f"{duration(found.eta_s)}, {words.MEASURED}"))
-    if found.tokens_per_s is not None and found.state == "running":
-        lines.append(("speed", f"{found.tokens_per_s:,.0f} tokens/s"))
-    lines.append(("folder", found.folder))
+def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
+    lines = [("run", report.id), ("state", words.state(report))]
+    if report.parent:
+        lines.append(("child of", words.origin(report.parent)))
+    if report.attempt > 1:
+        lines.append(("attempt", str(report.attempt)))
+    if report.total_steps:
+        epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
+        lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))
+    if report.loss is not None:
+        lines.append(("loss", _format_number(report.loss)))
+    if report.eval_loss is not None:
+        best = f" (best {_format_number(report.best_eval_loss)} at step {report.best_step})"
+        lines.append(("validation", _format_number(report.eval_loss) + best))
+    if report.eta_s is not None:
+        lines.append(("time left", f"{duration(report.eta_s)}, {words.MEASURED}"))
+    if report.tokens_per_s is not None and report.state == "running":
+        lines.append(("speed", f"{report.tokens_per_s:,.0f} tokens/s"))
+    lines.append(("folder", report.folder))
     return lines
 
 
-def _time(of: Expected | None) -> str:
-    return words.spread(of.seconds, duration) if of and of.seconds else ""
+def _format_time(expected: Expected | None) -> str:
+    return words.spread(expected.seconds, duration) if expected and expected.seconds else ""
 
 
-def _cost(of: Expected | None) -> str:
-    return words.spread(of.cost, dollars) if of and of.cost else ""
+def _format_cost(expected: Expected | None) -> str:
+    return words.spread(expected.cost, dollars) if expected and expected.cost else ""
 
 
-def _expected(of: Expected | None) -> str:
-    said = _cost(of)
-    return f"({said})" if said else ""
+def _format_predicted_cost(expected: Expected | None) -> str:
+    cost = _format_cost(expected)
+    return f"({cost})" if cost else ""
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""``show``: rows of a file as they are read, with what is wrong with each."""
+"""``show``: rows of a file as parsed, with the problems of each."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from ftwizard.text import plural, visible
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Show rows by their lines; secrets are replaced by words, long texts are clipped."""
+    """Show rows by line; secrets are replaced and long texts are cut."""
     with progress.reporter(shown=True) as say:
         file, _ = hub.locate(arguments.data, say)
         say("reading", what=file.name)
-        found = rows_at.rows(file, arguments.line, arguments.format, arguments.target)
-    if not found:
-        named = ", ".join(map(str, arguments.line[:8]))
+        rows = rows_at.rows(file, arguments.line, arguments.format, arguments.target)
+    if not rows:
+        numbers = ", ".join(map(str, arguments.line[:8]))
         raise FtwizardError(
-            f"{visible(str(file))} has no row at line {named}.",
-            "Lines are counted from 1; blank ones hold no row.",
+            f"{visible(str(file))} has no row at line {numbers}.",
+            "Lines count from 1; blank lines have no row.",
         )
     if arguments.json:
-        output.print_json({"path": str(file), "rows": found})
+        output.print_json({"path": str(file), "rows": rows})
         return 0
     out = output.console()
-    for number, row in enumerate(found):
-        output.say(out, *([""] if number else []), *_lines(row))
+    for index, row in enumerate(rows):
+        output.say(out, *([""] if index else []), *_row_lines(row))
     return 0
 
 
-def _lines(row: ShownRow) -> Iterator[str]:
+def _row_lines(row: ShownRow) -> Iterator[str]:
     yield f"line {row.line}"
-    for one in row.findings:
-        yield f"{MARKS[one.severity]} {one.code}: {one.message}; {one.fix}"
+    for finding in row.findings:
+        yield f"{MARKS[finding.severity]} {finding.code}: {finding.message}; {finding.fix}"
     if row.example is None:
         yield row.raw
     else:
-        yield from _read(row.example)
+        yield from _example_lines(row.example)
 
 
-def _read(example: dict[str, Any]) -> Iterator[str]:
-    """Return a row as it is read, each part below what it is."""
+def _example_lines(example: dict[str, Any]) -> Iterator[str]:
+    """Yield a row as parsed, each part under its name."""
     for part in ("messages", "chosen", "rejected"):
         if example[part] and part != "messages":
             yield f"[{part}]"
         for message in example[part]:
-            yield from _message(message)
+            yield from _message_lines(message)
     if example["kind"] == "labelled":
         yield f"[{'wanted' if example['label'] else 'not wanted'}]"
     if example["text"] is not None:
@@ -62,12 +62,12 @@ def _read(example: dict[str, Any]) -> Iterator[str]:
         yield f"[{plural(len(example['tokens']['input_ids']), 'token')}]"
     for name in ("tools", "extra"):
         if example[name]:
-            yield f"[{name}] {_json(example[name])}"
+            yield f"[{name}] {_to_json(example[name])}"
 
 
-def _message(message: dict[str, Any]) -> Iterator[str]:
+def _message_lines(message: dict[str, Any]) -> Iterator[str]:
     rest = {key: value for key, value in message.items() if key not in ("role", "content")}
-    yield visible(str(message["role"])) + (f" {_json(rest)}" if rest else "")
+    yield visible(str(message["role"])) + (f" {_to_json(rest)}" if rest else "")
     content = message.get("content")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
@@ -75,8 +75,8 @@ def _message(message: dict[str, Any]) -> Iterator[str]:
         elif isinstance(part, dict) and isinstance(part.get("text"), str):
             yield f"  {part['text']}"
         elif part is not None:
-            yield f"  {_json(part)}"
+            yield f"  {_to_json(part)}"
 
 
-def _json(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()

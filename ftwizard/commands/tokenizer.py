@@ -1,4 +1,4 @@
-"""The tokenizer of a model that is named, fetched where it is not here."""
+"""Tokenizers by model name, downloaded where missing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ftwizard.machine import is_installed
 if TYPE_CHECKING:
     from ftwizard.train.tokenise import Encoder
 
-NEEDED = ("torch", "transformers", "trl", "datasets")
-"""Packages that rows are encoded with."""
+REQUIRED_PACKAGES = ("torch", "transformers", "trl", "datasets")
+"""Packages needed to encode rows."""
 
 
 def check_installed() -> None:
-    """Raise MissingExtra for the first package that encoding needs and this Python lacks."""
-    for package in NEEDED:
+    """Raise MissingExtra for the first package in ``REQUIRED_PACKAGES`` that is not installed."""
+    for package in REQUIRED_PACKAGES:
         if not is_installed(package):
             raise MissingExtra("local", package)
 
 
 def fetch(name: str, revision: str | None, say: Say) -> tuple[models.Source, Path]:
-    """Return where a model comes from, and a folder with its tokenizer and configuration.
+    """Locate a model; return its source and a folder with its tokenizer and configuration.
 
-    Raises FtwizardError for a model that is not to be had.
+    Raises FtwizardError for a model that is not available.
     """
     say("looking", what="for the model")
     source = models.locate(name, revision)
@@ -35,9 +35,9 @@ def fetch(name: str, revision: str | None, say: Say) -> tuple[models.Source, Pat
 
 
 def fetched(source: models.Source, say: Say) -> Path:
-    """Return a folder with the tokenizer and configuration of a model that was found.
+    """Download tokenizer and configuration of a model; return their folder.
 
-    Raises FtwizardError where they cannot be fetched.
+    Raises FtwizardError where that fails.
     """
 
     def report(what: str | None, **fields: object) -> None:
@@ -47,9 +47,9 @@ def fetched(source: models.Source, say: Say) -> Path:
 
 
 def encoder(name: str, say: Say) -> tuple[models.Source, Encoder]:
-    """Return where a model comes from, and what encodes rows as its training does.
+    """Return the source of a model, and the encoder that its training uses.
 
-    Raises FtwizardError for a model that is not to be had or cannot be trained.
+    Raises FtwizardError for a model that is not available or cannot be trained.
     """
     check_installed()
     source, base = fetch(name, None, say)

@@ -1,4 +1,4 @@
-"""``train`` and ``resume``: from a plan to a running job."""
+"""``train`` and ``resume``: starting a run from a plan, and continuing it."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from ftwizard.plan import Plan
 from ftwizard.text import size, visible
 from ftwizard.train import budget, rows
 
-ROOM_BYTES = 500_000_000
-"""Less room than this is refused at the start: checkpoints and a merged model need more."""
+MIN_FREE_BYTES = 500_000_000
+"""Free disk space required at the start; checkpoints and a merged model need more."""
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Start a run; print its id, or follow it with ``--watch``."""
     chosen = plan_file.load(arguments.plan, arguments.allow, later=("many-epochs",))
     name = arguments.name or runs.new_id(Path(arguments.plan).stem)
-    folder = start(chosen, check_id(name), _hour(arguments.price))
+    folder = start(chosen, check_id(name), _read_hour_price(arguments.price))
     record = folder.read_job()
-    warnings = warned.of_plan(chosen, _parameters(chosen), lambda: record.hashes["train"])
+    warnings = warned.of_plan(chosen, _count_parameters(chosen), lambda: record.hashes["train"])
     if not arguments.json:
-        said = [f"! {one.message}" for one in warnings]
+        notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):
-            said.append(f"· {chosen.recipe.epochs:g} epochs: {why}")
-        for one in said:
-            print(visible(one), file=sys.stderr)
+            notes.append(f"· {chosen.recipe.epochs:g} epochs: {why}")
+        for note in notes:
+            print(visible(note), file=sys.stderr)
     if arguments.watch:
         from ftwizard.commands.watch import view
 
@@ -65,8 +65,8 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parameters(chosen: Plan) -> int | None:
-    """Return the parameters of the model, None where its configuration does not tell them."""
+def _count_parameters(chosen: Plan) -> int | None:
+    """Return the parameter count of the model; None if its configuration is unknown."""
     try:
         shape = model_config.shape(chosen.model.name)
     except FtwizardError:
@@ -74,29 +74,28 @@ def _parameters(chosen: Plan) -> int | None:
     return shape.parameters if shape else None
 
 
-def _hour(texts: list[str]) -> Rate | None:
-    """Return what an hour of this machine costs; a file of prices that cannot be used stops no run,
-    but is said."""
+def _read_hour_price(texts: list[str]) -> Rate | None:
+    """Return the hourly price of this machine; print, but do not raise, an unusable price file."""
     if texts:
         return hour_price.of_command(texts)
     try:
         return hour_price.known()
     except FtwizardError as error:
         print(f"ftwizard: {visible(error.message)}", file=sys.stderr)
-        print("  So the cost of this run will not be known.", file=sys.stderr)
+        print("  The cost of this run will be unknown.", file=sys.stderr)
         return None
 
 
 def start(chosen: Plan, run_id: str, hour: Rate | None = None) -> JobFolder:
-    """Check everything that can be checked at once, then start the run.
+    """Check what can be checked up front, then start the run.
 
-    ``hour``: what an hour of this machine costs; the run keeps it.
+    ``hour``: hourly price of this machine, which the run records.
     """
-    config_file.load()  # what it says of the end must be right before the beginning
+    config_file.load()  # a broken notification setting must fail here, not at the end of the run
     local.check_installed(chosen)
     check_budget(chosen, hour)
-    chosen = _with_rows_kept(chosen)
-    hashes = _data_hashes(chosen)
+    chosen = _with_mix_copied(chosen)
+    hashes = _hash_data(chosen)
     before = warned.many_epochs(chosen, lambda: hashes["train"])
     source = models.locate(chosen.model.name, chosen.model.revision)
     hashes["model"] = source.fingerprint
@@ -121,43 +120,42 @@ def start(chosen: Plan, run_id: str, hour: Rate | None = None) -> JobFolder:
 
 
 def runs_folder() -> Path:
-    """Return where runs are kept; raise FtwizardError if there is no room for one more."""
+    """Return the folder of runs; raise FtwizardError without free disk space for one more."""
     root = settings.private_folder(settings.runs_folder())
     free = machine.free_bytes(root)
-    if free < ROOM_BYTES:
+    if free < MIN_FREE_BYTES:
         raise FtwizardError(
-            f"Only {size(free)} are free where {root} is; a run needs at least {size(ROOM_BYTES)}.",
-            "Free some space, or set FTWIZARD_HOME to a folder on a larger disk.",
+            f"Only {size(free)} free on the disk of {root}; a run needs at least {size(MIN_FREE_BYTES)}.",
+            "Free some disk space, or set FTWIZARD_HOME to a folder on a larger disk.",
         )
     return root
 
 
 def check_budget(chosen: Plan, hour: Rate | None) -> None:
-    """Raise FtwizardError for a budget in dollars where the price of an hour is not known."""
+    """Raise FtwizardError for a budget in dollars without an hourly price."""
     if chosen.budget.usd is not None and hour is None:
         raise FtwizardError(
-            f"budget.usd is {chosen.budget.usd:g}, but what an hour of this machine costs is not "
-            "known.",
-            f"Say it with {hour_price.OPTION}, or keep it in {hour_price.shown_file()}.",
+            f"budget.usd is {chosen.budget.usd:g}, but the hourly price of this machine is unknown.",
+            f"Set it with {hour_price.OPTION}, or in {hour_price.shown_file()}.",
         )
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """Go on with a run from its newest complete checkpoint."""
+    """Continue a run from its newest complete checkpoint."""
     folder = runs.find(arguments.run)
     before = observe(folder)
     if before.state != "ended":
         raise launch.AlreadyRunning(folder.id, before.host)
     if before.end_reason in GOOD:
         raise FtwizardError(
-            f"Run {folder.id} has finished; there is nothing to go on with.",
-            f"Its result: ftwizard status {folder.id}",
+            f"Run {folder.id} has finished; there is nothing to resume.",
+            f"To see its result: ftwizard status {folder.id}",
         )
     config_file.load()
     chosen = plan.load(folder.plan, begun=True)
     local.check_installed(chosen)
-    known = hour_price.recorded(folder)
-    hour = known if known and not arguments.price else _hour(arguments.price)
+    recorded = hour_price.recorded(folder)
+    hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)
     check_budget(chosen, hour)
     budget.refuse_spent(folder, chosen, hour)
     refuse_changes(folder, chosen)
@@ -165,24 +163,24 @@ def resume(arguments: argparse.Namespace) -> int:
         folder,
         local.argv(folder.path),  # not the recorded one: folders move, environments are rebuilt
         environment=local.environment(chosen),
-        checkpoint=lambda: _newest(folder),
-        inputs=hour_price.record(hour) if hour != known else {},
+        checkpoint=lambda: _find_newest(folder),
+        inputs=hour_price.record(hour) if hour != recorded else {},
     )
     if arguments.json:
         output.print_json(runs.status(folder))
         return 0
-    origin = Path(attempt.checkpoint).name if attempt.checkpoint else "the beginning"
-    print(f"{folder.id} goes on from {origin} (attempt {attempt.number}).")
+    origin = Path(attempt.checkpoint).name if attempt.checkpoint else "the start"
+    print(f"{folder.id} continues from {origin} (attempt {attempt.number}).")
     return 0
 
 
-def _newest(folder: JobFolder) -> str | None:
-    found = checkpoints.all_complete(folder.checkpoints)
-    return f"{folder.checkpoints.name}/{found[-1].name}" if found else None
+def _find_newest(folder: JobFolder) -> str | None:
+    complete = checkpoints.all_complete(folder.checkpoints)
+    return f"{folder.checkpoints.name}/{complete[-1].name}" if complete else None
 
 
-def _with_rows_kept(chosen: Plan) -> Plan:
-    """Return the plan with a packaged set of rows copied, as which it stays what it is."""
+def _with_mix_copied(chosen: Plan) -> Plan:
+    """Return the plan with the packaged rows of ``data.mix`` replaced by a copied file."""
     mix = chosen.data.mix
     if not mix.share:
         return chosen
@@ -190,40 +188,40 @@ def _with_rows_kept(chosen: Plan) -> Plan:
     return msgspec.structs.replace(chosen, data=msgspec.structs.replace(chosen.data, mix=mix))
 
 
-def _data_hashes(chosen: Plan) -> dict[str, str]:
-    """Read the data as the run will, and return a hash a file and one of how they are divided.
+def _hash_data(chosen: Plan) -> dict[str, str]:
+    """Read the data as the run will; return a hash of each file and of the split.
 
-    Raises FtwizardError for what is unusable.
+    Raises FtwizardError for unusable data.
     """
     hashes: dict[str, str] = {}
     parts = rows.load(chosen, {}, lambda part, table: hashes.update({part: table.sha256}))
     return hashes | {"split": rows.fingerprint(parts)}
 
 
-MIXED = "A resumed run would mix both. Put the old file back, or start a new run."
+CHANGED_HINT = "A resumed run would mix both. Restore the old file, or start a new run."
 
 
-def refuse_changes(folder: JobFolder, chosen: Plan, hint: str = MIXED) -> None:
-    """Raise FtwizardError if data or model are not what the run began with."""
+def refuse_changes(folder: JobFolder, chosen: Plan, hint: str = CHANGED_HINT) -> None:
+    """Raise FtwizardError if the data or the model changed since the run started."""
     record = folder.read_job()
-    now = _data_hashes(chosen)
+    now = _hash_data(chosen)
     source = msgspec.convert(record.inputs["model"], models.Source)
     if source.kind == "folder":
         now["model"] = models.locate(source.name).fingerprint
         now["template"] = models.template_hash(Path(source.name))
     changed = [part for part, value in now.items() if value != record.hashes.get(part)]
     if changed:
-        listed = ", ".join(f"{part} ({visible(_what(part, chosen))})" for part in changed)
+        listed = ", ".join(f"{part} ({visible(_name_part(part, chosen))})" for part in changed)
         raise FtwizardError(
-            f"Since run {folder.id} began, this has changed: {listed}.",
+            f"Changed since run {folder.id} started: {listed}.",
             hint,
         )
 
 
-def _what(part: str, chosen: Plan) -> str:
-    """Return what a hash of ``part`` is of."""
+def _name_part(part: str, chosen: Plan) -> str:
+    """Name the file or model that the hash of ``part`` covers."""
     if part == "split":
-        return "which rows are in which part"
+        return "the split of the rows"
     if part == "mix":
         return chosen.data.mix.rows
     return getattr(chosen.data.files, part, None) or chosen.model.name

@@ -1,4 +1,4 @@
-"""``watch``: a run as text. It only reads; leaving it leaves the run alone."""
+"""``watch``: a run as text. It only reads, and leaving it does not stop the run."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 BAR_WIDTH = 40
-PLAIN_EVERY = 0.1
-"""Where nothing can be redrawn: a line after each tenth of the steps."""
+PLAIN_STEP_SHARE = 0.1
+"""Share of the steps between two lines where nothing can be redrawn."""
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    """Follow a run to its end, or until it is left."""
+    """Follow a run until it ends or the user leaves."""
     return view(runs.find(arguments.run), arguments)
 
 
 def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    """Show a run as this terminal can: the monitor, or lines."""
+    """Show a run in the monitor, or as lines where the terminal has no screens."""
     if output.wants_screens(arguments):
         return int(arguments.door(("run", str(folder.path)), arguments.ascii, slow=arguments.slow))
     return follow(folder, as_json=arguments.json)
 
 
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
-    """Show a run until it ends; return the exit code of its end, 0 when the view was left."""
+    """Show a run until it ends; return its exit code, or 0 if the user left the view."""
     console = output.console(stderr=as_json)
     redraws = console.is_terminal and output.can_draw()
     view = _Live(folder, console) if redraws else _Plain(folder, console)
@@ -56,13 +56,13 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 new = reader.read()
                 progress.feed(new)
                 view.show(status, progress)
-                if noticer.news(status, progress) and console.is_terminal and _rings():
+                if noticer.news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and not new:
                     break
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
-        console.print(f"\nThe run goes on. Come back with: ftwizard watch {folder.id}")
+        console.print(f"\nThe run continues. Come back with: ftwizard watch {folder.id}")
         return 0
     if as_json:
         output.print_json(runs.status(folder))
@@ -71,8 +71,8 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     return status.exit_code
 
 
-def _rings() -> bool:
-    """Say whether the bell may be rung; settings that cannot be read forbid nothing."""
+def _bell_enabled() -> bool:
+    """Return whether to ring the bell; True if the settings cannot be read."""
     try:
         return config_file.load().notify.terminal
     except FtwizardError:
@@ -80,11 +80,11 @@ def _rings() -> bool:
 
 
 class _Plain(contextlib.AbstractContextManager["_Plain"]):
-    """A line for each thing that happened, for logs, pipes and terminals without a cursor."""
+    """A line per event, for logs, pipes and terminals without a cursor."""
 
     def __init__(self, folder: JobFolder, console: Console) -> None:
         self._console = console
-        self._said: set[Any] = set()
+        self._printed: set[Any] = set()
         self._next_step = 0.0
         self._say(f"run {folder.id} in {folder.path}")
 
@@ -105,12 +105,12 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
                 f"{(progress.losses.nearest(step) or (step, math.nan))[1]:.4g}",
             )
         if progress.step and progress.total_steps and progress.step >= self._next_step:
-            self._next_step = progress.step + progress.total_steps * PLAIN_EVERY
-            self._once(("step", progress.attempt, progress.step), _steps(progress))
+            self._next_step = progress.step + progress.total_steps * PLAIN_STEP_SHARE
+            self._once(("step", progress.attempt, progress.step), _format_step(progress))
 
     def _once(self, key: Any, line: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
+        if key not in self._printed:
+            self._printed.add(key)
             self._say(line)
 
     def _say(self, line: str) -> None:
@@ -143,17 +143,17 @@ class _Live(contextlib.AbstractContextManager["_Live"]):
         attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
         title = Text.assemble((self._folder.id, "bold"), f"  {status.state}{attempt}")
         if status.keeper_lives is False and status.state != "ended":
-            title.append("  (its keeper is gone; the run goes on)")
+            title.append("  (its keeper has died; the run continues)")
         findings = [
             Text(f"! {visible(str(event.get('message')), 300)}") for event in progress.findings[-3:]
         ]
-        last = Text("ctrl+c leaves this view; the run goes on", style="dim")
-        table = output.pairs(_rows(progress))
+        last = Text("ctrl+c leaves this view; the run continues", style="dim")
+        table = output.pairs(_progress_rows(progress))
         return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
-def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
-    """Name and value of each line of the live view."""
+def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
+    """Yield name and value of each line of the live view."""
     from rich.progress_bar import ProgressBar
 
     yield "phase", words.doing(progress)
@@ -171,7 +171,7 @@ def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
     if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
         yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
     if progress.memory and progress.phase in ("training", "evaluating"):
-        yield "memory", f"{size(progress.memory)} at its peak"
+        yield "memory", f"{size(progress.memory)} peak"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
     if progress.best_step is not None:
@@ -179,7 +179,7 @@ def _rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
         yield "validation", f"{progress.eval_loss:.4g}, {best}"
 
 
-def _steps(progress: Progress) -> str:
+def _format_step(progress: Progress) -> str:
     line = f"step {progress.step}/{progress.total_steps}"
     if progress.epoch is not None:
         line += f", epoch {progress.epoch:.2f}"

@@ -244,7 +244,7 @@ def start_run(home: Path, name: str, **inputs: object) -> JobFolder:
 
 
 def test_no_runs_yet() -> None:
-    assert "no runs yet" in ok("runs")
+    assert "No runs yet" in ok("runs")
     assert as_json("runs") == {"runs": []}
 
 
@@ -279,7 +279,7 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     folder = start_run(home, "one", steps=5000, mode="deaf")
     until_step(folder, 3)
     first = subprocess.Popen([str(FTWIZARD), "stop", "one"], stderr=subprocess.PIPE, text=True)
-    assert first.stderr and "once more" in first.stderr.readline()
+    assert first.stderr and "stop again" in first.stderr.readline()
     assert "killed" in ok("stop", "one")
     assert first.wait(30) == 0
     first.stderr.close()

@@ -92,7 +92,7 @@ def test_what_does_not_obey_there_is_left_to_that_machine(
     monkeypatch.setattr(stop, "TERM_GRACE_S", 0.1)
     assert main(["stop", "away", "--kill"]) == 1
     said = capsys.readouterr().err
-    assert "nothing here can end it" in said and "On node␛7: ftwizard stop away" in said
+    assert "cannot be killed from here" in said and "On node␛7, run: ftwizard stop away" in said
     assert requests.pending(away, "kill", 1)
     assert observe(away).state == "stopping"
 

@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_before_the_start(quick: Lab, small_disk: Path) -> N
     fill(small_disk, 2_000_000)
     refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
     assert refused.returncode == 1
-    assert "are free where" in refused.stderr
+    assert "free on the disk of" in refused.stderr
     assert not list((small_disk / "runs").iterdir())
 
 

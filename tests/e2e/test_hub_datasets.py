@@ -172,7 +172,7 @@ def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str
     assert not any(".parquet" in asked for asked in hub.asked)
     # The command for a person names the file, and the plan that names it is read.
     shown = run("check", "owner/chat:test", environment={**where, "COLUMNS": "300"})
-    assert "3 rows, 3 usable" in shown.stdout and "A plan names the file" in shown.stdout
+    assert "3 rows, 3 usable" in shown.stdout and "Name this file in the plan" in shown.stdout
     assert len(kept(where)) == 2
 
 

@@ -72,7 +72,7 @@ def test_at_a_terminal_only_y_removes(home: Path) -> None:
     one, two = make_run(home, "one"), make_run(home, "two")
     for answer, code in (("\r", 3), ("no\r", 3), ("y\r", 0)):
         with Terminal("remove", "one", "two", environment={"PYTHONPATH": str(PLAIN)}) as terminal:
-            terminal.wait("Remove these 2 runs for good")
+            terminal.wait("Delete these 2 runs")
             assert one.path.exists()
             terminal.send(answer)
             assert terminal.child.wait(20) == code

@@ -190,5 +190,5 @@ def test_a_stop_while_it_loads_ends_it_at_once(quick: Lab) -> None:
     assert "was stopped" in ok("stop", "early")
     assert time.monotonic() - began < 30
     assert not events(folder, "log")
-    assert "the beginning" in ok("resume", "early")
+    assert "the start" in ok("resume", "early")
     assert until_ended(folder, 120).end_reason == "finished"

@@ -232,7 +232,7 @@ def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
         terminal.wait(rf"run {RUN} in ")
         terminal.wait("training")
         terminal.send("\x03")
-        terminal.wait("The run goes on")
+        terminal.wait("The run continues")
         assert terminal.exit_code() == 0
         assert b"\x1b" not in terminal.output
 

@@ -123,8 +123,8 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
     for action, change in again.CHANGES.items():
         child = again.child(action, finding, on_disk, lives=False)
         told = commands.parser().parse_args(["branch", "jumpy", *child.options])
-        branch.where(parent, told.begin)
-        _, changes = branch.changed(
+        branch.find_beginning(parent, told.begin)
+        _, changes = branch.change_plan(
             plan.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
         )
         assert len(changes) == len(change.options) / 2

@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> JobFolder:
 
 
 def test_dollars_without_a_price_are_refused() -> None:
-    with pytest.raises(FtwizardError, match=r"budget\.usd is 5, but what an hour") as refused:
+    with pytest.raises(FtwizardError, match=r"budget\.usd is 5, but the hourly price") as refused:
         train.check_budget(plan_of(usd=5.0), None)
     assert "--price machine=USD" in refused.value.hint
     train.check_budget(plan_of(usd=5.0), HOUR)

@@ -77,7 +77,7 @@ def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str
     assert found["billed"]["unit"] == "tokens" and found["billed"]["sources"]
     assert found["billed"]["tokens"]["value"] == found["tokens"]["total"]
     main(["check", str(rows), "--target", "openai-sft"])
-    assert f"  Billed: {found['tokens']['total']:,} an epoch; " in capsys.readouterr().out
+    assert f"  Billed: {found['tokens']['total']:,} per epoch; " in capsys.readouterr().out
     main(["check", str(rows), "--json"])
     assert json.loads(capsys.readouterr().out)["billed"] is None
 

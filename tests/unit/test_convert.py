@@ -222,7 +222,7 @@ def test_the_command_says_why_nothing_is_written(
     assert (found["rows_in"], found["rows_out"], found["sha256"]) == (3, 0, None)
     assert found["left_out"][0]["lines"] == [1, 2, 3]
     assert main([*command, "--as", "prompt-completion"]) == 2
-    assert "takes openai-chat, not prompt-completion" in capsys.readouterr().err
+    assert "accepts openai-chat, not prompt-completion" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -41,21 +41,21 @@ def _run(**more: Any) -> RunRecord:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
 def test_a_run_is_one_line_and_what_matters_stays(width: int) -> None:
-    head, _, line = _seen(runs._table([_run()], width), width)
+    head, _, line = _seen(runs._build_table([_run()], width), width)
     for words in ("demo-1125-125910", "✓ finished", "100/100", "8 h"):
         assert words in line
     assert ("best validation" in head) is (width >= 80)
-    assert ("memory off by" in head) is (width >= 120) is ("-8 %" in line)
+    assert ("memory off by" in head) is (width >= 120) is ("-8%" in line)
     assert "predicted" not in head, "nothing was"
 
 
 def test_how_far_off_is_by_the_sign() -> None:
-    line = " ".join(_seen(runs._table([_run()], 160), 160)[2].split())
-    assert "5 min 02 s +12 % 4.7 GB -8 %" in line
+    line = " ".join(_seen(runs._build_table([_run()], 160), 160)[2].split())
+    assert "5 min 02 s +12% 4.7 GB -8%" in line
 
 
 def test_what_to_do_stands_below_what_was_found_in_one_column() -> None:
     fix = "hf auth login   (or set HF_TOKEN), after accepting the model's licence"
-    lines = _seen(output.pairs(doctor._rows(warning("key", "none is there", fix))), 40)
+    lines = _seen(output.pairs(doctor._check_rows(warning("key", "none is there", fix))), 40)
     assert lines[0].startswith("! key  none is there")
     assert len(lines) > 2 and all(line.startswith(" " * 9) for line in lines[1:])

@@ -163,23 +163,23 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
 
 
 def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path: Path) -> None:
-    kept = train._with_rows_kept(planned(tmp_path))
+    kept = train._with_mix_copied(planned(tmp_path))
     copy = Path(kept.data.mix.rows)
     assert copy == samples.rows_file("general") and copy.is_file()
-    began = train._data_hashes(kept)
+    began = train._hash_data(kept)
     assert set(began) == {"train", "mix", "split"}
     assert rows.load(kept, began)["mix"]
     copy.write_bytes(copy.read_bytes() + b"\n")
     with pytest.raises(FtwizardError, match=r"train\.jsonl has changed since"):
         rows.load(kept, began)
-    assert train._data_hashes(kept)["mix"] != began["mix"]
+    assert train._hash_data(kept)["mix"] != began["mix"]
 
 
 def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
     one = planned(tmp_path)
     with pytest.raises(FtwizardError, match="not be divided as they were"):
         rows.load(one, {"split": "0"})
-    assert rows.load(one, train._data_hashes(one))
+    assert rows.load(one, train._hash_data(one))
 
 
 @pytest.mark.parametrize(

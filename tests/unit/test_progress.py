@@ -180,7 +180,7 @@ def seen_by_every_view(progress: Progress) -> None:
     for view in (watch._Live(folder, out), watch._Plain(folder, out)):
         view.show(status, progress)
     out.print(watch._Live(folder, out)._draw(status, progress))
-    watch._steps(progress)
+    watch._format_step(progress)
     words.doing(progress)
     for event in progress.findings:
         assert event.get("step") is None or 0 <= event["step"] < 2**53

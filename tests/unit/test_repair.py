@@ -208,13 +208,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     again = [*command[:-1], str(tmp_path / "again.jsonl")]
     assert main([*again, "--redact"]) == 1
     said = capsys.readouterr().out
-    assert "! mended, control_char: 1 row, at line 2" in said
+    assert "! fixed, control_char: 1 row, at line 2" in said
     assert "✗ left out, empty_assistant: 1 row, at line 3" in said
     assert "\x1b" not in said
     source.write_bytes(out.read_bytes())
     last = [*command[:-1], str(tmp_path / "last.jsonl")]
     assert main(last) == 0
-    assert "nothing was to be mended" in capsys.readouterr().out
+    assert "nothing to fix" in capsys.readouterr().out
     assert main(["check", str(source), "--redact"]) == 2
 
 

@@ -28,10 +28,12 @@ def progress() -> Progress:
 
 def test_watch_and_runs_say_that_it_is_measured(progress: Progress) -> None:
     assert progress.eta_s == pytest.approx(950.0), "95 steps of 10 s"
-    assert str(dict(watch._rows(progress))["training ends"]).endswith(f", {words.MEASURED}")
+    assert str(dict(watch._progress_rows(progress))["training ends"]).endswith(
+        f", {words.MEASURED}"
+    )
     fields = {one.name: None for one in msgspec.structs.fields(RunStatus) if one.required}
     status = RunStatus(**{  # type: ignore[arg-type]
         **fields, "id": "a", "state": "running", "attempt": 1, "total_steps": 100, "step": 5,
         "eta_s": progress.eta_s, "folder": "/a",
     })  # fmt: skip
-    assert dict(command._lines(status))["time left"] == f"15 min 50 s, {words.MEASURED}"
+    assert dict(command._report_lines(status))["time left"] == f"15 min 50 s, {words.MEASURED}"
