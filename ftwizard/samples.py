@@ -1,4 +1,4 @@
-"""Samples that come with ftwizard."""
+"""Bundled sample data sets and plans."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ftwizard.errors import FtwizardError
 
 TICKETS = "tickets"
 ROWS = ("general",)
-"""Sets of rows that a plan names instead of a file, to mix them in."""
-TAKES = "two to five minutes on two processor cores, less on a GPU; about 1 GB of disk"
+"""Bundled row sets that a plan can name instead of a file, to mix them in."""
+TAKES = "2–5 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
 
 
 def plan_file(name: str = TICKETS) -> Path:
-    """Copy a sample where it can be looked at and kept; return the file of its plan.
+    """Copy a sample into the user's data folder and return the path of its plan.
 
-    Raises FtwizardError when it cannot be written.
+    Raises FtwizardError if it cannot be written.
     """
-    return _folder(name) / "plan.yaml"
+    return _copied_folder(name) / "plan.yaml"
 
 
 def rows_file(name: str) -> Path:
-    """Return the file of rows that ``name`` means: one of ``ROWS``, copied as a sample is, or a
-    file of that name."""
-    return _folder(name) / "train.jsonl" if name in ROWS else Path(name)
+    """Return the file that ``name`` means: a copy of one of ``ROWS``, or a file of that name."""
+    return _copied_folder(name) / "train.jsonl" if name in ROWS else Path(name)
 
 
-def _folder(name: str) -> Path:
-    """Return the copy of a sample. Each version has a folder of its own: runs go on needing the
-    rows that they began with."""
+def _copied_folder(name: str) -> Path:
+    """Return the copy of a sample, creating it if needed.
+
+    Each version has its own folder, because earlier runs still need the rows they started with.
+    """
     root = settings.private_folder(settings.home() / "samples")
     with as_file(files("ftwizard").joinpath("assets", "samples", name)) as packaged:
         digest = hashlib.sha256()
@@ -46,24 +47,24 @@ def _folder(name: str) -> Path:
 
 
 def _copy(packaged: Path, target: Path) -> None:
-    """Leave a copy in ``target``, whole or not at all; raise FtwizardError when it cannot be made."""
+    """Copy to ``target`` atomically; raise FtwizardError if that fails."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         shutil.copytree(packaged, part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         part.rename(target)
     except OSError as error:
         if target.exists():
-            return  # another demo was faster
+            return  # another process was faster
         raise FtwizardError(
-            f"The sample cannot be copied to {target}: {_reason(error)}.",
-            "Free some space, or set FTWIZARD_HOME to a folder that you can write to.",
+            f"The sample could not be copied to {target}: {_describe_reason(error)}.",
+            "Free some disk space, or set FTWIZARD_HOME to a writable folder.",
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _reason(error: OSError) -> str:
-    """Return why, also of the first of the files that copytree reports together."""
+def _describe_reason(error: OSError) -> str:
+    """Return the reason; of several errors from copytree, the first."""
     if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
         return str(error.args[0][0][-1])
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""YAML 1.2 into typed settings: what does not fit is named with its line and the nearest right."""
+"""Strict YAML 1.2 to typed settings; errors give the line and the closest valid key."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ftwizard.errors import FtwizardError
 from ftwizard.text import visible
 
 _T = TypeVar("_T", bound=msgspec.Struct)
-_WORDS = {
+_TYPE_NAMES = {
     "`int`": "a whole number", "`float`": "a number", "`str`": "text", "`bool`": "true or false",
-    "`array`": "a list", "`object`": "a group of settings", "`null`": "nothing",
+    "`array`": "a list", "`object`": "a group of settings", "`null`": "null",
 }  # fmt: skip
 
 
 class SettingsError(FtwizardError):
-    """The text does not hold the settings that it should."""
+    """The text does not contain valid settings."""
 
 
 def loads(text: str, kind: type[_T], name: str) -> _T:
-    """Turn ``text`` into ``kind``; ``name`` is what errors call the text.
+    """Parse ``text`` into ``kind``; errors refer to the text as ``name``.
 
-    YAML 1.2: ``no`` is a word, ``1e-4`` a number; a key given twice is an error, as is a key that
-    ``kind`` does not have. Raises SettingsError.
+    In YAML 1.2, ``no`` is a string and ``1e-4`` a number. Duplicate and unknown keys are errors.
+    Raises SettingsError.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -41,31 +41,31 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
         mark = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
         problem = visible(str(error.problem or error.context).splitlines()[0], 200)
-        raise SettingsError(f"{where}: {problem}.", "Correct the YAML there.") from None
+        raise SettingsError(f"{where}: {problem}.", "Fix the YAML there.") from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{name} is not YAML: {visible(str(error), 200)}.") from None
+        raise SettingsError(f"{name} is not valid YAML: {visible(str(error), 200)}.") from None
     if not isinstance(tree, dict):
         wanted = ", ".join(f.name for f in msgspec.structs.fields(kind) if f.required)
-        raise SettingsError(f"{name} holds no settings.", f"It needs at least: {wanted}.")
+        raise SettingsError(f"{name} contains no settings.", f"Required: {wanted}.")
     return fitted(tree, kind, name)
 
 
 def fitted(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
-    """Turn the settings in ``tree``, of any file format, into ``kind``; raises SettingsError."""
-    _refuse_unknown(tree, kind, "", name)
+    """Convert settings parsed from any file format to ``kind``; raise SettingsError."""
+    _reject_unknown(tree, kind, "", name)
     try:
-        return msgspec.convert(_plain(tree), kind)
+        return msgspec.convert(_to_plain(tree), kind)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at ")
-        keys = _keys(at)
-        where = f"{name}{_line(tree, keys)}: {'.'.join(keys)}: " if keys else f"{name}: "
-        allowed = _allowed(kind, keys)
-        hint = f"One of: {', '.join(allowed)}." if allowed else "Correct it there."
-        raise SettingsError(where + _in_words(message) + ".", hint) from None
+        keys = _split_path(at)
+        where = f"{name}{_format_line(tree, keys)}: {'.'.join(keys)}: " if keys else f"{name}: "
+        allowed = _find_allowed(kind, keys)
+        hint = f"One of: {', '.join(allowed)}." if allowed else "Fix the value there."
+        raise SettingsError(where + _rephrase(message) + ".", hint) from None
 
 
 def dumps(value: msgspec.Struct | dict[str, Any]) -> str:
-    """Return YAML that ``loads`` reads back as the same value."""
+    """Return YAML from which ``loads`` restores the same value."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="rt", pure=True)
@@ -76,64 +76,73 @@ def dumps(value: msgspec.Struct | dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def _refuse_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
-    known = {f.name: f.type for f in msgspec.structs.fields(kind)}
+def _reject_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
+    field_types = {f.name: f.type for f in msgspec.structs.fields(kind)}
     for key, value in tree.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            guess = f"Did you mean {at}{near[0]}?" if near else f"Known here: {', '.join(known)}."
-            raise SettingsError(
-                f"{name}{_line(tree, [key])}: {visible(f'{at}{key}', 100)} is not a setting.", guess
+        if key not in field_types:
+            matches = difflib.get_close_matches(str(key), field_types, 1)
+            hint = (
+                f"Did you mean {at}{matches[0]}?"
+                if matches
+                else f"Valid keys: {', '.join(field_types)}."
             )
-        part = known[key]
-        if isinstance(part, type) and issubclass(part, msgspec.Struct) and isinstance(value, dict):
-            _refuse_unknown(value, part, f"{at}{key}.", name)
+            raise SettingsError(
+                f"{name}{_format_line(tree, [key])}: {visible(f'{at}{key}', 100)} is not a setting.",
+                hint,
+            )
+        field_type = field_types[key]
+        if (
+            isinstance(field_type, type)
+            and issubclass(field_type, msgspec.Struct)
+            and isinstance(value, dict)
+        ):
+            _reject_unknown(value, field_type, f"{at}{key}.", name)
 
 
-def _plain(value: Any) -> Any:
-    """Turn ruamel's round-trip values into plain ones."""
+def _to_plain(value: Any) -> Any:
+    """Convert the round-trip types of ruamel.yaml to plain ones."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     return value
 
 
-def _keys(at: str) -> list[str]:
-    """``$.data.files[0]`` → ``["data", "files", "0"]``."""
+def _split_path(at: str) -> list[str]:
+    """Split a path: ``$.data.files[0]`` → ``["data", "files", "0"]``."""
     return re.findall(r"[A-Za-z_][A-Za-z0-9_]*|\d+", at.strip("`").removeprefix("$"))
 
 
-def _line(tree: Any, keys: list[str]) -> str:
+def _format_line(tree: Any, keys: list[str]) -> str:
     line = None
     for key in keys:
-        place = int(key) if isinstance(tree, list) else key
+        index = int(key) if isinstance(tree, list) else key
         try:
-            line = tree.lc.data[place][0] + 1
-            tree = tree[place]
+            line = tree.lc.data[index][0] + 1
+            tree = tree[index]
         except (KeyError, TypeError, AttributeError, IndexError):
             break
     return f", line {line}" if line else ""
 
 
-def _allowed(kind: Any, keys: list[str]) -> tuple[str, ...]:
-    """Return the words that the setting at ``keys`` may be, if it is one of a few."""
+def _find_allowed(kind: Any, keys: list[str]) -> tuple[str, ...]:
+    """Return the valid values of the setting at ``keys``, if it is an enumeration."""
     for key in keys:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             kind = typing.get_type_hints(kind).get(key)
-    found = re.findall(r"Literal\[([^\]]*)\]", str(kind))
-    return tuple(word.strip().strip("'") for word in ",".join(found).split(",") if word.strip())
+    literals = re.findall(r"Literal\[([^\]]*)\]", str(kind))
+    return tuple(word.strip().strip("'") for word in ",".join(literals).split(",") if word.strip())
 
 
-def _in_words(message: str) -> str:
-    """Say msgspec's message as a person would."""
+def _rephrase(message: str) -> str:
+    """Rephrase an error message of msgspec."""
     if missing := re.search(r"missing required field `(\w+)`", message):
         return f"{missing[1]} is missing"
     message = message.replace(" | null`", "`")
-    for code, words in _WORDS.items():
+    for code, words in _TYPE_NAMES.items():
         message = message.replace(code, words)
-    message = message.replace("Invalid enum value", "it cannot be")
+    message = message.replace("Invalid enum value", "invalid value")
     return visible(message[:1].lower() + message[1:], 200)

@@ -1,4 +1,4 @@
-"""Rows of Arrow tables as JSON: nothing that a column can hold is a crash."""
+"""Conversion of Arrow tables to JSON Lines, for every type that a column can have."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import msgspec
 from ftwizard.data.quoted import quoted
 from ftwizard.errors import FtwizardError
 
-_Change = Callable[[Any], Any]
+_Converter = Callable[[Any], Any]
 
 
 class NoJson(FtwizardError):
-    """A value that JSON cannot hold: ``code``, and ``what`` it is without its row's number."""
+    """A value that JSON cannot represent; ``detail`` describes it without its row number."""
 
-    def __init__(self, place: str, what: str, hint: str, cause: Exception) -> None:
-        super().__init__(f"{place}{what}.", hint)
-        self.what = what
+    def __init__(self, location: str, detail: str, hint: str, cause: Exception) -> None:
+        super().__init__(f"{location}{detail}.", hint)
+        self.detail = detail
         self.code = "encoding" if isinstance(cause, UnicodeError) else "invalid_json"
 
 
-def media(features: Any) -> list[str]:
-    """Return the columns that hold pictures, sound and the like, by what ``datasets`` says."""
+def find_media_columns(features: Any) -> list[str]:
+    """Return the columns with images, audio or other media, judged by ``datasets`` features."""
     return [str(name) for name, feature in (features or {}).items() if _is_media(feature)]
 
 
@@ -34,23 +34,22 @@ def _is_media(feature: Any) -> bool:
         return any(map(_is_media, feature))
     if inner := getattr(feature, "feature", None):  # of a list
         return _is_media(inner)
-    # Only what is more than its Arrow value has to be decoded; JSON text is, and is text.
+    # Features that need decoding are media, except for JSON, which is text.
     return hasattr(feature, "decode_example") and type(feature).__name__ != "Json"
 
 
-def lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
-    """Yield of each table how many rows it has, and these as JSON Lines.
+def to_json_lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
+    """Yield the row count of each table and its rows as JSON Lines.
 
-    Dates and times become ISO 8601 text, binary values Base64, decimals text, NaN null. Within a
-    column, fields that are null are left out: Arrow gives every object all fields that any object
-    of the column has, and a model would learn to write them. Raises NoJson, with the column, for a value
-    that JSON cannot hold.
+    Dates and times become ISO 8601 text, binary values Base64, decimals text, NaN null. Null fields
+    within a column are dropped: Arrow gives every object all fields of the column, and a model would
+    learn to write them. Raises NoJson, naming the column, for a value that JSON cannot represent.
     """
-    encoder = msgspec.json.Encoder(enc_hook=_other, decimal_format="string")
+    encoder = msgspec.json.Encoder(enc_hook=_substitute, decimal_format="string")
     done = 0
     for table in tables:
-        changes = {field.name: _change(field.type) for field in table.schema}
-        needed = {name: change for name, change in changes.items() if change}
+        converters = {field.name: _find_converter(field.type) for field in table.schema}
+        needed = {name: change for name, change in converters.items() if change}
         try:
             rows = table.to_pylist()
             for row in rows:
@@ -58,58 +57,62 @@ def lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
                     row[name] = change(row[name])
             text = encoder.encode_lines(rows)
         except (ValueError, TypeError, OverflowError, ArithmeticError, RecursionError) as error:
-            raise _cannot(table, needed, encoder, done, error) from error
+            raise _find_bad_value(table, needed, encoder, done, error) from error
         done += len(rows)
         yield len(rows), text
 
 
-def _cannot(
-    table: Any, needed: dict[str, _Change], encoder: Any, before: int, error: Exception
+def _find_bad_value(
+    table: Any, needed: dict[str, _Converter], encoder: Any, before: int, error: Exception
 ) -> NoJson:
-    """Find the value that JSON cannot hold."""
+    """Find the value that JSON cannot represent."""
     for index, name in enumerate(table.column_names):
         for row in range(table.num_rows):
             try:
                 value = table.column(index)[row].as_py()
                 encoder.encode(needed[name](value) if name in needed else value)
-            except Exception as cause:  # noqa: BLE001 (this is the one that is looked for)
+            except Exception as cause:  # noqa: BLE001 (any error identifies the value)
                 return NoJson(
                     f"Row {before + row + 1}, ",
                     f"column {quoted(name, 60)}: its value cannot be written as JSON "
                     f"({quoted(str(cause), 200)})",
-                    "Save the data set without that column as JSON Lines, and name the file.",
+                    "Save the data set without that column as JSON Lines and name that file.",
                     cause,
                 )
-    what = f"The rows cannot be written as JSON: {quoted(str(error), 200)}"
-    return NoJson("", what, "", error)
+    detail = f"The rows cannot be written as JSON: {quoted(str(error), 200)}"
+    return NoJson("", detail, "", error)
 
 
-def _change(kind: Any) -> _Change | None:
-    """Return what makes a value of an Arrow type fit for JSON, None where it is as it comes."""
+def _find_converter(kind: Any) -> _Converter | None:
+    """Return a conversion of an Arrow type for JSON, or None if none is needed."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
-        return _parsed if kind.extension_name == "arrow.json" else _change(kind.storage_type)
+        return (
+            _parse_json
+            if kind.extension_name == "arrow.json"
+            else _find_converter(kind.storage_type)
+        )
     if pa.types.is_struct(kind):
-        return _struct({field.name: _change(field.type) for field in kind})
+        return _convert_struct({field.name: _find_converter(field.type) for field in kind})
     if pa.types.is_map(kind):
-        inner = _change(kind.item_type) or _same
+        inner = _find_converter(kind.item_type) or _identity
         return lambda value: value and {str(key): inner(item) for key, item in value}
     if pa.types.is_dictionary(kind):
-        return _change(kind.value_type)
+        return _find_converter(kind.value_type)
     if pa.types.is_nested(kind) and hasattr(kind, "value_type") and (
-        each := _change(kind.value_type)
+        each := _find_converter(kind.value_type)
     ):  # fmt: skip
         return lambda value: value and [each(item) for item in value]
     return None
 
 
-def _struct(changes: dict[str, _Change | None]) -> _Change:
+def _convert_struct(converters: dict[str, _Converter | None]) -> _Converter:
     def change(value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is None:
             return None
         return {
-            key: (changes.get(key) or _same)(item)
+            key: (converters.get(key) or _identity)(item)
             for key, item in value.items()
             if item is not None
         }
@@ -117,20 +120,20 @@ def _struct(changes: dict[str, _Change | None]) -> _Change:
     return change
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def _parsed(value: Any) -> Any:
-    """Return what JSON text means; the text where it is none."""
+def _parse_json(value: Any) -> Any:
+    """Parse JSON text; return invalid JSON unchanged."""
     try:
         return msgspec.json.decode(value) if isinstance(value, str | bytes) else value
     except (msgspec.DecodeError, RecursionError):
         return value
 
 
-def _other(value: Any) -> Any:
-    """Return what stands for a value that JSON has no form for."""
-    if hasattr(value, "isoformat"):  # nanoseconds, which only pandas has
+def _substitute(value: Any) -> Any:
+    """Return a substitute for a value without a JSON representation."""
+    if hasattr(value, "isoformat"):  # pandas timestamps with nanoseconds
         return value.isoformat()
     return value.item() if hasattr(value, "item") else str(value)

@@ -1,4 +1,4 @@
-"""What a place that trains bills of a file: its rule of assets/tokens.toml."""
+"""Billing rules of hosted platforms for training data, from assets/tokens.toml."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ftwizard.data.tokens import Estimate
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is counted."""
+    """How a platform bills training."""
 
     targets: tuple[TargetName, ...]
     unit: Literal["tokens", "hours", "nothing"]
     validation: Literal["evaluations"] | None = None
-    """How often tokens of the validation file are billed; None: never."""
+    """``evaluations``: validation tokens are billed at each evaluation; None: never."""
     unpacked: bool = False
-    """Without packing each row counts as the longest sequence."""
+    """Whether each row is billed as the longest sequence if rows are not packed."""
     words: str
     sources: tuple[str, ...]
     as_of: str
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What is billed."""
+    """Billed tokens, with the rule and its sources."""
 
     unit: Literal["tokens", "hours", "nothing"]
     tokens: Estimate | None
-    """None where none are billed, or it is not known how many."""
+    """None if tokens are not billed or their number is unknown."""
     words: str
     """The rule."""
     sources: tuple[str, ...]
@@ -54,37 +54,37 @@ def billed(
     rows: int | None = None,
     unpacked_length: int | None = None,
 ) -> Bill:
-    """Return the tokens that a job is billed by, all epochs.
+    """Return the tokens billed for a job, over all epochs.
 
-    ``tokens`` are those of the training file, ``validation`` of the validation file, which is
-    looked at ``evaluations`` times. ``unpacked_length``: tokens of the longest sequence, where rows
-    (``rows`` of them) are not packed.
+    ``tokens`` are those of the training file, ``validation`` those of the validation file, which is
+    evaluated ``evaluations`` times. ``unpacked_length`` is the number of tokens of the longest
+    sequence if the ``rows`` are not packed.
     """
-    rule = _rules()[target.name]
+    rule = _load_rules()[target.name]
     if rule.unit != "tokens":
-        return _bill(rule, None)
+        return _to_bill(rule, None)
     if rule.unpacked and unpacked_length is not None and rows is not None:
-        whole = rows * unpacked_length
-        tokens = Estimate(value=whole, low=whole, high=whole)
-    looks = evaluations if rule.validation == "evaluations" else 0
-    return _bill(
+        padded = rows * unpacked_length
+        tokens = Estimate(value=padded, low=padded, high=padded)
+    validation_passes = evaluations if rule.validation == "evaluations" else 0
+    return _to_bill(
         rule,
         Estimate(
-            value=round(tokens.value * epochs) + validation.value * looks,
-            low=math.floor(tokens.low * epochs) + validation.low * looks,
-            high=math.ceil(tokens.high * epochs) + validation.high * looks,
+            value=round(tokens.value * epochs) + validation.value * validation_passes,
+            low=math.floor(tokens.low * epochs) + validation.low * validation_passes,
+            high=math.ceil(tokens.high * epochs) + validation.high * validation_passes,
         ),
     )
 
 
-def _bill(rule: Rule, tokens: Estimate | None) -> Bill:
+def _to_bill(rule: Rule, tokens: Estimate | None) -> Bill:
     return Bill(
         unit=rule.unit, tokens=tokens, words=rule.words, sources=rule.sources, as_of=rule.as_of
     )
 
 
 @functools.cache
-def _rules() -> dict[TargetName, Rule]:
+def _load_rules() -> dict[TargetName, Rule]:
     data = tomllib.loads(files("ftwizard").joinpath("assets", "tokens.toml").read_text("utf-8"))
     rules = msgspec.convert(data["billing"], tuple[Rule, ...])
     return {name: rule for rule in rules for name in rule.targets}

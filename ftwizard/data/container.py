@@ -1,5 +1,4 @@
-"""What a data file is, by its bytes and never by its name: where rows stand in it, or what it is
-instead."""
+"""Inspection of data files: format, compression and encoding, detected from content, not from names."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ftwizard.data.files import arrow_files, foreign, layout, lines, table_sniff, unpack
-from ftwizard.data.files.json_text import HEAD
+from ftwizard.data.files.json_text import HEAD_BYTES
 from ftwizard.data.files.layout import Kind, Layout
 from ftwizard.data.files.lines import Encoding
 from ftwizard.data.files.source import FileProblem, Identity, Source
@@ -22,120 +21,119 @@ from ftwizard.data.quoted import quoted
 if TYPE_CHECKING:
     from ftwizard.data.checks.found import Found
 
-__all__ = ["Container", "FileProblem", "inspect", "text_of"]
+__all__ = ["Container", "FileProblem", "inspect", "read_text"]
 
-_ROWS = "It needs one JSON object a line."
+_ROWS = "Use a file with one JSON object per line."
 _BLANKS = b" \t\r\n\x00"
 _WORDS: dict[Kind, str] = {
-    "jsonl": "JSON Lines", "array": "a JSON array", "objects": "JSON objects over several lines",
-    "csv": "a table (CSV)", "tsv": "a table (tabs)", "parquet": "Parquet", "arrow": "Arrow",
+    "jsonl": "JSON Lines", "array": "a JSON array", "objects": "multi-line JSON objects",
+    "csv": "a CSV table", "tsv": "a TSV table", "parquet": "Parquet", "arrow": "Arrow",
 }  # fmt: skip
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that rows can be read from."""
+    """A file from which rows can be read."""
 
     kind: Kind
-    """``objects``: JSON objects one after another that each stand on several lines."""
+    """``objects``: concatenated JSON objects that span several lines."""
     compression: Compression | None = None
     encoding: Encoding = "utf-8"
     bom: bool = False
-    """It begins with a byte-order mark."""
+    """Whether it begins with a byte-order mark."""
     size: int
-    """Bytes of the file as it lies there."""
+    """Bytes of the file on disk."""
     identity: Identity
-    """Of the file when it was looked at; readers refuse another."""
+    """Identity of the file when it was inspected; readers reject any other."""
     layout: Layout
 
     @property
     def unit(self) -> Literal["line", "row"]:
-        """Return what a record's number counts: physical lines, or records where lines say nothing."""
+        """Return what record numbers count: physical lines, or rows if the file has no useful lines."""
         return self.layout.unit
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the names of a table's columns, in order; empty for what is no table."""
+        """Return the names of a table's columns, in order; empty for other files."""
         return self.layout.dialect.columns if self.layout.dialect else ()
 
     @property
     def plain(self) -> bool:
-        """Say whether rows are lines of UTF-8 that can be read from any byte of the file on."""
+        """Return whether rows are lines of UTF-8, readable from any byte offset."""
         text = self.compression is None and self.encoding == "utf-8"
         return self.kind == "jsonl" and text and self.layout.newline == b"\n"
 
     @property
     def words(self) -> str:
-        """Say what the file is: ``a JSON array, compressed by gzip``."""
-        found = _WORDS[self.kind]
-        return (
-            f"{found}, compressed by {unpack.WORDS[self.compression]}"
-            if self.compression
-            else found
-        )
+        """Return a description such as ``a JSON array, compressed with gzip``."""
+        kind = _WORDS[self.kind]
+        if not self.compression:
+            return kind
+        return f"{kind}, compressed with {unpack.NAMES[self.compression]}"
 
     def hosted_ready(self, bom: Literal["needed", "unwanted"] = "unwanted") -> Found | None:
-        """Return what keeps a host that takes uploads from reading the file as it is, else None.
+        """Return why a hosted platform cannot read the file as it is, or None.
 
-        ``bom``: what the host wants of the byte-order mark. Codes: ``compressed``, ``parquet``,
+        ``bom``: whether the platform needs a byte-order mark. Codes: ``compressed``, ``parquet``,
         ``needs_conversion`` (another layout), ``encoding``, ``bom``, ``bom_missing``.
         """
-        from ftwizard.data.checks.found import Found  # checks read files
+        from ftwizard.data.checks.found import Found  # avoids an import cycle
 
         fix = "convert it: ftwizard convert"
         if self.compression:
-            words = unpack.WORDS[self.compression]
+            name = unpack.NAMES[self.compression]
             return Found(
-                "compressed", f"the file is compressed by {words}, and no host unpacks it",
+                "compressed",
+                f"the file is compressed with {name}; upload it uncompressed",
                 f"unpack it, or {fix}",
-            )  # fmt: skip
+            )
         if self.kind == "parquet":
-            return Found("parquet", "the file is Parquet; JSON Lines are taken", fix)
+            return Found("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
-            return Found("needs_conversion", f"the file is {self.words}; JSON Lines are taken", fix)
+            return Found("needs_conversion", f"the file is {self.words}, not JSON Lines", fix)
         if self.encoding != "utf-8":
-            return Found("encoding", f"the file is {self.encoding.upper()}; UTF-8 is taken", fix)
+            return Found("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
         if self.layout.newline != b"\n":
-            return Found("needs_conversion", "its lines end in carriage returns alone", fix)
+            return Found("needs_conversion", "its lines end with carriage returns only", fix)
         if self.bom and bom == "unwanted":
-            return Found("bom", "the file begins with a byte-order mark", f"take it out, or {fix}")
+            return Found("bom", "the file begins with a byte-order mark", f"remove it, or {fix}")
         if not self.bom and bom == "needed":
-            return Found("bom_missing", "the file begins without a byte-order mark", fix)
+            return Found("bom_missing", "the file lacks a byte-order mark", fix)
         return None
 
 
 def inspect(path: Path) -> Container:
-    """Look at a file's head and return what it is; it is never waited for, as a pipe would be.
+    """Inspect the beginning of a file; never block, as reading a pipe would.
 
-    Of a file that begins as JSON without a line feed, more is read: up to the second line, at most
-    ``lines.MAX_LINE``. Raises FileProblem for what holds no rows, and names it.
+    A JSON file is read up to its second line, at most ``lines.MAX_LINE`` bytes. Raises FileProblem
+    for a file without rows, naming what it is instead.
     """
     with Source(path) as source:
         if not source.size:
-            raise FileProblem("file_empty", f"{source.shown} is empty.", _ROWS)
-        return _inspected(source)
+            raise FileProblem("file_empty", f"{source.display_name} is empty.", _ROWS)
+        return _inspect_source(source)
 
 
-def text_of(source: Source, container: Container) -> Iterator[bytes]:
-    """Yield the text of a file in UTF-8, unpacked, in blocks; raises Damage where it breaks off.
+def read_text(source: Source, container: Container) -> Iterator[bytes]:
+    """Yield the decompressed text of a file as UTF-8 blocks; raise Damage where it is truncated.
 
-    Bytes that are not UTF-8 pass as they are.
+    Invalid UTF-8 passes unchanged.
     """
     blocks = source.blocks()
     if container.compression:
-        blocks = unpack.unpacked(blocks, container.compression)
-    return lines.text(blocks, container.encoding)
+        blocks = unpack.decompress(blocks, container.compression)
+    return lines.decode_text(blocks, container.encoding)
 
 
-def _inspected(source: Source) -> Container:
-    compression = unpack.kind(source.read(0, HEAD))
+def _inspect_source(source: Source) -> Container:
+    compression = unpack.detect_compression(source.read(0, HEAD_BYTES))
     blocks = source.blocks()
     if compression:
-        blocks = _unpacked(source, compression)
-    taken = _Taken(blocks, HEAD)
-    if compression and not taken.head:
-        raise _nothing_in_it(source, compression, taken.damage)
-    kind = _binary_kind(source, taken.head, compression)
-    encoding, bom = lines.encoding(taken.head)
+        blocks = _decompress(source, compression)
+    raw = _Head(blocks, HEAD_BYTES)
+    if compression and not raw.head:
+        raise _empty_problem(source, compression, raw.damage)
+    kind = _detect_columnar(source, raw.head, compression)
+    encoding, bom = lines.detect_encoding(raw.head)
 
     def container(layout: Layout) -> Container:
         return Container(
@@ -150,30 +148,30 @@ def _inspected(source: Source) -> Container:
 
     if kind:
         return container(Layout(kind=kind, unit="row"))
-    text = _Taken(lines.text(taken.all(), encoding), HEAD)
-    while not text.head.strip(_BLANKS) and text.more(HEAD):
+    text = _Head(lines.decode_text(raw.all(), encoding), HEAD_BYTES)
+    while not text.head.strip(_BLANKS) and text.more(HEAD_BYTES):
         pass
     _require_text(source, text.head, compression, encoding)
-    found = layout.of(text.head, text.rest, whole=text.whole)
-    _require_columns(source, found)
+    text_layout = layout.detect_layout(text.head, text.rest, whole=text.whole)
+    _require_columns(source, text_layout)
     source.check_unchanged()
-    return container(found)
+    return container(text_layout)
 
 
-def _unpacked(source: Source, compression: Compression) -> Iterator[bytes]:
+def _decompress(source: Source, compression: Compression) -> Iterator[bytes]:
     try:
-        yield from unpack.unpacked(source.blocks(), compression)
+        yield from unpack.decompress(source.blocks(), compression)
     except ImportError:
         raise FileProblem(
             "compressed",
-            f"{source.shown} is compressed by {unpack.WORDS[compression]}, which this Python "
+            f"{source.display_name} is compressed with {unpack.NAMES[compression]}, which this Python "
             "cannot unpack.",
-            "Unpack it and name the file in it.",
+            "Unpack it and name the file inside.",
         ) from None
 
 
-class _Taken:
-    """The head of blocks, and what follows it."""
+class _Head:
+    """The buffered beginning of a block stream, and the rest of it."""
 
     def __init__(self, blocks: Iterator[bytes], count: int) -> None:
         self.rest = blocks
@@ -183,7 +181,7 @@ class _Taken:
         self.more(count)
 
     def more(self, count: int) -> bool:
-        """Take another head of about ``count`` bytes; False where there is none."""
+        """Replace the head by the next ``count`` bytes or so; return False at the end."""
         parts, size = list[bytes](), 0
         try:
             while size < count and (block := next(self.rest, b"")):
@@ -200,25 +198,30 @@ class _Taken:
         return itertools.chain([self.head], self.rest)
 
 
-def _nothing_in_it(source: Source, compression: Compression, damage: Damage | None) -> FileProblem:
+def _empty_problem(source: Source, compression: Compression, damage: Damage | None) -> FileProblem:
     if damage is None:
-        return FileProblem(
-            "file_empty", f"{source.shown} holds nothing once it is unpacked.", _ROWS
-        )
+        return FileProblem("file_empty", f"{source.display_name} is empty once unpacked.", _ROWS)
     return FileProblem(
         "compressed",
-        f"{source.shown} cannot be unpacked: {damage.message}.",
+        f"{source.display_name} cannot be unpacked: {damage.message}.",
         damage.fix[:1].upper() + damage.fix[1:] + ".",
     )
 
 
-def _no_data(source: Source, found: foreign.Foreign) -> FileProblem:
-    lines = (1,) if found.code == "lfs_pointer" else ()  # it is a line of text like any other
-    return FileProblem(found.code, f"{source.shown} is {found.what}.", found.hint, lines=lines)
+def _no_rows_problem(source: Source, signature: foreign.ForeignFile) -> FileProblem:
+    lines = (
+        (1,) if signature.code == "lfs_pointer" else ()
+    )  # a pointer file is text, so its line can be shown
+    return FileProblem(
+        signature.code,
+        f"{source.display_name} is {signature.description}.",
+        signature.hint,
+        lines=lines,
+    )
 
 
-def _binary_kind(source: Source, head: bytes, compression: Compression | None) -> Kind | None:
-    """Return the kind of a file of columns; raise FileProblem for what holds no rows."""
+def _detect_columnar(source: Source, head: bytes, compression: Compression | None) -> Kind | None:
+    """Return the kind of a columnar file, if it is one; raise FileProblem for a file without rows."""
     kind: Kind | None = None
     if head.startswith(b"PAR1") and b"\x00" in head:
         kind = "parquet"
@@ -227,41 +230,41 @@ def _binary_kind(source: Source, head: bytes, compression: Compression | None) -
     if kind == "parquet" and not compression and source.read(source.size - 4, 4) != b"PAR1":
         raise FileProblem(
             "binary",
-            f"{source.shown} begins as Parquet but breaks off: its end is missing.",
-            "Fetch it again.",
+            f"{source.display_name} is a truncated Parquet file.",
+            "Download it again.",
         )
     if kind and compression:
         raise FileProblem(
             "compressed",
-            f"{source.shown} is {_WORDS[kind]}, compressed by {unpack.WORDS[compression]} as a whole.",
-            "Unpack it first: it is read from its end.",
+            f"{source.display_name} is {_WORDS[kind]}, compressed with {unpack.NAMES[compression]}.",
+            "Unpack it first: Parquet and Arrow files are not read compressed.",
         )
-    if kind is None and (found := foreign.foreign(head)):
-        raise _no_data(source, found)
+    if kind is None and (signature := foreign.identify_foreign(head)):
+        raise _no_rows_problem(source, signature)
     return kind
 
 
 def _require_text(
     source: Source, head: bytes, compression: Compression | None, encoding: Encoding
 ) -> None:
-    """Raise FileProblem where the ``head`` of a text is no text, or nothing."""
+    """Raise FileProblem if ``head`` is empty or is not text."""
     if not head.strip(_BLANKS):
-        what = "is empty" if not head.strip() else "holds nothing but blanks"
+        state = "is empty" if not head.strip() else "contains only white space"
         if compression:
-            what = "holds nothing once it is unpacked"
-        raise FileProblem("file_empty", f"{source.shown} {what}.", _ROWS)
-    if found := foreign.foreign(head):
-        raise _no_data(source, found)
-    if encoding == "utf-8" and (name := foreign.order_of_utf_16(head)):
+            state = "is empty once unpacked"
+        raise FileProblem("file_empty", f"{source.display_name} {state}.", _ROWS)
+    if signature := foreign.identify_foreign(head):
+        raise _no_rows_problem(source, signature)
+    if encoding == "utf-8" and (name := foreign.detect_utf_16(head)):
         raise FileProblem(
             "encoding",
-            f"{source.shown} looks like {name[:-2]} without a byte-order mark.",
+            f"{source.display_name} looks like {name[:-2]} without a byte-order mark.",
             f"Convert it: iconv -f {name} -t UTF-8 OLD > NEW",
         )
-    # What begins as JSON has rows, whatever becomes of it.
+    # What begins like JSON may have rows; readers report the rest.
     is_json = head.lstrip(_BLANKS)[:1] in (b"{", b"[")
-    if not is_json and b"\x00" in head[: foreign.HEAD] and not _is_utf_8(head):
-        raise FileProblem("binary", f"{source.shown} is no text.", _ROWS)
+    if not is_json and b"\x00" in head[: foreign.HEAD_BYTES] and not _is_utf_8(head):
+        raise FileProblem("binary", f"{source.display_name} is not a text file.", _ROWS)
 
 
 def _is_utf_8(head: bytes) -> bool:
@@ -272,21 +275,21 @@ def _is_utf_8(head: bytes) -> bool:
     return True
 
 
-def _require_columns(source: Source, found: Layout) -> None:
-    """Raise FileProblem where a table's columns have no names, or two have one."""
-    if found.dialect is None:
+def _require_columns(source: Source, layout: Layout) -> None:
+    """Raise FileProblem if a table's columns are unnamed or two have the same name."""
+    if layout.dialect is None:
         return
-    columns = found.dialect.columns
-    if not found.named:
-        shown = quoted(found.dialect.delimiter.join(columns), 60)
+    columns = layout.dialect.columns
+    if not layout.named:
+        shown = quoted(layout.dialect.delimiter.join(columns), 60)
         raise FileProblem(
             "missing_column",
-            f"{source.shown} is a table whose first line names no columns: “{shown}”.",
-            "Put a line with their names before it, for example: prompt,completion",
+            f"{source.display_name} is a table without column names in its first line: “{shown}”.",
+            "Add a header line, for example: prompt,completion",
         )
-    if name := table_sniff.repeated(columns):
+    if name := table_sniff.find_duplicate(columns):
         raise FileProblem(
             "duplicate_column",
-            f"{source.shown} is a table with two columns called “{quoted(name, 40)}”.",
-            "Rename one or take it out: which of them counts cannot be told.",
+            f"{source.display_name} has two columns named “{quoted(name, 40)}”.",
+            "Rename or remove one of them.",
         )

@@ -1,6 +1,6 @@
-"""What training here takes of a row: a conversation of texts, or a problem with its cause.
+"""Conversations for local training, and problems of rows that cannot be used.
 
-Plain text and tokens are trained on as they are: they hold no conversation.
+Plain text and tokens are trained on unchanged; their conversation is empty.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from ftwizard.data.row_tokens import learnt_of_tokens
 
 __all__ = ["Conversation", "Message", "RowProblem", "conversation", "to_show"]
 
-_SHOWN_TOKENS = 100
+_MAX_SHOWN_TOKENS = 100
 
-_KINDS: dict[Kind, str] = {
+_KIND_NAMES: dict[Kind, str] = {
     "chat": "a conversation",
     "prompt": "a prompt without an answer",
-    "preference": "a pair of answers, one preferred",
-    "labelled": "an answer with a label, good or bad",
-    "text": "plain text without a prompt",
+    "preference": "a preference pair",
+    "labelled": "a labeled answer",
+    "text": "plain text",
     "tokens": "tokens",
 }
 
 
 class RowProblem(Exception):
-    """A row cannot be used: a stable code, the cause, and what to do."""
+    """The reason why a row cannot be used: a stable code, a message and a fix."""
 
     def __init__(self, code: str, message: str, fix: str) -> None:
         super().__init__(message)
@@ -37,11 +37,11 @@ class RowProblem(Exception):
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages in order, as chat templates take them, and the tools they may call."""
+    """Messages in the form that chat templates take, and the available tools."""
 
     messages: list[Message]
-    """Each with ``role``, ``content`` (text) and where present ``tool_calls``,
-    ``tool_call_id``, ``name``, ``weight``. None for a row of plain text or tokens."""
+    """Each with ``role``, ``content`` (text) and optionally ``tool_calls``, ``tool_call_id``,
+    ``name``, ``weight``. Empty for a row of plain text or tokens."""
     tools: list[dict[str, Any]] | None = None
 
     @property
@@ -51,7 +51,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answer(self) -> str:
-        """Return the text of the last answer; empty for a row that is no conversation."""
+        """Return the text of the last answer; empty for a row that is not a conversation."""
         return str(self.messages[self._last_answer()]["content"]) if self.messages else ""
 
     def _last_answer(self) -> int:
@@ -60,75 +60,77 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conversation(example: Example) -> Conversation:
-    """Return what training here learns of a row.
+    """Convert a row to a conversation for local training.
 
-    Text parts become one text, arguments of tool calls objects (chat templates would quote JSON
-    text once more), a deprecated ``function_call`` a tool call. Raises RowProblem for rows that
-    hold nothing to learn, or what is no text.
+    Text parts are joined, tool-call arguments become objects (chat templates would quote JSON text
+    again), and a deprecated ``function_call`` becomes a tool call. Raises RowProblem for rows with
+    nothing to train on or with non-text content.
     """
     if example.kind in ("text", "tokens"):
-        return _none(example)
+        return _convert_raw(example)
     if example.kind != "chat":
         raise RowProblem(
             "wrong_kind",
-            f"it is {_KINDS[example.kind]}; training here takes conversations, texts and tokens",
-            "train on it where its method is offered, or give conversations",
+            f"it is {_KIND_NAMES[example.kind]}; local training takes conversations, text and tokens",
+            "choose a provider that offers its method, or add conversations",
         )
-    messages = [_message(m, f"message {n}") for n, m in enumerate(example.messages, 1)]
+    messages = [_convert_message(m, f"message {n}") for n, m in enumerate(example.messages, 1)]
     answers = [m for m in messages if m["role"] == "assistant"]
     if not answers:
-        raise RowProblem("no_assistant", "no assistant message to learn from", "add the answer")
-    learnt = [m for m in answers if m.get("weight", 1)] or answers
-    if all(not m["content"].strip() and not m.get("tool_calls") for m in learnt):
+        raise RowProblem("no_assistant", "no assistant message to train on", "add the answer")
+    trained = [m for m in answers if m.get("weight", 1)] or answers
+    if all(not m["content"].strip() and not m.get("tool_calls") for m in trained):
         raise RowProblem(
             "empty_assistant", "every answer is empty", "write the answer or delete it"
         )
-    asked = [m for m in messages if m["role"] != "assistant"]
-    if asked and not any(m["content"].strip() for m in asked):
+    prompts = [m for m in messages if m["role"] != "assistant"]
+    if prompts and not any(m["content"].strip() for m in prompts):
         raise RowProblem("empty_prompt", "the prompt is empty", "write the prompt")
     return Conversation(messages=messages, tools=example.tools)
 
 
-def to_show(example: Example, found: Conversation) -> Conversation:
-    """Return a row as people read it: what is no conversation as one message."""
-    if found.messages:
-        return found
+def to_show(example: Example, converted: Conversation) -> Conversation:
+    """Return a row for display; text and tokens become one message."""
+    if converted.messages:
+        return converted
     content = example.text
     if content is None:
         ids = (example.tokens or {}).get("input_ids", [])
-        more = f" … ({len(ids):,} tokens)" if len(ids) > _SHOWN_TOKENS else ""
-        content = " ".join(map(str, ids[:_SHOWN_TOKENS])) + more
+        more = f" … ({len(ids):,} tokens)" if len(ids) > _MAX_SHOWN_TOKENS else ""
+        content = " ".join(map(str, ids[:_MAX_SHOWN_TOKENS])) + more
     return Conversation(messages=[{"role": example.kind, "content": content}])
 
 
-def _none(example: Example) -> Conversation:
+def _convert_raw(example: Example) -> Conversation:
     if example.kind == "text" and not (example.text or "").strip():
         raise RowProblem("empty_text", "the text is empty", "write it or delete the row")
     if example.kind == "tokens" and not learnt_of_tokens(example):
         raise RowProblem(
             "tokens_nothing_to_train",
-            "no token after the first carries loss",
-            "give labels other than -100, or delete the row",
+            "it has no trainable tokens after the first",
+            "set labels other than -100, or delete the row",
         )
     return Conversation(messages=[])
 
 
-def _message(value: Message, where: str) -> Message:
-    calls = _calls(value, where)
-    message: Message = {"role": value["role"], "content": _content(value, bool(calls), where)}
+def _convert_message(value: Message, where: str) -> Message:
+    calls = _get_calls(value, where)
+    message: Message = {"role": value["role"], "content": _join_content(value, bool(calls), where)}
     for key in ("tool_call_id", "name"):
         if value.get(key) is not None:
             message[key] = value[key]
     if calls:
-        message["tool_calls"] = [_call(call, where) for call in calls]
+        message["tool_calls"] = [_convert_call(call, where) for call in calls]
     if "weight" in value:
         if value["weight"] not in (0, 1) or isinstance(value["weight"], bool):
-            raise RowProblem("weight", f"{where} has a weight other than 0 or 1", "0 or 1")
+            raise RowProblem(
+                "weight", f"{where} has a weight other than 0 or 1", "set it to 0 or 1"
+            )
         message["weight"] = value["weight"]
     return message
 
 
-def _content(value: Message, calls: bool, where: str) -> str:
+def _join_content(value: Message, calls: bool, where: str) -> str:
     content = value["content"]
     if isinstance(content, str):
         return content
@@ -136,7 +138,7 @@ def _content(value: Message, calls: bool, where: str) -> str:
         for part in content:
             if part["type"] != "text":
                 raise RowProblem(
-                    "content_parts", f"{where} has parts that are no text", "text parts only"
+                    "content_parts", f"{where} has non-text parts", "keep only text parts"
                 )
         return "".join(part["text"] for part in content)
     if calls:
@@ -144,20 +146,20 @@ def _content(value: Message, calls: bool, where: str) -> str:
     raise RowProblem("missing_content", f"{where} has no content", "write it as text")
 
 
-def _calls(value: Message, where: str) -> list[Any]:
+def _get_calls(value: Message, where: str) -> list[Any]:
     calls = value.get("tool_calls")
     if not calls and isinstance(value.get("function_call"), dict):
         calls = [{"type": "function", "function": value["function_call"]}]
     if not isinstance(calls or [], list):
-        raise RowProblem("tool_call", f"{where}: tool_calls is no list", "list the calls")
+        raise RowProblem("tool_call", f"{where}: tool_calls is not a list", "write a list of calls")
     return calls or []
 
 
-def _call(call: Any, where: str) -> dict[str, Any]:
+def _convert_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowProblem(
-            "tool_call", f"{where}: a tool call names no function", "function: {name, …}"
+            "tool_call", f"{where}: a tool call has no function name", "add function: {name, …}"
         )
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
@@ -167,6 +169,6 @@ def _call(call: Any, where: str) -> dict[str, Any]:
             arguments = None
     if not isinstance(arguments, dict):
         raise RowProblem(
-            "tool_arguments", f"{where}: the arguments of a call are no JSON object", "{…}"
+            "tool_arguments", f"{where}: tool-call arguments are not a JSON object", "write {…}"
         )
     return {**call, "function": {**function, "arguments": arguments}}

@@ -1,4 +1,4 @@
-"""A file in a target's own format: every row as it is wanted there, or said why not."""
+"""Conversion of data files to a target's own format."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.meanings import Reading
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.targets import Target
-from ftwizard.data.writers import write, written_as
+from ftwizard.data.writers import choose_format, write
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``ftwizard convert --json`` prints."""
+    """The result of a conversion: the output of ``ftwizard convert --json``."""
 
     target: str
     out: str
     rows_in: int
     rows_out: int
     left_out: list[FileFound]
-    """By what kept rows from being written; a row counts once."""
+    """Grouped by reason; a row counts once."""
     changed: list[FileFound]
-    """By what written rows have lost, or what was made of it; a row may count several times."""
+    """Grouped by loss or change in written rows; a row may count several times."""
     sha256: str | None
-    """Of the new file; None where none was written."""
+    """Hash of the new file; None if none was written."""
 
 
 def convert(
@@ -47,29 +47,29 @@ def convert(
     written_as: Format | None = None,
     say: Callable[..., None] | None = None,
 ) -> Conversion:
-    """Write the rows of ``path`` to the new file ``out`` as ``target`` wants them.
+    """Write the rows of ``path`` to the new file ``out`` in the format of ``target``.
 
-    JSON Lines in UTF-8, with a byte-order mark where the target needs one. A row that the target
-    cannot carry, or finds an error as it would be written, is left out and said. ``written_as`` is
-    one of ``writers.choices(target)``. Raises FtwizardError where ``path`` cannot be read, ``out``
-    is there already, the disk is full, and where no row can be written (its ``document`` is then
-    the conversion).
+    The output is JSON Lines in UTF-8, with a byte-order mark if the target needs one. Rows that the
+    target cannot represent, or that have an error for it, are left out and reported. ``written_as``
+    is one of ``writers.choices(target)``. Raises FtwizardError if ``path`` cannot be read, ``out``
+    exists, the disk is full, or no row can be written. In the last case, its ``document`` is the
+    conversion.
     """
     require_free(out, not_over=[path])
-    writing = _Writing(meanings.reading(path, format), target, written_as)
+    converter = _Converter(meanings.reading(path, format), target, written_as)
     sha = hashlib.sha256()
     with new_file(out, not_over=[path]) as file:
-        for line in writing.lines(say):
+        for line in converter.lines(say):
             sha.update(line)
             file.write(line)
-        found = writing.conversion(out, sha.hexdigest())
-        if not found.rows_out:
-            raise _nothing(found, path)
-    return found
+        report = converter.conversion(out, sha.hexdigest())
+        if not report.rows_out:
+            raise _nothing_written(report, path)
+    return report
 
 
-class _Writing:
-    """One file on its way."""
+class _Converter:
+    """State of the conversion of one file."""
 
     def __init__(self, reading: Reading, target: Target, format: Format | None) -> None:
         self._reading, self._target, self._format = reading, target, format
@@ -77,40 +77,40 @@ class _Writing:
         self._left_out, self._changed = Findings(), Findings()
 
     def lines(self, say: Callable[..., None] | None) -> Iterator[bytes]:
-        """Yield the bytes of each line that is written."""
+        """Yield the bytes of each output line."""
         for number, row in self._reading.examples():
             self._rows_in += 1
             if say is not None and self._rows_in % 1000 == 0:
                 say("converting", done=self._rows_in, unit="rows")
             try:
-                line, losses = self._line(row)
+                line, notes = self._write_row(row)
             except RowProblem as problem:
                 self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
                 continue
-            for loss in losses:
-                self._changed.add(number, loss)
+            for note in notes:
+                self._changed.add(number, note)
             is_first = not self._rows_out
             self._rows_out += 1
-            marked = is_first and self._target.bom == "needed"
-            yield (codecs.BOM_UTF8 if marked else b"") + line + b"\n"
+            with_bom = is_first and self._target.bom == "needed"
+            yield (codecs.BOM_UTF8 if with_bom else b"") + line + b"\n"
 
-    def _line(self, row: Example | RowProblem) -> tuple[bytes, list[Found]]:
+    def _write_row(self, row: Example | RowProblem) -> tuple[bytes, list[Found]]:
         if isinstance(row, RowProblem):
             raise row
-        format = written_as(row, self._target, self._format)
-        made, losses = write(row, self._target, self._format)
-        error = checks.error_of_row(formats.example(made, format), self._target)
+        format = choose_format(row, self._target, self._format)
+        output, notes = write(row, self._target, self._format)
+        error = checks.error_of_row(formats.example(output, format), self._target)
         if error is not None:
             raise RowProblem(*error)
         try:
-            return msgspec.json.encode(made), losses
+            return msgspec.json.encode(output), notes
         except (TypeError, ValueError, OverflowError, RecursionError):
             raise RowProblem(
-                "invalid_json", "a value of it cannot be written as JSON", "write it as text"
+                "invalid_json", "one of its values cannot be written as JSON", "write it as text"
             ) from None
 
     def conversion(self, out: Path, sha256: str) -> Conversion:
-        """Return what was done."""
+        """Return the report."""
         return Conversion(
             target=self._target.name,
             out=str(out),
@@ -122,12 +122,12 @@ class _Writing:
         )
 
 
-def _nothing(found: Conversion, source: Path) -> FtwizardError:
-    first = found.left_out[0] if found.left_out else None
-    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": it holds none"
+def _nothing_written(report: Conversion, source: Path) -> FtwizardError:
+    first = report.left_out[0] if report.left_out else None
+    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
     error = FtwizardError(
-        f"No row of {visible(str(source))} can be written for {found.target}{why}.",
+        f"No row in {visible(str(source))} can be written for {report.target}{why}.",
         f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
     )
-    error.document = msgspec.to_builtins(found)
+    error.document = msgspec.to_builtins(report)
     return error

@@ -1,7 +1,6 @@
-"""Near copies in a file, and of training rows among those for validation.
+"""Near-duplicate rows within a file, and leakage from training to validation rows.
 
-What is equal to the word is left to ``repeats``. Of larger files a part is looked through, drawn by
-the prompts, and that is said.
+Exact duplicates are left to ``repeats``. Larger files are sampled by prompt, which is reported.
 """
 
 from __future__ import annotations
@@ -18,46 +17,45 @@ from ftwizard.data import facts, formats, records, said
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound, Found
 from ftwizard.data.container import Container
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.duplicates import NearIndex, near_leakage
+from ftwizard.data.duplicates import NearIndex, find_leakage
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format
 
-MOST_ROWS = 100_000
-"""Rows that are looked through: 6 s and 130 MB."""
+MAX_ROWS = 100_000
+"""Maximum rows compared; takes 6 s and 130 MB."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file and how its rows are read."""
+    """A data file and its format."""
 
     path: Path
     container: Container
     format: Format
     rows: int
-    """That it has."""
+    """Number of rows in it."""
 
     @property
     def share(self) -> int:
-        """Return of how many prompts one is looked at."""
-        return -(-self.rows // MOST_ROWS)
+        """Return the sampling interval: one prompt in ``share`` is compared."""
+        return -(-self.rows // MAX_ROWS)
 
     def examples(self, share: int) -> Iterator[tuple[int, Example]]:
-        """Yield line and meaning of the first of rows that are equal, of every ``share``-th
-        prompt."""
-        seen: set[tuple[int, int]] = set()
+        """Yield line and example of distinct rows, for one prompt in ``share``."""
+        hashes: set[tuple[int, int]] = set()
         for record in records.records(self.path, self.container):
             try:
                 example = formats.example(records.decoded(record), self.format)
             except RowProblem:
                 continue
             prompt, answer, _ = facts.hashes(example)
-            if (prompt or answer) % share or (prompt, answer) in seen:
+            if (prompt or answer) % share or (prompt, answer) in hashes:
                 continue
-            seen.add((prompt, answer))
+            hashes.add((prompt, answer))
             yield record.line, example
 
 
 class _Texts:
-    """Texts by line, in a file without a name: they are needed again and fill the memory."""
+    """Texts by line, kept in a temporary file because they would fill the memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -71,43 +69,43 @@ class _Texts:
         self._places[line] = (self._end, len(data))
         self._end += len(data)
 
-    def of(self, line: int) -> str:
+    def read(self, line: int) -> str:
         start, length = self._places[line]
         self._file.seek(start)
         return self._file.read(length).decode("utf-8", "surrogatepass")
 
 
 def find(train: Source, validation: Source | None) -> tuple[list[FileFound], list[FileFound]]:
-    """Return what is found in the file, and between it and that for validation.
+    """Return the findings within the training file, and those between it and the validation file.
 
     Raises FileProblem.
     """
     share = max(train.share, validation.share if validation else 1)
     with ExitStack() as stack:
         texts = _Texts(stack.enter_context(tempfile.TemporaryFile(prefix="ftwizard-")))
-        index = NearIndex(texts.of)
+        index = NearIndex(texts.read)
         for line, example in train.examples(share):
             text = said.row(example)
             texts.add(line, text)
             index.add(line, text)
-        within = list(_within(index))
-        between = list(_between(index, train, validation, share)) if validation else []
+        within = list(_find_within(index))
+        between = list(_find_between(index, train, validation, share)) if validation else []
     return within, between
 
 
 def sampled(train: Source) -> Found | None:
-    """Return that only a part is looked through, where it is so."""
-    if train.share <= 1:  # 0: there is no row
+    """Return a finding if the file is only sampled, else None."""
+    if train.share <= 1:  # 0: no rows
         return None
     return Found(
         "sampled",
-        f"near copies were looked for among the rows of one prompt in {train.share}: the file has "
-        f"more than {MOST_ROWS:,} rows",
-        "where they matter, look through parts of the file",
+        f"near-duplicates were searched in one prompt of {train.share}, because the file has more "
+        f"than {MAX_ROWS:,} rows",
+        "to search all rows, check the file in parts",
     )
 
 
-def _within(index: NearIndex) -> Iterator[FileFound]:
+def _find_within(index: NearIndex) -> Iterator[FileFound]:
     groups = index.groups()
     later = sorted(line for group in groups for line in group[1:])
     if not later:
@@ -115,30 +113,29 @@ def _within(index: NearIndex) -> Iterator[FileFound]:
     first = min(groups, key=lambda group: group[1])
     yield FileFound(
         code="near_duplicate",
-        message=f"nearly the same as an earlier row: line {first[1]:,} as line {first[0]:,}, for one",
-        fix="keep the better of each, or make them differ: near copies are learnt by heart too",
+        message=f"near-duplicate of an earlier row, such as line {first[1]:,} of line {first[0]:,}",
+        fix="keep the better of each: near-duplicates also lead to memorization",
         count=len(later),
         lines=later[:SHOWN_LINES],
     )
 
 
-def _between(
+def _find_between(
     index: NearIndex, train: Source, validation: Source, share: int
 ) -> Iterator[FileFound]:
-    known = {facts.hashes(example)[:2] for _, example in train.examples(share)}
+    train_hashes = {facts.hashes(example)[:2] for _, example in train.examples(share)}
     rows = (
         (line, said.row(example))
         for line, example in validation.examples(share)
-        if facts.hashes(example)[:2] not in known
+        if facts.hashes(example)[:2] not in train_hashes
     )
-    pairs = near_leakage(index, rows)
+    pairs = find_leakage(index, rows)
     if pairs:
-        line, other = pairs[0]
+        line, train_line = pairs[0]
         yield FileFound(
             code="near_leakage",
-            message=f"nearly the same as a row that is trained on: line {line:,} as line {other:,} "
-            "there, for one",
-            fix="take them out of one of the two: ftwizard split makes parts without this",
+            message=f"near-duplicate of a training row, such as line {line:,} of line {train_line:,} there",
+            fix="remove them from one of the files, or split with ftwizard split",
             count=len(pairs),
             lines=[line for line, _ in pairs[:SHOWN_LINES]],
         )

@@ -1,12 +1,12 @@
-"""Rows that are nearly the same: MinHash finds who may be, their shingles say whether they are.
+"""Near-duplicate detection: MinHash finds candidates, exact shingle similarity decides.
 
-Two rows are near copies if the Jaccard similarity of their shingles is ``THRESHOLD`` or more, and
-that of their answers' words ``ANSWER_THRESHOLD``: two questions about one long page are no copies.
-An index keeps 136 bytes a row; rows that may be copies are read again and compared exactly, so that
-distinct rows are never called copies, whatever hashes collide.
+Two rows are near-duplicates if the Jaccard similarity of their shingles is at least ``THRESHOLD``,
+and that of the words of their answers at least ``ANSWER_THRESHOLD``: two questions about one long
+page are not duplicates. The index keeps 136 bytes per row. Candidates are read again and compared
+exactly, so hash collisions never make distinct rows duplicates.
 
-Shingles that a fifth of the rows around have are left out: the fixed words of a prompt, the form of
-an answer. What all rows share says nothing about two of them, and would make copies of them all.
+Shingles shared by a fifth of the surrounding rows are ignored, such as a fixed prompt or answer
+template. Otherwise they would make all rows near-duplicates.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ from typing import NamedTuple
 import numpy as np
 
 from ftwizard.data import minhash, shingles
-from ftwizard.data.joined import Joined
+from ftwizard.data.joined import UnionFind
 from ftwizard.data.shingles import Hashes, Sets
 
 THRESHOLD = 0.7
 ANSWER_THRESHOLD = 0.5
 ANSWER_MARK = "\x1e"
-"""Stands between what was asked and the answer in a row's text; without it there is no answer that
-is compared apart."""
+"""Separates prompt and answer in a row's text; without it, answers are not compared separately."""
 _COMMON_SHARE = 0.2
-_COMMON_ROWS = 8
-"""At least: what fewer rows have in common is not what all share."""
+_MIN_COMMON_ROWS = 8
+"""Minimum rows that must share a shingle for it to be ignored."""
 _WINDOW_ROWS = 2048
 _WINDOW_CHARACTERS = 4_000_000
 _SAMPLED_ROWS = 128
-"""Of a window, to see what its rows share."""
+"""Rows of a window sampled to find common shingles."""
 _BATCH_CHARACTERS = 1 << 18
-"""Whose hashes stay in a processor's cache."""
-_KEPT_HASHES = 4_000_000
+"""Characters per batch; the hashes fit the CPU cache."""
+_MAX_CACHED_HASHES = 4_000_000
 _QUERY_ROWS = 512
 
 
 class _Row(NamedTuple):
-    """A row that was read again."""
+    """The hashes of a row that was read again."""
 
     shingles: Hashes
     answer: Hashes | None
@@ -52,14 +51,16 @@ class _Row(NamedTuple):
 
 
 class NearIndex:
-    """Rows by what they say, for finding those that are nearly the same.
+    """Index of row texts for near-duplicate search.
 
-    Add one of several rows that are exactly equal: equal texts count as near copies here.
+    Add only one of several equal rows, because equal texts count as near-duplicates.
     """
 
     def __init__(self, text_of: Callable[[int], str]) -> None:
-        """``text_of`` returns the text of a line again: only rows that may be copies are asked for
-        (``suspects``), in no certain order, some more than once."""
+        """Set ``text_of``, which returns the text of a line again.
+
+        It is called for candidates only (``suspects``), in any order, possibly more than once.
+        """
         self._text_of = text_of
         self._lines = array("q")
         self._bands: list[minhash.Bands] = []
@@ -67,127 +68,130 @@ class NearIndex:
         self._characters = 0
         self._common: Hashes = np.empty(0, dtype=np.uint64)
         self._columns: list[minhash.Column] = []
-        self._kept: dict[int, _Row] = {}
-        self._kept_size = 0
+        self._cache: dict[int, _Row] = {}
+        self._cache_size = 0
 
     def add(self, line: int, text: str) -> None:
-        """Take in a row; one that is too short (``shingles.MIN_WORDS``) is a copy of none."""
+        """Add a row; one shorter than ``shingles.MIN_WORDS`` is never a duplicate."""
         self._waiting.append((line, text))
         self._characters += len(text)
         if len(self._waiting) >= _WINDOW_ROWS or self._characters >= _WINDOW_CHARACTERS:
-            self._take_in()
+            self._index_waiting()
 
     def groups(self) -> list[list[int]]:
-        """Return the lines of each group of near copies, two or more, in ascending order.
+        """Return the lines of each group of near-duplicates, two or more, in ascending order.
 
-        Rows are of one group where a chain of near copies leads from one to the other.
+        Rows are in one group if a chain of near-duplicates connects them.
         """
-        joined = Joined()
-        for row, others in self._candidates():
-            for other in others:
-                if joined.root(row) == joined.root(other):
+        sets = UnionFind()
+        for row, candidates in self._find_candidates():
+            for candidate in candidates:
+                if sets.root(row) == sets.root(candidate):
                     continue
-                if _similarity(self._row(row), self._row(other)):
-                    joined.join(row, other)
-        return sorted(sorted(self._lines[row] for row in group) for group in joined.groups())
+                if _similarity(self._get_row(row), self._get_row(candidate)):
+                    sets.join(row, candidate)
+        return sorted(sorted(self._lines[row] for row in group) for group in sets.groups())
 
     def suspects(self) -> list[int]:
-        """Return the lines that ``groups`` may ask for, in ascending order."""
-        rows = {one for row, others in self._candidates() for one in (row, *others)}
+        """Return the lines that ``groups`` may read again, in ascending order."""
+        rows = {row for first, rest in self._find_candidates() for row in (first, *rest)}
         return sorted(self._lines[row] for row in rows)
 
     def nearest(self, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int]]:
-        """Yield each of ``rows`` (line, text) that has a near copy here, and the line of the
-        nearest, the first of equals."""
-        self._take_in()
+        """Yield the line of each of ``rows`` (line, text) with a near-duplicate in the index, and the
+        line of the most similar one; of equals, the first."""
+        self._index_waiting()
         rows = iter(rows)
         while batch := list(islice(rows, _QUERY_ROWS)):
-            sets = shingles.of([text for _, text in batch]).without(self._common)
-            asked = np.flatnonzero(sets.counts)
-            for number, others in self._matches(minhash.bands(sets)):
-                line, text = batch[int(asked[number])]
-                one = self._read(text)
-                found = min((-_similarity(one, self._row(other)), other) for other in others)
-                if found[0]:
-                    yield line, self._lines[found[1]]
+            sets = shingles.compute_shingles([text for _, text in batch]).without(self._common)
+            nonempty = np.flatnonzero(sets.counts)
+            for number, candidates in self._find_matches(minhash.compute_bands(sets)):
+                line, text = batch[int(nonempty[number])]
+                row = self._hash_text(text)
+                score, nearest = min((-_similarity(row, self._get_row(i)), i) for i in candidates)
+                if score:
+                    yield line, self._lines[nearest]
 
-    def _take_in(self) -> None:
-        """Sign the rows that wait, once what they share is known."""
+    def _index_waiting(self) -> None:
+        """Index the waiting rows, once their common shingles are known."""
         if not self._waiting:
             return
-        sets = [shingles.of(texts) for texts in _batches([text for _, text in self._waiting])]
-        self._learn_common(sets)
+        sets = [
+            shingles.compute_shingles(texts)
+            for texts in _batches([text for _, text in self._waiting])
+        ]
+        self._update_common(sets)
         lines = [line for line, _ in self._waiting]
-        for one in sets:
-            own = one.without(self._common)
+        for batch in sets:
+            own = batch.without(self._common)
             self._lines.extend(lines[index] for index in np.flatnonzero(own.counts))
-            self._bands.append(minhash.bands(own))
+            self._bands.append(minhash.compute_bands(own))
             del lines[: own.counts.size]
         self._waiting, self._characters = [], 0
-        self._columns, self._kept, self._kept_size = [], {}, 0
+        self._columns, self._cache, self._cache_size = [], {}, 0
 
-    def _learn_common(self, sets: list[Sets]) -> None:
+    def _update_common(self, sets: list[Sets]) -> None:
         every = -(-len(self._waiting) // _SAMPLED_ROWS)
-        sampled = [np.unique(row) for one in sets for row in one.split()[::every] if row.size]
-        if len(sampled) < _COMMON_ROWS:
+        sampled = [np.unique(row) for batch in sets for row in batch.split()[::every] if row.size]
+        if len(sampled) < _MIN_COMMON_ROWS:
             return
         values, counts = np.unique(np.concatenate(sampled), return_counts=True)
-        common = values[counts >= max(_COMMON_ROWS, _COMMON_SHARE * len(sampled))]
+        common = values[counts >= max(_MIN_COMMON_ROWS, _COMMON_SHARE * len(sampled))]
         self._common = np.union1d(self._common, common)
 
     def _sorted_columns(self) -> Iterator[minhash.Column]:
         if self._bands:
             self._bands = [np.concatenate(self._bands)]
-            yield from minhash.columns(self._bands[0])
+            yield from minhash.sort_columns(self._bands[0])
 
-    def _candidates(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield rows with those after them that share bands with them."""
-        self._take_in()
-        counted = minhash.Counted(len(self._lines))
+    def _find_candidates(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield rows with the later rows that share bands with them."""
+        self._index_waiting()
+        counted = minhash.BandCounter(len(self._lines))
         for column in self._sorted_columns():
-            counted.add(*minhash.pairs(column))
+            counted.add(*minhash.find_pairs(column))
         return counted.by_row()
 
-    def _matches(self, bands: minhash.Bands) -> Iterator[tuple[int, list[int]]]:
-        """Yield numbers of rows of ``bands`` with the rows here that share bands with them."""
-        counted = minhash.Counted(len(self._lines))
+    def _find_matches(self, bands: minhash.Bands) -> Iterator[tuple[int, list[int]]]:
+        """Yield numbers of rows in ``bands`` with the indexed rows that share bands with them."""
+        counted = minhash.BandCounter(len(self._lines))
         self._columns = self._columns or list(self._sorted_columns())
         for asked, column in zip(bands.T, self._columns, strict=False):
-            counted.add(*minhash.matches(asked, column))
+            counted.add(*minhash.find_matches(asked, column))
         return counted.by_row()
 
-    def _row(self, row: int) -> _Row:
-        found = self._kept.get(row)
-        if found is None:
-            found = self._read(self._text_of(self._lines[row]))
-            self._kept_size += found.size
-            if self._kept_size > _KEPT_HASHES:
-                self._kept, self._kept_size = {}, found.size
-            self._kept[row] = found
-        return found
+    def _get_row(self, row: int) -> _Row:
+        hashes = self._cache.get(row)
+        if hashes is None:
+            hashes = self._hash_text(self._text_of(self._lines[row]))
+            self._cache_size += hashes.size
+            if self._cache_size > _MAX_CACHED_HASHES:
+                self._cache, self._cache_size = {}, hashes.size
+            self._cache[row] = hashes
+        return hashes
 
-    def _read(self, text: str) -> _Row:
+    def _hash_text(self, text: str) -> _Row:
         _, mark, answer = text.rpartition(ANSWER_MARK)
-        own = shingles.of([text]).without(self._common)
-        return _Row(np.unique(own.flat), shingles.words_of(answer) if mark else None)
+        own = shingles.compute_shingles([text]).without(self._common)
+        return _Row(np.unique(own.flat), shingles.hash_words(answer) if mark else None)
 
 
-def near_leakage(train: NearIndex, validation: Iterable[tuple[int, str]]) -> list[tuple[int, int]]:
-    """Return each validation line with a near copy in training, and that one's line.
+def find_leakage(train: NearIndex, validation: Iterable[tuple[int, str]]) -> list[tuple[int, int]]:
+    """Return each validation line with a near-duplicate in training, and the training line.
 
-    Leave out rows that stand in training as they are: they would be found again here.
+    Leave out rows that are exact duplicates; they would be reported again.
     """
     return list(train.nearest(validation))
 
 
-def _similarity(one: _Row, other: _Row) -> float:
-    """Return how alike two rows are if they are near copies, else 0."""
-    found = shingles.similarity(one.shingles, other.shingles)
-    if found < THRESHOLD:
+def _similarity(a: _Row, b: _Row) -> float:
+    """Return the similarity of two rows if they are near-duplicates, else 0."""
+    score = shingles.similarity(a.shingles, b.shingles)
+    if score < THRESHOLD:
         return 0.0
-    if one.answer is None or other.answer is None or not one.answer.size + other.answer.size:
-        return found
-    return found if shingles.similarity(one.answer, other.answer) >= ANSWER_THRESHOLD else 0.0
+    if a.answer is None or b.answer is None or not a.answer.size + b.answer.size:
+        return score
+    return score if shingles.similarity(a.answer, b.answer) >= ANSWER_THRESHOLD else 0.0
 
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:

@@ -1,7 +1,7 @@
-"""How texts become tokens where data can go: the encodings of assets/tokens.toml.
+"""Tokenizers for all targets, from the table of encodings in assets/tokens.toml.
 
-Where a tokenizer is public its vocabulary is here; where it is not, another stands for it, with a
-factor and a range, and says so.
+Public tokenizers are used directly. A private one is approximated by another tokenizer with a
+correction factor and a range, which is shown.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from ftwizard.data.targets import Target
 from ftwizard.errors import MissingExtra
 
 Vocabulary = Literal["cl100k_base", "o200k_base", "o200k_harmony", "llama3", "qwen3"]
-"""Those that quicktok brings along."""
-Count = Callable[[str], int]
-"""Text → tokens. Text that spells a special token is text; it never raises."""
-Three = tuple[float, float, float]
-"""Lowest, likely, highest."""
+"""Vocabularies bundled with quicktok."""
+TokenCount = Callable[[str], int]
+"""Counts the tokens of a text, treating special tokens as text; never raises."""
+Triple = tuple[float, float, float]
+"""Low, likely and high value."""
 # ft:gpt-4o…, us.anthropic.claude…, meta.llama3…, Meta-Llama-3…
-_MAKER = re.compile(r"(?:ft:)?(?:[a-z]+\.)*(?:meta-)?")
-_NUMBER_GOES_ON = re.compile(r"\.?\d")
+_MAKER_PREFIX = re.compile(r"(?:ft:)?(?:[a-z]+\.)*(?:meta-)?")
+_VERSION_CONTINUES = re.compile(r"\.?\d")
 
 
 class Encoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way of counting."""
+    """A tokenizer and how it is applied to rows."""
 
     name: str
     vocabulary: Vocabulary | None = None
     folder: str | None = None
-    """Of a model with its own ``tokenizer.json``, in place of a vocabulary."""
+    """Folder of a model with its own ``tokenizer.json``, instead of a vocabulary."""
     own: bool = True
-    """The tokenizer is the very one; False: it stands for one that is not public or not here."""
-    factor: Three = (1.0, 1.0, 1.0)
-    """Tokens there for one counted here."""
+    """Whether this is the model's own tokenizer; False: an approximation of a private one."""
+    factor: Triple = (1.0, 1.0, 1.0)
+    """Actual tokens per counted token."""
     per_row: int = 0
     per_message: int = 0
-    """Tokens around a message, besides those of its role."""
+    """Tokens around a message, not counting its role."""
     end: int = 0
-    """Of these, tokens that end an answer and are learnt with it."""
+    """Of these, trainable tokens that end an answer."""
     added: int = 0
-    """Tokens that a chat template may put into a row beyond these; 0 where that is known."""
+    """Further tokens that an unknown chat template may add to a row; 0 if the template is known."""
     pictures: tuple[int, int, int] | None = None
-    """Tokens of one picture; None where nobody says."""
+    """Tokens of one image; None if not documented."""
     sources: tuple[str, ...]
     as_of: str
 
     @property
     def words(self) -> str:
-        """Return what it is called where it is shown."""
+        """Return the display name."""
         if self.own:
             return self.name
         return f"an estimate for {self.name}" if self.name != self.vocabulary else (
@@ -64,7 +64,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def is_exact(self) -> bool:
-        """Say whether text alone is counted as it is there, to the token."""
+        """Return whether counts of text are exact."""
         return self.own and not self.added
 
 
@@ -78,67 +78,70 @@ class _Table(msgspec.Struct, frozen=True):
     encodings: tuple[Encoding, ...]
     models: tuple[_Choice, ...]
     targets: tuple[_Choice, ...]
-    approximation: dict[str, Three]
+    approximation: dict[str, Triple]
 
 
 def choose(target: Target, model: str | None = None) -> Encoding:
-    """Return how tokens are counted for a target, with the tokenizer of ``model`` if one is named.
+    """Choose the encoding for a target, with the tokenizer of ``model`` if given.
 
-    A model whose tokenizer is not known is counted as the target's default, as an approximation.
+    A model with an unknown tokenizer is approximated with the target's default.
     """
-    table = _table()
+    table = _load_table()
     default = next(c for c in table.targets if target.name in c.names)
     if model is None:
-        return _named(default.encoding, default.own)
-    found = _of_model(model)
-    return _named(found.encoding, found.own) if found else _named(default.encoding, own=False)
+        return _get_encoding(default.encoding, default.own)
+    choice = _find_choice(model)
+    return (
+        _get_encoding(choice.encoding, choice.own)
+        if choice
+        else _get_encoding(default.encoding, own=False)
+    )
 
 
 def of_folder(folder: Path, name: str) -> Encoding:
-    """Return the encoding of a model whose ``tokenizer.json`` is in ``folder``.
+    """Return the encoding of a model with ``tokenizer.json`` in ``folder``.
 
-    What its chat template adds is not known to it: counts with the template are made where rows
-    are trained.
+    Tokens added by its chat template are assumed; only training applies the template itself.
     """
     return Encoding(
         name=name, folder=str(folder), per_message=4, end=1, added=40, as_of="",
-        sources=("the tokenizer of the model itself; what its template adds is assumed",),
+        sources=("the model's own tokenizer; template tokens are assumed",),
     )  # fmt: skip
 
 
-def counter(encoding: Encoding) -> Count:
-    """Return what counts the tokens of a text.
+def make_counter(encoding: Encoding) -> TokenCount:
+    """Return the function that counts the tokens of a text.
 
-    Raises MissingExtra for the tokenizer of a folder where the package tokenizers is missing.
+    Raises MissingExtra for a tokenizer from a folder if the package tokenizers is missing.
     """
     if encoding.folder is not None:
-        return _of_file(Path(encoding.folder) / "tokenizer.json")
+        return _count_by_file(Path(encoding.folder) / "tokenizer.json")
     assert encoding.vocabulary is not None
-    return _of_vocabulary(encoding.vocabulary)
+    return _count_by_vocabulary(encoding.vocabulary)
 
 
 @functools.cache
-def _of_vocabulary(name: Vocabulary) -> Count:
+def _count_by_vocabulary(name: Vocabulary) -> TokenCount:
     import quicktok
 
-    bare: Count = quicktok.get_encoding(name).count
+    bare: TokenCount = quicktok.get_encoding(name).count
 
     def count(text: str) -> int:
         try:
             return bare(text)
-        except UnicodeEncodeError:  # half of a surrogate pair
+        except UnicodeEncodeError:  # a lone surrogate
             return bare(text.encode("utf-8", "replace").decode())
 
     return count
 
 
-def _of_file(path: Path) -> Count:
+def _count_by_file(path: Path) -> TokenCount:
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise MissingExtra("local", "tokenizers") from None
     tokenizer: Any = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True  # what looks like a special token is text
+    tokenizer.encode_special_tokens = True  # treat special tokens as text
     tokenizer.no_truncation()
 
     def count(text: str) -> int:
@@ -148,35 +151,35 @@ def _of_file(path: Path) -> Count:
     return count
 
 
-def _named(name: str, own: bool) -> Encoding:
-    table = _table()
-    found = next(e for e in table.encodings if e.name == name)
+def _get_encoding(name: str, own: bool) -> Encoding:
+    table = _load_table()
+    encoding = next(e for e in table.encodings if e.name == name)
     if own:
-        return found
-    same = found.factor == (1.0, 1.0, 1.0)
-    factor = table.approximation["factor"] if same else found.factor
-    return msgspec.structs.replace(found, own=False, factor=factor)
+        return encoding
+    is_unscaled = encoding.factor == (1.0, 1.0, 1.0)
+    factor = table.approximation["factor"] if is_unscaled else encoding.factor
+    return msgspec.structs.replace(encoding, own=False, factor=factor)
 
 
-def _of_model(model: str) -> _Choice | None:
-    """Return the choice with the longest name that the model's begins with."""
-    bare = _MAKER.sub("", model.lower().rpartition("/")[2], count=1)
+def _find_choice(model: str) -> _Choice | None:
+    """Return the choice with the longest name that is a prefix of the model's name."""
+    bare = _MAKER_PREFIX.sub("", model.lower().rpartition("/")[2], count=1)
     best, length = None, 0
-    for choice in _table().models:
+    for choice in _load_table().models:
         for name in choice.names:
-            if len(name) > length and _begins(bare, name):
+            if len(name) > length and _is_prefix(bare, name):
                 best, length = choice, len(name)
     return best
 
 
-def _begins(model: str, name: str) -> bool:
-    """Say whether ``name`` is the beginning of a model's, and not of another version's number."""
+def _is_prefix(model: str, name: str) -> bool:
+    """Return whether ``name`` is a prefix of a model's name, not cutting a version number."""
     if not model.startswith(name):
         return False
-    return not (name[-1].isdigit() and _NUMBER_GOES_ON.match(model[len(name) :]))
+    return not (name[-1].isdigit() and _VERSION_CONTINUES.match(model[len(name) :]))
 
 
 @functools.cache
-def _table() -> _Table:
+def _load_table() -> _Table:
     data = tomllib.loads(files("ftwizard").joinpath("assets", "tokens.toml").read_text("utf-8"))
     return msgspec.convert(data, _Table, strict=False)

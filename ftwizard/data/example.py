@@ -1,4 +1,4 @@
-"""The one inner form: what a row means, whatever format it was written in, with nothing lost."""
+"""The lossless internal representation of a row, independent of its format."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any, Literal
 import msgspec
 
 Message = dict[str, Any]
-"""``role`` and ``content``, where present ``tool_calls``, ``tool_call_id``, ``name``, ``weight``,
-and whatever else the row's message had. ``role`` is one of ``ROLES``. ``content`` is text, None
-(an answer that only calls tools) or a list of parts as OpenAI writes them: ``{"type": "text",
-"text": …}``, ``{"type": "image_url", "image_url": {"url": …}}``; media that OpenAI has no part for
-keep a ``type`` of their own (``image``, ``video``, ``audio``, …). The arguments of a tool call
-stand as the row has them, an object or its JSON text."""
+"""A dict with ``role`` and ``content``, optionally ``tool_calls``, ``tool_call_id``, ``name`` and
+``weight``, and all other fields of the row's message. ``role`` is one of ``ROLES``. ``content`` is
+text, None (an answer that only calls tools) or a list of parts in OpenAI's format: ``{"type":
+"text", "text": …}``, ``{"type": "image_url", "image_url": {"url": …}}``. Media without an OpenAI
+part keep their own ``type`` (``image``, ``video``, ``audio``, …). The arguments of a tool call are
+as in the row: an object or its JSON text."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 Kind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A row's meaning.
+    """The contents of a row.
 
     ===========  ==================================================================
-    kind         what is there
+    kind         fields
     ===========  ==================================================================
-    chat         ``messages``, answers among them
-    prompt       ``messages`` without the answer, which a grader judges later
-    preference   ``messages`` as the prompt, ``chosen`` and ``rejected`` after them
-    labelled     ``messages``, of which the last answers, and ``label``
+    chat         ``messages`` with answers
+    prompt       ``messages`` without an answer, which a grader judges later
+    preference   ``messages`` as the prompt, then ``chosen`` and ``rejected``
+    labelled     ``messages`` with an answer at the end, and ``label``
     text         ``text``
     tokens       ``tokens``
     ===========  ==================================================================
@@ -35,28 +35,28 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     messages: list[Message] = []
-    """A system prompt that stood beside them is the first. Answers of the prompt of a
-    prompt-completion row, which are not learnt from, have the weight 0."""
+    """A separate system prompt becomes the first message. Answers within the prompt of a
+    prompt-completion row, which are not trained on, have weight 0."""
     chosen: list[Message] = []
     rejected: list[Message] = []
     label: bool | None = None
-    """Whether the answer of a labelled row is wanted."""
+    """Whether the answer of a labeled row is wanted."""
     tools: list[dict[str, Any]] | None = None
-    """Schemas of the tools that may be called, as OpenAI writes them."""
+    """Schemas of the available tools, in OpenAI's format."""
     text: str | None = None
     tokens: dict[str, Any] | None = None
-    """``input_ids`` and where present ``labels``, ``attention_mask``, …: lists of one length."""
+    """``input_ids`` and optionally ``labels``, ``attention_mask``, …: lists of equal length."""
     extra: dict[str, Any] = {}
-    """Fields of the row that its format does not know: an id, what a grader reads, …"""
+    """Fields of the row outside its format: an id, fields for a grader, …"""
 
     @property
     def turns(self) -> list[Message]:
-        """Return every message: the prompt's, the chosen answer's, the rejected answer's."""
+        """Return all messages: prompt, chosen answer, rejected answer."""
         return [*self.messages, *self.chosen, *self.rejected]
 
 
 def text_of(message: Message) -> str:
-    """Return the text of a message's content; its text parts joined, other parts left out."""
+    """Return the text of a message, joining its text parts and ignoring others."""
     content = message.get("content")
     if isinstance(content, str):
         return content

@@ -1,4 +1,4 @@
-"""The formats of rows that are read, by name: the one list of them. It imports nothing heavy."""
+"""Names of the supported row formats. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ NAMES: dict[Format, str] = {
     "multiple-choice": "multiple choice (query, choices, gold)",
     "prompt-completion": "prompt and completion",
     "preference": "preference pairs (chosen, rejected)",
-    "openai-preference": "OpenAI's preference pairs (preferred_output, non_preferred_output)",
-    "kto": "KTO (answers with a label)",
+    "openai-preference": "OpenAI preference pairs (preferred_output, non_preferred_output)",
+    "kto": "KTO (labeled answers)",
     "prompt": "prompts without answers",
     "vertex": "Vertex AI (contents)",
     "bedrock-converse": "Bedrock Converse (parts without a type)",
-    "bedrock-claude": "Claude on Bedrock (system beside messages)",
+    "bedrock-claude": "Claude on Bedrock (separate system prompt)",
     "text": "plain text",
     "pretokenized": "tokens (input_ids)",
 }
-"""The formats that are read, in words."""
+"""Display names of the formats."""

@@ -1,8 +1,8 @@
-"""Which rows must stay on one side of a split.
+"""Groups of rows that must stay on one side of a split.
 
-Rows stay together if they have a prompt in common, case and white space apart, also that of an
-earlier turn; if they are near copies; or if their prompts are. All of it is told by what the rows
-say, never by their places: the order of a file changes nothing.
+Rows stay together if they share a prompt, also that of an earlier turn, ignoring case and white
+space; if they are near-duplicates; or if their prompts are. Groups depend only on the contents of
+rows, not on their order.
 """
 
 from __future__ import annotations
@@ -14,85 +14,85 @@ from typing import NamedTuple
 from ftwizard.data import kinds, said
 from ftwizard.data.duplicates import NearIndex
 from ftwizard.data.example import Example
-from ftwizard.data.joined import Joined
+from ftwizard.data.joined import UnionFind
 
 _MIN_TURN_CHARACTERS = 20
-"""A shorter beginning (“hi”) is no prompt that makes two conversations one."""
+"""A shorter first turn, such as “hi”, does not tie conversations together."""
 _KEY_BYTES = 16
 
 
 class Group(NamedTuple):
     """Rows that stay together."""
 
-    places: list[int]
-    """Of its rows in the file, from 0, in ascending order."""
+    indexes: list[int]
+    """Indexes of its rows in the file, from 0, in ascending order."""
     kind: str
-    """Of the row that leads it."""
+    """The stratum of its first row."""
     rank: bytes
-    """Where it stands in a draw: what a seed makes of what its rows say."""
+    """Its position in a random draw, derived from the seed and its rows."""
 
 
 def groups(examples: list[Example], seed: int) -> list[Group]:
-    """Return all rows in groups, by their kinds, those of a kind in the order of a draw."""
-    keys = [_prompt_keys(one) for one in examples]
-    joined = Joined()
+    """Group all rows; sort the groups by kind, then in random order."""
+    keys = [_prompt_keys(example) for example in examples]
+    sets = UnionFind()
     first: dict[bytes, int] = {}
-    for place, own in enumerate(keys):
-        for key in own:
-            joined.join(first.setdefault(key, place), place)
+    for index, row_keys in enumerate(keys):
+        for key in row_keys:
+            sets.join(first.setdefault(key, index), index)
     for text_of in (said.row, said.prompt):
-        _join_copies(joined, examples, text_of)
+        _join_duplicates(sets, examples, text_of)
     members: dict[int, list[int]] = {}
-    for place in range(len(examples)):
-        members.setdefault(joined.root(place), []).append(place)
-    named = kinds.of(examples)
-    found = []
-    for places in members.values():
-        key, kind = min((keys[place][-1], named[place]) for place in places)
-        found.append(Group(places, kind, rank(key, seed)))
-    return sorted(found, key=lambda group: (group.kind, group.rank))
+    for index in range(len(examples)):
+        members.setdefault(sets.root(index), []).append(index)
+    strata = kinds.describe_kinds(examples)
+    result = []
+    for indexes in members.values():
+        key, kind = min((keys[i][-1], strata[i]) for i in indexes)
+        result.append(Group(indexes, kind, rank(key, seed)))
+    return sorted(result, key=lambda group: (group.kind, group.rank))
 
 
-def prompt_key(one: Example) -> bytes:
-    """Return the same for two rows with the same prompt, case and white space apart."""
-    return _prompt_keys(one)[-1]
+def prompt_key(example: Example) -> bytes:
+    """Return a key that is equal for rows with the same prompt, ignoring case and white space."""
+    return _prompt_keys(example)[-1]
 
 
 def rank(key: bytes, seed: int) -> bytes:
-    """Return where ``key`` stands in a draw: the same everywhere, in no order that data could have."""
+    """Return the position of ``key`` in a random draw, the same on every machine."""
     return hashlib.blake2b(b"%d %b" % (seed, key), digest_size=_KEY_BYTES).digest()
 
 
-def _prompt_keys(one: Example) -> list[bytes]:
-    """Return a key of what stands before each answer; the last is that of the row's own prompt."""
-    hashed = hashlib.blake2b(digest_size=_KEY_BYTES)
-    found: list[bytes] = []
+def _prompt_keys(example: Example) -> list[bytes]:
+    """Return a key for the messages before each answer; the last is that of the row's prompt."""
+    digest = hashlib.blake2b(digest_size=_KEY_BYTES)
+    keys: list[bytes] = []
     size = 0
-    for message in said.divided(one)[0]:
+    for message in said.divided(example)[0]:
         if message.get("role") == "assistant" and size >= _MIN_TURN_CHARACTERS:
-            found.append(hashed.digest())
+            keys.append(digest.digest())
         if text := said.normal(said.said([message])):
-            hashed.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             size += len(text)
-    return [*found, hashed.digest() if size else _key(said.normal(said.row(one)))]
+    return [*keys, digest.digest() if size else _hash_text(said.normal(said.row(example)))]
 
 
-def _join_copies(
-    joined: Joined, examples: list[Example], text_of: Callable[[Example], str]
+def _join_duplicates(
+    sets: UnionFind, examples: list[Example], text_of: Callable[[Example], str]
 ) -> None:
-    index = NearIndex(lambda place: text_of(examples[place]))
-    seen: dict[bytes, int] = {}
-    for place, one in enumerate(examples):
-        text = text_of(one)
-        other = seen.setdefault(_key(text), place)
-        if other == place:
-            index.add(place, text)
+    index = NearIndex(lambda number: text_of(examples[number]))
+    first: dict[bytes, int] = {}
+    for number, example in enumerate(examples):
+        text = text_of(example)
+        earlier = first.setdefault(_hash_text(text), number)
+        if earlier == number:
+            index.add(number, text)
         elif text:
-            joined.join(other, place)
+            sets.join(earlier, number)
     for group in index.groups():
-        for place in group[1:]:
-            joined.join(group[0], place)
+        for number in group[1:]:
+            sets.join(group[0], number)
 
 
-def _key(text: str) -> bytes:
+def _hash_text(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()

@@ -1,8 +1,8 @@
-"""Data sets on the Hugging Face Hub: one split, fetched once and kept as a file of JSON Lines.
+"""Data sets on the Hugging Face Hub: one split, downloaded once and kept as JSON Lines.
 
-A plan then names that file, not the Hub: a run that is resumed or repeated must read the rows it
-began with, whatever the Hub has by then and whether it can be reached. The file's name says which
-data set, configuration, split and commit it was made from.
+A plan then names that file, not the Hub, so that a resumed or repeated run reads the same rows even
+if the Hub has changed or is unreachable. The file name gives data set, configuration, split and
+commit.
 """
 
 from __future__ import annotations
@@ -17,52 +17,61 @@ from typing import Any, NoReturn
 
 from ftwizard import file_names, settings
 from ftwizard.data import hub_id, hub_trouble
-from ftwizard.data.hub_copy import Say, Split, download, folder, held, listed, slug, write
+from ftwizard.data.hub_copy import (
+    Say,
+    Split,
+    copies_folder,
+    download,
+    format_names,
+    locked,
+    slug,
+    write,
+)
 from ftwizard.data.hub_id import HubId
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.machine import is_installed
 from ftwizard.text import age, visible
 
 TIMEOUT_S = 5.0
-READ = ("json", "parquet", "arrow", "csv", "text", "cache")
-"""The library's readers that are let at a repository: those of tables and text. Others unpack
-archives, open pictures or need packages of their own."""
+ALLOWED_BUILDERS = ("json", "parquet", "arrow", "csv", "text", "cache")
+"""Builders of ``datasets`` that are allowed: those for tables and text. Others unpack archives, open
+images or need further packages."""
 
 
 def locate(name: str, say: Say) -> tuple[Path, str | None]:
-    """Return the file that ``name`` means, and where it is from if that is the Hub.
+    """Return the file that ``name`` refers to, and a description of its source if that is the Hub.
 
-    Raises FtwizardError, with what to do, when a data set cannot be had or no file can be called so.
+    Raises FtwizardError if a data set is unavailable or the file name is invalid.
     """
-    asked = hub_id.parse(name)
-    if asked is None:
+    dataset_id = hub_id.parse(name)
+    if dataset_id is None:
         return file_names.expand(name), None
-    return fetch(asked, say)
+    return fetch(dataset_id, say)
 
 
-def fetch(asked: HubId, say: Say) -> tuple[Path, str]:
-    """Return a split of a data set as a file, fetched if need be, and where it is from in words.
+def fetch(dataset_id: HubId, say: Say) -> tuple[Path, str]:
+    """Return a split of a data set as a file, downloaded if needed, and a description of its source.
 
-    The file is kept in the user's cache. No program of a repository is ever run. Without the Hub,
-    the newest copy there is serves: our own, else what the library has in its cache. Raises
-    MissingExtra, or FtwizardError with what is in the way and what to do.
+    The file is kept in the user's cache. Code from a repository is never run. If the Hub is
+    unreachable, the newest local copy is used, else the library's cache. Raises MissingExtra or
+    FtwizardError.
     """
     _prepare()
-    say("fetching", what=asked.repo)
+    say("fetching", what=dataset_id.repo)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' remarks are for programmers
+        warnings.simplefilter("ignore")  # library warnings are meant for developers
         try:
-            repo, commit = _head(asked.repo)
-        except _Away as error:
-            return _kept(asked, error.reason, say)
+            repo, commit = _resolve_repo(dataset_id.repo)
+        except _Unreachable as error:
+            return _find_copy(dataset_id, error.reason, say)
         try:
-            return _from_hub(asked, repo, commit, say)
+            return _from_hub(dataset_id, repo, commit, say)
         except Exception as error:
-            raise hub_trouble.trouble(error, asked.repo) from error
+            raise hub_trouble.to_error(error, dataset_id.repo) from error
 
 
-class _Away(Exception):
-    """The Hub cannot be asked at the moment."""
+class _Unreachable(Exception):
+    """The Hub is unreachable at the moment."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -70,7 +79,7 @@ class _Away(Exception):
 
 
 def _prepare() -> None:
-    """See that the library is there, and keep it from talking and counting."""
+    """Check that the libraries are installed, and turn off their output and telemetry."""
     for package in ("datasets", "huggingface_hub"):
         if not is_installed(package):
             raise MissingExtra("local", package)
@@ -79,128 +88,136 @@ def _prepare() -> None:
         ("HF_HUB_DISABLE_TELEMETRY", "1"), ("HF_UPDATE_DOWNLOAD_COUNTS", "0"),
         ("DATASETS_VERBOSITY", "critical"), ("HF_HUB_VERBOSITY", "critical"),
     ):  # fmt: skip
-        os.environ.setdefault(name, value)  # read when they are first imported
+        os.environ.setdefault(name, value)  # read at their first import
 
 
-def _head(repo: str) -> tuple[str, str]:
-    """Ask the Hub for a data set's present name and newest commit; raise _Away or FtwizardError."""
+def _resolve_repo(repo: str) -> tuple[str, str]:
+    """Get a data set's current name and newest commit; raise _Unreachable or FtwizardError."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
     try:
         info = HfApi().dataset_info(repo, timeout=TIMEOUT_S)
     except Exception as error:
-        if hub_trouble.away(error):
-            raise _Away(error) from error
-        if hub_trouble.status_of(error) or isinstance(error, HFValidationError):
-            raise hub_trouble.trouble(error, repo) from error
-        raise _Away(error) from error  # something in between answers instead, in another language
+        if hub_trouble.why_unreachable(error):
+            raise _Unreachable(error) from error
+        if hub_trouble.get_status(error) or isinstance(error, HFValidationError):
+            raise hub_trouble.to_error(error, repo) from error
+        raise _Unreachable(error) from error  # a proxy or captive portal answered instead
     return info.id, str(info.sha)
 
 
-def _from_hub(asked: HubId, repo: str, commit: str, say: Say) -> tuple[Path, str]:
-    settings.private_folder(folder())
-    # A cache of its own, empty: on any trouble the library would quietly serve an older commit.
+def _from_hub(dataset_id: HubId, repo: str, commit: str, say: Say) -> tuple[Path, str]:
+    settings.private_folder(copies_folder())
+    # An empty cache, because on errors the library would silently use an older commit.
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as empty:
-        builder = _builder(asked, repo, commit, empty)
-        found = _split(asked, builder, repo, commit)
-        with held(found.path):
-            if not found.path.exists():
-                files = download(builder, found, say)
-                builder.config.data_files = {found.split: files}
-                write(builder, found, say)
-    return found.path, found.said
+        builder = _load_builder(dataset_id, repo, commit, empty)
+        split = _resolve_split(dataset_id, builder, repo, commit)
+        with locked(split.path):
+            if not split.path.exists():
+                files = download(builder, split, say)
+                builder.config.data_files = {split.split: files}
+                write(builder, split, say)
+    return split.path, split.description
 
 
-def _builder(asked: HubId, repo: str, commit: str | None, cache: str | None) -> Any:
-    """Return what the library knows of a configuration, before any row is fetched."""
+def _load_builder(dataset_id: HubId, repo: str, commit: str | None, cache: str | None) -> Any:
+    """Return the library's builder of a configuration, before any rows are downloaded."""
     import datasets
 
     try:
-        found = datasets.load_dataset_builder(repo, asked.config, revision=commit, cache_dir=cache)
-    except ValueError as error:
-        _refuse_config(asked, repo, commit, error)
-    if found.name not in READ:
-        raise FtwizardError(
-            f"{repo} holds files that no text is read from ({visible(found.name, 40)}).",
-            "Data sets of JSON, Parquet, Arrow, CSV and text files are read.",
+        builder = datasets.load_dataset_builder(
+            repo, dataset_id.config, revision=commit, cache_dir=cache
         )
-    return found
+    except ValueError as error:
+        _raise_config_error(dataset_id, repo, commit, error)
+    if builder.name not in ALLOWED_BUILDERS:
+        raise FtwizardError(
+            f"{repo} has files of an unsupported type ({visible(builder.name, 40)}).",
+            "Choose a data set of JSON, Parquet, Arrow, CSV or text files.",
+        )
+    return builder
 
 
-def _refuse_config(asked: HubId, repo: str, commit: str | None, error: Exception) -> NoReturn:
-    """Say which configurations there are, if it was about that; else raise the error again."""
+def _raise_config_error(
+    dataset_id: HubId, repo: str, commit: str | None, error: Exception
+) -> NoReturn:
+    """Raise an error that lists the configurations, or the original error if it is unrelated."""
     import datasets
 
     if commit is None or ("BuilderConfig" not in str(error) and "onfig name" not in str(error)):
         raise error
     names = datasets.get_dataset_config_names(repo, revision=commit)
     hint = f"Name one, for example: ftwizard check {repo}/{names[0] if names else 'CONFIG'}"
-    if asked.config is None:
+    if dataset_id.config is None:
         raise FtwizardError(
-            f"{repo} has several configurations and no default: {listed(names)}.", visible(hint)
+            f"{repo} has several configurations and no default: {format_names(names)}.",
+            visible(hint),
         ) from error
     raise FtwizardError(
-        f"{repo} has no configuration “{visible(asked.config, 60)}”; it has: {listed(names)}.",
+        f"{repo} has no configuration “{visible(dataset_id.config, 60)}”; it has: {format_names(names)}.",
         visible(hint),
     ) from error
 
 
-def _split(asked: HubId, builder: Any, repo: str, commit: str) -> Split:
-    """Settle the split; raise FtwizardError naming those there are."""
+def _resolve_split(dataset_id: HubId, builder: Any, repo: str, commit: str) -> Split:
+    """Resolve the split; raise FtwizardError listing those that exist."""
     names = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
-    if asked.split not in names:
-        base = repo if asked.config is None else f"{repo}/{asked.config}"
+    if dataset_id.split not in names:
+        base = repo if dataset_id.config is None else f"{repo}/{dataset_id.config}"
         hint = f"ftwizard check {base}:{names[0] if names else 'SPLIT'}"
         raise FtwizardError(
-            f"{repo} has no split “{visible(asked.split, 60)}”; it has: {listed(names)}.",
+            f"{repo} has no split “{visible(dataset_id.split, 60)}”; it has: {format_names(names)}.",
             visible(f"Name one, for example: {hint}"),
         )
-    return Split(repo=repo, config=str(builder.config.name), split=asked.split, commit=commit)
+    return Split(repo=repo, config=str(builder.config.name), split=dataset_id.split, commit=commit)
 
 
-def _kept(asked: HubId, reason: Exception, say: Say) -> tuple[Path, str]:
-    """Return the newest copy of a split, as the Hub cannot be asked."""
-    config = slug(asked.config) if asked.config else "*"
-    repo = asked.repo.replace("/", "--")
-    pattern = f"{repo}--{config}--{slug(asked.split)}-????????.jsonl"
-    copies = sorted(folder().glob(pattern), key=lambda path: path.stat().st_mtime)
+def _find_copy(dataset_id: HubId, reason: Exception, say: Say) -> tuple[Path, str]:
+    """Return the newest local copy of a split, as the Hub is unreachable."""
+    config = slug(dataset_id.config) if dataset_id.config else "*"
+    repo = dataset_id.repo.replace("/", "--")
+    pattern = f"{repo}--{config}--{slug(dataset_id.split)}-????????.jsonl"
+    copies = sorted(copies_folder().glob(pattern), key=lambda path: path.stat().st_mtime)
     configs = {path.name.removeprefix(f"{repo}--").rpartition("--")[0] for path in copies}
-    why = hub_trouble.away(reason) or "the Hub cannot be reached"
+    why = hub_trouble.why_unreachable(reason) or "the Hub is unreachable"
     if len(configs) > 1:
         raise FtwizardError(
-            f"{asked.repo} is here in several configurations ({listed(sorted(configs))}), and "
-            f"{why}.",
-            f"Name one, for example: ftwizard check {asked.repo}/{min(configs)}",
+            f"{dataset_id.repo} has several configurations here ({format_names(sorted(configs))}), and {why}.",
+            f"Name one, for example: ftwizard check {dataset_id.repo}/{min(configs)}",
         )
     if copies:
-        made = age(time.time() - copies[-1].stat().st_mtime)
-        return copies[-1], f"{asked.repo}, the copy fetched {made} ago, as {why}"
-    return _from_library_cache(asked, reason, why, say)
+        downloaded = age(time.time() - copies[-1].stat().st_mtime)
+        return copies[-1], f"{dataset_id.repo}, copy downloaded {downloaded} ago, as {why}"
+    return _from_library_cache(dataset_id, reason, why, say)
 
 
-def _from_library_cache(asked: HubId, reason: Exception, why: str, say: Say) -> tuple[Path, str]:
-    """Take the split out of what the library prepared here earlier."""
+def _from_library_cache(
+    dataset_id: HubId, reason: Exception, why: str, say: Say
+) -> tuple[Path, str]:
+    """Read the split from the library's own cache."""
     import datasets
 
     before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = True  # it would ask once more, and wait
+    datasets.config.HF_HUB_OFFLINE = True  # it would try again, and wait
     try:
-        builder = _builder(asked, asked.repo, None, None)
+        builder = _load_builder(dataset_id, dataset_id.repo, None, None)
     except FtwizardError:
         raise
     except Exception as error:
         if "in the cache" in str(error) or "onfig" in str(error):
-            raise hub_trouble.trouble(error, asked.repo) from error
-        raise hub_trouble.not_here(reason, asked.repo) from error
+            raise hub_trouble.to_error(error, dataset_id.repo) from error
+        raise hub_trouble.not_available(reason, dataset_id.repo) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = before
     try:
-        settings.private_folder(folder())
-        found = _split(asked, builder, asked.repo, re.sub(r"\W", "_", str(builder.hash)))
-        with held(found.path):
-            if not found.path.exists():
-                write(builder, found, say)
+        settings.private_folder(copies_folder())
+        split = _resolve_split(
+            dataset_id, builder, dataset_id.repo, re.sub(r"\W", "_", str(builder.hash))
+        )
+        with locked(split.path):
+            if not split.path.exists():
+                write(builder, split, say)
     except Exception as error:
-        raise hub_trouble.trouble(error, asked.repo) from error
-    return found.path, f"{found.said}, out of the library's cache, as {why}"
+        raise hub_trouble.to_error(error, dataset_id.repo) from error
+    return split.path, f"{split.description}, from the library's cache, as {why}"

@@ -1,4 +1,4 @@
-"""A split of a data set as one file: brought here, written whole, kept under a name that says all."""
+"""Download of a data set split into one local file of JSON Lines."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ftwizard.machine import free_bytes
 from ftwizard.text import plural, size, visible
 
 Say = Callable[..., None]
-"""Called as ``say(phase, what=…, done=…, total=…, unit=…)``."""
+"""Progress callback: ``say(phase, what=…, done=…, total=…, unit=…)``."""
 POLL_S = 0.3
 BATCH_ROWS = 1000
 PATHS_AT_ONCE = 500
-_SHOWN_NAMES = 20
+_MAX_SHOWN_NAMES = 20
 
 
-def folder() -> Path:
-    """Return where copies are kept."""
+def copies_folder() -> Path:
+    """Return the folder of local copies."""
     return settings.cache() / "datasets"
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """What is fetched, with nothing left open."""
+    """A fully resolved split of a data set."""
 
     repo: str
     config: str
@@ -45,163 +45,166 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def path(self) -> Path:
+        """Return the path of the local copy."""
         repo = self.repo.replace("/", "--")
         name = f"{repo}--{slug(self.config)}--{slug(self.split)}-{self.commit[:8]}.jsonl"
-        return folder() / name
+        return copies_folder() / name
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
+        """Return the source in words."""
         config = f", configuration {self.config}" if self.config != "default" else ""
         split = f"split {self.split}, commit {self.commit[:8]}"
         return f"{self.repo} on the Hugging Face Hub{config}, {split}"
 
 
 @contextlib.contextmanager
-def held(target: Path) -> Iterator[None]:
-    """Hold a copy's lock; what a killed fetch has left of it is cleared away."""
-    held = lock.take_exclusive(target.with_name(f".{target.name}.lock"), wait=True)
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of a copy, and delete partial files from killed downloads."""
+    descriptor = lock.take_exclusive(target.with_name(f".{target.name}.lock"), wait=True)
     try:
         for old in target.parent.glob(f".{target.name}.*.part"):
             old.unlink(missing_ok=True)
         yield
     finally:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def download(builder: Any, found: Split, say: Say) -> list[str]:
-    """Bring the files of a split into the library's cache; return where they are."""
+def download(builder: Any, split: Split, say: Say) -> list[str]:
+    """Download the files of a split into the library's cache and return their paths."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    prefix = f"hf://datasets/{found.repo}@{found.commit}/"
-    files = [str(file) for file in builder.config.data_files[found.split]]
+    prefix = f"hf://datasets/{split.repo}@{split.commit}/"
+    files = [str(file) for file in builder.config.data_files[split.split]]
     if not all(file.startswith(prefix) for file in files):
         raise ValueError("Data files don't belong to the repository")
     names = [file.removeprefix(prefix) for file in files]
-    missing = [name for name in names if not _is_cached(found, name)]
-    total = _size(found, missing)
-    _check_room(total, found)
-    blobs = Path(HF_HUB_CACHE) / f"datasets--{found.repo.replace('/', '--')}" / "blobs"
-    began = _bytes(blobs)
+    missing = [name for name in names if not _is_cached(split, name)]
+    total = _measure_files(split, missing)
+    _check_disk_space(total, split)
+    blobs = Path(HF_HUB_CACHE) / f"datasets--{split.repo.replace('/', '--')}" / "blobs"
+    bytes_before = _measure_cache(blobs)
 
-    def bring() -> list[str]:
+    def fetch() -> list[str]:
         return [
-            hf_hub_download(found.repo, name, revision=found.commit, repo_type="dataset")
+            hf_hub_download(split.repo, name, revision=split.commit, repo_type="dataset")
             for name in names
         ]
 
-    def look() -> None:
+    def report_progress() -> None:
         if total:
-            done = min(max(0, _bytes(blobs) - began), total)
-            say("fetching", what=found.repo, done=done, total=total, unit="bytes")
+            done = min(max(0, _measure_cache(blobs) - bytes_before), total)
+            say("fetching", what=split.repo, done=done, total=total, unit="bytes")
 
-    return _watched(bring, look)
+    return _run_watched(fetch, report_progress)
 
 
-def _is_cached(found: Split, name: str) -> bool:
+def _is_cached(split: Split, name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(found.repo, name, revision=found.commit, repo_type="dataset")
+    path = try_to_load_from_cache(split.repo, name, revision=split.commit, repo_type="dataset")
     return isinstance(path, str)
 
 
-def _size(found: Split, names: list[str]) -> int:
-    """Return how many bytes files of the repository have."""
+def _measure_files(split: Split, names: list[str]) -> int:
+    """Return the total bytes of the named files in the repository."""
     from huggingface_hub import HfApi
 
     total = 0
     for start in range(0, len(names), PATHS_AT_ONCE):
         infos = HfApi().get_paths_info(
-            found.repo,
+            split.repo,
             names[start : start + PATHS_AT_ONCE],
-            revision=found.commit,
+            revision=split.commit,
             repo_type="dataset",
         )
         total += sum(getattr(info, "size", 0) for info in infos)
     return total
 
 
-def _watched(work: Callable[[], list[str]], look: Callable[[], None]) -> list[str]:
-    """Do ``work`` in a thread, so that a stop need not wait for gigabytes; ``look`` meanwhile."""
-    arrived: queue.Queue[list[str] | Exception] = queue.Queue()
+def _run_watched(work: Callable[[], list[str]], look: Callable[[], None]) -> list[str]:
+    """Run ``work`` in a thread and call ``look`` meanwhile, so that a stop takes effect at once."""
+    results: queue.Queue[list[str] | Exception] = queue.Queue()
 
     def run() -> None:
         try:
-            arrived.put(work())
-        except Exception as error:  # noqa: BLE001 (raised by the other thread)
-            arrived.put(error)
+            results.put(work())
+        except Exception as error:  # noqa: BLE001 (re-raised in the calling thread)
+            results.put(error)
 
     threading.Thread(target=run, daemon=True).start()
     while True:
         look()
         with contextlib.suppress(queue.Empty):
-            got = arrived.get(timeout=POLL_S)
+            result = results.get(timeout=POLL_S)
             break
-    if isinstance(got, Exception):
-        raise got
-    return got
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _check_room(missing: int, found: Split) -> None:
+def _check_disk_space(missing: int, split: Split) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    for place, variable in ((Path(HF_HUB_CACHE), "HF_HOME"), (folder(), "FTWIZARD_CACHE")):
-        if missing > (free := free_bytes(place)):
+    for cache, variable in ((Path(HF_HUB_CACHE), "HF_HOME"), (copies_folder(), "FTWIZARD_CACHE")):
+        if missing > (free := free_bytes(cache)):
             raise FtwizardError(
-                f"{found.repo} needs {size(missing)}, and {size(free)} are free at {place}.",
-                f"Free some space, or set {variable} to a folder on a larger disk.",
+                f"{split.repo} needs {size(missing)}, but only {size(free)} are free in {cache}.",
+                f"Free some disk space, or set {variable} to a folder on a larger disk.",
             )
 
 
-def write(builder: Any, found: Split, say: Say) -> None:
-    """Write the rows down, whole or not at all. Raises FtwizardError where there are none."""
-    rows = builder.as_streaming_dataset(split=found.split)
-    if columns := arrow_rows.media(rows.features):
+def write(builder: Any, split: Split, say: Say) -> None:
+    """Write the rows atomically; raise FtwizardError if there are none."""
+    rows = builder.as_streaming_dataset(split=split.split)
+    if columns := arrow_rows.find_media_columns(rows.features):
         raise FtwizardError(
-            f"{found.repo} holds pictures, sound or the like (column {listed(columns)}); only "
-            "text is trained on.",
-            "Choose a data set of text, or save the text columns as JSON Lines and name the file.",
+            f"{split.repo} has images, audio or other media (column {format_names(columns)}), but only "
+            "text is supported.",
+            "Choose a text data set, or save its text columns as JSON Lines and name that file.",
         )
     tables = rows.with_format("arrow").iter(batch_size=BATCH_ROWS)
-    part = found.path.with_name(f".{found.path.name}.{os.getpid()}.part")
+    part = split.path.with_name(f".{split.path.name}.{os.getpid()}.part")
     count = 0
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(part, flags, 0o600), "wb") as file:
-            for rows_written, text in arrow_rows.lines(tables):
+            for rows_written, text in arrow_rows.to_json_lines(tables):
                 file.write(text)
                 count += rows_written
-                say("fetching", what=f"rows of {found.repo}", done=count, unit="rows")
+                say("fetching", what=f"rows of {split.repo}", done=count, unit="rows")
             file.flush()
             os.fsync(file.fileno())
         if not count:
             raise FtwizardError(
-                f"The split {visible(found.split, 60)} of {found.repo} is empty.",
+                f"The split {visible(split.split, 60)} of {split.repo} is empty.",
                 "Choose another split or data set.",
             )
-        part.replace(found.path)
+        part.replace(split.path)
     finally:
         part.unlink(missing_ok=True)
-    sync_folder(found.path.parent)
+    sync_folder(split.path.parent)
 
 
 def slug(name: str) -> str:
-    """Return ``name`` as part of a file's name; a changed one keeps apart from its likes."""
+    """Return ``name`` as part of a file name, with a hash if characters were replaced."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:60]
     if plain == name:
         return plain
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def listed(names: list[str]) -> str:
-    shown = ", ".join(visible(name, 60) for name in names[:_SHOWN_NAMES]) or "none"
-    more = len(names) - _SHOWN_NAMES
+def format_names(names: list[str]) -> str:
+    """Format names as a short list."""
+    shown = ", ".join(visible(name, 60) for name in names[:_MAX_SHOWN_NAMES]) or "none"
+    more = len(names) - _MAX_SHOWN_NAMES
     return f"{shown} and {plural(more, 'other')}" if more > 0 else shown
 
 
-def _bytes(blobs: Path) -> int:
-    """Return how much of a repository is in the library's cache, unfinished files included."""
+def _measure_cache(blobs: Path) -> int:
+    """Return the bytes of a repository in the library's cache, partial files included."""
     try:
         return sum(path.stat().st_size for path in blobs.iterdir())
     except OSError:

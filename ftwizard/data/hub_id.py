@@ -1,4 +1,4 @@
-"""Names of data sets on the Hugging Face Hub, told apart from names of files; nothing is asked."""
+"""IDs of data sets on the Hugging Face Hub, distinguished from file names without any request."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ DEFAULT_SPLIT = "train"
 _PREFIXES = ("hf://datasets/", "https://huggingface.co/datasets/")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 _ID = re.compile(rf"({_PART}/{_PART})(?:/([^/:]{{1,200}}))?(?::([^/]{{1,100}}))?")
-_FILES = (
+_EXTENSIONS = (
     ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst",
     ".bz2", ".xz", ".zip", ".yaml", ".yml", ".xlsx",
 )  # fmt: skip
 
 
 class HubId(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for: ``owner/name[/config][:split]``."""
+    """A requested data set: ``owner/name[/config][:split]``."""
 
     repo: str
     config: str | None = None
-    """None for the one that the data set says is its default."""
+    """None for the default configuration of the data set."""
     split: str = DEFAULT_SPLIT
 
 
 def parse(name: str) -> HubId | None:
-    """Return the data set that ``name`` means on the Hub, None when it means a file.
+    """Parse the ID of a data set on the Hub; return None if ``name`` means a file.
 
-    A path that exists always wins. What ends like a data file is taken for one that is missing,
-    unless a split is named behind it.
+    An existing path always wins. A name with the extension of a data file counts as a missing file
+    unless it names a split.
     """
     bare = name
     for prefix in _PREFIXES:
         bare = bare.removeprefix(prefix).rstrip("/") if bare.startswith(prefix) else bare
-    found = _ID.fullmatch(bare)
-    if found is None or "--" in found[1] or ".." in found[1]:  # both refused by the Hub
+    match = _ID.fullmatch(bare)
+    if match is None or "--" in match[1] or ".." in match[1]:  # both are invalid on the Hub
         return None
-    repo, config, split = found.groups()
-    if split is None and bare.lower().endswith(_FILES):
+    repo, config, split = match.groups()
+    if split is None and bare.lower().endswith(_EXTENSIONS):
         return None
-    if file_names.exists(Path(name)):  # which begins with no ~
+    if file_names.exists(Path(name)):  # such a name never begins with ~
         return None
     return HubId(repo=repo, config=config, split=split or DEFAULT_SPLIT)

@@ -1,4 +1,4 @@
-"""What can go wrong between here and a data set on the Hub: a sentence each, and what to do."""
+"""Error messages for data sets on the Hub."""
 
 from __future__ import annotations
 
@@ -13,176 +13,182 @@ from ftwizard.text import duration, visible
 
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp", "ssl")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_TOKEN = "set HF_TOKEN to a token of an account that may read it"
+_TOKEN = "set HF_TOKEN to a token of an account with access"
 
 
-def away(error: BaseException) -> str | None:
-    """Say why the Hub cannot be asked at the moment, None when it has answered."""
+def why_unreachable(error: BaseException) -> str | None:
+    """Return why the Hub is unreachable, or None if it has answered."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    for one in _chain(error):
-        status = status_of(one)
+    for cause in _iterate_causes(error):
+        status = get_status(cause)
         if status == 429:
-            return "the Hub answers that it was asked too often (429)"
+            return "the Hub's rate limit is exceeded (429)"
         if status >= 500:
-            return f"the Hub answers that it is out of order ({status})"
+            return f"the Hub has a server error ({status})"
         if status:
             return None
-        if isinstance(one, OfflineModeIsEnabled):
-            return "the Hub is switched off here (HF_HUB_OFFLINE)"
-        if type(one).__module__.partition(".")[0] in _NETWORK or isinstance(
-            one, ConnectionError | TimeoutError
+        if isinstance(cause, OfflineModeIsEnabled):
+            return "offline mode is on (HF_HUB_OFFLINE)"
+        if type(cause).__module__.partition(".")[0] in _NETWORK or isinstance(
+            cause, ConnectionError | TimeoutError
         ):
-            return f"the Hub cannot be reached ({type(one).__name__})"
-    if any(isinstance(one, LocalEntryNotFoundError) for one in _chain(error)):
-        return "the Hub cannot be reached"
+            return f"the Hub is unreachable ({type(cause).__name__})"
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in _iterate_causes(error)):
+        return "the Hub is unreachable"
     return None
 
 
-def trouble(error: BaseException, name: str) -> FtwizardError:
-    """Return in words what was in the way of the data set ``name``."""
+def to_error(error: BaseException, name: str) -> FtwizardError:
+    """Convert an error in loading the data set ``name`` to a readable one."""
     if isinstance(error, FtwizardError):
         return error
     shown = visible(name, 200)
-    for one in _chain(error):
-        if found := _of_disk(one, shown) or _of_hub(one, shown) or _of_library(one, shown):
-            return found
-    if reason := away(error):
-        return FtwizardError(f"{shown} could not be fetched: {reason}.", _later(error))
+    for cause in _iterate_causes(error):
+        explained = (
+            _explain_disk(cause, shown)
+            or _explain_hub(cause, shown)
+            or _explain_library(cause, shown)
+        )
+        if explained:
+            return explained
+    if reason := why_unreachable(error):
+        return FtwizardError(f"{shown} could not be downloaded: {reason}.", _advise_retry(error))
     first = visible(str(error).strip().partition("\n")[0].rstrip("."), 300)
     return FtwizardError(
         f"{shown} could not be read: {type(error).__name__}: {first}.",
-        "Look at it on the Hub. If it opens elsewhere, save it as JSON Lines and name the file.",
+        "Check it on the Hub. If it opens elsewhere, save it as JSON Lines and name that file.",
     )
 
 
-def not_here(error: BaseException, name: str) -> FtwizardError:
-    """Return that nothing of the name is here, and that the Hub cannot be asked."""
-    reason = away(error) or f"the Hub cannot be reached ({type(error).__name__})"
+def not_available(error: BaseException, name: str) -> FtwizardError:
+    """Return the error for a missing name while the Hub is unreachable."""
+    reason = why_unreachable(error) or f"the Hub is unreachable ({type(error).__name__})"
     return FtwizardError(
-        f"There is no file {visible(name, 200)} here, no copy of a data set of that name, and "
+        f"There is no file {visible(name, 200)} and no copy of a data set of that name, and "
         f"{reason}.",
-        f"For a file check the name. {_later(error)}",
+        f"Check the file name. {_advise_retry(error)}",
     )
 
 
-def _later(error: BaseException) -> str:
-    for one in _chain(error):
-        if status_of(one) == 429:
-            wait = _seconds(one)
-            when = f"in {duration(wait)}" if wait else "in some minutes"
-            return f"Try again {when}; with HF_TOKEN set, more is allowed."
-        if status_of(one) >= 500:
-            return "Try again later; what has arrived is kept."
-    return "Check the network and HF_ENDPOINT, and try again; what has arrived is kept."
+def _advise_retry(error: BaseException) -> str:
+    for cause in _iterate_causes(error):
+        if get_status(cause) == 429:
+            wait = _get_wait_s(cause)
+            when = f"in {duration(wait)}" if wait else "in a few minutes"
+            return f"Try again {when}, or set HF_TOKEN for a higher limit."
+        if get_status(cause) >= 500:
+            return "Try again later; finished downloads are kept."
+    return "Check the network and HF_ENDPOINT, then try again; finished downloads are kept."
 
 
-def _of_disk(error: BaseException, name: str) -> FtwizardError | None:
+def _explain_disk(error: BaseException, name: str) -> FtwizardError | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
     where = visible(str(error.filename), 200) if error.filename else ""
     if error.errno in _NO_SPACE:
         return FtwizardError(
-            f"The disk is full; {name} was not fetched whole{f' ({where})' if where else ''}.",
-            "Free some space, or set HF_HOME and FTWIZARD_CACHE to folders on a larger disk.",
+            f"The disk is full; {name} was not downloaded completely{f' ({where})' if where else ''}.",
+            "Free some disk space, or set HF_HOME and FTWIZARD_CACHE to folders on a larger disk.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return FtwizardError(
             f"Cannot write {where or 'to the cache'}: {os.strerror(error.errno)}.",
-            "Set HF_HOME and FTWIZARD_CACHE to folders that you can write to.",
+            "Set HF_HOME and FTWIZARD_CACHE to writable folders.",
         )
     return None
 
 
-def _of_hub(error: BaseException, name: str) -> FtwizardError | None:
+def _explain_hub(error: BaseException, name: str) -> FtwizardError | None:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return gated(name)
+        return gated_error(name)
     if isinstance(error, errors.DisabledRepoError):
-        return FtwizardError(f"The Hub has switched the data set {name} off.", "Choose another.")
-    if status_of(error) == 401 and _showed_token(error):
         return FtwizardError(
-            "The Hub does not accept the token that is set here.",
-            "Set HF_TOKEN to a new one, or unset it and sign out (hf auth logout) for public data.",
+            f"The Hub has disabled the data set {name}.", "Choose another data set."
         )
-    # Strangers get 401 for what is private and for what is missing: which, they are not to know.
-    if isinstance(error, errors.RepositoryNotFoundError) or status_of(error) == 401:
+    if get_status(error) == 401 and _sent_token(error):
         return FtwizardError(
-            f"There is no file {name} here, and the Hub has no data set of that name that may be "
-            "read.",
-            f"Check the name. For a private one {_TOKEN}.",
+            "The Hub rejected your token.",
+            "Set HF_TOKEN to a valid one. For public data, unset it and run: hf auth logout",
         )
-    if status_of(error) == 403:
+    # Without access, the Hub answers 401 for private and for missing repositories alike.
+    if isinstance(error, errors.RepositoryNotFoundError) or get_status(error) == 401:
         return FtwizardError(
-            f"The Hub does not give {name} to the token that is set here.",
-            f"Give the token that right, or {_TOKEN}.",
+            f"There is no file {name}, and no data set of that name that you can access on the Hub.",
+            f"Check the name. For a private data set, {_TOKEN}.",
+        )
+    if get_status(error) == 403:
+        return FtwizardError(
+            f"Your token has no access to {name} on the Hub.",
+            f"Grant it access, or {_TOKEN}.",
         )
     return None
 
 
-def gated(name: str) -> FtwizardError:
-    """Return that conditions come before the data set."""
+def gated_error(name: str) -> FtwizardError:
+    """Return the error for a data set with conditions to accept."""
     from huggingface_hub.constants import ENDPOINT
 
     return FtwizardError(
-        f"The Hub gives the data set {name} only to those who accepted its conditions.",
+        f"The data set {name} is gated: its conditions must be accepted first.",
         f"Accept them at {visible(ENDPOINT, 100)}/datasets/{name}, then {_TOKEN}.",
     )
 
 
-def _of_library(error: BaseException, name: str) -> FtwizardError | None:
+def _explain_library(error: BaseException, name: str) -> FtwizardError | None:
     from datasets import exceptions
 
-    said = str(error)
+    message = str(error)
     if isinstance(error, exceptions.DatasetNotFoundError):
-        # The library drops the Hub's own answer, which would have told the two apart.
-        return gated(name) if "gated" in said else None
+        # The library drops the Hub's answer, which would distinguish the two cases.
+        return gated_error(name) if "gated" in message else None
     if isinstance(error, exceptions.DataFilesNotFoundError) or type(error).__name__ in (
         "EmptyDatasetError",
     ):
         return FtwizardError(
-            f"{name} holds no data files that are read.",
-            "Those are JSON, JSON Lines, Parquet, Arrow, CSV and text.",
+            f"{name} has no supported data files.",
+            "Supported are JSON, JSON Lines, Parquet, Arrow, CSV and text.",
         )
-    if "Dataset scripts are no longer supported" in said:
+    if "Dataset scripts are no longer supported" in message:
         return FtwizardError(
-            f"{name} is made by a program in its repository, which is never run here.",
-            "Save it as JSON Lines on a machine where you trust it, and name the file.",
+            f"{name} needs a script from its repository, which ftwizard never runs.",
+            "If you trust it, save it as JSON Lines elsewhere and name that file.",
         )
-    if missing := re.search("Unable to find '([^']*)'", said):
+    if missing := re.search("Unable to find '([^']*)'", message):
         return FtwizardError(
-            f"{name} names data files that it does not have: {visible(missing[1], 100)}.",
-            "Look at the configuration in its README.md on the Hub.",
+            f"{name} refers to missing data files: {visible(missing[1], 100)}.",
+            "Check the configuration in its README.md on the Hub.",
         )
-    if "Data files don't belong to" in said:
+    if "Data files don't belong to" in message:
         return FtwizardError(
-            f"{name} names data files outside of its own repository; these are not read.",
-            "Look at the configuration in its README.md on the Hub.",
+            f"{name} refers to data files outside its own repository, which are not read.",
+            "Check the configuration in its README.md on the Hub.",
         )
     return None
 
 
-def status_of(error: BaseException) -> int:
-    """Return the HTTP status that an error of the Hub carries, else 0."""
+def get_status(error: BaseException) -> int:
+    """Return the HTTP status of a Hub error, or 0."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else 0
 
 
-def _showed_token(error: Any) -> bool:
+def _sent_token(error: Any) -> bool:
     return "authorization" in error.response.request.headers
 
 
-def _seconds(error: Any) -> int:
-    """Return how long the Hub asks to wait, 0 where it does not say."""
+def _get_wait_s(error: Any) -> int:
+    """Return the seconds that the Hub asks to wait, or 0."""
     headers = error.response.headers
-    said = headers.get("Retry-After", "") or headers.get("RateLimit", "").rpartition("t=")[2]
-    return int(said) if said.isascii() and said.isdigit() else 0
+    delay = headers.get("Retry-After", "") or headers.get("RateLimit", "").rpartition("t=")[2]
+    return int(delay) if delay.isascii() and delay.isdigit() else 0
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+def _iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""What kind of row each is, as far as it is cheap to tell, so that a split can keep the shares."""
+"""Strata of rows, by cheap features, so that splits can be stratified."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from ftwizard.data import said
 from ftwizard.data.example import Example
 
-_FEW = 20
-_ROWS_A_VALUE = 10
-"""On average, at least: what fewer rows have in common cannot stand on both sides in its share."""
-_COVERED = 0.9
-"""Of the rows must have a field that tells them apart."""
+_MAX_KINDS = 20
+_MIN_ROWS_PER_KIND = 10
+"""Minimum average rows per value: smaller strata cannot be divided in proportion."""
+_MIN_COVERAGE = 0.9
+"""Minimum share of rows that must have a field for it to define strata."""
 _SHOWN_CHARACTERS = 40
-"""Of a value or an answer, which tell it from the others."""
+"""Characters of a value or an answer that distinguish it."""
 _SCRIPT_CHARACTERS = 200
 _SCRIPTS = (
     (0x0000, "Latin"), (0x0370, "Greek"), (0x0400, "Cyrillic"), (0x0530, "Armenian"),
@@ -24,67 +24,67 @@ _SCRIPTS = (
     (0x3040, "Han or Kana"), (0xAC00, "Hangul"), (0xD800, "other"), (0xF900, "Han or Kana"),
     (0xFB00, "other"), (0x20000, "Han or Kana"), (0x40000, "other"),
 )  # fmt: skip
-"""From which code point on letters are of which script."""
+"""Scripts by first code point."""
 _STARTS = [start for start, _ in _SCRIPTS]
 
 
-def of(examples: list[Example]) -> list[str]:
-    """Return the kind of each row in words; two rows of one kind have the same.
+def describe_kinds(examples: list[Example]) -> list[str]:
+    """Return the kind of each row in words, equal for rows of one kind.
 
-    What counts, where it differs between rows: the label of an answer, a field of few values
-    answer or several, tools or none, the script.
+    Kinds are made from features that differ between rows: label, a field with few values, repeated
+    answers, one or several answers, tools, and script.
     """
     columns = [
         [
-            "" if one.label is None else f"{'wanted' if one.label else 'unwanted'}"
-            for one in examples
+            "" if row.label is None else f"{'wanted' if row.label else 'unwanted'}"
+            for row in examples
         ],
-        _field(examples),
-        _answers(examples),
-        ["several answers" if _answer_count(one) > 1 else "one answer" for one in examples],
-        ["tools" if one.tools else "no tools" for one in examples],
-        [_script(said.row(one)[:_SCRIPT_CHARACTERS]) for one in examples],
+        _find_field(examples),
+        _format_answers(examples),
+        ["several answers" if _count_answers(row) > 1 else "one answer" for row in examples],
+        ["tools" if row.tools else "no tools" for row in examples],
+        [_detect_script(said.row(row)[:_SCRIPT_CHARACTERS]) for row in examples],
     ]
-    telling = [column for column in columns if len(set(column)) > 1]
-    if not telling:
+    distinguishing = [column for column in columns if len(set(column)) > 1]
+    if not distinguishing:
         return ["all"] * len(examples)
-    return [", ".join(filter(None, values)) for values in zip(*telling, strict=True)]
+    return [", ".join(filter(None, values)) for values in zip(*distinguishing, strict=True)]
 
 
-def _field(examples: list[Example]) -> list[str]:
-    """Return the values of the field that tells most kinds apart; of equals the first by name."""
-    names = {name for one in examples for name in one.extra}
+def _find_field(examples: list[Example]) -> list[str]:
+    """Return the values of the field with the most kinds; of equals, the first by name."""
+    names = {name for row in examples for name in row.extra}
     best: list[str] = []
     for name in sorted(names):
-        values = [_value(one.extra.get(name)) for one in examples]
-        told = sum(map(bool, values))
-        if told >= _COVERED * len(values) and _tells(values) > _tells(best):
+        values = [_format_value(row.extra.get(name)) for row in examples]
+        filled = sum(map(bool, values))
+        if filled >= _MIN_COVERAGE * len(values) and _count_kinds(values) > _count_kinds(best):
             best = values
     return best or [""] * len(examples)
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     return str(value)[:_SHOWN_CHARACTERS] if isinstance(value, str | bool | int) else ""
 
 
-def _answers(examples: list[Example]) -> list[str]:
-    values = [said.said(said.divided(one)[1]).strip()[:_SHOWN_CHARACTERS] for one in examples]
-    return values if _tells(values) else [""] * len(values)
+def _format_answers(examples: list[Example]) -> list[str]:
+    values = [said.said(said.divided(row)[1]).strip()[:_SHOWN_CHARACTERS] for row in examples]
+    return values if _count_kinds(values) else [""] * len(values)
 
 
-def _tells(values: Iterable[str]) -> int:
-    """Return how many kinds ``values`` tell apart; 0 for one kind, or for too many."""
+def _count_kinds(values: Iterable[str]) -> int:
+    """Return the number of distinct values; 0 if there is only one, or too many."""
     counts = Counter(values)
-    many = len(counts) > _FEW or counts.total() < _ROWS_A_VALUE * len(counts)
-    return 0 if many or len(counts) < 2 else len(counts)
+    is_too_many = len(counts) > _MAX_KINDS or counts.total() < _MIN_ROWS_PER_KIND * len(counts)
+    return 0 if is_too_many or len(counts) < 2 else len(counts)
 
 
-def _answer_count(one: Example) -> int:
-    return sum(message.get("role") == "assistant" for message in one.messages)
+def _count_answers(example: Example) -> int:
+    return sum(message.get("role") == "assistant" for message in example.messages)
 
 
-def _script(text: str) -> str:
-    """Return the script that most letters of ``text`` are of."""
+def _detect_script(text: str) -> str:
+    """Return the script of most letters in ``text``."""
     if text.isascii():
         return "Latin"
     tally = Counter(

@@ -1,6 +1,6 @@
-"""Candidates for near copies: rows whose MinHash signatures agree in bands of values.
+"""MinHash banding: candidate pairs of rows whose signatures agree in bands of values.
 
-Signatures are rensa's R-MinHash, ``SIGNATURE`` values a row, of which a hash a band is kept.
+Signatures are rensa's R-MinHash with ``SIGNATURE`` values per row; one hash per band is kept.
 """
 
 from __future__ import annotations
@@ -16,80 +16,80 @@ from ftwizard.data.shingles import Sets
 
 SIGNATURE = 128
 BANDS = 32
-"""Of four values each: a pair of similarity 0.7 shares two or more of them with 99.8 % probability,
-one of 0.8 practically always, one of 0.3 in 3 of 100 cases."""
-_SHARED_BANDS = 2
+"""Bands of four values each. Two or more are shared by 99.8% of pairs with similarity 0.7, by
+practically all with 0.8, and by 3% with 0.3."""
+_MIN_SHARED_BANDS = 2
 _SEED = 42
-_RUN = 32
-"""Rows of one band that are all paired with each other; of more, each with its next and the first."""
-_TRIES = 64
-"""Rows that one row is compared with, the most alike first."""
+_MAX_RUN = 32
+"""Maximum rows of one band that are all paired; of more, each is paired with the next and the first."""
+_MAX_CANDIDATES = 64
+"""Maximum rows that one row is compared with, the most similar first."""
 
 Bands = npt.NDArray[np.uint32]
 Column = tuple[Bands, npt.NDArray[np.uint32]]
-"""A band's hashes in ascending order, and the rows that they are of."""
+"""The hashes of a band in ascending order, and their rows."""
 Rows = npt.NDArray[np.int64]
 
 
-def bands(sets: Sets) -> Bands:
-    """Return a hash a band of each text that has shingles: shape (texts, ``BANDS``)."""
+def compute_bands(sets: Sets) -> Bands:
+    """Return a hash per band for each text with shingles; shape (texts, ``BANDS``)."""
     from rensa import RMinHash
 
     counts = sets.counts[sets.counts > 0]
     if not counts.size:
         return np.empty((0, BANDS), dtype=np.uint32)
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.uint64)
-    signed = RMinHash.digest_matrix_from_flat_token_hashes(sets.flat, offsets, SIGNATURE, _SEED)
-    values = np.array(signed.to_rows(), dtype=np.uint64).reshape(counts.size, BANDS, -1)
+    signatures = RMinHash.digest_matrix_from_flat_token_hashes(sets.flat, offsets, SIGNATURE, _SEED)
+    values = np.array(signatures.to_rows(), dtype=np.uint64).reshape(counts.size, BANDS, -1)
     total = np.zeros((counts.size, BANDS), dtype=np.uint64)
-    for place in range(values.shape[2]):
-        total = shingles.mix(total + values[:, :, place])
+    for index in range(values.shape[2]):
+        total = shingles.mix(total + values[:, :, index])
     return (total >> np.uint64(32)).astype(np.uint32)
 
 
-def columns(bands: Bands) -> Iterator[Column]:
-    """Yield each band's hashes with the rows that they are of, equal ones in the order of rows."""
+def sort_columns(bands: Bands) -> Iterator[Column]:
+    """Yield the sorted hashes of each band with their rows; equal hashes in row order."""
     for band in range(BANDS):
         order = np.argsort(bands[:, band], kind="stable").astype(np.uint32)
         yield bands[:, band][order], order
 
 
-def matches(asked: Bands, column: Column) -> tuple[Rows, Rows]:
-    """Return pairs: the place of a hash in ``asked``, and a row that has the same in ``column``."""
+def find_matches(queries: Bands, column: Column) -> tuple[Rows, Rows]:
+    """Return pairs of an index in ``queries`` and a row with the same hash in ``column``."""
     values, order = column
-    first = np.searchsorted(values, asked, "left")
-    count = np.minimum(np.searchsorted(values, asked, "right") - first, _RUN)
-    rows = order[shingles.ranges(first, count)].astype(np.int64)
-    return np.repeat(np.arange(asked.size), count), rows
+    first = np.searchsorted(values, queries, "left")
+    count = np.minimum(np.searchsorted(values, queries, "right") - first, _MAX_RUN)
+    rows = order[shingles.concatenate_ranges(first, count)].astype(np.int64)
+    return np.repeat(np.arange(queries.size), count), rows
 
 
-def pairs(column: Column) -> tuple[Rows, Rows]:
-    """Return pairs of rows, the lower first, whose hash in ``column`` is the same."""
+def find_pairs(column: Column) -> tuple[Rows, Rows]:
+    """Return pairs of rows with the same hash in ``column``, the lower row first."""
     values, order = column[0], column[1].astype(np.int64)
-    new = np.diff(values, prepend=values[:1] + np.uint32(1)) != 0
-    starts = np.flatnonzero(new)
+    is_new = np.diff(values, prepend=values[:1] + np.uint32(1)) != 0
+    starts = np.flatnonzero(is_new)
     sizes = np.diff(np.append(starts, values.size))
     run = np.repeat(np.arange(starts.size), sizes)
     size = sizes[run]
-    many = size > _RUN
-    # Rows of one value are in ascending order: the sort is stable.
-    firsts = [order[starts[run[many]]]]
-    seconds = [order[many]]
-    distance, left = 1, np.flatnonzero(size > 1)
-    while left.size and distance < _RUN:
-        left = left[left + distance < values.size]
-        left = left[run[left] == run[left + distance]]
-        firsts.append(order[left])
-        seconds.append(order[left + distance])
+    is_long = size > _MAX_RUN
+    # Rows with the same hash are in ascending order, because the sort is stable.
+    firsts = [order[starts[run[is_long]]]]
+    seconds = [order[is_long]]
+    distance, rest = 1, np.flatnonzero(size > 1)
+    while rest.size and distance < _MAX_RUN:
+        rest = rest[rest + distance < values.size]
+        rest = rest[run[rest] == run[rest + distance]]
+        firsts.append(order[rest])
+        seconds.append(order[rest + distance])
         distance += 1
         if distance == 2:
-            left = left[~many[left]]
+            rest = rest[~is_long[rest]]
     first, second = np.concatenate(firsts), np.concatenate(seconds)
     return first[first < second], second[first < second]
 
 
-class Counted:
-    """How many bands pairs of rows share."""
+class BandCounter:
+    """Counts the bands that pairs of rows share."""
 
     def __init__(self, rows: int) -> None:
         self._rows = max(rows, 1)
@@ -97,22 +97,22 @@ class Counted:
         self._counts: Rows = np.empty(0, dtype=np.int64)
 
     def add(self, first: Rows, second: Rows) -> None:
-        """Count each pair once more; a pair stands in a band once."""
+        """Count the pairs of one band, each once."""
         keys = np.unique(first * self._rows + second)
-        known = np.concatenate((self._keys, keys))
+        all_keys = np.concatenate((self._keys, keys))
         counts = np.concatenate((self._counts, np.ones(keys.size, dtype=np.int64)))
-        order = np.argsort(known, kind="stable")
-        known = known[order]
-        starts = np.flatnonzero(np.diff(known, prepend=-1))
-        self._keys = known[starts]
+        order = np.argsort(all_keys, kind="stable")
+        all_keys = all_keys[order]
+        starts = np.flatnonzero(np.diff(all_keys, prepend=-1))
+        self._keys = all_keys[starts]
         self._counts = np.add.reduceat(counts[order], starts) if starts.size else counts
 
     def by_row(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield each row with the others that share enough bands with it, the most alike first."""
-        enough = self._counts >= _SHARED_BANDS
+        """Yield each row with the rows that share enough bands with it, the most similar first."""
+        enough = self._counts >= _MIN_SHARED_BANDS
         rows, others = np.divmod(self._keys[enough], self._rows)
         order = np.lexsort((others, -self._counts[enough], rows))
         rows, others = rows[order], others[order]
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         for start, end in pairwise([*starts.tolist(), rows.size]):
-            yield int(rows[start]), others[start : min(end, start + _TRIES)].tolist()
+            yield int(rows[start]), others[start : min(end, start + _MAX_CANDIDATES)].tolist()

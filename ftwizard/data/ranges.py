@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ftwizard.data import records
 from ftwizard.data.container import Container
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.files.lines import MAX_LINE, SHOWN, too_large
+from ftwizard.data.files.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
 from ftwizard.data.files.source import BLOCK, Source
 
 PEEK = 1 << 16
@@ -30,7 +30,7 @@ class TooLong(bytes):
     @property
     def problem(self) -> RowProblem:
         """Return what there is to say of it."""
-        return too_large()
+        return too_large_problem()
 
 
 class Sampled(NamedTuple):
@@ -148,7 +148,7 @@ def _line(source: Source, start: int, length: int) -> bytes:
     if length <= MAX_LINE:
         return source.read(start, length)
     ended = source.read(start + length - 1, 1) == b"\n"
-    return TooLong(source.read(start, SHOWN) + (b"\n" if ended else b""))
+    return TooLong(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
 
 
 def _line_start(source: Source, place: int, limit: int | None = None) -> int:

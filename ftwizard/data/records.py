@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftwizard.data import strict_json
-from ftwizard.data.container import Container, text_of
+from ftwizard.data.container import Container, read_text
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.files import arrow_files, json_rows, lines, table_rows
 from ftwizard.data.files.lines import Broken, Line
@@ -45,7 +45,11 @@ def records(path: Path, container: Container) -> Iterator[Record]:
     """
     with Source(path, container.identity) as source:
         for line, value in _numbered(_rows(source, container), container):
-            if container.encoding != "utf-8" and isinstance(value, bytes) and lines.MARK in value:
+            if (
+                container.encoding != "utf-8"
+                and isinstance(value, bytes)
+                and lines.INVALID in value
+            ):
                 value = _broken(container)
             yield Record(line, value)
         source.check_unchanged()
@@ -67,16 +71,16 @@ def _numbered(found: Iterator[tuple[int, Any]], container: Container) -> Iterato
 
 def _rows(source: Source, container: Container) -> Iterator[tuple[int, Any]]:
     if container.kind in ("parquet", "arrow"):
-        return arrow_files.rows(source, container.kind)
-    layout, text = container.layout, text_of(source, container)
+        return arrow_files.read_rows(source, container.kind)
+    layout, text = container.layout, read_text(source, container)
     if container.kind == "objects":
-        return json_rows.objects(text, layout.newline)
+        return json_rows.read_objects(text, layout.newline)
     if container.kind == "array":
-        read = json_rows.list_in_object if layout.wrapper else json_rows.array
+        read = json_rows.read_wrapped_list if layout.wrapper else json_rows.read_array
         return read(text, layout.newline)
-    found = lines.lines(text, layout.newline)
+    found = lines.split_lines(text, layout.newline)
     if layout.dialect:
-        return _whole(table_rows.rows(found, layout.dialect))
+        return _whole(table_rows.read_rows(found, layout.dialect))
     return _whole(map(_of_line, filter(_has_row, found)))
 
 
@@ -86,7 +90,7 @@ def _has_row(line: Line) -> bool:
 
 def _of_line(line: Line) -> tuple[int, bytes | RowProblem]:
     if line.too_long:
-        return line.number, lines.too_large()
+        return line.number, lines.too_large_problem()
     return line.number, line.data.removesuffix(b"\r")
 
 

@@ -1,7 +1,7 @@
-"""A new file with what can be mended honestly, and an account of every change.
+"""Repair of data files: a fixed copy, and a log of every change.
 
-Rows that are right pass as they are, byte for byte. What would have to be guessed is left out and
-said: an empty answer, JSON that breaks off, a role that nobody knows.
+Valid rows are copied byte for byte. Rows that could only be fixed by guessing are left out and
+reported: an empty answer, truncated JSON, an unknown role.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.meanings import Reading
 from ftwizard.data.mends import fields, json_text, redaction, texts, whole
 from ftwizard.data.mends.change import Change
-from ftwizard.data.mends.json_text import Mended
+from ftwizard.data.mends.json_text import RepairedLine
 from ftwizard.data.mends.whole import FileChange
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.records import Record
@@ -32,47 +32,47 @@ from ftwizard.data.targets import Target, usual
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
 
-_WORDS = {
-    "bom": "the byte-order mark was taken off",
-    "bom_missing": "a byte-order mark was put before the first row",
-    "encoding": "the file was written anew in UTF-8",
-    "compressed": "the file was unpacked",
-    "needs_conversion": "the file was written anew as JSON Lines",
-    "line_end": "lines end with a line feed alone",
-    "blank_line": "lines without a row were taken out",
-    "duplicate": "rows that stood there already were taken out",
-    "duplicate_key": "keys that stood twice with one value stand once",
-    "invalid_json": "what was JSON but for its notation is JSON",
-    "extra_data": "objects that shared a line have a line each",
-    "control_char": "control characters were taken out",
-    "mojibake": "text that was decoded wrongly was restored",
-    "bidi": "characters that turn the reading direction were taken out",
-    "hidden_text": "characters that nobody sees were taken out",
-    "unknown_role": "roles are written as they are known",
-    "weight": "weights are numbers",
-    "tool_arguments_form": "arguments of tool calls have the form that the target reads",
-    "deprecated": "function calls are tool calls",
+_DESCRIPTIONS = {
+    "bom": "removed the byte-order mark",
+    "bom_missing": "added a byte-order mark",
+    "encoding": "converted the file to UTF-8",
+    "compressed": "decompressed the file",
+    "needs_conversion": "converted the file to JSON Lines",
+    "line_end": "changed line endings to line feeds",
+    "blank_line": "removed blank lines",
+    "duplicate": "removed duplicate rows",
+    "duplicate_key": "removed duplicate keys with equal values",
+    "invalid_json": "fixed invalid JSON",
+    "extra_data": "split several objects on one line",
+    "control_char": "removed control characters",
+    "mojibake": "restored wrongly decoded text (mojibake)",
+    "bidi": "removed bidirectional controls",
+    "hidden_text": "removed invisible characters",
+    "unknown_role": "normalized roles",
+    "weight": "converted weights to numbers",
+    "tool_arguments_form": "converted tool-call arguments to the target's form",
+    "deprecated": "converted function calls to tool calls",
 }
 
 
 class Repairs(msgspec.Struct, frozen=True, kw_only=True):
-    """What was repaired; ``repairs`` in what ``ftwizard check --fix --json`` prints."""
+    """The result of a repair; ``repairs`` in the output of ``ftwizard check --fix --json``."""
 
     out: str
     changes: str
-    """The file with every change, one JSON object a line."""
+    """The log of all changes, one JSON object per line."""
     rows_in: int
     rows_out: int
     changed: list[FileFound]
-    """By what was mended; a row may count several times."""
+    """Grouped by fix; a row may count several times."""
     left_out: list[FileFound]
-    """By what kept rows from being written; a row counts once."""
+    """Grouped by reason; a row counts once."""
     sha256: str
-    """Of the new file."""
+    """Hash of the new file."""
 
 
 def changes_path(out: Path) -> Path:
-    """Return where the account of a repair to ``out`` is written."""
+    """Return the path of the change log of a repair to ``out``."""
     return out.with_name(f"{out.name}.changes.jsonl")
 
 
@@ -85,84 +85,84 @@ def repair(
     redact: bool = False,
     say: Callable[..., None] | None = None,
 ) -> Repairs:
-    """Write the rows of ``path`` mended for ``target`` to the new file ``out``.
+    """Write the rows of ``path``, fixed for ``target``, to the new file ``out``.
 
-    Default: what the file looks made for. Every change stands in ``changes_path(out)``. With ``redact``, secrets are replaced by words that
-    say what stood there. A row in which the target would find an error all the same is left out.
-    Raises FtwizardError where ``path`` cannot be read, where a file is there already, where the
-    disk is full, or where no row is left.
+    The default target is what the file looks made for. Every change is logged to
+    ``changes_path(out)``. With ``redact``, secrets are replaced with placeholders. Rows that still
+    have an error for the target are left out. Raises FtwizardError if ``path`` cannot be read, an
+    output file exists, the disk is full, or no row is left.
     """
-    account = changes_path(out)
+    log = changes_path(out)
     require_free(out, not_over=[path])
-    require_free(account, not_over=[path])
-    reading = meanings.reading(path, format, _values)
+    require_free(log, not_over=[path])
+    reading = meanings.reading(path, format, _parse_values)
     target = target or usual(reading.format)
-    mending = _Mending(reading, target, redact)
+    repairer = _Repairer(reading, target, redact)
     sha = hashlib.sha256()
     with contextlib.ExitStack() as undo:
         with new_file(out, not_over=[path]) as file:
-            with new_file(account) as changes:
-                for change in whole.changes(path, reading.container, target):
-                    mending.note(change, changes)
-                for line in mending.lines(changes, say):
+            with new_file(log) as changes:
+                for change in whole.find_changes(path, reading.container, target):
+                    repairer.add_file_change(change, changes)
+                for line in repairer.lines(changes, say):
                     sha.update(line)
                     file.write(line)
-                found = mending.repairs(out, sha.hexdigest())
-                if not found.rows_out:
-                    raise _nothing(found, path)
-            undo.callback(account.unlink, missing_ok=True)
+                report = repairer.report(out, sha.hexdigest())
+                if not report.rows_out:
+                    raise _nothing_left(report, path)
+            undo.callback(log.unlink, missing_ok=True)
         undo.pop_all()
-    return found
+    return report
 
 
-def _values(record: Record) -> list[Any]:
+def _parse_values(record: Record) -> list[Any]:
     if isinstance(record.value, bytes):
-        return json_text.read(record.value).values
+        return json_text.parse(record.value).values
     return [records.decoded(record)]
 
 
-class _Mending:
-    """One file on its way."""
+class _Repairer:
+    """State of the repair of one file."""
 
     def __init__(self, reading: Reading, target: Target, redact: bool) -> None:
         self._reading, self._target, self._redact = reading, target, redact
         self._rows_in = self._rows_out = 0
         self._changed, self._left_out = Findings(), Findings()
-        self._of_file: list[FileChange] = []
-        self._seen: dict[tuple[int, ...], int] = {}
+        self._file_changes: list[FileChange] = []
+        self._line_of_key: dict[tuple[int, ...], int] = {}
 
     def lines(self, changes: BinaryIO, say: Callable[..., None] | None) -> Iterator[bytes]:
-        """Yield the bytes of each line that is written; each change goes to ``changes``."""
+        """Yield the bytes of each output line; log each change to ``changes``."""
         for number, data in records.records(self._reading.path, self._reading.container):
             self._rows_in += 1
             if say is not None and self._rows_in % 1000 == 0:
                 say("repairing", done=self._rows_in, unit="rows")
             try:
-                found = self._rows(number, data, changes)
+                lines = self._repair_row(number, data, changes)
             except RowProblem as problem:
                 self._leave_out(number, problem, changes)
                 continue
-            for line in found:
+            for line in lines:
                 marked = not self._rows_out and self._target.bom == "needed"
                 self._rows_out += 1
                 yield (codecs.BOM_UTF8 if marked else b"") + line + b"\n"
 
-    def note(self, change: FileChange, changes: BinaryIO) -> None:
-        """Take a change of the file as a whole to the account."""
-        self._of_file.append(change)
-        _write(changes, msgspec.structs.asdict(change))
+    def add_file_change(self, change: FileChange, changes: BinaryIO) -> None:
+        """Record and log a change of the file as a whole."""
+        self._file_changes.append(change)
+        _log(changes, msgspec.structs.asdict(change))
 
-    def repairs(self, out: Path, sha256: str) -> Repairs:
-        """Return what was done."""
+    def report(self, out: Path, sha256: str) -> Repairs:
+        """Return the report."""
         whole = [
             FileFound(
                 code=change.code,
-                message=_words(change.code),
+                message=_describe(change.code),
                 fix="",
                 count=change.count,
                 lines=list(change.lines),
             )
-            for change in self._of_file
+            for change in self._file_changes
         ]
         return Repairs(
             out=str(out),
@@ -174,108 +174,108 @@ class _Mending:
             sha256=sha256,
         )
 
-    def _rows(self, number: int, data: Any, changes: BinaryIO) -> list[bytes]:
-        """Return the lines that one becomes; raise RowProblem where it is to be left out."""
+    def _repair_row(self, number: int, data: Any, changes: BinaryIO) -> list[bytes]:
+        """Return the output lines of a record; raise RowProblem if it must be left out."""
         if isinstance(data, RowProblem):
             raise data
-        mended = json_text.read(data) if isinstance(data, bytes) else Mended([data], [])
-        found: list[bytes] = []
-        made: list[Change] = []
-        for value in mended.values:
-            own = self._mend(value, data)
+        repaired = json_text.parse(data) if isinstance(data, bytes) else RepairedLine([data], [])
+        lines: list[bytes] = []
+        row_changes: list[Change] = []
+        for value in repaired.values:
+            own = self._fix(value, None if repaired.changes else data)  # escapes may differ
             try:
-                key = self._checked(value)
-                line = _line(value, data, changed=bool(own or mended.changes))
+                key = self._check(value)
+                line = _format_line(value, data, changed=bool(own or repaired.changes))
             except RowProblem as problem:
-                if len(mended.values) == 1:
+                if len(repaired.values) == 1:
                     raise
                 self._leave_out(number, problem, changes)
                 continue
-            if first := self._seen.get(key):
-                made.append(Change("duplicate", "", f"the same as line {first:,}", ""))
+            if first := self._line_of_key.get(key):
+                row_changes.append(Change("duplicate", "", f"the same as line {first:,}", ""))
                 continue
             if any(key):
-                self._seen[key] = number
-            made += own
-            found.append(line)
-        if found:
-            made += mended.changes
-        self._account(number, made, changes)
-        return found
+                self._line_of_key[key] = number
+            row_changes += own
+            lines.append(line)
+        if lines:
+            row_changes += repaired.changes
+        self._record(number, row_changes, changes)
+        return lines
 
-    def _mend(self, value: Any, data: Any) -> list[Change]:
-        made: list[Change] = []
+    def _fix(self, value: Any, data: Any) -> list[Change]:
+        row_changes: list[Change] = []
         if not isinstance(value, dict | list):
-            return made
-        if not isinstance(data, bytes) or texts.may_need_mending(data):
-            made += texts.mend(value)
-        made += fields.mend(value, self._target)
+            return row_changes
+        if not isinstance(data, bytes) or texts.may_need_fixes(data):
+            row_changes += texts.fix_texts(value)
+        row_changes += fields.fix_fields(value, self._target)
         if self._redact:
-            made += redaction.mend(value)
-        return made
+            row_changes += redaction.redact_row(value)
+        return row_changes
 
-    def _checked(self, value: Any) -> tuple[int, ...]:
-        """Return what is the same for rows that are copies; raise RowProblem for an error."""
+    def _check(self, value: Any) -> tuple[int, ...]:
+        """Return a key that is equal for duplicate rows; raise RowProblem for an error."""
         example = self._reading.example(value)
         error = checks.error_of_row(example, self._target)
         if error is not None:
             raise RowProblem(*error)
         prompt, answer, _ = facts.hashes(example)
-        # What a grader reads tells prompts apart, and nothing but its text tells a text apart.
-        extra = facts.digest(_encoded(example.extra)) if example.kind == "prompt" else 0
+        # Prompts also differ by the fields that a grader reads; plain texts differ by text alone.
+        extra = facts.digest(_encode(example.extra)) if example.kind == "prompt" else 0
         return prompt, answer, extra
 
-    def _account(self, number: int, made: list[Change], changes: BinaryIO) -> None:
-        for change in made:
-            _write(changes, {"line": number, **change._asdict()})
-        for code in dict.fromkeys(change.code for change in made):
-            self._changed.add(number, Found(code, _words(code), ""))
+    def _record(self, number: int, row_changes: list[Change], changes: BinaryIO) -> None:
+        for change in row_changes:
+            _log(changes, {"line": number, **change._asdict()})
+        for code in dict.fromkeys(change.code for change in row_changes):
+            self._changed.add(number, Found(code, _describe(code), ""))
 
     def _leave_out(self, number: int, problem: RowProblem, changes: BinaryIO) -> None:
         self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
-        _write(
+        _log(
             changes,
             {"line": number, "code": problem.code, "where": "", "was": "the row", "now": None}
             | {"why": problem.message, "fix": problem.fix},
         )
 
 
-def _line(value: Any, data: Any, *, changed: bool) -> bytes:
-    """Return a row on one line: as it stands in the file unless something in it was changed."""
+def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:
+    """Return a row on one line, byte for byte as in the file unless it was changed."""
     if isinstance(data, bytes) and not changed:
-        # Within a text a line end is escaped; between its parts it means nothing.
-        return data if b"\n" not in data and b"\r" not in data else _joined(data)
+        # Raw line ends can only be insignificant white space: within strings they are escaped.
+        return data if b"\n" not in data and b"\r" not in data else _join_lines(data)
     is_ascii = isinstance(data, bytes) and data.isascii()
     try:
-        return json_text.written(value, ascii=is_ascii).encode()
+        return json_text.encode(value, ascii=is_ascii).encode()
     except (ValueError, TypeError, RecursionError):
         raise RowProblem(
-            "invalid_json", "a value of it cannot be written as JSON", "correct it"
+            "invalid_json", "one of its values cannot be written as JSON", "fix the value"
         ) from None
 
 
-def _joined(data: bytes) -> bytes:
+def _join_lines(data: bytes) -> bytes:
     return msgspec.json.format(data, indent=0)
 
 
-def _encoded(value: Any) -> bytes:
+def _encode(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _words(code: str) -> str:
-    return _WORDS.get(code, "secrets were replaced by what they are")
+def _describe(code: str) -> str:
+    return _DESCRIPTIONS.get(code, "redacted secrets")
 
 
-def _write(changes: BinaryIO, record: dict[str, Any]) -> None:
+def _log(changes: BinaryIO, record: dict[str, Any]) -> None:
     changes.write(msgspec.json.encode(record) + b"\n")
 
 
-def _nothing(found: Repairs, source: Path) -> FtwizardError:
-    first = found.left_out[0] if found.left_out else None
-    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": it holds none"
+def _nothing_left(report: Repairs, source: Path) -> FtwizardError:
+    first = report.left_out[0] if report.left_out else None
+    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
     error = FtwizardError(
-        f"No row of {visible(str(source))} can be kept{why}.",
+        f"No row in {visible(str(source))} can be kept{why}.",
         f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
     )
-    error.document = {"repairs": msgspec.to_builtins(found)}
+    error.document = {"repairs": msgspec.to_builtins(report)}
     return error

@@ -44,7 +44,7 @@ class RowCounter:
 
     def __init__(self, target: Target, encoding: Encoding) -> None:
         self._target, self._encoding = target, encoding
-        self._count = encodings.counter(encoding)
+        self._count = encodings.make_counter(encoding)
         self._roles: dict[str, int] = {}
 
     def count(self, example: Example) -> RowCount:

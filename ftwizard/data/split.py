@@ -87,13 +87,13 @@ def divide(examples: list[Example], *, validation: float, test: float = 0.0, see
     parts: list[Part] = ["train"] * len(examples)
     for part, count in _wanted(len(examples), validation, test).items():
         taken, left = _draw(left, count)
-        for place in itertools.chain.from_iterable(group.places for group in taken):
+        for place in itertools.chain.from_iterable(group.indexes for group in taken):
             parts[place] = part
-    tally = Counter((group.kind, parts[place]) for group in groups for place in group.places)
+    tally = Counter((group.kind, parts[place]) for group in groups for place in group.indexes)
     kinds: dict[str, dict[Part, int]] = {group.kind: {} for group in groups}
     for (kind, part), count in sorted(tally.items()):
         kinds[kind][part] = count
-    sizes = [len(group.places) for group in groups]
+    sizes = [len(group.indexes) for group in groups]
     return Division(parts=parts, groups=len(sizes), largest=max(sizes, default=0), kinds=kinds)
 
 
@@ -111,21 +111,21 @@ def _draw(groups: list[Group], wanted: int) -> tuple[list[Group], list[Group]]:
     """
     taken: list[Group] = []
     left: list[Group] = []
-    total = sum(len(group.places) for group in groups)
+    total = sum(len(group.indexes) for group in groups)
     seen = got = 0
     for _, of_kind in itertools.groupby(groups, key=lambda group: group.kind):
         members = list(of_kind)
-        seen += sum(len(group.places) for group in members)
+        seen += sum(len(group.indexes) for group in members)
         for group in members:
-            fits = got + len(group.places) <= round(wanted * seen / total)
+            fits = got + len(group.indexes) <= round(wanted * seen / total)
             (taken if fits else left).append(group)
-            got += len(group.places) if fits else 0
+            got += len(group.indexes) if fits else 0
     for group in sorted(left, key=lambda group: group.rank):
-        if got + len(group.places) <= wanted:
+        if got + len(group.indexes) <= wanted:
             taken.append(group)
-            got += len(group.places)
+            got += len(group.indexes)
     if not taken and groups:
-        taken = [min(groups, key=lambda group: (len(group.places), group.rank))]
+        taken = [min(groups, key=lambda group: (len(group.indexes), group.rank))]
     chosen = {id(group) for group in taken}
     return taken, [group for group in groups if id(group) not in chosen]
 

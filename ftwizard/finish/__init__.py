@@ -1,4 +1,4 @@
-"""What follows training, as the plan's ``finish`` says: one 16-bit model, then the comparison."""
+"""Steps after training, as set in the plan's ``finish``: merging and comparison."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ftwizard.train.record import Trained
 
 
 def finish(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
-    """Carry out ``plan.finish`` within the run; return what goes into its result."""
+    """Carry out ``plan.finish`` within the run; return the entries for its result."""
     from ftwizard.finish.compare import compare
-    from ftwizard.finish.merge import cast, merge
+    from ftwizard.finish.merge import cast_to_16_bit, merge
 
     folder, base = worker.folder, Path(trained.base)
     result: dict[str, Any] = {}
     if trained.method == "full":
-        worker.phase("merging", what="casting to 16 bit")
+        worker.phase("merging", what="casting to 16-bit")
         best = folder.checkpoints / f"checkpoint-{trained.step}"
-        result["merged"] = cast(base, best, folder.merged, end_ids=trained.end_ids)
+        result["merged"] = cast_to_16_bit(base, best, folder.merged, end_ids=trained.end_ids)
     elif plan.finish.merge:
         worker.phase("merging")
         result["merged"] = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)

@@ -1,4 +1,4 @@
-"""Base and tuned model on the held-out rows: loss, exact answers, valid JSON."""
+"""Comparison of base and tuned model on the test set: loss, exact match, valid JSON."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ftwizard.train import base_model, generate, hardware, heldout
 from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import Encoded, Encoder, encode_rows
 
-GENERATED_AT_ONCE = 16
-MAX_ENUMERATED = 12
+GENERATION_BATCH_SIZE = 16
+MAX_ENUM_VALUES = 12
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on the held-out rows."""
+    """Scores of one model on the test set."""
 
     loss: float | None
-    """Mean negative log-likelihood of the answers' tokens, in nats; None where all are cut off."""
+    """Mean negative log-likelihood per answer token, in nats; None if all are truncated."""
     exact: float
-    """Share of answers equal to the expected one, surrounding blanks apart."""
+    """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
     json_valid: float | None
-    """Share that fits the JSON schema of the expected answers; None where these are no JSON."""
+    """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
     seconds: float
 
 
 def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
-    """Answer the held-out rows greedily with both models and score them.
+    """Generate answers for the test set with both models (greedy decoding) and score them.
 
-    The tuned model is the merged one where there is one: what will be served is what is measured.
-    Returns ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers go to
+    The merged model is used if it exists, so that what is measured is what will be served. Returns
+    ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers are written to
     ``eval/compare.json``.
     """
     worker.phase("comparing")
-    kept = heldout.read(worker.folder)
-    rows = kept.rows
+    test_set = heldout.read(worker.folder)
+    rows = test_set.rows
     if not rows:
         return {"rows": 0}
     weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
@@ -53,23 +53,23 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     base = Path(trained.base)
     encoder = Encoder(tokenizer, base_model.stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
-    schema = json_schema(kept.answers)
-    limit = plan.finish.max_new_tokens or _longest_answer(tokenizer, rows) * 3 // 2 + 16
+    schema = infer_json_schema(test_set.answers)
+    limit = plan.finish.max_new_tokens or _find_longest_answer(tokenizer, rows) * 3 // 2 + 16
 
     answers: dict[str, list[str]] = {}
     scores: dict[str, Scores] = {}
     for name in ("base", "tuned"):
-        began = time.monotonic()
+        start = time.monotonic()
         worker.phase("comparing", what=f"{name} model")
         model = _load(name, worker, plan, base)
-        answers[name] = _answers(worker, name, model, encoder, rows, limit)
-        loss = _loss(worker, model, encoded)
+        answers[name] = _generate_answers(worker, name, model, encoder, rows, limit)
+        loss = _compute_loss(worker, model, encoded)
         del model
         gc.collect()
-        scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - began)
+        scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - start)
 
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    all_pairs = _pairs(rows, **answers)
+    all_pairs = _build_pairs(rows, **answers)
     write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
     return {
         "rows": len(rows),
@@ -79,8 +79,8 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[str, Any]]:
-    """Return what was asked in each row, what was expected, and what both models answered."""
+def _build_pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[str, Any]]:
+    """Return the prompt, the expected answer and both models' answers for each row."""
     return [
         {
             "line": row.line,
@@ -93,11 +93,11 @@ def _pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[s
     ]
 
 
-def json_schema(answers: list[str]) -> dict[str, Any] | None:
-    """Return the JSON Schema that all ``answers`` fit, or None if they are not all JSON objects.
+def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
+    """Infer a JSON Schema from ``answers``; return None if they are not all JSON objects.
 
-    Keys that every answer has are required and others forbidden; a string that only ever takes a
-    few values must take one of them.
+    Keys in every answer are required, unknown keys are forbidden, and strings with few distinct
+    values become enumerations.
     """
     from genson import SchemaBuilder
 
@@ -121,13 +121,13 @@ def json_schema(answers: list[str]) -> dict[str, Any] | None:
     for key, kind in schema.get("properties", {}).items():
         if kind.get("type") == "string":
             values = Counter(v[key] for v in objects if key in v)
-            if len(values) <= MAX_ENUMERATED and values.total() >= 2 * len(values):
+            if len(values) <= MAX_ENUM_VALUES and values.total() >= 2 * len(values):
                 kind["enum"] = sorted(values)
     return schema
 
 
-def fits(schema: dict[str, Any], answer: str) -> bool:
-    """Say whether ``answer`` is JSON that fits ``schema``."""
+def is_valid(schema: dict[str, Any], answer: str) -> bool:
+    """Return whether ``answer`` is JSON that is valid for ``schema``."""
     from jsonschema import Draft202012Validator
 
     try:
@@ -144,7 +144,7 @@ def _score(
     seconds: float,
 ) -> Scores:
     exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
-    valid = [fits(schema, a) for a in answers] if schema else []
+    valid = [is_valid(schema, a) for a in answers] if schema else []
     return Scores(
         loss=loss,
         exact=sum(exact) / len(exact),
@@ -168,27 +168,27 @@ def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def _answers(
+def _generate_answers(
     worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[Row], limit: int
 ) -> list[str]:
-    """Return one greedy answer a row, generated in batches of similar length."""
+    """Generate one greedy answer per row, in batches of similar prompt length."""
     prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
-    found = [""] * len(rows)
-    for start in range(0, len(order), GENERATED_AT_ONCE):
-        batch = order[start : start + GENERATED_AT_ONCE]
+    texts = [""] * len(rows)
+    for start in range(0, len(order), GENERATION_BATCH_SIZE):
+        batch = order[start : start + GENERATION_BATCH_SIZE]
         worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
-        given = generate.answers(model, encoder, [prompts[i] for i in batch], limit)
-        for i, answer in zip(batch, given, strict=True):
-            found[i] = answer.text
-    return found
+        answers = generate.answers(model, encoder, [prompts[i] for i in batch], limit)
+        for i, answer in zip(batch, answers, strict=True):
+            texts[i] = answer.text
+    return texts
 
 
-def _loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
-    """Return the mean negative log-likelihood over all tokens that carry loss, None without any.
+def _compute_loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
+    """Return the mean negative log-likelihood of the trainable tokens, or None without any.
 
-    A row at a time, and logits in full precision only where there is loss: with a vocabulary of
-    150,000 the logits of a batch are gigabytes.
+    Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
+    vocabulary of 150,000, the logits of a batch take gigabytes.
     """
     import torch
 
@@ -197,14 +197,16 @@ def _loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
         worker.check_stop()
         ids = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor(row.labels[1:], device=model.device)
-        places = (labels != IGNORED).nonzero().flatten()
+        positions = (labels != IGNORED).nonzero().flatten()
         with torch.inference_mode():
-            logits = model(input_ids=ids).logits[0, places].float()
-        total += float(torch.nn.functional.cross_entropy(logits, labels[places], reduction="sum"))
-        count += len(places)
+            logits = model(input_ids=ids).logits[0, positions].float()
+        total += float(
+            torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
+        )
+        count += len(positions)
     return total / count if count else None
 
 
-def _longest_answer(tokenizer: Any, rows: list[Row]) -> int:
+def _find_longest_answer(tokenizer: Any, rows: list[Row]) -> int:
     texts = [row.conversation.answer for row in rows]
     return max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

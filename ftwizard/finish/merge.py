@@ -1,5 +1,4 @@
-"""``merged/``: one 16-bit model that any server loads, from an adapter and its base or from a
-full fine-tune."""
+"""Merging to one 16-bit model for serving, from an adapter and its base or from a full fine-tune."""
 
 from __future__ import annotations
 
@@ -12,43 +11,44 @@ from ftwizard.checkpoints import MARKER
 from ftwizard.jobs.folder import publish, write_json
 from ftwizard.train.base_model import load_config, load_tokenizer, refuse_quantised
 
-SHARD = "4GB"
+MAX_SHARD_SIZE = "4GB"
 
 
 def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[str, Any]:
-    """Merge ``adapter`` into ``base`` by peft and leave the model in ``out``, whole or not at all.
+    """Merge ``adapter`` into ``base`` with peft and write the model to ``out`` atomically.
 
-    ``end_ids`` are the tokens that ended answers in training; generation of the merged model
-    stops at them. Returns ``folder``, ``bytes`` and ``dtype``; what is in ``out`` already is
-    returned as it is. Raises FtwizardError for a base that is quantised: 4-bit weights would be
-    merged wrongly and in silence.
+    ``end_ids`` are the tokens that ended answers in training; the merged model stops generating at
+    them. Returns ``folder``, ``bytes`` and ``dtype``, also of a model that is already in ``out``.
+    Raises FtwizardError for a quantized base, because 4-bit weights would silently merge wrongly.
     """
-    if done := _done(out):
-        return done
+    if report := _read_report(out):
+        return report
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=_sixteen_bit(base), use_safetensors=True, trust_remote_code=False
+        base, dtype=_choose_dtype(base), use_safetensors=True, trust_remote_code=False
     )
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return _publish(merged, adapter, out, end_ids)
 
 
-def cast(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> dict[str, Any]:
-    """Leave the weights of a full fine-tune's 32-bit ``checkpoint`` in ``out``, in 16 bit.
+def cast_to_16_bit(
+    base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]
+) -> dict[str, Any]:
+    """Write the weights of a full fine-tune's 32-bit ``checkpoint`` to ``out`` as 16-bit.
 
-    All but the weights is as in ``base``: what the trainer changed in the model's settings was
-    for training. Otherwise as ``merge``.
+    Everything but the weights is copied from ``base``, because the trainer changes model settings
+    for training. See ``merge`` for the rest.
     """
-    if done := _done(out):
-        return done
+    if report := _read_report(out):
+        return report
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(
         checkpoint,
         config=load_config(base),
-        dtype=_sixteen_bit(base),
+        dtype=_choose_dtype(base),
         use_safetensors=True,
         trust_remote_code=False,
     )
@@ -57,28 +57,28 @@ def cast(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> dict
     return _publish(model, checkpoint, out, end_ids)
 
 
-def _done(out: Path) -> dict[str, Any] | None:
+def _read_report(out: Path) -> dict[str, Any] | None:
     if not (out / MARKER).exists():
         return None
-    done: dict[str, Any] = json.loads((out / MARKER).read_text())
-    return done
+    report: dict[str, Any] = json.loads((out / MARKER).read_text())
+    return report
 
 
-def _sixteen_bit(base: Path) -> Any:
-    """Return float16 if the base is kept in it, else bfloat16."""
+def _choose_dtype(base: Path) -> Any:
+    """Return float16 if the base is stored in it, else bfloat16."""
     import torch
 
     config = refuse_quantised(base)
-    kept_in = config.get("dtype", config.get("torch_dtype"))
-    return torch.float16 if kept_in == "float16" else torch.bfloat16
+    dtype = config.get("dtype", config.get("torch_dtype"))
+    return torch.float16 if dtype == "float16" else torch.bfloat16
 
 
 def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> dict[str, Any]:
-    _stop_at(model.generation_config, end_ids)
+    _add_eos_ids(model.generation_config, end_ids)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
-    model.save_pretrained(part, max_shard_size=SHARD)
+    model.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)
     load_tokenizer(tokenizer).save_pretrained(part)
     report = {
         "folder": str(out),
@@ -90,14 +90,14 @@ def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> dict
     return report
 
 
-def _stop_at(config: Any, end_ids: list[int]) -> None:
-    """Let generation stop at the tokens that ended answers in training."""
-    known = config.eos_token_id
-    known = known if isinstance(known, list) else [] if known is None else [known]
-    new = [i for i in end_ids if i not in known]
-    if new:
-        config.eos_token_id = [*known, *new]
+def _add_eos_ids(config: Any, end_ids: list[int]) -> None:
+    """Add the tokens that ended answers in training to the EOS tokens."""
+    eos_ids = config.eos_token_id
+    eos_ids = eos_ids if isinstance(eos_ids, list) else [] if eos_ids is None else [eos_ids]
+    new_ids = [i for i in end_ids if i not in eos_ids]
+    if new_ids:
+        config.eos_token_id = [*eos_ids, *new_ids]
     if not config.do_sample:
-        # Some models ship these without do_sample; transformers refuses to save that once changed.
+        # Some models ship these without do_sample; transformers refuses to save a changed config then.
         for name in ("temperature", "top_p", "top_k", "min_p", "typical_p"):
             setattr(config, name, None)

@@ -48,7 +48,7 @@ def main() -> None:
     size = sum(sizes)
     target = targets.target("openai-sft")
     encoding = encodings.choose(target)
-    count, oracle, other = encodings.counter(encoding), tiktoken_encoding("o200k_base"), peer()
+    count, oracle, other = encodings.make_counter(encoding), tiktoken_encoding("o200k_base"), peer()
     print(f"{ROWS:,} rows, {size / 1e6:.1f} MB of text")
     small = texts[: len(texts) // 8]
     speeds = {

@@ -18,7 +18,7 @@ from ftwizard.errors import FtwizardError
 
 
 def rows(table: Any) -> list[Any]:
-    parts = list(arrow_rows.lines([table]))
+    parts = list(arrow_rows.to_json_lines([table]))
     found = [json.loads(line) for _, text in parts for line in text.splitlines()]
     assert sum(count for count, _ in parts) == table.num_rows == len(found)
     return found
@@ -94,7 +94,7 @@ def test_what_json_cannot_hold_is_named(column: Any) -> None:
     good = pa.table({"a": ["x"], "b\x1b": ["y"]})
     table = pa.table({"a": ["x", "x"], "b\x1b": column})
     with pytest.raises(FtwizardError, match=r"Row 3, column b␛: its value cannot") as error:
-        list(arrow_rows.lines([good, table]))
+        list(arrow_rows.to_json_lines([good, table]))
     assert "without that column" in error.value.hint
 
 
@@ -107,8 +107,8 @@ def test_pictures_and_sound_are_found_at_any_depth() -> None:
         "image": datasets.Image(), "list": datasets.List({"sound": datasets.Audio()}),
         "messages": [{"role": datasets.Value("string")}],
     })  # fmt: skip
-    assert arrow_rows.media(features) == ["image", "list"]
-    assert arrow_rows.media(None) == []
+    assert arrow_rows.find_media_columns(features) == ["image", "list"]
+    assert arrow_rows.find_media_columns(None) == []
 
 
 _VALUES = st.recursive(

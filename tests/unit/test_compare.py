@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.finish.compare import fits, json_schema
+from ftwizard.finish.compare import infer_json_schema, is_valid
 from ftwizard.train.generate import without_thinking
 
 ANSWERS = [
@@ -20,9 +20,9 @@ ANSWERS = [
 
 
 def test_every_answer_fits_its_own_schema() -> None:
-    schema = json_schema(ANSWERS)
+    schema = infer_json_schema(ANSWERS)
     assert schema
-    assert all(fits(schema, answer) for answer in ANSWERS)
+    assert all(is_valid(schema, answer) for answer in ANSWERS)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_every_answer_fits_its_own_schema() -> None:
     ],
 )
 def test_what_does_not_fit(answer: str) -> None:
-    schema = json_schema(ANSWERS)
+    schema = infer_json_schema(ANSWERS)
     assert schema
-    assert not fits(schema, answer)
+    assert not is_valid(schema, answer)
 
 
 def test_thinking_before_an_answer_is_not_the_answer() -> None:
@@ -55,20 +55,20 @@ def test_thinking_before_an_answer_is_not_the_answer() -> None:
 
 
 def test_answers_that_are_not_all_objects_have_no_schema() -> None:
-    assert json_schema([]) is None
-    assert json_schema([*ANSWERS, "plain words"]) is None
-    assert json_schema(["[1]", "[2]"]) is None
+    assert infer_json_schema([]) is None
+    assert infer_json_schema([*ANSWERS, "plain words"]) is None
+    assert infer_json_schema(["[1]", "[2]"]) is None
 
 
 def test_free_text_and_optional_keys_stay_free() -> None:
     answers = [
         json.dumps({"id": n, "text": f"words {n}", **({"x": 1} if n else {})}) for n in range(9)
     ]
-    schema = json_schema(answers)
+    schema = infer_json_schema(answers)
     assert schema
-    assert fits(schema, '{"id": 99, "text": "others"}')
-    assert fits(schema, '{"id": 99, "text": "others", "x": 2}')
-    assert not fits(schema, '{"id": 99}')
+    assert is_valid(schema, '{"id": 99, "text": "others"}')
+    assert is_valid(schema, '{"id": 99, "text": "others", "x": 2}')
+    assert not is_valid(schema, '{"id": 99}')
 
 
 _values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
@@ -77,6 +77,6 @@ _values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), _values), min_size=1, max_size=12))
 def test_what_the_schema_was_made_from_always_fits(objects: list[dict[str, object]]) -> None:
     answers = [json.dumps(value) for value in objects]
-    schema = json_schema(answers)
+    schema = infer_json_schema(answers)
     assert schema
-    assert all(fits(schema, answer) for answer in answers)
+    assert all(is_valid(schema, answer) for answer in answers)

@@ -57,27 +57,27 @@ def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> No
 @pytest.mark.parametrize(
     ("data", "code", "says"),
     [
-        (b"PAR1" + bytes(40), "binary", "begins as Parquet but breaks off"),
-        (b"ARROW1\0\0" + bytes(40), "binary", "begins as Arrow but breaks off"),
+        (b"PAR1" + bytes(40), "binary", "truncated Parquet"),
+        (b"ARROW1\0\0" + bytes(40), "binary", "truncated or damaged Arrow"),
         (b"PK\x03\x04" + bytes(40), "binary", "zip"),
-        (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "compressed", "Zstandard is damaged"),
-        (b"\xfd7zXZ\x00" + bytes(40), "compressed", "xz is damaged"),
-        (b"BZh91AY&SY", "compressed", "bzip2 breaks off"),
-        (b"\x04\x22\x4d\x18" + bytes(40), "compressed", "by LZ4"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "compressed", "Zstandard data is damaged"),
+        (b"\xfd7zXZ\x00" + bytes(40), "compressed", "xz data is damaged"),
+        (b"BZh91AY&SY", "compressed", "bzip2 data is truncated"),
+        (b"\x04\x22\x4d\x18" + bytes(40), "compressed", "with LZ4"),
         (b"/annex/objects/SHA256E-s1--0.jsonl\n", "lfs_pointer", "git-annex"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "lfs_pointer", "Git LFS"),
         (b"\n <!DOCTYPE html>\n<html><body>404</body></html>", "web_page", "web page"),
         (packed(b"<html></html>"), "web_page", "web page"),
-        (packed(PLAIN)[:10], "compressed", "breaks off"),
+        (packed(PLAIN)[:10], "compressed", "truncated"),
         (b"\x1f\x8b" + bytes(30), "compressed", "damaged"),
-        (packed(b" \n"), "file_empty", "once it is unpacked"),
+        (packed(b" \n"), "file_empty", "once unpacked"),
         (packed(b"x" * 257 + b"ustar\0" + bytes(300)), "binary", "a tar archive"),
         (ROWS.encode("utf-16-le"), "encoding", "UTF-16 without"),
         ("[{}]".encode("utf-16-le"), "encoding", "UTF-16 without"),
         (ROWS.encode("utf-32-be"), "encoding", "UTF-32 without"),
         (ROWS.encode("utf-16-be"), "encoding", "UTF-16 without"),
-        (bytes(range(256)) * 4, "binary", "no text"),
-        (bytes(100), "file_empty", "nothing but blanks"),
+        (bytes(range(256)) * 4, "binary", "not a text file"),
+        (bytes(100), "file_empty", "only white space"),
         (b"", "file_empty", "is empty"),
     ],
 )
@@ -109,13 +109,13 @@ def test_nothing_is_waited_for_or_followed_in_a_circle(tmp_path: Path) -> None:
     listener.bind(str(door))
     for path, says in (
         (pipe, "a pipe"),
-        (loop, "leads back to itself"),
+        (loop, "symbolic link loop"),
         (door, "a socket"),
         (Path("/dev/zero"), "a device"),
         (tmp_path, "is a folder"),
         (tmp_path / "none", "There is no data file"),
-        (tmp_path / ("x" * 300), "cannot be read"),
-        (Path("a\0b"), "no name"),
+        (tmp_path / ("x" * 300), "could not be read"),
+        (Path("a\0b"), "not a valid file name"),
     ):
         with pytest.raises(FileProblem, match=says):
             container.inspect(path)
@@ -141,9 +141,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
     next(rows)
     with path.open("ab") as file:
         file.write(PLAIN)
-    with pytest.raises(FileProblem, match="changed while it was read"):
+    with pytest.raises(FileProblem, match="changed while being read"):
         list(rows)
-    with pytest.raises(FileProblem, match="changed while it was read"):
+    with pytest.raises(FileProblem, match="changed while being read"):
         next(records.records(path, found))
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path
     rows = records.records(path, container.inspect(path))
     next(rows)
     path.unlink()
-    with pytest.raises(FileProblem, match="was replaced while it was read"):
+    with pytest.raises(FileProblem, match="was replaced while being read"):
         list(rows)
 
 

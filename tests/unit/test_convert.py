@@ -178,7 +178,7 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
             convert(source, out, target("openai-sft"))
     assert source.read_bytes() == before
     preference = write(tmp_path / "pairs.jsonl", *SOURCES["preference"])
-    with pytest.raises(FtwizardError, match=r"No row of .*pairs\.jsonl can be written"):
+    with pytest.raises(FtwizardError, match=r"No row in .*pairs\.jsonl can be written"):
         convert(preference, tmp_path / "out", target("openai-sft"))
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert names == {"link", "pairs.jsonl", "rows.jsonl"}
@@ -207,7 +207,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "! changed, extra_keys: 1 row, at line 1" in said
     assert rows_of(out) == [CHAT]
     assert main(["convert", str(source), "--target", "openai-sft", "--out", str(out)]) == 1
-    assert "there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_command_says_why_nothing_is_written(
@@ -218,7 +218,7 @@ def test_the_command_says_why_nothing_is_written(
     command = ["convert", str(source), "--target", "openai-sft", "--out", str(out)]
     assert main([*command, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert "a pair of a chosen and a rejected answer" in found["error"]["message"]
+    assert "a pair of chosen and rejected answers" in found["error"]["message"]
     assert (found["rows_in"], found["rows_out"], found["sha256"]) == (3, 0, None)
     assert found["left_out"][0]["lines"] == [1, 2, 3]
     assert main([*command, "--as", "prompt-completion"]) == 2

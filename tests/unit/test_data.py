@@ -104,7 +104,7 @@ def test_a_missing_file_a_folder_and_a_device(tmp_path: Path) -> None:
     for path, says in (
         (tmp_path / "none.jsonl", "There is no data file"),
         (tmp_path, "is a folder"),
-        (Path("/dev/zero"), "no regular file"),
+        (Path("/dev/zero"), "not a file"),
     ):
         with pytest.raises(FtwizardError, match=says):
             read.read(path)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftwizard.data import said, shingles
-from ftwizard.data.duplicates import ANSWER_MARK, NearIndex, near_leakage
+from ftwizard.data.duplicates import ANSWER_MARK, NearIndex, find_leakage
 from ftwizard.data.example import Example
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
@@ -60,21 +60,25 @@ def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
     st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
 )
 def test_similarity_is_that_of_python_s_own_sets(a: list[str], b: list[str]) -> None:
-    one, other = (np.unique(row) for row in shingles.of([" ".join(a), " ".join(b)]).split())
+    one, other = (
+        np.unique(row) for row in shingles.compute_shingles([" ".join(a), " ".join(b)]).split()
+    )
     assert shingles.similarity(one, other) == exact(" ".join(a), " ".join(b))
 
 
 @given(st.lists(st.text(max_size=80), max_size=12))
 def test_any_text_has_the_same_shingles_alone_as_among_others(texts: list[str]) -> None:
-    together = shingles.of(texts)
+    together = shingles.compute_shingles(texts)
     assert together.counts.sum() == together.flat.size
     for text, row in zip(texts, together.split(), strict=True) if texts else ():
-        assert np.array_equal(shingles.of([text]).flat, row)
-    shingles.of(["\ud800 half a pair", *texts])
+        assert np.array_equal(shingles.compute_shingles([text]).flat, row)
+    shingles.compute_shingles(["\ud800 half a pair", *texts])
 
 
 def test_case_spaces_and_punctuation_do_not_count() -> None:
-    a, b = shingles.of(["The quick, brown fox: jumps!", "the  QUICK\nbrown fox jumps"]).split()
+    a, b = shingles.compute_shingles(
+        ["The quick, brown fox: jumps!", "the  QUICK\nbrown fox jumps"]
+    ).split()
     assert a.size == 3 and np.array_equal(a, b)
 
 
@@ -193,8 +197,8 @@ def test_leakage_names_the_nearest_row_of_training() -> None:
         index.add(line, text)
     validation = [(n, " ".join(sentence(rng, 60))) for n in range(600)]
     validation[555] = (555, " ".join(near))
-    assert near_leakage(index, validation) == [(555, 7)]
-    assert near_leakage(NearIndex(texts.__getitem__), validation) == []
+    assert find_leakage(index, validation) == [(555, 7)]
+    assert find_leakage(NearIndex(texts.__getitem__), validation) == []
 
 
 def example(**fields: Any) -> Example:

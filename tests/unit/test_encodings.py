@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import encodings
-from ftwizard.data.encodings import Vocabulary, choose, counter
+from ftwizard.data.encodings import Vocabulary, choose, make_counter
 from ftwizard.data.targets import target, targets
 from tests.token_helpers import WORDS, multilingual, tiktoken_encoding
 
@@ -19,8 +19,8 @@ OPENAI: list[Vocabulary] = ["o200k_base", "cl100k_base"]
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")))
 
 
-def count_of(vocabulary: Vocabulary) -> encodings.Count:
-    return counter(encodings.Encoding(name="", vocabulary=vocabulary, sources=(), as_of=""))
+def count_of(vocabulary: Vocabulary) -> encodings.TokenCount:
+    return make_counter(encodings.Encoding(name="", vocabulary=vocabulary, sources=(), as_of=""))
 
 
 @pytest.mark.parametrize("vocabulary", OPENAI)
@@ -63,7 +63,7 @@ def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_
         assert one.own == (one.factor == (1, 1, 1))
         assert one.sources and one.as_of
         assert one.own or "estimate" in one.words or "approximation" in one.words
-        counter(one)("text")
+        make_counter(one)("text")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_model_in_a_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -
     bare.add_special_tokens(["<|im_end|>"])
     bare.save(str(tmp_path / "tokenizer.json"))
     found = encodings.of_folder(tmp_path, "my/model")
-    count = counter(found)
+    count = make_counter(found)
     assert (found.words, found.is_exact) == ("my/model", False)
     assert count("abab") == 2
     assert count("é") == 2

@@ -189,7 +189,7 @@ def test_tokens_of_parts_are_those_of_the_whole(
 def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "MOST_ROWS", 50)
+    monkeypatch.setattr(copies, "MAX_ROWS", 50)
     some = [row for one in rows(60) for row in (one, near(one))]
     found = by_code(examine.examine(write(tmp_path / "rows.jsonl", some), Asked()))
     assert "one prompt in 3" in found["sampled"].message

@@ -49,7 +49,7 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 def test_lines_that_can_be_read_one_way_only(
     text: str, values: list[Any], codes: list[str]
 ) -> None:
-    found = json_text.read(text.encode())
+    found = json_text.parse(text.encode())
     assert found.values == values
     assert [change.code for change in found.changes] == codes
 
@@ -83,12 +83,12 @@ def test_lines_that_can_be_read_one_way_only(
 )
 def test_what_would_have_to_be_guessed_is_a_problem(text: str) -> None:
     with pytest.raises(RowProblem):
-        json_text.read(text.encode())
+        json_text.parse(text.encode())
 
 
 def test_bytes_that_are_not_utf_8_are_a_problem() -> None:
     with pytest.raises(RowProblem) as caught:
-        json_text.read(b'{"a": "\xe9"}')
+        json_text.parse(b'{"a": "\xe9"}')
     assert caught.value.code == "encoding"
 
 
@@ -98,7 +98,7 @@ def test_python_s_notation_of_a_row_means_the_row(row: dict[str, Any]) -> None:
     if text == json.dumps(row, ensure_ascii=False):
         return
     try:
-        found = json_text.read(text.encode())
+        found = json_text.parse(text.encode())
     except RowProblem:
         assert "\\" in text  # JSON knows no \x07, and \' is none of its escapes either
         raise
@@ -108,11 +108,11 @@ def test_python_s_notation_of_a_row_means_the_row(row: dict[str, Any]) -> None:
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
     try:
-        found = json_text.read(line)
+        found = json_text.parse(line)
     except RowProblem:
         return
     for value in found.values:
-        assert json_text.read(json_text.written(value).encode()) == ([value], [])
+        assert json_text.parse(json_text.encode(value).encode()) == ([value], [])
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
 )
 def test_texts(text: str, mended: str, codes: list[str]) -> None:
     row = {"messages": [{"role": "user", "content": text}], "n": 1}
-    changes = texts.mend(row)
+    changes = texts.fix_texts(row)
     assert row["messages"][0]["content"] == mended  # type: ignore[index]
     assert sorted(change.code for change in changes) == sorted(codes)
     assert all(change.where == "messages[0].content" for change in changes)
-    assert texts.mend(row) == []
-    assert texts.may_need_mending(json.dumps({"a": text}).encode()) or not codes
-    assert texts.may_need_mending(json.dumps({"a": text}, ensure_ascii=False).encode()) or not codes
+    assert texts.fix_texts(row) == []
+    assert texts.may_need_fixes(json.dumps({"a": text}).encode()) or not codes
+    assert texts.may_need_fixes(json.dumps({"a": text}, ensure_ascii=False).encode()) or not codes
 
 
 @given(st.text())
 def test_texts_that_are_mended_need_no_more(text: str) -> None:
     row = {"a": [text]}
-    texts.mend(row)
+    texts.fix_texts(row)
     again = copy.deepcopy(row)
-    assert texts.mend(again) == []
+    assert texts.fix_texts(again) == []
     assert again == row
 
 
@@ -171,7 +171,7 @@ def test_texts_that_are_mended_need_no_more(text: str) -> None:
 )
 def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
     row = {"a": text}
-    texts.mend(row)
+    texts.fix_texts(row)
     assert not characters.CONTROL.search(row["a"]) and not characters.HIDDEN.search(row["a"])
 
 
@@ -188,16 +188,16 @@ def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
 )
 def test_a_hostile_line_is_read_or_refused(line: bytes) -> None:
     try:
-        assert json_text.read(line).changes
+        assert json_text.parse(line).changes
     except RowProblem as problem:
         assert problem.code in ("invalid_json", "nesting", "extra_data")
 
 
 def test_a_change_shows_what_was_there_and_no_more() -> None:
     row = {"a": "x" * 500 + "\x1b[31m" + "y" * 500}
-    assert texts.mend(row) == [Change("control_char", "a", "␛[31m", "")]
+    assert texts.fix_texts(row) == [Change("control_char", "a", "␛[31m", "")]
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
-    changes = texts.mend({"a": f"Ã© {token} Ã©"})
+    changes = texts.fix_texts({"a": f"Ã© {token} Ã©"})
     assert len(changes) == 1 and token not in str(changes) and token[:12] not in str(changes)
 
 
@@ -211,7 +211,7 @@ def test_roles_and_weights() -> None:
         ],
         "conversations": [{"from": "Human ", "value": "a"}],
     }
-    changes = fields.mend(row, target("openai-sft"))
+    changes = fields.fix_fields(row, target("openai-sft"))
     assert [m["role"] for m in row["messages"]] == ["user", "assistant", "robot", "assistant"]
     assert [m["weight"] for m in row["messages"]] == [0, 1, 2, 1]
     assert all(type(m["weight"]) is int for m in row["messages"])
@@ -224,16 +224,16 @@ def test_roles_and_weights() -> None:
         ("weight", "messages[3].weight"),
         ("unknown_role", "conversations[0].from"),
     ]
-    assert fields.mend(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, target("openai-sft")) == []
 
 
 def test_arguments_have_the_form_that_the_target_reads() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": "é"}}}
     row = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
-    assert fields.mend(row, target("trl-sft")) == []  # which reads both
-    assert [c.code for c in fields.mend(row, target("openai-sft"))] == ["tool_arguments_form"]
+    assert fields.fix_fields(row, target("trl-sft")) == []  # which reads both
+    assert [c.code for c in fields.fix_fields(row, target("openai-sft"))] == ["tool_arguments_form"]
     assert call["function"]["arguments"] == '{"a": "é"}'  # type: ignore[index]
-    assert fields.mend(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, target("openai-sft")) == []
 
 
 def test_calls_of_the_older_form_become_tool_calls() -> None:
@@ -248,7 +248,7 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
             {"role": "function", "name": "f", "content": "1"},
         ],
     }
-    changes = fields.mend(row, target("openai-sft"))
+    changes = fields.fix_fields(row, target("openai-sft"))
     assert {change.code for change in changes} == {"deprecated"}
     assert row == {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
@@ -268,19 +268,19 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
         ],
     }
     assert list(row) == ["tools", "messages"]
-    assert fields.mend(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, target("openai-sft")) == []
 
 
 def test_secrets_are_replaced_by_what_they_are() -> None:
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
     row = {"messages": [{"content": f"use {token}, not {token}"}, {"content": "no secret"}]}
-    changes = redaction.mend(row)
+    changes = redaction.redact_row(row)
     assert token not in json.dumps(row)
     assert row["messages"][0]["content"].startswith("use [redacted: GitHub token], not [redacted")
     assert row["messages"][1]["content"] == "no secret"
     assert [(c.code, c.where) for c in changes] == [("secret", "messages[0].content")] * 2
     assert token not in str(changes)
-    assert redaction.mend(row) == []
+    assert redaction.redact_row(row) == []
 
 
 LISTS = st.sampled_from(
@@ -299,8 +299,12 @@ MESSAGE = st.dictionaries(
     st.sampled_from(["openai-sft", "trl-sft"]),
 )
 def test_whatever_a_row_holds_its_fields_are_mended_once(row: dict[str, Any], name: str) -> None:
-    for change in (*fields.mend(row, target(name)), *texts.mend(row), *redaction.mend(row)):
+    for change in (
+        *fields.fix_fields(row, target(name)),
+        *texts.fix_texts(row),
+        *redaction.redact_row(row),
+    ):
         assert "".join(change) == visible("".join(change))
     again = copy.deepcopy(row)
-    assert fields.mend(again, target(name)) == []
+    assert fields.fix_fields(again, target(name)) == []
     assert again == row

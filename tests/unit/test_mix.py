@@ -30,14 +30,14 @@ def lines(found: list[read.Row]) -> list[int]:
 @given(st.integers(2, 3000), st.floats(0.01, 0.5), st.integers())
 def test_the_share_is_of_all_rows_that_are_trained_on(count: int, share: float, seed: int) -> None:
     train_rows = [row(n, (f"own {n}", "x")) for n in range(min(count, 100))]
-    need = mix.wanted(len(train_rows), share)
+    need = mix.count_needed(len(train_rows), share)
     found = mix.draw(GENERAL, share, train_rows, [], seed)
     assert len(found) == min(need, len(GENERAL)) and lines(found) == sorted(set(lines(found)))
     assert found == mix.draw(GENERAL[::-1], share, train_rows, [], seed)
     if 1 < need <= len(GENERAL):
         assert abs(need / (len(train_rows) + need) - share) < 1 / len(train_rows)
         assert mix.shortage(len(found), len(train_rows), share) is None
-    assert mix.wanted(count, 0) == 0
+    assert mix.count_needed(count, 0) == 0
 
 
 def test_another_seed_draws_others() -> None:

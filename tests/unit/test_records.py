@@ -572,7 +572,7 @@ def chunks(data: bytes, size: int) -> Iterator[bytes]:
 
 @given(st.binary(), st.integers(1, 9))
 def test_lines_are_those_that_split_gives(data: bytes, size: int) -> None:
-    found = list(lines.lines(chunks(data, size)))
+    found = list(lines.split_lines(chunks(data, size)))
     wanted = data.split(b"\n")
     if not wanted[-1]:
         wanted.pop()

@@ -108,9 +108,9 @@ def test_every_change_is_accounted_for(tmp_path: Path) -> None:
         (c["line"], c["code"], c["where"], c["was"], c["now"]) for c in changes if "line" in c
     ]
     assert of_rows == [
-        (3, "extra_data", "", "2 objects on one line", "a line each"),
+        (3, "extra_data", "", "2 objects on one line", "one object per line"),
         (4, "unknown_role", "messages[0].role", "“User ”", "user"),
-        (5, "invalid_json", "", "Python's notation", "JSON"),
+        (5, "invalid_json", "", "a Python literal", "JSON"),
         (6, "duplicate", "", "the same as line 1", ""),
         (7, "control_char", "messages[1].content", "␛[0m", ""),
         (8, "empty_assistant", "", "the row", None),
@@ -180,12 +180,12 @@ def test_the_byte_order_mark_is_what_the_target_wants(tmp_path: Path) -> None:
 def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
     source, out = tmp_path / "rows.jsonl", tmp_path / "new.jsonl"
     source.write_bytes(line(chat("a", " ")))
-    with pytest.raises(FtwizardError, match=r"No row of .* can be kept: every answer is empty"):
+    with pytest.raises(FtwizardError, match=r"No row in .* can be kept: every answer is empty"):
         repair(source, out, SFT)
     changes_path(out).write_bytes(b"mine")
     source.write_bytes(line(chat("a")))
     for place in (out, source):
-        with pytest.raises(FtwizardError, match=r"there already|that is read"):
+        with pytest.raises(FtwizardError, match=r"already exists|input file"):
             repair(source, place, SFT)
     assert changes_path(out).read_bytes() == b"mine"
     assert not out.exists()
@@ -204,7 +204,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [one["lines"] for one in repairs["left_out"]] == [[3]]
     assert Path(repairs["changes"]).exists()
     assert main(command) == 1
-    assert "there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     again = [*command[:-1], str(tmp_path / "again.jsonl")]
     assert main([*again, "--redact"]) == 1
     said = capsys.readouterr().out

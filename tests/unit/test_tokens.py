@@ -57,7 +57,7 @@ def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -
     without = msgspec.structs.replace(
         row, messages=[row.messages[0], {**row.messages[1], "weight": 0}, *row.messages[2:]]
     )
-    count = encodings.counter(choose(OPENAI))
+    count = encodings.make_counter(choose(OPENAI))
     whole, part = counted(row), counted(without)
     assert whole.trained.total == count("Hello there") + count("Bye")
     assert part.trained.total == count("Bye")

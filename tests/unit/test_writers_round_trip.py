@@ -13,7 +13,7 @@ from ftwizard.data import formats
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
 from ftwizard.data.targets import Target, targets
-from ftwizard.data.writers import choices, write, written_as
+from ftwizard.data.writers import choices, choose_format, write
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20)
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -139,12 +139,12 @@ def _returned(text: str) -> Any:
 
 
 def check(example: Example, target: Target) -> None:
-    for format in choices(target) or [written_as(example, target)]:
+    for format in choices(target) or [choose_format(example, target)]:
         try:
             row, losses = write(example, target, format)
         except RowProblem:
             continue
-        format = written_as(example, target, format)
+        format = choose_format(example, target, format)
         again = json.loads(json.dumps(row))
         assert format in formats.recognised(again).fits
         read = formats.example(again, format)

@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files, a batch at a time."""
+"""Rows of Parquet and Arrow files, read in batches."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ftwizard.errors import USAGE
 
 Row = tuple[int, bytes | RowProblem]
 """The 1-based number of a record, and its JSON."""
-BATCH = 500
+BATCH_ROWS = 500
 
 
-def rows(source: Source, kind: str) -> Iterator[Row]:
+def read_rows(source: Source, kind: str) -> Iterator[Row]:
     """Yield the records of a ``parquet`` or ``arrow`` file.
 
-    A value that JSON cannot hold costs its record, damage the records of its row group. Raises
-    FileProblem where pyarrow is missing, or the file is none that it reads.
+    A value that JSON cannot represent drops its record; damage drops the rest of its row group.
+    Raises FileProblem if pyarrow is missing or cannot read the file.
     """
     try:
         import pyarrow as pa
@@ -30,76 +30,76 @@ def rows(source: Source, kind: str) -> Iterator[Row]:
     except ImportError:
         raise FileProblem(
             "unreadable",
-            f"{source.shown} is {'a Parquet' if kind == 'parquet' else 'an Arrow'} file, and the "
-            "package pyarrow is not installed.",
+            f"{source.display_name} is {'a Parquet' if kind == 'parquet' else 'an Arrow'} file, but "
+            "pyarrow is not installed.",
             "Install it with: pip install 'ftwizard[local]'",
             USAGE,
         ) from None
-    # Arrow's errors are of several families, and memory is one of them.
+    # Arrow raises errors of several families, MemoryError among them.
     errors = (pa.ArrowException, OSError, ValueError, MemoryError)
     with open(source.fileno(), "rb", buffering=0, closefd=False) as file:
         try:
-            parts = _parquet(file) if kind == "parquet" else _arrow(file, source)
+            parts = _split_parquet(file) if kind == "parquet" else _split_arrow(file, source)
         except errors as error:
             raise FileProblem(
                 "binary",
-                f"{source.shown} begins as {'Parquet' if kind == 'parquet' else 'Arrow'} but "
-                f"breaks off or is damaged: {quoted(str(error), 200)}.",
-                "Fetch it again.",
+                f"{source.display_name} is a truncated or damaged "
+                f"{'Parquet' if kind == 'parquet' else 'Arrow'} file: {quoted(str(error), 200)}.",
+                "Download it again.",
             ) from None
-        yield from _of_parts(parts, errors)
+        yield from _read_parts(parts, errors)
 
 
 class _Part(NamedTuple):
-    """What can be read though another is damaged."""
+    """A row group or record batch: readable even if another one is damaged."""
 
-    rows: int | None
-    """Of its records, where that is known without reading it."""
+    row_count: int | None
+    """Number of its records, if known without reading them."""
     tables: Callable[[], Iterator[Any]]
 
 
-def _of_parts(parts: list[_Part], errors: tuple[type[Exception], ...]) -> Iterator[Row]:
+def _read_parts(parts: list[_Part], errors: tuple[type[Exception], ...]) -> Iterator[Row]:
     done = 0
     for part in parts:
         before = done
         try:
             for table in part.tables():
-                yield from _of_table(table, done)
+                yield from _read_table(table, done)
                 done += table.num_rows
         except errors as error:
-            end = before + part.rows if part.rows is not None else None
+            end = before + part.row_count if part.row_count is not None else None
             lost = f"records {done + 1:,} to {end:,}" if end else f"records from {done + 1:,} on"
-            what = f"{lost} are damaged: {quoted(str(error), 200)}"
-            yield done + 1, RowProblem("binary", what, "fetch the file again")
-        if part.rows is not None:
-            done = before + part.rows
+            message = f"{lost} are damaged: {quoted(str(error), 200)}"
+            yield done + 1, RowProblem("binary", message, "download the file again")
+        if part.row_count is not None:
+            done = before + part.row_count
 
 
-def _of_table(table: Any, done: int) -> Iterator[Row]:
+def _read_table(table: Any, done: int) -> Iterator[Row]:
     with contextlib.suppress(arrow_rows.NoJson):
-        ((_, text),) = arrow_rows.lines([table])
+        ((_, text),) = arrow_rows.to_json_lines([table])
         yield from enumerate(text.split(b"\n")[:-1], done + 1)
         return
-    for place in range(table.num_rows):
-        number = done + place + 1
+    for index in range(table.num_rows):
+        number = done + index + 1
         try:
-            ((_, text),) = arrow_rows.lines([table.slice(place, 1)])
+            ((_, text),) = arrow_rows.to_json_lines([table.slice(index, 1)])
             yield number, text[:-1]
         except arrow_rows.NoJson as problem:
             yield (
                 number,
-                RowProblem(problem.code, problem.what, "write it as text, or leave it out"),
+                RowProblem(problem.code, problem.detail, "write it as text, or leave it out"),
             )
 
 
-def _parquet(file: Any) -> list[_Part]:
+def _split_parquet(file: Any) -> list[_Part]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     opened = pq.ParquetFile(file, buffer_size=1 << 20)
 
     def tables(group: int) -> Iterator[Any]:
-        for batch in opened.iter_batches(BATCH, row_groups=[group]):
+        for batch in opened.iter_batches(BATCH_ROWS, row_groups=[group]):
             yield pa.Table.from_batches([batch])
 
     groups = range(opened.num_row_groups)
@@ -109,33 +109,33 @@ def _parquet(file: Any) -> list[_Part]:
     ]
 
 
-def _arrow(file: Any, source: Source) -> list[_Part]:
+def _split_arrow(file: Any, source: Source) -> list[_Part]:
     import pyarrow as pa
 
     if not is_arrow_file(source.read(0, 8)):
         stream = pa.ipc.open_stream(file)
-        return [_Part(None, lambda: (part for batch in stream for part in _sliced(batch)))]
+        return [_Part(None, lambda: (part for batch in stream for part in _slice_batch(batch)))]
     opened = pa.ipc.open_file(file)
     return [
-        _Part(None, functools.partial(lambda place: _sliced(opened.get_batch(place)), place))
-        for place in range(opened.num_record_batches)
+        _Part(None, functools.partial(lambda index: _slice_batch(opened.get_batch(index)), index))
+        for index in range(opened.num_record_batches)
     ]
 
 
-def _sliced(batch: Any) -> Iterator[Any]:
+def _slice_batch(batch: Any) -> Iterator[Any]:
     import pyarrow as pa
 
     table = pa.Table.from_batches([batch])
-    for start in range(0, table.num_rows, BATCH):
-        yield table.slice(start, BATCH)
+    for start in range(0, table.num_rows, BATCH_ROWS):
+        yield table.slice(start, BATCH_ROWS)
 
 
 def is_arrow_file(head: bytes) -> bool:
-    """Say whether a file that begins so is Arrow's file format."""
+    """Return whether ``head`` begins a file in the Arrow IPC file format."""
     return head.startswith(b"ARROW1\x00\x00")
 
 
 def is_arrow_stream(head: bytes) -> bool:
-    """Say whether a file that begins so is Arrow's stream format, in which ``datasets`` saves."""
+    """Return whether ``head`` begins an Arrow IPC stream, the format that ``datasets`` saves."""
     size = int.from_bytes(head[4:8], "little")
     return head.startswith(b"\xff\xff\xff\xff") and 0 < size < 1 << 26 and size % 8 == 0

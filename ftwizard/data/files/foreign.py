@@ -1,28 +1,28 @@
-"""What a file is that holds no rows of text, told by its first bytes."""
+"""Signatures of files that hold no rows, detected from their first bytes."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-HEAD = 4096
-"""Bytes looked at."""
-_ROWS = "It needs one JSON object a line."
-_ARCHIVE = "Unpack it and name the file in it."
+HEAD_BYTES = 4096
+"""Bytes examined."""
+_ROWS = "Use a file with one JSON object per line."
+_ARCHIVE = "Unpack it and name the file inside."
 _EXPORT = "Export its rows as JSON Lines."
-_WEIGHTS = "It holds a model's weights; name the file that holds the rows."
-_PICTURE = "Rows are needed; pictures are named in them."
+_WEIGHTS = "It holds model weights. Name the file that holds the rows."
+_IMAGE = "Name a file of rows that refer to the images."
 
 
-class Foreign(NamedTuple):
-    """What is no data, as a person calls it."""
+class ForeignFile(NamedTuple):
+    """A file that is not data."""
 
     code: str
-    what: str
+    description: str
     hint: str
 
 
-# What a file begins with (a Parquet or an Arrow file is read, and not among them).
+# First bytes of files (Parquet and Arrow are readable and therefore not listed).
 _MAGIC: tuple[tuple[bytes, str, str, str], ...] = (
     (
         b"version https://git-lfs.github.com/",
@@ -36,72 +36,72 @@ _MAGIC: tuple[tuple[bytes, str, str, str], ...] = (
         "a git-annex pointer, not the data itself",
         "Fetch the data with: git annex get FILE",
     ),
-    (b"PK\x03\x04", "binary", "a zip archive (or a spreadsheet)", _ARCHIVE),
+    (b"PK\x03\x04", "binary", "a zip archive or a spreadsheet", _ARCHIVE),
     (b"PK\x05\x06", "binary", "an empty zip archive", _ARCHIVE),
     (b"7z\xbc\xaf\x27\x1c", "binary", "a 7z archive", _ARCHIVE),
     (b"Rar!\x1a\x07", "binary", "a RAR archive", _ARCHIVE),
-    (b"\x04\x22\x4d\x18", "compressed", "compressed by LZ4", "Unpack it: unlz4 FILE"),
-    (b"\xff\x06\x00\x00sNaPpY", "compressed", "compressed by Snappy", "Unpack it."),
+    (b"\x04\x22\x4d\x18", "compressed", "compressed with LZ4", "Unpack it: unlz4 FILE"),
+    (b"\xff\x06\x00\x00sNaPpY", "compressed", "compressed with Snappy", "Unpack it."),
     (b"PARE", "binary", "an encrypted Parquet file", "Write it without encryption."),
-    (b"FEA1", "binary", "a Feather file of version 1", "Write it as Parquet."),
+    (b"FEA1", "binary", "a version 1 Feather file", "Write it as Parquet."),
     (b"ORC", "binary", "an ORC file", _EXPORT),
     (b"Obj\x01", "binary", "an Avro file", _EXPORT),
-    (b"SQLite format 3\x00", "binary", "an SQLite data base", _EXPORT),
+    (b"SQLite format 3\x00", "binary", "an SQLite database", _EXPORT),
     (b"\x93NUMPY", "binary", "a NumPy array", _EXPORT),
     (b"\x89HDF\r\n\x1a\n", "binary", "an HDF5 file", _EXPORT),
     (b"GGUF", "binary", "a GGUF file", _WEIGHTS),
-    (b"%PDF-", "binary", "a PDF document", "Rows are needed, not pages."),
-    (b"{\\rtf", "binary", "a word processor's document (RTF)", "Rows are needed, not pages."),
+    (b"%PDF-", "binary", "a PDF document", "Extract its text as rows first."),
+    (b"{\\rtf", "binary", "an RTF document", "Extract its text as rows first."),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "binary", "an old Office document", _EXPORT),
-    (b"\x89PNG\r\n\x1a\n", "binary", "a PNG picture", _PICTURE),
-    (b"\xff\xd8\xff", "binary", "a JPEG picture", _PICTURE),
-    (b"GIF8", "binary", "a GIF picture", _PICTURE),
+    (b"\x89PNG\r\n\x1a\n", "binary", "a PNG image", _IMAGE),
+    (b"\xff\xd8\xff", "binary", "a JPEG image", _IMAGE),
+    (b"GIF8", "binary", "a GIF image", _IMAGE),
     (b"\x7fELF", "binary", "a program", _ROWS),
-    (b"age-encryption.org/", "binary", "encrypted by age", "Decrypt it first."),
-    (b"-----BEGIN PGP MESSAGE", "binary", "encrypted by PGP", "Decrypt it first."),
+    (b"age-encryption.org/", "binary", "encrypted with age", "Decrypt it first."),
+    (b"-----BEGIN PGP MESSAGE", "binary", "encrypted with PGP", "Decrypt it first."),
 )
 _TEXT = frozenset(magic for magic, *_ in _MAGIC if len(magic) > 4 and magic.isascii())
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04\x95", b"\x80\x05\x95")
-# A bracket and another character of ASCII.
-_FIRST = (
+# A bracket, then another ASCII character.
+_UTF_STARTS = (
     ("UTF-32LE", rb"[{\[]\0\0\0[^\0]\0\0\0"),
     ("UTF-32BE", rb"\0\0\0[{\[]\0\0\0"),
     ("UTF-16LE", rb"[{\[]\0[^\0]\0"),
     ("UTF-16BE", rb"\0[{\[]\0[^\0]"),
 )
-_PAGES = (b"<!doctype html", b"<html", b"<?xml")
+_HTML_STARTS = (b"<!doctype html", b"<html", b"<?xml")
 
 
-def foreign(head: bytes) -> Foreign | None:
-    """Return what a file that begins so is, None where it may hold rows."""
-    for magic, code, what, hint in _MAGIC:
-        # Text can begin with the letters of some.
+def identify_foreign(head: bytes) -> ForeignFile | None:
+    """Return what kind of file begins with ``head``, or None if it may hold rows."""
+    for magic, code, description, hint in _MAGIC:
+        # Some signatures are plain letters, with which text can begin as well.
         if head.startswith(magic) and (b"\x00" in head or magic in _TEXT):
-            return Foreign(code, what, hint)
+            return ForeignFile(code, description, hint)
     if head[257:262] == b"ustar" and b"\x00" in head:
-        return Foreign("binary", "a tar archive", _ARCHIVE)
+        return ForeignFile("binary", "a tar archive", _ARCHIVE)
     if head.startswith(_PICKLES):
-        return Foreign("binary", "a Python pickle", _EXPORT)
+        return ForeignFile("binary", "a Python pickle", _EXPORT)
     if head[8:9] == b"{" and head[4:8] == bytes(4):
-        return Foreign("binary", "a safetensors file", _WEIGHTS)
-    if head[:HEAD].lstrip().lower().startswith(_PAGES):
-        return Foreign(
+        return ForeignFile("binary", "a safetensors file", _WEIGHTS)
+    if head[:HEAD_BYTES].lstrip().lower().startswith(_HTML_STARTS):
+        return ForeignFile(
             "web_page",
             "a web page, not data",
-            "It was saved from a page that shows the file: take the link to the raw file.",
+            "It was saved from a page that shows the file. Download the raw file.",
         )
     return None
 
 
-def order_of_utf_16(head: bytes) -> str | None:
-    """Return the name of the encoding where text is UTF-16 or UTF-32 without a byte-order mark.
+def detect_utf_16(head: bytes) -> str | None:
+    """Return the encoding of UTF-16 or UTF-32 text without a byte-order mark, else None.
 
-    JSON begins with an ASCII character; of Latin text, nearly every second byte is NUL.
+    JSON begins with an ASCII character; in Latin text, nearly every second byte is NUL.
     """
-    for name, start in _FIRST:
+    for name, start in _UTF_STARTS:
         if re.match(start, head, re.DOTALL):
             return name
-    head = head[:HEAD]
+    head = head[:HEAD_BYTES]
     if len(head) < 4:
         return None
     half = len(head) // 2

@@ -1,4 +1,4 @@
-"""The rows of a JSON array, or of objects one after another, with never more than a row in hand."""
+"""Rows of JSON arrays and of concatenated JSON objects, one row in memory at a time."""
 
 from __future__ import annotations
 
@@ -8,163 +8,170 @@ from typing import Literal
 
 from ftwizard.data import strict_json
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.files.json_bounds import BLANKS, Cut, Malformed, balanced_end, sound_end
-from ftwizard.data.files.json_text import HEAD, KEY, JsonText
+from ftwizard.data.files.json_bounds import (
+    BLANKS,
+    Malformed,
+    Truncated,
+    find_balanced_end,
+    find_value_end,
+)
+from ftwizard.data.files.json_text import HEAD_BYTES, KEY, JsonText
 from ftwizard.data.files.lines import MAX_LINE
 from ftwizard.data.files.names import FIELDS, LISTS
 from ftwizard.data.quoted import quoted
 
 Row = tuple[int, bytes | RowProblem]
-"""The line it begins at, 1-based, and its JSON."""
+"""The 1-based line it begins at, and its JSON."""
 _OBJECTS = re.compile(rb"\[[ \t\r\n]*+\{")
 _MESSAGE = re.compile(rb'\[[ \t\r\n]*+\{[^{}\[\]]{0,4096}?"(?:role|from)"[ \t\r\n]*+:')
 _BALANCED = 1 << 20
-"""Bytes within which the end of a damaged row is looked for by its brackets; all rows together
-take ``_PATIENCE`` of them, then it is ``_NEAR``."""
+"""Bytes searched for the end of a damaged row by its brackets. After ``_PATIENCE`` bytes in total,
+only ``_NEAR`` bytes are searched."""
 _PATIENCE = 1 << 26
 _NEAR = 1 << 14
 _SEARCHED = 1 << 24
-"""Bytes within which, after damage, the beginning of another row is looked for."""
-_On = Literal["on", "here"]
-"""How it goes on after a value: with what may follow one, or with the next."""
+"""Bytes searched for the start of another row after damage."""
+_Next = Literal["on", "here"]
+"""What comes next: a separator (``on``) or directly the next value (``here``)."""
 
 
-def wrapped(head: bytes) -> tuple[str, int] | None:
-    """Return the key under which an object that begins so holds a file's rows, and where their
-    list begins; None where it is no such object."""
-    place = len(BLANKS.match(head)[0])  # type: ignore[index]  # it matches always
-    if head[place : place + 1] != b"{":
+def find_wrapped_list(head: bytes) -> tuple[str, int] | None:
+    """Return the key of the list of rows in a wrapping object, and where the list begins.
+
+    Returns None if ``head`` does not begin such an object.
+    """
+    index = len(BLANKS.match(head)[0])  # type: ignore[index]  # it always matches
+    if head[index : index + 1] != b"{":
         return None
-    place += 1
-    while key := KEY.match(head, place):
-        name, place = key[1][1:-1].decode("utf-8", "replace"), key.end()
-        if name.lower() in LISTS and _OBJECTS.match(head, place):
-            return None if _MESSAGE.match(head, place) else (name, place)
+    index += 1
+    while key := KEY.match(head, index):
+        name, index = key[1][1:-1].decode("utf-8", "replace"), key.end()
+        if name.lower() in LISTS and _OBJECTS.match(head, index):
+            return None if _MESSAGE.match(head, index) else (name, index)
         if name.lower() in FIELDS:
-            return None  # it is a row itself
+            return None  # the object is itself a row
         try:
-            end = sound_end(head, place, final=False)
+            end = find_value_end(head, index, final=False)
         except Malformed:
             return None
         if end is None:
             return None
-        place = BLANKS.match(head, end).end()  # type: ignore[union-attr]  # it matches always
-        if head[place : place + 1] != b",":
+        index = BLANKS.match(head, end).end()  # type: ignore[union-attr]  # it always matches
+        if head[index : index + 1] != b",":
             return None
-        place += 1
+        index += 1
     return None
 
 
-def array(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
-    """Yield the elements of the array that ``blocks`` hold, whole or with what breaks it."""
+def read_array(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
+    """Yield the elements of the array in ``blocks``, and what is wrong with it."""
     text = JsonText(blocks, newline)
     text.peek()
     text.advance(1)
-    yield from _members(text)
-    yield from _after(text)
+    yield from _read_members(text)
+    yield from _read_trailing(text)
 
 
-def objects(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
-    """Yield the values that stand one after another, each over as many lines as it likes."""
-    yield from _sequence(JsonText(blocks, newline))
+def read_objects(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
+    """Yield concatenated values; each may span several lines."""
+    yield from _read_sequence(JsonText(blocks, newline))
 
 
-def list_in_object(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
-    """Yield the elements of the list that ``wrapped`` finds; another list is a problem."""
+def read_wrapped_list(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Row]:
+    """Yield the elements of the list that ``find_wrapped_list`` finds; a second list is a problem."""
     text = JsonText(blocks, newline)
     text.peek()
-    text.have(HEAD)
-    found = wrapped(text.data[text.place : text.place + HEAD])
-    if found is None:
-        yield from _sequence(text)
+    text.buffer(HEAD_BYTES)
+    wrapper = find_wrapped_list(text.data[text.position : text.position + HEAD_BYTES])
+    if wrapper is None:
+        yield from _read_sequence(text)
         return
-    name, place = found
-    text.advance(place + 1)
-    yield from _members(text)
+    name, start = wrapper
+    text.advance(start + 1)
+    yield from _read_members(text)
     if not text.stopped and text.peek() not in (b"", b",", b"}"):
-        yield from _after(text)  # a bracket too many: the object neither goes on nor ends
+        yield from _read_trailing(text)  # an extra bracket: the object neither continues nor ends
         return
     while not text.stopped and text.peek() == b",":
         text.advance(1)
         text.peek()
-        line, key = text.line, text.key()
+        line, key = text.line, text.take_key()
         if key is None:
             break
-        text.have(HEAD)
-        other = key[1:-1].decode("utf-8", "replace")
-        if other.lower() in FIELDS or _OBJECTS.match(text.data, text.place):
-            yield line, _other(name, other)
+        text.buffer(HEAD_BYTES)
+        next_name = key[1:-1].decode("utf-8", "replace")
+        if next_name.lower() in FIELDS or _OBJECTS.match(text.data, text.position):
+            yield line, _ignored_list(name, next_name)
         try:
-            text.advance(text.sound())
+            text.advance(text.measure_value())
         except Malformed:
             break
     if (char := text.peek()) == b"}":
         text.advance(1)
     if char in (b"}", b"{", b"[", b"]", b","):
-        yield from _after(text)
+        yield from _read_trailing(text)
     elif not text.stopped:
-        yield text.line, text.cut()
+        yield text.line, text.truncation()
 
 
-def _other(name: str, other: str) -> RowProblem:
+def _ignored_list(name: str, ignored: str) -> RowProblem:
     return RowProblem(
         "ambiguous_format",
-        f"the rows under “{quoted(name, 40)}” are read; what stands under "
-        f"“{quoted(other, 40)}” is not",
-        "save each list as a file of its own, one object a line",
+        f"rows under “{quoted(name, 40)}” are read, those under “{quoted(ignored, 40)}” are not",
+        "save each list as its own file, one object per line",
     )
 
 
-def _members(text: JsonText) -> Iterator[Row]:
-    """Yield the elements up to the closing bracket and pass it."""
-    separated, told = True, False
+def _read_members(text: JsonText) -> Iterator[Row]:
+    """Yield the elements up to the closing bracket and consume it."""
+    separated, reported = True, False
     while (char := text.peek()) != b"]":
         if not char:
-            yield text.line, text.cut()
+            yield text.line, text.truncation()
             text.stopped = True
             return
         if char == b",":
-            yield text.line, _stray("a comma too many stands here")
+            yield text.line, _syntax_problem("an extra comma")
             text.advance(1)
             continue
-        if not separated and not told:
-            told = True
-            yield text.line, _stray("commas are missing between the rows from here on")
+        if not separated and not reported:
+            reported = True
+            yield text.line, _syntax_problem("commas are missing between the rows from here on")
         line = text.line
-        value, on = _value(text, b",]")
+        value, next_ = _read_value(text, b",]")
         yield line, value
         if text.stopped:
             return
-        if on == "here":
+        if next_ == "here":
             separated = True
         elif separated := text.peek() == b",":
             text.advance(1)
             if text.peek() == b"]":
-                yield text.line, _stray("a comma follows the last row")
+                yield text.line, _syntax_problem("an extra comma after the last row")
     text.advance(1)
 
 
-def _sequence(text: JsonText) -> Iterator[Row]:
-    """Yield the values up to the text's end."""
-    told = False
+def _read_sequence(text: JsonText) -> Iterator[Row]:
+    """Yield the values up to the end of the text."""
+    reported = False
     while char := text.peek():
         if char == b",":
-            if not told:
-                told = True
-                yield text.line, _stray("commas stand between the rows, and no brackets around")
+            if not reported:
+                reported = True
+                yield text.line, _syntax_problem("rows are separated by commas but not in an array")
             text.advance(1)
             continue
         line = text.line
-        value, _ = _value(text, b",{[")
+        value, _ = _read_value(text, b",{[")
         yield line, value
         if text.stopped:
             return
     if text.damage:
-        yield text.line, text.cut()
+        yield text.line, text.truncation()
 
 
-def _after(text: JsonText) -> Iterator[Row]:
-    """Yield what follows the end of an array, where nothing should."""
+def _read_trailing(text: JsonText) -> Iterator[Row]:
+    """Yield what follows the end of an array, although nothing should."""
     if text.stopped:
         return
     if char := text.peek():
@@ -172,81 +179,83 @@ def _after(text: JsonText) -> Iterator[Row]:
             text.line,
             RowProblem(
                 "extra_data",
-                "the array ends before here and more follows",
-                "keep one array in a file, or write one object a line",
+                "more data follows the end of the array",
+                "keep one array per file, or write one object per line",
             ),
         )
         while char == b"[" and not text.stopped:
             text.advance(1)
-            yield from _members(text)
+            yield from _read_members(text)
             char = text.peek()
         if not text.stopped:
-            yield from _sequence(text)
+            yield from _read_sequence(text)
     elif text.damage:
-        yield text.line, text.cut()
+        yield text.line, text.truncation()
 
 
-def _value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, _On]:
-    """Pass a value and return it, or why there is none.
+def _read_value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, _Next]:
+    """Consume a value and return it, or why it is invalid.
 
-    ``follows``: what may stand after it, if anything does.
+    ``follows`` are the characters that may follow it.
     """
-    is_cut = False
+    is_truncated = False
     try:
-        size = text.sound()
-        if not text.swallows(size):
-            return text.row(size), "on"
-    except Cut:
-        is_cut = True
+        size = text.measure_value()
+        if not text.swallows_row(size):
+            return text.take_row(size), "on"
+    except Truncated:
+        is_truncated = True
     except Malformed:
         pass
-    return _damaged(text, follows, is_cut)
+    return _skip_damaged(text, follows, is_truncated)
 
 
-def _damaged(text: JsonText, follows: bytes, is_cut: bool) -> tuple[bytes | RowProblem, _On]:
-    """Pass a value that is no JSON, or the beginning of one where ``is_cut``."""
+def _skip_damaged(
+    text: JsonText, follows: bytes, is_truncated: bool
+) -> tuple[bytes | RowProblem, _Next]:
+    """Consume an invalid value, or a truncated one if ``is_truncated``."""
     within = _BALANCED if text.searched < _PATIENCE else _NEAR
-    text.have(within)
-    end = balanced_end(text.data, text.place, min(len(text.data), text.place + within))
-    size = None if end is None else end - text.place
+    text.buffer(within)
+    end = find_balanced_end(text.data, text.position, min(len(text.data), text.position + within))
+    size = None if end is None else end - text.position
     text.searched += size or within
-    is_word = text.data[text.place : text.place + 1] not in (b"{", b"[")
-    # What begins as a row at the margin is one, whatever a quote too many may make of it.
-    at = text.find_at_margin(within if size is None or is_word else size)
-    at = at or text.find_in_strings(size or within)
-    if not at and not is_cut:
-        if size is not None and text.after(size) in follows:
+    is_word = text.data[text.position : text.position + 1] not in (b"{", b"[")
+    # What begins like a row at the margin is one, even if an extra quote makes it a string.
+    distance = text.find_at_margin(within if size is None or is_word else size)
+    distance = distance or text.find_in_strings(size or within)
+    if not distance and not is_truncated:
+        if size is not None and text.char_after(size) in follows:
             return text.advance(size), "on"
-        at = text.find_sound(_SEARCHED)
-    if at:
-        return _passed(text, at), "here"
+        distance = text.find_valid(_SEARCHED)
+    if distance:
+        return _skip(text, distance), "here"
     text.stopped = True
-    return text.cut() if is_cut else _end(text), "here"
+    return text.truncation() if is_truncated else _describe_end(text), "here"
 
 
-def _passed(text: JsonText, count: int) -> RowProblem:
-    """Pass what cannot be read and return why."""
+def _skip(text: JsonText, count: int) -> RowProblem:
+    """Consume ``count`` unreadable bytes and return why."""
     passed = text.advance(count)
-    text.margin = text.margin_after(passed)
-    return strict_json.problem(passed.rstrip(b", \t\r\n")) or _stray("it has no end")
+    text.margin = text.get_margin_after(passed)
+    return strict_json.problem(passed.rstrip(b", \t\r\n")) or _syntax_problem("it is not closed")
 
 
-def _end(text: JsonText) -> RowProblem:
+def _describe_end(text: JsonText) -> RowProblem:
     if text.damage:
-        return text.cut()
-    if len(text.data) - text.place > MAX_LINE:
+        return text.truncation()
+    if len(text.data) - text.position > MAX_LINE:
         return RowProblem(
-            "too_large", f"it has more than {MAX_LINE >> 20} MB", "nothing after it can be read"
+            "too_large", f"it is larger than {MAX_LINE >> 20} MB", "nothing after it can be read"
         )
-    cause = strict_json.problem(text.data[text.place : text.place + _SEARCHED])
+    cause = strict_json.problem(text.data[text.position : text.position + _SEARCHED])
     if cause is None or not text.final:
         return RowProblem(
             "invalid_json",
             "brackets or quotes do not match from here on",
-            "correct it; nothing after it can be read",
+            "fix it; nothing after it can be read",
         )
     return RowProblem(cause.code, cause.message, f"{cause.fix}; nothing after it can be read")
 
 
-def _stray(what: str) -> RowProblem:
-    return RowProblem("invalid_json", what, "correct the JSON, or save it as one object a line")
+def _syntax_problem(message: str) -> RowProblem:
+    return RowProblem("invalid_json", message, "fix the JSON, or save one object per line")

@@ -1,4 +1,4 @@
-"""How rows stand in a text: one a line, in an array, as objects over many lines, in a table."""
+"""Layout detection for text files: JSON Lines, an array, multi-line objects, or a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.data.files import json_rows, table_sniff
-from ftwizard.data.files.json_text import HEAD
+from ftwizard.data.files.json_text import HEAD_BYTES
 from ftwizard.data.files.lines import MAX_LINE, Line
 from ftwizard.data.files.table_text import Dialect
 from ftwizard.data.files.unpack import Damage
@@ -18,7 +18,7 @@ _BLANKS = b" \t\r\n\x00"
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a text's rows are."""
+    """How a text arranges its rows."""
 
     kind: Kind
     unit: Literal["line", "row"] = "line"
@@ -26,50 +26,54 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     wrapper: str | None = None
     """The key of the object that holds the array."""
     dialect: Dialect | None = None
-    """Of a table."""
+    """For tables only."""
     named: bool = True
-    """The first row of a table names its columns."""
+    """Whether the first row of a table names its columns."""
 
 
-def of(head: bytes, rest: Iterator[bytes], *, whole: bool) -> Layout:
+def detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> Layout:
     """Return the layout of a text that begins with ``head``, which is not blank.
 
-    ``whole``: that is all of it; else ``rest`` goes on, and is read up to the second line.
+    ``whole``: the head is all of the text. Otherwise ``rest`` follows and is read up to the second
+    line.
     """
-    newline = _newline(head[:HEAD])
+    newline = _detect_newline(head[:HEAD_BYTES])
     start = head.lstrip(_BLANKS)
     if start[:1] not in (b"{", b"["):
-        return _table(head, newline, whole)
+        return _detect_table(head, newline, whole)
     first = _FirstLine(start, rest, newline)
     if start[:1] == b"[":
-        one_a_line = first.follows in (b"{", b"[") and first.last not in (b",", b"[", b"{", b":")
-        if one_a_line:
+        if first.follows in (b"{", b"[") and first.last not in (b",", b"[", b"{", b":"):
             return Layout(kind="jsonl", newline=newline)
         return Layout(kind="array", newline=newline, unit="line" if first.follows else "row")
-    return _objects(start, first, newline)
+    return _detect_objects(start, first, newline)
 
 
-def _objects(start: bytes, first: _FirstLine, newline: bytes) -> Layout:
-    wrapper = json_rows.wrapped(start[:HEAD]) if first.goes_on or not first.follows else None
+def _detect_objects(start: bytes, first: _FirstLine, newline: bytes) -> Layout:
+    wrapper = (
+        json_rows.find_wrapped_list(start[:HEAD_BYTES])
+        if first.continues or not first.follows
+        else None
+    )
     if wrapper:
         unit: Literal["line", "row"] = "line" if first.follows else "row"
         return Layout(kind="array", newline=newline, unit=unit, wrapper=wrapper[0])
-    if first.goes_on and not first.next_is_row:
+    if first.continues and not first.next_is_row:
         return Layout(kind="objects", newline=newline)
     return Layout(kind="jsonl", newline=newline)
 
 
 class _FirstLine:
-    """The end of the first line, and what follows it."""
+    """The end of the first line and what follows it."""
 
     def __init__(self, start: bytes, rest: Iterator[bytes], newline: bytes) -> None:
         self.last = b""
-        """The last character that is no blank."""
+        """Its last non-blank character."""
         self.follows = b""
-        """The first one after the line; empty where there is none, or where the line is too long
-        to be a row's."""
+        """The first non-blank character after the line; empty at the end of the text, or if the
+        line is too long to be a row."""
         self.next_is_row = False
-        """The second line is JSON by itself."""
+        """Whether the second line is a JSON object by itself."""
         size, ended, block = 0, False, start
         while True:
             if not ended:
@@ -93,8 +97,8 @@ class _FirstLine:
                 return
 
     @property
-    def goes_on(self) -> bool:
-        """Say whether the line ends within a value, and what follows goes on with it."""
+    def continues(self) -> bool:
+        """Return whether the line ends within a value that continues on the next line."""
         if not self.follows:
             return False
         if self.last in (b"{", b","):
@@ -109,17 +113,17 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _newline(head: bytes) -> bytes:
-    """Return what ends lines: a carriage return only where there is nothing else."""
+def _detect_newline(head: bytes) -> bytes:
+    """Return the line ending: a carriage return only if there are no line feeds."""
     alone = b"\r" in head[:-1] and b"\n" not in head
     return b"\r" if alone else b"\n"
 
 
-def _table(head: bytes, newline: bytes, whole: bool) -> Layout:
-    found = head[:HEAD].split(newline)
-    if (not whole or len(head) > HEAD) and len(found) > 1:
-        found.pop()  # it may be cut
-    header = table_sniff.sniff([Line(number, line) for number, line in enumerate(found, 1)])
+def _detect_table(head: bytes, newline: bytes, whole: bool) -> Layout:
+    lines = head[:HEAD_BYTES].split(newline)
+    if (not whole or len(head) > HEAD_BYTES) and len(lines) > 1:
+        lines.pop()  # it may be truncated
+    header = table_sniff.sniff([Line(number, line) for number, line in enumerate(lines, 1)])
     if header is None:
         return Layout(kind="jsonl", newline=newline)
     kind: Kind = "tsv" if header.dialect.delimiter == "\t" else "csv"

@@ -1,4 +1,4 @@
-"""From blocks of bytes to text in UTF-8, and to numbered lines of bounded length."""
+"""Decoding of byte blocks to UTF-8 text and to numbered lines of bounded length."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.files.unpack import Damage
 
 MAX_LINE = 1 << 28
-"""Bytes of the longest line, or row, that is read: 256 MB. The largest row that any target takes
-has ten pictures of 10 MB in Base64."""
-SHOWN = 4096
-"""Bytes kept of a line that is longer."""
+"""Bytes of the longest line or row that is read: 256 MB. The largest row that any target accepts
+has ten images of 10 MB in Base64."""
+MAX_SHOWN_BYTES = 4096
+"""Bytes kept of a longer line."""
 
 Encoding = Literal["utf-8", "utf-16", "utf-32"]
-BOMS: tuple[tuple[bytes, Encoding], ...] = (
+BYTE_ORDER_MARKS: tuple[tuple[bytes, Encoding], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the UTF-16 mark
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-MARK = "\udc80".encode("utf-8", "surrogatepass")
-"""Stands in transcoded text, which UTF-8 never holds, where the file's own encoding is broken."""
+INVALID = "\udc80".encode("utf-8", "surrogatepass")
+"""Marks invalid bytes in transcoded text; valid UTF-8 never contains it."""
 
 
-def _marked(error: UnicodeError) -> tuple[str, int]:
+def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return "\udc80", error.end
 
 
-codecs.register_error("ftwizard.mark", _marked)
+codecs.register_error("ftwizard.mark", _mark_invalid)
 
 
-def encoding(head: bytes) -> tuple[Encoding, bool]:
-    """Return how a file that begins so is encoded, and whether a byte-order mark says it."""
-    for mark, name in BOMS:
+def detect_encoding(head: bytes) -> tuple[Encoding, bool]:
+    """Return the encoding of a file that begins with ``head``, and whether it has a byte-order mark."""
+    for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return name, True
     return "utf-8", False
 
 
-def text(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
-    """Yield ``blocks`` in UTF-8, without the byte-order mark they begin with.
+def decode_text(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
+    """Yield ``blocks`` as UTF-8, without a byte-order mark.
 
-    Bytes that are not UTF-8 pass as they are; what is broken in another encoding becomes ``MARK``.
+    Invalid UTF-8 passes unchanged; invalid text in another encoding becomes ``INVALID``.
     """
-    return _without_mark(blocks) if name == "utf-8" else _transcoded(blocks, name)
+    return _strip_bom(blocks) if name == "utf-8" else _transcode(blocks, name)
 
 
-def _without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _strip_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = b""
     for block in blocks:
         head += block
@@ -62,19 +62,19 @@ def _without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _transcoded(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
+def _transcode(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(name)("ftwizard.mark")
     for block in blocks:
-        if found := decoder.decode(block):
-            yield found.encode("utf-8", "surrogatepass")
-    if found := decoder.decode(b"", final=True):
-        yield found.encode("utf-8", "surrogatepass")
+        if decoded := decoder.decode(block):
+            yield decoded.encode("utf-8", "surrogatepass")
+    if decoded := decoder.decode(b"", final=True):
+        yield decoded.encode("utf-8", "surrogatepass")
 
 
-def too_large() -> RowProblem:
-    """Return the problem of a row over ``MAX_LINE``."""
+def too_large_problem() -> RowProblem:
+    """Return the problem of a row larger than ``MAX_LINE``."""
     return RowProblem(
-        "too_large", f"it has more than {MAX_LINE >> 20} MB", "shorten it, or split it"
+        "too_large", f"it is larger than {MAX_LINE >> 20} MB", "shorten it, or split it"
     )
 
 
@@ -84,12 +84,12 @@ class Line(NamedTuple):
     number: int
     """1-based."""
     data: bytes
-    """Without its line feed; of one that is too long, its beginning."""
+    """Without its line feed; only the beginning of a line that is too long."""
     too_long: bool = False
 
 
 class Broken(Damage):
-    """Damage, with the line it stands in and what there was of it."""
+    """Damage, with the number of its line and the readable part of that line."""
 
     def __init__(self, damage: Damage, number: int, rest: bytes) -> None:
         super().__init__(damage.message, damage.fix)
@@ -97,39 +97,39 @@ class Broken(Damage):
         self.rest = rest
 
 
-def lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Line]:
-    """Yield the lines of ``blocks``; raises Broken where these raise Damage.
+def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Line]:
+    """Yield the lines of ``blocks``; raise Broken if these raise Damage.
 
-    A line over ``MAX_LINE`` is not held, only passed over.
+    Of a line longer than ``MAX_LINE``, only the beginning is kept in memory.
     """
-    number, parts, held = 1, list[bytes](), 0
+    number, parts, size = 1, list[bytes](), 0
     try:
         for block in blocks:
-            first, *others = block.split(newline)
-            held += len(first)
+            first, *rest = block.split(newline)
+            size += len(first)
             parts.append(first)
-            if held > MAX_LINE:
-                parts = [_start(parts)]
-            if not others:
+            if size > MAX_LINE:
+                parts = [_truncate(parts)]
+            if not rest:
                 continue
-            yield _joined(number, parts, held)
-            last = others.pop()
-            for line in others:
+            yield _join(number, parts, size)
+            last = rest.pop()
+            for line in rest:
                 number += 1
                 yield Line(number, line, len(line) > MAX_LINE)
-            number, parts, held = number + 1, [last], len(last)
+            number, parts, size = number + 1, [last], len(last)
     except Damage as damage:
         raise Broken(damage, number, b"".join(parts)) from None
-    if held:
-        yield _joined(number, parts, held)
+    if size:
+        yield _join(number, parts, size)
 
 
-def _joined(number: int, parts: list[bytes], held: int) -> Line:
-    return Line(number, parts[0] if len(parts) == 1 else b"".join(parts), held > MAX_LINE)
+def _join(number: int, parts: list[bytes], size: int) -> Line:
+    return Line(number, parts[0] if len(parts) == 1 else b"".join(parts), size > MAX_LINE)
 
 
-def _start(parts: list[bytes]) -> bytes:
+def _truncate(parts: list[bytes]) -> bytes:
     start = b""
     for part in parts:
-        start += part[: SHOWN - len(start)]
+        start += part[: MAX_SHOWN_BYTES - len(start)]
     return start

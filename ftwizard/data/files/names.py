@@ -1,4 +1,4 @@
-"""Names by which a file's layout is told."""
+"""Field names that identify the layout of a file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ FIELDS = frozenset((
     "chosen", "rejected", "label", "tools", "history", "contents", "user", "assistant", "human",
     "gpt", "input_ids", "labels",
 ))  # fmt: skip
-"""What rows of the formats that are known have; rows of others are rows too."""
+"""Fields of rows in the known formats. Rows in other formats are rows too."""
 LISTS = frozenset((
     "data", "rows", "train", "training", "examples", "records", "items", "samples", "instances",
     "dataset", "entries",
 ))  # fmt: skip
-"""Keys under which an object may hold the rows of a whole file."""
+"""Keys under which an object may hold all rows of a file."""

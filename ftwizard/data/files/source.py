@@ -1,4 +1,4 @@
-"""An opened data file: a regular one, never waited for, the same from its first byte to its last."""
+"""An opened data file: a regular file that must not change while it is read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.text import visible
 
 BLOCK = 1 << 18
-"""Bytes read at once: what fits a processor's second cache is quickest."""
-_CHANGED = "Wait until it is written whole."
+"""Bytes read at once; a size that fits the L2 cache is fastest."""
+_CHANGED = "Wait until it is completely written."
 
 
 class FileProblem(FtwizardError):
-    """A file holds no rows that can be read.
+    """A file that holds no readable rows.
 
-    ``code`` names why, and is stable; ``lines`` say where, if that is any one place.
+    ``code`` is a stable name for the cause; ``lines`` are the lines concerned, if any.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class FileProblem(FtwizardError):
 
 
 class Identity(NamedTuple):
-    """What tells a file, as it was, from another and from itself once it is changed."""
+    """Identity and state of a file, to detect that it was replaced or changed."""
 
     device: int
     inode: int
@@ -51,20 +51,20 @@ class Identity(NamedTuple):
 class Source:
     """A regular file, opened for reading.
 
-    Raises FileProblem where it is opened: not there, no regular file, not readable. A pipe or a
-    device is refused before it is opened, and again by its descriptor: nothing is waited for.
+    Raises FileProblem on opening if the file is missing, unreadable or not a regular file. Pipes and
+    devices are rejected before they are opened, and again by descriptor, so opening never blocks.
     """
 
     def __init__(self, path: Path, expected: Identity | None = None) -> None:
-        """Open ``path``; with ``expected``, raise FileProblem if it is no longer that file."""
+        """Open ``path``; raise FileProblem if it no longer matches ``expected``."""
         self.path = path
-        self.shown = visible(str(path))
-        self._descriptor = _opened(path, self.shown)
-        self.identity = self._now()
+        self.display_name = visible(str(path))
+        self._descriptor = _open(path, self.display_name)
+        self.identity = self._read_identity()
         self.size = self.identity.size
         if expected not in (None, self.identity):
             self.close()
-            raise self._changed()
+            raise self._changed_problem()
 
     def __enter__(self) -> Self:
         return self
@@ -78,70 +78,73 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        """Close the file; more than once does no harm."""
+        """Close the file; repeated calls are harmless."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def fileno(self) -> int:
-        """Return the descriptor, which stays this object's own."""
+        """Return the descriptor, which this object still owns."""
         return self._descriptor
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return up to ``count`` bytes from ``offset`` on: fewer only where the file ends."""
+        """Return up to ``count`` bytes from ``offset``; fewer only at the end of the file."""
         try:
             return os.pread(self._descriptor, count, offset)
         except OSError as error:
-            raise _unreadable(self.shown, error) from None
+            raise _unreadable_problem(self.display_name, error) from None
 
     def blocks(self, start: int = 0) -> Iterator[bytes]:
-        """Yield the bytes from ``start`` to what was the file's end, a block at a time."""
+        """Yield blocks of bytes from ``start`` to the end that the file had when it was opened."""
         while block := self.read(start, min(BLOCK, self.size - start)):
             start += len(block)
             yield block
 
     def check_unchanged(self) -> None:
-        """Raise FileProblem if the file was written to, or replaced, since it was opened."""
-        if self._now() != self.identity:
-            raise self._changed()
+        """Raise FileProblem if the file was modified or replaced since it was opened."""
+        if self._read_identity() != self.identity:
+            raise self._changed_problem()
         with contextlib.suppress(OSError):
-            found = os.stat(self.path)  # noqa: PTH116 (as os.open takes it)
-            if (found.st_dev, found.st_ino) == (self.identity.device, self.identity.inode):
+            status = os.stat(self.path)  # noqa: PTH116 (takes the same names as os.open)
+            if (status.st_dev, status.st_ino) == (self.identity.device, self.identity.inode):
                 return
-        raise FileProblem("changed", f"{self.shown} was replaced while it was read.", _CHANGED)
+        raise FileProblem(
+            "changed", f"{self.display_name} was replaced while being read.", _CHANGED
+        )
 
     def sha256(self) -> str:
-        """Return the hash of the file's bytes, in hexadecimal."""
+        """Return the SHA-256 hash of the file, in hexadecimal."""
         digest = hashlib.sha256()
         for block in self.blocks():
             digest.update(block)
         return digest.hexdigest()
 
-    def _now(self) -> Identity:
-        found = os.fstat(self._descriptor)
-        return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    def _read_identity(self) -> Identity:
+        status = os.fstat(self._descriptor)
+        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
-    def _changed(self) -> FileProblem:
-        return FileProblem("changed", f"{self.shown} changed while it was read.", _CHANGED)
+    def _changed_problem(self) -> FileProblem:
+        return FileProblem("changed", f"{self.display_name} changed while being read.", _CHANGED)
 
 
-def _opened(path: Path, shown: str) -> int:
+def _open(path: Path, shown: str) -> int:
     try:
-        # Opening alone has effects on some devices: it rewinds a tape, it arms a watchdog.
-        _require_regular(shown, os.stat(path).st_mode)  # noqa: PTH116 (it takes any name)
-        # What became a pipe since would hold an open without O_NONBLOCK for ever.
+        # Opening a device can have side effects: it rewinds a tape, it arms a watchdog.
+        _require_regular(shown, os.stat(path).st_mode)  # noqa: PTH116 (accepts any name)
+        # If the path became a pipe meanwhile, an open without O_NONBLOCK would block forever.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         raise FileProblem(
-            "not_found", f"There is no data file {shown}.", "Check the name: upper and lower case "
-            "count.",
-        ) from None  # fmt: skip
+            "not_found",
+            f"There is no data file {shown}.",
+            "Check the name, including upper and lower case.",
+        ) from None
     except OSError as error:
-        raise _unreadable(shown, error) from None
+        raise _unreadable_problem(shown, error) from None
     except ValueError:
         raise FileProblem(
-            "not_found", f"{shown} is no name that a file can have.", "Check it."
+            "not_found", f"{shown} is not a valid file name.", "Check the name."
         ) from None
     try:
         _require_regular(shown, os.fstat(descriptor).st_mode)
@@ -151,11 +154,15 @@ def _opened(path: Path, shown: str) -> int:
     return descriptor
 
 
-def _unreadable(shown: str, error: OSError) -> FileProblem:
+def _unreadable_problem(shown: str, error: OSError) -> FileProblem:
     if error.errno == errno.ELOOP:
-        return FileProblem("unreadable", f"{shown} is a link that leads back to itself.")
-    hint = "Ask its owner, or copy it." if error.errno in (errno.EACCES, errno.EPERM) else ""
-    return FileProblem("unreadable", f"{shown} cannot be read: {error.strerror}.", hint)
+        return FileProblem("unreadable", f"{shown} is a symbolic link loop.")
+    hint = (
+        "Ask its owner for read permission, or copy it."
+        if error.errno in (errno.EACCES, errno.EPERM)
+        else ""
+    )
+    return FileProblem("unreadable", f"{shown} could not be read: {error.strerror}.", hint)
 
 
 def _require_regular(shown: str, mode: int) -> None:
@@ -165,7 +172,7 @@ def _require_regular(shown: str, mode: int) -> None:
         raise FileProblem("not_a_file", f"{shown} is a folder.", "Name the data file in it.")
     if stat.S_ISSOCK(mode):
         raise FileProblem("not_a_file", f"{shown} is a socket.", "Save the rows to a file first.")
-    what = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
     raise FileProblem(
-        "not_a_file", f"{shown} is no regular file but {what}.", "Save the rows to a file first."
+        "not_a_file", f"{shown} is {kind}, not a file.", "Save the rows to a file first."
     )

@@ -1,4 +1,4 @@
-"""What separates the columns of a table of text, and what they are called."""
+"""Delimiter and header detection for tables of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data.files.lines import Line
 from ftwizard.data.files.names import FIELDS
-from ftwizard.data.files.table_text import Dialect, records
+from ftwizard.data.files.table_text import Dialect, parse_records
 
 _DIALECTS = (
     Dialect(delimiter=","),
@@ -21,36 +21,36 @@ _DIALECTS = (
     Dialect(delimiter=";"),
     Dialect(delimiter="|"),
 )
-_LOOKED_AT = 200
-"""Records of the head that are looked at."""
-_LONGEST = 64
-"""Characters of a column's name."""
+_MAX_RECORDS = 200
+"""Maximum number of leading records examined."""
+_MAX_NAME = 64
+"""Maximum characters of a column name."""
 _NUMBER = re.compile(r"[-+]?[\d.,]+%?")
 _UNLIKE_NAMES = re.compile(r"[{}\[\]\"]|[.?!]$")
 
 
 class Header(NamedTuple):
-    """What the first row of a table is."""
+    """The dialect and header of a table."""
 
     dialect: Dialect
     named: bool
-    """It names the columns; else it holds values like the others."""
+    """Whether the first row names the columns; otherwise it is data."""
 
 
 def sniff(lines: Sequence[Line]) -> Header | None:
-    """Return how the table is written whose first ``lines`` these are; None where it is none."""
+    """Return the header of the table that begins with ``lines``, or None if they are not a table."""
     lines = [line for line in lines if line.data.strip()]
     if not lines:
         return None
-    only = lines[0].data.strip().strip(b'"').strip().decode("utf-8", "replace")
-    if only.lower() in FIELDS:
-        return Header(Dialect(delimiter=",", columns=(only,)), named=True)
-    found = [guess for dialect in _DIALECTS if (guess := _guess(lines, dialect))]
-    return max(found, key=lambda one: one.fit).header if found else None
+    name = lines[0].data.strip().strip(b'"').strip().decode("utf-8", "replace")
+    if name.lower() in FIELDS:
+        return Header(Dialect(delimiter=",", columns=(name,)), named=True)
+    guesses = [guess for dialect in _DIALECTS if (guess := _guess(lines, dialect))]
+    return max(guesses, key=lambda guess: guess.fit).header if guesses else None
 
 
-def repeated(columns: Sequence[str]) -> str | None:
-    """Return a name that stands twice among ``columns``."""
+def find_duplicate(columns: Sequence[str]) -> str | None:
+    """Return the first name that occurs twice among ``columns``, or None."""
     return next((name for name, count in Counter(columns).items() if count > 1), None)
 
 
@@ -60,38 +60,43 @@ class _Guess(NamedTuple):
 
 
 def _guess(lines: Sequence[Line], dialect: Dialect) -> _Guess | None:
-    """Return how well ``dialect`` fits; None where it does not."""
-    rows = [one.fields for one in itertools.islice(records(iter(lines), dialect), _LOOKED_AT)]
+    """Return how well ``dialect`` fits, or None if it does not."""
+    rows = [
+        record.fields
+        for record in itertools.islice(parse_records(iter(lines), dialect), _MAX_RECORDS)
+    ]
     if not rows or rows[0] is None or len(rows[0]) < 2:
         return None
-    header, others = rows[0], rows[1:]
-    # pandas writes an index, which has no name; spreadsheets write columns that hold nothing.
+    header, data_rows = rows[0], rows[1:]
+    # pandas writes an unnamed index column; spreadsheets write empty columns.
     named = all(_is_name(cell) for cell in header if cell) and any(header)
-    known = sum(name.strip().lower() in FIELDS for name in header) if named else 0
-    named = named and (known > 0 or all(header[1:]))
-    alike = sum(row is not None and len(row) == len(header) for row in others)
-    share = alike / len(others) if others else 1.0
-    if not known:
-        if len(others) < 2 or share < (0.8 if named else 0.95):
+    known_names = sum(name.strip().lower() in FIELDS for name in header) if named else 0
+    named = named and (known_names > 0 or all(header[1:]))
+    same_width = sum(row is not None and len(row) == len(header) for row in data_rows)
+    share = same_width / len(data_rows) if data_rows else 1.0
+    if not known_names:
+        if len(data_rows) < 2 or share < (0.8 if named else 0.95):
             return None
         if 2 * sum(line.data.lstrip()[:1] in (b"{", b"[") for line in lines) >= len(lines):
             return None
-        if 2 * sum(cell[:1] == " " for row in others for cell in (row or [])[1:]) > len(others):
-            return None  # commas of sentences
+        if 2 * sum(cell[:1] == " " for row in data_rows for cell in (row or [])[1:]) > len(
+            data_rows
+        ):
+            return None  # commas in sentences
     columns = tuple(header)
     if named:
-        # What is aligned with blanks, or has one after each comma, is named without them.
-        columns = tuple(n.strip() or f"Unnamed: {place}" for place, n in enumerate(header))
-    fit = (known, share, len(header), dialect.quoted)
+        # Names in an aligned table, or after “, ”, are stripped of their blanks.
+        columns = tuple(cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(header))
+    fit = (known_names, share, len(header), dialect.quoted)
     return _Guess(fit, Header(msgspec.structs.replace(dialect, columns=columns), named))
 
 
 def _is_name(cell: str) -> bool:
-    """Say whether a cell of the first row can be a column's name, and is no value."""
+    """Return whether a cell of the first row looks like a column name, not like a value."""
     cell = cell.strip()
     return bool(
         cell
-        and len(cell) <= _LONGEST
+        and len(cell) <= _MAX_NAME
         and len(cell.split()) <= 5
         and not _UNLIKE_NAMES.search(cell)
         and not _NUMBER.fullmatch(cell)

@@ -1,4 +1,4 @@
-"""Records of a table of text, by the book; a quote too many costs the line it stands in alone."""
+"""Strict CSV parsing; an unmatched quote only invalidates its own line."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import msgspec
 
 from ftwizard.data import strict_json
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.files.lines import MAX_LINE, Line, too_large
+from ftwizard.data.files.lines import MAX_LINE, Line, too_large_problem
 from ftwizard.data.quoted import quoted
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
-_MOST_LINES = 20_000
-"""Lines of the longest record: one that seems longer has lost a quote."""
+_MAX_LINES = 20_000
+"""Maximum lines of a record; one that seems longer has an unmatched quote."""
 _RETURN = "\udc0d"
-"""Stands for a carriage return within a line, which the reader would take for its end; writers
-leave it without quotes."""
+"""Stands for a carriage return within a line, which csv.reader would take for the line's end.
+Some writers do not quote it."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """How a table is written."""
+    """How a table is written: delimiter, quoting and columns."""
 
     delimiter: str
     quoted: bool = True
-    """A quote begins a field that may hold delimiters and line feeds; else it is text."""
+    """Whether quotes enclose fields with delimiters and line feeds; otherwise they are text."""
     columns: tuple[str, ...] = ()
-    """As the header names them; one without a name by its place, as pandas does."""
+    """Names from the header; an unnamed column is named by its position, as in pandas."""
 
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
-        """Return a reader of ``lines``; it raises csv.Error for quotes that do not match."""
+        """Return a reader of ``lines`` that raises csv.Error for unmatched quotes."""
         return csv.reader(
             lines,
             delimiter=self.delimiter,
@@ -46,17 +46,17 @@ class Fields(NamedTuple):
     """One record."""
 
     line: int
-    """The physical line it begins at, 1-based."""
+    """The 1-based physical line it begins at."""
     fields: list[str] | None
-    """None where it cannot be read."""
+    """None if it could not be parsed."""
     problem: RowProblem | None = None
-    """Why; also of bytes that are not UTF-8, which ``fields`` have as surrogate escapes."""
+    """The cause; also set for invalid UTF-8, which ``fields`` hold as surrogate escapes."""
 
 
-def records(lines: Iterator[Line], dialect: Dialect) -> Iterator[Fields]:
-    """Yield the records of ``lines``, the header among them; lines of blanks are passed over.
+def parse_records(lines: Iterator[Line], dialect: Dialect) -> Iterator[Fields]:
+    """Yield the records of ``lines``, header included; skip blank lines.
 
-    What stops ``lines`` (Broken) passes.
+    Broken from ``lines`` propagates.
     """
     feed = _Feed(lines)
     reader = dialect.reader(feed)
@@ -67,37 +67,39 @@ def records(lines: Iterator[Line], dialect: Dialect) -> Iterator[Fields]:
         except StopIteration:
             return
         except (csv.Error, _TooLong) as error:
-            yield Fields(feed.taken[0].number, None, _problem(error, len(feed.taken)))
-            feed.give_back()
+            yield Fields(feed.taken[0].number, None, _to_problem(error, len(feed.taken)))
+            feed.push_back()
             reader = dialect.reader(feed)
             continue
         if not fields or (len(fields) == 1 and not fields[0].strip()):
             continue
-        if _swallows(feed.taken, fields, dialect):
-            yield Fields(feed.taken[0].number, None, _problem(csv.Error("one is not closed"), 1))
-            feed.give_back()
+        if _swallows_record(feed.taken, fields, dialect):
+            yield Fields(
+                feed.taken[0].number, None, _to_problem(csv.Error("a quote is not closed"), 1)
+            )
+            feed.push_back()
             continue
         if any(b"\r" in line.data[:-1] for line in feed.taken):
             fields = [field.replace(_RETURN, "\r") for field in fields]
-        yield Fields(feed.taken[0].number, fields, _bad_byte(feed.taken))
+        yield Fields(feed.taken[0].number, fields, _find_bad_byte(feed.taken))
 
 
 class _TooLong(Exception):
-    """A record has more bytes, or lines, than are read."""
+    """A record exceeds the limits on bytes or lines."""
 
 
 class _Feed:
-    """Lines for a reader of tables: those of the record in work can be read again."""
+    """Lines for csv.reader; the lines of the current record can be read again."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
-        self._again: deque[Line] = deque()
+        self._pushed_back: deque[Line] = deque()
         self.taken: list[Line] = []
-        """The lines of the record in work."""
+        """The lines of the current record."""
         self._size = 0
 
     def begin(self) -> None:
-        """Begin a record."""
+        """Start a new record."""
         self.taken.clear()
         self._size = 0
 
@@ -105,50 +107,52 @@ class _Feed:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._lines)
+        line = self._pushed_back.popleft() if self._pushed_back else next(self._lines)
         self.taken.append(line)
         self._size += len(line.data)
-        if line.too_long or self._size > MAX_LINE or len(self.taken) > _MOST_LINES:
+        if line.too_long or self._size > MAX_LINE or len(self.taken) > _MAX_LINES:
             raise _TooLong
-        return _text(line)
+        return _to_text(line)
 
-    def give_back(self) -> None:
-        """Have all but the record's first line read again."""
-        self._again.extendleft(reversed(self.taken[1:]))
+    def push_back(self) -> None:
+        """Push back all lines of the record but its first."""
+        self._pushed_back.extendleft(reversed(self.taken[1:]))
 
 
-def _text(line: Line) -> str:
+def _to_text(line: Line) -> str:
     text = line.data.decode("utf-8", "surrogateescape")
     if "\r" in text[:-1]:
         text = text[:-1].replace("\r", _RETURN) + text[-1]
     return text + "\n"
 
 
-def _swallows(taken: Sequence[Line], fields: list[str], dialect: Dialect) -> bool:
-    """Say whether the record has lines in it that are records by themselves: its first field
-    count is wrong, and theirs is right."""
+def _swallows_record(taken: Sequence[Line], fields: list[str], dialect: Dialect) -> bool:
+    """Return whether the record has swallowed lines that are records by themselves.
+
+    Its own field count is wrong, while that of its second line is right.
+    """
     width = len(dialect.columns)
     if len(taken) < 2 or len(fields) == width or not width:
         return False
     try:
-        return len(next(dialect.reader(iter([_text(taken[1])])))) == width
+        return len(next(dialect.reader(iter([_to_text(taken[1])])))) == width
     except csv.Error:
         return False
 
 
-def _problem(error: Exception, count: int) -> RowProblem:
-    if isinstance(error, _TooLong) and count <= _MOST_LINES:
-        return too_large()
-    reason = "one is not closed" if isinstance(error, _TooLong) else quoted(str(error), 80)
+def _to_problem(error: Exception, count: int) -> RowProblem:
+    if isinstance(error, _TooLong) and count <= _MAX_LINES:
+        return too_large_problem()
+    reason = "a quote is not closed" if isinstance(error, _TooLong) else quoted(str(error), 80)
     return RowProblem(
         "quoting",
-        f"its quotes do not match: {reason}",
-        'write a field that has quotes between quotes, and each of its own twice: "say ""yes"""',
+        f"unmatched quotes: {reason}",
+        'quote fields that contain quotes, and double the quotes inside: "say ""yes"""',
     )
 
 
-def _bad_byte(taken: Sequence[Line]) -> RowProblem | None:
+def _find_bad_byte(taken: Sequence[Line]) -> RowProblem | None:
     for line in taken:
-        if not line.data.isascii() and (found := strict_json.bad_byte(line.data)):
-            return found
+        if not line.data.isascii() and (problem := strict_json.bad_byte(line.data)):
+            return problem
     return None

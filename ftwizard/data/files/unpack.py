@@ -1,4 +1,4 @@
-"""Compressed files unpacked as they are read: bounded memory, and what comes before damage."""
+"""Streaming decompression in bounded memory, up to the first damage."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Literal, Protocol
 
 Compression = Literal["gzip", "zstd", "bzip2", "xz"]
 
-WORDS: dict[Compression, str] = {
+NAMES: dict[Compression, str] = {
     "gzip": "gzip", "zstd": "Zstandard", "bzip2": "bzip2", "xz": "xz",
 }  # fmt: skip
-"""Each as a person calls it."""
-_TESTS: dict[Compression, str] = {
+"""Display names."""
+_TEST_COMMANDS: dict[Compression, str] = {
     "gzip": "gzip -t FILE", "zstd": "zstd -t FILE", "bzip2": "bzip2 -t FILE", "xz": "xz -t FILE",
 }  # fmt: skip
-_OUT = 1 << 20
-# A block of Zstandard is at most 128 KB and takes 4 bytes at least: 32 MB come out at once at
-# most, and the object has no limit of its own.
-_ZSTD_IN = 1024
-_XZ_MEMORY = 1 << 28
+_MAX_OUT_BYTES = 1 << 20
+# A Zstandard block of 4 bytes or more expands to at most 128 KB. So 1,024 bytes yield at most 32 MB
+# at once; the decompressor has no limit of its own.
+_MAX_ZSTD_IN_BYTES = 1024
+_MAX_XZ_BYTES = 1 << 28
 
 
 class Damage(Exception):
-    """The bytes break off or are damaged here; all that came before is good."""
+    """The bytes are truncated or damaged here; everything before is intact."""
 
     code = "compressed"
 
@@ -35,19 +35,19 @@ class Damage(Exception):
 
 
 class _Member(Protocol):
-    """One compressed member; a file can hold several, one after another."""
+    """One compressed member; a file can hold several in sequence."""
 
     rest: bytes | None
-    """What follows the member; None until its end."""
+    """The bytes after the member; None until its end."""
 
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
 
-def kind(head: bytes) -> Compression | None:
-    """Return how a file that begins so is compressed, None where it is not."""
+def detect_compression(head: bytes) -> Compression | None:
+    """Return the compression of a file that begins with ``head``, or None."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
-    # Also a frame to be skipped, which parallel compressors write first.
+    # Or a skippable frame, which parallel compressors write first.
     if head.startswith(b"\x28\xb5\x2f\xfd") or (
         head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
     ):
@@ -57,37 +57,41 @@ def kind(head: bytes) -> Compression | None:
     return "xz" if head.startswith(b"\xfd7zXZ\x00") else None
 
 
-def unpacked(blocks: Iterator[bytes], how: Compression) -> Iterator[bytes]:
-    """Yield what ``blocks`` hold unpacked, in blocks of bounded size.
+def decompress(blocks: Iterator[bytes], compression: Compression) -> Iterator[bytes]:
+    """Yield the decompressed contents of ``blocks``, in blocks of bounded size.
 
-    Raises Damage at the place where nothing more can be had; ImportError where this Python has no
-    such decompressor.
+    Raises Damage where nothing more can be decompressed, and ImportError if this Python lacks the
+    decompressor.
     """
-    make, errors = _decompressor(how)
+    make, errors = _find_decompressor(compression)
     member: _Member | None = None
     began = False
     for block in blocks:
         while block:
             if member is None:
-                # Tapes and block devices pad with zeros.
+                # Tapes and block devices pad files with zeros.
                 if began and not block.strip(b"\x00"):
                     break
                 member, began = make(), True
             try:
                 yield from member.feed(block)
             except errors as error:
-                raise _damage(how, error) from None
+                raise _to_damage(compression, error) from None
             block, member = (b"", member) if member.rest is None else (member.rest, None)
     if member is not None:
-        raise _damage(how, None)
+        raise _to_damage(compression, None)
 
 
-def _damage(how: Compression, error: Exception | None) -> Damage:
-    words, test = WORDS[how], _TESTS[how]
-    what = "breaks off" if error is None else "is damaged"
+def _to_damage(compression: Compression, error: Exception | None) -> Damage:
+    name, command = NAMES[compression], _TEST_COMMANDS[compression]
+    state = "truncated" if error is None else "damaged"
     if error is not None and "memory" in str(error).lower():
-        return Damage(f"its {words} needs too much memory to unpack", "pack it with less")
-    return Damage(f"its {words} {what} here", f"fetch it again, or test it with: {test}")
+        return Damage(
+            f"its {name} data needs too much memory to unpack", "compress it at a lower level"
+        )
+    return Damage(
+        f"its {name} data is {state} here", f"download it again, or test it with: {command}"
+    )
 
 
 class _Gzip:
@@ -99,9 +103,9 @@ class _Gzip:
         while True:
             before = self._decoder.copy()
             try:
-                out = self._decoder.decompress(data, _OUT)
+                out = self._decoder.decompress(data, _MAX_OUT_BYTES)
             except zlib.error:
-                yield from _up_to_damage(before, data)
+                yield from _read_until_damage(before, data)
                 raise
             if out:
                 yield out
@@ -109,12 +113,12 @@ class _Gzip:
                 self.rest = self._decoder.unused_data
                 return
             data = self._decoder.unconsumed_tail
-            if not data and len(out) < _OUT:
+            if not data and len(out) < _MAX_OUT_BYTES:
                 return
 
 
-def _up_to_damage(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """Yield what comes before an error, which takes its whole step's with it: in steps of a byte."""
+def _read_until_damage(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """Yield the output before an error, byte by byte; a failing step loses its whole output."""
     with contextlib.suppress(zlib.error):
         for byte in data:
             out = decoder.decompress(bytes((byte,)))
@@ -123,7 +127,7 @@ def _up_to_damage(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
 
 
 class _Buffered:
-    """Of bz2 and lzma, which share an interface."""
+    """Decompression with bz2 and lzma, which share an interface."""
 
     def __init__(self, decoder: _Decoder) -> None:
         self._decoder = decoder
@@ -131,7 +135,7 @@ class _Buffered:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while True:
-            out = self._decoder.decompress(data, _OUT)
+            out = self._decoder.decompress(data, _MAX_OUT_BYTES)
             if out:
                 yield out
             if self._decoder.eof:
@@ -150,19 +154,21 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
-def _decompressor(how: Compression) -> tuple[Callable[[], _Member], tuple[type[Exception], ...]]:
-    """Return what makes a member's decompressor, and the errors it raises."""
-    if how == "gzip":
+def _find_decompressor(
+    compression: Compression,
+) -> tuple[Callable[[], _Member], tuple[type[Exception], ...]]:
+    """Return a factory of decompressors for members, and the errors that these raise."""
+    if compression == "gzip":
         return _Gzip, (zlib.error,)
-    if how == "bzip2":
+    if compression == "bzip2":
         import bz2
 
         return lambda: _Buffered(bz2.BZ2Decompressor()), (OSError, EOFError)  # type: ignore[arg-type]
-    if how == "xz":
+    if compression == "xz":
         import lzma
 
         return (
-            lambda: _Buffered(lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),  # type: ignore[arg-type]
+            lambda: _Buffered(lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES)),  # type: ignore[arg-type]
             (lzma.LZMAError, EOFError),
         )
     import zstandard
@@ -173,11 +179,11 @@ def _decompressor(how: Compression) -> tuple[Callable[[], _Member], tuple[type[E
             self.rest: bytes | None = None
 
         def feed(self, data: bytes) -> Iterator[bytes]:
-            for start in range(0, len(data), _ZSTD_IN):
-                if out := self._decoder.decompress(data[start : start + _ZSTD_IN]):
+            for start in range(0, len(data), _MAX_ZSTD_IN_BYTES):
+                if out := self._decoder.decompress(data[start : start + _MAX_ZSTD_IN_BYTES]):
                     yield out
                 if self._decoder.eof:
-                    self.rest = self._decoder.unused_data + data[start + _ZSTD_IN :]
+                    self.rest = self._decoder.unused_data + data[start + _MAX_ZSTD_IN_BYTES :]
                     return
 
     return Zstd, (zstandard.ZstdError,)

@@ -1,1 +1,1 @@
-"""What can be mended honestly: one kind of damage a file, each change said in its own words."""
+"""Repairs that need no guessing: one module for each kind of damage."""

@@ -1,4 +1,4 @@
-"""One change that a repair makes."""
+"""Description of one change that a repair makes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import NamedTuple
 
 from ftwizard.text import visible
 
-SHOWN = 60
-"""Characters shown of what was changed."""
+MAX_SHOWN = 60
+"""Maximum characters shown of a changed text."""
 
 
 class Change(NamedTuple):
-    """One thing that was mended in a row."""
+    """One fix in a row."""
 
     code: str
-    """What a check called it, of assets/checks.toml."""
+    """The code of the check in assets/checks.toml."""
     where: str
-    """The place in the row, as ``messages[1].content``; empty for the row as a whole."""
+    """The path within the row, such as ``messages[1].content``; empty for the whole row."""
     was: str
-    """What stood there, or what it was, in a few words; foreign text made visible."""
+    """The old value or a short description of it; control characters made visible."""
     now: str
-    """What stands there now; empty where it was taken out."""
+    """The new value; empty if it was removed."""
 
 
-def shown(text: str) -> str:
-    """Return a piece of foreign text as a change shows it."""
-    return visible(text, SHOWN)
+def shorten(text: str) -> str:
+    """Return a piece of the user's text as a change shows it."""
+    return visible(text, MAX_SHOWN)

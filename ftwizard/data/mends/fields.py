@@ -1,4 +1,4 @@
-"""Fields of messages written in a way that has one meaning only: roles, weights, tool calls."""
+"""Fixes for message fields with one possible meaning: roles, weights and tool calls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ftwizard.data.example import ROLES, Message
 from ftwizard.data.formats import sharegpt
-from ftwizard.data.mends.change import Change, shown
-from ftwizard.data.mends.places import Path, where
+from ftwizard.data.mends.change import Change, shorten
+from ftwizard.data.mends.places import Path, format_path
 from ftwizard.data.targets import Target
 
-_LISTS = (
+_MESSAGE_LISTS = (
     "messages", "conversations", "conversation", "contents", "prompt", "completion", "chosen",
     "rejected", "chosen_messages", "rejected_messages", "preferred_output",
     "non_preferred_output",
@@ -24,32 +24,31 @@ _ROLES = {
 _WEIGHTS: dict[Any, int] = {"0": 0, "1": 1}
 
 
-def mend(row: Any, target: Target | None) -> list[Change]:
-    """Mend the fields of a row's messages, in their place, and return the changes.
+def fix_fields(row: Any, target: Target | None) -> list[Change]:
+    """Fix the fields of a row's messages in place and return the changes.
 
-    Mended are roles but for case and blanks, weights that are text or true and false, arguments of
-    tool calls in the other of the two forms than ``target`` reads, and OpenAI's older form of
-    function calls.
+    Fixed are the case and blanks of roles, weights given as text or booleans, tool-call arguments in
+    the form that ``target`` does not read, and OpenAI's legacy function calls.
     """
     if not isinstance(row, dict):
         return []
     changes: list[Change] = []
-    for messages, path in _lists(row):
+    for messages, path in _find_message_lists(row):
         for number, message in enumerate(messages):
             if isinstance(message, dict):
-                place = (*path, number)
-                changes += _role(message, place)
-                changes += _weight(message, place)
-        changes += _legacy_calls(messages, path)
+                message_path = (*path, number)
+                changes += _fix_role(message, message_path)
+                changes += _fix_weight(message, message_path)
+        changes += _fix_legacy_calls(messages, path)
         if target is not None and target.arguments != "any":
-            changes += _arguments(messages, path, as_text=target.arguments == "text")
-    changes += _legacy_functions(row)
+            changes += _fix_arguments(messages, path, as_text=target.arguments == "text")
+    changes += _fix_legacy_functions(row)
     return changes
 
 
-def _lists(row: dict[str, Any]) -> Iterator[tuple[list[Any], Path]]:
-    """Yield every list of messages of a row."""
-    for key in _LISTS:
+def _find_message_lists(row: dict[str, Any]) -> Iterator[tuple[list[Any], Path]]:
+    """Yield every list of messages in a row, with its path."""
+    for key in _MESSAGE_LISTS:
         if isinstance(row.get(key), list):
             yield row[key], (key,)
         elif isinstance(row.get(key), dict):
@@ -59,17 +58,17 @@ def _lists(row: dict[str, Any]) -> Iterator[tuple[list[Any], Path]]:
         yield source["messages"], ("input", "messages")
 
 
-def _role(message: Message, path: Path) -> Iterator[Change]:
-    for key, known in _ROLES.items():
+def _fix_role(message: Message, path: Path) -> Iterator[Change]:
+    for key, valid_roles in _ROLES.items():
         role = message.get(key)
-        if isinstance(role, str) and role not in known:
+        if isinstance(role, str) and role not in valid_roles:
             plain = role.strip().lower()
-            if plain in known:
+            if plain in valid_roles:
                 message[key] = plain
-                yield Change("unknown_role", where((*path, key)), f"“{shown(role)}”", plain)
+                yield Change("unknown_role", format_path((*path, key)), f"“{shorten(role)}”", plain)
 
 
-def _weight(message: Message, path: Path) -> Iterator[Change]:
+def _fix_weight(message: Message, path: Path) -> Iterator[Change]:
     weight = message.get("weight")
     if isinstance(weight, str):
         number = _WEIGHTS.get(weight.strip())
@@ -80,27 +79,27 @@ def _weight(message: Message, path: Path) -> Iterator[Change]:
     if number is not None:
         message["weight"] = number
         was = json.dumps(weight)
-        yield Change("weight", where((*path, "weight")), shown(was), str(number))
+        yield Change("weight", format_path((*path, "weight")), shorten(was), str(number))
 
 
-def _arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterator[Change]:
+def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterator[Change]:
     for number, message in enumerate(messages):
         calls = message.get("tool_calls") if isinstance(message, dict) else None
-        for place, call in enumerate(calls if isinstance(calls, list) else []):
+        for index, call in enumerate(calls if isinstance(calls, list) else []):
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict):
                 continue
-            given = function.get("arguments")
-            name = where((*path, number, "tool_calls", place, "function", "arguments"))
-            if as_text and isinstance(given, dict):
-                function["arguments"] = json.dumps(given, ensure_ascii=False)
-                yield Change("tool_arguments_form", name, "an object", "its JSON text")
-            elif not as_text and isinstance(value := _decoded(given), dict):
+            arguments = function.get("arguments")
+            field = format_path((*path, number, "tool_calls", index, "function", "arguments"))
+            if as_text and isinstance(arguments, dict):
+                function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+                yield Change("tool_arguments_form", field, "an object", "its JSON text")
+            elif not as_text and isinstance(value := _decode(arguments), dict):
                 function["arguments"] = value
-                yield Change("tool_arguments_form", name, "JSON text", "the object")
+                yield Change("tool_arguments_form", field, "JSON text", "the object")
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     if not isinstance(value, str):
         return None
     try:
@@ -109,8 +108,8 @@ def _decoded(value: Any) -> Any:
         return None
 
 
-def _legacy_calls(messages: list[Any], path: Path) -> Iterator[Change]:
-    """Write calls of functions as tool calls, and what functions answer as tools' messages."""
+def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[Change]:
+    """Rewrite function calls as tool calls, and function results as tool messages."""
     open_call: tuple[str, Any] | None = None
     used = {
         call.get("id")
@@ -124,37 +123,40 @@ def _legacy_calls(messages: list[Any], path: Path) -> Iterator[Change]:
             continue
         call = message.get("function_call")
         if isinstance(call, dict) and not message.get("tool_calls"):
-            made = next(f"call_{n}" for n in range(1, len(used) + 2) if f"call_{n}" not in used)
-            used.add(made)
+            call_id = next(f"call_{n}" for n in range(1, len(used) + 2) if f"call_{n}" not in used)
+            used.add(call_id)
             del message["function_call"]
-            message["tool_calls"] = [{"id": made, "type": "function", "function": call}]
-            open_call = made, call.get("name")
-            name = where((*path, number, "function_call"))
-            yield Change("deprecated", name, "function_call", "tool_calls")
+            message["tool_calls"] = [{"id": call_id, "type": "function", "function": call}]
+            open_call = call_id, call.get("name")
+            field = format_path((*path, number, "function_call"))
+            yield Change("deprecated", field, "function_call", "tool_calls")
         elif message.get("role") == "function" and open_call is not None:
-            made, called = open_call
-            if message.get("name") in (None, called):
-                message["role"], message["tool_call_id"] = "tool", made
+            call_id, function_name = open_call
+            if message.get("name") in (None, function_name):
+                message["role"], message["tool_call_id"] = "tool", call_id
                 open_call = None
-                name = where((*path, number, "role"))
-                yield Change("deprecated", name, "function", f"tool, which answers {made}")
+                field = format_path((*path, number, "role"))
+                yield Change("deprecated", field, "function", f"tool, answering {call_id}")
 
 
-def _legacy_functions(row: dict[str, Any]) -> Iterator[Change]:
+def _fix_legacy_functions(row: dict[str, Any]) -> Iterator[Change]:
     functions = row.get("functions")
     if (
         row.get("tools")
         or not isinstance(functions, list)
         or not functions
         or not all(
-            isinstance(each, dict) and isinstance(each.get("name"), str) for each in functions
+            isinstance(function, dict) and isinstance(function.get("name"), str)
+            for function in functions
         )
     ):
         return
-    tools = [{"type": "function", "function": each} for each in functions]
-    # In the place of the old key, so that the rest of the row stays as it was.
+    tools = [{"type": "function", "function": function} for function in functions]
+    # Replace the old key in position, so that the rest of the row is unchanged.
     items = [
-        ("tools", tools) if k == "functions" else (k, v) for k, v in row.items() if k != "tools"
+        ("tools", tools) if key == "functions" else (key, value)
+        for key, value in row.items()
+        if key != "tools"
     ]
     row.clear()
     row.update(items)

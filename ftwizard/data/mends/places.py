@@ -1,24 +1,24 @@
-"""Where the texts of a row stand."""
+"""Paths of the texts within a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.mends.change import shown
+from ftwizard.data.mends.change import shorten
 
 Path = tuple[str | int, ...]
-"""Keys and places in lists, from the row down."""
+"""Keys and list indexes, from the row down."""
 
 
-def where(path: Path) -> str:
-    """Return a place in a row as a person writes it: ``messages[1].content``."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
+def format_path(path: Path) -> str:
+    """Return a path within a row in the usual notation: ``messages[1].content``."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{shorten(step)}" for step in path)
     return "".join(steps).removeprefix(".")
 
 
-def in_texts(row: Any) -> Iterator[tuple[Any, Any, Path]]:
-    """Yield container, key and path of every text of a row but keys; no depth is too much."""
+def iterate_texts(row: Any) -> Iterator[tuple[Any, Any, Path]]:
+    """Yield container, key and path of every text value of a row, at any depth."""
     waiting: list[tuple[Any, Path]] = [(row, ())]
     while waiting:
         container, path = waiting.pop()

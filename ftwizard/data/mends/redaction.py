@@ -1,48 +1,48 @@
-"""Secrets replaced by words that say what stood there."""
+"""Redaction: secrets replaced with placeholders that name their kind."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ftwizard.data.mends.change import Change
-from ftwizard.data.mends.places import in_texts, where
+from ftwizard.data.mends.places import format_path, iterate_texts
 from ftwizard.data.secrets import find
 
 CODES = frozenset({"secret", "card_number", "bank_account", "national_id"})
-"""What is replaced where that is asked for. Names, addresses and the like are often what is to be
-learnt: these are only reported."""
-_ROUNDS = 8
+"""Codes of what is redacted on request. Names and addresses are often needed for training, so they
+are only reported."""
+_MAX_ROUNDS = 8
 
 
-def mend(row: Any) -> list[Change]:
-    """Replace the secrets in every text of a row, in its place, and return the changes."""
+def redact_row(row: Any) -> list[Change]:
+    """Replace the secrets in every text of a row in place and return the changes."""
     changes: list[Change] = []
-    for container, key, path in in_texts(row):
-        text, kinds = _replaced(container[key])
+    for container, key, path in iterate_texts(row):
+        text, kinds = _redact_text(container[key])
         container[key] = text
         changes += [
-            Change(code, where(path), f"a secret: {kind}", _placeholder(kind))
+            Change(code, format_path(path), f"a secret: {kind}", _placeholder(kind))
             for code, kind in kinds
         ]
     return changes
 
 
-def _replaced(text: str) -> tuple[str, list[tuple[str, str]]]:
+def _redact_text(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Return a text without its secrets, and the code and kind of each.
 
-    What stood beside one can look like one itself once it is gone: the result is searched again.
+    Once a secret is gone, the text around it can look like one: the result is searched again.
     """
     kinds: list[tuple[str, str]] = []
-    for _ in range(_ROUNDS):
-        found = [secret for secret in find(text) if secret.code in CODES]
-        if not found:
+    for _ in range(_MAX_ROUNDS):
+        secrets = [secret for secret in find(text) if secret.code in CODES]
+        if not secrets:
             break
-        pieces, place = [], 0
-        for secret in found:
-            pieces += [text[place : secret.start], _placeholder(secret.kind)]
+        pieces, end = [], 0
+        for secret in secrets:
+            pieces += [text[end : secret.start], _placeholder(secret.kind)]
             kinds.append((secret.code, secret.kind))
-            place = secret.end
-        text = "".join([*pieces, text[place:]])
+            end = secret.end
+        text = "".join([*pieces, text[end:]])
     return text, kinds
 
 

@@ -1,4 +1,4 @@
-"""Texts made what they look like: without controls, hidden characters and wrong decoding."""
+"""Fixes for texts: control characters, invisible characters and mojibake."""
 
 from __future__ import annotations
 
@@ -7,73 +7,73 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ftwizard.data import characters
-from ftwizard.data.mends.change import Change, shown
-from ftwizard.data.mends.places import Path, in_texts, where
+from ftwizard.data.mends.change import Change, shorten
+from ftwizard.data.mends.places import Path, format_path, iterate_texts
 
-# None begins within another that has not ended: a text of nothing but beginnings is passed once.
+# No match begins within another unfinished one, so a text of sequence starts takes one pass.
 _SEQUENCES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colours, the cursor
+    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colors, the cursor
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"  # OSC: titles, the clipboard
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x80-\x9f]*+(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
     r"|\x1b[()*+][0-9A-Za-z]"  # a character set
 )
 _C1 = re.compile(r"[\x80-\x9f]")
-# What no text that a person wrote needs: whether it is there is cheap to see in a line of JSON.
+# Found in a line of JSON if a text in it may need fixing; cheap to search for.
 _MAYBE = re.compile(rb"\\[ubf]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_MOST_ROUNDS = 10
-_SHORTEST_SECRET = 6
+_MAX_ROUNDS = 10
+_MIN_SECRET = 6
 
 
-def may_need_mending(line: bytes) -> bool:
-    """Tell from a row's JSON whether a text in it can need mending; cheap, and never wrongly no."""
+def may_need_fixes(line: bytes) -> bool:
+    """Return whether a text in a row's JSON may need fixing; cheap, without false negatives."""
     return not line.isascii() or _MAYBE.search(line) is not None
 
 
-def mend(row: Any) -> list[Change]:
-    """Mend every text in a row, in its place, and return the changes."""
+def fix_texts(row: Any) -> list[Change]:
+    """Fix every text of a row in place and return the changes."""
     changes: list[Change] = []
-    for container, key, path in in_texts(row):
+    for container, key, path in iterate_texts(row):
         text: str = container[key]
         if text.isascii() and not characters.CONTROL.search(text):
             continue
-        mended = text
-        for code, was, now in _steps(text):
-            mended = now
-            changes.append(_change(code, path, was, now))
-        container[key] = mended
+        fixed = text
+        for code, was, now in _apply_fixes(text):
+            fixed = now
+            changes.append(_describe_change(code, path, was, now))
+        container[key] = fixed
     return changes
 
 
-def _steps(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield code, text before and text after each mend of a text that changes it."""
-    for _ in range(_MOST_ROUNDS):
+def _apply_fixes(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield code, old text and new text for each fix that changes the text."""
+    for _ in range(_MAX_ROUNDS):
         before = text
-        for code, step in _STEPS:
+        for code, step in _FIXES:
             if (now := step(text)) != text:
                 yield code, text, now
                 text = now
-        if text == before:  # what is taken out can join what stood on both sides
+        if text == before:  # a removal can join its two sides into something that needs fixing
             return
 
 
-def _without_sequences(text: str) -> str:
+def _remove_sequences(text: str) -> str:
     if not characters.CONTROL.search(text):
         return text
-    for _ in range(_MOST_ROUNDS):  # one can stand within another
+    for _ in range(_MAX_ROUNDS):  # they can be nested
         text, count = _SEQUENCES.subn("", text)
         if not count:
             break
     return text
 
 
-def _decoded(text: str) -> str:
-    """Return a text that was decoded wrongly as it was meant, if that is certain."""
+def _fix_encoding(text: str) -> str:
+    """Undo a wrong decoding of a text if that is unambiguous."""
     if text.isascii():
         return text
     if characters.is_mojibake(text):
         import ftfy
 
-        # Its other fixes change what is not broken, or put U+FFFD for what is lost.
+        # ftfy's other fixes change intact text, or insert U+FFFD for what is lost.
         config = ftfy.TextFixerConfig(
             restore_byte_a0=True, replace_lossy_sequences=False, decode_inconsistent_utf8=True,
             fix_c1_controls=False,
@@ -86,36 +86,38 @@ def _decoded(text: str) -> str:
     return text
 
 
-def _without_controls(text: str) -> str:
+def _remove_controls(text: str) -> str:
     if "\b" in text:
-        text = "\n".join(_typed_over(line) if "\b" in line else line for line in text.split("\n"))
+        text = "\n".join(
+            _apply_backspaces(line) if "\b" in line else line for line in text.split("\n")
+        )
     return characters.CONTROL.sub("", text)
 
 
-def _typed_over(line: str) -> str:
-    """Return a line with backspaces as a terminal shows it."""
+def _apply_backspaces(line: str) -> str:
+    """Apply the backspaces in a line as a terminal does."""
     cells: list[str] = []
-    place = 0
+    column = 0
     for char in line:
         if char == "\b":
-            place = max(0, place - 1)
+            column = max(0, column - 1)
             continue
-        cells[place : place + 1] = [char]
-        place += 1
+        cells[column : column + 1] = [char]
+        column += 1
     return "".join(cells)
 
 
-_STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("control_char", _without_sequences),
-    ("mojibake", _decoded),
-    ("control_char", _without_controls),
+_FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("control_char", _remove_sequences),
+    ("mojibake", _fix_encoding),
+    ("control_char", _remove_controls),
     ("bidi", characters.without_bidi),
     ("hidden_text", characters.without_hidden),
 )
 
 
-def _change(code: str, path: Path, was: str, now: str) -> Change:
-    """Return what a mend changed, cut to the places where the texts differ, without secrets."""
+def _describe_change(code: str, path: Path, was: str, now: str) -> Change:
+    """Return the change, reduced to where the texts differ and without secrets."""
     start = 0
     while start < min(len(was), len(now)) and was[start] == now[start]:
         start += 1
@@ -123,10 +125,10 @@ def _change(code: str, path: Path, was: str, now: str) -> Change:
     while end < min(len(was), len(now)) - start and was[-1 - end] == now[-1 - end]:
         end += 1
     pieces = was[start : len(was) - end], now[start : len(now) - end]
-    return Change(code, where(path), *(shown(_harmless(piece)) for piece in pieces))
+    return Change(code, format_path(path), *(shorten(_redact(piece)) for piece in pieces))
 
 
-def _harmless(piece: str) -> str:
-    from ftwizard.data.secrets import redact  # what it searches with is heavy
+def _redact(piece: str) -> str:
+    from ftwizard.data.secrets import redact  # imported late: its patterns are slow to compile
 
-    return redact(piece) if len(piece) >= _SHORTEST_SECRET else piece
+    return redact(piece) if len(piece) >= _MIN_SECRET else piece

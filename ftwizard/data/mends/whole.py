@@ -1,4 +1,4 @@
-"""What changes in a file as a whole when its rows are written anew, one a line in UTF-8."""
+"""Changes to a file as a whole when its rows are rewritten as JSON Lines in UTF-8."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.data.checks.found import SHOWN_LINES
-from ftwizard.data.container import Container, text_of
-from ftwizard.data.files.lines import Broken, lines
+from ftwizard.data.container import Container, read_text
+from ftwizard.data.files.lines import Broken, split_lines
 from ftwizard.data.files.source import Source
-from ftwizard.data.files.unpack import WORDS
+from ftwizard.data.files.unpack import NAMES
 from ftwizard.data.targets import Target
 
 
 class FileChange(msgspec.Struct, frozen=True):
-    """Something that was changed in the file as a whole, or in many lines alike."""
+    """A change to the file as a whole, or the same change to many lines."""
 
     code: str
     was: str
     now: str
     count: int = 1
     lines: tuple[int, ...] = ()
-    """Where; at most ``SHOWN_LINES``."""
+    """The first ``SHOWN_LINES`` lines concerned."""
 
 
-def changes(path: Path, container: Container, target: Target) -> Iterator[FileChange]:
-    """Yield what is changed in the file besides its rows."""
+def find_changes(path: Path, container: Container, target: Target) -> Iterator[FileChange]:
+    """Yield the changes to the file other than those to its rows."""
     if container.compression:
-        yield FileChange("compressed", f"compressed by {WORDS[container.compression]}", "unpacked")
+        yield FileChange(
+            "compressed", f"compressed with {NAMES[container.compression]}", "unpacked"
+        )
     if container.encoding != "utf-8":
         yield FileChange("encoding", container.encoding.upper(), "UTF-8")
     if container.bom and target.bom == "unwanted" and container.encoding == "utf-8":
@@ -39,20 +41,20 @@ def changes(path: Path, container: Container, target: Target) -> Iterator[FileCh
     if container.kind != "jsonl":
         yield FileChange("needs_conversion", container.words, "JSON Lines")
     else:
-        yield from _lines(path, container)
+        yield from _find_line_changes(path, container)
 
 
-def _lines(path: Path, container: Container) -> Iterator[FileChange]:
-    returns, blanks = _Places(), _Places()
+def _find_line_changes(path: Path, container: Container) -> Iterator[FileChange]:
+    returns, blanks = _LineCounter(), _LineCounter()
     newline = container.layout.newline
     with Source(path, container.identity) as source:
         try:
-            for line in lines(text_of(source, container), newline):
+            for line in split_lines(read_text(source, container), newline):
                 if not line.data or line.data.isspace():
                     blanks.add(line.number)
                 elif newline == b"\r" or line.data.endswith(b"\r"):
                     returns.add(line.number)
-        except Broken:  # the rest is none of these
+        except Broken:  # the rest is unreadable and reported elsewhere
             pass
     if returns.count:
         was = "\\r" if newline == b"\r" else "\\r\\n"
@@ -61,7 +63,7 @@ def _lines(path: Path, container: Container) -> Iterator[FileChange]:
         yield FileChange("blank_line", "no row", "", blanks.count, tuple(blanks.first))
 
 
-class _Places:
+class _LineCounter:
     def __init__(self) -> None:
         self.count = 0
         self.first: list[int] = []

@@ -1,4 +1,4 @@
-"""A row's meaning, written as each target wants it: one family of formats a file."""
+"""Writers of rows in the formats of each target: one module for each family of formats."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ftwizard.data.writers.losses import Losses
 Writer = Callable[[Example, Target, Losses], dict[str, Any]]
 
 _WRITERS: dict[Format, Writer] = {
-    "openai-chat": openai.chat,
-    "openai-preference": openai.preference,
-    "prompt": openai.prompt,
-    "preference": trl.preference,
-    "kto": trl.labelled,
-    "bedrock-converse": bedrock.converse,
-    "bedrock-claude": bedrock.claude,
-    "vertex": vertex.contents,
-    "prompt-completion": plain.prompt_completion,
-    "text": plain.text,
-    "pretokenized": plain.tokens,
+    "openai-chat": openai.write_chat,
+    "openai-preference": openai.write_preference,
+    "prompt": openai.write_prompt,
+    "preference": trl.write_preference,
+    "kto": trl.write_labeled,
+    "bedrock-converse": bedrock.write_converse,
+    "bedrock-claude": bedrock.write_claude,
+    "vertex": vertex.write_contents,
+    "prompt-completion": plain.write_prompt_completion,
+    "text": plain.write_text,
+    "pretokenized": plain.write_tokens,
 }
-# Of what a row may mean, the formats that say it, the one that carries most first.
-_BY_KIND: dict[Kind, tuple[Format, ...]] = {
+# Formats for each kind of row, the most expressive first.
+_FORMATS_BY_KIND: dict[Kind, tuple[Format, ...]] = {
     "chat": ("openai-chat", "bedrock-converse", "bedrock-claude", "vertex", "prompt-completion"),
     "prompt": ("prompt",),
     "preference": ("preference", "openai-preference"),
@@ -37,34 +37,34 @@ _BY_KIND: dict[Kind, tuple[Format, ...]] = {
     "text": ("text",),
     "tokens": ("pretokenized",),
 }
-_OWN: tuple[Format, ...] = ("openai-chat", "prompt-completion")
+_LOCAL_FORMATS: tuple[Format, ...] = ("openai-chat", "prompt-completion")
 
 
 def write(
     example: Example, target: Target, format: Format | None = None
 ) -> tuple[dict[str, Any], list[Found]]:
-    """Return a row as ``target`` wants it, and what was lost or changed on the way.
+    """Return a row in the format of ``target``, and notes on what was lost or changed.
 
-    ``format`` is one of ``choices(target)``, for conversations. Raises RowProblem, with what to do,
-    where the target cannot carry what the row means. Calls of tools that have no id get one, and
-    arguments become text or objects as the target reads them: no loss.
+    ``format`` is one of ``choices(target)`` and applies to conversations. Raises RowProblem if the
+    target cannot represent the row. Tool calls without an id get one, and arguments become text or
+    objects as the target needs; neither is noted.
     """
     require_kind(example, target)
     losses = Losses()
-    writer = _WRITERS[written_as(example, target, format)]
-    return writer(example, target, losses), losses.found
+    writer = _WRITERS[choose_format(example, target, format)]
+    return writer(example, target, losses), losses.notes
 
 
-def written_as(example: Example, target: Target, format: Format | None = None) -> Format:
-    """Return the format that ``write`` writes a row in."""
+def choose_format(example: Example, target: Target, format: Format | None = None) -> Format:
+    """Return the format in which ``write`` writes a row."""
     if format is not None and example.kind == "chat":
         return format
-    formats = _BY_KIND[example.kind]
+    formats = _FORMATS_BY_KIND[example.kind]
     return next((format for format in formats if format in target.formats), formats[0])
 
 
 def choices(target: Target) -> list[Format]:
-    """Return the formats that conversations may be written in for a target; the first is usual."""
-    found = [format for format in _BY_KIND["chat"] if format in target.formats]
-    # Training here reads every platform's rows; it is given its own.
-    return found if target.hosted else [format for format in found if format in _OWN]
+    """Return the formats in which a target takes conversations; the first is the default."""
+    formats = [format for format in _FORMATS_BY_KIND["chat"] if format in target.formats]
+    # Local training reads the formats of all platforms; only its own are offered.
+    return formats if target.hosted else [format for format in formats if format in _LOCAL_FORMATS]

@@ -1,4 +1,4 @@
-"""Tool calls, written as OpenAI writes them or as parts of their own."""
+"""Tool calls and their arguments, in the forms that targets need."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ftwizard.data.quoted import quoted
 from ftwizard.data.writers.turns import Call, Turn
 
 
-def openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
-    """Return ``tool_calls`` with the arguments as JSON text or as objects; raise RowProblem."""
+def to_openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
+    """Return ``tool_calls`` with arguments as JSON text or objects; raise RowProblem."""
     return [
         {
             "id": call.id,
             "type": "function",
             "function": {
                 "name": call.name,
-                "arguments": arguments_text(call, turn)
+                "arguments": format_arguments(call, turn)
                 if as_text
-                else arguments_object(call, turn),
+                else parse_arguments(call, turn),
             },
         }
         for call in turn.calls
     ]
 
 
-def arguments_object(call: Call, turn: Turn) -> dict[str, Any]:
-    """Return the arguments of a call as an object; raise RowProblem for text that is none."""
+def parse_arguments(call: Call, turn: Turn) -> dict[str, Any]:
+    """Return the arguments of a call as an object; raise RowProblem for invalid JSON."""
     if isinstance(call.arguments, dict):
         return call.arguments
     try:
@@ -39,26 +39,26 @@ def arguments_object(call: Call, turn: Turn) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowProblem(
             "tool_arguments",
-            f"{turn.place}: the arguments of “{quoted(call.name, 40)}” are no JSON object",
-            "correct them, or write them as an object",
+            f"{turn.label}: the arguments of “{quoted(call.name, 40)}” are not a JSON object",
+            "fix them, or write them as an object",
         )
     return value
 
 
-def arguments_text(call: Call, turn: Turn) -> str:
-    """Return the arguments of a call as JSON text; raise RowProblem for text that is no object."""
-    value = arguments_object(call, turn)
+def format_arguments(call: Call, turn: Turn) -> str:
+    """Return the arguments of a call as JSON text; raise RowProblem if they are not an object."""
+    value = parse_arguments(call, turn)
     if isinstance(call.arguments, str) and call.arguments:
         return call.arguments
     return msgspec.json.encode(value).decode()
 
 
-def answered(turn: Turn) -> Call:
-    """Return the call that a tool's message answers; raise RowProblem where there is none."""
+def require_call(turn: Turn) -> Call:
+    """Return the call that a tool message answers; raise RowProblem if there is none."""
     if turn.answers is None:
         raise RowProblem(
             "tool_orphan",
-            f"{turn.place} is a tool's answer, and no call before it waits for one",
-            "give it the tool_call_id of its call, or take it out",
+            f"{turn.label} is a tool result without a preceding call",
+            "set tool_call_id to the id of its call, or delete it",
         )
     return turn.answers

@@ -1,4 +1,4 @@
-"""What a row loses, or has changed, on its way into another format."""
+"""Notes on what a row loses, or has changed, in conversion to another format."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ _SHOWN_KEYS = 5
 
 
 class Losses:
-    """The losses of one row, each code once."""
+    """Notes for one row, at most one per code."""
 
     def __init__(self) -> None:
-        self.found: list[Found] = []
-        self._seen: set[str] = set()
+        self.notes: list[Found] = []
+        self._codes: set[str] = set()
 
-    def say(self, code: str, message: str, fix: str) -> None:
-        """Note a loss with which the row is written all the same."""
-        if code not in self._seen:
-            self._seen.add(code)
-            self.found.append(Found(code, message, fix))
+    def note(self, code: str, message: str, fix: str) -> None:
+        """Note a loss that does not prevent writing the row."""
+        if code not in self._codes:
+            self._codes.add(code)
+            self.notes.append(Found(code, message, fix))
 
-    def keys(self, keys: list[str], words: str) -> None:
-        """Note fields that stay behind; ``words`` names the target."""
+    def note_dropped(self, keys: list[str], target_name: str) -> None:
+        """Note dropped fields; ``target_name`` names the target."""
         if keys:
-            self.say(
+            self.note(
                 "extra_keys",
-                f"{words} does not take {listed(keys)}: left out of the row",
-                "nothing is to be done, unless something there has to read it",
+                f"{target_name} does not support {format_keys(keys)}: dropped",
+                "no action needed unless the field matters",
             )
 
 
-def listed(keys: list[str]) -> str:
-    """Return names of fields as a person reads them."""
+def format_keys(keys: list[str]) -> str:
+    """Format field names as a short list."""
     shown = ", ".join(f"“{quoted(str(key), 30)}”" for key in keys[:_SHOWN_KEYS])
     more = len(keys) - _SHOWN_KEYS
     return f"{shown} and {more:,} more" if more > 0 else shown

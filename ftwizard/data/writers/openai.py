@@ -1,4 +1,4 @@
-"""OpenAI's rows: chat, preferences, prompts for a grader; Together's, Foundry's and TRL's are alike."""
+"""OpenAI formats: chat, preferences and prompts; also for Together, Foundry and TRL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
 from ftwizard.data.targets import Target
-from ftwizard.data.writers.calls import answered, openai_calls
-from ftwizard.data.writers.fit import fitted, is_text_only, media_problem
+from ftwizard.data.writers.calls import require_call, to_openai_calls
+from ftwizard.data.writers.fit import fit_to_target, is_text_only, unsupported_media
 from ftwizard.data.writers.losses import Losses
 from ftwizard.data.writers.parts import Image, Other, Text
 from ftwizard.data.writers.turns import Turn
@@ -17,112 +17,116 @@ Row = dict[str, Any]
 _PARALLEL = frozenset({"parallel_tool_calls"})
 
 
-def chat(example: Example, target: Target, losses: Losses) -> Row:
-    """Return ``messages`` and where there are any ``tools``; raise RowProblem."""
+def write_chat(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``messages`` and, if any, ``tools``; raise RowProblem."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
-    found = fitted(example, target, losses, carries=_carried(target), keeps=keeps)
-    row: Row = {"messages": written(found.messages, target)}
-    if found.tools:
-        row["tools"] = found.tools
-    return row | _kept(example, keeps)
-
-
-def prompt(example: Example, target: Target, losses: Losses) -> Row:
-    """Return ``messages``, ``tools`` and every other field, which a grader may read."""
-    found = fitted(
-        example, target, losses, carries=_carried(target), keeps=frozenset(example.extra)
+    fitted_row = fit_to_target(
+        example, target, losses, carries=_supported_fields(target), keeps=keeps
     )
-    row: Row = {"messages": written(found.messages, target)}
-    if found.tools:
-        row["tools"] = found.tools
+    row: Row = {"messages": write_messages(fitted_row.messages, target)}
+    if fitted_row.tools:
+        row["tools"] = fitted_row.tools
+    return row | _select_kept(example, keeps)
+
+
+def write_prompt(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``messages``, ``tools`` and all other fields, which a grader may read."""
+    fitted_row = fit_to_target(
+        example, target, losses, carries=_supported_fields(target), keeps=frozenset(example.extra)
+    )
+    row: Row = {"messages": write_messages(fitted_row.messages, target)}
+    if fitted_row.tools:
+        row["tools"] = fitted_row.tools
     others = {k: v for k, v in example.extra.items() if k not in ("functions", "function_call")}
     return row | {key: value for key, value in others.items() if key not in row}
 
 
-def preference(example: Example, target: Target, losses: Losses) -> Row:
-    """Return ``input``, ``preferred_output`` and ``non_preferred_output``, one answer each."""
+def write_preference(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``input``, ``preferred_output`` and ``non_preferred_output``, one answer each."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
-    found = fitted(example, target, losses, carries=_carried(target), keeps=keeps)
-    for name, answers in (("chosen", found.chosen), ("rejected", found.rejected)):
+    fitted_row = fit_to_target(
+        example, target, losses, carries=_supported_fields(target), keeps=keeps
+    )
+    for name, answers in (("chosen", fitted_row.chosen), ("rejected", fitted_row.rejected)):
         if len(answers) != 1 or answers[0].role != "assistant":
             raise RowProblem(
                 "one_answer",
-                f"the {name} side has {len(answers)} messages, and {target.words} takes one answer",
-                "make all but the last message part of the prompt, the same on both sides",
+                f"{name} has {len(answers)} messages, but {target.words} takes one answer",
+                "move all but the last message into the prompt, the same for both",
             )
-    source: Row = {"messages": written(found.messages, target)}
-    if found.tools:
-        source["tools"] = found.tools
+    source: Row = {"messages": write_messages(fitted_row.messages, target)}
+    if fitted_row.tools:
+        source["tools"] = fitted_row.tools
     return {
-        "input": source | _kept(example, keeps),
-        "preferred_output": written(found.chosen, target),
-        "non_preferred_output": written(found.rejected, target),
+        "input": source | _select_kept(example, keeps),
+        "preferred_output": write_messages(fitted_row.chosen, target),
+        "non_preferred_output": write_messages(fitted_row.rejected, target),
     }
 
 
-def written(messages: list[Turn], target: Target) -> list[Message]:
-    """Return messages as OpenAI writes them, in the variant of the target; raise RowProblem."""
+def write_messages(messages: list[Turn], target: Target) -> list[Message]:
+    """Write messages in the target's variant of the OpenAI format; raise RowProblem."""
     has_parts = not is_text_only(messages)
-    return [_message(turn, target, has_parts=has_parts) for turn in messages]
+    return [_write_message(turn, target, has_parts=has_parts) for turn in messages]
 
 
-def _message(turn: Turn, target: Target, *, has_parts: bool) -> Message:
-    message: Message = {"role": turn.role, "content": _content(turn, target, has_parts)}
-    if turn.reasoning is not None and "reasoning" in _carried(target):
+def _write_message(turn: Turn, target: Target, *, has_parts: bool) -> Message:
+    message: Message = {"role": turn.role, "content": _write_content(turn, target, has_parts)}
+    if turn.reasoning is not None and "reasoning" in _supported_fields(target):
         key, text = turn.reasoning
-        # Templates differ in the key they read; Together documents two.
-        known = not target.hosted or key in ("reasoning", "reasoning_content")
-        message[key if known else "reasoning_content"] = text
-    if turn.refusal is not None and "refusal" in _carried(target):
+        # Chat templates differ in the key that they read; Together documents two.
+        supported = not target.hosted or key in ("reasoning", "reasoning_content")
+        message[key if supported else "reasoning_content"] = text
+    if turn.refusal is not None and "refusal" in _supported_fields(target):
         message["refusal"] = turn.refusal
         if not turn.parts:
             message["content"] = None
     if turn.calls:
-        # A template writes arguments that are text once more as a JSON string.
-        message["tool_calls"] = openai_calls(turn, as_text=target.hosted)
+        # A chat template would encode JSON text again as a JSON string.
+        message["tool_calls"] = to_openai_calls(turn, as_text=target.hosted)
     if turn.role == "tool":
-        message["tool_call_id"] = answered(turn).id
+        message["tool_call_id"] = require_call(turn).id
         if not target.hosted:
-            message["name"] = answered(turn).name
-    elif turn.name is not None and "name" in _carried(target):
+            message["name"] = require_call(turn).name
+    elif turn.name is not None and "name" in _supported_fields(target):
         message["name"] = turn.name
     if turn.weight is not None:
         message["weight"] = turn.weight
     return message
 
 
-def _content(turn: Turn, target: Target, has_parts: bool) -> str | list[Row] | None:
-    """Return a message's content as text or parts.
+def _write_content(turn: Turn, target: Target, has_parts: bool) -> str | list[Row] | None:
+    """Write a message's content as text or parts.
 
-    OpenAI takes both side by side. Together wants parts in all messages of a conversation or in
-    none; a table of TRL's has one type a column.
+    OpenAI allows both in one conversation. Together needs parts in all messages or in none; a TRL
+    dataset has one type per column.
     """
     if all(isinstance(part, Text) and not part.text for part in turn.parts):
         return None if turn.calls and target.hosted else ""
     as_list = turn.as_list if _is_openai(target) else has_parts
     if not as_list:
         return turn.text
-    return [_part(part, turn, target) for part in turn.parts]
+    return [_write_part(part, turn, target) for part in turn.parts]
 
 
-def _part(part: Text | Image | Other, turn: Turn, target: Target) -> Row:
+def _write_part(part: Text | Image | Other, turn: Turn, target: Target) -> Row:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):
         return {"type": "image_url", "image_url": {"url": part.url, **part.detail}}
     if part.type == "refusal" and turn.role == "assistant" and _is_openai(target):
         return part.value
-    raise media_problem(part, turn, target)
+    raise unsupported_media(part, turn, target)
 
 
 def _is_openai(target: Target) -> bool:
     return target.name.startswith(("openai-", "foundry-"))
 
 
-def _carried(target: Target) -> frozenset[str]:
-    """Return what the target's messages have besides the common fields.
+def _supported_fields(target: Target) -> frozenset[str]:
+    """Return the optional message fields that the target supports.
 
-    Reasoning is trained on by Together and, here, by the templates of reasoning models.
+    Together trains on reasoning, and so do the templates of reasoning models in local training.
     """
     if _is_openai(target):
         return frozenset({"name", "image", "refusal"})
@@ -131,5 +135,5 @@ def _carried(target: Target) -> frozenset[str]:
     return frozenset({"image"})
 
 
-def _kept(example: Example, keeps: frozenset[str]) -> Row:
+def _select_kept(example: Example, keeps: frozenset[str]) -> Row:
     return {key: example.extra[key] for key in example.extra if key in keeps}

@@ -1,4 +1,4 @@
-"""Parts of a message's content, told apart."""
+"""Parsing of message content into parts."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from ftwizard.data.conversation import RowProblem
 
 
 class Text(NamedTuple):
-    """A part of a content that is text."""
+    """A text part."""
 
     text: str
 
 
 class Image(NamedTuple):
-    """A part of a content that is a picture."""
+    """An image part."""
 
     url: str
-    """Where it is, or a data URL with all of it."""
+    """Its address, or a data URL."""
     detail: dict[str, Any]
-    """What stands beside the URL, as OpenAI's ``detail``."""
+    """Fields next to the URL, such as OpenAI's ``detail``."""
     more: dict[str, Any]
-    """What else the part has: its ``format`` or ``media_type``, who owns its place, …"""
+    """Other fields of the part, such as ``format``, ``media_type`` or ``bucketOwner``."""
 
 
 class Other(NamedTuple):
-    """A part that is neither: sound, a film, a document, …"""
+    """Any other part: audio, video, a document, …"""
 
     type: str
     value: dict[str, Any]
 
 
 class Thought(NamedTuple):
-    """How an answer was reasoned, where that is a part of it."""
+    """A reasoning part of an answer."""
 
     text: str
 
@@ -40,45 +40,47 @@ class Thought(NamedTuple):
 Part = Text | Image | Other
 
 
-def parts_of(content: Any, place: str) -> list[Part | Thought]:
-    """Return the parts of a message's content; raise RowProblem for what is none."""
+def parse_parts(content: Any, label: str) -> list[Part | Thought]:
+    """Parse the parts of a message's content; raise RowProblem if it is invalid."""
     if content is None:
         return []
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list):
         kind = type(content).__name__
-        raise RowProblem("content_type", f"{place} has content of type {kind}", "write it as text")
-    return [_part(part, place) for part in content]
+        raise RowProblem("content_type", f"{label} has content of type {kind}", "write it as text")
+    return [_parse_part(part, label) for part in content]
 
 
-def _part(part: Any, place: str) -> Part | Thought:
+def _parse_part(part: Any, label: str) -> Part | Thought:
     if isinstance(part, str):
         return Text(part)
     if not isinstance(part, dict):
         raise RowProblem(
-            "content_parts", f"{place} has a part that is no object", "write {type: text, text: …}"
+            "content_parts",
+            f"{label} has a part that is not an object",
+            "write {type: text, text: …}",
         )
     kind = part.get("type")
     if isinstance(part.get("text"), str) and kind in ("text", None):
         return Thought(part["text"]) if part.get("thought") is True else Text(part["text"])
     if kind == "image_url":
-        return _image(part, place)
+        return _parse_image(part, label)
     if not isinstance(kind, str):
         raise RowProblem(
-            "content_parts", f"{place} has a part without a type", "write {type: text, text: …}"
+            "content_parts", f"{label} has a part without a type", "write {type: text, text: …}"
         )
-    thought = _thought(part, kind)
+    thought = _parse_thought(part, kind)
     return Other(kind, part) if thought is None else thought
 
 
-def _image(part: dict[str, Any], place: str) -> Image:
+def _parse_image(part: dict[str, Any], label: str) -> Image:
     image = part.get("image_url")
     fields = {"url": image} if isinstance(image, str) else image
     if not isinstance(fields, dict) or not isinstance(fields.get("url"), str):
         raise RowProblem(
             "image_url",
-            f"{place} has a picture without a URL",
+            f"{label} has an image without a URL",
             "write {type: image_url, image_url: {url: …}}",
         )
     detail = {key: value for key, value in fields.items() if key != "url"}
@@ -86,8 +88,8 @@ def _image(part: dict[str, Any], place: str) -> Image:
     return Image(fields["url"], detail, more)
 
 
-def _thought(part: dict[str, Any], kind: str) -> Thought | None:
-    """Return what Claude's and Bedrock's rows have of reasoning, None for another part."""
+def _parse_thought(part: dict[str, Any], kind: str) -> Thought | None:
+    """Parse a reasoning part of Claude or Bedrock; return None for other parts."""
     value = part.get("thinking") if kind == "thinking" else None
     if kind == "reasoningContent" and isinstance(part.get(kind), dict):
         reasoned = part[kind].get("reasoningText")
@@ -95,8 +97,8 @@ def _thought(part: dict[str, Any], kind: str) -> Thought | None:
     return Thought(value) if isinstance(value, str) else None
 
 
-def beside_texts(content: Any) -> list[str]:
-    """Return the keys that stand beside the texts of a content, and mean nothing here."""
+def find_extra_keys(content: Any) -> list[str]:
+    """Return the unknown keys of the text parts of a content."""
     if not isinstance(content, list):
         return []
     keys = (key for part in content if _is_text(part) for key in part if part[key] is not None)

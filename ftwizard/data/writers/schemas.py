@@ -1,4 +1,4 @@
-"""Schemas of a row's tools, wrapped as OpenAI wraps them today."""
+"""Tool schemas in OpenAI's current format."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ftwizard.data.writers.losses import Losses
 Fields = dict[str, Any]
 
 
-def tools_of(example: Example, losses: Losses) -> list[dict[str, Any]]:
-    """Return the schemas of a row's tools as OpenAI writes them today, each ``{type, function}``.
+def normalize_tools(example: Example, losses: Losses) -> list[dict[str, Any]]:
+    """Return a row's tool schemas in OpenAI's current format, each ``{type, function}``.
 
-    Raises RowProblem for one that describes no function.
+    Raises RowProblem for a tool that does not describe a function.
     """
     tools: Any = example.tools or []
     legacy = example.extra.get("functions")
     if not tools and isinstance(legacy, list) and legacy:
         tools = legacy
-        losses.say(
+        losses.note(
             "deprecated",
-            "it lists its functions in OpenAI's older form (functions): written as tools",
-            "nothing is to be done",
+            "functions are in OpenAI's legacy format: converted to tools",
+            "no action needed",
         )
-    return [_wrapped(tool, number) for number, tool in enumerate(tools, 1)]
+    return [_normalize(tool, number) for number, tool in enumerate(tools, 1)]
 
 
-def _wrapped(tool: Any, number: int) -> Fields:
+def _normalize(tool: Any, number: int) -> Fields:
     function = tool.get("function") if isinstance(tool, dict) else None
     if isinstance(tool, dict) and function is None and isinstance(tool.get("name"), str):
         function = {key: value for key, value in tool.items() if key != "type"}
@@ -36,7 +36,7 @@ def _wrapped(tool: Any, number: int) -> Fields:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowProblem(
             "tools",
-            f"tool {number} describes no function",
+            f"tool {number} does not describe a function",
             "write it as {type: function, function: {name, description, parameters}}",
         )
     return {"type": "function", **tool, "function": function}

@@ -1,4 +1,4 @@
-"""Gemini's rows on Vertex AI: contents of parts, and the system's instruction beside them.
+"""Vertex AI format for Gemini: contents of parts and a system instruction.
 
 Sources: https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-tuning-prepare
 and …/tune-function-calling.
@@ -17,14 +17,14 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.schemas import vertex_schema
 from ftwizard.data.targets import Target
-from ftwizard.data.writers.calls import answered, arguments_object
+from ftwizard.data.writers.calls import parse_arguments, require_call
 from ftwizard.data.writers.fit import (
-    fitted,
-    media_problem,
+    fit_to_target,
+    get_scheme,
+    get_suffix,
     require_text,
-    scheme_of,
-    suffix_of,
-    system_first,
+    split_system,
+    unsupported_media,
 )
 from ftwizard.data.writers.losses import Losses
 from ftwizard.data.writers.openai import Row
@@ -34,109 +34,106 @@ from ftwizard.data.writers.turns import Turn
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 
 
-def contents(example: Example, target: Target, losses: Losses) -> Row:
-    """Return ``contents``, and where there are any ``systemInstruction`` and ``tools``.
-
-    Raises RowProblem.
-    """
-    found = fitted(example, target, losses)
-    system, others = system_first(found.messages, target)
+def write_contents(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``contents`` and, if any, ``systemInstruction`` and ``tools``; raise RowProblem."""
+    fitted_row = fit_to_target(example, target, losses)
+    system, others = split_system(fitted_row.messages, target)
     row: Row = {}
     parts = [{"text": turn.text} for turn in system if turn.text]
     if parts:
         row["systemInstruction"] = {"role": "system", "parts": parts}
-    row["contents"] = list(_contents(others, target))
-    if found.tools:
-        functions = [_function(tool["function"]) for tool in found.tools]
+    row["contents"] = list(_write_turns(others, target))
+    if fitted_row.tools:
+        functions = [_write_function(tool["function"]) for tool in fitted_row.tools]
         row["tools"] = [{"functionDeclarations": functions}]
     return row
 
 
-def _contents(turns: list[Turn], target: Target) -> Iterator[Row]:
-    """Yield contents; answers of tools that follow one another are one content, as their calls."""
+def _write_turns(turns: list[Turn], target: Target) -> Iterator[Row]:
+    """Yield contents; consecutive tool results form one content, like their calls."""
     waiting: list[Row] = []
     for turn in turns:
         if turn.role == "tool":
-            waiting.append(_response(turn, target))
+            waiting.append(_write_response(turn, target))
             continue
         if waiting:
             yield {"role": "user", "parts": waiting}
             waiting = []
         role = "model" if turn.role == "assistant" else turn.role
-        yield {"role": role, "parts": _parts(turn, target)}
+        yield {"role": role, "parts": _write_parts(turn, target)}
     if waiting:
         yield {"role": "user", "parts": waiting}
 
 
-def _parts(turn: Turn, target: Target) -> list[Row]:
+def _write_parts(turn: Turn, target: Target) -> list[Row]:
     parts: list[Row] = []
     for part in turn.parts:
         if isinstance(part, Text):
             if part.text or not turn.calls:
                 parts.append({"text": part.text})
         elif isinstance(part, Image):
-            parts.append(_image(part, turn))
+            parts.append(_write_image(part, turn))
         else:
-            parts.append(_media(part, turn, target))
+            parts.append(_write_media(part, turn, target))
     parts += [
-        {"functionCall": {"name": call.name, "args": arguments_object(call, turn)}}
+        {"functionCall": {"name": call.name, "args": parse_arguments(call, turn)}}
         for call in turn.calls
     ]
     return parts or [{"text": ""}]
 
 
-def _image(image: Image, turn: Turn) -> Row:
+def _write_image(image: Image, turn: Turn) -> Row:
     kind = image.more.get("media_type")
-    return _file(image.url, kind, turn, "image")
+    return _write_file(image.url, kind, turn, "image")
 
 
-def _media(part: Other, turn: Turn, target: Target) -> Row:
-    """Return a film, sound or another file that has an address which is read there."""
+def _write_media(part: Other, turn: Turn, target: Target) -> Row:
+    """Write a video, audio or other file part that has a supported address."""
     url = part.value.get(part.type)
-    taken = target.images.schemes if target.images else ()
-    if part.type not in target.media or not isinstance(url, str) or scheme_of(url) not in taken:
-        raise media_problem(part, turn, target)
-    return _file(url, part.value.get("media_type"), turn, part.type)
+    schemes = target.images.schemes if target.images else ()
+    if part.type not in target.media or not isinstance(url, str) or get_scheme(url) not in schemes:
+        raise unsupported_media(part, turn, target)
+    return _write_file(url, part.value.get("media_type"), turn, part.type)
 
 
-def _file(url: str, kind: Any, turn: Turn, medium: str) -> Row:
-    if scheme_of(url) == "data":
-        found = _DATA_URL.fullmatch(url)
-        if found is None:
+def _write_file(url: str, kind: Any, turn: Turn, medium: str) -> Row:
+    if get_scheme(url) == "data":
+        match = _DATA_URL.fullmatch(url)
+        if match is None:
             raise RowProblem(
                 "image_url",
-                f"{turn.place} holds a data: URL that is not base64 of a named type",
-                "write data:image/png;base64,… or give its address",
+                f"{turn.label} has a data: URL that is not base64 with a media type",
+                "write data:image/png;base64,… or use its address",
             )
-        return {"inlineData": {"mimeType": found[1], "data": found[2]}}
+        return {"inlineData": {"mimeType": match[1], "data": match[2]}}
     if not isinstance(kind, str):
-        kind, _ = mimetypes.guess_type("x." + suffix_of(url))
+        kind, _ = mimetypes.guess_type("x." + get_suffix(url))
     if kind is None or (medium == "image" and not kind.startswith("image/")):
         raise RowProblem(
             "image_type",
-            f"{turn.place} holds a file whose name does not say what it is",
-            "give it a name that ends in .jpeg, .png, .mp4 or the like",
+            f"{turn.label} has a file of unknown type",
+            "use a file name that ends in .jpeg, .png, .mp4 or similar",
         )
     return {"fileData": {"mimeType": kind, "fileUri": url}}
 
 
-def _response(turn: Turn, target: Target) -> Row:
+def _write_response(turn: Turn, target: Target) -> Row:
     require_text(turn, target)
     text = turn.text
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         value = None
-    # What a function gives back is an object there; another text is its output.
+    # Vertex needs an object as the result of a function; other text goes under “output”.
     response = value if isinstance(value, dict) else {"output": text}
-    return {"functionResponse": {"name": answered(turn).name, "response": response}}
+    return {"functionResponse": {"name": require_call(turn).name, "response": response}}
 
 
-def _function(function: dict[str, Any]) -> Row:
-    made: Row = {"name": function["name"]}
+def _write_function(function: dict[str, Any]) -> Row:
+    declaration: Row = {"name": function["name"]}
     if isinstance(function.get("description"), str):
-        made["description"] = function["description"]
+        declaration["description"] = function["description"]
     parameters = function.get("parameters")
     if isinstance(parameters, dict) and parameters.get("properties"):
-        made["parameters"] = vertex_schema(parameters, function["name"])
-    return made
+        declaration["parameters"] = vertex_schema(parameters, function["name"])
+    return declaration
