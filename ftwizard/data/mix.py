@@ -30,15 +30,15 @@ def draw(
         if key not in excluded:
             available.setdefault(key, row)
     order = [available[key] for key in sorted(available, key=lambda key: grouping.rank(key, seed))]
-    index = NearIndex(lambda index: said.prompt(apart[index].example))
-    for index, row in enumerate(apart):
-        index.add(index, said.prompt(row.example))
+    index = NearIndex(lambda number: said.prompt(apart[number].example))
+    for number, row in enumerate(apart):
+        index.add(number, said.prompt(row.example))
     drawn: list[Row] = []
     while order and len(drawn) < count:
         batch, order = order[: count - len(drawn)], order[count - len(drawn) :]
-        prompts = ((index, said.prompt(row.example)) for index, row in enumerate(batch))
-        duplicates = {index for index, _ in index.nearest(prompts)}
-        drawn += [row for index, row in enumerate(batch) if index not in duplicates]
+        prompts = ((number, said.prompt(row.example)) for number, row in enumerate(batch))
+        duplicates = {number for number, _ in index.nearest(prompts)}
+        drawn += [row for number, row in enumerate(batch) if number not in duplicates]
     return sorted(drawn, key=lambda row: row.line)
 
 
@@ -50,5 +50,5 @@ def shortage(mixed: int, train: int, share: float) -> str | None:
     actual = f"{mixed / (train + mixed):.1%}" if mixed else "none"
     return (
         f"{share:.0%} general rows next to {plural(train, 'row')} would be {count:,}, but "
-        f"data.mix.rows has only {mixed:,} usable ones ({actual}). Each row is used once."
+        f"data.mix.rows has only {plural(mixed, 'usable row')} ({actual}). Each row is used once."
     )

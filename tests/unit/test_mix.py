@@ -56,7 +56,7 @@ def test_a_prompt_of_the_user_s_own_rows_is_never_mixed_in() -> None:
         found = mix.draw(general, 0.1, train_rows, apart, seed)
         assert lines(found) == [4, 5], seed
     said = mix.shortage(2, 101, 0.1)
-    assert said and "would be 11 beside 101 rows" in said and "has 2 that" in said
+    assert said and "101 rows would be 11" in said and "only 2 usable rows" in said
 
 
 def write(path: Path, prompts: list[str]) -> None:
@@ -92,7 +92,7 @@ def test_a_set_that_is_too_small_is_said(tmp_path: Path) -> None:
     found = rows.load(one, {})
     assert len(found["mix"]) == 1
     said = rows.shortage(one, found)
-    assert said and "would be 9 beside 80 rows" in said
+    assert said and "80 rows would be 9" in said
 
 
 class _Words:
