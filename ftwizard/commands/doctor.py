@@ -28,7 +28,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         say.show({"checks": checks})
         if not arguments.quick:
             for step in engine.trial(driver):
-                if isinstance(step, engine.Doing):
+                if isinstance(step, engine.Started):
                     say("trying", what=step.what)
                 else:
                     checks = engine.merge(checks, step)

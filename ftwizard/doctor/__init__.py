@@ -1,7 +1,7 @@
-"""What this machine can do, and what is missing: each finding with what to do about it.
+"""Checks of this machine: what it can do, what is missing, and how to fix it.
 
-``quick`` looks without importing anything heavy; ``trial`` starts a child process that trains a
-step, and yields findings as they come.
+``quick`` imports nothing heavy; ``trial`` trains one step in a child process and yields results as
+they come.
 """
 
 from __future__ import annotations
@@ -25,58 +25,60 @@ from ftwizard.doctor import (
 )
 from ftwizard.doctor.check import Check, merge, missing
 from ftwizard.doctor.driver import Driver
-from ftwizard.doctor.smoke import Doing, Limits
+from ftwizard.doctor.smoke import Started, TrialLimits
 from ftwizard.machine import Facts
 
-__all__ = ["Check", "Doing", "Limits", "checks", "merge", "quick", "trial"]
+__all__ = ["Check", "Started", "TrialLimits", "collect_checks", "merge", "quick", "trial"]
 
 
 def quick() -> tuple[list[Check], Driver]:
-    """Look at this machine now; return the findings, and the driver for ``trial``."""
+    """Run the quick checks; return them, and the driver for ``trial``."""
     facts = machine.facts()
-    said = _driver(facts)
-    return checks(facts, said), said
+    driver_info = _read_driver(facts)
+    return collect_checks(facts, driver_info), driver_info
 
 
-def checks(facts: Facts, said: Driver) -> list[Check]:
-    """Return what is found without trying anything."""
-    build = versions.torch_build() if facts.gpus else None
-    fits = versions.build_fits(said, build)
-    quantises = versions.bitsandbytes_fits(said, build)
+def collect_checks(facts: Facts, driver_info: Driver) -> list[Check]:
+    """Run all checks that need no trial."""
+    build = versions.read_torch_build() if facts.gpus else None
+    build_check = versions.check_build(driver_info, build)
+    bitsandbytes_check = versions.check_bitsandbytes(driver_info, build)
     return [
-        *system.look(),
-        *gpu.look(facts, said),
-        *([fits] if fits else []),
-        *kernels.look(facts, said),
-        *limits.look(facts, available=limits.available_bytes()),
-        *disks.look(gpus=len(facts.gpus)),
-        *merge([*extras.look()], *([quantises] if quantises else [])),
-        *keys.look(facts.credentials),
-        *sessions.look(facts),
+        *system.run_checks(),
+        *gpu.run_checks(facts, driver_info),
+        *([build_check] if build_check else []),
+        *kernels.run_checks(facts, driver_info),
+        *limits.run_checks(facts, available=limits.get_available_bytes()),
+        *disks.run_checks(gpus=len(facts.gpus)),
+        *merge([*extras.run_checks()], *([bitsandbytes_check] if bitsandbytes_check else [])),
+        *keys.run_checks(facts.credentials),
+        *sessions.run_checks(facts),
     ]
 
 
 def trial(
-    said: Driver, argv: Sequence[str] | None = None, limits: Limits | None = None
-) -> Iterator[Check | Doing]:
-    """Train a step in a child process; yield what it is about to do, and what is found.
+    driver_info: Driver, argv: Sequence[str] | None = None, limits: TrialLimits | None = None
+) -> Iterator[Check | Started]:
+    """Train one step in a child process; yield what it starts, and the checks that result.
 
-    ``argv`` is the child's command. Raises nothing for a child that crashes or hangs.
+    ``argv`` is the child's command. A child that crashes or hangs is a result, not an error.
     """
     if argv is None and not machine.is_installed("torch"):
-        yield missing("trial", "not tried: torch is not installed", extras.install("local"))
+        yield missing(
+            "trial", "skipped: torch is not installed", extras.get_install_command("local")
+        )
         return
-    for word in smoke.words(argv, limits):
-        if isinstance(word, Doing):
-            yield word
+    for event in smoke.run_trials(argv, limits):
+        if isinstance(event, Started):
+            yield event
         else:
-            yield from explain.checks(word, said)
+            yield from explain.to_checks(event, driver_info)
 
 
-def _driver(facts: Facts) -> Driver:
-    """Ask the driver more, unless it hangs already or GPUs are hidden on purpose."""
+def _read_driver(facts: Facts) -> Driver:
+    """Query the driver, unless it hangs already or GPUs are hidden on purpose."""
     if facts.no_gpu and "no answer" in facts.no_gpu:
         return Driver(hung=True)
     if facts.no_gpu and "CUDA_VISIBLE_DEVICES" in facts.no_gpu:
         return Driver()
-    return driver.read()
+    return driver.read_driver()

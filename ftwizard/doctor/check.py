@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""Checks: a name, a status, what was found, and a fix."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ Status = Literal["ok", "warning", "missing"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     status: Status
     found: str
     fix: str = ""
-    """What to do; empty where nothing needs to be."""
+    """What to do; empty if nothing."""
 
 
 def ok(name: str, found: str) -> Check:
-    """Return what is as it should be."""
+    """Return a check that passed."""
     return Check(name=name, status="ok", found=found)
 
 
 def warning(name: str, found: str, fix: str) -> Check:
-    """Return what may go wrong, or is slower than it could be."""
+    """Return a check of something that may fail, or is slower than necessary."""
     return Check(name=name, status="warning", found=found, fix=fix)
 
 
 def missing(name: str, found: str, fix: str) -> Check:
-    """Return what training here needs and does not have."""
+    """Return a check of something that training needs and that is missing."""
     return Check(name=name, status="missing", found=found, fix=fix)
 
 
 def merge(earlier: list[Check], *later: Check) -> list[Check]:
-    """Return the checks with ``later`` ones, each in the place of an earlier one of its name."""
-    newest = {one.name: one for one in later}
-    kept = [newest.pop(one.name, one) for one in earlier]
-    return [*kept, *newest.values()]
+    """Add ``later`` checks; one with the name of an earlier check replaces it."""
+    newest = {check.name: check for check in later}
+    merged = [newest.pop(check.name, check) for check in earlier]
+    return [*merged, *newest.values()]

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of itself and of each GPU, by NVML."""
+"""The NVIDIA driver and its GPUs, read with NVML."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ftwizard.doctor.waiting import within
+from ftwizard.doctor.waiting import call_with_timeout
 
 TIMEOUT_S = 3.0
 T = TypeVar("T")
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that computes on a GPU. In a container its pid is the host's."""
+    """A compute process on a GPU. In a container, its pid is that of the host."""
 
     pid: int
     memory: int | None
-    """Bytes; None where the driver does not say."""
+    """Bytes; None if unknown."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU; what the driver does not tell is None."""
+    """One GPU; None means that the driver does not tell."""
 
     index: int
     lost: bool = False
@@ -36,16 +36,16 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     uncorrected: int | None = None
     """Uncorrectable memory errors since the driver was loaded."""
     rows_pending: bool = False
-    """Memory rows wait for a reset to be replaced."""
+    """Memory rows will be remapped at the next reset."""
     rows_failed: bool = False
-    """No spare rows were left to replace bad ones by."""
+    """Row remapping failed: no spare rows."""
     throttle: int | None = None
-    """Why clocks are held down (bits, NVML's clocks event reasons)."""
+    """Why clocks are reduced (bits, NVML's clocks event reasons)."""
     mig: bool = False
-    """Whether it is split into instances."""
+    """Whether it is split into MIG instances."""
     persistence: bool | None = None
     compute_mode: int | None = None
-    """0 shared, 2 prohibited, 3 one process alone (NVML's numbers)."""
+    """0 shared, 2 prohibited, 3 exclusive process (NVML's numbers)."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,18 +53,18 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str | None = None
     cuda: tuple[int, int] | None = None
-    """The newest CUDA that it runs."""
+    """The newest CUDA version it supports."""
     cards: tuple[Card, ...] = ()
     error: int | None = None
     """NVML's error code."""
-    said: str = ""
-    """NVML's words for it."""
+    message: str = ""
+    """NVML's error message."""
     hung: bool = False
 
 
-def read(timeout_s: float = TIMEOUT_S) -> Driver:
-    """Ask the driver; one that hangs is told as such after ``timeout_s``."""
-    return within(timeout_s, _read) or Driver(hung=True)
+def read_driver(timeout_s: float = TIMEOUT_S) -> Driver:
+    """Read the driver; ``hung`` is set if it does not answer within ``timeout_s``."""
+    return call_with_timeout(timeout_s, _read) or Driver(hung=True)
 
 
 def _read() -> Driver:
@@ -74,12 +74,12 @@ def _read() -> Driver:
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
-        return Driver(error=error.value, said=str(error))
+        return Driver(error=error.value, message=str(error))
     cuda = _ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)
     return Driver(
         version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
         cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
-        cards=tuple(_card(pynvml, index) for index in range(count)),
+        cards=tuple(_read_card(pynvml, index) for index in range(count)),
     )
 
 
@@ -90,9 +90,9 @@ def _ask(nvml: Any, call: Callable[[], T]) -> T | None:
         return None
 
 
-def _card(nvml: Any, index: int) -> Card:
-    def ask(call: Callable[..., T], *more: int) -> T | None:
-        return _ask(nvml, lambda: call(handle, *more))
+def _read_card(nvml: Any, index: int) -> Card:
+    def ask(call: Callable[..., T], *arguments: int) -> T | None:
+        return _ask(nvml, lambda: call(handle, *arguments))
 
     handle = _ask(nvml, lambda: nvml.nvmlDeviceGetHandleByIndex(index))
     if handle is None:
@@ -111,7 +111,7 @@ def _card(nvml: Any, index: int) -> Card:
         used=memory and memory.used,
         processes=None
         if processes is None
-        else tuple(Process(pid=one.pid, memory=one.usedGpuMemory) for one in processes),
+        else tuple(Process(pid=p.pid, memory=p.usedGpuMemory) for p in processes),
         uncorrected=ask(
             nvml.nvmlDeviceGetTotalEccErrors,
             nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,

@@ -1,4 +1,4 @@
-"""What the trial said, as findings: what works, what does not, and what to do."""
+"""Checks from the events of the trial: what works, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,119 +7,124 @@ from collections.abc import Iterator
 from ftwizard.doctor import plain_words, versions
 from ftwizard.doctor.check import Check, missing, ok, warning
 from ftwizard.doctor.driver import Driver
-from ftwizard.doctor.smoke import Died, Doing, Done, Failed, Word
+from ftwizard.doctor.smoke import Crashed, Failed, Started, Succeeded, TrialEvent
 from ftwizard.text import visible
 
-AGAIN = "Install it again: pip install --force-reinstall 'ftwizard[local]'"
+REINSTALL = "Reinstall it: pip install --force-reinstall 'ftwizard[local]'"
 
 
-def checks(word: Word, driver: Driver) -> Iterator[Check]:
-    """Return what a word of the trial tells; nothing for what is only under way."""
-    if isinstance(word, Doing):
+def to_checks(event: TrialEvent, driver: Driver) -> Iterator[Check]:
+    """Yield the checks that follow from an event of the trial."""
+    if isinstance(event, Started):
         return
-    if isinstance(word, Died):
-        yield _died(word)
-    elif isinstance(word, Failed):
-        yield _failed(word)
-    elif word.trial == "devices":
-        yield from devices(word, driver)
+    if isinstance(event, Crashed):
+        yield _explain_death(event)
+    elif isinstance(event, Failed):
+        yield _explain_failure(event)
+    elif event.trial == "devices":
+        yield from check_devices(event, driver)
     else:
-        yield from _done(word)
+        yield from _describe_success(event)
 
 
-def name(trial: str) -> str:
-    """Return what a finding about a trial is called: ``step: GPU 0`` for ``step cuda:0``."""
-    kind, _, place = trial.partition(" ")
+def get_check_name(trial: str) -> str:
+    """Return the name of a trial's check: ``step: GPU 0`` for ``step cuda:0``."""
+    kind, _, device = trial.partition(" ")
     kinds = {"4bit": "4-bit", "flash": "flash-attn", "devices": "CUDA", "": "trial"}
-    where = "processors" if place == "cpu" else place.replace("cuda:", "GPU ")
-    said = kinds.get(kind, kind)
-    return f"{said}: {where}" if where and kind in ("step", "4bit", "flash") else said
+    where = "CPU" if device == "cpu" else device.replace("cuda:", "GPU ")
+    label = kinds.get(kind, kind)
+    return f"{label}: {where}" if where and kind in ("step", "4bit", "flash") else label
 
 
-def devices(word: Done, driver: Driver) -> Iterator[Check]:
-    """Compare what torch sees with what the driver shows, and each card with torch's kernels."""
-    facts = word.facts
-    version, build = str(facts.get("version")), versions.pair(facts.get("cuda"))
+def check_devices(event: Succeeded, driver: Driver) -> Iterator[Check]:
+    """Compare torch's devices with the driver's, and each card with torch's kernels."""
+    facts = event.facts
+    version, build = str(facts.get("version")), versions.parse_version(facts.get("cuda"))
     if not facts.get("available"):
         if driver.cards:
-            yield _unseen(facts, driver, version)
+            yield _explain_no_device(facts, driver, version)
         return
-    known = f"driver {driver.version}, " if driver.version else ""
-    what = f"CUDA {versions.dotted(build)}" if build else "ROCm" if facts.get("hip") else "CUDA"
-    lacking = []
+    driver_version = f"driver {driver.version}, " if driver.version else ""
+    platform = (
+        f"CUDA {versions.format_version(build)}"
+        if build
+        else "ROCm"
+        if facts.get("hip")
+        else "CUDA"
+    )
+    problems = []
     for card in facts.get("cards") or []:
         capability = (int(card["capability"][0]), int(card["capability"][1]))
-        archs = [str(one) for one in facts.get("archs") or []]
+        archs = [str(arch) for arch in facts.get("archs") or []]
         if build and archs and not versions.has_kernels(capability, archs):
-            called = visible(str(card["name"]), 40)
-            lacking.append(versions.no_kernels(called, capability, archs, version))
-    if lacking:
-        yield missing("CUDA", *lacking[0])
+            card_name = visible(str(card["name"]), 40)
+            problems.append(versions.explain_no_kernels(card_name, capability, archs, version))
+    if problems:
+        yield missing("CUDA", *problems[0])
         return
     count = len(facts.get("cards") or [])
     fewer = f", {count} of {len(driver.cards)} GPUs" if 0 < count < len(driver.cards) else ""
-    yield ok("CUDA", f"works: {known}torch {visible(version)} for {what}{fewer}")
+    yield ok("CUDA", f"works: {driver_version}torch {visible(version)} for {platform}{fewer}")
 
 
-def _unseen(facts: dict[str, object], driver: Driver, version: str) -> Check:
+def _explain_no_device(facts: dict[str, object], driver: Driver, version: str) -> Check:
     if not facts.get("cuda"):
-        what = "built for ROCm" if facts.get("hip") else "a build for processors"
-        found = f"torch {visible(version)} is {what}: it cannot use the GPU"
-        return missing("CUDA", found, versions.build_for(driver))
-    why = facts.get("why")
-    said = " ".join(map(str, why)) if isinstance(why, list) else ""
-    meaning, fix = plain_words.plain(said) if said else ("it does not say why", "")
-    found = f"torch sees no GPU, though the driver shows one: {meaning}"
+        build = "built for ROCm" if facts.get("hip") else "a CPU build"
+        found = f"torch {visible(version)} is {build}: it cannot use the GPU"
+        return missing("CUDA", found, versions.get_build_command(driver))
+    errors = facts.get("why")
+    error = " ".join(map(str, errors)) if isinstance(errors, list) else ""
+    meaning, fix = plain_words.explain_error(error) if error else ("no reason given", "")
+    found = f"torch sees no GPU, but the driver lists one: {meaning}"
     return missing("CUDA", found, fix or f"Run nvidia-smi, then see {versions.LOCALLY}")
 
 
-def _done(word: Done) -> Iterator[Check]:
-    kind = word.trial.partition(" ")[0]
-    took = f"{word.seconds:.1f} s"
-    said = {
-        "step": f"forward, backward and optimizer in {word.facts.get('dtype')}, {took}",
-        "4bit": f"a gradient through an NF4 layer of bitsandbytes in {word.facts.get('dtype')}, "
-        f"{took}",
+def _describe_success(event: Succeeded) -> Iterator[Check]:
+    kind = event.trial.partition(" ")[0]
+    took, dtype = f"{event.seconds:.1f} s", event.facts.get("dtype")
+    descriptions = {
+        "step": f"forward, backward and optimizer in {dtype}, {took}",
+        "4bit": f"gradient through an NF4 layer of bitsandbytes in {dtype}, {took}",
         "flash": f"works, {took}",
-        "libraries": f"transformers, peft and trl load, {took}",
+        "libraries": f"transformers, peft and trl import, {took}",
     }
-    if kind in said:
-        yield ok(name(word.trial), said[kind])
+    if kind in descriptions:
+        yield ok(get_check_name(event.trial), descriptions[kind])
 
 
-def _failed(word: Failed) -> Check:
-    kind = word.trial.partition(" ")[0]
-    meaning, fix = plain_words.plain(word.error)
-    found = f"{visible(word.doing)} failed: {meaning}"
-    return _bad(word.trial, found, fix or _usual_fix(kind))
+def _explain_failure(event: Failed) -> Check:
+    kind = event.trial.partition(" ")[0]
+    meaning, fix = plain_words.explain_error(event.error)
+    found = f"{visible(event.doing)} failed: {meaning}"
+    return _report(event.trial, found, fix or _get_default_fix(kind))
 
 
-def _died(word: Died) -> Check:
-    kind = word.trial.partition(" ")[0]
-    means, fix = plain_words.SIGNALS.get(word.signal, ("", ""))
-    if word.out_of_memory:
-        means, fix = "", "Give this machine or container more memory, or end other programs."
-    elif word.hung and ("GPU" in name(word.trial) or kind == "devices"):
-        fix = "Look for Xid errors in: sudo dmesg   Then reboot."
-    elif word.hung:
-        fix = "Try again when the disk and the processors are less busy."
-    if word.stuck:
-        means = "it cannot even be killed: the driver hangs"
+def _explain_death(event: Crashed) -> Check:
+    kind = event.trial.partition(" ")[0]
+    meaning, fix = plain_words.SIGNALS.get(event.signal, ("", ""))
+    if event.out_of_memory:
+        meaning, fix = "", "Add memory to this machine or container, or close other programs."
+    elif event.hung and ("GPU" in get_check_name(event.trial) or kind == "devices"):
+        fix = "Look for Xid errors: sudo dmesg   Then reboot."
+    elif event.hung:
+        fix = "Try again when the disk and the CPU are less busy."
+    if event.stuck:
+        meaning = "it cannot be killed: the driver hangs"
         fix = plain_words.REBOOT
-    last = f"; it last printed: {word.log}" if word.log and not word.hung else ""
-    found = f"while {visible(word.doing)}, {word.how}{f': {means}' if means else ''}{last}"
-    return _bad(word.trial, found, fix or _usual_fix(kind))
+    last = f"; last output: {event.log}" if event.log and not event.hung else ""
+    found = f"while {visible(event.doing)}, {event.how}{f': {meaning}' if meaning else ''}{last}"
+    return _report(event.trial, found, fix or _get_default_fix(kind))
 
 
-def _bad(trial: str, found: str, fix: str) -> Check:
-    """Return a finding as grave as it is: 4-bit on processors is a bonus, and so is flash-attn."""
-    bonus = trial == "4bit cpu"
-    return (warning if bonus else missing)(name(trial), found, fix)
+def _report(trial: str, found: str, fix: str) -> Check:
+    """Return a failed check; 4-bit on the CPU is optional, so only a warning."""
+    is_optional = trial == "4bit cpu"
+    return (warning if is_optional else missing)(get_check_name(trial), found, fix)
 
 
-def _usual_fix(kind: str) -> str:
+def _get_default_fix(kind: str) -> str:
     if kind in ("4bit", "bitsandbytes"):
-        return "pip install -U bitsandbytes   Its own diagnosis: python -m bitsandbytes"
+        return "pip install -U bitsandbytes   Diagnose it: python -m bitsandbytes"
     if kind == "flash":
         return "pip uninstall flash-attn, or recipe.attention: sdpa in the plan"
-    return AGAIN
+    return REINSTALL

@@ -1,4 +1,4 @@
-"""Which extras of ftwizard are installed, and what exactly installs the others."""
+"""Checks of ftwizard's extras: which are installed, and the command for the others."""
 
 from __future__ import annotations
 
@@ -14,94 +14,95 @@ from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, missing, ok, warning
 
 NAME = "ftwizard"
-OF_DEVELOPERS = ("all", "dev")
-"""Extras that only gather others, or that nobody needs who trains."""
+UNCHECKED_EXTRAS = ("all", "dev")
+"""Extras that only combine others, or that training does not need."""
 Extras = Mapping[str, Sequence[Requirement]]
 
 
-def look() -> Iterator[Check]:
-    """Say of each package of ``local`` whether it is there, and of each other extra."""
-    known = extras()
-    for wanted in known.get("local", ()):
-        yield package(wanted)
-    for name, needs in known.items():
-        if name not in ("local", *OF_DEVELOPERS):
-            yield extra(name, needs)
+def run_checks() -> Iterator[Check]:
+    """Check each package of the extra ``local``, and each other extra."""
+    declared = read_extras()
+    for requirement in declared.get("local", ()):
+        yield check_package(requirement)
+    for name, needs in declared.items():
+        if name not in ("local", *UNCHECKED_EXTRAS):
+            yield check_extra(name, needs)
 
 
-def package(wanted: Requirement) -> Check:
-    """Compare one package with what the extra ``local`` asks for."""
-    version = versions.installed(wanted.name)
+def check_package(requirement: Requirement) -> Check:
+    """Compare an installed package with a requirement of the extra ``local``."""
+    version = versions.get_version(requirement.name)
     if version is None:
-        return missing(wanted.name, "not installed", install("local"))
-    if not wanted.specifier.contains(version, prereleases=True):
-        return missing(wanted.name, f"{version}, needs {wanted.specifier}", install("local"))
-    return ok(wanted.name, version)
+        return missing(requirement.name, "not installed", get_install_command("local"))
+    if not requirement.specifier.contains(version, prereleases=True):
+        return missing(
+            requirement.name,
+            f"{version}, needs {requirement.specifier}",
+            get_install_command("local"),
+        )
+    return ok(requirement.name, version)
 
 
-def extra(name: str, needs: Sequence[Requirement]) -> Check:
-    """Say whether all packages of an extra are installed."""
-    lacking = [one for one in needs if not _is_there(one)]
-    if lacking:
-        absent = ", ".join(f"{one.name}{one.specifier}" for one in lacking)
-        return warning(f"extra: {name}", f"not installed ({absent})", install(name))
-    versions_there = (f"{one.name} {versions.installed(one.name)}" for one in needs)
-    return ok(f"extra: {name}", ", ".join(versions_there) or "installed")
+def check_extra(name: str, needs: Sequence[Requirement]) -> Check:
+    """Check whether all packages of an extra are installed."""
+    absent = ", ".join(f"{need.name}{need.specifier}" for need in needs if not _is_satisfied(need))
+    if absent:
+        return warning(f"extra: {name}", f"not installed ({absent})", get_install_command(name))
+    present = ", ".join(f"{need.name} {versions.get_version(need.name)}" for need in needs)
+    return ok(f"extra: {name}", present or "installed")
 
 
 def is_installed(name: str) -> bool | None:
-    """Say whether an extra is installed; None where this version has none of that name."""
-    needs = extras().get(name)
-    return None if needs is None else all(map(_is_there, needs))
+    """Return whether an extra is installed; None if there is no such extra."""
+    needs = read_extras().get(name)
+    return None if needs is None else all(map(_is_satisfied, needs))
 
 
-def install(name: str) -> str:
+def get_install_command(name: str) -> str:
     """Return the command that installs an extra into this Python."""
     pip = "pip" if machine.is_installed("pip") else "uv pip"
     return f"{pip} install '{NAME}[{name}]'"
 
 
-def extras(lines: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[Requirement]]:
-    """Return what each extra needs beyond the bare installation; without ``local``'s own in others.
+def read_extras(lines: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[Requirement]]:
+    """Return the requirements of each extra; those of ``local`` are not repeated in others.
 
-    An extra that names another (``ftwizard[local]``) has what that has.
+    An extra that names another (``ftwizard[openai]``) includes its requirements.
     """
-    said = _declared() if lines is None else lines
-    own = {name: [Requirement(line) for line in needs] for name, needs in said.items()}
+    declared = _read_declared() if lines is None else lines
+    own = {name: [Requirement(line) for line in needs] for name, needs in declared.items()}
 
-    def unfolded(name: str, seen: frozenset[str] = frozenset()) -> list[Requirement]:
-        found: list[Requirement] = []
-        for one in own.get(name, ()):
-            if one.name.lower() != NAME:
-                found.append(one)
+    def expand(name: str, parents: frozenset[str] = frozenset()) -> list[Requirement]:
+        needs: list[Requirement] = []
+        for requirement in own.get(name, ()):
+            if requirement.name.lower() != NAME:
+                needs.append(requirement)
                 continue
-            for inner in sorted(one.extras - seen - {"local"}):
-                found += unfolded(inner, seen | {name})
-        return found
+            for inner in sorted(requirement.extras - parents - {"local"}):
+                needs += expand(inner, parents | {name})
+        return needs
 
-    return {name: unfolded(name) for name in own}
+    return {name: expand(name) for name in own}
 
 
-def _declared() -> dict[str, list[str]]:
-    """Return the requirements of each extra: as installed, else as the checkout declares them."""
+def _read_declared() -> dict[str, list[str]]:
+    """Read the requirements of each extra from the installed metadata, else from the checkout."""
     try:
         info = metadata.metadata(NAME)
     except metadata.PackageNotFoundError:
-        return _in_checkout()
-    found: dict[str, list[str]] = {name: [] for name in info.get_all("Provides-Extra") or []}
+        return _read_checkout()
+    declared: dict[str, list[str]] = {name: [] for name in info.get_all("Provides-Extra") or []}
     for line in metadata.requires(NAME) or []:
-        wanted = Requirement(line)
-        if wanted.marker is None:
+        marker = Requirement(line).marker
+        if marker is None:
             continue
-        for name, needs in found.items():
-            if wanted.marker.evaluate({"extra": name}) and not wanted.marker.evaluate(
-                {"extra": ""}
-            ):
+        for name, needs in declared.items():
+            if marker.evaluate({"extra": name}) and not marker.evaluate({"extra": ""}):
                 needs.append(line.partition(";")[0].strip())
-    return found
+    return declared
 
 
-def _in_checkout() -> dict[str, list[str]]:
+def _read_checkout() -> dict[str, list[str]]:
     file = Path(__file__).resolve().parents[2] / "pyproject.toml"
     try:
         declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
@@ -110,6 +111,6 @@ def _in_checkout() -> dict[str, list[str]]:
     return {name: list(needs) for name, needs in declared.items()}
 
 
-def _is_there(wanted: Requirement) -> bool:
-    version = versions.installed(wanted.name)
-    return version is not None and wanted.specifier.contains(version, prereleases=True)
+def _is_satisfied(requirement: Requirement) -> bool:
+    version = versions.get_version(requirement.name)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)

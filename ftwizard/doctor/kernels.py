@@ -1,4 +1,4 @@
-"""Which precision and which attention a run takes on this machine."""
+"""Checks of the precision and the attention implementation that a run uses here."""
 
 from __future__ import annotations
 
@@ -12,54 +12,56 @@ from ftwizard.doctor.driver import Card, Driver
 from ftwizard.machine import Facts
 
 AMPERE: versions.Version = (8, 0)
-"""The first compute capability with bf16, and the first that flash-attn 2 runs on (its README)."""
-HOW = "pip install flash-attn --no-build-isolation"
+"""The first compute capability with bf16, and with flash-attn 2 (its README)."""
+INSTALL_FLASH_ATTN = "pip install flash-attn --no-build-isolation"
 
 
-def look(facts: Facts, driver: Driver) -> Iterator[Check]:
-    """Say what ``auto`` takes for recipe.precision and recipe.attention."""
-    card = first_visible(driver, os.environ) if facts.gpus else None
-    yield precision(facts, card.capability if card else None)
-    yield attention(card.capability if card else None, on_gpu=bool(facts.gpus))
+def run_checks(facts: Facts, driver: Driver) -> Iterator[Check]:
+    """Check what ``auto`` means for recipe.precision and recipe.attention."""
+    card = get_first_visible(driver, os.environ) if facts.gpus else None
+    yield check_precision(facts, card.capability if card else None)
+    yield check_attention(card.capability if card else None, on_gpu=bool(facts.gpus))
 
 
-def first_visible(driver: Driver, environment: Mapping[str, str]) -> Card | None:
-    """Return the one GPU that a run takes where its plan names none."""
+def get_first_visible(driver: Driver, environment: Mapping[str, str]) -> Card | None:
+    """Return the GPU that a run uses by default."""
     first = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    there = [one for one in driver.cards if not one.lost]
-    named = [one for one in there if first.isdigit() and one.index == int(first)]
-    return next(iter([*named, *there]), None)
+    cards = [card for card in driver.cards if not card.lost]
+    selected = [card for card in cards if first.isdigit() and card.index == int(first)]
+    return next(iter([*selected, *cards]), None)
 
 
-def precision(facts: Facts, capability: versions.Version | None) -> Check:
-    """Say what training computes in."""
+def check_precision(facts: Facts, capability: versions.Version | None) -> Check:
+    """Check the precision that training uses."""
     if not facts.gpus:
         if facts.bfloat16_cpu:
-            return ok("precision", "auto takes bf16, which the processors multiply")
-        return ok("precision", "auto takes fp32: the processors do not multiply bf16")
+            return ok("precision", "auto uses bf16, which the CPU supports natively")
+        return ok("precision", "auto uses fp32: the CPU has no native bf16")
     if capability is None:
-        return ok("precision", "the driver does not tell the GPU's compute capability")
-    said = f"compute capability {versions.dotted(capability)}"
+        return ok("precision", "unknown: bf16 depends on the GPU's compute capability")
+    reason = f"compute capability {versions.format_version(capability)}"
     if capability >= AMPERE:
-        return ok("precision", f"auto takes bf16 ({said})")
+        return ok("precision", f"auto uses bf16 ({reason})")
     return warning(
         "precision",
-        f"no bf16 ({said}): auto takes fp16, and fp32 for QLoRA and Gemma",
-        "GPUs of the Ampere generation (8.0) and newer have bf16.",
+        f"no bf16 ({reason}): auto uses fp16, and fp32 for QLoRA and Gemma",
+        "GPUs from Ampere (8.0) on support bf16.",
     )
 
 
-def attention(capability: versions.Version | None, *, on_gpu: bool) -> Check:
-    """Say which attention ``auto`` takes; sdpa is always there."""
-    version = versions.installed("flash-attn")
-    there = machine.is_installed("flash_attn")
-    if there and on_gpu and capability and capability >= AMPERE:
-        found = f"auto takes flash-attn {version or ''} where the model has it, else sdpa"
+def check_attention(capability: versions.Version | None, *, on_gpu: bool) -> Check:
+    """Check which attention ``auto`` uses; sdpa is always available."""
+    version = versions.get_version("flash-attn")
+    has_flash = machine.is_installed("flash_attn")
+    if has_flash and on_gpu and capability and capability >= AMPERE:
+        found = f"auto uses flash-attn {version or ''} if the model supports it, else sdpa"
         return ok("attention", found)
-    if there and on_gpu and capability:
-        found = f"auto takes sdpa: flash-attn needs {versions.dotted(AMPERE)}, this card has "
-        return ok("attention", found + versions.dotted(capability))
-    if there:
-        return ok("attention", "auto takes sdpa: flash-attn needs a GPU")
-    more = f" (flash-attn is not installed; optional: {HOW})" if on_gpu else ""
-    return ok("attention", f"auto takes sdpa{more}")
+    if has_flash and on_gpu and capability:
+        found = (
+            f"auto uses sdpa: flash-attn needs {versions.format_version(AMPERE)}, this card has "
+        )
+        return ok("attention", found + versions.format_version(capability))
+    if has_flash:
+        return ok("attention", "auto uses sdpa: flash-attn needs a GPU")
+    note = f" (flash-attn is not installed; optional: {INSTALL_FLASH_ATTN})" if on_gpu else ""
+    return ok("attention", f"auto uses sdpa{note}")

@@ -1,4 +1,4 @@
-"""Keys and sign-ins by name: where each is found, what uses it. No value is ever shown."""
+"""Checks of API keys and logins: where each is, and what uses it. Values are never shown."""
 
 from __future__ import annotations
 
@@ -15,62 +15,66 @@ from ftwizard.text import visible
 EXTRA_OF = {"openai": "openai", "azure": "openai", "together": "together", "aws": "bedrock",
             "gcp": "vertex", "huggingface": "local"}  # fmt: skip
 """The extra that uses a service's key."""
-NAMES_A_FILE = ("HF_TOKEN_PATH", "GOOGLE_APPLICATION_CREDENTIALS", "AWS_WEB_IDENTITY_TOKEN_FILE")
-ASK_HUB = "hf auth login   (or set HF_TOKEN), after accepting the model's licence on its page"
+FILE_VARIABLES = ("HF_TOKEN_PATH", "GOOGLE_APPLICATION_CREDENTIALS", "AWS_WEB_IDENTITY_TOKEN_FILE")
+ASK_HUB = "hf auth login   (or set HF_TOKEN), after accepting the model's license on its page"
 HasExtra = Callable[[str], bool | None]
 
 
-def look(
-    found: tuple[Credential, ...],
+def run_checks(
+    present: tuple[Credential, ...],
     environment: Mapping[str, str] | None = None,
     has_extra: HasExtra = extras.is_installed,
 ) -> Iterator[Check]:
-    """Say of each service that a key is there for what it is good for, and which have none."""
-    chosen = os.environ if environment is None else environment
-    there = {one.service for one in found}
-    for one in found:
-        yield key(one, chosen, has_extra)
-    if "huggingface" not in there and (token := _token_file(chosen)):
-        yield key(Credential(service="huggingface", where=str(token)), chosen, has_extra)
-        there.add("huggingface")
-    if "huggingface" not in there:
-        nothing = "none: gated models (Llama, Gemma, Mistral) cannot be fetched"
-        yield warning("key: huggingface", nothing, ASK_HUB)
-    without = [name for name in EXTRA_OF if name not in there and name != "huggingface"]
-    if without:
-        yield ok("keys: none for", ", ".join(without))
-    if chosen.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        said = "HF_HUB_OFFLINE is set: models that are not here yet cannot be fetched"
-        yield warning("Hub", said, "unset HF_HUB_OFFLINE")
+    """Check the key of each service, and list the services without one."""
+    variables = os.environ if environment is None else environment
+    services = {credential.service for credential in present}
+    for credential in present:
+        yield check_key(credential, variables, has_extra)
+    if "huggingface" not in services and (token := _find_token_file(variables)):
+        yield check_key(Credential(service="huggingface", where=str(token)), variables, has_extra)
+        services.add("huggingface")
+    if "huggingface" not in services:
+        found = "none: gated models (Llama, Gemma, Mistral) cannot be downloaded"
+        yield warning("key: huggingface", found, ASK_HUB)
+    absent = [name for name in EXTRA_OF if name not in services and name != "huggingface"]
+    if absent:
+        yield ok("keys: none for", ", ".join(absent))
+    if variables.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        found = "HF_HUB_OFFLINE is set: models that are not cached cannot be downloaded"
+        yield warning("Hub", found, "unset HF_HUB_OFFLINE")
 
 
-def key(one: Credential, environment: Mapping[str, str], has_extra: HasExtra) -> Check:
-    """Say where a key is, what is odd about it, and whether what uses it is installed."""
-    name = f"key: {one.service}"
-    is_file = one.where not in environment
-    found = f"{visible(one.where, 80)} {'is there' if is_file else 'is set'}"
-    if not is_file and one.where in NAMES_A_FILE:
-        if not _exists(environment[one.where]):
-            fix = f"Set {one.where} to the file, or unset it."
-            return warning(name, f"{one.where} names a file that is not there", fix)
-    elif not is_file and environment[one.where].strip() != environment[one.where]:
-        # Seldom meant, and services answer no more than “unauthorised”.
-        said = f"{one.where} has white space around its value"
-        return warning(name, said, f"Set {one.where} again, without it.")
-    path = one.where if is_file else environment[one.where] if one.where in NAMES_A_FILE else None
-    if path and _others_read(path):
-        return warning(name, f"{found}, and others may read it", f"chmod 600 {visible(path)}")
-    extra = EXTRA_OF[one.service]
+def check_key(credential: Credential, environment: Mapping[str, str], has_extra: HasExtra) -> Check:
+    """Check where a key is, its problems, and whether the extra that uses it is installed."""
+    name, where = f"key: {credential.service}", credential.where
+    is_file = where not in environment
+    found = f"{visible(where, 80)} {'exists' if is_file else 'is set'}"
+    if not is_file and where in FILE_VARIABLES:
+        if not _exists(environment[where]):
+            fix = f"Set {where} to an existing file, or unset it."
+            return warning(name, f"{where} names a file that does not exist", fix)
+    elif not is_file and environment[where].strip() != environment[where]:
+        # Rarely intended, and services answer only “unauthorized”.
+        found = f"{where} has whitespace around its value"
+        return warning(name, found, f"Set {where} again, without whitespace.")
+    path = where if is_file else environment[where] if where in FILE_VARIABLES else None
+    if path and _is_readable_by_others(path):
+        return warning(name, f"{found}, but other users can read it", f"chmod 600 {visible(path)}")
+    extra = EXTRA_OF[credential.service]
     installed = has_extra(extra)
     if installed is None:
-        return ok(name, f"{found}; no path of this version uses it yet")
+        return ok(name, f"{found}; no provider uses it yet")
     if not installed:
-        return warning(name, f"{found}; the extra that uses it is missing", extras.install(extra))
+        return warning(
+            name,
+            f"{found}; the extra that uses it is not installed",
+            extras.get_install_command(extra),
+        )
     return ok(name, f"{found}; used by the extra {extra}")
 
 
-def _token_file(environment: Mapping[str, str]) -> Path | None:
-    """Return the token that ``hf auth login`` left where HF_HOME moved it."""
+def _find_token_file(environment: Mapping[str, str]) -> Path | None:
+    """Return the token file of ``hf auth login`` under HF_HOME, if any."""
     folder = environment.get("HF_HOME")
     if not folder:
         return None
@@ -85,7 +89,7 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _others_read(name: str) -> bool:
+def _is_readable_by_others(name: str) -> bool:
     try:
         mode = Path(name).expanduser().stat().st_mode
     except (OSError, RuntimeError, ValueError):

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: memory, processors, files."""
+"""Checks of resource limits for this process: memory, CPU, open files."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from ftwizard.machine import Facts
 from ftwizard.text import plural, size
 
 LOW_MEMORY = 8_000_000_000
-"""Bytes; loading a model of 3B takes 6 GB before a GPU has it."""
+"""Bytes; loading a 3B model takes 6 GB before it is on the GPU."""
 LOW_AVAILABLE = 3_000_000_000
 UNLIMITED = 1 << 60
-"""Bytes; the kernel writes “no limit” as a number near 2**63 (cgroup v1)."""
+"""Bytes; cgroup v1 writes “no limit” as a number near 2**63."""
 LOW_FILES = 1024
 LOW_PROCESSES = 512
 
 
-def look(facts: Facts, *, available: int) -> Iterator[Check]:
-    """Say how much memory and how many processors there are for this process, and what is low."""
-    yield memory(facts.memory, available, memory_limit())
-    yield processors(facts, cpu_quota())
-    yield from ulimits(_ulimits())
+def run_checks(facts: Facts, *, available: int) -> Iterator[Check]:
+    """Check the memory, CPU and ulimits of this process."""
+    yield check_memory(facts.memory, available, read_memory_limit())
+    yield check_cpu(facts, read_cpu_quota())
+    yield from check_ulimits(_read_ulimits())
 
 
-def memory(total: int, available: int, limit: int | None) -> Check:
+def check_memory(total: int, available: int, limit: int | None) -> Check:
     """Compare the machine's memory with what this process's cgroup allows."""
     usable = min(total, limit or total)
     found = f"{size(total)}, {size(available)} of it free"
     if limit is not None and limit < total:
-        found = f"{size(limit)} for this process (cgroup limit) of the machine's {size(total)}"
+        found = f"{size(limit)} for this process (cgroup limit), of {size(total)}"
     if usable < LOW_MEMORY and usable < total:
-        fix = "Raise it: docker run --memory …, sbatch --mem …, or systemd's MemoryMax."
+        fix = "Raise the limit: docker run --memory …, sbatch --mem …, or systemd's MemoryMax."
         return warning("memory", found, fix)
     if usable < LOW_MEMORY:
-        return warning("memory", found, "Models above about 1B need more to be loaded.")
+        return warning("memory", found, "Loading models above about 1B needs more.")
     if available < LOW_AVAILABLE:
-        return warning("memory", found, "Other programs hold the rest: end some.")
+        return warning("memory", found, "Other programs use the rest: close some.")
     return ok("memory", found)
 
 
-def processors(facts: Facts, quota: float | None) -> Check:
-    """Say how many processors a run may use."""
-    bf16 = "they multiply bf16" if facts.bfloat16_cpu else "they do not multiply bf16"
+def check_cpu(facts: Facts, quota: float | None) -> Check:
+    """Check how many cores a run may use."""
+    bf16 = "native bf16" if facts.bfloat16_cpu else "no native bf16"
     found = f"{plural(facts.cores, 'core')} ({bf16})"
     if quota is None or quota >= facts.cores - 0.5:
-        return ok("processors", found)
+        return ok("CPU", found)
     threads = max(1, round(quota))
-    fix = f"export OMP_NUM_THREADS={threads}   (torch starts a thread for each core it sees)"
-    return warning("processors", f"{found}, but time for {quota:g} of them (cgroup quota)", fix)
+    fix = f"export OMP_NUM_THREADS={threads}   (torch starts one thread per core)"
+    return warning("CPU", f"{found}, but a cgroup quota of {quota:g}", fix)
 
 
-def ulimits(soft: Mapping[str, int | None]) -> Iterator[Check]:
-    """Warn of limits that end or break a run; ``None`` is no limit."""
+def check_ulimits(soft: Mapping[str, int | None]) -> Iterator[Check]:
+    """Warn about limits that end or break a run; None means no limit."""
     lows = (
         ("open files", "RLIMIT_NOFILE", LOW_FILES, "ulimit -n 65536"),
         ("processes", "RLIMIT_NPROC", LOW_PROCESSES, "ulimit -u 4096"),
@@ -63,46 +63,46 @@ def ulimits(soft: Mapping[str, int | None]) -> Iterator[Check]:
         value = soft.get(key)
         if value is not None and value < low:
             yield warning(f"ulimit: {name}", f"{value:,}", fix)
-    ends = (
+    fatal = (
         (
             "address space",
             "RLIMIT_AS",
             "CUDA reserves far more than it uses",
             "ulimit -v unlimited",
         ),
-        ("data", "RLIMIT_DATA", "loading a model passes it", "ulimit -d unlimited"),
+        ("data", "RLIMIT_DATA", "loading a model exceeds it", "ulimit -d unlimited"),
         ("file size", "RLIMIT_FSIZE", "saving larger files ends a run", "ulimit -f unlimited"),
-        ("processor time", "RLIMIT_CPU", "a longer run is killed", "ulimit -t unlimited"),
+        ("CPU time", "RLIMIT_CPU", "a longer run is killed", "ulimit -t unlimited"),
     )
-    for name, key, why, fix in ends:
+    for name, key, reason, fix in fatal:
         value = soft.get(key)
         if value is not None:
             amount = f"{value:,} s" if key == "RLIMIT_CPU" else size(value)
-            yield warning(f"ulimit: {name}", f"{amount}: {why}", fix)
+            yield warning(f"ulimit: {name}", f"{amount}: {reason}", fix)
 
 
-def _ulimits() -> dict[str, int | None]:
+def _read_ulimits() -> dict[str, int | None]:
     names = (
         "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_CPU",
     )  # fmt: skip
-    found = {name: resource.getrlimit(getattr(resource, name))[0] for name in names}
-    return {name: None if it == resource.RLIM_INFINITY else it for name, it in found.items()}
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in names}
+    return {n: None if value == resource.RLIM_INFINITY else value for n, value in limits.items()}
 
 
-def memory_limit(root: Path = Path("/")) -> int | None:
-    """Return the bytes that this process's cgroup and those above it allow; None without a limit.
+def read_memory_limit(root: Path = Path("/")) -> int | None:
+    """Read the memory limit of this process's cgroups in bytes; None without a limit.
 
     Source: ``memory.max`` (cgroup v2), ``memory.limit_in_bytes`` (v1).
     """
     values = []
-    for text in _settings(root, "memory", "memory.max", "memory.limit_in_bytes"):
+    for text in _read_settings(root, "memory", "memory.max", "memory.limit_in_bytes"):
         if text.isdigit() and int(text) < UNLIMITED:
             values.append(int(text))
     return min(values, default=None)
 
 
-def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return how many processors' time the cgroups allow; None without a quota.
+def read_cpu_quota(root: Path = Path("/")) -> float | None:
+    """Read the CPU quota of the cgroups in cores; None without a quota.
 
     Source: ``cpu.max`` (v2, quota and period in µs), ``cpu.cfs_quota_us`` over
     ``cpu.cfs_period_us`` (v1).
@@ -110,15 +110,16 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     values = [
         int(quota) / int(period)
         for quota, _, period in (
-            text.partition(" ") for text in _settings(root, "cpu", "cpu.max", "cpu.cfs_quota_us")
+            text.partition(" ")
+            for text in _read_settings(root, "cpu", "cpu.max", "cpu.cfs_quota_us")
         )
         if quota.isdigit() and period.isdigit() and int(period)
     ]
     return min(values, default=None)
 
 
-def _settings(root: Path, controller: str, v2: str, v1: str) -> Iterator[str]:
-    """Yield the contents of a setting in this process's cgroup and in each above it."""
+def _read_settings(root: Path, controller: str, v2: str, v1: str) -> Iterator[str]:
+    """Yield the values of a setting in this process's cgroup and its parents."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -133,25 +134,25 @@ def _settings(root: Path, controller: str, v2: str, v1: str) -> Iterator[str]:
         else:
             continue
         for folder in folders:
-            yield from _upwards(folder, path, name)
+            yield from _read_upwards(folder, path, name)
 
 
-def _upwards(folder: Path, path: str, name: str) -> Iterator[str]:
-    """Yield a setting from ``path`` up to the mount: in a container only the latter is there."""
-    parts = [one for one in path.split("/") if one not in ("", "..")]
+def _read_upwards(folder: Path, path: str, name: str) -> Iterator[str]:
+    """Yield a setting from ``path`` up to the mount; a container has only the latter."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
     for depth in range(len(parts), -1, -1):
-        where = folder.joinpath(*parts[:depth])
+        cgroup = folder.joinpath(*parts[:depth])
         try:
-            text = (where / name).read_text().strip()
+            text = (cgroup / name).read_text().strip()
             if name == "cpu.cfs_quota_us":
-                text += f" {(where / 'cpu.cfs_period_us').read_text().strip()}"
+                text += f" {(cgroup / 'cpu.cfs_period_us').read_text().strip()}"
         except OSError:
             continue
         yield text
 
 
-def available_bytes() -> int:
-    """Return the bytes of memory that programs may still take."""
+def get_available_bytes() -> int:
+    """Return the available memory in bytes."""
     import psutil
 
     return int(psutil.virtual_memory().available)

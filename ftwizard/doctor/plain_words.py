@@ -1,4 +1,4 @@
-"""Errors of torch, CUDA and bitsandbytes in plain words, with what to do about each."""
+"""Explanations and fixes for errors of torch, CUDA and bitsandbytes."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Found no NVIDIA driver|no CUDA-capable device|Error 100\b",
-        "CUDA finds no driver or no card",
-        "Look at nvidia-smi; in a container: docker run --gpus all …",
+        "CUDA finds no driver or no GPU",
+        "Run nvidia-smi; in a container: docker run --gpus all …",
     ),
     (
         r"Error 802\b|system not yet initialized",
-        "the NVSwitch fabric is not up (CUDA error 802)",
-        "sudo systemctl start nvidia-fabricmanager   (its version must be the driver's)",
+        "the NVSwitch fabric is not running (CUDA error 802)",
+        "sudo systemctl start nvidia-fabricmanager   (its version must match the driver)",
     ),
     (
         r"Error 803\b|unsupported display driver",
-        "libcuda and the kernel's driver are of different versions (CUDA error 803)",
-        f"Take CUDA's compat folder out of LD_LIBRARY_PATH, or: {REBOOT}",
+        "libcuda and the kernel driver have different versions (CUDA error 803)",
+        f"Remove CUDA's compat folder from LD_LIBRARY_PATH, or: {REBOOT}",
     ),
     (
         r"Error 804\b|forward compatibility was attempted",
-        "the container brings a newer libcuda than this card's driver allows (CUDA error 804)",
-        "Update the host's driver, or take /usr/local/cuda/compat out of LD_LIBRARY_PATH.",
+        "the container's libcuda is too new for the host's driver (CUDA error 804)",
+        "Update the host's driver, or remove /usr/local/cuda/compat from LD_LIBRARY_PATH.",
     ),
     (
         r"Error 101\b|invalid device ordinal",
-        "CUDA_VISIBLE_DEVICES names a GPU that is not there",
-        "unset CUDA_VISIBLE_DEVICES, or name one that nvidia-smi -L lists",
+        "CUDA_VISIBLE_DEVICES names a GPU that does not exist",
+        "unset CUDA_VISIBLE_DEVICES, or name a GPU that nvidia-smi -L lists",
     ),
     (
         r"Error 999\b|CUDA unknown error",
-        "CUDA does not start (error 999); often the module nvidia_uvm, after sleep",
+        "CUDA does not start (error 999), often because of nvidia_uvm after sleep",
         "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm   If that fails, reboot.",
     ),
     (
         r"busy or unavailable",
-        "the card is taken by another process that has it alone",
-        "nvidia-smi names the process; or share the card: sudo nvidia-smi -c 0",
+        "another process uses the GPU exclusively",
+        "Stop it (nvidia-smi shows it), or share the GPU: sudo nvidia-smi -c 0",
     ),
     (
         r"uncorrectable ECC|Unrecoverable|hardware error",
-        "the card has an uncorrectable memory error",
-        "Reset it while idle: sudo nvidia-smi --gpu-reset, or reboot; replace it if that returns.",
+        "the GPU has an uncorrectable memory error",
+        "Reset it while idle: sudo nvidia-smi --gpu-reset, or reboot. If it recurs, replace it.",
     ),
     (
         r"no kernel image|named symbol not found",
-        "it was not built for this card's compute capability",
-        f"Install a build that was: {LOCALLY}",
+        "it was not built for this GPU's compute capability",
+        f"Install a build for it: {LOCALLY}",
     ),
     (
         r"out of memory|CUBLAS_STATUS_ALLOC_FAILED",
-        "there is no free memory left on the card",
-        "End what uses it (nvidia-smi names it), or choose another GPU by where.gpu.",
+        "no free memory on the GPU",
+        "Stop what uses it (nvidia-smi lists it), or set where.gpu to another GPU.",
     ),
     (
         r"(GLIBC(?:XX)?_[\d.]+)['’`]? not found",
@@ -79,86 +79,86 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Failed to find C compiler|Python\.h",
-        "Triton finds no C compiler, or not Python's headers",
+        "Triton needs a C compiler and Python's headers",
         "sudo apt install build-essential python3-dev",
     ),
     (
         r"undefined symbol: \w*nvJitLink",
-        "an older CUDA library comes first in LD_LIBRARY_PATH",
-        "unset LD_LIBRARY_PATH: torch brings the CUDA libraries that it needs",
+        "LD_LIBRARY_PATH has an older CUDA library",
+        "unset LD_LIBRARY_PATH: torch includes its own CUDA libraries",
     ),
     (
         rf"{_LIBRARY}: cannot open shared object file",
         "the library {0} is missing",
-        "pip install --force-reinstall torch bitsandbytes   (torch's wheel brings CUDA's libraries)",
+        "pip install --force-reinstall torch bitsandbytes   (torch's wheel includes CUDA's libraries)",
     ),
     (
         r"undefined symbol",
         "it was built for another version of torch",
-        "Install it again, for the torch that is here: pip install --force-reinstall --no-cache-dir",
+        "Reinstall it for the installed torch: pip install --force-reinstall --no-cache-dir",
     ),
     (
         r"(?:CUDA|ROCm)(?: VERSION MISMATCH| binary not found)|No compatible (?:CUDA|ROCm) binary",
-        "it has no binary for the CUDA that torch was built for",
+        "it has no binary for torch's CUDA version",
         "pip install -U bitsandbytes",
     ),
     (
         r"not available in CPU-only version|compiled without|was not compiled with",
-        "it was built for processors only",
-        "pip install --force-reinstall bitsandbytes   (on a machine with its driver)",
+        "it was built for the CPU only",
+        "pip install --force-reinstall bitsandbytes   (on a machine with the GPU driver)",
     ),
     (
         r"_ARRAY_API|compiled using NumPy|numpy\.core\.multiarray",
-        "it and NumPy do not fit together",
+        "it is incompatible with this NumPy",
         "pip install -U 'ftwizard[local]'",
     ),
     (
         r"(?:ImportError: cannot import name|ModuleNotFoundError: No module named) '([\w.]+)'",
-        "it does not find {0}: packages of different ages",
+        "it cannot find {0}: incompatible package versions",
         "pip install -U 'ftwizard[local]'",
     ),
     (
         r"No space left on device",
         "the disk is full",
-        "Free some space where TMPDIR and this Python are.",
+        "Free disk space for TMPDIR and this Python.",
     ),
 )  # fmt: skip
-"""What an error says (a pattern), what it means, what to do. The numbers are those of CUDA's
-runtime (cudaError, driver_types.h)."""
+"""A pattern of an error, its meaning, and the fix. Numbers are those of the CUDA runtime (cudaError,
+driver_types.h)."""
 SIGNALS = {
     "SIGILL": (
-        "it needs instructions that these processors lack",
-        "Use a machine whose processors have AVX2, or build it here.",
+        "it needs instructions that this CPU lacks",
+        "Use a machine whose CPU has AVX2, or build it here.",
     ),
     "SIGBUS": (
-        "memory that it mapped was not there (a full /dev/shm or disk)",
-        "Look at the free space of /dev/shm and TMPDIR; docker run --shm-size=8g …",
+        "its mapped memory is gone (/dev/shm or the disk is full)",
+        "Check the free space of /dev/shm and TMPDIR; docker run --shm-size=8g …",
     ),
     "SIGKILL": (
-        "something killed it; often that is a lack of memory",
-        "Look for “Out of memory” in: sudo dmesg",
+        "something killed it, often because memory ran out",
+        "Look for “Out of memory”: sudo dmesg",
     ),
 }
 
 
-def plain(error: str, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """Return what an error means and what to do; its own last words where it is not known."""
-    chosen = os.environ if environment is None else environment
+def explain_error(error: str, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Return the meaning of an error and the fix; for an unknown error, its message."""
+    variables = os.environ if environment is None else environment
     if "bitsandbytes" in error.lower() or "binary" in error:
         for name in ("BNB_CUDA_VERSION", "BNB_ROCM_VERSION"):
-            if chosen.get(name):
-                return f"{name} is set and asks for another binary", f"unset {name}"
+            if variables.get(name):
+                return f"{name} is set and selects another binary", f"unset {name}"
     for pattern, meaning, fix in _TABLE:
-        if found := re.search(pattern, error):
-            return meaning.format(*map(visible, found.groups())), fix
-    return visible(own_words(error), 200), ""
+        if match := re.search(pattern, error):
+            return meaning.format(*map(visible, match.groups())), fix
+    return visible(get_first_line(error), 200), ""
 
 
-def own_words(error: str) -> str:
-    """Return the line of an error that says most: its first, without the exception's bare name."""
+def get_first_line(error: str) -> str:
+    """Return the first line of an error; after a bare exception name, also the second."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     if not lines:
-        return "it said nothing"
+        return "no error message"
     first = lines[0]
     if re.fullmatch(r"\w+(Error|Exception):?", first) and len(lines) > 1:
         return f"{first.rstrip(':')}: {lines[1]}"

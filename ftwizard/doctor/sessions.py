@@ -1,4 +1,4 @@
-"""What ends a run though nobody stopped it: a logout, a container, a job of a cluster."""
+"""Checks of what may end a run: a logout, a container, a Slurm job."""
 
 from __future__ import annotations
 
@@ -14,47 +14,51 @@ from ftwizard.machine import Facts
 from ftwizard.text import duration, visible
 
 
-def look(
+def run_checks(
     facts: Facts, environment: Mapping[str, str] | None = None, root: Path = Path("/")
 ) -> Iterator[Check]:
-    """Say what would end a run; that nothing does is a finding too."""
-    chosen = os.environ if environment is None else environment
-    found = [*logins.look(root), *containers.look(root), *slurm(facts, chosen)]
-    yield from found
-    if not found:
-        yield ok("runs", "nothing here ends them when you log out")
-    yield from multiplexer(chosen)
+    """Check what would end a run; report also if nothing does."""
+    variables = os.environ if environment is None else environment
+    warnings = [
+        *logins.run_checks(root),
+        *containers.run_checks(root),
+        *check_slurm(facts, variables),
+    ]
+    yield from warnings
+    if not warnings:
+        yield ok("runs", "they keep running when you log out")
+    yield from check_multiplexer(variables)
 
 
-def slurm(
+def check_slurm(
     facts: Facts, environment: Mapping[str, str], now: float | None = None
 ) -> Iterator[Check]:
-    """Warn that a run ends with its allocation, or that this is a login node."""
+    """Warn if runs end with a Slurm allocation, or if this is a login node."""
     if job := environment.get("SLURM_JOB_ID"):
         ends = environment.get("SLURM_JOB_END_TIME", "")
-        left = int(ends) - (time.time() if now is None else now) if ends.isdigit() else None
-        when = f", in {duration(left)}" if left is not None and left > 0 else ""
+        left_s = int(ends) - (time.time() if now is None else now) if ends.isdigit() else None
+        when = f", in {duration(left_s)}" if left_s is not None and left_s > 0 else ""
         yield warning(
             "Slurm",
             f"inside job {visible(job, 20)}: runs end with it{when}",
-            "Ask for enough time (--time); what was cut off goes on with: ftwizard resume RUN",
+            "Request enough time (--time). Continue a run later with: ftwizard resume RUN",
         )
     elif shutil.which("sbatch", path=environment.get("PATH")) and not facts.gpus:
         yield warning(
             "Slurm",
-            "a cluster's node outside any job, without a GPU: often a login node",
-            "Ask for a GPU first: salloc --gpus 1 --time 4:00:00",
+            "a cluster node outside any job, without a GPU: probably a login node",
+            "Request a GPU first: salloc --gpus 1 --time 4:00:00",
         )
 
 
-def multiplexer(environment: Mapping[str, str]) -> Iterator[Check]:
-    """Say how to come back to the view over SSH where there is neither tmux nor screen."""
+def check_multiplexer(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Warn if there is neither tmux nor screen over SSH."""
     if not environment.get("SSH_CONNECTION") or environment.get("TMUX"):
         return
     path = environment.get("PATH")
     if not shutil.which("tmux", path=path) and not shutil.which("screen", path=path):
         yield warning(
             "tmux",
-            "neither tmux nor screen: the view ends with the connection (runs go on)",
-            "Come back with: ftwizard watch RUN   or: sudo apt install tmux",
+            "neither tmux nor screen: the view ends with the connection (runs keep running)",
+            "Reopen it: ftwizard watch RUN   or: sudo apt install tmux",
         )

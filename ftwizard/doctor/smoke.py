@@ -1,4 +1,4 @@
-"""Starts the trial in a child process and hears how it goes, also where the child cannot say."""
+"""The trial's parent: it runs the trial in a child process and reports its events, also crashes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from ftwizard.jobs import launch
 from ftwizard.text import visible
 
 QUIET_S = 120.0
-"""A child that says nothing for so long hangs. The first import of torch from a slow disk is the
-longest of its silences."""
+"""Silence after which a child hangs; the first import of torch from a slow disk takes longest."""
 WHOLE_S = 420.0
-"""All trials together."""
+"""Limit for all trials together."""
 GRACE_S = 5.0
-"""After KILL; a process that lives on hangs in the kernel, in the driver for one."""
-RESTARTS = 6
+"""Wait after KILL; a process that survives it hangs in the kernel, for example in the driver."""
+MAX_STARTS = 6
 FOUNDATIONS = ("torch", "devices", "bitsandbytes")
-"""What later trials stand on, and a new child does anew."""
+"""Trials that later ones need, and that each new child repeats."""
 _POLL_S = 0.2
 
 
-class Doing(msgspec.Struct, frozen=True):
-    """What the child is about to do."""
+class Started(msgspec.Struct, frozen=True):
+    """The child is about to do something."""
 
     trial: str
     what: str
 
 
-class Done(msgspec.Struct, frozen=True):
-    """A trial that went well."""
+class Succeeded(msgspec.Struct, frozen=True):
+    """A trial succeeded."""
 
     trial: str
     facts: dict[str, Any]
@@ -48,79 +47,81 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A trial that raised an error."""
+    """A trial raised an error."""
 
     trial: str
     error: str
     doing: str
 
 
-class Died(msgspec.Struct, frozen=True, kw_only=True):
-    """A child that crashed, was killed, or hung and was ended."""
+class Crashed(msgspec.Struct, frozen=True, kw_only=True):
+    """The child crashed, was killed, or hung."""
 
     trial: str
     doing: str
-    """What it last said it was about to do."""
+    """Its last announced action."""
     how: str
-    """In words: ``it was ended by SIGSEGV``."""
+    """How, for people: ``it was killed by SIGSEGV``."""
     log: str = ""
-    """The last line of what it printed."""
+    """The last line of its output."""
     signal: str = ""
-    """The name of the signal that ended it, but for our own."""
+    """The signal that ended it, unless we sent it."""
     out_of_memory: bool = False
     hung: bool = False
     stuck: bool = False
-    """It did not end when it was killed."""
+    """Whether it survived KILL."""
 
 
-Word = Doing | Done | Failed | Died
+TrialEvent = Started | Succeeded | Failed | Crashed
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the child may take, in seconds."""
+class TrialLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Time limits of the child, in seconds."""
 
     quiet: float = QUIET_S
     whole: float = WHOLE_S
 
 
-def command() -> list[str]:
-    """Return the command of the child."""
+def get_command() -> list[str]:
+    """Return the child's command."""
     return [*launch.python(), "-m", "ftwizard.doctor.smoke_child"]
 
 
-def words(argv: Sequence[str] | None = None, limits: Limits | None = None) -> Iterator[Word]:
-    """Yield what the child says, as it says it; after a death go on with the trials left.
+def run_trials(
+    argv: Sequence[str] | None = None, limits: TrialLimits | None = None
+) -> Iterator[TrialEvent]:
+    """Run the trials; yield their events. After a crash, continue with the remaining trials.
 
-    ``argv`` is the child's command, to which names of trials to leave out are added.
+    ``argv`` is the child's command; names of trials to skip are appended.
     """
-    limits = limits or Limits()
+    limits = limits or TrialLimits()
     end = time.monotonic() + limits.whole
     tried: list[str] = []
-    told: set[str] = set()
-    for _ in range(RESTARTS):
-        died: Died | None = None
-        again = set(told)
+    reported: set[str] = set()
+    for _ in range(MAX_STARTS):
+        died: Crashed | None = None
+        repeated = set(reported)
         try:
-            child = _Child([*(argv or command()), *tried], limits.quiet, end)
+            child = _Child([*(argv or get_command()), *tried], limits.quiet, end)
         except OSError as error:
             how = f"it could not be started ({error.strerror or error})"
-            yield Died(trial="", doing="starting Python", how=how)
+            yield Crashed(trial="", doing="starting Python", how=how)
             return
         try:
-            for word in child.words():
-                if isinstance(word, Died):
-                    died = word
-                if word.trial in again and not isinstance(word, Died):
-                    continue  # torch is loaded anew; that is no news
-                if not isinstance(word, Doing):
-                    told.add(word.trial)
-                    if word.trial not in FOUNDATIONS or not isinstance(word, Done):
-                        tried.append(word.trial)
-                yield word
+            for event in child.events():
+                if isinstance(event, Crashed):
+                    died = event
+                if event.trial in repeated and not isinstance(event, Crashed):
+                    continue  # torch is loaded again: no news
+                if not isinstance(event, Started):
+                    reported.add(event.trial)
+                    if event.trial not in FOUNDATIONS or not isinstance(event, Succeeded):
+                        tried.append(event.trial)
+                yield event
         finally:
             child.end()
         # Without torch or its devices there is nothing left to try.
-        if died is None or died.trial in ("", "torch", "devices", *again):
+        if died is None or died.trial in ("", "torch", "devices", *repeated):
             return
         if died.stuck or time.monotonic() > end:
             return
@@ -133,40 +134,40 @@ class _Child:
         self._quiet, self._end = quiet_s, end
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (end closes it)
         self._kills = machine.oom_kills()
-        self._last = Doing("", "starting Python")
+        self._last = Started("", "starting Python")
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd="/",
-            env=environment(),
+            env=make_environment(),
             start_new_session=True,
         )
 
-    def words(self) -> Iterator[Word]:
-        """Yield what it says until it ends; last, how it died, unless it ended by itself."""
+    def events(self) -> Iterator[TrialEvent]:
+        """Yield its events until it ends; last, its death unless it ended normally."""
         hung = False
         for line in self._lines():
             if line is None:
                 hung = True
                 break
-            if word := self._word(line):
-                yield word
+            if event := self._parse(line):
+                yield event
         stuck = not self._wait(kill=hung)
         code = self._process.returncode
         if hung or code:
-            yield self._died(code, hung, stuck)
+            yield self._make_death(code, hung, stuck)
 
     def end(self) -> None:
-        """End it and what it started, and let go of its files."""
+        """Kill it and its descendants, and close its files."""
         self._wait(kill=True)
         if self._process.stdout:
             self._process.stdout.close()
         self._log.close()
 
     def _wait(self, *, kill: bool) -> bool:
-        """Wait for its end, killing it where it does not come; say whether it has ended."""
+        """Wait until it ends, killing it if necessary; return whether it ended."""
         if kill:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -177,77 +178,77 @@ class _Child:
         return True
 
     def _lines(self) -> Iterator[bytes | None]:
-        """Yield lines as they come; None when it has been silent for too long."""
+        """Yield its output lines as they come; None after a silence that is too long."""
         pipe = self._process.stdout
         assert pipe is not None
-        rest, heard = b"", time.monotonic()
+        rest, last_output = b"", time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while True:
                 ended = self._process.poll() is not None
                 if not selector.select(0 if ended else _POLL_S):
-                    if ended:  # something that it started may hold the pipe for ever
+                    if ended:  # a descendant may hold the pipe open
                         return
                     now = time.monotonic()
-                    if now - heard > self._quiet or now > self._end:
+                    if now - last_output > self._quiet or now > self._end:
                         yield None
                         return
                     continue
-                got = os.read(pipe.fileno(), 65536)
-                if not got:
+                data = os.read(pipe.fileno(), 65536)
+                if not data:
                     return
-                heard = time.monotonic()
-                *lines, rest = (rest + got).split(b"\n")
+                last_output = time.monotonic()
+                *lines, rest = (rest + data).split(b"\n")
                 yield from lines
 
-    def _word(self, line: bytes) -> Word | None:
+    def _parse(self, line: bytes) -> TrialEvent | None:
         try:
-            said = json.loads(line)
-            trial = str(said["trial"])
+            fields = json.loads(line)
+            trial = str(fields["trial"])
         except (ValueError, KeyError, TypeError):
             return None
-        if "doing" in said:
-            self._last = Doing(trial, str(said["doing"]))
+        if "doing" in fields:
+            self._last = Started(trial, str(fields["doing"]))
             return self._last
-        doing, self._last = self._last.what, Doing("", "between two trials")
-        if "error" in said:
-            return Failed(trial, str(said["error"]), doing)
-        return Done(trial, dict(said.get("facts") or {}), float(said.get("seconds") or 0))
+        doing, self._last = self._last.what, Started("", "between two trials")
+        if "error" in fields:
+            return Failed(trial, str(fields["error"]), doing)
+        return Succeeded(trial, dict(fields.get("facts") or {}), float(fields.get("seconds") or 0))
 
-    def _died(self, code: int | None, hung: bool, stuck: bool) -> Died:
-        name = _signal(-code) if code is not None and code < 0 and not hung else ""
+    def _make_death(self, code: int | None, hung: bool, stuck: bool) -> Crashed:
+        name = _get_signal_name(-code) if code is not None and code < 0 and not hung else ""
         kills = machine.oom_kills()
-        starved = name == "SIGKILL" and self._kills is not None and kills != self._kills
+        out_of_memory = name == "SIGKILL" and self._kills is not None and kills != self._kills
         if hung and time.monotonic() > self._end:
-            how = "it took too long and was ended"
+            how = "it took too long and was killed"
         elif hung:
-            how = f"it gave no sign of life for {self._quiet:.0f} s and was ended"
-        elif starved:
-            how = "the kernel killed it for lack of memory"
+            how = f"it hung for {self._quiet:.0f} s and was killed"
+        elif out_of_memory:
+            how = "the kernel killed it because memory ran out"
         else:
-            how = f"it was ended by {name}" if name else f"it ended with exit code {code}"
-        return Died(
-            trial=self._last.trial, doing=self._last.what, how=how, log=self._last_line(),
-            signal=name, out_of_memory=starved, hung=hung, stuck=stuck,
+            how = f"it was killed by {name}" if name else f"it exited with code {code}"
+        return Crashed(
+            trial=self._last.trial, doing=self._last.what, how=how, log=self._read_last_line(),
+            signal=name, out_of_memory=out_of_memory, hung=hung, stuck=stuck,
         )  # fmt: skip
 
-    def _last_line(self) -> str:
+    def _read_last_line(self) -> str:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 4000))
-        lines = [one for one in self._log.read().decode(errors="replace").splitlines() if one]
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line]
         return visible(lines[-1].strip(), 300) if lines else ""
 
 
-def environment() -> dict[str, str]:
-    """Return the child's environment: no secret, no network, and the folder of this ftwizard."""
-    changed = launch.import_path(credentials.without_secrets(os.environ))
-    changed["HF_HUB_OFFLINE"] = "1"
-    changed["PYTHONUNBUFFERED"] = "1"
-    changed.setdefault("GOMP_SPINCOUNT", "1000")
-    return changed
+def make_environment() -> dict[str, str]:
+    """Return the child's environment: no secrets, no network, and the import path of this ftwizard."""
+    variables = launch.import_path(credentials.without_secrets(os.environ))
+    variables["HF_HUB_OFFLINE"] = "1"
+    variables["PYTHONUNBUFFERED"] = "1"
+    variables.setdefault("GOMP_SPINCOUNT", "1000")
+    return variables
 
 
-def _signal(number: int) -> str:
+def _get_signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which versions fit together: the driver's CUDA, torch's build, the card's compute capability."""
+"""Version checks: the driver's CUDA, torch's build, and each card's compute capability."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ftwizard.doctor.check import Check, missing, ok
 from ftwizard.doctor.driver import Driver
 
 Version = tuple[int, int]
-LEAST_DRIVER = {11: "450", 12: "525", 13: "580"}
-"""By CUDA's major version: the oldest driver that runs all of its builds. Source: NVIDIA, CUDA
+MIN_DRIVER = {11: "450", 12: "525", 13: "580"}
+"""The oldest driver for all builds of a CUDA major version. Source: NVIDIA, CUDA
 Compatibility, “Minor Version Compatibility”, table 1."""
 LOCALLY = "https://pytorch.org/get-started/locally/"
 CUDA_12 = (
@@ -26,24 +26,24 @@ none. Source: pytorch/pytorch issues 172352 and 190385."""
 CUDA_13 = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
 """Since PyTorch 2.9."""
 MAXWELL: Version = (5, 0)
-"""The oldest that any of these builds has kernels for."""
+"""The oldest with kernels in any of these builds."""
 TURING: Version = (7, 5)
 BLACKWELL: Version = (10, 0)
-"""The first that the builds for CUDA 12.6 have no kernels for."""
+"""The first without kernels in the builds for CUDA 12.6."""
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """What the installed torch was built for, read without importing it."""
+    """The build of the installed torch, read without importing it."""
 
     version: str
     cuda: Version | None
-    """None of a build for processors, or for other makers' cards."""
+    """None for a CPU build, or one for other vendors' cards."""
     other: str = ""
-    """``ROCm`` or ``XPU`` where it was built for one of these."""
+    """``ROCm`` or ``XPU`` if built for one of these."""
 
 
-def torch_build(folder: Path | None = None) -> Build | None:
-    """Return what the torch in ``folder`` (default: the one installed) was built for, or None.
+def read_torch_build(folder: Path | None = None) -> Build | None:
+    """Read the build of the torch in ``folder`` (default: the installed one); None without torch.
 
     Source: the constants of ``torch/version.py``, which its build writes.
     """
@@ -57,16 +57,22 @@ def torch_build(folder: Path | None = None) -> Build | None:
     except (OSError, UnicodeDecodeError):
         return None
     constant = r"^(__version__|cuda|hip|rocm|xpu)\b[^=\n]*=\s*'([^'\n]*)'"
-    said = dict(re.findall(constant, text, re.MULTILINE))
-    other = "ROCm" if said.get("hip") or said.get("rocm") else "XPU" if said.get("xpu") else ""
+    constants = dict(re.findall(constant, text, re.MULTILINE))
+    other = (
+        "ROCm"
+        if constants.get("hip") or constants.get("rocm")
+        else "XPU"
+        if constants.get("xpu")
+        else ""
+    )
     return Build(
-        version=said.get("__version__") or installed("torch") or "unknown",
-        cuda=pair(said.get("cuda", "")),
+        version=constants.get("__version__") or get_version("torch") or "unknown",
+        cuda=parse_version(constants.get("cuda", "")),
         other=other,
     )
 
 
-def installed(package: str) -> str | None:
+def get_version(package: str) -> str | None:
     """Return the version of an installed package, or None."""
     try:
         return metadata.version(package)
@@ -74,50 +80,50 @@ def installed(package: str) -> str | None:
         return None
 
 
-def pair(version: str | None) -> Version | None:
-    """Return major and minor of ``12.8``; None where there are none."""
-    found = re.match(r"(\d+)\.(\d+)", version or "")
-    return (int(found[1]), int(found[2])) if found else None
+def parse_version(version: str | None) -> Version | None:
+    """Parse major and minor of ``12.8``; None if there are none."""
+    match = re.match(r"(\d+)\.(\d+)", version or "")
+    return (int(match[1]), int(match[2])) if match else None
 
 
-def dotted(version: Version) -> str:
-    """Return ``12.8``."""
+def format_version(version: Version) -> str:
+    """Format a version: ``12.8``."""
     return f"{version[0]}.{version[1]}"
 
 
-def build_fits(driver: Driver, build: Build | None) -> Check | None:
-    """Say whether the driver runs the CUDA that torch was built for; None without a GPU or torch.
+def check_build(driver: Driver, build: Build | None) -> Check | None:
+    """Check whether the driver supports torch's CUDA version; None without a GPU or torch.
 
-    Within one major version any driver of it runs any build (CUDA's minor version compatibility).
+    Within one major version, any driver runs any build (CUDA's minor version compatibility).
     """
     if build is None or not driver.cards:
         return None
     if build.cuda is None:
-        what = f"built for {build.other}" if build.other else "a build for processors"
-        found = f"torch {build.version} is {what}: it cannot use the GPU"
-        return missing("CUDA", found, build_for(driver))
-    said = f"torch {build.version} is built for CUDA {dotted(build.cuda)}"
+        kind = f"built for {build.other}" if build.other else "a CPU build"
+        found = f"torch {build.version} is {kind}: it cannot use the GPU"
+        return missing("CUDA", found, get_build_command(driver))
+    found = f"torch {build.version} is built for CUDA {format_version(build.cuda)}"
     if driver.cuda is None:
-        return ok("CUDA", said)
+        return ok("CUDA", found)
     if build.cuda[0] <= driver.cuda[0]:
-        return ok("CUDA", f"{said}, the driver runs up to {dotted(driver.cuda)}")
-    least = LEAST_DRIVER.get(build.cuda[0])
-    update = f"Update the driver to {least} or newer" if least else "Update the driver"
-    other_way = driver.cuda[0] == 12 and not _newest(driver) >= BLACKWELL
-    older = f", or install torch for CUDA 12: {CUDA_12}" if other_way else "."
+        return ok("CUDA", f"{found}; the driver supports up to {format_version(driver.cuda)}")
+    min_driver = MIN_DRIVER.get(build.cuda[0])
+    update = f"Update the driver to {min_driver} or newer" if min_driver else "Update the driver"
+    can_downgrade = driver.cuda[0] == 12 and not _get_newest_capability(driver) >= BLACKWELL
+    older = f", or install torch for CUDA 12: {CUDA_12}" if can_downgrade else "."
     return missing(
         "CUDA",
-        f"{said}, the driver ({driver.version or 'unknown'}) runs {dotted(driver.cuda)} at most",
+        f"{found}; the driver ({driver.version or 'unknown'}) supports only {format_version(driver.cuda)}",
         update + older,
     )
 
 
-def bitsandbytes_fits(
+def check_bitsandbytes(
     driver: Driver, build: Build | None, folder: Path | None = None
 ) -> Check | None:
-    """Return what is wrong with a bitsandbytes that has no binary for torch's CUDA; else None.
+    """Check whether bitsandbytes has a binary for torch's CUDA; None if it has.
 
-    It takes one of the same major version (its cextension.py).
+    A binary of the same major version is enough (its cextension.py).
     """
     if build is None or build.cuda is None or not driver.cards:
         return None
@@ -126,46 +132,46 @@ def bitsandbytes_fits(
         if spec is None or spec.origin is None:
             return None
         folder = Path(spec.origin).parent
-    there = sorted(
-        (int(found[1]), int(found[2]))
+    binaries = sorted(
+        (int(match[1]), int(match[2]))
         for file in folder.glob("libbitsandbytes_cuda*.so")
-        if (found := re.fullmatch(r"libbitsandbytes_cuda(\d\d)(\d)", file.stem))
+        if (match := re.fullmatch(r"libbitsandbytes_cuda(\d\d)(\d)", file.stem))
     )
-    if not there or any(one[0] == build.cuda[0] for one in there):
+    if not binaries or any(major == build.cuda[0] for major, _ in binaries):
         return None
-    lacks = (
-        f"{installed('bitsandbytes')} has binaries for CUDA {', '.join(map(dotted, there))}, none "
-        f"for CUDA {build.cuda[0]}, which torch {build.version} is built for"
+    found = (
+        f"{get_version('bitsandbytes')} has binaries for CUDA {', '.join(map(format_version, binaries))}, but "
+        f"torch {build.version} needs CUDA {build.cuda[0]}"
     )
-    return missing("bitsandbytes", lacks, "pip install -U bitsandbytes")
+    return missing("bitsandbytes", found, "pip install -U bitsandbytes")
 
 
-def build_for(driver: Driver) -> str:
-    """Return how to install a torch that the driver and its cards can run."""
-    old = any(card.capability and card.capability < TURING for card in driver.cards)
-    behind = driver.cuda is not None and driver.cuda < (13, 0)
-    if behind and _newest(driver) >= BLACKWELL:
-        return f"Update the driver to {LEAST_DRIVER[13]} or newer, then: {CUDA_13}"
-    return CUDA_12 if old or behind else CUDA_13
+def get_build_command(driver: Driver) -> str:
+    """Return the command for a torch that fits the driver and its cards."""
+    has_old_card = any(card.capability and card.capability < TURING for card in driver.cards)
+    is_old_driver = driver.cuda is not None and driver.cuda < (13, 0)
+    if is_old_driver and _get_newest_capability(driver) >= BLACKWELL:
+        return f"Update the driver to {MIN_DRIVER[13]} or newer, then: {CUDA_13}"
+    return CUDA_12 if has_old_card or is_old_driver else CUDA_13
 
 
-def _newest(driver: Driver) -> Version:
+def _get_newest_capability(driver: Driver) -> Version:
     return max((card.capability for card in driver.cards if card.capability), default=(0, 0))
 
 
 def has_kernels(capability: Version, archs: Sequence[str]) -> bool:
-    """Say whether a build with these architectures runs on a card.
+    """Return whether a build with these architectures runs on a card.
 
-    Machine code (``sm_86``) runs on its own major version from its minor on; PTX (``compute_120``)
-    is compiled on the spot for anything newer; the suffix ``a`` ties to exactly that card.
+    Machine code (``sm_86``) runs on its major version from its minor version on. PTX
+    (``compute_120``) is compiled for anything newer. The suffix ``a`` means exactly that version.
     Source: NVIDIA, CUDA C++ Programming Guide, “Application Compatibility”.
     """
     for arch in archs:
-        found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
-        if not found:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
+        if not match:
             continue
-        kind, built = found[1], (int(found[2]), int(found[3]))
-        if found[4] == "a":
+        kind, built = match[1], (int(match[2]), int(match[3]))
+        if match[4] == "a":
             fits = built == capability
         elif kind == "sm":
             fits = built[0] == capability[0] and built <= capability
@@ -176,14 +182,16 @@ def has_kernels(capability: Version, archs: Sequence[str]) -> bool:
     return False
 
 
-def no_kernels(name: str, capability: Version, archs: Sequence[str], build: str) -> tuple[str, str]:
-    """Return what is wrong with a card that torch has no kernels for, and what to do."""
+def explain_no_kernels(
+    name: str, capability: Version, archs: Sequence[str], build: str
+) -> tuple[str, str]:
+    """Describe a card that torch has no kernels for, and the fix."""
     found = (
-        f"{name} has compute capability {dotted(capability)}; torch {build} has kernels for "
+        f"{name} has compute capability {format_version(capability)}; torch {build} supports only "
         f"{' '.join(archs)}"
     )
     if capability < MAXWELL:
-        return found, "No torch that ftwizard can use has any: take another GPU."
+        return found, "No torch that ftwizard supports works on it: use another GPU."
     if capability < TURING:
-        return found, f"The builds for CUDA 12.6 still know it: {CUDA_12}"
+        return found, f"The builds for CUDA 12.6 still support it: {CUDA_12}"
     return found, f"Install a newer torch: pip install -U torch   or see {LOCALLY}"

@@ -1,4 +1,4 @@
-"""Questions that may never be answered: a hung driver, a file server that is gone."""
+"""Calls with a timeout, for a hung driver or an unreachable file server."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def within(seconds: float, ask: Callable[[], T]) -> T | None:
-    """Return the answer, or None where there is none in time; raise what ``ask`` raises.
+def call_with_timeout(seconds: float, call: Callable[[], T]) -> T | None:
+    """Return the result of ``call``, or None after ``seconds``; raise what it raises.
 
-    A call that hangs in the kernel cannot be ended: its daemon thread is left behind.
+    A call that hangs in the kernel cannot be ended: its daemon thread stays behind.
     """
-    answers: list[T] = []
+    results: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            answers.append(ask())
-        except BaseException as error:  # noqa: BLE001 (told to who asked)
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 (raised in the caller)
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="doctor")
@@ -28,4 +28,4 @@ def within(seconds: float, ask: Callable[[], T]) -> T | None:
     thread.join(seconds)
     if errors:
         raise errors[0]
-    return answers[0] if answers else None
+    return results[0] if results else None

@@ -27,9 +27,9 @@ def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str
 def test_a_step_is_really_trained_here() -> None:
     code, found = doctor(OPENAI_API_KEY="sk-canary")
     assert code == (1 if any(one["status"] == "missing" for one in found.values()) else 0)
-    step = found["step: processors"]
+    step = found["step: CPU"]
     assert step["status"] == "ok" and "forward, backward and optimizer" in step["found"]
-    assert found["4-bit: processors"]["status"] == "ok"
+    assert found["4-bit: CPU"]["status"] == "ok"
     assert found["libraries"]["status"] == "ok"
     assert "OPENAI_API_KEY" in found["key: openai"]["found"]
     assert "sk-canary" not in json.dumps(found)
@@ -37,7 +37,7 @@ def test_a_step_is_really_trained_here() -> None:
 
 def test_quick_tries_nothing_and_imports_nothing_heavy() -> None:
     _, found = doctor("--quick")
-    assert not {"step: processors", "libraries"} & set(found)
+    assert not {"step: CPU", "libraries"} & set(found)
     code = f"""
 import sys
 from ftwizard.__main__ import main
@@ -73,7 +73,7 @@ def test_torch_does_not_see_a_gpu_that_the_driver_shows(driver: Path) -> None:
     code, found = doctor(LD_LIBRARY_PATH=str(driver))
     assert code == 1 and found["CUDA"]["status"] == "missing"
     assert "pip install" in found["CUDA"]["fix"]
-    assert found["step: processors"]["status"] == "ok"
+    assert found["step: CPU"]["status"] == "ok"
 
 
 def test_a_driver_that_was_updated_without_a_reboot(driver: Path) -> None:

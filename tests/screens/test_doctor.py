@@ -23,7 +23,7 @@ QUICK: list[dict[str, str]] = [
     {"name": "GPU", "status": "ok", "found": "NVIDIA L4, 24.0 GB; driver 570.1", "fix": ""},
     {
         "name": "CUDA", "status": "missing",
-        "found": "torch 2.13.0 is built for CUDA 13.0, the driver (570.1) runs 12.8 at most",
+        "found": "torch 2.13.0 is built for CUDA 13.0; the driver (570.1) supports only 12.8",
         "fix": "Update the driver to 580 or newer, or install torch for CUDA 12.",
     },
     *({"name": f"package {i}", "status": "ok", "found": f"1.{i}", "fix": ""} for i in range(20)),

@@ -39,7 +39,10 @@ def by_name(found: list[Check]) -> dict[str, Check]:
 
 def test_what_is_not_right_always_says_what_to_do() -> None:
     driver = Driver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
-    for found in (doctor.checks(facts(), Driver()), doctor.checks(facts(CARD), driver)):
+    for found in (
+        doctor.collect_checks(facts(), Driver()),
+        doctor.collect_checks(facts(CARD), driver),
+    ):
         assert all(one.fix for one in found if one.status != "ok")
         assert all(one.found for one in found)
         assert len({one.name for one in found}) == len(found)
@@ -47,7 +50,7 @@ def test_what_is_not_right_always_says_what_to_do() -> None:
 
 
 def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None:
-    first = [check.ok("a", "1"), check.missing("b", "2", "mend")]
+    first = [check.ok("a", "1"), check.missing("b", "2", "fix")]
     assert check.merge(first, check.ok("b", "3"), check.ok("c", "4")) == [
         check.ok("a", "1"), check.ok("b", "3"), check.ok("c", "4"),
     ]  # fmt: skip
@@ -57,7 +60,7 @@ def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None
 
 
 def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None:
-    found = by_name(list(extras.look()))
+    found = by_name(list(extras.run_checks()))
     assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(found)
     assert found["trl"].status == "ok"
     assert found["extra: demo"].status == "ok" and "torch" not in found["extra: demo"].found
@@ -68,9 +71,9 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"trl": "0.9", "torch": None, "gguf": None}
-    known = versions.installed
-    monkeypatch.setattr(versions, "installed", lambda name: there.get(name, known(name)))
-    found = by_name(list(extras.look()))
+    known = versions.get_version
+    monkeypatch.setattr(versions, "get_version", lambda name: there.get(name, known(name)))
+    found = by_name(list(extras.run_checks()))
     assert found["trl"].status == found["torch"].status == "missing"
     assert "0.9, needs" in found["trl"].found
     assert found["torch"].fix.endswith("pip install 'ftwizard[local]'")
@@ -81,14 +84,14 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
 def test_the_extras_are_those_of_pyproject() -> None:
     file = Path(__file__).parents[2] / "pyproject.toml"
     declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
-    assert set(extras.extras()) == set(declared)
-    for name, needs in extras.extras().items():
+    assert set(extras.read_extras()) == set(declared)
+    for name, needs in extras.read_extras().items():
         own = {Requirement(line).name for line in declared[name]} - {"ftwizard"}
         assert own <= {one.name for one in needs}
 
 
 def test_extras_that_name_each_other_end() -> None:
-    found = extras.extras({"a": ["ftwizard[b]", "x>1"], "b": ["ftwizard[a]", "y"]})
+    found = extras.read_extras({"a": ["ftwizard[b]", "x>1"], "b": ["ftwizard[a]", "y"]})
     assert {one.name for one in found["a"]} == {"x", "y"}
 
 
@@ -104,7 +107,7 @@ hip: Optional[str] = {hip}
 
 def build(folder: Path, version: str, cuda: str = "None", hip: str = "None") -> versions.Build:
     (folder / "version.py").write_text(VERSION_PY.format(version=version, cuda=cuda, hip=hip))
-    found = versions.torch_build(folder)
+    found = versions.read_torch_build(folder)
     assert found is not None
     return found
 
@@ -113,9 +116,9 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
     assert build(tmp_path, "2.13.0+cu130", "'13.0'").cuda == (13, 0)
     assert build(tmp_path, "2.13.0+cpu").cuda is None
     assert build(tmp_path, "2.13.0+rocm7.1", hip="'7.1.2'").other == "ROCm"
-    assert versions.torch_build(tmp_path / "none") is None
-    here = versions.torch_build()
-    assert here is not None and here.version == versions.installed("torch")
+    assert versions.read_torch_build(tmp_path / "none") is None
+    here = versions.read_torch_build()
+    assert here is not None and here.version == versions.get_version("torch")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_a_driver_and_a_torch_that_do_not_fit(
     tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
 ) -> None:
     said = Driver(version="1", cuda=driver, cards=FINE.cards)
-    found = versions.build_fits(said, build(tmp_path, "2.13.0", cuda))
+    found = versions.check_build(said, build(tmp_path, "2.13.0", cuda))
     assert found is not None
     assert found.status == status and fix in found.fix and bool(fix) == bool(found.fix)
 
@@ -144,7 +147,7 @@ def test_a_driver_and_a_torch_that_do_not_fit(
 def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
     new = Driver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
     for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
-        found = versions.build_fits(new, torch)
+        found = versions.check_build(new, torch)
         assert found is not None and "580" in found.fix and "cu126" not in found.fix
 
 
@@ -152,18 +155,18 @@ def test_a_bitsandbytes_without_a_binary_for_torchs_cuda(tmp_path: Path) -> None
     torch = build(tmp_path, "2.13.0+cu130", "'13.0'")
     for name in ("cpu", "cuda118", "cuda121", "cuda128"):
         (tmp_path / f"libbitsandbytes_{name}.so").touch()
-    found = versions.bitsandbytes_fits(FINE, torch, tmp_path)
+    found = versions.check_bitsandbytes(FINE, torch, tmp_path)
     assert found is not None and found.status == "missing"
     assert "CUDA 13" in found.found and "11.8, 12.1, 12.8" in found.found
     assert found.fix == "pip install -U bitsandbytes"
     (tmp_path / "libbitsandbytes_cuda132.so").touch()
-    assert versions.bitsandbytes_fits(FINE, torch, tmp_path) is None
-    assert versions.bitsandbytes_fits(Driver(), torch, tmp_path / "none") is None
+    assert versions.check_bitsandbytes(FINE, torch, tmp_path) is None
+    assert versions.check_bitsandbytes(Driver(), torch, tmp_path / "none") is None
 
 
 def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
-    assert versions.build_fits(Driver(), build(tmp_path, "2.13.0+cpu")) is None
-    assert versions.build_fits(FINE, None) is None
+    assert versions.check_build(Driver(), build(tmp_path, "2.13.0+cpu")) is None
+    assert versions.check_build(FINE, None) is None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_a_card_runs_what_was_built_for_exactly_it(capability: versions.Version)
 
 
 def states(card: Card, **more: bool) -> dict[str, Check]:
-    return by_name(list(gpu.state(card, **more)))
+    return by_name(list(gpu.check_card(card, **more)))
 
 
 def test_a_card_with_nothing_odd_says_nothing() -> None:
@@ -237,11 +240,11 @@ def test_each_trouble_of_a_card_is_named() -> None:
         (None, "CUDA_VISIBLE_DEVICES hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
         (None, "NVML: the GPU is lost", "reboot"),
         (None, "no answer from the driver yet", "dmesg"),
-        (gpu.LIBRARY_NOT_FOUND, "no NVIDIA driver here", gpu.PROCESSORS),
+        (gpu.LIBRARY_NOT_FOUND, "no NVIDIA driver here", gpu.CPU_ADVICE),
     ],
 )
 def test_why_there_is_no_gpu(tmp_path: Path, code: int | None, said: str, fix: str) -> None:
-    found = next(gpu.look(facts(no_gpu=said), Driver(error=code), root=tmp_path))
+    found = next(gpu.run_checks(facts(no_gpu=said), Driver(error=code), root=tmp_path))
     assert found.status == "warning" and said in found.found and fix in found.fix
 
 
@@ -251,26 +254,26 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
     (device / "vendor").write_text("0x10de\n")
     (device / "class").write_text("0x030200\n")
     said = Driver(error=gpu.LIBRARY_NOT_FOUND)
-    found = next(gpu.look(facts(), said, root=tmp_path))
+    found = next(gpu.run_checks(facts(), said, root=tmp_path))
     assert "1 NVIDIA card on the bus" in found.found and "ubuntu-drivers" in found.fix
     (tmp_path / ".dockerenv").touch()
-    assert "--gpus all" in next(gpu.look(facts(), said, root=tmp_path)).fix
+    assert "--gpus all" in next(gpu.run_checks(facts(), said, root=tmp_path)).fix
     (device / "class").write_text("0x040300\n")  # its sound
-    assert gpu.nvidia_cards(tmp_path) == 0
+    assert gpu.count_nvidia_cards(tmp_path) == 0
 
 
 def test_cards_of_one_kind_are_counted() -> None:
-    found = next(gpu.look(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), Driver()))
+    found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), Driver()))
     assert found.found == "8 × H100, 80.0 GB"
 
 
 def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
     mixed = Driver(cards=(Card(index=0, name="old"), Card(index=1, name="new")))
-    assert "PCI_BUS_ID" in next(gpu.several(mixed, {})).fix
-    assert next(gpu.several(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})).status == "ok"
-    assert list(gpu.several(FINE, {})) == []
+    assert "PCI_BUS_ID" in next(gpu.check_several(mixed, {})).fix
+    assert next(gpu.check_several(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})).status == "ok"
+    assert list(gpu.check_several(FINE, {})) == []
     lost = Driver(cards=(Card(index=0, name="a"), Card(index=1, lost=True)))
-    assert list(gpu.several(lost, {})) == []
+    assert list(gpu.check_several(lost, {})) == []
 
 
 # --------------------------------------------------------------- precision and attention
@@ -278,24 +281,27 @@ def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
 
 def test_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.AMPERE == hardware.AMPERE
-    old, new = kernels.precision(facts(CARD), (7, 5)), kernels.precision(facts(CARD), (8, 0))
+    old, new = (
+        kernels.check_precision(facts(CARD), (7, 5)),
+        kernels.check_precision(facts(CARD), (8, 0)),
+    )
     assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.found
-    assert "bf16" in kernels.precision(facts(), None).found
-    assert "not installed" in kernels.attention((8, 0), on_gpu=True).found
+    assert "bf16" in kernels.check_precision(facts(), None).found
+    assert "not installed" in kernels.check_attention((8, 0), on_gpu=True).found
     monkeypatch.setattr(machine, "is_installed", lambda name: True)
-    assert "takes flash-attn" in kernels.attention((8, 0), on_gpu=True).found
-    assert "takes sdpa" in kernels.attention((7, 5), on_gpu=True).found
-    assert "takes sdpa" in kernels.attention(None, on_gpu=False).found
+    assert "uses flash-attn" in kernels.check_attention((8, 0), on_gpu=True).found
+    assert "uses sdpa" in kernels.check_attention((7, 5), on_gpu=True).found
+    assert "uses sdpa" in kernels.check_attention(None, on_gpu=False).found
 
 
 def test_the_gpu_that_a_run_takes() -> None:
     driver = Driver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
     taken = [
-        kernels.first_visible(driver, environment)
+        kernels.get_first_visible(driver, environment)
         for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,1"}, {"CUDA_VISIBLE_DEVICES": "MIG-x"})
     ]
     assert [card.index for card in taken if card] == [1, 2, 1]
-    assert kernels.first_visible(Driver(), {}) is None
+    assert kernels.get_first_visible(Driver(), {}) is None
 
 
 # ------------------------------------------------------------------------------------ keys
@@ -304,7 +310,7 @@ def test_the_gpu_that_a_run_takes() -> None:
 def look_at_keys(
     environment: dict[str, str], has: bool | None = True
 ) -> tuple[list[Check], dict[str, Check]]:
-    found = list(keys.look(credentials.present(environment), environment, lambda _: has))
+    found = list(keys.run_checks(credentials.present(environment), environment, lambda _: has))
     return found, by_name(found)
 
 
@@ -336,14 +342,14 @@ def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
     environment = {"OPENAI_API_KEY": "sk-secret\n", "HF_TOKEN_PATH": str(tmp_path / "none")}
     found, named = look_at_keys(environment)
-    assert "white space" in named["key: openai"].found
-    assert "not there" in named["key: huggingface"].found
+    assert "whitespace" in named["key: openai"].found
+    assert "does not exist" in named["key: huggingface"].found
     assert "secret" not in repr(found)
     token = tmp_path / "token"
     token.write_text("hf_secret")
     token.chmod(0o644)
     one = Credential(service="huggingface", where=str(token))
-    assert keys.key(one, {}, lambda _: True).fix == f"chmod 600 {token}"
+    assert keys.check_key(one, {}, lambda _: True).fix == f"chmod 600 {token}"
 
 
 # ---------------------------------------------------------------------------------- words
@@ -357,7 +363,7 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
             "too old",
             "Update the driver",
         ),
-        ("RuntimeError: CUDA error: no kernel image is available", "capability", "build that was"),
+        ("RuntimeError: CUDA error: no kernel image is available", "capability", "build for it"),
         (
             "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
             "fabric",
@@ -391,10 +397,10 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
         ),
         (
             "RuntimeError: Method 'cgemm' not available in CPU-only version of bitsandbytes.",
-            "processors only",
+            "for the CPU only",
             "--force-reinstall",
         ),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "no free memory", "End"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "no free memory", "Stop"),
         (
             "RuntimeError: operator torchvision::nms does not exist",
             "another torch",
@@ -403,23 +409,25 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
         ("RuntimeError: Failed to find C compiler.", "C compiler", "build-essential"),
         ("ModuleNotFoundError: No module named 'triton'", "find triton", "ftwizard[local]"),
         ("ValueError: something new", "ValueError: something new", ""),
-        ("", "said nothing", ""),
+        ("", "no error message", ""),
     ],
 )
 def test_errors_in_plain_words(error: str, meaning: str, fix: str) -> None:
-    means, what_to_do = plain_words.plain(error, {})
+    means, what_to_do = plain_words.explain_error(error, {})
     assert meaning in means and fix in what_to_do
 
 
 def test_a_variable_that_chooses_the_binary_is_the_first_suspect() -> None:
     error = "RuntimeError: No compatible CUDA binary found at libbitsandbytes_cuda999.so"
-    assert plain_words.plain(error, {"BNB_CUDA_VERSION": "999"})[1] == "unset BNB_CUDA_VERSION"
-    assert plain_words.plain(error, {})[1] == "pip install -U bitsandbytes"
+    assert (
+        plain_words.explain_error(error, {"BNB_CUDA_VERSION": "999"})[1] == "unset BNB_CUDA_VERSION"
+    )
+    assert plain_words.explain_error(error, {})[1] == "pip install -U bitsandbytes"
 
 
 @given(st.text(max_size=300))
 def test_no_error_breaks_its_explanation(error: str) -> None:
-    means, _ = plain_words.plain(error, {})
+    means, _ = plain_words.explain_error(error, {})
     assert means and "\n" not in means
 
 
@@ -440,11 +448,13 @@ def test_no_error_breaks_its_explanation(error: str) -> None:
 def test_the_terminal(
     size: tuple[int, int], environment: dict[str, str], encoding: str, fix: str
 ) -> None:
-    found = system.terminal(size, environment, encoding)
+    found = system.check_terminal(size, environment, encoding)
     assert fix in found.fix and (found.status == "ok") == (not fix)
 
 
 def test_colours() -> None:
-    assert system.colours({"NO_COLOR": "1", "COLORTERM": "truecolor"}).startswith("no colours")
-    assert system.colours({"COLORTERM": "truecolor"}) == "16 million colours"
-    assert system.colours({"TERM": "screen-256color"}) == "256 colours"
+    assert system.describe_colors({"NO_COLOR": "1", "COLORTERM": "truecolor"}).startswith(
+        "no colors"
+    )
+    assert system.describe_colors({"COLORTERM": "truecolor"}) == "16 million colors"
+    assert system.describe_colors({"TERM": "screen-256color"}) == "256 colors"

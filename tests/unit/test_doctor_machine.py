@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ftwizard.doctor import containers, disks, limits, logins, sessions, waiting
 from ftwizard.doctor.check import Check
 from ftwizard.doctor.containers import Process
-from ftwizard.doctor.disks import Mount, Place
+from ftwizard.doctor.disks import Location, Mount
 from ftwizard.jobs import lock
 from ftwizard.machine import Facts, Gpu
 
@@ -41,11 +41,11 @@ def write(root: Path, name: str, text: str = "") -> None:
 
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
     began = time.monotonic()
-    assert waiting.within(0.05, lambda: time.sleep(3)) is None
+    assert waiting.call_with_timeout(0.05, lambda: time.sleep(3)) is None
     assert time.monotonic() - began < 2
-    assert waiting.within(5, lambda: 7) == 7
+    assert waiting.call_with_timeout(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        waiting.within(5, lambda: 1 // 0)
+        waiting.call_with_timeout(5, lambda: 1 // 0)
 
 
 # -------------------------------------------------------------------------------- disks
@@ -53,18 +53,18 @@ def test_an_answer_that_never_comes_is_not_waited_for() -> None:
 EXT4 = Mount(point="/", kind="ext4", read_only=False)
 
 
-def place(**changed: Any) -> Place:
+def place(**changed: Any) -> Location:
     usual: dict[str, Any] = {
         "path": Path("/x"), "mount": EXT4, "free": 10**12, "inodes": 10**6, "can_write": True,
     }  # fmt: skip
-    return Place(**{**usual, **changed})
+    return Location(**{**usual, **changed})
 
 
 @pytest.mark.parametrize(
     ("changed", "status", "says"),
     [
         ({}, "ok", "ext4 at /"),
-        ({"free": GB}, "warning", "Free some space"),
+        ({"free": GB}, "warning", "Free disk space"),
         ({"inodes": 12}, "warning", "inodes"),
         ({"inodes": None, "mount": Mount(point="/", kind="btrfs", read_only=False)}, "ok", "btrfs"),
         ({"can_write": False}, "missing", "not writable"),
@@ -73,31 +73,31 @@ def place(**changed: Any) -> Place:
         ({"mount": Mount(point="/", kind="tmpfs", read_only=False)}, "warning", "reboot"),
         ({"mount": Mount(point="/", kind="overlay", read_only=False)}, "warning", "a volume"),
         ({"mount": None}, "ok", "free at /x"),
-        ({"locks": False}, "missing", "locks do not hold"),
+        ({"locks": False}, "missing", "file locks do not work"),
     ],
 )
 def test_what_a_place_is_like(changed: dict[str, Any], status: str, says: str) -> None:
-    found = disks.judged("disk: runs", place(**changed), "FTWIZARD_HOME", 10 * GB)
+    found = disks.assess_location("disk: runs", place(**changed), "FTWIZARD_HOME", 10 * GB)
     assert found.status == status and says in found.found + found.fix
     assert ("FTWIZARD_HOME" in found.fix) == (status != "ok")
 
 
 def test_temporary_files_may_be_in_memory() -> None:
-    found = disks.judged("disk: temp", place(mount=Mount(
+    found = disks.assess_location("disk: temp", place(mount=Mount(
         point="/tmp", kind="tmpfs", read_only=False)), "TMPDIR", GB)  # fmt: skip
     assert found.status == "ok"
 
 
 def test_a_file_server_that_does_not_answer_and_a_broken_disk() -> None:
-    def hang(_: Path) -> Place:
+    def hang(_: Path) -> Location:
         time.sleep(3)
         raise AssertionError
 
-    def fail(_: Path) -> Place:
+    def fail(_: Path) -> Location:
         raise OSError(5, "Input/output error")
 
     for see, says in ((hang, "no answer within"), (fail, "Input/output error")):
-        found = disks.checked("disk: runs", Path("/x"), "V", 1, see=see, timeout_s=0.05)
+        found = disks.check_location("disk: runs", Path("/x"), "V", 1, inspect=see, timeout_s=0.05)
         assert found.status == "missing" and says in found.found and "V" in found.fix
 
 
@@ -113,37 +113,37 @@ def test_the_mount_of_a_folder(tmp_path: Path) -> None:
         f"25 22 0:6 / {escaped}x rw - xfs /dev/sdb rw\n"
         "torn line\n"
     )
-    found = disks.mount_of(deep, mounts)
+    found = disks.find_mount(deep, mounts)
     assert found == Mount(point=str(tmp_path / "a b"), kind="tmpfs", read_only=True)
-    above = disks.mount_of(tmp_path, mounts)
+    above = disks.find_mount(tmp_path, mounts)
     assert above is not None and above.kind == "ext4"
-    assert disks.mount_of(deep, tmp_path / "none") is None
+    assert disks.find_mount(deep, tmp_path / "none") is None
 
 
 def test_a_real_folder_that_is_not_there_yet(tmp_path: Path) -> None:
-    found = disks.seen(tmp_path / "not" / "yet")
+    found = disks.inspect_location(tmp_path / "not" / "yet")
     assert found.path == tmp_path and found.free > 0 and found.can_write and found.locks
     assert list(tmp_path.iterdir()) == []
 
 
 def test_locks_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "is_held", lambda _: False)
-    assert disks.locks_hold(tmp_path) is False
+    assert disks.do_locks_work(tmp_path) is False
 
     def refuse(_: Path) -> int:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(lock, "take_exclusive", refuse)
-    assert disks.locks_hold(tmp_path) is False
-    assert disks.locks_hold(tmp_path / "none") is None
+    assert disks.do_locks_work(tmp_path) is False
+    assert disks.do_locks_work(tmp_path / "none") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_the_hub_keeps_models() -> None:
-    assert disks.hub_cache({"HF_HUB_CACHE": "/a"}) == Path("/a")
-    assert disks.hub_cache({"HF_HOME": "/b"}) == Path("/b/hub")
-    assert disks.hub_cache({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
-    assert disks.hub_cache({}) == Path("~/.cache/huggingface/hub").expanduser()
+    assert disks.get_hub_cache({"HF_HUB_CACHE": "/a"}) == Path("/a")
+    assert disks.get_hub_cache({"HF_HOME": "/b"}) == Path("/b/hub")
+    assert disks.get_hub_cache({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
+    assert disks.get_hub_cache({}) == Path("~/.cache/huggingface/hub").expanduser()
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "lustre", "fuse.sshfs", "fuse.gcsfuse"])
@@ -154,69 +154,69 @@ def test_file_systems_of_other_machines(kind: str) -> None:
 
 def test_shared_memory_matters_to_several_gpus(tmp_path: Path) -> None:
     small = 1 << 62
-    (found,) = disks.shared_memory(2, tmp_path, small)
+    (found,) = disks.check_shared_memory(2, tmp_path, small)
     assert found.status == "warning" and "--shm-size" in found.fix
-    (found,) = disks.shared_memory(1, tmp_path, small)
+    (found,) = disks.check_shared_memory(1, tmp_path, small)
     assert found.status == "ok"
-    assert list(disks.shared_memory(2, tmp_path, 0)) == []
-    assert list(disks.shared_memory(2, tmp_path / "none")) == []
+    assert list(disks.check_shared_memory(2, tmp_path, 0)) == []
+    assert list(disks.check_shared_memory(2, tmp_path / "none")) == []
 
 
 # ------------------------------------------------------------------------------- limits
 
 
 def test_memory_that_the_cgroup_does_not_give() -> None:
-    assert limits.memory(64 * GB, 60 * GB, None).status == "ok"
-    enough = limits.memory(64 * GB, 60 * GB, 32 * GB)
+    assert limits.check_memory(64 * GB, 60 * GB, None).status == "ok"
+    enough = limits.check_memory(64 * GB, 60 * GB, 32 * GB)
     assert enough.status == "ok" and "32.0 GB for this process" in enough.found
-    little = limits.memory(64 * GB, 60 * GB, 4 * GB)
+    little = limits.check_memory(64 * GB, 60 * GB, 4 * GB)
     assert little.status == "warning" and "--memory" in little.fix
-    assert limits.memory(4 * GB, 3 * GB, None).status == "warning"
-    assert "Other programs" in limits.memory(64 * GB, GB, None).fix
-    assert "cgroup" not in limits.memory(64 * GB, 60 * GB, 1 << 50).found
+    assert limits.check_memory(4 * GB, 3 * GB, None).status == "warning"
+    assert "Other programs" in limits.check_memory(64 * GB, GB, None).fix
+    assert "cgroup" not in limits.check_memory(64 * GB, 60 * GB, 1 << 50).found
 
 
 def test_cgroups_of_the_second_version(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/user.slice/a.scope\n")
-    assert limits.memory_limit(tmp_path) is None
+    assert limits.read_memory_limit(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/user.slice/a.scope/memory.max", "max\n")
-    assert limits.memory_limit(tmp_path) is None
+    assert limits.read_memory_limit(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/user.slice/memory.max", "8000\n")
-    assert limits.memory_limit(tmp_path) == 8000  # of the one above
+    assert limits.read_memory_limit(tmp_path) == 8000  # of the one above
     write(tmp_path, "sys/fs/cgroup/user.slice/a.scope/memory.max", "9000\n")
-    assert limits.memory_limit(tmp_path) == 8000
+    assert limits.read_memory_limit(tmp_path) == 8000
     write(tmp_path, "sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n")
     write(tmp_path, "sys/fs/cgroup/user.slice/a.scope/cpu.max", "max 100000\n")
-    assert limits.cpu_quota(tmp_path) == 1.5
+    assert limits.read_cpu_quota(tmp_path) == 1.5
 
 
 def test_cgroups_of_the_first_version_seen_from_a_container(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n")
     write(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    assert limits.memory_limit(tmp_path) is None
+    assert limits.read_memory_limit(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "4000\n")
-    assert limits.memory_limit(tmp_path) == 4000
+    assert limits.read_memory_limit(tmp_path) == 4000
     write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
     write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert limits.cpu_quota(tmp_path) is None
+    assert limits.read_cpu_quota(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n")
-    assert limits.cpu_quota(tmp_path) == 2
-    assert limits.memory_limit(tmp_path / "none") is None
+    assert limits.read_cpu_quota(tmp_path) == 2
+    assert limits.read_memory_limit(tmp_path / "none") is None
 
 
 def test_a_quota_below_the_cores_starts_too_many_threads() -> None:
-    assert limits.processors(facts(), None).status == "ok"
-    assert limits.processors(facts(), 8.0).status == "ok"
-    assert "OMP_NUM_THREADS=2" in limits.processors(facts(), 2.0).fix
+    assert limits.check_cpu(facts(), None).status == "ok"
+    assert limits.check_cpu(facts(), 8.0).status == "ok"
+    assert "OMP_NUM_THREADS=2" in limits.check_cpu(facts(), 2.0).fix
 
 
 def test_limits_that_end_a_run() -> None:
-    assert list(limits.ulimits({"RLIMIT_NOFILE": 1024, "RLIMIT_AS": None})) == []
+    assert list(limits.check_ulimits({"RLIMIT_NOFILE": 1024, "RLIMIT_AS": None})) == []
     low = {"RLIMIT_NOFILE": 256, "RLIMIT_AS": GB, "RLIMIT_CPU": 3600, "RLIMIT_FSIZE": GB}
-    found = {one.name: one for one in limits.ulimits(low)}
+    found = {one.name: one for one in limits.check_ulimits(low)}
     assert found["ulimit: open files"].fix == "ulimit -n 65536"
     assert "CUDA" in found["ulimit: address space"].found
-    assert "3,600 s" in found["ulimit: processor time"].found
+    assert "3,600 s" in found["ulimit: CPU time"].found
     assert "1.0 GB" in found["ulimit: file size"].found
 
 
@@ -229,7 +229,7 @@ MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope
 def login(root: Path, cgroup: str = SESSION, user: str = "ann") -> list[Check]:
     (root / "run/systemd/system").mkdir(parents=True, exist_ok=True)
     write(root, "proc/self/cgroup", cgroup)
-    return list(logins.look(root, user=user, ask=False))
+    return list(logins.run_checks(root, user=user, ask=False))
 
 
 def test_logind_that_takes_runs_along(tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_logind_that_takes_runs_along(tmp_path: Path) -> None:
     write(tmp_path, "etc/systemd/logind.conf", "[Login]\nKillUserProcesses = yes\n")
     (found,) = login(tmp_path)
     assert "/etc/systemd/logind.conf" in found.found
-    assert found.fix.startswith("loginctl enable-linger ann, then start runs by: systemd-run")
+    assert found.fix.startswith("loginctl enable-linger ann, then start runs with: systemd-run")
     write(tmp_path, "var/lib/systemd/linger/ann")
-    assert login(tmp_path)[0].fix.startswith("start runs by: systemd-run --user --scope")
+    assert login(tmp_path)[0].fix.startswith("start runs with: systemd-run --user --scope")
 
 
 def test_drop_ins_have_the_last_word(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_without_systemd_or_outside_a_session_logind_ends_nothing(tmp_path: Path
     write(tmp_path, "etc/systemd/logind.conf", "[Login]\nKillUserProcesses=yes\n")
     assert login(tmp_path, "0::/system.slice/cron.service\n") == []
     write(tmp_path / "other", "etc/systemd/logind.conf", "[Login]\nKillUserProcesses=yes\n")
-    assert list(logins.look(tmp_path / "other", user="ann")) == []
+    assert list(logins.run_checks(tmp_path / "other", user="ann")) == []
 
 
 @given(st.text(max_size=200))
@@ -288,7 +288,7 @@ def test_no_file_of_logind_breaks_the_doctor(
 ) -> None:
     root = tmp_path_factory.mktemp("root")
     write(root, "etc/systemd/logind.conf", text.encode(errors="replace").decode())
-    assert logins.configured(root).kills in (None, True, False)
+    assert logins.read_config(root).kills in (None, True, False)
 
 
 # --------------------------------------------------------------------------- containers
@@ -315,18 +315,20 @@ def chain(*names: str, first: int = 1) -> list[Process]:
     ],
 )
 def test_a_container_that_ends_with_its_shell(names: tuple[str, ...], ends: bool) -> None:
-    assert containers.ends_with_us(chain(*names)) == ends
-    assert not containers.ends_with_us(chain(*names, first=40))  # docker exec
+    assert containers.ends_with_shell(chain(*names)) == ends
+    assert not containers.ends_with_shell(chain(*names, first=40))  # docker exec
 
 
 def test_a_process_whose_name_has_brackets(tmp_path: Path) -> None:
     write(tmp_path, "proc/1/stat", "1 (a) b (c) S 0 1 1 0 -1")
-    assert containers.process(1, tmp_path) == Process(pid=1, name="a) b (c", state="S", parent=0)
-    assert containers.process(2, tmp_path) is None
+    assert containers.read_process(1, tmp_path) == Process(
+        pid=1, name="a) b (c", state="S", parent=0
+    )
+    assert containers.read_process(2, tmp_path) is None
 
 
 def test_ended_programs_that_nobody_takes_in() -> None:
-    pid = containers.orphan()
+    pid = containers.start_orphan()
     assert pid is not None and pid != os.getpid()  # whether it is taken in is the machine's affair
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -346,26 +348,26 @@ def test_ended_programs_that_nobody_takes_in() -> None:
 
 def test_runs_end_with_the_job_of_a_cluster(tmp_path: Path) -> None:
     inside = {"SLURM_JOB_ID": "12\x1b", "SLURM_JOB_END_TIME": "7200"}
-    (found,) = sessions.slurm(facts(), inside, now=3600.0)
+    (found,) = sessions.check_slurm(facts(), inside, now=3600.0)
     assert "1 h 00 min" in found.found and "\x1b" not in found.found and "resume" in found.fix
     write(tmp_path, "sbatch")
     (tmp_path / "sbatch").chmod(0o755)
-    (found,) = sessions.slurm(facts(), {"PATH": str(tmp_path)})
+    (found,) = sessions.check_slurm(facts(), {"PATH": str(tmp_path)})
     assert "login node" in found.found and "salloc" in found.fix
-    assert list(sessions.slurm(facts(Gpu(name="x", memory=1)), {"PATH": str(tmp_path)})) == []
-    assert list(sessions.slurm(facts(), {"PATH": ""})) == []
+    assert list(sessions.check_slurm(facts(Gpu(name="x", memory=1)), {"PATH": str(tmp_path)})) == []
+    assert list(sessions.check_slurm(facts(), {"PATH": ""})) == []
 
 
 def test_the_view_over_ssh(tmp_path: Path) -> None:
     over_ssh = {"SSH_CONNECTION": "1", "PATH": str(tmp_path)}
-    (found,) = sessions.multiplexer(over_ssh)
+    (found,) = sessions.check_multiplexer(over_ssh)
     assert "ftwizard watch" in found.fix
-    assert list(sessions.multiplexer({"PATH": str(tmp_path)})) == []
+    assert list(sessions.check_multiplexer({"PATH": str(tmp_path)})) == []
     write(tmp_path, "screen")
     (tmp_path / "screen").chmod(0o755)
-    assert list(sessions.multiplexer(over_ssh)) == []
+    assert list(sessions.check_multiplexer(over_ssh)) == []
 
 
 def test_that_nothing_ends_runs_is_said_too(tmp_path: Path) -> None:
-    (found,) = sessions.look(facts(), {"PATH": ""}, tmp_path)
+    (found,) = sessions.run_checks(facts(), {"PATH": ""}, tmp_path)
     assert found.status == "ok" and found.name == "runs"

@@ -16,10 +16,10 @@ from ftwizard import doctor, machine
 from ftwizard.doctor import explain, smoke
 from ftwizard.doctor.check import Check
 from ftwizard.doctor.driver import Card, Driver
-from ftwizard.doctor.smoke import Died, Doing, Done, Failed, Limits
+from ftwizard.doctor.smoke import Crashed, Failed, Started, Succeeded, TrialLimits
 
 DOUBLE = Path(__file__).parents[1] / "doubles" / "smoke_child.py"
-QUICK = Limits(quiet=1.0, whole=30.0)
+QUICK = TrialLimits(quiet=1.0, whole=30.0)
 ONE_CARD = Driver(
     version="570.1", cuda=(12, 8), cards=(Card(index=0, name="Double", capability=(8, 6)),)
 )
@@ -29,7 +29,7 @@ def command(how: str) -> list[str]:
     return [sys.executable, str(DOUBLE), how]
 
 
-def found(how: str, limits: Limits = QUICK) -> dict[str, Check]:
+def found(how: str, limits: TrialLimits = QUICK) -> dict[str, Check]:
     said = doctor.trial(ONE_CARD, command(how), limits)
     return {one.name: one for one in said if isinstance(one, Check)}
 
@@ -37,16 +37,16 @@ def found(how: str, limits: Limits = QUICK) -> dict[str, Check]:
 def test_what_works_is_said_to_work() -> None:
     checks = found("well")
     assert all(one.status == "ok" for one in checks.values()), checks
-    assert list(checks) == ["CUDA", "step: processors", "step: GPU 0", "4-bit: GPU 0", "libraries"]
+    assert list(checks) == ["CUDA", "step: CPU", "step: GPU 0", "4-bit: GPU 0", "libraries"]
     assert "driver 570.1, torch 2.13.0 for CUDA 12.8" in checks["CUDA"].found
     assert "bf16" in checks["step: GPU 0"].found
 
 
 def test_what_comes_next_is_said_before_it_is_done() -> None:
-    words = list(smoke.words(command("well"), QUICK))
-    assert words[0] == Doing("torch", "importing torch")
-    assert words.index(Doing("step cpu", "the heart of step cpu")) < words.index(
-        Done("step cpu", {"dtype": "bf16"}, 0.5)
+    words = list(smoke.run_trials(command("well"), QUICK))
+    assert words[0] == Started("torch", "importing torch")
+    assert words.index(Started("step cpu", "the heart of step cpu")) < words.index(
+        Succeeded("step cpu", {"dtype": "bf16"}, 0.5)
     )
 
 
@@ -54,8 +54,8 @@ def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None
     checks = found("crash step cuda:0")
     crashed = checks["step: GPU 0"]
     assert crashed.status == "missing" and crashed.fix
-    assert "while the heart of step cuda:0, it was ended by SIGSEGV" in crashed.found
-    assert "it last printed: last words" in crashed.found and "\x1b" not in crashed.found
+    assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.found
+    assert "last output: last words" in crashed.found and "\x1b" not in crashed.found
     assert checks["4-bit: GPU 0"].status == checks["libraries"].status == "ok"
 
 
@@ -71,7 +71,7 @@ def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
     checks = found("hang 4bit cuda:0")
     assert time.monotonic() - began < 20
     said = checks["4-bit: GPU 0"].found
-    assert "no sign of life for 1 s" in said
+    assert "it hung for 1 s" in said
     assert not _lives(int(re.findall(r"waiting for (\d+)", said)[0]))
     assert "Xid" in checks["4-bit: GPU 0"].fix
     assert checks["libraries"].status == "ok"
@@ -86,15 +86,15 @@ def test_without_torch_there_is_nothing_left_to_try() -> None:
 def test_all_together_may_take_only_so_long() -> None:
     (died,) = (
         word
-        for word in smoke.words(command("hang step cpu"), Limits(quiet=60, whole=1.5))
-        if isinstance(word, Died)
+        for word in smoke.run_trials(command("hang step cpu"), TrialLimits(quiet=60, whole=1.5))
+        if isinstance(word, Crashed)
     )
     assert died.hung and "took too long" in died.how
 
 
 def test_an_early_end_and_an_error_are_told() -> None:
-    ended = found("exit step cpu")["step: processors"]
-    assert "ended with exit code 3" in ended.found
+    ended = found("exit step cpu")["step: CPU"]
+    assert "exited with code 3" in ended.found
     failed = found("fail bitsandbytes")["bitsandbytes"]
     assert failed.status == "missing"
     assert (
@@ -114,17 +114,17 @@ def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPat
     kills = iter((3, 4))
     monkeypatch.setattr(machine, "oom_kills", lambda: next(kills))
     argv = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    (died,) = smoke.words(argv, QUICK)
-    assert isinstance(died, Died) and died.out_of_memory
-    (check,) = explain.checks(died, Driver())
-    assert "lack of memory" in check.found and "more memory" in check.fix
+    (died,) = smoke.run_trials(argv, QUICK)
+    assert isinstance(died, Crashed) and died.out_of_memory
+    (check,) = explain.to_checks(died, Driver())
+    assert "memory ran out" in check.found and "Add memory" in check.fix
 
 
 def test_the_child_ends_with_the_doctor() -> None:
     code = (
         "import sys\n"
         "from ftwizard.doctor import smoke\n"
-        "for word in smoke.words([sys.executable, '-c', sys.argv[1]]):\n"
+        "for word in smoke.run_trials([sys.executable, '-c', sys.argv[1]]):\n"
         "    print(word.what, flush=True)\n"
     )
     child = (
@@ -158,7 +158,7 @@ def _lives(pid: int) -> bool:
 def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    given = smoke.environment()
+    given = smoke.make_environment()
     assert not {"OPENAI_API_KEY", "HF_TOKEN"} & set(given)
     assert given["HF_HUB_OFFLINE"] == "1"
     assert os.environ["HF_TOKEN"] == "hf_secret"
@@ -179,7 +179,7 @@ def devices(**changed: Any) -> Check:
         "version": "2.13.0", "cuda": "12.8", "available": True, "why": [],
         "archs": ["sm_80", "sm_90"], "cards": [{"index": 0, "name": "x", "capability": [9, 0]}],
     }  # fmt: skip
-    (check,) = explain.checks(Done("devices", {**usual, **changed}), ONE_CARD)
+    (check,) = explain.to_checks(Succeeded("devices", {**usual, **changed}), ONE_CARD)
     return check
 
 
@@ -194,26 +194,26 @@ def test_a_card_that_torch_has_no_kernels_for() -> None:
 def test_a_gpu_that_torch_does_not_see() -> None:
     hidden = devices(available=False, why=["CUDA initialization: Error 802: system not yet …"])
     assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
-    assert "a build for processors" in devices(available=False, cuda=None).found
-    assert "does not say why" in devices(available=False).found
-    nothing = Done("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
-    assert list(explain.checks(nothing, Driver())) == []
+    assert "a CPU build" in devices(available=False, cuda=None).found
+    assert "no reason given" in devices(available=False).found
+    nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
+    assert list(explain.to_checks(nothing, Driver())) == []
 
 
 def test_four_bit_on_processors_is_a_bonus() -> None:
     for trial, status in (("4bit cpu", "warning"), ("4bit cuda:0", "missing")):
-        (check,) = explain.checks(Failed(trial, "ValueError: x", "a pass"), Driver())
+        (check,) = explain.to_checks(Failed(trial, "ValueError: x", "a pass"), Driver())
         assert check.status == status and check.fix
-    (flash,) = explain.checks(
+    (flash,) = explain.to_checks(
         Failed("flash cuda:0", "ImportError: undefined symbol: _Z", "x"), ONE_CARD
     )
     assert flash.status == "missing" and flash.name == "flash-attn: GPU 0"
 
 
 def test_a_driver_that_does_not_let_go() -> None:
-    stuck = Died(trial="step cuda:0", doing="x", how="it hung", hung=True, stuck=True)
-    (check,) = explain.checks(stuck, ONE_CARD)
-    assert "cannot even be killed" in check.found and "Reboot" in check.fix
-    illegal = Died(trial="torch", doing="x", how="it was ended by SIGILL", signal="SIGILL")
-    (check,) = explain.checks(illegal, ONE_CARD)
+    stuck = Crashed(trial="step cuda:0", doing="x", how="it hung", hung=True, stuck=True)
+    (check,) = explain.to_checks(stuck, ONE_CARD)
+    assert "cannot be killed" in check.found and "Reboot" in check.fix
+    illegal = Crashed(trial="torch", doing="x", how="it was killed by SIGILL", signal="SIGILL")
+    (check,) = explain.to_checks(illegal, ONE_CARD)
     assert "AVX2" in check.fix
