@@ -1,4 +1,4 @@
-"""The whole check of a file: its container, every row, and what is seen only over all of them."""
+"""Complete check of a file: its container, every row, and all rows together."""
 
 from __future__ import annotations
 
@@ -39,248 +39,254 @@ from ftwizard.text import visible
 
 PREVIEW_ROWS = 100
 COUNTED_BYTES = 1 << 30
-"""Files up to this size have the tokens of every row counted unless told otherwise: 15 s of one
-processor."""
+"""Maximum file size for counting the tokens of every row by default; takes 15 s on one core."""
 FIRST_LOOK_BYTES = 16 << 20
-"""Files above this size are looked at in parts first."""
+"""Larger files get a first report on samples."""
 QUICK_BLOCKS = 8
-"""Of 64 KB, for what is shown at once; a better look follows, with tokens."""
+"""Blocks of 64 KB for the immediate report; a larger sample with tokens follows."""
 FIRST_ROWS = 200
-"""Rows by which the format is guessed before all are tallied."""
+"""Rows used to guess the format before all rows are read."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """How a file is to be checked."""
+    """Options of a check."""
 
     format: FormatChoice = "auto"
     target: TargetName | None = None
-    """Default: what the file looks like."""
+    """Default: the target that fits the format."""
     max_length: int | None = None
-    """Tokens of a row that training here keeps."""
+    """Maximum tokens per row in local training."""
     count: Literal["exact", "estimate", "no"] | None = None
-    """Tokens: of every row, of a sample. Default: of every row of files up to ``COUNTED_BYTES``."""
+    """Count tokens of every row, of a sample, or not; default: every row up to ``COUNTED_BYTES``."""
     near: bool = True
-    """Near copies are looked for."""
+    """Look for near-duplicates."""
     processes: int | None = None
-    """Default: as many as processors."""
+    """Default: one per CPU core."""
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
-    """A report, and what it takes to compare its rows with another file's."""
+    """A report and the data needed to compare its rows with another file's."""
 
     report: Report
     scanned: Scanned
     source: tuple[Path, Container, Format, int]
-    """As ``copies.Source``."""
+    """Arguments of ``copies.Source``."""
 
 
 def examine(
-    path: Path, asked: Asked, *, validation: Path | None = None,
+    path: Path, options: Asked, *, validation: Path | None = None,
     say: Say = lambda *_: None, show: Callable[[Report], None] | None = None,
 ) -> Report:  # fmt: skip
-    """Check a file, and with it the one for validation.
+    """Check a training file, and the validation file with it.
 
-    ``say`` hears how far it is, ``show`` the report on a first look at parts of a large file.
-    Raises FileProblem for a file as such.
+    ``say`` receives progress, ``show`` an early report on samples of a large file. Raises
+    FileProblem for a file that cannot be used at all.
     """
-    found = _one(path, asked, "train", say, show)
-    asked = msgspec.structs.replace(asked, target=found.report.target)
-    theirs = _one(validation, asked, "validation", say, None) if validation else None
-    if theirs:
-        theirs = _beside(theirs, found)
-    every = found.scanned.findings
-    if theirs:
-        for one in repeats.between(found.scanned.facts, theirs.scanned.facts):
-            every.add_file(one)
-    if asked.near:
-        from ftwizard.data import copies  # after the first look, which does without
+    train = _examine_file(path, options, "train", say, show)
+    options = msgspec.structs.replace(options, target=train.report.target)
+    val = _examine_file(validation, options, "validation", say, None) if validation else None
+    if val:
+        val = _check_share(val, train)
+    collected = train.scanned.findings
+    if val:
+        for finding in repeats.between(train.scanned.hashes, val.scanned.hashes):
+            collected.add_file(finding)
+    if options.near:
+        from ftwizard.data import copies  # not needed for the first report
 
         within, between = copies.find(
-            copies.Source(*found.source), copies.Source(*theirs.source) if theirs else None
+            copies.Source(*train.source), copies.Source(*val.source) if val else None
         )
-        for one in [*within, *between]:
-            every.add_file(one)
-        if part := copies.sampled(copies.Source(*found.source)):
-            every.add_file(_whole(part, found.report.rows))
-    findings = every.listed(target(found.report.target))
-    worst = report.verdict([*findings, *(theirs.report.findings if theirs else [])])
+        for finding in [*within, *between]:
+            collected.add_file(finding)
+        if sampled := copies.sampled(copies.Source(*train.source)):
+            collected.add_file(_for_all_rows(sampled, train.report.rows))
+    findings = collected.listed(target(train.report.target))
+    worst = report.verdict([*findings, *(val.report.findings if val else [])])
     return msgspec.structs.replace(
-        found.report, findings=findings, verdict=worst, validation=theirs.report if theirs else None
+        train.report, findings=findings, verdict=worst, validation=val.report if val else None
     )
 
 
-def _beside(validation: Examined, training: Examined) -> Examined:
-    """Return what was found of the validation file, with its size beside the training file's."""
-    place = target(training.report.target)
-    over = list(limits.beside(place, validation.source[1].size, training.source[1].size))
-    for one in over:
-        validation.scanned.findings.add_file(_whole(one, validation.report.rows))
-    if not over:
+def _check_share(validation: Examined, training: Examined) -> Examined:
+    """Return the validation file's results after comparing its size with the training file's."""
+    goal = target(training.report.target)
+    finding = limits.check_validation_share(
+        goal, validation.source[1].size, training.source[1].size
+    )
+    if finding is None:
         return validation
-    findings = validation.scanned.findings.listed(place)
-    told = msgspec.structs.replace(
+    validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
+    findings = validation.scanned.findings.listed(goal)
+    updated = msgspec.structs.replace(
         validation.report, findings=findings, verdict=report.verdict(findings)
     )
-    return msgspec.structs.replace(validation, report=told)
+    return msgspec.structs.replace(validation, report=updated)
 
 
-def _one(
-    path: Path, asked: Asked, part: str, say: Say, show: Callable[[Report], None] | None
+def _examine_file(
+    path: Path, options: Asked, part: str, say: Say, show: Callable[[Report], None] | None
 ) -> Examined:
-    what = container.inspect(path)
-    demanded = None if asked.format == "auto" else asked.format
-    format = demanded or guessed(path, what, asked.target)
-    if show and what.size > FIRST_LOOK_BYTES:
+    layout = container.inspect(path)
+    explicit = None if options.format == "auto" else options.format
+    format = explicit or guessed(path, layout, options.target)
+    if show and layout.size > FIRST_LOOK_BYTES:
         for blocks in (QUICK_BLOCKS, counting.FIRST_BLOCKS):
-            show(_first_look(path, what, format, asked, blocks))
+            show(_report_on_sample(path, layout, format, options, blocks))
     while True:
-        place = target(asked.target) if asked.target else usual(format)
+        goal = target(options.target) if options.target else usual(format)
         scanned = scan(
-            path, what, format, place, exactly=not demanded, say=say, processes=asked.processes
+            path, layout, format, goal, exactly=not explicit, say=say, processes=options.processes
         )
-        seen = demanded or _chosen(scanned.tally.decide(path), asked.target)
-        if seen in (format, None):
+        actual = explicit or _choose(scanned.tally.decide(path), options.target)
+        if actual in (format, None):
             break
-        format = seen  # the first rows were not like most of them
+        format = actual  # the first rows were not typical
     if not scanned.rows:
         raise read.no_row(path)
-    if what.columns and format == "prompt" and "prompt" not in place.kinds:
-        raise _no_answer(path, what)
-    counts = _counts(path, what, format, place, asked, scanned.usable, say)
-    for one in _of_the_whole(what, format, place, scanned, part):
-        scanned.findings.add_file(one)
+    if layout.columns and format == "prompt" and "prompt" not in goal.kinds:
+        raise _no_answer_column(path, layout)
+    counts = _count_tokens(path, layout, format, goal, options, scanned.usable, say)
+    for finding in _check_file(layout, format, goal, scanned, part):
+        scanned.findings.add_file(finding)
     if counts:
-        for one in tokens.findings(counts, place):
-            scanned.findings.add_file(one)
-    found = _report(path, what, format, place, scanned, counts)
-    found = msgspec.structs.replace(found, format=seen)
-    source = path, what, format, scanned.rows
-    return Examined(report=found, scanned=scanned, source=source)
+        for finding in tokens.findings(counts, goal):
+            scanned.findings.add_file(finding)
+    result = _report(path, layout, format, goal, scanned, counts)
+    result = msgspec.structs.replace(result, format=actual)
+    source = path, layout, format, scanned.rows
+    return Examined(report=result, scanned=scanned, source=source)
 
 
 def _report(
-    path: Path, what: Container, format: Format, place: Target, scanned: Scanned,
+    path: Path, layout: Container, format: Format, goal: Target, scanned: Scanned,
     counts: Counts | None,
 ) -> Report:  # fmt: skip
-    findings = scanned.findings.listed(place)
+    findings = scanned.findings.listed(goal)
     return Report(
         verdict=report.verdict(findings),
-        target=place.name,
+        target=goal.name,
         format=format,
         rows=scanned.rows,
         usable=scanned.usable,
-        unit=what.unit,
+        unit=layout.unit,
         findings=findings,
         tokens=counts.tokens if counts else None,
         trained_tokens=counts.trained if counts else None,
         path=str(path),
         source=None,
-        preview=list(_preview(path, what, format)),
-        billed=_bill(place, counts),
-        notes=place.notes,
+        preview=list(_preview(path, layout, format)),
+        billed=_bill(goal, counts),
+        notes=goal.notes,
     )
 
 
-def _bill(place: Target, counts: Counts | None) -> Bill | None:
-    if counts is None or not place.hosted:
+def _bill(goal: Target, counts: Counts | None) -> Bill | None:
+    if counts is None or not goal.hosted:
         return None
-    found = counts.tokens
-    return billed(place, Estimate(value=found.total, low=found.low, high=found.high), epochs=1)
+    lengths = counts.tokens
+    total = Estimate(value=lengths.total, low=lengths.low, high=lengths.high)
+    return billed(goal, total, epochs=1)
 
 
-def _counts(
-    path: Path, what: Container, format: Format, place: Target, asked: Asked, rows: int, say: Say
+def _count_tokens(
+    path: Path, layout: Container, format: Format, goal: Target, options: Asked, rows: int, say: Say
 ) -> Counts | None:
-    how = asked.count or ("exact" if what.size <= COUNTED_BYTES else "estimate")
-    if how == "no" or not rows:
+    mode = options.count or ("exact" if layout.size <= COUNTED_BYTES else "estimate")
+    if mode == "no" or not rows:
         return None
-    limit = None if place.hosted else asked.max_length
-    if how == "estimate" and what.plain:
-        return counting.estimated(path, what, format, place, limit)
-    return counting.exact(path, what, format, place, limit, say=say, processes=asked.processes)
+    limit = None if goal.hosted else options.max_length
+    if mode == "estimate" and layout.plain:
+        return counting.estimated(path, layout, format, goal, limit)
+    return counting.exact(path, layout, format, goal, limit, say=say, processes=options.processes)
 
 
-def _first_look(path: Path, what: Container, format: Format, asked: Asked, blocks: int) -> Report:
-    """Return the report on rows from all over a file; their lines are not known."""
-    place = target(asked.target) if asked.target else usual(format)
-    checker = RowChecker(format, place, exactly=asked.format == "auto")
-    for one in ranges.sample(path, what, blocks=blocks):
-        if isinstance(one.value, bytes):
-            checker.take_line(0, one.value)
+def _report_on_sample(
+    path: Path, layout: Container, format: Format, options: Asked, blocks: int
+) -> Report:
+    """Return the report on rows sampled across a file; their lines are unknown."""
+    goal = target(options.target) if options.target else usual(format)
+    checker = RowChecker(format, goal, exactly=options.format == "auto")
+    for record in ranges.sample(path, layout, blocks=blocks):
+        if isinstance(record.value, bytes):
+            checker.take_line(0, record.value)
         else:
-            checker.take(0, one.value)
-    seen = Scanned(checker, 0)
+            checker.take(0, record.value)
+    scanned = Scanned(checker, 0)
     counts = None
-    if blocks > QUICK_BLOCKS and asked.count != "no":
-        limit = None if place.hosted else asked.max_length
-        counts = counting.estimated(path, what, format, place, limit, blocks=blocks)
-    found = _report(path, what, format, place, seen, counts)
-    findings = [msgspec.structs.replace(one, lines=[]) for one in found.findings]
-    return msgspec.structs.replace(found, findings=findings, partial=True)
+    if blocks > QUICK_BLOCKS and options.count != "no":
+        limit = None if goal.hosted else options.max_length
+        counts = counting.estimated(path, layout, format, goal, limit, blocks=blocks)
+    result = _report(path, layout, format, goal, scanned, counts)
+    findings = [msgspec.structs.replace(finding, lines=[]) for finding in result.findings]
+    return msgspec.structs.replace(result, findings=findings, partial=True)
 
 
-def _no_answer(path: Path, what: Container) -> FileProblem:
-    names = ", ".join(quoted(name, 40) for name in what.columns)
+def _no_answer_column(path: Path, layout: Container) -> FileProblem:
+    names = ", ".join(quoted(name, 40) for name in layout.columns)
     return FileProblem(
         "missing_column",
-        f"The table {visible(str(path))} has the columns {names}: a prompt, and no answer to it.",
-        "Name the column of the answers completion.",
+        f"The table {visible(str(path))} has a prompt column but no answer column ({names}).",
+        "Rename the answer column to completion.",
     )
 
 
-def guessed(path: Path, what: Container, name: TargetName | None) -> Format:
-    """Return the format that the first rows of a file have, for a target where one is named."""
-    first = islice(records.records(path, what), FIRST_ROWS)
-    values = [value for record in first if (value := _value(record)) is not None]
+def guessed(path: Path, layout: Container, name: TargetName | None) -> Format:
+    """Guess the format of a file from its first rows, given a target if there is one."""
+    first = islice(records.records(path, layout), FIRST_ROWS)
+    values = [value for record in first if (value := _decode(record)) is not None]
     try:
-        return _chosen(formats.tally(values).decide(path), name) or "openai-chat"
-    except FileProblem:  # the rest of the rows may be clearer
+        return _choose(formats.tally(values).decide(path), name) or "openai-chat"
+    except FileProblem:  # later rows may be clearer
         return "openai-chat"
 
 
-def _value(record: records.Record) -> Any:
+def _decode(record: records.Record) -> Any:
     try:
         return records.decoded(record)
     except RowProblem:
         return None
 
 
-def _chosen(decision: formats.Decision, name: TargetName | None) -> Format | None:
-    """Return the format that rows are read in: of those that all of them fit, the target's."""
-    if name and decision.format and decision.format not in (taken := target(name).formats):
-        return next((one for one in taken if one in decision.also), decision.format)
+def _choose(decision: formats.Decision, name: TargetName | None) -> Format | None:
+    """Return the format to read rows in; prefer one of the target's that fits all rows."""
+    if name and decision.format and decision.format not in (accepted := target(name).formats):
+        return next((format for format in accepted if format in decision.also), decision.format)
     return decision.format
 
 
-def _of_the_whole(
-    what: Container, format: Format, place: Target, scanned: Scanned, part: str
+def _check_file(
+    layout: Container, format: Format, goal: Target, scanned: Scanned, part: str
 ) -> Iterator[FileFound]:
-    if place.hosted and (found := what.hosted_ready(place.bom)):
-        yield _whole(found, scanned.rows)
-    if format not in place.formats:
-        yield _whole(
+    if goal.hosted and (finding := layout.hosted_ready(goal.bom)):
+        yield _for_all_rows(finding, scanned.rows)
+    if format not in goal.formats:
+        yield _for_all_rows(
             Found(
                 "needs_conversion",
-                f"the rows are {NAMES[format]}; {place.words} takes "
-                + " or ".join(NAMES[one] for one in place.formats),
-                f"convert them: ftwizard convert DATA --target {place.name} --out FILE",
+                f"the rows are {NAMES[format]}; {goal.words} accepts "
+                + " or ".join(NAMES[accepted] for accepted in goal.formats),
+                f"convert them: ftwizard convert DATA --target {goal.name} --out FILE",
             ),
             scanned.rows,
         )
     yield from (
-        _whole(one, scanned.rows) for one in limits.of_file(what, place, scanned.rows, part)
+        _for_all_rows(finding, scanned.rows)
+        for finding in limits.check_size(layout, goal, scanned.rows, part)
     )
-    yield from repeats.within(scanned.facts)
-    for shape in scanned.shapes:
-        yield from shape.found(place, scanned.rows)
+    yield from repeats.within(scanned.hashes)
+    for check in scanned.file_checks:
+        yield from check.findings(goal, scanned.rows)
 
 
-def _whole(found: Found, rows: int) -> FileFound:
-    return FileFound(code=found.code, message=found.message, fix=found.fix, count=rows, lines=[])
+def _for_all_rows(finding: Found, rows: int) -> FileFound:
+    return FileFound(
+        code=finding.code, message=finding.message, fix=finding.fix, count=rows, lines=[]
+    )
 
 
-def _preview(path: Path, what: Container, format: Format) -> Iterator[Preview]:
-    for record in islice(records.records(path, what), PREVIEW_ROWS):
+def _preview(path: Path, layout: Container, format: Format) -> Iterator[Preview]:
+    for record in islice(records.records(path, layout), PREVIEW_ROWS):
         try:
             example = formats.example(records.decoded(record), format)
         except RowProblem:

@@ -1,8 +1,8 @@
-"""A few numbers a row, by which rows are compared over the whole file: 32 bytes each.
+"""Row hashes for exact comparisons over a whole file, 32 bytes per row.
 
-A row has a prompt and an answer, its last. What is equal as text is equal here, however the JSON
-was written. Hashes are XXH3 of 64 bits: among 10 million different rows the chance that any two
-share one is 3 in a million.
+A row has a prompt and an answer, its last message. Equal texts have equal hashes, however the JSON
+is written. Hashes are 64-bit XXH3: among 10 million different rows, the probability that any two
+collide is 3 in a million.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import xxhash
 from ftwizard.data.example import Example, Message
 
 SEPARATOR = b"\n\xff\n"
-"""Stands between the messages of a prompt: no text in UTF-8 has such a byte."""
+"""Separator of the messages of a prompt; UTF-8 never contains the byte FF."""
 OPENING_BYTES = 24
-"""The opening of an answer: its first bytes in UTF-8."""
+"""Number of UTF-8 bytes of an answer that count as its opening."""
 NOTHING = 0
-"""The hash of a prompt or an answer that is not there."""
+"""Hash of a missing prompt or answer."""
 
 _PLAIN = {"role", "content"}
 
 
-class Facts:
-    """Columns, one entry a row; rows in the order of the file."""
+class RowHashes:
+    """Columns of hashes with one entry per row, in file order."""
 
     __slots__ = ("answers", "lines", "openings", "prompts")
 
@@ -42,24 +42,24 @@ class Facts:
         return len(self.lines)
 
     def add(self, line: int, example: Example) -> None:
-        """Take in one row."""
+        """Add one row."""
         prompt, answer, opening = hashes(example)
         self.lines.append(line)
         self.prompts.append(prompt)
         self.answers.append(answer)
         self.openings.append(opening)
 
-    def extend(self, other: Facts, lines_before: int = 0) -> None:
-        """Take in the rows of a later part of the file, which begins after ``lines_before``."""
+    def extend(self, later: RowHashes, lines_before: int = 0) -> None:
+        """Add the rows of a later part of the file, which starts after ``lines_before`` lines."""
         import numpy as np
 
-        self.lines.frombytes((other.columns()[0] + np.uint64(lines_before)).tobytes())
-        self.prompts.extend(other.prompts)
-        self.answers.extend(other.answers)
-        self.openings.extend(other.openings)
+        self.lines.frombytes((later.columns()[0] + np.uint64(lines_before)).tobytes())
+        self.prompts.extend(later.prompts)
+        self.answers.extend(later.answers)
+        self.openings.extend(later.openings)
 
     def columns(self) -> tuple[Any, Any, Any, Any]:
-        """Return lines, prompts, answers, openings as numpy arrays of unsigned 64 bits (views)."""
+        """Return lines, prompts, answers and openings as uint64 NumPy views."""
         import numpy as np
 
         def view(column: array[int]) -> Any:
@@ -69,7 +69,7 @@ class Facts:
 
 
 def hashes(example: Example) -> tuple[int, int, int]:
-    """Return the hashes of a row's prompt, of its answer and of how the answer begins."""
+    """Return the hashes of a row's prompt, its answer and the opening of the answer."""
     if example.kind == "text":
         return NOTHING, digest((example.text or "").encode("utf-8", "surrogatepass")), NOTHING
     if example.kind == "tokens":
@@ -80,9 +80,9 @@ def hashes(example: Example) -> tuple[int, int, int]:
     if not example.messages:
         return NOTHING, NOTHING, NOTHING
     if example.kind == "prompt":
-        # What the grader reads stands for the answer.
-        wanted = digest(_encoded(example.extra)) if example.extra else NOTHING
-        return _prompt(example.messages, example), wanted, NOTHING
+        # The fields for the grader take the place of the answer.
+        reference = digest(_encoded(example.extra)) if example.extra else NOTHING
+        return _prompt(example.messages, example), reference, NOTHING
     *before, last = example.messages
     answer = _answer(last, example.label)
     opening = answer[:OPENING_BYTES] if last.get("role") == "assistant" else b""
@@ -93,12 +93,12 @@ def hashes(example: Example) -> tuple[int, int, int]:
 
 
 def digest(data: bytes | memoryview, seed: int = 0) -> int:
-    """Return the hash of bytes, never ``NOTHING``."""
+    """Return a hash of bytes, never ``NOTHING``."""
     return xxhash.xxh3_64_intdigest(data, seed) or 1
 
 
 def seed_of(roles: Sequence[Any]) -> int:
-    """Return what keeps equal texts under other roles apart."""
+    """Return a hash seed that separates equal texts with different roles."""
     return xxhash.xxh3_64_intdigest(repr(tuple(roles)).encode("utf-8", "backslashreplace"))
 
 
@@ -114,8 +114,10 @@ def _prompt(before: list[Message], example: Example, last: Message | None = None
 
 
 def _pair(prompt: int, before: list[Message], answer: bytes) -> tuple[int, int]:
-    """Return the hashes of prompt and answer; where nothing stands before an answer there is no
-    prompt to have another one, and what else tells such rows apart belongs to the answer."""
+    """Return the hashes of prompt and answer.
+
+    Without messages before the answer there is no prompt; its hash then goes into the answer's.
+    """
     return (prompt, digest(answer)) if before else (NOTHING, digest(answer, prompt))
 
 
@@ -137,39 +139,39 @@ def _encoded(value: Any) -> bytes:
 
 
 def groups(keys: Any, at_least: int = 2) -> Iterator[Any]:
-    """Yield for each value of ``keys`` that stands ``at_least`` so often its indices, in order.
+    """Yield the sorted indices of each value that occurs ``at_least`` times in ``keys``.
 
-    ``keys`` is a numpy array of shape (rows,), or of shape (rows, columns) for combined keys.
+    ``keys`` is a NumPy array of shape (rows,), or (rows, columns) for combined keys.
     """
     import numpy as np
 
     if keys.ndim == 1:
         keys = keys[:, None]
-    known = np.arange(len(keys))
-    for column in keys.T:  # few values stand twice: what is left to be ordered is little
-        known = known[_is_repeated(column[known])]
-    if not len(known):
+    indices = np.arange(len(keys))
+    for column in keys.T:  # few values repeat, so little is left to sort
+        indices = indices[_is_repeated(column[indices])]
+    if not len(indices):
         return
-    keys = keys[known]
+    keys = keys[indices]
     order = np.lexsort(keys.T[::-1])
     ranked = keys[order]
     starts = np.flatnonzero(np.r_[True, (ranked[1:] != ranked[:-1]).any(axis=1)])
     ends = np.r_[starts[1:], len(order)]
     many = ends - starts >= at_least
     for start, end in zip(starts[many], ends[many], strict=True):
-        yield known[np.sort(order[start:end])]
+        yield indices[np.sort(order[start:end])]
 
 
 def distinct(column: Any) -> int:
-    """Return how many different values a numpy array of shape (rows,) has."""
+    """Return the number of distinct values in a NumPy array of shape (rows,)."""
     import numpy as np
 
-    ordered = np.sort(column)  # numpy's own unique takes four times as long
+    ordered = np.sort(column)  # np.unique takes four times as long
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
 
 
 def _is_repeated(column: Any) -> Any:
-    """Tell of each value whether it stands more than once: a numpy array of bool (rows,)."""
+    """Tell for each value whether it occurs more than once, as a NumPy bool array (rows,)."""
     import numpy as np
 
     ordered = np.sort(column)

@@ -1,4 +1,4 @@
-"""How many rows and bytes a place takes, of one file and of a validation file beside another."""
+"""Size limits of a target: rows and bytes of a file, and the share of the validation file."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ftwizard.data.targets import Target
 from ftwizard.text import plural, size
 
 
-def of_file(what: Container, place: Target, rows: int, part: str) -> Iterator[Found]:
-    """Yield what of a file's rows and bytes a place does not take; ``part``: train or validation."""
-    most = place.max_validation_rows if part == "validation" else place.max_rows
-    if rows < place.min_rows and part == "train":
+def check_size(layout: Container, target: Target, rows: int, part: str) -> Iterator[Found]:
+    """Yield violations of a target's row and byte limits; ``part`` is train or validation."""
+    max_rows = target.max_validation_rows if part == "validation" else target.max_rows
+    if rows < target.min_rows and part == "train":
         yield Found(
             "too_few",
-            f"{plural(rows, 'row')}, and {place.words} takes no fewer than {place.min_rows}",
-            "add rows; a hundred good ones are where learning begins to show",
+            f"{plural(rows, 'row')}; {target.words} needs at least {target.min_rows}",
+            "add rows; improvements usually show from about 100 good rows",
         )
-    if most is not None and rows > most:
+    if max_rows is not None and rows > max_rows:
         yield Found(
             "too_many",
-            f"{plural(rows, 'row')}, and {place.words} takes no more than {most:,}"
+            f"{plural(rows, 'row')}; {target.words} accepts at most {max_rows:,}"
             + (" for validation" if part == "validation" else ""),
-            "keep the best of them",
+            "keep the best rows",
         )
-    if place.max_bytes is not None and what.size > place.max_bytes:
+    if target.max_bytes is not None and layout.size > target.max_bytes:
         yield Found(
             "too_large",
-            f"{size(what.size)}, and {place.words} takes no file above {size(place.max_bytes)}",
-            "keep the best of the rows",
+            f"{size(layout.size)}; {target.words} accepts files up to {size(target.max_bytes)}",
+            "keep the best rows",
         )
 
 
-def beside(place: Target, validation: int, training: int) -> Iterator[Found]:
-    """Yield that a validation file has too many bytes beside the training file's."""
-    most = place.max_validation_share
-    if most is None or validation <= most * training:
-        return
-    yield Found(
+def check_validation_share(target: Target, validation: int, training: int) -> Found | None:
+    """Return a finding if the validation file is too large relative to the training file (bytes)."""
+    max_share = target.max_validation_share
+    if max_share is None or validation <= max_share * training:
+        return None
+    return Found(
         "validation_share",
         f"the validation file has {size(validation)}, {validation / max(training, 1):.0%} of the "
-        f"training file's {size(training)}; {place.words} takes no more than {most:.0%}",
-        f"keep {size(int(most * training))} of it or less: the best of its rows, or a split of 10 %",
+        f"training file's {size(training)}; {target.words} accepts at most {max_share:.0%}",
+        f"reduce it to {size(int(max_share * training))} or less, or use a 10% split",
     )

@@ -1,4 +1,4 @@
-"""The rows of a file as what they mean: its format told first, over all of them."""
+"""Rows of a file as examples, after detecting the file's format from all rows."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     container: Container
     format: Format | None
-    """None where no row is an object."""
+    """None if no row is an object."""
     is_demanded: bool
-    """The format was named, not told from the rows: fields of others may stand beside its own."""
+    """The format was set explicitly; fields of other formats are then allowed."""
 
     def example(self, value: Any) -> Example:
-        """Return what a row means; raise RowProblem."""
+        """Return a row as an example; raise RowProblem."""
         if self.format is None:
-            raise RowProblem("not_object", "not a JSON object", "write one object a line")
+            raise RowProblem("not_object", "not a JSON object", "write one object per line")
         looks = formats.recognised(value)
         formats.check(looks, self.format, exactly=not self.is_demanded, row=value)
         return formats.example(value, self.format)
 
     def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
-        """Yield the place of each row, and what it means or why that cannot be told."""
+        """Yield the line of each row with its example or its problem."""
         for record in records.records(self.path, self.container):
             try:
                 yield record.line, self.example(records.decoded(record))
@@ -47,9 +47,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = None) -> Reading:
-    """Look at a file, and at all its rows unless their format is named.
+    """Inspect a file and detect its format from all rows unless one is set.
 
-    Raises FileProblem where no rows can be read from it or their format cannot be told.
+    Raises FileProblem if no rows can be read or their format is unclear.
     """
     container = inspect(path)
     if choice != "auto":

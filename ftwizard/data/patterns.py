@@ -1,8 +1,8 @@
-"""Many patterns over one block of bytes at once, by hyperscan, or by ``re`` where it has none.
+"""Multi-pattern search over bytes, by Hyperscan or, where it is unavailable, by ``re``.
 
-Patterns are of the syntax that both read alike: no look-around, no back references, classes of
-ASCII or of single bytes; ``(?i:…)`` for ASCII letters of both cases; ``^`` is the block's start.
-They match bytes: characters beyond ASCII are written out as UTF-8.
+Patterns use the syntax that both support: no lookaround, no back-references, classes of ASCII
+characters or single bytes, ``(?i:…)`` for ASCII letters of both cases, ``^`` for the start of the
+block. They match bytes; non-ASCII characters are written as UTF-8.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ftwizard.errors import FtwizardError
 
 
 class Patterns(Protocol):
-    """Patterns ready to be looked for."""
+    """Compiled patterns."""
 
     def scan(self, block: bytes) -> list[tuple[int, int]]:
-        """Return the number of a pattern and an offset within one match, for each match.
+        """Return the pattern number and an offset within the match, for each match.
 
-        Of matches that overlap, each is told.
+        Overlapping matches are all reported.
         """
 
 
 def compile_patterns(sources: Sequence[bytes]) -> Patterns:
-    """Return the patterns, compiled for this processor: 60 ms for a hundred, the first time."""
+    """Compile patterns for this CPU; the first time takes 60 ms for a hundred."""
     try:
         return _Hyperscan(sources)
-    except ImportError:  # no wheel for this processor
+    except ImportError:  # no wheel for this CPU
         return Plain(sources)
 
 
@@ -44,8 +44,8 @@ class _Hyperscan:
     def __init__(self, sources: Sequence[bytes]) -> None:
         import hyperscan
 
-        file = _kept(sources, hyperscan.__version__)  # type: ignore[attr-defined]
-        self._database = _loaded(file)
+        file = _cache_file(sources, hyperscan.__version__)  # type: ignore[attr-defined]
+        self._database = _load(file)
         if self._database is None:
             self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
             numbers = list(range(len(sources)))
@@ -56,39 +56,39 @@ class _Hyperscan:
                 )  # fmt: skip
             except hyperscan.ArchitectureError as error:
                 raise ImportError(str(error)) from error
-            _keep(file, hyperscan.dumpb(self._database))
-        self._scratch = threading.local()  # one scan at a time in each
+            _save(file, hyperscan.dumpb(self._database))
+        self._scratch = threading.local()  # each allows one scan at a time
 
     def scan(self, block: bytes) -> list[tuple[int, int]]:
         scratch = getattr(self._scratch, "own", None)
         if scratch is None:
             scratch = self._scratch.own = self._database.scratch.clone()
-        found: list[tuple[int, int]] = []
-        add = found.append
+        matches: list[tuple[int, int]] = []
+        add = matches.append
 
         def matched(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
             add((number, end - 1))
 
         self._database.scan(block, match_event_handler=matched, scratch=scratch)
-        return found
+        return matches
 
 
-def _kept(sources: Sequence[bytes], version: str) -> Path:
-    """Return the file of these patterns, compiled by this hyperscan on a processor like this."""
+def _cache_file(sources: Sequence[bytes], version: str) -> Path:
+    """Return the cache file of these patterns for this Hyperscan version and CPU."""
     key = hashlib.sha256(b"\n".join([*sources, version.encode(), platform.processor().encode()]))
     return settings.cache() / "patterns" / f"{key.hexdigest()[:24]}.hs"
 
 
-def _loaded(file: Path) -> Any:
-    """Return the data base that was kept, None where there is none for this processor.
+def _load(file: Path) -> Any:
+    """Return the cached database, or None if there is none for this CPU.
 
-    Only a file that nobody else can have written is read: what it holds is run, not parsed.
+    Only a file that no one else can have written is loaded, because its contents are executed.
     """
     import hyperscan
 
     try:
-        about = file.lstat()
-        if about.st_uid != os.geteuid() or about.st_mode & 0o7777 != 0o600:
+        status = file.lstat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o600:
             return None
         database = hyperscan.loadb(file.read_bytes(), hyperscan.HS_MODE_BLOCK)
         database.scratch = hyperscan.Scratch(database)
@@ -97,8 +97,8 @@ def _loaded(file: Path) -> Any:
     return database
 
 
-def _keep(file: Path, data: bytes) -> None:
-    with contextlib.suppress(OSError, FtwizardError):  # it is compiled again, then
+def _save(file: Path, data: bytes) -> None:
+    with contextlib.suppress(OSError, FtwizardError):  # it will be compiled again
         settings.private_folder(file.parent)
         descriptor, name = tempfile.mkstemp(dir=file.parent)
         with open(descriptor, "wb") as new:
@@ -107,7 +107,7 @@ def _keep(file: Path, data: bytes) -> None:
 
 
 class Plain:
-    """The same by Python's ``re``: tens of times slower."""
+    """The same search with ``re``, tens of times slower."""
 
     def __init__(self, sources: Sequence[bytes]) -> None:
         self._patterns = [re.compile(source) for source in sources]
@@ -119,8 +119,8 @@ class Plain:
         for number, pattern in enumerate(self._patterns):
             match = pattern.search(block)
             while match:
-                # A match of re takes what it can, maybe beyond the row it began in, and may begin
-                # with the byte before it.
+                # A match of re can start one byte before the row and extend beyond it, so report
+                # both ends.
                 yield number, match.start()
                 yield number, match.end() - 1
                 match = pattern.search(block, match.start() + 1)

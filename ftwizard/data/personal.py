@@ -1,6 +1,8 @@
-"""What names or harms a person: addresses, telephones, cards, accounts, numbers of the state.
+"""Detection rules for personal data: email addresses, phone, card and account numbers, identity
+numbers.
 
-The check digits are python-stdnum's; what is here says where to look and what is only an example.
+Check digits are verified by python-stdnum; the rules here say where to look and what is only an
+example.
 """
 
 from __future__ import annotations
@@ -11,24 +13,24 @@ from collections.abc import Callable
 
 from ftwizard.data.secret_rules import Rule, in_bytes
 
-# --- e-mail -----------------------------------------------------------------------------------
+# --- email ------------------------------------------------------------------------------------
 
-_NO_ONE = re.compile(
+_PLACEHOLDER_NAME = re.compile(
     r"(?:git|hg|svn|root|no-?reply|do-?not-?reply|user\d*|user-?name|name|email|e-mail|you|your.*|"
     r"me|someone|somebody|example.*|test\d*|foo|bar|first\.?last|first[._-]?name.*|"
     r"mailer-daemon|postmaster|x+|a|b)",
     re.IGNORECASE,
 )
-_NOWHERE = re.compile(
+_PLACEHOLDER_HOST = re.compile(
     r"(?:.*\.)?(?:example(?:\.[a-z]+)*|test|invalid|localhost|local|internal|"
     r"(?:your|my|some)[a-z-]*\.[a-z]+|domain\.[a-z]+|email\.com|company\.com|website\.com|"
     r"foo\.[a-z]+|bar\.[a-z]+|x+\.[a-z]+|example[a-z-]*\.[a-z]+)",
     re.IGNORECASE,
 )
-_IN_ADDRESS = re.compile(r"://[^\s/@]*\Z")
-# Countries, and the other endings under which people have their mail. The rest are more often names
-# in code (``model@self.weight``) or files (``icon@2x.png``, ``handlers@main.py``).
-_ENDINGS = re.compile(
+_URL_PREFIX = re.compile(r"://[^\s/@]*\Z")
+# Country codes and other top-level domains used for email. Others are more often names in code
+# (``model@self.weight``) or files (``icon@2x.png``, ``handlers@main.py``).
+_TOP_LEVEL_DOMAINS = re.compile(
     r"(?!js|ts|py)[a-z]{2}|"
     r"com|net|org|edu|gov|mil|int|info|biz|name|pro|mobi|aero|coop|museum|"
     r"jobs|asia|tel|cat|app|dev|cloud|online|site|website|tech|store|shop|"
@@ -43,28 +45,28 @@ _ENDINGS = re.compile(
 )
 
 
-def _is_address(match: re.Match[str]) -> bool:
+def _is_email(match: re.Match[str]) -> bool:
     name, _, host = match["value"].rpartition("@")
     ending = host.rpartition(".")[2]
     before = match.string[max(0, match.start() - 80) : match.start()]
     after = match.string[match.end() : match.end() + 1]
-    if (after and after in "(/:[") or _IN_ADDRESS.search(before):
+    if (after and after in "(/:[") or _URL_PREFIX.search(before):
         return False  # git@host:path, user@host/path, x@y.to(device), https://user:word@host
-    if not _ENDINGS.fullmatch(ending):
+    if not _TOP_LEVEL_DOMAINS.fullmatch(ending):
         return False
-    return not _NO_ONE.fullmatch(name) and not _NOWHERE.fullmatch(host)
+    return not _PLACEHOLDER_NAME.fullmatch(name) and not _PLACEHOLDER_HOST.fullmatch(host)
 
 
-# --- telephones -------------------------------------------------------------------------------
+# --- phone numbers----------------------------------------------------------------------------
 
-# Of the whole of North America: nobody's own.
+# Toll-free and premium numbers in North America, which are not personal.
 _TOLL_FREE = ("800", "888", "877", "866", "855", "844", "833", "822", "900")
 
 
 def _is_american(digits: str) -> bool:
     area, exchange = digits[:3], digits[3:6]
     valid = len(digits) == 10 and area[0] in "23456789" and exchange[0] in "23456789"
-    # 555 is the exchange of films and examples.
+    # 555 is the exchange used in films and examples.
     return valid and "555" not in (area, exchange) and area not in _TOLL_FREE
 
 
@@ -79,13 +81,13 @@ def _is_phone(match: re.Match[str]) -> bool:
     return 10 <= len(digits) <= (15 if digits != match["value"][1:] else 13)
 
 
-# --- numbers -----------------------------------------------------------------------------------
+# --- shared shapes--------------------------------------------------------------------------------
 
-# What is looked for first, for several kinds at once: few and simple shapes cost the least.
+# Coarse shapes shared by several kinds: few and simple shapes cost the least.
 _DASHED = r"[0-9]{3}(?:\) ?|-)[0-9]{2,3}-[0-9]{4}"
 _DOTTED = r"\.[0-9]{3}\.[0-9]{3}-[0-9kK]"
 _DATED = r"[0-9]{6}[-A][0-9]{3}"
-# Not behind a point: fractions are as long.
+# Not after a point: fractions are as long.
 _LONG = r"(?:^|[^0-9.])[1-8][0-9]{13}"
 _GROUPED = (
     r"[0-9]{4} [0-9]{4} [0-9]{4} [0-9]|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]|3[0-9]{3}[ -][0-9]{6}[ -]"
@@ -93,7 +95,7 @@ _GROUPED = (
 
 # --- cards and accounts -----------------------------------------------------------------------
 
-# First digits, and how many there are: ISO/IEC 7812, as the issuers publish them.
+# First digits (low, high) and lengths: ISO/IEC 7812, as published by the issuers.
 _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (4, 4, (16,)),  # Visa
     (51, 55, (16,)), (2221, 2720, (16,)),  # Mastercard
@@ -103,13 +105,13 @@ _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (300, 305, (14,)), (36, 36, (14,)), (38, 39, (14,)),  # Diners Club
     (62, 62, (16, 17, 18, 19)),  # UnionPay
 )  # fmt: skip
-_ABOUT_CARDS = re.compile(
+_CARD_WORDS = re.compile(
     r"\b(?:cards?|visa|master ?card|amex|american express|discover|diners|jcb|unionpay|maestro|"
     r"credit|debit|cvv2?|cvc2?|expir\w*|exp|pan|billing|charged?|payments?|checkout|karten?\w*|"
     r"kredit\w*|carte|tarjeta|cart[aã]o|carta|kaart|карт\w*)\b|カード|卡|카드",
     re.IGNORECASE,
 )
-_NEAR = 60
+_CONTEXT_CHARACTERS = 60
 
 
 def _is_card(match: re.Match[str]) -> bool:
@@ -123,49 +125,50 @@ def _is_card(match: re.Match[str]) -> bool:
     )
     if not issued or not luhn.is_valid(digits):
         return False
-    # One long number in ten has the right check digit: alone, it may number anything.
-    around = match.string[max(0, match.start() - _NEAR) : match.end() + _NEAR]
-    return digits != value or bool(_ABOUT_CARDS.search(around))
+    # One long number in ten has a valid check digit, so an ungrouped number needs context.
+    start, end = match.start() - _CONTEXT_CHARACTERS, match.end() + _CONTEXT_CHARACTERS
+    return digits != value or bool(_CARD_WORDS.search(match.string[max(0, start) : end]))
 
 
 def _account_length(value: str) -> int:
-    """Return how many characters of ``value`` are an account number: words in capitals may follow
-    it, and only its check digits tell where it ends. 0: none."""
+    """Return the length of the account number at the start of ``value``; 0 if there is none.
+
+    Words in capitals may follow it, and only its check digits tell where it ends.
+    """
     from stdnum import iban
 
     end = len(value)
-    # The checks of single countries ask for banks of today: accounts of yesterday are private too.
+    # Country checks require current banks, but old account numbers are private too.
     while end >= 15 and not iban.is_valid(value[:end], check_country=False):
         end = max(value.rfind(" ", 0, end), value.rfind("-", 0, end))
     return end if end >= 15 else 0
 
 
-# --- numbers of the state ---------------------------------------------------------------------
+# --- identity numbers -------------------------------------------------------------------------
 
 
 def _valid(*modules: str) -> Callable[[re.Match[str]], bool]:
-    """Return a check by the modules of stdnum, of which one must agree."""
+    """Return a check that passes if one of the stdnum modules accepts the number."""
 
     def check(match: re.Match[str]) -> bool:
         value = match["value"]
         digits = re.sub(r"\D", "", value)
         if "123456789" in digits or len(set(digits)) <= 2:
-            return False  # nobody's
-        return any(_agrees(module, value) for module in modules)
+            return False  # a made-up number
+        return any(_accepts(module, value) for module in modules)
 
     return check
 
 
-def _agrees(module: str, value: str) -> bool:
+def _accepts(module: str, value: str) -> bool:
     try:
         return bool(importlib.import_module(f"stdnum.{module}").is_valid(value))
-    except (LookupError, TypeError, ValueError):  # of some numbers it knows nothing: cn.ric
+    except (LookupError, TypeError, ValueError):  # cn.ric raises for unknown regions
         return False
 
 
-# Kind, shape, what is looked for first, module of stdnum. Shapes that hardly anything else has,
-# with check digits or dates in them.
-_STATE: tuple[tuple[str, str, str, str], ...] = (
+# Kind, shape, coarse shape, stdnum module. Distinctive shapes with check digits or dates.
+_BY_SHAPE: tuple[tuple[str, str, str, str], ...] = (
     ("US social security number", r"\d{3}-\d{2}-\d{4}", _DASHED, "us.ssn"),
     ("Brazilian CPF", r"\d{3}\.\d{3}\.\d{3}-\d{2}", _DOTTED, "br.cpf"),
     ("Chilean RUT", r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", _DOTTED, "cl.rut"),
@@ -191,8 +194,8 @@ _STATE: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 
-# Kind, what it is called, shape, modules. Numbers that look like any other but for their name.
-_NAMED: tuple[tuple[str, str, str, str], ...] = (
+# Kind, names, shape, modules. Numbers that only a name nearby identifies.
+_BY_NAME: tuple[tuple[str, str, str, str], ...] = (
     ("US social security number", "ssn|social security", r"\d{9}|\d{3} \d\d \d{4}", "us.ssn"),
     ("Aadhaar number", "aadhaar|aadhar|uidai", r"\d{4}(?P<s>[ -]?)\d{4}(?P=s)\d{4}", "in_.aadhaar"),
     ("Indian PAN", "PAN", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", "in_.pan"),
@@ -239,7 +242,7 @@ _NAMED: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def _state(kind: str, shape: str, coarse: str, modules: str) -> Rule:
+def _shape_rule(kind: str, shape: str, coarse: str, modules: str) -> Rule:
     return Rule(
         kind=kind,
         pattern=rf"(?<![\w.+-])(?P<value>{shape})(?![\w-]|\.\d)",
@@ -249,14 +252,14 @@ def _state(kind: str, shape: str, coarse: str, modules: str) -> Rule:
     )
 
 
-def _named(kind: str, names: str, shape: str, modules: str) -> Rule:
+def _name_rule(kind: str, names: str, shape: str, modules: str) -> Rule:
     words = names.split("|")
-    # Some are words of a language in small letters: "sin", "pan", "nie", "nir".
-    taken = [word if word.isupper() else f"(?i:{word})" for word in words]
+    # Some are ordinary words in lower case: "sin", "pan", "nie", "nir".
+    patterns = [word if word.isupper() else f"(?i:{word})" for word in words]
     coarse = [in_bytes(word) if word.isupper() else f"(?i:{in_bytes(word)})" for word in words]
     return Rule(
         kind=kind,
-        pattern=rf"(?<![A-Za-z])(?:{'|'.join(taken)})(?![A-Za-z0-9])[^\d\n]{{1,24}}?"
+        pattern=rf"(?<![A-Za-z])(?:{'|'.join(patterns)})(?![A-Za-z0-9])[^\d\n]{{1,24}}?"
         rf"(?<![\w.+-])(?P<value>{shape})(?![\w-]|\.\d)",
         coarse=rf"(?:{'|'.join(coarse)})[^\nA-Za-z0-9]",
         real=_valid(*modules.split()),
@@ -266,22 +269,22 @@ def _named(kind: str, names: str, shape: str, modules: str) -> Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "e-mail address",
+        "email address",
         r"(?<![A-Za-z0-9._%+-])(?P<value>[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}"
         r"[A-Za-z]{2,24})(?![A-Za-z0-9@-])",
         r"[A-Za-z0-9._%+-]@[A-Za-z0-9]",
-        _is_address,
+        _is_email,
         "personal_data",
     ),
     Rule(
-        "telephone number",
+        "phone number",
         r"(?<![\w+.-])(?P<value>\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,6})(?![\w-]|\.\d)",
         r"\+[1-9][0-9 ().-]{9}",
         _is_phone,
         "personal_data",
     ),
     Rule(
-        "telephone number",
+        "phone number",
         r"(?<![\w+.(-])(?P<value>(?:\([2-9]\d\d\) ?|[2-9]\d\d-)[2-9]\d\d-\d{4})(?![\w-]|\.\d)",
         _DASHED,
         _is_phone,
@@ -304,6 +307,6 @@ RULES: tuple[Rule, ...] = (
         "bank_account",
         _account_length,
     ),
-    *(_state(*row) for row in _STATE),
-    *(_named(*row) for row in _NAMED),
+    *(_shape_rule(*row) for row in _BY_SHAPE),
+    *(_name_rule(*row) for row in _BY_NAME),
 )

@@ -1,7 +1,7 @@
-"""The fast way through chat rows: those that no check has anything to say of are told at once.
+"""Fast path for chat rows that certainly have no findings.
 
-It never decides that something is wrong. A row that is not plain beyond doubt goes to the checks
-one by one, so that skipping this way changes no answer, only the time.
+It never reports a finding. Rows in doubt go to the exact checks, so the fast path changes only the
+running time, never the result.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data import facts as facts_of
 from ftwizard.data import formats
 from ftwizard.data.checks import of_row
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.facts import OPENING_BYTES, SEPARATOR
+from ftwizard.data.facts import OPENING_BYTES, SEPARATOR, digest, seed_of
 from ftwizard.data.parts import Block
 from ftwizard.data.patterns import Patterns, compile_patterns
 from ftwizard.data.prefilter import prefilter
 from ftwizard.data.row_checker import RowChecker
 from ftwizard.data.targets import Target
 
-_MOST_SEQUENCES = 10_000
+_MAX_SEQUENCES = 10_000
 FILLERS = "\u115f\u1160\u3164\uffa0"
-"""Hangul fillers: the only letters that show nothing."""
+"""Hangul fillers, the only invisible letters."""
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    """Of names that are known, msgspec makes no new text each time."""
+    """A Literal, so that msgspec does not allocate a string per message."""
     content: str
 
 
@@ -40,7 +39,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Sequence:
-    """What the roles of a row's messages say of it."""
+    """Facts about rows with one sequence of roles."""
 
     __slots__ = ("looks", "plain", "rows", "seed", "system")
 
@@ -48,18 +47,18 @@ class _Sequence:
         self.seed = seed
         self.looks = looks
         self.system = system
-        """Whether the first message is one."""
+        """Whether the first message is a system prompt."""
         self.plain = False
-        """The checks have nothing to say of such rows, if nothing is wrong with their texts."""
+        """Rows with these roles have no findings, apart from their texts."""
         self.rows = 0
 
 
 _Plain = tuple[bytes, bytes, _Sequence]
-"""Prompt, answer, what the roles say."""
+"""Prompt, answer, sequence of roles."""
 
 
 class PlainChat:
-    """Takes blocks of JSON Lines; what is not plain goes to ``checker``."""
+    """Checks blocks of JSON Lines and passes rows in doubt to ``checker``."""
 
     def __init__(self, target: Target, checker: RowChecker) -> None:
         self._target = target
@@ -70,31 +69,31 @@ class PlainChat:
         self._sequences: dict[tuple[str, ...], _Sequence] = {}
 
     def take(self, block: Block) -> None:
-        """Look through some lines."""
+        """Check the lines of a block."""
         plain = [self._plain(row) for row in self._decoded(block)]
-        self._suspect(plain)
-        others = [index for index, row in enumerate(plain) if row is None]
-        lines = block.lines() if others else []
+        self._drop_suspects(plain)
+        doubtful = [index for index, row in enumerate(plain) if row is None]
+        lines = block.lines() if doubtful else []
         start = 0
-        for index in others:
+        for index in doubtful:
             self._keep(block.line + start, plain[start:index])
             self._checker.take_line(block.line + index, lines[index])
             start = index + 1
         self._keep(block.line + start, plain[start:])
 
     def _keep(self, line: int, rows: list[Any]) -> None:
-        """Take in ``_Plain`` rows, the first of which is on ``line``, with no gap between them."""
-        facts, digest = self._checker.facts, facts_of.digest
-        facts.lines.extend(range(line, line + len(rows)))
-        facts.prompts.extend([digest(prompt, sequence.seed) for prompt, _, sequence in rows])
-        facts.answers.extend([digest(answer) for _, answer, _ in rows])
-        facts.openings.extend([digest(answer[:OPENING_BYTES]) for _, answer, _ in rows])
+        """Record consecutive ``_Plain`` rows, the first of which is on ``line``."""
+        hashes = self._checker.hashes
+        hashes.lines.extend(range(line, line + len(rows)))
+        hashes.prompts.extend([digest(prompt, sequence.seed) for prompt, _, sequence in rows])
+        hashes.answers.extend([digest(answer) for _, answer, _ in rows])
+        hashes.openings.extend([digest(answer[:OPENING_BYTES]) for _, answer, _ in rows])
         for _, _, sequence in rows:
             sequence.rows += 1
         self._checker.take_plain(line, [sequence.system for _, _, sequence in rows])
 
     def finish(self) -> None:
-        """Count in what the plain rows look like."""
+        """Add the formats of the plain rows to the tally."""
         for sequence in self._sequences.values():
             if sequence.rows:
                 self._checker.tally.count(sequence.looks, sequence.rows)
@@ -106,9 +105,9 @@ class PlainChat:
             rows = []
         if len(rows) == block.height and _names_each_key_once(block.data, rows):
             return rows
-        return [self._one(line) for line in block.lines()]
+        return [self._decode_line(line) for line in block.lines()]
 
-    def _one(self, line: bytes) -> _Row | None:
+    def _decode_line(self, line: bytes) -> _Row | None:
         try:
             row = self._decoder.decode(line)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -116,7 +115,7 @@ class PlainChat:
         return row if _names_each_key_once(line, [row]) else None
 
     def _plain(self, row: _Row | None) -> _Plain | None:
-        """Return what a row comes to; None unless nothing is to be said of its form."""
+        """Return the parts of a row, or None if its form needs the exact checks."""
         if row is None or not row.messages:
             return None
         roles = tuple([message.role for message in row.messages])
@@ -125,36 +124,36 @@ class PlainChat:
             return None
         texts = [message.content for message in row.messages]
         for text in texts:
-            # As the checks begin: white space around a text, or nothing in it that shows.
+            # As in the exact checks: no white space around a text, and something visible in it.
             if not text or text != text.strip():
                 return None
             first = text[0]
-            shows = "!" <= first <= "~" or (first.isalpha() and first not in FILLERS)
-            if not shows and is_blank(text):
+            is_visible = "!" <= first <= "~" or (first.isalpha() and first not in FILLERS)
+            if not is_visible and is_blank(text):
                 return None
         if len(texts) > 1 and texts[-1].startswith(texts[-2]):
-            return None  # it may be an echo of the prompt
+            return None  # it may repeat the prompt
         *prompt, answer = [text.encode() for text in texts]
         return SEPARATOR.join(prompt), answer, sequence
 
     def _sequence(self, roles: tuple[str, ...]) -> _Sequence:
-        """Return what is known of rows whose messages have these roles and no more than text."""
+        """Return the facts about rows with these roles and text contents."""
         row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
-        found = _Sequence(
-            facts_of.seed_of(roles), formats.recognised(row), roles[0] in ("system", "developer")
+        sequence = _Sequence(
+            seed_of(roles), formats.recognised(row), roles[0] in ("system", "developer")
         )
         try:
-            formats.check(found.looks, "openai-chat", exactly=True)
-            said = of_row(formats.example(row, "openai-chat"), self._target)
-            found.plain = not said and roles[-1] == "assistant"
+            formats.check(sequence.looks, "openai-chat", exactly=True)
+            findings = of_row(formats.example(row, "openai-chat"), self._target)
+            sequence.plain = not findings and roles[-1] == "assistant"
         except RowProblem:
             pass
-        if len(self._sequences) < _MOST_SEQUENCES:
-            self._sequences[roles] = found
-        return found
+        if len(self._sequences) < _MAX_SEQUENCES:
+            self._sequences[roles] = sequence
+        return sequence
 
-    def _suspect(self, plain: list[_Plain | None]) -> None:
-        """Take out of ``plain`` every row whose text the exact checks have to see."""
+    def _drop_suspects(self, plain: list[_Plain | None]) -> None:
+        """Set to None each row in ``plain`` whose texts need the exact checks."""
         texts: list[bytes] = []
         for row in plain:
             texts += (b"", b"") if row is None else row[:2]
@@ -162,39 +161,39 @@ class PlainChat:
         hits = self._prefilter.suspects(text)
         hits.extend(self._prefilter.facts(text))
         for reserved in self._reserved:
-            hits.extend(_places(text, reserved))
+            hits.extend(_find_all(text, reserved))
         if not hits:
             return
-        ends = list(accumulate(len(one) + len(SEPARATOR) for one in texts))
-        at = 0
+        ends = list(accumulate(len(part) + len(SEPARATOR) for part in texts))
+        index = 0
         for hit in sorted(hits):
-            while hit >= ends[at] and at < len(ends) - 1:
-                at += 1
-            plain[at // 2] = None
+            while hit >= ends[index] and index < len(ends) - 1:
+                index += 1
+            plain[index // 2] = None
 
 
 def _names_each_key_once(text: bytes, rows: list[_Row]) -> bool:
-    """Tell whether ``text`` names no key but those that ``rows`` were made of, each once.
+    """Tell whether ``text`` has only the keys that ``rows`` were decoded from, each once.
 
-    A quote within a string has a backslash before it, so that quote and colon without one are the
-    end of a key. Anything written unusually counts as a no.
+    Quotes inside strings are escaped, so an unescaped quote and colon end a key. Unusual spellings
+    count as a no.
     """
     keys = sum([2 * len(row.messages) for row in rows]) + len(rows)
-    found = text.count(b'":')
-    if found != keys and found - text.count(b'\\":') != keys:
+    count = text.count(b'":')
+    if count != keys and count - text.count(b'\\":') != keys:
         return False
-    return not _spaced().scan(text)
+    return not _spaced_keys().scan(text)
 
 
 @functools.cache
-def _spaced() -> Patterns:
-    """Return what finds a key with white space before its colon."""
+def _spaced_keys() -> Patterns:
+    """Return the pattern of a key with white space before its colon."""
     return compile_patterns([rb'"[ \t\r\n]+:'])
 
 
-def _places(text: bytes, wanted: bytes) -> list[int]:
-    found, at = [], text.find(wanted)
-    while at >= 0:
-        found.append(at)
-        at = text.find(wanted, at + 1)
-    return found
+def _find_all(text: bytes, needle: bytes) -> list[int]:
+    offsets, offset = [], text.find(needle)
+    while offset >= 0:
+        offsets.append(offset)
+        offset = text.find(needle, offset + 1)
+    return offsets

@@ -1,4 +1,4 @@
-"""What a message quotes of a row: on one line, cut to a width, and never a secret."""
+"""Quotes from rows for messages: on one line, truncated, without secrets."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import functools
 
 from ftwizard.text import visible
 
-_SHORTEST_SECRET = 8
+_MIN_SECRET_CHARACTERS = 8
 SEARCHED = 4_096
-"""Characters searched of a long text: a secret that begins in what is shown ends within them, or
-is known by its beginning."""
+"""Characters of a long text that are searched: any secret that starts in the quoted part ends
+within them or is recognized by its start."""
 
 
 def quoted(text: str, limit: int) -> str:
-    """Return ``text`` as ``visible`` shows it, with its secrets named instead.
+    """Return ``text`` as ``visible`` shows it, with secrets replaced by their kind.
 
-    They are looked for before the text is cut: half a secret is not known for one. And once more
-    afterwards: cut in its middle, a word can look like one.
+    Redaction runs before truncation, because a truncated secret is not recognized, and again
+    after it, because a truncated word can look like a secret.
     """
-    if len(text) < _SHORTEST_SECRET:
+    if len(text) < _MIN_SECRET_CHARACTERS:
         return visible(text, limit)
     return _redacted(text[:SEARCHED], limit)
 
 
 @functools.lru_cache(4_096)
 def _redacted(text: str, limit: int) -> str:
-    from ftwizard.data.secrets import redact  # what it searches with is heavy
+    from ftwizard.data.secrets import redact  # slow to import
 
     clean = redact(text)
     if clean == text:
         return redact(visible(text, limit))
-    return visible(clean, max(limit, _SHORTEST_SHOWN))
+    return visible(clean, max(limit, _MIN_REDACTED_WIDTH))
 
 
-_SHORTEST_SHOWN = 60
-"""Room for the name of a secret where a text holds one."""
+_MIN_REDACTED_WIDTH = 60
+"""Width that fits the kind of a redacted secret."""

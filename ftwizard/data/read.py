@@ -1,4 +1,4 @@
-"""Reading rows: every problem has its line, and no good row is lost because of a bad one."""
+"""Row reader that reports every bad row with its line and keeps all good rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One usable row."""
 
     line: int
-    """1-based physical line it begins at; its 1-based number where lines say nothing (Parquet, an
+    """1-based physical line it starts at; its 1-based number in files without lines (Parquet, an
     array on one line)."""
     example: Example
-    """What it means."""
+    """Its meaning."""
     conversation: Conversation
-    """What training here takes of it."""
+    """The conversation that local training uses."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,45 +42,47 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A data file, read whole."""
+    """All rows of a data file."""
 
     path: str
     rows: list[Row]
     problems: list[Problem]
     sha256: str
-    """Of the file's bytes."""
+    """Hash of the file's bytes."""
     format: Format | None
-    """What its rows were read as; None where no row is a JSON object."""
+    """Format of the rows; None if no row is a JSON object."""
 
     @property
     def count(self) -> int:
-        """Return how many rows the file has, good and bad."""
+        """Return the number of rows, good and bad."""
         return len(self.rows) + len(self.problems)
 
 
 def no_row(path: Path) -> FileProblem:
-    """Return the problem of a file that can be read, and in which no row stands."""
+    """Return the problem of a readable file without rows."""
     return FileProblem(
-        "file_empty", f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+        "file_empty", f"{visible(str(path))} has no rows.", "Write one JSON object per line."
     )
 
 
 def read(path: Path, format: FormatChoice = "auto") -> Table:
-    """Read the rows of any file that ``container.inspect`` knows.
+    """Read the rows of any file that ``container.inspect`` supports.
 
-    ``auto``: the format that most rows look like; the others are problems. Raises FtwizardError
-    when the file itself cannot be used; bad rows are ``problems``.
+    ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
+    the file itself cannot be used; bad rows are ``problems``.
     """
     container = inspect(path)
     values = list(_values(path, container))
     if not values:
         raise no_row(path)
-    found = _format(path, [value for _, value in values]) if format == "auto" else format
+    row_format = (
+        _detect_format(path, [value for _, value in values]) if format == "auto" else format
+    )
     rows: list[Row] = []
     problems: list[Problem] = []
     for line, value in values:
         try:
-            meaning = _example(value, found, format == "auto")
+            meaning = _example(value, row_format, format == "auto")
             rows.append(Row(line=line, example=meaning, conversation=conversation(meaning)))
         except RowProblem as problem:
             problems.append(
@@ -91,7 +93,7 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
         rows=rows,
         problems=problems,
         sha256=_sha256(path, container),
-        format=found,
+        format=row_format,
     )
 
 
@@ -104,31 +106,30 @@ def _example(value: Any, format: Format | None, exactly: bool) -> Example:
     if isinstance(value, RowProblem):
         raise value
     if format is None:
-        raise RowProblem("not_object", "not a JSON object", "one object a line")
+        raise RowProblem("not_object", "not a JSON object", "write one object per line")
     formats.check(formats.recognised(value), format, exactly=exactly, row=value)
     return formats.example(value, format)
 
 
-def _format(path: Path, values: list[Any]) -> Format | None:
-    """Return the format that most rows have; raise FtwizardError if that cannot be told."""
+def _detect_format(path: Path, values: list[Any]) -> Format | None:
+    """Return the format of most rows; raise FtwizardError if it is unclear."""
     return formats.tally(values).decide(path).format
 
 
 def usable(table: Table, *, skip_bad: bool) -> list[Row]:
-    """Return the good rows; raise FtwizardError for bad ones unless they may be skipped."""
+    """Return the good rows; raise FtwizardError for bad rows unless they may be skipped."""
     if table.problems and not (skip_bad and table.rows):
         first = "; ".join(
-            f"line {p.line}: {p.message} ({p.fix})" for p in table.problems[:SHOWN_PROBLEMS]
+            f"line {problem.line}: {problem.message} ({problem.fix})"
+            for problem in table.problems[:SHOWN_PROBLEMS]
         )
         more = len(table.problems) - SHOWN_PROBLEMS
         rest = f"; and {more:,} more" if more > 0 else ""
         good = plural(len(table.rows), "good row")
         raise FtwizardError(
-            f"{len(table.problems):,} of {plural(table.count, 'row')} of "
+            f"{len(table.problems):,} of {plural(table.count, 'row')} in "
             f"{visible(table.path)} cannot be used: {first}{rest}.",
-            f"Correct them, or train on the {good} with: --allow skip-bad-rows"
-            if table.rows
-            else "",
+            f"Fix them, or train on the {good} with: --allow skip-bad-rows" if table.rows else "",
         )
     return table.rows
 

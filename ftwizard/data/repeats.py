@@ -1,4 +1,4 @@
-"""What stands in a file, or in two files, more than once: rows, prompts, answers, openings."""
+"""Exact duplicates of rows, prompts, answers and openings, within a file or between two files."""
 
 from __future__ import annotations
 
@@ -6,122 +6,122 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound
-from ftwizard.data.facts import NOTHING, Facts, distinct, groups
+from ftwizard.data.facts import NOTHING, RowHashes, distinct, groups
 from ftwizard.text import plural
 
 MIN_ROWS = 100
-"""Below this many rows, shares say nothing of variety."""
+"""Fewer rows say nothing about variety."""
 MIN_ALIKE = 20
-"""Where so many rows have one answer between them all, nothing else can be learnt."""
+"""Report a file of this many rows that all have the same answer."""
 OPENING_SHARE = 0.3
 ANSWER_SHARE = 0.2
-LABELS = 20
-"""So few different answers are labels, which repeat by their nature."""
+MAX_LABELS = 20
+"""Up to this many distinct answers are class labels, which repeat naturally."""
 
 
-def within(facts: Facts) -> Iterator[FileFound]:
-    """Yield what repeats itself in one file: duplicates, contradictions, lack of variety (D7)."""
-    yield from _duplicates(facts)
-    yield from _conflicts(facts)
-    yield from _variety(facts)
+def within(hashes: RowHashes) -> Iterator[FileFound]:
+    """Yield repetitions within a file: duplicates, conflicting answers, lack of variety."""
+    yield from _duplicates(hashes)
+    yield from _conflicts(hashes)
+    yield from _variety(hashes)
 
 
-def between(train: Facts, validation: Facts) -> Iterator[FileFound]:
-    """Yield rows and prompts of ``validation`` that stand in ``train`` too; lines are its own."""
+def between(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[FileFound]:
+    """Yield rows and prompts of ``validation`` that are also in ``train``, by validation lines."""
     import numpy as np
 
-    _, prompts, answers, _ = train.columns()
-    lines, their_prompts, their_answers, _ = validation.columns()
+    _, prompts, answers, _ = train_hashes.columns()
+    lines, val_prompts, val_answers, _ = val_hashes.columns()
     if not len(prompts) or not len(lines):
         return
-    seen = np.isin(_pairs(their_prompts, their_answers), _pairs(prompts, answers))
-    if count := int(seen.sum()):
+    leaked = np.isin(_combine(val_prompts, val_answers), _combine(prompts, answers))
+    if count := int(leaked.sum()):
         yield FileFound(
             code="leakage",
-            message="stands in the training data word for word: the loss on it says how well it was "
-            "learnt by heart",
-            fix="take them out of one of the two: ftwizard split makes parts without this",
+            message="also in the training data, word for word: its loss measures memorization",
+            fix="remove it from one of the two, or split again with ftwizard split",
             count=count,
-            lines=_shown(lines, np.flatnonzero(seen)),
+            lines=_shown_lines(lines, np.flatnonzero(leaked)),
         )
-    known = np.isin(their_prompts, prompts) & ~seen & (their_prompts != NOTHING)
-    if count := int(known.sum()):
+    same_prompt = np.isin(val_prompts, prompts) & ~leaked & (val_prompts != NOTHING)
+    if count := int(same_prompt.sum()):
         yield FileFound(
             code="prompt_leakage",
-            message="its prompt stands in the training data with another answer",
-            fix="keep all rows of a prompt on one side: ftwizard split does",
+            message="its prompt is in the training data with another answer",
+            fix="keep all rows of a prompt in one part, as ftwizard split does",
             count=count,
-            lines=_shown(lines, np.flatnonzero(known)),
+            lines=_shown_lines(lines, np.flatnonzero(same_prompt)),
         )
 
 
-def _duplicates(facts: Facts) -> Iterator[FileFound]:
+def _duplicates(hashes: RowHashes) -> Iterator[FileFound]:
     import numpy as np
 
-    lines, prompts, answers, _ = facts.columns()
+    lines, prompts, answers, _ = hashes.columns()
     rows = np.c_[prompts, answers]
-    known = np.flatnonzero((prompts != NOTHING) | (answers != NOTHING))
-    later = [known[group][np.argsort(lines[known[group]])][1:] for group in groups(rows[known])]
+    hashed = np.flatnonzero((prompts != NOTHING) | (answers != NOTHING))
+    later = [hashed[group][np.argsort(lines[hashed[group]])][1:] for group in groups(rows[hashed])]
     if later:
-        places = np.concatenate(later)
+        indices = np.concatenate(later)
         yield FileFound(
             code="duplicate",
-            message="the same as an earlier row, word for word",
-            fix="keep one of each (check --fix OUT does): repeats are learnt by heart",
-            count=len(places),
-            lines=_shown(lines, places),
+            message="identical to an earlier row",
+            fix="keep one of each (check --fix OUT does): duplicates lead to memorization",
+            count=len(indices),
+            lines=_shown_lines(lines, indices),
         )
 
 
-def _conflicts(facts: Facts) -> Iterator[FileFound]:
+def _conflicts(hashes: RowHashes) -> Iterator[FileFound]:
     import numpy as np
 
-    lines, prompts, answers, _ = facts.columns()
-    known = np.flatnonzero((prompts != NOTHING) & (answers != NOTHING))
-    prompts, answers = prompts[known], answers[known]
-    unlike = [known[group] for group in groups(prompts) if distinct(answers[group]) > 1]
-    if unlike:
-        places = np.concatenate(unlike)
+    lines, prompts, answers, _ = hashes.columns()
+    hashed = np.flatnonzero((prompts != NOTHING) & (answers != NOTHING))
+    prompts, answers = prompts[hashed], answers[hashed]
+    conflicts = [hashed[group] for group in groups(prompts) if distinct(answers[group]) > 1]
+    if conflicts:
+        indices = np.concatenate(conflicts)
         yield FileFound(
             code="conflict",
-            message=f"{plural(len(unlike), 'prompt')} {'has' if len(unlike) == 1 else 'have'} "
-            f"different answers, in {plural(len(places), 'row')}",
-            fix="keep the answer that is right, unless variety is what is to be learnt",
-            count=len(places),
-            lines=_shown(lines, places),
+            message=f"{plural(len(conflicts), 'prompt')} "
+            f"{'has' if len(conflicts) == 1 else 'have'} different answers in "
+            f"{plural(len(indices), 'row')}",
+            fix="keep the right answer, unless the model should vary its answers",
+            count=len(indices),
+            lines=_shown_lines(lines, indices),
         )
 
 
-def _variety(facts: Facts) -> Iterator[FileFound]:
+def _variety(hashes: RowHashes) -> Iterator[FileFound]:
     import numpy as np
 
-    lines, _, answers, openings = facts.columns()
-    known = np.flatnonzero(answers != NOTHING)
-    different = distinct(answers[known])
-    only_one = different == 1 and len(known) >= MIN_ALIKE
-    if not only_one and (len(known) < MIN_ROWS or different <= LABELS):
+    lines, _, answers, openings = hashes.columns()
+    answered = np.flatnonzero(answers != NOTHING)
+    different = distinct(answers[answered])
+    only_one = different == 1 and len(answered) >= MIN_ALIKE
+    if not only_one and (len(answered) < MIN_ROWS or different <= MAX_LABELS):
         return
-    for column, code, share, what, fix in (
-        (answers, "repeated_answer", ANSWER_SHARE, "give the very same answer",
-         "a model that is taught one answer gives it to everything: thin these rows out"),
-        (openings, "repeated_opening", OPENING_SHARE, "begin their answer with the same words",
-         "vary how answers begin, unless the form is what is to be learnt"),
+    for column, code, min_share, observation, fix in (
+        (answers, "repeated_answer", ANSWER_SHARE, "have the same answer",
+         "remove most of these rows: the model would give this answer to everything"),
+        (openings, "repeated_opening", OPENING_SHARE, "start their answer with the same words",
+         "vary how answers start, unless the model should learn this form"),
     ):  # fmt: skip
-        places = _most_frequent(column)
-        if len(places) >= share * len(known):
+        indices = _most_frequent(column)
+        if len(indices) >= min_share * len(answered):
             yield FileFound(
                 code=code,
-                message=f"{len(places):,} of {plural(len(known), 'row')} "
-                f"({len(places) / len(known):.0%}) {what}, the first at line "
-                f"{int(lines[places].min()):,}",
+                message=f"{len(indices):,} of {plural(len(answered), 'row')} "
+                f"({len(indices) / len(answered):.0%}) {observation}, the first at line "
+                f"{int(lines[indices].min()):,}",
                 fix=fix,
-                count=len(places),
-                lines=_shown(lines, places),
+                count=len(indices),
+                lines=_shown_lines(lines, indices),
             )
 
 
 def _most_frequent(column: Any) -> Any:
-    """Return the places of the value that stands most often, ``NOTHING`` apart."""
+    """Return the indices of the most frequent value other than ``NOTHING``."""
     import numpy as np
 
     values, counts = np.unique(column[column != NOTHING], return_counts=True)
@@ -130,15 +130,15 @@ def _most_frequent(column: Any) -> Any:
     return np.flatnonzero(column == values[np.argmax(counts)])
 
 
-def _pairs(prompts: Any, answers: Any) -> Any:
-    """Return one number for each prompt with its answer, as unlikely to collide as they are."""
+def _combine(prompts: Any, answers: Any) -> Any:
+    """Combine the hashes of prompts and answers into one hash per row."""
     import numpy as np
 
     with np.errstate(over="ignore"):
         return prompts * np.uint64(0x9E3779B97F4A7C15) ^ answers
 
 
-def _shown(lines: Any, places: Any) -> list[int]:
+def _shown_lines(lines: Any, indices: Any) -> list[int]:
     import numpy as np
 
-    return [int(line) for line in np.sort(lines[places])[:SHOWN_LINES]]
+    return [int(line) for line in np.sort(lines[indices])[:SHOWN_LINES]]

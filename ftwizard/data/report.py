@@ -1,4 +1,4 @@
-"""What is to be said of a data file: its format, its rows, and every finding with its lines."""
+"""Report on a data file: its format, its rows, and its findings with lines."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from ftwizard.data.tokens import Lengths, Trained
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """One row to look at: what it means (``Example``), secrets redacted, long texts clipped."""
+    """One row to show, as an ``Example`` with secrets redacted and long texts truncated."""
 
     line: int
     example: dict[str, Any]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``ftwizard check --json`` prints."""
+    """The document that ``ftwizard check --json`` prints."""
 
     verdict: Literal["ok", "warning", "error"]
     target: TargetName
-    """Whose rules it was checked by."""
+    """The target whose rules were applied."""
     format: str | None
     rows: int
-    """Good and bad ones."""
+    """All rows, good and bad."""
     usable: int
     """Rows without an error."""
     unit: Literal["line", "row"]
-    """What ``lines`` count: physical lines, or rows where these have no lines of their own."""
+    """Unit of ``lines``: physical lines, or rows in files without lines."""
     findings: list[Finding]
-    """The gravest first, then the most frequent."""
+    """Most severe first, then most frequent."""
     tokens: Lengths | None
-    """Of the usable rows, by the target's tokenizer; None where there is none to count with."""
+    """Tokens of the usable rows, by the target's tokenizer; None without a tokenizer."""
     trained_tokens: Trained | None
-    """Those of them that carry loss; None as ``tokens``."""
+    """Tokens that count toward the loss; None as ``tokens``."""
     path: str
-    """The file that was read; it is what a plan names."""
+    """The file that was read, as a plan names it."""
     source: str | None
-    """Where the file is from, in words, if it was fetched."""
+    """Origin of the file, if it was downloaded."""
     preview: list[Preview]
-    """The first rows that can be read."""
+    """The first readable rows."""
     partial: bool = False
-    """A first look at parts of the file: counts are of these, and lines are not known."""
+    """Only parts of the file were read: counts cover these, and lines are unknown."""
     billed: Bill | None = None
-    """What one epoch of a host's training is billed by; None for training here."""
+    """Billing basis of one epoch on a hosted platform; None for local training."""
     validation: Report | None = None
     """The report on the validation file."""
     notes: tuple[str, ...] = ()
-    """What is to be known of the target."""
+    """Notes about the target."""
 
 
 def verdict(findings: list[Finding]) -> Literal["ok", "warning", "error"]:
-    """Return the word for what was found."""
-    grave: set[Severity] = {one.severity for one in findings}
-    return "error" if "error" in grave else "warning" if "warning" in grave else "ok"
+    """Return the overall verdict of findings."""
+    severities: set[Severity] = {finding.severity for finding in findings}
+    return "error" if "error" in severities else "warning" if "warning" in severities else "ok"
 
 
 def of_file(path: Path, problem: FileProblem, target: TargetName) -> Report:
-    """Return the report on a file of which no row could be read."""
+    """Return the report on a file without a readable row."""
     finding = Finding(
         severity="error", code=problem.code, message=problem.message, fix=problem.hint, count=1,
         lines=list(problem.lines),

@@ -1,4 +1,4 @@
-"""A row, from its JSON to all that is to be said of it: the one slow and exact way."""
+"""Exact check of a row, from its JSON to its findings."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ftwizard.data.checks import as_sent
 from ftwizard.data.checks.found import Found
 from ftwizard.data.conversation import RowProblem, conversation
 from ftwizard.data.example import Example
-from ftwizard.data.facts import Facts
+from ftwizard.data.facts import RowHashes
 from ftwizard.data.findings import Findings
 from ftwizard.data.format_names import Format
 from ftwizard.data.targets import Target
 
 
 class RowChecker:
-    """Takes rows in the order of the file; collects what is found in them."""
+    """Checks rows in file order and collects their findings."""
 
     def __init__(self, format: Format, target: Target, *, exactly: bool) -> None:
-        """``exactly``: rows that look like another format are refused (it was not demanded)."""
+        """Set up the checks; ``exactly`` rejects rows that look like another format."""
         self._format = format
         self._target = target
         self._exactly = exactly
         self.findings = Findings()
-        self.facts = Facts()
+        self.hashes = RowHashes()
         self.tally = formats.Tally()
-        self.shapes = [make() for make in checks.FILE_FAMILIES]
-        """What is only seen over all rows."""
+        self.file_checks = [family() for family in checks.FILE_FAMILIES]
+        """Checks over all rows."""
         self.rows = 0
         self.usable = 0
 
     def take_line(self, line: int, raw: bytes) -> None:
-        """Take in the bytes of one JSON document; blanks are no row."""
+        """Check the bytes of one JSON document; a blank line is not a row."""
         if not raw.strip():
             return
         try:
@@ -43,29 +43,29 @@ class RowChecker:
         self.take(line, value)
 
     def take(self, line: int, value: Any) -> None:
-        """Take in a row's value, or the problem that stands for it."""
+        """Check a row's value, or record the problem that replaces it."""
         self.rows += 1
-        found, example = self.look(value)
-        for one in found:
-            self.findings.add(line, one)
+        findings, example = self.look(value)
+        for finding in findings:
+            self.findings.add(line, finding)
         if example is None:
             return
-        self.facts.add(line, example)
-        for shape in self.shapes:
-            shape.add(line, example)
-        if not any(self._target.severity(one.code) == "error" for one in found):
+        self.hashes.add(line, example)
+        for check in self.file_checks:
+            check.add(line, example)
+        if not any(self._target.severity(finding.code) == "error" for finding in findings):
             self.usable += 1
 
     def take_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Count rows from ``line`` on that nothing is to be said of, and whether each begins with
-        a system prompt; their facts are added by who found them so."""
+        """Count rows without findings from ``line`` on; ``systems`` tells which start with a
+        system prompt. The caller adds their hashes."""
         self.rows += len(systems)
         self.usable += len(systems)
-        for shape in self.shapes:
-            shape.add_plain(line, systems)
+        for check in self.file_checks:
+            check.add_plain(line, systems)
 
     def look(self, value: Any) -> tuple[list[Found], Example | None]:
-        """Return what is to be said of a row by itself, and what it means where that can be told."""
+        """Return the findings of a single row, and its meaning if it can be read."""
         try:
             if isinstance(value, RowProblem):
                 raise value
@@ -74,13 +74,13 @@ class RowChecker:
             example = formats.example(value, self._format)
         except RowProblem as problem:
             return [Found(problem.code, problem.message, problem.fix)], None
-        found = checks.of_row(example, self._target)
-        if other := as_sent.of_value(value, self._format, self._target):
-            found.append(other)
+        findings = checks.of_row(example, self._target)
+        if spelling := as_sent.of_value(value, self._format, self._target):
+            findings.append(spelling)
         if self._target.name == "trl-sft" and example.kind == "chat":
             try:
                 conversation(example)
-            except RowProblem as problem:  # what a run here would refuse
-                if all(one.code != problem.code for one in found):
-                    found.append(Found(problem.code, problem.message, problem.fix))
-        return found, example
+            except RowProblem as problem:  # local training would reject the row
+                if all(finding.code != problem.code for finding in findings):
+                    findings.append(Found(problem.code, problem.message, problem.fix))
+        return findings, example

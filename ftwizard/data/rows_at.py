@@ -1,4 +1,4 @@
-"""Rows at given lines, each with what is said of it alone."""
+"""Single rows at requested lines, each with its own findings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ftwizard.data.targets import Severity, Target, target, usual
 _ORDER = get_args(Severity)
 
 
-class OfRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is said of a row."""
+class RowFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding of a row."""
 
     severity: Severity
     code: str
@@ -31,50 +31,51 @@ class OfRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row to look at."""
+    """A row to show."""
 
     line: int
-    """As in the report."""
+    """Its line, as in the report."""
     example: dict[str, Any] | None
-    """What it means (``Example``); None where that cannot be told."""
+    """Its meaning (``Example``), or None if it cannot be read."""
     raw: str
-    """As it stands in the file; a table's row as JSON."""
-    findings: list[OfRow]
-    """What it has by itself, the gravest first; not what shows only beside other rows."""
+    """Its text in the file; for a table, the row as JSON."""
+    findings: list[RowFinding]
+    """Findings of this row alone, most severe first; none that compare rows."""
 
 
 def rows(
     path: Path, lines: Collection[int], format: FormatChoice = "auto", to: TargetName | None = None
 ) -> list[ShownRow]:
-    """Return the rows at these lines, in order; those that are not there are left out.
+    """Return the existing rows at these lines, in order.
 
-    ``to``: by whose rules they are checked, by default as ``examine`` has it. Raises FileProblem.
+    ``to`` is the target whose rules apply; default as in ``examine``. Raises FileProblem.
     """
-    what = container.inspect(path)
-    demanded = None if format == "auto" else format
-    found = demanded or guessed(path, what, to)
-    place = target(to) if to else usual(found)
-    checker = RowChecker(found, place, exactly=demanded is None)
-    return [_shown(record, checker, place) for record in at(path, what, lines)]
+    layout = container.inspect(path)
+    explicit = None if format == "auto" else format
+    row_format = explicit or guessed(path, layout, to)
+    goal = target(to) if to else usual(row_format)
+    checker = RowChecker(row_format, goal, exactly=explicit is None)
+    return [_show(record, checker, goal) for record in read_records(path, layout, lines)]
 
 
-def at(path: Path, what: Container, lines: Collection[int]) -> Iterator[Record]:
-    """Yield the records at these lines; no more of the file is read than that takes."""
-    wanted = set(lines)
-    if not wanted:
+def read_records(path: Path, layout: Container, lines: Collection[int]) -> Iterator[Record]:
+    """Yield the records at these lines, reading no more of the file than needed."""
+    numbers = set(lines)
+    if not numbers:
         return
-    for record in _plain(path, what, wanted) if what.plain else records.records(path, what):
-        if record.line in wanted:
+    plain = layout.plain
+    for record in _read_plain(path, layout, numbers) if plain else records.records(path, layout):
+        if record.line in numbers:
             yield record
-        if record.line >= max(wanted):
+        if record.line >= max(numbers):
             return
 
 
-def _plain(path: Path, what: Container, wanted: set[int]) -> Iterator[Record]:
-    """Yield the wanted lines of a file whose lines can be counted without a look at each."""
+def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Record]:
+    """Yield the wanted lines of a file whose lines can be counted without parsing them."""
     first, last = 1, max(wanted)
-    for start, end in ranges.ranges(path, what, 1):
-        for block in ranges.lines_in(path, what, start, end):
+    for start, end in ranges.ranges(path, layout, 1):
+        for block in ranges.lines_in(path, layout, start, end):
             after = first + block.count(b"\n")
             if isinstance(block, ranges.TooLong):
                 yield Record(first, block.problem)
@@ -87,21 +88,20 @@ def _plain(path: Path, what: Container, wanted: set[int]) -> Iterator[Record]:
                 return
 
 
-def _shown(record: Record, checker: RowChecker, place: Target) -> ShownRow:
+def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
     try:
         value = records.decoded(record)
     except RowProblem as problem:
         value = problem
-    found, example = checker.look(value)
-    graded = ((place.severity(one.code), one) for one in found)
-    said = [
-        OfRow(severity=severity, code=one.code, message=one.message, fix=one.fix)
-        for severity, one in graded
-        if severity
+    findings, example = checker.look(value)
+    relevant = [
+        RowFinding(severity=severity, code=finding.code, message=finding.message, fix=finding.fix)
+        for finding in findings
+        if (severity := goal.severity(finding.code))
     ]
     return ShownRow(
         line=record.line,
         example=shown.example(example) if example else None,
         raw=shown.raw(record, value),
-        findings=sorted(said, key=lambda one: _ORDER.index(one.severity)),
+        findings=sorted(relevant, key=lambda finding: _ORDER.index(finding.severity)),
     )

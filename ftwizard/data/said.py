@@ -1,4 +1,4 @@
-"""What a row says, as one text: for telling whether two rows, or two prompts, are the same."""
+"""Canonical text of a row or prompt, for comparing rows."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _SYSTEM = ("system", "developer")
 
 
 def row(example: Example) -> str:
-    """Return what a row says, its answer after ``ANSWER_MARK``.
+    """Return a row as text, with its answer after ``ANSWER_MARK``.
 
-    Every turn and every tool call, of a preference the chosen and the rejected answer; no system
-    prompt, which many rows share.
+    It has every turn and tool call, and both answers of a preference, but no system prompt, which
+    many rows share.
     """
     if example.kind == "text":
         return example.text or ""
     if example.kind == "tokens":
         ids = (example.tokens or {}).get("input_ids")
         return " ".join(map(str, ids)) if isinstance(ids, list) else ""
-    asked, answered = divided(example)
-    return f"{said(asked)}{ANSWER_MARK}{said(answered)}" if answered else said(asked)
+    before, answer = divided(example)
+    return f"{said(before)}{ANSWER_MARK}{said(answer)}" if answer else said(before)
 
 
 def prompt(example: Example) -> str:
-    """Return what stands before a row's answer, but for a system prompt; "" where nothing does."""
+    """Return the text before a row's answer, without the system prompt; "" if there is none."""
     return said(divided(example)[0])
 
 
 def said(messages: Iterable[Message]) -> str:
-    """Return the texts and tool calls of messages, a line each, system prompts left out."""
+    """Return the texts and tool calls of messages, one per line, without system prompts."""
     lines: list[str] = []
     for message in messages:
         if message.get("role") not in _SYSTEM:
@@ -44,7 +44,7 @@ def said(messages: Iterable[Message]) -> str:
 
 
 def normal(text: str) -> str:
-    """Return ``text`` as it is compared: case and white space do not count.
+    """Normalize ``text`` for comparison: case and white space do not matter.
 
     Digits, signs and punctuation do: “2 + 3” and “2 − 3” are different prompts.
     """
@@ -52,7 +52,7 @@ def normal(text: str) -> str:
 
 
 def divided(example: Example) -> tuple[list[Message], list[Message]]:
-    """Return the messages before a row's last answer, and from there on."""
+    """Split a row's messages at its last answer."""
     messages = example.messages
     if example.chosen or example.rejected:
         return messages, [*example.chosen, *example.rejected]

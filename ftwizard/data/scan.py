@@ -1,4 +1,4 @@
-"""One pass over a data file, in several processes where it pays: every row, whatever its size."""
+"""Single pass over all rows of a data file, in several processes for large files."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from ftwizard.data.plain_chat import PlainChat
 from ftwizard.data.row_checker import RowChecker
 from ftwizard.data.targets import Target
 
-TELL_ROWS = 1_000
+PROGRESS_ROWS = 1_000
+"""Rows between progress reports."""
 
 
 class Scanned:
-    """What one pass found."""
+    """Results of one pass."""
 
     def __init__(self, checker: RowChecker, lines: int) -> None:
         self.rows = checker.rows
         self.usable = checker.usable
         self.findings = checker.findings
-        self.facts = checker.facts
+        self.hashes = checker.hashes
         self.tally = checker.tally
-        self.shapes = checker.shapes
+        self.file_checks = checker.file_checks
         self.lines = lines
 
     def extend(self, later: Scanned) -> None:
-        """Take in the part of the file that follows."""
+        """Add the results of the next part of the file."""
         self.rows += later.rows
         self.usable += later.usable
         self.findings.merge(later.findings, self.lines)
-        self.facts.extend(later.facts, self.lines)
+        self.hashes.extend(later.hashes, self.lines)
         self.tally.merge(later.tally)
-        for mine, theirs in zip(self.shapes, later.shapes, strict=True):
+        for mine, theirs in zip(self.file_checks, later.file_checks, strict=True):
             mine.merge(theirs, self.lines)  # type: ignore[arg-type]  # of one class, as made
         self.lines += later.lines
 
@@ -49,41 +50,41 @@ def scan(
 ) -> Scanned:  # fmt: skip
     """Check every row of a file as ``format`` for ``target``.
 
-    Raises FileProblem where the file turns out to be damaged or changes meanwhile.
+    Raises FileProblem if the file is corrupt or changes during the pass.
     """
     if not container.plain:
-        return _by_records(path, container, RowChecker(format, target, exactly=exactly), say)
-    work = functools.partial(_part, format=format, target=target, exactly=exactly)
+        return _scan_records(path, container, RowChecker(format, target, exactly=exactly), say)
+    work = functools.partial(_scan_part, format=format, target=target, exactly=exactly)
     results = parts.in_order(work, parts.parts_of(path, container), processes, say)
-    found = next(results)
+    scanned = next(results)
     for part in results:
-        found.extend(part)
-    return found
+        scanned.extend(part)
+    return scanned
 
 
-_KEPT_BYTES = 8 << 20
+_RETAINED_BYTES = 8 << 20
 
 
 @contextlib.contextmanager
 def _steady_memory() -> Iterator[None]:
-    """Let memory go from one block's rows to the next one's without more ado.
+    """Make memory allocation cheap between blocks.
 
-    The collector of cycles rests: rows make none, and it looks for them at every few. And glibc
-    gives freed memory back beyond twice the largest piece that it has seen freed, so that a large
-    one, never written to, saves asking the kernel for the same pages at each block.
+    The cyclic garbage collector is off: rows contain no cycles. Freeing one large untouched block
+    raises glibc's trim threshold, so the memory of a block's rows is not returned to the kernel and
+    requested again for the next block.
     """
-    bytes(_KEPT_BYTES)
-    was = gc.isenabled()
+    bytes(_RETAINED_BYTES)
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 
 @_steady_memory()
-def _part(part: Part, format: Format, target: Target, exactly: bool) -> Scanned:
+def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> Scanned:
     checker = RowChecker(format, target, exactly=exactly)
     plain = PlainChat(target, checker) if format == "openai-chat" else None
     lines = 0
@@ -101,14 +102,14 @@ def _part(part: Part, format: Format, target: Target, exactly: bool) -> Scanned:
     return Scanned(checker, lines)
 
 
-def _by_records(path: Path, container: Container, checker: RowChecker, say: Say) -> Scanned:
+def _scan_records(path: Path, container: Container, checker: RowChecker, say: Say) -> Scanned:
     line = 0
-    for done, record in enumerate(records.records(path, container), 1):
+    for count, record in enumerate(records.records(path, container), 1):
         line = record.line
         if isinstance(record.value, bytes):
             checker.take_line(line, record.value)
         else:
             checker.take(line, record.value)
-        if done % TELL_ROWS == 0:
-            say(done, 0)
+        if count % PROGRESS_ROWS == 0:
+            say(count, 0)
     return Scanned(checker, line)

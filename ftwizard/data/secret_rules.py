@@ -1,5 +1,5 @@
-"""What secrets look like: the formats that those who issue them made recognisable, and the few
-places where any long random word is one."""
+"""Detection rules for secrets: issuers' token formats, and contexts in which any long random word
+is a secret."""
 
 from __future__ import annotations
 
@@ -10,34 +10,41 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ftwizard.data.likely import changes, entropy, is_given, is_key, is_password, is_random
+from ftwizard.data.likely import (
+    class_change_ratio,
+    entropy,
+    is_key,
+    is_password,
+    is_plausible_password,
+    is_random,
+)
 
 
 class Rule(NamedTuple):
-    """One kind of thing to find."""
+    """Detection rule for one kind of secret or personal data."""
 
     kind: str
     pattern: str
-    """Of ``re``, with ASCII classes. Its group ``value`` is what is hidden. Linear on any text:
-    what it repeats is bounded, or cannot begin anew where it has just been."""
+    """Pattern for ``re`` with ASCII classes; its group ``value`` is redacted. It runs in linear
+    time: repetitions are bounded or cannot restart where they have just been."""
     coarse: str
-    """Of bytes: it matches within whatever ``pattern`` matches, and is cheap. In the syntax that
-    ``re`` and hyperscan share (``patterns.py``)."""
+    """Cheap bytes pattern that matches within everything ``pattern`` matches, in the syntax that
+    ``re`` and Hyperscan share (``patterns.py``)."""
     real: Callable[[re.Match[str]], bool] = bool
-    """Whether what matched is one, and no example, placeholder or chance."""
+    """Whether a match is real, not an example, a placeholder or a coincidence."""
     code: str = "secret"
     trim: Callable[[str], int] = len
-    """How much of the group ``value`` is the thing; the rest only stands behind it."""
+    """Length of the secret within the group ``value``; the rest only follows it."""
 
 
 @functools.cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return a rule's pattern, compiled when it is first needed: together they cost 10 ms and more."""
+    """Compile a rule's pattern on first use: all of them together take over 10 ms."""
     return re.compile(pattern, re.ASCII)
 
 
 def in_bytes(word: str) -> str:
-    """Return a word as a pattern over its UTF-8."""
+    """Return a word as a pattern over its UTF-8 bytes."""
     return "".join(c if c.isascii() else "".join(f"\\x{b:02x}" for b in c.encode()) for c in word)
 
 
@@ -45,12 +52,12 @@ def _value_is(check: Callable[[str], bool]) -> Callable[[re.Match[str]], bool]:
     return lambda match: check(match["value"])
 
 
-# --- tokens that say what they are ------------------------------------------------------------
+# --- tokens with a prefix ---------------------------------------------------------------------
 
 _A, _W, _H = "[A-Za-z0-9]", "[A-Za-z0-9_-]", "[0-9a-f]"
-# kind, what it begins with, what follows. Lengths are those the issuers' own scanners look for.
+# Kind, prefixes, remainder. Lengths are those that the issuers' own scanners look for.
 _TOKENS: tuple[tuple[str, str, str], ...] = (
-    # models and what trains them
+    # models and training
     ("OpenAI API key", "sk-proj- sk-svcacct- sk-admin-", rf"{_W}{{40,}}"),
     ("Anthropic API key", "sk-ant-", rf"[a-z]{{3,6}}\d\d-{_W}{{40,}}"),
     ("OpenRouter API key", "sk-or-v1-", rf"{_H}{{64}}"),
@@ -124,8 +131,8 @@ _TOKENS: tuple[tuple[str, str, str], ...] = (
 def _token(kind: str, starts: str, body: str) -> Rule:
     words = starts.split()
     either = "|".join(map(re.escape, words))
-    # Letters before or after would make it another word; _ and - do stand beside tokens, but
-    # short beginnings are in long words of base64, too.
+    # Adjacent letters make it another word. Tokens can have _ or - next to them, but short prefixes
+    # also occur in long base64 words.
     edge = _W if min(map(len, words)) <= 4 else _A
     return Rule(
         kind=kind,
@@ -135,22 +142,23 @@ def _token(kind: str, starts: str, body: str) -> Rule:
     )
 
 
-# --- tokens of which only the shape tells -----------------------------------------------------
+# --- tokens recognized by shape ---------------------------------------------------------------
 
 
 def _is_jwt(match: re.Match[str]) -> bool:
     header, payload = match["value"].split(".")[:2]
-    # jwt.io's own example is all over the web: subject 1234567890, John Doe.
-    said = _decoded(payload)
-    return b'"alg"' in _decoded(header) and not (b'"1234567890"' in said and b"John Doe" in said)
+    # jwt.io's example is all over the web: subject 1234567890, John Doe.
+    claims = _decode_base64(payload)
+    is_example = b'"1234567890"' in claims and b"John Doe" in claims
+    return b'"alg"' in _decode_base64(header) and not is_example
 
 
 def _is_discord(match: re.Match[str]) -> bool:
-    return _decoded(match["value"].split(".")[0]).isdigit()  # the bot's own number
+    return _decode_base64(match["value"].split(".")[0]).isdigit()  # the bot's id
 
 
-def _decoded(word: str) -> bytes:
-    """Return what a base64 word holds, either alphabet, padded or not; nothing if it is none."""
+def _decode_base64(word: str) -> bytes:
+    """Decode a base64 word in either alphabet, padded or not; return b"" if it is invalid."""
     word = word.rstrip("=")
     try:
         return base64.b64decode(
@@ -166,23 +174,23 @@ def _is_private_key(match: re.Match[str]) -> bool:
     return len(body) >= (40 if closed else 64) and is_random(body[16:80])
 
 
-_HERE = re.compile(
+_LOCAL_HOST = re.compile(
     r"localhost|127\..*|0\.0\.0\.0|host(?:name)?|db|server|.*\.local|(?:.*\.)?example\..*"
 )
 
 
 def _is_url_password(match: re.Match[str]) -> bool:
     name, word, host = match["name"].lower(), match["value"], match["host"].lower()
-    if word.lower() == name or not is_given(word):
+    if word.lower() == name or not is_plausible_password(word):
         return False
-    # On one's own machine, and in examples, only what nobody would make up.
-    drawn = len(word) >= 8 and is_random(word) and changes(word) >= 0.25
-    return not _HERE.fullmatch(host) or drawn or is_password(word)
+    # For local and example hosts, only a password that nobody would make up counts.
+    random = len(word) >= 8 and is_random(word) and class_change_ratio(word) >= 0.25
+    return not _LOCAL_HOST.fullmatch(host) or random or is_password(word)
 
 
 def _is_basic(match: re.Match[str]) -> bool:
-    name, colon, word = _decoded(match["value"]).decode("utf-8", "replace").partition(":")
-    return bool(colon and name) and "\ufffd" not in word and is_given(word)
+    name, colon, word = _decode_base64(match["value"]).decode("utf-8", "replace").partition(":")
+    return bool(colon and name) and "\ufffd" not in word and is_plausible_password(word)
 
 
 _BEGIN, _KEY = "-----BEGIN ", "PRIVATE KEY"
@@ -190,7 +198,7 @@ _USER = r"[A-Za-z0-9._~%!$&()*+,;=#^?|-]"
 _SHAPES: tuple[Rule, ...] = (
     Rule(
         "private key",
-        # Base64 lines and headers such as "Proc-Type: 4,ENCRYPTED"; five dashes end them.
+        # Base64 lines and headers such as "Proc-Type: 4,ENCRYPTED", up to five dashes.
         rf"(?P<value>{_BEGIN}(?:[A-Z0-9]{{1,10}} ){{0,3}}{_KEY}(?: BLOCK)?-----"
         rf"(?:[A-Za-z0-9+/=\s\\:,.()]|-(?!----))*+(?:-----END (?:[A-Z0-9]{{1,10}} ){{0,3}}"
         rf"{_KEY}(?: BLOCK)?-----)?)",
@@ -270,18 +278,18 @@ _SHAPES: tuple[Rule, ...] = (
         _value_is(is_random),
     ),
     Rule(
-        "password in an address",
+        "password in a URL",
         rf"://(?P<name>{_USER}{{0,64}}):(?P<value>{_USER}{{6,128}})@(?P<host>[A-Za-z0-9.-]{{1,255}})",
         rf"://{_USER}{{0,64}}:{_USER}{{6,128}}@",
         _is_url_password,
     ),
 )
 
-# --- words that only their names mark ---------------------------------------------------------
+# --- secrets marked by their names ------------------------------------------------------------
 
 _QUOTES = r"(?:\\?[\"'`\]]){0,2}"
 _IS = rf"{_QUOTES}[ \t]{{0,3}}(?:=>|:=|==|=|:|：|is )[ \t]{{0,3}}(?:\\?[\"'`]){{0,2}}"
-# Wide enough for the same in a line of JSON, where quotes have backslashes and lists brackets.
+# Wide enough for lines of JSON, with escaped quotes and brackets.
 _IS_COARSE = r"[\\\"'`\] \t]{0,11}(?:[=:]|\xef\xbc\x9a|is )[=>\\\"'`\[ \t]{0,14}"
 _BEFORE_KEY = (
     "api|access|secret|private|auth|account|client|signing|encryption|master|service|app|"
@@ -290,31 +298,34 @@ _BEFORE_KEY = (
 _KEY_NAMES = rf"(?:token|secret|(?:{_BEFORE_KEY})[ _-]?key)"
 _KEY_CHARS = "[A-Za-z0-9_.+/=~-]"
 _PASSWORD_NAMES = "password|passwd|passphrase|pwd|passwort|mot de passe|senha"
-_PASSWORD_NAMES_WIDE = ("contraseña", "пароль", "密码", "パスワード")
+_NON_ASCII_PASSWORD_NAMES = ("contraseña", "пароль", "密码", "パスワード")
 _PASSWORD_CHARS = r"[!#$%&*+./0-9:=?@A-Z\\^_a-z|~-]"
-# Tokens that open nothing: they name a page or prove where a form came from.
-_NO_KEYS = ("page", "next", "continuation", "csrf", "xsrf", "sync", "cursor", "antiforgery")
+# Tokens that grant no access: page cursors and anti-forgery tokens.
+_HARMLESS_TOKENS = ("page", "next", "continuation", "csrf", "xsrf", "sync", "cursor", "antiforgery")
 
 
 def _is_named_key(match: re.Match[str]) -> bool:
     before = match.string[max(0, match.start() - 16) : match.start()].lower().rstrip("_- ")
-    return not before.endswith(_NO_KEYS) and is_key(match["value"])
+    return not before.endswith(_HARMLESS_TOKENS) and is_key(match["value"])
 
 
 def _is_setting(match: re.Match[str]) -> bool:
-    """Tell a password that a program is given (``DB_PASSWORD=…``) from one that is spoken of: that
-    may be anybody's, or made up for the occasion."""
+    """Tell whether a password is a setting of a program (``DB_PASSWORD=…``) and not merely
+    mentioned in text, where it may be anybody's or made up."""
     before = match.string[max(0, match.start() - 1) : match.start()]
     return ("=" in match["is"] or before in ("_", "-", ".")) and is_password(match["value"])
 
 
-def _is_spoken_of(match: re.Match[str]) -> bool:
-    # "The password is Base64-encoded" has three kinds of characters, too.
-    return changes(match["value"]) >= 0.25 and is_password(match["value"])
+def _is_mentioned(match: re.Match[str]) -> bool:
+    # "The password is Base64-encoded" also has three classes of characters.
+    return class_change_ratio(match["value"]) >= 0.25 and is_password(match["value"])
 
 
 def _password(code: str, real: Callable[[re.Match[str]], bool]) -> Rule:
-    wide, wide_bytes = "|".join(_PASSWORD_NAMES_WIDE), "|".join(map(in_bytes, _PASSWORD_NAMES_WIDE))
+    wide, wide_bytes = (
+        "|".join(_NON_ASCII_PASSWORD_NAMES),
+        "|".join(map(in_bytes, _NON_ASCII_PASSWORD_NAMES)),
+    )
     return Rule(
         "password",
         rf"(?:(?i:{_PASSWORD_NAMES})|{wide})(?P<is>{_IS})"
@@ -352,7 +363,7 @@ _NAMED: tuple[Rule, ...] = (
         _is_named_key,
     ),
     _password("secret", _is_setting),
-    _password("personal_data", _is_spoken_of),
+    _password("personal_data", _is_mentioned),
 )
 
 RULES: tuple[Rule, ...] = (*(_token(*row) for row in _TOKENS), *_SHAPES, *_NAMED)

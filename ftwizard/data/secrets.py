@@ -1,4 +1,4 @@
-"""Secrets and personal data in a text: where they are, and the text without them."""
+"""Detection and redaction of secrets and personal data in text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ftwizard.data.secret_rules import compiled
 
 
 class Secret(NamedTuple):
-    """What must not be learnt, uploaded or shown, and where it stands in a text."""
+    """A secret or personal data at one position in a text."""
 
     kind: str
-    """In plain words: ``GitHub token``, ``e-mail address``."""
+    """Display name: ``GitHub token``, ``email address``."""
     start: int
     end: int
     code: str
@@ -21,11 +21,11 @@ class Secret(NamedTuple):
 
 
 def find(text: str) -> list[Secret]:
-    """Return the secrets and personal data of a text, in order, none overlapping another."""
+    """Return the secrets and personal data in a text, in order and without overlaps."""
     orders = prefilter().rules(text)
-    found = [(start, end, order) for order in orders for start, end in _places(order, text)]
+    spans = [(start, end, order) for order in orders for start, end in _find_spans(order, text)]
     merged: list[tuple[int, int, int]] = []
-    for start, end, order in sorted(found):
+    for start, end, order in sorted(spans):
         if merged and start < merged[-1][1]:
             first, last, before = merged[-1]
             merged[-1] = (first, max(last, end), min(before, order))
@@ -34,7 +34,7 @@ def find(text: str) -> list[Secret]:
     return [Secret(RULES[i].kind, start, end, RULES[i].code) for start, end, i in merged]
 
 
-def _places(order: int, text: str) -> Iterator[tuple[int, int]]:
+def _find_spans(order: int, text: str) -> Iterator[tuple[int, int]]:
     rule = RULES[order]
     for match in compiled(rule.pattern).finditer(text):
         if rule.real(match):
@@ -42,69 +42,71 @@ def _places(order: int, text: str) -> Iterator[tuple[int, int]]:
             yield start, start + rule.trim(match["value"])
 
 
-_ROUNDS = 8
-_MOST = 200
-_DEPTH = 100
+_MAX_ROUNDS = 8
+_MAX_SECRETS = 200
+_MAX_DEPTH = 100
 
 
 def redact(text: str) -> str:
-    """Return a text with each secret replaced by what it was: ``[GitHub token, 40 characters]``.
+    """Replace each secret in a text by its kind and length: ``[GitHub token, 40 characters]``.
 
-    What stood beside one can look like one itself when it is gone, so that the result is
-    searched again; a text that is made of little else is not shown at all.
+    The text next to a replaced secret can itself look like one, so the result is searched again. A
+    text that consists mostly of secrets is replaced as a whole.
     """
     length = len(text)
-    for _ in range(_ROUNDS):
-        found = find(text)
-        if not found:
+    for _ in range(_MAX_ROUNDS):
+        secrets = find(text)
+        if not secrets:
             return text
-        if len(found) > _MOST:
+        if len(secrets) > _MAX_SECRETS:
             break
-        text = _replaced(text, found)
+        text = _replace(text, secrets)
     return f"[text full of secrets or personal data, {length:,} characters]"
 
 
-def _replaced(text: str, found: list[Secret]) -> str:
-    shown: dict[str, str] = {}
-    parts, at = [], 0
-    for secret in found:
-        word = text[secret.start : secret.end]
-        shown[word] = f"[{secret.kind}, {len(word):,} characters]"
-        parts += [text[at : secret.start], shown[word]]
-        at = secret.end
-    rest = "".join([*parts, text[at:]])
-    for word, instead in shown.items():
-        rest = rest.replace(word, instead)  # once more, where nothing else told what it is
-    return rest
+def _replace(text: str, secrets: list[Secret]) -> str:
+    labels: dict[str, str] = {}
+    parts, offset = [], 0
+    for secret in secrets:
+        value = text[secret.start : secret.end]
+        labels[value] = f"[{secret.kind}, {len(value):,} characters]"
+        parts += [text[offset : secret.start], labels[value]]
+        offset = secret.end
+    result = "".join([*parts, text[offset:]])
+    for value, label in labels.items():
+        result = result.replace(value, label)  # also where no context identifies it
+    return result
 
 
 def redact_value(value: Any) -> Any:
-    """Return a JSON value with its texts redacted, keys included; other values as they are.
+    """Redact the texts of a JSON value, including its keys.
 
-    A key speaks for its value, as in ``{"password": …}``. What is nested more than 100 deep is
-    left out.
+    A key can mark its value as a secret, as in ``{"password": …}``. Values nested more than 100
+    levels deep are removed.
     """
-    return _redacted(value, _DEPTH)
+    return _redact_nested(value, _MAX_DEPTH)
 
 
-def _redacted(value: Any, depth: int) -> Any:
+def _redact_nested(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return redact(value)
     if not isinstance(value, dict | list | tuple):
         return value
     if depth == 0:
-        return "[nested too deep to be shown]"
+        return "[nested too deeply to show]"
     if isinstance(value, dict):
-        return {_redacted(k, depth): _named(k, v, depth - 1) for k, v in value.items()}
-    return [_redacted(item, depth - 1) for item in value]
+        return {_redact_nested(k, depth): _redact_entry(k, v, depth - 1) for k, v in value.items()}
+    return [_redact_nested(item, depth - 1) for item in value]
 
 
-def _named(key: Any, value: Any, depth: int) -> Any:
+def _redact_entry(key: Any, value: Any, depth: int) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        return _redacted(value, depth)
-    before = f"{key}: "
-    text = f"{before}{value}"
-    shown = redact(text)
-    if shown == text:
+        return _redact_nested(value, depth)
+    prefix = f"{key}: "
+    text = f"{prefix}{value}"
+    redacted = redact(text)
+    if redacted == text:
         return value
-    return shown.removeprefix(before) if shown.startswith(before) else _redacted(str(value), depth)
+    if redacted.startswith(prefix):
+        return redacted.removeprefix(prefix)
+    return _redact_nested(str(value), depth)

@@ -1,4 +1,4 @@
-"""Where data can go, by name: the one list of them. It imports nothing heavy."""
+"""Names of all training targets, in a module that imports nothing heavy."""
 
 from __future__ import annotations
 

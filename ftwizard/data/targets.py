@@ -1,4 +1,4 @@
-"""Where data can go, and what each place takes: the rules of assets/targets.toml."""
+"""Training targets and their data rules, from assets/targets.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Severity = Literal["error", "warning", "info"]
 Kind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
 
 
-_LOOKS_LIKE: dict[str, TargetName] = {
+_DEFAULT_TARGETS: dict[str, TargetName] = {
     "preference": "trl-dpo",
     "openai-preference": "openai-dpo",
     "kto": "trl-kto",
@@ -27,110 +27,110 @@ _LOOKS_LIKE: dict[str, TargetName] = {
 
 
 class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a target takes of pictures."""
+    """Image rules of a target."""
 
     schemes: tuple[Literal["http", "https", "data", "s3", "gs", "file"], ...]
     types: tuple[str, ...] = ()
-    """Of ``image/…``; empty: any."""
+    """Subtypes of ``image/``; empty means any."""
     most: int | None = None
-    """Pictures in a row."""
+    """Maximum images per row."""
     max_bytes: int | None = None
-    """Of one picture, decoded."""
+    """Maximum size of one image, decoded."""
     roles: tuple[str, ...] = ("user",)
     all_rows: bool = False
-    """Every row has one, or none has; where a row has one, all its messages are lists of parts."""
+    """All rows have an image or none has; in rows with one, all contents are lists of parts."""
     or_video: bool = False
-    """A row has pictures or a video, never both."""
+    """A row has images or a video, never both."""
     unlearnt: bool = False
-    """A message that holds one has no weight but 0."""
+    """A message with an image must have weight 0 or none."""
 
 
-# Compared by identity: a row's verdict is remembered by the target it was passed for.
+# Compared by identity, because cached checks of roles use it as a key.
 class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown_fields=True):
-    """One place, with one method of training."""
+    """One training platform with one method."""
 
     name: TargetName
     words: str
-    """As a person calls it."""
+    """Display name, usable within a sentence."""
     method: Literal["sft", "dpo", "kto", "rft"]
     kinds: tuple[Kind, ...]
-    """What a row may mean (``Example.kind``)."""
+    """Accepted values of ``Example.kind``."""
     formats: tuple[Format, ...]
-    """What is read there as it is; rows of others have to be converted."""
+    """Formats accepted as they are; rows in others must be converted."""
     hosted: bool = True
-    """Files are uploaded: JSON Lines in UTF-8, not compressed."""
+    """Files are uploaded, as uncompressed JSON Lines in UTF-8."""
     bom: Literal["needed", "unwanted"] = "unwanted"
-    """The byte-order mark of UTF-8."""
+    """The UTF-8 byte-order mark."""
     max_bytes: int | None = None
     min_rows: int = 1
     max_rows: int | None = None
     max_validation_rows: int | None = None
     max_validation_share: float | None = None
-    """Bytes of the validation file, of those of the training file: 0.25."""
+    """Maximum size of the validation file relative to the training file, 0-1."""
     roles: tuple[str, ...]
     first: tuple[str, ...] = ()
-    """Roles that the first message (after the system's) may have; empty: any."""
+    """Roles of the first message after the system prompt; empty means any."""
     last: tuple[str, ...] = ()
-    """Roles that the last message (of the prompt, for preferences) may have; empty: any."""
+    """Roles of the last message (of the prompt, for preferences); empty means any."""
     alternating: bool = False
-    """User and assistant take turns strictly."""
+    """User and assistant must alternate strictly."""
     min_messages: int = 1
     message_keys: tuple[str, ...] = ()
-    """Of a message, known there besides those of OpenAI's."""
+    """Message keys supported in addition to OpenAI's."""
     one_answer: bool = False
-    """Each side of a pair is one message, an assistant's."""
+    """Each side of a pair is a single assistant message."""
     tools: bool = True
     arguments: Literal["text", "object", "any"] = "any"
-    """How the arguments of a tool call are written."""
+    """Form of tool-call arguments: JSON text or an object."""
     call_ids: bool = False
-    """Every tool call has an id, and every result names it."""
+    """Every tool call needs an id, and every result must refer to it."""
     weight: bool = False
-    """``weight`` of an answer (0 or 1) is obeyed."""
+    """The ``weight`` of an answer (0 or 1) is respected."""
     images: Images | None = None
-    """None: text only."""
+    """None means text only."""
     media: tuple[str, ...] = ()
-    """Types of parts that are taken besides text and pictures: ``video``, ``audio``, …"""
+    """Part types accepted besides text and images: ``video``, ``audio``, …"""
     max_tokens: int | None = None
-    """Of a row."""
+    """Maximum tokens per row."""
     reserved: tuple[str, ...] = ()
-    """Text that no row may hold."""
+    """Texts that no row may contain."""
     severities: dict[str, Severity | Literal["off"]] = {}
-    """By code, where they differ from those of assets/checks.toml."""
+    """Severities by code that differ from assets/checks.toml."""
     notes: tuple[str, ...] = ()
-    """What is to be known before anything is sent there."""
+    """Notes to show before an upload."""
     sources: tuple[str, ...]
     as_of: str
 
     def severity(self, code: str) -> Severity | None:
-        """Return how grave a finding is here, None where it is of no account."""
-        found = self.severities.get(code) or severities()[code]
-        return None if found == "off" else found
+        """Return the severity of a finding for this target, or None if it does not matter."""
+        severity = self.severities.get(code) or severities()[code]
+        return None if severity == "off" else severity
 
 
 @functools.cache
 def severities() -> dict[str, Severity]:
-    """Return how grave each code is where a target does not say otherwise."""
-    data = tomllib.loads(_asset("checks.toml"))
-    return {code: name for name in get_args(Severity) for code in data[name]["codes"]}
+    """Return the default severity of each code."""
+    data = tomllib.loads(_read_asset("checks.toml"))
+    return {code: severity for severity in get_args(Severity) for code in data[severity]["codes"]}
 
 
 @functools.cache
 def targets() -> dict[str, Target]:
-    """Return every target by its name."""
-    data = tomllib.loads(_asset("targets.toml"))
-    found = msgspec.convert(data["targets"], tuple[Target, ...], strict=False)
-    return {target.name: target for target in found}
+    """Return all targets by name."""
+    data = tomllib.loads(_read_asset("targets.toml"))
+    listed = msgspec.convert(data["targets"], tuple[Target, ...], strict=False)
+    return {target.name: target for target in listed}
 
 
 def target(name: str) -> Target:
-    """Return the target of a name; KeyError for another."""
+    """Return the target with this name; raise KeyError for an unknown one."""
     return targets()[name]
 
 
 def usual(format: str | None) -> Target:
-    """Return the target that a file of ``format`` looks made for; training here for most."""
-    return target(_LOOKS_LIKE.get(format or "", "trl-sft"))
+    """Return the default target of a format: local training for most."""
+    return target(_DEFAULT_TARGETS.get(format or "", "trl-sft"))
 
 
-def _asset(name: str) -> str:
+def _read_asset(name: str) -> str:
     return files("ftwizard").joinpath("assets", name).read_text("utf-8")

@@ -1,8 +1,7 @@
-"""One look at all texts of a row, which tells what the exact checks need to look at again.
+"""Trigger expressions that decide which exact text checks a row needs.
 
-Hyperscan searches for every expression at once, at a gigabyte a second; Python's own regular
-expressions take turns and need a hundred times as long. What is found here is only a suspicion:
-an expression may hit too often, never too seldom.
+Hyperscan searches for all expressions at once, at a gigabyte per second; Python's ``re`` takes a
+hundred times as long. An expression may have false positives, but no false negatives.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ TEXT: dict[str, bytes] = {
     rb"<(?:start|end)_of_turn>|</?s>|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\]|"
     rb"<(?:bos|eos)>|<end_of_utterance>",
 }  # fmt: skip
-"""What ``checks/text.py`` looks at again, in texts or in lines of JSON that escape nothing but line
-ends, quotes and backslashes. ``no_value``: a whole line, or string."""
+"""Triggers of ``checks/text.py``, for texts or for lines of JSON that escape only line ends, quotes
+and backslashes. ``no_value`` matches a whole line or string."""
 
 FACTS: dict[str, bytes] = {
     "money": rb"(?:\$|\xe2\x82\xac|\xc2\xa3|\xc2\xa5|\xe2\x82\xb9) ?[0-9]|"
@@ -53,7 +52,7 @@ FACTS: dict[str, bytes] = {
     rb"(?:from|until|till|through|by|on|as of|since|is) (?:the |[0-9]|jan|feb|mar|apr|may|jun|jul|"
     rb"aug|sep|oct|nov|dec)",
 }  # fmt: skip
-"""What ``checks/facts.py`` looks at again."""
+"""Triggers of ``checks/facts.py``."""
 
 
 def in_text(text: str) -> frozenset[str]:
@@ -75,16 +74,16 @@ def text_patterns() -> Patterns:
 @functools.cache
 def facts_patterns() -> Patterns:
     """Return the expressions of ``FACTS``, numbered in its order."""
-    # Apart: with so many words at once, hyperscan falls back to a search four times as slow.
+    # Separate: with this many words at once, Hyperscan falls back to a search four times as slow.
     return compile_patterns([*FACTS.values()])
 
 
 def _names(expressions: dict[str, bytes], patterns: Patterns, text: str) -> frozenset[str]:
-    found = patterns.scan(text.encode("utf-8", "surrogatepass"))
-    if not found:
+    matches = patterns.scan(text.encode("utf-8", "surrogatepass"))
+    if not matches:
         return _NOTHING
     names = [*expressions]
-    return frozenset(names[number] for number, _ in found)
+    return frozenset(names[number] for number, _ in matches)
 
 
 _NOTHING: frozenset[str] = frozenset()

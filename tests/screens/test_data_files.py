@@ -114,10 +114,10 @@ def test_convert_writes_for_another_place(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
-        assert "OpenAI, preferences" not in frame(pilot.app), "these are conversations"
+        assert "OpenAI (DPO)" not in frame(pilot.app), "these are conversations"
         await pilot.press("end", "up", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "Convert for Google Vertex AI, Gemini" in frame(pilot.app)
+        assert "Convert for Google Vertex AI (Gemini)" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
         await pilot.press("escape")

@@ -93,7 +93,7 @@ def test_a_chosen_suggestion_still_goes_before_an_id(hub: Hub, tmp_path: Path) -
         await to_data(pilot)
         await pilot.press(*"owner/name", "down", "enter")
         await says(pilot, "name-of-mine.jsonl")
-        await says(pilot, "have no format that is known")
+        await says(pilot, "match no known format")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert hub.asked == []

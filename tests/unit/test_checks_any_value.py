@@ -126,7 +126,7 @@ def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: st
         whole = make()
         for line, example in enumerate(examples, 1):
             whole.add(line, example)
-        for found in whole.found(targets()[name], len(examples)):
+        for found in whole.findings(targets()[name], len(examples)):
             assert found.code in severities() and visible(found.message) == found.message
 
 

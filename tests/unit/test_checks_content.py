@@ -134,7 +134,7 @@ def test_keys_that_a_place_does_not_know() -> None:
     (found,) = content.check(Example(kind="chat", messages=[USER, odd]), target("openai-sft"))
     assert found.code == "extra_keys"
     assert found.message == (
-        "message 2 (assistant) has what OpenAI, supervised does not know: mood, ␛[2Jid"
+        "message 2 (assistant) has keys that OpenAI (SFT) does not support: mood, ␛[2Jid"
     )
     assert codes(USER, odd, to="trl-sft") == []
     assert codes(USER, {**ANSWER, "mood": None}) == []

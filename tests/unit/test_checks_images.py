@@ -79,7 +79,7 @@ def test_a_path_is_named_and_not_opened(tmp_path: Any) -> None:
     before = path.stat().st_atime_ns
     row = Example(kind="chat", messages=[shown(picture(str(path))), ANSWER])
     (found,) = images.check(row, target("openai-sft"))
-    assert "no URL, but a path" in found.message and path.stat().st_atime_ns == before
+    assert "is a path" in found.message and path.stat().st_atime_ns == before
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ def test_what_to_write_in_place_of_a_role() -> None:
     (found,) = order.check(Example(kind="chat", messages=messages("dua")), target("together-sft"))
     assert (
         found.message
-        == "message 1 has the role “developer”, which Together AI, supervised does not take"
+        == "message 1 has the role “developer”, which Together AI (SFT) does not support"
     )
-    assert found.fix == "write it as system (ftwizard convert DATA --target together-sft does)"
+    assert found.fix == "use system (ftwizard convert DATA --target together-sft does)"
 
 
 def test_roles_of_the_answers_of_a_pair() -> None:

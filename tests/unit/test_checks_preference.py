@@ -90,17 +90,17 @@ def test_an_answer_that_repeats_the_prompt() -> None:
 def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFound]:
     for line, row in enumerate(rows, 1):
         whole.add(line, row)
-    return list(whole.found(target(to), len(rows)))
+    return list(whole.findings(target(to), len(rows)))
 
 
 def test_length_that_is_preferred() -> None:
     longer = [pair("x" * (50 + n % 9), "y" * (20 + n % 7)) for n in range(40)]
     (one,) = found(LengthBias(), longer)
     assert one.code == "length_bias" and one.count == 40 and one.lines == list(range(1, 41))
-    assert "the chosen answer is the longer one in 40 of 40 pairs" in one.message
-    assert "54 characters chosen and 23 rejected" in one.message
+    assert "the chosen answer is longer in 40 of 40 pairs" in one.message
+    assert "54 characters chosen, 23 rejected" in one.message
     shorter = [pair("x" * (20 + n % 7), "y" * (50 + n % 9)) for n in range(40)]
-    assert "the rejected answer is the longer one" in found(LengthBias(), shorter)[0].message
+    assert "the rejected answer is longer" in found(LengthBias(), shorter)[0].message
     assert found(LengthBias(), longer[:29]) == []
     even = [pair("x" * (50 + n % 9), "y" * (50 + (n * 7) % 9)) for n in range(90)]
     assert found(LengthBias(), even) == []
@@ -179,7 +179,7 @@ def test_pictures_in_some_rows_only() -> None:
     mixed = ImageMix()
     mixed.add(1, with_one)
     mixed.add_plain(2, [False, True])
-    assert [one.count for one in mixed.found(target("together-sft"), 3)] == [1]
+    assert [one.count for one in mixed.findings(target("together-sft"), 3)] == [1]
 
 
 def test_a_system_prompt_in_some_rows_only() -> None:
@@ -193,7 +193,7 @@ def test_a_system_prompt_in_some_rows_only() -> None:
     mixed = SystemMix()
     mixed.add(1, without)
     mixed.add_plain(2, [False, True, False])
-    assert [(one.count, one.lines) for one in mixed.found(target("trl-sft"), 4)] == [(1, [3])]
+    assert [(one.count, one.lines) for one in mixed.findings(target("trl-sft"), 4)] == [(1, [3])]
 
 
 ROWS = st.lists(
@@ -216,5 +216,5 @@ def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: i
             parts[1].add(line, row)
         parts = pickle.loads(pickle.dumps(parts))
         parts[0].merge(parts[1], cut)
-        merged = list(parts[0].found(target("trl-dpo"), len(rows)))
+        merged = list(parts[0].findings(target("trl-dpo"), len(rows)))
         assert merged == found(make(), rows)

@@ -59,7 +59,7 @@ PLACES: list[tuple[str, Example]] = [
 def test_the_finding_names_kind_and_place_and_not_the_secret(where: str, example: Example) -> None:
     (found,) = check(example, SFT)
     assert found.code == "secret"
-    assert found.message == f"{where} holds what looks like a secret: GitHub token, 40 characters"
+    assert found.message == f"{where} contains a possible secret: GitHub token, 40 characters"
     assert TOKEN not in found.fix and SFT.severity(found.code) == "warning"
 
 
@@ -73,7 +73,7 @@ def test_a_kind_is_told_once_a_place() -> None:
     content = f"{TOKEN} {TOKEN} ana@acme.io bob@acme.io 212-664-7665"
     found = [*check(chat(user(content), user(TOKEN)), SFT)]
     assert [one.message.split(":")[1].split(",")[0] for one in found] == [
-        " GitHub token", " e-mail address", " telephone number", " GitHub token",
+        " GitHub token", " email address", " phone number", " GitHub token",
     ]  # fmt: skip
     assert [one.code for one in of_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
         "secret", "personal_data",
@@ -117,4 +117,4 @@ def test_no_value_in_any_place_stops_it(
 
 def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:
     (found,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
-    assert found.message.startswith("the field “[GitHub token, 40 characters]” holds")
+    assert found.message.startswith("the field “[GitHub token, 40 characters]” contains")

@@ -202,7 +202,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     assert run("--skip-bad") == 0
     said = capsys.readouterr().out
-    assert f"{out}: 1 of 2 rows, for OpenAI, supervised" in said
+    assert f"{out}: 1 of 2 rows, for OpenAI (SFT)" in said
     assert "✗ left out, no_assistant: 1 row, at line 2" in said
     assert "! changed, extra_keys: 1 row, at line 1" in said
     assert rows_of(out) == [CHAT]

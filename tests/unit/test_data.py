@@ -89,7 +89,7 @@ def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -
     [
         (b"", "is empty"),
         (b" \n\n ", "is empty"),
-        (b"[]", "holds no row"),
+        (b"[]", "has no rows"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, data: bytes, says: str) -> None:

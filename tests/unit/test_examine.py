@@ -239,6 +239,6 @@ def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_
         assert codes == ([] if fits else ["validation_share"])
         if not fits:
             (one,) = found.validation.findings
-            assert f"{share:.0%}" in one.message and "25%" in one.message and "10 %" in one.fix
+            assert f"{share:.0%}" in one.message and "25%" in one.message and "10%" in one.fix
         elsewhere = Asked(target="openai-sft", count="no", near=False)
         assert examine.examine(train, elsewhere, validation=other).verdict == "ok"

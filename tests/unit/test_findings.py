@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound, Found
-from ftwizard.data.findings import CAUSES, Findings
+from ftwizard.data.findings import MAX_CAUSES, Findings
 from ftwizard.data.targets import target
 
 CODES = ("empty_assistant", "duplicate", "changing_facts", "weight")
@@ -72,7 +72,7 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
 ) -> None:
     rows = [*first, *second]
     (one,) = caused(rows).listed(OPENAI)
-    firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:CAUSES]
+    firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:MAX_CAUSES]
     assert [one.lines[0], *(cause.line for cause in one.also)] == firsts
     assert [cause.message for cause in one.also] == [
         rows[line - 1].format(n=line) for line in firsts[1:]

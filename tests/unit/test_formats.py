@@ -90,7 +90,7 @@ def test_a_format_that_is_not_read_is_named_with_its_keys(tmp_path: Path) -> Non
 def test_nothing_that_is_known(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
         read.read(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
-    assert "no format that is known; their keys: frage␛[2J" in error.value.message
+    assert "match no known format; their keys: frage␛[2J" in error.value.message
 
 
 def test_a_field_that_is_null_is_said_to_be() -> None:
@@ -127,7 +127,7 @@ def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
     with pytest.raises(FileProblem) as error:
         formats.tally([{"frage": "?"}] * 9 + [{"text": "x"}]).decide(HERE)
     assert error.value.code == "unknown_format"
-    assert "(1 of 10 rows have one)" in error.value.message
+    assert "(1 of 10 rows match one)" in error.value.message
     assert formats.tally([{"frage": "?"}] * 4 + [{"text": "x"}] * 5).decide(HERE).format == "text"
 
 
@@ -159,7 +159,7 @@ def test_half_of_each_is_a_question_too() -> None:
     with pytest.raises(FileProblem) as error:
         formats.tally([CHAT, ALPACA, {}]).decide(HERE)
     assert error.value.code == "ambiguous_format"
-    assert "As many rows" in error.value.message
+    assert "Equally many rows" in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -288,4 +288,4 @@ def test_a_tally_stays_small(rows: list[Any]) -> None:
     tally = formats.tally([{f"key {n}": n} for n in range(3000)])
     for row in rows:
         tally.add(row)
-    assert len(tally.keys_seen()) < 12 * 40
+    assert len(tally.format_keys()) < 12 * 40

@@ -29,7 +29,7 @@ def test_addresses_of_people(address: str) -> None:
         f"({address})",
     ):
         (found,) = find(text)
-        assert (found.kind, found.code) == ("e-mail address", "personal_data")
+        assert (found.kind, found.code) == ("email address", "personal_data")
         assert text[found.start : found.end] == address
 
 
@@ -54,7 +54,7 @@ def test_examples_code_and_machines_are_nobody(text: str) -> None:
 )  # fmt: skip
 def test_telephone_numbers(number: str) -> None:
     for text in (number, f"Call {number}, please", f"tel:{number}", f"电话{number}"):
-        assert kinds(text) == [("telephone number", number)]
+        assert kinds(text) == [("phone number", number)]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_pictures_that_are_not_named_once_each(images: list[str], count: str) ->
     with pytest.raises(RowProblem) as problem:
         read("openai-chat", row)
     assert problem.value.code == "image_missing"
-    assert problem.value.message == f"the row holds {count}, its messages name 1"
+    assert problem.value.message == f"the row has {count} but 1 <image> in its messages"
 
 
 def test_sharegpt() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ftwizard.data import repeats
 from ftwizard.data.checks.found import FileFound
 from ftwizard.data.example import Example
-from ftwizard.data.facts import Facts, groups, hashes
+from ftwizard.data.facts import RowHashes, groups, hashes
 
 Rows = list[tuple[str, str]]
 ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=30)
@@ -21,8 +21,8 @@ def chat(prompt: str, answer: str, **more: Any) -> Example:
     return Example(kind="chat", messages=messages, **more)
 
 
-def facts(rows: Rows) -> Facts:
-    found = Facts()
+def facts(rows: Rows) -> RowHashes:
+    found = RowHashes()
     for line, (prompt, answer) in enumerate(rows, 1):
         found.add(line, chat(prompt, answer))
     return found
@@ -90,7 +90,7 @@ def test_answers_to_nothing_do_not_contradict_each_other() -> None:
             for text in ("a", "b", "b")
         ),
     ]
-    found = Facts()
+    found = RowHashes()
     for line, row in enumerate(rows, 1):
         found.add(line, row)
     assert {code: one.lines for code, one in by_code(repeats.within(found)).items()} == {
@@ -99,7 +99,7 @@ def test_answers_to_nothing_do_not_contradict_each_other() -> None:
 
 
 def test_texts_have_no_prompt_and_so_no_conflict() -> None:
-    found = Facts()
+    found = RowHashes()
     for line, text in enumerate(("one", "two", "one"), 1):
         found.add(line, Example(kind="text", text=text))
     assert {one.code: one.lines for one in repeats.within(found)} == {"duplicate": [3]}
@@ -143,5 +143,5 @@ def test_parts_of_a_file_put_together_are_the_file(rows: Rows, cut: int) -> None
     first, second = facts(rows[:cut]), facts(rows[cut:])
     first.extend(second, len(rows[:cut]))
     whole = facts(rows)
-    for name in Facts.__slots__:
+    for name in RowHashes.__slots__:
         assert getattr(first, name) == getattr(whole, name)

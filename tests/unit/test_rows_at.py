@@ -60,7 +60,7 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
     data = "\n".join([json.dumps(chat("first")), *rows]).encode()
     path.write_bytes(gzip.compress(data) if packed else data)
     lines = data.split(b"\n")
-    found = {one.line: one.value for one in rows_at.at(path, container.inspect(path), wanted)}
+    found = {one.line: one.value for one in rows_at.read_records(path, container.inspect(path), wanted)}
     expected = {n: lines[n - 1] for n in wanted if 1 <= n <= len(lines) and lines[n - 1]}
     assert found == expected
 
@@ -72,7 +72,7 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
         json.dumps(chat(f"my token is {TOKEN}")).replace("ghp_", "gh\\u0070_"),
         '{"messages": [{"role": "user", "content": "my token is ' + TOKEN,
         '{"messages": [{"role": "user", "content": "my token is gh\\u0070' + TOKEN[3:],
-        json.dumps(chat("q " + "x" * (shown.MOST_CHARACTERS - 60) + f" {TOKEN} ")),
+        json.dumps(chat("q " + "x" * (shown.MAX_CHARACTERS - 60) + f" {TOKEN} ")),
     ],
 )
 def test_no_secret_is_shown_however_it_is_written(row: str, tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("x" * 100_000))
     (found,) = rows_at.rows(path, [1])
     assert found.example is not None
-    assert len(found.raw) == shown.MOST_CHARACTERS + 1
-    assert len(found.example["messages"][0]["content"]) == shown.MOST_CHARACTERS + 1
+    assert len(found.raw) == shown.MAX_CHARACTERS + 1
+    assert len(found.example["messages"][0]["content"]) == shown.MAX_CHARACTERS + 1
 
 
 def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:

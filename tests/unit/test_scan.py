@@ -74,12 +74,12 @@ def exact(lines: list[str], place: Target) -> RowChecker:
 
 def shown(found: RowChecker | Scanned, place: Target) -> dict[str, Any]:
     """Return all that is known of a file, in an order of its own."""
-    facts = found.facts
+    hashes = found.hashes
     return {
         "rows": (found.rows, found.usable),
         "findings": found.findings.listed(place),
-        "facts": sorted(
-            zip(facts.lines, facts.prompts, facts.answers, facts.openings, strict=True)
+        "hashes": sorted(
+            zip(hashes.lines, hashes.prompts, hashes.answers, hashes.openings, strict=True)
         ),
         "looks": found.tally._looks,
     }

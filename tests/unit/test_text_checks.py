@@ -127,8 +127,8 @@ def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any])
     row = Example(kind="preference", messages=messages, chosen=answers, rejected=answers)
     found = [one.message for one in text.check(row, target("openai-dpo"))]
     assert len(found) == 1_000 + 2 * len(answers)
-    assert found[999].startswith("message 1000 (user) holds")
-    assert [one.split(" holds")[0] for one in found[1_000:]] == [
+    assert found[999].startswith("message 1000 (user) contains")
+    assert [one.split(" contains")[0] for one in found[1_000:]] == [
         "the chosen answer", "the rejected answer",
     ][: 2 * len(answers)]  # fmt: skip
     assert len([*checks_texts.texts(row)]) == len(found)

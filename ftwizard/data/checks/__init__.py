@@ -1,7 +1,7 @@
-"""What is to be said of rows that can be read: one family of checks a file.
+"""Checks of single rows, one family per module, and of all rows together.
 
-A family looks at one row and yields what it finds, pure and without fail, whatever the row holds.
-How grave that is, the target says.
+A family is a pure function: it takes one row, yields its findings and never raises, whatever the
+row contains. The target decides how severe a finding is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ftwizard.data.targets import Target, target
 
 Family = Callable[[Example, Target], Iterator[Found]]
 
-_OF_FORM: tuple[Family, ...] = (
+_FORM_FAMILIES: tuple[Family, ...] = (
     order.check,
     content.check,
     tools.check,
@@ -41,40 +41,42 @@ _OF_FORM: tuple[Family, ...] = (
     preference.check,
     tokens.check,
 )
-_OF_SENSE: tuple[Family, ...] = (text.check, secrets.check, facts.check)
-"""What they find is for a person to judge: nowhere is it an error."""
-FAMILIES: tuple[Family, ...] = (*_OF_FORM, *_OF_SENSE)
+_CONTENT_FAMILIES: tuple[Family, ...] = (text.check, secrets.check, facts.check)
+"""Their findings are for a person to judge; no target treats them as errors."""
+FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES)
 FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
-"""What is seen only over all rows: classes with ``add``, ``add_plain``, ``merge``, ``found``."""
+"""Checks over all rows: classes with ``add``, ``add_plain``, ``merge`` and ``findings``."""
 
 
 def of_row(example: Example, target: Target) -> list[Found]:
-    """Return what the families find in a row that is of account for ``target``, each code once."""
-    found: dict[str, Found] = {}
+    """Return the findings of a row that matter to ``target``, each code once."""
+    findings: dict[str, Found] = {}
     for family in FAMILIES:
-        for one in family(example, target):
-            if one.code not in found and target.severity(one.code) is not None:
-                found[one.code] = one
-    return list(found.values())
+        for finding in family(example, target):
+            if finding.code not in findings and target.severity(finding.code) is not None:
+                findings[finding.code] = finding
+    return list(findings.values())
 
 
 def error_of_row(example: Example, target: Target) -> Found | None:
-    """Return an error of a row for ``target``, the first of ``of_row``; None where it has none."""
-    for family in _OF_FORM:
-        for one in family(example, target):
-            if target.severity(one.code) == "error":
-                return one
+    """Return the first error of a row for ``target``, or None."""
+    for family in _FORM_FAMILIES:
+        for finding in family(example, target):
+            if target.severity(finding.code) == "error":
+                return finding
     return None
 
 
 def notes(rows: list[Row]) -> list[Problem]:
-    """Return what the checks of text find in ``rows``, each code once a row."""
-    found: list[Problem] = []
+    """Return the text findings in ``rows``, each code once per row."""
+    problems: list[Problem] = []
     for row in rows:
         example = Example(kind="chat", messages=row.conversation.messages)
-        once = {one.code: one for one in reversed([*text.check(example, target("trl-sft"))])}
-        found.extend(
-            Problem(line=row.line, code=one.code, message=one.message, fix=one.fix)
-            for one in reversed(once.values())
+        by_code = {
+            finding.code: finding for finding in reversed([*text.check(example, target("trl-sft"))])
+        }
+        problems.extend(
+            Problem(line=row.line, code=finding.code, message=finding.message, fix=finding.fix)
+            for finding in reversed(by_code.values())
         )
-    return found
+    return problems

@@ -1,4 +1,4 @@
-"""What a host refuses in a chat row that can be read all the same: other names and places."""
+"""Spellings of chat rows that ftwizard reads and a hosted provider rejects."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ _FIX = "convert it: ftwizard convert"
 
 
 def of_value(value: Any, format: Format, target: Target) -> Found | None:
-    """Return what in a row's own JSON is not as the target takes it; None where all is.
+    """Return a finding if the target rejects the spelling of a row's JSON, else None.
 
-    Readers take chat rows in many spellings and make one of them; a host takes one only.
+    Readers accept many spellings of chat rows; a hosted provider accepts one.
     """
     if not target.hosted or format != "openai-chat" or format not in target.formats:
         return None
-    what = _other_spelling(value)
-    return Found("needs_conversion", f"{what}; {target.words} does not", _FIX) if what else None
+    reason = _find_other_spelling(value)
+    if reason is None:
+        return None
+    return Found("needs_conversion", f"{reason}; {target.words} rejects this", _FIX)
 
 
-def _other_spelling(value: Any) -> str | None:
+def _find_other_spelling(value: Any) -> str | None:
     if not isinstance(value, dict):
-        return "the row is a list of messages, which training here takes"
+        return "the row is a list of messages, not an object"
     if "messages" not in value:
-        return "its messages have another name than messages, which training here takes"
+        return "the list of messages is not named messages"
     if value.get("system"):
-        return "the system prompt stands beside the messages, where training here takes it"
+        return "the system prompt is next to the messages, not in them"
     if isinstance(value.get("tools"), str) and value["tools"]:
-        return "tools is a text that holds JSON, which training here takes"
+        return "tools is JSON text, not a list"
     return None

@@ -1,8 +1,8 @@
-"""Answers that teach facts which change: prices, part numbers, versions, dates, hours, policies.
+"""Volatile facts in answers: prices, part numbers, versions, dates, opening hours, policies.
 
-A model that has learnt such a fact goes on telling it when it is no longer true. What the prompt
-says too is no fact of the model's, so that an answer may repeat it. English only, but for sums of
-money; the patterns would rather miss a fact than suspect a sentence without one.
+A model trained on such a fact keeps repeating it after it has changed. A fact that the prompt
+states as well is fine. The patterns are English only, except for amounts of money, and prefer a
+missed fact to a false alarm.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ftwizard.data.example import Example, Message
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Target
 
-_WHAT = {
+_FACT_NAMES = {
     "money": "a price",
     "part": "a part number",
     "version": "a version",
-    "as_of": "a date up to which it holds",
-    "current": "what is so at present",
+    "as_of": "an as-of date",
+    "current": "a current state of affairs",
     "hours": "opening hours",
-    "policy": "a term of a policy",
-    "effective": "a date from or until which it holds",
+    "policy": "a policy term",
+    "effective": "a validity date",
 }
 
 _MONTH = (
@@ -40,7 +40,7 @@ _MONEY = (
     rf"(?:(?:\$|€|£|¥|₹) ?{_AMOUNT}|"
     rf"\b{_AMOUNT}[ \u00a0]?(?:USD|EUR|GBP|CHF|dollars?\b|euros?\b|€|£))"
 )
-# Whatever one of these matches, the expression of its name in triggers matches too.
+# Whenever a pattern matches, the trigger of the same name matches too.
 PATTERNS: dict[str, str] = {
     "money": rf"{_MONEY} ?(?:/ ?|per |an? |each |every )(?:user|seat|month|mo\b|year|yr\b|annum|"
     r"night|hour|person|unit|licen[cs]e|ticket|item|GB)\b|"
@@ -77,14 +77,14 @@ PATTERNS: dict[str, str] = {
     rf"(?:[0-9]{{1,2}}(?:st|nd|rd|th)? (?:of )?)?{_MONTH}\b",
 }  # fmt: skip
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-# Part of a calculation: what is worked out is no price that is known by heart.
-_RECKONED_AFTER = re.compile(r"\s?(?:[*×+=<÷]|[-−–/x]\s?[$€£¥₹]?\d)")
-_RECKONED_BEFORE = re.compile(r"(?:[*×+=<÷−]|\btotal(?: of)?|\bsum of)\s?$", re.IGNORECASE)
-_SHOWN = 60
+# Part of a calculation: a computed amount is not a memorized price.
+_COMPUTED_AFTER = re.compile(r"\s?(?:[*×+=<÷]|[-−–/x]\s?[$€£¥₹]?\d)")
+_COMPUTED_BEFORE = re.compile(r"(?:[*×+=<÷−]|\btotal(?: of)?|\bsum of)\s?$", re.IGNORECASE)
+_QUOTE_WIDTH = 60
 
 
 def check(example: Example, target: Target) -> Iterator[Found]:
-    """Yield that an answer of a row states what changes, once a row."""
+    """Yield a finding if an answer states a volatile fact, at most one per row."""
     if example.kind not in ("chat", "preference", "labelled"):
         return
     answers = [text for answer in _answers(example) for text in texts(answer)]
@@ -93,16 +93,16 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         return
     turns = listed(example.messages)
     if any(turn.get("role") in RESULTS for turn in turns):
-        return  # what tools said is told again
-    given = "\n".join(
+        return  # the facts come from tool results
+    prompt = "\n".join(
         text for turn in turns if turn.get("role") != "assistant" for text in texts(turn)
     )
     for answer in answers:
         text = _FENCE.sub(" ", answer) if "```" in answer else answer
         for name in sorted(suspected):
             for match in _exact(PATTERNS[name]).finditer(text):
-                if not _is_given(match[0], given) and not _is_reckoned(name, text, match):
-                    yield _found(name, match[0])
+                if not _is_in_prompt(match[0], prompt) and not _is_computed(name, text, match):
+                    yield _to_finding(name, match[0])
                     return
 
 
@@ -121,25 +121,25 @@ def _answers(example: Example) -> list[Message]:
     ]  # fmt: skip
 
 
-def _is_given(found: str, given: str) -> bool:
-    figures = re.findall(r"\d[\d.,:]*\d|\d", found)
-    return found in given or (bool(figures) and all(figure in given for figure in figures))
+def _is_in_prompt(fact: str, prompt: str) -> bool:
+    figures = re.findall(r"\d[\d.,:]*\d|\d", fact)
+    return fact in prompt or (bool(figures) and all(figure in prompt for figure in figures))
 
 
-def _is_reckoned(name: str, text: str, match: re.Match[str]) -> bool:
+def _is_computed(name: str, text: str, match: re.Match[str]) -> bool:
     if name != "money":
         return False
     for amount in _exact(_MONEY).finditer(text, match.start(), match.end() + 1):
         before, after = text[max(0, amount.start() - 12) : amount.start()], text[amount.end() :]
-        if _RECKONED_BEFORE.search(before) or _RECKONED_AFTER.match(after, 0, 4):
+        if _COMPUTED_BEFORE.search(before) or _COMPUTED_AFTER.match(after, 0, 4):
             return True
-    return "<<" in text or bool(_RECKONED_AFTER.match(text, match.end()))
+    return "<<" in text or bool(_COMPUTED_AFTER.match(text, match.end()))
 
 
-def _found(name: str, words: str) -> Found:
+def _to_finding(name: str, words: str) -> Found:
     return Found(
         "changing_facts",
-        f"an answer states {_WHAT[name]} (“{quoted(' '.join(words.split()), _SHOWN)}”): facts "
-        "that change are learnt badly and go stale",
-        "put such facts into the prompt, from where they are kept; let rows teach how to answer",
+        f"an answer states {_FACT_NAMES[name]} "
+        f"(“{quoted(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
+        "put such facts into the prompt; use rows to teach how to answer",
     )

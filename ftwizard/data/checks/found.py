@@ -1,4 +1,4 @@
-"""What a check answers with."""
+"""Results of checks: findings in one row, and in a file as a whole."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ SHOWN_LINES = 1000
 
 
 class Found(NamedTuple):
-    """One thing in one row. How grave it is, the target says (``Target.severity``)."""
+    """One finding in one row. The target sets its severity (``Target.severity``)."""
 
     code: str
     """One of assets/checks.toml."""
     message: str
-    """The cause in plain words, with numbers and names of this row; foreign text by ``visible``."""
+    """The cause, with numbers and names of this row; text from the row goes through ``quoted``."""
     fix: str
-    """What to do next."""
+    """The next action."""
 
 
 class FileFound(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in the file as a whole."""
+    """One finding in the file as a whole."""
 
     code: str
     message: str
     fix: str
     count: int
-    """How many rows it touches; exact."""
+    """Number of affected rows; exact."""
     lines: list[int]
-    """Of these rows, 1-based, in order; at most ``SHOWN_LINES``."""
+    """Lines of these rows, 1-based, in order; at most ``SHOWN_LINES``."""

@@ -1,4 +1,4 @@
-"""Who speaks when: what a row is for, its roles, which come first, last, and in turns."""
+"""Roles and their order: row kind, unknown roles, first, last and alternating messages."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ _KINDS: dict[Kind, str] = {
     "chat": "a conversation with its answers",
     "prompt": "a prompt without an answer",
     "preference": "a pair of answers",
-    "labelled": "an answer with a label",
+    "labelled": "a labeled answer",
     "text": "plain text",
     "tokens": "token ids",
 }
-_TALKERS = ("user", "assistant")
-_TALKS = frozenset({"chat", "prompt", "preference", "labelled"})
-_INSTEAD = {"developer": "system", "function": "tool"}
-_REMEMBERED = 4096
-"""Sequences of roles: there are few in a file."""
+_SPEAKERS = ("user", "assistant")
+_CONVERSATIONAL_KINDS = frozenset({"chat", "prompt", "preference", "labelled"})
+_EQUIVALENTS = {"developer": "system", "function": "tool"}
+_MAX_CACHED = 4096
+"""Cached sequences of roles: a file has few."""
 
 
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield what is wrong with the order of a row's messages."""
     if example.kind not in target.kinds:
-        takes = " or ".join(_KINDS[kind] for kind in target.kinds)
+        accepted = " or ".join(_KINDS[kind] for kind in target.kinds)
         yield Found(
             "wrong_kind",
-            f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} takes "
-            f"{takes}",
-            "choose a target that takes such rows: ftwizard check DATA --target NAME",
+            f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
+            f"{accepted}",
+            "choose a target for such rows: ftwizard check DATA --target NAME",
         )
         return
-    if example.kind not in _TALKS:
+    if example.kind not in _CONVERSATIONAL_KINDS:
         return
     messages = listed(example.messages)
     roles = tuple([_role(message) for message in messages])
-    found, doubled = _of_roles(target, example.kind, roles)
-    if found:
-        yield from found
-    if doubled:
-        yield from _doubled(messages, doubled)
+    findings, repeated = _check_roles(target, example.kind, roles)
+    if findings:
+        yield from findings
+    if repeated:
+        yield from _check_repeated(messages, repeated)
     if example.kind == "preference":
-        after = (*listed(example.chosen), *listed(example.rejected))
-        yield from _unknown(target, tuple([_role(message) for message in after]), len(roles))
+        answers = (*listed(example.chosen), *listed(example.rejected))
+        yield from _check_known(target, tuple([_role(message) for message in answers]), len(roles))
 
 
 def _role(message: Message) -> str | None:
@@ -60,152 +60,156 @@ def _role(message: Message) -> str | None:
     return role if isinstance(role, str) else None
 
 
-@functools.lru_cache(_REMEMBERED)
-def _of_roles(
+@functools.lru_cache(_MAX_CACHED)
+def _check_roles(
     target: Target, kind: Kind, roles: Roles
 ) -> tuple[tuple[Found, ...], tuple[tuple[int, int], ...]]:
-    """Return what is found by the roles alone, and, where that is not forbidden, the indices of
-    messages that follow one another with the same role."""
-    spoken = tuple(role for role in roles if role not in SYSTEM)
-    found = [
-        *_unknown(target, roles, 0),
-        *_system(roles),
-        *_first(target, spoken),
-        *_last(target, kind, roles),
-        *_length(target, kind, spoken),
+    """Return the findings that depend on roles alone, and the indices of consecutive messages with
+    the same role unless the target forbids these."""
+    dialog = tuple(role for role in roles if role not in SYSTEM)
+    findings = [
+        *_check_known(target, roles, 0),
+        *_check_system(roles),
+        *_check_first(target, dialog),
+        *_check_last(target, kind, roles),
+        *_check_length(target, kind, dialog),
     ]
     if target.alternating:
-        found.extend(_turns(target, roles))
-        return tuple(found), ()
-    return tuple(found), tuple(_same_again(roles))
+        findings.extend(_check_alternation(target, roles))
+        return tuple(findings), ()
+    return tuple(findings), tuple(_repeated_roles(roles))
 
 
-def _unknown(target: Target, roles: Roles, before: int) -> Iterator[Found]:
+def _check_known(target: Target, roles: Roles, before: int) -> Iterator[Found]:
     for number, role in enumerate(roles, before + 1):
         if role in target.roles:
             continue
         name = "no role" if role is None else f"the role “{quoted(role, 30)}”"
-        fix = f"one of {', '.join(target.roles)}"
-        if (other := _INSTEAD.get(role or "")) in target.roles:
-            fix = f"write it as {other} (ftwizard convert DATA --target {target.name} does)"
+        fix = f"use one of {', '.join(target.roles)}"
+        if (equivalent := _EQUIVALENTS.get(role or "")) in target.roles:
+            fix = f"use {equivalent} (ftwizard convert DATA --target {target.name} does)"
         yield Found(
-            "unknown_role", f"message {number} has {name}, which {target.words} does not take", fix
+            "unknown_role",
+            f"message {number} has {name}, which {target.words} does not support",
+            fix,
         )
         return
 
 
-def _system(roles: Roles) -> Iterator[Found]:
+def _check_system(roles: Roles) -> Iterator[Found]:
     late = [number for number, role in enumerate(roles, 1) if role in SYSTEM and number > 1]
     if late:
         count = sum(role in SYSTEM for role in roles)
         yield Found(
             "system_position",
-            f"{plural(count, 'system message')}, one of them as message {late[0]}"
+            f"{plural(count, 'system message')}, one of them is message {late[0]}"
             if count > 1
-            else f"the system message stands as message {late[0]}",
-            "make it one, before all others: most chat templates refuse or move others",
+            else f"the system message is message {late[0]}",
+            "use one system message, at the start: most chat templates reject or move others",
         )
 
 
-def _first(target: Target, spoken: Roles) -> Iterator[Found]:
-    if not spoken:
+def _check_first(target: Target, dialog: Roles) -> Iterator[Found]:
+    if not dialog:
         return
-    if target.first and spoken[0] not in target.first:
+    if target.first and dialog[0] not in target.first:
         yield Found(
             "first_role",
-            f"the first message after the system's is of the role “{quoted(str(spoken[0]), 30)}”; "
-            f"{target.words} takes {' or '.join(target.first)} there",
-            "begin with what the user says",
+            f"the first message after the system prompt has the role "
+            f"“{quoted(str(dialog[0]), 30)}”; {target.words} needs {' or '.join(target.first)}",
+            "start with a user message",
         )
-    elif spoken[0] == "assistant":
+    elif dialog[0] == "assistant":
         yield Found(
             "starts_with_assistant",
-            "the conversation begins with the assistant",
-            "begin with what the user says: some chat templates refuse or drop such a message",
+            "the conversation starts with the assistant",
+            "start with a user message: some chat templates reject or drop such a message",
         )
 
 
-def _last(target: Target, kind: Kind, roles: Roles) -> Iterator[Found]:
+def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[Found]:
     last = roles[-1] if roles else None
     if kind in ("chat", "labelled"):
         if "assistant" in roles and last != "assistant":
             yield Found(
                 "last_not_assistant",
-                f"the last message is the {quoted(str(last), 30)}'s: nothing is learnt from it",
-                "add the answer, or take the message off the end",
+                f"the last message is the {quoted(str(last), 30)}'s and is not trained on",
+                "add the answer, or remove the message",
             )
     elif kind == "preference":
         if last == "assistant":
             yield Found(
                 "last_is_assistant",
-                "the prompt ends with an assistant message; both answers come after it",
-                "end the prompt with what the user says",
+                "the prompt ends with an assistant message, before both answers",
+                "end the prompt with a user message",
             )
     elif roles and last not in (target.last or ("system", "developer", "user", "tool")):
         yield Found(
             "last_not_user",
-            f"the last message is the {quoted(str(last), 30)}'s; the model is to answer the user",
-            "end with what the user says; what a grader compares with is a field of the row",
+            f"the last message is the {quoted(str(last), 30)}'s, but the model must answer the user",
+            "end with a user message; put reference answers for the grader in other fields",
         )
 
 
-def _length(target: Target, kind: Kind, spoken: Roles) -> Iterator[Found]:
-    if kind == "chat" and len(spoken) < target.min_messages:
+def _check_length(target: Target, kind: Kind, dialog: Roles) -> Iterator[Found]:
+    if kind == "chat" and len(dialog) < target.min_messages:
         yield Found(
             "too_few_messages",
-            f"{plural(len(spoken), 'message')} besides the system's; {target.words} takes no fewer "
-            f"than {target.min_messages}",
-            "give the user's message and the answer",
+            f"{plural(len(dialog), 'message')} besides the system prompt; {target.words} needs at "
+            f"least {target.min_messages}",
+            "add the user message and the answer",
         )
 
 
-def _turns(target: Target, roles: Roles) -> Iterator[Found]:
-    for one, other in _same_again(roles):
+def _check_alternation(target: Target, roles: Roles) -> Iterator[Found]:
+    for first, second in _repeated_roles(roles):
         yield Found(
             "alternation",
-            f"messages {one + 1} and {other + 1} are both of the role “{roles[other]}”; "
-            f"{target.words} wants user and assistant in turns",
-            "join them into one, or add what is missing between them",
+            f"messages {first + 1} and {second + 1} both have the role “{roles[second]}”; "
+            f"{target.words} needs user and assistant to alternate",
+            "merge them, or add the missing message between them",
         )
         return
 
 
-def _same_again(roles: Roles) -> Iterator[tuple[int, int]]:
-    """Yield the indices of two messages, both the user's or both the assistant's, in a row.
+def _repeated_roles(roles: Roles) -> Iterator[tuple[int, int]]:
+    """Yield the indices of consecutive messages that are both the user's or both the assistant's.
 
-    Results of tools stand between two messages of the assistant; system messages do not count.
+    A tool result separates two assistant messages; a system message does not.
     """
     before: tuple[str, int] | None = None
     for index, role in enumerate(roles):
         if role in RESULTS:
             before = None
-        elif role in _TALKERS:
+        elif role in _SPEAKERS:
             if before is not None and before[0] == role:
                 yield before[1], index
             before = (role, index)
 
 
-def _doubled(messages: list[Message], doubled: tuple[tuple[int, int], ...]) -> Iterator[Found]:
-    for first, second in doubled:
-        one, other = messages[first], messages[second]
-        # An assistant that speaks, then calls a tool, and a user's text beside a picture are each
-        # written as two messages in good data.
-        if _calls(one) or _calls(other) or _is_wordless(one) or _is_wordless(other):
+def _check_repeated(
+    messages: list[Message], repeated: tuple[tuple[int, int], ...]
+) -> Iterator[Found]:
+    for first, second in repeated:
+        pair = (messages[first], messages[second])
+        # Good data has two messages for an assistant that speaks, then calls a tool, and for a
+        # user's text next to an image.
+        if any(_has_calls(message) or _is_media_only(message) for message in pair):
             continue
         yield Found(
             "consecutive_roles",
-            f"messages {first + 1} and {second + 1} are both of the role “{other.get('role')}”",
-            "join them into one, or add what is missing between them",
+            f"messages {first + 1} and {second + 1} both have the role “{pair[1].get('role')}”",
+            "merge them, or add the missing message between them",
         )
         return
 
 
-def _calls(message: Message) -> bool:
+def _has_calls(message: Message) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _is_wordless(message: Message) -> bool:
-    """Tell whether a message is pictures or other media without a text."""
+def _is_media_only(message: Message) -> bool:
+    """Tell whether a message is images or other media without text."""
     content = message.get("content")
     if not isinstance(content, list) or not content:
         return False

@@ -1,8 +1,6 @@
-"""What is only seen over all rows: pairs that prefer length, labels out of balance, pictures or
-a system prompt in some rows only.
+"""Checks over all rows: length bias in pairs, label balance, images or a system prompt in some rows.
 
-Each class takes the rows one after another, and parts of a file that were taken apart are merged
-in the order of the file.
+Each class takes rows one by one. Parts of a file are merged in file order.
 """
 
 from __future__ import annotations
@@ -19,51 +17,51 @@ from ftwizard.data.targets import Target
 from ftwizard.text import plural
 
 MIN_PAIRS = 30
-"""Below this many, a mean says little of the rest."""
+"""Fewer pairs say too little about the mean."""
 STRONG_EFFECT = 0.5
 """Cohen's d: a medium effect (Cohen, Statistical Power Analysis, 1988, p. 26)."""
 MIN_LABELS = 10
-WORTH_A_WORD = 1.5
-"""How many times as many labels of one kind are worth a warning: 6 for 5 is as even as data gets."""
-MOST_DESIRABLE = 1.33
-"""KTO wants between 1 and 4/3 wanted answers for each unwanted one, by number times weight
-(https://huggingface.co/papers/2402.01306, equation 8; TRL's KTOTrainer warns by the same)."""
+MAX_LABEL_RATIO = 1.5
+"""Ratio of the more frequent label to the other above which a warning is due; 6 to 5 is fine."""
+MAX_DESIRABLE_RATIO = 1.33
+"""KTO needs 1 to 4/3 desirable answers per undesirable one, by count times weight
+(https://huggingface.co/papers/2402.01306, equation 8; TRL's KTOTrainer warns by the same rule)."""
 
 _VERDICTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 class Lines:
-    """The first lines of however many."""
+    """A count of lines, and the first ``SHOWN_LINES`` of them."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first: list[int] = []
 
     def add(self, line: int) -> None:
-        """Take in a line; they come in rising order."""
+        """Add a line; lines arrive in ascending order."""
         self.count += 1
         if len(self.first) < SHOWN_LINES:
             self.first.append(line)
 
     def merge(self, later: Lines, lines_before: int) -> None:
-        """Take in those of a later part of the file, which begins after ``lines_before`` lines."""
+        """Add the lines of a later part of the file, which starts after ``lines_before`` lines."""
         self.count += later.count
         room = SHOWN_LINES - len(self.first)
         self.first.extend(line + lines_before for line in later.first[:room])
 
 
 class LengthBias:
-    """Whether one side of the pairs is longer as a rule."""
+    """Check for a systematic length difference between chosen and rejected answers."""
 
     def __init__(self) -> None:
         self._pairs = 0
-        # Whole numbers, so that the order of merging changes nothing.
+        # Integers, so that the order of merging does not matter.
         self._sums = [0, 0]
         self._squares = [0, 0]
         self._longer = (Lines(), Lines())
 
     def add(self, line: int, example: Example) -> None:
-        """Take in a row; what is no pair does not count."""
+        """Add a row; rows that are not pairs are ignored."""
         if example.kind != "preference":
             return
         lengths = (_length(listed(example.chosen)), _length(listed(example.rejected)))
@@ -75,18 +73,18 @@ class LengthBias:
             self._longer[int(lengths[1] > lengths[0])].add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Take in rows of plain chat, which are no pairs."""
+        """Ignore plain chat rows: they are not pairs."""
 
     def merge(self, later: Self, lines_before: int = 0) -> None:
-        """Take in a later part of the file, which begins after ``lines_before`` lines."""
+        """Add a later part of the file, which starts after ``lines_before`` lines."""
         self._pairs += later._pairs
         for side in (0, 1):
             self._sums[side] += later._sums[side]
             self._squares[side] += later._squares[side]
             self._longer[side].merge(later._longer[side], lines_before)
 
-    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
-        """Yield what all rows together show."""
+    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield the findings over all rows."""
         if self._pairs < MIN_PAIRS:
             return
         means = [total / self._pairs for total in self._sums]
@@ -97,11 +95,11 @@ class LengthBias:
         longer = self._longer[side]
         yield FileFound(
             code="length_bias",
-            message=f"the {('chosen', 'rejected')[side]} answer is the longer one in "
-            f"{longer.count:,} of {plural(self._pairs, 'pair')}: {means[0]:,.0f} characters chosen "
-            f"and {means[1]:,.0f} rejected on average (Cohen's d {effect:+.2f})",
-            fix="add pairs in which the better answer is the "
-            f"{('shorter', 'longer')[side]} one: otherwise length itself is learnt",
+            message=f"the {('chosen', 'rejected')[side]} answer is longer in "
+            f"{longer.count:,} of {plural(self._pairs, 'pair')}: on average {means[0]:,.0f} "
+            f"characters chosen, {means[1]:,.0f} rejected (Cohen's d {effect:+.2f})",
+            fix=f"add pairs whose better answer is {('shorter', 'longer')[side]}: otherwise the "
+            "model learns length itself",
             count=longer.count,
             lines=longer.first,
         )
@@ -119,77 +117,81 @@ class LengthBias:
 
 
 class LabelBalance:
-    """Whether wanted and unwanted answers are in proportion."""
+    """Check of the ratio of desirable to undesirable answers."""
 
     def __init__(self) -> None:
-        self._wanted = Lines()
-        self._unwanted = Lines()
+        self._desirable = Lines()
+        self._undesirable = Lines()
 
     def add(self, line: int, example: Example) -> None:
-        """Take in a row; one without a label does not count."""
+        """Add a row; rows without a label are ignored."""
         if example.kind == "labelled" and example.label is not None:
-            (self._wanted if example.label else self._unwanted).add(line)
+            (self._desirable if example.label else self._undesirable).add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Take in rows of plain chat, which have no labels."""
+        """Ignore plain chat rows: they have no labels."""
 
     def merge(self, later: Self, lines_before: int = 0) -> None:
-        """Take in a later part of the file, which begins after ``lines_before`` lines."""
-        self._wanted.merge(later._wanted, lines_before)
-        self._unwanted.merge(later._unwanted, lines_before)
+        """Add a later part of the file, which starts after ``lines_before`` lines."""
+        self._desirable.merge(later._desirable, lines_before)
+        self._undesirable.merge(later._undesirable, lines_before)
 
-    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
-        """Yield what all rows together show."""
-        wanted, unwanted = self._wanted.count, self._unwanted.count
-        if not wanted and not unwanted:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield the findings over all rows."""
+        desirable, undesirable = self._desirable.count, self._undesirable.count
+        if not desirable and not undesirable:
             return
-        if not wanted or not unwanted:
-            only, other = ("true", "false") if wanted else ("false", "true")
+        if not desirable or not undesirable:
+            only, missing = ("true", "false") if desirable else ("false", "true")
             yield FileFound(
                 code="label_one_sided",
-                message=f"the label is {only} in all of {plural(wanted or unwanted, 'row')}",
-                fix=f"add rows with the label {other}: the method compares the two",
-                count=wanted or unwanted,
-                lines=(self._wanted if wanted else self._unwanted).first,
+                message=f"the label is {only} in all {plural(desirable or undesirable, 'row')}",
+                fix=f"add rows with the label {missing}: KTO compares the two",
+                count=desirable or undesirable,
+                lines=(self._desirable if desirable else self._undesirable).first,
             )
-        elif wanted + unwanted >= MIN_LABELS and not self._is_balanced():
-            fewer = min(self._wanted, self._unwanted, key=lambda lines: lines.count)
+        elif desirable + undesirable >= MIN_LABELS and not self._is_balanced():
+            fewer = min(self._desirable, self._undesirable, key=lambda lines: lines.count)
             yield FileFound(
                 code="label_imbalance",
-                message=f"{wanted:,} rows with the label true and {unwanted:,} with false",
-                fix=f"set {self._weights()}, or even the rows out",
+                message=f"{desirable:,} rows have the label true, {undesirable:,} have false",
+                fix=f"set {self._suggest_weight()}, or balance the rows",
                 count=fewer.count,
                 lines=fewer.first,
             )
 
     def _is_balanced(self) -> bool:
-        wanted, unwanted = self._wanted.count, self._unwanted.count
-        if max(wanted, unwanted) <= WORTH_A_WORD * min(wanted, unwanted):
+        desirable, undesirable = self._desirable.count, self._undesirable.count
+        if max(desirable, undesirable) <= MAX_LABEL_RATIO * min(desirable, undesirable):
             return True
-        return round(unwanted / wanted, 2) <= 1 <= round(MOST_DESIRABLE * unwanted / wanted, 2)
+        return (
+            round(undesirable / desirable, 2)
+            <= 1
+            <= round(MAX_DESIRABLE_RATIO * undesirable / desirable, 2)
+        )
 
-    def _weights(self) -> str:
-        wanted, unwanted = self._wanted.count, self._unwanted.count
-        if wanted > unwanted:
-            low, high = wanted / unwanted / MOST_DESIRABLE, wanted / unwanted
+    def _suggest_weight(self) -> str:
+        desirable, undesirable = self._desirable.count, self._undesirable.count
+        if desirable > undesirable:
+            low, high = desirable / undesirable / MAX_DESIRABLE_RATIO, desirable / undesirable
             return f"undesirable_weight between {low:.2f} and {high:.2f}"
-        low, high = unwanted / wanted, MOST_DESIRABLE * unwanted / wanted
+        low, high = undesirable / desirable, MAX_DESIRABLE_RATIO * undesirable / desirable
         return f"desirable_weight between {low:.2f} and {high:.2f}"
 
 
 class IgnoredLabel:
-    """Whether rows that are read as chat say by a label that their answer is not wanted.
+    """Check for chat rows whose label says that the answer is undesirable.
 
-    A label of 0 and 1, or of the words for false and true. Where another value stands it counts
-    classes, and says nothing of the answer.
+    Such labels are 0 and 1, or false and true as text. Any other value means that the label is a
+    class and says nothing about the answer.
     """
 
     def __init__(self) -> None:
-        self._unwanted = Lines()
+        self._undesirable = Lines()
         self._is_class = False
 
     def add(self, line: int, example: Example) -> None:
-        """Take in a row; what is no chat does not count."""
+        """Add a row; rows that are not chat are ignored."""
         if example.kind != "chat" or not isinstance(example.extra, dict):
             return
         label = example.extra.get("label")
@@ -199,110 +201,110 @@ class IgnoredLabel:
         if verdict is None:
             self._is_class = True
         elif not verdict:
-            self._unwanted.add(line)
+            self._undesirable.add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Take in rows of plain chat, which have no label."""
+        """Ignore plain chat rows: they have no label."""
 
     def merge(self, later: Self, lines_before: int = 0) -> None:
-        """Take in a later part of the file, which begins after ``lines_before`` lines."""
-        self._unwanted.merge(later._unwanted, lines_before)
+        """Add a later part of the file, which starts after ``lines_before`` lines."""
+        self._undesirable.merge(later._undesirable, lines_before)
         self._is_class = self._is_class or later._is_class
 
-    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
-        """Yield what all rows together show."""
-        if self._is_class or not self._unwanted.count:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield the findings over all rows."""
+        if self._is_class or not self._undesirable.count:
             return
-        have = "has" if self._unwanted.count == 1 else "have"
+        have = "has" if self._undesirable.count == 1 else "have"
         yield FileFound(
             code="label_ignored",
-            message=f"{self._unwanted.count:,} of {plural(rows, 'row')} {have} the label 0 or "
-            "false, which is ignored: such answers are learnt like all others",
-            fix="if it says that an answer is not wanted, write it as true or false (such rows are "
-            "for KTO) or leave these rows out; if not, give it another name",
-            count=self._unwanted.count,
-            lines=self._unwanted.first,
+            message=f"{self._undesirable.count:,} of {plural(rows, 'row')} {have} the label 0 or "
+            "false, which is ignored: these answers are trained on like all others",
+            fix="if it marks bad answers, write true or false (KTO) or remove these rows; if not, "
+            "rename the field",
+            count=self._undesirable.count,
+            lines=self._undesirable.first,
         )
 
 
 class ImageMix:
-    """Whether all rows have pictures or none has, where that is asked for."""
+    """Check that all rows or none have images, for targets that require it."""
 
     def __init__(self) -> None:
         self._with = Lines()
         self._without = Lines()
 
     def add(self, line: int, example: Example) -> None:
-        """Take in a row."""
+        """Add a row."""
         (self._with if has_images(example) else self._without).add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Take in rows of plain chat, which have no pictures; where they stand is not known."""
+        """Count plain chat rows, which have no images; their lines are not recorded."""
         self._without.count += len(systems)
 
     def merge(self, later: Self, lines_before: int = 0) -> None:
-        """Take in a later part of the file, which begins after ``lines_before`` lines."""
+        """Add a later part of the file, which starts after ``lines_before`` lines."""
         self._with.merge(later._with, lines_before)
         self._without.merge(later._without, lines_before)
 
-    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
-        """Yield what all rows together show."""
+    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield the findings over all rows."""
         if target.images is None or not target.images.all_rows:
             return
         if not self._with.count or not self._without.count:
             return
         fewer = min(self._with, self._without, key=lambda lines: lines.count)
-        which = "have a picture" if fewer is self._with else "have none"
+        which = "have an image" if fewer is self._with else "have none"
         yield FileFound(
             code="image_mixed",
-            message=f"{fewer.count:,} of {plural(rows, 'row')} {which}; {target.words} takes "
-            "pictures in every row or in none",
-            fix="make two files of them",
+            message=f"{fewer.count:,} of {plural(rows, 'row')} {which}; {target.words} needs "
+            "images in every row or in none",
+            fix="split them into two files",
             count=fewer.count,
             lines=fewer.first,
         )
 
 
 class SystemMix:
-    """Whether all rows begin with a system prompt or none does."""
+    """Check that all rows or none start with a system prompt."""
 
     def __init__(self) -> None:
         self._with = Lines()
         self._without = Lines()
 
     def add(self, line: int, example: Example) -> None:
-        """Take in a row; what is no conversation does not count."""
+        """Add a row; rows that are not conversations are ignored."""
         messages = listed(example.messages)
         if messages:
             has = messages[0].get("role") in ("system", "developer")
             (self._with if has else self._without).add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Take in rows of plain chat from ``line`` on: whether each has a system prompt."""
-        for lines, wanted in ((self._with, True), (self._without, False)):
-            lines.count += systems.count(wanted)
+        """Add plain chat rows from ``line`` on; ``systems`` tells which have a system prompt."""
+        for lines, has_system in ((self._with, True), (self._without, False)):
+            lines.count += systems.count(has_system)
             if room := SHOWN_LINES - len(lines.first):
-                places = [line + place for place, has in enumerate(systems) if has is wanted]
-                lines.first.extend(places[:room])
+                matching = [line + n for n, has in enumerate(systems) if has is has_system]
+                lines.first.extend(matching[:room])
 
     def merge(self, later: Self, lines_before: int = 0) -> None:
-        """Take in a later part of the file, which begins after ``lines_before`` lines."""
+        """Add a later part of the file, which starts after ``lines_before`` lines."""
         self._with.merge(later._with, lines_before)
         self._without.merge(later._without, lines_before)
 
-    def found(self, target: Target, rows: int) -> Iterator[FileFound]:
-        """Yield what all rows together show."""
+    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+        """Yield the findings over all rows."""
         if not self._with.count or not self._without.count:
             return
         fewer = min(self._with, self._without, key=lambda lines: lines.count)
         have = "has" if fewer.count == 1 else "have"
-        what = "a system prompt, the others do not"
+        which = "a system prompt, the others do not"
         if fewer is self._without:
-            what = "no system prompt, the others do"
+            which = "no system prompt, the others do"
         yield FileFound(
             code="mixed_system",
-            message=f"{fewer.count:,} of {plural(rows, 'row')} {have} {what}",
-            fix="let all rows begin as the model will be served: it learns to tell the two apart",
+            message=f"{fewer.count:,} of {plural(rows, 'row')} {have} {which}",
+            fix="use the same system prompt in all rows as when the model is served",
             count=fewer.count,
             lines=fewer.first,
         )
@@ -313,7 +315,7 @@ def _length(messages: list[Message]) -> int:
 
 
 def _verdict(label: Any) -> bool | None:
-    """Return what a label says of an answer; None where it is no verdict."""
+    """Return whether a label says that an answer is good; None if it says neither."""
     if isinstance(label, str):
         return _VERDICTS.get(label.strip().lower())
     return bool(label) if isinstance(label, int | float) and label in (0, 1) else None

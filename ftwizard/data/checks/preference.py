@@ -1,4 +1,4 @@
-"""Pairs of answers, and answers that repeat what was asked."""
+"""Pairs of answers, and answers that repeat their prompt."""
 
 from __future__ import annotations
 
@@ -12,77 +12,77 @@ from ftwizard.data.targets import Target
 from ftwizard.text import plural
 
 _SIDES = ("chosen", "rejected")
-_ECHO_CHARACTERS = 40
-"""A shorter prompt may well be how a good answer begins."""
-_LIKE_LENGTHS = 1.1
-_MORE_CHARACTERS = 8
+_MIN_ECHO_CHARACTERS = 40
+"""A good answer may start with a shorter prompt."""
+_MAX_LENGTH_RATIO = 1.1
+_MAX_EXTRA_CHARACTERS = 8
 _SPACE = re.compile(r"[\s.,;:!?…'\"“”‘’]+")
 
 
 def check(example: Example, target: Target) -> Iterator[Found]:
-    """Yield what makes a pair teach nothing, or the wrong thing."""
+    """Yield what makes a pair useless or misleading."""
     if example.kind == "preference":
         chosen, rejected = listed(example.chosen), listed(example.rejected)
         prompt = listed(example.messages)
-        yield from _sides(chosen, rejected, target)
-        yield from _alike(chosen, rejected)
+        yield from _check_sides(chosen, rejected, target)
+        yield from _check_similar(chosen, rejected)
         for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
             if answer and _echoes(prompt, answer[0]):
-                yield _echo(f"the {name} answer")
+                yield _echo_finding(f"the {name} answer")
     elif example.kind in ("chat", "labelled"):
         messages = listed(example.messages)
-        # Only the last answer: earlier ones of a conversation cost more than they tell.
+        # Only the last answer: checking earlier ones costs more than it finds.
         if len(messages) > 1 and _echoes(messages[:-1], messages[-1]):
-            yield _echo("the answer")
+            yield _echo_finding("the answer")
 
 
-def _sides(chosen: list[Message], rejected: list[Message], target: Target) -> Iterator[Found]:
+def _check_sides(chosen: list[Message], rejected: list[Message], target: Target) -> Iterator[Found]:
     for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
         if all(says_nothing(message) for message in answer):
             yield Found(
-                f"empty_{name}", f"the {name} answer is empty", "write it or delete the row"
+                f"empty_{name}", f"the {name} answer is empty", "add the answer or delete the row"
             )
             continue
         roles = [message.get("role") for message in answer]
         if roles[-1] != "assistant":
             yield Found(
                 "one_answer",
-                f"the {name} answer ends with a message that is not the assistant's",
-                "let each answer be what the assistant says",
+                f"the {name} answer does not end with an assistant message",
+                "end each answer with an assistant message",
             )
         elif target.one_answer and len(answer) != 1:
             yield Found(
                 "one_answer",
-                f"the {name} answer is {plural(len(answer), 'message')}; {target.words} takes one",
-                "keep the assistant's message; what comes before it belongs to the prompt",
+                f"the {name} answer has {plural(len(answer), 'message')}; {target.words} needs one",
+                "keep the assistant message; move earlier messages to the prompt",
             )
 
 
-def _alike(chosen: list[Message], rejected: list[Message]) -> Iterator[Found]:
+def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[Found]:
     if not chosen or not rejected:
         return
     if chosen == rejected:
         yield Found(
             "identical_pair",
-            "the chosen and the rejected answer are the same",
-            "delete the row: there is nothing to prefer",
+            "the chosen and the rejected answer are identical",
+            "delete the row: neither answer is better",
         )
         return
-    one, other = "\n".join(texts(chosen[-1])), "\n".join(texts(rejected[-1]))
-    most = _LIKE_LENGTHS * min(len(one), len(other)) + _MORE_CHARACTERS
-    if not one or not other or max(len(one), len(other)) > most:
+    better, worse = "\n".join(texts(chosen[-1])), "\n".join(texts(rejected[-1]))
+    limit = _MAX_LENGTH_RATIO * min(len(better), len(worse)) + _MAX_EXTRA_CHARACTERS
+    if not better or not worse or max(len(better), len(worse)) > limit:
         return
-    if _plain(one) == _plain(other) and not _differ_otherwise(chosen, rejected):
-        same = one.strip() == other.strip()
+    if _normalize(better) == _normalize(worse) and not _differ_otherwise(chosen, rejected):
+        same = better.strip() == worse.strip()
         yield Found(
             "identical_pair" if same else "similar_pair",
-            "the chosen and the rejected answer differ in "
-            + ("white space only" if same else "capitals and punctuation only"),
-            "delete the row, unless that is what is to be learnt",
+            "the chosen and the rejected answer differ only in "
+            + ("white space" if same else "case and punctuation"),
+            "delete the row, unless the model should learn that difference",
         )
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return _SPACE.sub(" ", text).strip().casefold()
 
 
@@ -98,23 +98,23 @@ def _differ_otherwise(chosen: list[Message], rejected: list[Message]) -> bool:
 
 
 def _echoes(prompt: list[Message], answer: Message) -> bool:
-    """Tell whether an answer begins with all of what the user said last."""
+    """Tell whether an answer starts with the whole last user message."""
     text = answer.get("content")
     if not isinstance(text, str) or answer.get("role") != "assistant" or not weight_of(answer):
         return False
     for message in reversed(prompt):
         if message.get("role") == "user":
-            asked = message.get("content")
-            if not isinstance(asked, str) or len(asked) > len(text):
+            question = message.get("content")
+            if not isinstance(question, str) or len(question) > len(text):
                 return False
-            asked = asked.strip()
-            return len(asked) >= _ECHO_CHARACTERS and text.lstrip().startswith(asked)
+            question = question.strip()
+            return len(question) >= _MIN_ECHO_CHARACTERS and text.lstrip().startswith(question)
     return False
 
 
-def _echo(where: str) -> Found:
+def _echo_finding(where: str) -> Found:
     return Found(
         "prompt_echoed",
-        f"{where} begins with the whole prompt, word for word",
-        "take it out: the model would learn to repeat what it was asked",
+        f"{where} starts with the whole prompt, word for word",
+        "remove it: the model would learn to repeat the prompt",
     )

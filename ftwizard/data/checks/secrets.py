@@ -1,4 +1,4 @@
-"""Secrets and personal data in a row: named, located, never repeated."""
+"""Secrets and personal data in a row, reported by kind and position, never by value."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from ftwizard.data.secrets import Secret, find
 from ftwizard.data.targets import Target
 
 _SECRET = (
-    "put a placeholder in its place, and revoke it where it was issued: it would be uploaded, and "
-    "the model could repeat it"
+    "replace it with a placeholder and revoke it: it would be uploaded, and the model could repeat "
+    "it"
 )
-_NUMBER = "put a placeholder in its place: it would be uploaded, and the model could repeat it"
-_PERSONAL = "put a placeholder in its place unless the person agrees, or it is an office's"
-_WORDS = {
-    "secret": ("what looks like a secret", _SECRET),
-    "card_number": ("the number of a payment card", _NUMBER),
-    "bank_account": ("the number of a bank account", _NUMBER),
-    "national_id": ("a number that identifies a person", _NUMBER),
+_NUMBER = "replace it with a placeholder: it would be uploaded, and the model could repeat it"
+_PERSONAL = "replace it with a placeholder, unless the person agreed or it is a public contact"
+_TEXTS = {
+    "secret": ("a possible secret", _SECRET),
+    "card_number": ("a payment card number", _NUMBER),
+    "bank_account": ("a bank account number", _NUMBER),
+    "national_id": ("a personal identity number", _NUMBER),
     "personal_data": ("personal data", _PERSONAL),
 }
 
 
 def check(example: Example, target: Target) -> Iterator[Found]:
-    """Yield what is secret or personal in the texts of a row: its kind and place, not its value."""
-    seen: set[tuple[str, str]] = set()
+    """Yield the secrets and personal data in the texts of a row, each kind once per message."""
+    reported: set[tuple[str, str]] = set()
     for where, text in texts(example):
         for secret in find(text):
-            if (where, secret.kind) not in seen:
-                seen.add((where, secret.kind))
-                yield _found(secret, where)
+            if (where, secret.kind) not in reported:
+                reported.add((where, secret.kind))
+                yield _to_finding(secret, where)
 
 
-def _found(secret: Secret, where: str) -> Found:
-    words, fix = _WORDS[secret.code]
+def _to_finding(secret: Secret, where: str) -> Found:
+    name, fix = _TEXTS[secret.code]
     length = secret.end - secret.start
-    return Found(secret.code, f"{where} holds {words}: {secret.kind}, {length:,} characters", fix)
+    return Found(secret.code, f"{where} contains {name}: {secret.kind}, {length:,} characters", fix)

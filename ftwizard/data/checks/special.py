@@ -1,10 +1,10 @@
-"""Text that is the control language of chat models: in data it is obeyed, not read."""
+"""Chat-template control tokens in text, where tokenizers obey them instead of reading them."""
 
 from __future__ import annotations
 
 import re
 
-# Named tokens of the form <|…|>, by whose they are (their tokenizer_config.json).
+# Named tokens of the form <|…|> by model family, from each tokenizer_config.json.
 _BARRED = {
     "ChatML (Qwen and many others)": (
         "im_start im_end im_sep object_ref_start object_ref_end box_start box_end quad_start "
@@ -35,13 +35,13 @@ _OTHERS = (
 )
 _BAR = re.compile(r"<\|([a-zA-Z0-9_]{1,40})\|>")
 _RESERVED = re.compile(r"reserved_(?:special_)?token_\d+|reserved_\d+")
-# <s> is struck-out text in HTML as well: only where a text begins or ends with it on its own.
+# <s> is also strikethrough in HTML, so only an unpaired one at the start or end of a text counts.
 _BEGIN = re.compile(r"\s*<s>(?!.*</s>.*\S)", re.DOTALL)
 _END = re.compile(r"</s>\s*\Z")
 
 
 def find(text: str) -> tuple[str, str] | None:
-    """Return the first special token in a text and whose it is; None where there is none."""
+    """Return the first control token in a text and its model family, or None."""
     for match in _BAR.finditer(text):
         name = match[1]
         if name in _FAMILY:
@@ -49,8 +49,8 @@ def find(text: str) -> tuple[str, str] | None:
         if _RESERVED.fullmatch(name):
             return match[0], "Llama 3, Phi and others"
     for pattern, family in _OTHERS:
-        if found := pattern.search(text):
-            return found[0], family
+        if match := pattern.search(text):
+            return match[0], family
     if _BEGIN.match(text):
         return "<s>", "Llama 2 and Mistral"
     if _END.search(text) and "<s>" not in text:

@@ -1,5 +1,5 @@
-"""Text that is not what it looks like: controls, hidden and reversed characters, wrong decoding,
-the control language of chat models, and what stands where text is missing."""
+"""Text quality: control, invisible and bidirectional characters, mojibake, control tokens of chat
+templates, HTML and placeholders."""
 
 from __future__ import annotations
 
@@ -23,130 +23,132 @@ _NO_VALUE = frozenset({"nan", "NaN", "NaT", "<NA>", "undefined", "#REF!", "#N/A"
 
 
 def check(example: Example, target: Target) -> Iterator[Found]:
-    """Yield what is in the texts of a row."""
+    """Yield the findings about the texts of a row."""
     turns = all_turns(example)
-    everything = [text for message in turns for text in texts(message)]
+    row_texts = [text for message in turns for text in texts(message)]
     if isinstance(example.text, str):
-        everything.append(example.text)
-    suspected = triggers.in_text("\n".join(everything))
+        row_texts.append(example.text)
+    suspected = triggers.in_text("\n".join(row_texts))
     if not suspected:
         return
-    checks = [of for name, of in _CHECKS.items() if name in suspected]
+    checks = [check_text for name, check_text in _CHECKS.items() if name in suspected]
     for number, message in enumerate(turns, 1):
         for text in texts(message):
-            for of in checks:
-                if found := of(text, name_in(example, number, message)):
-                    yield found
+            for check_text in checks:
+                if finding := check_text(text, name_in(example, number, message)):
+                    yield finding
     if isinstance(example.text, str):
-        for of in checks:
-            # Plain text may well be written in a model's own template.
-            if of is not _special and (found := of(example.text, "the text")):
-                yield found
+        for check_text in checks:
+            # Plain text may legitimately be written in a model's own template.
+            if check_text is not _check_special and (
+                finding := check_text(example.text, "the text")
+            ):
+                yield finding
 
 
-def _control(text: str, where: str) -> Found | None:
-    if (found := characters.CONTROL.search(text)) is None:
+def _check_control(text: str, where: str) -> Found | None:
+    if (match := characters.CONTROL.search(text)) is None:
         return None
     return Found(
         "control_char",
-        f"{where} holds the control character U+{ord(found[0]):04X}",
-        "take it out: terminals obey it, and the model would learn to write it",
+        f"{where} contains the control character U+{ord(match[0]):04X}",
+        "remove it: terminals obey it, and the model would learn to write it",
     )
 
 
-def _bidi(text: str, where: str) -> Found | None:
-    if (found := characters.BIDI.search(text)) is None:
+def _check_bidi(text: str, where: str) -> Found | None:
+    if (match := characters.BIDI.search(text)) is None:
         return None
     return Found(
         "bidi",
-        f"{where} turns its reading direction with U+{ord(found[0]):04X}",
-        "take it out unless you put it there: people read another text than the model",
+        f"{where} contains the bidirectional control U+{ord(match[0]):04X}",
+        "remove it unless intended: people and the model read different texts",
     )
 
 
-def _hidden(text: str, where: str) -> Found | None:
-    if (found := characters.HIDDEN.search(characters.FLAG.sub("", text))) is None:
+def _check_hidden(text: str, where: str) -> Found | None:
+    if (match := characters.HIDDEN.search(characters.FLAG.sub("", text))) is None:
         return None
     return Found(
         "hidden_text",
-        f"{where} holds the invisible character U+{ord(found[0][0]):04X}",
-        "take it out: nobody sees it, and the model learns it",
+        f"{where} contains the invisible character U+{ord(match[0][0]):04X}",
+        "remove it: people do not see it, but the model learns it",
     )
 
 
-def _replacement(text: str, where: str) -> Found | None:
+def _check_replacement(text: str, where: str) -> Found | None:
     if "\ufffd" not in text:
         return None
     return Found(
         "replacement_char",
-        f"{where} holds U+FFFD, which stands for bytes that could not be read",
-        "make the file anew from its source, with the right encoding",
+        f"{where} contains U+FFFD, which replaces bytes that could not be decoded",
+        "recreate the file from its source with the right encoding",
     )
 
 
-def _mojibake(text: str, where: str) -> Found | None:
+def _check_mojibake(text: str, where: str) -> Found | None:
     if not characters.is_mojibake(text):
         return None
     return Found(
         "mojibake",
-        f"{where} was read in the wrong encoding (“Ã©” where “é” was meant)",
-        "make the file anew as UTF-8, or mend it: ftwizard check DATA --fix OUT",
+        f"{where} was decoded with the wrong encoding (such as “Ã©” for “é”)",
+        "recreate the file as UTF-8, or fix it: ftwizard check DATA --fix OUT",
     )
 
 
-def _page(text: str, where: str) -> Found | None:
+def _check_page(text: str, where: str) -> Found | None:
     if _PAGE.search(text) is None or _PAGE.search(_CODE.sub("", text)) is None:
         return None
     return Found(
         "artifact",
-        f"{where} is or holds a web page's source",
-        "if that is not what is to be learnt, keep its text only",
+        f"{where} contains HTML of a web page",
+        "keep only its text, unless the model should write HTML",
     )
 
 
-def _placeholder(text: str, where: str) -> Found | None:
+def _check_placeholder(text: str, where: str) -> Found | None:
     if (
         _PLACEHOLDER.search(text) is None
-        or (found := _PLACEHOLDER.search(_CODE.sub("", text))) is None
+        or (match := _PLACEHOLDER.search(_CODE.sub("", text))) is None
     ):
         return None
     return Found(
         "placeholder",
-        f"{where} holds “{quoted(found[0], 40)}”, which stands for text that is missing",
-        "put the text in its place or delete the row",
+        f"{where} contains the unfilled placeholder “{quoted(match[0], 40)}”",
+        "fill in the text or delete the row",
     )
 
 
-def _no_value(text: str, where: str) -> Found | None:
+def _check_no_value(text: str, where: str) -> Found | None:
     if (word := text.strip()) not in _NO_VALUE:
         return None
     return Found(
         "placeholder",
-        f"{where} is “{word}”, which a table or a program writes where there is nothing",
-        "put the text in its place or delete the row",
+        f"{where} is “{word}”, which programs write for a missing value",
+        "fill in the text or delete the row",
     )
 
 
-def _special(text: str, where: str) -> Found | None:
-    if (found := special.find(text)) is None:
+def _check_special(text: str, where: str) -> Found | None:
+    if (token := special.find(text)) is None:
         return None
     return Found(
         "special_token",
-        f"{where} holds “{quoted(found[0], 40)}”, a control token of {found[1]}",
-        "take it out: models that know it obey it, wherever it stands",
+        f"{where} contains “{quoted(token[0], 40)}”, a control token of {token[1]}",
+        "remove it: such models obey it anywhere in the text",
     )
 
 
 _CHECKS: dict[str, Callable[[str, str], Found | None]] = {
-    "control": _control,
-    "separator": _control,
-    "bidi": _bidi,
-    "hidden": _hidden,
-    "replacement": _replacement,
-    "mojibake": _mojibake,
-    "page": _page,
-    "placeholder": _placeholder,
-    "no_value": _no_value,
-    "special": _special,
+    "control": _check_control,
+    "separator": _check_control,
+    "bidi": _check_bidi,
+    "hidden": _check_hidden,
+    "replacement": _check_replacement,
+    "mojibake": _check_mojibake,
+    "page": _check_page,
+    "placeholder": _check_placeholder,
+    "no_value": _check_no_value,
+    "special": _check_special,
 }
-"""By the expression of ``triggers`` that makes them needed."""
+"""By the name of the expression in ``triggers`` that calls for the check."""

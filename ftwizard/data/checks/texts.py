@@ -1,4 +1,4 @@
-"""Every text of a row, and where it stands."""
+"""All texts of a row, each with its location."""
 
 from __future__ import annotations
 
@@ -15,57 +15,56 @@ _NAME_WIDTH = 40
 
 
 def texts(example: Example) -> Iterator[tuple[str, str]]:
-    """Yield where a text stands in the row (“message 2 (user)”, “the tools”) and the text.
+    """Yield the location of each text in the row (“message 2 (user)”, “the tools”) and the text.
 
-    Contents come as they are, part by part. Of whatever else a row holds, each text and each
-    whole number comes with its name before it, ``name: value``: the name says what it is.
-    Pictures and other media that stand in the row itself are left out.
+    Message contents are yielded as they are, part by part. Other strings and integers are yielded
+    as ``name: value``, because the name tells what they are. Embedded media are skipped.
     """
     for number, message in enumerate(all_turns(example), 1):
-        yield from _of_message(message, name_in(example, number, message))
-    yield from (("the tools", text) for text in _named(example.tools))
+        yield from _message_texts(message, name_in(example, number, message))
+    yield from (("the tools", text) for text in _named_values(example.tools))
     if isinstance(example.text, str):
         yield "the text", example.text
     if isinstance(example.extra, dict):
         for name, value in example.extra.items():
             where = _field(str(name))
-            yield from ((where, text) for text in _named({name: value}))
+            yield from ((where, text) for text in _named_values({name: value}))
 
 
 @functools.lru_cache(1024)
 def _field(name: str) -> str:
-    # Cut in its middle, a word can look like a secret that it did not look like before.
+    # A truncated word can look like a secret, so redact again.
     return f"the field “{redact(visible(redact(name), _NAME_WIDTH))}”"
 
 
-def _of_message(message: Message, where: str) -> Iterator[tuple[str, str]]:
+def _message_texts(message: Message, where: str) -> Iterator[tuple[str, str]]:
     for name, value in message.items():
         if name == "content" and isinstance(value, str):
             yield where, value
         elif name == "content" and isinstance(value, list):
-            yield from ((where, text) for part in value for text in _of_part(part))
+            yield from ((where, text) for part in value for text in _part_texts(part))
         elif name == "tool_calls":
-            yield from ((f"a tool call of {where}", text) for text in _named(value))
+            yield from ((f"a tool call of {where}", text) for text in _named_values(value))
         elif name != "role":
-            yield from ((where, text) for text in _named({name: value}))
+            yield from ((where, text) for text in _named_values({name: value}))
 
 
-def _of_part(part: Any) -> Iterator[str]:
+def _part_texts(part: Any) -> Iterator[str]:
     if isinstance(part, dict) and isinstance(part.get("text"), str):
         yield part["text"]
     else:
-        yield from _named(part)
+        yield from _named_values(part)
 
 
-def _named(value: Any) -> Iterator[str]:
-    """Yield ``name: value`` of the texts and whole numbers in a JSON value, however deep."""
-    left: list[tuple[str, Any]] = [("", value)]
-    while left:
-        name, value = left.pop()
+def _named_values(value: Any) -> Iterator[str]:
+    """Yield ``name: value`` for the strings and integers in a JSON value, at any depth."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        name, value = stack.pop()
         if isinstance(value, dict):
-            left.extend((f"{key}: ", item) for key, item in reversed(value.items()))
+            stack.extend((f"{key}: ", item) for key, item in reversed(value.items()))
         elif isinstance(value, list | tuple):
-            left.extend((name, item) for item in reversed(value))
+            stack.extend((name, item) for item in reversed(value))
         elif isinstance(value, str) and not _is_media(value):
             yield name + value
         elif isinstance(value, int) and not isinstance(value, bool):

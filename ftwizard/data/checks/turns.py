@@ -1,7 +1,7 @@
-"""How the checks look at a row: its messages, their texts, and what counts as empty.
+"""Access to a row for checks: its messages, their texts, names and weights, and emptiness.
 
-Readers have seen to the form of a row by then; here nothing is taken for granted all the same, so
-that no value, however odd, stops a check.
+Readers have validated the form of a row by now, but nothing here relies on it: no value, however
+odd, may stop a check.
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ from ftwizard.data.example import ROLES, Example, Message
 
 SYSTEM = frozenset({"system", "developer"})
 RESULTS = frozenset({"tool", "function"})
-"""Roles that bring what a tool answered."""
+"""Roles of tool results."""
 _TEXTUAL = (None, "text", "refusal")
 
-# Characters that show nothing: zero-width ones, marks of direction, fillers, variation selectors,
-# tags. The dots of Braille U+2800 and the Hangul fillers are letters by their category.
-_UNSEEN = (
+# Invisible characters: zero-width ones, direction marks, fillers, variation selectors, tags. The
+# blank Braille pattern U+2800 and the Hangul fillers are letters by category.
+_INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff"
 )
-_BLANK = re.compile(rf"[\s\x00-\x1f\x7f-\x9f{_UNSEEN}]*\Z")
+_BLANK = re.compile(rf"[\s\x00-\x1f\x7f-\x9f{_INVISIBLE}]*\Z")
 
 
 def listed(value: Any) -> list[Message]:
-    """Return the messages of a list, whatever else it may hold left out."""
+    """Return the messages in a list and skip everything else in it."""
     if not isinstance(value, list):
         return []
     return [message for message in value if isinstance(message, dict)]
 
 
 def all_turns(example: Example) -> list[Message]:
-    """Return every message: the prompt's, the chosen answer's, the rejected answer's."""
+    """Return all messages of a row: prompt, chosen answer, rejected answer."""
     if not example.chosen and not example.rejected:
         return listed(example.messages)
     return listed(example.messages) + listed(example.chosen) + listed(example.rejected)
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether a text shows nothing: empty, white space, invisible characters."""
+    """Tell whether a text is empty, white space or invisible characters only."""
     return _BLANK.match(text) is not None
 
 
 def texts(message: Message) -> list[str]:
-    """Return the texts of a message's content, one a part, and of what its tool calls pass."""
+    """Return the texts of a message's content, one per part, and the arguments of its calls."""
     content = message.get("content")
-    found = [content] if isinstance(content, str) else []
+    contents = [content] if isinstance(content, str) else []
     if isinstance(content, list):
         for part in content:
             text = part.get("text") if isinstance(part, dict) else part
             if isinstance(text, str):
-                found.append(text)
+                contents.append(text)
     if calls := message.get("tool_calls"):
-        found.extend(_arguments(calls))
-    return found
+        contents.extend(_arguments(calls))
+    return contents
 
 
 def says_nothing(message: Message) -> bool:
-    """Tell whether a message has neither text that shows, nor a picture or the like, nor a call."""
+    """Tell whether a message has no visible text, no media and no tool call."""
     content = message.get("content")
     if isinstance(content, str) and not is_blank(content):
         return False
@@ -69,24 +69,24 @@ def says_nothing(message: Message) -> bool:
 
 
 def name_of(number: int, message: Message) -> str:
-    """Name a message as findings do: ``message 2 (user)``."""
+    """Return a message's name for findings: ``message 2 (user)``."""
     role = message.get("role")
-    known = isinstance(role, str) and role in ROLES
-    return f"message {number} ({role})" if known else f"message {number}"
+    is_known = isinstance(role, str) and role in ROLES
+    return f"message {number} ({role})" if is_known else f"message {number}"
 
 
 def name_in(example: Example, number: int, message: Message) -> str:
-    """Name the message that is ``number`` (1-based) among ``all_turns`` of a row."""
-    # Only lengths: it is asked for every message of a row.
+    """Return the name of message ``number`` (1-based) among ``all_turns`` of a row."""
+    # Only lengths are compared: this runs for every message of a row.
     before = _length(example.messages)
     if number <= before or (not example.chosen and not example.rejected):
         return name_of(number, message)
-    chosen = number <= before + _length(example.chosen)
-    return "the chosen answer" if chosen else "the rejected answer"
+    is_chosen = number <= before + _length(example.chosen)
+    return "the chosen answer" if is_chosen else "the rejected answer"
 
 
 def weight_of(message: Message) -> int:
-    """Return whether an answer is learnt from: 1, or 0 where its weight says not."""
+    """Return 0 if the weight of an answer excludes it from training, else 1."""
     weight = message.get("weight")
     return 0 if type(weight) is int and weight == 0 else 1
 
@@ -105,10 +105,10 @@ def _shows(part: Any) -> bool:
 
 
 def _arguments(calls: Any) -> list[str]:
-    found = []
+    texts = []
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         arguments = function.get("arguments") if isinstance(function, dict) else None
         if isinstance(arguments, str):
-            found.append(arguments)
-    return found
+            texts.append(arguments)
+    return texts

@@ -1,4 +1,4 @@
-"""The formats of rows: which one a file has, and what a row of each means."""
+"""Row formats: detection, and conversion of a row to an ``Example``."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ READERS: dict[Format, Callable[[Any], Example]] = {
 
 
 def example(row: Any, format: Format) -> Example:
-    """Return what a row of ``format`` means; raise RowProblem, and nothing else, for any value."""
+    """Return a row of ``format`` as an ``Example``; raise only RowProblem, for any value."""
     try:
         return READERS[format](row)
     except RecursionError:
         raise RowProblem(
-            "nesting", "a value in it is nested too deeply", "flatten it or write it as text"
+            "nesting", "a value is nested too deeply", "flatten it or write it as text"
         ) from None

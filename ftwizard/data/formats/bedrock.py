@@ -1,4 +1,4 @@
-"""Rows for Amazon Bedrock: Converse (blocks without a type), and Claude (typed blocks)."""
+"""Amazon Bedrock rows: Converse (untyped blocks) and Claude (typed blocks)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ftwizard.data.formats.fields import (
     led_by,
     tools,
     with_system,
+    without,
 )
 from ftwizard.data.formats.media import data_url, picture
 from ftwizard.data.formats.turns import as_message, role_of
@@ -31,7 +32,7 @@ _CLAUDE = frozenset(("messages", "system", "tools"))
 def converse(row: Any) -> Example:
     """Read a Converse row: ``messages`` of blocks, ``system``, ``toolConfig``.
 
-    A lone text is kept as text. Raises RowProblem.
+    A single text block becomes text. Raises RowProblem.
     """
     fields = as_object(row)
     messages: list[Message] = []
@@ -41,23 +42,23 @@ def converse(row: Any) -> Example:
     system = fields.get("system")
     if isinstance(system, list):
         parts = [
-            blocks.text_part(block["text"], "system", _without(block, "text"))
+            blocks.text_part(block["text"], "system", without(block, "text"))
             if "text" in block else blocks.unknown(block)
             for block in blocks.listed(system, "parts", "system")
         ] if system else []  # fmt: skip
-        messages = _led_by(parts, messages)
+        messages = _prepend_system(parts, messages)
     elif isinstance(system, str) and system:
         raise RowProblem("system_type", "system is text, not a list", 'write it as [{"text": "…"}]')
     else:
         messages = with_system(messages, system)
     schemas, rest = _tool_config(fields.get("toolConfig"))
-    known = _CONVERSE | {"schemaVersion"} if fields.get("schemaVersion") == _VERSION else _CONVERSE
-    return Example(kind="chat", messages=messages, tools=schemas, extra=extra(fields, known) | rest)
+    own = _CONVERSE | {"schemaVersion"} if fields.get("schemaVersion") == _VERSION else _CONVERSE
+    return Example(kind="chat", messages=messages, tools=schemas, extra=extra(fields, own) | rest)
 
 
 def claude(row: Any) -> Example:
-    """Read a row for Claude: ``messages`` of text or typed blocks, ``system`` and ``tools`` as
-    Anthropic writes them; raise RowProblem."""
+    """Read a Claude row: ``messages`` of text or typed blocks, ``system`` and ``tools`` in
+    Anthropic's form; raise RowProblem."""
     fields = as_object(row)
     messages: list[Message] = []
     for turn, where in _turns(fields):
@@ -70,15 +71,17 @@ def claude(row: Any) -> Example:
     system = fields.get("system")
     if isinstance(system, list):
         parts = [_part(b, "system") for b in blocks.listed(system, "parts", "system")]
-        messages = _led_by(parts, messages)
+        messages = _prepend_system(parts, messages)
     else:
         messages = with_system(messages, system)
     schemas = tools(fields.get("tools"))
     if schemas is not None:
         schemas = [
-            blocks.function(one["name"], _without(one, "name", "input_schema"), one["input_schema"])
-            if "name" in one and "input_schema" in one else one
-            for one in schemas
+            blocks.function(
+                tool["name"], without(tool, "name", "input_schema"), tool["input_schema"]
+            )
+            if "name" in tool and "input_schema" in tool else tool
+            for tool in schemas
         ]  # fmt: skip
     return Example(kind="chat", messages=messages, tools=schemas, extra=extra(fields, _CLAUDE))
 
@@ -89,55 +92,55 @@ def _turns(fields: Message) -> Iterator[tuple[Message, str]]:
         raise RowProblem("missing_messages", f"no messages ({keys_of(fields)})", "add them")
     if not isinstance(value, list):
         raise RowProblem(
-            "messages_type", f"messages is {kind_of(value)}, not a list", "list the turns"
+            "messages_type", f"messages is {kind_of(value)}, not a list", "list the messages"
         )
     if not value:
-        raise RowProblem("messages_empty", "messages is an empty list", "list the turns")
+        raise RowProblem("messages_empty", "messages is an empty list", "list the messages")
     for number, turn in enumerate(value, 1):
         where = f"message {number}"
         yield as_message(turn, where), where
 
 
-def _turn(turn: Message, where: str, found: Iterator[Block]) -> list[Message]:
+def _turn(turn: Message, where: str, content: Iterator[Block]) -> list[Message]:
     role = role_of(turn, "role", _ROLES, where)
-    return blocks.messages(role, found, _without(turn, "role", "content"))
+    return blocks.messages(role, content, without(turn, "role", "content"))
 
 
-def _led_by(parts: list[dict[str, Any]], messages: list[Message]) -> list[Message]:
+def _prepend_system(parts: list[dict[str, Any]], messages: list[Message]) -> list[Message]:
     content = blocks.content(parts)
     return messages if content is None else led_by({"role": "system", "content": content}, messages)
 
 
 def _converse(block: dict[str, Any], where: str) -> Block:
     if "text" in block:
-        return "part", blocks.text_part(block["text"], where, _without(block, "text"))
+        return "part", blocks.text_part(block["text"], where, without(block, "text"))
     if isinstance(use := block.get("toolUse"), dict):
         return "call", blocks.call(use.get("name"), use.get("input"), use.get("toolUseId"), where)
-    if isinstance(came := block.get("toolResult"), dict):
-        more = _without(came, "toolUseId", "content")
-        content = _returned(came.get("content"), where)
-        return "result", blocks.result(content, came.get("toolUseId"), more)
+    if isinstance(result := block.get("toolResult"), dict):
+        more = without(result, "toolUseId", "content")
+        content = _converse_result(result.get("content"), where)
+        return "result", blocks.result(content, result.get("toolUseId"), more)
     return "part", _media(block)
 
 
 def _media(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a picture as OpenAI writes it (a URL: its place in S3, or its bytes), and any other
-    block under its own name."""
+    """Return an image in OpenAI's form, with an S3 or data URL, and any other block under its own
+    name."""
     image = block.get("image")
     source = image.get("source") if isinstance(image, dict) else None
     if not isinstance(image, dict) or not isinstance(source, dict):
         return blocks.unknown(block)
-    place = source.get("s3Location")
-    more = _without(image, "source")
-    if isinstance(place, dict) and isinstance(place.get("uri"), str):
-        return picture(place["uri"], **more, **_without(place, "uri"))
+    location = source.get("s3Location")
+    more = without(image, "source")
+    if isinstance(location, dict) and isinstance(location.get("uri"), str):
+        return picture(location["uri"], **more, **without(location, "uri"))
     if isinstance(source.get("bytes"), str):
         return picture(data_url(f"image/{image.get('format')}", source["bytes"]), **more)
     return blocks.unknown(block)
 
 
-def _returned(value: Any, where: str) -> str | list[dict[str, Any]]:
-    """Return what a tool's result holds: text, or parts where there are several or pictures."""
+def _converse_result(value: Any, where: str) -> str | list[dict[str, Any]]:
+    """Return the content of a tool result: text, or parts for several blocks or images."""
     if not isinstance(value, list) or not all(isinstance(block, dict) for block in value):
         return as_text(value)
     parts = []
@@ -157,17 +160,17 @@ def _tool_config(value: Any) -> tuple[list[dict[str, Any]] | None, dict[str, Any
     if not isinstance(value, dict):
         raise RowProblem("tools", f"toolConfig is {kind_of(value)}, not an object", "{tools: […]}")
     schemas = []
-    for one in tools(value.get("tools")) or []:
-        spec = one.get("toolSpec")
+    for tool in tools(value.get("tools")) or []:
+        spec = tool.get("toolSpec")
         if not isinstance(spec, dict):
-            schemas.append(one)
+            schemas.append(tool)
             continue
-        given = spec.get("inputSchema")
-        parameters = given.get("json") if isinstance(given, dict) else given
+        schema = spec.get("inputSchema")
+        parameters = schema.get("json") if isinstance(schema, dict) else schema
         schemas.append(
-            blocks.function(spec.get("name"), _without(spec, "name", "inputSchema"), parameters)
+            blocks.function(spec.get("name"), without(spec, "name", "inputSchema"), parameters)
         )
-    rest = _without(value, "tools")
+    rest = without(value, "tools")
     return schemas or None, {"toolConfig": rest} if rest else {}
 
 
@@ -176,13 +179,13 @@ def _claude(block: dict[str, Any], where: str) -> Block:
     if kind == "tool_use":
         return "call", blocks.call(block.get("name"), block.get("input"), block.get("id"), where)
     if kind == "tool_result":
-        content = _said(block.get("content"), where)
-        more = _without(block, "type", "tool_use_id", "content")
+        content = _claude_result(block.get("content"), where)
+        more = without(block, "type", "tool_use_id", "content")
         return "result", blocks.result(content, block.get("tool_use_id"), more)
     return "part", _part(block, where)
 
 
-def _said(value: Any, where: str) -> str | list[dict[str, Any]]:
+def _claude_result(value: Any, where: str) -> str | list[dict[str, Any]]:
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(block, dict) and block for block in value):
@@ -192,16 +195,12 @@ def _said(value: Any, where: str) -> str | list[dict[str, Any]]:
 
 def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
     if block.get("type") in ("text", None) and "text" in block:
-        return blocks.text_part(block["text"], where, _without(block, "text"))
+        return blocks.text_part(block["text"], where, without(block, "text"))
     source = block.get("source")
     if block.get("type") == "image" and isinstance(source, dict):
-        more = _without(block, "type", "source")
+        more = without(block, "type", "source")
         if isinstance(source.get("url"), str):
             return picture(source["url"], **more)
         if isinstance(source.get("data"), str) and isinstance(source.get("media_type"), str):
             return picture(data_url(source["media_type"], source["data"]), **more)
     return blocks.unknown(block)
-
-
-def _without(value: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: one for key, one in value.items() if key not in keys}

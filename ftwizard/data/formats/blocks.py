@@ -1,4 +1,4 @@
-"""Turns that consist of blocks (text, pictures, calls, results), as clouds write them."""
+"""Content blocks of cloud formats (text, images, calls, results), converted to messages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ftwizard.data.example import Message
 from ftwizard.data.formats.fields import kind_of
 
 Block = tuple[Literal["part", "call", "result"], dict[str, Any]]
-"""A part of content, a tool call as OpenAI writes it, or the whole message of a tool."""
+"""A content part, a tool call in OpenAI's form, or a whole tool message."""
 
 
 def messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]:
-    """Return the messages of one turn: its own, and before or after it those of tools.
+    """Return the messages of one turn: its own, and the tool messages before or after it.
 
-    ``more`` is what else the turn has; it stays on its own message.
+    ``more`` holds the other fields of the turn; they stay on its own message.
     """
-    found: list[Message] = []
+    result: list[Message] = []
     parts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
 
@@ -27,22 +27,22 @@ def messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]
             message = {**more, "role": role, "content": content(parts)}
             if calls:
                 message["tool_calls"] = list(calls)
-            found.append(message)
+            result.append(message)
         parts.clear()
         calls.clear()
 
     for kind, value in blocks:
         if kind == "result":
             close()
-            found.append(value)
+            result.append(value)
         else:
             (parts if kind == "part" else calls).append(value)
     close()
-    return found
+    return result
 
 
 def content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
-    """Return parts as the content of a message: a lone text as text, no part as None."""
+    """Return parts as the content of a message: a single text as text, no parts as None."""
     if not parts:
         return None
     if len(parts) == 1 and parts[0].keys() == {"type", "text"} and parts[0]["type"] == "text":
@@ -51,7 +51,7 @@ def content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
 
 
 def text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return a part of text; raise RowProblem for what is no text."""
+    """Return a text part; raise RowProblem if the value is not text."""
     if not isinstance(value, str):
         raise RowProblem(
             "content_type", f"{where} has a text that is {kind_of(value)}", "write it as text"
@@ -60,42 +60,42 @@ def text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> dic
 
 
 def listed(value: Any, name: str, where: str) -> list[dict[str, Any]]:
-    """Return a turn's list of blocks, each an object; raise RowProblem."""
+    """Return a turn's list of non-empty blocks; raise RowProblem."""
     if value is None:
-        raise RowProblem("missing_content", f"{where} has no {name}", f"list its {name}")
+        raise RowProblem("missing_content", f"{where} has no {name}", f"add its {name}")
     if not isinstance(value, list):
         raise RowProblem(
             "content_type",
-            f"{where} has {name} that is {kind_of(value)}, not a list",
-            "list its parts",
+            f"{name} of {where} is {kind_of(value)}, not a list",
+            "write a list of parts",
         )
     if not value or not all(isinstance(block, dict) and block for block in value):
-        raise RowProblem("content_parts", f"{where} has a part that is empty", "list its parts")
+        raise RowProblem("content_parts", f"{where} has an empty part", "remove or fill the part")
     return value
 
 
 def call(name: Any, arguments: Any, id: Any, where: str) -> dict[str, Any]:
-    """Return a tool call as OpenAI writes it, its arguments as they are; raise RowProblem."""
+    """Return a tool call in OpenAI's form, with unchanged arguments; raise RowProblem."""
     if not isinstance(name, str):
-        raise RowProblem("tool_call", f"{where}: a tool call names no function", "add its name")
-    found: dict[str, Any] = {} if id is None else {"id": id}
-    return {**found, "type": "function", "function": {"name": name, "arguments": arguments}}
+        raise RowProblem("tool_call", f"{where}: a tool call has no function name", "add its name")
+    prefix: dict[str, Any] = {} if id is None else {"id": id}
+    return {**prefix, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def result(content: str | list[dict[str, Any]], call_id: Any, more: Message) -> Message:
-    """Return the message of a tool: what came back, for which call, and what else is said of it."""
-    found: Message = {**more, "role": "tool", "content": content}
-    return found if call_id is None else {**found, "tool_call_id": call_id}
+    """Return a tool message with the result, the id of the call and any other fields."""
+    message: Message = {**more, "role": "tool", "content": content}
+    return message if call_id is None else {**message, "tool_call_id": call_id}
 
 
 def unknown(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a block of another kind as a part: its first key is its type."""
+    """Return a block of unknown kind as a part with its first key as the type."""
     kind = block.get("type")
     return {**block, "type": kind if isinstance(kind, str) else str(next(iter(block)))}
 
 
 def function(name: Any, schema: dict[str, Any], parameters: Any) -> dict[str, Any]:
-    """Return the schema of a tool as OpenAI wraps it; ``schema`` is what else describes it."""
+    """Return a tool schema in OpenAI's form; ``schema`` holds its other fields."""
     described = {"name": name, **schema}
     if parameters is not None:
         described["parameters"] = parameters

@@ -1,4 +1,4 @@
-"""Chat rows: ``messages`` as OpenAI writes them, with what else stands beside them."""
+"""Chat rows: ``messages`` in OpenAI's form, and the fields next to them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ftwizard.data.formats.media import placed
 from ftwizard.data.formats.turns import turns
 
 LISTS = ("messages", "conversations", "conversation")
-"""What the list of messages is called."""
+"""Names of the list of messages."""
 _MESSAGES_ALONE = {"messages"}
 _KNOWN = {name: frozenset((name, "system", "tools")) for name in LISTS}
 
 
 def example(row: Any) -> Example:
-    """Read a chat row: ``messages`` (or a list of such under another name, or alone) and where
-    present ``system``, ``tools`` or the deprecated ``functions``, and columns of pictures.
+    """Read a chat row: ``messages`` (also under another name, or as the whole row), with optional
+    ``system``, ``tools``, deprecated ``functions`` and image columns.
 
     Raises RowProblem.
     """
@@ -42,9 +42,11 @@ def example(row: Any) -> Example:
     return finished(messages, fields, _KNOWN[name])
 
 
-def finished(messages: list[Message], fields: Message, known: frozenset[str]) -> Example:
-    """Return the chat example of a row whose messages have been read, ``known`` fields of it
-    among them; raise RowProblem."""
+def finished(messages: list[Message], fields: Message, own: frozenset[str]) -> Example:
+    """Return the chat example of a row from its messages; fields not in ``own`` become extra.
+
+    Raises RowProblem.
+    """
     messages, taken = placed(messages, fields)
     schemas = tools(fields.get("tools"))
     if schemas is None and fields.get("functions") is not None:
@@ -54,5 +56,5 @@ def finished(messages: list[Message], fields: Message, known: frozenset[str]) ->
         kind="chat",
         messages=messages,
         tools=schemas,
-        extra=extra(fields, known | taken if taken else known),
+        extra=extra(fields, own | taken if taken else own),
     )

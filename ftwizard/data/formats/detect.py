@@ -1,4 +1,4 @@
-"""Which format a row has, told by its keys and the types of what they hold."""
+"""Format detection for single rows, by their keys and the types of the values."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _NONE: frozenset[Format] = frozenset()
 
 
 class Looks(NamedTuple):
-    """What a row looks like."""
+    """Formats that a row matches."""
 
     best: frozenset[Format]
-    """The format that the row has; several where it has the fields of each, none where it has
-    those of no format."""
+    """The format of the row; several if it has the fields of each, none if it has those of no
+    format."""
     fits: frozenset[Format]
-    """``best``, and the formats in which the row makes sense as well: a chat row without its
-    answer, for one, is a prompt to a grader, or a chat row that lacks its answer."""
+    """``best`` and all other formats in which the row makes sense. For example, a chat row without
+    an answer is a prompt for a grader, or a chat row that lacks its answer."""
     holds: frozenset[Format]
-    """``fits``, and the formats whose fields stand there beside those of ``best``: what the row can
-    be read as where that is demanded."""
+    """``fits`` and the formats whose fields the row has as well: everything it can be read as if
+    the format is set explicitly."""
 
 
 UNKNOWN = Looks(_NONE, _NONE, _NONE)
 
-# Fields that tell formats apart. Others are of no account, but that there are some.
-_TELLING = frozenset((
+# Fields that distinguish formats. Of other fields, only their existence matters.
+_DISTINCTIVE = frozenset((
     "messages", "conversations", "conversation", "contents", "schemaVersion", "system", "tools",
     "functions", "prompt", "completion", "completions", "response", "instruction", "output",
     "question", "answer", "query", "choices", "gold", "text", "input_ids", "chosen", "rejected",
@@ -47,17 +47,17 @@ _CLAUDE_ONLY = frozenset(("tool_use", "tool_result", "thinking", "redacted_think
 
 
 def recognised(row: Any) -> Looks:
-    """Return what a row looks like.
+    """Return the formats that a row matches.
 
-    Rows with a verdict (chosen and rejected, a label) are no chat rows: what they reject would be
-    learnt from.
+    Rows with a verdict (chosen and rejected, or a label) are not chat rows: a model would be
+    trained on the rejected answers.
     """
     if isinstance(row, list):
         is_chat = bool(row) and isinstance(row[0], dict) and "role" in row[0]
         return _only("openai-chat") if is_chat else UNKNOWN
     if not isinstance(row, dict):
         return UNKNOWN
-    keys = tuple([key for key, value in row.items() if key in _TELLING and value is not None])
+    keys = tuple([key for key, value in row.items() if key in _DISTINCTIVE and value is not None])
     if keys == ("messages",):  # most rows of most files
         more = len(row) > 1 and not row.keys() <= _OF_CHAT
         return _looks(keys, _shape(row["messages"]), None, more, False)
@@ -71,20 +71,20 @@ def recognised(row: Any) -> Looks:
 
 
 def nulls(row: Any) -> list[str]:
-    """Return the fields of a row that would tell its format and are null."""
+    """Return the distinctive fields of a row that are null."""
     if not isinstance(row, dict):
         return []
-    return [key for key, value in row.items() if value is None and key in _TELLING]
+    return [key for key, value in row.items() if value is None and key in _DISTINCTIVE]
 
 
 class _Shape(NamedTuple):
-    """What tells lists of turns apart."""
+    """Features that distinguish lists of turns."""
 
     dialect: str
-    """``plain`` (text or parts with a type), ``untyped`` parts, ``claude``'s parts, ``from``
-    (with value), ``pairs``, ``odd``."""
+    """``plain`` (text or typed parts), ``untyped`` parts, ``claude`` parts, ``from`` (with value),
+    ``pairs`` or ``odd``."""
     asks_and_answers: bool
-    """There are no roles but user and assistant, and no calls as OpenAI writes them."""
+    """All roles are user or assistant, and no message has OpenAI tool calls."""
     last: str
     """``user``, ``assistant`` or another."""
 
@@ -140,7 +140,7 @@ def _other_dialect(turn: dict[str, Any]) -> _Shape:
 
 
 def _kinds(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """Return the types that matter: of ``label``, ``output`` and ``system``, in one word each."""
+    """Return the relevant types of ``label``, ``output`` and ``system``, as one word each."""
     kinds = []
     for key in keys:
         if key == "label" and isinstance(row[key], bool):
@@ -157,20 +157,20 @@ def _looks(
     keys: tuple[str, ...], shape: _Shape | None, kinds: str | None, more: bool, labelled: bool
 ) -> Looks:
     has = frozenset(keys)
-    said = frozenset((kinds or "").split())
-    answers, fits = _of_answers(has, shape, said, more)
-    verdicts = _verdicts(has, said, answers)
-    besides: set[Format] = set()
+    types = frozenset((kinds or "").split())
+    answers, fits = _answer_formats(has, shape, types, more)
+    verdicts = _verdict_formats(has, types, answers)
+    fallbacks: set[Format] = set()
     if "prompt" in has and "completions" not in has:
-        besides.add("prompt")
+        fallbacks.add("prompt")
     if "text" in has:
-        besides.add("text")
+        fallbacks.add("text")
     best = verdicts or answers
     if "input_ids" in has:
         best = {"pretokenized"}
-    elif not best and besides:
-        best = {"prompt"} if "prompt" in besides else {"text"}
-    holds = best | verdicts | answers | fits | besides
+    elif not best and fallbacks:
+        best = {"prompt"} if "prompt" in fallbacks else {"text"}
+    holds = best | verdicts | answers | fits | fallbacks
     if best == answers:
         fits |= best
     else:
@@ -180,26 +180,28 @@ def _looks(
     return Looks(frozenset(best), frozenset(fits), frozenset(holds | fits)) if best else UNKNOWN
 
 
-def _verdicts(has: frozenset[str], said: frozenset[str], answers: set[Format]) -> set[Format]:
-    found: set[Format] = set()
-    if has & _PREFERRED or ("instruction" in has and "outputs" in said):
-        found.add("preference")
+def _verdict_formats(
+    has: frozenset[str], types: frozenset[str], answers: set[Format]
+) -> set[Format]:
+    verdicts: set[Format] = set()
+    if has & _PREFERRED or ("instruction" in has and "outputs" in types):
+        verdicts.add("preference")
     if has & _PREFERRED_BY_OPENAI:
-        found.add("openai-preference")
+        verdicts.add("openai-preference")
     judged = answers & {"openai-chat", "bedrock-claude", "sharegpt", "prompt-completion"}
-    if ("kto_tag" in has and answers) or ("judged" in said and judged):
-        found.add("kto")
-    return found
+    if ("kto_tag" in has and answers) or ("judged" in types and judged):
+        verdicts.add("kto")
+    return verdicts
 
 
-def _of_answers(
-    has: frozenset[str], shape: _Shape | None, said: frozenset[str], more: bool
+def _answer_formats(
+    has: frozenset[str], shape: _Shape | None, types: frozenset[str], more: bool
 ) -> tuple[set[Format], set[Format]]:
-    """Return the formats of rows with answers that a row is, and those it could be besides."""
+    """Return the answer formats that a row has, and others that it could have."""
     best: set[Format] = set()
     fits: set[Format] = set()
     if shape is not None:
-        best, fits = _of_turns(has, shape, said, more)
+        best, fits = _turn_formats(has, shape, types, more)
     if "contents" in has:
         best.add("vertex")
     if {"prompt", "completion"} <= has:
@@ -220,14 +222,14 @@ def _of_answers(
     return best, fits
 
 
-def _of_turns(
-    has: frozenset[str], shape: _Shape, said: frozenset[str], more: bool
+def _turn_formats(
+    has: frozenset[str], shape: _Shape, types: frozenset[str], more: bool
 ) -> tuple[set[Format], set[Format]]:
-    if "schemaVersion" in has or "untyped" in said or shape.dialect == "untyped":
+    if "schemaVersion" in has or "untyped" in types or shape.dialect == "untyped":
         return {"bedrock-converse"}, set()
     if shape.dialect in ("from", "pairs") or (shape.dialect == "odd" and "messages" not in has):
         return {"sharegpt"}, set()
-    if shape.dialect == "claude" or "parts" in said:
+    if shape.dialect == "claude" or "parts" in types:
         return {"bedrock-claude"}, set()
     fits: set[Format] = {"openai-chat"}
     best: Format = "openai-chat"
@@ -245,5 +247,5 @@ def _of_turns(
 
 
 def _only(format: Format) -> Looks:
-    one = frozenset((format,))
-    return Looks(one, one, one)
+    formats = frozenset((format,))
+    return Looks(formats, formats, formats)

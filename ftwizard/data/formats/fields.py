@@ -1,4 +1,4 @@
-"""What the readers of all formats have in common: the fields of a row, and what is wrong with one."""
+"""Field access shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _KINDS = {
     dict: "an object",
 }
 NO_JSON = object()
-"""What ``decoded`` returns for text that is no JSON."""
+"""Result of ``decoded`` for text that is not JSON."""
 
 
 def as_object(row: Any) -> Message:
     """Return ``row`` if it is a JSON object; raise RowProblem."""
     if not isinstance(row, dict):
-        raise RowProblem("not_object", "not a JSON object", "one object a line")
+        raise RowProblem("not_object", "not a JSON object", "write one object per line")
     return row
 
 
 def keys_of(row: Message) -> str:
-    """Say which keys a row has, and which of them hold nothing: ``its keys: a, b: null``."""
+    """Describe the keys of a row and which are null: ``its keys: a, b: null``."""
     shown = [
         quoted(str(key), 20) + (": null" if value is None else "")
         for key, value in islice(row.items(), 5)
@@ -44,12 +44,12 @@ def keys_of(row: Message) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Say what a value is, in words: ``a number``, ``text``, ``an object``."""
+    """Describe the type of a value: ``a number``, ``text``, ``an object``."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
 def text(row: Message, key: str) -> str:
-    """Return a text of the row, empty where there is none; raise RowProblem for what is no text."""
+    """Return a text field of the row, "" if missing; raise RowProblem if it is not text."""
     value = row.get(key)
     if value is None:
         return ""
@@ -59,22 +59,27 @@ def text(row: Message, key: str) -> str:
 
 
 def first_of(row: Message, keys: Iterable[str]) -> str | None:
-    """Return the first of ``keys`` that the row has a value for."""
+    """Return the first of ``keys`` that is not null in the row."""
     for key in keys:
         if row.get(key) is not None:
             return key
     return None
 
 
-def extra(row: Message, known: AbstractSet[str]) -> dict[str, Any]:
-    """Return the fields of a row besides those that are ``known``."""
-    if row.keys() <= known:
+def extra(row: Message, own: AbstractSet[str]) -> dict[str, Any]:
+    """Return the fields of a row that are not its format's ``own``."""
+    if row.keys() <= own:
         return {}
-    return {key: value for key, value in row.items() if key not in known}
+    return {key: value for key, value in row.items() if key not in own}
+
+
+def without(value: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return an object without some of its keys."""
+    return {key: item for key, item in value.items() if key not in keys}
 
 
 def decoded(value: str) -> Any:
-    """Return what a JSON text holds, ``NO_JSON`` if it is none."""
+    """Return the value of a JSON text, or ``NO_JSON`` if it is not JSON."""
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -82,12 +87,12 @@ def decoded(value: str) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a JSON value as text: text as it is, anything else as JSON."""
+    """Return a value as text: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def with_system(messages: list[Message], system: Any) -> list[Message]:
-    """Return the messages with the system prompt that stood beside them as the first.
+    """Return the messages with the row's separate system prompt as the first.
 
     Raises RowProblem.
     """
@@ -99,33 +104,33 @@ def with_system(messages: list[Message], system: Any) -> list[Message]:
 
 
 def led_by(system: Message, messages: list[Message]) -> list[Message]:
-    """Return the messages after ``system``, unless they begin with the same; raise RowProblem."""
+    """Prepend ``system`` unless the messages start with the same; raise RowProblem."""
     if messages and messages[0]["role"] in ("system", "developer"):
         if messages[0]["content"] == system["content"]:
             return messages
         raise RowProblem(
             "system_conflict",
-            "system stands beside the messages and in them, differently",
-            "keep one of them",
+            "system differs from the system message in the messages",
+            "keep one of the two",
         )
     return [system, *messages]
 
 
 def tools(value: Any) -> list[dict[str, Any]] | None:
-    """Return the schemas of tools, a list of objects or its JSON text; raise RowProblem."""
+    """Return tool schemas from a list of objects or its JSON text; raise RowProblem."""
     if isinstance(value, str) and value:
         value = decoded(value)
         if value is NO_JSON:
-            raise RowProblem("tools", "tools is no JSON", "list their schemas")
+            raise RowProblem("tools", "tools is not valid JSON", "write a list of schemas")
     if value is None or value == "" or value == []:
         return None
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise RowProblem("tools", "tools is no list of objects", "list their schemas")
+        raise RowProblem("tools", "tools is not a list of objects", "write a list of schemas")
     return value
 
 
 def as_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Return schemas that only describe a function (name, parameters) as OpenAI wraps them."""
+    """Wrap bare function schemas (name, parameters) in OpenAI's form."""
     if schemas is None:
         return None
     return [
@@ -137,23 +142,23 @@ def as_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]] |
 
 
 def exchange(prompt: str, answer: str) -> list[Message]:
-    """Return what a user says and what is answered."""
+    """Return a user message and the assistant's answer."""
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
 def history(value: Any) -> list[Message]:
-    """Return earlier turns, written as a list of [user, assistant] pairs; raise RowProblem."""
+    """Return earlier turns from a list of [user, assistant] pairs; raise RowProblem."""
     if value is None or value == "" or value == []:
         return []
     pairs = value if isinstance(value, list) else [value]
     messages: list[Message] = []
     for number, pair in enumerate(pairs, 1):
         texts = pair if isinstance(pair, list) else []
-        if len(texts) != 2 or not all(isinstance(one, str) for one in texts):
+        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
             raise RowProblem(
                 "history",
-                f"pair {number} of history is not [user, assistant], two texts",
-                "correct it, or leave history out",
+                f"pair {number} of history is not two texts, [user, assistant]",
+                "fix it, or remove history",
             )
         messages += exchange(*texts)
     return messages

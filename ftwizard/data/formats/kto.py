@@ -1,4 +1,4 @@
-"""Answers with a label: wanted or not."""
+"""KTO rows: answers with a label, true or false."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _READERS: dict[Format, Any] = {
 
 
 def example(row: Any) -> Example:
-    """Read a row of any format with an answer, and whether it is wanted: ``label``, or
-    LLaMA-Factory's ``kto_tag``, true or false. Raises RowProblem."""
+    """Read a row of any format with an answer and a boolean ``label`` (LLaMA-Factory:
+    ``kto_tag``). Raises RowProblem."""
     fields = as_object(row)
     key = next((key for key in _VERDICTS if key in fields), "label")
     label = fields.get(key)
     if not isinstance(label, bool):
-        what = f"{key} is {kind_of(label)}" if key in fields else f"no label ({keys_of(fields)})"
-        raise RowProblem("label", what, f"write {key} as true (a good answer) or false")
+        problem = f"{key} is {kind_of(label)}" if key in fields else f"no label ({keys_of(fields)})"
+        raise RowProblem("label", problem, f"write {key} as true (good answer) or false")
     rest = {name: value for name, value in fields.items() if name != key}
     holds = recognised(rest).holds
     for format, read in _READERS.items():
         if format in holds:
-            found: Example = read(rest)
-            return msgspec.structs.replace(found, kind="labelled", label=label)
+            answered: Example = read(rest)
+            return msgspec.structs.replace(answered, kind="labelled", label=label)
     if rest.get("prompt") is not None:
         raise RowProblem(
             "missing_answer", f"no completion ({keys_of(rest)})", "add the answer as completion"

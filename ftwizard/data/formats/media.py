@@ -1,4 +1,4 @@
-"""Pictures, videos and sound that stand beside the messages, put where the text names them."""
+"""Image, video and audio columns, inserted where the text has placeholders for them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from ftwizard.data.example import Message
 from ftwizard.text import plural
 
 COLUMNS = frozenset(("images", "videos", "audios"))
-"""Of LLaMA-Factory and ms-swift. A text names one of theirs as ``<image>``, ``<video>``, …"""
+"""Columns of LLaMA-Factory and ms-swift; placeholders are ``<image>``, ``<video>``, ``<audio>``."""
 _SINGLE = "image"
-"""LLaVA's column; only where the text has an ``<image>``."""
-_ANY = COLUMNS | {_SINGLE}
-_PLACE = re.compile(r"(<image>|<video>|<audio>)")
+"""LLaVA's column; used only if the text has an ``<image>``."""
+_ALL_COLUMNS = COLUMNS | {_SINGLE}
+_PLACEHOLDER = re.compile(r"(<image>|<video>|<audio>)")
 
 
 def placed(messages: list[Message], row: Message) -> tuple[list[Message], frozenset[str]]:
-    """Return the messages with ``<image>``, ``<video>``, ``<audio>``, and parts of such a type
-    without a source, replaced by what the columns of the row hold, in order; and the columns that
-    are used up with that.
+    """Return the messages with placeholders, and media parts without a source, replaced in order
+    by the items of the row's media columns; and the columns used.
 
-    Raises RowProblem where a column holds more or fewer than the messages name.
+    Raises RowProblem if a column has more or fewer items than the messages have placeholders.
     """
-    if row.keys().isdisjoint(_ANY):
+    if row.keys().isdisjoint(_ALL_COLUMNS):
         return messages, frozenset()
-    waiting = {column[:-1]: _listed(row[column]) for column in COLUMNS if row.get(column)}
+    waiting = {column[:-1]: _as_list(row[column]) for column in COLUMNS if row.get(column)}
     taken = COLUMNS
-    if _SINGLE not in waiting and row.get(_SINGLE) and _names_a_picture(messages):
-        waiting[_SINGLE] = _listed(row[_SINGLE])
-        taken = _ANY
+    if _SINGLE not in waiting and row.get(_SINGLE) and _has_image_placeholder(messages):
+        waiting[_SINGLE] = _as_list(row[_SINGLE])
+        taken = _ALL_COLUMNS
     if not waiting:
         return messages, taken
     filling = _Filling(waiting)
@@ -40,24 +39,24 @@ def placed(messages: list[Message], row: Message) -> tuple[list[Message], frozen
         if named != len(sources):
             raise RowProblem(
                 "image_missing",
-                f"the row holds {plural(len(sources), kind)}, its messages name {named:,}",
+                f"the row has {plural(len(sources), kind)} but {named:,} <{kind}> in its messages",
                 f"write <{kind}> in the text once for each",
             )
     return filled, taken
 
 
 def picture(url: str, **more: Any) -> dict[str, Any]:
-    """Return the part for a picture, as OpenAI writes it; ``more`` is what else is known of it."""
+    """Return an image part in OpenAI's form; ``more`` holds its other fields."""
     return {"type": "image_url", "image_url": {"url": url}, **more}
 
 
 def data_url(media_type: str, data: Any) -> str:
-    """Return base64 text as a URL that holds it."""
+    """Return base64 text as a data URL."""
     return f"data:{media_type};base64,{data}"
 
 
 class _Filling:
-    """Goes through messages and hands out what the columns hold, one for each place."""
+    """Replaces placeholders in messages by the items of the media columns, in order."""
 
     def __init__(self, waiting: dict[str, list[Any]]) -> None:
         self._waiting = waiting
@@ -66,19 +65,27 @@ class _Filling:
     def message(self, message: Message) -> Message:
         content = message["content"]
         if isinstance(content, str):
-            pieces = [piece for piece in _PLACE.split(content) if piece]
-            if not any(self._is_place(piece) for piece in pieces):
+            pieces = [piece for piece in _PLACEHOLDER.split(content) if piece]
+            if not any(self._is_placeholder(piece) for piece in pieces):
                 return message
             return {**message, "content": [self._piece(piece) for piece in pieces]}
         if isinstance(content, list):
             return {**message, "content": [self._part(part) for part in content]}
         return message
 
-    def _is_place(self, piece: str) -> bool:
-        return piece[:1] == "<" and piece[1:-1] in self._waiting and bool(_PLACE.fullmatch(piece))
+    def _is_placeholder(self, piece: str) -> bool:
+        return (
+            piece[:1] == "<"
+            and piece[1:-1] in self._waiting
+            and bool(_PLACEHOLDER.fullmatch(piece))
+        )
 
     def _piece(self, piece: str) -> dict[str, Any]:
-        return self._next(piece[1:-1]) if self._is_place(piece) else {"type": "text", "text": piece}
+        return (
+            self._next(piece[1:-1])
+            if self._is_placeholder(piece)
+            else {"type": "text", "text": piece}
+        )
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         empty = not any(value is not None for key, value in part.items() if key != "type")
@@ -93,9 +100,9 @@ class _Filling:
         return {"type": kind, kind: source}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _names_a_picture(messages: list[Message]) -> bool:
+def _has_image_placeholder(messages: list[Message]) -> bool:
     return any(isinstance(m["content"], str) and "<image>" in m["content"] for m in messages)

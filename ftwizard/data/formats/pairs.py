@@ -1,4 +1,4 @@
-"""Rows of one prompt and one answer, each a field of its own."""
+"""Rows with one prompt field and one answer field: Alpaca, Dolly, question-answer and others."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ftwizard.data.formats.fields import (
 )
 from ftwizard.data.formats.turns import turns
 
-_BESIDES = frozenset(("system", "history", "tools"))
+_CONTEXT_FIELDS = frozenset(("system", "history", "tools"))
 _PROMPT_COMPLETION = frozenset(("prompt", "completion", "system", "tools"))
 
 
 def alpaca(row: Any) -> Example:
-    """Read an Alpaca row: the user says ``instruction``, a blank line and ``input``; ``output``
-    answers.
+    """Read an Alpaca row: ``instruction``, a blank line and ``input`` as the prompt, ``output`` as
+    the answer.
 
-    ``system`` and ``history``, a list of earlier [user, assistant] pairs that are learnt from too,
-    may be there (the form of LLaMA-Factory's data/README). Raises RowProblem.
+    ``system`` and ``history`` are optional; history is a list of earlier [user, assistant] pairs,
+    which are trained on too (as in LLaMA-Factory's data/README). Raises RowProblem.
     """
     return _pair(as_object(row), "missing_instruction", "instruction", "input", "output")
 
 
 def dolly(row: Any) -> Example:
-    """Read a Dolly row: ``instruction``, a blank line, ``context``; ``response`` answers.
+    """Read a Dolly row: ``instruction``, a blank line and ``context``; ``response`` is the answer.
 
     Raises RowProblem.
     """
@@ -41,7 +41,7 @@ def dolly(row: Any) -> Example:
 
 
 def question_answer(row: Any) -> Example:
-    """Read ``question``, where present ``context``, and ``answer`` (or ``response``).
+    """Read ``question``, optional ``context``, and ``answer`` (or ``response``).
 
     Raises RowProblem.
     """
@@ -51,7 +51,7 @@ def question_answer(row: Any) -> Example:
 
 
 def query_response(row: Any) -> Example:
-    """Read ``query`` (or ``prompt``) and ``response``, as ms-swift writes them, with ``system``
+    """Read ``query`` (or ``prompt``) and ``response`` in ms-swift's form, with optional ``system``
     and ``history``; raise RowProblem."""
     fields = as_object(row)
     query = first_of(fields, ("query", "prompt")) or "query"
@@ -59,9 +59,9 @@ def query_response(row: Any) -> Example:
 
 
 def multiple_choice(row: Any) -> Example:
-    """Read ``query``, ``choices`` and ``gold``, the number from 0 of the choice that is right.
+    """Read ``query``, ``choices`` and ``gold``, the 0-based index of the right choice.
 
-    The user gives the query and every choice on a line of its own; the right one is the answer.
+    The prompt is the query and each choice on its own line; the right choice is the answer.
     Raises RowProblem.
     """
     fields = as_object(row)
@@ -69,33 +69,33 @@ def multiple_choice(row: Any) -> Example:
         raise RowProblem("missing_prompt", f"no query ({keys_of(fields)})", "add the query")
     query, choices, gold = text(fields, "query"), fields.get("choices"), fields.get("gold")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise RowProblem("choice", "choices is no list of texts", "list the choices as texts")
+        raise RowProblem("choice", "choices is not a list of texts", "list the choices as texts")
     if type(gold) is not int or not 0 <= gold < len(choices):
         raise RowProblem(
             "choice",
-            f"gold names none of the {len(choices):,} choices",
-            f"write the number of the right one, from 0 to {max(len(choices) - 1, 0):,}",
+            f"gold is not the index of one of the {len(choices):,} choices",
+            f"write the index of the right one, 0 to {max(len(choices) - 1, 0):,}",
         )
-    asked = "\n".join((query.removesuffix("\n"), *choices))
-    return _finished(exchange(asked, choices[gold]), fields, {"query", "choices", "gold"})
+    question = "\n".join((query.removesuffix("\n"), *choices))
+    return _finished(exchange(question, choices[gold]), fields, {"query", "choices", "gold"})
 
 
 def prompt_completion(row: Any) -> Example:
     """Read ``prompt`` and ``completion``, both text or both lists of messages.
 
-    As in TRL, only the completion is learnt from: answers within the prompt get the weight 0.
+    As in TRL, only the completion is trained on: answers within the prompt get weight 0.
     Raises RowProblem.
     """
     fields = as_object(row)
     for key, code in (("prompt", "missing_prompt"), ("completion", "missing_answer")):
         if fields.get(key) is None:
-            raise RowProblem(code, f"no {key} ({keys_of(fields)})", "give prompt and completion")
+            raise RowProblem(code, f"no {key} ({keys_of(fields)})", "add prompt and completion")
     prompt, completion = fields["prompt"], fields["completion"]
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = [_unlearnt(m) for m in turns(prompt, "prompt", "prompt message")]
+        before = [_mask(m) for m in turns(prompt, "prompt", "prompt message")]
         after = turns(completion, "completion", "completion message")
         if all(message["role"] != "assistant" for message in after):
-            raise RowProblem("no_assistant", "completion holds no answer", "add the answer to it")
+            raise RowProblem("no_assistant", "completion has no answer", "add the answer to it")
     else:
         both = exchange(text(fields, "prompt"), text(fields, "completion"))
         before, after = both[:1], both[1:]
@@ -104,36 +104,37 @@ def prompt_completion(row: Any) -> Example:
 
 
 def _pair(fields: Message, code: str, ask: str, more: str | None, answer: str) -> Example:
-    """Read a row by the names of its fields: what asks (``code`` if it is not there), what belongs
-    to it, what answers."""
+    """Read a row by the names of its fields: prompt (``code`` if missing), context and answer."""
     if fields.get(ask) is None:
         raise RowProblem(code, f"no {ask} ({keys_of(fields)})", f"add the prompt as {ask}")
     if fields.get(answer) is None:
         raise RowProblem(
             "missing_answer", f"no {answer} ({keys_of(fields)})", f"add the answer as {answer}"
         )
-    asked = prompt(fields, ask, more)
+    question = prompt_text(fields, ask, more)
     used = {ask, answer} if more is None else {ask, more, answer}
-    return _finished(exchange(asked, text(fields, answer)), fields, used)
+    return _finished(exchange(question, text(fields, answer)), fields, used)
 
 
-def prompt(fields: Message, ask: str, more: str | None) -> str:
-    """Return what the user says: two fields with a blank line between, either left out if blank.
+def prompt_text(fields: Message, ask: str, more: str | None) -> str:
+    """Return the user's text: two fields joined by a blank line; blank fields are skipped.
 
     Raises RowProblem.
     """
-    asked = text(fields, ask)
-    added = text(fields, more) if more is not None else ""
-    if not added.strip():
-        return asked
-    return f"{asked}\n\n{added}" if asked.strip() else added
+    question = text(fields, ask)
+    context = text(fields, more) if more is not None else ""
+    if not context.strip():
+        return question
+    return f"{question}\n\n{context}" if question.strip() else context
 
 
 def after_earlier(fields: Message, messages: list[Message]) -> tuple[list[Message], frozenset[str]]:
-    """Return the messages after the row's ``history`` and ``system`` (OpenOrca's
-    ``system_prompt``), and the names of these fields; raise RowProblem."""
+    """Prepend the row's ``history`` and ``system`` (OpenOrca's ``system_prompt``) to messages.
+
+    Returns the messages and the names of these fields. Raises RowProblem.
+    """
     earlier = history(fields.get("history"))
-    taken = _BESIDES
+    taken = _CONTEXT_FIELDS
     system = fields.get("system")
     if system is None and fields.get("system_prompt") is not None:
         system = fields["system_prompt"]
@@ -146,5 +147,5 @@ def _finished(messages: list[Message], fields: Message, used: set[str]) -> Examp
     return finished(messages, fields, taken | used)
 
 
-def _unlearnt(message: Message) -> Message:
+def _mask(message: Message) -> Message:
     return {**message, "weight": 0} if message["role"] == "assistant" else message

@@ -1,4 +1,4 @@
-"""Pairs of answers to one prompt, one of them preferred."""
+"""Preference rows: a chosen and a rejected answer to one prompt."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from ftwizard.data.formats.fields import (
     tools,
 )
 from ftwizard.data.formats.media import placed
-from ftwizard.data.formats.pairs import after_earlier
-from ftwizard.data.formats.pairs import prompt as asked
+from ftwizard.data.formats.pairs import after_earlier, prompt_text
 from ftwizard.data.formats.turns import turns
 
 _CHOSEN = ("chosen", "chosen_messages", "response")
 _REJECTED = ("rejected", "rejected_messages", "rejected_response")
 _LISTS = ("conversations", "conversation", "messages")
-_ASKED = {"instruction": "input", "question": "context", "query": None, "input": None}
-"""What asks besides ``prompt``, and what belongs to it."""
-_ASKING = ("user", "system", "developer")
+_PROMPT_FIELDS = {"instruction": "input", "question": "context", "query": None, "input": None}
+"""Prompt fields other than ``prompt``, with their context fields."""
+_PROMPT_ROLES = ("user", "system", "developer")
 _TURN = "\n\nAssistant:"
-"""What an answer begins with in Anthropic's hh-rlhf, where a conversation is one text."""
+"""Marker of an answer in Anthropic's hh-rlhf, where a conversation is one text."""
 
 
 def example(row: Any) -> Example:
-    """Read ``chosen`` and ``rejected``, text, a message or messages, after a prompt.
+    """Read ``chosen`` and ``rejected`` (text, a message or messages) and their prompt.
 
     The prompt is ``prompt`` (text or messages), a list of turns as in LLaMA-Factory, Alpaca's
-    ``instruction``, or what ``chosen`` and ``rejected`` both begin with. Alpaca rows with an
-    ``output`` of two answers, the better one first, are read too. Raises RowProblem.
+    ``instruction``, or the common start of ``chosen`` and ``rejected``. Alpaca rows with an
+    ``output`` of two answers, the better one first, are supported. Raises RowProblem.
     """
     fields = as_object(row)
     if isinstance(fields.get("output"), list) and fields.get("instruction") is not None:
-        return _alpaca(fields)
+        return _read_alpaca(fields)
     if fields.get("rejected_response") is not None and first_of(fields, _CHOSEN) is None:
-        return _last_is_chosen(fields)
+        return _read_last_as_chosen(fields)
     names = []
     for keys, code in ((_CHOSEN, "missing_chosen"), (_REJECTED, "missing_rejected")):
         name = first_of(fields, keys)
@@ -52,28 +51,28 @@ def example(row: Any) -> Example:
             raise RowProblem(code, f"no {keys[0]} ({keys_of(fields)})", "add both answers")
         names.append(name)
     chosen, rejected = (_answers(fields[name], name) for name in names)
-    if any(m["role"] in _ASKING for m in (*chosen, *rejected)):
-        return _whole(fields, chosen, rejected, names)
+    if any(m["role"] in _PROMPT_ROLES for m in (*chosen, *rejected)):
+        return _read_full_conversations(fields, chosen, rejected, names)
     prompt, used = _prompt(fields)
     if prompt is None and all(isinstance(fields[name], str) for name in names):
-        return _texts(fields, fields[names[0]], fields[names[1]], names)
+        return _read_texts(fields, fields[names[0]], fields[names[1]], names)
     return _finished(fields, prompt or [], chosen, rejected, {*names, *used})
 
 
 def openai(row: Any) -> Example:
-    """Read ``input`` (``messages``, where present ``tools``), ``preferred_output`` and
-    ``non_preferred_output``, as OpenAI and Together have them. Raises RowProblem."""
+    """Read ``input`` (``messages``, optional ``tools``), ``preferred_output`` and
+    ``non_preferred_output``, the form of OpenAI and Together. Raises RowProblem."""
     fields = as_object(row)
-    given = fields.get("input")
-    if given is None:
+    source = fields.get("input")
+    if source is None:
         raise RowProblem("missing_prompt", f"no input ({keys_of(fields)})", "add input: {messages}")
-    if not isinstance(given, dict):
+    if not isinstance(source, dict):
         raise RowProblem(
-            "content_type", f"input is {kind_of(given)}, not an object", "input: {messages: […]}"
+            "content_type", f"input is {kind_of(source)}, not an object", "input: {messages: […]}"
         )
-    if given.get("messages") is None:
+    if source.get("messages") is None:
         raise RowProblem("missing_messages", "input has no messages", "input: {messages: […]}")
-    messages = turns(given["messages"], "input.messages", "input message")
+    messages = turns(source["messages"], "input.messages", "input message")
     answers = []
     for name, code in (
         ("preferred_output", "missing_chosen"),
@@ -81,12 +80,12 @@ def openai(row: Any) -> Example:
     ):
         value = fields.get(name)
         if value is None or value == []:
-            what = f"no {name} ({keys_of(fields)})" if value is None else f"{name} is empty"
-            raise RowProblem(code, what, "list its message")
+            problem = f"no {name} ({keys_of(fields)})" if value is None else f"{name} is empty"
+            raise RowProblem(code, problem, "add its message")
         answers.append(
             turns([value] if isinstance(value, dict) else value, name, f"{name} message")
         )
-    rest = {key: value for key, value in given.items() if key not in ("messages", "tools")}
+    rest = {key: value for key, value in source.items() if key not in ("messages", "tools")}
     more = extra(fields, frozenset(("input", "preferred_output", "non_preferred_output")))
     if "parallel_tool_calls" in rest:
         more["parallel_tool_calls"] = rest.pop("parallel_tool_calls")
@@ -95,7 +94,7 @@ def openai(row: Any) -> Example:
         messages=messages,
         chosen=answers[0],
         rejected=answers[1],
-        tools=tools(given.get("tools")),
+        tools=tools(source.get("tools")),
         extra={**more, "input": rest} if rest else more,
     )
 
@@ -107,7 +106,7 @@ def _finished(
     rejected: list[Message],
     used: set[str],
 ) -> Example:
-    messages, besides = after_earlier(fields, messages)
+    messages, context = after_earlier(fields, messages)
     messages, taken = placed(messages, fields)
     return Example(
         kind="preference",
@@ -115,7 +114,7 @@ def _finished(
         chosen=chosen,
         rejected=rejected,
         tools=as_functions(tools(fields.get("tools"))),
-        extra=extra(fields, besides | taken | used),
+        extra=extra(fields, context | taken | used),
     )
 
 
@@ -126,7 +125,7 @@ def _answers(value: Any, name: str) -> list[Message]:
 
 
 def _turns(value: Any, name: str) -> list[Message]:
-    """Return messages written with role and content, or with from and value."""
+    """Return messages in either form: role and content, or from and value."""
     first = value[0] if isinstance(value, list) and value else None
     if isinstance(first, dict) and "from" in first and "role" not in first:
         return sharegpt.turns(value, name)
@@ -134,7 +133,7 @@ def _turns(value: Any, name: str) -> list[Message]:
 
 
 def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
-    """Return the messages of the prompt and the names of their fields; None where there is none."""
+    """Return the messages of the prompt, or None, and the names of their fields."""
     if isinstance(fields.get("prompt"), list):
         return _turns(fields["prompt"], "prompt"), {"prompt"}
     if fields.get("prompt") is not None:
@@ -142,18 +141,18 @@ def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
     name = first_of(fields, _LISTS)
     if name is not None:
         return _turns(fields[name], name), {name}
-    name = first_of(fields, _ASKED)
+    name = first_of(fields, _PROMPT_FIELDS)
     if name is None:
         return None, set()
-    more = _ASKED[name]
-    said = asked(fields, name, more)
-    return [{"role": "user", "content": said}], {name} if more is None else {name, more}
+    more = _PROMPT_FIELDS[name]
+    question = prompt_text(fields, name, more)
+    return [{"role": "user", "content": question}], {name} if more is None else {name, more}
 
 
-def _whole(
+def _read_full_conversations(
     fields: Message, chosen: list[Message], rejected: list[Message], names: list[str]
 ) -> Example:
-    """Read answers that repeat the prompt: what both begin with is the prompt."""
+    """Read answers that repeat the prompt: their common start is the prompt."""
     prompt = fields.get("prompt")
     used = {*names}
     _require_one_prompt(chosen, rejected, prompt)
@@ -177,27 +176,27 @@ def _whole(
 
 
 def _require_one_prompt(chosen: list[Message], rejected: list[Message], prompt: Any) -> None:
-    """Raise RowProblem where the first message in which two answers differ asks, not answers."""
+    """Raise RowProblem if two answers first differ in a message of the prompt."""
     pairs = zip(chosen, rejected, strict=False)
     unlike = next((pair for pair in pairs if pair[0] != pair[1]), None)
     if unlike is None:
         return
-    asks = [message["role"] in _ASKING for message in unlike]
-    # With a prompt of its own, one that repeats it and one that does not can mean the same.
+    asks = [message["role"] in _PROMPT_ROLES for message in unlike]
+    # With a separate prompt, one answer may repeat it and the other not.
     if all(asks) or (any(asks) and prompt is None):
         raise RowProblem(
             "different_prompts",
             "chosen and rejected answer different prompts",
-            "give both answers to one prompt, written as prompt or the same in both",
+            "use one prompt for both, as prompt or identical in both answers",
         )
 
 
-def _texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Example:
-    """Read two texts of which the beginning they share is the prompt, as TRL does: up to where an
-    answer begins if that is marked, else up to a space."""
+def _read_texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Example:
+    """Read two texts whose common start is the prompt, as TRL does: it ends at an answer marker,
+    or else at a space."""
     pairs = enumerate(zip(chosen, rejected, strict=False))
     length = next(
-        (n for n, (one, other) in pairs if one != other), min(map(len, (chosen, rejected)))
+        (n for n, (better, worse) in pairs if better != worse), min(map(len, (chosen, rejected)))
     )
     shared = chosen[:length]
     end = shared.rfind(_TURN)
@@ -212,31 +211,34 @@ def _texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Exa
     return _finished(fields, before, better, worse, {*names})
 
 
-def _alpaca(fields: Message) -> Example:
+def _read_alpaca(fields: Message) -> Example:
     output = fields["output"]
-    if len(output) != 2 or not all(isinstance(one, str) for one in output):
+    all_texts = all(isinstance(answer, str) for answer in output)
+    if len(output) != 2 or not all_texts:
         raise RowProblem(
             "one_answer",
-            f"output holds {len(output):,} answers that are text, not two"
-            if all(isinstance(one, str) for one in output)
-            else "output holds an answer that is no text",
-            "give two, the better one first",
+            f"output has {len(output):,} answers, not two"
+            if all_texts
+            else "output has an answer that is not text",
+            "write two answers, the better one first",
         )
-    said = asked(fields, "instruction", "input")
-    chosen, rejected = (exchange("", one)[1:] for one in output)
-    messages: list[Message] = [{"role": "user", "content": said}]
+    question = prompt_text(fields, "instruction", "input")
+    chosen, rejected = (exchange("", answer)[1:] for answer in output)
+    messages: list[Message] = [{"role": "user", "content": question}]
     return _finished(fields, messages, chosen, rejected, {"instruction", "input", "output"})
 
 
-def _last_is_chosen(fields: Message) -> Example:
-    """Read ms-swift's rows: the last of ``messages`` is preferred to ``rejected_response``."""
+def _read_last_as_chosen(fields: Message) -> Example:
+    """Read ms-swift rows: the last of ``messages`` is chosen over ``rejected_response``."""
     name = first_of(fields, _LISTS)
     if name is None:
         raise RowProblem("missing_chosen", f"no chosen ({keys_of(fields)})", "add both answers")
     messages = _turns(fields[name], name)
     if messages[-1]["role"] != "assistant":
         raise RowProblem(
-            "missing_chosen", f"the last of {name} is no answer", "end them with the better answer"
+            "missing_chosen",
+            f"{name} does not end with an answer",
+            "end them with the better answer",
         )
     rejected = _answers(fields["rejected_response"], "rejected_response")
     return _finished(fields, messages[:-1], messages[-1:], rejected, {name, "rejected_response"})

@@ -1,4 +1,4 @@
-"""Prompts without answers, with what a grader or a reward judges an answer by."""
+"""Prompt rows without answers, with fields for a grader or reward function."""
 
 from __future__ import annotations
 

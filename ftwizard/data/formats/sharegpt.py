@@ -1,4 +1,4 @@
-"""ShareGPT rows: ``conversations`` of ``from`` and ``value``, and their dialects."""
+"""ShareGPT rows, ``conversations`` of ``from`` and ``value``, and their dialects."""
 
 from __future__ import annotations
 
@@ -38,18 +38,17 @@ ROLES = {
     "model": "assistant",
     "developer": "developer",
 }
-"""Who speaks, as ``from`` names them, and the role that is."""
+"""Values of ``from`` and the roles they stand for."""
 _FROM = tuple(ROLES)
 _ASKS = ("human", "user")
 _ANSWERS = ("assistant", "gpt", "bot")
 
 
 def example(row: Any) -> Example:
-    """Read a ShareGPT row, where present with ``system`` and ``tools``.
+    """Read a ShareGPT row with optional ``system`` and ``tools``.
 
-    A turn ``function_call`` becomes a message of the assistant that calls these tools, what comes
-    back (``observation``) one of the tool. ms-swift's turns of two texts, {human, assistant}, are
-    read too. Raises RowProblem.
+    A ``function_call`` turn becomes an assistant message with tool calls, an ``observation`` a tool
+    message. ms-swift's turns of two texts, {human, assistant}, are supported. Raises RowProblem.
     """
     fields = as_object(row)
     name = first_of(fields, _LISTS)
@@ -83,47 +82,54 @@ def turns(listed: Any, where: str = "conversations") -> list[Message]:
 
 
 def _turn(turn: Message, where: str) -> Message:
-    spoken = role_of(turn, "from", _FROM, where)
-    said = _said(turn, "value", where)
+    speaker = role_of(turn, "from", _FROM, where)
+    text = _get_text(turn, "value", where)
     more = {key: value for key, value in turn.items() if key not in ("from", "value")}
-    if spoken == _CALL:
-        return {**more, "role": "assistant", "content": None, "tool_calls": _calls(said, where)}
-    return {**more, "role": ROLES[spoken], "content": said}
+    if speaker == _CALL:
+        return {
+            **more,
+            "role": "assistant",
+            "content": None,
+            "tool_calls": _parse_calls(text, where),
+        }
+    return {**more, "role": ROLES[speaker], "content": text}
 
 
-def _calls(said: str, where: str) -> list[dict[str, Any]]:
-    """Return the calls of a turn's text: one {"name", "arguments"} as JSON, or a list of such."""
-    value = decoded(said)
+def _parse_calls(text: str, where: str) -> list[dict[str, Any]]:
+    """Return the calls in a turn's text: JSON {"name", "arguments"}, or a list of these."""
+    value = decoded(text)
     calls = value if isinstance(value, list) else [value]
     if value is NO_JSON or not calls:
         raise RowProblem(
             "tool_call",
-            f"{where} calls a tool by text that is no JSON",
-            '{"name": …, "arguments": …}',
+            f"{where} has a tool call that is not valid JSON",
+            'write {"name": …, "arguments": …}',
         )
     for call in calls:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowProblem(
-                "tool_call", f"{where} calls a tool without its name", '{"name": …, "arguments": …}'
+                "tool_call",
+                f"{where} has a tool call without a name",
+                'write {"name": …, "arguments": …}',
             )
     return [{"type": "function", "function": call} for call in calls]
 
 
 def _pair(turn: Message, where: str) -> list[Message]:
-    """Return the two messages of a turn that holds both texts."""
+    """Return the two messages of a turn with both texts."""
     asks = next((key for key in _ASKS if key in turn), None)
     answers = next((key for key in _ANSWERS if key in turn), None)
     more = {key: value for key, value in turn.items() if key not in (asks, answers)}
     messages: list[Message] = []
     if asks is not None:
-        messages.append({**more, "role": "user", "content": _said(turn, asks, where)})
+        messages.append({**more, "role": "user", "content": _get_text(turn, asks, where)})
         more = {}
     if answers is not None:
-        messages.append({**more, "role": "assistant", "content": _said(turn, answers, where)})
+        messages.append({**more, "role": "assistant", "content": _get_text(turn, answers, where)})
     return messages
 
 
-def _said(turn: Message, key: str, where: str) -> str:
+def _get_text(turn: Message, key: str, where: str) -> str:
     if turn.get(key) is None:
         raise RowProblem("missing_content", f"{where} has no {key}", "write it as text")
     if not isinstance(turn[key], str):

@@ -1,4 +1,4 @@
-"""Which format a file's rows have, told over all of them."""
+"""Format detection for files, by a count over all rows."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _SHOWN_KEYS = 12
 _SHOWN_NULLS = 3
 _KEPT_KEYS = 1000
 _KEY_WIDTH = 30
-_UNREAD = {frozenset(("prompt", "completions")): "stepwise supervision"}
-"""Kinds of rows that are known and not read, by their keys."""
+_UNSUPPORTED = {frozenset(("prompt", "completions")): "stepwise supervision"}
+"""Known formats that are not supported, by their keys."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The format of a file's rows."""
 
     format: Format | None
-    """None where there is no row that is an object."""
+    """None if no row is an object."""
     also: frozenset[Format] = frozenset()
-    """The other formats that every row makes sense in."""
+    """Other formats that fit every row."""
 
 
 class Tally:
-    """Counts what rows look like; its size does not grow with the rows."""
+    """Counter of row formats, of bounded size."""
 
     def __init__(self) -> None:
         self._looks: Counter[Looks] = Counter()
@@ -43,38 +43,38 @@ class Tally:
         """How often each of ``_keys`` is null."""
 
     def add(self, row: Any) -> Looks:
-        """Count one row and return what it looks like; what is no object or list is left out."""
+        """Count one row and return the formats it matches; only objects and lists count."""
         looks = recognised(row)
         if looks.best:
             self._looks[looks] += 1
         elif isinstance(row, dict):
             self._looks[looks] += 1
-            self._keep(row)
+            self._count_keys(row)
         return looks
 
     def count(self, looks: Looks, rows: int) -> None:
-        """Count in rows of which it is known what they look like."""
+        """Add rows whose formats are known already."""
         self._looks[looks] += rows
 
-    def merge(self, other: Tally) -> None:
-        """Count in what another part of the file holds."""
-        self._looks.update(other._looks)
-        for key, count in other._keys.items():
+    def merge(self, later: Tally) -> None:
+        """Add the counts of another part of the file."""
+        self._looks.update(later._looks)
+        for key, count in later._keys.items():
             if key in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[key] += count
-                self._null[key] += other._null[key]
+                self._null[key] += later._null[key]
 
     def decide(self, path: Path) -> Decision:
-        """Return the format that most rows have; their order is of no account.
+        """Return the format of most rows, independent of their order.
 
-        Raises FileProblem: ``unknown_format`` where most have none, ``ambiguous_format`` where
-        two would do as well.
+        Raises FileProblem: ``unknown_format`` if most rows match none, ``ambiguous_format`` if two
+        formats fit equally well.
         """
         total = self._looks.total()
         if not total:
             return Decision(format=None)
         if self._looks[UNKNOWN] * 2 > total:
-            raise self._unknown(path)
+            raise self._unknown_problem(path)
         fits: Counter[Format] = Counter()
         best: Counter[Format] = Counter()
         shared: Counter[Format] = Counter()
@@ -90,14 +90,14 @@ class Tally:
         rivals = [other for other in others if ranks[other] == ranks[first]]
         if shared[first] > best[first]:
             rivals = rivals or [max((f for f in others if shared[f]), key=shared.__getitem__)]
-            raise _ambiguous(path, [first, *rivals])
+            raise _ambiguous_problem(path, [first, *rivals])
         if rivals:
-            raise _half(path, [first, *rivals])
+            raise _tie_problem(path, [first, *rivals])
         also = {format for format in NAMES if fits[format] == total and format != first}
         return Decision(format=first, also=frozenset(also))
 
-    def keys_seen(self) -> str:
-        """Name the keys of the rows that have no format, the most frequent first."""
+    def format_keys(self) -> str:
+        """List the keys of rows without a format, most frequent first."""
         ranked = sorted(self._keys.items(), key=lambda item: (-item[1], item[0]))
         shown = [
             quoted(key, _KEY_WIDTH) + (": null" if self._null[key] == count else "")
@@ -105,87 +105,91 @@ class Tally:
         ]
         return ", ".join(shown) or "none"
 
-    def _keep(self, row: dict[Any, Any]) -> None:
+    def _count_keys(self, row: dict[Any, Any]) -> None:
         for key, value in row.items():
-            name = str(key)[:SEARCHED]  # not shorter: half a secret is not known for one
+            name = str(key)[:SEARCHED]  # not shorter: a truncated secret is not recognized
             if name in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[name] += 1
                 self._null[name] += value is None
 
-    def _unknown(self, path: Path) -> FileProblem:
-        unread = next((name for keys, name in _UNREAD.items() if keys <= self._keys.keys()), None)
-        what = (
-            f"look like {unread}, which is not read" if unread else "have no format that is known"
+    def _unknown_problem(self, path: Path) -> FileProblem:
+        unsupported = next(
+            (name for keys, name in _UNSUPPORTED.items() if keys <= self._keys.keys()), None
         )
-        known = self._looks.total() - self._looks[UNKNOWN]
-        but = f" ({known:,} of {plural(self._looks.total(), 'row')} have one)" if known else ""
+        problem = (
+            f"look like {unsupported}, which is not supported"
+            if unsupported
+            else "match no known format"
+        )
+        total = self._looks.total()
+        matched = total - self._looks[UNKNOWN]
+        except_for = f" ({matched:,} of {plural(total, 'row')} match one)" if matched else ""
         return FileProblem(
             "unknown_format",
-            f"The rows of {visible(str(path))} {what}{but}; their keys: {self.keys_seen()}.",
-            "Formats that are read: "
+            f"The rows of {visible(str(path))} {problem}{except_for}; their keys: "
+            f"{self.format_keys()}.",
+            "Supported formats: "
             + "; ".join(f"{name} ({words})" for name, words in NAMES.items())
-            + ". If the rows are one of these all the same, name it as --format (in a plan: "
-            "data.format).",
+            + ". If the rows have one of these, set it with --format NAME (in a plan: data.format).",
         )
 
 
 def tally(rows: Iterable[Any]) -> Tally:
-    """Count all of ``rows``."""
-    found = Tally()
+    """Count the formats of ``rows``."""
+    counter = Tally()
     for row in rows:
-        found.add(row)
-    return found
+        counter.add(row)
+    return counter
 
 
 def check(looks: Looks, format: Format, *, exactly: bool, row: Any = None) -> None:
-    """Raise RowProblem for a row that looks like another format than ``format``.
+    """Raise RowProblem for a row that looks like a format other than ``format``.
 
-    Unless ``exactly``, a row with the fields of ``format`` may have those of others besides.
-    Of ``row``, where it is given, the problem names the fields that are null.
+    Unless ``exactly``, a row with the fields of ``format`` may have those of others too. The
+    problem names the null fields of ``row``, if passed.
     """
     if not looks.best or format in (looks.fits if exactly else looks.holds):
         if exactly and len(looks.best) > 1:
-            names = " as well as like ".join(_words(looks.best))
-            raise _mixed(f"it looks like {names}")
+            names = " and ".join(_format_labels(looks.best))
+            raise _mixed_problem(f"it looks like both {names}")
         return
-    names = " and like ".join(_words(looks.best))
+    names = " and ".join(_format_labels(looks.best))
     empty = nulls(row)[:_SHOWN_NULLS]
     why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
-    raise _mixed(f"it looks like {names}{why}, not {NAMES[format]}")
+    raise _mixed_problem(f"it looks like {names}{why}, not {NAMES[format]}")
 
 
-def _mixed(message: str) -> RowProblem:
+def _mixed_problem(message: str) -> RowProblem:
     return RowProblem(
         "mixed_formats",
         message,
-        "keep one format in a file, or name the one that is meant: --format NAME (in a plan: "
-        "data.format)",
+        "keep one format per file, or set it with --format NAME (in a plan: data.format)",
     )
 
 
-def _words(formats: Iterable[Format]) -> list[str]:
-    return [words for name, words in NAMES.items() if name in formats]
+def _format_labels(formats: Iterable[Format]) -> list[str]:
+    return [label for name, label in NAMES.items() if name in formats]
 
 
-def _ambiguous(path: Path, formats: list[Format]) -> FileProblem:
+def _ambiguous_problem(path: Path, formats: list[Format]) -> FileProblem:
     names = [f"{name} ({NAMES[name]})" for name in formats]
     return FileProblem(
         "ambiguous_format",
-        f"The rows of {visible(str(path))} can be read as {' or as '.join(names)}; these do not "
-        "mean the same.",
-        _choose(formats),
+        f"The rows of {visible(str(path))} can be read as {' or as '.join(names)}, with different "
+        "meanings.",
+        _format_choices(formats),
     )
 
 
-def _half(path: Path, formats: list[Format]) -> FileProblem:
+def _tie_problem(path: Path, formats: list[Format]) -> FileProblem:
     names = [f"{name} ({NAMES[name]})" for name in formats]
     return FileProblem(
         "ambiguous_format",
-        f"As many rows of {visible(str(path))} look like {' as like '.join(names)}.",
-        "Keep one format in a file. " + _choose(formats),
+        f"Equally many rows of {visible(str(path))} look like {' and '.join(names)}.",
+        "Keep one format per file. " + _format_choices(formats),
     )
 
 
-def _choose(formats: list[Format]) -> str:
+def _format_choices(formats: list[Format]) -> str:
     names = " or ".join(f"--format {name}" for name in formats)
-    return f"Name the one that is meant: {names} (in a plan: data.format)."
+    return f"Set the right one: {names} (in a plan: data.format)."

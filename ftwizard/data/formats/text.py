@@ -1,4 +1,4 @@
-"""Rows of plain text."""
+"""Plain text rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
-from ftwizard.data.formats import fields as of
+from ftwizard.data.formats.fields import as_object, extra, keys_of, text
 
 _KNOWN = frozenset(("text",))
 
 
 def example(row: Any) -> Example:
     """Read ``text``; raise RowProblem."""
-    fields = of.as_object(row)
+    fields = as_object(row)
     if fields.get("text") is None:
-        raise RowProblem("missing_text", f"no text ({of.keys_of(fields)})", "add it as text")
-    return Example(kind="text", text=of.text(fields, "text"), extra=of.extra(fields, _KNOWN))
+        raise RowProblem("missing_text", f"no text ({keys_of(fields)})", "add it as text")
+    return Example(kind="text", text=text(fields, "text"), extra=extra(fields, _KNOWN))

@@ -1,4 +1,4 @@
-"""Rows that are tokens already."""
+"""Pretokenized rows."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ _COLUMNS = frozenset((
     "input_ids", "labels", "attention_mask", "token_type_ids", "position_ids", "loss_mask",
     "completion_mask", "assistant_masks", "seq_lengths",
 ))  # fmt: skip
-_OF_OTHER_LENGTH = frozenset(("seq_lengths",))
+_OTHER_LENGTH = frozenset(("seq_lengths",))
 
 
 def example(row: Any) -> Example:
-    """Read ``input_ids`` and where present ``labels``, ``attention_mask`` and their like.
+    """Read ``input_ids`` and optional ``labels``, ``attention_mask`` and similar columns.
 
-    Raises RowProblem where one is no list of whole numbers, or not as long as ``input_ids``.
+    Raises RowProblem if one is not a list of integers or differs in length from ``input_ids``.
     """
     fields = as_object(row)
     if fields.get("input_ids") is None:
-        raise RowProblem("tokens_type", f"no input_ids ({keys_of(fields)})", "add the tokens")
+        raise RowProblem("tokens_type", f"no input_ids ({keys_of(fields)})", "add the token ids")
     tokens = {key: fields[key] for key in fields if key in _COLUMNS and fields[key] is not None}
     for key, values in tokens.items():
         if not isinstance(values, list):
             raise RowProblem(
-                "tokens_type", f"{key} is {kind_of(values)}, not a list", "list whole numbers"
+                "tokens_type", f"{key} is {kind_of(values)}, not a list", "list integers"
             )
         if not set(map(type, values)) <= {int}:
             odd = next(value for value in values if type(value) is not int)
             raise RowProblem(
-                "tokens_type", f"{key} holds {kind_of(odd)} as a token", "list whole numbers"
+                "tokens_type", f"{key} contains {kind_of(odd)}, not an integer", "list integers"
             )
     length = len(tokens["input_ids"])
     for key, values in tokens.items():
-        if len(values) != length and key not in _OF_OTHER_LENGTH:
+        if len(values) != length and key not in _OTHER_LENGTH:
             raise RowProblem(
                 "tokens_length",
-                f"{key} has {len(values):,} entries, input_ids has {length:,}",
-                "make them anew with one entry a token each",
+                f"{key} has {len(values):,} entries, but input_ids has {length:,}",
+                "tokenize the row again, with one entry per token",
             )
     return Example(kind="tokens", tokens=tokens, extra=extra(fields, _COLUMNS))

@@ -1,4 +1,4 @@
-"""Messages with ``role`` and ``content``, as OpenAI writes them."""
+"""Messages with ``role`` and ``content``, in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ftwizard.data.example import ROLES, Message
 from ftwizard.data.formats.fields import kind_of
 from ftwizard.data.quoted import quoted
 
-_INSTEAD = ("tool_calls", "function_call", "refusal", "audio")
-"""What an answer may consist of without content."""
+_CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
+"""Fields that an answer may have instead of content."""
 
 
 def turns(listed: Any, where: str = "messages", name: str = "message") -> list[Message]:
-    """Return the messages of a list, each with a role that is known and content that is text,
-    parts or (an answer that only calls tools) None. What else a message has stays on it.
+    """Validate a list of messages: known roles, and content that is text, parts or (for an answer
+    that only calls tools) None. Other fields of a message are kept.
 
-    ``where`` is what a problem calls the list, ``name`` what it calls one message. Messages that
-    are right already are returned as they are. Raises RowProblem.
+    Problems call the list ``where`` and a message ``name``. Valid messages are returned unchanged.
+    Raises RowProblem.
     """
     if not isinstance(listed, list):
         raise RowProblem(
-            "messages_type", f"{where} is {kind_of(listed)}, not a list", "list the turns"
+            "messages_type", f"{where} is {kind_of(listed)}, not a list", "list the messages"
         )
     if not listed:
-        raise RowProblem("messages_empty", f"{where} is an empty list", "list the turns")
+        raise RowProblem("messages_empty", f"{where} is an empty list", "list the messages")
     for value in listed:
         if type(value) is not dict or type(value.get("content")) is not str:
             break
@@ -36,20 +36,20 @@ def turns(listed: Any, where: str = "messages", name: str = "message") -> list[M
     return [_message(value, f"{name} {number}") for number, value in enumerate(listed, 1)]
 
 
-def role_of(value: Message, key: str, known: tuple[str, ...], where: str) -> str:
-    """Return the role that stands in a message as ``key``; raise RowProblem."""
+def role_of(value: Message, key: str, roles: tuple[str, ...], where: str) -> str:
+    """Return the role that a message has as ``key``; raise RowProblem."""
     if key not in value:
-        raise RowProblem("missing_role", f"{where} has no {key}", f"one of {', '.join(known)}")
+        raise RowProblem("missing_role", f"{where} has no {key}", f"use one of {', '.join(roles)}")
     role = value[key]
     if not isinstance(role, str):
         raise RowProblem(
-            "role_type", f"{key} of {where} is {kind_of(role)}", f"one of {', '.join(known)}"
+            "role_type", f"{key} of {where} is {kind_of(role)}", f"use one of {', '.join(roles)}"
         )
-    if role not in known:
+    if role not in roles:
         raise RowProblem(
             "unknown_role",
             f"{where} has the role “{quoted(role, 30)}”",
-            f"one of {', '.join(known)}",
+            f"use one of {', '.join(roles)}",
         )
     return role
 
@@ -60,7 +60,7 @@ def as_message(value: Any, where: str) -> Message:
         raise RowProblem(
             "message_type",
             f"{where} is {kind_of(value)}, not an object",
-            "give it role and content",
+            "write an object with role and content",
         )
     return value
 
@@ -78,9 +78,9 @@ def _message(value: Any, where: str) -> Message:
         return {**message, "content": parts}
     if content is not None:
         raise RowProblem(
-            "content_type", f"{where} has content that is {kind_of(content)}", "write it as text"
+            "content_type", f"the content of {where} is {kind_of(content)}", "write it as text"
         )
-    if role == "assistant" and any(message.get(key) for key in _INSTEAD):
+    if role == "assistant" and any(message.get(key) for key in _CONTENT_SUBSTITUTES):
         return {**message, "content": None}
     raise RowProblem("missing_content", f"{where} has no content", "write it as text")
 
@@ -95,6 +95,6 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             return {**part, "type": "text"}
     raise RowProblem(
         "content_parts",
-        f"{where} has a part that is no text and names no other type",
+        f"{where} has a part that is neither text nor of another type",
         'write it as {"type": "text", "text": "…"}',
     )

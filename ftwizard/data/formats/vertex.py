@@ -1,4 +1,4 @@
-"""Rows for Vertex AI: ``contents`` of roles and parts, as the Gemini API has them."""
+"""Vertex AI rows: ``contents`` of roles and parts, in the Gemini API's form."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ftwizard.data.formats.fields import (
     led_by,
     tools,
     with_system,
+    without,
 )
 from ftwizard.data.formats.media import data_url, picture
 from ftwizard.data.formats.turns import as_message, role_of
@@ -30,9 +31,9 @@ _DECLARED = ("functionDeclarations", "function_declarations")
 
 
 def example(row: Any) -> Example:
-    """Read ``contents``, ``systemInstruction`` and ``tools``; names in snake_case are read too.
+    """Read ``contents``, ``systemInstruction`` and ``tools``; snake_case names work too.
 
-    A lone text is kept as text, a function's response as JSON text. Raises RowProblem.
+    A single text part becomes text, a function response JSON text. Raises RowProblem.
     """
     fields = as_object(row)
     contents = fields.get("contents")
@@ -59,41 +60,41 @@ def _turn(value: Any, where: str) -> list[Message]:
     turn = as_message(value, where)
     parts = blocks.listed(turn.get("parts"), "parts", where)
     if turn.get("role") is None and all(map(_is_response, parts)):
-        turn = {**turn, "role": "user"}  # as Google's own examples have it
+        turn = {**turn, "role": "user"}  # as in Google's own examples
     role = _ROLES[role_of(turn, "role", tuple(_ROLES), where)]
-    more = {key: one for key, one in turn.items() if key not in ("role", "parts")}
+    more = without(turn, "role", "parts")
     return blocks.messages(role, [_block(part, where) for part in parts], more)
 
 
 def _block(part: dict[str, Any], where: str) -> Block:
     if "text" in part:
-        more = {key: one for key, one in part.items() if key != "text"}
-        return "part", blocks.text_part(part["text"], where, more)
-    called = _of(part, "functionCall", "function_call")
-    if called is not None:
-        return "call", blocks.call(called.get("name"), called.get("args"), called.get("id"), where)
-    came = _of(part, "functionResponse", "function_response")
-    if came is not None:
-        more = {key: one for key, one in came.items() if key not in ("response", "id")}
-        return "result", blocks.result(as_text(came.get("response")), came.get("id"), more)
+        return "part", blocks.text_part(part["text"], where, without(part, "text"))
+    call = _get_object(part, "functionCall", "function_call")
+    if call is not None:
+        return "call", blocks.call(call.get("name"), call.get("args"), call.get("id"), where)
+    response = _get_object(part, "functionResponse", "function_response")
+    if response is not None:
+        more = without(response, "response", "id")
+        text = as_text(response.get("response"))
+        return "result", blocks.result(text, response.get("id"), more)
     return "part", _media(part)
 
 
 def _is_response(part: dict[str, Any]) -> bool:
-    return _of(part, "functionResponse", "function_response") is not None
+    return _get_object(part, "functionResponse", "function_response") is not None
 
 
 def _media(part: dict[str, Any]) -> dict[str, Any]:
-    """Return a picture as OpenAI writes it, a video or sound under these names."""
+    """Return an image in OpenAI's form, or a video, audio or file part."""
     for camel, snake in (("fileData", "file_data"), ("inlineData", "inline_data")):
-        data = _of(part, camel, snake)
+        data = _get_object(part, camel, snake)
         if data is None:
             continue
         kind = data.get("mimeType", data.get("mime_type"))
         url = data.get("fileUri", data.get("file_uri"))
         if url is None and isinstance(data.get("data"), str):
             url = data_url(str(kind), data["data"])
-        more = {key: one for key, one in part.items() if key not in (camel, snake)}
+        more = without(part, camel, snake)
         if not isinstance(kind, str) or not isinstance(url, str):
             return blocks.unknown(part)
         if kind.startswith("image/"):
@@ -104,9 +105,9 @@ def _media(part: dict[str, Any]) -> dict[str, Any]:
     return blocks.unknown(part)
 
 
-def _of(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] | None:
-    found = part.get(camel, part.get(snake))
-    return found if isinstance(found, dict) else None
+def _get_object(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] | None:
+    value = part.get(camel, part.get(snake))
+    return value if isinstance(value, dict) else None
 
 
 def _with_system(messages: list[Message], fields: Message) -> list[Message]:
@@ -129,21 +130,21 @@ def _with_system(messages: list[Message], fields: Message) -> list[Message]:
 
 
 def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Return declared functions as OpenAI wraps them, other tools as they are."""
-    found: list[dict[str, Any]] = []
+    """Return declared functions in OpenAI's form, other tools unchanged."""
+    schemas: list[dict[str, Any]] = []
     for tool in listed or []:
         name = first_of(tool, _DECLARED)
         declared = tool[name] if name is not None else None
         if not isinstance(declared, list) or not all(isinstance(d, dict) for d in declared):
-            found.append(tool)
+            schemas.append(tool)
             continue
-        for one in declared:
-            described = {k: v for k, v in one.items() if k not in ("name", "parameters")}
-            found.append(blocks.function(one.get("name"), described, _parameters(one)))
-        rest = {key: value for key, value in tool.items() if key != name}
-        if rest:
-            found.append(rest)
-    return found or None
+        for function in declared:
+            described = without(function, "name", "parameters")
+            parameters = _parameters(function)
+            schemas.append(blocks.function(function.get("name"), described, parameters))
+        if rest := without(tool, str(name)):
+            schemas.append(rest)
+    return schemas or None
 
 
 def _parameters(declared: dict[str, Any]) -> Any:
