@@ -60,7 +60,9 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
     data = "\n".join([json.dumps(chat("first")), *rows]).encode()
     path.write_bytes(gzip.compress(data) if packed else data)
     lines = data.split(b"\n")
-    found = {one.line: one.value for one in rows_at.read_records(path, container.inspect(path), wanted)}
+    found = {
+        one.line: one.value for one in rows_at.read_records(path, container.inspect(path), wanted)
+    }
     expected = {n: lines[n - 1] for n in wanted if 1 <= n <= len(lines) and lines[n - 1]}
     assert found == expected
 
