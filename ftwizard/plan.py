@@ -239,7 +239,7 @@ def load(
     Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
-    plan = _fill_in_learning_rate(plan_names.whole(plan, path.absolute().parent))
+    plan = _fill_in_learning_rate(plan_names.make_absolute(plan, path.absolute().parent))
     allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
     plan = msgspec.structs.replace(plan, allow=allowed)
     check(plan, ("many-epochs",) if begun else later)

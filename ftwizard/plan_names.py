@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ftwizard.plan import Plan
 
 
-def whole(plan: Plan, folder: Path) -> Plan:
+def make_absolute(plan: Plan, folder: Path) -> Plan:
     """Return the plan with its paths absolute, relative to ``folder``.
 
     Raises SettingsError for an invalid file name, and for a data set on the Hub.

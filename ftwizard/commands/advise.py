@@ -1,4 +1,4 @@
-"""``advise``: the paths side by side for this machine and these answers, with reasons."""
+"""``advise``: a comparison of providers for this machine, data and answers, with reasons."""
 
 from __future__ import annotations
 
@@ -26,80 +26,86 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDE = 76
-"""Columns from which the longest words fit into a table's."""
+"""Terminal width from which the longest words fit into the table."""
 PLATFORMS_BY: tuple[Factor, ...] = ("ownership", "cost", "data")
-"""In which the services of the cloud-managed path differ."""
+"""Factors in which the cloud platforms differ."""
 EDITION = "2026-04"
-"""The edition of the figures that everything began with; its claims show no date."""
+"""The edition of the article; its claims show no date."""
 
 
 def advise(arguments: argparse.Namespace) -> int:
-    """Compare the paths and recommend one."""
-    answers = _answers(arguments.answer)
-    found = of_rows.read(arguments.data) if arguments.data else None
+    """Compare the providers and recommend one."""
+    answers = _parse_answers(arguments.answer)
+    evidence = of_rows.read(arguments.data) if arguments.data else None
     facts = machine.facts()
     today = datetime.date.today()
-    given = questions.effective(facts, answers)
+    effective_answers = questions.effective(facts, answers)
     recommended = path.recommend(facts, answers, today)
     if arguments.json:
         output.print_json(
             {
                 "date": today,
                 "machine": facts,
-                "answers": given,
+                "answers": effective_answers,
                 "questions": questions.questions(facts, answers),
                 "recommendation": recommended,
                 "verdicts": [
-                    _verdict(one, recommended) for one in path.verdicts(facts, answers, today)
+                    _to_document(verdict, recommended)
+                    for verdict in path.verdicts(facts, answers, today)
                 ],
-                "data": of_rows.document(found, facts, given, today) if found else None,
+                "data": of_rows.to_document(evidence, facts, effective_answers, today)
+                if evidence
+                else None,
                 "catalog": msgspec.structs.replace(catalog(), sources={}),
             }
         )
         return 0
     out = output.console()
-    _say(out, recommended, of_rows.path_costs(found, facts, given, today) if found else ())
-    if found:
-        of_rows.say(out, found, facts, given, today)
+    provider_costs = (
+        of_rows.cost_by_provider(evidence, facts, effective_answers, today) if evidence else ()
+    )
+    _print_recommendation(out, recommended, provider_costs)
+    if evidence:
+        of_rows.print_report(out, evidence, facts, effective_answers, today)
     output.say(out, "", "This machine")
     out.print(output.pairs(questions.seen(facts)))
     if out.width < WIDE:
-        _by_factor(out, recommended)
+        _print_by_factor(out, recommended)
     else:
-        out.print("", _factors(recommended), "", _platforms(), sep="\n")
-    legend = f"No date: edition {EDITION}; !: over {STALE_DAYS} days old."
+        out.print("", _build_factor_table(recommended), "", _build_platform_table(), sep="\n")
+    legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
     output.say(out, "", legend, "Sources: ftwizard advise --json")
-    _ask(out, questions.questions(facts, answers))
+    _print_questions(out, questions.questions(facts, answers))
     return 0
 
 
-def _answers(given: Iterable[str]) -> dict[str, str]:
+def _parse_answers(texts: Iterable[str]) -> dict[str, str]:
     answers: dict[str, str] = {}
-    for one in given:
-        name, equals, option = one.partition("=")
+    for text in texts:
+        name, equals, option = text.partition("=")
         if not equals:
             raise FtwizardError(
-                f"“{visible(one, 60)}” is no answer.", "Write it as data=stay.", USAGE
+                f"“{visible(text, 60)}” is not an answer.", "Use the form data=stay.", USAGE
             )
         answers[name] = option
     return answers
 
 
-def _verdict(one: Verdict, recommended: Recommendation) -> dict[str, object]:
-    blocked = recommended.blocked if one.path == recommended.path else ""
-    why_not = one.why_not or blocked
+def _to_document(verdict: Verdict, recommended: Recommendation) -> dict[str, object]:
+    blocked = recommended.blocked if verdict.path == recommended.path else ""
+    why_not = verdict.why_not or blocked
     return {
-        "path": one.path,
-        "platform": one.platform,
+        "path": verdict.path,
+        "platform": verdict.platform,
         "possible": not why_not,
         "why_not": why_not or None,
-        "score": one.score,
-        "pros": one.pros,
-        "cons": one.cons,
+        "score": verdict.score,
+        "pros": verdict.pros,
+        "cons": verdict.cons,
     }
 
 
-def _table(*names: str) -> Table:
+def _new_table(*names: str) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -110,91 +116,104 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _factors(recommended: Recommendation) -> Table:
-    """Return the six factors of the three paths; earlier figures below the newest."""
+def _build_factor_table(recommended: Recommendation) -> Table:
+    """Build the table of factors by provider; earlier figures go below the newest."""
     paths = catalog().paths
     first = None if recommended.blocked else recommended.path
-    marks = ["→ " if one.id == first else "" for one in paths]
-    table = _table("", *(mark + one.name for mark, one in zip(marks, paths, strict=True)))
+    marks = ["→ " if provider.id == first else "" for provider in paths]
+    table = _new_table(
+        "", *(mark + provider.name for mark, provider in zip(marks, paths, strict=True))
+    )
     for factor, label in catalog().factors.items():
         cells = [
-            _cell(one.claims(factor, recommended.platform if one.id == "cloud" else None))
-            for one in paths
+            _format_claims(
+                provider.claims(factor, recommended.platform if provider.id == "cloud" else None)
+            )
+            for provider in paths
         ]
         table.add_row(label, *cells, end_section=True)
     return table
 
 
-def _cell(claims: Claims, between: str = "\n") -> str:
-    """Return the claims newest first, each with its date; the article's own go without."""
+def _format_claims(claims: Claims, between: str = "\n") -> str:
+    """Format claims, newest first, each with its date except the article's own."""
     today = datetime.date.today()
     return between.join(
-        one.words
-        if one.date(today) == EDITION and len(claims) == 1
-        else f"{one.words} [{one.date(today)}]"
-        for one in claims
+        claim.words
+        if claim.date(today) == EDITION and len(claims) == 1
+        else f"{claim.words} [{claim.date(today)}]"
+        for claim in claims
     )
 
 
-def _platforms() -> Table:
-    """Return what differs among the services of the cloud-managed path."""
+def _build_platform_table() -> Table:
+    """Build the table of what differs between the cloud platforms."""
     cloud = catalog().path("cloud")
-    table = _table("Cloud", *(catalog().factors[factor] for factor in PLATFORMS_BY))
-    for one in cloud.platforms:
-        cells = [_cell(cloud.claims(factor, one.id)[:1]) for factor in PLATFORMS_BY]
-        table.add_row(one.name, *cells, end_section=True)
+    table = _new_table("Cloud", *(catalog().factors[factor] for factor in PLATFORMS_BY))
+    for platform in cloud.platforms:
+        cells = [_format_claims(cloud.claims(factor, platform.id)[:1]) for factor in PLATFORMS_BY]
+        table.add_row(platform.name, *cells, end_section=True)
     return table
 
 
-def _by_factor(out: Console, recommended: Recommendation) -> None:
-    """Print the factors as lists: beside each other, words would be broken in their middle."""
+def _print_by_factor(out: Console, recommended: Recommendation) -> None:
+    """Print the factors as lists, for terminals too narrow for the table."""
     for factor, label in catalog().factors.items():
         lines = []
-        for one in catalog().paths:
-            platform = recommended.platform if one.id == "cloud" else None
-            lines.append((one.name, _cell(one.claims(factor, platform), "; ")))
-        _named(out, label, lines)
+        for provider in catalog().paths:
+            platform = recommended.platform if provider.id == "cloud" else None
+            lines.append((provider.name, _format_claims(provider.claims(factor, platform), "; ")))
+        _print_section(out, label, lines)
     cloud = catalog().path("cloud")
     for service in cloud.platforms:
-        _named(out, service.name, (
-            (catalog().factors[factor], _cell(cloud.claims(factor, service.id)[:1]))
+        _print_section(out, service.name, (
+            (catalog().factors[factor], _format_claims(cloud.claims(factor, service.id)[:1]))
             for factor in PLATFORMS_BY
         ))  # fmt: skip
 
 
-def _named(out: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
+def _print_section(out: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
     output.say(out, "", title)
     out.print(output.pairs(lines))
 
 
-def _say(out: Console, found: Recommendation, costs: tuple[PathCost, ...]) -> None:
-    name = catalog().path(found.path).name
-    if found.platform:
-        name += f", {catalog().platform(found.platform).name}"
-    if found.blocked:
-        _list(out, "", [found.blocked], mark="✗")
-        _list(out, "What would have to change, one of these", found.changes)
-        output.say(out, "", f"Nearest: {name}")
+def _print_recommendation(
+    out: Console, recommendation: Recommendation, costs: tuple[PathCost, ...]
+) -> None:
+    name = catalog().path(recommendation.path).name
+    if recommendation.platform:
+        name += f", {catalog().platform(recommendation.platform).name}"
+    if recommendation.blocked:
+        _print_list(out, "", [recommendation.blocked], mark="✗")
+        _print_list(out, "Change one of these", recommendation.changes)
+        output.say(out, "", f"Closest: {name}")
     else:
         output.say(out, f"→ {name}")
-    _list(out, "", found.reasons, mark="+")
-    _list(out, "", found.cautions, mark="-")
-    if found.fit:
-        _list(out, "", [found.fit], mark="✗" if found.wrong_tool else "✓")
-    if found.close_to:
-        _list(out, "", [f"{catalog().path(found.close_to).name} is about as good here."], mark="~")
-    assumed = (f"{one[0].upper()}{one[1:]}." for one in found.assumed)
-    _list(out, "Taken for granted", assumed)
-    _list(out, "What would change it", () if found.blocked else found.flips)
-    by_path = {one.path: one for one in costs}
-    others = []
-    for id, words in found.costs_of.items():
-        money = path_costs.instead(by_path[id], by_path[found.path]) if costs else ""
-        others.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
-    _list(out, "Choosing another path", others)
+    _print_list(out, "", recommendation.reasons, mark="+")
+    _print_list(out, "", recommendation.cautions, mark="-")
+    if recommendation.fit:
+        _print_list(out, "", [recommendation.fit], mark="✗" if recommendation.wrong_tool else "✓")
+    if recommendation.close_to:
+        _print_list(
+            out,
+            "",
+            [f"{catalog().path(recommendation.close_to).name} is about as good here."],
+            mark="~",
+        )
+    assumed = (f"{assumption[0].upper()}{assumption[1:]}." for assumption in recommendation.assumed)
+    _print_list(out, "Assumptions", assumed)
+    _print_list(
+        out, "What would change this", () if recommendation.blocked else recommendation.flips
+    )
+    by_path = {cost.path: cost for cost in costs}
+    alternatives = []
+    for id, words in recommendation.costs_of.items():
+        money = path_costs.instead(by_path[id], by_path[recommendation.path]) if costs else ""
+        alternatives.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
+    _print_list(out, "Other providers", alternatives)
 
 
-def _list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> None:
+def _print_list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1, 0, 0))
@@ -205,15 +224,15 @@ def _list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> N
         out.print(table)
 
 
-def _ask(out: Console, left: tuple[questions.Question, ...]) -> None:
+def _print_questions(out: Console, unanswered: tuple[questions.Question, ...]) -> None:
     from rich.table import Table
 
-    if not left:
+    if not unanswered:
         return
-    output.say(out, "", "Answer what you know: ftwizard advise --answer ID=OPTION")
-    for one in left:
+    output.say(out, "", "To refine this: ftwizard advise --answer ID=OPTION")
+    for question in unanswered:
         table = Table.grid(padding=(0, 2, 0, 0))
-        for choice in one.options:
-            table.add_row(f"  {one.id}={choice.id}", choice.label)
-        output.say(out, "", one.text)
+        for choice in question.options:
+            table.add_row(f"  {question.id}={choice.id}", choice.label)
+        output.say(out, "", question.text)
         out.print(table)

@@ -1,4 +1,4 @@
-"""What training comes to where the model is not on this machine: by its configuration alone."""
+"""Estimates for models that are not on this machine, from their configuration only."""
 
 from __future__ import annotations
 
@@ -23,72 +23,72 @@ from ftwizard.machine import Facts, Gpu
 from ftwizard.plan import Plan
 from ftwizard.text import visible
 
-MOST_GPUS = 64
+MAX_GPUS = 64
 _NUMBER = r"[-+]?\d[\d.,_]*"
-_SEVERAL = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
-_SEVERAL_AFTER = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
+_COUNT_FIRST = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
+_NAME_FIRST = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
 
 
-def facts(arguments: argparse.Namespace) -> Facts:
-    """Return the facts of this machine, or with the card that ``--gpu`` names in it, or several.
+def machine_facts(arguments: argparse.Namespace) -> Facts:
+    """Return the facts of this machine, with its GPUs replaced by those in ``--gpu``.
 
-    Raises FtwizardError (``USAGE``) for a card that is not known, and for a number of them that is
-    not whole or not from 1 to ``MOST_GPUS``.
+    Raises FtwizardError (``USAGE``) for an unknown GPU, and for a count that is not a whole number
+    from 1 to ``MAX_GPUS``.
     """
-    here = machine.facts()
+    local_facts = machine.facts()
     if not arguments.gpu:
-        return here
-    count, name = _several(arguments.gpu)
+        return local_facts
+    count, name = _parse_count(arguments.gpu)
     card = gpus.typed(name)
     if card is None:
         near = gpus.nearest(name)
         guess = f"Did you mean {near}? " if near else ""
-        known = ", ".join(one.name for one in gpus.cards())
+        names = ", ".join(card.name for card in gpus.cards())
         raise FtwizardError(
-            f"No card {visible(name, 60)} is known.", f"{guess}Known: {known}.", USAGE
+            f"Unknown GPU {visible(name, 60)}.", f"{guess}Choose from: {names}.", USAGE
         )
-    one = Gpu(name=card.name, memory=card.usable)
-    return msgspec.structs.replace(here, gpus=(one,) * count, no_gpu=None)
+    gpu = Gpu(name=card.name, memory=card.usable)
+    return msgspec.structs.replace(local_facts, gpus=(gpu,) * count, no_gpu=None)
 
 
-def _several(text: str) -> tuple[int, str]:
-    """Return how many cards are named, and the name: of ``2 x A100``, ``A100 x 2`` or ``A100``."""
-    found = _SEVERAL.fullmatch(text) or _SEVERAL_AFTER.fullmatch(text)
-    if found is None:
+def _parse_count(text: str) -> tuple[int, str]:
+    """Parse ``2 x A100``, ``A100 x 2`` or ``A100`` into a count and a name."""
+    match = _COUNT_FIRST.fullmatch(text) or _NAME_FIRST.fullmatch(text)
+    if match is None:
         return 1, text
-    count = found["count"]
-    if not (re.fullmatch(r"\d{1,4}", count) and 1 <= int(count) <= MOST_GPUS):
+    count = match["count"]
+    if not (re.fullmatch(r"\d{1,4}", count) and 1 <= int(count) <= MAX_GPUS):
         raise FtwizardError(
-            f"{visible(count, 20)} is no number of cards.",
-            f"It is a whole number from 1 to {MOST_GPUS}: --gpu '2 x A100 80 GB'.",
+            f"{visible(count, 20)} is not a valid number of GPUs.",
+            f"Use 1 to {MAX_GPUS}: --gpu '2 x A100 80 GB'.",
             USAGE,
         )
-    return int(count), found["name"]
+    return int(count), match["name"]
 
 
-def shape(name: str) -> Shape | None:
-    """Return the shape of a model that is here or in the catalogue; None where it is in neither.
+def model_shape(name: str) -> Shape | None:
+    """Return the shape of a model on this machine or in the catalog, else None.
 
-    Raises FtwizardError for an architecture that is not known.
+    Raises FtwizardError for an unknown architecture.
     """
     return model_config.shape(name) if name else None
 
 
-def unknown(name: str, *, rows: bool) -> str:
-    """Say that nothing is known of a model, and what would tell; ``rows``: they were given."""
+def describe_unknown(name: str, *, rows: bool) -> str:
+    """Return the note on a model with unknown configuration; ``rows``: a data file was named."""
     shown = visible(name, 100)
-    fetched = f"With rows it is fetched: ftwizard estimate DATA --model {shown}"
+    fetched = f"To download it: ftwizard estimate DATA --model {shown}"
     if rows:
-        fetched = "It is fetched where this is installed: pip install 'ftwizard[local]'"
+        fetched = "To download it, first run: pip install 'ftwizard[local]'"
     near = ", ".join(configs.nearest(name))
-    nearest = f"The nearest known: {near}. " if near else ""
+    nearest = f"Closest known: {near}. " if near else ""
     return (
-        f"Memory and time, and the hours on a GPU, are not known: no configuration of {shown} is here "
-        f"or in the catalogue. {nearest}{fetched}"
+        f"Memory, time and GPU hours are unknown: no configuration of {shown} is here or in the "
+        f"catalog. {nearest}{fetched}"
     )
 
 
-def document(
+def to_document(
     chosen: Plan,
     lengths: Mapping[str, Lengths | None],
     shape: Shape,
@@ -97,27 +97,26 @@ def document(
     say: Callable[..., None],
     prices: Prices,
 ) -> dict[str, Any]:
-    """Return what ``chosen`` comes to, with the keys of a plan's estimate as far as they are known.
+    """Return the estimate of a plan as a document, with the keys that can be known.
 
-    ``why`` the model itself was not looked at, in a sentence; '' where that goes without saying.
-    Raises FtwizardError where the configuration has none of the modules that the plan names;
-    ``warnings`` say which it lacks.
+    ``why``: a sentence on why the model itself was not read, or ''. Raises FtwizardError where the
+    configuration has none of the plan's target modules; ``warnings`` name those it lacks.
     """
     read = model_config.config(chosen.model.name)
     config = read[0] if read else None
     longest = positions.longest(lengths.get("train"), chosen.recipe.max_length)
     warnings = [
-        *_lacking(chosen, shape),
-        *warned.of_lengths(config, longest),
-        *warned.of_plan(chosen, shape.parameters),
+        *_warn_missing_modules(chosen, shape),
+        *warned.check_lengths(config, longest),
+        *warned.check_plan(chosen, shape.parameters),
     ]
-    given, chosen = chosen.recipe, _by_last_words(chosen)
+    recipe_as_planned, chosen = chosen.recipe, _with_short_module_names(chosen)
     error = refused.of_config(config, chosen.model.name, longest) if config else None
-    # What is counted is 16-bit weights: of the model that the refusal of others leads to.
+    # The estimate is for 16-bit weights: of the model that the refusal suggests instead.
     stands_for = config is not None and refused.quantised(config, chosen.model.name) is not None
-    counted = ledgers.of_plan(chosen, config, shape, lengths, facts, say)
+    counted = ledgers.count_plan(chosen, config, shape, lengths, facts, say)
     memory = counted.memory
-    come = forecast.of_plan(
+    plan_estimate = forecast.of_plan(
         chosen, lengths, shape, facts, speeds=tuple(speeds.of_runs(chosen)), hour=prices.machine()
     )  # fmt: skip
     full = chosen.recipe.method == "full"
@@ -128,45 +127,45 @@ def document(
         merges=chosen.finish.merge, download=None,
         stored=disk.stored(config, shape) if config else None,
     )  # fmt: skip
-    said = f"{visible(chosen.model.name, 100)}, by its configuration alone ({shape.source})"
+    summary = f"{visible(chosen.model.name, 100)}, from its configuration only ({shape.source})"
     if why:
-        said += f". {why}"
+        summary += f". {why}"
     return {
-        "model": {"name": chosen.model.name, "said": said, "why": why},
-        "recipe": msgspec.to_builtins(given),
+        "model": {"name": chosen.model.name, "said": summary, "why": why},
+        "recipe": msgspec.to_builtins(recipe_as_planned),
         "parameters": shape.parameters,
         "trained": trained,
         "parts": {},
         "mix_short": None,
-        "steps": round(come.steps.value) if come else 0,
-        "steps_per_epoch": come.steps_per_epoch if come else 0,
+        "steps": round(plan_estimate.steps.value) if plan_estimate else 0,
+        "steps_per_epoch": plan_estimate.steps_per_epoch if plan_estimate else 0,
         "evaluate_every": 0,
-        "disk": room.room(
+        "disk": room.to_document(
             needs, settings.runs_folder(), models.hub_cache(), shape.parameters
         ),
-        "time": msgspec.to_builtins(come.time if come else None),
-        "memory": msgspec.to_builtins(memory or (come.memory if come else None)),
+        "time": msgspec.to_builtins(plan_estimate.time if plan_estimate else None),
+        "memory": msgspec.to_builtins(memory or (plan_estimate.memory if plan_estimate else None)),
         "uncounted": counted.why,
-        "one_gpu": one_gpu(chosen, facts),
-        "here": here(chosen, facts),
+        "one_gpu": describe_gpu_choice(chosen, facts),
+        "here": device_document(chosen, facts),
         "room": forecast.room(chosen, facts),
-        "refused": _refusal(error, stands_for) if error else None,
+        "refused": _describe_refusal(error, stands_for) if error else None,
         "fit": None if error and not stands_for else msgspec.to_builtins(
             forecast.fits(chosen, lengths, shape, facts, counted=memory)
         ),
         "article": msgspec.to_builtins(forecast.article(chosen, lengths, shape, facts)),
-        "follows": msgspec.to_builtins(come),
-        "hour": hour(chosen, facts, prices),
+        "follows": msgspec.to_builtins(plan_estimate),
+        "hour": price_document(chosen, facts, prices),
         "probe": None,
         "warnings": msgspec.to_builtins(warnings),
-        "epochs_because": warned.because(chosen),
+        "epochs_because": warned.explain_epochs(chosen),
         "measured": None,
     }  # fmt: skip
 
 
-def hour(chosen: Plan, facts: Facts, prices: Prices) -> dict[str, Any]:
-    """Return what an hour of the machine costs (``price``), and what such a card is rented for
-    (``rental``), which is a guide and nobody's price."""
+def price_document(chosen: Plan, facts: Facts, prices: Prices) -> dict[str, Any]:
+    """Return the hourly price of the machine (``price``) and, as a guide only, the rental price of
+    such a GPU (``rental``)."""
     price = prices.machine()
     rental = forecast.rental(forecast.gpu(chosen, facts), prices)
     return {
@@ -175,7 +174,7 @@ def hour(chosen: Plan, facts: Facts, prices: Prices) -> dict[str, Any]:
     }
 
 
-def _lacking(chosen: Plan, shape: Shape) -> list[RecipeWarning]:
+def _warn_missing_modules(chosen: Plan, shape: Shape) -> list[RecipeWarning]:
     if chosen.recipe.method == "full":
         return []
     modules.check(shape, chosen.recipe.target_modules)
@@ -183,34 +182,34 @@ def _lacking(chosen: Plan, shape: Shape) -> list[RecipeWarning]:
     return [RecipeWarning(code="missing-modules", message=lacking)] if lacking else []
 
 
-def _by_last_words(chosen: Plan) -> Plan:
-    """Return the plan with its modules named as a shape has them."""
+def _with_short_module_names(chosen: Plan) -> Plan:
+    """Return the plan with its target modules named as in a shape."""
     targets = modules.counted(chosen.recipe.target_modules)
     recipe = msgspec.structs.replace(chosen.recipe, target_modules=targets)
     return msgspec.structs.replace(chosen, recipe=recipe)
 
 
-def here(chosen: Plan, facts: Facts) -> dict[str, Any]:
-    """Return what the plan is trained on: its name, and its memory in bytes (None: not told)."""
+def device_document(chosen: Plan, facts: Facts) -> dict[str, Any]:
+    """Return the training device: its name, and its memory in bytes (None if unknown)."""
     gpu = forecast.gpu(chosen, facts)
     if gpu is None:
         return {"name": "this machine", "memory": facts.memory, "gpu": False}
     return {"name": gpu.name or "the GPU", "memory": gpu.memory, "gpu": True}
 
 
-def one_gpu(chosen: Plan, facts: Facts) -> str | None:
-    """Say which of several GPUs a run uses, which is one process; None where there are no others."""
+def describe_gpu_choice(chosen: Plan, facts: Facts) -> str | None:
+    """Return the note on which of several GPUs a run uses; None with fewer than two."""
     if len(facts.gpus) < 2:
         return None
     number = chosen.where.gpu or 0
-    name = visible(here(chosen, facts)["name"], 60)
+    name = visible(device_document(chosen, facts)["name"], 60)
     return (
-        f"A run uses one GPU: number {number} of the {len(facts.gpus)}, {name} (where.gpu: another). "
-        "The memory is that GPU's."
+        f"A run uses one GPU: number {number} of {len(facts.gpus)}, {name}. The memory is for it. "
+        "Choose another with where.gpu."
     )
 
 
-def _refusal(error: FtwizardError, stands_for: bool) -> str:
-    """Say that training refuses a model, and what the figures below are of."""
-    below = " What follows is of that one." if stands_for else ""
-    return f"Training refuses it: {error.message} {error.hint}{below}"
+def _describe_refusal(error: FtwizardError, stands_for: bool) -> str:
+    """Return the note that training refuses a model, and which model the figures are for."""
+    below = " The figures below are for that model." if stands_for else ""
+    return f"Training refuses this model: {error.message} {error.hint}{below}"

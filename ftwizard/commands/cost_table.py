@@ -1,4 +1,4 @@
-"""The costs as a table that fits a terminal of 80 columns."""
+"""Cost table for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -22,82 +22,88 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-TOLD = ("The hours are not known yet.", gpu_cost.TOO_SMALL, gpu_cost.TOO_SMALL_HERE)
-"""Notes that the table says already."""
-NOTES = 8
-"""Lines of notes under the table; the rest is asked for."""
-MANY = 2
-"""Models of a platform without any price that are shown one by one; more are named in a line."""
+SHOWN_IN_TABLE = ("The hours are not known yet.", gpu_cost.TOO_SMALL, gpu_cost.TOO_SMALL_HERE)
+"""Notes that repeat the table."""
+MAX_NOTES = 8
+"""Notes under the table without ``--notes``."""
+MAX_UNPRICED = 2
+"""Models without a price shown per platform; more go into one line."""
 BESIDE = {
-    "input": "input", "output": "output", "hosting": "an hour of it", "setup": "setting it up",
+    "input": "input", "output": "output", "hosting": "hosting per hour", "setup": "setup",
 }  # fmt: skip
-"""Figures of the table whose other edition is told in a note."""
-_ENDS = re.compile(r"No jobs from|Since \d|The tuned model is shut down")
+"""Figures whose value in the other edition goes into a note."""
+_HAS_END_DATE = re.compile(r"No jobs from|Since \d|The tuned model is shut down")
 GROUPS: dict[str, str] = {
     **{str(host): name for host, name in PLATFORM_NAMES.items()},
     "local": "Self-hosted, a GPU",
 }
 LEGEND = {
-    "in / out": "in / out: $ per million tokens", "base": "base: that above the base model's",
-    "keep": "keep: the weights are yours to keep", "": "→ the one to try first",
-    "as of": "! a price over 90 days old",
+    "in / out": "in / out: $ per million tokens", "base": "base: vs. the base model's price",
+    "keep": "keep: you own the weights", "": "→ try this first",
+    "as of": "! price over 90 days old",
 }  # fmt: skip
 COLUMNS = ("training", "in / out", "base", "host/h", "keep", "as of")
-WIDEST = 78
-"""Columns of a terminal that all of them take."""
-SPARED = ("base", "host/h", "keep")
-"""Left out first where there is less room; the JSON has them all."""
+FULL_WIDTH = 78
+"""Terminal width that all columns need."""
+OPTIONAL_COLUMNS = ("base", "host/h", "keep")
+"""Dropped first on narrower terminals; the JSON has them all."""
 NARROW = 62
-"""Where that is not enough either: what answering costs goes too."""
+"""Below this width, the inference prices are dropped too."""
 
 
-def show(out: Console, found: Costs, model: str | None = None, *, all_notes: bool = False) -> None:
-    """Print it; ``model`` is the one that was asked for, which is shown whatever is known of it.
+def show(out: Console, costs: Costs, model: str | None = None, *, all_notes: bool = False) -> None:
+    """Print the costs and their notes.
 
-    ``all_notes``: not only the most important, ``NOTES`` lines.
+    ``model``: the model asked for, which is always shown; ``all_notes``: more than ``MAX_NOTES``.
     """
-    asked = models.find(model) if model else None
-    shown, gone, unknown = _sorted_out(found, asked.id if asked else None)
-    total = found.counted["total"]
-    output.say(
-        out, f"Costs of {_tokens(total)} tokens, {_edition(found.edition)}, as of each price"
-    )
-    columns = _columns(out.width)
-    out.print(_table(shown, found.sort == "path", columns, found.date))
+    hosted = models.find(model) if model else None
+    shown, gone, unknown = _sort_out(costs, hosted.id if hosted else None)
+    total = costs.counted["total"]
+    output.say(out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}")
+    columns = _fitting_columns(out.width)
+    out.print(_build_table(shown, costs.sort == "path", columns, costs.date))
     if left := [name for name in COLUMNS if name not in columns]:
-        output.say(out, f"Left out for want of room: {', '.join(left)}. Wider, or: --json")
-    for words, which in (("Can no longer be tuned", gone), ("No price known", unknown)):
-        if which:
-            names = ", ".join(one.name for one in which)
-            check = f" ({CHECK})" if which is unknown else ""
-            output.say(out, f"{words}{check}: {names}")
-    if found.monthly:
-        out.print("", _monthly_table(found, shown), sep="\n")
-    notes = [*found.notes, *_said(shown)]
-    kept = notes if all_notes or len(notes) <= NOTES else notes[: NOTES - 1]
-    # Where the editions differ both are to be seen: that is never left out.
-    output.say(out, "", *(f"· {note}" for note in [*kept, *_apart(shown, found.date)]))
+        output.say(out, f"Hidden columns: {', '.join(left)}. Widen the terminal or use --json.")
+    for title, offers in (("No longer available", gone), ("Price unknown", unknown)):
+        if offers:
+            names = ", ".join(offer.name for offer in offers)
+            check = f" ({CHECK})" if offers is unknown else ""
+            output.say(out, f"{title}{check}: {names}")
+    if costs.monthly:
+        out.print("", _build_monthly_table(costs, shown), sep="\n")
+    notes = [*costs.notes, *_offer_notes(shown)]
+    kept = notes if all_notes or len(notes) <= MAX_NOTES else notes[: MAX_NOTES - 1]
+    # Differences between the editions are always shown.
+    output.say(out, "", *(f"· {note}" for note in [*kept, *_edition_notes(shown, costs.date)]))
     if more := len(notes) - len(kept):
-        output.say(out, f"· {plural(more, 'more note')} on single rows: --notes, or --json")
+        output.say(out, f"· {plural(more, 'more note')}: use --notes or --json")
 
 
-def _sorted_out(found: Costs, asked: str | None) -> tuple[list[Offer], list[Offer], list[Offer]]:
-    """Return the offers that are shown, those that are gone, and those without any price."""
-    priceless = [one for one in found.costs if _is_priceless(one) and one.model != asked]
+def _sort_out(costs: Costs, wanted: str | None) -> tuple[list[Offer], list[Offer], list[Offer]]:
+    """Return the offers to show, those no longer available, and those without a price."""
+    priceless = [offer for offer in costs.costs if _has_no_price(offer) and offer.model != wanted]
     many = {
-        name for name in PLATFORM_NAMES if sum(one.platform == name for one in priceless) > MANY
+        name
+        for name in PLATFORM_NAMES
+        if sum(offer.platform == name for offer in priceless) > MAX_UNPRICED
     }
-    current = found.edition == "current"
-    gone = [one for one in found.costs if current and not one.tunable and one.model != asked]
-    unknown = [one for one in priceless if one.platform in many and one not in gone]
-    return [one for one in found.costs if one not in gone and one not in unknown], gone, unknown
+    current = costs.edition == "current"
+    gone = [
+        offer for offer in costs.costs if current and not offer.tunable and offer.model != wanted
+    ]
+    unknown = [offer for offer in priceless if offer.platform in many and offer not in gone]
+    return (
+        [offer for offer in costs.costs if offer not in gone and offer not in unknown],
+        gone,
+        unknown,
+    )
 
 
-def _is_priceless(one: Offer) -> bool:
-    return one.path != "local" and not (one.training or one.rate or one.input)
+def _has_no_price(offer: Offer) -> bool:
+    return offer.path != "local" and not (offer.training or offer.rate or offer.input)
 
 
-def _blank() -> Table:
+def _new_table() -> Table:
     from rich import box
     from rich.table import Table
 
@@ -106,194 +112,199 @@ def _blank() -> Table:
     return table
 
 
-def _columns(width: int) -> tuple[str, ...]:
-    """Return the columns for which there is room, beside names that are not broken."""
-    if width >= WIDEST:
+def _fitting_columns(width: int) -> tuple[str, ...]:
+    """Return the columns that fit next to unbroken names."""
+    if width >= FULL_WIDTH:
         return COLUMNS
-    spared = SPARED if width >= NARROW - 12 else (*SPARED, "in / out")
-    return tuple(name for name in COLUMNS if name not in spared)
+    dropped = OPTIONAL_COLUMNS if width >= NARROW - 12 else (*OPTIONAL_COLUMNS, "in / out")
+    return tuple(name for name in COLUMNS if name not in dropped)
 
 
-def _table(
+def _build_table(
     shown: list[Offer], grouped: bool, columns: tuple[str, ...], today: datetime.date
 ) -> Table:
-    table = _blank()
+    table = _new_table()
     table.add_column("", overflow="fold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     group = ""
-    for one in shown:
-        if grouped and one.platform != group:
-            group = one.platform
+    for offer in shown:
+        if grouped and offer.platform != group:
+            group = offer.platform
             table.add_row(GROUPS[group], style="bold")
-        name = _short(one) if grouped else one.name
-        cells = _cells(one, today)
+        name = _short_name(offer) if grouped else offer.name
+        cells = _format_cells(offer, today)
         table.add_row(
-            visible(("→ " if one.recommended else "  ") + name),
+            visible(("→ " if offer.recommended else "  ") + name),
             *(cells[column] for column in columns),
         )
-        if one.setup and one.training:
-            table.add_row("    setting it up", _spread(one.setup))
+        if offer.setup and offer.training:
+            table.add_row("    setup", _format_range(offer.setup))
     table.caption = "; ".join(text for name, text in LEGEND.items() if not name or name in columns)
     return table
 
 
-def _cells(one: Offer, today: datetime.date) -> dict[str, str]:
+def _format_cells(offer: Offer, today: datetime.date) -> dict[str, str]:
     return {
-        "training": _training(one, today),
-        "in / out": _answers(one),
-        "base": _relative(one.relative),
-        "host/h": _money(one.hosting) if one.hosting else "",
-        "keep": {"unknown": "?"}.get(one.weights, one.weights),
-        "as of": f"{one.as_of[:7]}{'!' if one.stale else ''}" if one.as_of else "",
+        "training": _format_training(offer, today),
+        "in / out": _format_inference(offer),
+        "base": _format_relative(offer.relative),
+        "host/h": _format_money(offer.hosting) if offer.hosting else "",
+        "keep": {"unknown": "?"}.get(offer.weights, offer.weights),
+        "as of": f"{offer.as_of[:7]}{'!' if offer.stale else ''}" if offer.as_of else "",
     }
 
 
-def _short(one: Offer) -> str:
-    """Return the name without its platform's."""
-    return one.name.removeprefix(f"{GROUPS[one.platform]} ")
+def _short_name(offer: Offer) -> str:
+    """Return the name of an offer without its platform."""
+    return offer.name.removeprefix(f"{GROUPS[offer.platform]} ")
 
 
-def _answers(one: Offer) -> str:
-    if one.input and one.output:
-        return f"{_plain(one.input)}/{_plain(one.output)}"
-    return "the GPU" if one.path == "local" else "?"
+def _format_inference(offer: Offer) -> str:
+    if offer.input and offer.output:
+        return f"{_format_amount(offer.input)}/{_format_amount(offer.output)}"
+    return "the GPU" if offer.path == "local" else "?"
 
 
-def _training(one: Offer, today: datetime.date) -> str:
-    if one.training is None:
-        if one.path == "local":
-            return _hourly(one)
-        per_hour = one.rate and one.rate.unit == "USD per hour"
-        return f"{_money(one.rate)}/h" if one.rate and per_hour else "unknown"
-    words = [_money(one.training) if one.other else _spread(one.training)]
-    if one.other:
-        words.append(f"{_month_of(one.other, today)}: {_money(one.other)}")
+def _format_training(offer: Offer, today: datetime.date) -> str:
+    if offer.training is None:
+        if offer.path == "local":
+            return _format_hourly(offer)
+        per_hour = offer.rate and offer.rate.unit == "USD per hour"
+        return f"{_format_money(offer.rate)}/h" if offer.rate and per_hour else "unknown"
+    words = [_format_money(offer.training) if offer.other else _format_range(offer.training)]
+    if offer.other:
+        words.append(f"{_format_month(offer.other, today)}: {_format_money(offer.other)}")
     return "\n".join(words)
 
 
-def _hourly(one: Offer) -> str:
-    if one.too_small:
+def _format_hourly(offer: Offer) -> str:
+    if offer.too_small:
         return "does not fit"
-    if one.rate:
-        return "hours unknown" if one.card else f"{_money(one.rate)}/h"
+    if offer.rate:
+        return "hours unknown" if offer.card else f"{_format_money(offer.rate)}/h"
     return "unknown"
 
 
-def _month_of(found: Figure, today: datetime.date) -> str:
-    """Return the month that a figure is of, marked where that is long ago."""
-    return f"{(found.as_of or '')[:7]}{mark(found.as_of, today)}"
+def _format_month(figure: Figure, today: datetime.date) -> str:
+    """Format the month of a figure, with a mark if it is old."""
+    return f"{(figure.as_of or '')[:7]}{mark(figure.as_of, today)}"
 
 
-def _monthly_table(found: Costs, shown: list[Offer]) -> Table:
-    volume = found.monthly or {}
-    table = _blank()
+def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
+    volume = costs.monthly or {}
+    table = _new_table()
     into, out = (f"{volume[name].value:,.10g}" for name in ("tokens_in", "tokens_out"))
     table.add_column(f"{into} tokens in, {out} out", overflow="fold")
-    asked = bool(volume["requests"])
-    if asked:
-        table.add_column("a month", justify="right")
-    table.add_column("a GPU is cheaper from", justify="right")
-    for one in shown:
-        if one.break_even or (asked and one.monthly):
-            month = [_both(one, "monthly", found.date)] if asked else []
-            table.add_row(visible(one.name), *month, _both(one, "break_even", found.date))
+    has_requests = bool(volume["requests"])
+    if has_requests:
+        table.add_column("per month", justify="right")
+    table.add_column("GPU cheaper above", justify="right")
+    for offer in shown:
+        if offer.break_even or (has_requests and offer.monthly):
+            month = [_format_monthly(offer, "monthly", costs.date)] if has_requests else []
+            table.add_row(
+                visible(offer.name), *month, _format_monthly(offer, "break_even", costs.date)
+            )
     if gpu := volume["gpu_month"]:
         table.caption = (
-            f"the GPU: {volume['gpu']} on demand, {_money(gpu)} a month, if one is enough"
+            f"GPU: {volume['gpu']} on demand, {_format_money(gpu)} per month, if one is enough"
         )
         if beside := volume["gpu_month_beside"]:
-            table.caption += f"\n({_month_of(beside, found.date)}: {_money(beside)})"
+            table.caption += f"\n({_format_month(beside, costs.date)}: {_format_money(beside)})"
     return table
 
 
-def _both(one: Offer, name: Literal["monthly", "break_even"], today: datetime.date) -> str:
-    """Return a figure of the month, and the other edition's under it where that is apart."""
-    figure: Figure | None = getattr(one, name)
+def _format_monthly(
+    offer: Offer, name: Literal["monthly", "break_even"], today: datetime.date
+) -> str:
+    """Format a monthly figure, with the other edition's below it where they differ."""
+    figure: Figure | None = getattr(offer, name)
     if figure is None:
         return ""
-
-    first = f"{figure.value:,.0f} requests" if name == "break_even" else _spread(figure, " ")
-    beside = one.beside.get(name)
-    if beside is None:
+    first = f"{figure.value:,.0f} requests" if name == "break_even" else _format_range(figure, " ")
+    other_edition = offer.beside.get(name)
+    if other_edition is None:
         return first
-    words = f"{beside.value:,.0f}" if name == "break_even" else _money(beside)
-    return f"{first}\n{_month_of(beside, today)}: {words}"
+    words = f"{other_edition.value:,.0f}" if name == "break_even" else _format_money(other_edition)
+    return f"{first}\n{_format_month(other_edition, today)}: {words}"
 
 
-def _apart(shown: list[Offer], today: datetime.date) -> Iterator[str]:
-    """Yield what the other edition has for prices of the table, where that is apart."""
-    for one in shown:
+def _edition_notes(shown: list[Offer], today: datetime.date) -> Iterator[str]:
+    """Yield notes on prices that differ in the other edition."""
+    for offer in shown:
         parts = [
-            f"{BESIDE[name]} {_money(figure)} ({_month_of(figure, today)}), {_money(now)} in the table"
-            for name, figure in one.beside.items()
-            if name in BESIDE and (now := getattr(one, name))
+            f"{BESIDE[name]} {_format_money(figure)} ({_format_month(figure, today)}), {_format_money(now)} in the table"
+            for name, figure in offer.beside.items()
+            if name in BESIDE and (now := getattr(offer, name))
         ]
         if parts:
-            yield f"{one.name}, by the other edition: {'; '.join(parts)}."
+            yield f"{offer.name} in the other edition: {'; '.join(parts)}."
 
 
-def _said(shown: list[Offer]) -> Iterator[str]:
-    """Yield the notes of the offers that are shown, once each, with whose they are and how many.
+def _offer_notes(shown: list[Offer]) -> Iterator[str]:
+    """Yield the notes of the shown offers, once each, with the offers they apply to.
 
-    First what ends on a day, then what most rows share.
+    Notes with an end date come first, then those of most rows.
     """
-    whose: dict[str, list[Offer]] = {}
-    for one in shown:
-        for note in one.notes:
-            if CHECK not in note and note not in TOLD:
-                whose.setdefault(note, []).append(one)
-    ordered = sorted(whose.items(), key=lambda one: (not _ENDS.match(one[0]), -len(one[1])))
-    for note, which in ordered:
-        names = ", ".join(dict.fromkeys(_whose(one, len(which) > 1) for one in which))
-        yield f"{names}{f' ({len(which)} rows)' if len(which) > 1 else ''}: {note}"
+    by_note: dict[str, list[Offer]] = {}
+    for offer in shown:
+        for note in offer.notes:
+            if CHECK not in note and note not in SHOWN_IN_TABLE:
+                by_note.setdefault(note, []).append(offer)
+    ordered = sorted(
+        by_note.items(), key=lambda item: (not _HAS_END_DATE.match(item[0]), -len(item[1]))
+    )
+    for note, offers in ordered:
+        names = ", ".join(dict.fromkeys(_offer_owner(offer, len(offers) > 1) for offer in offers))
+        yield f"{names}{f' ({len(offers)} rows)' if len(offers) > 1 else ''}: {note}"
 
 
-def _whose(one: Offer, several: bool) -> str:
+def _offer_owner(offer: Offer, several: bool) -> str:
     if not several:
-        return one.name
-    if one.path == "local":
+        return offer.name
+    if offer.path == "local":
         return "Rented GPU"
-    return GROUPS[one.platform]
+    return GROUPS[offer.platform]
 
 
-def _edition(name: str) -> str:
+def _format_edition(name: str) -> str:
     return "edition 2026-04 (the article)" if name == "2026-04" else "newest prices"
 
 
-def _relative(found: Figure | None) -> str:
-    return f"{found.value:+.0f} %" if found else ""
+def _format_relative(figure: Figure | None) -> str:
+    return f"{figure.value:+.0f}%" if figure else ""
 
 
-def _money(found: Figure) -> str:
-    return _dollars(found.value)
+def _format_money(figure: Figure) -> str:
+    return _format_dollars(figure.value)
 
 
-def _dollars(value: float) -> str:
-    cents = _cents(value)
+def _format_dollars(value: float) -> str:
+    cents = _round_to_cents(value)
     return "<$0.01" if value > 0 and not cents else f"${cents:,}"
 
 
-def _plain(found: Figure) -> str:
-    return f"{_cents(found.value):,}"
+def _format_amount(figure: Figure) -> str:
+    return f"{_round_to_cents(figure.value):,}"
 
 
-def _cents(value: float) -> Decimal:
-    """Round as on a bill: half a cent up."""
+def _round_to_cents(value: float) -> Decimal:
+    """Round to cents, half a cent up, as on a bill."""
     return Decimal(str(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-def _spread(found: Figure, between: str = "\n") -> str:
-    """Return an amount with its range, if it has one."""
-    if found.low is None or found.high is None:
-        return _money(found)
-    if not _cents(found.high) and found.high > 0:
-        return _money(found)
-    low = _dollars(found.low) if found.low else "$0"
-    return f"{_money(found)}{between}({low}–{_cents(found.high):,})"
+def _format_range(figure: Figure, between: str = "\n") -> str:
+    """Format an amount with its range, if any."""
+    if figure.low is None or figure.high is None:
+        return _format_money(figure)
+    if not _round_to_cents(figure.high) and figure.high > 0:
+        return _format_money(figure)
+    low = _format_dollars(figure.low) if figure.low else "$0"
+    return f"{_format_money(figure)}{between}({low}–{_round_to_cents(figure.high):,})"
 
 
-def _tokens(found: Figure) -> str:
-    if found.low is None or found.high is None:
-        return f"{found.value:,.0f}"
-    return f"about {found.value:,.0f} ({found.low:,.0f}–{found.high:,.0f})"
+def _format_tokens(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:,.0f}"
+    return f"about {figure.value:,.0f} ({figure.low:,.0f}–{figure.high:,.0f})"

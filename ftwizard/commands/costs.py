@@ -1,4 +1,4 @@
-"""What ``estimate`` says of money, as a document: every offer, the month, what is to be known."""
+"""Costs in an estimate, as a document: offers, monthly cost and notes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ftwizard.figure import Figure, today
 from ftwizard.text import visible
 
 Request = tuple[Decimal, Decimal]
-"""Tokens in, tokens out."""
+"""Tokens of a request and of its answer."""
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of the document that is about money."""
+    """The costs in the document of an estimate."""
 
     edition: Edition
     sort: SortKey
     date: datetime.date
     tokens: int
-    """Of all epochs."""
+    """Tokens of all epochs."""
     by_model: dict[str, Estimate]
     """Tokens of one epoch by a hosted model's own tokenizer: ``platform/id``."""
     counted: dict[str, Figure]
@@ -48,106 +48,108 @@ def costs(
     here: Here | None = None, too_small: frozenset[str] = frozenset(),
     served: float | None = None,
 ) -> Costs:  # fmt: skip
-    """Return what ``load`` costs everywhere, as the options ask.
+    """Return what ``load`` costs on every provider, with the options of the command line.
 
-    ``request``: tokens in and out as the rows have them; ``model``: the open model that is trained
-    on a GPU; ``by_rule``: it is about the size of the article's; ``hours`` by card,
-    where they are known; ``here``, ``too_small`` and ``served`` as ``Asked`` has them. Raises
-    FtwizardError for options and prices of one's own that cannot be used.
+    ``request``: tokens in and out, from the data; ``model``: the open model to train on a GPU;
+    ``by_rule``: whether the article's rule applies to its size; ``hours``: by GPU, where known;
+    ``here``, ``too_small`` and ``served``: see ``Asked``. Raises FtwizardError for unusable options
+    and user prices.
     """
     today = datetime.date.today()
-    prices = of_arguments(arguments)
-    asked = Asked(
+    prices = from_arguments(arguments)
+    query = Asked(
         today=today,
         edition=arguments.edition,
         share_data=arguments.share_data,
-        volume=_volume(arguments, request),
+        volume=_read_volume(arguments, request),
         hours=hours,
         here=here or Here(),
         too_small=too_small,
         served=served,
         by_rule=by_rule,
-        serve_on=_card(arguments.serve_on, prices),
+        serve_on=_find_card(arguments.serve_on, prices),
         **({"model": model} if model else {}),
     )
-    found = cost.offers(load, prices, asked)
-    notes = cost.notes(prices, asked, confidential=arguments.confidential)
+    offers = cost.offers(load, prices, query)
+    notes = cost.notes(prices, query, confidential=arguments.confidential)
     notes.insert(
         1,
-        f"Prices of your own come first: --price, or {visible(str(settings.prices_file()), 200)}.",
+        f"Your own prices take precedence: --price, or {visible(str(settings.prices_file()), 200)}.",
     )
-    if old := sum(one.stale for one in found):
-        notes.append(f"{old} of {len(found)} rows have a price over 90 days old: look it up again.")
-    if asked.volume and (why := monthly.cannot_serve(asked)):
-        notes.append(f"No break-even: {why} A larger card: --serve-on CARD.")
-    elif asked.volume and (pace := monthly.pace(asked.volume)):
+    if old := sum(offer.stale for offer in offers):
         notes.append(
-            "A break-even compares prices alone: an open model must answer as well, and keep up on "
-            f"one GPU, with {pace.value:,.1f} answer tokens a second on average."
+            f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
+        )
+    if query.volume and (why := monthly.cannot_serve(query)):
+        notes.append(f"No break-even: {why} Try a larger GPU: --serve-on CARD.")
+    elif query.volume and (pace := monthly.pace(query.volume)):
+        notes.append(
+            "The break-even compares prices only. One GPU must also keep up with "
+            f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
         )
     return Costs(
-        edition=asked.edition,
+        edition=query.edition,
         sort=arguments.sort,
         date=today,
         tokens=load.total,
         by_model=dict(load.by_model),
-        counted=_counted(load),
-        costs=cost.in_order(found, arguments.sort),
-        monthly=_monthly(asked, prices),
+        counted=_to_figures(load),
+        costs=cost.in_order(offers, arguments.sort),
+        monthly=_monthly_document(query, prices),
         notes=notes,
     )
 
 
-def own(texts: Iterable[str], today: datetime.date) -> Prices:
-    """Return the packaged prices with the user's own over them."""
+def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
+    """Return the packaged prices, overridden by the user's own."""
     return packaged().over(own_prices.read(texts, settings.prices_file(), today))
 
 
-def of_arguments(arguments: argparse.Namespace) -> Prices:
-    """Return the prices that ``estimate`` goes by.
+def from_arguments(arguments: argparse.Namespace) -> Prices:
+    """Return the prices for ``estimate``.
 
-    With ``--gpu`` another machine is meant than that of the file of own prices: only what the
-    command itself says is the price of its hour.
+    ``--gpu`` means a different machine than the one in the price file, so its hourly price can only
+    come from the command line.
     """
     today = datetime.date.today()
-    prices = own(arguments.price, today)
+    prices = load_prices(arguments.price, today)
     if not arguments.gpu:
         return prices
-    kept = tuple(one for one in prices.rows if one.kind != own_prices.MACHINE)
-    said = own_prices.given(arguments.price, today)
-    return msgspec.structs.replace(prices, rows=kept).over(said)
+    kept = tuple(row for row in prices.rows if row.kind != own_prices.MACHINE)
+    typed = own_prices.given(arguments.price, today)
+    return msgspec.structs.replace(prices, rows=kept).over(typed)
 
 
-def _volume(arguments: argparse.Namespace, request: Request | None) -> Volume | None:
+def _read_volume(arguments: argparse.Namespace, request: Request | None) -> Volume | None:
     into, out = request or (None, None)
     into, out = arguments.tokens_in or into, arguments.tokens_out or out
     if into is None or out is None:
         if not (into or out or arguments.requests_per_month):
             return None
         raise FtwizardError(
-            "The tokens of a request and of its answer are not known.",
-            "Say both: --tokens-in T --tokens-out T.",
+            "Tokens per request and per answer are unknown.",
+            "Pass both: --tokens-in T --tokens-out T.",
             USAGE,
         )
     return Volume(tokens_in=into, tokens_out=out, requests=arguments.requests_per_month)
 
 
-def _card(name: str, prices: Prices) -> str:
-    known = sorted({card for card, market in prices.cards() if market == "on demand"})
-    if name in known:
+def _find_card(name: str, prices: Prices) -> str:
+    names = sorted({card for card, market in prices.cards() if market == "on demand"})
+    if name in names:
         return name
-    meant = gpus.card(name)  # as it is typed for --gpu: “A100 40 GB”
-    found = next((one for one in known if meant and gpus.card(one) == meant), None)
-    if found is None:
+    gpu = gpus.card(name)  # as typed for --gpu: “A100 40 GB”
+    match = next((card for card in names if gpu and gpus.card(card) == gpu), None)
+    if match is None:
         raise FtwizardError(
-            f"No price of a GPU {visible(name, 40)} is known.",
-            f"Known: {', '.join(known)}.",
+            f"No price is known for GPU {visible(name, 40)}.",
+            f"Choose from: {', '.join(names)}.",
             USAGE,
         )
-    return found
+    return match
 
 
-def _counted(load: Load) -> dict[str, Figure]:
+def _to_figures(load: Load) -> dict[str, Figure]:
     def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
         exact = low == high
         return Figure(
@@ -155,34 +157,34 @@ def _counted(load: Load) -> dict[str, Figure]:
             source=load.counted, as_of=today(),
         )  # fmt: skip
 
-    one, found = load.tokens, {}
+    tokens, figures = load.tokens, {}
     if load.rows:
-        found["examples"] = figure(load.rows, "rows")
-        ends = (one.low / load.rows, one.high / load.rows)
-        found["mean"] = figure(one.value / load.rows, "tokens per row", *ends)
-    found["epochs"] = figure(load.epochs, "epochs")
-    ends = (one.low * load.epochs, one.high * load.epochs)
-    return found | {"total": figure(load.total, "tokens", *ends)}
+        figures["examples"] = figure(load.rows, "rows")
+        ends = (tokens.low / load.rows, tokens.high / load.rows)
+        figures["mean"] = figure(tokens.value / load.rows, "tokens per row", *ends)
+    figures["epochs"] = figure(load.epochs, "epochs")
+    ends = (tokens.low * load.epochs, tokens.high * load.epochs)
+    return figures | {"total": figure(load.total, "tokens", *ends)}
 
 
-def _monthly(asked: Asked, prices: Prices) -> dict[str, Any] | None:
-    volume = asked.volume
+def _monthly_document(query: Asked, prices: Prices) -> dict[str, Any] | None:
+    volume = query.volume
     if volume is None:
         return None
-    gpu, beside = prices.gpu(asked.serve_on, "on demand", asked.edition)
-    if monthly.cannot_serve(asked):
-        gpu = beside = None
+    gpu, other_edition = prices.gpu(query.serve_on, "on demand", query.edition)
+    if monthly.cannot_serve(query):
+        gpu = other_edition = None
 
     def figure(value: Decimal, unit: str) -> Figure:
-        said = "as asked, or as the rows have them"
-        return Figure(value=float(value), unit=unit, source=said, as_of=today())
+        source = "as given, or from the data"
+        return Figure(value=float(value), unit=unit, source=source, as_of=today())
 
     return {
         "requests": figure(volume.requests, "requests per month") if volume.requests else None,
         "tokens_in": figure(volume.tokens_in, "tokens per request"),
         "tokens_out": figure(volume.tokens_out, "tokens per answer"),
-        "gpu": asked.serve_on,
+        "gpu": query.serve_on,
         "gpu_month": monthly.rented(gpu) if gpu else None,
-        "gpu_month_beside": monthly.rented(beside) if beside else None,
+        "gpu_month_beside": monthly.rented(other_edition) if other_edition else None,
         "pace": monthly.pace(volume),
     }

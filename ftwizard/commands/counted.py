@@ -1,4 +1,4 @@
-"""What is trained on where there is no plan: rows of a file that are counted, or numbers as typed."""
+"""Token counts for an estimate without a plan: from a data file, or from typed numbers."""
 
 from __future__ import annotations
 
@@ -28,141 +28,147 @@ if TYPE_CHECKING:
     from ftwizard.data.recount import Way
     from ftwizard.plan import Plan
 
-MOST_TOKENS = 10**15
-"""Of all epochs; models learn from up to 10**14 when they are made."""
+MAX_TOKENS = 10**15
+"""Of all epochs; pretraining uses up to 10**14."""
 PLAN_BLOCKS = 8
-"""Of 64 KB, by which the tokenizers of hosted models are set against the plan's own."""
+"""Blocks of 64 KB on which the tokenizers of hosted models are compared with the plan's own."""
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows, as tokens."""
+    """Token counts of the rows."""
 
     load: Load
     request: tuple[Decimal, Decimal] | None = None
-    """Tokens of a row that are not learnt, and those that are: a request and its answer."""
+    """Mean tokens of a request (not trained on) and of its answer (trained on)."""
     lengths: Lengths | None = None
-    """How long the rows are."""
+    """Distribution of row lengths."""
 
 
-def typed(arguments: argparse.Namespace) -> Counted:
-    """Return the tokens of ``--examples`` and ``--mean-tokens``.
+def from_options(arguments: argparse.Namespace) -> Counted:
+    """Return the tokens from ``--examples`` and ``--mean-tokens``.
 
-    Raises FtwizardError where one of them is missing, and for a model that cannot be tuned.
+    Raises FtwizardError where one is missing, and for a model that cannot be fine-tuned.
     """
     if arguments.examples is None or arguments.mean_tokens is None:
         missing = "--mean-tokens T" if arguments.mean_tokens is None else "--examples N"
         raise FtwizardError(
-            "The tokens are --examples × --mean-tokens, and one of them is missing.",
+            "--examples and --mean-tokens must be used together.",
             f"Add {missing}, or name the file: ftwizard estimate DATA --model M.",
             USAGE,
         )
     if arguments.plan:
         raise FtwizardError(
-            f"Both {visible(arguments.plan, 100)} and --examples say what is trained on.",
-            "Give one of them.",
+            f"{visible(arguments.plan, 100)} and --examples cannot be combined.",
+            "Use one of them.",
             USAGE,
         )
     check_model(arguments.model)
     tokens = max(1, round(arguments.examples * arguments.mean_tokens))
-    if tokens * (arguments.epochs or EPOCHS) > MOST_TOKENS:
+    if tokens * (arguments.epochs or EPOCHS) > MAX_TOKENS:
         raise FtwizardError(
             f"{arguments.examples:,} examples of {arguments.mean_tokens:,f} tokens are more tokens "
-            "than any training takes.",
-            "Look at both numbers again: --mean-tokens is of one row.",
+            "than any training uses.",
+            "Check both numbers; --mean-tokens is per row.",
             USAGE,
         )
     exact = Estimate(value=tokens, low=tokens, high=tokens)
-    words = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
+    source = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
     return Counted(
         load=Load(
-            tokens=exact, epochs=arguments.epochs or EPOCHS, counted=words, rows=arguments.examples
+            tokens=exact, epochs=arguments.epochs or EPOCHS, counted=source, rows=arguments.examples
         ),
         lengths=batches.of_one_length(arguments.examples, float(arguments.mean_tokens)),
     )
 
 
 def check_model(name: str | None) -> HostedModel | None:
-    """Return the hosted model that is named, None for an open one; raise FtwizardError for one that
-    cannot be tuned, or whose name is nearly a known one's."""
+    """Return the hosted model of that name, or None for an open one.
+
+    Raises FtwizardError for a model that cannot be fine-tuned, and for an unknown name.
+    """
     if name is None:
         return None
     models.refuse(name, datetime.date.today())
-    # A platform may call an open model as the Hub does: then the model itself is meant.
+    # A platform may use the Hub name of an open model; then the open model is meant.
     owner, slash, _ = name.partition("/")
-    of_the_hub = slash and owner.lower() not in models.PLATFORM_NAMES and "@" not in name
-    found = None if of_the_hub else models.find(name)
-    if found is None and "/" not in name and not Path(name).exists():
+    is_hub_name = slash and owner.lower() not in models.PLATFORM_NAMES and "@" not in name
+    hosted = None if is_hub_name else models.find(name)
+    if hosted is None and "/" not in name and not Path(name).exists():
         near = models.nearest(name)
         raise FtwizardError(
-            f"No model {visible(name, 60)} is known.",
-            f"Did you mean {near}?"
-            if near
-            else "Name one of a platform, a folder, or owner/model.",
+            f"Unknown model {visible(name, 60)}.",
+            f"Did you mean {near}?" if near else "Name a hosted model, a folder, or owner/model.",
         )
-    return found
+    return hosted
 
 
-def rows(arguments: argparse.Namespace, model: HostedModel | None, say: Say) -> Counted:
-    """Count the rows of a file by the tokenizer of the model that is named, and of the others by
-    theirs.
+def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Say) -> Counted:
+    """Count the tokens of a file with the tokenizer of the model, and of each hosted model.
 
-    Raises FtwizardError for a file of which no row can be read.
+    Raises FtwizardError where no row can be read.
     """
     file, _ = hub.locate(arguments.plan, say)
-    place = model.limits(model.methods[0]) if model else target("trl-sft")
-    what = container.inspect(file)
-    format = examine.guessed(file, what, None)
+    goal = model.limits(model.methods[0]) if model else target("trl-sft")
+    inspected = container.inspect(file)
+    format = examine.guessed(file, inspected, None)
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         say("counting", what=file.name, done=done, total=total, unit="bytes")
 
     name = model.id if model else arguments.model
-    if what.size > COUNTED_BYTES and what.plain:
-        counts = counting.estimated(file, what, format, place, None, model=name)
+    if inspected.size > COUNTED_BYTES and inspected.plain:
+        counts = counting.estimated(file, inspected, format, goal, None, model=name)
     else:
-        counts = counting.exact(file, what, format, place, None, say=told, model=name)
+        counts = counting.exact(file, inspected, format, goal, None, say=report, model=name)
     if counts is None or not counts.tokens.total:
         raise FtwizardError(
             f"No row of {visible(str(file), 200)} can be read.",
-            f"What is wrong with them: ftwizard check {visible(str(file), 200)}",
+            f"To see why: ftwizard check {visible(str(file), 200)}",
         )
     tokens = counts.tokens
-    way = place, encodings.choose(place, name)
-    others = {f"{one.platform}/{one.id}": _way(one) for one in models.hosted()}
+    pair = goal, encodings.choose(goal, name)
+    hosted = {f"{host.platform}/{host.id}": _target_and_tokenizer(host) for host in models.hosted()}
     load = Load(
         tokens=Estimate(value=tokens.total, low=tokens.low, high=tokens.high),
         epochs=arguments.epochs or EPOCHS,
         counted=f"tokens of {visible(file.name, 100)} by {tokens.encoding}",
         rows=tokens.rows,
-        by_model=recount.recount(file, what, format, way, tokens.total, others),
+        by_model=recount.recount(file, inspected, format, pair, tokens.total, hosted),
     )
     lengths = batches.lengths(msgspec.to_builtins(tokens))
-    return Counted(load=load, request=_request(counts), lengths=lengths)
+    return Counted(load=load, request=_mean_request(counts), lengths=lengths)
 
 
-def by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]:
-    """Return what hosted models count of the rows of a plan, which are ``tokens`` by the tokenizer
-    in ``base``; empty where that cannot be told."""
+def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]:
+    """Return the tokens of a plan's rows for each hosted model; empty where that fails.
+
+    ``tokens``: their count with the tokenizer in ``base``.
+    """
     file = Path(chosen.data.files.train)
     try:
-        what = container.inspect(file)
-        format = examine.guessed(file, what, None)
-        way = target("trl-sft"), encodings.of_folder(base, chosen.model.name)
-        others = {f"{one.platform}/{one.id}": _way(one) for one in models.hosted()}
-        return recount.recount(file, what, format, way, tokens, others, blocks=PLAN_BLOCKS)
-    except (FtwizardError, OSError, ValueError):  # the rows were read; another tokenizer's were not
+        inspected = container.inspect(file)
+        format = examine.guessed(file, inspected, None)
+        pair = target("trl-sft"), encodings.of_folder(base, chosen.model.name)
+        hosted = {
+            f"{host.platform}/{host.id}": _target_and_tokenizer(host) for host in models.hosted()
+        }
+        return recount.recount(file, inspected, format, pair, tokens, hosted, blocks=PLAN_BLOCKS)
+    except (FtwizardError, OSError, ValueError):  # costs can do without it
         return {}
 
 
-def _way(model: HostedModel) -> Way:
-    place = model.limits(model.methods[0])
-    return place, encodings.choose(place, model.id)
+def _target_and_tokenizer(model: HostedModel) -> Way:
+    goal = model.limits(model.methods[0])
+    return goal, encodings.choose(goal, model.id)
 
 
-def _request(counts: Counts) -> tuple[Decimal, Decimal] | None:
-    """Return the mean tokens of what is not learnt and of what is: a request and its answer."""
-    rows, learnt = counts.tokens.rows, counts.trained.total
-    asked = counts.tokens.total - learnt
-    if learnt <= 0 or asked <= 0:
+def _mean_request(counts: Counts) -> tuple[Decimal, Decimal] | None:
+    """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
+    count_rows, trained = counts.tokens.rows, counts.trained.total
+    untrained = counts.tokens.total - trained
+    if trained <= 0 or untrained <= 0:
         return None
-    return Decimal(round(asked / rows)) or Decimal(1), Decimal(round(learnt / rows)) or Decimal(1)
+    return (
+        Decimal(round(untrained / count_rows)) or Decimal(1),
+        Decimal(round(trained / count_rows)) or Decimal(1),
+    )

@@ -1,4 +1,4 @@
-"""Memory counted tensor by tensor, remembered by what it goes by: it takes up to a minute."""
+"""Memory counted tensor by tensor, cached by its inputs: a count takes up to a minute."""
 
 from __future__ import annotations
 
@@ -27,57 +27,59 @@ Say = Callable[..., None]
 
 
 class Counted(NamedTuple):
-    """The memory of a plan by a count of tensors; nothing at all where none is needed."""
+    """Memory of a plan from a count of tensors; empty where none is needed."""
 
     memory: Memory | None = None
     why: str | None = None
-    """Why it could not be counted, a sentence; None where it was, or where none is needed."""
+    """Why it could not be counted, as a sentence; else None."""
 
 
-def of_plan(
+def count_plan(
     plan: Plan, config: Mapping[str, Any] | None, shape: Shape | None,
     lengths: Mapping[str, Lengths | None], facts: Facts, say: Say,
 ) -> Counted:  # fmt: skip
-    """Count the memory of a plan where the closed form does not cover it: its model, ``shape``, or
-    a training that recomputes nothing, which keeps what each model's class happens to keep.
+    """Count the memory of a plan that the closed form does not cover.
 
-    ``config``: the model's config.json; ``shape``: None where its layers are not known.
+    That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
+    the model's class. ``config``: the model's config.json; ``shape``: None if its layers are unknown.
     """
     setup = forecast.setup(plan, lengths, facts)
     if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
         return Counted()
     if not config:
-        return Counted(why="Its configuration is not known here.")
+        return Counted(why="Its configuration is unknown.")
     if not facts.gpus:
-        return Counted(why=f"Tensors are counted for GPUs only, and there is none. {_no(config)}")
+        return Counted(
+            why=f"Tensors are counted for GPUs only, and there is none. {_explain_unknown_shape(config)}"
+        )
     if not is_installed("torch"):
         return Counted(
-            why="Counting tensors on the model's own class needs the libraries that train: "
+            why="Counting tensors on the model's own class needs the training libraries: "
             "pip install 'ftwizard[local]'."
         )
-    return memory(config, setup, say)
+    return count_memory(config, setup, say)
 
 
-def memory(config: Mapping[str, Any], setup: Setup, say: Say) -> Counted:
-    """Count the memory of a model of ``config``, its config.json, or say why it cannot be."""
-    file = _file(config, setup)
+def count_memory(config: Mapping[str, Any], setup: Setup, say: Say) -> Counted:
+    """Count the memory of a model with this config.json, or return why that fails."""
+    file = _cache_file(config, setup)
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         return Counted(msgspec.json.decode(file.read_bytes(), type=Memory))
-    say("counting memory", what="on the model's own class, without its weights: up to a minute")
+    say("counting memory", what="on the model's own class, without weights; up to a minute")
     from ftwizard.train.ledger import ledger
 
     try:
-        found = ledger(config, setup)
+        memory = ledger(config, setup)
     except FtwizardError as error:
         return Counted(why=f"Its tensors could not be counted. {error.message}")
-    with contextlib.suppress(OSError, FtwizardError):  # it is counted again, then
+    with contextlib.suppress(OSError, FtwizardError):  # next time it is counted again
         settings.private_folder(file.parent)
-        write_json(file, found)
-    return Counted(found)
+        write_json(file, memory)
+    return Counted(memory)
 
 
-def _no(config: Mapping[str, Any]) -> str:
-    """Say why nothing is known of the model's layers."""
+def _explain_unknown_shape(config: Mapping[str, Any]) -> str:
+    """Return why the model's layers are unknown."""
     try:
         shapes.from_config(config, "its config.json")
     except FtwizardError as error:
@@ -85,8 +87,8 @@ def _no(config: Mapping[str, Any]) -> str:
     return ""
 
 
-def _file(config: Any, setup: Setup) -> Path:
-    setup = msgspec.structs.replace(setup, alpha=None)  # no tensor is larger or smaller by it
+def _cache_file(config: Any, setup: Setup) -> Path:
+    setup = msgspec.structs.replace(setup, alpha=None)  # does not change any tensor's size
     versions = [metadata.version(name) for name in LIBRARIES]
     key = hashlib.sha256(msgspec.json.encode([config, setup, versions], order="deterministic"))
     return settings.cache() / "ledgers" / f"{key.hexdigest()[:24]}.json"

@@ -1,4 +1,4 @@
-"""``mask``: which tokens carry loss, as training would have them."""
+"""``mask``: the loss mask, as training uses it."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
     from ftwizard.train.mask import Packed, RowMask, TokenReport
 
-SHOWN_LINES = 8
-SHOWN_SEQUENCES = 1000
-SHOWN_CHARACTERS = 600
-"""Of a stretch of a row that was not asked for."""
+MAX_SHOWN_LINES = 8
+MAX_SHOWN_SEQUENCES = 1000
+MAX_SPAN_CHARACTERS = 600
+"""Of a span in a row that was not asked for by line."""
 LOSS_STYLE = "bold underline cyan"
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
 ROUTES = {
-    "template": "by the generation marks of the model's own chat template",
-    "training-template": "by TRL's template for training, in place of the model's chat template",
-    "prefixes": "by the rendered beginnings of each conversation, as the chat template has no "
+    "template": "from the generation marks of the model's own chat template",
+    "training-template": "from TRL's training template, instead of the model's chat template",
+    "prefixes": "from rendered prefixes of each conversation, as the chat template has no "
     "generation marks",
-    "plain": "prompt and answer side by side, as the model has no chat template",
-    "text": "the whole text and the end of text: the rows hold no conversation",
-    "tokens": "as the rows give it: they are tokens already",
+    "plain": "prompt and answer joined, as the model has no chat template",
+    "text": "the whole text and its end token: the rows are not conversations",
+    "tokens": "from the rows, which are already tokenized",
 }
 
 
-class Found(NamedTuple):
-    """All that is shown."""
+class MaskResult(NamedTuple):
+    """The content of the report."""
 
     table: Table
     source: models.Source
@@ -50,39 +50,41 @@ class Found(NamedTuple):
     packed: Packed | None
     shown: list[RowMask]
     asked: bool
-    """The one row that is shown was asked for."""
+    """Whether the shown row was asked for by line."""
 
     @property
     def exit_code(self) -> int:
-        """1 for rows that cannot be used, 3 where nothing at all would be trained on."""
+        """1 if rows cannot be used, 3 if there is nothing to train on."""
         if self.table.problems or any(f.code == "model_mismatch" for f in self.report.findings):
             return FAILED
         return 0 if self.report.kept else DECLINED
 
 
 def mask(arguments: argparse.Namespace) -> int:
-    """Encode a file's rows as a run would, and show what of them is learnt."""
+    """Encode the rows of a file as a run would, and show which tokens count toward the loss."""
     if arguments.max_length < 2:
         raise FtwizardError(
-            "--max-length is less than 2.", "The first token of a row is never predicted.", USAGE
+            "--max-length is less than 2.",
+            "The first token is never predicted. Use 2 or more.",
+            USAGE,
         )
     tokenizer.check_installed()
     with progress.reporter(shown=True) as say:
-        found = _found(arguments, say)
+        result = _build_result(arguments, say)
     if arguments.json:
-        output.print_json(_document(found))
+        output.print_json(_to_document(result))
     else:
-        _print(found)
-    return found.exit_code
+        _print_result(result)
+    return result.exit_code
 
 
-def _found(arguments: argparse.Namespace, say: Say) -> Found:
+def _build_result(arguments: argparse.Namespace, say: Say) -> MaskResult:
     file, _ = hub.locate(arguments.data, say)
     say("reading", what=str(file))
     table = read.read(file, arguments.format)
     if not table.rows:
         read.usable(table, skip_bad=False)
-    asked = None if arguments.row is None else _row(table, arguments.row)
+    requested = None if arguments.row is None else _find_row(table, arguments.row)
     source, encoder = tokenizer.encoder(arguments.model, say)
     from ftwizard.train import mask as masks
 
@@ -90,12 +92,12 @@ def _found(arguments: argparse.Namespace, say: Say) -> Found:
         encoder, table.rows, arguments.max_length, arguments.model, say
     )
     packed = masks.packed(kept, arguments.max_length) if arguments.packing and kept else None
-    rows = [asked] if asked else _worth_a_look(table.rows, report)
+    rows = [requested] if requested else _choose_rows(table.rows, report)
     shown = [masks.row_mask(encoder, row, arguments.max_length) for row in rows]
-    return Found(table, source, report, packed, shown, asked is not None)
+    return MaskResult(table, source, report, packed, shown, requested is not None)
 
 
-def _row(table: Table, line: int) -> Row:
+def _find_row(table: Table, line: int) -> Row:
     for row in table.rows:
         if row.line == line:
             return row
@@ -111,134 +113,135 @@ def _row(table: Table, line: int) -> Row:
     )
 
 
-def _worth_a_look(rows: list[Row], report: TokenReport) -> list[Row]:
-    """Return the first row, and the first that nothing of is learnt."""
+def _choose_rows(rows: list[Row], report: TokenReport) -> list[Row]:
+    """Return the first row, and the first row with no trainable tokens."""
     refused = {line for f in report.findings if f.code == "model_mismatch" for line in f.lines}
     wanted = set(report.without_loss_lines[:1])
     first = next((row for row in rows if row.line not in refused), None)
     return [row for row in rows if row is first or row.line in wanted]
 
 
-def _document(found: Found) -> dict[str, Any]:
-    report = found.report
+def _to_document(result: MaskResult) -> dict[str, Any]:
+    report = result.report
     document: dict[str, Any] = msgspec.to_builtins(report)
     counts = document.pop("counts")
-    packed = found.packed and msgspec.structs.replace(
-        found.packed, lines=found.packed.lines[:SHOWN_SEQUENCES]
+    packed = result.packed and msgspec.structs.replace(
+        result.packed, lines=result.packed.lines[:MAX_SHOWN_SEQUENCES]
     )
     return document | {
         "summary": report.summary,
-        "path": found.table.path,
-        "model": msgspec.to_builtins(found.source),
-        "unreadable": len(found.table.problems),
+        "path": result.table.path,
+        "model": msgspec.to_builtins(result.source),
+        "unreadable": len(result.table.problems),
         "tokens": counts["tokens"],
         "trained_tokens": counts["trained"],
         "findings": [
-            {"severity": target("trl-sft").severity(one.code), **msgspec.to_builtins(one)}
-            for one in report.findings
+            {"severity": target("trl-sft").severity(finding.code), **msgspec.to_builtins(finding)}
+            for finding in report.findings
         ],
         "packing": msgspec.to_builtins(packed),
-        "row": msgspec.to_builtins(found.shown[0]) if found.asked else None,
+        "row": msgspec.to_builtins(result.shown[0]) if result.asked else None,
     }
 
 
-def _print(found: Found) -> None:
+def _print_result(result: MaskResult) -> None:
     out = output.console()
-    lines = _at(found.report.without_loss_lines, found.report.without_loss)
+    lines = _format_lines(result.report.without_loss_lines, result.report.without_loss)
     output.say(
         out,
-        f"{'✓' if found.report.kept == found.report.rows else '!'} {found.report.summary.rstrip('.')}{lines}.",
+        f"{'✓' if result.report.kept == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
     )
-    out.print(output.pairs(_facts(found)))
-    for one in found.report.findings:
-        output.say(out, *_finding(one))
-    for row in found.shown:
-        output.say(out, "", _title(row, found.packed))
-        text = _marked(row, out, whole=found.asked)
+    out.print(output.pairs(_summary_rows(result)))
+    for finding in result.report.findings:
+        output.say(out, *_format_finding(finding))
+    for row in result.shown:
+        output.say(out, "", _format_title(row, result.packed))
+        text = _highlight(row, out, whole=result.asked)
         out.print(text, soft_wrap=not out.is_terminal)
 
 
-def _facts(found: Found) -> Iterator[tuple[str, str]]:
-    report = found.report
+def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
+    report = result.report
     lengths, trained = report.counts.tokens, report.counts.trained.total
-    yield "model", found.source.said
+    yield "model", result.source.said
     yield "mask", ROUTES[report.route]
-    if found.table.problems:
-        count = plural(len(found.table.problems), "row")
-        yield "unreadable", f"{count}, which ftwizard check tells about"
+    if result.table.problems:
+        count = plural(len(result.table.problems), "row")
+        yield "unreadable", f"{count}; see ftwizard check"
     rows = f"{report.kept:,} of {plural(report.rows, 'row')} are trained on"
     if lengths.over_limit:
         cut = plural(lengths.over_limit, "is", "are")
         rows += f"; {cut} cut to {report.max_length:,} tokens"
     if report.ends_cut:
-        rows += f", {report.ends_cut:,} of them within what is learnt, which so has no end"
+        rows += f", {report.ends_cut:,} of them inside an answer, so without an end token"
     yield "rows", rows
     share = f" ({trained / report.kept_tokens:.0%})" if report.kept_tokens else ""
     yield (
         "tokens",
         (
-            f"{report.kept_tokens:,} are trained on, {trained:,} of them with loss{share}; "
-            f"a row has {lengths.p50:,} in the median, {lengths.max:,} at most"
+            f"{report.kept_tokens:,} in total, {trained:,} count toward the loss{share}; "
+            f"per row {lengths.p50:,} (median), {lengths.max:,} (maximum)"
         ),
     )
-    yield from _about_tokens(report)
-    if found.packed:
+    yield from _special_token_rows(report)
+    if result.packed:
         yield (
             "packing",
             (
-                f"{plural(found.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
-                f"{found.packed.filled:.0%} filled"
+                f"{plural(result.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
+                f"{result.packed.filled:.0%} filled"
             ),
         )
 
 
-def _about_tokens(report: TokenReport) -> Iterator[tuple[str, str]]:
+def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
     if report.end_tokens:
-        ends = " and ".join(visible(one, 40) for one in report.end_tokens)
-        yield "end", f"{ends}, which carries loss, so that the model learns to stop"
+        ends = " and ".join(visible(token, 40) for token in report.end_tokens)
+        yield "end", f"{ends}, which counts toward the loss, so the model learns to stop"
         if report.pad_is_end:
-            yield "padding", "looks the same, which does no harm: here padding never carries loss"
+            yield "padding", "is the same token; harmless, as padding never counts toward the loss"
     if report.doubled_begin:
         yield (
             "beginning",
             (
-                f"! {plural(report.doubled_begin, 'row')} begin with the token of a text's beginning "
-                "twice"
+                f"! {plural(report.doubled_begin, 'row')} start with the beginning-of-text token twice"
             ),
         )
     if report.added:
         added = ", ".join(f"“{visible(text, 40)}”" for text in report.added)
-        yield "template", f"trains on {added} besides answers and their ends"
+        yield "template", f"also trains on {added}, besides answers and end tokens"
 
 
-def _finding(one: FileFound) -> Iterator[str]:
-    severity = target("trl-sft").severity(one.code) or "info"
-    yield f"{MARKS[severity]} {one.code}: {plural(one.count, 'row')}{_at(one.lines, one.count)}"
-    yield f"    {one.message}; {one.fix}"
+def _format_finding(finding: FileFound) -> Iterator[str]:
+    severity = target("trl-sft").severity(finding.code) or "info"
+    yield f"{MARKS[severity]} {finding.code}: {plural(finding.count, 'row')}{_format_lines(finding.lines, finding.count)}"
+    yield f"    {finding.message}; {finding.fix}"
 
 
-def _at(lines: list[int], count: int) -> str:
+def _format_lines(lines: list[int], count: int) -> str:
     if not lines:
         return ""
-    shown = ", ".join(map(str, lines[:SHOWN_LINES]))
-    more = f" and {count - SHOWN_LINES:,} more" if count > SHOWN_LINES else ""
+    shown = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
+    more = f" and {count - MAX_SHOWN_LINES:,} more" if count > MAX_SHOWN_LINES else ""
     return f", at line {shown}{more}"
 
 
-def _title(row: RowMask, packed: Packed | None) -> str:
-    words = f"line {row.line}: {plural(row.tokens, 'token')}, {row.trained:,} with loss"
+def _format_title(row: RowMask, packed: Packed | None) -> str:
+    title = f"line {row.line}: {plural(row.tokens, 'token')}, {row.trained:,} trained on"
     if not row.trained:
-        words += ": it is left out"
-    together = next((lines for lines in packed.lines if row.line in lines), []) if packed else []
-    if others := [line for line in together if line != row.line]:
-        words += f"; in one sequence with the row{_at(others, len(others))}"
-    return words
+        title += "; left out"
+    packed_lines = (
+        next((lines for lines in packed.lines if row.line in lines), []) if packed else []
+    )
+    if neighbors := [line for line in packed_lines if line != row.line]:
+        title += f"; packed with the row{_format_lines(neighbors, len(neighbors))}"
+    return title
 
 
-def _marked(row: RowMask, out: Console, *, whole: bool) -> Text:
-    """Return a row's text with what carries loss told apart, by marks where colours are not.
+def _highlight(row: RowMask, out: Console, *, whole: bool) -> Text:
+    """Return a row's text with trained tokens highlighted, or marked where there is no color.
 
-    Unless ``whole``, long stretches are shown by their ends.
+    Unless ``whole``, long spans are shortened to their ends.
     """
     from rich.text import Text
 
@@ -247,12 +250,12 @@ def _marked(row: RowMask, out: Console, *, whole: bool) -> Text:
     before, after = ("", "") if styled else ("‹", "›") if utf else ("<<", ">>")
     text = Text()
     for span in row.spans:
-        shown = visible_lines(span.text if whole else _ends(span.text))
-        for mark in filter(None, (before, after)):  # in the row's own text it is no mark
+        shown = visible_lines(span.text if whole else _shorten(span.text))
+        for mark in filter(None, (before, after)):  # escape marks in the row's own text
             shown = shown.replace(mark, f"\\u{ord(mark[0]):04x}" * len(mark))
         is_cut = span.start >= row.kept
         if is_cut and span.start == row.kept:
-            text.append(f"\n[cut after {row.kept:,} tokens; beyond:]\n", "dim")
+            text.append(f"\n[cut after {row.kept:,} tokens; the rest:]\n", "dim")
         if span.trained:
             text.append(f"{before}{shown}{after}", LOSS_STYLE)
         else:
@@ -260,8 +263,8 @@ def _marked(row: RowMask, out: Console, *, whole: bool) -> Text:
     return text
 
 
-def _ends(text: str) -> str:
-    if len(text) <= SHOWN_CHARACTERS:
+def _shorten(text: str) -> str:
+    if len(text) <= MAX_SPAN_CHARACTERS:
         return text
-    half = SHOWN_CHARACTERS // 2
+    half = MAX_SPAN_CHARACTERS // 2
     return f"{text[:half]} […{len(text) - 2 * half:,} characters…] {text[-half:]}"

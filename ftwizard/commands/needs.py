@@ -1,4 +1,4 @@
-"""What ``estimate`` says of the needs of a training: rows, steps, memory, time and disk."""
+"""Text of an estimate: data, steps, memory, time and disk."""
 
 from __future__ import annotations
 
@@ -13,43 +13,48 @@ from ftwizard.estimate.memory import Memory
 from ftwizard.figure import Figure, oldest
 from ftwizard.text import plural, size, sizes, spans, visible
 
-METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}
-PARTS = {"train": "training", "mix": "mixed in", "test": "held out"}
+METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tune"}
+PARTS = {"train": "training", "mix": "mixed in", "test": "test"}
 Figures = dict[str, Figure]
 FITS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 
 
-def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return a plan's estimate in words: what of, and how much; a line that goes on has no name."""
-    lines = [("model", found["model"]["said"])]
-    if refused := found["refused"]:
-        lines.append(("✗", visible(refused, 600)))
-    lines.append((
-        "parameters", f"{found['parameters']:,}, of which {found['trained']:,} are trained"
+def to_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a plan's estimate as names and values; a continuation line has no name."""
+    to_lines = [("model", document["model"]["said"])]
+    if refused := document["refused"]:
+        to_lines.append(("✗", visible(refused, 600)))
+    to_lines.append((
+        "parameters", f"{document['parameters']:,}, of which {document['trained']:,} trainable"
     ))  # fmt: skip
-    lines.append(("recipe", _recipe(found["recipe"])))
-    lines += _rows(found)
-    lines += _memory_lines(found)
-    time = msgspec.convert(found["time"], Figure | None)
-    lines.append((
+    to_lines.append(("recipe", _format_recipe(document["recipe"])))
+    to_lines += _data_lines(document)
+    to_lines += _memory_lines(document)
+    time = msgspec.convert(document["time"], Figure | None)
+    to_lines.append((
         "time",
-        _time(time, found["fit"])
+        _format_time(time, document["fit"])
         if time
-        else "not known before the first run of this model here; the first steps will tell",
+        else "unknown until the first run of this model here",
     ))  # fmt: skip
-    return [*lines, *of_money.lines(found), *disk_lines(found["disk"]), *_thoughts(found)]
+    return [
+        *to_lines,
+        *of_money.to_lines(document),
+        *disk_lines(document["disk"]),
+        *_warning_lines(document),
+    ]
 
 
-def _thoughts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what should be thought about before the training."""
-    for one in found["warnings"]:
-        asked = f" Training asks for --allow {one['allow']}." if one["allow"] else ""
-        yield "!", visible(one["message"], 600) + asked
-    if why := found["epochs_because"]:
+def _warning_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the warnings before training."""
+    for warning in document["warnings"]:
+        option = f" Training needs --allow {warning['allow']}." if warning["allow"] else ""
+        yield "!", visible(warning["message"], 600) + option
+    if why := document["epochs_because"]:
         yield "epochs", visible(why, 600)
 
 
-def _recipe(recipe: dict[str, Any]) -> str:
+def _format_recipe(recipe: dict[str, Any]) -> str:
     method = METHODS[recipe["method"]]
     rank = "" if recipe["method"] == "full" else f", rank {recipe['rank']}"
     passes = recipe["gradient_accumulation"]
@@ -57,122 +62,122 @@ def _recipe(recipe: dict[str, Any]) -> str:
     packed = "packed sequences" if recipe["packing"] else "rows"
     rows = f"{recipe['batch_size']:,} {packed if recipe['batch_size'] != 1 else packed[:-1]}"
     return (
-        f"{method}{rank}; {rows}{step} a step, {recipe['max_length']:,} tokens of a row at most; "
+        f"{method}{rank}; {rows}{step} per step, max length {recipe['max_length']:,} tokens; "
         f"{recipe['epochs']:g} {'epoch' if recipe['epochs'] == 1 else 'epochs'}"
     )
 
 
-def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, part in found["parts"].items():
-        words = f"{plural(part['kept'], 'row')} of {part['rows']:,}"
+def _data_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, part in document["parts"].items():
+        text = f"{plural(part['kept'], 'row')} of {part['rows']:,}"
         if part["kept"]:
-            words += f", {part['tokens']:,} tokens, {part['trained']:,} with loss"
+            text += f", {part['tokens']:,} tokens, {part['trained']:,} trained on"
         if part["cut"]:
-            words += f"; {plural(part['cut'], 'row')} cut"
-        yield PARTS.get(name, name), words
-    if found["mix_short"]:
-        yield "", found["mix_short"]
-    if found["steps"]:
-        often = found["evaluate_every"]
-        validated = f"; validated every {plural(often, 'step')}" if often else ""
-        each = f"{found['steps_per_epoch']:,} an epoch"
-        yield "steps", f"{found['steps']:,} ({each}){validated}"
+            text += f"; {plural(part['cut'], 'row')} cut"
+        yield PARTS.get(name, name), text
+    if document["mix_short"]:
+        yield "", document["mix_short"]
+    if document["steps"]:
+        interval = document["evaluate_every"]
+        evaluated = f"; evaluated every {plural(interval, 'step')}" if interval else ""
+        per_epoch = f"{document['steps_per_epoch']:,} per epoch"
+        yield "steps", f"{document['steps']:,} ({per_epoch}){evaluated}"
 
 
-def _memory_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    memory = msgspec.convert(found["memory"], Memory | None)
+def _memory_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    memory = msgspec.convert(document["memory"], Memory | None)
     if memory is None:
         yield (
             "memory",
-            "not known for a model of this kind; a few real steps tell: ftwizard probe PLAN",
+            "unknown for this kind of model; to measure it: ftwizard probe PLAN",
         )
     else:
         peak = memory.peak
-        worked_out = f"{sizes(peak.low or 0, peak.high or 0)} ({said(peak)})"
-        if measured := msgspec.convert(found["measured"], Figure | None):
-            yield "memory", _measured(measured, found["room"])
-            yield "", f"worked out: {worked_out}"
+        estimated = f"{sizes(peak.low or 0, peak.high or 0)} ({format_source(peak)})"
+        if measured := msgspec.convert(document["measured"], Figure | None):
+            yield "memory", _format_measured(measured, document["room"])
+            yield "", f"estimated: {estimated}"
         else:
-            yield "memory", worked_out
-        yield "", _parts(memory)
-    for words in (found["uncounted"], found["one_gpu"]):
+            yield "memory", estimated
+        yield "", _format_parts(memory)
+    for words in (document["uncounted"], document["one_gpu"]):
         if words:
             yield "", words
-    if (probe := found["probe"]) and probe["halved"]:
-        fits = f"{size(probe['memory']['value'])} with a batch of {probe['batch_size']:,}"
-        yield "", f"A probe here measured {fits}, as this one ran out of memory."
-    if rule := found["article"]:
-        yield "", _article(rule)
-    if (fit := found["fit"]) and not found["measured"]:
+    if (probe := document["probe"]) and probe["halved"]:
+        fits = f"{size(probe['memory']['value'])} with a batch size of {probe['batch_size']:,}"
+        yield "", f"A probe here measured {fits}; this one ran out of memory."
+    if rule := document["article"]:
+        yield "", _format_article(rule)
+    if (fit := document["fit"]) and not document["measured"]:
         yield "", f"{FITS.get(fit['verdict'], '·')} {visible(fit['sentence'], 600)}"
         for change in fit["changes"][:4]:
-            yield "", f"· {_change_words(change)}"
+            yield "", f"· {_format_change(change)}"
 
 
-def _measured(measured: Figure, room: int | None) -> str:
-    """Return what a probe measured, against what there is."""
+def _format_measured(measured: Figure, room: int | None) -> str:
+    """Format the memory that a probe measured, compared with the available memory."""
     on = f" on {measured.as_of}" if measured.as_of else ""
-    words = f"{size(measured.value)}, as a probe here measured{on}"
+    text = f"{size(measured.value)}, measured by a probe here{on}"
     if not room:
-        return words
+        return text
     fits = measured.value <= room
-    return f"{words}: {FITS['fits'] if fits else FITS['does not fit']} of {size(room)}"
+    return f"{text}: {FITS['fits'] if fits else FITS['does not fit']} of {size(room)}"
 
 
-def _article(rule: dict[str, Any]) -> str:
-    """Return what the article says, with its parts, and why ours differs."""
-    parts = ", ".join(f"{name} {size(one['value'])}" for name, one in rule["parts"].items())
+def _format_article(rule: dict[str, Any]) -> str:
+    """Format the article's figure, its parts, and why our estimate differs."""
+    parts = ", ".join(f"{name} {size(part['value'])}" for name, part in rule["parts"].items())
     peak = size(rule["peak"]["value"]) + (f" ({parts})" if parts else "")
     return f"The article ({rule['peak']['as_of']}), for QLoRA: {peak}. {rule['why']}"
 
 
-def said(one: Figure) -> str:
-    """Say where a figure comes from, and the month that this is of."""
-    return f"{one.source}; {one.as_of[:7]}" if one.as_of else one.source
+def format_source(figure: Figure) -> str:
+    """Format the source of a figure, and the month of its date."""
+    return f"{figure.source}; {figure.as_of[:7]}" if figure.as_of else figure.source
 
 
-def _parts(memory: Memory) -> str:
+def _format_parts(memory: Memory) -> str:
     parts = (
         f"{name} {size(part.value)}" for name, part in memory.parts.items() if part.value >= 5e5
     )
     return ", ".join(parts)
 
 
-def _time(time: Figure, fit: dict[str, Any] | None) -> str:
+def _format_time(time: Figure, fit: dict[str, Any] | None) -> str:
     span = spans(time.low or 0, time.high or 0)
     if fit and fit["verdict"] == "does not fit":
-        return f"{span} of training if it fitted ({said(time)})"
-    return f"{span} of training ({said(time)})"
+        return f"{span} of training if it fit ({format_source(time)})"
+    return f"{span} of training ({format_source(time)})"
 
 
-def _change_words(change: dict[str, Any]) -> str:
+def _format_change(change: dict[str, Any]) -> str:
     peak = change["memory"]["peak"]
     return f"{change['words']}: {sizes(peak['low'], peak['high'])}; {change['costs']}"
 
 
 def disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return what of ``room.room`` is to be said."""
-    yield from _room_lines(disk)
+    """Yield the lines about the disk, from a document of ``disk_check``."""
+    yield from _disk_parts(disk)
     if short := disk["short"]:
         yield "", f"✗ {short['message']} {short['hint']}"
 
 
-def _room_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    words = f"about {size(disk['needed']['value'])} of {size(disk['free']['value'])} free"
+def _disk_parts(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    text = f"about {size(disk['needed']['value'])} of {size(disk['free']['value'])} free"
     if elsewhere := disk["elsewhere"]:
-        yield "disk", words
+        yield "disk", text
         yield (
             "model",
             (
-                f"about {size(elsewhere['needed']['value'])} to fetch; {size(elsewhere['free']['value'])} are free where "
-                f"{elsewhere['folder']} is"
+                f"about {size(elsewhere['needed']['value'])} to download; {size(elsewhere['free']['value'])} free on the "
+                f"disk of {elsewhere['folder']}"
             ),
         )
     elif download := disk["parts"].get("download"):
-        yield "disk", f"{words}; {size(download['value'])} of it to fetch the model"
+        yield "disk", f"{text}; {size(download['value'])} of it for the model download"
     else:
-        yield "disk", words
+        yield "disk", text
     parts, later = msgspec.convert((disk["parts"], disk["later"]), tuple[Figures, Figures])
-    dates = oldest(one.as_of for one in parts.values())
-    yield "", f"{named(parts)} (by parameters and bytes of each{f'; {dates[:7]}' if dates else ''})"
+    date = oldest(part.as_of for part in parts.values())
+    yield "", f"{named(parts)} (by parameters and bytes each{f'; {date[:7]}' if date else ''})"
     yield "", later_words(later, left(disk))

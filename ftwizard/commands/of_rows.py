@@ -1,4 +1,4 @@
-"""What rows say of the path and the recipe: read, checked, and said beside the advice."""
+"""The data's part of ``advise``: evidence, costs by provider and a suggested recipe."""
 
 from __future__ import annotations
 
@@ -31,91 +31,92 @@ from ftwizard.text import plural, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-REPORT_BYTES = 64_000_000
-"""A file of more is no report of a check."""
+MAX_REPORT_BYTES = 64_000_000
+"""A larger file is not a report of ``check``."""
 SHOWN = ("method", "learning_rate", "epochs", "max_length", "packing", "batch_size",
          "gradient_accumulation", "rank")  # fmt: skip
-"""Settings of the recipe that are said; all are in the JSON."""
+"""Recipe settings to print; the JSON has all."""
 
 
 def read(data: str) -> Evidence:
-    """Return what a data file, or the report of a check, says.
+    """Return the evidence in a data file or in a report of ``check``.
 
-    Raises FtwizardError for others, and where no row can be used.
+    Raises FtwizardError for any other file, and where no row can be used.
     """
-    found = _read(data)
-    if not found.usable:
-        name = visible(found.path, 200)
-        raise FtwizardError(
-            f"No row of {name} can be used.", f"What is wrong with them: ftwizard check {name}"
-        )
-    return found
+    data_evidence = _read_evidence(data)
+    if not data_evidence.usable:
+        name = visible(data_evidence.path, 200)
+        raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
+    return data_evidence
 
 
-def _read(data: str) -> Evidence:
-    if report := _report(Path(data)):
+def _read_evidence(data: str) -> Evidence:
+    if report := _read_report(Path(data)):
         return evidence.evidence(report)
     from ftwizard.data import examine, hub
 
-    with progress.reporter(shown=True) as say:
-        file, _ = hub.locate(data, say)
-        found = examine.examine(
+    with progress.reporter(shown=True) as print_report:
+        file, _ = hub.locate(data, print_report)
+        examined = examine.examine(
             file,
-            # Copies bear on the split and on what is learnt, not on path or recipe.
+            # Near-duplicates do not affect provider or recipe.
             examine.Asked(max_length=Recipe().max_length, near=False),
-            say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
+            say=lambda done, total: print_report(
+                "checking", what=file.name, done=done, **_unit(total)
+            ),
         )
-    return evidence.evidence(msgspec.to_builtins(found))
+    return evidence.evidence(msgspec.to_builtins(examined))
 
 
-def _report(file: Path) -> dict[str, Any] | None:
-    """Return a report; None for what is none, which is then read as rows."""
+def _read_report(file: Path) -> dict[str, Any] | None:
+    """Return a report of ``check``; None for any other file, which is then read as rows."""
     try:
-        if file.suffix != ".json" or file.stat().st_size > REPORT_BYTES:
+        if file.suffix != ".json" or file.stat().st_size > MAX_REPORT_BYTES:
             return None
-        found = json.loads(file.read_bytes())
+        report = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    is_report = isinstance(found, dict) and {"verdict", "findings", "usable"} <= found.keys()
-    return found if is_report else None
+    is_report = isinstance(report, dict) and {"verdict", "findings", "usable"} <= report.keys()
+    return report if is_report else None
 
 
 def _unit(total: int) -> dict[str, int | str]:
     return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
 
 
-def document(
-    found: Evidence, facts: Facts, answers: Answers, today: datetime.date
+def to_document(
+    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
 ) -> dict[str, Any]:
-    """Return what is printed as JSON; ``costs`` are of the paths that are possible."""
-    costs_ = path_costs(found, facts, answers, today)
+    """Return the JSON document; ``costs`` only has providers that are possible."""
+    provider_costs = cost_by_provider(data_evidence, facts, answers, today)
     return {
-        "evidence": found,
-        "changing_share": found.changing_share,
-        "raised": evidence.raised(found),
-        "recipe": advised(found, facts),
-        "costs": {one.path: one for one in costs_ if not one.why_not},
+        "evidence": data_evidence,
+        "changing_share": data_evidence.changing_share,
+        "raised": evidence.raised(data_evidence),
+        "recipe": advised(data_evidence, facts),
+        "costs": {cost.path: cost for cost in provider_costs if not cost.why_not},
     }
 
 
-def path_costs(
-    found: Evidence, facts: Facts, answers: Answers, today: datetime.date
+def cost_by_provider(
+    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
 ) -> tuple[PathCost, ...]:
-    """Return what training on these rows costs by each path, by its cheapest offer that is known.
+    """Return the training cost on each provider, from its cheapest known offer.
 
-    As a plan has it that says nothing else: a tenth of the rows validates, another is held out,
-    three epochs; the hours on a rented GPU are of a known model of the size that was answered.
-    Empty where no tokens were counted.
+    With the defaults of a plan: 10% validation, 10% test, 3 epochs. GPU hours are those of a known
+    model of the answered size. Empty where no tokens were counted.
     """
-    plan = supposed(Plan(data=Data(files=Files(train=found.path)), model=Model(name="")), answers)
-    load = _load(found, plan)
+    plan = supposed(
+        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
+    )
+    load = _to_load(data_evidence, plan)
     if load is None:
         return ()
-    prices = costs.own([], today)
-    lengths, shape = _lengths(found, plan), model_config.shape(plan.model.name)
+    prices = costs.load_prices([], today)
+    lengths, shape = _scale_lengths(data_evidence, plan), model_config.shape(plan.model.name)
     cards = {card for card, _ in prices.cards()}
     hours = forecast.hours(plan, lengths, shape, cards)
-    asked = Asked(
+    query = Asked(
         today=today,
         model=plan.model.name,
         hours=hours or None,
@@ -123,13 +124,13 @@ def path_costs(
         here=forecast.this_machine(plan, facts, forecast.of_plan(plan, lengths, shape, facts)),
         by_rule=False,
     )
-    offers = cost.offers(load, prices, asked)
+    offers = cost.offers(load, prices, query)
     return by_path(offers, path.verdicts(facts, answers, today), facts, answers)
 
 
-def _load(found: Evidence, plan: Plan) -> Load | None:
-    tokens = found.tokens
-    if tokens is None or not found.usable:
+def _to_load(data_evidence: Evidence, plan: Plan) -> Load | None:
+    tokens = data_evidence.tokens
+    if tokens is None or not data_evidence.usable:
         return None
     left = 1 - plan.validation_share - plan.test_share
     low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
@@ -141,83 +142,101 @@ def _load(found: Evidence, plan: Plan) -> Load | None:
         ),
         epochs=plan.recipe.epochs,
         counted=tokens.source,
-        rows=round(found.usable * left),
+        rows=round(data_evidence.usable * left),
     )
 
 
-def _lengths(found: Evidence, plan: Plan) -> dict[str, Lengths | None]:
-    """Return how long the rows are that are trained on, and those that validate."""
-    if found.lengths is None:
+def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, Lengths | None]:
+    """Return the lengths of the training and the validation rows."""
+    if data_evidence.lengths is None:
         return {}
-    held = round(found.usable * plan.validation_share)
-    train = max(1, found.usable - held - round(found.usable * plan.test_share))
+    validation = round(data_evidence.usable * plan.validation_share)
+    train = max(
+        1, data_evidence.usable - validation - round(data_evidence.usable * plan.test_share)
+    )
     return {
-        "train": found.lengths.scaled(train),
-        "validation": found.lengths.scaled(held) if held else None,
+        "train": data_evidence.lengths.scaled(train),
+        "validation": data_evidence.lengths.scaled(validation) if validation else None,
     }
 
 
-def advised(found: Evidence, facts: Facts) -> list[Advised]:
-    """Return the recipe to begin with on this machine, before there is a model."""
-    way = recipe.method_for(None, facts)
-    method: Method = next(one for one in get_args(Method) if one == way.value)
-    named = recipe.advise(method, None, found.usable or None, facts, lengths=found.lengths)
-    return [way, *named, recipe.report_to()]
+def advised(data_evidence: Evidence, facts: Facts) -> list[Advised]:
+    """Return a recipe for this machine, before a model is chosen."""
+    method_setting = recipe.method_for(None, facts)
+    method: Method = next(name for name in get_args(Method) if name == method_setting.value)
+    named = recipe.advise(
+        method, None, data_evidence.usable or None, facts, lengths=data_evidence.lengths
+    )
+    return [method_setting, *named, recipe.report_to()]
 
 
-def say(
-    out: Console, found: Evidence, facts: Facts, answers: Answers, today: datetime.date
+def print_report(
+    out: Console, data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
 ) -> None:
-    """Print it."""
-    output.say(out, "", f"Rows: {visible(found.path)}")
-    lines = [("rows", f"{found.usable:,} of {plural(found.rows, 'row')} usable")]
-    if tokens := found.tokens:
+    """Print the evidence, the costs and the suggested recipe."""
+    output.say(out, "", f"Rows: {visible(data_evidence.path)}")
+    lines = [("rows", f"{data_evidence.usable:,} of {plural(data_evidence.rows, 'row')} usable")]
+    if tokens := data_evidence.tokens:
         span = f" ({tokens.low:,.0f} to {tokens.high:,.0f})" if tokens.low is not None else ""
         lines.append(("tokens", f"{tokens.value:,.0f}{span}, {tokens.source}"))
-    if again := evidence.raised(found):
-        where = ", ".join(map(str, again.lines))
-        lines.append(("✗ tool" if again.wrong_tool else "! tool", f"{again.words} Lines: {where}."))
-    if found.rft:
-        where = ", ".join(found.rft.where)
-        lines.append(("RFT", f"{found.rft.reason} {found.rft.caution} Offered by {where}."))
+    if again := evidence.raised(data_evidence):
+        numbers = ", ".join(map(str, again.lines))
+        lines.append(
+            ("✗ tool" if again.wrong_tool else "! tool", f"{again.words} Lines: {numbers}.")
+        )
+    if data_evidence.rft:
+        platforms = ", ".join(data_evidence.rft.where)
+        lines.append(
+            (
+                "RFT",
+                f"{data_evidence.rft.reason} {data_evidence.rft.caution} Offered by {platforms}.",
+            )
+        )
     out.print(output.pairs(lines))
-    _say_costs(out, path_costs(found, facts, answers, today))
-    output.say(out, "", "A recipe to begin with, on this machine")
-    by_name = {one.name: one for one in advised(found, facts)}
-    out.print(output.pairs(_settings([by_name[name] for name in SHOWN if name in by_name])))
+    _print_costs(out, cost_by_provider(data_evidence, facts, answers, today))
+    output.say(out, "", "Suggested recipe for this machine")
+    by_name = {setting.name: setting for setting in advised(data_evidence, facts)}
+    out.print(output.pairs(_format_settings([by_name[name] for name in SHOWN if name in by_name])))
 
 
-def _say_costs(out: Console, found: tuple[PathCost, ...]) -> None:
-    if not found:
+def _print_costs(out: Console, costs_by_provider: tuple[PathCost, ...]) -> None:
+    if not costs_by_provider:
         return
     recipe = Recipe()
-    output.say(out, "", f"Training on these rows, {recipe.epochs:g} epochs, by the cheapest offer")
-    name = {one.id: one.name for one in catalog().paths}
-    out.print(output.pairs((name[one.path], _price(one)) for one in found))
+    output.say(out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers")
+    names = {provider.id: provider.name for provider in catalog().paths}
+    out.print(output.pairs((names[cost.path], _format_cost(cost)) for cost in costs_by_provider))
     output.say(
         out,
-        "A fifth of the rows validates and compares.",
-        "All of them: ftwizard estimate DATA --model M",
+        "10% of the rows are for validation, 10% for the test set.",
+        "All offers: ftwizard estimate DATA --model M",
     )
 
 
-def _price(one: PathCost) -> str:
-    if one.why_not:
-        return f"{one.amount}: {one.words}"
-    owner = f"; the weights: {one.owner[0].lower()}{one.owner[1:]}" if one.owner else ""
-    return f"{one.amount}: {one.words}{owner}"
+def _format_cost(provider_cost: PathCost) -> str:
+    if provider_cost.why_not:
+        return f"{provider_cost.amount}: {provider_cost.words}"
+    owner = (
+        f"; weights: {provider_cost.owner[0].lower()}{provider_cost.owner[1:]}"
+        if provider_cost.owner
+        else ""
+    )
+    return f"{provider_cost.amount}: {provider_cost.words}{owner}"
 
 
-def _settings(advised: list[Advised]) -> list[tuple[str, str]]:
+def _format_settings(advised: list[Advised]) -> list[tuple[str, str]]:
     return [
-        (setting(one.name).label, f"{_value(one)}: {one.reason} ({one.source}, {one.as_of})")
-        for one in advised
+        (
+            setting(advice.name).label,
+            f"{_format_value(advice)}: {advice.reason} ({advice.source}, {advice.as_of})",
+        )
+        for advice in advised
     ]
 
 
-def _value(one: Advised) -> str:
-    if options := setting(one.name).options:
-        return next(option.label for option in options if option.value == one.value)
-    if one.name == "learning_rate" and isinstance(one.value, float):
-        return recipe.in_words(one.value)
-    return f"{one.value:g}" if isinstance(one.value, int | float) else str(one.value)
+def _format_value(advice: Advised) -> str:
+    if options := setting(advice.name).options:
+        return next(option.label for option in options if option.value == advice.value)
+    if advice.name == "learning_rate" and isinstance(advice.value, float):
+        return recipe.in_words(advice.value)
+    return f"{advice.value:g}" if isinstance(advice.value, int | float) else str(advice.value)

@@ -1,4 +1,4 @@
-"""Room on the disks that a run writes to: what is needed, and what is free."""
+"""Disk space of a run: needed and free."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ftwizard.figure import Figure, today
 from ftwizard.text import visible
 
 
-def room(
+def to_document(
     needs: dict[str, Figure], runs_folder: Path, cache: Path, parameters: int
 ) -> dict[str, Any]:
-    """Return what is needed and free where the runs are, and for a download elsewhere there, as
-    figures in bytes; ``later`` is what exporting a model of so many ``parameters`` would take on top."""
+    """Return needed and free bytes on the disk of the runs, and on that of a download elsewhere.
+
+    ``later``: what exporting a model of ``parameters`` parameters would need in addition.
+    """
     download = needs.get("download")
     elsewhere = download and not machine.on_one_disk(runs_folder, cache)
-    free = _free(runs_folder)
-    cache_free = _free(cache) if elsewhere else None
+    free = _free_space(runs_folder)
+    cache_free = _free_space(cache) if elsewhere else None
     short = disk.short(
         needs, free=round(free.value), folder=str(runs_folder),
         cache_free=round(cache_free.value) if cache_free else None, cache=str(cache),
@@ -42,8 +44,8 @@ def room(
     }
 
 
-def _free(folder: Path) -> Figure:
-    """Return the bytes that are free where a folder is, or is going to be."""
+def _free_space(folder: Path) -> Figure:
+    """Return the free bytes on the disk of a folder, which need not exist."""
     return Figure(
         value=machine.free_bytes(folder), unit="bytes", as_of=today(),
         source=f"free on the disk of {visible(str(folder), 300)}",

@@ -44,7 +44,7 @@ def train(arguments: argparse.Namespace) -> int:
     name = arguments.name or runs.new_id(Path(arguments.plan).stem)
     folder = start(chosen, check_id(name), _read_hour_price(arguments.price))
     record = folder.read_job()
-    warnings = warned.of_plan(chosen, _count_parameters(chosen), lambda: record.hashes["train"])
+    warnings = warned.check_plan(chosen, _count_parameters(chosen), lambda: record.hashes["train"])
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):
@@ -96,7 +96,7 @@ def start(chosen: Plan, run_id: str, hour: Rate | None = None) -> JobFolder:
     check_budget(chosen, hour)
     chosen = _with_mix_copied(chosen)
     hashes = _hash_data(chosen)
-    before = warned.many_epochs(chosen, lambda: hashes["train"])
+    before = warned.find_supporting_run(chosen, lambda: hashes["train"])
     source = models.locate(chosen.model.name, chosen.model.revision)
     hashes["model"] = source.fingerprint
     if source.kind == "folder":

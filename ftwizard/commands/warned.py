@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftwizard.earlier import Earlier, Hashed
 
 
-def of_plan(
+def check_plan(
     chosen: Plan, parameters: int | None, hashed: Hashed | None = None
 ) -> list[RecipeWarning]:
     """Return the warnings about a plan, without those that it allows.
@@ -33,7 +33,7 @@ def of_plan(
     return [warning for warning in warnings if warning.allow not in chosen.allow]
 
 
-def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:
+def check_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:
     """Return the warning about longest examples of ``tokens`` tokens, if any.
 
     ``config``: the model's config.json, or None if unknown.
@@ -42,7 +42,7 @@ def of_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarn
     return [RecipeWarning(code="beyond-positions", message=message)] if message else []
 
 
-def because(chosen: Plan) -> str | None:
+def explain_epochs(chosen: Plan) -> str | None:
     """Return which earlier run supports more epochs than advised; None if none does or none is
     needed."""
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
@@ -51,7 +51,7 @@ def because(chosen: Plan) -> str | None:
     return before.said if before is not None and before.falling else None
 
 
-def many_epochs(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+def find_supporting_run(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
     """Return the earlier run that supports more epochs than advised; None where none is needed.
 
     Raises FtwizardError where the plan does not allow them and no earlier run supports them.

@@ -24,7 +24,7 @@ def plain(tmp_path: Path, **more: str) -> dict[str, str]:
 def test_side_by_side_in_80_columns(tmp_path: Path) -> None:
     text = ok("advise", environment=plain(tmp_path))
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("Model", "ownership", "Data", "→", "What would change it", "data=stay",
+    for words in ("Model", "ownership", "Data", "→", "What would change this", "data=stay",
                   "Together AI", "[2026-04]", "CUDA_VISIBLE_DEVICES hides every GPU"):  # fmt: skip
         assert words in text
 
@@ -34,8 +34,8 @@ def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: P
     assert wide.startswith("→ ")
     order = [
         "→ ",
-        "What would change it",
-        "Choosing another path",
+        "What would change this",
+        "Other providers",
         "This machine",
         "Model",
         "Answer",
@@ -55,7 +55,7 @@ def test_where_no_path_is_possible_it_is_said_with_what_would_have_to_change(
     text = ok(*asked, environment=plain(tmp_path))
     first, _, rest = text.partition("\n\n")
     assert "No path is possible as it is" in first and "48 GB" in " ".join(first.split())
-    assert rest.startswith("What would have to change") and "(gpu_elsewhere=own)" in rest
+    assert rest.startswith("Change one of these") and "(gpu_elsewhere=own)" in rest
     assert "→" not in text
     found = as_json(*asked, environment=plain(tmp_path))
     assert not any(one["possible"] for one in found["verdicts"])
@@ -131,9 +131,9 @@ def test_rows_speak_for_themselves(tmp_path: Path) -> None:
     assert set(found["costs"]) == {"openai", "local", "cloud"}
     assert all(one["training"]["as_of"] for one in found["costs"].values())
     text = ok("advise", str(data), environment=environment)
-    assert "Training on these rows, 3 epochs" in text
+    assert "Training cost for these rows, 3 epochs" in text
     assert "✗ tool" in text
-    said = " ".join(text.partition("A recipe to begin with")[2].split())
+    said = " ".join(text.partition("Suggested recipe")[2].split())
     shown = [one for one in found["recipe"] if one["name"] in ("learning_rate", "epochs", "rank")]
     assert all(f"({one['source']}, {one['as_of']})" in said for one in shown) and len(shown) == 3
     assert max(len(one) for one in text.splitlines() if str(data) not in one) <= 80

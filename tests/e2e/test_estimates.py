@@ -114,7 +114,7 @@ def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Pat
     here = as_json("estimate", plan)
     assert here["memory"] is None and "a xlnet model" in here["uncounted"]
     said = " ".join(ok("estimate", plan).split())
-    assert "not known for a model of this kind" in said
+    assert "unknown for this kind of model" in said
     assert "Tensors are counted for GPUs only, and there is none." in said
 
 
@@ -142,7 +142,7 @@ def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Pat
         assert peak["high"] <= 1.36 * peak["low"], name
         assert found["time"]["low"] < found["time"]["high"] and found["time"]["as_of"]
         assert found["tokens"] == 4_500_000
-        assert "by its configuration alone" in found["model"]["said"]
+        assert "from its configuration only" in found["model"]["said"]
         if "70B" in name:
             assert (
                 found["fit"]["verdict"] == "does not fit" and "not fit" in found["fit"]["sentence"]
@@ -160,12 +160,15 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
         names[str(base)] = "Use the original 16-bit model"
     for name, instead in names.items():
         found = as_json(*asked, name)
-        assert found["refused"].startswith("Training refuses it:") and instead in found["refused"]
+        assert (
+            found["refused"].startswith("Training refuses this model:")
+            and instead in found["refused"]
+        )
         assert found["fit"] is not None and found["memory"]["peak"]["value"] > 0
         text = " ".join(ok(*asked, name).split())
-        assert "✗ Training refuses it:" in text and "is quantized" in text
+        assert "✗ Training refuses this model:" in text and "is quantized" in text
         # Of what else it is that all figures are is said before them.
-        assert text.index("What follows is of that one.") < text.index("It fits")
+        assert text.index("The figures below are for that model.") < text.index("It fits")
     plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
     assert plain["refused"] is None and plain["fit"] is not None
 
@@ -196,8 +199,8 @@ def test_several_cards_of_which_one_is_used(home: Path) -> None:
     assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
     assert as_json(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
     for text, said in (
-        ("0 x RTX 4090", "0 is no number of cards"), ("-1 x A100", "-1 is no number of cards"),
-        ("2 x A100 and L4", "No card A100 and L4 is known"),
+        ("0 x RTX 4090", "0 is not a valid number of GPUs"), ("-1 x A100", "-1 is not a valid number of GPUs"),
+        ("2 x A100 and L4", "Unknown GPU A100 and L4"),
     ):  # fmt: skip
         done = run(*asked[:-1], f"--gpu={text}")
         assert done.returncode == 2 and said in done.stderr
@@ -251,8 +254,8 @@ def test_rows_alone_are_estimated_with_the_method_that_is_advised(
     said = ok("estimate", *asked, "--price", "machine=2")
     assert "for the whole run if it fitted, at $2.00 an hour" in " ".join(said.split())
     assert re.search(r"memory .*\(.*; 20\d\d-\d\d\)", " ".join(said.split()))
-    assert "by parameters and bytes of each; 20" in " ".join(said.split())
-    assert "of training if it fitted" in said and "QLoRA, rank 16" in said
+    assert "by parameters and bytes each; 20" in " ".join(said.split())
+    assert "of training if it fit" in said and "QLoRA, rank 16" in said
 
 
 def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
@@ -289,7 +292,7 @@ def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
     assert all(one["hours"] is None for one in large["costs"]), "the article's rule is of 8B"
     done = run("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
                "--gpu", "RTX 9999")  # fmt: skip
-    assert done.returncode == 2 and "Known: " in done.stderr
+    assert done.returncode == 2 and "Choose from: " in done.stderr
 
 
 def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, home: Path) -> None:
@@ -299,7 +302,7 @@ def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, ho
     assert [one["code"] for one in found["warnings"]] == ["rate-too-high", "many-epochs"]
     said = " ".join(ok("estimate", plan).split())
     assert "5 epochs mostly teach the rows by heart" in said
-    assert "Training asks for --allow many-epochs." in said and "1e-2 is far above" in said
+    assert "Training needs --allow many-epochs." in said and "1e-2 is far above" in said
     refused = run("train", plan)
     assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr
 

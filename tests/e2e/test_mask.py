@@ -37,10 +37,10 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
     said = ok("mask", data, "--model", tiny, "--max-length", 200)
     assert said.startswith("! 1 of 3 rows will contribute 0 trained tokens with this template")
     words = " ".join(said.split())
-    assert "no generation marks" in words and "<|im_end|>, which carries loss" in words
+    assert "no generation marks" in words and "<|im_end|>, which counts toward the loss" in words
     assert "! nothing_to_train_after_truncation: 1 row, at line 2" in said
     assert "line 1: " in said and "‹Hello<|im_end|>›" in said
-    assert "line 2: " in said and "it is left out" in said
+    assert "line 2: " in said and "; left out" in said
     assert "So long" not in said
     asked = ok("mask", data, "--model", tiny, "--row", 3)
     assert asked.startswith("✓ 0 of 3 rows will contribute 0")

@@ -27,7 +27,7 @@ FACTS = Facts(
     credentials=(), extras=("local",),
 )  # fmt: skip
 ESTIMATE: dict[str, Any] = {
-    "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "said": "by its configuration alone"},
+    "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "said": "from its configuration only"},
     "parameters": 8_030_261_248, "trained": 41_943_040, "parts": {}, "tokens": 25_248,
     "costs": [], "by_model": {},
 }  # fmt: skip

@@ -92,7 +92,7 @@ def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> Non
     assert f"{'█' * (BAR // 2)}{'·' * (BAR // 2)}\n" in words, "half of it"
     assert "measured 2026-11-25; worked out" in words
     lines = dict(reversed(list(needs._memory_lines(found))))
-    assert lines["memory"] == "12.5 GB, as a probe here measured on 2026-11-25: ✓ of 25.0 GB"
+    assert lines["memory"] == "12.5 GB, measured by a probe here on 2026-11-25: ✓ of 25.0 GB"
 
 
 def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
@@ -100,7 +100,7 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
     probe = probes.of(measured(), probes.with_batch(one, 2, 2), 1, 6, Expected())
     found = document(CARD, probe=msgspec.to_builtins(probe))
     assert "a probe: a batch of 2 fits, with 4 kB; this one did not" in said(found)
-    assert "with a batch of 2, as this one ran out of memory" in " ".join(
+    assert "with a batch size of 2; this one ran out of memory" in " ".join(
         words for _, words in needs._memory_lines(found)
     )
 
@@ -140,10 +140,10 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
         asked.append(setup)
         return Counted(why="asked")
 
-    monkeypatch.setattr(ledgers, "memory", memory)
+    monkeypatch.setattr(ledgers, "count_memory", memory)
     monkeypatch.setattr(ledgers, "is_installed", lambda name: True)
     one = chosen(gradient_checkpointing=again)
-    found = ledgers.of_plan(one, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None)
+    found = ledgers.count_plan(one, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None)
     assert bool(asked) == counts == (found.why == "asked")
 
 

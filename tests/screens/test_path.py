@@ -193,7 +193,7 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         draft = draft.answering(dict(answers))
         priced, found = path_costs.priced(draft, TODAY), path_costs.evidence(draft)
         assert priced is not None and found is not None
-        theirs = of_rows.path_costs(found, FACTS, answers, TODAY)
+        theirs = of_rows.cost_by_provider(found, FACTS, answers, TODAY)
         assert [(one.amount, one.words) for one in priced.by_path(draft, TODAY)] == [
             (one.amount, one.words) for one in theirs
         ]
@@ -209,7 +209,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     assert priced is not None and found is not None
     local = priced.by_path(draft, TODAY)[1]
     assert local.amount.startswith("$") and local.words.startswith("on the GPU here, as of")
-    assert of_rows.path_costs(found, facts, {}, TODAY)[1].amount == local.amount
+    assert of_rows.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
 
 
 def test_rows_that_cannot_be_used_are_not_priced() -> None:

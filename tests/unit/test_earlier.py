@@ -112,28 +112,28 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
     home: Path, rows: Path
 ) -> None:
     with pytest.raises(FtwizardError) as refused:
-        warned.many_epochs(plan_of(rows))
+        warned.find_supporting_run(plan_of(rows))
     assert refused.value.exit_code == DECLINED and "Start with 3" in refused.value.hint
     ran(home, "one", rows, FLAT)
     with pytest.raises(FtwizardError) as refused:
-        warned.many_epochs(plan_of(rows))
+        warned.find_supporting_run(plan_of(rows))
     assert "run one on the same rows had flattened or risen" in refused.value.hint
     assert "--allow many-epochs" in refused.value.hint
-    assert warned.many_epochs(plan_of(rows, allow=("many-epochs",))) is None
-    assert warned.many_epochs(plan_of(rows, epochs=3)) is None
+    assert warned.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
+    assert warned.find_supporting_run(plan_of(rows, epochs=3)) is None
     ran(home, "two", rows, FALLING, epochs=4)
-    found = warned.many_epochs(plan_of(rows))
+    found = warned.find_supporting_run(plan_of(rows))
     assert found is not None and found.run == "two"
-    assert warned.because(plan_of(rows)) == found.said
-    assert not warned.of_plan(plan_of(rows), None)
+    assert warned.explain_epochs(plan_of(rows)) == found.said
+    assert not warned.check_plan(plan_of(rows), None)
 
 
 def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
     home: Path, rows: Path
 ) -> None:
-    (one,) = warned.of_plan(plan_of(rows), None)
+    (one,) = warned.check_plan(plan_of(rows), None)
     assert one.code == "many-epochs"
-    assert not warned.of_plan(plan_of(rows, allow=("many-epochs",)), None)
+    assert not warned.check_plan(plan_of(rows, allow=("many-epochs",)), None)
 
 
 def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path)
     chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
     rate = earlier.rate_of(chosen)
     assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
-    (one,) = warned.of_plan(chosen, 70_553_706_496)
+    (one,) = warned.check_plan(chosen, 70_553_706_496)
     assert one.code == "rate-from-another-size" and "1e-4" in one.message
     assert earlier.rate_of(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
     assert earlier.rate_of(plan_of(rows, epochs=3, rate=3e-4)) is None
@@ -168,7 +168,7 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     file.write_text(plan.dump(plan_of(rows, rate=0.01)))
     ran(home, "before", rows, FALLING)
     begun = ran(home, "begun", rows, [])
-    before = warned.many_epochs(plan_of(rows))
+    before = warned.find_supporting_run(plan_of(rows))
     assert before is not None
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.said})
     write_json(begun.job, record)

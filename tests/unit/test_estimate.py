@@ -73,7 +73,7 @@ def test_a_download_counts_where_it_goes(
 ) -> None:
     monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
     needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
-    found = room.room(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
+    found = room.to_document(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
     lines = list(needs_words.disk_lines(found))
     said, shown = dict(lines), estimate_texts.figures({**ESTIMATE, "disk": found}, 1024).plain
@@ -85,10 +85,10 @@ def test_a_download_counts_where_it_goes(
     assert "5.0 GB of it to fetch" in shown if one_disk else "5.0 GB to fetch, of" in shown
     if one_disk:
         assert found["needed"]["value"] == rest + 5 * 10**9 and found["elsewhere"] is None
-        assert "5.0 GB of it to fetch the model" in said["disk"]
+        assert "5.0 GB of it for the model download" in said["disk"]
     else:
         assert found["needed"]["value"] == rest and found["elsewhere"]["needed"]["value"] == 5e9
-        assert "about 5.0 GB to fetch" in said["model"] and str(tmp_path) in said["model"]
+        assert "about 5.0 GB to download" in said["model"] and str(tmp_path) in said["model"]
 
 
 @pytest.mark.parametrize(

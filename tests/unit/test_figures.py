@@ -162,7 +162,7 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     rows.write_text("\n".join(one % number for number in range(40)))
     found = of_rows.read(str(rows))
     assert isinstance(found, evidence.Evidence) and found.tokens is not None
-    document = of_rows.document(found, machine("A100 80 GB"), {}, TODAY)
+    document = of_rows.to_document(found, machine("A100 80 GB"), {}, TODAY)
     assert len(list(figures(document))) >= 3
     assert undated(document) == []
 
@@ -193,7 +193,7 @@ def test_room_has_a_source_and_a_date(
 ) -> None:
     monkeypatch.setattr(machine_facts, "on_one_disk", lambda *_: one_disk)
     needs = disk.parts(trained=1, parameters=10**9, adapter=True, merges=True, download=10**9)
-    found = room.room(needs, tmp_path, tmp_path / "cache", 10**9)
+    found = room.to_document(needs, tmp_path, tmp_path / "cache", 10**9)
     assert found.keys() - {"short"} == {"parts", "later", "needed", "free", "elsewhere"}
     where = {name: msgspec.convert(found[name], Figure) for name in ("needed", "free")}
     for name in ("parts", "later"):

@@ -319,7 +319,7 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
     hour_price.remember(Decimal(3))
 
     def price(*texts: str, gpu: str | None) -> Decimal | None:
-        found = costs.of_arguments(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
+        found = costs.from_arguments(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
         return found.usd if found else None
 
     assert price(gpu=None) == 3

@@ -167,7 +167,7 @@ def console(**more: Any) -> Console:
 
 
 def printed(out: Console, row: mask.RowMask, *, whole: bool = True) -> str:
-    out.print(command._marked(row, out, whole=whole), soft_wrap=True)
+    out.print(command._highlight(row, out, whole=whole), soft_wrap=True)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
@@ -187,7 +187,7 @@ def test_long_rows_are_shown_by_their_ends_unless_asked_for(encoder: Encoder) ->
     row = mask.row_mask(encoder, talk(1, ("word " * 1000, "Hello")), 2000)
     assert len(printed(console(), row, whole=False)) < 3000
     whole = printed(console(), row)
-    before, mark, after = whole.partition("\n[cut after 2,000 tokens; beyond:]\n")
+    before, mark, after = whole.partition("\n[cut after 2,000 tokens; the rest:]\n")
     assert mark and "word " * 1000 in before + after
 
 
