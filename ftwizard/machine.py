@@ -1,4 +1,4 @@
-"""What this machine is and does now: memory, processors, disk, NVIDIA GPUs by NVML."""
+"""This machine and its current load: memory, CPU, disk, and NVIDIA GPUs by NVML."""
 
 from __future__ import annotations
 
@@ -20,72 +20,72 @@ EXTRAS = {
     "local": ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
     "demo": ("gguf",),
 }
-"""What an extra brings that the bare installation lacks; ``demo`` brings ``local`` too."""
+"""Modules of an extra beyond the bare installation; ``demo`` includes ``local``."""
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
-IDLE = 1 << 30
-"""Bytes in use on a GPU of which nobody takes anything to speak of: a desktop, a driver."""
+MAX_IDLE_BYTES = 1 << 30
+"""Memory in use on an idle GPU: a desktop, the driver."""
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """One NVIDIA GPU, as its driver describes it."""
+    """One NVIDIA GPU, as described by its driver."""
 
     name: str | None
     memory: int | None
-    """Bytes; None where the driver does not say."""
+    """Bytes; None if unknown."""
     used: int | None = None
-    """Bytes that programs hold now."""
+    """Bytes in use now."""
 
     @property
     def held(self) -> int:
-        """Return the bytes that others hold; the driver's own share of an idle GPU is none."""
-        return self.used if self.used and self.used > IDLE else 0
+        """Return the bytes used by other processes; what an idle GPU uses does not count."""
+        return self.used if self.used and self.used > MAX_IDLE_BYTES else 0
 
     @property
     def free(self) -> int | None:
-        """Return the bytes that a run can have; None where the driver does not say."""
+        """Return the bytes available to a run; None if unknown."""
         return None if self.memory is None else max(0, self.memory - self.held)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What this machine answers by itself, so that nobody needs to be asked."""
+    """Facts about this machine, so that nobody needs to be asked."""
 
     gpus: tuple[Gpu, ...]
-    """Those that a run may use, in the order that ``where.gpu`` counts them in."""
+    """GPUs that a run may use, in the order of ``where.gpu``."""
     no_gpu: str | None
     """Why ``gpus`` is empty."""
     memory: int
-    """Bytes of main memory."""
+    """Bytes of CPU memory."""
     cores: int
-    """Processors that this process may use."""
+    """CPU cores that this process may use."""
     bfloat16_cpu: bool
-    """Whether the processors multiply bfloat16 natively."""
+    """Whether the CPU supports bfloat16 natively."""
     disk_free: int
-    """Bytes that may be written where the runs are kept."""
+    """Free bytes for runs."""
     credentials: tuple[credentials.Credential, ...]
-    """Services that there is a key or a sign-in for; where it is, never what it is."""
+    """Services with a key or a login: where it is, never its value."""
     extras: tuple[str, ...]
-    """Extras of ftwizard whose packages are installed."""
+    """Installed extras of ftwizard."""
     flash_attn: bool = False
-    """Whether the package flash-attn is installed, which some GPUs compute attention by."""
+    """Whether the package flash-attn is installed."""
 
     @property
     def gpu_memory(self) -> int | None:
-        """Return the bytes of the largest GPU; None without one, or where it is not told."""
+        """Return the memory of the largest GPU in bytes; None without one, or if unknown."""
         return max((gpu.memory for gpu in self.gpus if gpu.memory), default=None)
 
     @property
     def gpu_free(self) -> int | None:
-        """Return the bytes that a run can have of the GPU that has the most for it."""
-        return max((one.free for one in self.gpus if one.free is not None), default=None)
+        """Return the bytes available on the GPU with the most free memory."""
+        return max((gpu.free for gpu in self.gpus if gpu.free is not None), default=None)
 
 
 def facts(*, timeout_s: float = 3.0) -> Facts:
-    """Look at this machine; a driver that hangs delays it by ``timeout_s`` at most."""
-    found, reason = gpus(timeout_s)
+    """Inspect this machine; a driver that hangs delays it by ``timeout_s`` at most."""
+    usable, reason = gpus(timeout_s)
     return Facts(
-        gpus=found,
+        gpus=usable,
         no_gpu=reason,
         memory=psutil.virtual_memory().total,
         cores=len(os.sched_getaffinity(0)),
@@ -98,36 +98,37 @@ def facts(*, timeout_s: float = 3.0) -> Facts:
 
 
 def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
-    """Return the GPUs that training may use, as it counts them, and why there is none."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if shown in ("", "-1"):
-        return (), "CUDA_VISIBLE_DEVICES hides every GPU"
-    sampler = Sampler(uuids=shown is not None)
+    """Return the GPUs that training may use, in its order, and the reason if there are none."""
+    selection = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if selection in ("", "-1"):
+        return (), "CUDA_VISIBLE_DEVICES hides all GPUs"
+    sampler = Sampler(uuids=selection is not None)
     sampler.wait(timeout_s)
     reading = sampler.sample()
     sampler.close()
     readings: list[Sample] = reading["gpus"]
-    there = [one for one in readings if not one.get("lost") and not one.get("error")]
-    if readings and not there:
+    working = [gpu for gpu in readings if not gpu.get("lost") and not gpu.get("error")]
+    if readings and not working:
         first = readings[0]
         return (), f"NVML: {'the GPU is lost' if first.get('lost') else first['error']}"
-    chosen = there if shown is None or not there else visible_gpus.chosen(there, shown)
-    if there and not chosen:
-        return (
-            (),
-            f"CUDA_VISIBLE_DEVICES={text.visible(shown or '', 60)} names no GPU that is there",
-        )
-    found = tuple(
-        Gpu(name=one["name"], memory=one["memory_total"], used=one["memory_used"]) for one in chosen
+    visible = working
+    if selection is not None and working:
+        visible = visible_gpus.select(working, selection)
+        if not visible:
+            name = text.visible(selection, 60)
+            return (), f"CUDA_VISIBLE_DEVICES={name} matches no GPU"
+    usable = tuple(
+        Gpu(name=gpu["name"], memory=gpu["memory_total"], used=gpu["memory_used"])
+        for gpu in visible
     )
-    return found, reading.get("no_gpu")
+    return usable, reading.get("no_gpu")
 
 
 class Sampler:
-    """Samples the machine and its GPUs without ever blocking its caller.
+    """Samples the machine and its GPUs without blocking its caller.
 
-    A driver can hang inside any NVML call, so these run in a daemon thread; a reading that is
-    older than ``stale_s`` is not returned as if it were new. ``uuids``: each GPU's is read too.
+    A driver can hang in any NVML call, so a daemon thread makes these; a reading older than
+    ``stale_s`` is not returned. ``uuids``: read the UUID of each GPU too.
     """
 
     def __init__(
@@ -136,26 +137,26 @@ class Sampler:
         self._uuids = uuids
         self._interval = interval_s
         self._stale = stale_s
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._gpus: tuple[float, list[Sample]] | None = None
         self._reason: str | None = None
         self._answered = threading.Event()
         self._closed = threading.Event()
-        psutil.cpu_percent()  # the first call only starts the measuring
+        psutil.cpu_percent()  # the first call only starts the measurement
         threading.Thread(target=self._follow_gpus, daemon=True, name="nvml").start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the driver has answered, or has none to ask; say whether it did in time."""
+        """Wait until the driver answered or is known to be absent; return whether it did in time."""
         return self._answered.wait(timeout_s)
 
     def close(self) -> None:
-        """Read no more; a thread that hangs in the driver ends with this process."""
+        """Stop reading; a thread that hangs in the driver ends with this process."""
         self._closed.set()
 
     def sample(self) -> Sample:
         """Return one reading: ``cpu`` in percent of all cores, memory in bytes, ``gpus``.
 
-        ``no_gpu`` says why these are none; ``hung`` is there where the driver does not answer.
+        ``no_gpu`` is the reason if there are none; ``hung`` is set if the driver does not answer.
         """
         memory = psutil.virtual_memory()
         reading: Sample = {
@@ -167,11 +168,11 @@ class Sampler:
         if self._gpus is None:
             reading["gpus"] = []
             reading["no_gpu"] = self._reason or "no answer from the driver yet"
-            if self._reason is None and time.monotonic() - self._began > self._stale:
+            if self._reason is None and time.monotonic() - self._start > self._stale:
                 reading["hung"] = True
         elif time.monotonic() - self._gpus[0] > self._stale:
             reading["gpus"] = []
-            reading["no_gpu"] = "the driver has not answered since the last reading"
+            reading["no_gpu"] = "the driver stopped responding"
             reading["hung"] = True
         else:
             reading["gpus"] = self._gpus[1]
@@ -180,7 +181,7 @@ class Sampler:
     def _follow_gpus(self) -> None:
         try:
             self._read_gpus()
-        except Exception as error:  # noqa: BLE001 (a driver's answer may be anything)
+        except Exception as error:  # noqa: BLE001 (a driver may raise anything)
             self._gpus, self._reason = None, f"NVML: {type(error).__name__}: {error}"
         finally:
             self._answered.set()
@@ -195,30 +196,30 @@ class Sampler:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
-            known = {
+            reasons = {
                 pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here",
-                pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver updated while it ran "
+                pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver updated while running "
                 "(version mismatch): reboot",
             }
-            self._reason = known.get(error.value, f"NVML: {error}")
+            self._reason = reasons.get(error.value, f"NVML: {error}")
             return
         if not count:
-            self._reason = "the NVIDIA driver shows no GPU"
+            self._reason = "the NVIDIA driver lists no GPU"
             return
         while not self._closed.is_set():
-            readings = [nvml.read(pynvml, index, uuid=self._uuids) for index in range(count)]
+            readings = [nvml.read_gpu(pynvml, index, uuid=self._uuids) for index in range(count)]
             self._gpus = (time.monotonic(), readings)
             self._answered.set()
             self._closed.wait(self._interval)
 
 
 def oom_kills() -> int | None:
-    """Return how many processes of this cgroup the kernel has killed for memory, None if unknown.
+    """Return the number of out-of-memory kills in this cgroup; None if unknown.
 
-    Source: ``oom_kill`` of ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); of the
-    whole machine, in ``/proc/vmstat``, where this cgroup is not counted.
+    Source: ``oom_kill`` in ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); without
+    these, ``/proc/vmstat``, which counts the whole machine.
     """
-    for file in (*_oom_counters(), PROC / "vmstat"):
+    for file in (*_list_oom_counters(), PROC / "vmstat"):
         try:
             counters = dict(row.split() for row in file.read_text().splitlines())
             return int(counters["oom_kill"])
@@ -227,8 +228,8 @@ def oom_kills() -> int | None:
     return None
 
 
-def _oom_counters() -> Iterator[Path]:
-    """Yield where the kernel may count the kills of this cgroup."""
+def _list_oom_counters() -> Iterator[Path]:
+    """Yield the files in which the kernel may count the kills of this cgroup."""
     try:
         lines = (PROC / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -243,33 +244,33 @@ def _oom_counters() -> Iterator[Path]:
 
 
 def has_bfloat16_cpu() -> bool:
-    """Say whether the processors multiply bfloat16 natively (AVX-512 BF16, AMX or Arm BF16)."""
+    """Return whether the CPU supports bfloat16 natively (AVX-512 BF16, AMX or Arm BF16)."""
     try:
         info = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    words = set(info.split())
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    flags = set(info.split())
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that this user may still write where ``path`` is or would be."""
-    stat = os.statvfs(_nearest(path))
+    """Return the free bytes for this user on the disk of ``path``, which need not exist."""
+    stat = os.statvfs(_get_existing_parent(path))
     return stat.f_bavail * stat.f_frsize
 
 
-def on_one_disk(one: Path, other: Path) -> bool:
-    """Say whether two paths are or would be on the same file system."""
-    return _nearest(one).stat().st_dev == _nearest(other).stat().st_dev
+def on_one_disk(a: Path, b: Path) -> bool:
+    """Return whether two paths are or would be on the same file system."""
+    return _get_existing_parent(a).stat().st_dev == _get_existing_parent(b).stat().st_dev
 
 
-def _nearest(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that is there."""
+def _get_existing_parent(path: Path) -> Path:
+    """Return the path, or its nearest existing parent."""
     while not file_names.exists(path):
         path = path.parent
     return path
 
 
 def is_installed(module: str) -> bool:
-    """Say whether a top-level module can be imported, without importing it."""
+    """Return whether a top-level module can be imported, without importing it."""
     return importlib.util.find_spec(module) is not None

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells of one GPU, by NVML; what it does not tell is None."""
+"""Readings of one GPU by NVML; None means that the driver does not tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 Reading = dict[str, Any]
 
-SLOWED = {
+THROTTLE_REASONS = {
     0x20: "thermal",
     0x40: "thermal",
     0x80: "power brake",
@@ -18,23 +18,24 @@ SLOWED = {
     0x200: "board limit",
     0x400: "reliability",
 }
-"""Why clocks are held down, the most urgent first; an idle card and clocks that a person set are
-no such reason. Source: NVML's clocks event reasons (nvml.h). 0x08 accompanies 0x40 and 0x80."""
-MOST_INSTANCES = 7
-"""Of one GPU: MIG cuts a card into seven at most (NVIDIA MIG User Guide)."""
+"""Why clocks are reduced, the most urgent first; idle cards and user settings do not count.
+
+Source: NVML's clocks event reasons (nvml.h). 0x08 accompanies 0x40 and 0x80."""
+MAX_INSTANCES = 7
+"""MIG instances of one GPU (NVIDIA MIG User Guide)."""
 LOST = {"lost": True}
 
 
 class _Lost(Exception):
-    """The GPU has fallen off its bus."""
+    """Raised when the GPU fell off its bus."""
 
 
-def read(nvml: Any, index: int, *, uuid: bool = False) -> Reading:
-    """Read one GPU through the module ``pynvml``. Memory in bytes, power in watts, °C.
+def read_gpu(nvml: Any, index: int, *, uuid: bool = False) -> Reading:
+    """Read one GPU with the module ``pynvml``. Memory in bytes, power in watts, °C.
 
-    A GPU that the driver has lost is ``{"index", "lost"}``, one that it does not give
-    ``{"index", "error"}`` with its reason. ``processes`` holds pid and bytes of each, as the driver
-    counts them; ``mig`` is None, or the instances that the card is cut into. ``uuid``: that is read too.
+    A lost GPU gives ``{"index", "lost"}``, an inaccessible one ``{"index", "error"}``.
+    ``processes`` has the pid and bytes of each, as the driver counts them; ``mig`` is None, or the
+    MIG instances. ``uuid``: read the UUID too.
     """
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -43,90 +44,92 @@ def read(nvml: Any, index: int, *, uuid: bool = False) -> Reading:
             return {"index": index, **LOST}
         return {"index": index, "error": str(error)}
     try:
-        named = {"uuid": _ask(nvml, nvml.nvmlDeviceGetUUID, handle)} if uuid else {}
-        return {"index": index, **named, **_read(nvml, handle)}
+        uuid_field = {"uuid": _ask(nvml, nvml.nvmlDeviceGetUUID, handle)} if uuid else {}
+        return {"index": index, **uuid_field, **_read(nvml, handle)}
     except _Lost:
         return {"index": index, **LOST}
 
 
-def slowed(reasons: int) -> list[str]:
-    """Return NVML's bits in words, the most urgent first."""
-    words = list(dict.fromkeys(word for bit, word in SLOWED.items() if reasons & bit))
-    if "hardware slowdown" in words and reasons & 0xC0:  # said better by what it accompanies
-        words.remove("hardware slowdown")
-    return words
+def decode_throttling(bits: int) -> list[str]:
+    """Return the throttle reasons in NVML's bits, the most urgent first."""
+    reasons = list(dict.fromkeys(name for bit, name in THROTTLE_REASONS.items() if bits & bit))
+    if "hardware slowdown" in reasons and bits & 0xC0:  # its cause is listed too
+        reasons.remove("hardware slowdown")
+    return reasons
 
 
 def _read(nvml: Any, handle: Any) -> Reading:
-    def ask(call: Callable[..., Any], *more: Any) -> Any:
-        return _ask(nvml, call, handle, *more)
+    def ask(call: Callable[..., Any], *arguments: Any) -> Any:
+        return _ask(nvml, call, handle, *arguments)
 
-    use = ask(nvml.nvmlDeviceGetUtilizationRates)
+    utilization = ask(nvml.nvmlDeviceGetUtilizationRates)
     memory = ask(nvml.nvmlDeviceGetMemoryInfo)
-    apart = ask(nvml.nvmlDeviceGetMemoryInfo, nvml.nvmlMemory_v2)  # drivers from 510.39 on
+    memory_v2 = ask(nvml.nvmlDeviceGetMemoryInfo, nvml.nvmlMemory_v2)  # drivers from 510.39 on
     power, limit = ask(nvml.nvmlDeviceGetPowerUsage), ask(nvml.nvmlDeviceGetEnforcedPowerLimit)
-    reasons = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons)
-    if reasons is None:  # the name of older drivers
-        reasons = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons)
+    throttle_bits = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons)
+    if throttle_bits is None:  # the call of older drivers
+        throttle_bits = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons)
     return {
         "name": ask(nvml.nvmlDeviceGetName),
-        "utilisation": use and use.gpu,
+        "utilisation": utilization and utilization.gpu,
         "memory_used": memory and memory.used,
         "memory_total": memory and memory.total,
-        "memory_reserved": apart and apart.reserved,
+        "memory_reserved": memory_v2 and memory_v2.reserved,
         "temperature": ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
         "power": None if power is None else power / 1000,
         "power_limit": None if limit is None else limit / 1000,
-        "throttled": None if reasons is None else slowed(reasons),
-        "processes": _processes(nvml, handle),
-        "mig": _instances(nvml, handle),
+        "throttled": None if throttle_bits is None else decode_throttling(throttle_bits),
+        "processes": _read_processes(nvml, handle),
+        "mig": _read_instances(nvml, handle),
     }
 
 
-def _processes(nvml: Any, handle: Any) -> list[Reading] | None:
-    """Return the processes that hold memory of a GPU, each once, None where they are not told."""
-    held: dict[int, int | None] = {}
-    told = False
+def _read_processes(nvml: Any, handle: Any) -> list[Reading] | None:
+    """Read the processes that use memory of a GPU, each once; None if the driver does not tell."""
+    memory_by_pid: dict[int, int | None] = {}
+    is_known = False
     for call in (
         nvml.nvmlDeviceGetComputeRunningProcesses,
         nvml.nvmlDeviceGetGraphicsRunningProcesses,
     ):
-        found = _ask(nvml, call, handle)
-        told = told or found is not None
-        for one in found or ():  # a process that computes and draws is in both lists
-            held[one.pid] = one.usedGpuMemory
-    return [{"pid": pid, "memory": memory} for pid, memory in held.items()] if told else None
+        processes = _ask(nvml, call, handle)
+        is_known = is_known or processes is not None
+        for process in processes or ():  # a process that computes and draws is in both lists
+            memory_by_pid[process.pid] = process.usedGpuMemory
+    if not is_known:
+        return None
+    return [{"pid": pid, "memory": memory} for pid, memory in memory_by_pid.items()]
 
 
-def _instances(nvml: Any, handle: Any) -> list[Reading] | None:
+def _read_instances(nvml: Any, handle: Any) -> list[Reading] | None:
     mode = _ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
     if not mode or not mode[0]:
         return None
-    most = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle)
-    found = []
-    for place in range(min(MOST_INSTANCES if most is None else most, MOST_INSTANCES)):
-        instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place)
+    count = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle)
+    instances = []
+    for index in range(min(MAX_INSTANCES if count is None else count, MAX_INSTANCES)):
+        instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is None:
             continue
         memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, instance)
-        found.append(
+        instances.append(
             {
-                "index": place,
+                "index": index,
                 "memory_used": memory and memory.used,
                 "memory_total": memory and memory.total,
             }
         )
-    return found
+    return instances
 
 
-def _ask(nvml: Any, call: Callable[..., Any], *given: Any) -> Any:
+def _ask(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return call(*given)
+        return call(*arguments)
     except nvml.NVMLError as error:
         if _is_lost(nvml, error):
             raise _Lost from None
         return None
-    except (nvml.NVMLLibraryMismatchError, UnicodeDecodeError):  # an older driver; no text
+    except (nvml.NVMLLibraryMismatchError, UnicodeDecodeError):  # an older driver; invalid text
         return None
 
 

@@ -97,16 +97,16 @@ def refuse_living(folder: JobFolder) -> None:
     locks = [folder.lock, *folder.path.glob("jobs/*/lock")]
     if observe(folder).state != "ended" or any(map(lock.is_held, locks)):
         raise _make_error(folder)
-    if elsewhere.lives(folder):
+    if elsewhere.find_live_host(folder):
         raise _make_error(folder)
 
 
 def children(folder: JobFolder) -> list[str]:
     """Return the ids of the child runs of a run, which stay when it is deleted."""
-    return [child.id for child in runs.all_runs() if parent(child).get("id") == folder.id]
+    return [child.id for child in runs.all_runs() if read_parent(child).get("id") == folder.id]
 
 
-def parent(folder: JobFolder) -> dict[str, object]:
+def read_parent(folder: JobFolder) -> dict[str, object]:
     """Return the parent in a run's ``job.json``; empty without one."""
     try:
         job = msgspec.json.decode(folder.job.read_bytes(), type=dict[str, object])

@@ -23,7 +23,7 @@ class RunRecord(RunStatus, frozen=True, kw_only=True):
     """Error of the prediction by name: 0.1 means 10% too high."""
 
 
-def records() -> list[RunRecord]:
+def read_records() -> list[RunRecord]:
     """Read the records of all runs, oldest first; unreadable runs are skipped."""
     return list(newest_first())[::-1]
 
@@ -32,10 +32,10 @@ def newest_first(folders: Iterable[JobFolder] | None = None) -> Iterator[RunReco
     """Yield records lazily: of all runs, or of ``folders`` in their order."""
     for folder in runs.all_runs()[::-1] if folders is None else folders:
         with contextlib.suppress(OSError):
-            yield record(folder)
+            yield read_record(folder)
 
 
-def record(folder: JobFolder, progress: Progress | None = None) -> RunRecord:
+def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecord:
     """Read the record of a run; ``progress``: its events, if already read."""
     status = runs.report(folder, observe(folder), progress or runs.progress(folder))
     compared = outcome.of_result(runs.result(folder)) if status.state == "ended" else None

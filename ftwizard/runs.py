@@ -385,11 +385,11 @@ def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
         started=job.started,
         updated=so_far.updated,
         folder=str(folder.path),
-        parent=parent(folder) or msgspec.UNSET,
+        parent=read_parent(folder) or msgspec.UNSET,
     )
 
 
-def parent(folder: JobFolder) -> Parent | None:
+def read_parent(folder: JobFolder) -> Parent | None:
     """Return the parent of a run; None without one, or if ``job.json`` is unreadable."""
     try:
         return folder.read_job().parent
@@ -406,7 +406,7 @@ def result(folder: JobFolder) -> dict[str, Any]:
     return content if content.get("attempt") == folder.newest_attempt() else {}
 
 
-def trained(folder: JobFolder) -> dict[str, Any]:
+def read_trained(folder: JobFolder) -> dict[str, Any]:
     """Read ``trained.json``; empty if missing or unreadable."""
     try:
         return msgspec.json.decode(folder.trained.read_bytes(), type=dict[str, Any])

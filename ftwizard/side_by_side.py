@@ -109,7 +109,7 @@ def side(
     ``index`` counts from 0. ``progress`` and ``settings``: its events and its plan, if already read.
     """
     progress = progress or runs.progress(folder)
-    record = run_records.record(folder, progress)
+    record = run_records.read_record(folder, progress)
     try:
         hashes = folder.read_job().hashes
     except (OSError, FtwizardError):
@@ -135,7 +135,7 @@ def compare(sides: list[Side]) -> Comparison:
     tokens = _both(same_model, same_length)
     return Comparison(
         sides=sides,
-        settings=differing([run.settings for run in sides]),
+        settings=find_differences([run.settings for run in sides]),
         comparable={
             "validation_loss": _both(same_validation, tokens),
             "training_loss": _both(same_train, tokens),
@@ -148,7 +148,7 @@ def compare(sides: list[Side]) -> Comparison:
     )
 
 
-def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the settings that differ between runs, in the order of the plan.
 
     Runs without settings (unreadable plan) are ignored.
@@ -163,7 +163,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
-def best(comparison: Comparison, score: str) -> set[int]:
+def find_best(comparison: Comparison, score: str) -> set[int]:
     """Return the indices of the runs with the lowest loss; empty if not comparable."""
     kinds = {
         "best_eval_loss": "validation_loss", "eval_loss": "validation_loss", "loss": "training_loss",
@@ -188,7 +188,7 @@ def score_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
         values = [getattr(run.scores, score) for run in comparison.sides]
         if all(value is None for value in values):
             continue
-        marked = best(comparison, score)
+        marked = find_best(comparison, score)
         cells = ["–" if value is None else write(value) for value in values]
         if score == "best_eval_loss":
             steps = [run.scores.best_step for run in comparison.sides]

@@ -1,29 +1,29 @@
-"""Which GPUs ``CUDA_VISIBLE_DEVICES`` shows, and in which order a run then counts them."""
+"""Selection of GPUs by ``CUDA_VISIBLE_DEVICES``, in the order in which a run counts them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def chosen(there: list[dict[str, Any]], shown: str) -> list[dict[str, Any]]:
-    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` shows, in its order.
+def select(gpus: list[dict[str, Any]], selection: str) -> list[dict[str, Any]]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` selects, in its order.
 
-    As CUDA reads it: numbers, or UUIDs as far as they tell one GPU from the others; the first that
-    is neither ends the list. Of a part of a GPU (MIG) the driver tells no memory here.
+    As in CUDA: indices, or unique prefixes of UUIDs; the first invalid entry ends the list. For a
+    MIG instance, the driver does not tell the memory here.
     """
-    found: list[dict[str, Any]] = []
-    for name in map(str.strip, shown.split(",")):
+    selected: list[dict[str, Any]] = []
+    for name in map(str.strip, selection.split(",")):
         if name.startswith("MIG-"):
-            found.append({"name": None, "memory_total": None, "memory_used": None})
+            selected.append({"name": None, "memory_total": None, "memory_used": None})
             continue
-        alike = [one for one in there if _is_called(one, name)]
-        if len(alike) != 1 or alike[0] in found:
+        matches = [gpu for gpu in gpus if _matches(gpu, name)]
+        if len(matches) != 1 or matches[0] in selected:
             break
-        found += alike
-    return found
+        selected += matches
+    return selected
 
 
-def _is_called(one: dict[str, Any], name: str) -> bool:
+def _matches(gpu: dict[str, Any], name: str) -> bool:
     if name.isdecimal():
-        return bool(one["index"] == int(name))
-    return name.startswith("GPU-") and str(one.get("uuid") or "").startswith(name)
+        return bool(gpu["index"] == int(name))
+    return name.startswith("GPU-") and str(gpu.get("uuid") or "").startswith(name)

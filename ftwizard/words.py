@@ -16,8 +16,8 @@ from ftwizard.runs import Progress, RunStatus
 from ftwizard.text import dollars, duration, plural, size, visible
 
 __all__ = [
-    "IN_WORDS", "MARKS", "all_trained", "clock", "comparison", "doing", "ending", "format_phase",
-    "predicted_and_actual", "result_lines", "rows_trained", "sentence", "spread", "state",
+    "IN_WORDS", "MARKS", "all_trained", "clock", "doing", "ending", "format_phase",
+    "predicted_and_actual", "result_lines", "rows_trained", "sentence", "state",
 ]  # fmt: skip
 
 COST_UNKNOWN = "unknown: set your hourly machine price with --price machine=USD"
@@ -47,7 +47,7 @@ def ending(folder: JobFolder, status: Status) -> list[str]:
 
 def kept_weights(folder: JobFolder) -> str:
     """Describe which weights a stopped run kept and where; empty if there are none."""
-    training = runs.trained(folder)
+    training = runs.read_trained(folder)
     step = training.get("step")
     if not isinstance(step, int):
         return ""
@@ -87,7 +87,7 @@ def result_lines(folder: JobFolder) -> list[str]:
         lines += predicted_and_actual(prediction)
     compared = result.get("compare") or {}
     if compared.get("rows"):
-        lines += ["", *comparison(compared)]
+        lines += ["", *format_comparison(compared)]
     return lines
 
 
@@ -108,12 +108,12 @@ def predicted_and_actual(prediction: Outcome) -> list[str]:
         error = prediction.error.get(name)
         line = f"{label} {write(actual.value)}"
         if predicted and error is not None:
-            line += f" (predicted {spread(predicted, write)}, {_format_error(error)})"
+            line += f" (predicted {format_range(predicted, write)}, {_format_error(error)})"
         lines.append(line)
     return lines
 
 
-def spread(figure: Figure, write: Callable[[float], str]) -> str:
+def format_range(figure: Figure, write: Callable[[float], str]) -> str:
     """Format a figure's range with ``write``, or its value if it has no range."""
     if figure.low is None or figure.high is None:
         return write(figure.value)
@@ -163,7 +163,7 @@ def _format_lines(lines: list[int], count: int) -> str:
     return f" (line{'' if count == 1 else 's'} {numbers}{more})"
 
 
-def comparison(compared: dict[str, Any]) -> list[str]:
+def format_comparison(compared: dict[str, Any]) -> list[str]:
     """Format the scores of base and tuned model as a small text table."""
     lines = [f"On {compared['rows']} test examples           base     tuned"]
     base, tuned = compared["base"]["loss"], compared["tuned"]["loss"]

@@ -29,7 +29,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         if not arguments.quick:
             for step in engine.trial(driver):
                 if isinstance(step, engine.Started):
-                    say("trying", what=step.what)
+                    say("trying", what=step.action)
                 else:
                     checks = engine.merge(checks, step)
                     say.show({"checks": checks})
@@ -52,7 +52,7 @@ def _check_rows(check: Check) -> Iterator[tuple[str, RenderableType]]:
     from rich.padding import Padding
     from rich.text import Text
 
-    yield f"{MARKS[check.status]} {check.name}", Text(check.found)
+    yield f"{MARKS[check.status]} {check.name}", Text(check.detail)
     for line in check.fix.splitlines():
         yield "", Padding(Text(line), (0, 0, 0, 2))
 

@@ -171,11 +171,11 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
 
 
 def _format_time(expected: Expected | None) -> str:
-    return words.spread(expected.seconds, duration) if expected and expected.seconds else ""
+    return words.format_range(expected.seconds, duration) if expected and expected.seconds else ""
 
 
 def _format_cost(expected: Expected | None) -> str:
-    return words.spread(expected.cost, dollars) if expected and expected.cost else ""
+    return words.format_range(expected.cost, dollars) if expected and expected.cost else ""
 
 
 def _format_predicted_cost(expected: Expected | None) -> str:

@@ -14,24 +14,25 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     status: Status
-    found: str
+    detail: str = msgspec.field(name="found")
+    """What was found."""
     fix: str = ""
     """What to do; empty if nothing."""
 
 
-def ok(name: str, found: str) -> Check:
+def ok(name: str, detail: str) -> Check:
     """Return a check that passed."""
-    return Check(name=name, status="ok", found=found)
+    return Check(name=name, status="ok", detail=detail)
 
 
-def warning(name: str, found: str, fix: str) -> Check:
+def warning(name: str, detail: str, fix: str) -> Check:
     """Return a check of something that may fail, or is slower than necessary."""
-    return Check(name=name, status="warning", found=found, fix=fix)
+    return Check(name=name, status="warning", detail=detail, fix=fix)
 
 
-def missing(name: str, found: str, fix: str) -> Check:
+def missing(name: str, detail: str, fix: str) -> Check:
     """Return a check of something that training needs and that is missing."""
-    return Check(name=name, status="missing", found=found, fix=fix)
+    return Check(name=name, status="missing", detail=detail, fix=fix)
 
 
 def merge(earlier: list[Check], *later: Check) -> list[Check]:

@@ -92,48 +92,48 @@ def check_location(
     """Check one location; an unresponsive file server delays it by ``timeout_s`` at most."""
     move = f"set {variable} to a folder on a local disk with free space."
     try:
-        place = call_with_timeout(timeout_s, lambda: (inspect or inspect_location)(path))
+        location = call_with_timeout(timeout_s, lambda: (inspect or inspect_location)(path))
     except OSError as error:
-        found = f"{visible(str(path))}: {error.strerror or error}"
-        return missing(name, found, f"S{move[1:]}")
-    if place is None:
-        found = f"{visible(str(path))}: no answer within {timeout_s:.0f} s (file server down?)"
-        return missing(name, found, f"Check the file server, or {move}")
-    return assess_location(name, place, variable, low)
+        detail = f"{visible(str(path))}: {error.strerror or error}"
+        return missing(name, detail, f"S{move[1:]}")
+    if location is None:
+        detail = f"{visible(str(path))}: no answer within {timeout_s:.0f} s (file server down?)"
+        return missing(name, detail, f"Check the file server, or {move}")
+    return assess_location(name, location, variable, low)
 
 
-def assess_location(name: str, place: Location, variable: str, low: int) -> Check:
+def assess_location(name: str, location: Location, variable: str, low: int) -> Check:
     """Assess a location; the most severe problem wins."""
-    mount = place.mount
+    mount = location.mount
     kind = f" ({mount.kind} at {visible(mount.point, 40)})" if mount else ""
-    found = f"{size(place.free)} free at {visible(str(place.path))}{kind}"
+    detail = f"{size(location.free)} free at {visible(str(location.path))}{kind}"
     other_disk = f"set {variable} to a folder on another disk."
-    if (mount and mount.read_only) or not place.can_write:
+    if (mount and mount.read_only) or not location.can_write:
         reason = "mounted read-only" if mount and mount.read_only else "not writable for you"
         # Models can still be read from a shared cache.
         report = warning if name == MODELS else missing
-        return report(name, f"{found}: {reason}", f"S{other_disk[1:]}")
-    if name == RUNS and place.locks is False:
+        return report(name, f"{detail}: {reason}", f"S{other_disk[1:]}")
+    if name == RUNS and location.locks is False:
         reason = "file locks do not work, so a run could be started twice"
         fix = f"S{other_disk[1:]} (NFS: mount it without nolock)"
-        return missing(name, f"{found}: {reason}", fix)
-    if place.inodes is not None and place.inodes < LOW_INODES:
+        return missing(name, f"{detail}: {reason}", fix)
+    if location.inodes is not None and location.inodes < LOW_INODES:
         fix = f"Delete folders of many small files (caches), or {other_disk}"
         return warning(
-            name, f"{found}: space for only {plural(place.inodes, 'more file')} (inodes)", fix
+            name, f"{detail}: space for only {plural(location.inodes, 'more file')} (inodes)", fix
         )
-    if place.free < low:
-        return warning(name, found, f"Free disk space, or {other_disk}")
+    if location.free < low:
+        return warning(name, detail, f"Free disk space, or {other_disk}")
     if mount and mount.kind in IN_MEMORY and variable != "TMPDIR":
         fix = f"It is memory and lost after a reboot: {other_disk}"
-        return warning(name, found, fix)
+        return warning(name, detail, fix)
     if mount and mount.kind == OVERLAY and name == RUNS:
         fix = f"It is deleted with the container: mount a volume, and {other_disk}"
-        return warning(name, found, fix)
+        return warning(name, detail, fix)
     if mount and is_network(mount.kind):
         fix = f"Loading and saving is slow, and locks may fail: {other_disk}"
-        return warning(name, f"{found}, over the network", fix)
-    return ok(name, found)
+        return warning(name, f"{detail}, over the network", fix)
+    return ok(name, detail)
 
 
 def check_shared_memory(
@@ -147,14 +147,14 @@ def check_shared_memory(
     total = stat.f_blocks * stat.f_frsize
     if total >= low:
         return
-    found = f"{size(total)} at {path}"
+    detail = f"{size(total)} at {path}"
     if gpus < 2:
-        yield ok("shared memory", f"{found}: enough for one GPU")
+        yield ok("shared memory", f"{detail}: enough for one GPU")
         return
     fix = "docker run --shm-size=8g …   (or --ipc=host)"
     yield warning(
         "shared memory",
-        f"{found}: too small for several GPUs, which exchange data there (SIGBUS)",
+        f"{detail}: too small for several GPUs, which exchange data there (SIGBUS)",
         fix,
     )
 

@@ -70,13 +70,13 @@ def check_devices(event: Succeeded, driver: Driver) -> Iterator[Check]:
 def _explain_no_device(facts: dict[str, object], driver: Driver, version: str) -> Check:
     if not facts.get("cuda"):
         build = "built for ROCm" if facts.get("hip") else "a CPU build"
-        found = f"torch {visible(version)} is {build}: it cannot use the GPU"
-        return missing("CUDA", found, versions.get_build_command(driver))
+        detail = f"torch {visible(version)} is {build}: it cannot use the GPU"
+        return missing("CUDA", detail, versions.get_build_command(driver))
     errors = facts.get("why")
     error = " ".join(map(str, errors)) if isinstance(errors, list) else ""
     meaning, fix = plain_words.explain_error(error) if error else ("no reason given", "")
-    found = f"torch sees no GPU, but the driver lists one: {meaning}"
-    return missing("CUDA", found, fix or f"Run nvidia-smi, then see {versions.LOCALLY}")
+    detail = f"torch sees no GPU, but the driver lists one: {meaning}"
+    return missing("CUDA", detail, fix or f"Run nvidia-smi, then see {versions.LOCALLY}")
 
 
 def _describe_success(event: Succeeded) -> Iterator[Check]:
@@ -95,8 +95,8 @@ def _describe_success(event: Succeeded) -> Iterator[Check]:
 def _explain_failure(event: Failed) -> Check:
     kind = event.trial.partition(" ")[0]
     meaning, fix = plain_words.explain_error(event.error)
-    found = f"{visible(event.doing)} failed: {meaning}"
-    return _report(event.trial, found, fix or _get_default_fix(kind))
+    detail = f"{visible(event.doing)} failed: {meaning}"
+    return _report(event.trial, detail, fix or _get_default_fix(kind))
 
 
 def _explain_death(event: Crashed) -> Check:
@@ -112,14 +112,14 @@ def _explain_death(event: Crashed) -> Check:
         meaning = "it cannot be killed: the driver hangs"
         fix = plain_words.REBOOT
     last = f"; last output: {event.log}" if event.log and not event.hung else ""
-    found = f"while {visible(event.doing)}, {event.how}{f': {meaning}' if meaning else ''}{last}"
-    return _report(event.trial, found, fix or _get_default_fix(kind))
+    detail = f"while {visible(event.doing)}, {event.how}{f': {meaning}' if meaning else ''}{last}"
+    return _report(event.trial, detail, fix or _get_default_fix(kind))
 
 
-def _report(trial: str, found: str, fix: str) -> Check:
+def _report(trial: str, detail: str, fix: str) -> Check:
     """Return a failed check; 4-bit on the CPU is optional, so only a warning."""
     is_optional = trial == "4bit cpu"
-    return (warning if is_optional else missing)(get_check_name(trial), found, fix)
+    return (warning if is_optional else missing)(get_check_name(trial), detail, fix)
 
 
 def _get_default_fix(kind: str) -> str:

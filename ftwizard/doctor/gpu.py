@@ -53,7 +53,7 @@ def run_checks(facts: Facts, driver: Driver, *, root: Path = Path("/")) -> Itera
         yield from check_card(card, in_container=is_container(root))
 
 
-def explain_no_gpu(facts: Facts, driver: Driver, found: str, root: Path = Path("/")) -> Check:
+def explain_no_gpu(facts: Facts, driver: Driver, detail: str, root: Path = Path("/")) -> Check:
     """Explain why there is no GPU, and how to get one."""
     inside = is_container(root)
     fixes = {
@@ -65,27 +65,27 @@ def explain_no_gpu(facts: Facts, driver: Driver, found: str, root: Path = Path("
         "then log in again.",
     }
     if facts.no_gpu and "CUDA_VISIBLE_DEVICES" in facts.no_gpu:
-        return warning("GPU", found, "unset CUDA_VISIBLE_DEVICES")
+        return warning("GPU", detail, "unset CUDA_VISIBLE_DEVICES")
     if driver.hung or "no answer" in (facts.no_gpu or ""):
         return warning(
-            "GPU", found, "The driver hangs. Look for Xid errors: sudo dmesg   Then reboot."
+            "GPU", detail, "The driver hangs. Look for Xid errors: sudo dmesg   Then reboot."
         )
     if driver.error in fixes:
-        return warning("GPU", found, fixes[driver.error])
+        return warning("GPU", detail, fixes[driver.error])
     if "is lost" in (facts.no_gpu or ""):
         return warning(
-            "GPU", found, "A GPU fell off the bus: reboot. For the cause: sudo dmesg (Xid)."
+            "GPU", detail, "A GPU fell off the bus: reboot. For the cause: sudo dmesg (Xid)."
         )
     if driver.error == LIBRARY_NOT_FOUND and (cards := count_nvidia_cards(root)):
-        found = f"{plural(cards, 'NVIDIA card')} on the bus, but no working driver"
+        detail = f"{plural(cards, 'NVIDIA card')} on the bus, but no working driver"
         fix = (
             "Start the container with GPUs: docker run --gpus all … "
             "(the host needs nvidia-container-toolkit)."
             if inside
             else "Install the driver (Ubuntu: sudo ubuntu-drivers install), then reboot."
         )
-        return warning("GPU", found, fix)
-    return warning("GPU", found, CPU_ADVICE)
+        return warning("GPU", detail, fix)
+    return warning("GPU", detail, CPU_ADVICE)
 
 
 def count_nvidia_cards(root: Path = Path("/")) -> int:
@@ -106,15 +106,15 @@ def check_several(driver: Driver, environment: Mapping[str, str]) -> Iterator[Ch
     if len(cards) < 2:
         return
     names = {card.name for card in cards}
-    found = f"{len(cards)}; a run uses one of them (where.gpu, default 0)"
+    detail = f"{len(cards)}; a run uses one of them (where.gpu, default 0)"
     if len(names) > 1 and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         yield warning(
             "several GPUs",
-            f"{found}; CUDA orders them by speed, nvidia-smi by slot",
+            f"{detail}; CUDA orders them by speed, nvidia-smi by slot",
             "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
         )
         return
-    yield ok("several GPUs", found)
+    yield ok("several GPUs", detail)
 
 
 def check_card(card: Card, *, in_container: bool = False) -> Iterator[Check]:
@@ -125,8 +125,8 @@ def check_card(card: Card, *, in_container: bool = False) -> Iterator[Check]:
         yield warning(name, "lost: it no longer responds to the driver", fix)
         return
     if card.capability and card.capability < versions.MAXWELL:
-        found = f"compute capability {versions.format_version(card.capability)}: no current torch supports it"
-        yield missing(f"{name} age", found, "Use another GPU (5.0 or newer; 8.0 for bf16).")
+        detail = f"compute capability {versions.format_version(card.capability)}: no current torch supports it"
+        yield missing(f"{name} age", detail, "Use another GPU (5.0 or newer; 8.0 for bf16).")
     yield from _check_usage(name, card, in_container)
     yield from _check_errors(name, card)
     reasons = [reason for bit, reason in THROTTLING.items() if (card.throttle or 0) & bit]
@@ -155,7 +155,7 @@ def check_card(card: Card, *, in_container: bool = False) -> Iterator[Check]:
 def _check_usage(name: str, card: Card, in_container: bool) -> Iterator[Check]:
     if not card.used or not card.memory or card.used < max(IDLE_BYTES, IDLE_SHARE * card.memory):
         return
-    found = f"{size(card.used)} of {size(card.memory)} in use"
+    detail = f"{size(card.used)} of {size(card.memory)} in use"
     if card.processes:
         shown = [
             f"{process.pid}{'' if in_container else _format_command(process.pid)}"
@@ -163,14 +163,14 @@ def _check_usage(name: str, card: Card, in_container: bool) -> Iterator[Check]:
             for process in card.processes[:3]
         ]
         host = " of the host" if in_container else ""
-        found += f": {'process' if len(shown) == 1 else 'processes'}{host} {', '.join(shown)}"
+        detail += f": {'process' if len(shown) == 1 else 'processes'}{host} {', '.join(shown)}"
         if len(card.processes) > len(shown):
-            found += f" and {len(card.processes) - len(shown)} more"
+            detail += f" and {len(card.processes) - len(shown)} more"
     fix = "Wait, stop them (nvidia-smi lists them), or set where.gpu to another GPU."
     if card.compute_mode == EXCLUSIVE and card.processes:
-        yield missing(name, f"{found}; it allows only one process", fix)
+        yield missing(name, f"{detail}; it allows only one process", fix)
     else:
-        yield warning(name, found, fix)
+        yield warning(name, detail, fix)
 
 
 def _format_command(pid: int) -> str:
@@ -182,13 +182,13 @@ def _format_command(pid: int) -> str:
 
 def _check_errors(name: str, card: Card) -> Iterator[Check]:
     if card.rows_failed:
-        found = "bad memory rows, and no spare rows left"
-        yield warning(f"{name} memory", found, "Do not train on this card; have it replaced.")
+        detail = "bad memory rows, and no spare rows left"
+        yield warning(f"{name} memory", detail, "Do not train on this card; have it replaced.")
     elif card.uncorrected or card.rows_pending:
-        found = (
+        detail = (
             f"{plural(card.uncorrected, 'uncorrectable memory error')} since the driver was loaded"
             if card.uncorrected
             else "bad memory rows wait for a reset to be remapped"
         )
         fix = f"Reset it while idle: sudo nvidia-smi -i {card.index} --gpu-reset, or reboot."
-        yield warning(f"{name} memory", found, fix)
+        yield warning(f"{name} memory", detail, fix)

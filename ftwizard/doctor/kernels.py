@@ -54,13 +54,13 @@ def check_attention(capability: versions.Version | None, *, on_gpu: bool) -> Che
     version = versions.get_version("flash-attn")
     has_flash = machine.is_installed("flash_attn")
     if has_flash and on_gpu and capability and capability >= AMPERE:
-        found = f"auto uses flash-attn {version or ''} if the model supports it, else sdpa"
-        return ok("attention", found)
+        detail = f"auto uses flash-attn {version or ''} if the model supports it, else sdpa"
+        return ok("attention", detail)
     if has_flash and on_gpu and capability:
-        found = (
+        detail = (
             f"auto uses sdpa: flash-attn needs {versions.format_version(AMPERE)}, this card has "
         )
-        return ok("attention", found + versions.format_version(capability))
+        return ok("attention", detail + versions.format_version(capability))
     if has_flash:
         return ok("attention", "auto uses sdpa: flash-attn needs a GPU")
     note = f" (flash-attn is not installed; optional: {INSTALL_FLASH_ATTN})" if on_gpu else ""

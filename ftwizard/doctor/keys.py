@@ -34,43 +34,43 @@ def run_checks(
         yield check_key(Credential(service="huggingface", where=str(token)), variables, has_extra)
         services.add("huggingface")
     if "huggingface" not in services:
-        found = "none: gated models (Llama, Gemma, Mistral) cannot be downloaded"
-        yield warning("key: huggingface", found, ASK_HUB)
+        detail = "none: gated models (Llama, Gemma, Mistral) cannot be downloaded"
+        yield warning("key: huggingface", detail, ASK_HUB)
     absent = [name for name in EXTRA_OF if name not in services and name != "huggingface"]
     if absent:
         yield ok("keys: none for", ", ".join(absent))
     if variables.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        found = "HF_HUB_OFFLINE is set: models that are not cached cannot be downloaded"
-        yield warning("Hub", found, "unset HF_HUB_OFFLINE")
+        detail = "HF_HUB_OFFLINE is set: models that are not cached cannot be downloaded"
+        yield warning("Hub", detail, "unset HF_HUB_OFFLINE")
 
 
 def check_key(credential: Credential, environment: Mapping[str, str], has_extra: HasExtra) -> Check:
     """Check where a key is, its problems, and whether the extra that uses it is installed."""
     name, where = f"key: {credential.service}", credential.where
     is_file = where not in environment
-    found = f"{visible(where, 80)} {'exists' if is_file else 'is set'}"
+    detail = f"{visible(where, 80)} {'exists' if is_file else 'is set'}"
     if not is_file and where in FILE_VARIABLES:
         if not _exists(environment[where]):
             fix = f"Set {where} to an existing file, or unset it."
             return warning(name, f"{where} names a file that does not exist", fix)
     elif not is_file and environment[where].strip() != environment[where]:
         # Rarely intended, and services answer only “unauthorized”.
-        found = f"{where} has whitespace around its value"
-        return warning(name, found, f"Set {where} again, without whitespace.")
+        detail = f"{where} has whitespace around its value"
+        return warning(name, detail, f"Set {where} again, without whitespace.")
     path = where if is_file else environment[where] if where in FILE_VARIABLES else None
     if path and _is_readable_by_others(path):
-        return warning(name, f"{found}, but other users can read it", f"chmod 600 {visible(path)}")
+        return warning(name, f"{detail}, but other users can read it", f"chmod 600 {visible(path)}")
     extra = EXTRA_OF[credential.service]
     installed = has_extra(extra)
     if installed is None:
-        return ok(name, f"{found}; no provider uses it yet")
+        return ok(name, f"{detail}; no provider uses it yet")
     if not installed:
         return warning(
             name,
-            f"{found}; the extra that uses it is not installed",
+            f"{detail}; the extra that uses it is not installed",
             extras.get_install_command(extra),
         )
-    return ok(name, f"{found}; used by the extra {extra}")
+    return ok(name, f"{detail}; used by the extra {extra}")
 
 
 def _find_token_file(environment: Mapping[str, str]) -> Path | None:

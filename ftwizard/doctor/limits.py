@@ -29,28 +29,28 @@ def run_checks(facts: Facts, *, available: int) -> Iterator[Check]:
 def check_memory(total: int, available: int, limit: int | None) -> Check:
     """Compare the machine's memory with what this process's cgroup allows."""
     usable = min(total, limit or total)
-    found = f"{size(total)}, {size(available)} of it free"
+    detail = f"{size(total)}, {size(available)} of it free"
     if limit is not None and limit < total:
-        found = f"{size(limit)} for this process (cgroup limit), of {size(total)}"
+        detail = f"{size(limit)} for this process (cgroup limit), of {size(total)}"
     if usable < LOW_MEMORY and usable < total:
         fix = "Raise the limit: docker run --memory …, sbatch --mem …, or systemd's MemoryMax."
-        return warning("memory", found, fix)
+        return warning("memory", detail, fix)
     if usable < LOW_MEMORY:
-        return warning("memory", found, "Loading models above about 1B needs more.")
+        return warning("memory", detail, "Loading models above about 1B needs more.")
     if available < LOW_AVAILABLE:
-        return warning("memory", found, "Other programs use the rest: close some.")
-    return ok("memory", found)
+        return warning("memory", detail, "Other programs use the rest: close some.")
+    return ok("memory", detail)
 
 
 def check_cpu(facts: Facts, quota: float | None) -> Check:
     """Check how many cores a run may use."""
     bf16 = "native bf16" if facts.bfloat16_cpu else "no native bf16"
-    found = f"{plural(facts.cores, 'core')} ({bf16})"
+    detail = f"{plural(facts.cores, 'core')} ({bf16})"
     if quota is None or quota >= facts.cores - 0.5:
-        return ok("CPU", found)
+        return ok("CPU", detail)
     threads = max(1, round(quota))
     fix = f"export OMP_NUM_THREADS={threads}   (torch starts one thread per core)"
-    return warning("CPU", f"{found}, but a cgroup quota of {quota:g}", fix)
+    return warning("CPU", f"{detail}, but a cgroup quota of {quota:g}", fix)
 
 
 def check_ulimits(soft: Mapping[str, int | None]) -> Iterator[Check]:

@@ -57,8 +57,8 @@ def run_checks(
     linger = f"loginctl enable-linger {visible(user)}"
     if in_manager and not lingers:
         # For example in a desktop's terminal; setsid does not leave its unit.
-        found = "programs started here end at your last logout (they belong to your user manager)"
-        yield warning("logind", found, linger)
+        detail = "programs started here end at your last logout (they belong to your user manager)"
+        yield warning("logind", detail, linger)
         return
     if not in_session:
         return  # a service or a container: not managed by logind

@@ -35,7 +35,7 @@ class Started(msgspec.Struct, frozen=True):
     """The child is about to do something."""
 
     trial: str
-    what: str
+    action: str
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -210,7 +210,7 @@ class _Child:
         if "doing" in fields:
             self._last = Started(trial, str(fields["doing"]))
             return self._last
-        doing, self._last = self._last.what, Started("", "between two trials")
+        doing, self._last = self._last.action, Started("", "between two trials")
         if "error" in fields:
             return Failed(trial, str(fields["error"]), doing)
         return Succeeded(trial, dict(fields.get("facts") or {}), float(fields.get("seconds") or 0))
@@ -228,7 +228,7 @@ class _Child:
         else:
             how = f"it was killed by {name}" if name else f"it exited with code {code}"
         return Crashed(
-            trial=self._last.trial, doing=self._last.what, how=how, log=self._read_last_line(),
+            trial=self._last.trial, doing=self._last.action, how=how, log=self._read_last_line(),
             signal=name, out_of_memory=out_of_memory, hung=hung, stuck=stuck,
         )  # fmt: skip
 

@@ -35,9 +35,9 @@ class Reporter:
         self._skip = skip
         self._trial = ""
 
-    def doing(self, what: str) -> None:
+    def doing(self, action: str) -> None:
         """Announce the next action."""
-        self._write(trial=self._trial, doing=what)
+        self._write(trial=self._trial, doing=action)
 
     def attempt(self, trial: str, call: Callable[[], Any]) -> bool:
         """Run a trial and report its outcome; return whether it succeeded."""

@@ -30,16 +30,18 @@ def run_checks() -> Iterator[Check]:
 def check_terminal(size: tuple[int, int], environment: Mapping[str, str], encoding: str) -> Check:
     """Check whether the terminal can show the screens."""
     kind = environment.get("TERM", "")
-    found = f"{size[0]}×{size[1]}, {describe_colors(environment)}, {encoding or 'unknown encoding'}"
+    detail = (
+        f"{size[0]}×{size[1]}, {describe_colors(environment)}, {encoding or 'unknown encoding'}"
+    )
     if kind in ("", "dumb", "unknown"):
         fix = "Use ftwizard --plain, or export TERM=xterm-256color"
         return warning("terminal", f"TERM is {kind or 'not set'}: it cannot move the cursor", fix)
     if size != (0, 0) and (size[0] < MIN_SIZE[0] or size[1] < MIN_SIZE[1]):
         fix = f"Enlarge it to at least {MIN_SIZE[0]}×{MIN_SIZE[1]}, or use ftwizard --plain."
-        return warning("terminal", found, fix)
+        return warning("terminal", detail, fix)
     if "utf" not in encoding.lower():
-        return warning("terminal", found, "export LC_ALL=C.UTF-8, or use ftwizard --ascii")
-    return ok("terminal", found)
+        return warning("terminal", detail, "export LC_ALL=C.UTF-8, or use ftwizard --ascii")
+    return ok("terminal", detail)
 
 
 def describe_colors(environment: Mapping[str, str]) -> str:

@@ -38,7 +38,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     cuda: Version | None
     """None for a CPU build, or one for other vendors' cards."""
-    other: str = ""
+    other_platform: str = ""
     """``ROCm`` or ``XPU`` if built for one of these."""
 
 
@@ -58,17 +58,15 @@ def read_torch_build(folder: Path | None = None) -> Build | None:
         return None
     constant = r"^(__version__|cuda|hip|rocm|xpu)\b[^=\n]*=\s*'([^'\n]*)'"
     constants = dict(re.findall(constant, text, re.MULTILINE))
-    other = (
-        "ROCm"
-        if constants.get("hip") or constants.get("rocm")
-        else "XPU"
-        if constants.get("xpu")
-        else ""
-    )
+    other_platform = ""
+    if constants.get("hip") or constants.get("rocm"):
+        other_platform = "ROCm"
+    elif constants.get("xpu"):
+        other_platform = "XPU"
     return Build(
         version=constants.get("__version__") or get_version("torch") or "unknown",
         cuda=parse_version(constants.get("cuda", "")),
-        other=other,
+        other_platform=other_platform,
     )
 
 
@@ -99,21 +97,21 @@ def check_build(driver: Driver, build: Build | None) -> Check | None:
     if build is None or not driver.cards:
         return None
     if build.cuda is None:
-        kind = f"built for {build.other}" if build.other else "a CPU build"
-        found = f"torch {build.version} is {kind}: it cannot use the GPU"
-        return missing("CUDA", found, get_build_command(driver))
-    found = f"torch {build.version} is built for CUDA {format_version(build.cuda)}"
+        kind = f"built for {build.other_platform}" if build.other_platform else "a CPU build"
+        detail = f"torch {build.version} is {kind}: it cannot use the GPU"
+        return missing("CUDA", detail, get_build_command(driver))
+    detail = f"torch {build.version} is built for CUDA {format_version(build.cuda)}"
     if driver.cuda is None:
-        return ok("CUDA", found)
+        return ok("CUDA", detail)
     if build.cuda[0] <= driver.cuda[0]:
-        return ok("CUDA", f"{found}; the driver supports up to {format_version(driver.cuda)}")
+        return ok("CUDA", f"{detail}; the driver supports up to {format_version(driver.cuda)}")
     min_driver = MIN_DRIVER.get(build.cuda[0])
     update = f"Update the driver to {min_driver} or newer" if min_driver else "Update the driver"
     can_downgrade = driver.cuda[0] == 12 and not _get_newest_capability(driver) >= BLACKWELL
     older = f", or install torch for CUDA 12: {CUDA_12}" if can_downgrade else "."
     return missing(
         "CUDA",
-        f"{found}; the driver ({driver.version or 'unknown'}) supports only {format_version(driver.cuda)}",
+        f"{detail}; the driver ({driver.version or 'unknown'}) supports only {format_version(driver.cuda)}",
         update + older,
     )
 
@@ -139,11 +137,11 @@ def check_bitsandbytes(
     )
     if not binaries or any(major == build.cuda[0] for major, _ in binaries):
         return None
-    found = (
+    detail = (
         f"{get_version('bitsandbytes')} has binaries for CUDA {', '.join(map(format_version, binaries))}, but "
         f"torch {build.version} needs CUDA {build.cuda[0]}"
     )
-    return missing("bitsandbytes", found, "pip install -U bitsandbytes")
+    return missing("bitsandbytes", detail, "pip install -U bitsandbytes")
 
 
 def get_build_command(driver: Driver) -> str:
@@ -186,12 +184,12 @@ def explain_no_kernels(
     name: str, capability: Version, archs: Sequence[str], build: str
 ) -> tuple[str, str]:
     """Describe a card that torch has no kernels for, and the fix."""
-    found = (
+    detail = (
         f"{name} has compute capability {format_version(capability)}; torch {build} supports only "
         f"{' '.join(archs)}"
     )
     if capability < MAXWELL:
-        return found, "No torch that ftwizard supports works on it: use another GPU."
+        return detail, "No torch that ftwizard supports works on it: use another GPU."
     if capability < TURING:
-        return found, f"The builds for CUDA 12.6 still support it: {CUDA_12}"
-    return found, f"Install a newer torch: pip install -U torch   or see {LOCALLY}"
+        return detail, f"The builds for CUDA 12.6 still support it: {CUDA_12}"
+    return detail, f"Install a newer torch: pip install -U torch   or see {LOCALLY}"

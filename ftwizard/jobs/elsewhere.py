@@ -20,7 +20,7 @@ WATCHED_S = 4.0
 """How long to wait for a sign of life: a few heartbeats."""
 
 
-def host(folder: JobFolder, state: State | None) -> str | None:
+def get_other_host(folder: JobFolder, state: State | None) -> str | None:
     """Return the other host that an unfinished job runs on; None if it is this one."""
     if state is None or state.state == "ended":
         return None
@@ -34,18 +34,18 @@ def host(folder: JobFolder, state: State | None) -> str | None:
     return None if node in ("", os.uname().nodename) else node
 
 
-def was_heard(folder: JobFolder) -> bool:
+def has_recent_sign(folder: JobFolder) -> bool:
     """Return whether there was a recent sign of life, by this machine's clock."""
     last = _last_sign(folder)
     return last is not None and abs(time.time() - last) < SILENT_S
 
 
-def lives(folder: JobFolder) -> str | None:
+def find_live_host(folder: JobFolder) -> str | None:
     """Return the other host on which a job shows a sign of life within a few seconds, else None.
 
     It compares no clocks, because a second start or a removal must not go wrong.
     """
-    node = host(folder, folder.read_state())
+    node = get_other_host(folder, folder.read_state())
     if node is None or done_event(folder, folder.newest_attempt()) is not None:
         return None
     return node if _is_heard(folder) else None

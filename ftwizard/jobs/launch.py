@@ -83,7 +83,7 @@ def start(
     """
     lock_fd = _take_lock(folder)
     try:
-        if host := elsewhere.lives(folder):
+        if host := elsewhere.find_live_host(folder):
             raise AlreadyRunning(folder.id, host)
         requests.clear(folder)
         attempt = Attempt(

@@ -130,7 +130,7 @@ def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
     assert state is not None
     left: State = msgspec.structs.replace(state, keeper=_moved(state.keeper))
     write_json(away.state, left)
-    assert elsewhere.host(away, left) is None
+    assert elsewhere.get_other_host(away, left) is None
     status = observe(away)
     assert (status.state, status.end_reason, status.host) == ("ended", "stopped", None)
 
@@ -139,4 +139,4 @@ def test_one_that_is_just_being_started_there_is_there(away: JobFolder) -> None:
     attempt = away.read_attempt(1)
     write_json(away.attempt(1), msgspec.structs.replace(attempt, host="elsewhere"))
     starting = State(state="starting", attempt=1)
-    assert elsewhere.host(away, starting) == "elsewhere"
+    assert elsewhere.get_other_host(away, starting) == "elsewhere"

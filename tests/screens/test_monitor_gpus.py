@@ -168,7 +168,7 @@ def test_a_gpu_that_is_cut_into_instances(story: Story, size: tuple[int, int]) -
 
 def test_a_driver_that_hangs_is_shown_as_such(story: Story) -> None:
     story.train(30)
-    story.machine(hung=True, no_gpu="the driver has not answered since the last reading")
+    story.machine(hung=True, no_gpu="the driver stopped responding")
     with living(story.folder):
         shown = watch((80, 24))
     assert "! GPU: the driver hangs, it does not answer" in shown

@@ -44,9 +44,9 @@ def test_what_is_not_right_always_says_what_to_do() -> None:
         doctor.collect_checks(facts(CARD), driver),
     ):
         assert all(one.fix for one in found if one.status != "ok")
-        assert all(one.found for one in found)
+        assert all(one.detail for one in found)
         assert len({one.name for one in found}) == len(found)
-        assert not any("\x1b" in one.found + one.fix for one in found)
+        assert not any("\x1b" in one.detail + one.fix for one in found)
 
 
 def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None:
@@ -63,7 +63,7 @@ def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None
     found = by_name(list(extras.run_checks()))
     assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(found)
     assert found["trl"].status == "ok"
-    assert found["extra: demo"].status == "ok" and "torch" not in found["extra: demo"].found
+    assert found["extra: demo"].status == "ok" and "torch" not in found["extra: demo"].detail
     assert not {"extra: dev", "extra: all", "extra: local"} & set(found)
 
 
@@ -75,7 +75,7 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
     monkeypatch.setattr(versions, "get_version", lambda name: there.get(name, known(name)))
     found = by_name(list(extras.run_checks()))
     assert found["trl"].status == found["torch"].status == "missing"
-    assert "0.9, needs" in found["trl"].found
+    assert "0.9, needs" in found["trl"].detail
     assert found["torch"].fix.endswith("pip install 'ftwizard[local]'")
     assert found["extra: demo"].status == "warning"
     assert found["extra: demo"].fix.endswith("pip install 'ftwizard[demo]'")
@@ -115,7 +115,7 @@ def build(folder: Path, version: str, cuda: str = "None", hip: str = "None") -> 
 def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -> None:
     assert build(tmp_path, "2.13.0+cu130", "'13.0'").cuda == (13, 0)
     assert build(tmp_path, "2.13.0+cpu").cuda is None
-    assert build(tmp_path, "2.13.0+rocm7.1", hip="'7.1.2'").other == "ROCm"
+    assert build(tmp_path, "2.13.0+rocm7.1", hip="'7.1.2'").other_platform == "ROCm"
     assert versions.read_torch_build(tmp_path / "none") is None
     here = versions.read_torch_build()
     assert here is not None and here.version == versions.get_version("torch")
@@ -157,7 +157,7 @@ def test_a_bitsandbytes_without_a_binary_for_torchs_cuda(tmp_path: Path) -> None
         (tmp_path / f"libbitsandbytes_{name}.so").touch()
     found = versions.check_bitsandbytes(FINE, torch, tmp_path)
     assert found is not None and found.status == "missing"
-    assert "CUDA 13" in found.found and "11.8, 12.1, 12.8" in found.found
+    assert "CUDA 13" in found.detail and "11.8, 12.1, 12.8" in found.detail
     assert found.fix == "pip install -U bitsandbytes"
     (tmp_path / "libbitsandbytes_cuda132.so").touch()
     assert versions.check_bitsandbytes(FINE, torch, tmp_path) is None
@@ -210,21 +210,21 @@ def test_memory_that_other_programs_hold(monkeypatch: pytest.MonkeyPatch) -> Non
     held = (Process(pid=1, memory=12 * GB), Process(pid=2**30, memory=None))
     card = Card(index=1, memory=24 * GB, used=13 * GB, processes=held)
     found = states(card)["GPU 1"]
-    assert found.status == "warning" and "13.0 GB of 24.0 GB" in found.found
-    assert "1 (" in found.found and "where.gpu" in found.fix
+    assert found.status == "warning" and "13.0 GB of 24.0 GB" in found.detail
+    assert "1 (" in found.detail and "where.gpu" in found.fix
     # In a container the pids are the host's: no name of ours belongs to them.
-    assert "1 (" not in states(card, in_container=True)["GPU 1"].found
+    assert "1 (" not in states(card, in_container=True)["GPU 1"].detail
     alone = Card(index=1, memory=24 * GB, used=13 * GB, processes=held, compute_mode=gpu.EXCLUSIVE)
     assert states(alone)["GPU 1"].status == "missing"
 
 
 def test_each_trouble_of_a_card_is_named() -> None:
     assert "Xid" in states(Card(index=2, lost=True))["GPU 2"].fix
-    assert "2 uncorrectable" in states(Card(index=0, uncorrected=2))["GPU 0 memory"].found
+    assert "2 uncorrectable" in states(Card(index=0, uncorrected=2))["GPU 0 memory"].detail
     assert "--gpu-reset" in states(Card(index=0, rows_pending=True))["GPU 0 memory"].fix
     assert "replaced" in states(Card(index=0, rows_failed=True))["GPU 0 memory"].fix
     assert states(Card(index=0, capability=(3, 7)))["GPU 0 age"].status == "missing"
-    assert "too hot" in states(Card(index=0, throttle=0x40))["GPU 0 clocks"].found
+    assert "too hot" in states(Card(index=0, throttle=0x40))["GPU 0 clocks"].detail
     assert states(Card(index=0, throttle=0x1 | 0x4)) == {}  # idle; at its power limit: normal
     assert "MIG" in states(Card(index=0, mig=True))["GPU 0 MIG"].fix
     assert states(Card(index=0, compute_mode=gpu.PROHIBITED))["GPU 0 mode"].status == "missing"
@@ -237,7 +237,7 @@ def test_each_trouble_of_a_card_is_named() -> None:
         (gpu.MISMATCH, "NVML: Driver/library version mismatch", "reboot"),
         (gpu.DRIVER_NOT_LOADED, "NVML: Driver Not Loaded", "modprobe"),
         (gpu.NO_PERMISSION, "NVML: Insufficient Permissions", "usermod"),
-        (None, "CUDA_VISIBLE_DEVICES hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
+        (None, "CUDA_VISIBLE_DEVICES hides all GPUs", "unset CUDA_VISIBLE_DEVICES"),
         (None, "NVML: the GPU is lost", "reboot"),
         (None, "no answer from the driver yet", "dmesg"),
         (gpu.LIBRARY_NOT_FOUND, "no NVIDIA driver here", gpu.CPU_ADVICE),
@@ -245,7 +245,7 @@ def test_each_trouble_of_a_card_is_named() -> None:
 )
 def test_why_there_is_no_gpu(tmp_path: Path, code: int | None, said: str, fix: str) -> None:
     found = next(gpu.run_checks(facts(no_gpu=said), Driver(error=code), root=tmp_path))
-    assert found.status == "warning" and said in found.found and fix in found.fix
+    assert found.status == "warning" and said in found.detail and fix in found.fix
 
 
 def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
     (device / "class").write_text("0x030200\n")
     said = Driver(error=gpu.LIBRARY_NOT_FOUND)
     found = next(gpu.run_checks(facts(), said, root=tmp_path))
-    assert "1 NVIDIA card on the bus" in found.found and "ubuntu-drivers" in found.fix
+    assert "1 NVIDIA card on the bus" in found.detail and "ubuntu-drivers" in found.fix
     (tmp_path / ".dockerenv").touch()
     assert "--gpus all" in next(gpu.run_checks(facts(), said, root=tmp_path)).fix
     (device / "class").write_text("0x040300\n")  # its sound
@@ -264,7 +264,7 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
 
 def test_cards_of_one_kind_are_counted() -> None:
     found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), Driver()))
-    assert found.found == "8 × H100, 80.0 GB"
+    assert found.detail == "8 × H100, 80.0 GB"
 
 
 def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
@@ -285,13 +285,13 @@ def test_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         kernels.check_precision(facts(CARD), (7, 5)),
         kernels.check_precision(facts(CARD), (8, 0)),
     )
-    assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.found
-    assert "bf16" in kernels.check_precision(facts(), None).found
-    assert "not installed" in kernels.check_attention((8, 0), on_gpu=True).found
+    assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.detail
+    assert "bf16" in kernels.check_precision(facts(), None).detail
+    assert "not installed" in kernels.check_attention((8, 0), on_gpu=True).detail
     monkeypatch.setattr(machine, "is_installed", lambda name: True)
-    assert "uses flash-attn" in kernels.check_attention((8, 0), on_gpu=True).found
-    assert "uses sdpa" in kernels.check_attention((7, 5), on_gpu=True).found
-    assert "uses sdpa" in kernels.check_attention(None, on_gpu=False).found
+    assert "uses flash-attn" in kernels.check_attention((8, 0), on_gpu=True).detail
+    assert "uses sdpa" in kernels.check_attention((7, 5), on_gpu=True).detail
+    assert "uses sdpa" in kernels.check_attention(None, on_gpu=False).detail
 
 
 def test_the_gpu_that_a_run_takes() -> None:
@@ -318,9 +318,9 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("HOME", str(tmp_path))
     environment = {"OPENAI_API_KEY": "sk-secret", "HF_TOKEN": "hf_secret"}
     found, named = look_at_keys(environment)
-    assert "OPENAI_API_KEY is set" in named["key: openai"].found
-    assert "HF_TOKEN is set" in named["key: huggingface"].found
-    assert named["keys: none for"].found == "azure, together, aws, gcp"
+    assert "OPENAI_API_KEY is set" in named["key: openai"].detail
+    assert "HF_TOKEN is set" in named["key: huggingface"].detail
+    assert named["keys: none for"].detail == "azure, together, aws, gcp"
     assert "secret" not in repr(found)
     lacking = look_at_keys(environment, has=False)[1]["key: openai"]
     assert lacking.status == "warning" and lacking.fix.endswith("'ftwizard[openai]'")
@@ -336,14 +336,14 @@ def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "token").write_text("hf_secret")
     (tmp_path / "token").chmod(0o600)
     moved = look_at_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
-    assert moved.status == "ok" and str(tmp_path / "token") in moved.found
+    assert moved.status == "ok" and str(tmp_path / "token") in moved.detail
 
 
 def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
     environment = {"OPENAI_API_KEY": "sk-secret\n", "HF_TOKEN_PATH": str(tmp_path / "none")}
     found, named = look_at_keys(environment)
-    assert "whitespace" in named["key: openai"].found
-    assert "does not exist" in named["key: huggingface"].found
+    assert "whitespace" in named["key: openai"].detail
+    assert "does not exist" in named["key: huggingface"].detail
     assert "secret" not in repr(found)
     token = tmp_path / "token"
     token.write_text("hf_secret")

@@ -78,7 +78,7 @@ def place(**changed: Any) -> Location:
 )
 def test_what_a_place_is_like(changed: dict[str, Any], status: str, says: str) -> None:
     found = disks.assess_location("disk: runs", place(**changed), "FTWIZARD_HOME", 10 * GB)
-    assert found.status == status and says in found.found + found.fix
+    assert found.status == status and says in found.detail + found.fix
     assert ("FTWIZARD_HOME" in found.fix) == (status != "ok")
 
 
@@ -98,7 +98,7 @@ def test_a_file_server_that_does_not_answer_and_a_broken_disk() -> None:
 
     for see, says in ((hang, "no answer within"), (fail, "Input/output error")):
         found = disks.check_location("disk: runs", Path("/x"), "V", 1, inspect=see, timeout_s=0.05)
-        assert found.status == "missing" and says in found.found and "V" in found.fix
+        assert found.status == "missing" and says in found.detail and "V" in found.fix
 
 
 def test_the_mount_of_a_folder(tmp_path: Path) -> None:
@@ -168,12 +168,12 @@ def test_shared_memory_matters_to_several_gpus(tmp_path: Path) -> None:
 def test_memory_that_the_cgroup_does_not_give() -> None:
     assert limits.check_memory(64 * GB, 60 * GB, None).status == "ok"
     enough = limits.check_memory(64 * GB, 60 * GB, 32 * GB)
-    assert enough.status == "ok" and "32.0 GB for this process" in enough.found
+    assert enough.status == "ok" and "32.0 GB for this process" in enough.detail
     little = limits.check_memory(64 * GB, 60 * GB, 4 * GB)
     assert little.status == "warning" and "--memory" in little.fix
     assert limits.check_memory(4 * GB, 3 * GB, None).status == "warning"
     assert "Other programs" in limits.check_memory(64 * GB, GB, None).fix
-    assert "cgroup" not in limits.check_memory(64 * GB, 60 * GB, 1 << 50).found
+    assert "cgroup" not in limits.check_memory(64 * GB, 60 * GB, 1 << 50).detail
 
 
 def test_cgroups_of_the_second_version(tmp_path: Path) -> None:
@@ -215,9 +215,9 @@ def test_limits_that_end_a_run() -> None:
     low = {"RLIMIT_NOFILE": 256, "RLIMIT_AS": GB, "RLIMIT_CPU": 3600, "RLIMIT_FSIZE": GB}
     found = {one.name: one for one in limits.check_ulimits(low)}
     assert found["ulimit: open files"].fix == "ulimit -n 65536"
-    assert "CUDA" in found["ulimit: address space"].found
-    assert "3,600 s" in found["ulimit: CPU time"].found
-    assert "1.0 GB" in found["ulimit: file size"].found
+    assert "CUDA" in found["ulimit: address space"].detail
+    assert "3,600 s" in found["ulimit: CPU time"].detail
+    assert "1.0 GB" in found["ulimit: file size"].detail
 
 
 # ------------------------------------------------------------------------------- logins
@@ -238,7 +238,7 @@ def test_logind_that_takes_runs_along(tmp_path: Path) -> None:
     assert login(tmp_path) == []
     write(tmp_path, "etc/systemd/logind.conf", "[Login]\nKillUserProcesses = yes\n")
     (found,) = login(tmp_path)
-    assert "/etc/systemd/logind.conf" in found.found
+    assert "/etc/systemd/logind.conf" in found.detail
     assert found.fix.startswith("loginctl enable-linger ann, then start runs with: systemd-run")
     write(tmp_path, "var/lib/systemd/linger/ann")
     assert login(tmp_path)[0].fix.startswith("start runs with: systemd-run --user --scope")
@@ -247,7 +247,7 @@ def test_logind_that_takes_runs_along(tmp_path: Path) -> None:
 def test_drop_ins_have_the_last_word(tmp_path: Path) -> None:
     write(tmp_path, "etc/systemd/logind.conf", "[Login]\nKillUserProcesses=no\n")
     write(tmp_path, "usr/lib/systemd/logind.conf.d/50-x.conf", "[Login]\nKillUserProcesses=1\n")
-    assert "50-x.conf" in login(tmp_path)[0].found
+    assert "50-x.conf" in login(tmp_path)[0].detail
     # A file of the same name in /etc takes the place of the distribution's.
     write(tmp_path, "etc/systemd/logind.conf.d/50-x.conf", "[Login]\n")
     assert login(tmp_path) == []
@@ -269,7 +269,7 @@ def test_users_that_are_spared(tmp_path: Path) -> None:
 
 def test_what_belongs_to_the_user_manager_ends_with_the_last_logout(tmp_path: Path) -> None:
     (found,) = login(tmp_path, MANAGER)
-    assert found.fix == "loginctl enable-linger ann" and "last logout" in found.found
+    assert found.fix == "loginctl enable-linger ann" and "last logout" in found.detail
     write(tmp_path, "var/lib/systemd/linger/ann")
     write(tmp_path, "etc/systemd/logind.conf", "[Login]\nKillUserProcesses=yes\n")
     assert login(tmp_path, MANAGER) == []
@@ -349,11 +349,11 @@ def test_ended_programs_that_nobody_takes_in() -> None:
 def test_runs_end_with_the_job_of_a_cluster(tmp_path: Path) -> None:
     inside = {"SLURM_JOB_ID": "12\x1b", "SLURM_JOB_END_TIME": "7200"}
     (found,) = sessions.check_slurm(facts(), inside, now=3600.0)
-    assert "1 h 00 min" in found.found and "\x1b" not in found.found and "resume" in found.fix
+    assert "1 h 00 min" in found.detail and "\x1b" not in found.detail and "resume" in found.fix
     write(tmp_path, "sbatch")
     (tmp_path / "sbatch").chmod(0o755)
     (found,) = sessions.check_slurm(facts(), {"PATH": str(tmp_path)})
-    assert "login node" in found.found and "salloc" in found.fix
+    assert "login node" in found.detail and "salloc" in found.fix
     assert list(sessions.check_slurm(facts(Gpu(name="x", memory=1)), {"PATH": str(tmp_path)})) == []
     assert list(sessions.check_slurm(facts(), {"PATH": ""})) == []
 

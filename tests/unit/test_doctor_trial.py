@@ -38,8 +38,8 @@ def test_what_works_is_said_to_work() -> None:
     checks = found("well")
     assert all(one.status == "ok" for one in checks.values()), checks
     assert list(checks) == ["CUDA", "step: CPU", "step: GPU 0", "4-bit: GPU 0", "libraries"]
-    assert "driver 570.1, torch 2.13.0 for CUDA 12.8" in checks["CUDA"].found
-    assert "bf16" in checks["step: GPU 0"].found
+    assert "driver 570.1, torch 2.13.0 for CUDA 12.8" in checks["CUDA"].detail
+    assert "bf16" in checks["step: GPU 0"].detail
 
 
 def test_what_comes_next_is_said_before_it_is_done() -> None:
@@ -54,14 +54,14 @@ def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None
     checks = found("crash step cuda:0")
     crashed = checks["step: GPU 0"]
     assert crashed.status == "missing" and crashed.fix
-    assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.found
-    assert "last output: last words" in crashed.found and "\x1b" not in crashed.found
+    assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.detail
+    assert "last output: last words" in crashed.detail and "\x1b" not in crashed.detail
     assert checks["4-bit: GPU 0"].status == checks["libraries"].status == "ok"
 
 
 def test_what_stands_on_a_crashed_import_is_not_tried_again_and_again() -> None:
     checks = found("crash bitsandbytes")
-    assert "SIGSEGV" in checks["bitsandbytes"].found
+    assert "SIGSEGV" in checks["bitsandbytes"].detail
     assert "python -m bitsandbytes" in checks["bitsandbytes"].fix
     assert checks["libraries"].status == "ok"
 
@@ -70,7 +70,7 @@ def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
     began = time.monotonic()
     checks = found("hang 4bit cuda:0")
     assert time.monotonic() - began < 20
-    said = checks["4-bit: GPU 0"].found
+    said = checks["4-bit: GPU 0"].detail
     assert "it hung for 1 s" in said
     assert not _lives(int(re.findall(r"waiting for (\d+)", said)[0]))
     assert "Xid" in checks["4-bit: GPU 0"].fix
@@ -80,7 +80,7 @@ def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
 def test_without_torch_there_is_nothing_left_to_try() -> None:
     checks = found("hang-at-import")
     assert list(checks) == ["torch"]
-    assert "while importing torch" in checks["torch"].found
+    assert "while importing torch" in checks["torch"].detail
 
 
 def test_all_together_may_take_only_so_long() -> None:
@@ -94,11 +94,11 @@ def test_all_together_may_take_only_so_long() -> None:
 
 def test_an_early_end_and_an_error_are_told() -> None:
     ended = found("exit step cpu")["step: CPU"]
-    assert "exited with code 3" in ended.found
+    assert "exited with code 3" in ended.detail
     failed = found("fail bitsandbytes")["bitsandbytes"]
     assert failed.status == "missing"
     assert (
-        "the heart of bitsandbytes failed: the library libcudart.so.12 is missing" in failed.found
+        "the heart of bitsandbytes failed: the library libcudart.so.12 is missing" in failed.detail
     )
     assert "--force-reinstall" in failed.fix
 
@@ -107,7 +107,7 @@ def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
     said = doctor.trial(Driver(), [str(tmp_path / "none")], QUICK)
     (check,) = (one for one in said if isinstance(one, Check))
     assert (check.name, check.status) == ("trial", "missing")
-    assert "No such file" in check.found
+    assert "No such file" in check.detail
 
 
 def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPat
     (died,) = smoke.run_trials(argv, QUICK)
     assert isinstance(died, Crashed) and died.out_of_memory
     (check,) = explain.to_checks(died, Driver())
-    assert "memory ran out" in check.found and "Add memory" in check.fix
+    assert "memory ran out" in check.detail and "Add memory" in check.fix
 
 
 def test_the_child_ends_with_the_doctor() -> None:
@@ -125,7 +125,7 @@ def test_the_child_ends_with_the_doctor() -> None:
         "import sys\n"
         "from ftwizard.doctor import smoke\n"
         "for word in smoke.run_trials([sys.executable, '-c', sys.argv[1]]):\n"
-        "    print(word.what, flush=True)\n"
+        "    print(word.action, flush=True)\n"
     )
     child = (
         "import json, os, time\n"
@@ -185,8 +185,8 @@ def devices(**changed: Any) -> Check:
 
 def test_a_card_that_torch_has_no_kernels_for() -> None:
     new = devices(cards=[{"index": 0, "name": "new\x1b", "capability": [12, 0]}])
-    assert new.status == "missing" and "compute capability 12.0" in new.found
-    assert "pip install -U torch" in new.fix and "\x1b" not in new.found
+    assert new.status == "missing" and "compute capability 12.0" in new.detail
+    assert "pip install -U torch" in new.fix and "\x1b" not in new.detail
     old = devices(cards=[{"index": 0, "name": "old", "capability": [6, 1]}])
     assert "whl/cu126" in old.fix
 
@@ -194,8 +194,8 @@ def test_a_card_that_torch_has_no_kernels_for() -> None:
 def test_a_gpu_that_torch_does_not_see() -> None:
     hidden = devices(available=False, why=["CUDA initialization: Error 802: system not yet …"])
     assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
-    assert "a CPU build" in devices(available=False, cuda=None).found
-    assert "no reason given" in devices(available=False).found
+    assert "a CPU build" in devices(available=False, cuda=None).detail
+    assert "no reason given" in devices(available=False).detail
     nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
     assert list(explain.to_checks(nothing, Driver())) == []
 
@@ -213,7 +213,7 @@ def test_four_bit_on_processors_is_a_bonus() -> None:
 def test_a_driver_that_does_not_let_go() -> None:
     stuck = Crashed(trial="step cuda:0", doing="x", how="it hung", hung=True, stuck=True)
     (check,) = explain.to_checks(stuck, ONE_CARD)
-    assert "cannot be killed" in check.found and "Reboot" in check.fix
+    assert "cannot be killed" in check.detail and "Reboot" in check.fix
     illegal = Crashed(trial="torch", doing="x", how="it was killed by SIGILL", signal="SIGILL")
     (check,) = explain.to_checks(illegal, ONE_CARD)
     assert "AVX2" in check.fix

@@ -96,4 +96,4 @@ def test_a_lost_gpu_stays_as_it_is() -> None:
     ],
 )
 def test_clock_reasons_in_words(bits: int, words: list[str]) -> None:
-    assert nvml.slowed(bits) == words
+    assert nvml.decode_throttling(bits) == words

@@ -170,5 +170,5 @@ def test_a_damaged_prediction_is_none(damage: str, home: Path) -> None:
     folder.path.mkdir(parents=True)
     folder.job.write_text("{}")
     folder.prediction.write_text(damage)
-    [found] = run_records.records()
+    [found] = run_records.read_records()
     assert (found.predicted, found.actual, found.error) == (None, None, None)

@@ -122,4 +122,4 @@ def test_a_child_stays_readable_when_its_parent_goes(home: Path, place: str) -> 
     removal.remove(parent)
     assert runs.status(child).end_reason == "finished"
     assert child.read_job().kind == "train"
-    assert removal.parent(child)["id"] == "parent"
+    assert removal.read_parent(child)["id"] == "parent"

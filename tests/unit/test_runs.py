@@ -70,7 +70,7 @@ def test_a_run_that_is_removed_meanwhile_is_left_out(
     monkeypatch.setattr(Path, "stat", remove)
     runs.all_runs()
     assert listed() == ["here"]
-    assert [status.id for status in run_records.records()] == ["here"]
+    assert [status.id for status in run_records.read_records()] == ["here"]
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
@@ -78,4 +78,4 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
     (home / "runs" / "broken" / "events.jsonl").mkdir()
     make(home, "well")
     assert listed() == ["broken", "well"]
-    assert [status.id for status in run_records.records()] == ["well"]
+    assert [status.id for status in run_records.read_records()] == ["well"]

@@ -64,7 +64,7 @@ def test_what_cannot_be_compared_is_said_and_not_marked(
     found = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
     assert found.comparable["validation_loss"] is comparable
     assert says in " ".join(found.why)
-    marked = side_by_side.best(found, "best_eval_loss")
+    marked = side_by_side.find_best(found, "best_eval_loss")
     assert marked == ({1} if comparable else set())
 
 
@@ -105,7 +105,7 @@ def test_fewer_than_two_runs_are_refused(home: Path) -> None:
 def test_a_setting_is_told_exactly_where_two_runs_have_it_different(
     settings: list[dict[str, int]],
 ) -> None:
-    found = side_by_side.differing(settings)
+    found = side_by_side.find_differences(settings)
     known = [one for one in settings if one]
     for name in "abc":
         assert (name in found) == (len({one.get(name) for one in known}) > 1)

@@ -51,7 +51,7 @@ def told(folder: JobFolder) -> dict[str, Any]:
     """Return what each reader makes of a run, which must be the same."""
     progress = runs.progress(folder)
     status = runs.status(folder)
-    record = run_records.record(folder)
+    record = run_records.read_record(folder)
     follower = Follower(folder)
     assert not follower.read(10.0)
     for other in (record, follower.report):
