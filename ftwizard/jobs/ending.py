@@ -45,7 +45,7 @@ IN_WORDS = {
     "nan": "NaN loss",
     "crashed": "crashed",
     "refused": "refused",
-    "cancelled": "cancelled",
+    "cancelled": "canceled",
     "lost": "lost",
 }
 _TAIL_BYTES = 65_536
