@@ -1,4 +1,4 @@
-"""US dollars in words: with as many digits as matter."""
+"""Formatting of US dollar figures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ UNKNOWN = "unknown"
 
 
 def amount(value: float) -> str:
-    """Write US dollars with as many digits as matter: ``$0.004``, ``$112.50``, ``$1,240``."""
+    """Format US dollars with the significant digits: ``$0.004``, ``$112.50``, ``$1,240``."""
     return dollars(value)
 
 
 def span(figure: Figure | None) -> str:
-    """Write an amount or its range: ``$3.60``, ``$3.36–24.00``; ``unknown`` where it is not known."""
+    """Format an amount or its range: ``$3.60``, ``$3.36–24.00``; ``unknown`` for None."""
     if figure is None:
         return UNKNOWN
     if figure.low is None or figure.high is None or figure.low == figure.high:

@@ -1,5 +1,4 @@
-"""Earlier runs on the same rows: whether their validation loss still fell (SPEC H6), and the rate
-that they took (SPEC H5)."""
+"""Earlier runs on the same data: how their validation loss ended, and their learning rate."""
 
 from __future__ import annotations
 
@@ -20,40 +19,40 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import Plan
 
-LOOKED_AT = 200
-"""Runs, the newest first, among which they are looked for."""
-FALL = 0.01
-"""A validation loss that fell by a smaller share over its last two evaluations has flattened."""
+MAX_RUNS = 200
+"""Number of newest runs to inspect."""
+MIN_FALL_RATIO = 0.01
+"""Relative fall over the last two evaluations, below which a validation loss has flattened."""
 
 
 Hashed = Callable[[], str | None]
-"""Returns the hash of a training file, None where it cannot be read."""
+"""Returns the hash of a training file, None if it cannot be read."""
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """How the validation loss of an earlier run on the same rows ended."""
+    """The last validation losses of an earlier run on the same data."""
 
     run: str
     epochs: float
-    """That it trained."""
+    """Epochs trained."""
     first: float
-    """Its validation loss two evaluations before the last."""
+    """Validation loss two evaluations before the last."""
     last: float
     falling: bool
-    """Whether it had neither flattened nor risen."""
+    """Whether it was still falling, neither flat nor rising."""
 
     @property
     def said(self) -> str:
-        """Say it in a sentence."""
-        how = "was still falling at its end" if self.falling else "had flattened or risen"
+        """Describe it in a sentence."""
+        trend = "was still falling at the end" if self.falling else "had flattened or risen"
         return (
-            f"The validation loss of run {self.run} on the same rows {how} "
+            f"On the same data, the validation loss of run {self.run} {trend} "
             f"({self.first:.3f} → {self.last:.3f} over its last evaluations)."
         )
 
 
 def hash_of(rows: str) -> str | None:
-    """Return the hash of a file of rows as runs record it; None where it cannot be read."""
+    """Return the hash of a data file as runs record it; None if it cannot be read."""
     try:
         container = inspect(Path(rows))
         with Source(Path(rows), container.identity) as source:
@@ -63,10 +62,10 @@ def hash_of(rows: str) -> str | None:
 
 
 def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
-    """Return how the validation loss ended in the longest earlier run on the rows of ``chosen``.
+    """Return how the validation loss ended in the longest earlier run on the data of ``chosen``.
 
-    Runs of the same model come before those of others. ``hashed`` returns the hash of the training
-    file, where it is known. None without a run that has ended after three evaluations.
+    Runs of the same model take precedence. ``hashed`` returns the hash of the training file, if the
+    caller has it. None without an ended run of at least three evaluations.
     """
     found = [
         (plan.model.name == chosen.model.name, one.epochs, one)
@@ -77,8 +76,11 @@ def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
 
 
 def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
-    """Return the rate of the newest earlier run on the same rows whose model is another and whose
-    rate is the one of ``chosen``; None without one, and where the rate is the usual one."""
+    """Return the learning rate of ``chosen`` if the newest such run on the same data used it with
+    another model.
+
+    None without such a run, and if the learning rate is the usual one.
+    """
     recipe = chosen.recipe
     size = _parameters(chosen.model.name)
     if recipe.learning_rate in (None, learning_rate(recipe.method, size).value):
@@ -100,9 +102,9 @@ def _parameters(name: str) -> int | None:
 
 
 def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
-    """Yield the runs whose training file was the same, the newest first."""
+    """Yield the runs with the same training file, newest first."""
     known = None
-    for folder in islice(reversed(runs.all_runs()), LOOKED_AT):
+    for folder in islice(reversed(runs.all_runs()), MAX_RUNS):
         try:
             record = folder.read_job()
             plan = plans.parse(folder.plan.read_text())
@@ -111,7 +113,7 @@ def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[Job
         trained_on = record.hashes.get("train")
         if record.kind != "train" or trained_on is None:
             continue
-        # Reading a large file takes seconds: only where there is something to compare it with.
+        # Hashing a large file takes seconds, so it waits until there is a run to compare with.
         known = known or (hashed() if hashed else hash_of(chosen.data.files.train))
         if known is None:
             return
@@ -120,7 +122,7 @@ def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[Job
 
 
 def _ended(folder: JobFolder) -> Earlier | None:
-    """Return how the validation loss of a run ended; None while it runs, and of too few points."""
+    """Return how the validation loss of a run ended; None while it runs or with too few points."""
     try:
         if observe(folder).state != "ended":
             return None
@@ -133,10 +135,13 @@ def _ended(folder: JobFolder) -> Earlier | None:
 
 
 def ending(run: str, epochs: float, losses: list[float]) -> Earlier | None:
-    """Return how validation losses, the oldest first, ended; None for fewer than three, and where
-    one is no number."""
+    """Return how validation losses, oldest first, ended; None for fewer than three or with NaN."""
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
     first, middle, last = losses[-3:]
-    falling = last < middle < first and last <= min(losses) and first - last >= FALL * abs(first)
+    falling = (
+        last < middle < first
+        and last <= min(losses)
+        and first - last >= MIN_FALL_RATIO * abs(first)
+    )
     return Earlier(run=run, epochs=epochs, first=first, last=last, falling=falling)

@@ -1,4 +1,4 @@
-"""A number that a person sees: with its unit, its range, and where it comes from."""
+"""Figures for display: values with unit, range, source and date."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure; ``low`` and ``high`` are its range, None where it is exact; ``low`` alone: from there
-    up."""
+    """A value with its range: ``low`` and ``high`` are None if it is exact; ``low`` alone is a lower
+    bound."""
 
     value: float
     unit: str
     low: float | None = None
     high: float | None = None
     source: str
-    """How it was found: counted, computed from what, measured where."""
+    """Origin: counted, computed from what, or measured where."""
     as_of: str | None = None
-    """The date it holds for: of the price, the measurement or the check that it rests on. None only in
-    what an older version wrote."""
+    """Date of the price, measurement or check behind it. None only in records of older versions."""
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A day on which something ends, as somebody announced it."""
+    """An announced end date."""
 
     date: datetime.date
     source: str
-    """Where it is announced."""
+    """The announcement."""
     as_of: str
-    """When that was read."""
+    """When the announcement was read."""
 
     @property
     def said(self) -> str:
-        """Return where and when it was read, in brackets."""
+        """Format source and date in parentheses."""
         return f"({self.source}, as of {self.as_of})"
 
 
 def today() -> str:
-    """Return the date of what is counted now: rows, settings, what was asked for."""
+    """Return today's date for figures that are computed now."""
     return str(datetime.date.today())
 
 
 def oldest(dates: Iterable[str | None]) -> str | None:
-    """Return the first of some dates (``2026-04``, ``2026-11-25``), which all hold together."""
+    """Return the earliest of some dates (``2026-04``, ``2026-11-25``); None if there is none."""
     return min(filter(None, dates), default=None)

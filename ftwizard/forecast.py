@@ -1,4 +1,4 @@
-"""What a plan comes to on this machine: measured by a probe or earlier runs, else worked out."""
+"""Estimates for a plan on this machine: from a probe or earlier runs, else computed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from ftwizard.machine import Facts, Gpu
 from ftwizard.plan import Plan
 from ftwizard.probes import Probe
 
-WAYS = {"lora": "by LoRA, with weights of 16 bits", "full": "all weights"}
-ON_PROCESSORS = "on processors"
+METHODS = {"lora": "with LoRA on 16-bit weights", "full": "all weights"}
+ON_CPU = "on the CPU"
 
 
 def of_plan(
@@ -46,11 +46,11 @@ def of_plan(
     probe: Probe | None = None,
     hour: Rate | None = None,
 ) -> Follows | None:
-    """Return what a plan comes to, None without rows to train on.
+    """Estimate a plan; None without training rows.
 
-    ``lengths``: of the parts ``train`` and ``validation``; ``shape``: None where the model's
-    configuration says too little; ``probe``: of this very plan, with its own batch, it comes before
-    all else; ``hour``: what the machine costs, None where nobody said.
+    ``lengths``: of ``train`` and ``validation``; ``shape``: None if the model's configuration is
+    incomplete; ``probe``: of exactly this plan, takes precedence over all else; ``hour``: hourly
+    price of the machine, None if not set.
     """
     train = lengths.get("train")
     if train is None:
@@ -64,13 +64,13 @@ def of_plan(
 
 
 def here(plan: Plan, facts: Facts, hour: Rate | None = None) -> Machine:
-    """Return the machine that a plan is trained on, with the GPU that it names."""
+    """Return the machine that a plan trains on, with the plan's GPU."""
     found = follows.here(facts, card(gpu(plan, facts)), hour)
     return msgspec.structs.replace(found, head=installed_head())
 
 
 def installed_head() -> Head:
-    """Return how the TRL that is installed computes the loss; without one as the newest does."""
+    """Return how the installed TRL computes the loss; without TRL, as the newest version does."""
     try:
         return head_for(metadata.version("trl"))
     except metadata.PackageNotFoundError:
@@ -90,11 +90,10 @@ def fits(
     *,
     counted: Memory | None = None,
 ) -> Fit | None:
-    """Return the plan against the GPU that it names, and what would make it fit; None where there
-    is none, or it does not tell its memory, or nothing is known of what the model takes.
+    """Check whether the plan fits its GPU, and what would make it fit.
 
-    ``counted``: by the ledger, where it was asked; it is enough for the verdict where the model's
-    shape is not known.
+    None without a GPU, if the driver does not report its memory, or if nothing is known about the
+    model's memory. ``counted``: from the ledger, if it ran; it suffices for a verdict without shape.
     """
     one = gpu(plan, facts)
     if one is None or not one.memory:
@@ -107,7 +106,7 @@ def fits(
             shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,
             spread=lengths.get("train"), cards=gpus.cards(),
         )  # fmt: skip
-    except FtwizardError:  # target modules that the model does not have
+    except FtwizardError:  # the model lacks the target modules
         return None
     return found
 
@@ -115,14 +114,16 @@ def fits(
 def article(
     plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, facts: Facts
 ) -> RuleOfThumb | None:
-    """Return the article's figure of memory by QLoRA, whatever the plan trains by, beside ours of
-    the same rows; None where it has none for a model of that size."""
+    """Compare the article's memory figure for QLoRA with ours for the same rows.
+
+    QLoRA is used whatever the plan's method. None if the article has no figure for this model size.
+    """
     if shape is None:
         return None
     way = setup(plan, lengths, facts)
-    same, otherwise = by_qlora(way), WAYS[way.method] if way.method != "qlora" else ""
+    same, otherwise = by_qlora(way), METHODS[way.method] if way.method != "qlora" else ""
     if not facts.gpus:
-        same, otherwise = by_qlora(msgspec.structs.replace(way, method="lora")), ON_PROCESSORS
+        same, otherwise = by_qlora(msgspec.structs.replace(way, method="lora")), ON_CPU
     try:
         return rule_of_thumb(shape, memory.estimate(shape, same), otherwise=otherwise)
     except FtwizardError:
@@ -130,7 +131,7 @@ def article(
 
 
 def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
-    """Return the smaller models that the catalogue knows: of its own family, then the largest."""
+    """Return the smaller models of the catalog: its own family first, then by size, largest first."""
     known = [(one.name, shapes.from_config(one.config, one.source)) for one in configs.configs()]
     smaller = [one for one in known if one[1].parameters < shape.parameters]
     own = _family(shape)
@@ -138,12 +139,12 @@ def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
 
 
 def _family(shape: Shape) -> str:
-    """Return whose kind of model it is: ``qwen`` of ``qwen3_moe``."""
+    """Return the model family: ``qwen`` for ``qwen3_moe``."""
     return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
 
 
 def _probed(probe: Probe | None) -> float | None:
-    """Return the tokens a second, padding included, at rows as they come."""
+    """Return the probed tokens per second on typical rows, padding included."""
     if probe is None or probe.halved:
         return None
     rates = probe.measured.rates or [probe.measured.tokens_per_s]
@@ -153,7 +154,7 @@ def _probed(probe: Probe | None) -> float | None:
 def hours(
     plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
 ) -> dict[str, Figure]:
-    """Return the hours of the whole run by the name of a card, of those that it may fit on."""
+    """Return the hours of the whole run by GPU name, for GPUs that it may fit on."""
     train = lengths.get("train")
     if train is None or shape is None:
         return {}
@@ -164,8 +165,7 @@ def hours(
 def too_small(
     plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
 ) -> frozenset[str]:
-    """Return those of the cards ``names`` on which the plan's model does not fit; none where its
-    shape or the rows are not known."""
+    """Return the GPUs in ``names`` on which the plan does not fit; none without shape or rows."""
     train = lengths.get("train")
     if train is None or shape is None:
         return frozenset()
@@ -173,29 +173,31 @@ def too_small(
 
 
 def gpu(plan: Plan, facts: Facts) -> Gpu | None:
-    """Return the GPU that the plan names among those here, else the first; None without any."""
+    """Return the plan's GPU, else the first one; None without a GPU."""
     number = plan.where.gpu or 0
     return facts.gpus[number] if number < len(facts.gpus) else None
 
 
 def room(plan: Plan, facts: Facts) -> int | None:
-    """Return the bytes that the plan can have: of its GPU what no other program holds, or the
-    machine's; None where the driver does not say."""
+    """Return the bytes available to the plan: its GPU's free memory, else the machine's memory.
+
+    None if the driver does not report it.
+    """
     one = gpu(plan, facts)
     return one.free if one else facts.memory
 
 
 def on_its_gpu(plan: Plan, facts: Facts) -> Facts:
-    """Return the machine with the GPU alone that the plan takes."""
+    """Return the machine facts with only the plan's GPU."""
     one = gpu(plan, facts)
     return msgspec.structs.replace(facts, gpus=(one,)) if one else facts
 
 
 def measured(probe: Probe, memory: Memory | None = None) -> Figure:
-    """Return the peak of memory that a probe measured, on a GPU with the CUDA context, which
-    torch does not count; ``memory`` is what was worked out, the context among its parts.
+    """Return the peak memory measured by a probe, including the CUDA context on a GPU.
 
-    The driver's count has the context, but what other programs held as well: the less of both.
+    torch does not count the context, so it comes from ``memory``, the computed estimate. The
+    driver's count includes it but also other programs: the smaller of both is used.
     """
     counted = probe.memory_parts.get("on_device")
     if counted is None:
@@ -208,20 +210,20 @@ def measured(probe: Probe, memory: Memory | None = None) -> Figure:
 
 
 def card(one: Gpu | None) -> Card | None:
-    """Return what is known of a GPU's kind; None where nothing is."""
+    """Look up a GPU in the catalog; None if it is not listed."""
     return gpus.card(one.name, one.memory) if one else None
 
 
 def this_machine(
     plan: Plan, facts: Facts, come: Follows | None, counted: Memory | None = None
 ) -> Here:
-    """Return what a table of costs knows of this machine: what ``plan`` comes to on it.
+    """Build the cost table's entry for this machine from the estimates of ``plan``.
 
-    ``counted``: the memory by the ledger or a probe, where one was asked.
+    ``counted``: memory from the ledger or a probe, if either ran.
     """
     one, can = gpu(plan, facts), room(plan, facts)
     memory = counted or (come.memory if come else None)
-    least = (memory.peak.low or memory.peak.value) if memory else 0  # as of the cards beside it
+    least = (memory.peak.low or memory.peak.value) if memory else 0  # as for rented GPUs
     return Here(
         hours=run_hours(come),
         too_small=can is not None and least > can,
@@ -230,7 +232,7 @@ def this_machine(
 
 
 def run_hours(come: Follows | None) -> Figure | None:
-    """Return the hours of the whole run, of its training alone where no more is known."""
+    """Return the hours of the whole run, or of training alone if no more is known."""
     seconds = (come.whole or come.time) if come else None
     if seconds is None:
         return None
@@ -239,8 +241,10 @@ def run_hours(come: Follows | None) -> Figure | None:
 
 
 def rental(one: Gpu | None, prices: Prices) -> Figure | None:
-    """Return what an hour of such a card is rented for, on demand: a guide where nobody has said
-    what an hour of this one costs. None where card or price is not known."""
+    """Return the on-demand rental price per hour of the same GPU, as a comparison.
+
+    None if the GPU or its price is unknown.
+    """
     known = card(one)
     names = (name for name, market in prices.cards() if market == "on demand")
     name = next((name for name in names if known and gpus.card(name) == known), None)
@@ -252,7 +256,7 @@ def rental(one: Gpu | None, prices: Prices) -> Figure | None:
 
 
 def shape(base: Path) -> Shape | None:
-    """Return the shape of the model in a folder; None where its configuration says too little."""
+    """Return the shape of the model in a folder; None if its configuration is incomplete."""
     try:
         config = json.loads((base / "config.json").read_text("utf-8"))
         return shapes.from_config(config, "the model's config.json")

@@ -1,4 +1,4 @@
-"""What an hour of the user's own machine costs: said, remembered, and recorded with a run."""
+"""Hourly price of the user's machine: from the command line, the price file, or a run's record."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.text import dollar_range, dollars, visible
 
 RECORDED = "hour_price"
-"""Among the inputs of a run's ``job.json``, or of an attempt that was given another."""
+"""Key among the inputs of a run's ``job.json``, or of an attempt with another price."""
 OPTION = "--price machine=USD"
-"""How it is said to a command."""
-SAID = "your own, as said in the wizard"
-_HEAD = "# Your own prices in US dollars; they come before those of ftwizard.\n"
+"""The command line option that sets it."""
+SAID = "your own, set in the wizard"
+_HEAD = "# Your own prices in US dollars. They override ftwizard's prices.\n"
 
 
 def known(texts: Iterable[str] = ()) -> Rate | None:
-    """Return the price that ``texts`` of ``--price`` say, else the one in the file of own prices.
+    """Return the price from ``texts`` of ``--price``, else from the price file.
 
-    None where there is neither. Raises FtwizardError for what is no price.
+    None without either. Raises FtwizardError for an invalid price.
     """
     return _machine(own_prices.read(texts, settings.prices_file(), datetime.date.today()))
 
 
 def of_command(texts: Iterable[str]) -> Rate | None:
-    """Return the price that a command says whose ``--price`` can be of this machine alone."""
+    """Return the price from a command whose ``--price`` accepts only this machine."""
     found = own_prices.given(texts, datetime.date.today())
     for one in found:
         if one.kind != own_prices.MACHINE:
             raise FtwizardError(
-                f"A run here costs nothing by the price of {visible(one.model, 40)}.",
-                f"Say what an hour of this machine costs: {OPTION}",
+                f"The price of {visible(one.model, 40)} does not apply to a run on this machine.",
+                f"Set your hourly machine price: {OPTION}",
                 USAGE,
             )
     return _machine(found)
 
 
 def remembered() -> Rate | None:
-    """Return the price in the file of own prices; None also where that cannot be used."""
+    """Return the price in the price file; None also if the file is invalid."""
     try:
         return known()
     except FtwizardError:
@@ -60,23 +60,23 @@ def remembered() -> Rate | None:
 
 
 def said(typed: str) -> Rate:
-    """Return a price that was typed in the wizard; raises FtwizardError for what is none."""
+    """Parse a price typed in the wizard; raises FtwizardError if it is invalid."""
     found = _machine([own_prices.hour(typed, SAID, datetime.date.today())])
     assert found is not None
     return found
 
 
 def argv(hour: Rate | None) -> tuple[str, ...]:
-    """Return what tells a command the price that was typed; nothing where it stands in the file."""
+    """Return the command line arguments for a typed price; empty if it is in the price file."""
     if hour is None or hour.source != SAID:
         return ()
     return ("--price", f"{own_prices.MACHINE}={hour.usd:f}")
 
 
 def remember(usd: Decimal) -> Path:
-    """Write the price into the file of own prices, in place of an earlier one; return the file.
+    """Write the price to the price file, replacing an earlier one, and return the file's path.
 
-    All else in it stays as it is. Raises FtwizardError where it cannot be read or written.
+    The rest of the file is kept. Raises FtwizardError if it cannot be read or written.
     """
     today, path = datetime.date.today(), settings.prices_file().resolve()
     text = own_file.read_text(path)
@@ -90,8 +90,8 @@ def remember(usd: Decimal) -> Path:
         after = []
     if _others(after) != _others(before) or [one.usd for one in after if _is(one)] != [usd]:
         raise FtwizardError(
-            f"{visible(str(path), 200)} is written in a way that is not changed here.",
-            f'Write it there yourself: kind = "machine", usd = {usd:f}',
+            f"{visible(str(path), 200)} cannot be edited automatically.",
+            f'Add it there yourself: kind = "machine", usd = {usd:f}',
         )
     settings.private_folder(path.parent)
     try:
@@ -99,20 +99,20 @@ def remember(usd: Decimal) -> Path:
     except OSError as error:
         raise FtwizardError(
             f"{visible(str(path), 200)} cannot be written: {error.strerror}.",
-            f"Say it each time: --price machine={usd:f}",
+            f"Pass it each time: --price machine={usd:f}",
         ) from None
     return path
 
 
 def shown_file() -> str:
-    """Return the name of the file of own prices, as it is shown."""
+    """Return the path of the price file for display."""
     return visible(str(settings.prices_file()), 200)
 
 
 def recorded(folder: JobFolder) -> Rate | None:
-    """Return the price that a run goes by: the last that was said at a start; None where none was."""
+    """Return the price of a run: the last one passed at a start; None if there was none."""
     for number in range(folder.newest_attempt(), 0, -1):
-        with contextlib.suppress(OSError, FtwizardError):  # an old attempt that cannot be read
+        with contextlib.suppress(OSError, FtwizardError):  # an unreadable old attempt
             if hour := _of_inputs(folder.read_attempt(number).inputs):
                 return hour
     return _of_inputs(folder.read_job().inputs)
@@ -129,39 +129,39 @@ def _of_inputs(inputs: Mapping[str, Any]) -> Rate | None:
 
 
 def record(hour: Rate | None) -> dict[str, Any]:
-    """Return what a run keeps of the price among the inputs of its job, or of an attempt."""
+    """Return the price as an entry for the inputs of a job or an attempt; empty for None."""
     return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
 
 
 def spread(figure: Figure) -> str:
-    """Return dollars, as a range where they are one: ``$0.40–0.52``."""
+    """Format dollars, as a range if they have one: ``$0.40–0.52``."""
     if figure.low is None or figure.high is None:
         return dollars(figure.value)
     return dollar_range(figure.low, figure.high)
 
 
 def an_hour(price: Figure) -> str:
-    """Return the price in words: ``at $1.50 an hour, your own price of 2026-11-25``."""
-    return f"at {spread(price)} an hour, your own price of {price.as_of}"
+    """Describe the price: ``at $1.50 per hour, your own price of 2026-11-25``."""
+    return f"at {spread(price)} per hour, your own price of {price.as_of}"
 
 
 def set_up(price: Figure) -> str:
-    """Return what setting the machine up costs, where that is still to be done (SPEC C5)."""
+    """Describe the cost of setting up the machine, if that is still to be done."""
     low, _, high = gpu_cost.SETUP_HOURS
     ends = (
         (price.value if price.low is None else price.low),
         (price.value if price.high is None else price.high),
     )
     words = dollar_range(ends[0] * float(low), ends[1] * float(high))
-    return f"{words} on top, if it is still to be done ({low:f}–{high:f} h to install and fetch, assumed)"
+    return f"{words} extra if not done yet (assumed: {low:f}–{high:f} h to install and download)"
 
 
 def guide(rental: Figure | None) -> str:
-    """Return what such a card is rented for, as a guide; empty where that is not known."""
+    """Describe the rental price of a similar GPU for comparison; empty if unknown."""
     if rental is None:
         return ""
     card = visible(rental.source.partition(":")[0], 60)
-    return f"a guide: {card} is rented for {spread(rental)} an hour ({rental.as_of})"
+    return f"for comparison: {card} rents for {spread(rental)} per hour ({rental.as_of})"
 
 
 def _machine(own: Iterable[Price]) -> Rate | None:
@@ -177,7 +177,7 @@ def _others(prices: Iterable[Price]) -> list[Price]:
 
 
 def _without_machine(text: str) -> str:
-    """Return the text without the rows of this machine; comments stay."""
+    """Return the text without the rows of this machine, keeping comments."""
     kept: list[str] = []
     for block in re.split(r"(?m)^(?=[ \t]*\[)", text):
         if _is_of_machine(block):

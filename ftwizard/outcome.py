@@ -1,4 +1,4 @@
-"""A run's prediction and what came of it: memory, time, disk, cost, and how far off it was."""
+"""Predicted and actual memory, time, disk and cost of a run, with the error."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ NAMES = ("peak_memory", "seconds", "tokens_per_s", "disk", "cost")
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of one run, predicted or measured; None where unknown."""
+    """Predicted or measured figures of one run; None if unknown."""
 
     peak_memory: Figure | None = None
-    """Bytes, of the training."""
+    """Bytes, during training."""
     seconds: Figure | None = None
-    """Of the training: from its first step to its last save, all attempts."""
+    """Of training: from the first step to the last save, all attempts."""
     tokens_per_s: Figure | None = None
-    """Padding not counted."""
+    """Without padding."""
     disk: Figure | None = None
-    """Bytes at their most."""
+    """Peak bytes on disk."""
     cost: Figure | None = None
-    """US dollars of the whole run, from its first word to its last, at the price of an hour that
-    it was started with; None where none was known."""
+    """US dollars of the whole run, at the hourly price it was started with; None without one."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +34,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     predicted: Expected
     actual: Expected
     error: dict[str, float | None]
-    """Predicted against actual, by name: 0.1 where 10 % too much was predicted. For a training that
-    ended before its last step time and cost are predicted for the steps that it did."""
+    """Relative error by name: 0.1 means the prediction was 10% too high. If training ended early,
+    time and cost are predicted for the completed steps."""
 
 
 def compare(predicted: Expected, actual: Expected, *, share: float = 1.0) -> Outcome:
-    """Return both with the error of each; ``share`` of all steps were done."""
+    """Return both with their errors; ``share`` is the share of completed steps, 0–1."""
     error: dict[str, float | None] = {}
     for name in NAMES:
         before, after = getattr(predicted, name), getattr(actual, name)
@@ -53,13 +52,13 @@ def compare(predicted: Expected, actual: Expected, *, share: float = 1.0) -> Out
 
 
 def predict(folder: JobFolder, predicted: Expected) -> None:
-    """Write down what was predicted, once: a resumed run is held against its first word."""
+    """Record the prediction once: a resumed run is compared with its first prediction."""
     if read_prediction(folder) is None:
         write_json(folder.prediction, predicted)
 
 
 def read_prediction(folder: JobFolder) -> Expected | None:
-    """Return what was predicted of a run, None where nothing that can be read was."""
+    """Return the recorded prediction of a run; None if there is no readable one."""
     try:
         found = msgspec.json.decode(folder.prediction.read_bytes(), type=Expected)
     except (OSError, ValueError, RecursionError):
@@ -68,7 +67,7 @@ def read_prediction(folder: JobFolder) -> Expected | None:
 
 
 def of_result(result: dict[str, Any]) -> Outcome | None:
-    """Return the outcome in a ``result.json``; None where there is none that can be read."""
+    """Return the outcome in a ``result.json``; None if it has no valid one."""
     try:
         found = msgspec.convert({name: result[name] for name in Outcome.__struct_fields__}, Outcome)
     except (KeyError, ValueError):
@@ -77,7 +76,7 @@ def of_result(result: dict[str, Any]) -> Outcome | None:
 
 
 def _is_sound(found: Expected) -> bool:
-    """Say whether every number is one: what a file holds may come from anybody."""
+    """Return whether all numbers are finite and not negative, because files are untrusted."""
     figures = [getattr(found, name) for name in NAMES]
     numbers = [n for one in figures if one for n in (one.value, one.low, one.high) if n is not None]
     return all(math.isfinite(n) and n >= 0 for n in numbers)

@@ -1,4 +1,4 @@
-"""What a probe measured, remembered by what it depends on; nothing heavy is imported."""
+"""Cache of probe measurements, keyed by everything they depend on. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,63 +22,62 @@ from ftwizard.models import Source
 from ftwizard.outcome import Expected
 from ftwizard.plan import Plan
 
-UNMEASURED = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
+UNRELATED_SETTINGS = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
               "evaluation_steps", "save_steps", "patience", "alpha", "seed")  # fmt: skip
-"""Settings of the recipe that change neither the memory nor the time of a step."""
+"""Recipe settings that affect neither the memory nor the time of a step."""
 SPREAD = 1.15
-"""Low and high of a time are at least this far from the middle: a few steps, not hours of them."""
+"""Minimum ratio between the bounds of a time and its middle, because only a few steps are timed."""
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process of a probe measured: bytes, seconds and tokens, padding included unless
-    said otherwise."""
+    """Raw measurements of a probe: bytes, seconds and tokens, padding included unless noted."""
 
     device: str
-    """What it ran on, in words."""
+    """Description of the device."""
     device_memory: int
-    """All memory of the GPU, or of the machine."""
+    """Total memory of the GPU, or of the machine."""
     precision: str
     memory_source: str
     memory_before: int
     """Before the model was loaded: libraries and rows; 0 on a GPU."""
     memory_loaded: int
-    """Once the model was loaded, peak."""
+    """Peak after loading the model."""
     memory_training: int
-    """Peak of the steps at the longest rows."""
+    """Peak of training steps on the longest rows."""
     memory_evaluation: int | None
     """Peak of the evaluation step; None without validation rows."""
     memory_allocated: int | None
-    """Peak of the tensors alone, on a GPU."""
+    """Peak of the tensors alone; GPU only."""
     memory_on_device: int | None
-    """What the driver counted as used at the end, other programs included; on a GPU."""
+    """Memory in use at the end according to the driver, including other programs; GPU only."""
     longest: int
     """Tokens of the longest sequence."""
     steps: int
-    """Optimizer steps that were timed at the longest rows."""
+    """Timed optimizer steps on the longest rows."""
     step_s: float
-    """Of one optimizer step at the longest rows, all its forward passes."""
+    """Of one optimizer step on the longest rows, with all its forward passes."""
     tokens_per_s: float
-    """At the longest rows."""
+    """On the longest rows."""
     useful_tokens_per_s: float
-    """At rows as they come, padding not counted."""
+    """On typical rows, without padding."""
     rates: list[float]
-    """Tokens per second of each timed step at rows as they come."""
+    """Tokens per second of each timed step on typical rows."""
     evaluation_s: float | None
-    """Of one evaluation step at the longest validation rows."""
+    """Of one evaluation step on the longest validation rows."""
     evaluation_tokens_per_s: float | None
     epoch_tokens: int
     validation_tokens: int
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe as it is shown and remembered."""
+    """Results of a probe as shown and cached."""
 
     batch_size: int
-    """What fits: the plan's, or less."""
+    """The batch size that fits: the plan's, or less."""
     gradient_accumulation: int
     halved: int
-    """How often the batch was made smaller until it fitted."""
+    """How often the batch was reduced until it fit."""
     memory: Figure
     memory_parts: dict[str, Figure]
     tokens_per_s: Figure
@@ -86,20 +85,20 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     step_s: Figure
     evaluation_s: Figure | None
     seconds: Figure
-    """Of the whole training with this batch, by these measurements."""
+    """Of the whole training with this batch."""
     device: str
     device_memory: Figure
     predicted: Expected
-    """What the estimates said of it."""
+    """The estimates before the probe."""
     measured: Measured
     fingerprint: str = ""
-    """Of the model that was measured."""
+    """Of the measured model."""
     findings: list[str] = []
-    """What there was to say meanwhile."""
+    """Messages of the probe."""
 
 
 def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted: Expected) -> Probe:
-    """Return what was measured as figures; ``fits`` is the plan with the batch that fits."""
+    """Convert measurements to figures; ``fits`` is the plan with the batch that fits."""
     said, date = f"measured on {measured.device}", today()
 
     def figure(value: float, unit: str, what: str) -> Figure:
@@ -110,21 +109,21 @@ def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted:
         "loaded": figure(
             measured.memory_loaded,
             "bytes",
-            "once the model was loaded"
+            "after loading the model"
             if measured.memory_on_device is not None
-            else "once the model was loaded; its weights come in when they are first used",
+            else "after loading the model; its weights are read on first use",
         ),
-        "training": figure(measured.memory_training, "bytes", "in steps at the longest rows"),
+        "training": figure(measured.memory_training, "bytes", "training on the longest rows"),
     }
     if measured.memory_evaluation is not None:
-        parts["evaluation"] = figure(measured.memory_evaluation, "bytes", "in an evaluation step")
+        parts["evaluation"] = figure(measured.memory_evaluation, "bytes", "during evaluation")
     peak = max(part.value for part in parts.values())
     if measured.memory_allocated is not None:
         parts["tensors"] = figure(
             measured.memory_allocated, "bytes", "tensors alone (torch.cuda.max_memory_allocated)"
         )
     if measured.memory_on_device is not None:
-        what = "used on the GPU by its driver's count (NVML), other programs included"
+        what = "in use according to the driver (NVML), including other programs"
         parts["on_device"] = figure(measured.memory_on_device, "bytes", what)
     evaluation = measured.evaluation_s
     return Probe(
@@ -134,27 +133,27 @@ def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted:
         memory=figure(peak, "bytes", measured.memory_source),
         memory_parts=parts,
         tokens_per_s=figure(
-            measured.tokens_per_s, "tokens/s", "at the longest rows, padding included"
+            measured.tokens_per_s, "tokens/s", "on the longest rows, padding included"
         ),
         useful_tokens_per_s=figure(
-            measured.useful_tokens_per_s, "tokens/s", "at rows as they come, padding not counted"
+            measured.useful_tokens_per_s, "tokens/s", "on typical rows, without padding"
         ),
-        step_s=figure(measured.step_s, "s", "an optimizer step at the longest rows"),
+        step_s=figure(measured.step_s, "s", "one optimizer step on the longest rows"),
         evaluation_s=None
         if evaluation is None
-        else figure(evaluation, "s", "an evaluation step at the longest validation rows"),
+        else figure(evaluation, "s", "one evaluation step on the longest validation rows"),
         seconds=training_time(measured, fits.recipe.epochs, evaluations),
         device=measured.device,
-        device_memory=figure(measured.device_memory, "bytes", "all memory of it"),
+        device_memory=figure(measured.device_memory, "bytes", "its total memory"),
         predicted=predicted,
         measured=measured,
     )
 
 
 def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure:
-    """Return the seconds that a training takes at the measured speed, ``evaluations`` included.
+    """Return the seconds of training at the measured speed, including ``evaluations``.
 
-    Loading, saving, merging and comparing come on top.
+    Loading, saving, merging and comparing are extra.
     """
     tokens, looks = measured.epoch_tokens * epochs, 0.0
     if measured.evaluation_tokens_per_s:
@@ -167,26 +166,26 @@ def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure
         low=tokens / fast + looks / SPREAD,
         high=tokens / slow + looks * SPREAD,
         unit="s",
-        source="at the speed that a probe measured on this machine; loading, saving, merging and "
-        "comparing come on top",
+        source="speed measured by a probe on this machine; loading, saving, merging and comparing "
+        "are extra",
         as_of=today(),
     )
 
 
 def today() -> str:
-    """Return the date, as figures have it."""
+    """Return today's date as used in figures."""
     return time.strftime("%Y-%m-%d")
 
 
 def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
-    """Return what a probe of this plan measured here earlier; None where that is not known.
+    """Return the cached probe of this plan on this machine; None if there is none.
 
-    It counts for the same rows, settings that memory and time go by, machine and libraries. With
-    ``source`` the model must be the very same; without, a folder is looked at, a name is trusted.
-    Files are read to compare them, once as long as they do not change.
+    It must match in rows, relevant settings, machine and libraries. With ``source`` the model must
+    be identical; without it, a folder is fingerprinted and a Hub id is trusted. Files are hashed
+    once while they do not change.
     """
     try:
-        next((settings.cache() / "probes").iterdir())  # no row is read where nothing was measured
+        next((settings.cache() / "probes").iterdir())  # avoids hashing files if nothing is cached
         found = msgspec.json.decode(_file(plan).read_bytes(), type=Probe)
         if source is None and models.is_folder(plan.model.name):
             source = models.locate(plan.model.name)
@@ -196,8 +195,10 @@ def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
 
 
 def remember(plan: Plan, probe: Probe) -> None:
-    """Keep what was measured, for the plan as it is and with the batch that fits; a cache that
-    cannot be written to is no error."""
+    """Cache a probe for the plan as it is and with the batch that fits.
+
+    An unwritable cache is ignored.
+    """
     smaller = with_batch(plan, probe.batch_size, probe.gradient_accumulation)
     fits = msgspec.structs.replace(probe, halved=0)
     with contextlib.suppress(OSError, FtwizardError):
@@ -208,7 +209,7 @@ def remember(plan: Plan, probe: Probe) -> None:
 
 
 def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
-    """Return the plan with another batch."""
+    """Return the plan with another batch size and accumulation."""
     recipe = msgspec.structs.replace(
         plan.recipe, batch_size=batch_size, gradient_accumulation=accumulation
     )
@@ -221,7 +222,7 @@ def _file(plan: Plan) -> Path:
 
 
 def _parts(plan: Plan) -> Any:
-    """Return what of the plan a measurement depends on; files by their content."""
+    """Return the parts of the plan that a measurement depends on; files by content."""
     recipe = msgspec.to_builtins(plan.recipe)
     data = msgspec.to_builtins(plan.data)
     data["files"] = {
@@ -235,7 +236,7 @@ def _parts(plan: Plan) -> Any:
         "shares": [plan.validation_share, plan.test_share],
         "skips": "skip-bad-rows" in plan.allow,
         "model": [plan.model.name, plan.model.revision],
-        "recipe": {name: value for name, value in recipe.items() if name not in UNMEASURED},
+        "recipe": {name: value for name, value in recipe.items() if name not in UNRELATED_SETTINGS},
         "gpu": plan.where.gpu,
     }
 
@@ -247,13 +248,13 @@ def _content(path: Path) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _hashed(path: str, size: int, changed: int) -> str:
-    """Return a hash of a file; ``size`` and ``changed`` are how a changed one is told."""
+    """Hash a file; ``size`` and ``changed`` invalidate the cache if it changes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _machine() -> list[Any]:
-    """Name the hardware, by what the kernel and the NVIDIA driver have in ``/proc``."""
+    """Identify the hardware from ``/proc``."""
     processors = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line for line in processors.splitlines() if line.startswith("model name")), "")
     gpus = []

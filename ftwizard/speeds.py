@@ -1,4 +1,4 @@
-"""How fast earlier runs of a model were on this machine."""
+"""Speeds of earlier runs of a model on this machine."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import Plan
 from ftwizard.runs import Progress
 
-EARLIER_RUNS = 5
-"""Speeds to learn from, at most."""
-LOOKED_AT = 50
-"""Runs, the newest first, among which they are looked for."""
+MAX_SPEEDS = 5
+MAX_RUNS = 50
+"""Number of newest runs to inspect."""
 TAIL_BYTES = 1 << 17
-"""Of a run's events: more than its last ``RATE_WINDOW`` steps, which its speed is measured over."""
+"""Bytes read from the end of a run's events: more than its last ``RATE_WINDOW`` steps, over which
+its speed is measured."""
 
 
 def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
-    """Return the speeds of the newest runs of the same model and method, without that called
-    ``but``."""
-    newest = runs.all_runs()[: -LOOKED_AT - 1 : -1]
+    """Return the speeds of the newest runs of the same model and method, except run ``but``."""
+    newest = runs.all_runs()[: -MAX_RUNS - 1 : -1]
     alike = (folder for folder in newest if folder.id != but and _is_alike(folder, chosen))
     known = (
         Speed(run=one.id, tokens_per_s=rate, as_of=_day(one))
         for one in alike
         if (rate := _speed(one))
     )
-    return list(islice(known, EARLIER_RUNS))
+    return list(islice(known, MAX_SPEEDS))
 
 
 def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
@@ -44,7 +43,7 @@ def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
 
 
 def _day(folder: JobFolder) -> str | None:
-    """Return the day on which the run last wrote something."""
+    """Return the date of the run's last event."""
     try:
         return str(datetime.date.fromtimestamp(folder.events.stat().st_mtime))
     except OSError:
@@ -52,7 +51,7 @@ def _day(folder: JobFolder) -> str | None:
 
 
 def _speed(folder: JobFolder) -> float | None:
-    """Return the tokens per second of a run's last steps, from the end of its events alone."""
+    """Return the tokens per second of a run's last steps, reading only the end of its events."""
     progress = Progress()
     try:
         progress.feed(tail(folder.events, TAIL_BYTES))

@@ -43,8 +43,8 @@ def this_machine(facts: Facts, width: int = 200) -> str:
     room = f"{seen['memory']} memory, {seen['free disk']} free"
     gpu = f"GPU {seen['GPU']}" if facts.gpus else "no GPU"
     lines = (
-        f"This machine: GPU {seen['GPU']}; {room}; {seen['processors']}",
-        f"This machine: {gpu}; {room}; {seen['processors']}",
+        f"This machine: GPU {seen['GPU']}; {room}; {seen['CPU']}",
+        f"This machine: {gpu}; {room}; {seen['CPU']}",
         f"This machine: {gpu}; {room}",
         f"{gpu}; {room}",
     )

@@ -1,1 +1,1 @@
-"""Advice with its reasons: which path, which settings. Pure functions; they start nothing."""
+"""Advice on provider and settings, with reasons. Pure functions that start nothing."""

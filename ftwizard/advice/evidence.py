@@ -1,4 +1,4 @@
-"""What a data check found, as far as it bears on path and recipe: the data's own evidence."""
+"""Evidence from the data check that bears on provider and recipe."""
 
 from __future__ import annotations
 
@@ -16,46 +16,49 @@ from ftwizard.figure import Figure, today
 from ftwizard.text import plural
 
 CHANGING = "changing_facts"
-"""The check's finding of answers that state facts that change (SPEC D9)."""
-RAISED = 0.05
-"""Share of rows with such facts from which it is asked again whether fine-tuning is the tool."""
-SAID = 0.5
-"""Share from which it is said to be the wrong one."""
+"""Code of the check's finding for answers that state facts that change."""
+MIN_WARNING_SHARE = 0.05
+"""Share of rows with such facts from which the user is asked again whether to fine-tune."""
+MIN_WRONG_TOOL_SHARE = 0.5
+"""Share from which fine-tuning is called the wrong tool."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rows say."""
+    """Facts about the rows of one data check."""
 
     path: str
     format: str | None
     rows: int
     usable: int
     tokens: Figure | None
-    """Of all rows, once through."""
+    """Of all rows, one epoch."""
     lengths: Lengths | None
     changing: int
-    """Rows whose answers state facts that change."""
+    """Number of rows whose answers state facts that change."""
     changing_lines: tuple[int, ...]
     verifiable: Verifiable | None
     rft: Suggestion | None
 
     @property
     def changing_share(self) -> float:
-        """Return the share of the usable rows."""
+        """Return the share of usable rows whose answers state facts that change."""
         return self.changing / self.usable if self.usable else 0.0
 
 
 class Raised(msgspec.Struct, frozen=True, kw_only=True):
-    """“Is fine-tuning the right tool?”, asked again by the data (SPEC P3)."""
+    """A warning that the data may be wrong for fine-tuning."""
 
     wrong_tool: bool
-    """Whether most rows teach such facts."""
+    """Whether most rows contain facts that change."""
     words: str
     lines: tuple[int, ...]
 
 
 def evidence(report: Mapping[str, Any]) -> Evidence:
-    """Return what ``ftwizard check --json`` says; raise FtwizardError for another document."""
+    """Build evidence from the report of ``ftwizard check --json``.
+
+    Raises FtwizardError for any other document.
+    """
     try:
         rows, usable = int(report["rows"]), int(report["usable"])
         findings: Sequence[Mapping[str, Any]] = report["findings"]
@@ -76,8 +79,8 @@ def evidence(report: Mapping[str, Any]) -> Evidence:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FtwizardError(
-            "This is no report of a data check: it lacks what ftwizard check --json prints.",
-            "Make one with: ftwizard check DATA --json > report.json",
+            "This is not a data check report: fields of ftwizard check --json are missing.",
+            "Create one with: ftwizard check DATA --json > report.json",
         ) from error
 
 
@@ -96,19 +99,15 @@ def _tokens(tokens: Mapping[str, Any] | None) -> Figure | None:
 
 
 def raised(found: Evidence) -> Raised | None:
-    """Raise the question of the right tool again where the data teaches facts that change."""
+    """Return a warning if at least 5% of the rows state facts that change, else None."""
     share = found.changing_share
-    if share < RAISED:
+    if share < MIN_WARNING_SHARE:
         return None
     rows = f"{plural(found.changing, 'row')} of {found.usable:,} ({share:.0%})"
-    if share >= SAID:
-        words = (
-            f"{rows} teach facts that change, as prices, dates or policies do: fine-tuning is the "
-            "wrong tool for these. Look them up with retrieval (RAG) or tools."
-        )
+    wrong_tool = share >= MIN_WRONG_TOOL_SHARE
+    words = f"{rows} contain facts that change, such as prices, dates or policies. "
+    if wrong_tool:
+        words += "Fine-tuning is the wrong tool for these: use retrieval (RAG) or tools."
     else:
-        words = (
-            f"{rows} teach facts that change, as prices, dates or policies do. Put these into the "
-            "prompt from where they are kept, or leave the rows out."
-        )
-    return Raised(wrong_tool=share >= SAID, words=words, lines=found.changing_lines[:8])
+        words += "Put such facts into the prompt, or remove the rows."
+    return Raised(wrong_tool=wrong_tool, words=words, lines=found.changing_lines[:8])

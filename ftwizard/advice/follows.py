@@ -1,4 +1,4 @@
-"""What follows from a recipe at once: steps, tokens, memory, time and cost, for the page it is on."""
+"""Instant estimates for a recipe: steps, tokens, memory, time and cost."""
 
 from __future__ import annotations
 
@@ -25,65 +25,65 @@ from ftwizard.plan import Recipe
 from ftwizard.text import plural
 
 STATE_BYTES = 12
-"""Of each trained parameter in a checkpoint."""
+"""Bytes per trainable parameter in a checkpoint."""
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """What is trained on and what validates, by their lengths."""
+    """Row lengths of the training and the validation set."""
 
     train: Lengths
     validation: Lengths | None = None
-    """Validation is not packed, whatever the recipe says."""
+    """Never packed, whatever the recipe says. None without a validation set."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What it is trained on, as far as it bears on time and cost."""
+    """The machine, as far as it affects time and cost."""
 
     card: Card | None = None
-    """None: a GPU that is not known, or none."""
+    """None without a GPU, and for a GPU that is not in the catalog."""
     gpu: bool = False
     cores: int = 0
     bfloat16_cpu: bool = False
     hour: Rate | None = None
-    """What an hour of it costs; None where nobody said."""
+    """Price per hour; None if not set."""
     head: Head = "tiled"
-    """How the TRL that is installed computes the loss."""
+    """How the installed TRL computes the loss."""
     speeds: tuple[Speed, ...] = ()
-    """Of earlier runs alike: they come before what is worked out."""
+    """Of similar earlier runs; they take precedence over computed speed."""
     probed: float | None = None
-    """Tokens a second, padding included, that a probe measured: it comes before all else."""
+    """Tokens per second measured by a probe, padding included; takes precedence over all else."""
     probed_on: str | None = None
-    """The day of that probe."""
+    """Date of that probe."""
 
 
 class Follows(msgspec.Struct, frozen=True, kw_only=True):
-    """What one recipe comes to; None where it cannot be told."""
+    """Estimates for one recipe; None if unknown."""
 
     steps: Figure
     steps_per_epoch: int
     evaluations: int
     tokens: Figure
-    """Of rows, as often as they are trained on."""
+    """Over all epochs, without padding."""
     padding: Figure
-    """Share of what is computed that is padding."""
+    """Share of the computed tokens that is padding."""
     cut: Figure
-    """Share of the rows that are cut."""
+    """Share of the rows that are truncated."""
     memory: Memory | None
-    """Of the GPU, or of the machine without one; None for targets that the model does not have."""
+    """Of the GPU, else of the machine; None for target modules that the model does not have."""
     time: Figure | None
-    """Of the training alone."""
+    """Seconds of training alone."""
     otherwise: Figure | None
-    """The same, packed where the recipe does not pack, and the other way round; None where little
-    is padding."""
+    """Seconds of training with packing toggled; None if there is little padding."""
     parts: dict[str, Figure]
-    """Of the whole run, ``time`` among them; empty where that is not known."""
+    """Seconds of the whole run by part, including ``time``; empty if unknown."""
     whole: Figure | None
+    """Seconds of the whole run."""
     cost: Figure | None
-    """Of the whole run, at what the machine costs an hour."""
+    """US dollars of the whole run, at the machine's hourly price."""
 
 
 def here(facts: Facts, card: Card | None, hour: Rate | None = None) -> Machine:
-    """Return a machine as the facts tell it."""
+    """Build a machine from the detected facts."""
     return Machine(
         card=card, gpu=bool(facts.gpus), cores=facts.cores, bfloat16_cpu=facts.bfloat16_cpu,
         hour=hour,
@@ -98,9 +98,9 @@ def follows(
     *,
     merges: bool = True,
 ) -> Follows:
-    """Return what a recipe comes to, in a few milliseconds; nothing is read or asked.
+    """Estimate a recipe in a few milliseconds, without any I/O.
 
-    ``shape`` is None before the model is known. Raises ValueError where there are no rows.
+    ``shape`` is None before the model is known. Raises ValueError without rows.
     """
     work = _work(recipe, rows.train, recipe.packing)
     setup = setup_of(recipe, machine, rows.train)
@@ -115,9 +115,9 @@ def follows(
         steps=_counted(work.steps, "steps", f"{plural(round(work.passes), 'pass', 'passes')}"),
         steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
         evaluations=evaluations,
-        tokens=_counted(round(work.tokens), "tokens", "the lengths of the rows, by their spread"),
-        padding=_counted(work.padded, "share", "the longest of rows drawn at random"),
-        cut=_counted(work.cut, "share", f"rows of more than {recipe.max_length:,} tokens"),
+        tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
+        padding=_counted(work.padded, "share", "the expected longest row of random batches"),
+        cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
         memory=_memory(shape, setup, machine),
         time=time,
         otherwise=_otherwise(recipe, rows, shape, setup, machine, work),
@@ -128,9 +128,9 @@ def follows(
 
 
 def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -> Setup:
-    """Return how a recipe trains on a machine: what it leaves open is decided as the run does.
+    """Resolve a recipe for a machine, choosing the open settings as the run does.
 
-    ``lengths``: of the rows that are trained on, none of which may be as long as the recipe allows.
+    ``lengths``: of the training set, whose rows may all be shorter than the recipe allows.
     """
     again, length = recipe.gradient_checkpointing, recipe.max_length
     if lengths is not None and lengths.buckets and not recipe.packing:
@@ -174,7 +174,7 @@ def _evaluations(recipe: Recipe, rows: Rows, total: int) -> int:
     if rows.validation is None or rows.validation.rows < 1:
         return 0
     every = recipe.evaluation_steps or steps.evaluation_steps(total)
-    return max(1, -(-total // every))  # and one at the end
+    return max(1, -(-total // every))  # includes the one at the end
 
 
 def _memory(shape: Shape | None, setup: Setup, machine: Machine) -> Memory | None:
@@ -189,7 +189,7 @@ def _memory(shape: Shape | None, setup: Setup, machine: Machine) -> Memory | Non
 
 
 def _time(shape: Shape | None, setup: Setup, machine: Machine, work: Passes) -> Figure | None:
-    """Return the seconds of the training: probed, else as earlier runs, else worked out."""
+    """Return seconds of training: from a probe, else from earlier runs, else computed."""
     if machine.probed is not None:
         computed = work.tokens + work.padding
         return duration.measured(
@@ -214,7 +214,10 @@ def _otherwise(
     machine: Machine,
     work: Passes,
 ) -> Figure | None:
-    """Return the time packed or not, as the recipe is not; what was measured is of this way only."""
+    """Return the training time with packing toggled.
+
+    None if speed was measured, because that holds for the current setting only.
+    """
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
     other = _work(recipe, rows.train, not recipe.packing)
@@ -249,9 +252,9 @@ def _counted(value: float, unit: str, source: str) -> Figure:
 def hours(
     recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str], *, merges: bool = True
 ) -> dict[str, Figure]:
-    """Return the hours of the whole run on each of the cards ``names`` (a driver's, or a price's).
+    """Estimate the hours of the whole run on each GPU in ``names`` (names of the driver or a price).
 
-    A card that is not known, or ``too_small``, is left out.
+    Unknown GPUs and those that are ``too_small`` are left out.
     """
     names = tuple(names)
     small = too_small(recipe, rows, shape, names)
@@ -270,7 +273,7 @@ def hours(
 
 
 def too_small(recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str]) -> frozenset[str]:
-    """Return those of the cards ``names`` that have not even the lower end of the memory's range."""
+    """Return the GPUs in ``names`` with less memory than the lower end of the estimate."""
     found = []
     for name in names:
         known = gpus.card(name)

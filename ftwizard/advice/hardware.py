@@ -1,4 +1,4 @@
-"""Settings that follow from the machine: method, kernels, precision, what is recomputed."""
+"""Settings that depend on the machine: method, attention kernel, precision, checkpointing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.machine import Facts
 
 SAFE = 0.95
-"""Of a GPU's memory."""
+"""Share of a GPU's memory that an estimate may use."""
 _WAYS: tuple[Method, ...] = ("lora", "qlora")
 
 
 def card(facts: Facts) -> Card | None:
-    """Return the largest GPU of a machine as the catalogue knows it; None if it does not."""
+    """Look up a machine's largest GPU in the catalog; None if it is not listed."""
     largest = max(facts.gpus, key=lambda one: one.memory or 0, default=None)
     return card_of(largest.name, largest.memory) if largest else None
 
@@ -28,10 +28,10 @@ def card(facts: Facts) -> Card | None:
 def method_for(
     parameters: int | None, facts: Facts, *, shape: Shape | None = None, length: int = 1024
 ) -> Advised:
-    """Advise a method that fits this machine, among those that the plan has.
+    """Advise a method that fits this machine.
 
-    ``shape``: of the model, where it is known, so that memory is estimated for one row of
-    ``length`` tokens; else it goes by the least that a parameter takes.
+    With ``shape``, memory is estimated for one row of ``length`` tokens; without it, from the
+    minimum bytes per parameter.
     """
     if not facts.gpus:
         return said("method", "processors", "lora")
@@ -44,25 +44,25 @@ def method_for(
     if memory_here is None or parameters is None:
         value, reason = (
             smaller,
-            "QLoRA needs the least memory; how much is needed is not known yet.",
+            "QLoRA needs the least memory. The amount is not known yet.",
         )
     else:
         need = parameters * lora.bytes
         value = "lora" if memory_here >= need else smaller
-        reason = f"LoRA needs about {text.size(need)}, and the GPU has {_has(facts)}."
+        reason = f"LoRA needs about {text.size(need)}; the GPU has {_has(facts)}."
         if memory_here < parameters * qlora.bytes:
-            reason += " 4 bit does not fit either: take a smaller model."
+            reason += " 4-bit does not fit either: choose a smaller model."
     return Advised(name="method", value=value, reason=reason, as_of=lora.as_of, source=lora.source)
 
 
 def _has(facts: Facts) -> str:
-    """Say what the GPU has, where it is known: of it what no other program holds."""
+    """Describe the GPU memory that no other program uses."""
     whole, free = facts.gpu_memory or 0, facts.gpu_free or 0
     return text.size(free) + (" free" if free < whole else "")
 
 
 def _that_fits(shape: Shape, length: int, here: int, has: str) -> Advised:
-    """Advise LoRA where one row of it surely fits, else QLoRA."""
+    """Advise LoRA if even the upper end of its estimate for one row fits, else QLoRA."""
     peaks = {
         way: estimate.estimate(shape, Setup(method=way, batch_size=1, length=length)).peak
         for way in _WAYS
@@ -74,12 +74,12 @@ def _that_fits(shape: Shape, length: int, here: int, has: str) -> Advised:
     if lora > here * SAFE:
         reason += f" QLoRA needs up to {text.size(qlora)}."
     if qlora > here * SAFE:
-        reason += " Take a smaller model, or a larger GPU."
+        reason += " Choose a smaller model or a larger GPU."
     return msgspec.structs.replace(found, reason=reason)
 
 
 def advise(method: Method, facts: Facts) -> tuple[Advised, ...]:
-    """Say what the run's automatic choices come to on this machine (``train.hardware``)."""
+    """Predict the run's automatic choices on this machine (see ``train.hardware``)."""
     here = card(facts)
     return (_checkpointing(facts), _precision(method, facts, here), _attention(facts, here))
 
@@ -92,13 +92,13 @@ def _checkpointing(facts: Facts) -> Advised:
 def _precision(method: Method, facts: Facts, here: Card | None) -> Advised:
     other = "fp32" if method == "qlora" else "fp16, and fp32 for Gemma"
     if not facts.gpus:
-        kind = "bf16, which these processors multiply" if facts.bfloat16_cpu else "fp32"
+        kind = "bf16, which this CPU supports" if facts.bfloat16_cpu else "fp32"
         return said("precision", "precision-processors", "auto", kind=kind)
     if here is None:
         return said("precision", "precision-unknown", "auto", other=other)
     if here.bf16:
-        return _by_card("precision", here, f"bf16, which {here.name} multiplies")
-    return _by_card("precision", here, f"{other}: {here.name} does not multiply bf16")
+        return _by_card("precision", here, f"bf16, which {here.name} supports")
+    return _by_card("precision", here, f"{other}: {here.name} does not support bf16")
 
 
 def _attention(facts: Facts, here: Card | None) -> Advised:
@@ -112,12 +112,12 @@ def _attention(facts: Facts, here: Card | None) -> Advised:
         return said("attention", "attention-unknown", "auto")
     return _by_card(
         "attention", here,
-        f"flash attention where the model has it: flash-attn is there, and {here.name} runs it",
+        f"flash attention if the model supports it: flash-attn is installed and {here.name} runs it",
     )  # fmt: skip
 
 
 def _by_card(name: str, here: Card, words: str) -> Advised:
-    """Return an automatic choice that follows from what the card's maker says of it."""
+    """Return an automatic choice whose source is the GPU's datasheet."""
     return Advised(
         name=name, value="auto", reason=f"Automatic: {words}.", as_of=here.as_of,
         source=f"{here.name}: {here.source} (compute capability {here.capability:g})",

@@ -1,6 +1,6 @@
-"""Where adapters will go, said before the model is loaded; and which models are a safer first run.
+"""Modules that get an adapter, predicted from the configuration, and safer first models.
 
-The training finds the modules on the model itself, and checks them (``train.targets``).
+Training finds the modules on the model itself and checks them (``train.targets``).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.text import visible
 
 DOMINANT = 0.5
-"""Experts that hold more than this share of a model's weights dominate it."""
+"""Share of the weights above which experts dominate a model."""
 SAFER = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B-Instruct-2507")
-"""Dense models for a first run (SPEC H3), smaller ones last."""
+"""Dense models for a first run, smaller ones last."""
 
 
 class Adapted(msgspec.Struct, frozen=True, kw_only=True):
-    """What gets an adapter."""
+    """Adapter targets of one model."""
 
     names: tuple[str, ...]
-    """Of modules, as the configuration tells; of an unknown model none."""
+    """Module names from the configuration."""
     parameters: int
     """Of the adapter."""
     experts: float
-    """Share of the model's weights that experts hold."""
+    """Share of the model's weights in experts."""
     warnings: tuple[str, ...]
     safer: tuple[str, ...]
-    """Models to begin with instead; empty where there is nothing to warn of."""
+    """Models to start with instead; empty if there is no warning."""
 
 
 def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> Adapted:
-    """Return what an adapter of that rank goes to, by the model's configuration.
+    """Predict the targets of an adapter of ``rank`` from the model's configuration.
 
-    ``targets``: what the plan names; None: every linear layer of the blocks.
+    ``targets``: names from the plan; None for every linear layer of the blocks.
     """
     ends = counted(targets)
     names = tuple(one.name for one in shape.linears if ends is None or one.name in ends)
@@ -53,33 +53,34 @@ def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> 
 
 
 def counted(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the names of a plan as a shape has them, by their last words: ``mlp.up_proj`` is one
-    of ``up_proj``. None stays None: every linear layer of the blocks."""
+    """Return a plan's target modules as a shape names them: ``mlp.up_proj`` becomes ``up_proj``.
+
+    None stays None: every linear layer of the blocks.
+    """
     if targets is None:
         return None
     return tuple(dict.fromkeys(one.rpartition(".")[2] for one in targets))
 
 
 def missing(shape: Shape, targets: tuple[str, ...] | None) -> str:
-    """Say which names of a plan the model's configuration lacks; empty where it has them all."""
+    """Describe a plan's target modules that the model lacks; empty if it has them all."""
     lacking = _lacking(shape, targets)
     if not lacking:
         return ""
     return (
-        f"Its configuration has no {visible(', '.join(lacking), 80)} (recipe.target_modules); "
-        f"the training refuses names that are not there. {_instead(shape, lacking)}"
+        f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so training "
+        f"will refuse to start. {_instead(shape, lacking)}"
     )
 
 
 def check(shape: Shape, targets: tuple[str, ...] | None) -> None:
-    """Raise FtwizardError, with the nearest right names, where a configuration has none of those
-    that a plan names: there is nothing to estimate."""
+    """Raise FtwizardError, with the nearest names, if the model has none of a plan's targets."""
     lacking = _lacking(shape, targets)
     if targets and len(lacking) == len(targets):
         raise FtwizardError(
-            f"The model's configuration has no {visible(', '.join(lacking), 80)} "
-            "(recipe.target_modules), so that nothing would be trained.",
-            f"{_instead(shape, lacking)} Leave the setting out to take them all.",
+            f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so "
+            "nothing would be trained.",
+            f"{_instead(shape, lacking)} Remove the setting to use all linear layers.",
         )
 
 
@@ -89,7 +90,7 @@ def _lacking(shape: Shape, targets: tuple[str, ...] | None) -> list[str]:
 
 
 def _instead(shape: Shape, lacking: list[str]) -> str:
-    """Return the names nearest to those that are lacking, or all where none is near."""
+    """Suggest the names nearest to the lacking ones, or all names if none is near."""
     known = list(dict.fromkeys(one.name for one in shape.linears))
     ends = (one.rpartition(".")[2] for one in lacking)
     near = dict.fromkeys(name for one in ends for name in get_close_matches(one, known, 2))
@@ -104,19 +105,18 @@ def _warnings(
         found.append(lacking)
     if experts > DOMINANT:
         found.append(
-            f"Experts hold {experts:.0%} of its weights, and a token passes through "
-            f"{shape.active / shape.parameters:.0%} of them all: rows train each expert a little, "
-            "and the adapter is large "
-            f"({size / 1e6:,.0f} million weights)."
+            f"Experts hold {experts:.0%} of the weights, and each token uses only "
+            f"{shape.active / shape.parameters:.0%} of the model. Each expert trains little, and "
+            f"the adapter is large ({size / 1e6:,.0f} million weights)."
         )
         if fused:
             found.append(
-                "Its experts are one parameter each, which QLoRA keeps in 16 bit: it needs about "
-                "the memory of LoRA."
+                "Its fused experts stay in 16 bit with QLoRA, which then needs about as much "
+                "memory as LoRA."
             )
     if not shape.covered:
         found.append(
-            f"Memory and time were not checked on models of the kind {visible(shape.model_type, 40)}: "
-            "a few real steps tell (ftwizard probe PLAN)."
+            f"Estimates were not verified for {visible(shape.model_type, 40)} models. Measure a few "
+            "real steps with ftwizard probe PLAN."
         )
     return found

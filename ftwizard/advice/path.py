@@ -1,4 +1,4 @@
-"""Which path to a fine-tuned model: a recommendation, its reasons and what would change it."""
+"""Provider recommendation, its reasons, and what would change it."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from ftwizard.catalog.paths import Factor, PathId, PlatformId, catalog
 from ftwizard.machine import Facts, Gpu
 
 CLOSE = 1
-"""Scores that differ by no more than this are called close."""
+"""Largest score difference that counts as close."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """A path for these facts and answers."""
+    """A provider for these facts and answers."""
 
     path: PathId
     platform: PlatformId | None
-    """Which cloud service; None on the other paths, or where the cloud is not known."""
+    """The cloud service; None for other providers, or if the cloud is unknown."""
     startable: bool
     """Whether ftwizard can start its jobs."""
     reasons: tuple[str, ...]
-    """Why this one: never empty."""
+    """Why this one; never empty."""
     cautions: tuple[str, ...]
-    """What speaks against it all the same."""
+    """Arguments against it."""
     close_to: PathId | None
-    """Another path that is about as good."""
+    """Another provider that is about as good."""
     assumed: tuple[str, ...]
-    """What was taken for granted where no answer was given, as conditions."""
+    """Assumptions for unanswered questions, as conditions."""
     flips: tuple[str, ...]
-    """Single changes that lead to another path: “If you must own the weights: …”."""
+    """Single changes that lead to another provider: “If you must own the weights: …”."""
     costs_of: dict[PathId, str]
-    """What choosing each other path instead costs or loses."""
+    """Drawbacks of choosing each other provider instead."""
     fit: str | None
-    """What is said to the answer to ``fit``; None where it was not given."""
+    """Advice for the answer to ``fit``; None without an answer."""
     blocked: str = ""
-    """Why no path is possible as it is; empty where one is."""
+    """Why no provider is possible now; empty if one is."""
     changes: tuple[str, ...] = ()
-    """What would have to change then: single changes, each of which is enough."""
+    """Single changes that would each make one possible."""
     wrong_tool: bool
-    """Whether fine-tuning is the wrong tool by that answer (SPEC P3)."""
+    """Whether fine-tuning is the wrong tool according to the answer to ``fit``."""
 
 
 def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommendation:
-    """Recommend a path; hard constraints first, then preferences by weight.
+    """Recommend a provider: hard constraints first, then weighted preferences.
 
-    ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for a
-    question or an answer that does not exist.
+    ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for an
+    unknown question or answer.
     """
     given = effective(facts, answers)
     ranked = _ranked(facts, given, today)
@@ -84,7 +84,7 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
 
 
 def verdicts(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verdict, ...]:
-    """Return every path with what speaks for and against it, the recommended one first."""
+    """Return every provider with its pros and cons, the recommended one first."""
     return _ranked(facts, effective(facts, answers), today)
 
 
@@ -98,35 +98,33 @@ def _ranked(facts: Facts, given: Answers, today: datetime.date) -> tuple[Verdict
 
 
 def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
-    """Return what speaks for it, then what rules the others out."""
+    """Return its pros, then what rules the others out."""
     ruled_out = tuple(
         f"{catalog().path(one.path).name} is ruled out: {one.why_not}"
         for one in others
         if one.why_not
     )
     found = (*best.pros, *ruled_out)
-    return found or ("Less speaks against it than against the other paths.",)
+    return found or ("It has fewer drawbacks than the others.",)
 
 
 def _blocked(facts: Facts, given: Answers, best: Verdict, others: tuple[Verdict, ...]) -> str:
-    """Say why nothing can be done: the answers leave one's own machine alone, and it is too small."""
-    if "size" not in given:  # a smaller one may well be enough
+    """Explain why no provider is possible: only this machine is allowed, and it is too small."""
+    if "size" not in given:  # a smaller model may be enough
         return ""
     if best.path != "local" or not all(one.why_not for one in others) or trains(facts, given):
         return ""
     need = catalog().need(wanted_size(given))
-    here = "there is none here"
-    if facts.gpus:
-        here = "none here is as large"
+    here = "none here is large enough" if facts.gpus else "there is none here"
     return (
-        "No path is possible as it is: your answers rule out every provider, and a model "
-        f"{need.label} needs a GPU of about {need.words}; {here}."
+        "No option is possible. Your answers rule out every provider, and a model "
+        f"{need.label} needs a GPU with about {need.words}; {here}."
     )
 
 
 def trains(facts: Facts, given: Answers) -> bool:
-    """Say whether a model of the wanted size can be trained on a machine of one's own, or a rented
-    one where the answers allow it."""
+    """Return whether a model of the wanted size can be trained on the user's own hardware, or on a
+    rented GPU if the answers allow it."""
     elsewhere = given.get("gpu_elsewhere")
     return (
         fits_here(facts, given)
@@ -137,7 +135,7 @@ def trains(facts: Facts, given: Answers) -> bool:
 
 
 def _changes(facts: Facts, given: Answers, today: datetime.date) -> tuple[str, ...]:
-    """Return every single change that makes a path possible: another answer, or a larger GPU."""
+    """Return every single change that makes a provider possible: another answer or a larger GPU."""
     found = []
     for question in QUESTIONS:
         for option in question.options:
@@ -150,7 +148,7 @@ def _changes(facts: Facts, given: Answers, today: datetime.date) -> tuple[str, .
     need = catalog().need(wanted_size(given))
     return (
         *found,
-        f"With a GPU of about {need.words} here: {catalog().path('local').name}.",
+        f"With a GPU with about {need.words} here: {catalog().path('local').name}.",
     )
 
 
@@ -161,7 +159,7 @@ def _assumed(facts: Facts, given: Answers) -> tuple[str, ...]:
 
 
 def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> tuple[str, ...]:
-    """Try each other answer, a larger GPU and the days on which something ends."""
+    """Try each other answer, a larger GPU, and each end date."""
     found: list[str] = []
     for question in QUESTIONS:
         now = given.get(question.id, question.assumed)
@@ -180,7 +178,7 @@ def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> 
         if end.path == path and end.date > today:
             changed = _ranked(facts, given, end.date)[0]
             if changed.path != path:
-                found.append(f"From {end.date} on: {_name(changed)}.")
+                found.append(f"From {end.date}: {_name(changed)}.")
                 break
     return tuple(found)
 
@@ -201,5 +199,5 @@ def _name(one: Verdict) -> str:
 
 
 def answer_words(question: str, option: str) -> str:
-    """Return an answer as a condition; raise KeyError or StopIteration for an unknown one."""
+    """Return an answer as a condition; raise KeyError or StopIteration if it is unknown."""
     return BY_ID[question].option(option).when

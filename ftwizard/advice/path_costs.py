@@ -1,4 +1,4 @@
-"""What each path costs for some rows: its cheapest offer that the answers leave, and in words."""
+"""Cost per provider: the cheapest offer that the answers allow, with a description."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ MODELS: dict[Size, str] = {
     "medium": "meta-llama/Llama-3.1-8B-Instruct",
     "large": "meta-llama/Llama-3.3-70B-Instruct",
 }
-"""Whose hours on a GPU stand for a size until a model is named; their shapes are known."""
-LEAST_BILLIONS: dict[Size, float] = {"tiny": 0, "small": 2, "medium": 6, "large": 50}
-"""An open model of fewer parameters is not what was asked for, however cheap."""
+"""Models that represent a size until a model is chosen; their shapes are in the catalog."""
+MIN_BILLIONS: dict[Size, float] = {"tiny": 0, "small": 2, "medium": 6, "large": 50}
+"""Minimum parameters, in billions, of an open model that counts as this size."""
 NO_RENT, NOT_POSSIBLE = "no rent", "not possible"
 ELSEWHERE = "your GPU machine"
 CENT = 0.01
 _CLOSE = 0.005
-"""US dollars; less apart is as good as the same."""
+"""US dollars; smaller differences count as equal."""
 
 
 class PathCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What training on the rows costs by one path. Amounts are in US dollars."""
+    """Training cost at one provider, in US dollars."""
 
     path: PathId
     why_not: str = ""
-    """The answer that rules the path out; empty where it is possible."""
+    """The answer that rules it out; empty if it is possible."""
     name: str = ""
-    """Of the cheapest offer; empty where there is none whose price is known."""
+    """Of the cheapest offer; empty if no price is known."""
     own: str = ""
-    """Which machine of one's own it is trained on; empty where it is rented or hosted."""
+    """Description of the user's own machine; empty if it is rented or hosted."""
     needs: str = ""
-    """What that machine lacks; empty where it will do."""
+    """What that machine lacks; empty if nothing."""
     training: Figure | None = None
-    """None: not known or, on a machine of one's own without a ``rate``, nothing to pay."""
+    """None if unknown or, on the user's own machine without a ``rate``, free."""
     setup: Figure | None = None
-    """Of a rented GPU: the hours until it trains, which no other path has."""
+    """Cost of setting up a rented GPU; None for everything else."""
     rate: Figure | None = None
-    """Where ``training`` is not known: what a unit of it costs, as far as that is."""
+    """Price per unit of training, if ``training`` is unknown."""
     owner: str = ""
-    """Who owns the weights, in words."""
+    """Who owns the weights."""
     as_of: str | None = None
     stale: bool = False
-    """That is over 90 days ago."""
+    """Whether ``as_of`` is over 90 days ago."""
 
     @property
     def amount(self) -> str:
-        """Return the amount in words: ``$0.62–1.47``, ``no rent``, ``unknown``."""
+        """Format the amount: ``$0.62–1.47``, ``no rent``, ``unknown``."""
         if self.why_not:
             return NOT_POSSIBLE
         is_free = self.own and self.training is None and self.rate is None
@@ -67,29 +67,29 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """Return what it is the amount of: by which offer, of when, and what comes on top."""
+        """Describe the amount: the offer, its date, and extra costs."""
         if self.why_not:
             return self.why_not
         if self.own:
             if self.training is None:
-                rest = self._rate if self.rate else "power and wear are not counted"
+                rest = self._rate if self.rate else "excluding power and wear"
                 return f"on {self.own}{self.needs}; {rest}"
             return f"on {self.own}{self.needs}{f', as of {self.as_of}' if self.as_of else ''}"
         if self.training is None:
             return self._rate
-        setup = f"; setting it up {amount(self.setup.value)} more" if self.setup else ""
+        setup = f"; plus {amount(self.setup.value)} setup" if self.setup else ""
         return f"{self.name}, as of {self.as_of}{', over 90 days ago' if self.stale else ''}{setup}"
 
     @property
     def _rate(self) -> str:
         if self.rate is None:
-            return "no price of training is known there"
+            return "training price unknown"
         unit = self.rate.unit.removeprefix("USD ")
-        return f"{span(self.rate)} {unit} of training; how much it takes is not known"
+        return f"{span(self.rate)} {unit} of training; amount unknown"
 
 
 def _cents(found: Figure | None) -> str:
-    """Write what is to be paid; nobody pays less than a cent, so ``<$0.01`` is all that is said."""
+    """Format an amount to pay; below one cent it is ``<$0.01``."""
     if found is None:
         return UNKNOWN
     low, high = (found.value if end is None else end for end in (found.low, found.high))
@@ -99,9 +99,9 @@ def _cents(found: Figure | None) -> str:
 
 
 def supposed(plan: Plan, answers: Answers) -> Plan:
-    """Return a plan with a model: where none is named, one of the size that was answered, by QLoRA.
+    """Return the plan, with QLoRA and a model of the wanted size if it names no model.
 
-    Hours on a GPU cannot be told without one.
+    GPU hours cannot be estimated without a model.
     """
     if plan.model.name:
         return plan
@@ -113,11 +113,11 @@ def supposed(plan: Plan, answers: Answers) -> Plan:
 def by_path(
     offers: Sequence[Offer], verdicts: Iterable[Verdict], facts: Facts, answers: Answers
 ) -> tuple[PathCost, ...]:
-    """Return what each path costs, in the order of the catalogue.
+    """Return the cost at each provider, in catalog order.
 
-    ``offers``: of the rows; ``verdicts``: of the same facts and answers, as ``path.verdicts``
-    gives them. A price is never that of a smaller model than was asked for, of a service that the
-    answers rule out, or of a spot instance.
+    ``offers``: for the rows; ``verdicts``: from ``path.verdicts`` for the same facts and answers.
+    Spot instances, services that the answers rule out, and smaller models than asked for do not
+    count.
     """
     weighed = {one.path: one for one in verdicts}
     return tuple(_cost(weighed[one.id], offers, facts, answers) for one in catalog().paths)
@@ -133,23 +133,23 @@ def _cost(one: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers)
     ]
     if one.path == "local":
         return _local(there, facts, answers)
-    least = LEAST_BILLIONS[wanted_size(answers)]
+    least = MIN_BILLIONS[wanted_size(answers)]
     there = [offer for offer in there if _is_meant(offer, one.platform, answers)]
     large = [offer for offer in there if (_billions(offer) or least) >= least]
     return _of(_cheapest(large), one.path, _rate(large or there))
 
 
 def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
-    """Return no rent where a machine of one's own will do, or must; else the cheapest rent."""
+    """Return the user's own machine if it is enough or the only choice, else the cheapest rental."""
     need, own, needs = catalog().need(wanted_size(answers)), "", ""
     if fits_here(facts, answers):
         own = "the GPU here"
     elif answers.get("gpu_elsewhere") == "own":
         own = ELSEWHERE
     elif need.processors:
-        own = "the processors here"
+        own = "the CPU here"
     elif answers.get("data") == "stay":
-        own, needs = "this machine", f", once it has a GPU of about {need.words}"
+        own, needs = "this machine", f", once it has a GPU with about {need.words}"
     here = next((one for one in offers if one.card is None), None)
     if own and here and own != ELSEWHERE:
         return PathCost(
@@ -183,13 +183,13 @@ def _is_meant(offer: Offer, platform: PlatformId | None, answers: Answers) -> bo
 
 
 def _cheapest(offers: Iterable[Offer]) -> Offer | None:
-    """Return the offer whose likely amount is the least; the first of equals."""
+    """Return the offer with the lowest likely amount; the first one on a tie."""
     known = [(one.training.value, one) for one in offers if one.training is not None]
     return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
 def _rate(offers: Iterable[Offer]) -> Figure | None:
-    """Return the least price of a unit of training."""
+    """Return the lowest price per unit of training."""
     rates = [one.rate for one in offers if one.rate is not None]
     return min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
 
@@ -200,28 +200,30 @@ def _sizes() -> dict[tuple[str, str], float | None]:
 
 
 def _billions(offer: Offer) -> float | None:
-    """Return the parameters of a hosted model; None where they are not published."""
+    """Return the billions of parameters of a hosted model; None if not published."""
     return _sizes().get((offer.platform, offer.model))
 
 
 def instead(chosen: PathCost, recommended: PathCost) -> str:
-    """Say what choosing one path instead of the recommended one costs for these rows; empty where
-    neither of the two has a price."""
+    """Compare the training cost of a chosen provider with the recommended one.
+
+    Empty if neither has a price.
+    """
     if chosen.why_not or (chosen.amount, recommended.amount) == (UNKNOWN, UNKNOWN):
         return ""
-    said = f"Training on these rows: {chosen.amount} instead of {recommended.amount}"
+    said = f"Training on this data: {chosen.amount} instead of {recommended.amount}"
     one, other = _likely(chosen), _likely(recommended)
     if one is None or other is None:
         return f"{said}."
     apart = one - other
-    setup = ", the setting up of a GPU included" if chosen.setup or recommended.setup else ""
+    setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
     if abs(apart) < _CLOSE:
         return f"{said}: about the same{setup}."
     return f"{said}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
 
 
 def _likely(one: PathCost) -> float | None:
-    """Return the likely amount with what comes on top; None where it is not known."""
+    """Return the likely amount including setup; None if unknown."""
     if one.training is None:
         return None
     return one.training.value + (one.setup.value if one.setup else 0.0)

@@ -1,4 +1,4 @@
-"""The few questions that the machine cannot answer, and what it has answered already."""
+"""Questions that the machine cannot answer, and the facts it has already detected."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ CLOUDS = {"gcp": "Google Cloud", "aws": "AWS", "azure": "Azure"}
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer that can be given."""
+    """One possible answer."""
 
     id: str
     label: str
     when: str
-    """The same as a condition: “the data may leave to a provider”."""
+    """The answer as a condition: “the data may go to a provider”."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A question, asked only where the machine did not answer it."""
+    """A question, asked only if the machine does not answer it."""
 
     id: QuestionId
     text: str
     short: str
-    """The same in few words, where a line has no room."""
+    """A short form for narrow lines."""
     why: str
     """Why it is asked."""
     options: tuple[Option, ...]
     assumed: str | None = None
-    """The option that is taken where none was given; None where nothing needs to be."""
+    """The option assumed without an answer; None if nothing needs to be assumed."""
 
     def option(self, id: str) -> Option:
         """Return an option by its id."""
@@ -68,9 +68,9 @@ FIT = _question(
     "fit",
     "What should the model learn?",
     "What should it learn?",
-    "Fine-tuning teaches behaviour; facts that change belong in a database.",
+    "Fine-tuning teaches behavior. Facts that change belong in a database.",
     ("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
-    ("facts", "Facts that change: prices", "it should learn changing facts"),
+    ("facts", "Changing facts: prices", "it should learn changing facts"),
     ("unsure", "Both, or not sure", "it should learn both"),
 )
 
@@ -79,30 +79,30 @@ QUESTIONS = (
         "data",
         "May the training data leave this machine?",
         "May the data leave?",
-        "It decides which paths are possible at all.",
+        "It decides which providers are possible.",
         ("stay", "No, it stays here", "the data must stay on this machine"),
         (
             "own-cloud",
             "Only to our own cloud",
             "the data may go to your own cloud account only",
         ),
-        ("leave", "Yes, to a provider too", "the data may leave to a provider"),
+        ("leave", "Yes, to a provider too", "the data may go to a provider"),
         assumed="leave",
     ),
     _question(
         "weights",
         "Must you own the resulting weights?",
         "Must you own the weights?",
-        "OpenAI and some clouds only let you call the model, never take it away.",
+        "OpenAI and some clouds only let you call the model, not download it.",
         ("yes", "Yes, to run it anywhere", "you must own the weights"),
         ("no", "No, an endpoint is enough", "an endpoint is enough"),
         assumed="no",
     ),
     _question(
         "size",
-        "How large a model do you have in mind?",
-        "How large a model?",
-        "It decides whether training fits a GPU. Around 8B is a good first choice.",
+        "What model size do you want?",
+        "What model size?",
+        "It decides whether training fits on a GPU. Around 8B is a good start.",
         ("tiny", "Up to 1B parameters", "a model up to 1B is enough"),
         ("small", "Around 3B", "a model around 3B is enough"),
         ("medium", "Around 8B", "you want a model around 8B"),
@@ -113,7 +113,7 @@ QUESTIONS = (
         "gpu_elsewhere",
         "Is there a GPU on another machine?",
         "A GPU elsewhere?",
-        "ftwizard trains where it runs: over SSH, on any Linux machine with a GPU.",
+        "ftwizard trains where it runs. Over SSH, use any Linux machine with a GPU.",
         ("own", "Yes, one of ours", "you have a GPU machine elsewhere"),
         ("rent", "No, but I can rent one", "you can rent a GPU"),
         ("no", "No", "there is no GPU elsewhere"),
@@ -123,7 +123,7 @@ QUESTIONS = (
         "cloud",
         "Which cloud are you on?",
         "Which cloud are you on?",
-        "Each has its own service and models; the data stays in that account.",
+        "Each has its own service and models. The data stays in that account.",
         ("gcp", "Google Cloud", "you are on Google Cloud"),
         ("aws", "AWS", "you are on AWS"),
         ("azure", "Azure", "you are on Azure"),
@@ -133,24 +133,24 @@ QUESTIONS = (
         "priority",
         "What matters more?",
         "What matters more?",
-        "Hosted paths are quicker to start; your own machine leaves you every choice.",
-        ("speed", "The first result, soon", "the first result matters more"),
+        "Hosted services start faster. Your own machine gives you full control.",
+        ("speed", "A first result, soon", "a fast first result matters more"),
         ("control", "Control over the model", "control matters more"),
     ),
 )
 BY_ID: dict[str, Question] = {question.id: question for question in (FIT, *QUESTIONS)}
 FIT_ADVICE = {
     "behaviour": "Fine-tuning is the right tool for format, tone and structure.",
-    "facts": "Fine-tuning is the wrong tool for facts that change: the model recites what it saw, "
-    "also when it is out of date. Look them up with retrieval (RAG) or tools instead.",
-    "unsure": "Fine-tune for the behaviour only, and fetch facts that change by retrieval (RAG) or "
-    "tools. Leave prices, policies and product data out of the rows.",
+    "facts": "Fine-tuning is the wrong tool for facts that change: the model repeats outdated "
+    "answers. Use retrieval (RAG) or tools instead.",
+    "unsure": "Fine-tune for behavior only, and fetch changing facts with retrieval (RAG) or tools. "
+    "Keep prices, policies and product data out of the rows.",
 }
-"""What is said to each answer to FIT. Source: the article, “behavior, not knowledge”."""
+"""Advice for each answer to FIT. Source: the article, “behavior, not knowledge”."""
 
 
 def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, ...]:
-    """Return the questions still to ask: neither the machine nor ``answers`` answered them."""
+    """Return the questions that neither the machine nor ``answers`` has answered."""
     given = effective(facts, answers or {})
     return tuple(
         one
@@ -160,9 +160,9 @@ def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, .
 
 
 def effective(facts: Facts, answers: Answers) -> dict[str, str]:
-    """Return ``answers`` and what the machine adds: the one cloud that it is signed in to.
+    """Return ``answers``, plus the cloud if the machine has credentials for exactly one.
 
-    Raises FtwizardError (wrong usage) for a question or an option that does not exist.
+    Raises FtwizardError (wrong usage) for an unknown question or option.
     """
     for name, option in answers.items():
         _check(name, option)
@@ -171,19 +171,19 @@ def effective(facts: Facts, answers: Answers) -> dict[str, str]:
 
 
 def fits_here(facts: Facts, answers: Answers) -> bool:
-    """Say whether QLoRA of the wanted size fits a GPU of this machine; around 8B if not said."""
-    # A card sold as 16 GB tells 15.9–17.2 thousand million bytes.
+    """Return whether QLoRA of the wanted size (default: around 8B) fits a GPU of this machine."""
+    # A GPU sold as 16 GB reports 15.9–17.2 × 10⁹ bytes.
     need = catalog().need(wanted_size(answers)).memory.value * 0.95
     return (facts.gpu_memory or 0) >= need
 
 
 def wanted_size(answers: Answers) -> Size:
-    """Return the model size that was asked for; ``medium`` if none was (SPEC H3)."""
-    return cast(Size, answers.get("size", "medium"))  # the options are the catalogue's sizes
+    """Return the wanted model size; default: ``medium``."""
+    return cast(Size, answers.get("size", "medium"))  # the options are the catalog's sizes
 
 
 def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Return what the machine answered, as names and words."""
+    """Return the detected facts as names and descriptions."""
     cards = [
         f"{text.visible(gpu.name or 'a GPU', 40)}, "
         f"{text.size(gpu.memory) if gpu.memory else 'memory unknown'}"
@@ -194,7 +194,7 @@ def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
     return (
         ("GPU", "; ".join(cards) or f"none ({text.visible(facts.no_gpu or 'not found', 80)})"),
         ("memory", text.size(facts.memory)),
-        ("processors", f"{text.plural(facts.cores, 'core')}, {bfloat16}"),
+        ("CPU", f"{text.plural(facts.cores, 'core')}, {bfloat16}"),
         ("free disk", text.size(facts.disk_free)),
         ("keys found", ", ".join(keys) or "none"),
         ("extras", ", ".join(facts.extras) or "none"),
@@ -211,7 +211,7 @@ def _check(name: str, option: str) -> None:
     options = [one.id for one in BY_ID[name].options]
     if option not in options:
         raise FtwizardError(
-            f"“{text.visible(option, 40)}” is no answer to “{name}”.",
+            f"“{text.visible(option, 40)}” is not an answer to “{name}”.",
             f"{_nearest(option, options)}Answers: {', '.join(options)}.",
             USAGE,
         )

@@ -1,4 +1,4 @@
-"""Values for this model, data and machine, with reasons; and warnings before training."""
+"""Recommended recipe values for a model, data and machine, and warnings before training."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ WarningCode = Literal[
     "beyond-positions",
 ]
 FAR = 10.0
-"""A rate this many times the usual one, or one part in as many of it, is warned about."""
+"""Ratio between a learning rate and the usual one, in either direction, that causes a warning."""
 ANOTHER_SIZE = 1.5
-"""Models whose sizes differ by more than this factor are of different sizes (SPEC H5)."""
+"""Ratio of parameters above which two models count as different sizes."""
 
 
 class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,26 +41,26 @@ class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
 
     rate: float
     parameters: int | None
-    """Parameters of its model; None where not known."""
+    """Of its model; None if unknown."""
 
 
 class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to think about before training."""
+    """A warning before training."""
 
     code: WarningCode
     message: str
     allow: RiskName | None = None
-    """What the user must allow by name; None where a look is enough."""
+    """The name that the user must allow explicitly; None if the warning is enough."""
 
 
 def learning_rate(method: Method, parameters: int | None) -> Advised:
-    """Return the usual peak learning rate for a method and a model of so many parameters.
+    """Advise the usual peak learning rate for a method and a number of parameters.
 
-    Without a size it is that of the smallest models, which is the plan's own default.
+    Without a size it is the rate of the smallest models, which is the plan's default.
     """
     rates = [one for one in table().rates if method in one.methods]
     found = next(one for one in rates if (parameters or 0) <= one.up_to)
-    unknown = "The model's size is not known yet. " if parameters is None else ""
+    unknown = "Model size unknown. " if parameters is None else ""
     return Advised(
         name="learning_rate", value=found.value, reason=unknown + found.reason,
         as_of=found.as_of, source=found.source,
@@ -79,9 +79,9 @@ def advise(
 ) -> tuple[Advised, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
-    ``parameters``: of the model; ``rows``: that are trained on; ``lengths``: of the rows of the
-    checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: tokens that
-    the model reads at most. None where not known; what follows from it is then left out.
+    ``parameters``: of the model; ``rows``: number of training examples; ``lengths``: of the rows of
+    the checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: the model's
+    context length in tokens. None if unknown; advice that depends on it is then left out.
     """
     spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
     case = by_rows.Case(
@@ -96,7 +96,7 @@ def advise(
 
 
 def report_to() -> Advised:
-    """Advise where metrics go: nowhere but the run's own folder (SPEC H7)."""
+    """Advise where metrics go: only to the run folder."""
     return said("report_to", "report", None)
 
 
@@ -108,19 +108,19 @@ def warnings(
     validates: bool = True,
     falling: bool = False,
 ) -> tuple[RecipeWarning, ...]:
-    """Return what should be thought about before training with this recipe.
+    """Return warnings about a recipe before training.
 
-    ``parameters``: of the model, None where not known; ``earlier``: the rate of another run;
-    ``validates``: whether any rows validate; ``falling``: whether the validation loss of an
-    earlier run on the same rows was still falling when it ended (SPEC H6).
+    ``parameters``: of the model, None if unknown; ``earlier``: the learning rate of another run;
+    ``validates``: whether there is a validation set; ``falling``: whether the validation loss of an
+    earlier run on the same rows was still falling when it ended.
     """
     found = [*_rate_warnings(recipe, parameters, earlier)]
     if recipe.epochs > MANY_EPOCHS and not falling:
         found.append(
             RecipeWarning(
                 code="many-epochs",
-                message=f"{recipe.epochs:g} epochs mostly teach the rows by heart. Begin with "
-                f"{MANY_EPOCHS} and look at the validation loss.",
+                message=f"{recipe.epochs:g} epochs usually lead to memorization. Start with "
+                f"{MANY_EPOCHS} and check the validation loss.",
                 allow="many-epochs",
             )
         )
@@ -128,8 +128,8 @@ def warnings(
         found.append(
             RecipeWarning(
                 code="no-validation",
-                message="Without validation rows nobody can see the model overfit. "
-                "Set 10–20 % of the rows aside.",
+                message="Without validation data, overfitting goes unnoticed. "
+                "Set aside 10–20% of the rows.",
                 allow="no-validation",
             )
         )
@@ -140,7 +140,7 @@ def _rate_warnings(
     recipe: Recipe, parameters: int | None, earlier: EarlierRate | None
 ) -> Iterator[RecipeWarning]:
     rate: float | None = recipe.learning_rate
-    if rate is None:  # the usual one is taken
+    if rate is None:  # the run uses the usual one
         return
     usual = learning_rate(recipe.method, parameters).value
     assert isinstance(usual, float)
@@ -148,26 +148,26 @@ def _rate_warnings(
     if earlier and earlier.rate == rate and _differ(earlier.parameters, parameters):
         yield RecipeWarning(
             code="rate-from-another-size",
-            message=f"{in_words(rate)} comes from a model of another size. Usual for this one, "
+            message=f"{in_words(rate)} comes from a model of another size. Usual for this size "
             f"with {name}: {in_words(usual)}.",
         )
-    # A hair less than FAR: 2e-5 beside 2e-4 is what a rate for full fine-tuning looks like.
+    # Tolerates rounding: 2e-5 instead of 2e-4 is a typical learning rate for full fine-tuning.
     if rate <= usual / FAR * 1.001:
         yield RecipeWarning(
             code="rate-too-low",
-            message=f"{in_words(rate)} is far below the usual {in_words(usual)} of {name}: it may "
-            "learn nothing.",
+            message=f"{in_words(rate)} is far below the usual {in_words(usual)} for {name}: the "
+            "model may learn nothing.",
         )
     if rate >= usual * FAR * 0.999:
         yield RecipeWarning(
             code="rate-too-high",
-            message=f"{in_words(rate)} is far above the usual {in_words(usual)} of {name}: "
+            message=f"{in_words(rate)} is far above the usual {in_words(usual)} for {name}: "
             "training may diverge.",
         )
 
 
 def in_words(rate: float) -> str:
-    """Return a learning rate as it is written in a plan: ``2e-4``."""
+    """Format a learning rate as in a plan: ``2e-4``."""
     digits, _, power = f"{rate:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 

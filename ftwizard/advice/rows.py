@@ -1,4 +1,4 @@
-"""Settings that follow from the rows: how many they are, how long, and how their lengths spread."""
+"""Settings that depend on the rows: their number and the distribution of their lengths."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.machine import Facts
 from ftwizard.text import plural
 
-TOGETHER = 16
-"""Rows a step, as in QLoRA's own runs."""
-FEW_STEPS = 50
-"""An epoch of fewer steps takes fewer rows a step."""
-ROWS_A_PASS = 4
-RANK, HIGHEST_RANK = 16, 256
-BITS_A_WEIGHT = 2.0
-"""What an adapter keeps; a token teaches about one (LoRA Without Regret, Schulman et al. 2025)."""
-ALPHA = 2
-PADDED = 0.2
+ROWS_PER_STEP = 16
+"""As in QLoRA's own runs."""
+MIN_STEPS_PER_EPOCH = 50
+"""With fewer steps per epoch, fewer rows per step are advised."""
+ROWS_PER_PASS = 4
+RANK, MAX_RANK = 16, 256
+BITS_PER_WEIGHT = 2.0
+"""Capacity of an adapter; a token carries about one bit (LoRA Without Regret, Schulman et al.
+2025)."""
+ALPHA_RATIO = 2
+"""Alpha / rank."""
+MIN_PADDING_SHARE = 0.2
 """Share of padding from which packing is worth it."""
-ROUND = 64
+LENGTH_MULTIPLE = 64
 """Lengths are rounded up to a multiple of this."""
-LONGEST = 8192
-"""No more is advised, whatever rows there are: memory for one such row is a card's."""
-ALL = 1.25
-"""The longest row sets the length where it is no more than this times the 99th percentile."""
-WARMUP, WARMUP_STEPS, MOST_WARMUP = 0.03, 5, 0.1
+MAX_LENGTH = 8192
+"""Largest advised length: one such row fills a GPU's memory."""
+MAX_OVER_P99 = 1.25
+"""The longest row sets the length if it is at most this many times the 99th percentile."""
+WARMUP, WARMUP_STEPS, MAX_WARMUP = 0.03, 5, 0.1
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of model, rows and machine; None is not known."""
+    """Model, rows and machine to advise on; None where unknown."""
 
     method: Method
     parameters: int | None
     """Of the model."""
     rows: int | None
-    """That are trained on."""
+    """Number of training examples."""
     facts: Facts
     lengths: Lengths | None = None
-    """Of the rows that are trained on."""
+    """Of the training examples."""
     shape: Shape | None = None
     context: int | None = None
-    """Tokens that the model reads at most."""
+    """Context length of the model in tokens."""
 
 
 def advise(case: Case) -> tuple[Advised, ...]:
-    """Advise what follows from the rows; what cannot be told without them is left out."""
+    """Advise the settings that depend on the rows; those that need unknown facts are left out."""
     length = max_length(case)
     packing = _packing(case, length)
     batch, accumulation = _batch(case, length, packing)
@@ -66,7 +68,7 @@ def advise(case: Case) -> tuple[Advised, ...]:
 
 
 def epochs(rows: int | None) -> Advised:
-    """Advise passes over the rows: three first, fewer for large sets."""
+    """Advise the number of epochs: three, fewer for large datasets."""
     found = [one for one in table().epochs if one.rows <= (rows or 0)][-1]
     return Advised(
         name="epochs", value=found.value, reason=found.reason,
@@ -75,12 +77,12 @@ def epochs(rows: int | None) -> Advised:
 
 
 def max_length(case: Case) -> Advised | None:
-    """Advise the length at which one row in a hundred is cut; None where no lengths are known."""
+    """Advise the length that truncates 1% of the rows; None if no lengths are known."""
     if case.lengths is None or not case.lengths.buckets:
         return None
     p99, longest = case.lengths.p99, case.lengths.buckets[-1].upto
-    limit = min(case.context or LONGEST, LONGEST)
-    wanted = _rounded((longest if longest <= p99 * ALL else p99) * case.lengths.most)
+    limit = min(case.context or MAX_LENGTH, MAX_LENGTH)
+    wanted = _rounded((longest if longest <= p99 * MAX_OVER_P99 else p99) * case.lengths.most)
     value = min(wanted, limit)
     cut = _percent(batches.cut_share(case.lengths, value))
     if value < p99 and value == case.context:
@@ -95,22 +97,22 @@ def max_length(case: Case) -> Advised | None:
 
 
 def _rounded(tokens: float) -> int:
-    return max(2 * ROUND, math.ceil(tokens / ROUND) * ROUND)
+    return max(2 * LENGTH_MULTIPLE, math.ceil(tokens / LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
 def _packing(case: Case, length: Advised | None) -> Advised | None:
-    """Advise packing where padding is much, and enough steps are left."""
+    """Advise packing if there is much padding and enough steps remain."""
     if case.lengths is None or length is None or case.lengths.rows < 1:
         return None
     if not case.facts.gpus:
         return said("packing", "packing-processors", False)
     tokens = int(length.value or 0)
-    plain = _passes(case.lengths, ROWS_A_PASS, 1, tokens, packing=False)
+    plain = _passes(case.lengths, ROWS_PER_PASS, 1, tokens, packing=False)
     padded = _percent(plain.padded)
-    if plain.padded < PADDED:
+    if plain.padded < MIN_PADDING_SHARE:
         return said("packing", "packing-little", False, padded=padded)
     packed = _passes(case.lengths, 1, 1, tokens, packing=True)
-    if packed.steps < FEW_STEPS:
+    if packed.steps < MIN_STEPS_PER_EPOCH:
         steps_words = plural(packed.steps, "step")
         return said("packing", "packing-few", False, padded=padded, steps=steps_words)
     return said("packing", "packing", True, padded=padded, length=f"{tokens:,}")
@@ -126,16 +128,16 @@ def _passes(
 
 
 def _batch(case: Case, length: Advised | None, packing: Advised | None) -> tuple[Advised, Advised]:
-    """Aim at 16 rows a step, fewer where an epoch would have under 50 steps."""
-    together = TOGETHER
-    while case.rows is not None and together > 4 and case.rows < together * FEW_STEPS:
+    """Advise 16 rows per step, fewer if an epoch would have under 50 steps."""
+    together = ROWS_PER_STEP
+    while case.rows is not None and together > 4 and case.rows < together * MIN_STEPS_PER_EPOCH:
         together //= 2
-    key = "step" if case.rows is None or together == TOGETHER else "step-few"
-    each = 1.0  # rows of a sequence
+    key = "step" if case.rows is None or together == ROWS_PER_STEP else "step-few"
+    each = 1.0  # rows per sequence
     if packing is not None and packing.value and case.lengths is not None and length is not None:
         each = max(1.0, int(length.value or 1) / max(case.lengths.mean, 1.0))
         key += "-packed"
-    wanted = max(1, round(ROWS_A_PASS / each))
+    wanted = max(1, round(ROWS_PER_PASS / each))
     batch = _fitting(case, wanted, int(length.value) if length and length.value else None)
     accumulation = max(1, round(together / (int(batch.value or 1) * each)))
     return batch, said(
@@ -145,23 +147,23 @@ def _batch(case: Case, length: Advised | None, packing: Advised | None) -> tuple
 
 
 def _fitting(case: Case, wanted: int, length: int | None) -> Advised:
-    """Advise how many rows go through in one pass."""
+    """Advise the rows per forward pass."""
     memory_here = case.facts.gpu_memory
     if case.shape is not None and length and memory_here:
         return _by_memory(case, case.shape, wanted, length, memory_here)
     if case.parameters is None or memory_here is None:
-        return said("batch_size", "batch", min(wanted, ROWS_A_PASS))
+        return said("batch_size", "batch", min(wanted, ROWS_PER_PASS))
     key = "batch-full" if case.method == "full" else "batch"
-    # Short of 1.75 times the least memory, activations of four rows are what no longer fits.
+    # Below 1.75 times the minimum memory, the activations of four rows no longer fit.
     if memory_here < 1.75 * case.parameters * memory(case.method).bytes:
         return said("batch_size", f"{key}-tight", 1)
-    what = "Four rows" if wanted == ROWS_A_PASS else plural(wanted, "sequence")
+    what = "Four rows" if wanted == ROWS_PER_PASS else plural(wanted, "sequence")
     fit = "fits" if wanted == 1 else "fit"
     return said("batch_size", f"{key}-fits", wanted, rows=what, fit=fit)
 
 
 def _by_memory(case: Case, shape: Shape, wanted: int, length: int, memory_here: int) -> Advised:
-    """Advise the most rows, up to those wanted, whose memory surely fits."""
+    """Advise the largest batch, up to ``wanted``, whose upper memory estimate fits."""
     for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
         setup = Setup(method=case.method, batch_size=size, length=length)
         peak = estimate.estimate(shape, setup).peak
@@ -174,19 +176,19 @@ def _by_memory(case: Case, shape: Shape, wanted: int, length: int, memory_here: 
 
 def _adapter(case: Case) -> list[Advised]:
     rank = _rank(case)
-    alpha = said("alpha", "alpha", int(rank.value or RANK) * ALPHA)
+    alpha = said("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
     return [rank, alpha]
 
 
 def _rank(case: Case) -> Advised:
-    """Advise a rank whose adapter holds what there is to learn in one epoch."""
+    """Advise a rank whose adapter can store the information of one epoch."""
     if case.shape is None or case.lengths is None:
         return said("rank", "rank-unknown", RANK)
     weights = case.shape.adapter(1) or 1  # of an adapter of rank 1
-    need = case.lengths.total / (BITS_A_WEIGHT * weights)
+    need = case.lengths.total / (BITS_PER_WEIGHT * weights)
     tokens = f"{_short(case.lengths.total)} tokens"
-    if need > HIGHEST_RANK:
-        return said("rank", "rank-most", HIGHEST_RANK, tokens=tokens)
+    if need > MAX_RANK:
+        return said("rank", "rank-most", MAX_RANK, tokens=tokens)
     rank = max(RANK, 2 ** math.ceil(math.log2(max(need, 1.0))))
     if rank == RANK:
         times = f"{min(RANK / max(need, 1e-9), 1e6):,.0f}"
@@ -195,16 +197,16 @@ def _rank(case: Case) -> Advised:
 
 
 def _short(count: float) -> str:
-    for unit, size in (("thousand million", 1e9), ("million", 1e6)):
+    for unit, size in (("billion", 1e9), ("million", 1e6)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
     return f"{count:,.0f}"
 
 
 def _warmup(case: Case, batch: int, accumulation: int, packed: int | None) -> Advised:
-    """Advise 3 % of the steps; more where that would be fewer than five.
+    """Advise warmup over 3% of the steps, or about five steps if that is more.
 
-    ``packed``: tokens of a sequence that rows share, None where they share none.
+    ``packed``: tokens per packed sequence, None without packing.
     """
     if case.rows is None or case.rows < 1:
         return said("warmup", "warmup", WARMUP)
@@ -215,7 +217,7 @@ def _warmup(case: Case, batch: int, accumulation: int, packed: int | None) -> Ad
             case.lengths, batch_size=batch, accumulation=accumulation, epochs=passes,
             max_length=packed, packing=True,
         ).steps  # fmt: skip
-    share = min(MOST_WARMUP, max(WARMUP, math.ceil(WARMUP_STEPS / total * 100) / 100))
+    share = min(MAX_WARMUP, max(WARMUP, math.ceil(WARMUP_STEPS / total * 100) / 100))
     if share == WARMUP:
         return said("warmup", "warmup", WARMUP)
     return said("warmup", "warmup-short", share, steps=f"{total:,}")

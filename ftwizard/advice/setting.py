@@ -1,4 +1,4 @@
-"""The settings of a plan as a person sees them: plain words, what can be chosen, why."""
+"""Plan settings as shown to the user: label, choices and reason."""
 
 from __future__ import annotations
 
@@ -14,41 +14,40 @@ from ftwizard.catalog.sourced import Sourced, asset
 from ftwizard.plan import Recipe, Samples
 
 PARTS = {"recipe": Recipe, "samples": Samples}
-"""The parts of a plan that have settings."""
+"""Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
-"""Of their fields."""
+"""Types of their fields."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of a setting, and its name on screen."""
+    """One value of a setting and its label."""
 
     value: str | bool | None
     label: str
 
 
 class Setting(Sourced, frozen=True, kw_only=True):
-    """One setting as the wizard shows it; ``source`` is that of its default."""
+    """One setting of the wizard; ``source`` is the source of its default."""
 
     name: str
-    """The field of its part."""
+    """Field name in its part of the plan."""
     part: Literal["recipe", "samples"] = "recipe"
-    """Of the plan."""
     label: str
     reason: str
-    """What it does and why this value, in a sentence or two."""
+    """What it does and why it has this value."""
     advanced: bool = False
-    """Whether a first run can do without looking at it."""
+    """Whether a first run can ignore it."""
     options: tuple[Choice, ...] = ()
-    """What can be chosen; empty where a number or names are typed."""
+    """Empty if a number or names are typed."""
     low: float | None = None
-    """Where the usual range begins; values beyond it are allowed."""
+    """Lower end of the usual range; other values are allowed."""
     high: float | None = None
-    """Where the usual range ends."""
+    """Upper end of the usual range."""
     empty: str = "automatic"
-    """What stands for no value, where there may be none: by default the run decides."""
+    """Text shown for an optional setting without a value."""
 
     def option(self, value: str | bool | None) -> Choice:
-        """Return the choice of a value; raise StopIteration where there is none."""
+        """Return the choice of a value; raise StopIteration if there is none."""
         return next(one for one in self.options if one.value == value)
 
 
@@ -62,7 +61,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def settings() -> tuple[Setting, ...]:
-    """Return every setting that the plan has, plain ones first, in the order to show them."""
+    """Return every setting of the plan in display order, basic ones first."""
     return tuple(
         _setting(one, TYPES[one.part][one.name])
         for one in asset("recipe.toml", _Table).settings
@@ -71,12 +70,12 @@ def settings() -> tuple[Setting, ...]:
 
 
 def setting(name: str) -> Setting:
-    """Return a setting by its name; raise KeyError for an unknown one."""
+    """Return a setting by name; raise KeyError if it is unknown."""
     return {one.name: one for one in settings()}[name]
 
 
 def _setting(one: _Setting, type_: Any) -> Setting:
-    """Take the options from the plan's own type: what it accepts is what can be chosen."""
+    """Derive the options from the field's type in the plan."""
     fields = {name: getattr(one, name) for name in Setting.__struct_fields__}
     return Setting(**{**fields, "options": tuple(_options(type_, one.choices))})
 

@@ -1,4 +1,4 @@
-"""What ``assets/recipe.toml`` says of values, and the form that advice has."""
+"""Rules and reasons of ``assets/recipe.toml``, and the advice built from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Method = Literal["lora", "qlora", "full"]
 
 
 class Advised(Sourced, frozen=True, kw_only=True):
-    """A value for one setting, and why."""
+    """A recommended value for one setting, with its reason."""
 
     name: str
     value: str | float | bool | None
@@ -22,17 +22,17 @@ class Advised(Sourced, frozen=True, kw_only=True):
 
 
 class Rate(Sourced, frozen=True, kw_only=True):
-    """A learning rate for methods and sizes."""
+    """A learning rate for methods and model sizes."""
 
     methods: tuple[Method, ...]
     up_to: float = math.inf
-    """Parameters of the model."""
+    """Largest number of parameters."""
     value: float
     reason: str
 
 
 class Epochs(Sourced, frozen=True, kw_only=True):
-    """Passes over so many rows and more."""
+    """Epochs for a minimum number of rows."""
 
     rows: int = msgspec.field(name="from")
     value: float
@@ -40,20 +40,20 @@ class Epochs(Sourced, frozen=True, kw_only=True):
 
 
 class Said(Sourced, frozen=True, kw_only=True):
-    """A reason."""
+    """A reason, with placeholders."""
 
     reason: str
 
 
 class Memory(Sourced, frozen=True, kw_only=True):
-    """The least memory of a method, bytes a parameter."""
+    """Minimum memory of a method, in bytes per parameter."""
 
     method: Method
     bytes: float
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The file, settings apart (``advice.setting``)."""
+    """The file without its settings (see ``advice.setting``)."""
 
     rates: tuple[Rate, ...]
     epochs: tuple[Epochs, ...]
@@ -63,17 +63,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def table() -> Table:
-    """Return what the file says."""
+    """Return the packaged table; read once."""
     return asset("recipe.toml", Table)
 
 
 def memory(method: Method) -> Memory:
-    """Return the least memory of a method."""
+    """Return the minimum memory of a method."""
     return next(one for one in table().memory if one.method == method)
 
 
 def said(name: str, key: str, value: str | float | bool | None, **words: object) -> Advised:
-    """Return a value with the reason that the file has under ``key``, its words filled in."""
+    """Build advice from the reason under ``key``, with its placeholders filled in."""
     one = table().said[key]
     return Advised(
         name=name, value=value, reason=one.reason.format(**words), as_of=one.as_of,

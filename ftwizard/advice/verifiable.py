@@ -1,8 +1,7 @@
-"""Whether answers can be told right from wrong by a program: then reinforcement may teach more.
+"""Detection of answers that a program can grade, for which reinforcement may work better.
 
-Reinforcement fine-tuning (RFT) samples answers and rewards the right ones, so that reasoning is
-learnt that nobody wrote down (SPEC K5). It needs a grader, and a task that the model sometimes
-solves already.
+Reinforcement fine-tuning (RFT) samples answers and rewards the right ones, so the model learns
+reasoning that nobody wrote down. It needs a grader, and a task that the model sometimes solves.
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from ftwizard.catalog.paths import catalog
 from ftwizard.catalog.sourced import Sourced
 
 Kind = Literal["number", "json", "code", "choice"]
-MOST = 0.8
-"""Share of answers of one kind from which the task is taken to be of it."""
-FEW_ROWS = 20
-"""Fewer answers tell nothing."""
-CHOICES = 20
-"""Most different answers of a choice, each given ``REPEATED`` times on average."""
-REPEATED = 5
-SHORT = 60
-"""Characters of a short answer."""
+MIN_SHARE = 0.8
+"""Share of answers of one kind from which the task counts as that kind."""
+MIN_ANSWERS = 20
+MAX_CHOICES = 20
+"""Largest number of distinct answers of a choice, each used ``MIN_REPEATS`` times on average."""
+MIN_REPEATS = 5
+MAX_CHOICE_CHARACTERS = 60
 _FINAL = re.compile(
     r"(?:####|\\boxed\{|answer is:?|=)\s*\$?(-?[\d.,/]+)\}?\s*[.$]*\s*$", re.IGNORECASE
 )
@@ -38,43 +35,44 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     "number": ("end in a number", "compare the number"),
     "json": ("are JSON", "compare the fields"),
     "code": ("are code", "run its tests"),
-    "choice": ("are one of a few", "compare the words"),
+    "choice": ("are one of a few choices", "compare the text"),
 }
 
 
 class Verifiable(msgspec.Struct, frozen=True, kw_only=True):
-    """What answers are, where they can be verified."""
+    """The kind of answers that can be verified."""
 
     kind: Kind
     share: float
-    """Of the answers looked at."""
+    """Share of the inspected answers."""
     looked_at: int
+    """Number of inspected answers."""
 
 
 class Suggestion(Sourced, frozen=True, kw_only=True):
-    """Reinforcement fine-tuning, and why."""
+    """A suggestion to use reinforcement fine-tuning."""
 
     reason: str
     caution: str
     where: tuple[str, ...]
-    """Names of the services that offer it."""
+    """Services that offer it."""
 
 
 def verifiable(answers: Iterable[str]) -> Verifiable | None:
-    """Return what can be verified in ``answers``; None where most cannot, or there are too few."""
+    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
     texts = [one.strip() for one in answers if one.strip()]
-    if len(texts) < FEW_ROWS:
+    if len(texts) < MIN_ANSWERS:
         return None
     counts = Counter(kind for one in texts if (kind := _kind(one)))
     different = len(set(texts))
-    short = sum(len(one) <= SHORT for one in texts)
-    if different <= min(CHOICES, len(texts) / REPEATED) and short >= MOST * len(texts):
+    short = sum(len(one) <= MAX_CHOICE_CHARACTERS for one in texts)
+    if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
         counts = Counter({"choice": short})
     if not counts:
         return None
     kind, count = counts.most_common(1)[0]
     share = count / len(texts)
-    return Verifiable(kind=kind, share=share, looked_at=len(texts)) if share >= MOST else None
+    return Verifiable(kind=kind, share=share, looked_at=len(texts)) if share >= MIN_SHARE else None
 
 
 def _kind(text: str) -> Kind | None:
@@ -96,16 +94,16 @@ def _is_json(text: str) -> bool:
 
 
 def suggestion(found: Verifiable | None) -> Suggestion | None:
-    """Suggest reinforcement where answers can be verified; None where they cannot."""
+    """Suggest reinforcement fine-tuning if answers can be verified, else return None."""
     if found is None:
         return None
     are, grader = _WORDS[found.kind]
     return Suggestion(
-        reason=f"{found.share:.0%} of {found.looked_at:,} answers {are}, so that a program can tell "
-        f"right from wrong ({grader}): reinforcement fine-tuning (RFT) learns from that, also what "
-        "leads to an answer.",
-        caution="It needs such a grader, and a model that is right now and then; supervised rows as "
-        "these are the simpler start.",
+        reason=f"{found.share:.0%} of {found.looked_at:,} answers {are}, so a program can grade "
+        f"them ({grader}). Reinforcement fine-tuning (RFT) can learn from such grades, including "
+        "the reasoning.",
+        caution="RFT needs a grader, and a model that is sometimes right. Supervised fine-tuning on "
+        "these rows is the simpler start.",
         where=_where(),
         as_of="2026-04",
         source="End-to-End Fine-Tuning Pipeline (article, edition 2026-04): mathematics, code, "
@@ -121,7 +119,7 @@ def _where() -> tuple[str, ...]:
 
 
 def answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the last answer of each row of a report's preview, in plain text."""
+    """Return the last assistant message of each row in a report's preview, if it is plain text."""
     found: list[str] = []
     for row in preview:
         example = row.get("example", {})

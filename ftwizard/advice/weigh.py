@@ -1,4 +1,4 @@
-"""What speaks for and against each path: rules with their words, hard constraints first."""
+"""Scoring of each provider: pros and cons, hard constraints first."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from ftwizard.machine import Facts
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One consideration; ``weight`` is above 0 for the path, below 0 against it."""
+    """One consideration; ``weight`` is positive for the provider, negative against it."""
 
     weight: int
     text: str
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How one path does with these facts and answers."""
+    """The score of one provider for these facts and answers."""
 
     path: PathId
     platform: PlatformId | None = None
-    """Which service of the cloud-managed path was weighed; None where the cloud is not known."""
+    """The scored cloud service; None if the cloud is unknown."""
     points: tuple[Point, ...]
     why_not: str = ""
-    """The hard constraint that rules it out; empty where it is possible."""
+    """The hard constraint that rules it out; empty if it is possible."""
 
     @property
     def score(self) -> int:
-        """Return the sum of the weights: what paths are ranked by."""
+        """Return the sum of the weights, by which providers are ranked."""
         return sum(point.weight for point in self.points)
 
     @property
     def pros(self) -> tuple[str, ...]:
-        """Return what speaks for it, the weightiest first."""
+        """Return arguments for it, the strongest first."""
         ordered = sorted(self.points, key=lambda point: -point.weight)
         return tuple(point.text for point in ordered if point.weight > 0)
 
     @property
     def cons(self) -> tuple[str, ...]:
-        """Return what speaks against it, the weightiest first."""
+        """Return arguments against it, the strongest first."""
         ordered = sorted(self.points, key=lambda point: point.weight)
         return tuple(point.text for point in ordered if point.weight <= 0)
 
 
 def local(facts: Facts, answers: Answers) -> Verdict:
-    """Weigh training on a machine of one's own: never ruled out, but it may not fit."""
+    """Score training on the user's own machine: never ruled out, but it may not fit."""
     return Verdict(path="local", points=tuple(_local(facts, answers)))
 
 
@@ -57,10 +57,10 @@ def _local(facts: Facts, answers: Answers) -> Iterator[Point]:
     if answers.get("data") == "stay":
         yield Point(3, "The data stays on this machine.")
     if answers.get("weights") == "yes":
-        yield Point(2, "The weights are yours, to run anywhere.")
+        yield Point(2, "You own the weights and can run them anywhere.")
     yield _gpu(facts, answers)
     if answers.get("priority") == "control":
-        yield Point(2, "You choose model, method and serving.")
+        yield Point(2, "You choose the model, method and serving.")
     if "local" in facts.extras:
         yield Point(1, "The training libraries are installed here.")
     elif answers.get("priority") == "speed":
@@ -69,7 +69,7 @@ def _local(facts: Facts, answers: Answers) -> Iterator[Point]:
 
 def _gpu(facts: Facts, answers: Answers) -> Point:
     need = catalog().need(wanted_size(answers))
-    wants = f"QLoRA of a model {need.label} needs a GPU of about {need.words}"
+    wants = f"QLoRA of a model {need.label} needs a GPU with about {need.words}"
     if fits_here(facts, answers):
         largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0)
         name = text.visible(largest.name or "the GPU here", 40)
@@ -80,10 +80,10 @@ def _gpu(facts: Facts, answers: Answers) -> Point:
         return Point(2, f"Run ftwizard on your GPU machine: {_lower(wants)}.")
     if need.processors:
         cores = text.plural(facts.cores, "core")
-        return Point(1, f"A model {need.label} trains on processors too ({cores} here), slowly.")
+        return Point(1, f"A model {need.label} also trains on the CPU ({cores} here), slowly.")
     if elsewhere == "rent" and answers.get("data") != "stay":
         price = catalog().path("local").claims("cost")[0].words
-        return Point(0, f"You rent and set up a GPU: {price}.")
+        return Point(0, f"You need to rent and set up a GPU: {price}.")
     return Point(-4, f"{wants}; {_what_is_here(facts)}. {_what_would_do(facts)}")
 
 
@@ -91,25 +91,25 @@ def _what_is_here(facts: Facts) -> str:
     if not facts.gpus:
         return "there is none here"
     if facts.gpu_memory is None:
-        return "the driver does not tell what is here"
+        return "the driver does not report its memory"
     return f"the largest here has {text.size(facts.gpu_memory)}"
 
 
 def _what_would_do(facts: Facts) -> str:
-    """Name the largest size that this machine can train."""
+    """Describe the largest size that this machine can train."""
     fitting = [one for one in catalog().needs if fits_here(facts, {"size": one.size})]
     if fitting:
         return f"A model {fitting[-1].label} would fit."
-    return f"A model {catalog().needs[0].label} trains without one, slowly."
+    return f"A model {catalog().needs[0].label} trains without a GPU, slowly."
 
 
 def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
-    """Weigh the cloud-managed path at the platform that suits best."""
+    """Score the best matching cloud service."""
     data, on = answers.get("data"), answers.get("cloud")
     if data == "stay":
         return _no("cloud", "The data would leave this machine, which you ruled out.")
     if data == "own-cloud" and on == "none":
-        return _no("cloud", "The data may only go to a cloud account of yours, and there is none.")
+        return _no("cloud", "The data may only go to your own cloud account, but you have none.")
     allowed = [one for one in catalog().path("cloud").platforms if _allows(one, answers)]
     if not allowed:
         return _no("cloud", _no_platform(answers))
@@ -132,7 +132,7 @@ def _allows(one: Platform, answers: Answers) -> bool:
 
 def _no_platform(answers: Answers) -> str:
     name = CLOUDS.get(answers.get("cloud", ""), "your cloud")
-    return f"The service of {name} is not known to hand out the weights, which you must own."
+    return f"The service of {name} is not known to release the weights, which you must own."
 
 
 def _cloud(
@@ -141,11 +141,11 @@ def _cloud(
     path = catalog().path("cloud")
     name = one.name if one else path.name
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
-        yield Point(2, f"{name} trains without a GPU of yours.")
+        yield Point(2, f"{name} needs no GPU of yours.")
     if answers.get("data") == "own-cloud":
         yield Point(2, "The data stays in your own cloud account.")
     if one and one.cloud and one.cloud == answers.get("cloud"):
-        yield Point(1, f"{name} belongs to the cloud you are on.")
+        yield Point(1, f"{name} is part of the cloud you use.")
     if answers.get("weights") == "yes" and one:
         yield Point(1, f"Weights at {name}: {_lower(path.claims('ownership', one.id)[0].text)}.")
     elif one and one.weights != "yes":
@@ -153,7 +153,7 @@ def _cloud(
     if answers.get("priority") == "speed":
         yield Point(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
-        yield Point(-2, "Its models, settings and endpoint only.")
+        yield Point(-2, "Only its own models, settings and endpoint.")
     if not path.available:
         yield Point(-1, path.unavailable)
     for end in catalog().lifecycles:
@@ -162,42 +162,42 @@ def _cloud(
 
 
 def openai(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
-    """Weigh OpenAI's API; whether it takes jobs depends on the day."""
+    """Score OpenAI's API; whether it accepts jobs depends on the day."""
     if answers.get("data") in ("stay", "own-cloud"):
-        return _no("openai", "The data would leave to OpenAI, which you ruled out.")
+        return _no("openai", "The data would go to OpenAI, which you ruled out.")
     if answers.get("weights") == "yes":
-        return _no("openai", "OpenAI never hands out the weights, which you must own.")
+        return _no("openai", "OpenAI never releases the weights, which you must own.")
     jobs = _openai_end("jobs")
     if today >= jobs.date:
         return _no(
             "openai",
-            f"OpenAI takes no fine-tuning jobs since {jobs.date}. Nearest: Microsoft Foundry for "
-            "the same models, Together AI or your own machine for open ones.",
+            f"OpenAI stopped accepting fine-tuning jobs on {jobs.date}. Alternatives: Microsoft "
+            "Foundry for the same models, Together AI or your own machine for open models.",
         )
     return Verdict(path="openai", points=tuple(_openai(facts, answers, today)))
 
 
 def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Point]:
     if answers.get("priority") == "speed":
-        yield Point(3, "The shortest way to a first result: upload rows and wait.")
+        yield Point(3, "The fastest way to a first result: upload data and wait.")
     if answers.get("priority") == "control":
-        yield Point(-2, "OpenAI's models, settings and endpoint only.")
+        yield Point(-2, "Only OpenAI's own models, settings and endpoint.")
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
-        yield Point(1, "OpenAI trains without a GPU of yours.")
+        yield Point(1, "OpenAI needs no GPU of yours.")
     if any(one.service == "openai" for one in facts.credentials):
-        yield Point(1, "There is an OpenAI key here.")
-    yield Point(0, "You can never take the weights away.")
+        yield Point(1, "An OpenAI key was found here.")
+    yield Point(0, "You can never download the weights.")
     closed = [end for end in map(_openai_end, ("newcomers", "inactive")) if today >= end.date]
     if closed:
         jobs, models = _openai_end("jobs").date, _openai_end("models").date
-        yield Point(-2 - len(closed), f"{closed[-1].text} None at all from {jobs} on.")
+        yield Point(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
         yield Point(-2, f"The models and their fine-tunes end on {models}, {_in(models, today)}.")
     if not catalog().path("openai").available:
         yield Point(-1, catalog().path("openai").unavailable)
 
 
 def _openai_end(what: str) -> Lifecycle:
-    """Return OpenAI's end of this kind, the last one where there are several."""
+    """Return OpenAI's last lifecycle end of this kind."""
     ends = [end for end in catalog().lifecycles if (end.path, end.what) == ("openai", what)]
     return max(ends, key=lambda end: end.date)
 
@@ -211,5 +211,5 @@ def _in(day: datetime.date, today: datetime.date) -> str:
 
 
 def _lower(words: str) -> str:
-    """Begin in lower case within a sentence, unless it is a name like QLoRA."""
+    """Lowercase the first letter for use within a sentence, unless it is a name like QLoRA."""
     return words if words[:2].isupper() else words[:1].lower() + words[1:]

@@ -1,1 +1,1 @@
-"""What is known without asking anyone, from ``assets/*.toml``: every entry dated and sourced."""
+"""Static data from ``assets/*.toml``; every entry has a date and a source."""

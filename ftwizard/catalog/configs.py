@@ -1,4 +1,4 @@
-"""Configurations of open models by their Hub id: what stands in until a model is on this machine."""
+"""Configurations of open models by Hub id, used until a model is downloaded."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ftwizard.catalog.sourced import Sourced, asset
 
 
 class Config(Sourced, frozen=True, kw_only=True):
-    """What of one model's config.json decides its size, memory and time."""
+    """The keys of one model's config.json that determine size, memory and time."""
 
     name: str
-    """As a person calls it: ``Llama 3.1 8B``."""
+    """Display name: ``Llama 3.1 8B``."""
     ids: tuple[str, ...]
-    """On the Hugging Face Hub, the model's own first; all have this very configuration."""
+    """Hub ids with exactly this configuration, the original first."""
     parameters: int
-    """As published, those of a part for images included; a shared matrix counts once."""
+    """As published, including a vision tower; a shared matrix counts once."""
     active: float | None = None
-    """Billions that a token passes through, as published; None: all."""
+    """Active parameters in billions, as published; None if all are active."""
     config: dict[str, Any]
-    """By transformers' names."""
+    """Keys named as in transformers."""
     confidence: Confidence
 
 
-class _Other(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ids whose configuration differs in one number."""
+class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ids whose configuration differs only in context length."""
 
     ids: tuple[str, ...]
     max_position_embeddings: int
 
 
 class _Entry(Config, frozen=True, kw_only=True):
-    others: tuple[_Other, ...] = ()
+    others: tuple[_Variant, ...] = ()
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,22 +46,21 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def configs() -> tuple[Config, ...]:
-    """Return every configuration that is known, one for each context length."""
+    """Return every configuration, one for each context length."""
     return copy.deepcopy(tuple({id(one): one for one in _by_id().values()}.values()))
 
 
 def known(name: str) -> Config | None:
-    """Return the configuration of a Hub id, in whatever case; None where it is not known.
+    """Look up the configuration of a Hub id, ignoring case; None if it is not in the catalog.
 
-    What is returned is the caller's own: a change to it changes nothing here.
+    The result is a copy that the caller may change.
     """
     found = _by_id().get(name.strip().lower())
     return copy.deepcopy(found) if found is not None else None
 
 
 def nearest(name: str, count: int = 3) -> list[str]:
-    """Return the known Hub ids that are most like this one, the likeliest first: those of the same
-    owner, else any that are alike."""
+    """Return the Hub ids nearest to ``name``, best first: of the same owner, else of any owner."""
     ids = {one.lower(): one for config in _by_id().values() for one in config.ids}
     wanted = name.strip().lower()
     owner, slash, _ = wanted.partition("/")
@@ -74,7 +73,7 @@ def nearest(name: str, count: int = 3) -> list[str]:
 def _by_id() -> dict[str, Config]:
     found: dict[str, Config] = {}
     for entry in asset("configs.toml", _Table).models:
-        for one in (_own(entry), *(_other(entry, other) for other in entry.others)):
+        for one in (_own(entry), *(_variant(entry, other) for other in entry.others)):
             found |= {name.lower(): one for name in one.ids}
     return found
 
@@ -86,8 +85,8 @@ def _own(entry: _Entry) -> Config:
     )  # fmt: skip
 
 
-def _other(entry: _Entry, other: _Other) -> Config:
-    """Return the entry with another context length, where the text model says it."""
+def _variant(entry: _Entry, other: _Variant) -> Config:
+    """Return the entry with another context length, set in the text model's part."""
     config = copy.deepcopy(entry.config)
     text = config.get("text_config", config)
     text["max_position_embeddings"] = other.max_position_embeddings

@@ -1,4 +1,4 @@
-"""Amounts of US dollars as a person types them."""
+"""Parser for typed amounts in US dollars."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from ftwizard.text import visible
 
 CURRENCIES = ("eur", "euro", "gbp", "chf", "inr", "cny", "jpy", "cad", "aud", "€", "£", "¥", "₹")
-"""Others that are typed."""
-CONVERT = "Prices are in US dollars: convert it, and write the dollars."
+"""Other currencies that people type."""
+CONVERT = "Prices are in US dollars. Convert the amount to dollars."
 _HOURLY = re.compile(
     r"(?:usd\s*|\$\s*)?(\d[\d_]*(?:\.\d+)?|\.\d+)\s*(?:usd|\$|dollars?)?\s*"
     r"(?:(?:/|per|an|a)\s*(?:h|hr|hour))?",
@@ -17,7 +17,7 @@ _HOURLY = re.compile(
 
 
 class NoAmountError(Exception):
-    """What was typed is no amount."""
+    """The typed text is not an amount."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -27,7 +27,7 @@ class NoAmountError(Exception):
 def hourly(value: object) -> object:
     """Return the digits of a text such as ``1.50``, ``$1.50/h``, ``1.5 USD an hour``.
 
-    What is no text is returned as it is. Raises NoAmountError with what is wrong and what to do.
+    Other types are returned unchanged. Raises NoAmountError with the problem and a hint.
     """
     if not isinstance(value, str):
         return value
@@ -37,9 +37,9 @@ def hourly(value: object) -> object:
     if any(one in text.lower() for one in CURRENCIES):
         hint = CONVERT
     elif re.search(r"(?:/|\bper\b|\ban?\b)\s*[a-z]+\.?$", text, re.IGNORECASE):
-        hint = "Say what an hour costs: of a day divide by 24, of a month by 730."
+        hint = "Enter the hourly price: divide a daily price by 24, a monthly price by 730."
     elif re.fullmatch(r"\$?\s*\d+,\d+", text):
-        hint = f"Write it with a point, no comma: {text.replace(',', '.')}"
+        hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
     else:
-        hint = "US dollars an hour, like 1.50."
-    raise NoAmountError(f"“{visible(text, 40)}” is no amount of US dollars an hour.", hint)
+        hint = "Enter US dollars per hour, like 1.50."
+    raise NoAmountError(f"“{visible(text, 40)}” is not an hourly price in US dollars.", hint)

@@ -1,4 +1,4 @@
-"""Models that platforms tune: by which methods, under which limits, until when; and those they refuse."""
+"""Hosted models that can be fine-tuned, with methods, limits and end dates; and refused models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLATFORM_NAMES: dict[Host, str] = {
 
 
 class Since(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a platform began to tune a model."""
+    """When a platform started to offer fine-tuning of a model."""
 
     date: str
     """A day, or a month: ``2024-08-20``, ``2026-02``."""
@@ -45,43 +45,46 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     id: str
     name: str
     api: str | None = None
-    """The platform's own id, where a source spells it out."""
+    """The platform's own id, if a source gives it."""
     closed: bool = False
-    """Its weights are never handed out."""
+    """Whether its weights are never released."""
     targets: dict[Tuning, TargetName]
-    """Method → the rules that rows are checked by."""
+    """Data rules by method."""
     prices: tuple[str, ...] = ()
     """Models of assets/prices.toml that it is priced as, after its own id."""
     since: Since | None = None
-    """None where it is not known."""
+    """None if unknown."""
     editions: tuple[Edition, ...]
     recommended: bool = False
-    """The first one to try on this platform."""
+    """Whether to try it first on this platform."""
     advice: str = ""
     billions: float | None = None
-    """Of parameters, where they are published."""
+    """Parameters in billions, if published."""
 
     @property
     def path(self) -> PathId:
-        """Return the path that it lies on."""
+        """Return the provider group of its platform."""
         return "openai" if self.platform == "openai" else "cloud"
 
     @property
     def methods(self) -> tuple[Tuning, ...]:
-        """Return how it can be tuned."""
+        """Return the supported methods."""
         return tuple(self.targets)
 
     @property
     def priced_as(self) -> tuple[str, ...]:
-        """Return the names that its prices stand under, the first that has one counts."""
+        """Return the names to look up prices under; the first with a price counts."""
         return (self.id, *self.prices)
 
     def limits(self, method: Tuning) -> Target:
-        """Return the rules of a method: tokens a row, rows, bytes; KeyError for another method."""
+        """Return the data rules of a method: tokens per row, rows, bytes.
+
+        Raises KeyError for an unsupported method.
+        """
         return target(self.targets[method])
 
     def weights(self) -> Weights:
-        """Say whether the tuned weights can be taken away."""
+        """Return whether the tuned weights can be downloaded."""
         if self.platform == "openai":
             found = catalog().path("openai").weights
             return "unknown" if found == "depends" else found
@@ -92,29 +95,29 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
 
 
 class Refused(Sourced, frozen=True, kw_only=True):
-    """Models that are asked for and cannot be tuned anywhere."""
+    """Models that cannot be fine-tuned anywhere, although people ask for them."""
 
     ids: tuple[str, ...]
     reason: str
     alternative: str
-    """In words."""
+    """Description of the alternatives."""
     instead: str
-    """The first of them."""
+    """Id of the first alternative."""
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a model can be tuned on a day, since when and until when."""
+    """The availability of a model on a given day."""
 
     tunable: bool
     why_not: str = ""
     since: Since | None = None
-    """When its first jobs could be created; None where it is not known."""
+    """When the first jobs could be created; None if unknown."""
     until: Day | None = None
-    """From this day on no job can be created; None where no end is announced."""
+    """First day without new jobs; None if no end is announced."""
     ends: Day | None = None
-    """The day on which the base model and its fine-tunes are shut down."""
+    """The day the base model and its fine-tunes are shut down."""
     cautions: tuple[str, ...] = ()
-    """Ends that concern some organisations only."""
+    """Restrictions that apply to some organizations only."""
 
 
 class _Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,15 +127,16 @@ class _Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def hosted(edition: Edition | None = None) -> tuple[HostedModel, ...]:
-    """Return the models of an edition (None: all), in the order of the catalogue."""
+    """Return the models of an edition (None: all), in catalog order."""
     return tuple(one for one in _all().models if edition is None or edition in one.editions)
 
 
 def find(name: str, platform: Host | None = None) -> HostedModel | None:
-    """Return the model of a name as it is typed: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
-    ``vertex/llama-3.1-8b``; None where none is known."""
-    bare, said = _bare(name), name.strip().lower().removeprefix("ft:").partition("/")
-    wanted = platform or (said[0] if said[1] and said[0] in PLATFORM_NAMES else None)
+    """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
+    ``vertex/llama-3.1-8b``; None if it is unknown."""
+    bare = _bare(name)
+    prefix, slash, _ = name.strip().lower().removeprefix("ft:").partition("/")
+    wanted = platform or (prefix if slash and prefix in PLATFORM_NAMES else None)
     for one in _all().models:
         if wanted in (None, one.platform) and bare in (one.id, (one.api or one.id).lower()):
             return one
@@ -140,14 +144,14 @@ def find(name: str, platform: Host | None = None) -> HostedModel | None:
 
 
 def nearest(name: str) -> str | None:
-    """Return the known name that is most like this one."""
-    known = {one.id: one.id for one in _all().models} | {one: one for one in _refused_ids()}
-    near = difflib.get_close_matches(_bare(name), known, 1, 0.75)
+    """Return the known name nearest to ``name``, None if none is near."""
+    names = dict.fromkeys([*(model.id for model in _all().models), *_refused_ids()])
+    near = difflib.get_close_matches(_bare(name), names, 1, 0.75)
     return near[0] if near else None
 
 
 def refuse(name: str, today: datetime.date) -> None:
-    """Raise FtwizardError for a model that cannot be tuned anywhere: why, and what to take."""
+    """Raise FtwizardError, with an alternative, for a model that cannot be fine-tuned anywhere."""
     bare = _bare(name)
     for one in _all().refused:
         if bare in one.ids:
@@ -157,30 +161,29 @@ def refuse(name: str, today: datetime.date) -> None:
 
 
 def _alternative(refused: Refused, today: datetime.date) -> str:
-    """Name what to take in place of it, and how long that can still be tuned."""
+    """Suggest an alternative, and how long it can still be fine-tuned."""
     first = next(one for one in _all().models if one.id == refused.instead)
     known = life(first, today)
     if not known.tunable:
         return f"{first.name} was the alternative. {known.why_not}"
     hint = f"Use {refused.alternative}."
     until = known.until
-    return f"{hint} No jobs on it from {until.date} on {until.said}." if until else hint
+    return f"{hint} No new jobs from {until.date} {until.said}." if until else hint
 
 
 def life(model: HostedModel, today: datetime.date) -> Life:
-    """Return whether ``model`` can be tuned on ``today``, and what ends when."""
+    """Return the availability of ``model`` on ``today``."""
     ends = [one for one in catalog().lifecycles if _concerns(one, model)]
     shutdown = min((one for one in ends if one.what == "models"), key=_day, default=None)
     jobs = min((one for one in ends if one.what == "jobs"), key=_day, default=None)
     closing = [one for one in (shutdown, jobs) if one]
     over = next((one for one in sorted(closing, key=_day) if one.date <= today), None)
     partly = (one for one in ends if one.what in ("newcomers", "inactive") and one.date <= today)
-    said = min(closing, key=_day, default=None)
     return Life(
         tunable=over is None,
         why_not=f"{_since(over)} {_instead(model, today)}" if over else "",
         since=model.since,
-        until=_announced(said),
+        until=_announced(min(closing, key=_day, default=None)),
         ends=_announced(shutdown),
         cautions=tuple(_since(one) for one in partly) if not over else (),
     )
@@ -196,19 +199,19 @@ def _announced(one: Lifecycle | None) -> Day | None:
 
 
 def tunable(model: HostedModel, today: datetime.date) -> bool:
-    """Say whether a job on ``model`` can still be created on ``today``."""
+    """Return whether a job on ``model`` can still be created on ``today``."""
     return life(model, today).tunable
 
 
 def _instead(model: HostedModel, today: datetime.date) -> str:
-    """Name the nearest that lives: the same model elsewhere, else this platform's first choice."""
+    """Suggest the same model on another platform, else this platform's recommended model."""
     for one in _all().models:
         if one.id == model.id and one.platform != model.platform and _is_open(one, today):
-            return f"Nearest: the same model at {PLATFORM_NAMES[one.platform]}."
+            return f"Alternative: the same model at {PLATFORM_NAMES[one.platform]}."
     for one in _all().models:
         if one.platform == model.platform and one.recommended and _is_open(one, today):
-            return f"Nearest: {one.name}."
-    return "Nearest: an open model, at Together or on a machine of your own."
+            return f"Alternative: {one.name}."
+    return "Alternative: an open model, at Together or on your own machine."
 
 
 def _is_open(model: HostedModel, today: datetime.date) -> bool:
@@ -231,7 +234,7 @@ def _day(one: Lifecycle) -> datetime.date:
 
 
 def _bare(name: str) -> str:
-    """Return a name without who hosts it and without the date of a snapshot."""
+    """Strip the platform prefix and the snapshot date from a name."""
     lower = name.strip().lower()
     bare = _PREFIX.sub("", lower)
     known = {(one.api or "").lower() for one in _all().models}

@@ -1,4 +1,4 @@
-"""A person's own prices: a file in the settings folder, and ``--price`` on the command line."""
+"""User prices from the price file in the settings folder and from ``--price``."""
 
 from __future__ import annotations
 
@@ -18,68 +18,68 @@ from ftwizard.catalog.prices import Kind, Market, Price, Unit, date_of, packaged
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import visible
 
-MOST = Decimal(1_000_000)
-"""US dollars per unit: more is a slip of the hand."""
+MAX_USD = Decimal(1_000_000)
+"""Largest plausible price in US dollars per unit."""
 _KEYS = (
     "provider", "model", "kind", "unit", "usd", "low", "high", "market", "as_of", "source",
     "confidence", "note",
 )  # fmt: skip
 _NEEDED = ("provider", "model", "kind", "usd")
 MACHINE: Kind = "machine"
-"""The kind of the price of an hour of one's own machine, which has no provider and no model."""
+"""Kind of the hourly price of the user's machine, which has no provider and no model."""
 _OF_MACHINE = ("kind", "usd")
 _UNITS: dict[Kind, tuple[Unit, ...]] = {
     "hosting": ("hour",), "gpu": ("hour",), "storage": ("month", "GB-month"),
     "training": ("million tokens", "hour"), MACHINE: ("hour",),
 }  # fmt: skip
-"""By kind, the usual one first; of the others: per million tokens."""
+"""Units by kind, the usual one first; all other kinds are per million tokens."""
 _GPU = re.compile(r"gpu(?:-(spot|on-demand))?")
 _FORM = (
-    "Write it as PROVIDER/MODEL/KIND=USD, like openai/gpt-4.1-mini/training=5, or as machine=USD: "
-    "an hour of this machine."
+    "Use PROVIDER/MODEL/KIND=USD, like openai/gpt-4.1-mini/training=5, or machine=USD for the "
+    "hourly price of this machine."
 )
-_ROW = '[[prices]], below it kind = "machine" and usd = 1.50'
+_ROW = '[[prices]] followed by kind = "machine" and usd = 1.50'
 
 
 def given(texts: Iterable[str], today: datetime.date) -> list[Price]:
-    """Return the prices of ``--price PROVIDER/MODEL/KIND=USD`` and ``machine=USD``, later ones last.
+    """Parse prices of ``--price PROVIDER/MODEL/KIND=USD`` and ``machine=USD``, in their order.
 
-    Of a GPU the kind is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
-    for what is no price of anything.
+    The kind of a GPU is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
+    for an invalid price.
     """
     return [one for text in texts for one in _given(text, today)]
 
 
 def from_file(path: Path, today: datetime.date) -> list[Price]:
-    """Return the prices of a file of the form of assets/prices.toml; none where there is no file.
+    """Read prices from a file in the form of assets/prices.toml; none if there is no file.
 
-    Only ``provider``, ``model``, ``kind`` and ``usd`` are needed, for an hour of this machine only
-    ``kind`` (``machine``) and ``usd``; without ``as_of`` they are of
-    ``today``. Raises FtwizardError with the line or row, the key and the nearest right one.
+    Required are ``provider``, ``model``, ``kind`` and ``usd``; for this machine only ``kind``
+    (``machine``) and ``usd``. ``as_of`` defaults to ``today``. Raises FtwizardError with the line or
+    row, the key and the nearest valid key.
     """
     return parse(read_text(path), path, today)
 
 
 def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
-    """Return the prices of a file's text, as ``from_file``."""
+    """Parse the text of a price file; see ``from_file``."""
     try:
         data = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise FtwizardError(
-            f"{_shown(path)} is not TOML: {visible(str(error), 200)}.", "Correct it there."
+            f"{_shown(path)} is not valid TOML: {visible(str(error), 200)}.", "Fix it there."
         ) from None
     for key in data:
         if key != "prices":
             raise FtwizardError(
-                f"{_shown(path)}: {visible(key, 60)} is no part of a file of prices.",
-                f"An hour of this machine is a row: {_ROW}."
+                f"{_shown(path)}: {visible(key, 60)} does not belong in a price file.",
+                f"Write the hourly price of this machine as {_ROW}."
                 if key == MACHINE
                 else "Each price is a table [[prices]].",
             )
     rows = data.get("prices", [])
     if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
         raise FtwizardError(
-            f"{_shown(path)}: prices is no list of rows.", "Each price is a table [[prices]]."
+            f"{_shown(path)}: prices is not a list of tables.", "Each price is a table [[prices]]."
         )
     return [price for n, row in enumerate(rows) for price in _of_row(row, n, path, text, today)]
 
@@ -95,25 +95,25 @@ def _of_row(
     for key in row:
         if key not in _KEYS:
             hint = dollars.CONVERT if key.lower() in dollars.CURRENCIES else _near(key, _KEYS)
-            raise fail(key, f"{visible(key, 60)} is no key of a price.", hint)
+            raise fail(key, f"{visible(key, 60)} is not a key of a price.", hint)
     of_machine = row.get("kind") == MACHINE
     needed = _OF_MACHINE if of_machine else _NEEDED
     for key in needed:
         if key not in row:
-            raise fail("", f"{key} is missing.", f"A price needs: {', '.join(needed)}.")
+            raise fail("", f"{key} is missing.", f"Required: {', '.join(needed)}.")
     for key in ("provider", "model") if of_machine else ():
         if key in row:
-            raise fail(key, f"An hour of this machine has no {key}.", f"Write it as {_ROW}.")
+            raise fail(key, f"The price of this machine has no {key}.", f"Write it as {_ROW}.")
     for key in ("provider", "model", "kind", "unit", "market", "as_of", "source", "note"):
         if key in row and not isinstance(row[key], str):
-            raise fail(key, f"{key} is no text.", 'Write it in quotes: "…".')
+            raise fail(key, f"{key} is not a string.", 'Write it in quotes: "…".')
     try:
         yield from _prices(row, f"your own ({path})", today)
-    except _WrongError as error:
+    except _PriceError as error:
         raise fail(error.key, error.problem, error.hint) from None
 
 
-class _WrongError(Exception):
+class _PriceError(Exception):
     def __init__(self, key: str, problem: str, hint: str) -> None:
         super().__init__(problem)
         self.key, self.problem, self.hint = key, problem, hint
@@ -126,7 +126,7 @@ def _given(text: str, today: datetime.date) -> list[Price]:
     provider, _, rest = name.strip().partition("/")
     model, _, kind = rest.rpartition("/")
     if not (equals and provider and model and kind):
-        raise FtwizardError(f"“{visible(text, 80)}” is no price.", _FORM, USAGE)
+        raise FtwizardError(f"“{visible(text, 80)}” is not a price.", _FORM, USAGE)
     row: dict[str, Any] = {
         "provider": provider,
         "model": model,
@@ -139,23 +139,23 @@ def _given(text: str, today: datetime.date) -> list[Price]:
             row["market"] = gpu[1].replace("-", " ")
     try:
         return list(_prices(row, "your own (--price)", today))
-    except _WrongError as error:
+    except _PriceError as error:
         raise FtwizardError(
             f"--price {visible(text, 80)}: {error.problem}", error.hint, USAGE
         ) from None
 
 
 def hour(typed: str, source: str, today: datetime.date) -> Price:
-    """Return the price of an hour of one's own machine as it was typed: ``1.50``, ``$1.50/h``.
+    """Parse a typed hourly price of the user's machine: ``1.50``, ``$1.50/h``.
 
-    Raises FtwizardError for what is no amount of US dollars an hour.
+    Raises FtwizardError if it is not an hourly amount in US dollars.
     """
     row = {"kind": MACHINE, "usd": typed.strip()}
     try:
         return next(_prices(row, source, today))
-    except _WrongError as error:
+    except _PriceError as error:
         raise FtwizardError(
-            f"An hour of this machine: {error.problem}", error.hint, USAGE
+            f"Hourly price of this machine: {error.problem}", error.hint, USAGE
         ) from None
 
 
@@ -166,14 +166,14 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
         try:
             row["usd"] = dollars.hourly(row["usd"])
         except dollars.NoAmountError as error:
-            raise _WrongError("usd", error.problem, error.hint) from None
+            raise _PriceError("usd", error.problem, error.hint) from None
     else:
         _check_what(row, kind)
     units = _UNITS.get(kind, ("million tokens",))
     unit = row.get("unit", _usual_unit(row, kind, units))
     if unit not in units:
-        raise _WrongError(
-            "unit", f"{visible(unit, 60)} is no unit of {kind}.", f"One of: {', '.join(units)}."
+        raise _PriceError(
+            "unit", f"{visible(unit, 60)} is not a unit of {kind}.", f"Use {' or '.join(units)}."
         )
     amounts = {key: _amount(key, row[key]) for key in ("usd", "low", "high") if key in row}
     if (
@@ -181,11 +181,11 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
         <= amounts["usd"]
         <= amounts.get("high", amounts["usd"])
     ):
-        raise _WrongError("usd", "usd does not lie between low and high.", "Correct one of them.")
+        raise _PriceError("usd", "usd is not between low and high.", "Fix one of them.")
     markets = get_args(Market) if kind == "gpu" else (None,)
     if "market" in row:
         if kind != "gpu":
-            raise _WrongError("market", f"{kind} has no market.", "Only a GPU has one.")
+            raise _PriceError("market", f"{kind} has no market.", "Only GPU prices have one.")
         markets = (_word("market", row["market"], get_args(Market)),)
     said = row.get("source")
     for market in markets:
@@ -198,22 +198,21 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
 
 
 def _check_what(row: dict[str, Any], kind: Kind) -> None:
-    """Put a card's name as its prices have it; raise for what nothing is looked up under: such a
-    price would be passed over in silence."""
+    """Normalize a GPU's name in ``row``; raise for a model without prices, which would be ignored."""
     if kind == "gpu":
         row["model"] = _card(row["model"])
         return
     provider = _word("provider", row["provider"], tuple(PLATFORM_NAMES))
     names = [n for one in hosted() if one.platform == provider for n in one.priced_as]
     if row["model"] not in names:
-        raise _WrongError(
-            "model", f"{visible(row['model'], 60)} is nothing that {provider} has a price of.",
+        raise _PriceError(
+            "model", f"{provider} has no price for {visible(row['model'], 60)}.",
             _near(row["model"], tuple(dict.fromkeys(names))),
         )  # fmt: skip
 
 
 def _card(typed: str) -> str:
-    """Return what the prices of a card stand under: in the packaged table, else by its own name."""
+    """Return the name of a GPU in the packaged prices, else its own key."""
     priced = dict.fromkeys(one.model for one in packaged().rows if one.kind == "gpu")
     if typed in priced:
         return typed
@@ -221,15 +220,15 @@ def _card(typed: str) -> str:
     if meant is None:
         names = [one.name for one in gpus.cards()]
         near = gpus.nearest(typed)
-        raise _WrongError(
-            "model", f"{visible(typed, 60)} is no card that is known.",
+        raise _PriceError(
+            "model", f"{visible(typed, 60)} is not a known GPU.",
             f"Did you mean {near}?" if near else f"Known: {', '.join(names)}.",
         )  # fmt: skip
     return next((one for one in priced if gpus.card(one) == meant), meant.key)
 
 
 def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Unit:
-    """Return the unit that the packaged table has for the same thing, else the usual one."""
+    """Return the unit of the same price in the packaged table, else the usual one."""
     for one in packaged().rows:
         if (one.provider, one.model, one.kind) == (row["provider"], row["model"], kind):
             return one.unit
@@ -238,22 +237,22 @@ def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Uni
 
 def _word(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise _WrongError(key, f"{key} cannot be {visible(value, 60)}.", _near(value, allowed))
+        raise _PriceError(key, f"{key} cannot be {visible(value, 60)}.", _near(value, allowed))
     return value
 
 
 def _amount(key: str, value: object) -> Decimal:
-    hint = "US dollars, like 5 or 0.80; leave the row out where a price is not known."
+    hint = "Use US dollars, like 5 or 0.80. Remove the row if the price is unknown."
     try:
         if isinstance(value, bool):
             raise TypeError
         found = Decimal(value) if isinstance(value, int | str | Decimal) else None
     except (InvalidOperation, TypeError, ValueError):
         found = None
-    if found is None or not found.is_finite() or not 0 <= found <= MOST:
+    if found is None or not found.is_finite() or not 0 <= found <= MAX_USD:
         if any(one in str(value).lower() for one in dollars.CURRENCIES):
             hint = dollars.CONVERT
-        raise _WrongError(key, f"{key} is no amount: {visible(str(value), 40)}.", hint)
+        raise _PriceError(key, f"{key} is not an amount: {visible(str(value), 40)}.", hint)
     return found
 
 
@@ -264,8 +263,8 @@ def _day(value: str | None, today: datetime.date) -> str:
         if date_of(value) > today or len(value) not in (7, 10):
             raise ValueError
     except ValueError:
-        raise _WrongError(
-            "as_of", f"as_of is no month or day that was: {visible(value, 40)}.",
+        raise _PriceError(
+            "as_of", f"as_of is not a past month or day: {visible(value, 40)}.",
             'Write it as "2026-11" or "2026-11-25".',
         ) from None  # fmt: skip
     return value
@@ -278,7 +277,7 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _line(text: str, number: int, key: str) -> int | None:
-    """Return the line of a key in the row of that number; tomllib does not keep lines."""
+    """Return the line of a key in a row by number; tomllib does not keep lines."""
     row = -1
     heading = None
     for line, content in enumerate(text.splitlines(), 1):
@@ -296,5 +295,5 @@ def _shown(path: Path) -> str:
 
 
 def read(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
-    """Return all of a person's own prices, those of the command line last."""
+    """Return all user prices, those of the command line last."""
     return [*from_file(path, today), *given(texts, today)]

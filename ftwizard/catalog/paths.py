@@ -1,4 +1,4 @@
-"""The paths to a fine-tuned model, their factors, and what ends when."""
+"""Fine-tuning providers, their comparison factors, and lifecycle dates."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Size = Literal["tiny", "small", "medium", "large"]
 
 
 class Claim(Sourced, frozen=True, kw_only=True):
-    """A statement of one date and source, with or without a sum of money."""
+    """A statement with a date and a source, with or without a price."""
 
     text: str = ""
     low: float | None = None
-    """US dollars per ``unit``; None where it is not known."""
+    """US dollars per ``unit``; None if unknown."""
     high: float | None = None
-    """US dollars per ``unit``; None beside a ``low``: from there up."""
+    """US dollars per ``unit``; None with a ``low`` means no upper end."""
     unit: str = ""
 
     @property
     def price(self) -> Figure | None:
-        """Return the sum of money, in US dollars per ``unit``; None where it is not known."""
+        """Return the price in US dollars per ``unit``; None if unknown."""
         if self.low is None:
             return None
         return Figure(
@@ -41,7 +41,7 @@ class Claim(Sourced, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """Return it as a person reads it: ``$0.80–3 per million tokens``."""
+        """Format the claim: ``$0.80–3 per million tokens``."""
         price = self.price
         if price is None or price.low is None:
             return self.text
@@ -52,7 +52,7 @@ class Claim(Sourced, frozen=True, kw_only=True):
         return f"{words} ({self.text})" if self.text else words
 
     def date(self, today: datetime.date) -> str:
-        """Return the month or day that it is of, with a ``!`` where it is a price that is old."""
+        """Return its month or day, followed by ``!`` if it is a price over 90 days old."""
         return f"{self.as_of}{mark(self.as_of, today) if self.low is not None else ''}"
 
 
@@ -65,20 +65,20 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: PlatformId
     name: str
     cloud: Literal["gcp", "aws", "azure"] | None = None
-    """The cloud whose account it needs; None: an account of its own."""
+    """The cloud whose account it needs; None if it has its own accounts."""
     weights: Literal["yes", "no", "open models", "unknown"]
-    """Whether one can take the resulting weights away."""
+    """Whether the tuned weights can be downloaded."""
     own_account: bool
-    """Whether the rows stay in the user's own cloud account."""
+    """Whether the data stays in the user's own cloud account."""
     models: Claims
-    """What it tunes."""
+    """Models that it fine-tunes."""
     special: Claims
     factors: dict[Factor, Claims]
-    """Where it differs from the path."""
+    """Factors that differ from its provider group."""
 
 
 class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way to a fine-tuned model."""
+    """One provider group: OpenAI, this machine, or the clouds."""
 
     id: PathId
     name: str
@@ -92,7 +92,8 @@ class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     platforms: tuple[Platform, ...] = ()
 
     def claims(self, factor: Factor, platform: PlatformId | None = None) -> Claims:
-        """Return what is said of a factor, newest first; a platform's own word goes first."""
+        """Return the claims about a factor, newest first; a platform's own claims replace those of
+        its group."""
         for one in self.platforms:
             if one.id == platform and factor in one.factors:
                 return _newest_first(one.factors[factor])
@@ -105,9 +106,9 @@ class Need(Sourced, frozen=True, kw_only=True):
     size: Size
     label: str
     gpu_memory: int
-    """GB (powers of ten) of one GPU, short rows and small batches."""
+    """GB (10⁹ bytes) of one GPU, for short rows and small batches."""
     processors: bool = False
-    """Whether training without a GPU is bearable."""
+    """Whether training on a CPU is practical."""
 
     @property
     def memory(self) -> Figure:
@@ -118,48 +119,48 @@ class Need(Sourced, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """Return the memory as a person reads it: ``16 GB``."""
+        """Format the memory: ``16 GB``."""
         return f"{self.memory.value / 1e9:.0f} GB"
 
 
 class Lifecycle(Sourced, frozen=True, kw_only=True):
-    """Something that ends, or has ended, on a day."""
+    """The end of a service or model on a date."""
 
     path: PathId
     platform: PlatformId | None = None
     what: Literal["newcomers", "inactive", "jobs", "models"]
-    """Who or what it ends for: new or idle organisations, all new jobs, or ``models``."""
+    """What ends: access for new or idle organizations, all new jobs, or ``models``."""
     models: tuple[str, ...] = ()
     date: datetime.date
     text: str
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything in ``assets/paths.toml``; sources are spelled out."""
+    """The content of ``assets/paths.toml``, with expanded sources."""
 
     factors: dict[Factor, str]
-    """Each factor's label, in the article's order."""
+    """Labels by factor, in the article's order."""
     paths: tuple[TrainingPath, ...]
     needs: tuple[Need, ...]
     lifecycles: tuple[Lifecycle, ...]
     sources: dict[str, str]
 
     def path(self, path: PathId) -> TrainingPath:
-        """Return a path by its id."""
+        """Return a provider group by id."""
         return next(one for one in self.paths if one.id == path)
 
     def platform(self, platform: PlatformId) -> Platform:
-        """Return a platform of the cloud-managed path by its id."""
+        """Return a cloud platform by id."""
         return next(one for one in self.path("cloud").platforms if one.id == platform)
 
     def need(self, size: Size) -> Need:
-        """Return what a model of this size needs."""
+        """Return the memory that a model of this size needs."""
         return next(one for one in self.needs if one.size == size)
 
 
 @functools.cache
 def catalog() -> Catalog:
-    """Return the packaged catalogue; read once."""
+    """Return the packaged catalog; read once."""
     return asset("paths.toml", Catalog)
 
 

@@ -1,4 +1,4 @@
-"""What things cost: dated, sourced rows in two editions, and a person's own prices over them."""
+"""Price table: dated and sourced rows in two editions, with user prices taking precedence."""
 
 from __future__ import annotations
 
@@ -20,53 +20,52 @@ Kind = Literal[
     "training", "input", "cached", "output", "base_input", "base_output", "hosting", "gpu",
     "storage", "machine",
 ]  # fmt: skip
-"""``gpu``: an hour of a card that is rented; ``machine``: an hour of the user's own machine, which
-only its user knows."""
+"""``gpu``: an hour of a rented GPU; ``machine``: an hour of the user's own machine."""
 Market = Literal["spot", "on demand"]
 Unit = Literal["million tokens", "hour", "month", "GB-month"]
 Confidence = Literal["high", "medium", "low"]
 ARTICLE: Edition = "2026-04"
 STALE_DAYS = 90
-"""A price older than this is to be looked up again (SPEC C4)."""
+"""Age in days above which a price should be looked up again."""
 APART = Decimal("0.2")
-"""Where two editions differ by more than this share of the lower one, both are shown."""
+"""Both editions are shown if they differ by more than this share of the lower price."""
 _TRUST: dict[Confidence, int] = {"low": 0, "medium": 1, "high": 2}
 
 
 class Price(Sourced, frozen=True, kw_only=True):
-    """One price of one date and source, in US dollars per ``unit``."""
+    """One price in US dollars per ``unit``, with date and source."""
 
     provider: str
     model: str
-    """A model; a class of models; of a GPU the card."""
+    """A model, a class of models, or a GPU."""
     kind: Kind
     unit: Unit
     usd: Decimal
     low: Decimal | None = None
     high: Decimal | None = None
-    """Where a range is listed; ``usd`` lies within."""
+    """Listed range, if any; it includes ``usd``."""
     market: Market | None = None
-    """Of a GPU."""
+    """For GPUs only."""
     edition: Edition = "current"
     confidence: Confidence
     note: str = ""
     own: bool = False
-    """Set by the user, who is always right."""
+    """Set by the user; takes precedence."""
 
 
 class Discount(Sourced, frozen=True, kw_only=True):
-    """What a provider takes off for sharing data with it."""
+    """A discount for sharing data with the provider."""
 
     provider: str
     kinds: tuple[Kind, ...]
     share: Decimal
-    """Of the price."""
+    """Share of the price, 0–1."""
     confidence: Confidence
     note: str = ""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """A price to compute with: one row, or the middle of several offers of the same thing."""
+    """A price for computation: one row, or the median of several offers."""
 
     usd: Decimal
     low: Decimal | None = None
@@ -79,12 +78,12 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = False
 
     def figure(self) -> Figure:
-        """Return it as a person sees it."""
+        """Return it as a figure."""
         return money(self.usd, self.low, self.high, f"USD per {self.unit}", self.source, self.as_of)
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of prices; the user's own stand over the packaged ones."""
+    """A price table; user prices replace packaged ones."""
 
     rows: tuple[Price, ...]
     discounts: tuple[Discount, ...] = ()
@@ -92,10 +91,9 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     def rates(
         self, provider: str, models: Sequence[str], kind: Kind, edition: Edition = "current"
     ) -> tuple[Rate | None, Rate | None]:
-        """Return the price in ``edition``, and the other edition's where both are to be shown.
+        """Return the price in ``edition``, and the other edition's if it differs enough to be shown.
 
-        ``models``: names that the price may stand under, the first that has one counts. None where
-        it is not known.
+        ``models``: names to look the price up under; the first with a price counts. None if unknown.
         """
         alike = [one for one in self.rows if one.provider == provider and one.kind == kind]
         article = _first(alike, models, ARTICLE)
@@ -108,7 +106,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     def gpu(
         self, card: str, market: Market, edition: Edition = "current"
     ) -> tuple[Rate | None, Rate | None]:
-        """Return the price of an hour of one card, as ``rates``: the middle of the offers."""
+        """Return the hourly price of a GPU (median of the offers) in both editions, as ``rates``."""
         alike = [
             one for one in self.rows
             if one.kind == "gpu" and one.model == card and one.market == market
@@ -119,12 +117,12 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         return chosen, other if chosen and other and apart(chosen.usd, other.usd) else None
 
     def machine(self) -> Rate | None:
-        """Return the price of an hour of the user's own machine; None where it was not said."""
+        """Return the hourly price of the user's machine; None if not set."""
         found = next((one for one in self.rows if one.kind == "machine"), None)
         return _rate(found) if found else None
 
     def at(self, hour: Rate | None) -> Prices:
-        """Return the table in which an hour of the user's machine costs that; None changes none."""
+        """Return the table with this hourly price of the user's machine; None changes nothing."""
         if hour is None:
             return self
         own = Price(
@@ -135,7 +133,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         return self.over([own])
 
     def cards(self, edition: Edition = "current") -> tuple[tuple[str, Market], ...]:
-        """Return each card and market that has a price in an edition, in the table's order."""
+        """Return each GPU and market with a price in an edition, in table order."""
         found = {
             (one.model, one.market): None
             for one in self.rows
@@ -144,12 +142,12 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((c, m) for c, m in found if m and self.gpu(c, m, edition)[0])
 
     def discount(self, provider: str, kind: Kind) -> Discount | None:
-        """Return what is taken off a price for sharing data."""
+        """Return the discount on a price for sharing data; None if there is none."""
         fit = (one for one in self.discounts if one.provider == provider and kind in one.kinds)
         return next(fit, None)
 
     def over(self, own: Iterable[Price]) -> Prices:
-        """Return the table with a person's own prices over it; a later one wins."""
+        """Return the table with user prices that replace packaged ones; later ones win."""
         own = list(own)
         kept = [one for one in self.rows if not any(_same(one, new) for new in own)]
         last = [one for n, one in enumerate(own) if not any(_same(one, o) for o in own[n + 1 :])]
@@ -163,22 +161,22 @@ def packaged() -> Prices:
 
 
 def stale(as_of: str, today: datetime.date) -> bool:
-    """Say whether a date (``2026-04``, ``2026-04-30``) is over ``STALE_DAYS`` ago.
+    """Return whether a date (``2026-04``, ``2026-04-30``) is over ``STALE_DAYS`` ago.
 
-    A month counts from its first day: better to look up once too often.
+    A month counts from its first day, to err on the side of looking up again.
     """
     return (today - date_of(as_of)).days > STALE_DAYS
 
 
 def mark(as_of: str | None, today: datetime.date) -> str:
-    """Return what stands behind a date: ``!`` where it is over ``STALE_DAYS`` ago, else nothing."""
+    """Return ``!`` if a date is over ``STALE_DAYS`` ago, else an empty string."""
     return "!" if as_of and stale(as_of, today) else ""
 
 
 def differing(
     shown: Mapping[str, Figure | None], other: Mapping[str, Figure | None]
 ) -> dict[str, Figure]:
-    """Return the figures of the other edition that are apart from the ones that are shown."""
+    """Return the figures of the other edition that differ clearly from the shown ones."""
     return {
         name: beside
         for name, beside in other.items()
@@ -191,12 +189,12 @@ def _exact(value: float) -> Decimal:
 
 
 def date_of(as_of: str) -> datetime.date:
-    """Return the day of ``2026-04-30``, the first of ``2026-04``; ValueError for another text."""
+    """Parse ``2026-04-30``, or ``2026-04`` as its first day; ValueError for anything else."""
     return datetime.date.fromisoformat(as_of if len(as_of) > 7 else f"{as_of}-01")
 
 
 def apart(one: Decimal, other: Decimal) -> bool:
-    """Say whether two prices differ by more than ``APART``."""
+    """Return whether two prices differ by more than ``APART``."""
     return abs(one - other) > APART * min(one, other)
 
 
@@ -204,7 +202,7 @@ def money(
     value: Decimal, low: Decimal | None, high: Decimal | None, unit: str, source: str,
     as_of: str | None,
 ) -> Figure:  # fmt: skip
-    """Return exact amounts as a figure; a range that is none is left out."""
+    """Build a figure from exact amounts; an empty range is left out."""
     if (low is None or low == value) and (high is None or high == value):
         low = high = None
     return Figure(
@@ -218,7 +216,7 @@ def money(
 
 
 def _first(rows: list[Price], models: Sequence[str], edition: Edition) -> Price | None:
-    """Return the price under the first name that has one: the user's, else the newest."""
+    """Return the price of the first name with one: the user's, else the newest."""
     for name in models:
         named = [one for one in rows if one.model == name]
         if edition == ARTICLE:
@@ -233,7 +231,7 @@ def _order(one: Price) -> tuple[bool, datetime.date, int]:
 
 
 def _last_day(as_of: str) -> datetime.date:
-    """Return the last day of a month, so that it is not older than one of its days."""
+    """Return the last day of a month, so it does not sort before its days."""
     day = date_of(as_of)
     if len(as_of) > 7:
         return day
@@ -241,8 +239,8 @@ def _last_day(as_of: str) -> datetime.date:
 
 
 def _newest_of_each(rows: list[Price]) -> list[Price]:
-    """Return the newest offer of each provider, without those that are old beside the others; the
-    article's general one only where it is alone."""
+    """Return the newest offer of each provider, without relatively old ones; the article's general
+    offer only if there is no other."""
     if own := [one for one in rows if one.own]:
         return own
     found: dict[str, Price] = {}
@@ -279,7 +277,7 @@ def _rate(one: Price) -> Rate:
 
 
 def _same(one: Price, other: Price) -> bool:
-    """Say whether two rows price the same thing; of a GPU any provider's."""
+    """Return whether two rows price the same thing; for GPUs the provider does not matter."""
     if one.kind != other.kind or one.model != other.model or one.market != other.market:
         return False
     return one.kind == "gpu" or one.provider == other.provider

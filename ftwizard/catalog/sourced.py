@@ -1,4 +1,4 @@
-"""What was read or measured somewhere, once: with its date and its source."""
+"""Base class and loader for packaged data with a date and a source."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ _T = TypeVar("_T")
 
 
 class Sourced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that was read or measured somewhere, once."""
+    """A fact that was read or measured once."""
 
     as_of: str
-    """When it held: a year and month, ``2026-04``."""
+    """Date at which it held: ``2026-04`` or ``2026-04-30``."""
     source: str
-    """Where it stands, as a person can look it up."""
+    """Where to look it up."""
 
 
 def asset(name: str, kind: type[_T], *, parse_float: Callable[[str], object] = float) -> _T:
-    """Read a packaged TOML file into ``kind``; each ``source`` key becomes the words it names.
+    """Read a packaged TOML file into ``kind``, expanding each ``source`` key from ``[sources]``.
 
-    ``[sources]`` in the file says what each key stands for; ``parse_float`` makes numbers with a
-    point (Decimal for money). Raises msgspec.ValidationError or KeyError when the file is not what
-    it should be, which a test guards.
+    ``parse_float`` converts decimal numbers (Decimal for money). Raises msgspec.ValidationError or
+    KeyError for an invalid file, which a test guards.
     """
     text = files("ftwizard").joinpath("assets", name).read_text("utf-8")
     data = tomllib.loads(text, parse_float=parse_float)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SHOWN_IN_TABLE = ("The hours are not known yet.", gpu_cost.TOO_SMALL, gpu_cost.TOO_SMALL_HERE)
+SHOWN_IN_TABLE = (gpu_cost.HOURS_UNKNOWN, gpu_cost.TOO_SMALL, gpu_cost.TOO_SMALL_HERE)
 """Notes that repeat the table."""
 MAX_NOTES = 8
 """Notes under the table without ``--notes``."""
@@ -32,7 +32,7 @@ BESIDE = {
     "input": "input", "output": "output", "hosting": "hosting per hour", "setup": "setup",
 }  # fmt: skip
 """Figures whose value in the other edition goes into a note."""
-_HAS_END_DATE = re.compile(r"No jobs from|Since \d|The tuned model is shut down")
+_HAS_END_DATE = re.compile(r"No new jobs from|Since \d|The tuned model shuts down")
 GROUPS: dict[str, str] = {
     **{str(host): name for host, name in PLATFORM_NAMES.items()},
     "local": "Self-hosted, a GPU",

@@ -1,7 +1,7 @@
-"""What one block of a decoder keeps for its backward pass, from the operations of its forward.
+"""Activation memory of one decoder block, from the operations of its forward pass.
 
-Counted operation by operation on the llama block of transformers 5.24 with peft 0.21, and held
-against ``ftwizard.train.ledger``, which counts every tensor (within 3 %, see
+Counted operation by operation on the llama block of transformers 5.24 with peft 0.21. Verified
+against ``ftwizard.train.ledger``, which counts every tensor (within 3%, see
 tests/benchmarks/memory.py).
 """
 
@@ -14,13 +14,13 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.estimate.stack import Stack
 
 EAGER = frozenset({"gemma2", "gpt_oss"})
-"""Architectures whose attention transformers 5.24 computes with all scores in memory: they cap the
-scores or have sinks, which scaled_dot_product_attention cannot."""
+"""Architectures for which transformers 5.24 keeps all attention scores in memory: they cap the
+scores or have sinks, which scaled_dot_product_attention does not support."""
 _GATE = {"gpt_oss": 6}
-"""Tensors as wide as the experts that their gate keeps: 3 for SwiGLU (gate, its activation, up);
-gpt-oss caps both, and keeps what its sigmoid gives as well."""
+"""Expert-wide tensors that the gate keeps: 3 for SwiGLU (gate, its activation, up); gpt-oss caps
+both and also keeps the output of its sigmoid."""
 _IN_ORDER = frozenset({"llama4_text"})
-"""Architectures whose experts are multiplied with every token, by torch.bmm."""
+"""Architectures that multiply all experts with every token, using torch.bmm."""
 _FOUR_NORMS = frozenset({"gemma2", "gemma3", "gemma3_text"})
 _INTO_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj", "c_attn"})
 _INTO_MLP = frozenset({"gate_proj", "up_proj", "gate_up_proj", "c_fc"})
@@ -32,31 +32,31 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     kept: float
     """Between its forward and its backward pass."""
     working: float
-    """On top while its last layer or its backward pass runs, at the most."""
+    """Peak on top of that, while its last layer or its backward pass runs."""
     attending: float
-    """While its attention runs, forward or backward: of ``kept`` what attention keeps, and what is
-    on top. Only where that can be more than at the feed-forward part; else 0."""
+    """While its attention runs, forward or backward: attention's share of ``kept`` and temporary
+    tensors. 0 unless this can exceed the feed-forward part."""
     stream: float
-    """The hidden states that go from block to block."""
+    """The hidden states passed from block to block."""
 
 
 class _Adapting(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes of each element that goes into an adapted layer."""
+    """Bytes per element of an adapted layer."""
 
     copied: int
-    """Kept in a copy of its own; 0: the adapter shares what the layer itself is given."""
+    """Of each input element, kept in a separate copy; 0 if the adapter shares the layer's input."""
     passing: int
-    """In copies that live while the layer runs."""
+    """Of each input element, in temporary copies while the layer runs."""
     mask: int
-    given: int
-    """Of each element that the adapter gives."""
+    output: int
+    """Of each element of the adapter's output."""
 
 
 def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
-    """Return what the widest block keeps.
+    """Estimate the widest block.
 
-    A norm keeps its input in 32 bit; attention its queries, keys, values and output (and its mask,
-    where rows are padded); the feed-forward part gate, its activation, up and their product.
+    A norm keeps its 32-bit input; attention keeps queries, keys, values and output (and its mask, if
+    rows are padded); the feed-forward part keeps gate, its activation, up and their product.
     """
     each = compute_bytes(setup)
     hidden, query = shape.hidden, shape.heads * shape.head_dim
@@ -67,7 +67,7 @@ def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
     kept: float = norms * 4 * hidden + each * (2 * query + 2 * keys)
     fed: float = 3 * each * shape.intermediate
     if setup.method == "full":
-        kept += norms * stream * hidden  # what a norm gives, for the gradient of its weight
+        kept += norms * stream * hidden  # output of the norms, for the gradient of their weights
         kept += each * (5 if stream > each else 2) * hidden
         fed += each * shape.intermediate
         working: float = 2 * each * shape.intermediate + 2 * stream * hidden
@@ -89,12 +89,12 @@ def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
 
 
 def compute_bytes(setup: Setup) -> int:
-    """Return the bytes of an element in the precision that is computed in."""
+    """Return the bytes per element in the compute precision."""
     return 4 if setup.precision == "fp32" else 2
 
 
 def stream_bytes(setup: Setup, stack: Stack) -> int:
-    """Return the bytes of an element of the hidden states: those of embeddings and norms."""
+    """Return the bytes per element of the hidden states: those of embeddings and norms."""
     each = compute_bytes(setup)
     if setup.method == "full":
         return max(each, stack.full_bytes)
@@ -104,15 +104,15 @@ def stream_bytes(setup: Setup, stack: Stack) -> int:
 
 
 def is_padded(setup: Setup, stack: Stack) -> bool:
-    """Say whether attention gets a mask: as soon as a batch has two rows, if nobody says else."""
+    """Return whether attention gets a mask: by default if a batch has at least two rows."""
     return setup.batch_size > 1 if stack.padded is None else stack.padded
 
 
 def _across(shape: Shape, setup: Setup, each: int, padded: bool) -> tuple[float, float]:
-    """Return bytes a token of what grows with the square of the length: kept, and on top.
+    """Return the bytes per token that grow with the square of the length: kept and temporary.
 
-    Where all scores are in memory: Gemma 2 keeps their tanh, their softmax in 32 bit and its copy;
-    gpt-oss the softmax alone, with the scores and the sinks beside them on top.
+    With all scores in memory, Gemma 2 keeps their tanh, their 32-bit softmax and its copy; gpt-oss
+    keeps only the softmax, with scores and sinks as temporary tensors.
     """
     scores = float(shape.heads * setup.length)
     if shape.model_type == "gpt_oss":
@@ -124,12 +124,11 @@ def _across(shape: Shape, setup: Setup, each: int, padded: bool) -> tuple[float,
 
 
 def _of_experts(shape: Shape, setup: Setup, stack: Stack, each: int) -> tuple[float, float]:
-    """Return bytes a token that experts keep, and what is on top while they run.
+    """Return the bytes per token that experts keep, and temporary bytes while they run.
 
-    Each token is copied for each of its experts; what they give is kept to be weighed, and then
-    put in order. Source: transformers.integrations.moe (grouped_mm), and Llama4TextMoe, whose
-    experts are multiplied in 16 bit by autocast; grouped_mm is not, so that 32-bit weights compute
-    in 32 bit.
+    Each token is copied for each of its experts; their outputs are kept for weighting and then
+    reordered. Source: transformers.integrations.moe (grouped_mm), and Llama4TextMoe, whose experts
+    autocast multiplies in 16 bit. grouped_mm is not autocast, so 32-bit weights compute in 32 bit.
     """
     in_order = shape.model_type in _IN_ORDER
     full = setup.method == "full"
@@ -151,25 +150,25 @@ def _of_experts(shape: Shape, setup: Setup, stack: Stack, each: int) -> tuple[fl
 
 def _adapting(stack: Stack, each: int) -> _Adapting:
     wide = each == 2 and stack.adapter_bytes == 4
-    if wide and stack.autocast:  # to 32 bit, thinned out, and back to 16 bit to be multiplied
+    if wide and stack.autocast:  # cast to 32 bit, dropout, and back to 16 bit for the matmul
         copied, passing = 2, 4 + 4 * stack.dropout
     elif wide:
         copied, passing = 4, 4 * stack.dropout
     else:
         copied, passing = each * stack.dropout, 0
-    given = 4 if wide and not stack.autocast else each
-    return _Adapting(copied=copied, passing=passing, mask=int(stack.dropout), given=given)
+    output = 4 if wide and not stack.autocast else each
+    return _Adapting(copied=copied, passing=passing, mask=int(stack.dropout), output=output)
 
 
 def _for_adapters(shape: Shape, setup: Setup, adapting: _Adapting, each: int) -> float:
-    """Return bytes a token that a block keeps for its adapters."""
+    """Return the bytes per token that a block keeps for its adapters."""
     adapted = [one for one in shape.linears if setup.targets is None or one.name in setup.targets]
     found = 0.0
     for one in adapted:
-        if one.fused:  # their changes are added to the weights, and no token passes an adapter
+        if one.fused:  # the adapter is added to the weights, so no token passes through it
             continue
         times = one.active / shape.layers
-        found += times * adapting.given * setup.rank
+        found += times * adapting.output * setup.rank
         found += times * one.inputs * (adapting.copied + adapting.mask)
     if adapting.copied:
         return found
@@ -179,10 +178,10 @@ def _for_adapters(shape: Shape, setup: Setup, adapting: _Adapting, each: int) ->
 
 
 def _at_down(shape: Shape, setup: Setup, adapting: _Adapting, each: int, stream: int) -> float:
-    """Return bytes a token on top of what is kept, at the fullest of three places.
+    """Return the temporary bytes per token at the largest of three points.
 
-    The last layer of the forward (its input, and what of it passes through 32 bit), the second
-    to last (what base and adapter give, and their sum), and the first gradients.
+    These are the last layer of the forward (its input and 32-bit copies), the second to last
+    (outputs of base and adapter, and their sum), and the first gradients.
     """
     wide = shape.intermediate
     down = setup.targets is None or "down_proj" in setup.targets
@@ -191,9 +190,9 @@ def _at_down(shape: Shape, setup: Setup, adapting: _Adapting, each: int, stream:
     forward: float = (each + (adapting.passing if down else 0)) * wide
     if down and not copied:
         forward = 0.0
-    sums = (each + 2 * adapting.given if up else each) * wide
+    sums = (each + 2 * adapting.output if up else each) * wide
     shared = each if down and not copied else copied
     sums -= (each + shared + (adapting.mask if down else 0)) * wide
     back = 2.0 * each * wide
-    # Hidden states that variables of the forward still name: five; two gradients of them.
+    # Five hidden states are still referenced by variables of the forward; two gradients of them.
     return max(max(forward, sums) + 5 * stream * shape.hidden, back + 2 * stream * shape.hidden)

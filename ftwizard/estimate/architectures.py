@@ -1,7 +1,7 @@
-"""How the layers of each known architecture follow from its configuration.
+"""Readers that derive the layers of each supported architecture from its configuration.
 
-Source: the classes of transformers 5.24 (``models/<type>/modeling_<type>.py``); a test holds the
-counts against its modules.
+Source: the classes of transformers 5.24 (``models/<type>/modeling_<type>.py``). A test compares the
+counts with its modules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ftwizard.estimate.shape import Shape
 
 
 def known() -> list[str]:
-    """Return the architectures that have a reader, by transformers' names."""
+    """Return the supported architectures, by transformers' names."""
     return sorted(READERS)
 
 
@@ -32,7 +32,7 @@ def _llama_like(model_type: str, config: ConfigReader, source: str) -> Shape:
 def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> Shape:
     family = FAMILIES[model_type]
     w = blocks.widths(config, family)
-    step = config.count("decoder_sparse_step", 1, most=blocks.MOST_LAYERS)
+    step = config.count("decoder_sparse_step", 1, maximum=blocks.MAX_LAYERS)
     plain = config.indices("mlp_only_layers", w.layers) or []
     sparse = sum(not (i + 1) % step and i not in plain for i in range(w.layers))
     experts, chosen = blocks.routing(config, "num_experts", 128, 8)
@@ -62,14 +62,14 @@ def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> Shape:
 def _llama4(model_type: str, config: ConfigReader, source: str) -> Shape:
     family = FAMILIES[model_type]
     w = blocks.widths(config, family)
-    step = config.count("interleave_moe_layer_step", 1, most=blocks.MOST_LAYERS)
+    step = config.count("interleave_moe_layer_step", 1, maximum=blocks.MAX_LAYERS)
     which = config.indices("moe_layers", w.layers)
     sparse = len(range(step - 1, w.layers, step)) if which is None else len(which)
     experts, chosen = blocks.routing(config, "num_local_experts", 16, 1)
     wide = config.count("intermediate_size")
     # Llama4TextMoe repeats each token for every expert.
     routed = blocks.experts(w, wide, experts, chosen, sparse, computes_all=True)
-    shared = blocks.dense(config, family, w, wide, sparse)  # one expert that every token passes
+    shared = blocks.dense(config, family, w, wide, sparse)  # the shared expert of every token
     routed.intermediate += wide * bool(sparse)
     parts = [blocks.attention(config, family, w), routed, shared]
     if sparse < w.layers:
@@ -79,7 +79,7 @@ def _llama4(model_type: str, config: ConfigReader, source: str) -> Shape:
 
 
 def _gemma3(model_type: str, config: ConfigReader, source: str) -> Shape:
-    """Return Gemma 3 with its vision tower, which transformers loads and nothing trains."""
+    """Return Gemma 3 with its vision tower, which is loaded but never trained."""
     text = config.part("text_config")
     vision = config.part("vision_config") or ConfigReader({}, source)
     if text is None:
@@ -98,8 +98,8 @@ def _gemma3(model_type: str, config: ConfigReader, source: str) -> Shape:
 
 def _gpt2(model_type: str, config: ConfigReader, source: str) -> Shape:
     hidden = config.count("n_embd", 768)
-    layers = config.count("n_layer", 12, most=blocks.MOST_LAYERS)
-    heads = config.count("n_head", 12, most=100_000)
+    layers = config.count("n_layer", 12, maximum=blocks.MAX_LAYERS)
+    heads = config.count("n_head", 12, maximum=100_000)
     inner = config.count("n_inner", 4 * hidden)
     w = blocks.Widths(
         layers=layers,
@@ -117,7 +117,7 @@ def _gpt2(model_type: str, config: ConfigReader, source: str) -> Shape:
         blocks.linear("c_proj", inner, hidden, layers),
     ]
     biases = 3 * hidden + hidden + inner + hidden
-    others = layers * (biases + 4 * hidden) + hidden  # the last norm has a bias as well
+    others = layers * (biases + 4 * hidden) + hidden  # the last norm also has a bias
     others += config.count("n_positions", 1_024) * hidden
     block = blocks.Block(linears=linears, others=others, intermediate=inner)
     return blocks.assemble(model_type, source, w, [block])

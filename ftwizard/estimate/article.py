@@ -1,4 +1,4 @@
-"""What the article says of memory, beside our own figures, and why they differ."""
+"""The article's memory figures compared with our own estimates."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ _SOURCE = "article “End-to-End Fine-Tuning Pipeline”"
 _AS_OF = "2026-04"
 _GB = 10**9
 _NEAR = 0.15
-"""How far a model's size may be from the article's for its figure to be set beside."""
+"""Largest relative difference in model size for which the article's figure applies."""
 
 
 class RuleOfThumb(msgspec.Struct, frozen=True, kw_only=True):
-    """The article's figure for a model of this size, trained by QLoRA."""
+    """The article's figure for QLoRA on a model of this size."""
 
     peak: Figure
     parts: dict[str, Figure]
-    """As the article names them; empty where it gives none."""
+    """The article's own parts; empty if it gives none."""
     why: str
-    """Why ours differs, in numbers."""
+    """Why our estimate differs."""
 
 
 def by_qlora(setup: Setup) -> Setup:
-    """Return the setup by the article's method on a GPU: what its figure can be held against."""
+    """Return the setup with the article's method on a GPU, for a fair comparison."""
     if setup.method == "qlora":
         return setup
     return msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")
 
 
 def rule_of_thumb(shape: Shape, ours: Memory, *, otherwise: str = "") -> RuleOfThumb | None:
-    """Return what the article says, None for models of other sizes.
+    """Return the article's figure; None for other model sizes.
 
-    ``ours``: our own figure by QLoRA; ``otherwise``: how the plan trains where not by QLoRA on a
-    GPU, in words.
+    ``ours``: our estimate for QLoRA; ``otherwise``: description of the plan's method, if it is not
+    QLoRA on a GPU.
     """
     if abs(shape.parameters / 8.03e9 - 1) < _NEAR:
         return RuleOfThumb(
             peak=_figure(16),
             parts={"model and overhead": _figure(10), "LoRA": _figure(2), "optimizer": _figure(4)},
             why=_why(ours, otherwise)
-            + " 16 GB is safe at the defaults, but it does not grow with rows and length as the "
-            "memory does.",
+            + " 16 GB is safe with the defaults, but unlike the real need it does not grow with "
+            "rows and length.",
         )
     if abs(shape.parameters / 70.55e9 - 1) < _NEAR:
         return RuleOfThumb(
             peak=_figure(48),
             parts={},
             why=_why(ours, otherwise)
-            + " 48 GB is about right for one card; two cards of 24 GB need the model sharded over "
-            "them, which ftwizard does not do.",
+            + " 48 GB is about right for one GPU. Two 24 GB GPUs would need sharding, which "
+            "ftwizard does not support.",
         )
     return None
 
@@ -68,10 +68,10 @@ def _why(ours: Memory, otherwise: str) -> str:
     first = ""
     if otherwise:
         own = sizes(peak.low or peak.value, peak.high or peak.value)
-        first = f"This plan trains {otherwise}; by QLoRA on a GPU our own figure is {own}: "
+        first = f"This plan trains {otherwise}. For QLoRA on a GPU, our estimate is {own}. "
     return (
-        f"{first}4-bit weights with their embeddings take {size(ours.parts['weights'].value)}, an adapter "
+        f"{first}4-bit weights with embeddings take {size(ours.parts['weights'].value)}, an adapter "
         f"of {ours.trained:,} parameters {size(adapter)} and its optimizer "
-        f"{size(ours.parts['optimizer'].value)}, less than the article allows; activations "
-        f"({size(ours.parts['activations'].value)}) come on top and grow with rows × length."
+        f"{size(ours.parts['optimizer'].value)}: less than the article assumes. Activations "
+        f"({size(ours.parts['activations'].value)}) are extra and grow with rows × length."
     )

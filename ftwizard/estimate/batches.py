@@ -1,6 +1,6 @@
-"""Rows into forward passes: how much is padding, how many sequences packing makes, how many steps.
+"""Batching of rows into forward passes: padding, packed sequences and optimizer steps.
 
-All from how the lengths of the rows spread, as the data check tells it; no row is read again.
+Everything is computed from the distribution of row lengths that the data check reports.
 """
 
 from __future__ import annotations
@@ -14,64 +14,64 @@ import msgspec
 from ftwizard.estimate import steps
 
 FILL = 0.98
-"""Of packed sequences, by best-fit decreasing: 97 to 99 % where most rows are short (Krell et al.
-2021, Efficient Sequence Packing without Cross-contamination)."""
+"""Fill ratio of packed sequences with best-fit decreasing: 97 to 99% if most rows are short (Krell
+et al. 2021, Efficient Sequence Packing without Cross-contamination)."""
 
 
-GROUPS = 48
-"""Of rows that are about as long, at most."""
+MAX_GROUPS = 48
+"""Number of groups of rows of similar length."""
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows of about one length."""
+    """Rows of similar length."""
 
     upto: float
-    """The most tokens that one of them has."""
+    """Largest number of tokens of a row."""
     length: float
-    """Tokens of one of them, on average."""
+    """Mean tokens per row."""
     rows: float
 
 
 class Lengths(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of rows; only a few dozen numbers, however many rows there are."""
+    """Distribution of row lengths in tokens: a few dozen numbers for any number of rows."""
 
     rows: int
     total: float
-    """Tokens of all rows, before any is cut."""
+    """Tokens of all rows, before truncation."""
     p99: float
-    """Tokens that all rows but one in a hundred keep within."""
+    """99th percentile of tokens per row."""
     buckets: tuple[Bucket, ...]
-    """In rising order."""
+    """In ascending order."""
     most: float = 1.0
-    """Times as many tokens as the rows may have, where another tokenizer than the model's counted."""
+    """Upper bound of the error factor, if another tokenizer than the model's was used."""
 
     @property
     def mean(self) -> float:
-        """Return the tokens of a row."""
+        """Return the mean tokens per row."""
         return self.total / self.rows if self.rows else 0.0
 
     def scaled(self, rows: int) -> Lengths:
-        """Return the same spread over another number of rows: the part that is trained on."""
+        """Return the same distribution for another number of rows, such as the training set."""
         share = rows / self.rows if self.rows else 0.0
         scaled = tuple(msgspec.structs.replace(one, rows=one.rows * share) for one in self.buckets)
         return msgspec.structs.replace(self, rows=rows, total=self.total * share, buckets=scaled)
 
 
 class Passes(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes through a model in one training."""
+    """Totals of one training."""
 
     steps: int
     """Optimizer steps."""
     passes: float
-    """Forward passes, each with its backward pass."""
+    """Forward passes, each with a backward pass."""
     tokens: float
-    """Of the rows, as often as they are trained on; cut where they are too long."""
+    """Of all epochs, after truncation, without padding."""
     padding: float
-    """Tokens that only fill up a batch."""
+    """Padding tokens of all epochs."""
     attended: float
-    """Tokens that attention runs over: of the longest row of a batch, or of a packed row."""
+    """Tokens that attention spans: of the longest row of a batch, or of a packed row."""
     cut: float
-    """Share of the rows that are cut."""
+    """Share of the rows that are truncated."""
 
     @property
     def each(self) -> float:
@@ -80,14 +80,14 @@ class Passes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def padded(self) -> float:
-        """Return the share of what is computed that is padding."""
+        """Return the share of computed tokens that is padding."""
         return self.padding / (self.tokens + self.padding)
 
 
 def of_estimate(found: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
-    """Return how long the rows are that an estimate encoded, by part, from its document.
+    """Return row lengths by part from the document of an estimate.
 
-    None where it encoded none, or cut some: they are longer than it tells.
+    None if it encoded no rows, or truncated some, because their real length is then unknown.
     """
     known = found.get("lengths")
     if not known or any(part["cut"] for part in found["parts"].values()):
@@ -96,10 +96,10 @@ def of_estimate(found: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
 
 
 def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
-    """Return how lengths spread, from ``tokens`` of a check's report; None where none were counted.
+    """Build the length distribution from ``tokens`` of a check report; None if it has no counts.
 
-    A bucket's rows are taken for as long as its middle, and all buckets then a little longer or
-    shorter, so that the mean is the one that was counted.
+    Rows are assumed to be as long as the middle of their bucket; all buckets are then scaled so that
+    the mean matches the counted one.
     """
     if not tokens or not tokens.get("histogram") or not tokens.get("mean"):
         return None
@@ -113,7 +113,7 @@ def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
         for edge, middle, count in zip(edges, middles, counts, strict=True)
         if count
     )
-    # Of a large file the lengths are those of a sample, the total is that of the whole file.
+    # For a large file, lengths come from a sample but the total is exact.
     total = float(tokens["total"]) or 1.0
     counted = Lengths(
         rows=rows, total=mean * rows, p99=float(tokens["p99"]), buckets=buckets,
@@ -123,14 +123,14 @@ def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
 
 
 def of_rows(counts: Sequence[int]) -> Lengths | None:
-    """Return how the lengths of rows spread, each counted in tokens; None where there are none.
+    """Build the length distribution from token counts per row; None without rows.
 
-    Rows are put together in groups of about as many, from the shortest on.
+    Rows are sorted into groups of about equal size.
     """
     ordered = sorted(counts)
     if not ordered:
         return None
-    each = max(1, -(-len(ordered) // GROUPS))
+    each = max(1, -(-len(ordered) // MAX_GROUPS))
     groups = [ordered[start : start + each] for start in range(0, len(ordered), each)]
     return Lengths(
         rows=len(ordered),
@@ -144,13 +144,13 @@ def of_rows(counts: Sequence[int]) -> Lengths | None:
 
 
 def of_one_length(rows: int, tokens: float) -> Lengths:
-    """Return rows that all have ``tokens`` tokens: where only their mean is known."""
+    """Build a distribution in which all rows have ``tokens`` tokens, if only the mean is known."""
     bucket = Bucket(upto=tokens, length=tokens, rows=rows)
     return Lengths(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
 
 
 def cut_share(spread: Lengths, max_length: float) -> float:
-    """Return the share of the rows that are longer; lengths are even within a bucket."""
+    """Return the share of rows longer than ``max_length``, assuming uniform lengths per bucket."""
     longer, below = 0.0, 0.0
     for one in spread.buckets:
         if one.upto > max_length:
@@ -169,9 +169,9 @@ def passes(
     max_length: int,
     packing: bool,
 ) -> Passes:
-    """Return what training on rows of that spread passes through the model; rows are drawn at random.
+    """Compute the totals of a training on randomly shuffled rows.
 
-    Raises ValueError where there are no rows.
+    Raises ValueError without rows.
     """
     rows = spread.rows
     kept = [(min(one.length, max_length), one.rows) for one in spread.buckets]
@@ -197,7 +197,7 @@ def passes(
 
 
 def _packed(kept: list[tuple[float, float]], total: float, max_length: int) -> int:
-    """Return how many sequences rows fill: no two rows of more than half a sequence share one."""
+    """Return the number of packed sequences; two rows longer than half a sequence never share one."""
     large = sum(count for length, count in kept if length > max_length / 2)
     return max(1, round(large), math.ceil(total / (max_length * FILL)))
 

@@ -1,4 +1,4 @@
-"""The parts that decoders are made of: attention, feed-forward, experts; and a model put together.
+"""Building blocks of decoders: attention, feed-forward, experts, and the assembled model.
 
 Source of every layer and bias: the classes of transformers 5.24 (``modeling_<type>.py``).
 """
@@ -11,26 +11,26 @@ from ftwizard.estimate.config_reader import ConfigReader
 from ftwizard.estimate.families import Family
 from ftwizard.estimate.shape import Linear, Shape
 
-MOST_LAYERS, MOST_EXPERTS = 1_000, 10_000
+MAX_LAYERS, MAX_EXPERTS = 1_000, 10_000
 
 
 class Block(msgspec.Struct, kw_only=True):
-    """What all blocks hold together, counted up."""
+    """Totals over all blocks of a model."""
 
     linears: list[Linear]
     others: int
-    """Parameters that are in no linear layer: norms, biases, routers."""
+    """Parameters outside linear layers: norms, biases, routers."""
     idle: int = 0
-    """Parameters of experts that one token does not pass through."""
-    quantised: int = 0
-    """Of ``others``, those in linear layers beside the blocks."""
+    """Parameters of experts that a token does not pass through."""
+    quantized: int = 0
+    """Parameters among ``others`` that are in linear layers outside the blocks."""
     intermediate: int
     experts: int = 0
-    """Of one block, those that a token is computed by."""
+    """Active experts per block and token."""
 
 
 class Widths(msgspec.Struct, frozen=True, kw_only=True):
-    """What all layers of a decoder go by."""
+    """Dimensions of a decoder."""
 
     layers: int
     hidden: int
@@ -42,15 +42,15 @@ class Widths(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def widths(config: ConfigReader, family: Family) -> Widths:
-    """Read the widths; raise FtwizardError for heads that keys cannot be shared among."""
+    """Read the dimensions; raise FtwizardError if heads are not a multiple of key heads."""
     hidden = config.count("hidden_size")
-    heads = config.count("num_attention_heads", family.heads, most=100_000)
-    kv_heads = config.count("num_key_value_heads", family.kv_heads or heads, most=100_000)
+    heads = config.count("num_attention_heads", family.heads, maximum=100_000)
+    kv_heads = config.count("num_key_value_heads", family.kv_heads or heads, maximum=100_000)
     head_dim = config.count("head_dim", family.head_dim or max(hidden // heads, 1))
     if heads % kv_heads:
-        raise config.error(f"has {heads} attention heads, no multiple of {kv_heads} key heads")
+        raise config.error(f"has {heads} attention heads, not a multiple of {kv_heads} key heads")
     return Widths(
-        layers=config.count("num_hidden_layers", most=MOST_LAYERS),
+        layers=config.count("num_hidden_layers", maximum=MAX_LAYERS),
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
@@ -61,7 +61,7 @@ def widths(config: ConfigReader, family: Family) -> Widths:
 
 
 def attention(config: ConfigReader, family: Family, w: Widths) -> Block:
-    """Return the attention of all blocks, with the norms of the blocks."""
+    """Return the attention and the norms of all blocks."""
     own = config.flag("attention_bias", family.attention_bias)
     qkv_bias = own if family.qkv_bias is None else family.qkv_bias
     output_bias = own if family.output_bias is None else family.output_bias
@@ -97,9 +97,9 @@ def dense(config: ConfigReader, family: Family, w: Widths, wide: int, layers: in
 def experts(
     w: Widths, wide: int, experts: int, chosen: int, layers: int, *, computes_all: bool = False
 ) -> Block:
-    """Return the fused experts of ``layers`` blocks, of which a token passes ``chosen``.
+    """Return the fused experts of ``layers`` blocks with ``chosen`` active experts per token.
 
-    ``computes_all``: the class multiplies each token by all of them nevertheless.
+    ``computes_all``: the implementation multiplies each token by all experts anyway.
     """
     computed = experts if computes_all else chosen
     linears = [
@@ -132,19 +132,19 @@ def linear(name: str, inputs: int, outputs: int, count: int) -> Linear:
 
 
 def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[int, int]:
-    """Return how many experts there are and how many a token passes; the last two are defaults."""
-    # transformers 5 writes num_local_experts where models on the Hub say num_experts.
+    """Read the number of experts and of active experts; the last two arguments are defaults."""
+    # transformers 5 writes num_local_experts; models on the Hub have num_experts.
     experts = config.count(
-        key, config.count("num_local_experts", experts, most=MOST_EXPERTS), most=MOST_EXPERTS
+        key, config.count("num_local_experts", experts, maximum=MAX_EXPERTS), maximum=MAX_EXPERTS
     )
-    chosen = config.count("num_experts_per_tok", chosen, most=MOST_EXPERTS)
+    chosen = config.count("num_experts_per_tok", chosen, maximum=MAX_EXPERTS)
     if chosen > experts:
         raise config.error(f"chooses {chosen} of {experts} experts")
     return experts, chosen
 
 
 def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Shape:
-    """Return the model that is made of ``parts``, embeddings and the last norm."""
+    """Assemble a model from ``parts``, embeddings and the last norm."""
     linears = tuple(one for part in parts for one in part.linears if one.count)
     embeddings = w.vocabulary * w.hidden * (1 if w.tied else 2)
     within = sum(one.inputs * one.outputs * one.count for one in linears)
@@ -163,7 +163,7 @@ def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Sha
         linears=linears,
         parameters=parameters,
         active=parameters - sum(part.idle for part in parts),
-        beside=sum(part.quantised for part in parts),
+        beside=sum(part.quantized for part in parts),
         covered=not any(one.fused for one in linears),
         source=source,
     )

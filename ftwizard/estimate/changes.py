@@ -1,6 +1,6 @@
-"""What makes a training need less memory, from what costs nothing to what costs most.
+"""Changes that reduce a training's memory, cheapest first.
 
-Each way out is estimated again in full: no saving is taken for granted.
+Each change is re-estimated in full; no saving is assumed.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ftwizard.estimate.setup import Setup
 from ftwizard.estimate.stack import TILED_SINCE
 from ftwizard.text import plural
 
-LEAST_RANK = 8
-LEAST_LENGTH = 256
-MOST_PAIRS = 3
+MIN_RANK = 8
+MIN_LENGTH = 256
+MAX_PAIRS = 3
 FEW_CUT, MANY_CUT = 0.01, 0.1
-"""Shares of the rows: to cut so few hardly counts, to cut so many counts most."""
+"""Shares of truncated rows below which the cost is negligible, and above which it is highest."""
 _COST = {
     "head": 0, "few cut": 1, "batch_size": 2, "rank": 3, "checkpointing": 4, "some cut": 5,
     "lora": 6, "qlora": 7, "many cut": 8,
 }  # fmt: skip
-"""What costs neither time nor anything learnt comes first; then what only takes longer."""
+"""Free changes come first, then those that only take longer."""
 SETTINGS = {
     "method": "method", "batch_size": "batch_size", "gradient_accumulation": "accumulation",
     "gradient_checkpointing": "checkpointing", "rank": "rank", "alpha": "alpha",
     "max_length": "length",
 }  # fmt: skip
-"""Of the recipe → of a setup."""
+"""Recipe field → setup field."""
 
 Estimate = Callable[[Setup], Memory]
 Fits = Callable[[Memory], bool]
-Way = Callable[[Setup], list[Setup]]
-"""Returns setups that need less, from the one that changes least."""
+Reduction = Callable[[Setup], list[Setup]]
+"""Returns setups that need less memory, the smallest change first."""
 
 
-class Found(NamedTuple):
-    """Another setup, and the memory it takes."""
+class Candidate(NamedTuple):
+    """Another setup and its memory."""
 
     setup: Setup
     memory: Memory
@@ -50,26 +50,26 @@ class Found(NamedTuple):
 
 def search(
     setup: Setup, estimate: Estimate, fits: Fits, *, spread: Lengths | None = None
-) -> list[Found]:
-    """Return what makes ``setup`` fit, the least costly first.
+) -> list[Candidate]:
+    """Return setups that fit, the cheapest change first.
 
-    Single changes; where none does it, up to three pairs; where no pair does it, all at once;
-    else nothing. ``spread``: lengths of the rows, which say how many are cut.
+    These are single changes; if none is enough, up to three pairs; if no pair is enough, all
+    changes together; else nothing. ``spread``: row lengths, to count truncated rows.
     """
 
-    def cost(found: Found) -> tuple[int, int]:
+    def cost(found: Candidate) -> tuple[int, int]:
         parts = [_COST[name] for name in changed(setup, found.setup, spread)]
         return max(parts), sum(parts)
 
-    def first(tried: Sequence[Setup]) -> Found | None:
-        every = (Found(one, estimate(one)) for one in tried)
+    def first(tried: Sequence[Setup]) -> Candidate | None:
+        every = (Candidate(one, estimate(one)) for one in tried)
         return next((one for one in every if fits(one.memory)), None)
 
-    if singles := [one for way in _WAYS if (one := first(way(setup)))]:
+    if singles := [one for way in _REDUCTIONS if (one := first(way(setup)))]:
         return sorted(singles, key=cost)
-    pairs = [_pair(setup, a, b, first) for a, b in combinations(_WAYS, 2)]
+    pairs = [_pair(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
     if enough := [one for one in pairs if one]:
-        return sorted(enough, key=cost)[:MOST_PAIRS]
+        return sorted(enough, key=cost)[:MAX_PAIRS]
     bottom = least(setup, estimate)
     shorter = _shorter(bottom)
     found = first([bottom, *shorter, *_lower((shorter or [bottom])[-1])])
@@ -77,10 +77,10 @@ def search(
 
 
 def least(setup: Setup, estimate: Estimate) -> Setup:
-    """Return what needs least memory with rows as long and an adapter of the same rank.
+    """Return the setup with the lowest memory for the same length and rank.
 
-    Each step is taken only where it helps: several passes a step keep gradients, which a single
-    one of more rows need not.
+    Each change is applied only if it helps: several passes per step keep gradients, which a single
+    larger pass does not.
     """
     for way in (_tiled, _recomputed, _methods, _rows):
         setup = min(
@@ -95,7 +95,7 @@ def highest(found: Memory) -> float:
 
 
 def settings(old: Setup, new: Setup) -> dict[str, Any]:
-    """Return what differs by the recipe's names; empty where it is the installation."""
+    """Return the changed settings by recipe name; empty if only the installation changes."""
     return {
         name: getattr(new, field)
         for name, field in SETTINGS.items()
@@ -104,7 +104,7 @@ def settings(old: Setup, new: Setup) -> dict[str, Any]:
 
 
 def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
-    """Name what differs, as it costs: ``batch_size``, ``qlora``, ``few cut``."""
+    """Yield the cost keys of the changes: ``batch_size``, ``qlora``, ``few cut``."""
     if new.head != old.head:
         yield "head"
     if new.batch_size != old.batch_size:
@@ -124,7 +124,7 @@ def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
 
 
 def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
-    """Return what to do, and what one gives up for it."""
+    """Describe the changes, and their cost."""
     said = [_said(name, old, new, spread) for name in changed(old, new, spread)]
     return "; ".join(what for what, _ in said), "; ".join(cost for _, cost in said)
 
@@ -134,35 +134,35 @@ def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[st
         release = ".".join(map(str, TILED_SINCE.release[:2]))
         return f"TRL {release} or newer, which never keeps all logits", "nothing"
     if name == "batch_size":
-        rows = f"{plural(new.batch_size, 'row')} a pass instead of {old.batch_size}"
-        passes = f"{plural(new.accumulation, 'pass', 'passes')} a step"
+        rows = f"{plural(new.batch_size, 'row')} per pass instead of {old.batch_size}"
+        passes = f"{plural(new.accumulation, 'pass', 'passes')} per step"
         return f"{rows}, {passes}", "some time, the same result"
     if name == "checkpointing":
         return "recompute activations (gradient checkpointing)", (
             "about a third more time, the same result"
         )
     if name == "rank":
-        alpha = "alpha lower in the same ratio"
+        alpha = "alpha reduced by the same factor"
         if old.alpha is not None:
-            alpha = f"alpha {new.alpha} instead of {old.alpha}, so that it weighs the same"
-        return f"rank {new.rank} instead of {old.rank}, {alpha}", "an adapter that can hold less"
+            alpha = f"alpha {new.alpha} instead of {old.alpha}, for the same scale"
+        return f"rank {new.rank} instead of {old.rank}, {alpha}", "a smaller adapter capacity"
     if name == "lora":
         return "train an adapter (lora) instead of all weights", (
-            "it can change the model less, which is enough for most tasks"
+            "smaller changes to the model, enough for most tasks"
         )
     if name == "qlora":
-        return "QLoRA: an adapter beside 4-bit weights", (
+        return "QLoRA: an adapter on 4-bit weights", (
             "about a third more time, and slightly rounded base weights"
         )
     share = _cut(old, new, spread)
-    what = f"{new.length:,} tokens a row at most instead of {old.length:,}"
+    what = f"max length {new.length:,} tokens instead of {old.length:,}"
     if share is None:
-        return what, "longer rows are cut"
-    return what, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are cut"
+        return what, "longer rows are truncated"
+    return what, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
 
 
 def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
-    """Return the share of the rows that is cut beyond what was; None where it is not known."""
+    """Return the additional share of truncated rows; None if unknown."""
     if spread is None:
         return None
     before = batches.cut_share(spread, old.length)
@@ -170,9 +170,9 @@ def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
 
 
 def _pair(
-    setup: Setup, a: Way, b: Way, first: Callable[[Sequence[Setup]], Found | None]
-) -> Found | None:
-    """Return both changes, each no stronger than it needs to be beside the other."""
+    setup: Setup, a: Reduction, b: Reduction, first: Callable[[Sequence[Setup]], Candidate | None]
+) -> Candidate | None:
+    """Combine two changes, each as small as possible given the other."""
     weaker = a(setup)
     if not weaker:
         return None
@@ -197,7 +197,7 @@ def _tiled(setup: Setup) -> list[Setup]:
 
 
 def _rows(setup: Setup) -> list[Setup]:
-    """Return smaller micro-batches whose steps have as many rows: 4 → 2 → 1."""
+    """Return smaller micro-batches with the same rows per step: 4 → 2 → 1."""
     rows = setup.batch_size
     return [
         msgspec.structs.replace(setup, batch_size=n, accumulation=setup.accumulation * rows // n)
@@ -207,14 +207,14 @@ def _rows(setup: Setup) -> list[Setup]:
 
 
 def _lower(setup: Setup) -> list[Setup]:
-    """Return lower ranks with the same alpha / rank, by which an adapter's change is scaled.
+    """Return lower ranks with the same alpha / rank, the adapter's scale.
 
-    Where alpha, a whole number, cannot follow a rank, that rank is none of them.
+    Ranks for which alpha would not be an integer are left out.
     """
     if setup.method == "full":
         return []
     halves = [setup.rank >> n for n in range(1, setup.rank.bit_length())]
-    alphas = [(one, (setup.alpha or 0) * one / setup.rank) for one in halves if one >= LEAST_RANK]
+    alphas = [(one, (setup.alpha or 0) * one / setup.rank) for one in halves if one >= MIN_RANK]
     return [
         msgspec.structs.replace(
             setup, rank=one, alpha=setup.alpha if setup.alpha is None else int(alpha)
@@ -229,8 +229,8 @@ def _recomputed(setup: Setup) -> list[Setup]:
 
 
 def _shorter(setup: Setup) -> list[Setup]:
-    """Return round lengths below: 1,024, 768, 512, 384, 256."""
-    round_ones = [base << n for n in range(13) for base in (LEAST_LENGTH, LEAST_LENGTH * 3 // 2)]
+    """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
+    round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
     fewer = sorted((one for one in round_ones if one < setup.length), reverse=True)
     return [msgspec.structs.replace(setup, length=one) for one in fewer]
 
@@ -242,7 +242,7 @@ def _lora(setup: Setup) -> list[Setup]:
 def _qlora(setup: Setup) -> list[Setup]:
     if setup.method == "qlora":
         return []
-    # Without bf16 a run computes 4-bit models in 32 bit.
+    # Without bf16, a run computes 4-bit models in 32 bit.
     precision = "fp32" if setup.precision == "fp16" else setup.precision
     return [msgspec.structs.replace(setup, method="qlora", precision=precision)]
 
@@ -251,4 +251,4 @@ def _methods(setup: Setup) -> list[Setup]:
     return [*_lora(setup), *_qlora(setup)]
 
 
-_WAYS: tuple[Way, ...] = (_tiled, _rows, _lower, _recomputed, _shorter, _lora, _qlora)
+_REDUCTIONS: tuple[Reduction, ...] = (_tiled, _rows, _lower, _recomputed, _shorter, _lora, _qlora)

@@ -1,7 +1,7 @@
-"""What each path and model costs for this data: the table of offers.
+"""Cost table: offers of all providers and models for one dataset.
 
-Pure: tokens and prices in, figures out. Amounts are computed in Decimal and become figures at the
-end. What is not known is None, never 0.
+Pure: tokens and prices in, figures out. Amounts are Decimal and become figures at the end. Unknown
+amounts are None, never 0.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ftwizard.figure import Figure
 
 SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
 SHARING = (
-    "It is the same on standard and on batch. Sharing data is a setting of the organisation at "
-    "OpenAI, not of a job: on before the job is created"
+    "It applies to standard and batch. Data sharing is an OpenAI organization setting, not a job "
+    "setting: turn it on before you create the job"
 )
 _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 
 
 def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
-    """Return every offer of an edition, in the catalogue's order: OpenAI, GPUs, clouds."""
+    """Return every offer of an edition in catalog order: OpenAI, GPUs, clouds."""
     monthly = month(prices, asked)
     found = [_hosted(one, load, prices, asked, monthly) for one in hosted(asked.edition)]
     openai = (one for one in found if one.path == "openai")
@@ -48,7 +48,7 @@ def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
 
 
 def in_order(found: Iterable[Offer], key: SortKey) -> list[Offer]:
-    """Return the offers sorted, the cheapest first; what is not known comes last."""
+    """Sort offers, cheapest first; unknown amounts come last."""
     if key == "path":
         return list(found)
     if key == "name":
@@ -62,19 +62,19 @@ def in_order(found: Iterable[Offer], key: SortKey) -> list[Offer]:
 
 
 def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[str]:
-    """Return what is to be known of the table as a whole."""
-    found = ["Prices change: each has its date; check the provider's page before you pay."]
+    """Return notes about the table as a whole."""
+    found = ["Prices change and each has a date. Check the provider's page before you pay."]
     discount = prices.discount("openai", "input")
     if confidential:
-        found.append("The data is confidential: OpenAI's discount for shared data is left out.")
+        found.append("The data is confidential, so OpenAI's data sharing discount is not applied.")
     elif discount and asked.share_data:
         found.append(
-            f"OpenAI's input and output are {discount.share:.0%} off for sharing data (as of "
-            f"{discount.as_of}). {SHARING}. {discount.note}."
+            f"OpenAI input and output are {discount.share:.0%} off for sharing data (as of "
+            f"{discount.as_of}). {SHARING}. Note: {discount.note}."
         )
     elif discount:
         found.append(
-            f"If the data is not confidential, OpenAI takes {discount.share:.0%} off input and "
+            f"If the data is not confidential, OpenAI offers {discount.share:.0%} off input and "
             f"output for sharing it (as of {discount.as_of}; --share-data). {SHARING}."
         )
     return found
@@ -137,13 +137,13 @@ def _serving(model: HostedModel, prices: Prices, edition: Edition) -> Serving:
 
 
 def _other_edition(model: HostedModel, prices: Prices, edition: Edition, shown: Serving) -> Serving:
-    """Return the prices of the other edition; those that it does not have as they are ``shown``."""
+    """Return the prices of the other edition, filled up with the ``shown`` ones."""
     found = _serving(model, prices, "current" if edition == ARTICLE else ARTICLE)
     return {kind: one or shown[kind] for kind, one in found.items()}
 
 
 def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None]:
-    """Return what a person sees of prices of serving, and of the month that they come to."""
+    """Return the figures for serving prices, and for the monthly bill."""
     found: dict[str, Figure | None] = {
         kind: one.figure() if one else None for kind, one in serving.items()
     }
@@ -157,7 +157,7 @@ def _shared(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
 
 
 def _less(rate: Rate | None, discount: Discount | None) -> Rate | None:
-    """Return a price with the discount taken off; the user's own prices are what they are."""
+    """Apply a discount to a price; user prices stay unchanged."""
     if rate is None or discount is None or rate.own:
         return rate
     left = 1 - discount.share
@@ -171,7 +171,7 @@ def _less(rate: Rate | None, discount: Discount | None) -> Rate | None:
 
 
 def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
-    """Return the price of these tokens; None where it is not known or billed by the hour."""
+    """Return the price of these tokens; None if unknown or billed per hour."""
     if rate is None or tokens is None or rate.unit != "million tokens":
         return None
     low = rate.usd if rate.low is None else rate.low
@@ -187,7 +187,7 @@ def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
 
 
 def _spanning(training: Figure | None, other: Figure | None) -> Figure | None:
-    """Return the newer figure with a range that holds the older one."""
+    """Return the newer figure with a range that includes the older one."""
     if training is None or other is None:
         return training
     ends = [
@@ -203,7 +203,7 @@ def _spanning(training: Figure | None, other: Figure | None) -> Figure | None:
 
 
 def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | None:
-    """Return how far the prices of the tuned model are above its base model's, in %."""
+    """Return how much more the tuned model costs than its base model, in percent."""
     found: list[tuple[Decimal, Rate]] = []
     sides: tuple[tuple[Kind, Kind], ...] = (("input", "base_input"), ("output", "base_output"))
     for kind, base_kind in sides:
@@ -213,8 +213,8 @@ def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | 
         found.append(((tuned.usd / base.usd - 1) * 100, base))
     (into, base), (out, _) = found
     words = (
-        f"against ${base.usd:,.2f} per million tokens of input of the base model, without any "
-        f"discount ({base.source})"
+        f"compared with ${base.usd:,.2f} per million input tokens of the base model, without "
+        f"discounts ({base.source})"
     )
     return money(into, min(into, out), max(into, out), "%", words, base.as_of)
 
@@ -233,33 +233,36 @@ def _notes(
     if rate is None:
         yield f"Training: {_unpriced(model, edition)}; {CHECK}."
     elif training is None:
-        yield f"Training is billed by the {rate.unit}, ${rate.usd:,.2f}; how many is not known."
+        yield f"Training is billed per {rate.unit}: ${rate.usd:,.2f}. The amount is unknown."
     if rate and rate.note:
         yield f"Training: {rate.note}."
     if serving["input"] is None:
-        yield f"Answers: no price is known; {CHECK}."
+        yield f"Inference: price unknown; {CHECK}."
     hosting = serving["hosting"]
     if hosting:
-        yield f"Hosting is billed by the hour until it is stopped{f': {hosting.note}' if hosting.note else ''}."
+        note = f": {hosting.note}" if hosting.note else ""
+        yield f"Hosting is billed per hour until you stop it{note}."
     elif model.platform == "together":
-        yield "Served on an endpoint of its own, billed by the minute until it is stopped."
+        yield "Served on a dedicated endpoint, billed per minute until you stop it."
 
 
 def _unpriced(model: HostedModel, edition: Edition) -> str:
-    """Return how a platform bills training where no price is known."""
+    """Describe how a platform bills training if no price is known."""
     claims = catalog().path(model.path).claims("cost", _platform(model))
     for one in claims:
         if one.low is None and (edition != ARTICLE or one.as_of == ARTICLE):
             return f"{one.words[:1].lower()}{one.words[1:]}"
-    return "no price is known"
+    return "price unknown"
 
 
 def _until(alive: Life) -> str:
     since, until, ends = alive.since, alive.until, alive.ends
-    one = until is not None and ends is not None and until.said == ends.said
-    words = [f"tuned since {since.date} ({since.source})"] if since else []
-    words += [f"no jobs from {until.date} on{'' if one else f' {until.said}'}"] if until else []
-    words += [f"the tuned model is shut down on {ends.date} {ends.said}"] if ends else []
-    words += [] if since else ["since when it is tuned is not known"]
-    said = "; ".join(words)
-    return f"{said[0].upper()}{said[1:]}."
+    same_source = until is not None and ends is not None and until.said == ends.said
+    words = [f"available since {since.date} ({since.source})"] if since else []
+    words += (
+        [f"no new jobs from {until.date}{'' if same_source else f' {until.said}'}"] if until else []
+    )
+    words += [f"the tuned model shuts down on {ends.date} {ends.said}"] if ends else []
+    words += [] if since else ["start of availability unknown"]
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,4 +1,4 @@
-"""Room on the disk: what a run keeps, part by part, and what to do where it is not there."""
+"""Disk space of a run, part by part, and fixes if it does not suffice."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from ftwizard.text import size, visible
 Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]
 
 LATER: tuple[Export, Export] = ("gguf-f16", "gguf-q4_k_m")
-"""What the merged model is most often made into."""
+"""The most common exports of a merged model."""
 TOKENIZER_BYTES = 4_000_000
-"""A tokenizer beside each set of weights (SmolLM2: 3.5 MB; vocabularies of 150,000: 11 MB)."""
+"""A tokenizer is saved with each set of weights (SmolLM2: 3.5 MB; vocabularies of 150,000: 11 MB)."""
 AS_OF = "2026-11"
-"""When the files of runs were last measured against what is worked out here."""
+"""When these estimates were last compared with the files of real runs."""
 CHECKPOINTS = 3
-"""The best and the newest are kept, and a third is there while it is written."""
+"""The best and the newest are kept; a third exists while it is written."""
 ADAM_BYTES = 12
-"""Of each trained parameter in a checkpoint: weight and two AdamW moments in 32 bit.
+"""Per trainable parameter in a checkpoint: weight and two AdamW moments in 32 bit.
 Measured: 63 MB for the 4.9 million of SmolLM2-135M at rank 16."""
 HALF_BYTES = 2
-"""Of each parameter of a model saved in 16 bit."""
+"""Per parameter of a model saved in 16 bit."""
 MXFP4_BITS = 4.25
-"""Of a weight: 4 bits, and 8 that 32 of them share. Source: OCP Microscaling Formats (MX) 1.0; of
-gpt-oss-20b it gives 13.8 GB, which is what its files on the Hub have."""
+"""Per weight: 4 bits plus 8 bits shared by 32 weights. Source: OCP Microscaling Formats (MX) 1.0;
+gives 13.8 GB for gpt-oss-20b, the size of its files on the Hub."""
 BITS: dict[Export, float] = {
     "gguf-f16": 16.0, "gguf-q8_0": 8.5, "gguf-q6_k": 6.6, "gguf-q5_k_m": 5.7, "gguf-q4_k_m": 4.9,
     "gguf-q4_0": 4.6,
 }  # fmt: skip
-"""Of each weight in a GGUF file, scales and the finer output layer included. Source: llama.cpp,
+"""Per weight in a GGUF file, including scales and the more precise output layer. Source: llama.cpp,
 tools/quantize/README.md, sizes of Llama 3.1 8B."""
 SMALL_MODEL = 1.25
-"""Small models weigh up to this many times more: their embeddings are most of them, and finer."""
+"""Size factor for small models, which consist mostly of embeddings, stored with more precision."""
 
 
 class Short(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not fit, and what to do."""
+    """A shortage of disk space and how to fix it."""
 
     message: str
     hint: str
@@ -61,9 +61,8 @@ def parts(
 ) -> dict[str, Figure]:
     """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``, ``exports``.
 
-    ``trained`` and ``parameters`` count the trained and all parameters of the model; ``download``
-    is what of it is still to be fetched, in bytes, None where that is not known: then it is
-    ``stored``, or 16 bits a parameter.
+    ``trained`` and ``parameters`` count the trainable and all parameters; ``download``: bytes still
+    to download, or None if unknown, which then defaults to ``stored``, else 16 bits per parameter.
     """
 
     def figure(value: float, source: str, as_of: str = AS_OF) -> Figure:
@@ -72,22 +71,23 @@ def parts(
     found: dict[str, Figure] = {}
     if download is None:
         found["download"] = stored or figure(
-            parameters * HALF_BYTES, f"{HALF_BYTES} bytes a parameter, as its size is not known"
+            parameters * HALF_BYTES,
+            f"{HALF_BYTES} bytes per parameter, because its size is unknown",
         )
     elif download:
-        found["download"] = figure(download, "files on the Hub that are not in the cache", today())
+        found["download"] = figure(download, "files on the Hub that are not cached yet", today())
     one = trained * ADAM_BYTES + TOKENIZER_BYTES
     found["checkpoints"] = figure(
         CHECKPOINTS * one,
-        f"{CHECKPOINTS} × ({ADAM_BYTES} bytes a trained parameter: itself and two states of the "
-        "optimizer)",
+        f"{CHECKPOINTS} × ({ADAM_BYTES} bytes per trainable parameter: weight and two optimizer "
+        "states)",
     )
     if adapter:
-        found["adapter"] = figure(trained * 4 + TOKENIZER_BYTES, "4 bytes a trained parameter")
+        found["adapter"] = figure(trained * 4 + TOKENIZER_BYTES, "4 bytes per trainable parameter")
     files = tuple(dict.fromkeys(exports))
     if merges or files or not adapter:
         found["merged"] = figure(
-            parameters * HALF_BYTES + TOKENIZER_BYTES, f"{HALF_BYTES} bytes a parameter"
+            parameters * HALF_BYTES + TOKENIZER_BYTES, f"{HALF_BYTES} bytes per parameter"
         )
     if files:
         found["exports"] = _exports(parameters, files)
@@ -95,45 +95,43 @@ def parts(
 
 
 def stored(config: Mapping[str, Any], shape: Shape) -> Figure | None:
-    """Return the bytes of a model's files where its ``config`` says that they are quantised in a way
-    whose size follows from it; None for all others.
+    """Return the file size of a quantized model if ``config`` determines it; None for all others.
 
-    MXFP4 (gpt-oss) quantises the experts alone.
+    Only MXFP4 (gpt-oss) is supported, which quantizes only the experts.
     """
     how = config.get("quantization_config")
     if not isinstance(how, Mapping) or how.get("quant_method") != "mxfp4":
         return None
     experts = sum(one.inputs * one.outputs * one.count for one in shape.linears if one.fused)
     value = experts * MXFP4_BITS / 8 + (shape.parameters - experts) * HALF_BYTES
-    return Figure(as_of=AS_OF, 
-        value=round(value), unit="bytes",
-        source=f"its configuration: experts in MXFP4, {MXFP4_BITS} bits a weight, the rest in 16 bit",
+    return Figure(
+        value=round(value), unit="bytes", as_of=AS_OF,
+        source=f"its configuration: experts in MXFP4, {MXFP4_BITS} bits per weight, the rest 16-bit",
     )  # fmt: skip
 
 
 def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
-    """Return the files' bytes, and those of the 16-bit file that smaller ones are made of."""
+    """Return the bytes of the files, and of the 16-bit file that smaller ones are made from."""
     made_of: tuple[Export, ...] = () if "gguf-f16" in files else ("gguf-f16",)
     value = sum(parameters * BITS[one] / 8 for one in (*files, *made_of))
-    named = ", ".join(f"{one} at {BITS[one]:g} bits a weight" for one in files)
-    way = "; and the 16-bit file that they are made of" if made_of else ""
+    named = ", ".join(f"{one} at {BITS[one]:g} bits per weight" for one in files)
+    source_file = "; plus the 16-bit file they are made from" if made_of else ""
     return Figure(
         value=value, unit="bytes", low=value * 0.97, high=value * SMALL_MODEL, as_of="2025-12",
-        source=f"{named}{way} (llama.cpp, quantize)",
+        source=f"{named}{source_file} (llama.cpp, quantize)",
     )  # fmt: skip
 
 
 def later(parameters: int) -> dict[str, Figure]:
-    """Return the bytes of a 16-bit file in GGUF, and of one of 4 bits with the 16-bit one that it is
-    made of: what an export of the merged model takes, which is no part of a run."""
+    """Return the bytes of a later GGUF export: 16-bit, and 4-bit with its 16-bit source file."""
     return {one: _exports(parameters, (one,)) for one in LATER}
 
 
 def left(found: Mapping[str, Any]) -> float:
-    """Return the bytes that are free beside what a run needs.
+    """Return the bytes that stay free after a run.
 
-    ``found``: the document of the room that there is (``needed``, ``free``, ``short``). Infinite
-    where the run itself has no room: that is said then, and nothing of what might come after it.
+    ``found``: the document of the disk check (``needed``, ``free``, ``short``). Infinite if the run
+    itself does not fit, so that only that shortage is reported.
     """
     if found.get("short"):
         return math.inf
@@ -141,27 +139,27 @@ def left(found: Mapping[str, Any]) -> float:
 
 
 def later_words(found: Mapping[str, Figure], free: float) -> str:
-    """Return ``later`` in words, against the bytes that are free on the disk beside the run."""
-    half, four = (found[one].value for one in LATER)
-    words = f"on top, if exported to GGUF: {size(half)}; with one of 4 bit {size(four)}"
+    """Describe ``later`` exports, compared with the bytes that stay free after the run."""
+    half, four = (found[export].value for export in LATER)
+    words = f"GGUF export: {size(half)} more; with a 4-bit file {size(four)}"
     if four <= free:
         return words
-    return f"{words}: {'the latter is' if half <= free else 'both are'} more than is then free"
+    return f"{words} ({'the latter exceeds' if half <= free else 'both exceed'} the free space)"
 
 
 def named(parts: Mapping[str, Figure]) -> str:
-    """Return the parts in words, without what is fetched: ``checkpoints 7.5 GB, merged 141.1 GB``."""
+    """Format the parts without the download: ``checkpoints 7.5 GB, merged 141.1 GB``."""
     return ", ".join(
         f"{name} {size(one.value)}" for name, one in parts.items() if name != "download"
     )
 
 
 def needed(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
-    """Return the bytes of all parts; without those to fetch where these go to another disk."""
+    """Return the bytes of all parts, without the download if that goes to another disk."""
     counted = {name: one for name, one in parts.items() if download or name != "download"}
     return Figure(
         value=round(sum(one.value for one in counted.values())), unit="bytes",
-        source=f"the sum of {', '.join(counted)}",
+        source=f"sum of {', '.join(counted)}",
         as_of=oldest(one.as_of for one in counted.values()),
     )  # fmt: skip
 
@@ -175,31 +173,32 @@ def short(
     cache: str = "",
     written: int = 0,
 ) -> Short | None:
-    """Return what does not fit, and what to do; None where all does.
+    """Return the shortage of disk space; None if everything fits.
 
-    ``free`` bytes are where runs are kept, in ``folder``; ``cache_free`` where models are fetched
-    to, in ``cache``: None if that is the same disk; ``written`` of a run that goes on are there.
+    ``free``: bytes on the disk of ``folder``, where runs are stored; ``cache_free``: bytes on the
+    disk of ``cache``, for model downloads, None if it is the same disk; ``written``: bytes that a
+    resumed run has already written.
     """
     download = parts.get("download")
     if download and cache_free is not None and download.value > cache_free:
         return Short(
-            message=f"The model's files are about {size(download.value)}, and {size(cache_free)} "
-            f"are free where {visible(cache)} is.",
-            hint="Set HF_HOME to a folder on a larger disk, or take a smaller model.",
+            message=f"The model's files need about {size(download.value)}, but only "
+            f"{size(cache_free)} are free at {visible(cache)}.",
+            hint="Set HF_HOME to a folder on a larger disk, or choose a smaller model.",
             missing=round(download.value) - cache_free,
         )
     here = round(needed(parts, download=cache_free is None).value) - written
     if here <= free:
         return None
-    missing, where = here - free, f"where {visible(folder)} is"
+    missing, where = here - free, f"at {visible(folder)}"
     if download and cache_free is None and download.value > free:
         message = (
-            f"The model's files alone are about {size(download.value)}, and {size(free)} are free "
-            f"{where}."
+            f"The model's files alone need about {size(download.value)}, but only {size(free)} are "
+            f"free {where}."
         )
         return Short(
             message=message,
-            hint="Set HF_HOME and FTWIZARD_HOME to folders on a larger disk, or take a smaller model.",
+            hint="Set HF_HOME and FTWIZARD_HOME to folders on a larger disk, or choose a smaller model.",
             missing=missing,
         )
     kept = {k: one for k, one in parts.items() if cache_free is None or k != "download"}
@@ -207,24 +206,23 @@ def short(
     needs = f"This run needs about {size(here)} ({named})"
     if written:
         needs = (
-            f"This run needs about {size(here + written)} ({named}), of which {size(written)} are "
-            "there"
+            f"This run needs about {size(here + written)} ({named}) and has written {size(written)}"
         )
     return Short(
-        message=f"{needs}, and {size(free)} are free {where}.",
+        message=f"{needs}, but only {size(free)} are free {where}.",
         hint=_instead(parts, missing),
         missing=missing,
     )
 
 
 def _instead(parts: Mapping[str, Figure], missing: int) -> str:
-    """Return the least that one can do without, where that is enough."""
+    """Suggest the smallest thing to leave out, if that is enough."""
     move = "Free some space, or set FTWIZARD_HOME to a folder on a larger disk"
     exports, merged = (parts[name].value if name in parts else 0 for name in ("exports", "merged"))
     if exports >= missing:
-        return f"{move}; without the exports it fits."
+        return f"{move}. It fits without the exports."
     if "adapter" in parts and merged and exports + merged >= missing:
-        return f"{move}; with finish.merge: false, the adapter alone, it fits."
+        return f"{move}. It fits with finish.merge: false (adapter only)."
     if "adapter" not in parts:
-        return f"{move}; or train an adapter (recipe.method: lora), which keeps far less."
-    return f"{move}; or take a smaller model."
+        return f"{move}. Or train an adapter (recipe.method: lora), which needs far less space."
+    return f"{move}. Or choose a smaller model."

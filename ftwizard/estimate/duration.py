@@ -1,4 +1,4 @@
-"""Time: of the training from earlier runs or a probe, else from the card; and of what is around it."""
+"""Time estimates: training from a probe, earlier runs or the GPU's specs, plus the other phases."""
 
 from __future__ import annotations
 
@@ -16,59 +16,58 @@ from ftwizard.figure import Figure, oldest, today
 from ftwizard.text import plural
 
 SPREAD = 1.5
-"""Low and high are the middle divided and multiplied by this where one run alone is known, and
-where a card's time is worked out: published rows of 1,024 tokens a pass and more keep within it."""
+"""Range factor, down and up, for a single known run and for computed GPU times: published results
+with 1,024 tokens per pass or more stay within it."""
 SHORT = 2.0
-"""The same upwards where starting kernels takes longer than computing them: it goes by the
-processor beside the card, which is not known."""
+"""Range factor upward if kernel launches dominate, because that depends on the unknown CPU."""
 MIXTURE = 2.5
-"""The same for mixtures of experts, whose products are small and in kernels that differ much."""
+"""Range factor for mixtures of experts, whose matmuls are small and whose kernels differ widely."""
 PROBED = 1.2
-"""The same for what a probe measured, at a few batches of one length."""
-PROCESSORS = 3.0
-"""The same for processors: caches, memory and libraries differ more than their number tells."""
+"""Range factor for a probe, which measures a few batches of one length."""
+CPU = 3.0
+"""Range factor for CPUs: caches, memory and libraries matter more than the number of cores."""
 CORE_GFLOPS = {"bf16": 55.0, "fp32": 36.0}
-"""10⁹ products and sums a second of one core. Measured: LoRA of SmolLM2-135M at 4 rows of 62 tokens,
-on two AVX-512 cores, 102 tokens a core and second in bf16, 67 in fp32, of 0.54 × 10⁹ each."""
+"""10⁹ FLOP per second and core. Measured: LoRA of SmolLM2-135M with 4 rows of 62 tokens, on two
+AVX-512 cores, 102 tokens/s per core in bf16, 67 in fp32, at 0.54 × 10⁹ FLOP each."""
 READ_S = 1e-9
-"""Seconds a byte of weights that are read from a disk and put on a card: 1 GB a second, about what
-one NVMe disk and the page cache lie around."""
+"""Seconds per byte to read weights from disk to GPU: 1 GB/s, typical for an NVMe disk or the page
+cache."""
 WRITE_S = 2e-9
-"""Seconds a byte that is written and flushed."""
+"""Seconds per byte written and flushed."""
 DISKS = 4.0
-"""A network disk is this many times as slow, a warm page cache as many times as fast."""
+"""Range factor for disks: a network disk is slower, a warm page cache faster."""
 AS_OF = "2026-11"
-"""When what is said here to be measured was."""
+"""When the measurements in this module were made."""
 START_S = 25.0
-"""Importing the libraries, reading and encoding a few thousand rows. Measured: 6.4 s on an idle
+"""Importing the libraries, reading and tokenizing a few thousand rows. Measured: 6.4 s on an idle
 machine, up to 70 s on a busy one."""
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast an earlier run was."""
+    """The speed of an earlier run."""
 
     run: str
     tokens_per_s: float
-    """Over its last steps, evaluations included."""
+    """Over its last steps, including evaluations."""
     as_of: str | None = None
-    """The day on which it last trained."""
+    """Date of its last event."""
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run does besides training; sizes in bytes."""
+    """Work of a run besides training steps; sizes in bytes."""
 
     weights: float
-    """Of the base model, as it is read."""
+    """Of the base model's files."""
     checkpoint: float
     evaluations: int = 0
     evaluated: float = 0.0
-    """Tokens of the validation rows, padding included."""
+    """Tokens per evaluation, padding included."""
     merged: float = 0.0
-    """Of the merged model, 0 where none is written."""
+    """Of the merged model; 0 if none is written."""
 
 
 def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
-    """Return the seconds that training on ``tokens`` takes, None before a run to learn from."""
+    """Return the seconds of training on ``tokens`` from earlier runs; None without one."""
     known = [speed for speed in speeds if speed.tokens_per_s > 0]
     if not known:
         return None
@@ -81,8 +80,8 @@ def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
         unit="s",
         low=tokens / fast,
         high=tokens / slow,
-        source=f"at the speed of earlier runs of this model here: {names}; loading, merging and "
-        "comparing come on top",
+        source=f"speed of earlier runs of this model here: {names}; loading, merging and comparing "
+        "are extra",
         as_of=oldest(speed.as_of for speed in known) or today(),
     )
 
@@ -90,11 +89,10 @@ def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
 def measured(
     tokens: float, tokens_per_s: float, source: str, *, as_of: str | None = None
 ) -> Figure | None:
-    """Return the seconds of training on ``tokens`` at a speed that a probe, or the first steps of
-    a run, measured; ``source`` says which, ``as_of`` on which day (None: today). ``tokens`` and the
-    speed count padding alike.
+    """Return the seconds of training on ``tokens`` at a measured speed; None for speed 0.
 
-    None where nothing was measured.
+    ``source``: what measured it, a probe or the first steps of a run; ``as_of``: its date (None:
+    today). ``tokens`` and speed must treat padding alike.
     """
     if not tokens_per_s > 0:
         return None
@@ -102,9 +100,9 @@ def measured(
 
 
 def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Figure | None:
-    """Return the seconds of the training on one card, before anything was measured.
+    """Return the seconds of training on one GPU, computed from its specs.
 
-    None where the card is not known. Source: ``throughput``.
+    None for an unknown GPU. Source: ``throughput``.
     """
     if card is None or not work.passes:
         return None
@@ -124,20 +122,21 @@ def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Fig
 
 
 def _reason(setup: Setup, card: Card, work: Passes, launching: bool) -> str:
-    each = f"{plural(round(work.each), 'token')} a pass"
+    each = f"{plural(round(work.each), 'token')} per pass"
     if launching:
-        each += ", so few that starting kernels takes longer than computing them"
+        each += ", so few that kernel launches take longer than the computation"
     kind = " in fp32" if setup.precision == "fp32" else ""
+    peak = f"{throughput.peak(setup, card):g} TFLOPS{kind}"
     return (
-        f"{card.name}: {throughput.peak(setup, card):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s ({card.source}), {each}; "
-        "the first steps will tell"
+        f"{card.name}: {peak} and {card.bandwidth:,g} GB/s ({card.source}), {each}; "
+        "the first steps will show the real speed"
     )
 
 
 def on_processors(
     shape: Shape, setup: Setup, work: Passes, *, cores: int, bf16: bool
 ) -> Figure | None:
-    """Return the seconds of the training on ``cores`` processors, very roughly; None without any."""
+    """Return a very rough time of training on ``cores`` CPU cores, in seconds; None for 0 cores."""
     if cores < 1:
         return None
     kind = "bf16" if bf16 and setup.precision != "fp32" else "fp32"
@@ -145,10 +144,10 @@ def on_processors(
     seconds = (work.tokens + work.padding) * flops / (cores * CORE_GFLOPS[kind] * 1e9)
     return _around(
         seconds,
-        PROCESSORS,
-        PROCESSORS,
-        f"very roughly: {plural(cores, 'processor')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}, "
-        "as two were measured on a model of 135 million; the first steps will tell",
+        CPU,
+        CPU,
+        f"very rough: {plural(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}, "
+        "measured on two cores with a 135M model; the first steps will show the real speed",
     )
 
 
@@ -156,14 +155,14 @@ def parts(
     training: Figure, shape: Shape, setup: Setup, card: Card | None, work: Passes, around: Around
 ) -> dict[str, Figure]:
     """Return the seconds by part: ``starting``, ``loading``, ``training``, ``evaluations``,
-    ``checkpoints``, ``merging``; what does not happen is left out.
+    ``checkpoints``, ``merging``; parts that do not happen are left out.
 
-    An evaluation takes of the training's time, token by token, what its forward pass is of a
-    pass there and back; so a training that was measured also says how long evaluations take.
+    The time of an evaluation per token is training's, times the share of the forward pass, so a
+    measured training speed also applies to evaluations.
     """
     found = {
         "starting": _around(START_S, 4, 3, "libraries and rows; measured: 6 to 70 s"),
-        "loading": _around(around.weights * READ_S, DISKS, DISKS, "about 1 GB a second"),
+        "loading": _around(around.weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
         "training": training,
     }
     if around.evaluations and around.evaluated:
@@ -173,17 +172,17 @@ def parts(
             training,
             share * tokens,
             f"{plural(around.evaluations, 'evaluation')} of "
-            f"{plural(round(around.evaluated), 'token')}, forward only",
+            f"{plural(round(around.evaluated), 'token')}, forward pass only",
         )
     saves = max(1, around.evaluations)
     if around.checkpoint:
         found["checkpoints"] = _around(
             saves * around.checkpoint * WRITE_S, DISKS, DISKS,
-            f"{plural(saves, 'checkpoint')}, about 0.5 GB a second",
+            f"{plural(saves, 'checkpoint')}, about 0.5 GB/s",
         )  # fmt: skip
     if around.merged:
         seconds = around.weights * READ_S + around.merged * WRITE_S
-        found["merging"] = _around(seconds, DISKS, DISKS, "the base read, the merged model written")
+        found["merging"] = _around(seconds, DISKS, DISKS, "reading the base, writing the merge")
     return found
 
 
@@ -200,7 +199,7 @@ def _forward_share(shape: Shape, setup: Setup, card: Card | None, work: Passes) 
 
 
 def total(parts: Mapping[str, Figure]) -> Figure:
-    """Return the seconds of all parts together."""
+    """Return the total seconds of all parts."""
     return Figure(
         value=sum(one.value for one in parts.values()),
         unit="s",
@@ -212,7 +211,7 @@ def total(parts: Mapping[str, Figure]) -> Figure:
 
 
 def scaled(figure: Figure, factor: float, source: str) -> Figure:
-    """Return a figure times ``factor``, range and all."""
+    """Return a figure and its range multiplied by ``factor``."""
     return msgspec.structs.replace(
         figure,
         value=figure.value * factor,

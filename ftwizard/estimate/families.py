@@ -1,4 +1,4 @@
-"""What transformers decides for an architecture where its configuration is silent.
+"""Default values of transformers for architectures whose configuration leaves them out.
 
 Source: the classes of transformers 5.24 (``models/<type>/configuration_<type>.py``).
 """
@@ -13,23 +13,23 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
     tied: bool = False
     kv_heads: int | None = None
-    """None: as many as heads."""
+    """None: same as the number of heads."""
     head_dim: int | None = None
-    """None: width by heads."""
+    """None: width / heads."""
     heads: int | None = None
     vocabulary: int | None = None
     norms: int = 2
-    """Norm weights of a block's width in each block."""
+    """Norms of hidden width per block."""
     head_norms: int = 0
-    """Norm weights of a head's width in each block (queries and keys)."""
+    """Norms of head width per block (queries and keys)."""
     qkv_bias: bool | None = None
-    """None: ``attention_bias`` says so."""
+    """None: taken from ``attention_bias``."""
     output_bias: bool | None = None
     attention_bias: bool = False
     mlp_bias: bool | None = False
-    """None: ``mlp_bias`` says so."""
+    """None: taken from ``mlp_bias``."""
     joined: bool = False
-    """Whether query, key and value are one layer, and gate and up another."""
+    """Whether query, key and value are one layer, and gate and up are one."""
 
 
 FAMILIES = {

@@ -1,4 +1,4 @@
-"""Whether a run fits the GPUs that are there, what makes it fit, and what else would hold it."""
+"""Fit check of a run against GPUs, with changes that make it fit and larger alternatives."""
 
 from __future__ import annotations
 
@@ -25,55 +25,55 @@ _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU that is there."""
+    """One available GPU."""
 
     name: str
     memory: float
     """Bytes."""
     used: float = 0.0
-    """Bytes that others use now."""
+    """Bytes used by other processes."""
 
     @property
     def free(self) -> float:
-        """Return the bytes that a run can have."""
+        """Return the bytes available to a run."""
         return max(0.0, self.memory - self.used)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be different, and what it would take then."""
+    """A change of the plan that reduces memory."""
 
     setting: str
-    """The plan's name of it: ``recipe.max_length``; several with commas; ``model`` for a smaller
-    model, ``trl`` for a newer library."""
+    """Its name in the plan, such as ``recipe.max_length``, or several separated by commas; ``model``
+    for a smaller model, ``trl`` for a newer library."""
     settings: dict[str, Any] = {}
-    """New values by the recipe's names; empty for a smaller model and a newer library."""
+    """New values by recipe name; empty for a smaller model and a newer library."""
     words: str
     setup: Setup | None
     """With the change; None for a smaller model."""
     memory: Memory
     verdict: Verdict
     costs: str
-    """What one gives up."""
+    """Description of its cost."""
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """A run against one GPU."""
+    """The fit of a run on one GPU."""
 
     gpu: Gpu
     verdict: Verdict
     memory: Memory
     changes: tuple[Change, ...] = ()
-    """Each makes it fit, or at least tight where nothing makes it fit; least costly first. Single
-    changes, where one is enough; else two or more together. None where it fits."""
+    """Changes that each make it fit, or at least tight if nothing makes it fit; cheapest first.
+    Single changes if one is enough, else combinations. Empty if it fits."""
     sharded: Sharded | None = None
-    """The fewest cards like it that hold the model together, where this one does not; None too
-    where 8 do not. Nothing here shards: it is what another launcher would need."""
+    """The fewest GPUs like this one that fit the model when sharded; None if it fits on one, or not
+    even on 8. ftwizard does not shard: this is for other launchers."""
     sentence: str
-    """The verdict in words, and what else would hold it."""
+    """Description of the verdict and of alternatives."""
 
 
 def verdict(memory: Memory, gpu: Gpu) -> Verdict:
-    """Return ``fits`` if even the high end fits, ``tight`` if the middle does."""
+    """Return ``fits`` if even the upper estimate fits, ``tight`` if only the likely one does."""
     if highest(memory) <= gpu.free:
         return "fits"
     return "tight" if memory.peak.value <= gpu.free else "does not fit"
@@ -90,12 +90,11 @@ def fit(
     spread: Lengths | None = None,
     cards: Sequence[Card] = (),
 ) -> tuple[Fit, ...]:
-    """Return one ``Fit`` a GPU; each is asked to hold the whole model.
+    """Return one ``Fit`` per GPU, each for the whole model on that GPU.
 
-    ``smaller`` are models by name that could be trained instead, the most wanted first; ``counted``
-    is the memory of this very setup where a ledger has counted it; ``spread`` are the lengths of
-    the rows, so that it can be said how many a shorter length cuts; ``cards`` are those that may
-    be named instead. Raises FtwizardError as ``estimate`` does.
+    ``smaller``: alternative models by name, best first; ``counted``: memory of exactly this setup
+    from the ledger; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs that may be
+    suggested. Raises FtwizardError as ``estimate`` does.
     """
     worked_out = estimate(shape, setup, stack=stack)
     memory = counted or worked_out
@@ -109,22 +108,21 @@ def fit(
 
 
 def by_count(memory: Memory, gpu: Gpu, *, cards: Sequence[Card] = ()) -> Fit:
-    """Return a run against one GPU by a count of its memory alone: nothing is known of the model's
-    layers, so neither are changes that would make it fit.
+    """Check the fit on one GPU from a memory count alone, without changes that would make it fit.
 
-    ``cards`` are those that may be named instead.
+    ``cards``: GPUs that may be suggested.
     """
-    found = verdict(memory, gpu)
-    said = _judged(memory, gpu, found)
-    if found == "does not fit":
-        said = " ".join(filter(None, (said, _held("As it is, ", memory, cards))))
-    return Fit(gpu=gpu, verdict=found, memory=memory, sentence=said)
+    judged = verdict(memory, gpu)
+    sentence = _describe(memory, gpu, judged)
+    if judged == "does not fit":
+        sentence = _join(sentence, _suggest_cards("As it is, ", memory, cards))
+    return Fit(gpu=gpu, verdict=judged, memory=memory, sentence=sentence)
 
 
 def holders(memory: Memory, cards: Sequence[Card]) -> tuple[Card, ...]:
-    """Return the smallest cards that surely hold so much, up to two of one size.
+    """Return up to two of the smallest GPUs that surely fit this memory.
 
-    A card tells the gigabytes (10⁹) that it is sold with, which is never more than it has.
+    Sizes as sold (GB, 10⁹ bytes) never exceed the real memory.
     """
     enough = [
         one for one in cards if verdict(memory, Gpu(name="", memory=one.memory * 1e9)) == "fits"
@@ -134,7 +132,7 @@ def holders(memory: Memory, cards: Sequence[Card]) -> tuple[Card, ...]:
 
 
 class _Case:
-    """One setup, to be held against GPUs."""
+    """One setup to check against GPUs."""
 
     def __init__(
         self, shape: Shape, setup: Setup, memory: Memory, again: Estimate,
@@ -151,15 +149,15 @@ class _Case:
         self._cards = cards
 
     def against(self, gpu: Gpu) -> Fit:
-        found = verdict(self._memory, gpu)
-        changes = () if found == "fits" else tuple(self._changes(gpu, found))
-        sentence, together = self._sentence(gpu, found, changes), None
-        if found == "does not fit":
-            together, said = self._together(gpu)
-            sentence = " ".join(filter(None, (sentence, said)))
+        judged = verdict(self._memory, gpu)
+        changes = () if judged == "fits" else tuple(self._changes(gpu, judged))
+        sentence, together = self._sentence(gpu, judged, changes), None
+        if judged == "does not fit":
+            together, suggestion = self._together(gpu)
+            sentence = _join(sentence, suggestion)
         return Fit(
             gpu=gpu,
-            verdict=found,
+            verdict=judged,
             memory=self._memory,
             changes=changes,
             sharded=together,
@@ -167,24 +165,24 @@ class _Case:
         )
 
     def _together(self, gpu: Gpu) -> tuple[Sharded | None, str]:
-        """Return how many cards like ``gpu`` hold it together, as it is or else at the least."""
+        """Return how many GPUs like ``gpu`` fit it when sharded, as it is or with the lowest setup."""
         for setup in (self._setup, self._lowest()):
-            found = sharded.fewest(self._shape, setup, gpu.memory, stack=self._stack)
-            if found is None:
+            smallest = sharded.fewest(self._shape, setup, gpu.memory, stack=self._stack)
+            if smallest is None:
                 continue
-            peak, way = found.memory.peak, ""
+            peak, details = smallest.memory.peak, ""
             if setup != self._setup:
                 rows = plural(setup.batch_size, "row")
-                way = f" ({_METHODS[setup.method]}, {rows} of {setup.length:,} tokens a pass)"
-            return found, (
-                f"Sharded over {found.cards} such cards{way}, each would hold "
-                f"{sizes(peak.low or 0, peak.high or 0)}, roughly; ftwizard trains on one GPU, and "
-                "FSDP by accelerate launch shards."
+                details = f" ({_METHODS[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
+            return smallest, (
+                f"Sharded over {smallest.cards} such GPUs{details}, each would need roughly "
+                f"{sizes(peak.low or 0, peak.high or 0)}. ftwizard trains on one GPU; for sharding "
+                "use FSDP with accelerate launch."
             )
         return None, ""
 
     def _changes(self, gpu: Gpu, now: Verdict) -> Iterator[Change]:
-        """Yield what surely fits; where nothing does, what is tight if it is not now."""
+        """Yield changes that surely fit; if none does, those that make it at least tight."""
         fits: Fits = lambda one: verdict(one, gpu) == "fits"
         may: Fits = lambda one: verdict(one, gpu) != "does not fit"
         tests = [fits] if now == "tight" else [fits, may]
@@ -201,25 +199,25 @@ class _Case:
 
     def _change(self, setup: Setup, memory: Memory, gpu: Gpu) -> Change:
         new = settings(self._setup, setup)
-        what, costs = words(self._setup, setup, self._spread)
-        # Accumulation goes with the batch, and alpha with the rank: neither is a change of its own.
+        description, costs = words(self._setup, setup, self._spread)
+        # Accumulation follows the batch, and alpha the rank: neither counts as a separate change.
         along = ("gradient_accumulation", "alpha")
         names = [f"recipe.{name}" for name in new if name not in along]
         if setup.head != self._setup.head:
             names.insert(0, "trl")
         return Change(
-            setting=", ".join(names), settings=new, words=what, setup=setup, memory=memory,
+            setting=", ".join(names), settings=new, words=description, setup=setup, memory=memory,
             verdict=verdict(memory, gpu), costs=costs,
         )  # fmt: skip
 
     def _instead(self, gpu: Gpu, enough: Callable[[Memory], bool]) -> Change | None:
-        """Return the first smaller model that is enough with the same settings."""
-        for name, other in self._smaller:
-            if other.parameters >= self._shape.parameters:
+        """Return the first smaller model that fits with the same settings."""
+        for name, shape in self._smaller:
+            if shape.parameters >= self._shape.parameters:
                 continue
             try:
-                memory = estimate(other, self._setup, stack=self._stack)
-            except FtwizardError:  # it lacks the targets that are asked for
+                memory = estimate(shape, self._setup, stack=self._stack)
+            except FtwizardError:  # it lacks the requested target modules
                 continue
             if enough(memory):
                 return Change(
@@ -228,74 +226,77 @@ class _Case:
                     setup=None,
                     memory=memory,
                     verdict=verdict(memory, gpu),
-                    costs="a smaller model knows and can do less",
+                    costs="a less capable model",
                 )
         return None
 
-    def _sentence(self, gpu: Gpu, found: Verdict, changes: Sequence[Change]) -> str:
-        said = _judged(self._memory, gpu, found)
-        if found != "does not fit":
-            return said
-        own = [one for one in changes if one.setup is not None]
+    def _sentence(self, gpu: Gpu, judged: Verdict, changes: Sequence[Change]) -> str:
+        sentence = _describe(self._memory, gpu, judged)
+        if judged != "does not fit":
+            return sentence
+        own = [change for change in changes if change.setup is not None]
         if not own:
-            return f"{said} {self._nothing()}"
+            return f"{sentence} {self._nothing()}"
         if len(set(own[0].setting.split(", "))) > 1:
-            said += " No single change is enough; several together are."
-        return " ".join(filter(None, (said, _held("As it is, ", self._memory, self._cards))))
+            sentence += " No single change is enough, but several together are."
+        return _join(sentence, _suggest_cards("As it is, ", self._memory, self._cards))
 
     def _lowest(self) -> Setup:
-        """Return what needs least, with rows as long."""
+        """Return the setup with the lowest memory for the same row length."""
         rank = min(self._setup.rank, Setup(method="lora").rank)
         return least(msgspec.structs.replace(self._setup, rank=rank), self._again)
 
     def _nothing(self) -> str:
-        """Say what the least would take, where no change is enough."""
+        """Describe the lowest possible memory, if no change is enough."""
         lowest = self._lowest()
         need = self._again(lowest)
-        said = (
-            f"Nothing makes this model fit there: {_METHODS[lowest.method]} with "
-            f"{plural(lowest.batch_size, 'row')} of {lowest.length:,} tokens a pass takes "
-            f"{size(need.peak.value)}, of which {size(need.parts['weights'].value)} are weights."
+        sentence = (
+            f"No change makes this model fit: even {_METHODS[lowest.method]} with "
+            f"{plural(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
+            f"{size(need.peak.value)}, including {size(need.parts['weights'].value)} of weights."
         )
-        held = _held("For that, ", need, self._cards)
         larger = "" if self._cards and not holders(need, self._cards) else "a larger GPU, "
-        rest = f"It takes {larger}a smaller model, or a hosted path."
-        return " ".join(filter(None, (said, held, rest)))
+        rest = f"Use {larger}a smaller model or a hosted provider."
+        return _join(sentence, _suggest_cards("For that, ", need, self._cards), rest)
 
 
-def _judged(memory: Memory, gpu: Gpu, found: Verdict) -> str:
-    """Return the verdict in words, with what it needs and what there is."""
+def _join(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _describe(memory: Memory, gpu: Gpu, judged: Verdict) -> str:
+    """Describe a verdict with the needed and the available memory."""
     peak, name = memory.peak, visible(gpu.name, 60)
     low = peak.value if peak.low is None else peak.low
     needs = sizes(low, highest(memory))
     has = f"{name} has {size(gpu.free)}{_as_sold(gpu)}"
     if gpu.used:
-        has += f" free ({size(min(gpu.used, gpu.memory))} are in use)"
-    if found == "fits":
+        has += f" free ({size(min(gpu.used, gpu.memory))} in use)"
+    if judged == "fits":
         return f"It fits: it needs {needs}, and {has}."
-    if found == "tight":
-        return f"It is tight: it needs {needs}, and {has}. ftwizard probe measures it."
-    return f"It does not fit: it needs {needs}, and {has}."
+    if judged == "tight":
+        return f"It is tight: it needs {needs}, and {has}. Measure it with ftwizard probe."
+    return f"It does not fit: it needs {needs}, but {has}."
 
 
 def _as_sold(gpu: Gpu) -> str:
-    """Say the size in GiB, by which a card is sold, where all of it is free."""
+    """Format the size in GiB, as GPUs are sold, if all of it is free."""
     return "" if gpu.used or gpu.memory < GIB else f" ({gpu.memory / GIB:.3g} GiB)"
 
 
-def _held(what: str, memory: Memory, cards: Sequence[Card]) -> str:
-    """Say which cards hold it; nothing where no cards are to be named."""
+def _suggest_cards(prefix: str, memory: Memory, cards: Sequence[Card]) -> str:
+    """Suggest GPUs that are large enough; empty if ``cards`` is."""
     if not cards:
         return ""
-    found = holders(memory, cards)
-    if not found:
-        return f"{what}no single card that is known is large enough."
-    names = " or ".join(one.name for one in found)
-    return f"{what}a card of {found[0].memory:g} GB is large enough ({names})."
+    enough = holders(memory, cards)
+    if not enough:
+        return f"{prefix}no known single GPU is large enough."
+    names = " or ".join(card.name for card in enough)
+    return f"{prefix}a GPU with {enough[0].memory:g} GB is large enough ({names})."
 
 
 def _scaled(memory: Memory, factor: float) -> Memory:
-    """Return what is worked out, raised as a count of tensors has shown it to be too low."""
+    """Scale up an estimate that the ledger's count of tensors has shown to be too low."""
     if factor == 1.0:
         return memory
     parts = {name: _raised(one, factor) for name, one in memory.parts.items()}
@@ -308,6 +309,6 @@ def _raised(one: Figure, factor: float) -> Figure:
         unit=one.unit,
         low=None if one.low is None else one.low * factor,
         high=None if one.high is None else one.high * factor,
-        source=f"{one.source}, and raised as counting tensors showed",
+        source=f"{one.source}, scaled up to the tensor count",
         as_of=one.as_of,
     )

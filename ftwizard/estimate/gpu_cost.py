@@ -1,4 +1,4 @@
-"""What training on a GPU costs: hours × the price of an hour, and setting the instance up."""
+"""Cost of training on a GPU: hours × hourly price, plus instance setup."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from ftwizard.estimate.offer import CARD, Asked, Load, Offer
 from ftwizard.figure import Figure
 
 ARTICLE_TOKENS = Decimal(4_500_000)
-"""5,000 examples of 300 tokens, 3 epochs: what the article's hours are of."""
+"""The basis of the article's hours: 5,000 examples of 300 tokens, 3 epochs."""
 ARTICLE_HOURS = (Decimal(1), Decimal(2), Decimal(2))
-"""Lowest, the one that it computes with, highest (SPEC C5)."""
+"""Low, used in its calculation, high."""
 SETUP_HOURS = (Decimal("0.5"), Decimal(1), Decimal(2))
-"""Lowest, likely, highest: rent, driver, packages, fetching the model. Assumed: the article calls
-it the real cost and gives no figure."""
+"""Low, likely, high: rental, driver, packages, model download. Assumed: the article calls it the
+real cost but gives no figure."""
 CARDS = {
     "a100-40gb": "A100 40 GB", "a100-80gb": "A100 80 GB", "h100-80gb": "H100 80 GB",
     "rtx-4090": "RTX 4090 24 GB",
 }  # fmt: skip
-SETUP_HERE = "assumed: 0.5–2 h to install and fetch the model, where that is still to be done"
+SETUP_HERE = "assumed: 0.5–2 h to install and download the model, if not done yet"
 OWN = "This machine"
-NOT_SAID = "What an hour of this machine costs was not said: --price machine=USD."
+NOT_SAID = "Set the hourly price of this machine with --price machine=USD."
 BUDGET = (
     "The article (2026-04) budgets $3–6 for the training itself: QLoRA of an 8B model, 5,000 examples, "
-    "1–2 h. Setting the instance up is the real cost."
+    "1–2 h. Instance setup is the real cost."
 )
-TOO_SMALL = "The model does not fit on this card while it is trained."
-TOO_SMALL_HERE = "The model does not fit on this machine while it is trained."
-SETUP = "assumed: 0.5–2 h to rent it, install and fetch the model; often the real cost"
+TOO_SMALL = "The model does not fit on this GPU during training."
+TOO_SMALL_HERE = "The model does not fit on this machine during training."
+HOURS_UNKNOWN = "Training hours are not known yet."
+SETUP = "assumed: 0.5–2 h to rent, install and download the model; often the real cost"
 
 
 def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
-    """Yield an offer for each card and market that has a price, then this machine."""
+    """Yield an offer for each GPU and market with a price, then for this machine."""
     hours = asked.hours
     if hours is None:
         hours = {CARD: article_hours(load.total)} if asked.by_rule else {}
@@ -50,7 +51,7 @@ def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
         known = here.hours is not None or here.too_small
         yield _offer(
             asked,
-            OWN if known else "GPU of your own",  # this machine may have no GPU
+            OWN if known else "Your own GPU",  # this machine may have no GPU
             hours=None if here.too_small else here.hours,
             too_small=here.too_small,
             notes=(NOT_SAID, *((TOO_SMALL_HERE,) if here.too_small else ())),
@@ -58,18 +59,17 @@ def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
 
 
 def article_hours(tokens: int) -> Figure:
-    """Return the hours on the article's card by its rule, in proportion to the tokens."""
+    """Return the hours on the article's GPU by its rule, in proportion to the tokens."""
     low, value, high = (Decimal(tokens) / ARTICLE_TOKENS * hours for hours in ARTICLE_HOURS)
     source = (
-        "the article's rule: QLoRA of Llama 3.1 8B takes 1–2 h for 4.5 million tokens; it computes "
-        "with 2"
+        "the article's rule: QLoRA of Llama 3.1 8B takes 1–2 h for 4.5 million tokens; it uses 2 h"
     )
     return money(value, low, high, "h", source, ARTICLE)
 
 
 def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, asked: Asked) -> Offer:
     rate, beside = prices.gpu(card, market, asked.edition)
-    assert rate is not None  # a card is listed where it has a price
+    assert rate is not None  # only GPUs with a price are listed
     serves = monthly.holds(card, asked)
     served = asked.volume is not None and market == "on demand" and serves
     figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
@@ -93,7 +93,7 @@ def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, ask
 
 
 def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
-    """Return what an hour's price comes to beside the training."""
+    """Return the figures of an hourly price except training."""
     low, value, high = _times(SETUP_HOURS, rate)
     return {
         "setup": money(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
@@ -103,13 +103,13 @@ def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
 
 
 def _name(card: str) -> str:
-    """Return how a card is called: those of own prices as their makers do."""
+    """Return the display name of a GPU; for user prices, the vendor's name."""
     known = None if card in CARDS else known_card(card)
     return known.name.removeprefix("GeForce ") if known else CARDS.get(card, card)
 
 
 def _here(rate: Rate, asked: Asked) -> Offer:
-    """Return the machine of the user, at the price that they said."""
+    """Return the offer for the user's machine at the price they set."""
     here, setup = asked.here, _times(SETUP_HOURS, rate)
     hours = None if here.too_small else here.hours
     serves = here.may_serve(asked.served)
@@ -168,7 +168,7 @@ def _notes(
     if card == CARD and market == "on demand" and asked.by_rule:
         yield BUDGET
     if market == "spot":
-        yield "A spot instance can be taken away; a run goes on from its last checkpoint."
+        yield "Spot instances can be preempted. A run resumes from its last checkpoint."
     if rate.note:
         yield f"Price: {rate.note}."
     if card in asked.too_small:
@@ -176,9 +176,9 @@ def _notes(
     elif card is None and asked.here.too_small:
         yield TOO_SMALL_HERE
     elif hours is None:
-        yield "The hours are not known yet."
+        yield HOURS_UNKNOWN
 
 
 def _exact(value: float) -> Decimal:
-    """Return the decimal that a float is written as."""
+    """Return the decimal with the digits of the float's repr."""
     return Decimal(str(value))

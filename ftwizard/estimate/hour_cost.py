@@ -1,4 +1,4 @@
-"""Money by the hour: a time × the price of an hour of the machine, in Decimal."""
+"""Cost by the hour: time × hourly price of the machine, in Decimal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _CENT = Decimal("0.01")
 
 
 def dollars(seconds: float, usd_an_hour: Decimal) -> Decimal:
-    """Return US dollars of ``seconds`` at a price an hour, unrounded."""
+    """Return the US dollars for ``seconds`` at an hourly price, unrounded."""
     return Decimal(repr(float(seconds))) * usd_an_hour / _HOUR
 
 
 def so_far(seconds: float, hour: Rate, what: str = "the time so far") -> Figure:
-    """Return what ``seconds`` that were measured have cost; a range where the price is one.
+    """Return the cost of measured ``seconds``, as a range if the price has one.
 
-    ``what``: the time, in words. For a budget compare ``dollars`` with it, which is not rounded.
+    ``what``: description of the time. For budgets use ``dollars``, which is not rounded.
     """
     return _figure((seconds, seconds, seconds), hour, what)
 
@@ -27,9 +27,9 @@ def so_far(seconds: float, hour: Rate, what: str = "the time so far") -> Figure:
 def cost(
     time: Figure | None, hour: Rate | None, what: str = "the time of the run"
 ) -> Figure | None:
-    """Return US dollars of a time (``s``) that is expected; None where time or price is not known.
+    """Return the US dollars for an expected time (seconds); None if time or price is unknown.
 
-    The range is that of the time, and of the price where it has one.
+    The range covers that of the time and of the price.
     """
     if time is None or hour is None:
         return None
@@ -46,6 +46,6 @@ def _figure(seconds: tuple[float, float, float], hour: Rate, what: str) -> Figur
 
 
 def words(hour: Rate) -> str:
-    """Return a price an hour in words: ``$1.50 an hour (your own (--price))``."""
+    """Describe an hourly price: ``$1.50 per hour (your own (--price))``."""
     usd = hour.usd.quantize(_CENT) if hour.usd == round(hour.usd, 2) else hour.usd
-    return f"${usd:,f} an hour ({hour.source})"
+    return f"${usd:,f} per hour ({hour.source})"

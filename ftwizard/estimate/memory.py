@@ -1,6 +1,6 @@
-"""Memory of one GPU while a model is trained, part by part, from counts and widths alone.
+"""GPU memory during training, part by part, computed from counts and widths.
 
-The peak is the fullest of four moments (``ftwizard.estimate.moments``).
+The peak is the fullest of several moments (``ftwizard.estimate.moments``).
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from ftwizard.figure import Figure
 
 GIB = 2**30
 AS_OF = "2026-11"
-"""When what is added up here was last held against published peaks and the ledger's counts."""
+"""When the estimate was last compared with published peaks and the ledger's counts."""
 SLACK = 0.02
-"""Of the tensors, what torch's allocator adds by rounding blocks and segments."""
+"""Share that torch's allocator adds to tensors by rounding blocks and segments."""
 LOW, HIGH = 0.9, 1.21
-"""The range, as parts of the middle: what is not counted (fragments, workspaces, a library's own
-copies) adds more often than rows shorter than the longest take away."""
+"""Range factors. Uncounted memory (fragments, workspaces, copies of libraries) adds more often than
+shorter rows save."""
 PARTS = (
     "weights", "adapter", "gradients", "optimizer", "activations", "logits", "dequantisation",
     "context",
 )  # fmt: skip
-"""In the order of a stacked bar; together they are the peak."""
+"""In the order of a stacked bar; they add up to the peak."""
 SURE = ("weights", "adapter", "optimizer")
-"""Tensors that are there from the first step to the last, of sizes that are known exactly."""
+"""Permanent tensors of exactly known size."""
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What one GPU holds at the fullest moment; figures in bytes."""
+    """Memory of one GPU at its peak; figures in bytes."""
 
     parts: dict[str, Figure]
     """By name, in the order of ``PARTS``; their values add up to the peak's."""
     peak: Figure
     moment: str
-    """When it is fullest: ``loss``, ``backward``, ``end of backward`` or ``step``."""
+    """When the peak occurs: ``loss``, ``backward``, ``end of backward``, ``attention`` or ``step``."""
     trained: int
-    """Parameters that are trained."""
+    """Trainable parameters."""
 
     @property
     def sure(self) -> float:
-        """Return the bytes that are held whatever the rows are: no range begins below them."""
+        """Return the bytes needed for any rows: the lower bound of every range."""
         return sum(self.parts[name].value for name in SURE)
 
 
 def estimate(shape: Shape, setup: Setup, *, gpus: int = 1, stack: Stack = OURS) -> Memory:
-    """Return the memory of each of ``gpus`` GPUs, each of which holds the whole model.
+    """Estimate the memory of each of ``gpus`` GPUs, each with the whole model.
 
-    Raises FtwizardError for targets that the model does not have.
+    Raises FtwizardError for target modules that the model does not have.
     """
     held = hold(shape, setup, stack)
     at_all = moments(shape, setup, stack, held)
-    if gpus > 1:  # DistributedDataParallel: buckets of gradients beside the gradients
+    if gpus > 1:  # DistributedDataParallel: gradient buckets in addition to the gradients
         for at in at_all.values():
             at["gradients"] += held.gradients
     name = max(at_all, key=lambda one: sum(at_all[one].values()))
@@ -74,15 +74,15 @@ def estimate(shape: Shape, setup: Setup, *, gpus: int = 1, stack: Stack = OURS) 
     )
 
 
-_SAID = {
+_SOURCES = {
     "weights": "parameters × bytes each",
     "adapter": "rank × (inputs + outputs) of each adapted layer",
-    "gradients": "as wide as what is trained",
-    "optimizer": "two AdamW moments of each trained parameter",
-    "activations": "inputs of the blocks, and what one block keeps (all, without checkpointing)",
-    "logits": "vocabulary × tokens that are scored at once",
-    "dequantisation": "16-bit copies of the layer that is being computed",
-    "context": "CUDA context, and what torch's allocator holds back",
+    "gradients": "same precision as the trained weights",
+    "optimizer": "two AdamW moments per trainable parameter",
+    "activations": "block inputs plus one block's activations (all blocks without checkpointing)",
+    "logits": "vocabulary × tokens scored at once",
+    "dequantisation": "16-bit copies of the current layer",
+    "context": "CUDA context and memory cached by torch's allocator",
 }
 
 
@@ -94,34 +94,34 @@ def from_parts(
     stack: Stack = OURS,
     stranded: float = 0.0,
     spread: tuple[float, float] = (LOW, HIGH),
-    said: str = "added up from the model's configuration",
+    source: str = "computed from the model's configuration",
 ) -> Memory:
-    """Return the memory of which ``alive`` are the bytes of tensors by part, at the peak.
+    """Build the memory from the bytes of live tensors by part at the peak, ``alive``.
 
-    ``stranded`` are bytes that the allocator holds back on top; ``spread`` is the
-    range, which does not begin below what is held for sure.
+    ``stranded``: bytes that the allocator additionally holds back; ``spread``: range factors; the
+    range never starts below the permanent tensors.
     """
     allocated = sum(alive.values())
     beside = _beside(allocated, stranded, stack)
     sure = sum(alive.get(name, 0.0) for name in SURE)
     parts = {
-        name: Figure(value=alive.get(name, 0.0), unit="bytes", source=_SAID[name], as_of=AS_OF)
+        name: Figure(value=alive.get(name, 0.0), unit="bytes", source=_SOURCES[name], as_of=AS_OF)
         for name in PARTS[:-1]
     }
-    parts["context"] = Figure(value=beside, unit="bytes", source=_SAID["context"], as_of=AS_OF)
+    parts["context"] = Figure(value=beside, unit="bytes", source=_SOURCES["context"], as_of=AS_OF)
     peak = Figure(
         value=allocated + beside,
         unit="bytes",
         low=max(spread[0] * (allocated + beside), sure),
         high=spread[1] * (allocated + beside),
-        source=f"{said}, at the fullest moment ({moment})",
+        source=f"{source}, at the peak ({moment})",
         as_of=AS_OF,
     )
     return Memory(parts=parts, peak=peak, moment=moment, trained=trained)
 
 
 def _beside(allocated: float, stranded: float, stack: Stack) -> float:
-    """Return the bytes that come on top of the tensors, as the stack's counter sees them."""
+    """Return the bytes in addition to tensors, as the stack's counter sees them."""
     if stack.counter == "allocated":
         return 0.0
     held_back = SLACK * allocated + stranded

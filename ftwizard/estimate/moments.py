@@ -1,7 +1,7 @@
-"""What is alive on a GPU at each moment of a training step, part by part, in bytes.
+"""Live GPU memory at each moment of a training step, part by part, in bytes.
 
-Four moments can be the fullest: while the loss is computed, in the backward pass of the last block
-and of the first, and in the optimizer's step. Each is added up from what is alive then.
+The peak can occur while the loss is computed, in the backward pass of the last or the first block,
+in attention, or in the optimizer step. Each moment is the sum of its live tensors.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.estimate.stack import Stack
 
 MERGING = 1.4
-"""Copies of a block's experts while adapters are added to them: the sum, and the change of one of
-two layers. Counted by the ledger on Qwen3-30B-A3B."""
+"""Copies of a block's experts while adapters are added to them: the sum, and the delta of one of two
+layers. Counted by the ledger on Qwen3-30B-A3B."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that are there all the time, and what a gradient of everything takes."""
+    """Permanent bytes, and the bytes of all gradients."""
 
     weights: float
     adapter: float
@@ -30,14 +30,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
-    """Return what is there all the time.
+    """Compute the permanent bytes.
 
-    Raises FtwizardError for targets that the model does not have.
+    Raises FtwizardError for target modules that the model does not have.
     """
     each = compute_bytes(setup)
     if setup.method == "full":
         wide = stack.full_bytes if each == 2 else 4
-        count = shape.parameters - _frozen(shape)
+        count = shape.parameters
         return Held(
             weights=shape.parameters * wide,
             adapter=0,
@@ -48,7 +48,7 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
     count = shape.adapter(setup.rank, setup.targets)
     if not count:
         raise FtwizardError(
-            "None of the model's layers has a name in recipe.target_modules.",
+            "The model has none of the layers in recipe.target_modules.",
             f"It has: {', '.join(dict.fromkeys(one.name for one in shape.linears))}.",
         )
     wide = stack.adapter_bytes if each == 2 else 4
@@ -62,13 +62,8 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
     )
 
 
-def _frozen(shape: Shape) -> int:
-    """Return the parameters that full fine-tuning does not reach; at present none."""
-    return 0
-
-
 def _weights(shape: Shape, setup: Setup, stack: Stack, each: int) -> float:
-    """Return the bytes of the base that an adapter stands beside."""
+    """Return the bytes of the frozen base model of an adapter."""
     if setup.method == "lora":
         return shape.parameters * each
     packed = _packable(shape)
@@ -79,27 +74,27 @@ def _weights(shape: Shape, setup: Setup, stack: Stack, each: int) -> float:
 
 
 def _packable(shape: Shape) -> int:
-    """Return the weights that bitsandbytes turns into 4 bit: linear layers, not fused experts."""
+    """Return the number of weights that bitsandbytes quantizes: linear layers, not fused experts."""
     linears = sum(one.inputs * one.outputs * one.count for one in shape.linears if not one.fused)
     return linears + shape.beside
 
 
 def moments(shape: Shape, setup: Setup, stack: Stack, held: Held) -> dict[str, dict[str, float]]:
-    """Return what is alive at each moment that can be the fullest, part by part."""
+    """Return the live bytes by part at each moment that can be the peak."""
     one = block(shape, setup, stack)
     merged = _merged_experts(shape, setup)
     between = shape.layers * (one.stream if setup.checkpointing else one.kept + merged)
     unpacked = _unpacked(shape, setup, stack)
     elsewhere = between  # while attention of the last block runs
     if not setup.checkpointing:
-        unpacked -= merged  # of the last block: among those between
+        unpacked -= merged  # the last block's is already included in ``between``
         elsewhere -= one.kept + merged
     raw = _raw(shape, setup, held)
     copies = _cast(shape, setup, stack, held)
     carried = held.gradients if setup.accumulation > 1 else 0.0
     logits, head, of_head = _logits(shape, setup, stack)
     first, last = _backward(shape, setup, stack, held)
-    # The last norm keeps its input in 32 bit; what it gives goes into the loss.
+    # The last norm keeps its 32-bit input; its output goes into the loss.
     ending = 4.0 * shape.hidden * setup.tokens + one.stream
     found = {
         "loss": {
@@ -131,10 +126,9 @@ def moments(shape: Shape, setup: Setup, stack: Stack, held: Held) -> dict[str, d
 
 
 def _backward(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[float, float]:
-    """Return the bytes of gradients when the first block's are still to come, and after all.
+    """Return the gradient bytes before the first block's backward pass, and at the end.
 
-    Embeddings come last: where they are the output layer as well, their gradient is made beside
-    the one that is there.
+    Embeddings come last. If they are tied, their gradient is created next to the existing one.
     """
     if setup.method != "full":
         return held.gradients, held.gradients
@@ -146,8 +140,10 @@ def _backward(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[flo
 
 
 def _raw(shape: Shape, setup: Setup, held: Held) -> float:
-    """Return the bytes of a fresh gradient of all experts of a layer, before it is put or added
-    where the weight's own is: they are one parameter, and the largest."""
+    """Return the bytes of a new gradient of a layer's fused experts, before it is accumulated.
+
+    They are one parameter, the largest one.
+    """
     fused = [one for one in shape.linears if one.fused]
     if setup.method != "full" or not fused:
         return 0.0
@@ -157,10 +153,10 @@ def _raw(shape: Shape, setup: Setup, held: Held) -> float:
 
 
 def _cast(shape: Shape, setup: Setup, stack: Stack, held: Held) -> float:
-    """Return the 16-bit copies that autocast keeps of 32-bit weights until a forward ends."""
+    """Return the bytes of 16-bit copies of 32-bit weights that autocast keeps during a forward."""
     if not stack.autocast or setup.precision == "fp32":
         return 0.0
-    if setup.method == "full":  # grouped products of experts are not cast
+    if setup.method == "full":  # grouped matmuls of experts are not autocast
         cast = [one for one in shape.linears if not one.fused or one.computed is not None]
         linears = sum(one.inputs * one.outputs * one.count for one in cast)
         return 2.0 * linears if stack.full_bytes == 4 else 0.0
@@ -168,9 +164,9 @@ def _cast(shape: Shape, setup: Setup, stack: Stack, held: Held) -> float:
 
 
 def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, float]:
-    """Return the bytes of the logits, of the output layer's gradient beside them, and after them.
+    """Return the bytes of the logits, and of the output layer's gradient with and after them.
 
-    TRL adds that gradient up in 32 bit, then turns it into the weight's own.
+    TRL accumulates that gradient in 32 bit, then casts it to the weight's dtype.
     """
     each, tokens = compute_bytes(setup), setup.tokens
     weight = float(shape.vocabulary * shape.hidden)
@@ -178,20 +174,20 @@ def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, flo
     after = wide * weight if setup.method == "full" else 0.0
     if setup.head == "full":
         logits = (stack.logit_bytes + (2 if each == 4 else 0)) * shape.vocabulary * tokens
-        if setup.method == "full":  # their 16-bit gradient, the weight's, and the weight's own
+        if setup.method == "full":  # 16-bit gradients of logits and weight, and the cast gradient
             logits = max(logits, each * shape.vocabulary * tokens + (each + wide) * weight)
         return logits, 0.0, after
     words = min(stack.tile[1], shape.vocabulary)
     tile = each * min(stack.tile[0], tokens) * words
     if setup.method == "full" and wide > each:
         tile += each * words * shape.hidden  # the output layer's rows, cast
-    # The hidden states' gradient is added up in 32 bit, too.
+    # The hidden states' gradient is also accumulated in 32 bit.
     beside = weight * (4 + (wide if wide == 2 else 0)) if setup.method == "full" else 0.0
     return tile + 4.0 * shape.hidden * tokens, beside, after
 
 
 def _unpacked(shape: Shape, setup: Setup, stack: Stack) -> float:
-    """Return the 16-bit copies of weights that exist while a block is computed."""
+    """Return the bytes of 16-bit weight copies while a block is computed."""
     each = compute_bytes(setup)
     sizes = [(one.inputs * one.outputs, one) for one in shape.linears]
     if setup.method == "full":
@@ -199,16 +195,16 @@ def _unpacked(shape: Shape, setup: Setup, stack: Stack) -> float:
             return 0.0
         return 2.0 * sum(size * one.count for size, one in sizes) / shape.layers
     found = 0.0
-    if setup.method == "qlora":  # one at a time, which backward unpacks again
+    if setup.method == "qlora":  # one layer at a time, dequantized again in backward
         found = each * max(float(size) for size, one in sizes if not one.fused)
     return found + MERGING * _merged_experts(shape, setup)
 
 
 def _merged_experts(shape: Shape, setup: Setup) -> float:
-    """Return the bytes of a block's fused experts with their adapters' changes added.
+    """Return the bytes of a block's fused experts with their adapters merged.
 
-    peft adds them up for all experts in each forward pass, whichever are chosen, and the backward
-    pass needs the sum. Source: peft.tuners.lora.layer.ParamWrapper.
+    peft merges all experts in each forward pass, active or not, and the backward pass needs the
+    result. Source: peft.tuners.lora.layer.ParamWrapper.
     """
     if setup.method == "full":
         return 0.0

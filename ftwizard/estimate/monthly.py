@@ -1,4 +1,4 @@
-"""What a tuned model costs a month, and from which volume on a GPU of one's own is cheaper."""
+"""Monthly cost of serving a tuned model, and the break-even volume for a rented GPU."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ftwizard.text import size
 
 GIB = 2**30
 HOURS = Decimal(730)
-"""Of a month: 365 × 24 / 12."""
+"""Per month: 365 × 24 / 12."""
 _MILLION = Decimal(1_000_000)
 _PER_MONTH = "USD per month"
 Serving = Mapping[Kind, Rate | None]
 Range = tuple[Decimal, Decimal, Decimal]
-"""Lowest, likely, highest."""
+"""Low, likely, high."""
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume, and the GPU that it is compared with."""
+    """A monthly volume and the GPU to compare with."""
 
     volume: Volume
     gpu: Rate | None
-    """An hour of it, on demand."""
+    """Hourly price, on demand."""
     gpu_beside: Rate | None = None
-    """The same by the other edition, where the two are apart."""
+    """The other edition's price, if it differs clearly."""
 
     def bill(self, serving: Serving) -> Figure | None:
-        """Return what a month at a host costs; None where a price is missing."""
+        """Return the cost of a month at a host; None if a price is missing."""
         if self.volume.requests is None:
             return None
         request, hosting = self.request(serving), serving.get("hosting")
@@ -43,16 +43,16 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         low, value, high = (
             one * self.volume.requests + more for one, more in zip(request, fixed, strict=True)
         )
-        parts = f"{self.volume.requests:,f} requests of {_tokens(self.volume)}"
+        parts = f"{self.volume.requests:,f} requests with {_tokens(self.volume)}"
         if hosting:
-            parts += f", and {HOURS} h of hosting"
+            parts += f", plus {HOURS} h of hosting"
         return _figure((low, value, high), _PER_MONTH, parts, _rates(serving))
 
     def break_even(self, serving: Serving) -> Figure | None:
-        """Return the requests a month above which the GPU, rented all month, is cheaper.
+        """Return the requests per month above which the GPU, rented all month, is cheaper.
 
-        requests × price of a request + hosting = hours of a month × price of the GPU. None where a
-        price is missing, or where the host is never dearer.
+        requests × price per request + hosting = hours per month × GPU price. None if a price is
+        missing, or if the host is never more expensive.
         """
         request, hosting = self.request(serving), serving.get("hosting")
         if request is None or self.gpu is None:
@@ -64,7 +64,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         likely = left[1] / request[1]
         low, high = left[0] / request[2], left[2] / request[0]
         rounded = tuple(one.to_integral_value(ROUND_CEILING) for one in (low, likely, high))
-        words = f"{HOURS} h of the GPU / the price of a request of {_tokens(self.volume)}"
+        words = f"{HOURS} GPU hours / price of a request with {_tokens(self.volume)}"
         return _figure(
             (rounded[0], rounded[1], rounded[2]), "requests per month", words,
             [self.gpu, *_rates(serving)],
@@ -75,11 +75,11 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         return {"monthly": self.bill(serving), "break_even": self.break_even(serving)}
 
     def other_edition(self) -> Month:
-        """Return the month with the GPU as the other edition has it."""
+        """Return the month with the other edition's GPU price."""
         return msgspec.structs.replace(self, gpu=self.gpu_beside or self.gpu)
 
     def request(self, serving: Serving) -> Range | None:
-        """Return what one request costs; None where the price of input or output is missing."""
+        """Return the cost of one request; None if the input or output price is missing."""
         into, out = serving.get("input"), serving.get("output")
         if into is None or out is None:
             return None
@@ -89,7 +89,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def month(prices: Prices, asked: Asked) -> Month | None:
-    """Return the month that is asked for; None where no volume is."""
+    """Return the requested month; None without a volume."""
     if asked.volume is None:
         return None
     gpu, beside = prices.gpu(asked.serve_on, "on demand", asked.edition)
@@ -99,33 +99,35 @@ def month(prices: Prices, asked: Asked) -> Month | None:
 
 
 def cannot_serve(asked: Asked) -> str:
-    """Say why the card that a break-even is against cannot hold the model; '' where it may."""
+    """Explain why the break-even GPU cannot serve the model; empty if it may."""
     card = known_card(asked.serve_on)
     if card is None or asked.served is None or holds(asked.serve_on, asked):
         return ""
     return (
-        f"The model's weights take {size(asked.served)} in 16 bit, and one "
-        f"{card.name} has {card.memory:g} GB."
+        f"The 16-bit weights need {size(asked.served)}, but one {card.name} has only "
+        f"{card.memory:g} GB."
     )
 
 
 def holds(name: str, asked: Asked) -> bool:
-    """Say whether a card may hold the model as it answers, in 16 bit; True where it is not known."""
+    """Return whether a GPU may serve the model in 16 bit; True if unknown."""
     card = known_card(name)
     return card is None or asked.served is None or asked.served <= card.memory * GIB
 
 
 def rented(hour: Rate) -> Figure:
-    """Return what a GPU costs that is rented all month."""
+    """Return the cost of a GPU rented all month."""
     return _figure(_times(hour, HOURS), _PER_MONTH, f"{HOURS} h of one GPU", [hour])
 
 
 def pace(volume: Volume) -> Figure | None:
-    """Return the answer tokens a second that a month comes to, on average: what must be served."""
+    """Return the average output tokens per second that the volume requires."""
     if volume.requests is None:
         return None
     value = volume.requests * volume.tokens_out / (HOURS * 3600)
-    words = f"{volume.requests:,f} requests of {volume.tokens_out:,f} answer tokens, spread evenly"
+    words = (
+        f"{volume.requests:,f} requests with {volume.tokens_out:,f} output tokens, spread evenly"
+    )
     return money(value, None, None, "tokens per second", f"{words}; peaks are higher", today())
 
 

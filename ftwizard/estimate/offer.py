@@ -1,4 +1,4 @@
-"""What is trained on, what is asked, and one offer: a flat row of the table of costs."""
+"""Inputs of the cost table, and one offer, a flat row of it."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from ftwizard.figure import Day, Figure
 
 CHECK = "check the provider's page"
 CARD = "a100-40gb"
-"""The article's card."""
+"""The article's GPU."""
 _NONE = Estimate(value=0, low=0, high=0)
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tuned model is to answer."""
+    """The inference volume of the tuned model."""
 
     tokens_in: Decimal
-    """Of one request."""
+    """Per request."""
     tokens_out: Decimal
     requests: Decimal | None = None
-    """A month; None where only the break-even is asked for."""
+    """Per month; None if only the break-even is needed."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What is trained on."""
+    """The training data as a billing quantity."""
 
     tokens: Estimate
-    """Of one epoch, as the chosen model counts them."""
+    """Of one epoch, counted for the chosen model."""
     epochs: float
     counted: str
-    """How they were counted, in words."""
+    """Description of how they were counted."""
     rows: int | None = None
     by_model: Mapping[str, Estimate] = {}
-    """``platform/id`` → tokens of one epoch, where a model's were counted by its own tokenizer."""
+    """``platform/id`` → tokens of one epoch, if counted with the model's own tokenizer."""
     validation: Estimate = _NONE
     """Tokens of the validation file, which Together bills at each evaluation."""
     evaluations: int = 0
     unpacked_length: int | None = None
-    """Tokens of the longest row, where rows are not packed."""
+    """Tokens of the longest row, if rows are not packed."""
 
     def billed(self, model: HostedModel, method: Tuning) -> Estimate | None:
-        """Return the tokens that are billed for all epochs; None where it is not by tokens."""
+        """Return the billed tokens of all epochs; None if billing is not by tokens."""
         tokens = self.by_model.get(f"{model.platform}/{model.id}", self.tokens)
         found = billed(
             model.limits(method), tokens, epochs=self.epochs,
@@ -65,95 +65,94 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to a tuned model. Amounts are in US dollars; None is unknown, or not billed."""
+    """One offer for a tuned model. Amounts are in US dollars; None is unknown, or not billed."""
 
     path: PathId
     platform: str
     """``openai``, ``vertex``, …; ``local`` for a GPU."""
     model: str
-    """The platform's model; on a GPU the open model that is trained there."""
+    """The platform's model; on a GPU, the open model trained there."""
     name: str
     card: str | None = None
     market: Market | None = None
     method: Tuning = "supervised"
     training: Figure | None = None
     other: Figure | None = None
-    """The training by the other edition, where the two are more than 20 % apart."""
+    """Training by the other edition's price, if the two differ by more than 20%."""
     beside: Mapping[str, Figure] = {}
-    """The same of other figures, by their names: ``input``, ``hosting``, ``monthly``, …."""
+    """The same for other figures by name: ``input``, ``hosting``, ``monthly``, …."""
     rate: Figure | None = None
-    """What a unit of training costs."""
+    """Price per unit of training."""
     hours: Figure | None = None
-    """Of the GPU."""
+    """GPU hours."""
     too_small: bool = False
-    """The model does not fit on the card, or on this machine, while it is trained."""
+    """The model does not fit there during training."""
     serves: bool = True
-    """Whether the model's weights may fit there as it answers, in 16 bit."""
+    """Whether the 16-bit weights may fit there for inference."""
     setup: Figure | None = None
-    """Setting the instance up, beside the training."""
+    """Instance setup, in addition to training."""
     input: Figure | None = None
     cached: Figure | None = None
     output: Figure | None = None
     relative: Figure | None = None
-    """How far input and output are above the base model's, in %."""
+    """How much more input and output cost than the base model's, in percent."""
     hosting: Figure | None = None
     storage: Figure | None = None
     weights: Weights
-    """Whether they can be taken away."""
+    """Whether they can be downloaded."""
     owner: str
-    """Who owns the result, in words."""
+    """Description of who owns the result."""
     recommended: bool = False
     tunable: bool = True
     since: Since | None = None
-    """When its first jobs could be created; None where it is not known."""
+    """When the first jobs could be created; None if unknown."""
     until: Day | None = None
-    """From this day on no job can be created."""
+    """First day without new jobs."""
     ends: Day | None = None
-    """On this day the tuned model is shut down."""
+    """The day the tuned model is shut down."""
     monthly: Figure | None = None
     break_even: Figure | None = None
-    """Requests a month from which a GPU of one's own is cheaper."""
+    """Requests per month above which a rented GPU is cheaper."""
     as_of: str | None = None
     """The oldest date among its prices."""
     stale: bool = False
-    """That date is over 90 days ago, whoever's price it is."""
+    """Whether a price is over 90 days old."""
     notes: tuple[str, ...] = ()
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run on this machine."""
+    """Estimates for a run on this machine."""
 
     hours: Figure | None = None
     """Of the whole run."""
     too_small: bool = False
-    """The model does not fit here while it is trained."""
+    """The model does not fit here during training."""
     memory: int | None = None
-    """Bytes of the GPU, of the machine without one; None where they are not known."""
+    """Bytes of the GPU, else of the machine; None if unknown."""
 
     def may_serve(self, weights: float | None) -> bool:
-        """Say whether ``weights``, in bytes, may fit as the model answers; True where it is not
-        known."""
+        """Return whether ``weights``, in bytes, may fit for inference; True if unknown."""
         return weights is None or self.memory is None or weights <= self.memory
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """How the table is to be made."""
+    """Options of the cost table."""
 
     today: datetime.date
     edition: Edition = "current"
     share_data: bool = False
-    """The organisation shares its data with OpenAI, for a discount."""
+    """Whether the organization shares its data with OpenAI, for a discount."""
     volume: Volume | None = None
     hours: Mapping[str, Figure] | None = None
-    """Hours of training by card; None: the article's rule on its card, ``by_rule``."""
+    """Training hours by GPU; None: the article's rule on its GPU, if ``by_rule``."""
     here: Here = Here()
     too_small: frozenset[str] = frozenset()
-    """Cards on which the model does not fit while it is trained."""
+    """GPUs on which the model does not fit during training."""
     served: float | None = None
-    """Bytes of the model's weights in 16 bit, as it answers; None where they are not known."""
+    """Bytes of the 16-bit weights for inference; None if unknown."""
     by_rule: bool = True
-    """The model is about the size that the article's rule is of (8B)."""
+    """Whether the model has about the size of the article's rule (8B)."""
     model: str = "llama-3.1-8b"
-    """The open model that is trained on a GPU."""
+    """The open model trained on a GPU."""
     serve_on: str = CARD
-    """The card, rented on demand, that a break-even is against."""
+    """The GPU, rented on demand, for the break-even."""

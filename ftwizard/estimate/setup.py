@@ -1,4 +1,4 @@
-"""How a model is trained, as far as memory and time go by it."""
+"""Training setup: the settings that determine memory and time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import msgspec
 from ftwizard.plan import Method
 
 Head = Literal["tiled", "full"]
-"""How the loss is computed: over tiles of the logits, as TRL does since 1.10, or over all."""
+"""How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to train; what a plan leaves open is decided here."""
+    """A fully resolved training setup, without open settings."""
 
     method: Method
     rank: int = 16
     alpha: int | None = None
-    """Of an adapter; memory does not go by it, but a change of the rank does. None: not told."""
+    """Does not affect memory, but changes with the rank. None if unknown."""
     targets: tuple[str, ...] | None = None
     """Names of the adapted modules; None: every linear layer of the blocks."""
     batch_size: int = 4
@@ -26,7 +26,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     accumulation: int = 1
     """Forward passes in one optimizer step."""
     length: int = 1024
-    """Tokens of the longest row of a batch: what the others are padded to."""
+    """Tokens of the longest row of a batch, to which the others are padded."""
     checkpointing: bool = True
     head: Head = "tiled"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"

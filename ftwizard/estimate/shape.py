@@ -1,4 +1,4 @@
-"""What of a model decides its memory and time: counts and widths, from its configuration alone."""
+"""Model shape: the counts and widths that determine memory and time, from the configuration."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True):
     """All linear layers of one name: ``count`` weights of shape (outputs, inputs)."""
 
     name: str
-    """The last part of its module's name: ``q_proj``."""
+    """The last part of the module name: ``q_proj``."""
     inputs: int
     outputs: int
     count: int
-    """How many the whole model has: blocks × experts."""
+    """Number in the whole model: blocks × experts."""
     active: int
-    """How many of them one token passes through: fewer than ``count`` where experts are chosen."""
+    """Number that one token passes through: below ``count`` for mixtures of experts."""
     fused: bool = False
-    """Whether the experts are one parameter, as transformers 5 keeps them, not modules."""
+    """Whether the experts are one parameter, as in transformers 5, instead of modules."""
     computed: int | None = None
-    """How many of them one token is multiplied by, where that is more than it passes through: a
-    class may compute all experts for each token, and weigh the others by 0. None: ``active``."""
+    """Number that one token is multiplied by, if above ``active``: an implementation may compute all
+    experts and weight inactive ones with 0. None: ``active``."""
 
     @property
     def passes(self) -> int:
-        """Return how many of them one token is multiplied by."""
+        """Return the number that one token is multiplied by."""
         return self.active if self.computed is None else self.computed
 
 
@@ -38,38 +38,38 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """One causal language model."""
 
     model_type: str
-    """As transformers names it: ``llama``."""
+    """As in transformers: ``llama``."""
     layers: int
     hidden: int
     intermediate: int
-    """Width of the feed-forward part that one token is computed by, chosen experts together."""
+    """Feed-forward width per token, active experts added up."""
     heads: int
     kv_heads: int
     head_dim: int
     vocabulary: int
     tied: bool
-    """Whether input and output embeddings are one matrix."""
+    """Whether input and output embeddings are shared."""
     linears: tuple[Linear, ...]
-    """Of the blocks; without embeddings, the output layer and routers."""
+    """Of the blocks; without embeddings, output layer and routers."""
     parameters: int
-    """All, embeddings, norms and routers included."""
+    """All, including embeddings, norms and routers."""
     experts: int = 0
-    """Fused experts of a block that one token is computed by; 0 in a dense model."""
+    """Active fused experts per block and token; 0 in a dense model."""
     active: int
-    """What one token passes through: equal to ``parameters`` in a dense model."""
+    """Active parameters per token; equal to ``parameters`` in a dense model."""
     beside: int = 0
-    """Weights of linear layers outside the blocks, such as a vision tower's: loaded, and quantised
-    like those of the blocks, but no text passes through them."""
+    """Linear weights outside the blocks, such as a vision tower's: loaded and quantized, but not
+    used for text."""
     covered: bool
-    """Whether the closed form was held against measurements of models of this kind; else against
-    the ledger alone, which is surer."""
+    """Whether the closed form was verified with measurements of such models; otherwise it was
+    compared with the ledger only."""
     source: str
-    """Where the configuration comes from, in words."""
+    """Description of where the configuration comes from."""
 
     def adapter(self, rank: int, targets: tuple[str, ...] | None = None) -> int:
         """Return the parameters of a LoRA adapter on ``targets`` (None: every linear layer).
 
-        Source: two matrices a layer, rank × inputs and outputs × rank (Hu et al. 2021).
+        Source: two matrices per layer, rank × inputs and outputs × rank (Hu et al. 2021).
         """
         return sum(
             rank * (one.inputs + one.outputs) * one.count
@@ -81,23 +81,22 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 def from_config(config: Mapping[str, object], source: str) -> Shape:
     """Return the shape of the model that transformers builds from ``config`` (a config.json).
 
-    ``source`` says in words where it comes from. Raises FtwizardError for an architecture whose
-    layers are not known here, and for a configuration that lacks what decides its size.
+    ``source``: description of its origin. Raises FtwizardError for an unsupported architecture, and
+    for an incomplete configuration.
     """
     from ftwizard.estimate.architectures import READERS, known
 
     reader = ConfigReader(config, source)
     model_type = reader.word("model_type")
     if model_type is None:
-        raise reader.error("does not say its model_type")
+        raise reader.error("has no model_type")
     inner = reader.part("text_config")
-    if model_type == "llama4":  # transformers loads its text part alone to train
+    if model_type == "llama4":  # transformers loads only its text part for training
         model_type, reader = "llama4_text", inner or reader
     build = READERS.get(model_type)
     if build is None:
         raise FtwizardError(
-            f"How the layers of a {visible(model_type, 60)} model follow from its configuration "
-            f"is not known here ({visible(source, 200)}).",
-            f"Known are {', '.join(known())}. For others, measure with ftwizard probe.",
+            f"Estimates do not support {visible(model_type, 60)} models ({visible(source, 200)}).",
+            f"Supported: {', '.join(known())}. For others, measure with ftwizard probe.",
         )
     return build(model_type, reader, source)

@@ -1,9 +1,9 @@
-"""Memory of each of several cards that share one model: fully sharded, a block gathered at a time.
+"""Memory per GPU of a model that is fully sharded over several GPUs (FSDP).
 
-ftwizard trains in one process on one card and shards nothing: this is for saying what would.
-Source: PyTorch's documentation of FSDP (FULL_SHARD: parameters, gradients and the optimizer's states
-are divided; a unit is gathered before its forward and its backward pass, the next one with it, and
-embeddings, last norm and output layer are one unit that stays).
+ftwizard trains on one GPU and does not shard: this only serves suggestions. Source: PyTorch's FSDP
+documentation (FULL_SHARD: parameters, gradients and optimizer states are divided; each unit is
+gathered before its forward and backward pass, together with the next one; embeddings, last norm and
+output layer form one unit that stays gathered).
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ftwizard.estimate.shape import Shape
 from ftwizard.estimate.stack import OURS, Stack
 
 SPREAD = (0.85, 1.3)
-"""The range, as parts of the middle: wider than of one card, as nothing of it was measured here."""
-MOST = 8
-"""Cards in one machine."""
+"""Range factors: wider than for one GPU, because nothing was measured here."""
+MAX_CARDS = 8
+"""GPUs in one machine."""
 _GATHERED = 2
-"""Blocks that are whole at a time: the one that is computed, and the next."""
+"""Number of gathered blocks: the current and the next one."""
 
 
 class Sharded(msgspec.Struct, frozen=True, kw_only=True):
-    """The fewest cards that hold a model together."""
+    """The fewest GPUs that fit a sharded model."""
 
     cards: int
     memory: Memory
-    """Of each."""
+    """Per GPU."""
 
 
 def estimate(shape: Shape, setup: Setup, cards: int, *, stack: Stack = OURS) -> Memory:
-    """Return the memory of each of ``cards`` cards; each passes rows of its own.
+    """Estimate the memory of each of ``cards`` GPUs, which process different rows.
 
-    Raises FtwizardError for targets that the model does not have.
+    Raises FtwizardError for target modules that the model does not have.
     """
     held = hold(shape, setup, stack)
     at_all = moments(shape, setup, stack, held)
@@ -51,13 +51,13 @@ def estimate(shape: Shape, setup: Setup, cards: int, *, stack: Stack = OURS) -> 
     name = max(at_all, key=lambda moment: sum(at_all[moment].values()))
     return from_parts(
         at_all[name], moment=name, trained=held.trained, stack=stack, spread=SPREAD,
-        said=f"roughly, sharded over {cards} cards (FSDP), from the model's configuration",
+        source=f"rough, sharded over {cards} GPUs (FSDP), computed from the model's configuration",
     )  # fmt: skip
 
 
 def fewest(shape: Shape, setup: Setup, free: float, *, stack: Stack = OURS) -> Sharded | None:
-    """Return the fewest cards with ``free`` bytes each that surely hold it; None where 8 do not."""
-    for cards in range(2, MOST + 1):
+    """Return the fewest GPUs with ``free`` bytes each that surely fit it; None if 8 do not."""
+    for cards in range(2, MAX_CARDS + 1):
         memory = estimate(shape, setup, cards, stack=stack)
         if (memory.peak.high or memory.peak.value) <= free:
             return Sharded(cards=cards, memory=memory)
@@ -65,7 +65,7 @@ def fewest(shape: Shape, setup: Setup, free: float, *, stack: Stack = OURS) -> S
 
 
 def _units(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[float, float]:
-    """Return the bytes of the unit that stays whole, and of a block."""
+    """Return the bytes of the unit that stays gathered, and of a block."""
     each = compute_bytes(setup)
     if setup.method == "full":
         each = max(each, stack.full_bytes)

@@ -1,9 +1,9 @@
-"""How long one forward and backward pass takes on a card: what it multiplies and what it moves.
+"""Roofline model for the time of a forward and backward pass on a GPU.
 
-A roofline (Williams et al. 2009) of a decoder that PyTorch computes kernel by kernel: products go
-by the card's peak, all that stands between them by its memory's bandwidth, and neither goes faster
-than the processor starts kernels. Operations and bytes are counted from the model's shape; the few
-shares below are the same for every model and card.
+A decoder computed by PyTorch kernel by kernel (roofline: Williams et al. 2009): matmuls are limited
+by peak compute, everything else by memory bandwidth, and both by the rate of kernel launches.
+Operations and bytes are counted from the model's shape. The efficiencies below are the same for
+every model and GPU.
 """
 
 from __future__ import annotations
@@ -13,39 +13,40 @@ from ftwizard.estimate.setup import Setup
 from ftwizard.estimate.shape import Linear, Shape
 
 MATMUL = 0.72
-"""Of the peak, in large products: cuBLAS on an A100 multiplies 225 of 312 TFLOPS."""
+"""Share of peak compute in large matmuls: cuBLAS on an A100 reaches 225 of 312 TFLOPS."""
 EXPERTS = 0.5
-"""Of that, in products of experts: a few tokens each, so that they are small."""
+"""Relative efficiency of expert matmuls, which are small: a few tokens each."""
 STREAM = 0.8
-"""Of the bandwidth, in kernels that only read and write."""
-DEQUANTISE = 0.15
-"""Of the bandwidth, in kernels that make 16 bits of 4, layer by layer."""
+"""Share of the bandwidth in memory-bound kernels."""
+DEQUANTIZE = 0.15
+"""Share of the bandwidth in kernels that dequantize 4 bits to 16, layer by layer."""
 FP32 = 4.0
-"""Times as long as products in 16 bit, at least, are those in fp32 on tensor cores (TF32).
-A card that has none of these tells its own peak."""
+"""Minimum slowdown of fp32 matmuls on tensor cores (TF32) compared with 16 bit. GPUs without TF32
+have their own peak."""
 LAUNCH_S = {"lora": 4.7e-3, "qlora": 9e-3, "full": 4.7e-3}
-"""Of a layer's kernels, started one by one, recomputed activations included: what is left at 256
-tokens a pass of the smallest model (QwenLM/Qwen, README.md#profiling, 1.8B)."""
+"""Launch time of a layer's kernels, including recomputed activations: the time left at 256 tokens
+per pass of the smallest model (QwenLM/Qwen, README.md#profiling, 1.8B)."""
 BACKWARD = 2
-"""A backward pass moves about twice what a forward pass does."""
+"""Bytes moved by a backward pass relative to a forward pass."""
 ATTENTION_BACKWARD = 2.5
-"""Times the products of its forward pass (Dao 2023, FlashAttention-2, section 4.1)."""
-# Bytes a token that kernels of a block read and write in 16 bit, a value of the given width:
+"""FLOP of attention's backward pass relative to its forward (Dao 2023, FlashAttention-2, section
+4.1)."""
+# Bytes per token that a block's kernels read and write in 16 bit, per value of the given width:
 NORMS = 2 * 34
-"""Two RMSNorms in fp32: cast, square, mean, scale, cast back, weigh."""
+"""Two RMSNorms in fp32: cast, square, mean, scale, cast back, weight."""
 RESIDUAL = 2 * 6
 ROTARY = 24
-"""Of queries and keys: two products, a half turned round, a sum."""
+"""Of queries and keys: two products, a rotated half, a sum."""
 GATED = 10
 """Activation and product of gate and up."""
 LINEAR = 2
-"""Read in, write out."""
+"""Read the input, write the output."""
 LORA_IN, LORA_OUT = 7, 12
-"""Dropout and the first matrix; the second matrix, the scale and the sum with the layer's own."""
+"""Dropout and the first matrix; the second matrix, the scale and the sum with the layer's output."""
 LOGITS = {"full": 32, "tiled": 16}
-"""A logit: made in 16 bit, cast, normalised, its gradient made and cast."""
-OPTIMISER = 40
-"""A trained 32-bit weight, a step: AdamW's four values read, three written, clipping."""
+"""Per logit: computed in 16 bit, cast, normalized; its gradient computed and cast."""
+OPTIMIZER = 40
+"""Per trained 32-bit weight and step: AdamW reads four values and writes three; plus clipping."""
 
 
 def pass_seconds(
@@ -53,10 +54,10 @@ def pass_seconds(
 ) -> float:
     """Return the seconds of one pass over ``tokens`` tokens, padding included.
 
-    ``attended``: tokens that attention runs over. ``forward``: without the backward pass, as in an
-    evaluation. The optimizer's step is not in it (``step_seconds``).
+    ``attended``: tokens that attention spans. ``forward``: without backward pass, as in an
+    evaluation. Excludes the optimizer step (``step_seconds``).
     """
-    runs = 1 if forward else 2 + setup.checkpointing  # in which weights are read
+    runs = 1 if forward else 2 + setup.checkpointing  # times the weights are read
     moved = 1 if forward else 1 + BACKWARD + setup.checkpointing
     bandwidth = card.bandwidth * 1e9 * STREAM
     multiply = _flops(shape, setup, tokens, attended, forward) / (peak(setup, card) * 1e12 * MATMUL)
@@ -65,38 +66,39 @@ def pass_seconds(
     move = tokens * (_block_bytes(shape, setup) * moved + head) / bandwidth
     busy = max(multiply, read) + move
     if setup.method == "qlora":
-        busy += _in_4_bit(shape) * 2.5 * runs / (card.bandwidth * 1e9 * DEQUANTISE)
+        busy += _in_4_bit(shape) * 2.5 * runs / (card.bandwidth * 1e9 * DEQUANTIZE)
     return max(busy, launch_seconds(shape, setup, forward=forward))
 
 
 def peak(setup: Setup, card: Card) -> float:
-    """Return the card's peak in the precision of the training, 10¹² products and sums a second."""
+    """Return the GPU's peak TFLOPS in the precision of the training."""
     if setup.precision != "fp32":
         return card.tflops
     return card.fp32_tflops or card.tflops / FP32
 
 
 def launch_seconds(shape: Shape, setup: Setup, *, forward: bool = False) -> float:
-    """Return the seconds that a processor takes to start one pass's kernels."""
+    """Return the seconds that the CPU needs to launch the kernels of one pass."""
     runs = 1 if forward else 2 + setup.checkpointing
     return shape.layers * LAUNCH_S[setup.method] * runs / 3
 
 
 def step_seconds(shape: Shape, setup: Setup, card: Card) -> float:
-    """Return the seconds of one step of the optimizer (AdamW in 32 bit)."""
+    """Return the seconds of one optimizer step (AdamW in 32 bit)."""
     trained = shape.parameters if setup.method == "full" else _adapter(shape, setup)
-    return trained * OPTIMISER / (card.bandwidth * 1e9 * STREAM)
+    return trained * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
 
 
 def flops_a_token(shape: Shape, setup: Setup, attended: float) -> float:
-    """Return the products and sums of one token's forward and backward pass."""
+    """Return the FLOP of one token's forward and backward pass."""
     return _flops(shape, setup, 1.0, attended, forward=False)
 
 
 def _flops(shape: Shape, setup: Setup, tokens: float, attended: float, forward: bool) -> float:
-    """Two a weight and run (Kaplan et al. 2020): a gradient of inputs always, of weights if trained.
+    """Return the FLOP of a pass: two per weight and run (Kaplan et al. 2020).
 
-    Experts count as more, as they take longer than their products.
+    Input gradients are always computed, weight gradients only for trained weights. Experts count
+    more, because their matmuls are less efficient.
     """
     full, again = setup.method == "full", int(setup.checkpointing)
     runs, head_runs = (1, 1) if forward else (2 + full + again, 2 + full)
@@ -111,7 +113,7 @@ def _flops(shape: Shape, setup: Setup, tokens: float, attended: float, forward: 
 
 
 def _block_bytes(shape: Shape, setup: Setup) -> float:
-    """Return the bytes that the kernels of all blocks move for a token, in a forward pass."""
+    """Return the bytes per token that the kernels of all blocks move in a forward pass."""
     per_layer = (
         (NORMS + RESIDUAL) * shape.hidden
         + ROTARY * (shape.heads + shape.kv_heads) * shape.head_dim
@@ -126,7 +128,7 @@ def _block_bytes(shape: Shape, setup: Setup) -> float:
 
 
 def _weight_bytes(shape: Shape, setup: Setup, tokens: float) -> float:
-    """Return the bytes of weights that one run reads; of experts, those that some token chose."""
+    """Return the bytes of weights read per run; for experts, only those that some token uses."""
     each = 8 if setup.method == "full" else 4 if setup.precision == "fp32" else 2
     return each * sum(
         one.inputs * one.outputs * min(one.count, one.passes * tokens) for one in shape.linears
@@ -134,7 +136,7 @@ def _weight_bytes(shape: Shape, setup: Setup, tokens: float) -> float:
 
 
 def _in_4_bit(shape: Shape) -> float:
-    """Return the weights that QLoRA keeps in 4 bit: those of modules; fused experts stay in 16."""
+    """Return the number of 4-bit weights with QLoRA: linear modules; fused experts stay in 16 bit."""
     return sum(one.inputs * one.outputs * one.count for one in shape.linears if not one.fused)
 
 

@@ -53,7 +53,7 @@ def ledger(config: Mapping[str, object], setup: Setup, *, stack: Stack = OURS) -
         moment=book.moment,
         trained=book.trained,
         stack=stack,
-        said="counted tensor by tensor on the model's own class, without weights",
+        source="counted tensor by tensor on the model's own class, without weights",
     )
 
 

@@ -31,7 +31,7 @@ def measure(file: Path) -> tuple[float, float]:
     with Terminal(columns=120, rows=36) as terminal:
         terminal.wait("New fine-tune")
         terminal.send("n")
-        terminal.wait("How large a model")
+        terminal.wait("What model size")
         terminal.send(DOWN * 3 + LEFT * 2)
         terminal.wait("Up to 1B parameters")
         terminal.send("\r")

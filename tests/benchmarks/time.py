@@ -7,7 +7,7 @@ shown, but not judged: nobody says how many tokens a pass had.
 What is known to miss: full fine-tunes by DeepSpeed ZeRO at 2,048 tokens and fewer (Qwen-1.8B), where
 gathering the weights takes longer than computing. Of the shares in ``estimate.throughput`` two were
 set from what kernels do (MATMUL, STREAM), two from published rows: LAUNCH_S from the smallest model
-at 256 tokens, DEQUANTISE from all rows in 4 bit, GPTQ's and NF4's alike.
+at 256 tokens, DEQUANTIZE from all rows in 4 bit, GPTQ's and NF4's alike.
 
 Columns used: id, model, method, gpu, n_gpu, lora_r, lora_targets, micro_batch, seq_len, seq_kind,
 grad_ckpt, ce_loss, note.

@@ -54,7 +54,7 @@ def test_where_no_path_is_possible_it_is_said_with_what_would_have_to_change(
     asked = ("advise", "--answer", "data=stay", "--answer", "size=large")
     text = ok(*asked, environment=plain(tmp_path))
     first, _, rest = text.partition("\n\n")
-    assert "No path is possible as it is" in first and "48 GB" in " ".join(first.split())
+    assert "No option is possible" in first and "48 GB" in " ".join(first.split())
     assert rest.startswith("Change one of these") and "(gpu_elsewhere=own)" in rest
     assert "→" not in text
     found = as_json(*asked, environment=plain(tmp_path))

@@ -121,8 +121,8 @@ def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Pat
 def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path) -> None:
     found = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
     assert found["here"]["gpu"] is False and found["fit"] is None and found["article"] is None
-    assert found["memory"]["peak"]["source"].startswith("very roughly")
-    assert found["time"]["source"].startswith("very roughly")
+    assert found["memory"]["peak"]["source"].startswith("very rough")
+    assert found["time"]["source"].startswith("very rough")
 
 
 def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Path) -> None:
@@ -301,7 +301,7 @@ def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, ho
     found = as_json("estimate", plan)
     assert [one["code"] for one in found["warnings"]] == ["rate-too-high", "many-epochs"]
     said = " ".join(ok("estimate", plan).split())
-    assert "5 epochs mostly teach the rows by heart" in said
+    assert "5 epochs usually lead to memorization" in said
     assert "Training needs --allow many-epochs." in said and "1e-2 is far above" in said
     refused = run("train", plan)
     assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr

@@ -48,7 +48,7 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     """Press the keys of a person who takes what is offered, for a small model here."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
-    terminal.wait("How large a model")
+    terminal.wait("What model size")
     terminal.keys("Down", "Down", "Down", "Left", "Left")
     terminal.wait("Up to 1B parameters")
     terminal.keys("Enter")

@@ -88,7 +88,7 @@ def offers(basis: Basis, *_: object) -> list[Offer]:
               training=usd(5.48, 1.99, 6.8), setup=usd(2.74, 0.99, 6.8),
               hosting=usd(2.74, 1.99, 3.4, per="hour"),
               monthly=usd(2000.2, 1452.7, 2482.0, per="month") if month else None),
-        offer("GPU of your own", path="local", platform="local", weights="yes",
+        offer("Your own GPU", path="local", platform="local", weights="yes",
               owner="Yes, run it anywhere"),
         offer("Together 8B", path="cloud", platform="together", weights="yes", stale=True,
               training=usd(2.16, 2.02, 20.25, as_of="2026-05-08"), as_of="2026-05-08"),

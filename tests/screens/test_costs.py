@@ -322,7 +322,7 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
 def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("d")
-        await says(pilot, "setting of the organisation")
+        await says(pilot, "organization setting")
         assert "data shared" in frame(pilot.app)
         mini = next(one for one in page._offers if one.name == "OpenAI GPT-4.1-mini")
         assert mini.input and mini.input.value == 0.4

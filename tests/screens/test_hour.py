@@ -100,7 +100,7 @@ def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await says(pilot, "$1.00–4.00")
         await typed(pilot, "1,50")
-        await says(pilot, "with a point")
+        await says(pilot, "a decimal point")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, EstimatePage))
         assert "$1.00–4.00" in frame(pilot.app)
@@ -185,7 +185,7 @@ def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> N
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         if keys:
             await typed(pilot, keys)
-            await says(pilot, "convert it")
+            await says(pilot, "Convert the amount")
         else:
             await pilot.press("h")
             await says(pilot, "esc changes nothing")
@@ -236,10 +236,10 @@ def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> No
     ask = Scripted("hour", "1,5", "1.5", "once", "")
     draft = steps.figures(ask, estimated())
     assert draft.hour and draft.hour.source == hour_price.SAID
-    assert "with a point" in ask.refused[0] and not settings.prices_file().exists()
+    assert "a decimal point" in ask.refused[0] and not settings.prices_file().exists()
     said = capsys.readouterr().out
     assert "not known; “say what an hour of this machine costs” below tells it" in said
-    assert "$0.75–3.00" in said and "a guide" in said
+    assert "$0.75–3.00" in said and "for comparison" in said
     ask = Scripted("2", "remember")
     draft = hours.ask_hour(ask, draft)
     assert draft.hour and draft.hour == hour_price.remembered() and draft.hour.usd == 2

@@ -102,7 +102,7 @@ def test_overruling_says_what_it_costs_first() -> None:
     got = on_page(checked(), (80, 24), play)
     assert_frame("path-overruled-80x24", got)
     said = got.partition("Choosing Hugging Face + QLoRA instead")[2]
-    assert "Training on these rows: $" in said and "likely $0.26 less" in " ".join(said.split())
+    assert "Training on this data: $" in said and "likely $0.26 less" in " ".join(said.split())
 
 
 def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() -> None:
@@ -113,7 +113,7 @@ def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() ->
 
     on_page(draft, (120, 40), play)
     first, _, rest = seen[0].partition("What training costs")
-    assert first.startswith("✗ No path is possible as it is") and "is recommended" not in seen[0]
+    assert first.startswith("✗ No option is possible") and "is recommended" not in seen[0]
     assert "What would have to change, one of these" in first and "(gpu_elsewhere=" not in seen[0]
     assert "If you have a GPU machine elsewhere: Hugging Face + QLoRA." in first
     assert "→" not in rest and "What would change the recommendation" not in rest
@@ -159,7 +159,7 @@ def test_a_gpu_that_will_do_costs_no_rent() -> None:
     got = on_page(Draft(facts, plan=draft.plan, checked=draft.checked), (120, 40))
     line = next(line for line in got.split("\n") if "no rent" in line)
     assert line.split("no rent")[0].split() == ["→", "Hugging", "Face", "+", "QLoRA"]
-    assert "on the GPU here; power and wear are not counted" in line
+    assert "on the GPU here; excluding power and wear" in line
 
 
 def test_c_shows_every_offer_and_comes_back(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
     ("name", "value", "caution"),
     [
         ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 of LoRA"),
-        ("epochs", "9", "! 9 epochs mostly teach the rows by heart"),
+        ("epochs", "9", "! 9 epochs usually lead to memorization"),
     ],
 )
 def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, caution: str) -> None:
@@ -169,7 +169,7 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
         line.value = "none.txt"
         page.query_one("#setting-epochs Input", Input).focus()
         await pilot.press("enter")
-        await says(pilot, "✗ Prompts for samples: There is no such file: none.txt.")
+        await says(pilot, "✗ Sample prompts: There is no such file: none.txt.")
         await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
         assert page.query_one(Fold).unfolded
         line.value = "my prompts.txt"

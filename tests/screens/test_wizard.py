@@ -51,8 +51,8 @@ def test_each_answer_changes_the_recommendation_at_once() -> None:
 
     drive(FtwizardApp(("new", "")), (120, 40), play)
     assert "May the training data leave this machine?" in seen[0]
-    assert "✗ No path is possible as it is" not in seen[0]
-    assert "✗ No path is possible as it is" in seen[1]
+    assert "✗ No option is possible" not in seen[0]
+    assert "✗ No option is possible" in seen[1]
     assert "~ Nearest: Hugging Face + QLoRA." in seen[1]
     assert "‹ No, it stays here ›" in seen[1]
 
@@ -207,7 +207,7 @@ def test_back_keeps_every_answer(rows: Path) -> None:
     [
         ("epochs", "many", "“many” is not a number"),
         ("batch_size", "1.5", "“1.5” is not a whole number"),
-        ("rank", "0", "✗ Rank of the adapter is 0"),
+        ("rank", "0", "✗ Adapter rank is 0"),
         ("epochs", "[red]9\x1b", "is not a number"),
     ],
 )
@@ -242,7 +242,7 @@ def test_more_than_three_epochs_are_accepted_only_when_typed(rows: Path) -> None
         await on(pilot, RecipePage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "5 epochs mostly teach the rows by heart." in seen[0]
+    assert "5 epochs usually lead to memorization." in seen[0]
 
 
 def test_a_model_that_is_not_there_leads_back_to_the_recipe(rows: Path) -> None:

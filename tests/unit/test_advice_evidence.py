@@ -115,4 +115,4 @@ def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
 def test_another_document_is_refused(report: dict[str, Any]) -> None:
     with pytest.raises(FtwizardError) as error:
         evidence.evidence(report)
-    assert "no report of a data check" in error.value.message
+    assert "not a data check report" in error.value.message

@@ -167,14 +167,14 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
     )  # fmt: skip
     assert ("GPU", "a GPU, memory unknown") in questions.seen(facts)
     found = path.recommend(facts, {"data": "stay"}, TODAY)
-    assert any("does not tell" in one for one in found.cautions)
+    assert any("does not report" in one for one in found.cautions)
 
 
 def test_openai_by_the_day() -> None:
     hurried = {"priority": "speed", "data": "leave", "weights": "no"}
     assert path.recommend(machine(), hurried, EDITION).path == "openai"
     assert any(
-        one.startswith("From 2026-05-07 on:")
+        one.startswith("From 2026-05-07:")
         for one in path.recommend(machine(), hurried, EDITION).flips
     )
     now = path.recommend(machine(), hurried, TODAY)

@@ -45,8 +45,8 @@ def test_the_article_stands_beside_ours_with_the_reason(
     assert said is not None
     assert said.peak.value == gigabytes * 10**9
     assert said.peak.as_of == "2026-04"
-    assert "4-bit weights with their embeddings take" in said.why
-    assert ("our own figure is" in said.why) == (method != "qlora" or not gpus)
+    assert "4-bit weights with embeddings take" in said.why
+    assert ("our estimate is" in said.why) == (method != "qlora" or not gpus)
     assert not said.parts or sum(part.value for part in said.parts.values()) == said.peak.value
 
 

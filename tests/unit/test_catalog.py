@@ -75,7 +75,7 @@ def test_what_is_special_of_each_platform_is_sourced() -> None:
     said = {
         one.id: " ".join(c.words for c in one.special) for one in catalog().path("cloud").platforms
     }
-    assert "66 %" in said["bedrock"] and "distillation" in said["foundry"]
+    assert "66%" in said["bedrock"] and "distillation" in said["foundry"]
     assert "Widest selection" in said["together"] and "Gemini" in said["vertex"]
     claims = catalog().platform("bedrock").special
     assert {one.as_of for one in claims} == {"2026-04", "2025-12"}
@@ -83,7 +83,7 @@ def test_what_is_special_of_each_platform_is_sourced() -> None:
 
 def test_platforms_differ_where_they_do() -> None:
     cloud = catalog().path("cloud")
-    assert "leaves" in cloud.claims("data", "together")[0].text.lower()
+    assert "goes to" in cloud.claims("data", "together")[0].text.lower()
     assert not any("VPC" in one.text for one in cloud.claims("data", "together")[1:])
     assert "VPC" in cloud.claims("data", "bedrock")[-1].text
     assert cloud.claims("setup", "together") == cloud.claims("setup")

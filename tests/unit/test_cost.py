@@ -237,15 +237,15 @@ def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
         notes = table(edition=edition)["A100 40 GB on demand"].notes
         assert any("$3–6 for the training itself" in note for note in notes)
     said = " ".join(cost.notes(packaged(), Asked(today=TODAY)))
-    assert "on standard and on batch" in said
+    assert "applies to standard and batch" in said
 
 
 def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
     found = table()
     since, notes = found["OpenAI GPT-4o"].since, found["OpenAI GPT-4o"].notes
     assert since and since.date == "2024-08-20"
-    assert notes[0].startswith("Tuned since 2024-08-20 (OpenAI") and "no jobs from 2027" in notes[0]
-    assert found["OpenAI GPT-4.1"].since is None and "not known" in found["OpenAI GPT-4.1"].notes[0]
+    assert notes[0].startswith("Available since 2024-08-20 (OpenAI") and "no new jobs from 2027" in notes[0]
+    assert found["OpenAI GPT-4.1"].since is None and "unknown" in found["OpenAI GPT-4.1"].notes[0]
 
 
 def test_what_can_no_longer_be_tuned_is_said_first() -> None:
@@ -262,7 +262,7 @@ def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
         days = [day for day in (one.until, one.ends) if day is not None]
         assert all(day.source and re.fullmatch(r"20\d\d-\d\d", day.as_of) for day in days)
         for note in one.notes:
-            if note.startswith(("Since", "No jobs", "The tuned model is shut")):
+            if note.startswith(("Since", "No new jobs", "The tuned model shuts")):
                 assert re.search(r"\([^()]+, as of 20\d\d-\d\d\)", note), note
                 ended += 1
     assert ended > 5
@@ -285,13 +285,13 @@ def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount
     for name, before, after in (("GPT-4.1", 50, -25), ("GPT-4.1-mini", 100, 0)):
         plain, shared = (table(share_data=on)[f"OpenAI {name}"].relative for on in (False, True))
         assert plain and shared and (plain.value, shared.value) == (before, after)
-        assert "without any discount" in shared.source
+        assert "without discounts" in shared.source
 
 
-def test_the_discount_is_said_to_be_a_setting_of_the_organisation() -> None:
+def test_the_discount_is_said_to_be_an_organization_setting() -> None:
     for shares in (False, True):
         said = " ".join(cost.notes(packaged(), Asked(today=TODAY, share_data=shares)))
-        assert "setting of the organisation" in said and "50%" in said
+        assert "organization setting" in said and "50%" in said
     said = " ".join(cost.notes(packaged(), Asked(today=TODAY), confidential=True))
     assert "confidential" in said and "50%" not in said
 

@@ -65,7 +65,7 @@ def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Facts)
     large = draft.with_plan(model=plans.Model(name="meta-llama/Llama-3.1-70B"))
     assert large.earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
     said = texts.warnings(large.counted(counted(70_553_706_496))).plain
-    assert "3e-4 comes from a model of another size. Usual for this one, with LoRA: 1e-4" in said
+    assert "3e-4 comes from a model of another size. Usual for this size with LoRA: 1e-4" in said
     unknown = draft.with_plan(model=plans.Model(name="owner/nowhere"))
     assert unknown.with_plan(model=plans.Model(name="x/y")).earlier == large.earlier
 

@@ -120,7 +120,7 @@ def test_age_in_its_largest_unit() -> None:
 
 def test_the_time_says_that_it_is_of_the_training_alone() -> None:
     found = duration.training(1000, [Speed(run="a", tokens_per_s=10.0)])
-    assert found and found.source.endswith("loading, merging and comparing come on top")
+    assert found and found.source.endswith("loading, merging and comparing are extra")
 
 
 def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
@@ -145,7 +145,7 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
 
 
 def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speeds, "LOOKED_AT", 2)
+    monkeypatch.setattr(speeds, "MAX_RUNS", 2)
     for number in range(4):
         make_run(home, f"run-{number}")
     assert [speed.run for speed in speeds.of_runs(plan.parse(PLAN))] == ["run-3", "run-2"]

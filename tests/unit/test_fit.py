@@ -13,7 +13,7 @@ from ftwizard import forecast
 from ftwizard.catalog.configs import known
 from ftwizard.catalog.gpus import cards
 from ftwizard.estimate.batches import Bucket, Lengths
-from ftwizard.estimate.changes import LEAST_LENGTH, LEAST_RANK, least
+from ftwizard.estimate.changes import MIN_LENGTH, MIN_RANK, least
 from ftwizard.estimate.fit import Change, Fit, Gpu, fit, holders, verdict
 from ftwizard.estimate.memory import GIB, estimate
 from ftwizard.estimate.setup import Setup
@@ -88,8 +88,8 @@ def test_a_change_that_is_offered_fits_by_the_same_estimate(
         assert RANKS[change.verdict] < RANKS[found.verdict]
         rows = change.setup.batch_size * change.setup.accumulation
         assert rows == setup.batch_size * setup.accumulation
-        assert change.setup.length >= min(setup.length, LEAST_LENGTH)
-        assert change.setup.rank >= min(setup.rank, LEAST_RANK)
+        assert change.setup.length >= min(setup.length, MIN_LENGTH)
+        assert change.setup.rank >= min(setup.rank, MIN_RANK)
 
 
 @given(shape=st.sampled_from(SHAPES), setup=SETUPS, room=ROOM, more=st.integers(0, 100 * GIB))
@@ -221,8 +221,8 @@ def test_all_together_where_two_are_not_enough() -> None:
 def test_where_no_card_is_large_enough_none_is_asked_for() -> None:
     small = tuple(one for one in cards() if one.name == "T4")
     found = _fit(LARGE, Setup(method="lora", length=2048), 16 * GIB, cards=small)
-    assert "no single card that is known is large enough" in found.sentence
-    assert "It takes a smaller model, or a hosted path." in found.sentence
+    assert "no known single GPU is large enough" in found.sentence
+    assert "Use a smaller model or a hosted provider." in found.sentence
     assert "larger GPU" not in found.sentence
 
 
@@ -236,11 +236,11 @@ def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
     found = _fit(LARGE, setup, 16 * GIB, smaller=[("Llama 8B", SMALL)], cards=cards())
     assert found.verdict == "does not fit"
     assert [one.setting for one in found.changes] == ["model"]
-    assert "Nothing makes this model fit there: QLoRA with 1 row of 2,048" in found.sentence
-    assert "For that, a card of 80 GB is large enough" in found.sentence
+    assert "No change makes this model fit: even QLoRA with 1 row of 2,048" in found.sentence
+    assert "For that, a GPU with 80 GB is large enough" in found.sentence
     alone = _fit(LARGE, setup, 16 * GIB)
-    assert alone.changes == () and "a card of" not in alone.sentence
-    assert "It takes a larger GPU, a smaller model, or a hosted path." in alone.sentence
+    assert alone.changes == () and "is large enough" not in alone.sentence
+    assert "Use a larger GPU, a smaller model or a hosted provider." in alone.sentence
 
 
 def test_70_billion_fits_one_card_of_80_gb_and_none_of_24() -> None:

@@ -80,7 +80,7 @@ def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -
     with pytest.raises(FtwizardError) as error:
         hour_price.of_command([f"machine={typed}"])
     assert hint in error.value.hint and error.value.exit_code == 2
-    assert "An hour of this machine" in error.value.message
+    assert "Hourly price of this machine" in error.value.message
 
 
 @given(typed=st.text(max_size=20))
@@ -332,6 +332,6 @@ def test_what_a_card_is_rented_for_is_a_guide_alone() -> None:
     found = forecast.rental(one, packaged())
     assert found and found.low and found.value
     said = hour_price.guide(found)
-    assert "a guide" in said and "RTX 4090" in said and found.as_of and found.as_of in said
+    assert "for comparison" in said and "RTX 4090" in said and found.as_of and found.as_of in said
     assert forecast.rental(None, packaged()) is None and hour_price.guide(None) == ""
     assert forecast.rental(Gpu(name="Some card", memory=1), packaged()) is None

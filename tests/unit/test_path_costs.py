@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import path
-from ftwizard.advice.path_costs import LEAST_BILLIONS, MODELS, PathCost, by_path, instead, supposed
+from ftwizard.advice.path_costs import MIN_BILLIONS, MODELS, PathCost, by_path, instead, supposed
 from ftwizard.advice.questions import QUESTIONS, effective
 from ftwizard.catalog import configs
 from ftwizard.catalog.paths import PathId, catalog
@@ -74,7 +74,7 @@ def test_each_path_is_priced_by_what_the_answers_leave(
         assert verdict.platform in (None, offer.platform)
         assert answers.get("weights") != "yes" or offer.weights != "no"
         same = [o for o in by_name.values() if o.platform == offer.platform and o.training]
-        least = LEAST_BILLIONS[_size(answers)]
+        least = MIN_BILLIONS[_size(answers)]
         assert one.path == "local" or least or offer == min(same, key=_amount)
 
 
@@ -100,9 +100,9 @@ def test_a_service_of_ones_own_cloud_is_priced_where_that_was_answered() -> None
 
 
 def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
-    assert costs(machine(24))["local"].words == "on the GPU here; power and wear are not counted"
+    assert costs(machine(24))["local"].words == "on the GPU here; excluding power and wear"
     assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].words
-    assert "the processors here" in costs(machine(), size="tiny")["local"].words
+    assert "the CPU here" in costs(machine(), size="tiny")["local"].words
     stays = costs(machine(), data="stay")
     assert stays["local"].amount == "no rent" and "16 GB" in stays["local"].words
     assert {stays[id].amount for id in ("openai", "cloud")} == {"not possible"}
@@ -124,13 +124,11 @@ def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
 
 def test_a_rented_gpu_is_set_up_besides() -> None:
     rented = costs(machine())["local"]
-    assert (
-        rented.setup is not None and "setting it up $" in rented.words and "spot" not in rented.name
-    )
+    assert rented.setup is not None and "; plus $" in rented.words and "spot" not in rented.name
 
 
 def test_what_is_not_known_is_said() -> None:
-    assert costs(machine(), ())["openai"].words == "no price of training is known there"
+    assert costs(machine(), ())["openai"].words == "training price unknown"
     assert costs(machine(), ())["local"].amount == "unknown"
 
 
@@ -146,8 +144,8 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
     assert instead(hosted, cheaper).endswith("$2.00–4.00 instead of $1.00: likely $2.00 more.")
     assert instead(cheaper, hosted).endswith(": likely $2.00 less.")
     assert instead(cheaper, cheaper).endswith(": about the same.")
-    assert instead(rented, cheaper).endswith("likely $3.50 more, the setting up of a GPU included.")
-    assert instead(hosted, own) == "Training on these rows: $2.00–4.00 instead of no rent."
+    assert instead(rented, cheaper).endswith("likely $3.50 more, including GPU setup.")
+    assert instead(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
     assert instead(unknown, unknown) == ""
     assert instead(PathCost(path="openai", why_not="It leaves."), own) == ""
 
@@ -184,7 +182,7 @@ def test_less_than_a_cent_is_less_than_a_cent(low: float, high: float, words: st
 def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
     answers = {"data": "stay", "size": "large"}
     found = path.recommend(machine(), answers, TODAY)
-    assert found.blocked.startswith("No path is possible as it is")
+    assert found.blocked.startswith("No option is possible")
     assert "48 GB" in found.blocked and found.changes
     for one in found.changes:
         assert one.endswith(".")

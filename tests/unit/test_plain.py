@@ -204,7 +204,7 @@ def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
     chosen = recipes.advanced(ask, draft)
     assert chosen.plan.samples == plans.Samples(prompts=str(tmp_path / "asked.txt"), count=5)
     assert {"prompts", "count"} <= chosen.touched
-    assert ask.refused[0].startswith("Prompts for samples: There is no such file: none.txt.")
+    assert ask.refused[0].startswith("Sample prompts: There is no such file: none.txt.")
     assert ask.refused[1].startswith("samples.count is 30. It is 0 to 20")
     again = recipes.advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
     assert again.plan.samples == plans.Samples(count=0)

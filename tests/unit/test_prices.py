@@ -219,21 +219,21 @@ GOOD = 'provider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
         ("[[prices]]\n" + GOOD.replace("4.1", "4.l"), "row 1, line 3", "gpt-4.l", "gpt-4.1"),
         ("[[prices]]\n" + GOOD.replace("train", "tain"), "row 1, line 4", "taining", "training"),
         ("[[prices]]\n" + GOOD.replace("usd", "use"), "row 1, line 5", "use", "usd"),
-        ("[[prices]]\n" + GOOD + "[[prices]]\nkind = 'input'\n", "row 2, line 6", "provider", "needs"),
+        ("[[prices]]\n" + GOOD + "[[prices]]\nkind = 'input'\n", "row 2, line 6", "provider", "Required"),
         ("[[prices]]\n" + GOOD.replace("= 2", "= -2"), "line 5", "-2", "US dollars"),
         ("[[prices]]\n" + GOOD.replace("= 2", "= true"), "line 5", "True", "US dollars"),
         ("[[prices]]\n" + GOOD.replace("= 2", "= nan"), "line 5", "NaN", "US dollars"),
         ("[[prices]]\n" + GOOD + 'unit = "day"\n', "line 6", "day", "million tokens"),
         ("[[prices]]\n" + GOOD + 'as_of = "2099-01"\n', "line 6", "2099-01", "2026-11"),
         ("[[prices]]\n" + GOOD + 'as_of = "soon"\n', "line 6", "soon", "2026-11"),
-        ("[[prices]]\n" + GOOD + "low = 3\n", "line 5", "between", "Correct"),
-        ("[[prices]]\n" + GOOD + "note = 3\n", "line 6", "no text", "quotes"),
+        ("[[prices]]\n" + GOOD + "low = 3\n", "line 5", "between", "Fix"),
+        ("[[prices]]\n" + GOOD + "note = 3\n", "line 6", "not a string", "quotes"),
         ("[[prices]]\n" + GOOD + 'market = "spot"\n', "line 6", "no market", "GPU"),
-        ("prices = [{model = 3}]\n", "row 1", "provider is missing", "needs"),
+        ("prices = [{model = 3}]\n", "row 1", "provider is missing", "Required"),
         ("[[price]]\n" + GOOD, "prices.toml", "price", "[[prices]]"),
-        ("prices = 3\n", "prices.toml", "no list", "[[prices]]"),
-        ("[[prices]\n", "prices.toml", "line 1", "Correct"),
-        (b"a = 1\n\xff\xfe", "prices.toml", "line 2 is no text", "move it away"),
+        ("prices = 3\n", "prices.toml", "not a list", "[[prices]]"),
+        ("[[prices]\n", "prices.toml", "line 1", "Fix"),
+        (b"a = 1\n\xff\xfe", "prices.toml", "line 2 is not UTF-8", "move it away"),
         (b"#" * 1_000_001, "prices.toml", "over 1 MB", "move it away"),
     ],
 )  # fmt: skip
@@ -263,7 +263,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
             listening.bind(str(path))
         with pytest.raises(FtwizardError) as error:
             own_prices.from_file(path, TODAY)
-    assert error.value.message == f"{path} is no file." and "Errno" not in error.value.message
+    assert error.value.message == f"{path} is not a regular file." and "Errno" not in error.value.message
     assert "move it away" in error.value.hint
 
 
@@ -279,7 +279,7 @@ def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: Card) -> No
 
 
 def test_a_card_that_nobody_knows_is_a_sentence() -> None:
-    with pytest.raises(FtwizardError, match="no card that is known") as error:
+    with pytest.raises(FtwizardError, match="not a known GPU") as error:
         own_prices.given(["me/abacus/gpu=1"], TODAY)
     assert "L4" in error.value.hint
 

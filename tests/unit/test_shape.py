@@ -134,13 +134,13 @@ def test_an_unknown_architecture_is_a_sentence() -> None:
     ("key", "value", "said"),
     [
         ("hidden_size", None, "has no hidden_size"),
-        ("hidden_size", "4096", "whole number"),
-        ("hidden_size", True, "whole number"),
-        ("num_hidden_layers", -1, "whole number"),
-        ("vocab_size", 10**30, "whole number"),
-        ("num_key_value_heads", 7, "no multiple"),
-        ("tie_word_embeddings", "yes", "neither true nor false"),
-        ("model_type", ["llama"], "does not say its model_type"),
+        ("hidden_size", "4096", "not an integer"),
+        ("hidden_size", True, "not an integer"),
+        ("num_hidden_layers", -1, "not an integer"),
+        ("vocab_size", 10**30, "not an integer"),
+        ("num_key_value_heads", 7, "not a multiple"),
+        ("tie_word_embeddings", "yes", "not true or false"),
+        ("model_type", ["llama"], "has no model_type"),
     ],
 )
 def test_a_wrong_configuration_is_a_sentence(key: str, value: object, said: str) -> None:

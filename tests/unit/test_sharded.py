@@ -46,7 +46,7 @@ def test_each_card_more_holds_less_but_never_all_of_a_part(
 def test_the_fewest_are_the_fewest(setup: Setup, room: int) -> None:
     found = sharded.fewest(LARGE, setup, room * GIB)
     if found is None:
-        assert (sharded.estimate(LARGE, setup, sharded.MOST).peak.high or 0) > room * GIB
+        assert (sharded.estimate(LARGE, setup, sharded.MAX_CARDS).peak.high or 0) > room * GIB
         return
     assert (found.memory.peak.high or 0) <= room * GIB
     if found.cards > 2:
@@ -58,7 +58,7 @@ def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here
     (found,) = fit(LARGE, QLORA, [Gpu(name="RTX 4090", memory=24 * GIB)])
     assert found.verdict == "does not fit" and found.sharded is not None
     assert 2 < found.sharded.cards <= 4
-    assert f"Sharded over {found.sharded.cards} such cards, each would hold" in found.sentence
+    assert f"Sharded over {found.sharded.cards} such GPUs, each would need" in found.sentence
     assert "ftwizard trains on one GPU" in found.sentence and "accelerate" in found.sentence
 
 

@@ -68,7 +68,7 @@ def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_pat
     assert prompts_problem(draft) == "" and settled(draft) == draft
     for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
         found = prompts_problem(with_value(draft, setting("prompts"), typed))
-        assert found.startswith("Prompts for samples: ") and problem in found
+        assert found.startswith("Sample prompts: ") and problem in found
         assert "a prompt on each line" in found
     named = with_value(draft, setting("prompts"), "my prompts.txt")
     assert prompts_problem(named) == ""
