@@ -210,7 +210,7 @@ def test_what_is_not_known_is_never_0() -> None:
     said = estimate_texts.figures(untimed, 1024, hour_price.said("2")).plain
     assert "not known, as the time is not; at $2.00 an hour" in said
     unsaid = estimate_texts.figures(ESTIMATE, 1024).plain
-    assert "a guide: RTX 4090 on demand is rented for $0.29–0.44 an hour (2026-09)" in unsaid
+    assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
     assert "set-up" not in unsaid
 
 

@@ -77,7 +77,7 @@ def test_a_download_counts_where_it_goes(
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
     lines = list(needs_words.disk_lines(found))
     said, shown = dict(lines), estimate_texts.figures({**ESTIMATE, "disk": found}, 1024).plain
-    later = "on top, if exported to GGUF: 16.0 GB; with one of 4 bit 20.9 GB"
+    later = "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB"
     assert later in lines[-1][1] and later in " ".join(shown.split()), (
         "and the screen says the same"
     )
@@ -94,9 +94,9 @@ def test_a_download_counts_where_it_goes(
 @pytest.mark.parametrize(
     ("left", "ends"),
     [
-        (21e9, "with one of 4 bit 20.9 GB"),
-        (17e9, "with one of 4 bit 20.9 GB: the latter is more than is then free"),
-        (15e9, "with one of 4 bit 20.9 GB: both are more than is then free"),
+        (21e9, "with a 4-bit file 20.9 GB"),
+        (17e9, "with a 4-bit file 20.9 GB (the latter exceeds the free space)"),
+        (15e9, "with a 4-bit file 20.9 GB (both exceed the free space)"),
     ],
 )
 def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
@@ -186,8 +186,8 @@ def test_what_fits_is_not_spoken_of() -> None:
 @pytest.mark.parametrize(
     ("parts", "free", "cache_free", "says", "hint"),
     [
-        (bytes_of(download=141 * 10**9), 10**11, None, "files alone are about 141", "HF_HOME and"),
-        (bytes_of(download=141 * 10**9), 10**13, 10**11, "files are about 141", "Set HF_HOME to"),
+        (bytes_of(download=141 * 10**9), 10**11, None, "files alone need about 141", "HF_HOME and"),
+        (bytes_of(download=141 * 10**9), 10**13, 10**11, "files need about 141", "Set HF_HOME to"),
         (bytes_of(download=10**9), 10**10, 10**11, "needs about 17.8", "finish.merge: false"),
         (bytes_of(exports=("gguf-q8_0",)), 3 * 10**10, None, "exports 24", "without the exports"),
         (bytes_of(trained=8 * 10**9, adapter=False), 10**11, None, "checkpoints 28", "adapter"),

@@ -132,7 +132,7 @@ def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "problem", "hint"),
     [
-        ("machine = 1.5\n", "prices.toml", "machine is no part", 'kind = "machine"'),
+        ("machine = 1.5\n", "prices.toml", "machine does not belong", 'kind = "machine"'),
         ('[[prices]]\nkind = "machine"\n', "row 1, line 1", "usd is missing", "kind, usd"),
         ('[[prices]]\nkind = "machine"\neur = 2\n', "line 3", "eur", "US dollars"),
         ('[[prices]]\nkind = "machine"\nusd = "2 €"\n', "line 3", "2 €", "US dollars"),
@@ -260,7 +260,7 @@ def test_cost_is_time_times_price() -> None:
     time = Figure(value=7200, unit="s", low=3600, high=10_800, source="a time")
     found = hour_cost.cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
     assert found and (found.value, found.low, found.high) == (3.0, 1.0, 6.0)
-    assert found.as_of == "2026-11" and "$1.50 an hour (a price)" in found.source
+    assert found.as_of == "2026-11" and "$1.50 per hour (a price)" in found.source
     assert hour_cost.cost(None, rate("1")) is None and hour_cost.cost(time, None) is None
     free = hour_cost.cost(time, rate("0"))
     assert free and free.value == 0, "said to cost nothing, which is not unknown"

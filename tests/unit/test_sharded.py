@@ -66,7 +66,7 @@ def test_what_only_fits_sharded_with_less_says_with_what() -> None:
     setup = msgspec.structs.replace(QLORA, method="lora", batch_size=8, length=2048)
     (found,) = fit(LARGE, setup, [Gpu(name="RTX 4090", memory=24 * GIB)])
     assert found.sharded is not None
-    assert "(QLoRA, 1 row of 2,048 tokens a pass)" in found.sentence
+    assert "(QLoRA, 1 row of 2,048 tokens per pass)" in found.sentence
 
 
 def test_what_fits_is_not_sharded() -> None:
