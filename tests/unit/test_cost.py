@@ -244,7 +244,10 @@ def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
     found = table()
     since, notes = found["OpenAI GPT-4o"].since, found["OpenAI GPT-4o"].notes
     assert since and since.date == "2024-08-20"
-    assert notes[0].startswith("Available since 2024-08-20 (OpenAI") and "no new jobs from 2027" in notes[0]
+    assert (
+        notes[0].startswith("Available since 2024-08-20 (OpenAI")
+        and "no new jobs from 2027" in notes[0]
+    )
     assert found["OpenAI GPT-4.1"].since is None and "unknown" in found["OpenAI GPT-4.1"].notes[0]
 
 

@@ -263,7 +263,10 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
             listening.bind(str(path))
         with pytest.raises(FtwizardError) as error:
             own_prices.from_file(path, TODAY)
-    assert error.value.message == f"{path} is not a regular file." and "Errno" not in error.value.message
+    assert (
+        error.value.message == f"{path} is not a regular file."
+        and "Errno" not in error.value.message
+    )
     assert "move it away" in error.value.hint
 
 
