@@ -230,19 +230,19 @@ def load(
     allow: Iterable[str] = (),
     *,
     begun: bool = False,
-    later: Container[RiskName] = (),
+    deferred: Container[RiskName] = (),
 ) -> Plan:
     """Read and check a plan; make its paths absolute and fill in the learning rate.
 
     ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
-    begun, so what was asked at its start is not asked again. ``later``: risks that the caller checks.
+    begun, so what was asked at its start is not asked again. ``deferred``: risks that the caller checks.
     Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
     plan = _fill_in_learning_rate(plan_names.make_absolute(plan, path.absolute().parent))
     allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
     plan = msgspec.structs.replace(plan, allow=allowed)
-    check(plan, ("many-epochs",) if begun else later)
+    check(plan, ("many-epochs",) if begun else deferred)
     return plan
 
 
@@ -269,25 +269,25 @@ def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
     return tree
 
 
-def check(plan: Plan, later: Container[RiskName] = ()) -> None:
+def check(plan: Plan, deferred: Container[RiskName] = ()) -> None:
     """Check fields against each other; raise PlanError, or FtwizardError for a risk not allowed.
 
-    ``later``: risks that the caller checks, because they depend on earlier runs.
+    ``deferred``: risks that the caller checks, because they depend on earlier runs.
     """
-    for problem, hint in plan_rules.contradictions(plan):
+    for problem, hint in plan_rules.find_contradictions(plan):
         raise PlanError(problem, hint)
-    if not validates(plan) and "no-validation" not in later:
+    if not has_validation(plan) and "no-validation" not in deferred:
         _require_allowed(
             plan,
             "no-validation",
             "Without validation data, overfitting goes unnoticed.",
             "Set data.split.validation to 0.1, or data.files.validation to a file.",
         )
-    if "many-epochs" not in later:
+    if "many-epochs" not in deferred:
         check_epochs(plan)
 
 
-def validates(plan: Plan) -> bool:
+def has_validation(plan: Plan) -> bool:
     """Return whether the plan has validation data."""
     return bool(plan.data.files.validation or plan.validation_share)
 

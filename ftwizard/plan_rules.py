@@ -13,7 +13,7 @@ MOST_SAMPLES = 20
 MAX_SAMPLE_TOKENS = 1024
 
 
-def contradictions(plan: Plan) -> list[tuple[str, str]]:
+def find_contradictions(plan: Plan) -> list[tuple[str, str]]:
     """Return each problem in the plan and its fix."""
     return [
         *_split_problems(plan),

@@ -24,7 +24,7 @@ exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing 
 """
 
 
-class Door(Protocol):
+class TuiLauncher(Protocol):
     """Callable that opens the screens and returns an exit code."""
 
     def __call__(
@@ -217,10 +217,10 @@ def _add_view_options(
         command.add_argument(name, action="store_true", help=text, default=default)
 
 
-def dispatch(argv: list[str], door: Door) -> int:
+def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
     """Run the command in ``argv`` and return its exit code.
 
-    ``door`` opens the screens, which the engine does not import.
+    ``open_screens`` opens the screens, which the engine does not import.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -231,7 +231,7 @@ def dispatch(argv: list[str], door: Door) -> int:
         arguments = parse(*_build_parsers(), argv)
     except FtwizardError as error:
         return _report_error(error, "--json" in argv)
-    arguments.door = door
+    arguments.open_screens = open_screens
     try:
         code = int(_load_function(arguments.function)(arguments))
         sys.stdout.flush()

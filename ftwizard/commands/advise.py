@@ -36,7 +36,7 @@ EDITION = "2026-04"
 def advise(arguments: argparse.Namespace) -> int:
     """Compare the providers and recommend one."""
     answers = _parse_answers(arguments.answer)
-    evidence = of_rows.read(arguments.data) if arguments.data else None
+    evidence = of_rows.read_evidence(arguments.data) if arguments.data else None
     facts = machine.facts()
     today = datetime.date.today()
     effective_answers = questions.effective(facts, answers)

@@ -26,7 +26,7 @@ from ftwizard.text import plural, visible
 if TYPE_CHECKING:
     from ftwizard.data.repair import Repairs
 
-SHOWN_LINES = 8
+MAX_SHOWN_LINES = 8
 MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
 
 
@@ -139,8 +139,12 @@ def _report_lines(report: Report, part: str = "") -> Iterator[str]:
         yield f"  from {visible(report.source)}"
         yield "  Name this file in the plan, so the data cannot change with the Hub."
     for finding in report.findings:
-        lines = ", ".join(map(str, finding.lines[:SHOWN_LINES]))
-        more = f" and {finding.count - SHOWN_LINES:,} more" if finding.count > SHOWN_LINES else ""
+        lines = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
+        more = (
+            f" and {finding.count - MAX_SHOWN_LINES:,} more"
+            if finding.count > MAX_SHOWN_LINES
+            else ""
+        )
         at = f", at {report.unit} {lines}{more}" if lines else ""
         yield f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}{at}"
         yield f"    {finding.message}; {finding.fix}"

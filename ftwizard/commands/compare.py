@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "--curves needs a terminal that can show screens.", "Remove --curves.", USAGE
             )
         paths = "\0".join(str(folder.path) for folder in folders)
-        return int(arguments.door(("compare", paths), arguments.ascii, slow=arguments.slow))
+        return int(arguments.open_screens(("compare", paths), arguments.ascii, slow=arguments.slow))
     sides = [side_by_side.side(folder, index) for index, folder in enumerate(folders)]
     comparison = side_by_side.compare(sides)
     if arguments.json:

@@ -42,7 +42,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def costs(
+def compute_costs(
     load: Load, arguments: argparse.Namespace, *, request: Request | None = None,
     model: str | None = None, by_rule: bool = True, hours: Mapping[str, Figure] | None = None,
     here: Here | None = None, too_small: frozenset[str] = frozenset(),

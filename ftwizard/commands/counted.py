@@ -34,7 +34,7 @@ PLAN_BLOCKS = 8
 """Blocks of 64 KB on which the tokenizers of hosted models are compared with the plan's own."""
 
 
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
+class CountedRows(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the rows."""
 
     load: Load
@@ -44,7 +44,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """Distribution of row lengths."""
 
 
-def from_options(arguments: argparse.Namespace) -> Counted:
+def from_options(arguments: argparse.Namespace) -> CountedRows:
     """Return the tokens from ``--examples`` and ``--mean-tokens``.
 
     Raises FtwizardError where one is missing, and for a model that cannot be fine-tuned.
@@ -73,7 +73,7 @@ def from_options(arguments: argparse.Namespace) -> Counted:
         )
     exact = Estimate(value=tokens, low=tokens, high=tokens)
     source = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
-    return Counted(
+    return CountedRows(
         load=Load(
             tokens=exact, epochs=arguments.epochs or EPOCHS, counted=source, rows=arguments.examples
         ),
@@ -102,7 +102,7 @@ def check_model(name: str | None) -> HostedModel | None:
     return hosted
 
 
-def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Say) -> Counted:
+def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Say) -> CountedRows:
     """Count the tokens of a file with the tokenizer of the model, and of each hosted model.
 
     Raises FtwizardError where no row can be read.
@@ -136,7 +136,7 @@ def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Sa
         by_model=recount.recount(file, inspected, format, pair, tokens.total, hosted),
     )
     lengths = batches.lengths(msgspec.to_builtins(tokens))
-    return Counted(load=load, request=_mean_request(counts), lengths=lengths)
+    return CountedRows(load=load, request=_mean_request(counts), lengths=lengths)
 
 
 def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def demo(arguments: argparse.Namespace) -> int:
     """Fine-tune on the sample, follow the run until it ends, and show five pairs of answers."""
     if not arguments.yes and output.wants_screens(arguments):
-        return int(arguments.door(("demo", ""), arguments.ascii, slow=arguments.slow))
+        return int(arguments.open_screens(("demo", ""), arguments.ascii, slow=arguments.slow))
     chosen = plan.load(samples.plan_file())
     local.check_installed(chosen)
     source = models.locate(chosen.model.name, chosen.model.revision)

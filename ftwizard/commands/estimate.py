@@ -81,7 +81,9 @@ def estimate(arguments: argparse.Namespace) -> int:
     if arguments.model:
         return _estimate_data(arguments)
     hint = "Add a model: ftwizard estimate {name} --model gpt-4.1-mini"
-    chosen = plan_file.load(arguments.plan, arguments.allow, data_hint=hint, later=DEFERRED_RISKS)
+    chosen = plan_file.load(
+        arguments.plan, arguments.allow, data_hint=hint, deferred=DEFERRED_RISKS
+    )
     return _estimate_plan(arguments, chosen)
 
 
@@ -154,7 +156,7 @@ def _estimate_unavailable(
 
 
 def _estimate_from_config(
-    arguments: argparse.Namespace, chosen: Plan, rows: counted.Counted, shape: Shape,
+    arguments: argparse.Namespace, chosen: Plan, rows: counted.CountedRows, shape: Shape,
     facts: Facts, why: str, say: Say,
 ) -> int:  # fmt: skip
     lengths = {"train": rows.lengths}
@@ -162,7 +164,7 @@ def _estimate_from_config(
     document = by_config.to_document(chosen, lengths, shape, facts, why, say, prices)
     cards = {card for card, _ in costs.from_arguments(arguments).cards()}
     hours = forecast.hours(chosen, lengths, shape, cards)
-    money = costs.costs(
+    money = costs.compute_costs(
         rows.load, arguments, request=rows.request, model=chosen.model.name, hours=hours or None,
         by_rule=RULE_PARAMETERS[0] <= shape.parameters <= RULE_PARAMETERS[1],
         too_small=forecast.too_small(chosen, lengths, shape, cards), served=2.0 * shape.parameters,
@@ -200,7 +202,7 @@ class _Inspected(NamedTuple):
     preview: Preview
     shape: Shape | None
     facts: Facts
-    counted: ledgers.Counted
+    counted: ledgers.MemoryCount
     """Memory from the ledger, where the closed form does not cover the model."""
 
 
@@ -220,7 +222,7 @@ def _plan_costs(
     )
     cards = {card for card, _ in costs.from_arguments(arguments).cards()}
     hours = forecast.hours(chosen, preview.lengths, inspected.shape, cards)
-    return costs.costs(
+    return costs.compute_costs(
         load, arguments, request=_mean_request(train), model=chosen.model.name, hours=hours or None,
         too_small=forecast.too_small(chosen, preview.lengths, inspected.shape, cards),
         served=2.0 * preview.parameters,
@@ -268,7 +270,7 @@ def _best_method(arguments: argparse.Namespace) -> plan.Method:
     return next(method for method in get_args(plan.Method) if method == advised)
 
 
-def _print_costs(arguments: argparse.Namespace, rows: counted.Counted) -> int:
+def _print_costs(arguments: argparse.Namespace, rows: counted.CountedRows) -> int:
     name = arguments.model or ""
     hosted = catalog.find(name)
     is_open = bool(name) and counted.check_model(name) is None
@@ -287,7 +289,7 @@ def _print_costs(arguments: argparse.Namespace, rows: counted.Counted) -> int:
     by_rule = not is_open and (
         size is None or RULE_PARAMETERS[0] <= size * 1e9 <= RULE_PARAMETERS[1]
     )
-    money = costs.costs(rows.load, arguments, request=rows.request, by_rule=by_rule)
+    money = costs.compute_costs(rows.load, arguments, request=rows.request, by_rule=by_rule)
     unknown = by_config.describe_unknown(name, rows=bool(arguments.plan)) if is_open else ""
     if arguments.json:
         document = _cost_document(money, tokens=money.tokens) | {"memory": None, "time": None}

@@ -11,7 +11,7 @@ from ftwizard.errors import USAGE, FtwizardError
 def home(arguments: argparse.Namespace) -> int:
     """Open the wizard, as screens or as lines; raise FtwizardError without a terminal."""
     if output.wants_screens(arguments):
-        return int(arguments.door(None, arguments.ascii, slow=arguments.slow))
+        return int(arguments.open_screens(None, arguments.ascii, slow=arguments.slow))
     if not output.has_terminal():
         raise FtwizardError(
             "The wizard needs a terminal.",
@@ -20,4 +20,4 @@ def home(arguments: argparse.Namespace) -> int:
         )
     if not arguments.plain:
         print("This terminal cannot show screens. Using --plain: questions line by line.")
-    return int(arguments.door(None, arguments.ascii, plain=True))
+    return int(arguments.open_screens(None, arguments.ascii, plain=True))

@@ -23,10 +23,9 @@ from ftwizard.machine import Facts, is_installed
 from ftwizard.plan import Plan
 
 LIBRARIES = ("ftwizard", "torch", "transformers", "peft", "trl")
-Say = Callable[..., None]
 
 
-class Counted(NamedTuple):
+class MemoryCount(NamedTuple):
     """Memory of a plan from a count of tensors; empty where none is needed."""
 
     memory: Memory | None = None
@@ -36,8 +35,8 @@ class Counted(NamedTuple):
 
 def count_plan(
     plan: Plan, config: Mapping[str, Any] | None, shape: Shape | None,
-    lengths: Mapping[str, Lengths | None], facts: Facts, say: Say,
-) -> Counted:  # fmt: skip
+    lengths: Mapping[str, Lengths | None], facts: Facts, say: Callable[..., None],
+) -> MemoryCount:  # fmt: skip
     """Count the memory of a plan that the closed form does not cover.
 
     That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
@@ -45,37 +44,37 @@ def count_plan(
     """
     setup = forecast.setup(plan, lengths, facts)
     if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
-        return Counted()
+        return MemoryCount()
     if not config:
-        return Counted(why="Its configuration is unknown.")
+        return MemoryCount(why="Its configuration is unknown.")
     if not facts.gpus:
-        return Counted(
+        return MemoryCount(
             why=f"Tensors are counted for GPUs only, and there is none. {_explain_unknown_shape(config)}"
         )
     if not is_installed("torch"):
-        return Counted(
+        return MemoryCount(
             why="Counting tensors on the model's own class needs the training libraries: "
             "pip install 'ftwizard[local]'."
         )
     return count_memory(config, setup, say)
 
 
-def count_memory(config: Mapping[str, Any], setup: Setup, say: Say) -> Counted:
+def count_memory(config: Mapping[str, Any], setup: Setup, say: Callable[..., None]) -> MemoryCount:
     """Count the memory of a model with this config.json, or return why that fails."""
     file = _cache_file(config, setup)
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return Counted(msgspec.json.decode(file.read_bytes(), type=Memory))
+        return MemoryCount(msgspec.json.decode(file.read_bytes(), type=Memory))
     say("counting memory", what="on the model's own class, without weights; up to a minute")
     from ftwizard.train.ledger import ledger
 
     try:
         memory = ledger(config, setup)
     except FtwizardError as error:
-        return Counted(why=f"Its tensors could not be counted. {error.message}")
+        return MemoryCount(why=f"Its tensors could not be counted. {error.message}")
     with contextlib.suppress(OSError, FtwizardError):  # next time it is counted again
         settings.private_folder(file.parent)
         write_json(file, memory)
-    return Counted(memory)
+    return MemoryCount(memory)
 
 
 def _explain_unknown_shape(config: Mapping[str, Any]) -> str:

@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 MAX_REPORT_BYTES = 64_000_000
 """A larger file is not a report of ``check``."""
-SHOWN = ("method", "learning_rate", "epochs", "max_length", "packing", "batch_size",
+SHOWN_SETTINGS = ("method", "learning_rate", "epochs", "max_length", "packing", "batch_size",
          "gradient_accumulation", "rank")  # fmt: skip
 """Recipe settings to print; the JSON has all."""
 
 
-def read(data: str) -> Evidence:
+def read_evidence(data: str) -> Evidence:
     """Return the evidence in a data file or in a report of ``check``.
 
     Raises FtwizardError for any other file, and where no row can be used.
     """
-    data_evidence = _read_evidence(data)
+    data_evidence = _read_any(data)
     if not data_evidence.usable:
         name = visible(data_evidence.path, 200)
         raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
     return data_evidence
 
 
-def _read_evidence(data: str) -> Evidence:
+def _read_any(data: str) -> Evidence:
     if report := _read_report(Path(data)):
         return evidence.evidence(report)
     from ftwizard.data import examine, hub
@@ -93,7 +93,7 @@ def to_document(
         "evidence": data_evidence,
         "changing_share": data_evidence.changing_share,
         "raised": evidence.raised(data_evidence),
-        "recipe": advised(data_evidence, facts),
+        "recipe": advise_recipe(data_evidence, facts),
         "costs": {cost.path: cost for cost in provider_costs if not cost.why_not},
     }
 
@@ -160,7 +160,7 @@ def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, Lengths | N
     }
 
 
-def advised(data_evidence: Evidence, facts: Facts) -> list[Advised]:
+def advise_recipe(data_evidence: Evidence, facts: Facts) -> list[Advised]:
     """Return a recipe for this machine, before a model is chosen."""
     method_setting = recipe.method_for(None, facts)
     method: Method = next(name for name in get_args(Method) if name == method_setting.value)
@@ -195,8 +195,12 @@ def print_report(
     out.print(output.pairs(lines))
     _print_costs(out, cost_by_provider(data_evidence, facts, answers, today))
     output.say(out, "", "Suggested recipe for this machine")
-    by_name = {setting.name: setting for setting in advised(data_evidence, facts)}
-    out.print(output.pairs(_format_settings([by_name[name] for name in SHOWN if name in by_name])))
+    by_name = {setting.name: setting for setting in advise_recipe(data_evidence, facts)}
+    out.print(
+        output.pairs(
+            _format_settings([by_name[name] for name in SHOWN_SETTINGS if name in by_name])
+        )
+    )
 
 
 def _print_costs(out: Console, costs_by_provider: tuple[PathCost, ...]) -> None:

@@ -10,7 +10,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan import Plan, RiskName
 from ftwizard.text import visible
 
-ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 """File name endings of data files. A plan may be JSON, which is YAML."""
 PLAN_EXAMPLE = (
     "A plan names it: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
@@ -22,16 +22,16 @@ def load(
     allow: Iterable[str],
     *,
     data_hint: str = PLAN_EXAMPLE,
-    later: Container[RiskName] = (),
+    deferred: Container[RiskName] = (),
 ) -> Plan:
     """Load the plan.
 
-    ``data_hint``: what to do with a data file, called ``{name}``; ``later``: risks that the command
+    ``data_hint``: what to do with a data file, called ``{name}``; ``deferred``: risks that the command
     checks itself. Raises FtwizardError for a data file, PlanError for an unusable plan.
     """
-    if name.lower().endswith(ROWS):
+    if name.lower().endswith(DATA_SUFFIXES):
         shown = visible(name, 100)
         raise FtwizardError(
             f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE
         )
-    return plan.load(Path(name), allow, later=later)
+    return plan.load(Path(name), allow, deferred=deferred)

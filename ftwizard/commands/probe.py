@@ -30,7 +30,7 @@ def probe(arguments: argparse.Namespace) -> int:
             "Remove it for 3 real steps on the longest examples.",
             USAGE,
         )
-    chosen = plan_file.load(arguments.plan, arguments.allow, later=("many-epochs",))
+    chosen = plan_file.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
     local.check_installed(chosen)
     out = file_names.expand(arguments.write) if arguments.write else None
     if out:

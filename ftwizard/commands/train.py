@@ -40,7 +40,7 @@ MIN_FREE_BYTES = 500_000_000
 
 def train(arguments: argparse.Namespace) -> int:
     """Start a run; print its id, or follow it with ``--watch``."""
-    chosen = plan_file.load(arguments.plan, arguments.allow, later=("many-epochs",))
+    chosen = plan_file.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
     name = arguments.name or runs.new_id(Path(arguments.plan).stem)
     folder = start(chosen, check_id(name), _read_hour_price(arguments.price))
     record = folder.read_job()

@@ -27,7 +27,7 @@ def check_plan(
     before = earlier.loss_of(chosen, hashed) if many else None
     rate = earlier.rate_of(chosen, hashed)
     warnings = recipe.warnings(
-        chosen.recipe, parameters, rate, validates=plans.validates(chosen),
+        chosen.recipe, parameters, rate, validates=plans.has_validation(chosen),
         falling=before is not None and before.falling,
     )  # fmt: skip
     return [warning for warning in warnings if warning.allow not in chosen.allow]

@@ -37,7 +37,9 @@ def watch(arguments: argparse.Namespace) -> int:
 def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
     """Show a run in the monitor, or as lines where the terminal has no screens."""
     if output.wants_screens(arguments):
-        return int(arguments.door(("run", str(folder.path)), arguments.ascii, slow=arguments.slow))
+        return int(
+            arguments.open_screens(("run", str(folder.path)), arguments.ascii, slow=arguments.slow)
+        )
     return follow(folder, as_json=arguments.json)
 
 

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from ftwizard import forecast, plan, probes
 from ftwizard.catalog.configs import known
 from ftwizard.commands import ledgers, needs
-from ftwizard.commands.ledgers import Counted
+from ftwizard.commands.ledgers import MemoryCount
 from ftwizard.estimate.memory import Memory
 from ftwizard.estimate.shape import Shape, from_config
 from ftwizard.figure import Figure
@@ -136,9 +136,9 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
 ) -> None:
     asked: list[Any] = []
 
-    def memory(config: Any, setup: Any, say: Any) -> Counted:
+    def memory(config: Any, setup: Any, say: Any) -> MemoryCount:
         asked.append(setup)
-        return Counted(why="asked")
+        return MemoryCount(why="asked")
 
     monkeypatch.setattr(ledgers, "count_memory", memory)
     monkeypatch.setattr(ledgers, "is_installed", lambda name: True)

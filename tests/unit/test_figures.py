@@ -148,7 +148,7 @@ def test_all_costs_have_a_source_and_a_date(
         tokens=Estimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
         counted="counted",
     )  # fmt: skip
-    found = costs.costs(load, arguments, request=(Decimal(200), Decimal(100)))
+    found = costs.compute_costs(load, arguments, request=(Decimal(200), Decimal(100)))
     assert len(list(figures(found))) > 50
     assert undated(found) == []
 
@@ -160,7 +160,7 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     rows = tmp_path / "rows.jsonl"
     one = '{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "b"}]}'
     rows.write_text("\n".join(one % number for number in range(40)))
-    found = of_rows.read(str(rows))
+    found = of_rows.read_evidence(str(rows))
     assert isinstance(found, evidence.Evidence) and found.tokens is not None
     document = of_rows.to_document(found, machine("A100 80 GB"), {}, TODAY)
     assert len(list(figures(document))) >= 3

@@ -165,7 +165,7 @@ def test_many_epochs_need_insistence(tmp_path: Path) -> None:
         plan.load(path)
     assert error.value.exit_code == DECLINED
     assert plan.load(path, allow=["many-epochs"]).recipe.epochs == 4
-    assert plan.load(path, later=("many-epochs",)).allow == ()
+    assert plan.load(path, deferred=("many-epochs",)).allow == ()
     assert plan.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
     with pytest.raises(FtwizardError) as unknown:
         plan.load(path, allow=["many-epoch"])

@@ -40,4 +40,4 @@ def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert error.value.hint
     assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _door) == USAGE
     assert dispatch(["probe", str(tmp_path)], _door) == FAILED
-    assert "--steps is 1,000,000; it takes 1 to 1,000." in capsys.readouterr().err
+    assert "--steps is 1,000,000; it must be 1 to 1,000." in capsys.readouterr().err

@@ -36,14 +36,14 @@ SLIPS = {
 }
 
 
-def _door(*_: Any, **__: Any) -> int:
+def _open_screens(*_: Any, **__: Any) -> int:
     raise AssertionError("no screens are opened")
 
 
 @pytest.mark.parametrize("typed", SLIPS)
 def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     message, hint = SLIPS[typed]
-    assert dispatch(typed.split(" "), _door) == USAGE
+    assert dispatch(typed.split(" "), _open_screens) == USAGE
     said = capsys.readouterr()
     first, second = said.err.rstrip("\n").split("\n")
     assert message in first and hint in second
@@ -51,7 +51,7 @@ def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixtu
 
 
 def test_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert dispatch(["doctor", "--json", "--quik"], _door) == USAGE
+    assert dispatch(["doctor", "--json", "--quik"], _open_screens) == USAGE
     assert json.loads(capsys.readouterr().out) == {
         "error": {
             "message": "ftwizard doctor has no option --quik.",
@@ -68,7 +68,7 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sys.stdout, "write", full)
-    assert dispatch(["runs", *more], _door) == FAILED
+    assert dispatch(["runs", *more], _open_screens) == FAILED
     said = capsys.readouterr().err
     assert said == (
         "ftwizard: No space left on device.\n  Free some disk space there, then try again.\n"
