@@ -1,26 +1,28 @@
-"""Numbers of requests and tokens as they are typed."""
+"""Parsing of typed request and token counts."""
 
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from ftwizard.screens.cost_basis import MOST
+from ftwizard.screens.cost_basis import MAX_AMOUNT
 from ftwizard.text import visible
 
-NAMES = ("Requests a month", "Tokens in", "Tokens out")
-SEEN = "The tokens of a request and its answer are the means of your rows."
-USUAL = "The tokens of a request and its answer are a guess: your rows tell nothing of them."
+NAMES = ("Requests per month", "Input tokens", "Output tokens")
+MEASURED_NOTE = "Token counts are the averages of your data."
+ASSUMED_NOTE = "Token counts are typical values: your data does not show them."
 
 
-def read(name: str, typed: str) -> Decimal:
-    """Return a number as it was typed: ``10,000``, ``10k``, ``1.5M``; ValueError with a sentence."""
+def parse_amount(name: str, typed: str) -> Decimal:
+    """Parse ``10,000``, ``10k`` or ``1.5M``; raise ValueError with a message."""
     text = typed.strip().replace(",", "").replace("_", "").replace(" ", "")
     factor = {"k": 10**3, "m": 10**6, "g": 10**9}.get(text[-1:].lower(), 1)
     try:
-        found = Decimal(text[:-1] if factor > 1 else text) * factor
+        amount = Decimal(text[:-1] if factor > 1 else text) * factor
     except InvalidOperation:
-        found = Decimal(0)
-    if not found.is_finite() or not 0 < found <= MOST:
-        what = f"“{visible(typed.strip(), 24)}” is no number" if typed.strip() else "say a number"
-        raise ValueError(f"{name}: {what} from 1 to {MOST:,f}.")
-    return found
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
+        wrong = (
+            f"“{visible(typed.strip(), 24)}” is not a number" if typed.strip() else "enter a number"
+        )
+        raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
+    return amount

@@ -1,4 +1,4 @@
-"""A check of data beside the page that shows it: a first look soon, then the whole."""
+"""Background data checks for the Data page: a quick first look, then the whole file."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan import Plan
 from ftwizard.screens import palette, readings
 from ftwizard.screens.children import Child
-from ftwizard.screens.draft import Draft, Stamp, shown_path, stamp
+from ftwizard.screens.draft import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.text import duration, visible
 
 QUICK_S = 0.3
-"""What takes less is not announced."""
+"""Shorter checks show no progress."""
 BAR_CELLS = 30
 
 
-class Check(Child):
+class DataCheck(Child):
     """``ftwizard check`` on the rows of a draft."""
 
     def __init__(self, draft: Draft, path: str) -> None:
-        super().__init__("check", *checked(draft, path))
+        super().__init__("check", *build_check_args(draft, path))
         self._on_hub = hub_id.parse(path) is not None
         self._path = path
-        self._seen = stamp(path)
+        self._fingerprint = get_fingerprint(path)
 
-    def stamp_of(self, file: str) -> Stamp | None:
-        """Return what tells the file from a changed one: as it was before it was read, or, of a
-        data set on the Hub, the file that was made of it."""
-        return stamp(file) if self._on_hub else self._seen
+    def fingerprint_of(self, file: str) -> Fingerprint | None:
+        """Return the fingerprint of a file from before it was read. For a Hub dataset, that of the
+        file it was downloaded to."""
+        return get_fingerprint(file) if self._on_hub else self._fingerprint
 
     @property
     def is_quick(self) -> bool:
-        """Whether it has not taken long enough to be announced."""
+        """Whether it is too short so far to show progress."""
         return self.first_look is None and self.spent_s < QUICK_S
 
-    def said(self, width: int) -> Text:
-        """Return what it does and how far it is, on a line, with a bar where there is room."""
+    def format_status(self, width: int) -> Text:
+        """Format the current phase and progress on one line, with a bar if it fits."""
         doing = words.doing(self.progress) if self.progress.phase else "starting"
         if self.first_look is not None:
             doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
         else:
-            name = visible(shown_path(self._path), 50)
-            doing = f"{'Fetching' if self._on_hub else 'Reading'} {name}: {doing}"
+            name = visible(format_path(self._path), 50)
+            doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
         line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {duration(self.spent_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
         share = readings.share(self.progress)
@@ -57,30 +57,30 @@ class Check(Child):
         return line
 
 
-def arguments(plan: Plan, path: str) -> list[str]:
-    """Return what is told to every command that reads the rows of a plan: file and format."""
+def build_file_args(plan: Plan, path: str) -> list[str]:
+    """Build the arguments of every command that reads a plan's data: file and format."""
     format = plan.data.format
     return [path] if format == "auto" else [path, "--format", format]
 
 
-def judged(plan: Plan, target: TargetName | None, path: str) -> list[str]:
-    """Return what is told to commands that say what is wrong with rows: also for whom."""
-    return [*arguments(plan, path), *(("--target", target) if target else ())]
+def build_target_args(plan: Plan, target: TargetName | None, path: str) -> list[str]:
+    """Build the arguments of commands that check rows: also the target."""
+    return [*build_file_args(plan, path), *(("--target", target) if target else ())]
 
 
-def checked(draft: Draft, path: str) -> list[str]:
-    """Return what is told to a check: also which file validates, and how long rows may be."""
+def build_check_args(draft: Draft, path: str) -> list[str]:
+    """Build the arguments of a check: also the validation file and the max length."""
     own = draft.plan.data.files.validation
     argv = [
-        *judged(draft.plan, draft.target, path),
+        *build_target_args(draft.plan, draft.target, path),
         "--max-length",
         str(draft.plan.recipe.max_length),
     ]
     return [*argv, "--val", own] if own else argv
 
 
-def judged_otherwise(draft: Draft) -> bool:
-    """Say whether rows that were checked are now meant for another place, or cut elsewhere."""
+def needs_recheck(draft: Draft) -> bool:
+    """Tell whether the target, or a max length that truncates rows, changed since the check."""
     if draft.checked is None:
         return False
     tokens, now = draft.checked.get("tokens") or {}, draft.plan.recipe.max_length
@@ -89,7 +89,7 @@ def judged_otherwise(draft: Draft) -> bool:
     return cut or draft.checked_for != draft.target
 
 
-def formats_meant(error: FtwizardError) -> list[Format]:
-    """Return the formats to choose from where an error says that several fit; else none."""
+def find_candidate_formats(error: FtwizardError) -> list[Format]:
+    """Return the formats that an error's hint names as candidates; empty if it names none."""
     named = set(re.findall(r"--format ([a-z-]+)", error.hint))
     return [name for name in NAMES if name in named]

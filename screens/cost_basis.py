@@ -1,4 +1,4 @@
-"""What a table of costs is computed from: the tokens of a draft, its answers, and the prices."""
+"""Inputs of the cost table: a draft's tokens, its answers, and the prices."""
 
 from __future__ import annotations
 
@@ -29,88 +29,88 @@ from ftwizard.screens import prospect, values
 from ftwizard.screens.draft import Draft
 from ftwizard.text import plural, visible
 
-USUAL_IN, USUAL_OUT = Decimal(300), Decimal(150)
-"""Tokens of a request and its answer where the rows tell nothing."""
-MOST = Decimal(10**12)
-_BY_RULE = (6e9, 10e9)
-"""Parameters of models that the article's hours (of 8B) are taken for."""
-_NOTHING = Estimate(value=0, low=0, high=0)
-PRIVATE = {
-    "stay": "your answers say that the data stays on this machine",
-    "own-cloud": "your answers say that the data goes to your own cloud account only",
+DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)
+"""Tokens of a request and its response if the data shows none."""
+MAX_AMOUNT = Decimal(10**12)
+_RULE_OF_THUMB_SIZES = (6e9, 10e9)
+"""Model sizes that the article's training hours (for 8B) apply to."""
+_ZERO_TOKENS = Estimate(value=0, low=0, high=0)
+PRIVACY_REASONS = {
+    "stay": "your answers keep the data on this machine",
+    "own-cloud": "your answers keep the data in your own cloud account",
 }
 """Why data cannot be shared with a provider, by the answer to “data”."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """All that a table of costs depends on."""
+    """Everything that the cost table depends on."""
 
     load: Load | None
-    """None: the tokens are not known."""
-    asked: Asked
+    """None if the tokens are unknown."""
+    query: Asked
     usual: Volume
-    """What one request of the data comes to; without a number of requests."""
+    """Mean tokens of one request, without a number of requests."""
     measured: bool
-    """Whether ``usual`` was seen in the data."""
+    """Whether ``usual`` was measured in the data."""
     private: str = ""
-    """Why the data cannot be shared for a discount; empty where it can."""
+    """Why the data cannot be shared for a discount; empty if it can."""
     path: PathId = "local"
     platform: PlatformId | None = None
-    """The recommended ones."""
+    """The recommended path and platform."""
     own_machine: bool = False
-    """Whether training on one's own path means this machine, or another of one's own: with a GPU
-    here or there, or on processors, or as the data stays; else a GPU is rented."""
+    """Whether the local path means a machine of one's own. Otherwise a GPU is rented. True with a
+    GPU here or elsewhere, for a model that trains on the CPU, or if the data must stay."""
     hour: Rate | None = None
-    """What an hour of this machine costs; None: as the prices say."""
+    """Hourly price of this machine; None if not set."""
 
-    def asking(self, **changes: Any) -> Basis:
-        """Return the basis of a table that is asked for otherwise."""
-        return replace(self, asked=msgspec.structs.replace(self.asked, **changes))
+    def with_query(self, **changes: Any) -> Basis:
+        """Return the basis with a changed query."""
+        return replace(self, query=msgspec.structs.replace(self.query, **changes))
 
-    def other_edition(self) -> Basis:
-        """Return the basis with the other edition's prices."""
-        edition: Edition = "2026-04" if self.asked.edition == "current" else "current"
-        return self.asking(edition=edition)
+    def with_other_edition(self) -> Basis:
+        """Return the basis with the other price edition."""
+        edition: Edition = "2026-04" if self.query.edition == "current" else "current"
+        return self.with_query(edition=edition)
 
     @property
     def tokens(self) -> str:
-        """Return in words what is trained on."""
-        return _tokens(self.load)
+        """Describe the tokens that are trained on."""
+        return _describe_tokens(self.load)
 
 
-def basis(draft: Draft, today: datetime.date) -> Basis:
-    """Return what a draft's costs are computed from: counted where it was, else by the check."""
+def build_basis(draft: Draft, today: datetime.date) -> Basis:
+    """Build the basis of a draft's costs: from its estimate, else from its data check."""
     size, plan = draft.parameters, supposed(draft.plan, draft.answers)
-    cards = _estimated_cards(draft.estimate or {}) or _cards(draft, plan, today)
-    shape = prospect.shape(plan.model.name)
+    cards = _read_card_estimates(draft.estimate or {}) or _estimate_cards(draft, plan, today)
+    shape = prospect.load_shape(plan.model.name)
     weights = size or (shape.parameters if shape else None)
-    asked = Asked(
+    query = Asked(
         today=today,
         hours=cards.hours or None,
         too_small=cards.too_small,
         served=2.0 * weights if weights else None,
-        here=_here(draft, plan),
+        here=_estimate_local_run(draft, plan),
         by_rule=bool(draft.plan.model.name)
         and plan.recipe.method != "full"
-        and (size is None or _BY_RULE[0] <= size <= _BY_RULE[1]),
+        and (size is None or _RULE_OF_THUMB_SIZES[0] <= size <= _RULE_OF_THUMB_SIZES[1]),
         model=plan.model.name,
     )
-    seen = _of_rows(draft)
+    measured = _volume_of_rows(draft)
     return Basis(
-        load=_counted(draft) or _checked(draft),
-        asked=asked,
-        usual=seen or Volume(tokens_in=USUAL_IN, tokens_out=USUAL_OUT),
-        measured=seen is not None,
-        private=PRIVATE.get(draft.answers.get("data", ""), ""),
+        load=_load_from_estimate(draft) or _load_from_check(draft),
+        query=query,
+        usual=measured or Volume(tokens_in=DEFAULT_TOKENS_IN, tokens_out=DEFAULT_TOKENS_OUT),
+        measured=measured is not None,
+        private=PRIVACY_REASONS.get(draft.answers.get("data", ""), ""),
         path=draft.recommended,
         platform=draft.platform,
-        own_machine=_has_own(draft),
+        own_machine=_has_own_machine(draft),
         hour=draft.hour,
     )
 
 
-def _has_own(draft: Draft) -> bool:
+def _has_own_machine(draft: Draft) -> bool:
     answers = draft.answers
     return (
         bool(draft.machine.gpus)
@@ -120,39 +120,39 @@ def _has_own(draft: Draft) -> bool:
     )
 
 
-def _here(draft: Draft, plan: Plan) -> Here:
-    """Return a run on this machine: as it was estimated, else at a glance."""
-    come, counted = None, None
-    if (known := draft.estimate or {}).get("follows"):
-        come, counted = msgspec.convert(
-            (known["follows"], known.get("memory")), tuple[Follows, Memory | None]
+def _estimate_local_run(draft: Draft, plan: Plan) -> Here:
+    """Estimate a run on this machine: from the draft's estimate, else from its prospect."""
+    recipe_estimate, memory = None, None
+    if (estimate := draft.estimate or {}).get("follows"):
+        recipe_estimate, memory = msgspec.convert(
+            (estimate["follows"], estimate.get("memory")), tuple[Follows, Memory | None]
         )
     else:
-        come = prospect.of(replace(draft, plan=plan))
-    return forecast.this_machine(plan, draft.machine, come, counted)
+        recipe_estimate = prospect.estimate_recipe(replace(draft, plan=plan))
+    return forecast.this_machine(plan, draft.machine, recipe_estimate, memory)
 
 
 class _Cards(NamedTuple):
-    """What is known of a training on the cards that have a price."""
+    """Training on the GPUs that have a price."""
 
     hours: Mapping[str, Figure]
     too_small: frozenset[str]
 
 
-def _cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
-    """Return the hours of the plan by card, none where model or rows are not known, and the cards
-    that it does not fit on."""
-    given = plan, prospect.lengths(draft), prospect.shape(plan.model.name)
-    names = {card for card, _ in prices(today)[0].cards()}
+def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
+    """Estimate the plan's hours by GPU, and the GPUs that it does not fit on. Both are empty if
+    model or data are unknown."""
+    inputs = plan, prospect.get_lengths(draft), prospect.load_shape(plan.model.name)
+    names = {card for card, _ in load_prices(today)[0].cards()}
     try:
-        return _Cards(forecast.hours(*given, names), forecast.too_small(*given, names))
+        return _Cards(forecast.hours(*inputs, names), forecast.too_small(*inputs, names))
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
         return _Cards({}, frozenset())
 
 
-def prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
-    """Return the prices with a person's own over them, and what is wrong with the file of these:
-    then the packaged ones alone."""
+def load_prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
+    """Load the packaged prices, overridden by the user's own. If the user's file has an error,
+    return the packaged prices alone and the error."""
     try:
         own = own_prices.from_file(settings.prices_file(), today)
     except FtwizardError as error:
@@ -160,60 +160,60 @@ def prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
     return packaged().over(own), None
 
 
-def offers(basis: Basis, table: Prices) -> list[Offer]:
-    """Return every offer; what training costs is unknown where the tokens are."""
+def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
+    """Compute every offer; without tokens the training costs are unknown."""
     table = table.at(basis.hour)
     if basis.load is not None:
-        return list(cost.offers(basis.load, table, basis.asked))
-    nothing = Load(tokens=_NOTHING, epochs=1, counted="")
-    asked = msgspec.structs.replace(basis.asked, by_rule=False)
+        return list(cost.offers(basis.load, table, basis.query))
+    nothing = Load(tokens=_ZERO_TOKENS, epochs=1, counted="")
+    query = msgspec.structs.replace(basis.query, by_rule=False)
     return [
-        msgspec.structs.replace(one, training=None, other=None)
-        for one in cost.offers(nothing, table, asked)
+        msgspec.structs.replace(offer, training=None, other=None)
+        for offer in cost.offers(nothing, table, query)
     ]
 
 
-def recommended(found: list[Offer], basis: Basis) -> Offer | None:
-    """Return the offer that the recommended path begins with; None where none can be made."""
-    there = [one for one in found if one.tunable and one.path == basis.path]
+def find_recommended(offers: list[Offer], basis: Basis) -> Offer | None:
+    """Return the offer to start with on the recommended path; None if there is none."""
+    candidates = [offer for offer in offers if offer.tunable and offer.path == basis.path]
     if basis.path == "local":
-        own = [one for one in there if (one.card is None) == basis.own_machine]
-        return min(own or there, key=_price, default=None)
+        own = [offer for offer in candidates if (offer.card is None) == basis.own_machine]
+        return min(own or candidates, key=_price_key, default=None)
     if basis.platform:
-        there = [one for one in there if one.platform == basis.platform]
-    first = [one for one in there if one.recommended]
-    return next(iter(first or there), None)
+        candidates = [offer for offer in candidates if offer.platform == basis.platform]
+    first = [offer for offer in candidates if offer.recommended]
+    return next(iter(first or candidates), None)
 
 
-def _price(one: Offer) -> tuple[bool, float]:
-    return one.training is None, one.training.value if one.training else 0.0
+def _price_key(offer: Offer) -> tuple[bool, float]:
+    return offer.training is None, offer.training.value if offer.training else 0.0
 
 
-def _counted(draft: Draft) -> Load | None:
-    """Return what ``ftwizard estimate`` counted with the model's own tokenizer."""
-    found = draft.estimate
-    if not found or not found["tokens"]:
+def _load_from_estimate(draft: Draft) -> Load | None:
+    """Return the tokens that ``ftwizard estimate`` counted with the model's tokenizer."""
+    estimate = draft.estimate
+    if not estimate or not estimate["tokens"]:
         return None
     epochs = draft.plan.recipe.epochs
     return Load(
-        tokens=_exactly(max(1, round(found["tokens"] / epochs))),
+        tokens=_exact_estimate(max(1, round(estimate["tokens"] / epochs))),
         epochs=epochs,
-        counted=f"as {_short(draft.plan.model.name)} counts them",
-        rows=values.trained_rows(draft),
-        by_model=msgspec.convert(found.get("by_model") or {}, dict[str, Estimate]),
+        counted=f"counted with {_short_name(draft.plan.model.name)}",
+        rows=values.count_trained_rows(draft),
+        by_model=msgspec.convert(estimate.get("by_model") or {}, dict[str, Estimate]),
     )
 
 
-def _estimated_cards(found: dict[str, Any]) -> _Cards | None:
-    """Return what ``ftwizard estimate`` forecasts by card; None where it was not asked."""
-    rows = [row for row in found.get("costs", ()) if row.get("card")]
+def _read_card_estimates(estimate: dict[str, Any]) -> _Cards | None:
+    """Return the hours by GPU from ``ftwizard estimate``; None if it has none."""
+    rows = [row for row in estimate.get("costs", ()) if row.get("card")]
     hours = {row["card"]: msgspec.convert(row["hours"], Figure) for row in rows if row.get("hours")}
     small = frozenset(row["card"] for row in rows if row.get("too_small"))
     return _Cards(hours, small) if hours or small else None
 
 
-def _checked(draft: Draft) -> Load | None:
-    """Return what the check of the rows came to, without the shares that validate and compare."""
+def _load_from_check(draft: Draft) -> Load | None:
+    """Return the tokens that the data check counted, without validation and test shares."""
     counted = (draft.checked or {}).get("tokens")
     if not counted or not counted.get("total"):
         return None
@@ -225,47 +225,47 @@ def _checked(draft: Draft) -> Load | None:
             high=math.ceil(counted["high"] * left),
         ),
         epochs=draft.plan.recipe.epochs,
-        counted=f"by {visible(str(counted['encoding']), 40)}",
+        counted=f"counted with {visible(str(counted['encoding']), 40)}",
         rows=round(counted["rows"] * left),
     )  # fmt: skip
 
 
-def _short(name: str) -> str:
-    """Return a model's own name, without whose it is or where it lies."""
+def _short_name(name: str) -> str:
+    """Return a model's name without owner or folder."""
     return visible(name.rstrip("/").rpartition("/")[2], 40)
 
 
-def _exactly(tokens: int) -> Estimate:
+def _exact_estimate(tokens: int) -> Estimate:
     return Estimate(value=tokens, low=tokens, high=tokens)
 
 
-def _of_rows(draft: Draft) -> Volume | None:
-    """Return the mean tokens of a row's prompt and answer, where both are known."""
+def _volume_of_rows(draft: Draft) -> Volume | None:
+    """Return the mean tokens of a row's prompt and response; None if unknown."""
     if draft.estimate and (part := draft.estimate["parts"].get("train")):
-        return _mean(part["tokens"], part["trained"], part["kept"])
-    found = draft.checked or {}
-    tokens, trained = found.get("tokens"), found.get("trained_tokens")
+        return _mean_volume(part["tokens"], part["trained"], part["kept"])
+    report = draft.checked or {}
+    tokens, trained = report.get("tokens"), report.get("trained_tokens")
     if tokens and trained:
-        return _mean(tokens["total"], trained["total"], tokens["rows"])
+        return _mean_volume(tokens["total"], trained["total"], tokens["rows"])
     return None
 
 
-def _mean(tokens: int, answers: int, rows: int) -> Volume | None:
+def _mean_volume(tokens: int, answers: int, rows: int) -> Volume | None:
     if not (rows and answers and tokens > answers):
         return None
     into = max(1, round((tokens - answers) / rows))
     return Volume(tokens_in=Decimal(into), tokens_out=Decimal(max(1, round(answers / rows))))
 
 
-def _tokens(load: Load | None) -> str:
+def _describe_tokens(load: Load | None) -> str:
     if load is None:
-        return "The tokens are not counted yet, so what training costs is unknown"
+        return "Tokens are not counted yet, so the training cost is unknown"
     about = "" if load.tokens.low == load.tokens.high else "about "
-    passes = f"{load.tokens.value:,} × {_epochs(load.epochs)}"
+    passes = f"{load.tokens.value:,} × {_format_epochs(load.epochs)}"
     return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
 
 
-def _epochs(epochs: float) -> str:
+def _format_epochs(epochs: float) -> str:
     """``1 epoch``, ``2.5 epochs``."""
     if epochs == int(epochs):
         return plural(int(epochs), "epoch")

@@ -1,4 +1,4 @@
-"""The cost of a month over its requests: of one offer, and of a GPU that is rented all month."""
+"""Plot of monthly cost over requests: one offer against a GPU rented all month."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ftwizard.screens import palette
 from ftwizard.screens.widgets.chart import Line, Mark
 from ftwizard.series import Series
 
-_BEYOND = 1.25
-"""How far the axis goes on after the last thing that is marked on it."""
+_AXIS_MARGIN = 1.25
+"""Length of the axis relative to the last mark."""
 _POINTS = 6
-"""Of each line: a marker on each."""
+"""Points of each line, each with a marker."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines and marks; ``empty`` says why there are none."""
+    """Lines and marks; ``empty`` explains why there are none."""
 
     lines: tuple[Line, ...] = ()
     marks: tuple[Mark, ...] = ()
@@ -27,49 +27,50 @@ class Plot:
     empty: str = ""
 
 
-def plot(offer: Offer, offers: Sequence[Offer], asked: Asked) -> Plot:
-    """Return what a month of ``offer`` costs by its requests, against the GPU of ``asked``."""
-    volume = asked.volume
+def build_plot(offer: Offer, offers: Sequence[Offer], query: Asked) -> Plot:
+    """Plot the monthly cost of ``offer`` over requests, against the GPU of ``query``."""
+    volume = query.volume
     if volume is None or volume.requests is None:
-        return Plot(empty="v asks for the requests of a month")
+        return Plot(empty="press v to set monthly requests")
     if offer.path == "local":
         return Plot(empty="a GPU costs the same at any volume")
-    slope = _request(offer, volume)
+    slope = _cost_per_request(offer, volume)
     if slope is None:
-        return Plot(empty="no price of answers is known")
+        return Plot(empty="inference price unknown")
     fixed = offer.hosting.value * float(HOURS) if offer.hosting else 0.0
-    gpu = _gpu(offers, asked)
+    gpu = _find_gpu(offers, query)
     rent = gpu.monthly.value if gpu and gpu.monthly else None
     marks = [Mark(float(volume.requests), "yours")]
     if rent is not None and offer.break_even:
         even = offer.break_even.value
         marks.append(Mark(even, "break-even", f"{even:,.0f}"))
-    end = max(mark.x for mark in marks) * _BEYOND
-    lines = [Line("this offer", _line(fixed, slope, end), palette.TRAIN, "solid")]
+    end = max(mark.x for mark in marks) * _AXIS_MARGIN
+    lines = [Line("this offer", _sample_line(fixed, slope, end), palette.TRAIN, "solid")]
     if gpu and rent is not None:
         name = gpu.name.removesuffix(" on demand")
-        rented = _line(rent, 0.0, end)
+        rented = _sample_line(rent, 0.0, end)
         lines.append(Line(name, rented, palette.VALIDATION, "dashed", "○"))
     return Plot(tuple(lines), tuple(marks), end)
 
 
-def _gpu(offers: Sequence[Offer], asked: Asked) -> Offer | None:
-    """Return the card that a break-even is against."""
+def _find_gpu(offers: Sequence[Offer], query: Asked) -> Offer | None:
+    """Return the GPU that the break-even refers to."""
     return next(
-        (one for one in offers if one.card == asked.serve_on and one.market == "on demand"), None
+        (offer for offer in offers if offer.card == query.serve_on and offer.market == "on demand"),
+        None,
     )
 
 
-def _request(offer: Offer, volume: Volume) -> float | None:
+def _cost_per_request(offer: Offer, volume: Volume) -> float | None:
     if offer.input is None or offer.output is None:
         return None
     tokens = float(volume.tokens_in), float(volume.tokens_out)
     return (offer.input.value * tokens[0] + offer.output.value * tokens[1]) / 1e6
 
 
-def _line(fixed: float, slope: float, end: float) -> Series:
+def _sample_line(fixed: float, slope: float, end: float) -> Series:
     series = Series()
-    for place in range(_POINTS + 1):
-        x = end * place / _POINTS
+    for index in range(_POINTS + 1):
+        x = end * index / _POINTS
         series.append(x, fixed + slope * x)
     return series

@@ -1,4 +1,4 @@
-"""Costs: what every path costs for this data, in one table."""
+"""The Costs page: every offer for this data in one table."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ from ftwizard.screens.widgets.reading import Reading
 from ftwizard.text import dollars
 
 ROOMY = 36
-"""Rows of a window from which there is air between groups."""
+"""Window height from which groups are separated by a blank line."""
 
 
 class OfferPane(Reading):
-    """Everything on one offer; tells the page when its room has changed."""
+    """Details of one offer; notifies the page when its size changes."""
 
     class Resized(Message):
-        """There is more room, or less."""
+        """The size of the pane changed."""
 
     def on_resize(self) -> None:
         self.post_message(self.Resized())
 
 
 class CostsPage(Page[Draft]):
-    """Every offer in a line; below it the one under the cursor, with each figure's source.
+    """Every offer on a line; the pane below explains the selected one.
 
-    Dismisses with a draft that may know another price of an hour of this machine."""
+    Dismisses with a draft whose hourly price may have changed."""
 
     NAME = "Costs"
     HELP = (
-        "Every way to a tuned model with what it costs for these rows. Prices change: each has a "
-        "date and a source, which stand below the table for the line under the cursor; look at the "
-        "provider's page before you pay. “unknown” is never free; “–” is what is not billed there. "
-        "in/M and out/M are US dollars per million tokens of the tuned model.\n\n"
-        "Where two editions are more than a fifth apart the range holds both. Prices of your own "
-        "stand in prices.toml of the settings folder. A sorted table goes by the likely amount; what "
-        "is not known comes last, what is no longer offered last of all.\n\n"
-        "h takes what an hour of your own machine costs, which is no row of any price list."
+        "Every offer with its cost for your data. The pane below the table shows date and source for "
+        "the selected line. Prices change, so check the provider's page before you pay. “unknown” "
+        "does not mean free; “–” means not billed. in/M and out/M are US dollars per million tokens "
+        "of the tuned model.\n\n"
+        "Where two editions differ by more than 20%, the range covers both. Put your own prices "
+        "into prices.toml in the settings folder. Sorting uses the likely amount. Unknown values "
+        "come after known ones, and offers that have ended come last.\n\n"
+        "h sets the hourly price of your own machine, which no price list has."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "sort"),
@@ -66,22 +66,22 @@ class CostsPage(Page[Draft]):
         Binding("p", "plot", "plot"),
         Binding("e", "edition", "edition"),
         Binding("d", "share", "discount"),
-        Binding("h", "hour", "price an hour"),
+        Binding("h", "hour", "hourly price"),
         Binding("tab", "app.focus_next", "scroll", key_display="tab"),
     ]
 
     def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
         super().__init__()
         self._draft = draft
-        self._basis = cost_basis.basis(draft, today or datetime.date.today())
+        self._basis = cost_basis.build_basis(draft, today or datetime.date.today())
         self._order = Order()
         self._prices: Prices
         self._offers: list[Offer] = []
         self._own_left_out = False
-        self._star: str | None = None
+        self._recommended: str | None = None
         """The recommended offer."""
-        self._put: str | None = None
-        """The offer that the cursor was put on; it is on another one once a person has moved it."""
+        self._selected: str | None = None
+        """The offer that the page selected; the cursor differs once a person has moved it."""
 
     def body(self) -> ComposeResult:
         yield Static(id="of", markup=False)
@@ -90,18 +90,18 @@ class CostsPage(Page[Draft]):
         with Horizontal(id="below"):
             yield OfferPane(id="offer")
             chart = Chart(
-                x_name="requests a month", ascii=getattr(self.app, "ascii", False), write=dollars
+                x_name="requests per month", ascii=getattr(self.app, "ascii", False), write=dollars
             )
             chart.can_focus = False
             yield chart
 
     def on_mount(self) -> None:
-        self._prices, problem = cost_basis.prices(self._basis.asked.today)
+        self._prices, problem = cost_basis.load_prices(self._basis.query.today)
         self._own_left_out = problem is not None
         self.query_one(Menu).focus()
-        self._count()
-        self._put = self._star
-        self.call_after_refresh(self._show, to=self._star)
+        self._compute()
+        self._selected = self._recommended
+        self.call_after_refresh(self._show, to=self._recommended)
         if problem is not None:
             self.app.push_screen(Problem(problem))
 
@@ -109,10 +109,10 @@ class CostsPage(Page[Draft]):
         self.call_after_refresh(self._show)
 
     def on_menu_moved(self) -> None:
-        self._explain()
+        self._show_details()
 
     def on_offer_pane_resized(self) -> None:
-        self._explain()
+        self._show_details()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "plot":
@@ -121,131 +121,133 @@ class CostsPage(Page[Draft]):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._order = cost_table.after(self._order, monthly=self._is_monthly)
-        self._show_the_first()
+        self._order = cost_table.next_order(self._order, monthly=self._is_monthly)
+        self._show_first()
 
     def action_reverse(self) -> None:
         """Sort the other way."""
         self._order = Order(self._order.by, not self._order.reverse)
-        self._show_the_first()
+        self._show_first()
 
-    def _show_the_first(self) -> None:
-        """Show what a table is sorted for, its first line, by path the recommended one; but a
-        cursor that a person has moved stays on its offer."""
-        if self.query_one(Menu).chosen != self._put:
+    def _show_first(self) -> None:
+        """Select the first line, or by path the recommended one. A cursor that a person has
+        moved stays on its offer."""
+        if self.query_one(Menu).chosen != self._selected:
             self._show()
             return
-        first = cost_table.arranged(self._offers, self._order)[0]
-        self._put = self._star if self._order == Order() else cost_table.key(first)
-        self._show(to=self._put)
+        first = cost_table.sort_offers(self._offers, self._order)[0]
+        self._selected = self._recommended if self._order == Order() else cost_table.get_key(first)
+        self._show(to=self._selected)
 
     def action_edition(self) -> None:
         """Switch between the newest prices and those of the article."""
-        self._basis = self._basis.other_edition()
-        self._count()
+        self._basis = self._basis.with_other_edition()
+        self._compute()
         chosen = self.query_one(Menu).chosen
-        if not any(cost_table.key(one) == chosen for one in self._offers):
-            self._put = chosen
-        self._show_the_first()
+        if not any(cost_table.get_key(offer) == chosen for offer in self._offers):
+            self._selected = chosen
+        self._show_first()
 
     @work(group="volume", exclusive=True, exit_on_error=False)
     async def action_volume(self) -> None:
-        """Ask what a month is to be."""
-        given = self._basis.asked.volume or self._basis.usual
+        """Ask for the monthly volume."""
+        volume_now = self._basis.query.volume or self._basis.usual
         measured = self._basis.measured
-        volume = await self.app.push_screen_wait(VolumePage(given, measured=measured))
+        volume = await self.app.push_screen_wait(VolumePage(volume_now, measured=measured))
         if volume is not None:
-            self._basis = self._basis.asking(volume=volume)
-            self._count()
+            self._basis = self._basis.with_query(volume=volume)
+            self._compute()
             self._show()
 
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
-        """Ask what an hour of this machine costs."""
+        """Ask for the hourly price of this machine."""
         app: Any = self.app
-        before, guide = self._draft.hour, hour_texts.guide_of(self._draft.estimate)
-        self._draft = self._draft.priced(await hour.ask(app, before, guide))
+        before, guide = self._draft.hour, hour_texts.describe_rental(self._draft.estimate)
+        self._draft = self._draft.priced(await hour.ask_price(app, before, guide))
         self._basis = replace(self._basis, hour=self._draft.hour)
-        self._count()
+        self._compute()
         self._show()
 
     def action_back(self) -> None:
         self.dismiss(self._draft)
 
     def action_plot(self) -> None:
-        """Where there is room for one of the two, show the plot in place of the words, or back."""
+        """Toggle between plot and details where only one fits."""
         self.toggle_class("plotted")
         self.refresh_bindings()
-        self.call_after_refresh(self._explain)
+        self.call_after_refresh(self._show_details)
 
     def action_share(self) -> None:
-        """Take OpenAI's discount for shared data, or leave it."""
+        """Toggle OpenAI's data-sharing discount."""
         if self._basis.private:
-            said = f"Off, for {self._basis.private}. {cost_texts.SHARING}"
-            self.notify(said, severity="warning", markup=False)
+            message = f"Not available: {self._basis.private}. {cost_texts.SHARING_NOTE}"
+            self.notify(message, severity="warning", markup=False)
             return
-        self._basis = self._basis.asking(share_data=not self._basis.asked.share_data)
-        if self._basis.asked.share_data:
-            self.notify(cost_texts.SHARING, markup=False)
-        self._count()
+        self._basis = self._basis.with_query(share_data=not self._basis.query.share_data)
+        if self._basis.query.share_data:
+            self.notify(cost_texts.SHARING_NOTE, markup=False)
+        self._compute()
         self._show()
 
     @property
     def _is_monthly(self) -> bool:
-        return self._basis.asked.volume is not None
+        return self._basis.query.volume is not None
 
-    def _count(self) -> None:
-        """Compute every offer anew."""
-        self._offers = cost_basis.offers(self._basis, self._prices)
-        first = cost_basis.recommended(self._offers, self._basis)
-        self._star = cost_table.key(first) if first else None
+    def _compute(self) -> None:
+        """Recompute every offer."""
+        self._offers = cost_basis.compute_offers(self._basis, self._prices)
+        first = cost_basis.find_recommended(self._offers, self._basis)
+        self._recommended = cost_table.get_key(first) if first else None
         self.set_class(self._is_monthly, "monthly")
 
     def _show(self, to: str | None = None) -> None:
-        """Draw the table; the cursor stays on its offer, or goes to that of the key ``to``."""
+        """Draw the table; the cursor stays on its offer, or moves to the key ``to``."""
         menu = self.query_one(Menu)
         width = menu.scrollable_content_region.width - len(INDENT)
         if width <= 0:
             return
-        said = cost_texts.head(self._basis, self._order, own_left_out=self._own_left_out)
+        heading = cost_texts.format_heading(
+            self._basis, self._order, own_left_out=self._own_left_out
+        )
         if not self._is_monthly:
-            said.append(" · v adds a monthly volume", "dim")
-        self.query_one("#of", Static).update(said)
-        layout = cost_table.layout(self._offers, self._order, width, monthly=self._is_monthly)
+            heading.append(" · v sets a monthly volume", "dim")
+        self.query_one("#of", Static).update(heading)
+        layout = cost_table.build_layout(self._offers, self._order, width, monthly=self._is_monthly)
         self.query_one("#head", Static).update(layout.head())
-        offers = cost_table.arranged(self._offers, self._order)
+        offers = cost_table.sort_offers(self._offers, self._order)
         menu.show(self._lines(offers, layout), cursor=to)
         self.call_after_refresh(self._keep_in_view)
-        self._explain()
+        self._show_details()
         self.refresh_bindings()
 
     def _keep_in_view(self) -> None:
-        """Scroll to the cursor, now that the table has its size."""
+        """Scroll to the cursor once the table is laid out."""
         menu = self.query_one(Menu)
         menu.scroll_to_region(Region(0, menu.cursor, 1, 1), animate=False)
 
-    def _lines(self, offers: Sequence[Offer], layout: cost_table.Layout) -> list[Line]:
-        above = cost_table.headings(offers, self._order)
+    def _lines(self, offers: Sequence[Offer], layout: cost_table.TableLayout) -> list[Line]:
+        above = cost_table.build_headings(offers, self._order)
         lines: list[Line] = []
-        for one in offers:
-            id = cost_table.key(one)
+        for offer in offers:
+            id = cost_table.get_key(offer)
             if id in above:
                 lines += [Line(Text())] if lines and self.size.height >= ROOMY else []
                 lines.append(Line(Text.assemble((above[id], "dim"))))
-            lines.append(Line(layout.line(one, star=id == self._star), id))
+            lines.append(Line(layout.line(offer, star=id == self._recommended), id))
         return lines
 
-    def _explain(self) -> None:
-        """Show the offer under the cursor in words and, with a volume, as a plot."""
+    def _show_details(self) -> None:
+        """Show the selected offer as text and, with a volume, as a plot."""
         chosen = self.query_one(Menu).chosen
-        offer = next((one for one in self._offers if cost_table.key(one) == chosen), None)
+        offer = next((row for row in self._offers if cost_table.get_key(row) == chosen), None)
         pane, chart = self.query_one(Reading), self.query_one(Chart)
         if offer is None:
             return
         width = pane.room[0]
         if pane.display and width > 0:
-            star = chosen == self._star
-            pane.show(cost_texts.detail(offer, self._basis, star=star, width=width))
-        drawn = cost_plot.plot(offer, self._offers, self._basis.asked)
+            star = chosen == self._recommended
+            pane.show(cost_texts.format_detail(offer, self._basis, star=star, width=width))
+        drawn = cost_plot.build_plot(offer, self._offers, self._basis.query)
         chart.say(drawn.empty)
         chart.show(drawn.lines, drawn.marks)

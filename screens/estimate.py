@@ -1,4 +1,4 @@
-"""Estimate: what the plan comes to, counted, before a second of training is spent."""
+"""The Estimate page: steps, memory, time and cost of the plan, before training."""
 
 from __future__ import annotations
 
@@ -23,43 +23,42 @@ from ftwizard.screens import (
     values,
 )
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.draft import Draft, Step, passing_file
+from ftwizard.screens.draft import Draft, Step, temporary_plan
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.problem import Problem
-from ftwizard.text import plural
 
-PROBING = "Probing: real steps at the longest rows"
+PROBE_TITLE = "Probing: training steps on the longest rows"
 
 
-def smaller(draft: Draft, found: dict[str, Any]) -> str:
-    """Return what a probe has found of a batch that was too large."""
+def describe_smaller_batch(draft: Draft, probe: dict[str, Any]) -> str:
+    """Describe how a probe reduced a batch size that ran out of memory."""
     recipe = draft.plan.recipe
     return (
-        f"A batch of {plural(recipe.batch_size, 'row')} ran out of memory; "
-        f"{found['batch_size']} with {found['gradient_accumulation']} passes a step fit, and the "
-        "optimizer sees the same batch."
+        f"Batch size {recipe.batch_size} ran out of memory. Batch size {probe['batch_size']} with "
+        f"{probe['gradient_accumulation']} gradient accumulation steps fits. The effective batch "
+        "size stays the same."
     )
 
 
 class EstimatePage(WizardPage[Step]):
-    """Counts with the model's own tokenizer; dismisses with a draft that knows the figures."""
+    """Counts tokens with the model's tokenizer; dismisses with a draft that has the estimate."""
 
     STEP = 3
     HELP = (
-        "Every row was rendered in the model's own chat template and cut into its own tokens, "
-        "just as the training will do it. Loss is taken on answers alone.\n\n"
-        "Memory and time are worked out from the model's configuration, the rows and this machine, "
-        "as ranges; earlier runs and a probe come before that. p probes: it takes a few real steps "
-        "at the longest rows and measures, which costs a minute or two. c shows what every path "
-        "costs. h takes what an hour of this machine costs: the cost of the run follows, on the "
-        "recipe's page too, and a run keeps what it was started with. Disk is what the run keeps."
+        "Every row is rendered with the model's chat template and tokenized with its tokenizer, as "
+        "in training. Only the model's responses count toward the loss.\n\n"
+        "Memory and time are ranges, estimated from the model's configuration, your data and this "
+        "machine. Measurements from a probe or an earlier run replace them. p runs a probe: a few "
+        "training steps on the longest rows, one or two minutes. c compares what every path costs. "
+        "h sets the hourly price of this machine, which adds the cost of the run here and on the "
+        "Recipe page. A run keeps the price it was started with. Disk is what the run keeps."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "probe", "probe: measure it"),
+        Binding("p", "probe", "probe (measure)"),
         Binding("c", "costs", "costs"),
-        Binding("h", "hour", "price an hour"),
-        Binding("tab", "app.focus_next", show=False),  # there is but one thing to be on
+        Binding("h", "hour", "hourly price"),
+        Binding("tab", "app.focus_next", show=False),  # there is only one field
     ]
 
     def __init__(self, draft: Draft) -> None:
@@ -92,27 +91,32 @@ class EstimatePage(WizardPage[Step]):
 
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
-        """Ask what an hour of this machine costs."""
+        """Ask for the hourly price of this machine."""
         app: Any = self.app
-        guide = hour_texts.guide_of(self._draft.estimate)
-        price = await hour.ask(app, self._draft.hour, guide)
+        guide = hour_texts.describe_rental(self._draft.estimate)
+        price = await hour.ask_price(app, self._draft.hour, guide)
         self._draft = self._draft.priced(price)
         self._show()
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def action_probe(self) -> None:
-        """Measure memory and speed by a few real steps; take the batch that fits, if asked to."""
+        """Measure memory and speed with a few training steps; offer the batch size that fits."""
         app: Any = self.app
-        with passing_file(self._draft) as file:
-            found = await flow.work(app, PROBING, "probe", file)
-        if found is None:
+        with temporary_plan(self._draft) as file:
+            probe = await flow.work(app, PROBE_TITLE, "probe", file)
+        if probe is None:
             return
-        batch = {name: found[name] for name in ("batch_size", "gradient_accumulation")}
-        if found["halved"] and await self.app.push_screen_wait(
-            Ask("Take the batch that fits?", smaller(self._draft, found), "take it", "keep mine")
+        batch = {name: probe[name] for name in ("batch_size", "gradient_accumulation")}
+        if probe["halved"] and await self.app.push_screen_wait(
+            Ask(
+                "Use the batch size that fits?",
+                describe_smaller_batch(self._draft, probe),
+                "use it",
+                "keep mine",
+            )
         ):
             for name in batch:
-                self._draft = self._draft.touching(name)
+                self._draft = self._draft.with_touched(name)
             self._draft = self._draft.with_recipe(**batch)
         await self._count()
 
@@ -124,27 +128,27 @@ class EstimatePage(WizardPage[Step]):
     async def _begin(self) -> None:
         try:
             await self._count()
-        except Exception as error:  # noqa: BLE001 (else a blank page, which leads nowhere)
-            known = error if isinstance(error, FtwizardError) else crash.told(error)
-            await self.app.push_screen_wait(Problem(known))
+        except Exception as error:  # noqa: BLE001 (else the page stays blank)
+            problem = error if isinstance(error, FtwizardError) else crash.told(error)
+            await self.app.push_screen_wait(Problem(problem))
             self.dismiss(Step(self._draft, -1))
 
     async def _count(self) -> None:
         app: Any = self.app
         if self._draft.is_stale:
-            await self.app.push_screen_wait(Problem(texts.changed(self._draft)))
+            await self.app.push_screen_wait(Problem(texts.file_changed_error(self._draft)))
             self.dismiss(Step(self._draft, -2))
             return
         draft, again = self._draft, True
         while again:
-            with passing_file(draft) as file:
-                found = await flow.work(app, texts.COUNTING, "estimate", file)
-            if found is None:
+            with temporary_plan(draft) as file:
+                estimate = await flow.work(app, texts.COUNTING, "estimate", file)
+            if estimate is None:
                 self.dismiss(Step(self._draft, -1))
                 return
-            self._draft = draft.counted(found)
-            # Now that the size of the model is known, more is advised than before.
-            draft, changes = values.suited(self._draft)
+            self._draft = draft.with_estimate(estimate)
+            # The model's size is known now, so more advice applies.
+            draft, changes = values.apply_advice(self._draft)
             again = bool(changes) and not self._changes
             self._changes = self._changes or changes
         self._show()
@@ -153,13 +157,13 @@ class EstimatePage(WizardPage[Step]):
         self._show()
 
     def _show(self) -> None:
-        found, part = self._draft.estimate, self.query_one("#figures", Static)
-        if found and part.size.width:
-            said = estimate_texts.figures(
-                found, self._draft.plan.recipe.max_length, self._draft.hour
+        estimate, part = self._draft.estimate, self.query_one("#figures", Static)
+        if estimate and part.size.width:
+            words = estimate_texts.format_estimate(
+                estimate, self._draft.plan.recipe.max_length, self._draft.hour
             )
-            said.append_text(texts.suited(self._changes))
+            words.append_text(texts.format_adjustments(self._changes))
             plan = self._draft.plan
-            if caution := prospect.caution(plan.model.name, plan.recipe):
-                said.append("\n! ", f"bold {palette.WARNING}").append(caution)
-            part.update(texts.hanging(said, estimate_texts.NAMES_WIDTH, part.size.width))
+            if caution := prospect.describe_caution(plan.model.name, plan.recipe):
+                words.append("\n! ", f"bold {palette.WARNING}").append(caution)
+            part.update(texts.hanging(words, estimate_texts.NAMES_WIDTH, part.size.width))

@@ -1,4 +1,4 @@
-"""What a plan comes to, in words: rows, steps, memory by part, time, disk; by screens and lines."""
+"""Texts of the estimate: rows, steps, memory, time, disk and cost."""
 
 from __future__ import annotations
 
@@ -17,135 +17,137 @@ from ftwizard.screens import estimate_memory, palette
 from ftwizard.text import plural, size, spans, visible
 
 NAMES_WIDTH = 12
-"""Cells of the names of the figures."""
-HOW = "h says what an hour here costs"
+"""Cells of the name column."""
+PRICE_HINT = "h sets the hourly price"
 
 
-def figures(
-    found: dict[str, Any], max_length: int, hour: Rate | None = None, *, how: str = HOW
+def format_estimate(
+    estimate: dict[str, Any], max_length: int, hour: Rate | None = None, *, how: str = PRICE_HINT
 ) -> Text:
-    """Return the estimate in groups: model, rows, steps, time, room and cost.
+    """Format the estimate in groups: model, memory, time, disk, cost, rows and steps.
 
-    ``hour``: what one of this machine costs; ``how`` that is said, in words.
+    ``hour``: hourly price of this machine; ``how``: how to set it, in words.
     """
     text = Text()
-    _row(text, "model", Text(visible(found["model"]["said"])))
-    trained = found["trained"] / found["parameters"]
-    _row(text, "parameters", Text(
-        f"{found['parameters'] / 1e6:,.0f} million; {found['trained'] / 1e6:,.1f} million trained "
+    _append_row(text, "model", Text(visible(estimate["model"]["said"])))
+    trained = estimate["trained"] / estimate["parameters"]
+    _append_row(text, "parameters", Text(
+        f"{estimate['parameters'] / 1e6:,.0f} million; {estimate['trained'] / 1e6:,.1f} million trainable "
         f"({trained:.1%})"
     ))  # fmt: skip
     text.append("\n")
-    text.append_text(estimate_memory.memory(found, NAMES_WIDTH))
-    _row(text, "time", _time(found))
-    _row(text, "disk", _disk(found["disk"]))
-    _cost(text, found, hour, how)
+    text.append_text(estimate_memory.format_memory(estimate, NAMES_WIDTH))
+    _append_row(text, "time", _format_time(estimate))
+    _append_row(text, "disk", _format_disk(estimate["disk"]))
+    _append_cost(text, estimate, hour, how)
     text.append("\n")
     text.append(
-        f"{'':<{NAMES_WIDTH}}{'rows':>7}{'tokens':>12}{'with loss':>12}{'longest':>9}\n", "dim"
+        f"{'':<{NAMES_WIDTH}}{'rows':>7}{'tokens':>12}{'trained on':>12}{'longest':>9}\n", "dim"
     )
     for name, label in (
-        ("train", "train on"), ("mix", "mixed in"), ("validation", "validate"), ("test", "compare")
+        ("train", "training"), ("mix", "mixed in"), ("validation", "validation"), ("test", "test")
     ):  # fmt: skip
-        if (part := found["parts"].get(name)) is None:
+        if (part := estimate["parts"].get(name)) is None:
             continue
         line = f"{part['kept']:>7,}{part['tokens']:>12,}{part['trained']:>12,}{part['longest']:>9,}"
         text.append(f"{label:<{NAMES_WIDTH}}", "dim")
         text.append(line if part["kept"] else f"{'none':>7}")
         text.append("\n")
-    text.append_text(_notes(found["parts"], max_length))
-    if short := found.get("mix_short"):
+    text.append_text(_format_notes(estimate["parts"], max_length))
+    if short := estimate.get("mix_short"):
         text.append("! ", f"bold {palette.WARNING}").append(f"{visible(short)}\n")
     text.append("\n")
-    each = f"{plural(found['steps'], 'step')}, {found['steps_per_epoch']:,} an epoch"
-    if found["evaluate_every"]:
-        each += f"; validation every {plural(found['evaluate_every'], 'step')}"
-    _row(text, "steps", Text(each))
-    _row(text, "tokens", Text(f"{found['tokens']:,} pass through the model in training"))
-    _kept(text, found["disk"])
+    each = f"{plural(estimate['steps'], 'step')}, {estimate['steps_per_epoch']:,} per epoch"
+    if estimate["evaluate_every"]:
+        each += f"; validation every {plural(estimate['evaluate_every'], 'step')}"
+    _append_row(text, "steps", Text(each))
+    _append_row(text, "tokens", Text(f"{estimate['tokens']:,} processed in training"))
+    _append_kept(text, estimate["disk"])
     return text
 
 
-def _cost(text: Text, found: Mapping[str, Any], hour: Rate | None, how: str) -> None:
-    """Add what the run costs here, and setting up as a line of its own; else what would tell it."""
+def _append_cost(text: Text, estimate: Mapping[str, Any], hour: Rate | None, how: str) -> None:
+    """Append the cost of the run and of its setup; without a price, how to set one."""
     if hour is None:
-        rental = msgspec.convert((found.get("hour") or {}).get("rental"), Figure | None)
-        words = f"not known; {how}"
+        rental = msgspec.convert((estimate.get("hour") or {}).get("rental"), Figure | None)
+        words = f"unknown; {how}"
         if guide := hour_price.guide(rental):
             words += f" ({guide})"
-        _row(text, "cost", Text(words, "dim"))
+        _append_row(text, "cost", Text(words, "dim"))
         return
-    price, come = hour.figure(), found.get("follows") or {}
-    time = msgspec.convert(come.get("whole") or found["time"], Figure | None)
+    price, recipe_estimate = hour.figure(), estimate.get("follows") or {}
+    time = msgspec.convert(recipe_estimate.get("whole") or estimate["time"], Figure | None)
     if cost := hour_cost.cost(time, hour):
-        said = (f"  ({hour_price.an_hour(price)})", "dim")
-        _row(text, "cost", Text.assemble(hour_price.spread(cost), said))
+        rate = (f"  ({hour_price.an_hour(price)})", "dim")
+        _append_row(text, "cost", Text.assemble(hour_price.spread(cost), rate))
     else:
-        words = f"not known, as the time is not; {hour_price.an_hour(price)}"
-        _row(text, "cost", Text(words, "dim"))
-    _row(text, "set-up", Text(hour_price.set_up(price), "dim"))
+        words = f"unknown: no time estimate; {hour_price.an_hour(price)}"
+        _append_row(text, "cost", Text(words, "dim"))
+    _append_row(text, "setup", Text(hour_price.set_up(price), "dim"))
 
 
-def _row(text: Text, name: str, value: Text) -> None:
+def _append_row(text: Text, name: str, value: Text) -> None:
     text.append(f"{name:<{NAMES_WIDTH}}", "dim").append_text(value).append("\n")
 
 
-def _notes(parts: dict[str, Any], max_length: int) -> Text:
-    """Say which rows are cut, and which train nothing."""
+def _format_notes(parts: dict[str, Any], max_length: int) -> Text:
+    """Format which rows are truncated, and which have no trainable tokens."""
     text = Text()
     for name, part in parts.items():
         if part["cut"]:
             text.append("! ", f"bold {palette.WARNING}")
-            text.append(f"{plural(part['cut'], 'row')} ({name}) longer than {max_length:,} tokens "
-                        "lose their end\n")  # fmt: skip
+            text.append(f"{plural(part['cut'], 'row')} ({name}) exceed the max length of "
+                        f"{max_length:,} tokens and are truncated\n")  # fmt: skip
         if part["lost"]:
             first = ", ".join(map(str, part["lost"][:5]))
             text.append("! ", f"bold {palette.WARNING}")
-            text.append(f"{plural(len(part['lost']), 'row')} ({name}) have nothing to train on and "
-                        f"are left out: line {first}\n")  # fmt: skip
+            text.append(f"{plural(len(part['lost']), 'row')} ({name}) have no trainable tokens "
+                        f"and are skipped: line {first}\n")  # fmt: skip
     return text
 
 
-def _time(found: Mapping[str, Any]) -> Text:
-    figure = found["time"]
+def _format_time(estimate: Mapping[str, Any]) -> Text:
+    figure = estimate["time"]
     if figure is None:
-        return Text("known after the first steps: no run of this model has trained here yet", "dim")
+        return Text("known after the first steps: this model was never trained here", "dim")
     words = spans(figure["low"], figure["high"])
-    whole = (found.get("follows") or {}).get("whole")
+    whole = (estimate.get("follows") or {}).get("whole")
     if whole:
-        words += f"; {spans(whole['low'], whole['high'])} in all"
+        words += f"; {spans(whole['low'], whole['high'])} in total"
     ends = time.strftime("%H:%M", time.localtime(time.time() + (whole or figure)["value"]))
-    return Text.assemble(f"{words}, until about {ends}", (f"  ({_first(figure['source'])})", "dim"))
+    return Text.assemble(
+        f"{words}, ends about {ends}", (f"  ({_shorten_source(figure['source'])})", "dim")
+    )
 
 
-def _first(source: str) -> str:
-    """Return the beginning of a source, up to what only ``--json`` tells."""
+def _shorten_source(source: str) -> str:
+    """Shorten a source to its first part; ``--json`` has the rest."""
     return visible(source.split(";")[0].split(" (")[0], 200)
 
 
-def _disk(found: dict[str, Any]) -> Text:
-    """Return what the run writes against what is free, and what of it is fetched."""
-    if short := found.get("short"):
-        said = visible(f"{short['message']} {short['hint']}", 600)
-        text = Text.assemble(("✗", palette.BAD), f" {said}")
+def _format_disk(disk_estimate: dict[str, Any]) -> Text:
+    """Format the disk space needed, free, and to download."""
+    if short := disk_estimate.get("short"):
+        message = visible(f"{short['message']} {short['hint']}", 600)
+        text = Text.assemble(("✗", palette.BAD), f" {message}")
     else:
-        words = f" about {size(found['needed']['value'])} of {size(found['free']['value'])} free"
-        parts: Mapping[str, Any] = found.get("parts") or {}
-        if there := found.get("elsewhere"):
-            words += f"; {size(there['needed']['value'])} to fetch, of {size(there['free']['value'])} where models are"
+        words = f" about {size(disk_estimate['needed']['value'])} of {size(disk_estimate['free']['value'])} free"
+        parts: Mapping[str, Any] = disk_estimate.get("parts") or {}
+        if there := disk_estimate.get("elsewhere"):
+            words += f"; {size(there['needed']['value'])} to download, of {size(there['free']['value'])} free in the model cache"
         elif fetched := parts.get("download"):
-            words += f"; {size(fetched['value'])} of it to fetch the model"
+            words += f"; {size(fetched['value'])} of it for the model download"
         text = Text.assemble(("✓", palette.GOOD), words)
     return text
 
 
-def _kept(text: Text, found: dict[str, Any]) -> None:
-    """Add what stays on the disk by part, and what an export would take on top."""
+def _append_kept(text: Text, disk_estimate: dict[str, Any]) -> None:
+    """Append what stays on disk by part, and what an export would add."""
     parts, later = msgspec.convert(
-        (found.get("parts") or {}, found.get("later") or {}),
+        (disk_estimate.get("parts") or {}, disk_estimate.get("later") or {}),
         tuple[dict[str, Figure], dict[str, Figure]],
     )
     if parts:
-        _row(text, "kept", Text(disk.named(parts)))
+        _append_row(text, "kept", Text(disk.named(parts)))
     if later:
-        _row(text, "", Text(disk.later_words(later, disk.left(found)), "dim"))
+        _append_row(text, "", Text(disk.later_words(later, disk.left(disk_estimate)), "dim"))

@@ -1,4 +1,4 @@
-"""Where each action leads: coroutines that read top to bottom."""
+"""Navigation between screens: one coroutine per route."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def watch(app: FtwizardApp, run: str) -> int:
-    """Show a run, and what it made once that is asked for; return the exit code of its end."""
+    """Show a run, and its results on request; return the exit code of its end."""
     folder = runs.find(run)
     app.code, app.shown_last = 0, folder.id
     monitor = Monitor(folder)
@@ -30,21 +30,21 @@ async def watch(app: FtwizardApp, run: str) -> int:
                 if await app.push_screen_wait(Finish(folder)) != "monitor":
                     break
             monitor = Monitor(folder)
-    finally:  # also when the whole app is left from here
+    finally:  # also when the app quits from here
         status = monitor.follower.status
         if status.state != "ended":
             app.farewell.append(
-                f"Run {folder.id} goes on. Come back with: ftwizard watch {folder.id}"
+                f"Run {folder.id} keeps running. Come back with: ftwizard watch {folder.id}"
             )
         app.code = 0 if status.state != "ended" else status.exit_code
     return app.code
 
 
 async def demo(app: FtwizardApp, _: str = "") -> int:
-    """Say what the demo does, start it, and show it."""
+    """Explain the demo, start it, and show it."""
     from ftwizard.screens.demo import Demo
 
-    app.code = DECLINED  # until something is begun
+    app.code = DECLINED  # until something is started
     plan = await app.push_screen_wait(Demo())
     if plan is None:
         return DECLINED
@@ -54,33 +54,33 @@ async def demo(app: FtwizardApp, _: str = "") -> int:
 async def start(app: FtwizardApp, plan: str, name: str, *options: str) -> str:
     """Start a run; return its id. Raises FtwizardError when it was not started.
 
-    Half a start would be worse than one that nobody waits for, so nothing cancels it.
+    Nothing cancels the start: half a start would be worse than a late one.
     """
     from ftwizard.screens.working import Working
 
-    app.farewell = [f"Run {name} was being started. See whether it goes on: ftwizard runs"]
+    app.farewell = [f"Run {name} was starting. Check whether it runs: ftwizard runs"]
     argv = ("train", plan, "--name", name, *options)
-    found = await app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
+    document = await app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
     app.farewell = []
-    if isinstance(found, FtwizardError):
-        raise found
-    return str(found["id"])
+    if isinstance(document, FtwizardError):
+        raise document
+    return str(document["id"])
 
 
 async def work(app: FtwizardApp, title: str, *argv: str) -> Any:
-    """Run a command behind a pane; return its document, None when it failed or was cancelled."""
+    """Run a command behind a progress pane; return its document, None if it failed or was canceled."""
     from ftwizard.screens.problem import Problem
     from ftwizard.screens.working import Working
 
-    found = await app.push_screen_wait(Working(title, *argv))
-    if isinstance(found, FtwizardError):
-        await app.push_screen_wait(Problem(found))
+    document = await app.push_screen_wait(Working(title, *argv))
+    if isinstance(document, FtwizardError):
+        await app.push_screen_wait(Problem(document))
         return None
-    return found
+    return document
 
 
 async def doctor(app: FtwizardApp, _: str = "") -> int:
-    """Show what this machine can do."""
+    """Show the doctor page."""
     from ftwizard.screens.doctor import Doctor
 
     await app.push_screen_wait(Doctor())
@@ -96,7 +96,7 @@ async def new(app: FtwizardApp, _: str = "") -> int:
 
 
 async def compare(app: FtwizardApp, paths: str) -> int:
-    """Show runs over each other; ``paths`` of their folders, each two parted by a NUL."""
+    """Compare runs; ``paths`` are their folders, separated by NUL."""
     from ftwizard.screens.compare import Compare
 
     await app.push_screen_wait(Compare(side_by_side.find(paths.split("\0"))))
@@ -104,19 +104,19 @@ async def compare(app: FtwizardApp, paths: str) -> int:
 
 
 async def remove(app: FtwizardApp, paths: str) -> int:
-    """Remove runs once it was said what goes, and y was pressed; ``paths`` as in ``compare``."""
+    """Remove runs after confirmation; ``paths`` as in ``compare``."""
     from ftwizard.screens.removal import sure
 
     folders, asked_at = [runs.find(path) for path in paths.split("\0")], app.focused
     question = await sure(folders)
-    if app.focused is not asked_at:  # somebody who types by now would answer unasked
+    if app.focused is not asked_at:  # keys typed meanwhile must not confirm
         return DECLINED
     if not await app.push_screen_wait(question):
         return DECLINED
-    argv = ("remove", *(str(one.path) for one in folders), "--yes")
-    found = await work(app, "Removing", *argv)
-    if found is not None:
-        app.notify(f"{size(found['freed_bytes'])} are free again.", markup=False)
+    argv = ("remove", *(str(folder.path) for folder in folders), "--yes")
+    document = await work(app, "Removing", *argv)
+    if document is not None:
+        app.notify(f"Freed {size(document['freed_bytes'])}.", markup=False)
     return 0
 
 
@@ -128,15 +128,15 @@ ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
     "compare": compare,
     "remove": remove,
 }
-"""What can be begun, by the name that home and the commands give it."""
+"""Routes by the name that the home page and the commands use."""
 
 
-async def follow(app: FtwizardApp, what: str, name: str) -> int:
-    """Take a route to its end; say what is in the way of it."""
+async def follow(app: FtwizardApp, route: str, name: str) -> int:
+    """Follow a route to its end; show its error if it fails."""
     from ftwizard.screens.problem import Problem
 
     try:
-        return await ROUTES[what](app, name)
+        return await ROUTES[route](app, name)
     except FtwizardError as error:
         app.code = error.exit_code
         await app.push_screen_wait(Problem(error))

@@ -1,4 +1,4 @@
-"""From the rows to what comes next: in words, and in questions where there is cause for doubt."""
+"""The next step after a data check, and the questions that need confirmation."""
 
 from __future__ import annotations
 
@@ -11,53 +11,55 @@ from ftwizard.screens.ask import Ask
 from ftwizard.screens.reports import Report
 from ftwizard.text import plural, visible
 
-NEEDED = {"own": "Name the file that validates", "again": "Read again with what was changed"}
+PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
 
 
-def verdict(found: Report, width: int) -> Text:
-    """Return the verdict and the facts below it, in ``width`` cells."""
-    said = Text("\n").join(filter(None, (reports.verdict(found), reports.facts(found))))
-    return texts.hanging(said, 2, width)
+def format_verdict(report: Report, width: int) -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells."""
+    text = Text("\n").join(
+        filter(None, (reports.format_verdict(report), reports.format_facts(report)))
+    )
+    return texts.hanging(text, 2, width)
 
 
-def lead(found: Report, needed: str = "") -> Text:
-    """Return what Enter does once a file was read; ``needed``: one of ``NEEDED``, done first."""
-    words = NEEDED[needed] if needed else _onward(found)
+def format_next_step(report: Report, pending: str = "") -> Text:
+    """Format what Enter does next; ``pending``: the one of ``PENDING`` to do first."""
+    words = PENDING[pending] if pending else _describe_next_step(report)
     return Text.assemble(("→ ", f"bold {palette.ACCENT}"), words, no_wrap=True)
 
 
-def _onward(found: Report) -> str:
-    if reports.converts_first(found):
-        return "Convert them: the place to train takes another form"
-    if reports.is_wrong_kind(found):
-        return "Name another file: rows of this kind are not trained on there"
-    if not found["usable"]:
-        return "Read it again, once it is corrected"
-    if reports.lacks_conversion(found):
-        return "Go on with the rows as they are; c converts them first"
-    if found["rows"] > found["usable"]:
-        return f"Go on with the {plural(found['usable'], 'good row')}"
-    return f"Go on with all {plural(found['rows'], 'row')}"
+def _describe_next_step(report: Report) -> str:
+    if reports.converts_first(report):
+        return "Convert the rows: the target needs another format"
+    if reports.is_wrong_kind(report):
+        return "Name another file: the target does not take this kind of rows"
+    if not report["usable"]:
+        return "Read it again once it is fixed"
+    if reports.lacks_conversion(report):
+        return "Continue with the rows as they are; c converts them first"
+    if report["rows"] > report["usable"]:
+        return f"Continue with the {plural(report['usable'], 'usable row')}"
+    return f"Continue with all {plural(report['rows'], 'row')}"
 
 
-def doubts(found: Report) -> Iterator[Ask]:
-    """Yield what is asked before going on: in spite of errors, and of facts that change."""
-    if errors := _in_spite(found):
+def list_doubts(report: Report) -> Iterator[Ask]:
+    """Yield the confirmations that a report needs: errors, and facts that change."""
+    if errors := _ask_about_errors(report):
         yield errors
-    if raised := reports.raised(found):
-        yield Ask("Fine-tune for facts that change?", raised.words, "go on all the same", "back")
+    if raised := reports.find_tool_warning(report):
+        yield Ask("Fine-tune on facts that change?", raised.words, "continue anyway", "back")
 
 
-def _in_spite(found: Report) -> Ask | None:
-    if bad := found["rows"] - found["usable"]:
+def _ask_about_errors(report: Report) -> Ask | None:
+    if bad := report["rows"] - report["usable"]:
         return Ask(
-            f"Go on without {plural(bad, 'row')}?",
-            f"They cannot be used as they are; {plural(found['usable'], 'good row')} are left.",
-            "leave them out",
+            f"Continue without {plural(bad, 'row')}?",
+            f"They cannot be used as they are. {plural(report['usable'], 'usable row')} remain.",
+            "skip them",
             "back to the list",
         )
-    errors = [one for one in found["findings"] if one["severity"] == "error"]
+    errors = [finding for finding in report["findings"] if finding["severity"] == "error"]
     if not errors:
         return None
-    words = "\n".join(visible(str(one["message"]), 300) for one in errors[:4])
-    return Ask("Go on in spite of this?", words, "go on all the same", "back to the list")
+    words = "\n".join(visible(str(finding["message"]), 300) for finding in errors[:4])
+    return Ask("Continue despite these errors?", words, "continue anyway", "back to the list")

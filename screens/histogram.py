@@ -1,4 +1,4 @@
-"""How long rows are: a bar for each range of lengths, and where the limit falls."""
+"""Histogram of row lengths with the length limit."""
 
 from __future__ import annotations
 
@@ -9,81 +9,83 @@ from typing import Any
 from rich.text import Text
 
 from ftwizard.screens import palette
-from ftwizard.screens.rows_read import length
+from ftwizard.screens.rows_read import count_characters
 from ftwizard.text import plural
 
 _WITHIN, _HALF, _BEYOND = "━", "╸", "┅"
-"""Bars are made of: rows up to the limit, and rows that are longer."""
-_LEAST_BAR, _MOST_BAR = 8, 60
+"""Glyphs of the bars: up to the limit (and its half cell), and beyond it."""
+_MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 8, 60
 _BINS = 12
-_WORDS = {"p50": "median", "p95": "95 % to", "max": "longest"}
+_LABELS = {"p50": "median", "p95": "p95", "max": "max"}
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """How long the rows of a file are."""
+class RowLengths:
+    """The row lengths of a file."""
 
     unit: str
     """``tokens`` or ``characters``."""
     bins: Sequence[tuple[int, int]]
-    """Upper edge and rows of each range, the shortest first."""
+    """Upper edge and row count of each bin, shortest first."""
     figures: dict[str, int]
     limit: int | None = None
     over: int | None = None
-    """Rows beyond the limit, where that was counted."""
+    """Rows beyond the limit, if counted."""
     whose: str = ""
-    """Whose limit it is."""
+    """Name of the limit."""
     rows: str = ""
-    """Which rows, where not all."""
+    """Which rows, if not all."""
 
 
-def lengths(found: dict[str, Any], limit: int | None, whose: str = "") -> Lengths | None:
-    """Return the lengths that a report tells of, None where there is none.
+def build_lengths(report: dict[str, Any], limit: int | None, whose: str = "") -> RowLengths | None:
+    """Return the lengths in a report; None if it has none.
 
-    ``limit`` is in tokens. Where no tokens were counted, the characters of its first rows.
+    ``limit`` is in tokens. Without token counts, use the characters of the first rows.
     """
-    counted = found.get("tokens")
+    counted = report.get("tokens")
     if counted and counted.get("histogram"):
-        figures = {name: counted[name] for name in _WORDS if name in counted}
+        figures = {name: counted[name] for name in _LABELS if name in counted}
         over = counted.get("over_limit") if counted.get("limit") == limit else None
         bins = [(int(edge), int(rows)) for edge, rows in counted["histogram"]]
-        return Lengths("tokens", bins, figures, limit, over, whose)
-    first = sorted(length(row["example"]) for row in found["preview"] if row.get("example"))
+        return RowLengths("tokens", bins, figures, limit, over, whose)
+    first = sorted(
+        count_characters(row["example"]) for row in report["preview"] if row.get("example")
+    )
     if not first:
         return None
     figures = {"p50": first[len(first) // 2], "max": first[-1]}
-    rows = "" if len(first) == found["rows"] else f", the first {plural(len(first), 'row')}"
-    return Lengths("characters", _bins(first), figures, rows=rows)
+    rows = "" if len(first) == report["rows"] else f", the first {plural(len(first), 'row')}"
+    return RowLengths("characters", _build_bins(first), figures, rows=rows)
 
 
-def draw(lengths: Lengths, width: int, height: int) -> Text:
-    """Return the bars in ``width`` cells and at most ``height`` lines (5 or more)."""
-    shown = _merged(lengths, max(2, height - 3))
-    at = _bin_of_limit(shown)
+def draw_histogram(lengths: RowLengths, width: int, height: int) -> Text:
+    """Draw the bars in ``width`` cells and at most ``height`` lines (5 or more)."""
+    shown = _merge_bins(lengths, max(2, height - 3))
+    limit_index = _find_limit_bin(shown)
     edges = max(len(f"{edge:,}") for edge, _ in shown.bins) + 2
     counts = max(len(f"{rows:,}") for _, rows in shown.bins)
-    note = f"  ◂ limit {shown.limit:,}" if at is not None else ""
-    if note and width - edges - counts - len(note) - 3 < _LEAST_BAR:
-        note = " ◂"  # below stands which limit
+    note = f"  ◂ limit {shown.limit:,}" if limit_index is not None else ""
+    if note and width - edges - counts - len(note) - 3 < _MIN_BAR_WIDTH:
+        note = " ◂"  # the limit is named below
     room = width - edges - counts - len(note) - 3
-    room = max(_LEAST_BAR, min(_MOST_BAR, room))
+    room = max(_MIN_BAR_WIDTH, min(_MAX_BAR_WIDTH, room))
     most = max(rows for _, rows in shown.bins) or 1
     text = Text.assemble(
         ("lengths", "bold"), (f" in {shown.unit}{shown.rows}\n", "dim"), no_wrap=True
     )
-    for place, (edge, rows) in enumerate(shown.bins):
-        beyond = at is not None and place > at
+    for index, (edge, rows) in enumerate(shown.bins):
+        beyond = limit_index is not None and index > limit_index
         text.append(f"≤ {edge:,}".rjust(edges), "dim").append(" ")
-        text.append_text(_bar(rows / most, room, beyond)).append(f" {rows:>{counts},}")
-        if place == at:
+        text.append_text(_draw_bar(rows / most, room, beyond)).append(f" {rows:>{counts},}")
+        if index == limit_index:
             text.append(note, palette.WARNING)
         text.append("\n")
-    return text.append_text(figures(shown))
+    return text.append_text(format_figures(shown))
 
 
-def figures(lengths: Lengths) -> Text:
-    """Return the lengths in words: of most rows, of the longest, and beyond the limit."""
-    parts = [f"{_WORDS[name]} {value:,}" for name, value in lengths.figures.items()]
+def format_figures(lengths: RowLengths) -> Text:
+    """Format median, p95 and maximum, and the rows beyond the limit."""
+    parts = [f"{_LABELS[name]} {value:,}" for name, value in lengths.figures.items()]
     text = Text(" · ".join(parts), "dim")
     if lengths.limit is None:
         return text
@@ -91,13 +93,13 @@ def figures(lengths: Lengths) -> Text:
     if over is None and lengths.figures.get("max", 0) <= lengths.limit:
         over = 0
     if over is not None:
-        rows = f"{plural(over, 'row is', 'rows are')} longer" if over else "none is longer"
-        text.append(f"\n{rows} than {lengths.whose} {lengths.limit:,}")
+        rows = f"{plural(over, 'row exceeds', 'rows exceed')}" if over else "no row exceeds"
+        text.append(f"\n{rows} {lengths.whose} {lengths.limit:,}")
     return text
 
 
-def _bar(share: float, room: int, beyond: bool) -> Text:
-    """Return a bar; one of rows beyond the limit has a look of its own, not a colour alone."""
+def _draw_bar(share: float, room: int, beyond: bool) -> Text:
+    """Draw a bar; beyond the limit it differs in shape, not only in color."""
     halves = max(1, round(share * room * 2)) if share else 0
     if beyond:
         drawn, style = _BEYOND * -(-halves // 2), palette.WARNING
@@ -106,25 +108,24 @@ def _bar(share: float, room: int, beyond: bool) -> Text:
     return Text.assemble((drawn, style), " " * (room - len(drawn)))
 
 
-def _bin_of_limit(lengths: Lengths) -> int | None:
-    """Return the place of the range in which the limit falls, None where no row is so long."""
+def _find_limit_bin(lengths: RowLengths) -> int | None:
+    """Return the index of the bin that holds the limit; None if all rows are shorter."""
     if lengths.limit is None:
         return None
-    places = (place for place, (edge, _) in enumerate(lengths.bins) if edge >= lengths.limit)
-    return next(places, None)
+    indexes = (index for index, (edge, _) in enumerate(lengths.bins) if edge >= lengths.limit)
+    return next(indexes, None)
 
 
-def _merged(lengths: Lengths, most: int) -> Lengths:
-    """Return the lengths in at most ``most`` ranges: neighbours become one."""
+def _merge_bins(lengths: RowLengths, most: int) -> RowLengths:
+    """Merge neighboring bins into at most ``most``."""
     bins = list(lengths.bins)
     each = -(-len(bins) // max(1, most))
     groups = [bins[at : at + each] for at in range(0, len(bins), each)]
     return replace(lengths, bins=[(group[-1][0], sum(n for _, n in group)) for group in groups])
 
 
-def _bins(ordered: list[int]) -> list[tuple[int, int]]:
-    """Return ranges, each wider than the one before by the same factor: lengths spread over
-    magnitudes."""
+def _build_bins(ordered: list[int]) -> list[tuple[int, int]]:
+    """Build bins that widen by a constant factor, as lengths span orders of magnitude."""
     least, most = max(ordered[0], 1), max(ordered[-1], 1)
     factor = max((most / least) ** (1 / _BINS), 1.0)
     edges = sorted({min(most, round(least * factor**n)) for n in range(1, _BINS)} | {most})

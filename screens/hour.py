@@ -1,4 +1,4 @@
-"""Asks what an hour of this machine costs, and whether to remember it."""
+"""Dialog for the hourly price of this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 24
 
 
 class HourPage(Dialog[Rate | None]):
-    """Dismisses with the price that was typed, None on esc. ``guide``: what such a card rents for."""
+    """Dismisses with the typed price, None on esc. ``guide``: typical rental price of the GPU."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
@@ -46,8 +46,8 @@ class HourPage(Dialog[Rate | None]):
                 yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
             keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " takes it     ",
-                ("esc", f"bold {palette.ACCENT}"), " changes nothing",
+                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
+                ("esc", f"bold {palette.ACCENT}"), " cancels",
             )  # fmt: skip
             yield Static(keys, classes="keys", markup=False)
 
@@ -59,38 +59,38 @@ class HourPage(Dialog[Rate | None]):
         self._say("")
 
     def on_input_submitted(self) -> None:
-        """Take it: the line in focus tells of Enter once it holds what was typed before."""
+        """Accept the price; Enter arrives after the keys typed before it."""
         try:
-            found = hour_price.said(self.query_one(Input).value)
+            price = hour_price.said(self.query_one(Input).value)
         except FtwizardError as error:
             self._say(f"{error.message} {error.hint}")
         else:
-            self.dismiss(found)
+            self.dismiss(price)
 
     def _say(self, wrong: str) -> None:
-        self.query(".about").set(display=not wrong)  # on a small terminal there is room for one
+        self.query(".about").set(display=not wrong)  # both do not fit on a small terminal
         line = self.query_one("#wrong", Static)
         line.display = bool(wrong)
         line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))
 
 
-async def ask(app: FtwizardApp, hour: Rate | None, guide: str = "") -> Rate | None:
-    """Ask for the price of an hour, and whether to remember it; return it, else ``hour``."""
+async def ask_price(app: FtwizardApp, hour: Rate | None, guide: str = "") -> Rate | None:
+    """Ask for the hourly price and whether to save it; return it, or ``hour`` on esc."""
     from ftwizard.screens.ask import Ask
     from ftwizard.screens.problem import Problem
 
-    said = await app.push_screen_wait(HourPage(hour, guide))
-    if said is None:
+    price = await app.push_screen_wait(HourPage(hour, guide))
+    if price is None:
         return hour
-    if (before := hour_price.remembered()) and before.usd == said.usd:
+    if (before := hour_price.remembered()) and before.usd == price.usd:
         return before
     if not await app.push_screen_wait(
-        Ask(hour_texts.REMEMBER, hour_texts.remembering(), "remember it", "this time only")
+        Ask(hour_texts.REMEMBER, hour_texts.describe_saving(), "save it", "this time only")
     ):
-        return said
+        return price
     try:
-        hour_price.remember(said.usd)
+        hour_price.remember(price.usd)
     except FtwizardError as error:
         await app.push_screen_wait(Problem(error))
-        return said
-    return hour_price.remembered() or said
+        return price
+    return hour_price.remembered() or price

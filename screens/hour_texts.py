@@ -1,4 +1,4 @@
-"""What is said where the price of an hour of this machine is asked for, on screens and in lines."""
+"""Texts of the question for the hourly price of this machine."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 from ftwizard import hour_price
 from ftwizard.figure import Figure
 
-QUESTION = "What does an hour of this machine cost?"
-NAME = "US dollars an hour"
-WHY = "Rent, or power and wear: what a run costs is its time × this. Nobody else knows it."
-REMEMBER = "Remember it?"
+QUESTION = "What does this machine cost per hour?"
+NAME = "US dollars per hour"
+WHY = "Rent, or power and wear. The cost of a run is its time × this price."
+REMEMBER = "Save this price?"
 
 
-def remembering() -> str:
-    """Return what remembering a price means."""
-    return f"Every later estimate and run then goes by it; it stands in {hour_price.shown_file()}."
+def describe_saving() -> str:
+    """Describe what saving the price does."""
+    return f"Later estimates and runs use it. It is saved in {hour_price.shown_file()}."
 
 
-def guide_of(estimate: dict[str, Any] | None) -> str:
-    """Return what the card of an estimate is rented for, in words; empty where none is known."""
+def describe_rental(estimate: dict[str, Any] | None) -> str:
+    """Describe the rental price of the estimate's GPU; empty if unknown."""
     rental = ((estimate or {}).get("hour") or {}).get("rental")
     return hour_price.guide(msgspec.convert(rental, Figure | None))

@@ -1,4 +1,4 @@
-"""What new files can be made of a file of rows, by which command, and what was done: in words."""
+"""New data files: the commands that make them, and texts on what changed."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ from rich.text import Text
 
 from ftwizard.data import targets
 from ftwizard.screens import checking, marked, reports
-from ftwizard.screens.draft import Draft, shown_path
+from ftwizard.screens.draft import Draft, format_path
 from ftwizard.text import plural, visible
 
 
 @dataclass(frozen=True)
-class Made:
-    """Files to go on with."""
+class CreatedFiles:
+    """New files to continue with."""
 
     train: str
     validation: str | None = None
 
 
-def share_of(draft: Draft) -> str:
-    """Return the share of the rows that is split off: the one that was chosen, else a tenth."""
+def get_split_share(draft: Draft) -> str:
+    """Return the validation share to split off: the chosen one, else 0.1."""
     return draft.share if draft.share in ("0.1", "0.2") else "0.1"
 
 
-def bad_rows(draft: Draft) -> int:
-    """Return how many rows cannot be used."""
-    found = draft.checked or {"rows": 0, "usable": 0}
-    return int(found["rows"] - found["usable"])
+def count_bad_rows(draft: Draft) -> int:
+    """Count the unusable rows."""
+    report = draft.checked or {"rows": 0, "usable": 0}
+    return int(report["rows"] - report["usable"])
 
 
-def split_command(draft: Draft, train: str, validation: str) -> list[str]:
-    """Return the command that writes two files of the rows."""
-    argv = ["split", *checking.arguments(draft.plan, draft.plan.data.files.train)]
+def build_split_command(draft: Draft, train: str, validation: str) -> list[str]:
+    """Build the command that splits the data into two files."""
+    argv = ["split", *checking.build_file_args(draft.plan, draft.plan.data.files.train)]
     argv += ["--out-train", train, "--out-validation", validation]
-    argv += ["--validation", share_of(draft)]
-    return [*argv, "--allow", "skip-bad-rows"] if bad_rows(draft) else argv
+    argv += ["--validation", get_split_share(draft)]
+    return [*argv, "--allow", "skip-bad-rows"] if count_bad_rows(draft) else argv
 
 
-def convertible(found: reports.Report) -> list[tuple[str, str]]:
-    """Return the targets that take rows of this kind, by name and in words."""
-    kinds = {row["example"].get("kind") for row in found.get("preview") or []}
+def list_targets(report: reports.Report) -> list[tuple[str, str]]:
+    """List the targets that accept rows of this kind, by name and label."""
+    kinds = {row["example"].get("kind") for row in report.get("preview") or []}
     every = targets.targets().values()
-    fit = [one for one in every if kinds & set(one.kinds)] or list(every)
-    return [(one.name, one.words) for one in fit]
+    fit = [target for target in every if kinds & set(target.kinds)] or list(every)
+    return [(target.name, target.words) for target in fit]
 
 
-def written(done: dict[str, Any], file: str) -> Text:
-    """Return how many rows are in the new file."""
+def format_written(done: dict[str, Any], file: str) -> Text:
+    """Format how many rows were written."""
     sign, style = reports.MARKS["ok"]
     rows = f"{done['rows_out']:,} of {plural(done['rows_in'], 'row')}"
     return Text.assemble(
-        (f"{sign} ", style), (f"{rows} written", "bold"), f" to {visible(shown_path(file), 200)}"
+        (f"{sign} ", style), (f"{rows} written", "bold"), f" to {visible(format_path(file), 200)}"
     )
 
 
-def changes(done: dict[str, Any], none: str) -> Text:
-    """Return what was changed in rows and which rows were left out, with their lines."""
+def format_changes(done: dict[str, Any], none: str) -> Text:
+    """Format which rows were changed and which were skipped, with their lines."""
     text = Text()
-    for severity, name, words in (("warning", "changed", ""), ("error", "left_out", " left out")):
-        for one in done.get(name) or []:
+    for severity, name, words in (("warning", "changed", ""), ("error", "left_out", " skipped")):
+        for change in done.get(name) or []:
             sign, style = reports.MARKS[severity]
-            text.append(f"{sign} ", style).append(f"{plural(one['count'], 'row')}{words}: ")
-            text.append_text(marked.line(str(one["message"]), 300))
-            if one["lines"]:
-                text.append(f"\n  {reports.lines(one)}", "dim")
+            text.append(f"{sign} ", style).append(f"{plural(change['count'], 'row')}{words}: ")
+            text.append_text(marked.line(str(change["message"]), 300))
+            if change["lines"]:
+                text.append(f"\n  {reports.format_lines(change)}", "dim")
             text.append("\n")
     return text or Text(none)

@@ -1,4 +1,4 @@
-"""What of a row is learnt: its rendered template, the tokens that carry loss told apart."""
+"""The loss mask of a row, shown in its rendered template."""
 
 from __future__ import annotations
 
@@ -15,64 +15,66 @@ from ftwizard.text import plural
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
-LEARNT, CUT = "▌ ", "░ "
-_OTHER = "  "
-MOST_CHARACTERS = 20_000
+TRAINED, CUT = "▌ ", "░ "
+_NO_LOSS = "  "
+MAX_CHARACTERS = 20_000
 NO_MODEL = FtwizardError(
-    "No model is chosen yet: what is learnt of a row goes by the model's own template.",
-    "Choose the model on the next page, Recipe; then come back here with esc.",
+    "No model is chosen yet. The loss mask depends on the model's chat template.",
+    "Choose a model on the next page, Recipe. Then press esc to come back.",
 )
 
 
-async def fetch(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
-    """Have a row of a file rendered as a run of the plan would; return what is learnt of it, None
-    where that cannot be told (it has been said why)."""
+async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
+    """Render a row as a run of the plan would; return it with its loss mask. Return None after
+    showing an error."""
     from ftwizard.screens.problem import Problem
 
     if not plan.model.name:
         await app.push_screen_wait(Problem(NO_MODEL))
         return None
-    argv = ("mask", *checking.arguments(plan, path), "--model", plan.model.name)
+    argv = ("mask", *checking.build_file_args(plan, path), "--model", plan.model.name)
     argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
-    found = await flow.work(app, "Rendering the row with the model's template", *argv)
-    row: dict[str, Any] | None = found and found.get("row")
+    document = await flow.work(app, "Rendering the row with the chat template", *argv)
+    row: dict[str, Any] | None = document and document.get("row")
     return row
 
 
-def text(row: dict[str, Any], width: int) -> Text:
-    """Return a row's spans in ``width`` cells; a bar at the left stands where loss is carried."""
-    learnt, kept = row["trained"], row["kept"]
+def format_mask(row: dict[str, Any], width: int) -> Text:
+    """Format a row's spans in ``width`` cells; a bar at the left marks trainable tokens."""
+    trainable, kept = row["trained"], row["kept"]
     lines = [
-        Text.assemble((f"row {row['line']:,}", "bold"), "  as it is trained on"),
+        Text.assemble((f"row {row['line']:,}", "bold"), "  as trained on"),
         Text.assemble(
-            (LEARNT, palette.ACCENT), f"{learnt:,} of {plural(row['tokens'], 'token')} are learnt"
-            if learnt else "nothing of it is learnt: it is left out",
+            (TRAINED, palette.ACCENT), f"{trainable:,} of {plural(row['tokens'], 'token')} count toward the loss"
+            if trainable else "no trainable tokens: the row is skipped",
         ),
     ]  # fmt: skip
     if kept < row["tokens"]:
         cut = plural(row["tokens"] - kept, "token")
-        lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} are cut off"))
+        lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} truncated"))
     lines.append(Text())
-    left = MOST_CHARACTERS
-    for start, _, said, trained in row["spans"]:
+    left = MAX_CHARACTERS
+    for start, _, span, trained in row["spans"]:
         gutter, style = (CUT, palette.WARNING) if start >= kept else (
-            (LEARNT, palette.ACCENT) if trained else (_OTHER, "")
+            (TRAINED, palette.ACCENT) if trained else (_NO_LOSS, "")
         )  # fmt: skip
-        lines += _guttered(marked.lines(said, left), gutter, style, "" if trained else "dim", width)
-        left -= len(said)
+        lines += _add_gutter(
+            marked.lines(span, left), gutter, style, "" if trained else "dim", width
+        )
+        left -= len(span)
         if left <= 0:
             break
     return Text("\n").join(lines)
 
 
-def _guttered(said: Text, gutter: str, style: str, text_style: str, width: int) -> list[Text]:
-    """Return lines of at most ``width`` cells, each behind a gutter."""
+def _add_gutter(text: Text, gutter: str, style: str, text_style: str, width: int) -> list[Text]:
+    """Wrap text to ``width`` cells, with a gutter before each line."""
     room = max(10, width - len(gutter))
-    said.right_crop(1) if said.plain.endswith("\n") else None
-    said.style = text_style
+    text.right_crop(1) if text.plain.endswith("\n") else None
+    text.style = text_style
     wrapped = [
         part
-        for line in said.split("\n", allow_blank=True) or [Text()]
+        for line in text.split("\n", allow_blank=True) or [Text()]
         for part in line.wrap(Console(width=room), room) or [Text()]
     ]
     return [Text.assemble((gutter, style), part) for part in wrapped]

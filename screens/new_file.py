@@ -1,4 +1,4 @@
-"""Asks for the names of files that are to be written, with good ones to begin with."""
+"""Dialog for the names of new files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ftwizard.screens.widgets.entry import Entry
 
 
 class NewFile(Dialog[list[str] | None]):
-    """Dismisses with the whole paths, None on esc."""
+    """Dismisses with absolute paths, None on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
@@ -30,7 +30,7 @@ class NewFile(Dialog[list[str] | None]):
     def __init__(
         self, question: str, words: str, names: Sequence[tuple[str, str]], do: str
     ) -> None:
-        """``names``: what each file is, and a name for it; ``do``: what Enter does."""
+        """``names``: label and suggested name of each file; ``do``: what Enter does."""
         super().__init__()
         self._question, self._words = question, words
         self._names, self._do = names, do
@@ -57,9 +57,9 @@ class NewFile(Dialog[list[str] | None]):
         self._say("")
 
     def on_input_submitted(self) -> None:
-        """Take it: the line in focus tells of Enter once it holds what was typed before."""
+        """Accept the names; Enter arrives after the keys typed before it."""
         names = [line.value for line in self.query(Input)]
-        if wrong := new_names.problem(names):
+        if wrong := new_names.find_problem(names):
             self._say(wrong)
             return
         self.dismiss([str(file_names.whole(name.strip())) for name in names])

@@ -1,4 +1,4 @@
-"""Names for files that are to be written: good ones, none of a file that is there."""
+"""Names for new files that do not exist yet."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from ftwizard import file_names, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.screens.draft import shown_path
-from ftwizard.screens.suggestions import PACKED, ROWS
+from ftwizard.screens.draft import format_path
+from ftwizard.screens.suggestions import COMPRESSION_SUFFIXES, DATA_SUFFIXES
 from ftwizard.text import visible
 
-_ENDINGS = (*PACKED, *ROWS)
+_ENDINGS = (*COMPRESSION_SUFFIXES, *DATA_SUFFIXES)
 
 
-def free_name(source: str, word: str) -> str:
-    """Return a name for a file of JSON Lines made of ``source`` that no file has: ``rows.fixed.jsonl``.
+def suggest_name(source: str, word: str) -> str:
+    """Suggest an unused name for a JSON Lines file made from ``source``: ``rows.fixed.jsonl``.
 
-    It stands beside its source, or here where that is kept elsewhere (in a cache).
+    The file goes next to its source, or into the working directory if that is a cache.
     """
     path = Path(source)
     stem = path.name
@@ -30,26 +30,26 @@ def free_name(source: str, word: str) -> str:
         again = f"-{number}" if number > 1 else ""
         made = folder / f"{stem or 'rows'}.{word}{again}.jsonl"
         if not file_names.exists(made):
-            return shown_path(str(made))
+            return format_path(str(made))
         number += 1
 
 
-def problem(names: Sequence[str]) -> str:
-    """Say why files cannot be written under these names; empty where they can."""
+def find_problem(names: Sequence[str]) -> str:
+    """Describe why files cannot be written under these names; empty if they can."""
     wholes: list[Path] = []
     for name in names:
         if not name.strip():
-            return "Name the file."
+            return "Enter a file name."
         try:
             path = file_names.whole(name.strip())
         except FtwizardError as error:
             return f"{error.message} {error.hint}"
         if file_names.exists(path):
-            return f"There is a file {visible(name, 100)} already; nothing is written over."
+            return f"File {visible(name, 100)} already exists. Choose another name."
         if not file_names.is_folder(path.parent):
-            return f"There is no folder {visible(str(path.parent), 200)}."
+            return f"Folder {visible(str(path.parent), 200)} does not exist."
         if path in wholes:
-            return "Give each file a name of its own."
+            return "Give each file a different name."
         wholes.append(path)
     return ""
 

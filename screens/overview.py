@@ -1,5 +1,4 @@
-"""What stands beside the line that leads on: how long rows are, what is to be known, what can be
-done with the file."""
+"""Overview of a checked data file: row lengths, notes and available tools."""
 
 from __future__ import annotations
 
@@ -10,61 +9,63 @@ from rich.text import Text
 from ftwizard.data import targets
 from ftwizard.screens import histogram, palette, reports, texts
 from ftwizard.screens.draft import Draft
-from ftwizard.screens.histogram import Lengths
+from ftwizard.screens.histogram import RowLengths
 from ftwizard.screens.reports import Report
 from ftwizard.text import visible
 
-_LEAST_BARS = 7
-"""Lines of a histogram that can still be read."""
-_MOST_BARS = 20
+_MIN_BARS = 7
+"""Minimum lines of a readable histogram."""
+_MAX_BARS = 20
 TOOLS: tuple[tuple[str, str, Callable[[Report], bool]], ...] = (
-    ("f", "repairs what is sure, into a new file", lambda found: bool(found["findings"])),
-    ("s", "splits off a file that validates", lambda found: bool(found["usable"])),
-    ("c", "converts for another place to train", reports.can_convert),
+    ("f", "fixes rows into a new file", lambda report: bool(report["findings"])),
+    ("s", "splits off a validation file", lambda report: bool(report["usable"])),
+    ("c", "converts for another target", reports.can_convert),
 )
-"""Keys, what they do, and whether a report gives cause for it."""
+"""Key, label and availability of each tool."""
 
 
-def lengths(found: Report, draft: Draft) -> Lengths | None:
-    """Return how long rows are, and the limit for what they are trained on."""
+def get_lengths(report: Report, draft: Draft) -> RowLengths | None:
+    """Return the row lengths with the limit of recipe or target."""
     if draft.target == "trl-sft":
-        most = draft.plan.recipe.max_length
-        return histogram.lengths(found, most, "the recipe's")
-    named = targets.targets().get(str(found.get("target") or draft.target))
-    if named is None or named.max_tokens is None:
-        return histogram.lengths(found, None)
-    return histogram.lengths(found, named.max_tokens, "the target's")
+        limit = draft.plan.recipe.max_length
+        return histogram.build_lengths(report, limit, "the recipe's max length")
+    target = targets.targets().get(str(report.get("target") or draft.target))
+    if target is None or target.max_tokens is None:
+        return histogram.build_lengths(report, None)
+    return histogram.build_lengths(report, target.max_tokens, "the target's limit")
 
 
-def bars(found: Report, draft: Draft, width: int, height: int) -> Text:
-    """Return the histogram; empty where no lengths are known."""
-    known = lengths(found, draft)
-    if known is None:
+def draw_bars(report: Report, draft: Draft, width: int, height: int) -> Text:
+    """Draw the histogram; empty if no lengths are known."""
+    lengths = get_lengths(report, draft)
+    if lengths is None:
         return Text()
-    return histogram.draw(known, width, max(_LEAST_BARS, min(_MOST_BARS, height)))
+    return histogram.draw_histogram(lengths, width, max(_MIN_BARS, min(_MAX_BARS, height)))
 
 
-def overview(
-    found: Report,
+def build_overview(
+    report: Report,
     draft: Draft,
     room: tuple[int, int],
     *,
     with_bars: bool,
 ) -> Text:
-    """Return the whole in ``room`` (cells, lines): lengths, notes, and what can be done."""
+    """Build the overview in ``room`` (cells, lines): lengths, notes and tools."""
     width, height = room
     notes = Text()
-    for note in (*(found.get("notes") or []), *reports.suggestions(found)):
+    for note in (*(report.get("notes") or []), *reports.list_suggestions(report)):
         notes.append("· ", "dim").append(f"{visible(str(note), 300)}\n")
     keys = Text("\n").join(
-        Text.assemble((key, f"bold {palette.ACCENT}"), f"  {what}")
-        for key, what, needed in TOOLS
-        if needed(found) and not found.get("partial")
+        Text.assemble((key, f"bold {palette.ACCENT}"), f"  {label}")
+        for key, label, needed in TOOLS
+        if needed(report) and not report.get("partial")
     )
     notes = texts.hanging(notes, 2, width) if notes else notes
     below = [part for part in (notes, keys) if part]
-    if with_bars and (known := lengths(found, draft)):
+    if with_bars and (lengths := get_lengths(report, draft)):
         used = sum(part.plain.count("\n") + 2 for part in below)
-        drawn = histogram.draw(known, width, max(_LEAST_BARS, min(_MOST_BARS, height - used)))
+        drawn = histogram.draw_histogram(
+            lengths, width, max(_MIN_BARS, min(_MAX_BARS, height - used))
+        )
         below.insert(0, drawn)
     return Text("\n\n").join(below)

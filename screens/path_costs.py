@@ -1,4 +1,4 @@
-"""What a draft's rows say of the paths: what each costs for them, and what they speak for."""
+"""Costs of the paths for a draft's data, and what the data suggests."""
 
 from __future__ import annotations
 
@@ -17,45 +17,47 @@ from ftwizard.screens.draft import Draft
 
 
 @dataclass(frozen=True)
-class Priced:
-    """Every offer for the rows of a draft: it goes by the rows and the size of the model alone."""
+class PricedOffers:
+    """Every offer for a draft's data; depends only on the rows and the model size."""
 
     offers: tuple[Offer, ...]
     tokens: str
-    """What is trained on, in words."""
+    """Description of the tokens trained on."""
     own_left_out: bool
-    """Whether a person's own prices cannot be used."""
+    """Whether the user's own prices are ignored."""
 
     def by_path(self, draft: Draft, today: datetime.date) -> tuple[PathCost, ...]:
-        """Return what each path costs by the answers of a draft."""
+        """Return the cost of each path under the answers of a draft."""
         facts, answers = draft.machine, effective(draft.machine, draft.answers)
         verdicts = advice.verdicts(facts, draft.answers, today)
         return by_path(self.offers, verdicts, facts, answers)
 
 
-def is_known(draft: Draft) -> bool:
-    """Say whether the rows of a draft were read, and some can be trained on."""
-    found = draft.checked or {}
-    return bool(found.get("usable") and (found.get("tokens") or draft.estimate))
+def can_price(draft: Draft) -> bool:
+    """Tell whether a draft's data was read and has usable rows."""
+    report = draft.checked or {}
+    return bool(report.get("usable") and (report.get("tokens") or draft.estimate))
 
 
-def priced(draft: Draft, today: datetime.date) -> Priced | None:
-    """Return every offer for the rows of a draft; None where their tokens are not known.
+def price_offers(draft: Draft, today: datetime.date) -> PricedOffers | None:
+    """Compute every offer for a draft's data; None if its tokens are unknown.
 
-    It reads a person's own prices and the configuration of the model: not in the way of keys.
+    Reads the user's prices and the model's configuration, so run it in a thread.
     """
-    basis = cost_basis.basis(draft, today)
+    basis = cost_basis.build_basis(draft, today)
     if basis.load is None:
         return None
-    table, problem = cost_basis.prices(today)
-    return Priced(tuple(cost_basis.offers(basis, table)), basis.tokens, problem is not None)
+    table, problem = cost_basis.load_prices(today)
+    return PricedOffers(
+        tuple(cost_basis.compute_offers(basis, table)), basis.tokens, problem is not None
+    )
 
 
-def evidence(draft: Draft) -> Evidence | None:
-    """Return what the rows themselves speak for; None where they were not read."""
+def get_evidence(draft: Draft) -> Evidence | None:
+    """Return what the data itself suggests; None if it was not read."""
     if not draft.checked or draft.checked.get("partial"):
         return None
     try:
         return evidences.evidence(draft.checked)
-    except FtwizardError:  # a report of an older version says less
+    except FtwizardError:  # a report of an older version
         return None

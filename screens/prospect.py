@@ -1,4 +1,4 @@
-"""What a recipe comes to, told at once while it is changed: steps, memory, time, cost."""
+"""Live preview of a recipe: memory, time, cost and steps."""
 
 from __future__ import annotations
 
@@ -24,111 +24,113 @@ from ftwizard.plan import Method, Recipe
 from ftwizard.probes import Probe
 from ftwizard.screens import palette
 from ftwizard.screens.draft import Draft
-from ftwizard.screens.estimate_memory import verdict
+from ftwizard.screens.estimate_memory import judge_fit
 from ftwizard.text import plural, size, sizes, spans
 
-LINES = 2
-BETWEEN = "  ·  "
+MAX_LINES = 2
+SEPARATOR = "  ·  "
 INDENT = 2
-"""Cells before what is said: of the arrow."""
-UNPRICED = "cost not known"
-"""Quietly, and last: F1 and the next page tell what an hour costs."""
+"""Cells of the arrow."""
+UNPRICED = "cost unknown"
+"""Shown last and dim; help and the next page explain how to set a price."""
 
 
 @functools.lru_cache(maxsize=32)
-def shape(name: str) -> Shape | None:
-    """Return the shape of a model that is here or known; None where it is neither."""
+def load_shape(name: str) -> Shape | None:
+    """Return the shape of a local or known model; None otherwise."""
     try:
         return model_config.shape(name)
-    except FtwizardError:  # the count says what is wrong with it
+    except FtwizardError:  # the token count reports the error
         return None
 
 
 @functools.lru_cache(maxsize=32)
-def context(name: str) -> int | None:
-    """Return the tokens that a model reads at most; None where that is not known."""
+def load_context_length(name: str) -> int | None:
+    """Return a model's context length in tokens; None if unknown."""
     try:
-        found = model_config.config(name)
+        config = model_config.config(name)
     except FtwizardError:
         return None
-    known = positions.of(found[0]) if found else None
-    return known.most if known else None
+    positions_of_model = positions.of(config[0]) if config else None
+    return positions_of_model.most if positions_of_model else None
 
 
-def caution(name: str, recipe: Recipe) -> str:
-    """Return what is to be known of a model before it is adapted by a recipe; empty where there
-    is nothing."""
-    known = shape(name)
-    if known is None or recipe.method == "full":
+def describe_caution(name: str, recipe: Recipe) -> str:
+    """Describe the cautions for adapting a model with a recipe; empty if there are none."""
+    shape = load_shape(name)
+    if shape is None or recipe.method == "full":
         return ""
-    found = modules.adapted(known, recipe.rank, recipe.target_modules)
-    if not found.warnings:
+    adaptation = modules.adapted(shape, recipe.rank, recipe.target_modules)
+    if not adaptation.warnings:
         return ""
-    safer = f"Safer for a first run: {' or '.join(found.safer)}. " if found.safer else ""
-    return safer + " ".join(found.warnings)
+    safer = f"Safer for a first run: {' or '.join(adaptation.safer)}. " if adaptation.safer else ""
+    return safer + " ".join(adaptation.warnings)
 
 
-def lengths(draft: Draft) -> Mapping[str, Lengths | None]:
-    """Return how long the rows are that are trained on, and those that validate: as the model's own
-    tokenizer counted them, else by the check."""
+def get_lengths(draft: Draft) -> Mapping[str, Lengths | None]:
+    """Return the lengths of training and validation rows: counted with the model's tokenizer,
+    else from the data check."""
     if draft.lengths:
         return draft.lengths
     every = batches.lengths((draft.checked or {}).get("tokens"))
     if every is None:
         return {}
     plan, rows = draft.plan, int((draft.checked or {}).get("usable") or every.rows)
-    held = round(rows * plan.validation_share)
-    train = max(1, rows - held - round(rows * plan.test_share))
-    return {"train": every.scaled(train), "validation": every.scaled(held) if held else None}
+    validation_rows = round(rows * plan.validation_share)
+    train = max(1, rows - validation_rows - round(rows * plan.test_share))
+    return {
+        "train": every.scaled(train),
+        "validation": every.scaled(validation_rows) if validation_rows else None,
+    }
 
 
-def of(draft: Draft) -> Follows | None:
-    """Return what the draft's recipe comes to on this machine; None where too little is known.
+def estimate_recipe(draft: Draft) -> Follows | None:
+    """Estimate the draft's recipe on this machine; None if too little is known.
 
-    As it was estimated, where it was; else a probe of it comes first, then earlier runs.
+    Uses the draft's estimate if there is one, else a probe, else earlier runs.
     """
-    if known := _estimated(draft):
-        return known
+    if estimate := _read_estimate(draft):
+        return estimate
     plan = draft.plan
     try:
         return forecast.of_plan(
-            plan, lengths(draft), shape(plan.model.name), draft.machine,
-            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_until_now()),
-            probe=_probe(draft), hour=draft.hour,
+            plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
+            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
+            probe=_find_probe(draft), hour=draft.hour,
         )  # fmt: skip
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
-        return None  # a setting makes no sense; what is wrong with it is said where it is typed
+        return None  # an invalid setting; its field shows the error
 
 
-def _estimated(draft: Draft) -> Follows | None:
-    """Return what was estimated of this very plan, with the memory as it was counted, at what an
-    hour costs by now."""
-    found = draft.estimate or {}
-    if not found.get("follows") or _unrated(msgspec.convert(found["recipe"], Recipe)) != _unrated(
-        draft.plan.recipe
-    ):
+def _read_estimate(draft: Draft) -> Follows | None:
+    """Return the draft's estimate if it is of this recipe, with measured memory and the current
+    hourly price."""
+    document = draft.estimate or {}
+    if not document.get("follows") or _without_learning_rate(
+        msgspec.convert(document["recipe"], Recipe)
+    ) != _without_learning_rate(draft.plan.recipe):
         return None
-    come, memory = msgspec.convert(
-        (found["follows"], found["memory"]), tuple[Follows, Memory | None]
+    estimate, memory = msgspec.convert(
+        (document["follows"], document["memory"]), tuple[Follows, Memory | None]
     )
-    cost = hour_cost.cost(come.whole or come.time, draft.hour)
-    return msgspec.structs.replace(come, memory=memory or come.memory, cost=cost)
+    cost = hour_cost.cost(estimate.whole or estimate.time, draft.hour)
+    return msgspec.structs.replace(estimate, memory=memory or estimate.memory, cost=cost)
 
 
-def _unrated(recipe: Recipe) -> Recipe:
-    """Return a recipe without its rate, which a plan that is read has been given."""
+def _without_learning_rate(recipe: Recipe) -> Recipe:
+    """Return a recipe without its learning rate, which loading a plan fills in."""
     return msgspec.structs.replace(recipe, learning_rate=None)
 
 
-def _probe(draft: Draft) -> Probe | None:
-    """Return what a probe measured of this very plan, with its own batch."""
-    known = (draft.estimate or {}).get("probe")
-    found = msgspec.convert(known, Probe) if known else probes.remembered(draft.plan)
-    return None if found is None or found.halved else found
+def _find_probe(draft: Draft) -> Probe | None:
+    """Return a probe of this plan with its own batch size; None if there is none."""
+    document = (draft.estimate or {}).get("probe")
+    probe = msgspec.convert(document, Probe) if document else probes.remembered(draft.plan)
+    return None if probe is None or probe.halved else probe
 
 
-def _runs_until_now() -> tuple[int, int]:
-    """Return what changes when a run is begun, and twice a minute: a run is faster or slower soon."""
+def _runs_state() -> tuple[int, int]:
+    """Return a cache key that changes with each new run and every 30 s."""
     with contextlib.suppress(OSError):
         return settings.runs_folder().stat().st_mtime_ns, int(time.monotonic() // 30)
     return 0, 0
@@ -136,7 +138,7 @@ def _runs_until_now() -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=32)
 def _speeds(name: str, method: Method, *_: int) -> tuple[Speed, ...]:
-    """Return the speeds of earlier runs of a model, read once as long as there are no others."""
+    """Return the speeds of earlier runs of a model, cached while there are no new ones."""
     plan = plans.Plan(
         data=plans.Data(files=plans.Files(train="")),
         model=plans.Model(name=name),
@@ -145,64 +147,64 @@ def _speeds(name: str, method: Method, *_: int) -> tuple[Speed, ...]:
     return tuple(speeds.of_runs(plan))
 
 
-def line(draft: Draft, width: int | None = None) -> Text:
-    """Return it on one line, on two where that is wider than ``width``: the most important first.
+def format_prospect(draft: Draft, width: int | None = None) -> Text:
+    """Format the preview on one line, or two if wider than ``width``, most important first.
 
-    What two lines do not hold is left out. Empty where nothing is known.
+    Parts that do not fit are dropped. Empty if nothing is known.
     """
-    found = of(draft)
-    if found is None:
+    estimate = estimate_recipe(draft)
+    if estimate is None:
         return Text()
-    return _laid(_parts(draft, found), width or 10**6)
+    return _lay_out(_list_parts(draft, estimate), width or 10**6)
 
 
-def _parts(draft: Draft, found: Follows) -> Iterator[Text]:
-    """Yield what is said, the most important first."""
-    if found.memory is not None:
-        yield _memory(draft, found.memory)
-    if found.time and found.time.low is not None and found.time.high is not None:
-        yield Text(spans(found.time.low, found.time.high))
-    if found.cost:
-        yield Text(f"{hour_price.spread(found.cost)} in all")
-    if found.cut.value >= 0.001:
-        yield Text(f"{found.cut.value:.1%} of the rows cut", palette.WARNING)
-    yield Text(plural(round(found.steps.value), "step"))
-    if found.padding.value >= 0.2:
-        yield Text(f"{found.padding.value:.0%} padding")
-    if not found.cost:
+def _list_parts(draft: Draft, estimate: Follows) -> Iterator[Text]:
+    """Yield the parts, most important first."""
+    if estimate.memory is not None:
+        yield _format_memory(draft, estimate.memory)
+    if estimate.time and estimate.time.low is not None and estimate.time.high is not None:
+        yield Text(spans(estimate.time.low, estimate.time.high))
+    if estimate.cost:
+        yield Text(f"{hour_price.spread(estimate.cost)} in total")
+    if estimate.cut.value >= 0.001:
+        yield Text(f"{estimate.cut.value:.1%} of rows truncated", palette.WARNING)
+    yield Text(plural(round(estimate.steps.value), "step"))
+    if estimate.padding.value >= 0.2:
+        yield Text(f"{estimate.padding.value:.0%} padding")
+    if not estimate.cost:
         yield Text(UNPRICED, "dim")
 
 
-def _laid(parts: Iterable[Text], width: int) -> Text:
-    """Return the parts on as many lines as they take, no more than ``LINES``."""
+def _lay_out(parts: Iterable[Text], width: int) -> Text:
+    """Lay the parts out on up to ``MAX_LINES`` lines."""
     lines = [Text.assemble(("→ ", palette.ACCENT))]
     for part in parts:
         now = lines[-1]
-        if now.cell_len > INDENT and now.cell_len + len(BETWEEN) + part.cell_len > width:
-            if len(lines) == LINES:
+        if now.cell_len > INDENT and now.cell_len + len(SEPARATOR) + part.cell_len > width:
+            if len(lines) == MAX_LINES:
                 break
             lines.append(now := Text(" " * INDENT))
         if now.cell_len > INDENT:
-            now.append(BETWEEN, "dim")
+            now.append(SEPARATOR, "dim")
         now.append_text(part)
     return Text("\n").join(lines)
 
 
-def _memory(draft: Draft, memory: Memory) -> Text:
-    low, middle, high, room = against(draft, memory)
+def _format_memory(draft: Draft, memory: Memory) -> Text:
+    low, middle, high, room = get_memory_range(draft, memory)
     if not room:
         return Text(sizes(low, high))
-    mark, said, style = verdict(middle, high, room)
-    one = forecast.gpu(draft.plan, draft.machine)
-    of = f"{size(room)} free" if one and one.held else size(room)
-    return Text.assemble(f"{sizes(low, high)} of {of} ", (f"{mark} {said}", style))
+    mark, word, style = judge_fit(middle, high, room)
+    gpu = forecast.gpu(draft.plan, draft.machine)
+    available = f"{size(room)} free" if gpu and gpu.held else size(room)
+    return Text.assemble(f"{sizes(low, high)} of {available} ", (f"{mark} {word}", style))
 
 
-def against(draft: Draft, memory: Memory) -> tuple[float, float, float, int | None]:
-    """Return the low, the middle and the high end of the memory, as a probe measured it where one
-    did, and what there is for it."""
+def get_memory_range(draft: Draft, memory: Memory) -> tuple[float, float, float, int | None]:
+    """Return low, middle and high end of the memory need in bytes, and the bytes available. A
+    probe's measurement replaces the estimate."""
     room, peak = forecast.room(draft.plan, draft.machine), memory.peak
-    if probe := _probe(draft):
+    if probe := _find_probe(draft):
         value = forecast.measured(probe, memory).value
         return value, value, value, room
     return peak.low or peak.value, peak.value, peak.high or peak.value, room

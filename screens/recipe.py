@@ -1,4 +1,4 @@
-"""Recipe: the model and how it is trained; each setting with its reason and where it came from."""
+"""The Recipe page: the model and its training settings, with reasons and sources."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ftwizard.screens import palette, prospect, remembered, texts
 from ftwizard.screens.beside import beside
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.suggestions import models
+from ftwizard.screens.suggestions import suggest_models
 from ftwizard.screens.typed import Typed
 from ftwizard.screens.values import (
     AFTER,
-    about_model,
-    advised,
-    cautions,
-    model_name,
-    prompts_problem,
-    settled,
-    value_of,
+    describe_model,
+    find_cautions,
+    find_prompts_problem,
+    get_advice,
+    get_value,
+    resolve_model,
+    resolve_prompt_file,
     with_value,
 )
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.fold import Fold
 from ftwizard.screens.widgets.setting_row import SettingRow
 
-ADVANCED = "What a first run can do without. Right unfolds these lines, left folds them again."
+ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
 MARGINS = 4
-"""Cells left and right of what it all leads to."""
+"""Cells left and right of the preview."""
 
 
-class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
-    """Lines that up and down move among; the one in focus is scrolled to."""
+class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """Fields that up and down move between; the focused one is scrolled into view."""
 
 
 class RecipePage(WizardPage[Step]):
@@ -51,13 +51,13 @@ class RecipePage(WizardPage[Step]):
 
     STEP = 2
     HELP = (
-        "The model: a folder with safetensors weights, an id on the Hugging Face Hub, or one of "
-        "the suggestions (tab takes it over). Every setting has a value that suits most first "
-        "runs; below the list stands why, and where that comes from.\n\n"
-        "Up and down move, left and right choose. The last line unfolds what a first run can do "
-        "without.\n\n"
-        "→ is what all of it leads to on this machine. What it costs is told once the price of an "
-        "hour is known: h on the next page says it."
+        "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
+        "suggestions (tab accepts it). Every setting has a value that suits most first runs. The "
+        "reason and its source are below the list.\n\n"
+        "Up and down move, left and right choose. The last line expands settings that a first run "
+        "does not need.\n\n"
+        "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
+        "price: h on the next page."
     )
 
     def __init__(self, draft: Draft) -> None:
@@ -66,29 +66,31 @@ class RecipePage(WizardPage[Step]):
         self._settings = settings()
         self._advised: dict[str, Advised] = {}
         self._problem = ""
-        """Why it did not go on; until something is changed."""
-        self._before: Earlier | None = None
-        """What an earlier run on the same rows says of many epochs."""
+        """Why it did not continue; cleared on the next change."""
+        self._earlier_run: Earlier | None = None
+        """An earlier run on the same data that informs the number of epochs."""
 
     def body(self) -> ComposeResult:
         plan = self._draft.plan
-        with Fields(id="recipe"):
+        with RecipeFields(id="recipe"):
             with Horizontal(classes="field", id="model"):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
                     plan.model.name,
-                    models,
+                    suggest_models,
                     hint="owner/model, or a folder",
                     id="model-name",
                 )
-            for one in self._settings:
-                if not one.advanced:
-                    yield SettingRow(one, value_of(plan, one))
-            yield SettingRow(AFTER, value_of(plan, AFTER))
-            yield Fold(f"advanced: {sum(one.advanced for one in self._settings)} more settings")
-            for one in self._settings:
-                if one.advanced:
-                    yield SettingRow(one, value_of(plan, one))
+            for setting in self._settings:
+                if not setting.advanced:
+                    yield SettingRow(setting, get_value(plan, setting))
+            yield SettingRow(AFTER, get_value(plan, AFTER))
+            yield Fold(
+                f"advanced: {sum(setting.advanced for setting in self._settings)} more settings"
+            )
+            for setting in self._settings:
+                if setting.advanced:
+                    yield SettingRow(setting, get_value(plan, setting))
         yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
@@ -96,39 +98,39 @@ class RecipePage(WizardPage[Step]):
         for row in self.query(SettingRow):
             row.set_class(row.setting.advanced, "advanced")
             if row.setting is not AFTER and row.setting.name in self._draft.touched:
-                row.put(value_of(self._draft.plan, row.setting), "yours")
-        self._advise()
-        self._look_back()
+                row.put(get_value(self._draft.plan, row.setting), "yours")
+        self._apply_advice()
+        self._find_earlier_run()
         self.query_one(FileInput).focus_input()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
-        self._explain()
+        self._update_texts()
 
     def on_fold_turned(self, event: Fold.Turned) -> None:
         self.query_one("#recipe").set_class(event.unfolded, "unfolded")
 
     def on_file_input_edited(self) -> None:
         self._problem = ""
-        self._advise()
-        self._look_back()
-        self._explain()
+        self._apply_advice()
+        self._find_earlier_run()
+        self._update_texts()
 
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._problem = ""
         if event.row.setting.name == "learning_rate":
-            self._draft, _ = self._read()  # for which model it was chosen is remembered
+            self._draft, _ = self._read_rows()  # remembers for which model it was chosen
         if event.row.setting.name == "method":
-            self._advise()
+            self._apply_advice()
         if event.row.setting.name == "epochs":
-            self._look_back()
-        self._explain()
+            self._find_earlier_run()
+        self._update_texts()
 
     def on_resize(self) -> None:
-        self._explain()
+        self._update_texts()
 
     def action_back(self) -> None:
-        draft, _ = self._read()
+        draft, _ = self._read_rows()
         self.dismiss(Step(draft, -1))
 
     @work(group="next", exclusive=True, exit_on_error=False)
@@ -136,20 +138,20 @@ class RecipePage(WizardPage[Step]):
         line = self.query_one(FileInput)
         before = line.value
         line.settle()
-        if line.value != before:  # what was suggested is looked at first
+        if line.value != before:  # let the person see the suggestion first
             self.query(SettingRow).first().focus_field()
             return
-        draft, problem = read = self._read()
-        name = model_name(draft.plan.model.name)
-        if name != draft.plan.model.name:  # a run does not stand where this wizard does
+        draft, problem = read = self._read_rows()
+        name = resolve_model(draft.plan.model.name)
+        if name != draft.plan.model.name:  # a run has another working directory
             draft = draft.with_plan(model=plans.Model(name=name))
         if not problem and not draft.plan.model.name:
-            problem = "Name a model first; up and down choose a suggestion, tab takes it over."
-        if not problem and not (problem := await beside(prompts_problem, draft)):
-            draft = settled(draft)
+            problem = "Choose a model first: up and down select a suggestion, tab accepts it."
+        if not problem and not (problem := await beside(find_prompts_problem, draft)):
+            draft = resolve_prompt_file(draft)
         while not problem:
             try:
-                plans.check(draft.plan, await _spoken_for(draft))
+                plans.check(draft.plan, await _find_supported_risks(draft))
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = f"{error.message} {error.hint}"
@@ -158,10 +160,10 @@ class RecipePage(WizardPage[Step]):
                 else:
                     draft = draft.allowing("many-epochs")
             else:
-                if self._read() == read:  # else somebody has gone on to change it
+                if self._read_rows() == read:  # else something was changed meanwhile
                     self.dismiss(Step(draft, 1))
                 return
-        if self._read() != read:
+        if self._read_rows() != read:
             return
         row = self._row_of(problem)
         self._problem = (
@@ -169,32 +171,32 @@ class RecipePage(WizardPage[Step]):
             if row
             else problem
         )
-        self._explain()
+        self._update_texts()
         if row:
-            self._go_to(row)
+            self._focus_row(row)
 
     def _row_of(self, problem: str) -> SettingRow | None:
-        """Return the line that a problem is about."""
+        """Return the row that a problem is about."""
         for row in self.query(SettingRow):
-            one = row.setting
-            if problem.startswith((f"{one.label}:", f"{one.part}.{one.name} ")):
+            setting = row.setting
+            if problem.startswith((f"{setting.label}:", f"{setting.part}.{setting.name} ")):
                 return row
         return None
 
-    def _go_to(self, row: SettingRow) -> None:
-        """Put the focus on a line."""
+    def _focus_row(self, row: SettingRow) -> None:
+        """Focus a row."""
         if row.setting.advanced:
             self.query_one(Fold).action_turn(True)
-        self.call_after_refresh(row.focus_field)  # once it is unfolded
+        self.call_after_refresh(row.focus_field)  # once it is expanded
 
-    def _read(self) -> tuple[Draft, str]:
-        """Return the draft with what the rows say, and what is wrong with one of them."""
+    def _read_rows(self) -> tuple[Draft, str]:
+        """Return the draft with the current values, and the first problem."""
         draft, problem = self._draft, ""
         name = self.query_one(FileInput).value
         if name != draft.plan.model.name:
             draft = draft.with_plan(model=plans.Model(name=name))
         for row in self.query(SettingRow):
-            draft = draft.touching(row.setting.name) if row.edited else draft
+            draft = draft.with_touched(row.setting.name) if row.edited else draft
             try:
                 draft = with_value(draft, row.setting, row.value)
             except ValueError as error:
@@ -202,37 +204,39 @@ class RecipePage(WizardPage[Step]):
         many = draft.plan.recipe.epochs > plans.MANY_EPOCHS
         return (draft if many else draft.allowing("many-epochs", False)), problem
 
-    def _advise(self) -> None:
-        """Put advised values where the person has chosen none."""
+    def _apply_advice(self) -> None:
+        """Fill in advised values where the person has chosen none."""
         rows = {row.setting.name: row for row in self.query(SettingRow)}
         method: Method = rows["method"].value
         draft = self._draft.with_plan(model=plans.Model(name=self.query_one(FileInput).value))
         if not rows["method"].edited:
-            method = cast(Method, advised(draft, method)["method"].value)
-        self._advised = advised(draft, method)
-        for name, one in self._advised.items():
+            method = cast(Method, get_advice(draft, method)["method"].value)
+        self._advised = get_advice(draft, method)
+        for name, advice in self._advised.items():
             if name in rows and not rows[name].edited:
-                rows[name].put(one.value, "advised")
+                rows[name].put(advice.value, "advised")
 
     @work(group="before", exclusive=True, exit_on_error=False)
-    async def _look_back(self) -> None:
-        """Look for an earlier run on the same rows that speaks for many epochs, or against them."""
-        before = await beside(remembered.before, self._read()[0])
-        if before != self._before:
-            self._before = before
-            self._explain()
+    async def _find_earlier_run(self) -> None:
+        """Find an earlier run on the same data that informs the number of epochs."""
+        before = await beside(remembered.find_earlier_run, self._read_rows()[0])
+        if before != self._earlier_run:
+            self._earlier_run = before
+            self._update_texts()
 
-    def _explain(self) -> None:
-        """Say why the setting in focus has its value, and what all of them come to."""
-        draft, problem = self._read()
-        # What no value can be read from comes to nothing: what it came to before is not true now.
+    def _update_texts(self) -> None:
+        """Explain the focused setting, and update the preview."""
+        draft, problem = self._read_rows()
+        # An invalid value has no preview, and the previous one no longer applies.
         part = self.query_one("#prospect", Static)
-        told = Text.assemble(("→ ", "dim"), (problem, "dim"))
-        part.update(told if problem else prospect.line(draft, self.size.width - MARGINS))
-        self.query_one("#reason", Static).update(self._reason(draft))
+        warning = Text.assemble(("→ ", "dim"), (problem, "dim"))
+        part.update(
+            warning if problem else prospect.format_prospect(draft, self.size.width - MARGINS)
+        )
+        self.query_one("#reason", Static).update(self._format_reason(draft))
 
-    def _reason(self, draft: Draft) -> Text:
-        """Return what stands in the way, or what is to be known of the line in focus."""
+    def _format_reason(self, draft: Draft) -> Text:
+        """Return the problem, else the explanation of the focused row."""
         if self._problem:
             return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
         if self.query_one(Fold).has_focus:
@@ -240,21 +244,23 @@ class RecipePage(WizardPage[Step]):
         row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
         if row is None:
             name = self.query_one(FileInput).value
-            return Text.assemble(("Model", "bold"), f"  {about_model(name, draft.plan.recipe)}")
-        one = row.setting
-        text, before = Text(), self._before
+            return Text.assemble(("Model", "bold"), f"  {describe_model(name, draft.plan.recipe)}")
+        setting = row.setting
+        text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
-        if caution := cautions(draft, falling=falling).get(one.name):
+        if caution := find_cautions(draft, falling=falling).get(setting.name):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
-        if one.name == "epochs" and before and draft.plan.recipe.epochs > plans.MANY_EPOCHS:
-            text.append_text(texts.earlier_run(before, draft.plan.recipe.epochs))
-        return text.append_text(texts.reason(one, self._advised.get(one.name), row.origin))
+        if setting.name == "epochs" and before and draft.plan.recipe.epochs > plans.MANY_EPOCHS:
+            text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))
+        return text.append_text(
+            texts.format_reason(setting, self._advised.get(setting.name), row.origin)
+        )
 
 
-async def _spoken_for(draft: Draft) -> tuple[plans.RiskName, ...]:
-    """Return the warnings that need no insistence: many epochs, where an earlier run of the same
-    rows speaks for them."""
+async def _find_supported_risks(draft: Draft) -> tuple[plans.RiskName, ...]:
+    """Return the risks that need no confirmation: many epochs, if an earlier run on the same data
+    supports them."""
     if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
         return ()
-    before = await beside(remembered.before, draft)  # it may read a large file
+    before = await beside(remembered.find_earlier_run, draft)  # may read a large file
     return ("many-epochs",) if before and before.falling else ()

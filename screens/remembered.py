@@ -1,4 +1,4 @@
-"""What a draft is compared with: models by their configuration, and earlier runs on its rows."""
+"""Cached lookups for a draft: model sizes, and earlier runs on its data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ftwizard.errors import FtwizardError
 
 if TYPE_CHECKING:
     from ftwizard.earlier import Earlier
-    from ftwizard.screens.draft import Draft, Stamp
+    from ftwizard.screens.draft import Draft, Fingerprint
 
 
 @functools.lru_cache(maxsize=32)
-def size(name: str) -> int | None:
-    """Return the parameters of a model by its configuration; None where that is not known."""
+def count_parameters(name: str) -> int | None:
+    """Count a model's parameters from its configuration; None if unknown."""
     try:
         shape = model_config.shape(name) if name else None
     except FtwizardError:
@@ -24,22 +24,22 @@ def size(name: str) -> int | None:
     return shape.parameters if shape else None
 
 
-def before(draft: Draft) -> Earlier | None:
-    """Return what an earlier run on the same rows says of more epochs than are advised (SPEC H6).
+def find_earlier_run(draft: Draft) -> Earlier | None:
+    """Find an earlier run on the same data that informs more epochs than advised.
 
-    None where they are few, or there is no such run. A large file is read once, which takes
+    None if the epochs are few or there is no such run. A large file is read once, which takes
     seconds.
     """
-    from ftwizard.screens.draft import stamp
+    from ftwizard.screens.draft import get_fingerprint
 
     plan = draft.plan
     if plan.recipe.epochs <= plans.MANY_EPOCHS or not plan.data.files.train:
         return None
     file = plan.data.files.train
-    return earlier.loss_of(plan, lambda: _hash(file, stamp(file)))
+    return earlier.loss_of(plan, lambda: _hash_file(file, get_fingerprint(file)))
 
 
 @functools.lru_cache(maxsize=4)
-def _hash(file: str, stamp: Stamp | None) -> str | None:
-    """Return the hash of a file, remembered until the file changes."""
+def _hash_file(file: str, stamp: Fingerprint | None) -> str | None:
+    """Hash a file; cached until the file changes."""
     return earlier.hash_of(file)

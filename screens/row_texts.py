@@ -1,4 +1,4 @@
-"""Rows with what is wrong with each, as text."""
+"""Texts of single rows and their findings."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from rich.text import Text
 from ftwizard.screens import marked, reports, rows_read, texts
 from ftwizard.text import plural
 
-MOST_FINDINGS = 8
-"""Of a row, that are shown above it."""
+MAX_FINDINGS = 8
+"""Findings shown above a row."""
 
 
-def first_words(row: dict[str, Any]) -> Text:
+def format_first_words(row: dict[str, Any]) -> Text:
     if example := row.get("example"):
-        return marked.line(rows_read.first_words(example))
+        return marked.line(rows_read.summarize(example))
     return marked.line(str(row.get("raw") or ""), 200)
 
 
-def titled(line: int, text: Text) -> Text:
+def add_title(line: int, text: Text) -> Text:
     return Text.assemble((f"row {line:,}", "bold"), "\n\n", text)
 
 
-def whole(row: dict[str, Any], width: int) -> Text:
-    """Return a row with its line: what is wrong with it, and how it reads or what stands there."""
+def format_row(row: dict[str, Any], width: int) -> Text:
+    """Format a row with its line, findings, and meaning or raw text."""
     text = Text()
-    for one in (row.get("findings") or [])[:MOST_FINDINGS]:
-        sign, style = reports.MARKS.get(one["severity"], reports.MARKS["info"])
-        said = Text.assemble((f"{sign} ", style), marked.line(str(one["message"]), 1000), "; ")
-        fix = marked.line(str(one["fix"]), 1000)
+    for finding in (row.get("findings") or [])[:MAX_FINDINGS]:
+        sign, style = reports.MARKS.get(finding["severity"], reports.MARKS["info"])
+        problem = Text.assemble(
+            (f"{sign} ", style), marked.line(str(finding["message"]), 1000), "; "
+        )
+        fix = marked.line(str(finding["fix"]), 1000)
         fix.style = "dim"
-        said.append_text(fix)
-        text.append_text(texts.hanging(said, 2, width)).append("\n")
+        problem.append_text(fix)
+        text.append_text(texts.hanging(problem, 2, width)).append("\n")
     text.append("\n" if text else "")
     if example := row.get("example"):
-        text.append_text(rows_read.meaning(example))
+        text.append_text(rows_read.format_example(example))
     else:
         text.append_text(marked.lines(str(row.get("raw") or "")))
-    return titled(row["line"], text)
+    return add_title(row["line"], text)
 
 
-def heading(finding: dict[str, Any]) -> Text:
-    """Return what the rows of a finding have in common."""
+def format_heading(finding: dict[str, Any]) -> Text:
+    """Format the heading above the rows of a finding."""
     sign, style = reports.MARKS.get(finding["severity"], reports.MARKS["info"])
     shown = len(finding["lines"])
-    text = Text.assemble((f"{sign} ", style), (reports.title(finding), "bold"))
+    text = Text.assemble((f"{sign} ", style), (reports.format_title(finding), "bold"))
     text.append(f"  {plural(finding['count'], 'row')}", "")
     if shown < finding["count"]:
         text.append(f", the first {shown:,} of them")

@@ -1,4 +1,4 @@
-"""Rows of a file, one after another: as they are read, as they stand there, and what is learnt."""
+"""The Rows page: rows of a file as parsed, raw, or with their loss mask."""
 
 from __future__ import annotations
 
@@ -22,49 +22,48 @@ from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.screens.widgets.reading import Reading
 
 BATCH = 40
-"""Rows that are fetched at once."""
+"""Rows fetched at once."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of which file."""
+    """The rows to show."""
 
     heading: Text
     path: str
     lines: Sequence[int]
     plan: Plan
-    """How the file is read, and what a row is rendered for."""
+    """Determines how the file is read and rows are rendered."""
     target: TargetName | None
-    """By whose rules rows are judged."""
-    known: Mapping[int, dict[str, Any]] = field(default_factory=dict)
-    """Rows that need not be fetched to be read."""
+    """Target whose rules are checked."""
+    cached: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows that are already loaded, by line."""
     at: int | None = None
-    """The line to begin with."""
+    """The line to start with."""
 
 
 class RowsPage(Page[None]):
-    """Shows rows; up and down go through them."""
+    """Shows rows; up and down move between them."""
 
     STEP: ClassVar[int | None] = 1
     NAME = "Rows"
     HELP = (
-        "Characters that a terminal would obey, or that nobody would see, are shown by a sign or "
-        "their number, and stand out. Secrets are replaced by words.\n\n"
-        "Up and down, and enter, go from row to row; tab moves to the row itself, which then "
-        "scrolls."
+        "Control characters and invisible characters are highlighted and shown as a symbol or code. "
+        "Secrets are redacted.\n\n"
+        "Up, down and enter move between rows. Tab moves to the row's text, which then scrolls."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next row", key_display="enter", priority=True),
-        Binding("r", "raw", "as written"),
+        Binding("r", "raw", "raw"),
         Binding("m", "mask", "mask"),
-        Binding("tab", "app.focus_next", "scroll it", key_display="tab"),
+        Binding("tab", "app.focus_next", "scroll", key_display="tab"),
     ]
 
     def __init__(self, rows: Rows, *, masked: bool = False) -> None:
         super().__init__()
         self._rows = rows
-        self._known: dict[int, dict[str, Any]] = dict(rows.known)
-        self._whole: set[int] = set()
+        self._cached: dict[int, dict[str, Any]] = dict(rows.cached)
+        self._fetched: set[int] = set()
         """Lines that were fetched."""
         self._masks: dict[int, dict[str, Any]] = {}
         self._view = "read"
@@ -94,14 +93,14 @@ class RowsPage(Page[None]):
         shown = []
         for line in self._rows.lines:
             text = Text(f"{line:>6,}  ", no_wrap=True)
-            if row := self._known.get(line):
-                text.append_text(row_texts.first_words(row))
+            if row := self._cached.get(line):
+                text.append_text(row_texts.format_first_words(row))
             shown.append(Line(text, str(line)))
         return shown
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "mask" and self.is_mounted:
-            return bool(self._known.get(self._line, {}).get("example"))
+            return bool(self._cached.get(self._line, {}).get("example"))
         return True
 
     def on_menu_moved(self) -> None:
@@ -124,58 +123,60 @@ class RowsPage(Page[None]):
         self._turn_to("mask")
 
     def _turn_to(self, view: str) -> None:
-        """Show another view of the rows, or, where it is shown already, the rows as they read."""
+        """Toggle between the view and the parsed rows."""
         self._view = "read" if self._view == view else view
         self._show()
 
     async def _fetch_mask(self, line: int) -> bool:
         app: Any = self.app
-        found = await masks.fetch(app, self._rows.plan, self._rows.path, line)
-        if found is not None:
-            self._masks[line] = found
-        return found is not None
+        mask = await masks.fetch_mask(app, self._rows.plan, self._rows.path, line)
+        if mask is not None:
+            self._masks[line] = mask
+        return mask is not None
 
     def _show(self) -> None:
-        """Show the row that the cursor is on; fetch it where it is not known."""
+        """Show the selected row; fetch it if needed."""
         line, pane = self._line, self.query_one(Reading)
-        if line in self._whole and line not in self._known:
-            pane.show(row_texts.titled(line, Text("It is no longer in the file.", "dim")))
-        elif line not in self._known or (self._view == "raw" and line not in self._whole):
+        if line in self._fetched and line not in self._cached:
+            pane.show(row_texts.add_title(line, Text("This row is no longer in the file.", "dim")))
+        elif line not in self._cached or (self._view == "raw" and line not in self._fetched):
             pane.show(Text("reading the row …", "dim"))
             self._fetch()
         elif self._view == "raw":
-            pane.show(row_texts.titled(line, marked.lines(str(self._known[line].get("raw") or ""))))
+            pane.show(
+                row_texts.add_title(line, marked.lines(str(self._cached[line].get("raw") or "")))
+            )
         elif self._view == "mask" and line in self._masks:
-            pane.show(masks.text(self._masks[line], pane.room[0]))
+            pane.show(masks.format_mask(self._masks[line], pane.room[0]))
         else:
             self._view = "read"
-            pane.show(row_texts.whole(self._known[line], pane.room[0]))
+            pane.show(row_texts.format_row(self._cached[line], pane.room[0]))
         self.refresh_bindings()
 
     def _fetch(self) -> None:
-        """Fetch the row that the cursor is on and some after it, unless others are on their way."""
+        """Fetch the selected row and some after it, unless a fetch is running."""
         if not self._fetching:
             self._fetching = True
             self._fetch_some()
 
     @work(group="rows", exit_on_error=False)
     async def _fetch_some(self) -> None:
-        place = list(self._rows.lines).index(self._line)
-        some = self._rows.lines[place : place + BATCH]
-        wanted = [line for line in some if line not in self._whole]
+        start = list(self._rows.lines).index(self._line)
+        some = self._rows.lines[start : start + BATCH]
+        wanted = [line for line in some if line not in self._fetched]
         named = [part for line in wanted for part in ("--line", str(line))]
         rows = self._rows
-        argv = ("show", *checking.judged(rows.plan, rows.target, rows.path), *named)
+        argv = ("show", *checking.build_target_args(rows.plan, rows.target, rows.path), *named)
         try:
-            found = await children.command(*argv)
+            document = await children.command(*argv)
         except FtwizardError as error:
-            said = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
-            self.query_one(Reading).show(said)
+            message = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
+            self.query_one(Reading).show(message)
             return
         finally:
             self._fetching = False
-        for row in found["rows"]:
-            self._known[row["line"]] = row
-        self._whole.update(wanted)
+        for row in document["rows"]:
+            self._cached[row["line"]] = row
+        self._fetched.update(wanted)
         self.query_one(Menu).show(self._lines())
         self._show()

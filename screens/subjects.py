@@ -1,4 +1,4 @@
-"""What the cursor can be on in a report: its findings, and the first rows."""
+"""Selectable items of a report: findings and first rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ftwizard.screens import marked, reports, rows_read
 from ftwizard.screens.reports import Report
 
 TRAIN, VALIDATION = "train", "validation"
-_MOST_NAME = 26
-_AROUND = 8
-"""Cells of a line besides count, name and words."""
-_LEAST_WORDS = 20
-"""Cells in which the first words of a finding say anything."""
+_MAX_NAME_WIDTH = 26
+_OTHER_WIDTH = 8
+"""Cells of a line other than count, name and message."""
+_MIN_MESSAGE_WIDTH = 20
+"""Minimum cells for a useful message."""
 
 
 @dataclass(frozen=True)
@@ -23,54 +23,57 @@ class Subject:
     """A finding, or a row."""
 
     path: str
-    """The file that it is in."""
+    """The file it is in."""
     finding: dict[str, Any] | None = None
     row: dict[str, Any] | None = None
     partial: bool = False
-    """Of a first look at parts of the file."""
+    """Whether it is from a first look at parts of the file."""
     unit: str = "line"
-    """What lines count."""
+    """What the line numbers count."""
 
     @property
     def lines(self) -> list[int]:
-        """Return the lines of the finding, as far as they are known."""
+        """Return the known lines of the finding."""
         return list(self.finding["lines"]) if self.finding and not self.partial else []
 
-    def read_out(self) -> Text:
-        """Return all that is known of it."""
+    def describe(self) -> Text:
+        """Describe the finding or the row in full."""
         if self.finding:
-            return reports.about(self.finding, partial=self.partial, unit=self.unit)
+            return reports.describe_finding(self.finding, partial=self.partial, unit=self.unit)
         row = self.row or {}
         title = Text.assemble((f"row {row['line']:,}", "bold"), "\n\n")
-        return title.append_text(rows_read.meaning(row["example"]))
+        return title.append_text(rows_read.format_example(row["example"]))
 
 
-def of(found: Report) -> dict[str, Subject]:
-    """Return findings and first rows by an id that is the same for the same in another report."""
+def list_subjects(report: Report) -> dict[str, Subject]:
+    """Return findings and first rows by an id that is stable between reports."""
     subjects: dict[str, Subject] = {}
-    for part, report in ((TRAIN, found), (VALIDATION, found.get("validation"))):
-        if not report:
+    for part, file_report in ((TRAIN, report), (VALIDATION, report.get("validation"))):
+        if not file_report:
             continue
-        for finding in reports.by_gravity(report):
+        for finding in reports.sort_by_severity(file_report):
             id = f"{part}:{finding['severity']}:{finding['code']}"
             while id in subjects:
                 id += "+"
-            partial, unit = bool(found.get("partial")), str(report.get("unit", "line"))
-            subjects[id] = Subject(str(report["path"]), finding, None, partial, unit)
-    for row in found["preview"]:
-        subjects[f"row:{row['line']}"] = Subject(str(found["path"]), row=row)
+            partial, unit = bool(report.get("partial")), str(file_report.get("unit", "line"))
+            subjects[id] = Subject(str(file_report["path"]), finding, None, partial, unit)
+    for row in report["preview"]:
+        subjects[f"row:{row['line']}"] = Subject(str(report["path"]), row=row)
     return subjects
 
 
-def lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, str | None]]:
-    """Return what there is to choose from, line by line with its id, headings with none: findings
-    of the rows, of the validation file, and the first rows."""
-    findings = [one.finding for one in subjects.values() if one.finding]
-    numbers = [one["count"] for one in findings]
-    numbers += [one.row["line"] for one in subjects.values() if one.row]
+def format_lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, str | None]]:
+    """Format the list with an id per line: findings of the data, of the validation file, and
+    the first rows. Headings have no id."""
+    findings = [subject.finding for subject in subjects.values() if subject.finding]
+    numbers = [finding["count"] for finding in findings]
+    numbers += [subject.row["line"] for subject in subjects.values() if subject.row]
     counts = max((len(f"{number:,}") for number in numbers), default=1)
-    names = min(_MOST_NAME, max((len(reports.title(one)) for one in findings), default=0))
-    brief = width < _AROUND + counts + names + _LEAST_WORDS
+    names = min(
+        _MAX_NAME_WIDTH,
+        max((len(reports.format_title(finding)) for finding in findings), default=0),
+    )
+    brief = width < _OTHER_WIDTH + counts + names + _MIN_MESSAGE_WIDTH
     shown: list[tuple[Text, str | None]] = []
     before = TRAIN
     for id, subject in subjects.items():
@@ -80,9 +83,11 @@ def lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, str | No
             shown += [*([(Text(), None)] if shown else ()), (Text.assemble((heading, "dim")), None)]
         before = part
         if subject.finding:
-            shown.append((reports.line(subject.finding, counts, names, brief=brief), id))
+            shown.append(
+                (reports.format_finding_line(subject.finding, counts, names, brief=brief), id)
+            )
         elif subject.row:
             number = Text.assemble((f"  {subject.row['line']:>{counts},}  ", "dim"))
-            words = marked.line(rows_read.first_words(subject.row["example"]))
+            words = marked.line(rows_read.summarize(subject.row["example"]))
             shown.append((number.append_text(words), id))
     return shown

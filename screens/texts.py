@@ -1,4 +1,4 @@
-"""What the wizard says, by screens and line by line: texts that need nothing to show them."""
+"""Texts shared by the wizard's screens and its plain mode."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from ftwizard.text import plural, size, spans, visible
 
 COUNTING = "Counting with the model's tokenizer"
 NO_VALIDATION = (
-    "Without validation data nobody can see the model overfit.",
-    "A tenth of the rows is enough, and it is what the chart's dashed line is made of.",
+    "Without validation data, overfitting goes unnoticed.",
+    "10% of the rows is enough. Their loss is the dashed line in the chart.",
     "no validation",
 )
-"""A warning, what to do about it, and the phrase that overrules it."""
-_ANSWER = re.compile(r" \([a-z_]+=[a-z-]+\)")
-"""How a command is told an answer; on a screen it is chosen."""
-MANY_EPOCHS = ("More is accepted when you insist.", "many epochs")
-"""The same for the warning of a plan's own check."""
+"""A warning, its fix, and the phrase that confirms it."""
+_ANSWER_FLAG = re.compile(r" \([a-z_]+=[a-z-]+\)")
+"""An answer as a command-line argument, which screens do not show."""
+MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
+"""The fix and the phrase for the warning of the plan's own check."""
 
 
-def this_machine(facts: Facts, width: int = 200) -> str:
-    """Return what was seen of this machine, on a line; less of it where ``width`` is small."""
-    seen = dict(questions.seen(facts))
-    room = f"{seen['memory']} memory, {seen['free disk']} free"
-    gpu = f"GPU {seen['GPU']}" if facts.gpus else "no GPU"
+def describe_machine(facts: Facts, width: int = 200) -> str:
+    """Describe this machine on a line, shorter if ``width`` is small."""
+    facts_by_name = dict(questions.seen(facts))
+    room = f"{facts_by_name['memory']} memory, {facts_by_name['free disk']} free"
+    gpu = f"GPU {facts_by_name['GPU']}" if facts.gpus else "no GPU"
     lines = (
-        f"This machine: GPU {seen['GPU']}; {room}; {seen['CPU']}",
-        f"This machine: {gpu}; {room}; {seen['CPU']}",
+        f"This machine: GPU {facts_by_name['GPU']}; {room}; {facts_by_name['CPU']}",
+        f"This machine: {gpu}; {room}; {facts_by_name['CPU']}",
         f"This machine: {gpu}; {room}",
         f"{gpu}; {room}",
     )
@@ -52,7 +52,7 @@ def this_machine(facts: Facts, width: int = 200) -> str:
 
 
 def hanging(text: Text, hang: int, width: int) -> Text:
-    """Return text wrapped at words; a line that is too long goes on below itself, at ``hang``.
+    """Wrap text at words, with continuation lines indented by ``hang``.
 
     ``width`` counts cells.
     """
@@ -64,76 +64,77 @@ def hanging(text: Text, hang: int, width: int) -> Text:
     return Text("\n").join(lines)
 
 
-def recommendation(found: Recommendation) -> Text:
-    """Return which path is recommended, what speaks for it and what against."""
-    known, text = catalog(), Text()
-    name = known.path(found.path).name
-    if found.platform:
-        name += f", {known.platform(found.platform).name}"
-    if found.fit:
-        mark, style = ("✗", palette.BAD) if found.wrong_tool else ("✓", palette.GOOD)
-        text.append(f"{mark} ", style).append(f"{found.fit}\n")
-    if found.blocked:
-        text.append("✗ ", palette.BAD).append(f"{found.blocked}\n")
-        text.append("  ~ ", "dim").append("Nearest: ").append(name, "bold").append(".\n")
+def format_recommendation(recommendation: Recommendation) -> Text:
+    """Format the recommended path with its reasons and cautions."""
+    paths, text = catalog(), Text()
+    name = paths.path(recommendation.path).name
+    if recommendation.platform:
+        name += f", {paths.platform(recommendation.platform).name}"
+    if recommendation.fit:
+        mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
+        text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
+    if recommendation.blocked:
+        text.append("✗ ", palette.BAD).append(f"{recommendation.blocked}\n")
+        text.append("  ~ ", "dim").append("Closest: ").append(name, "bold").append(".\n")
     else:
         text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
-    _list(text, "+", found.reasons)
-    _list(text, "-", found.cautions)
-    if found.close_to:
-        _list(text, "~", [f"{known.path(found.close_to).name} is about as good here."])
+    _append_list(text, "+", recommendation.reasons)
+    _append_list(text, "-", recommendation.cautions)
+    if recommendation.close_to:
+        _append_list(
+            text, "~", [f"{paths.path(recommendation.close_to).name} is nearly as good here."]
+        )
     return text
 
 
-def instead(found: Recommendation, path: PathId) -> Text:
-    """Return what it costs to choose another path than the recommended one."""
-    known = catalog().path(path)
-    text = Text.assemble((f"Choosing {known.name} instead\n", "bold"))
-    _list(text, "·", [found.costs_of[path]])
-    if not known.available and known.unavailable not in found.costs_of[path]:
-        text.append("  ! ", f"bold {palette.WARNING}").append(f"{known.unavailable}\n")
+def format_instead(recommendation: Recommendation, path: PathId) -> Text:
+    """Format the consequences of choosing another path."""
+    chosen = catalog().path(path)
+    text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
+    _append_list(text, "·", [recommendation.costs_of[path]])
+    if not chosen.available and chosen.unavailable not in recommendation.costs_of[path]:
+        text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     return text
 
 
-def factors(found: Recommendation, path: PathId) -> Text:
-    """Return a path's six factors."""
-    known = catalog()
-    text = Text.assemble((f"{known.path(path).name}\n", "bold"))
-    for factor, label in known.factors.items():
-        platform = found.platform if path == "cloud" else None
-        claim = known.path(path).claims(factor, platform)[0]
+def format_factors(recommendation: Recommendation, path: PathId) -> Text:
+    """Format a path's six factors."""
+    paths = catalog()
+    text = Text.assemble((f"{paths.path(path).name}\n", "bold"))
+    for factor, label in paths.factors.items():
+        platform = recommendation.platform if path == "cloud" else None
+        claim = paths.path(path).claims(factor, platform)[0]
         text.append(f"  {label:<20}", "dim").append(f"{claim.words}\n")
     return text
 
 
-def flips(found: Recommendation) -> Text:
-    """Return what would change the recommendation, or make a path possible where none is; empty
-    where nothing would."""
+def format_flips(recommendation: Recommendation) -> Text:
+    """Format what would change the recommendation, or unblock a path; empty if nothing would."""
     text = Text()
-    if found.blocked:
-        text.append("\nWhat would have to change, one of these\n", "bold")
-        _list(text, "·", (_ANSWER.sub("", one) for one in found.changes))
-    elif found.flips:
+    if recommendation.blocked:
+        text.append("\nOne of these has to change\n", "bold")
+        _append_list(text, "·", (_ANSWER_FLAG.sub("", change) for change in recommendation.changes))
+    elif recommendation.flips:
         text.append("\nWhat would change the recommendation\n", "bold")
-        _list(text, "·", found.flips)
+        _append_list(text, "·", recommendation.flips)
     return text
 
 
-def _list(text: Text, mark: str, lines: Iterable[str]) -> None:
+def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
     for line in lines:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
 def elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
-    """Return what was done, why it ends here, and what ends there when."""
-    known = catalog().path(path)
-    text = Text.assemble((f"{known.name}\n\n", "bold"))
+    """Format the checked rows, why the wizard ends here, and upcoming end dates."""
+    chosen = catalog().path(path)
+    text = Text.assemble((f"{chosen.name}\n\n", "bold"))
     text.append("✓ ", palette.GOOD)
     text.append(
-        f"{plural(checked.get('usable', 0), 'row')} of {visible(str(checked.get('path')))} can be "
-        f"used ({checked.get('format')}).\n"
+        f"{plural(checked.get('usable', 0), 'usable row')} in {visible(str(checked.get('path')))} "
+        f"({checked.get('format')}).\n"
     )
-    text.append("! ", f"bold {palette.WARNING}").append(f"{known.unavailable}\n")
+    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     today = datetime.date.today()
     for end in catalog().lifecycles:
         if end.path == path and end.date > today:
@@ -141,66 +142,70 @@ def elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
     return text
 
 
-def suited(changes: Sequence[str]) -> Text:
-    """Say which settings were changed to suit the model, now that its size is known."""
+def format_adjustments(changes: Sequence[str]) -> Text:
+    """Format the settings that were adjusted to the model's size."""
     text = Text()
     for change in changes:
-        text.append("\n· ", palette.ACCENT).append(f"for a model of this size  {change}")
+        text.append("\n· ", palette.ACCENT).append(f"adjusted to the model's size  {change}")
     return text
 
 
-def changed(draft: Draft) -> FtwizardError:
-    """Return what there is to say of rows that were written again after they were checked."""
+def file_changed_error(draft: Draft) -> FtwizardError:
+    """Return the error for a file that changed after its check."""
     return FtwizardError(
         f"{visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
-        "Check it again: enter on the page of the data.",
+        "Check it again: press enter on the Data page.",
     )
 
 
-def warnings(draft: Draft) -> Text:
-    """Return what there is to think about before training."""
-    found = draft.estimate or {}
+def format_warnings(draft: Draft) -> Text:
+    """Format the warnings before training."""
+    estimate = draft.estimate or {}
     text = Text()
-    before = remembered.before(draft)
+    before = remembered.find_earlier_run(draft)
     falling = before is not None and before.falling
-    for one in recipe.warnings(draft.plan.recipe, draft.parameters, draft.earlier, falling=falling):
-        text.append("! ", f"bold {palette.WARNING}").append(f"{one.message}\n")
+    for warning in recipe.warnings(
+        draft.plan.recipe, draft.parameters, draft.earlier, falling=falling
+    ):
+        text.append("! ", f"bold {palette.WARNING}").append(f"{warning.message}\n")
     if before is not None:
-        text.append_text(earlier_run(before, draft.plan.recipe.epochs))
-    if (found.get("disk") or {}).get("short"):
-        text.append("! ", f"bold {palette.WARNING}").append("The disk is too full for this run.\n")
+        text.append_text(format_earlier_run(before, draft.plan.recipe.epochs))
+    if (estimate.get("disk") or {}).get("short"):
+        text.append("! ", f"bold {palette.WARNING}").append(
+            "There is not enough free disk space for this run.\n"
+        )
     for name in draft.plan.allow:
-        text.append("· ", "dim").append(f"you insisted: {name}\n")
+        text.append("· ", "dim").append(f"allowed: {name}\n")
     text.right_crop(1) if text else None
     return text
 
 
-def earlier_run(before: Earlier, epochs: float) -> Text:
-    """Return what an earlier run on the same rows says of so many epochs."""
+def format_earlier_run(before: Earlier, epochs: float) -> Text:
+    """Format what an earlier run on the same data says about this many epochs."""
     mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
     return Text.assemble((mark, style), f"{epochs:g} epochs: {before.said}\n")
 
 
-def comes_to(draft: Draft) -> Text:
-    """Return what the run that is about to start comes to; empty where it was not counted."""
-    found = draft.estimate
-    if not found:
+def format_summary(draft: Draft) -> Text:
+    """Format steps, time and disk of the run to start; empty without an estimate."""
+    estimate = draft.estimate
+    if not estimate:
         return Text()
-    parts = [plural(found["steps"], "step")] if found.get("steps") else []
-    whole = (found.get("follows") or {}).get("whole") or found.get("time")
+    parts = [plural(estimate["steps"], "step")] if estimate.get("steps") else []
+    whole = (estimate.get("follows") or {}).get("whole") or estimate.get("time")
     if whole and whole["low"] is not None:
         ends = time.strftime("%H:%M", time.localtime(time.time() + whole["value"]))
-        parts.append(f"{spans(whole['low'], whole['high'])}, until about {ends}")
-    if disk := found.get("disk"):
-        parts.append(f"about {size(disk['needed']['value'])} on the disk")
-    parts.append("goes on without this window")
+        parts.append(f"{spans(whole['low'], whole['high'])}, ends about {ends}")
+    if disk := estimate.get("disk"):
+        parts.append(f"about {size(disk['needed']['value'])} of disk space")
+    parts.append("runs in the background")
     return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
 
 
-def reason(setting: Setting, advised: Advised | None, origin: str) -> Text:
-    """Return why a setting has its value, and where value and reason come from.
+def format_reason(setting: Setting, advised: Advised | None, origin: str) -> Text:
+    """Format why a setting has its value, with sources.
 
     ``origin``: ``default``, ``advised`` or ``yours``.
     """
-    text = Text.assemble((setting.label, "bold"), f"  {values.reason(setting, advised)}")
-    return text.append(f"\n{values.sources(setting, advised, origin)}", "dim")
+    text = Text.assemble((setting.label, "bold"), f"  {values.describe_reason(setting, advised)}")
+    return text.append(f"\n{values.describe_sources(setting, advised, origin)}", "dim")

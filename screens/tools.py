@@ -1,4 +1,4 @@
-"""What can be made of a file of rows: mended, split or converted, always as a new file."""
+"""Tools that write new data files: fix, split and convert."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from ftwizard.data import targets
 from ftwizard.screens import checking, flow, making
-from ftwizard.screens.draft import SHARES, Draft, shown_path
-from ftwizard.screens.making import Made
+from ftwizard.screens.draft import SHARES, Draft, format_path
+from ftwizard.screens.making import CreatedFiles
 from ftwizard.screens.new_file import NewFile
-from ftwizard.screens.new_names import free_name
+from ftwizard.screens.new_names import suggest_name
 from ftwizard.screens.outcome import Outcome
 from ftwizard.screens.pick import Pick
 from ftwizard.text import visible
@@ -20,60 +20,67 @@ if TYPE_CHECKING:
 _USE = ("use the new file", "keep the old one")
 
 
-async def repair(app: FtwizardApp, draft: Draft) -> Made | None:
-    """Mend the rows into a new file, say what was changed; return it if it is to be used."""
+async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Fix the rows into a new file and show the changes; return it if it is to be used."""
     source = draft.plan.data.files.train
     named = await app.push_screen_wait(
         NewFile(
-            "Repair into a new file",
-            "Only what is sure is changed; rows that would need a guess are left out and listed. "
-            "Your file stays as it is.",
-            [("New file", free_name(source, "fixed"))],
+            "Fix into a new file",
+            "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
+            "Your file is not changed.",
+            [("New file", suggest_name(source, "fixed"))],
             "writes it",
         )
     )
     if named is None:
         return None
-    argv = ("check", *checking.judged(draft.plan, draft.target, source), "--fix", named[0])
-    found = await flow.work(app, f"Repairing {visible(shown_path(source), 50)}", *argv)
-    if found is None:
+    argv = (
+        "check",
+        *checking.build_target_args(draft.plan, draft.target, source),
+        "--fix",
+        named[0],
+    )
+    document = await flow.work(app, f"Fixing {visible(format_path(source), 50)}", *argv)
+    if document is None:
         return None
-    done = found["repairs"]
-    account = making.changes(done, "Nothing had to be changed.")
-    if not await app.push_screen_wait(Outcome(making.written(done, named[0]), account, *_USE)):
+    done = document["repairs"]
+    account = making.format_changes(done, "Nothing needed fixing.")
+    if not await app.push_screen_wait(
+        Outcome(making.format_written(done, named[0]), account, *_USE)
+    ):
         return None
-    return Made(named[0], draft.plan.data.files.validation)
+    return CreatedFiles(named[0], draft.plan.data.files.validation)
 
 
-async def split(app: FtwizardApp, draft: Draft) -> Made | None:
-    """Split the rows into a file to train on and one that validates; return both."""
+async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Split the rows into a training and a validation file; return both."""
     source = draft.plan.data.files.train
-    share = dict(SHARES)[making.share_of(draft)].capitalize()
-    without = "\nRows that cannot be read are left out." if making.bad_rows(draft) else ""
+    share = dict(SHARES)[making.get_split_share(draft)]
+    without = "\nUnreadable rows are skipped." if making.count_bad_rows(draft) else ""
     named = await app.push_screen_wait(
         NewFile(
             "Split into two files",
-            f"{share} validates; rows of one prompt stay together.{without}",
+            f"Validation gets {share}. Rows with the same prompt stay together.{without}",
             [
-                ("To train on", free_name(source, "train")),
-                ("To validate", free_name(source, "validation")),
+                ("Training", suggest_name(source, "train")),
+                ("Validation", suggest_name(source, "validation")),
             ],
             "writes them",
         )
     )
     if named is None:
         return None
-    title = f"Splitting {visible(shown_path(source), 50)}"
-    found = await flow.work(app, title, *making.split_command(draft, named[0], named[1]))
-    return None if found is None else Made(*named)
+    title = f"Splitting {visible(format_path(source), 50)}"
+    document = await flow.work(app, title, *making.build_split_command(draft, named[0], named[1]))
+    return None if document is None else CreatedFiles(*named)
 
 
-async def convert(app: FtwizardApp, draft: Draft) -> Made | None:
-    """Write the rows in the form of a target; return the file if it is to be used."""
-    source, found = draft.plan.data.files.train, draft.checked or {}
-    options = making.convertible(found)
+async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Convert the rows for a target; return the file if it is to be used."""
+    source, report = draft.plan.data.files.train, draft.checked or {}
+    options = making.list_targets(report)
     name = await app.push_screen_wait(
-        Pick("Convert for which place?", "", options, str(draft.target or ""))
+        Pick("Convert for which target?", "", options, str(draft.target or ""))
     )
     if name is None:
         return None
@@ -81,18 +88,27 @@ async def convert(app: FtwizardApp, draft: Draft) -> Made | None:
     named = await app.push_screen_wait(
         NewFile(
             f"Convert for {words}",
-            "What cannot be carried there is listed by row, never dropped quietly.",
-            [("New file", free_name(source, name))],
+            "What the target cannot represent is listed by row, never dropped silently.",
+            [("New file", suggest_name(source, name))],
             "writes it",
         )
     )
     if named is None:
         return None
-    argv = ("convert", *checking.arguments(draft.plan, source), "--target", name, "--out", named[0])
+    argv = (
+        "convert",
+        *checking.build_file_args(draft.plan, source),
+        "--target",
+        name,
+        "--out",
+        named[0],
+    )
     done = await flow.work(app, f"Converting for {words}", *argv)
     if done is None:
         return None
-    account = making.changes(done, "Every row is carried whole.")
-    if not await app.push_screen_wait(Outcome(making.written(done, named[0]), account, *_USE)):
+    account = making.format_changes(done, "Every row was converted completely.")
+    if not await app.push_screen_wait(
+        Outcome(making.format_written(done, named[0]), account, *_USE)
+    ):
         return None
-    return Made(named[0])
+    return CreatedFiles(named[0])

@@ -1,4 +1,4 @@
-"""The settings of a plan as they are typed and chosen, and what is advised for them."""
+"""Setting values: parsing, formatting, and advice."""
 
 from __future__ import annotations
 
@@ -17,85 +17,88 @@ from ftwizard.estimate import batches
 from ftwizard.models import is_folder
 from ftwizard.plan import Finish, Plan, Recipe
 from ftwizard.screens import prospect
-from ftwizard.screens.draft import Draft, whole
+from ftwizard.screens.draft import Draft, get_absolute_path
 from ftwizard.text import visible
 
 MODEL_REASON = (
-    "The base model. Begin with a small one: a first run shows in minutes whether the rows teach "
-    "what they should, and the same plan then trains a larger one."
+    "The base model. Start with a small one: a first run shows in minutes whether the data works. "
+    "The same plan then trains a larger model."
 )
-UNKNOWN_MODEL = (
-    "Its size is not known yet, so neither are memory and time; the next page looks it up."
-)
+UNKNOWN_MODEL = "Its size, memory and time are unknown until the next page looks it up."
 AFTER = Setting(
     name="finish",
     label="After training",
-    reason="Merged, the adapter and its base are one 16-bit model that any server loads. The "
-    "comparison answers held-out rows with both models.",
+    reason="Merging turns adapter and base into one 16-bit model that any server loads. The "
+    "comparison runs the test set through both models.",
     source="End-to-End Fine-Tuning Pipeline (article)",
     as_of="2026-04",
     options=(
-        Choice(value="both", label="merge, and compare with the base"),
+        Choice(value="both", label="merge and compare with the base"),
         Choice(value="merge", label="merge only"),
         Choice(value="compare", label="compare only"),
         Choice(value="neither", label="neither"),
     ),
 )
-_ADAPTER = ("method", "rank", "target_modules")
-"""Settings that a caution about how the model is adapted stands with."""
+_ADAPTER_SETTINGS = ("method", "rank", "target_modules")
+"""Settings that show a caution about adapting the model."""
 PROMPTS_HINT = (
-    "Name a text file with a prompt on each line, or a file of rows; with “validation rows”, or "
-    "nothing, these are asked."
+    "Name a text file with one prompt per line, or a data file. Leave it empty to use validation "
+    "rows."
 )
-_KINDS = {int: "a whole number", float: "a number"}
+_TYPE_NAMES = {int: "a whole number", float: "a number"}
 
 
-def advised(draft: Draft, method: Method) -> dict[str, Advised]:
-    """Return what is advised for model, rows and machine, by setting.
+def get_advice(draft: Draft, method: Method) -> dict[str, Advised]:
+    """Return the advice for model, data and machine, by setting.
 
-    ``method``: the one in use, which the others depend on.
+    ``method``: the one in use, on which the other settings depend.
     """
     spread = batches.lengths((draft.checked or {}).get("tokens"))
-    shape = prospect.shape(draft.plan.model.name)
+    shape = prospect.load_shape(draft.plan.model.name)
     size = draft.parameters or (shape.parameters if shape else None)
-    named = advice.advise(
-        method, size, trained_rows(draft), draft.machine,
-        lengths=spread, shape=shape, context=prospect.context(draft.plan.model.name),
+    settings_advice = advice.advise(
+        method, size, count_trained_rows(draft), draft.machine,
+        lengths=spread, shape=shape, context=prospect.load_context_length(draft.plan.model.name),
     )  # fmt: skip
-    way = advice.method_for(size, forecast.on_its_gpu(draft.plan, draft.machine), shape=shape)
-    return {one.name: one for one in (way, *named)}
+    method_advice = advice.method_for(
+        size, forecast.on_its_gpu(draft.plan, draft.machine), shape=shape
+    )
+    return {advice.name: advice for advice in (method_advice, *settings_advice)}
 
 
-def suited(draft: Draft) -> tuple[Draft, list[str]]:
-    """Return a draft whose settings are those advised now, but for what the person has chosen.
-
-    Each change is named: what a model of this size needs is known only once it was counted.
+def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
+    """Return a draft with the advised settings, except those that the person has chosen, and a
+    list of the changes. The advice depends on the model's size, known only after counting.
     """
     recipe, method = draft.plan.recipe, draft.plan.recipe.method
     if "method" not in draft.touched:
-        method = typing.cast(Method, advised(draft, method)["method"].value)
+        method = typing.cast(Method, get_advice(draft, method)["method"].value)
     changed = {
-        name: one.value
-        for name, one in advised(draft, method).items()
-        if name not in draft.touched and one.value != getattr(recipe, name)
+        name: advice.value
+        for name, advice in get_advice(draft, method).items()
+        if name not in draft.touched and advice.value != getattr(recipe, name)
     }
     named = [
-        f"{setting(name).label}: {said(name, getattr(recipe, name))} → {said(name, value)}"
+        f"{setting(name).label}: {format_value(name, getattr(recipe, name))} → {format_value(name, value)}"
         for name, value in changed.items()
     ]
     return draft.with_recipe(**changed), named
 
 
-def said(name: str, value: Any) -> str:
-    """Return a setting's value in words."""
-    known = setting(name)
-    return known.option(value).label if known.options else shown_value(value) or known.empty
+def format_value(name: str, value: Any) -> str:
+    """Format a setting's value."""
+    found_setting = setting(name)
+    return (
+        found_setting.option(value).label
+        if found_setting.options
+        else format_input(value) or found_setting.empty
+    )
 
 
-def trained_rows(draft: Draft) -> int | None:
-    """Return how many rows are trained on: counted, or by the shares that are set aside.
+def count_trained_rows(draft: Draft) -> int | None:
+    """Count the training examples: from the estimate, else from the shares that are set aside.
 
-    An estimate by a model's configuration alone has encoded none, so it counts none.
+    An estimate from a model's configuration alone has no counts.
     """
     if draft.estimate and (train := draft.estimate["parts"].get("train")):
         return int(train["kept"])
@@ -105,60 +108,60 @@ def trained_rows(draft: Draft) -> int | None:
     return round(int(draft.checked["usable"]) * share)
 
 
-def about_model(name: str, recipe: Recipe) -> str:
-    """Return what is to be known of the model that is named."""
-    if name and prospect.shape(name) is None:
+def describe_model(name: str, recipe: Recipe) -> str:
+    """Describe the named model."""
+    if name and prospect.load_shape(name) is None:
         return f"{UNKNOWN_MODEL} {MODEL_REASON}"
-    return prospect.caution(name, recipe) or MODEL_REASON
+    return prospect.describe_caution(name, recipe) or MODEL_REASON
 
 
-def cautions(draft: Draft, *, falling: bool = False) -> dict[str, str]:
-    """Return what should be thought about before training with these settings, by setting.
+def find_cautions(draft: Draft, *, falling: bool = False) -> dict[str, str]:
+    """Return the cautions for these settings, by setting.
 
-    ``falling``: the validation loss of an earlier run on the same rows still fell at its end.
+    ``falling``: an earlier run on the same data ended with falling validation loss.
     """
-    known = prospect.shape(draft.plan.model.name)
-    size = draft.parameters or (known.parameters if known else None)
-    found: dict[str, str] = {}
-    for one in advice.warnings(draft.plan.recipe, size, draft.earlier, falling=falling):
-        name = "epochs" if one.allow == "many-epochs" else "learning_rate"
-        found.setdefault(name, one.message)
-    if about := prospect.caution(draft.plan.model.name, draft.plan.recipe):
-        found.update(dict.fromkeys(_ADAPTER, about))
-    return found
+    shape = prospect.load_shape(draft.plan.model.name)
+    size = draft.parameters or (shape.parameters if shape else None)
+    messages: dict[str, str] = {}
+    for warning in advice.warnings(draft.plan.recipe, size, draft.earlier, falling=falling):
+        name = "epochs" if warning.allow == "many-epochs" else "learning_rate"
+        messages.setdefault(name, warning.message)
+    if about := prospect.describe_caution(draft.plan.model.name, draft.plan.recipe):
+        messages.update(dict.fromkeys(_ADAPTER_SETTINGS, about))
+    return messages
 
 
-def model_name(typed: str) -> str:
-    """Return the model as a plan names it: a folder by its whole path.
+def resolve_model(typed: str) -> str:
+    """Return the model as a plan names it, with a folder as absolute path.
 
-    Raises FtwizardError where no folder can be called so.
+    Raises FtwizardError if the folder name is invalid.
     """
-    return whole(typed) if is_folder(typed) else typed
+    return get_absolute_path(typed) if is_folder(typed) else typed
 
 
-def reason(setting: Setting, advised: Advised | None) -> str:
-    """Return what a setting does, and why it has the advised value."""
+def describe_reason(setting: Setting, advised: Advised | None) -> str:
+    """Describe what a setting does, and why its value is advised."""
     if advised and advised.reason not in setting.reason:
         return f"{setting.reason} {advised.reason}"
     return setting.reason
 
 
-def sources(setting: Setting, advised: Advised | None, origin: str) -> str:
-    """Say where a setting's value comes from, with dates: ``default``, ``advised`` or ``yours``.
+def describe_sources(setting: Setting, advised: Advised | None, origin: str) -> str:
+    """Describe where a value comes from, with dates; ``origin``: default, advised or yours.
 
-    What is advised has a source of its own; what the setting does has another.
+    The advice and the description of a setting may have different sources.
     """
-    start = f"yours; {usual(setting, advised)}" if origin == "yours" else origin
+    start = f"yours ({describe_default(setting, advised)})" if origin == "yours" else origin
     if advised is None or origin == "default":
         return f"{start}: {setting.source}, {setting.as_of}"
-    found = f"{start}: {advised.source}, {advised.as_of}"
+    text = f"{start}: {advised.source}, {advised.as_of}"
     if advised.source == setting.source or advised.reason in setting.reason:
-        return found
-    return f"{found}; setting: {setting.source}, {setting.as_of}"
+        return text
+    return f"{text}; setting: {setting.source}, {setting.as_of}"
 
 
-def problem(plan: Plan) -> str:
-    """Say what in a plan contradicts itself; warnings that can be overruled are none."""
+def find_problem(plan: Plan) -> str:
+    """Describe a contradiction in a plan; empty if there is none. Allowable risks do not count."""
     try:
         plans.check(plan)
     except FtwizardError as error:
@@ -166,63 +169,65 @@ def problem(plan: Plan) -> str:
     return ""
 
 
-def after(finish: Finish) -> str:
-    """Return what is chosen of ``AFTER``."""
+def get_after(finish: Finish) -> str:
+    """Return the chosen option of ``AFTER``."""
     return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
         (finish.merge, finish.compare), "neither"
     )
 
 
-def usual(setting: Setting, advised: Advised | None) -> str:
-    """Return in words what a setting would be if the person chose nothing."""
+def describe_default(setting: Setting, advised: Advised | None) -> str:
+    """Describe the value that a setting has if the person chooses nothing."""
     if advised:
-        return f"advised is {said(setting.name, advised.value).partition(':')[0]}"
+        return f"advised: {format_value(setting.name, advised.value).partition(':')[0]}"
     if setting is AFTER:
-        return f"the default is “{AFTER.option('both').label}”"
-    return f"the default is {said(setting.name, getattr(PARTS[setting.part](), setting.name))}"
+        return f"default: “{AFTER.option('both').label}”"
+    return f"default: {format_value(setting.name, getattr(PARTS[setting.part](), setting.name))}"
 
 
-def value_of(plan: Plan, setting: Setting) -> Any:
-    """Return what a plan has for a setting."""
+def get_value(plan: Plan, setting: Setting) -> Any:
+    """Return a plan's value for a setting."""
     if setting is AFTER:
-        return after(plan.finish)
+        return get_after(plan.finish)
     return getattr(getattr(plan, setting.part), setting.name)
 
 
 def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
-    """Return a draft whose plan has this value for a setting."""
+    """Return a draft with this value for a setting."""
     if setting is AFTER:
-        return draft.with_plan(finish=finishing(draft.plan.finish, value))
+        return draft.with_plan(finish=with_after(draft.plan.finish, value))
     part = msgspec.structs.replace(getattr(draft.plan, setting.part), **{setting.name: value})
     return draft.with_plan(**{setting.part: part})
 
 
-def prompts_problem(draft: Draft) -> str:
-    """Say what is wrong with the file of prompts; empty where none is named, or it is there."""
+def find_prompts_problem(draft: Draft) -> str:
+    """Describe what is wrong with the prompt file; empty if it is fine or none is named."""
     named = draft.plan.samples.prompts
     if not isinstance(named, str) or not (problem := file_names.problem(named)):
         return ""
     return f"{setting('prompts').label}: {problem} {PROMPTS_HINT}"
 
 
-def settled(draft: Draft) -> Draft:
-    """Return a draft whose file of prompts is named by its whole path: a run does not stand where
-    this wizard does. Raises FtwizardError where no file can be called so."""
+def resolve_prompt_file(draft: Draft) -> Draft:
+    """Return a draft with an absolute path of the prompt file, as a run has another working
+    directory. Raises FtwizardError if the name is invalid."""
     samples = draft.plan.samples
     if not isinstance(samples.prompts, str):
         return draft
-    return draft.with_plan(samples=msgspec.structs.replace(samples, prompts=whole(samples.prompts)))
+    return draft.with_plan(
+        samples=msgspec.structs.replace(samples, prompts=get_absolute_path(samples.prompts))
+    )
 
 
-def finishing(finish: Finish, chosen: str) -> Finish:
-    """Return what follows the training, by a choice of ``AFTER``."""
+def with_after(finish: Finish, chosen: str) -> Finish:
+    """Return ``finish`` with the chosen option of ``AFTER``."""
     return msgspec.structs.replace(
         finish, merge=chosen in ("both", "merge"), compare=chosen in ("both", "compare")
     )
 
 
-def shown_value(value: Any) -> str:
-    """Return a value as it is typed; empty for “automatic”."""
+def format_input(value: Any) -> str:
+    """Format a value as it is typed; empty for “automatic”."""
     if value is None:
         return ""
     if isinstance(value, tuple):
@@ -234,23 +239,26 @@ def shown_value(value: Any) -> str:
 
 
 def can_be_automatic(setting: Setting) -> bool:
-    """Say whether a setting may be left to the run."""
+    """Tell whether a setting may be left to the run."""
     return type(None) in typing.get_args(TYPES[setting.part][setting.name])
 
 
-def read_value(setting: Setting, typed: str) -> Any:
-    """Return what was typed as the plan's own type; raise ValueError with a sentence."""
+def parse_value(setting: Setting, typed: str) -> Any:
+    """Parse typed text into the plan's type; raise ValueError with a message."""
     kind, text = TYPES[setting.part][setting.name], typed.strip()
     parts = typing.get_args(kind) or (kind,)
     if text in ("", setting.empty) and can_be_automatic(setting):
         return None
     if str in parts:
         return text
-    if any(typing.get_origin(one) is tuple for one in (kind, *parts)):
+    if any(typing.get_origin(kind_part) is tuple for kind_part in (kind, *parts)):
         return tuple(text.replace(",", " ").split())
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        wanted = next((words for one, words in _KINDS.items() if one in parts), "another value")
-        said = f"“{visible(text, 30)}” is not {wanted}." if text else f"give {wanted}."
-        raise ValueError(f"{setting.label}: {said}") from None
+        wanted = next(
+            (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts),
+            "another value",
+        )
+        reason = f"“{visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
+        raise ValueError(f"{setting.label}: {reason}") from None

@@ -1,4 +1,4 @@
-"""Asks what the tuned model is to answer in a month."""
+"""Dialog for the monthly volume of requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from ftwizard.estimate.offer import Volume
 from ftwizard.screens import palette
-from ftwizard.screens.amounts import NAMES, SEEN, USUAL, read
+from ftwizard.screens.amounts import ASSUMED_NOTE, MEASURED_NOTE, NAMES, parse_amount
 from ftwizard.screens.dialog import Dialog
 from ftwizard.screens.widgets.entry import Entry
 
@@ -20,7 +20,7 @@ MAX_CHARACTERS = 24
 
 
 class VolumePage(Dialog[Volume | None]):
-    """Dismisses with a volume, None on esc. No requests: no volume, only what a request costs."""
+    """Dismisses with a volume, None on esc. ``usual``: values to start with."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
@@ -36,8 +36,8 @@ class VolumePage(Dialog[Volume | None]):
         usual = self._usual
         values = (usual.requests, usual.tokens_in, usual.tokens_out)
         with Vertical(id="volume"):
-            yield Static(Text("What is the tuned model to answer?", "bold"), markup=False)
-            yield Static(SEEN if self._measured else USUAL, markup=False)
+            yield Static(Text("How many requests per month?", "bold"), markup=False)
+            yield Static(MEASURED_NOTE if self._measured else ASSUMED_NOTE, markup=False)
             for name, value in zip(NAMES, values, strict=True):
                 with Horizontal(classes="named"):
                     yield Static(name, classes="name", markup=False)
@@ -45,7 +45,7 @@ class VolumePage(Dialog[Volume | None]):
                     yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
             keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " takes it     ",
+                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
                 ("esc", f"bold {palette.ACCENT}"), " goes back",
             )  # fmt: skip
             yield Static(keys, classes="keys", markup=False)
@@ -58,15 +58,16 @@ class VolumePage(Dialog[Volume | None]):
         self._say("")
 
     def on_input_submitted(self) -> None:
-        """Take it: the line in focus tells of Enter once it holds what was typed before."""
+        """Accept the volume; Enter arrives after the keys typed before it."""
         try:
-            found = [
-                read(name, line.value) for name, line in zip(NAMES, self.query(Input), strict=True)
+            amounts = [
+                parse_amount(name, line.value)
+                for name, line in zip(NAMES, self.query(Input), strict=True)
             ]
         except ValueError as error:
             self._say(str(error))
             return
-        self.dismiss(Volume(requests=found[0], tokens_in=found[1], tokens_out=found[2]))
+        self.dismiss(Volume(requests=amounts[0], tokens_in=amounts[1], tokens_out=amounts[2]))
 
     def _say(self, wrong: str) -> None:
         line = self.query_one("#wrong", Static)

@@ -1,5 +1,5 @@
-"""The wizard: from a question to a running fine-tune. But for files of rows that are asked for,
-nothing is written before the review."""
+"""The wizard: from the first question to a running fine-tune. Before the review, only new data
+files that the person asks for are written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def new_run(app: FtwizardApp) -> int:
-    """Ask step by step, start the run that comes of it, and show it."""
+    """Ask step by step, start the run, and show it."""
     from ftwizard.screens import flow
     from ftwizard.screens.data import DataPage
     from ftwizard.screens.elsewhere import Elsewhere
@@ -30,20 +30,20 @@ async def new_run(app: FtwizardApp) -> int:
     pages = (PathPage, DataPage, RecipePage, EstimatePage, ReviewPage)
     facts = await beside(machine.facts)
     draft = Draft(facts, hour=await beside(hour_price.remembered))
-    place = 0
+    index = 0
     while True:
-        left: Step = await app.push_screen_wait(pages[place](draft))
-        if pages[place] is DataPage and left.by > 0 and left.draft.way != "local":
-            elsewhere: Step = await app.push_screen_wait(Elsewhere(left.draft))
-            if elsewhere.by == 0:
+        step: Step = await app.push_screen_wait(pages[index](draft))
+        if pages[index] is DataPage and step.direction > 0 and step.draft.way != "local":
+            elsewhere: Step = await app.push_screen_wait(Elsewhere(step.draft))
+            if elsewhere.direction == 0:
                 return DECLINED
-            left = replace(elsewhere, by=max(elsewhere.by, 0))
-        draft, place = left.draft.for_the_record(), place + left.by
-        if place < 0:
-            if await _really_left(app, draft):
+            step = replace(elsewhere, direction=max(elsewhere.direction, 0))
+        draft, index = step.draft.with_provider_reason(), index + step.direction
+        if index < 0:
+            if await _confirm_leaving(app, draft):
                 return DECLINED
-            place = 0
-        if place < len(pages):
+            index = 0
+        if index < len(pages):
             continue
         try:
             file = await asyncio.to_thread(save, draft)
@@ -51,17 +51,17 @@ async def new_run(app: FtwizardApp) -> int:
             run = await flow.start(app, file, draft.name, *hour_price.argv(draft.hour))
         except FtwizardError as error:  # back to the review, with every answer
             await app.push_screen_wait(Problem(error))
-            place = len(pages) - 1
+            index = len(pages) - 1
         else:
             return await flow.watch(app, run)
 
 
-async def _really_left(app: FtwizardApp, draft: Draft) -> bool:
-    """Ask where there are answers to lose."""
+async def _confirm_leaving(app: FtwizardApp, draft: Draft) -> bool:
+    """Confirm leaving if there are answers to lose."""
     from ftwizard.screens.ask import Ask
 
     if not (draft.plan.data.files.train or draft.plan.model.name):
         return True
     return await app.push_screen_wait(
-        Ask("Leave the wizard?", "Nothing was started; your answers are dropped.", "leave", "stay")
+        Ask("Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay")
     )

@@ -1,4 +1,4 @@
-"""What every path costs, line by line: the table, and what is asked of it."""
+"""The cost table in plain mode."""
 
 from __future__ import annotations
 
@@ -15,145 +15,154 @@ from ftwizard.screens.cost_basis import Basis
 from ftwizard.screens.cost_table import Order
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import hours
-from ftwizard.screens.plain.asking import GO_ON, Asker, Back, Check
+from ftwizard.screens.plain.asking import CONTINUE, GoBack, Prompter, Validator
 
-_NUMBER = 4
-"""Cells of the number before a row."""
-_MOST_WIDTH = 120
+_NUMBER_WIDTH = 4
+"""Cells of the row number."""
+_MAX_WIDTH = 120
 
 
-def show(ask: Asker, draft: Draft, today: datetime.date) -> Draft:
-    """Print the table, and answer what is asked of it until it was enough; return the draft, with
-    the price of an hour where that was said."""
-    basis = cost_basis.basis(draft, today)
-    prices, problem = cost_basis.prices(today)
+def browse_costs(prompter: Prompter, draft: Draft, today: datetime.date) -> Draft:
+    """Print the table and offer changes until done; return the draft, whose hourly price may have
+    changed."""
+    basis = cost_basis.build_basis(draft, today)
+    prices, problem = cost_basis.load_prices(today)
     if problem is not None:
-        ask.problem(problem)
+        prompter.print_problem(problem)
     order = Order()
-    shown = _table(ask, basis, prices, order, left_out=problem is not None)
+    shown = _print_table(prompter, basis, prices, order, left_out=problem is not None)
     while True:
         options = [
-            (GO_ON, "enough"),
-            ("row", "all on one row, by its number"),
-            ("sort", "sort it"),
-            ("volume", "a monthly volume: what serving costs, and the break-even"),
-            ("edition", _edition(basis)),
-            ("share", _share(basis)),
-            ("hour", "say what an hour of this machine costs"),
+            (CONTINUE, "done"),
+            ("row", "show the details of a row"),
+            ("sort", "sort"),
+            ("volume", "set a monthly volume: serving cost and break-even"),
+            ("edition", _edition_label(basis)),
+            ("share", _share_label(basis)),
+            ("hour", "set the hourly price of this machine"),
         ]
         try:
-            chosen = ask.choose("And now?", options)
-            if chosen == GO_ON:
+            chosen = prompter.choose("What next?", options)
+            if chosen == CONTINUE:
                 return draft
             if chosen == "row":
-                _row(ask, basis, prices, shown)
+                _print_row(prompter, basis, prices, shown)
                 continue
             if chosen == "hour":
-                draft = hours.ask_hour(ask, draft)
+                draft = hours.ask_hour(prompter, draft)
                 basis = replace(basis, hour=draft.hour)
             else:
-                basis, order = _changed(ask, basis, order, chosen)
-        except Back:
+                basis, order = _change_table(prompter, basis, order, chosen)
+        except GoBack:
             return draft
-        shown = _table(ask, basis, prices, order, left_out=problem is not None)
+        shown = _print_table(prompter, basis, prices, order, left_out=problem is not None)
 
 
-def _changed(ask: Asker, basis: Basis, order: Order, chosen: str) -> tuple[Basis, Order]:
-    """Return what the table is made of and how, after one choice; Back leaves it as it is."""
+def _change_table(
+    prompter: Prompter, basis: Basis, order: Order, chosen: str
+) -> tuple[Basis, Order]:
+    """Return the changed basis and order; going back changes nothing."""
     try:
         if chosen == "sort":
-            return basis, _sorted(ask, basis, order)
+            return basis, _ask_order(prompter, basis, order)
         if chosen == "volume":
-            return basis.asking(volume=_volume(ask, basis)), order
-    except Back:
+            return basis.with_query(volume=_ask_volume(prompter, basis)), order
+    except GoBack:
         return basis, order
     if chosen == "edition":
-        return basis.other_edition(), order
+        return basis.with_other_edition(), order
     if basis.private:
-        ask.note(f"Off, for {basis.private}. {cost_texts.SHARING}")
+        prompter.note(f"Not available: {basis.private}. {cost_texts.SHARING_NOTE}")
         return basis, order
-    ask.note(cost_texts.SHARING)
-    return basis.asking(share_data=not basis.asked.share_data), order
+    prompter.note(cost_texts.SHARING_NOTE)
+    return basis.with_query(share_data=not basis.query.share_data), order
 
 
-def _table(
-    ask: Asker, basis: Basis, prices: Prices, order: Order, *, left_out: bool
+def _print_table(
+    prompter: Prompter, basis: Basis, prices: Prices, order: Order, *, left_out: bool
 ) -> list[Offer]:
-    """Print the table with a number before each row; return its rows."""
-    found = cost_basis.offers(basis, prices)
-    rows = cost_table.arranged(found, order)
-    monthly = basis.asked.volume is not None
-    width = min(ask.width, _MOST_WIDTH)
-    layout = cost_table.layout(found, order, width - _NUMBER, monthly=monthly)
-    above = cost_table.headings(rows, order)
-    star = cost_basis.recommended(found, basis)
-    ask.say()
-    ask.say(cost_texts.head(basis, order, own_left_out=left_out))
-    ask.say()
-    ask.keep(_cut(Text.assemble(" " * _NUMBER, layout.head()), width))
-    for number, one in enumerate(rows, 1):
-        if heading := above.get(cost_table.key(one)):
-            ask.keep(Text.assemble(" " * _NUMBER, (heading, "dim")))
-        line = layout.line(one, star=one is star)
-        ask.keep(_cut(Text.assemble((f"{number:>{_NUMBER - 1}} ", "dim"), line), width))
-    ask.note(
+    """Print the table with numbered rows; return the rows."""
+    offers = cost_basis.compute_offers(basis, prices)
+    rows = cost_table.sort_offers(offers, order)
+    monthly = basis.query.volume is not None
+    width = min(prompter.width, _MAX_WIDTH)
+    layout = cost_table.build_layout(offers, order, width - _NUMBER_WIDTH, monthly=monthly)
+    above = cost_table.build_headings(rows, order)
+    star = cost_basis.find_recommended(offers, basis)
+    prompter.print()
+    prompter.print(cost_texts.format_heading(basis, order, own_left_out=left_out))
+    prompter.print()
+    prompter.print_line(_truncate(Text.assemble(" " * _NUMBER_WIDTH, layout.head()), width))
+    for number, offer in enumerate(rows, 1):
+        if heading := above.get(cost_table.get_key(offer)):
+            prompter.print_line(Text.assemble(" " * _NUMBER_WIDTH, (heading, "dim")))
+        line = layout.line(offer, star=offer is star)
+        prompter.print_line(
+            _truncate(Text.assemble((f"{number:>{_NUMBER_WIDTH - 1}} ", "dim"), line), width)
+        )
+    prompter.note(
         f"{cost_table.STAR} recommended, {cost_table.STALE} a price over 90 days old, "
         f"{cost_table.ENDED} no longer offered; in/M and out/M are $ per million tokens."
     )
     return rows
 
 
-def _cut(line: Text, width: int) -> Text:
+def _truncate(line: Text, width: int) -> Text:
     line.truncate(width, overflow="ellipsis")
     return line
 
 
-def _row(ask: Asker, basis: Basis, prices: Prices, rows: Sequence[Offer]) -> None:
-    """Print everything on the row of a number."""
+def _print_row(prompter: Prompter, basis: Basis, prices: Prices, rows: Sequence[Offer]) -> None:
+    """Ask for a row number and print the row's details."""
     numbers = [str(number) for number in range(1, len(rows) + 1)]
 
     def check(typed: str) -> str:
-        return "" if typed in numbers else f"Say a number from 1 to {len(rows)}."
+        return "" if typed in numbers else f"Enter a number from 1 to {len(rows)}."
 
-    star = cost_basis.recommended(cost_basis.offers(basis, prices), basis)
-    first = next((n for n, one in enumerate(rows, 1) if one == star), 1)
+    star = cost_basis.find_recommended(cost_basis.compute_offers(basis, prices), basis)
+    first = next((n for n, offer in enumerate(rows, 1) if offer == star), 1)
     try:
-        chosen = rows[int(ask.line("Number of the row", str(first), check=check)) - 1]
-    except Back:
+        chosen = rows[int(prompter.ask_line("Row number", str(first), check=check)) - 1]
+    except GoBack:
         return
-    ask.say()
-    words = cost_texts.detail(chosen, basis, star=chosen == star, width=ask.width)
-    ask.say(words, hang=cost_texts.NAMES)
+    prompter.print()
+    words = cost_texts.format_detail(chosen, basis, star=chosen == star, width=prompter.width)
+    prompter.print(words, hang=cost_texts.NAME_WIDTH)
 
 
-def _sorted(ask: Asker, basis: Basis, order: Order) -> Order:
-    monthly = basis.asked.volume is not None
-    known = {one.id: one for one in cost_table.columns(monthly=monthly)}
-    options = [(str(one.id), one.words) for one in known.values()]
-    chosen = ask.choose("Sort it", options, order.by)
-    by = next(id for id in known if id == chosen)
-    turns = [("", "the least first"), ("reverse", "the most first")]
-    return Order(by, ask.choose("Which way?", turns) != "")
+def _ask_order(prompter: Prompter, basis: Basis, order: Order) -> Order:
+    monthly = basis.query.volume is not None
+    columns = {column.id: column for column in cost_table.list_columns(monthly=monthly)}
+    options = [(str(column.id), column.words) for column in columns.values()]
+    chosen = prompter.choose("Sort by", options, order.by)
+    by = next(id for id in columns if id == chosen)
+    turns = [("", "lowest first"), ("reverse", "highest first")]
+    return Order(by, prompter.choose("Order", turns) != "")
 
 
-def _volume(ask: Asker, basis: Basis) -> Volume:
-    ask.explain(amounts.SEEN if basis.measured else amounts.USUAL)
-    given = basis.asked.volume or basis.usual
-    found = [
-        amounts.read(
-            name, ask.line(name, "" if value is None else f"{value:f}", check=_check(name))
+def _ask_volume(prompter: Prompter, basis: Basis) -> Volume:
+    prompter.explain(amounts.MEASURED_NOTE if basis.measured else amounts.ASSUMED_NOTE)
+    volume = basis.query.volume or basis.usual
+    amounts_typed = [
+        amounts.parse_amount(
+            name,
+            prompter.ask_line(
+                name, "" if value is None else f"{value:f}", check=_amount_validator(name)
+            ),
         )
         for name, value in zip(
-            amounts.NAMES, (given.requests, given.tokens_in, given.tokens_out), strict=True
+            amounts.NAMES, (volume.requests, volume.tokens_in, volume.tokens_out), strict=True
         )
     ]
-    return Volume(requests=found[0], tokens_in=found[1], tokens_out=found[2])
+    return Volume(
+        requests=amounts_typed[0], tokens_in=amounts_typed[1], tokens_out=amounts_typed[2]
+    )
 
 
-def _check(name: str) -> Check:
+def _amount_validator(name: str) -> Validator:
     def check(typed: str) -> str:
         try:
-            amounts.read(name, typed)
+            amounts.parse_amount(name, typed)
         except ValueError as error:
             return str(error)
         return ""
@@ -161,12 +170,12 @@ def _check(name: str) -> Check:
     return check
 
 
-def _edition(basis: Basis) -> str:
-    current = basis.asked.edition == "current"
-    return "the article's prices, 2026-04" if current else "the newest prices"
+def _edition_label(basis: Basis) -> str:
+    current = basis.query.edition == "current"
+    return "use the article's prices (2026-04)" if current else "use current prices"
 
 
-def _share(basis: Basis) -> str:
-    if basis.asked.share_data:
-        return "without OpenAI's discount for shared data"
-    return "with OpenAI's discount for shared data"
+def _share_label(basis: Basis) -> str:
+    if basis.query.share_data:
+        return "without OpenAI's data-sharing discount"
+    return "with OpenAI's data-sharing discount"

@@ -1,4 +1,4 @@
-"""Asking with a cursor that arrows move, by questionary. Import it where it is used: it is slow."""
+"""Prompts with a cursor, using questionary, which is slow to import."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from rich.text import Text
 from ftwizard import words
 from ftwizard.runs import Progress
 from ftwizard.screens import palette
-from ftwizard.screens.plain.asking import Asker, Back, Check, Left
+from ftwizard.screens.plain.asking import GoBack, Prompter, UserQuit, Validator
 from ftwizard.screens.suggestions import Suggest
 from ftwizard.text import duration, visible
 
 
-class Cursor(Asker):
-    """Asks with a cursor that arrows move, by questionary."""
+class CursorPrompter(Prompter):
+    """Asks with a cursor that arrow keys move."""
 
-    keys = "Arrows choose, enter answers, esc goes back, ctrl+c leaves."
+    keys = "Arrows select, enter confirms, esc goes back, ctrl+c quits."
 
-    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], default: str) -> str:
         choices = [questionary.Choice(label, value) for value, label in options]
         look: dict[str, Any] = {"pointer": ">", "instruction": " ", **self._look()}
-        return self._ask(questionary.select(question, choices, given, **look))
+        return self._ask(questionary.select(question, choices, default, **look))
 
-    def _line(self, question: str, given: str, check: Check, suggest: Suggest | None) -> str:
+    def _line(self, question: str, default: str, check: Validator, suggest: Suggest | None) -> str:
         look = {
-            "default": given,
+            "default": default,
             "validate": lambda typed: self.fit(check(typed)) or True,
             "validate_while_typing": False,
             **self._look(),
@@ -67,19 +67,19 @@ class Cursor(Asker):
     def _ask(self, question: questionary.Question) -> str:
         app = question.application
         theirs = app.key_bindings or KeyBindings()
-        app.key_bindings = merge_key_bindings([theirs, _keys(self.can_go_back)])
-        app.ttimeoutlen = 0.1  # how long after esc it is known to be no arrow's beginning
+        app.key_bindings = merge_key_bindings([theirs, _build_keys(self.can_go_back)])
+        app.ttimeoutlen = 0.1  # seconds after which esc is not the start of an arrow key
         try:
             return str(question.unsafe_ask())
         except (KeyboardInterrupt, EOFError):
-            raise Left from None
-        except Back:
-            self.note("back")  # the question is gone, what explained it is not
+            raise UserQuit from None
+        except GoBack:
+            self.note("back")  # the question is erased, its explanation is not
             raise
 
 
-def _keys(can_go_back: bool) -> KeyBindings:
-    """Return what esc, ctrl+d and, in a line with suggestions, Enter do."""
+def _build_keys(can_go_back: bool) -> KeyBindings:
+    """Bind esc, ctrl+d and, for lines with suggestions, Enter."""
 
     keys = KeyBindings()
 
@@ -87,7 +87,7 @@ def _keys(can_go_back: bool) -> KeyBindings:
     def back(event: KeyPressEvent) -> None:
         if can_go_back:
             event.app.erase_when_done = True
-            event.app.exit(exception=Back())
+            event.app.exit(exception=GoBack())
 
     @keys.add("escape", eager=True, filter=has_completions)
     def close(event: KeyPressEvent) -> None:
@@ -97,7 +97,7 @@ def _keys(can_go_back: bool) -> KeyBindings:
     def end(event: KeyPressEvent) -> None:
         event.app.exit(exception=EOFError())
 
-    # questionary's path closes the suggestions on the first Enter even where none was taken over.
+    # questionary's path prompt spends the first Enter on closing the suggestions.
     is_name = Condition(lambda: not get_app().current_buffer.text.endswith("/"))
 
     @keys.add("enter", eager=True, filter=has_completions & is_name)
@@ -110,7 +110,7 @@ def _keys(can_go_back: bool) -> KeyBindings:
 
 
 class Suggestions(Completer):
-    """What may be meant, below the line."""
+    """Completions below the line."""
 
     def __init__(self, suggest: Suggest) -> None:
         self._suggest = suggest
@@ -120,7 +120,7 @@ class Suggestions(Completer):
     ) -> Iterator[Completion]:
         typed = document.text_before_cursor
         for value, name, note in self._suggest(typed):
-            if visible(value) == value:  # nothing that would be shown as something else
+            if visible(value) == value:  # only names that display unchanged
                 yield Completion(
                     value, -len(typed), display=visible(name), display_meta=visible(note)
                 )

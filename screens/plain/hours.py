@@ -1,4 +1,4 @@
-"""What an hour of this machine costs, asked in a line."""
+"""The question for the hourly price in plain mode."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ from ftwizard import hour_price
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import hour_texts
 from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain.asking import Asker, Back
+from ftwizard.screens.plain.asking import GoBack, Prompter
 
-HOW = "“say what an hour of this machine costs” below tells it"
+PRICE_HINT = "choose “set the hourly price” below"
 
 
-def ask_hour(ask: Asker, draft: Draft) -> Draft:
-    """Ask for the price, and whether to remember it; Back leaves everything as it is."""
-    ask.explain(hour_texts.WHY)
-    if guide := hour_texts.guide_of(draft.estimate):
-        ask.note(guide)
-    given = f"{draft.hour.usd:f}" if draft.hour else ""
+def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the price and whether to save it; going back changes nothing."""
+    prompter.explain(hour_texts.WHY)
+    if guide := hour_texts.describe_rental(draft.estimate):
+        prompter.note(guide)
+    default = f"{draft.hour.usd:f}" if draft.hour else ""
     try:
-        said = hour_price.said(
-            ask.line(f"{hour_texts.QUESTION} {hour_texts.NAME}", given, check=_check)
+        price = hour_price.said(
+            prompter.ask_line(
+                f"{hour_texts.QUESTION} {hour_texts.NAME}", default, check=_validate_price
+            )
         )
-        if (before := hour_price.remembered()) and before.usd == said.usd:
+        if (before := hour_price.remembered()) and before.usd == price.usd:
             return draft.priced(before)
-        ask.explain(hour_texts.remembering())
-        options = [("once", "no, this time only"), ("remember", "yes, remember it")]
-        keeps = ask.choose(hour_texts.REMEMBER, options) == "remember"
-    except Back:
+        prompter.explain(hour_texts.describe_saving())
+        options = [("once", "no, this time only"), ("remember", "yes, save it")]
+        keeps = prompter.choose(hour_texts.REMEMBER, options) == "remember"
+    except GoBack:
         return draft
     try:
         if keeps:
-            hour_price.remember(said.usd)
-            return draft.priced(hour_price.remembered() or said)
+            hour_price.remember(price.usd)
+            return draft.priced(hour_price.remembered() or price)
     except FtwizardError as error:
-        ask.problem(error)
-    return draft.priced(said)
+        prompter.print_problem(error)
+    return draft.priced(price)
 
 
-def _check(typed: str) -> str:
+def _validate_price(typed: str) -> str:
     try:
         hour_price.said(typed)
     except FtwizardError as error:

@@ -1,4 +1,4 @@
-"""An orderly end of questions line by line: on HUP, TERM, and when the terminal just goes away."""
+"""Clean exit of plain mode on SIGHUP, SIGTERM and a lost terminal."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-LEAVE_WITHIN_S = 0.9
-"""A write into a frozen terminal waits for ever: what has not left by then is ended."""
-CHECK_EVERY_S = 0.5
+MAX_EXIT_S = 0.9
+"""A write to a frozen terminal blocks forever, so the process ends after this time."""
+POLL_S = 0.5
 SIGNALS = (signal.SIGHUP, signal.SIGTERM)
 
 
 class HungUp(SystemExit):
-    """The terminal has gone, or the process was told to end.
+    """The terminal is gone, or the process was asked to end.
 
-    A SystemExit: an event loop lets nothing else through.
+    A SystemExit, because an event loop lets nothing else through.
     """
 
 
 @contextlib.contextmanager
-def orderly() -> Iterator[None]:
-    """Raise HungUp in the caller on HUP, TERM and a dead terminal; then end within a second."""
+def exit_cleanly() -> Iterator[None]:
+    """Raise HungUp in the caller on SIGHUP, SIGTERM and a dead terminal; end within a second."""
     at_first = termios.tcgetattr(sys.stdin.fileno())
     is_over = threading.Event()
 
@@ -50,8 +50,8 @@ def orderly() -> Iterator[None]:
 
 
 def _watch(is_over: threading.Event) -> None:
-    """Hang up where nobody else does: reading from a terminal that is gone may never end."""
-    while not is_over.wait(CHECK_EVERY_S):
+    """Raise SIGHUP when the terminal is gone, as a blocked read may never return."""
+    while not is_over.wait(POLL_S):
         try:
             termios.tcgetattr(sys.stdin.fileno())
         except (termios.error, OSError, ValueError):
@@ -60,7 +60,7 @@ def _watch(is_over: threading.Event) -> None:
 
 
 def _end_later(at_first: list[Any], code: int) -> None:
-    time.sleep(LEAVE_WITHIN_S)
+    time.sleep(MAX_EXIT_S)
     with contextlib.suppress(Exception):
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, at_first)
     with contextlib.suppress(Exception):

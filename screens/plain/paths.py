@@ -1,4 +1,4 @@
-"""The questions about the path, line by line."""
+"""The questions about the path in plain mode."""
 
 from __future__ import annotations
 
@@ -13,94 +13,105 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog.paths import PathId, catalog
 from ftwizard.screens import draft as drafts
 from ftwizard.screens import palette, path_costs, path_texts, texts
-from ftwizard.screens.draft import NOT_SAID, UNANSWERED, Draft
-from ftwizard.screens.path_texts import HANG, Known
+from ftwizard.screens.draft import NOT_SPECIFIED, UNANSWERED, Draft
+from ftwizard.screens.path_texts import INDENT, DataFindings
 from ftwizard.screens.plain import costs
-from ftwizard.screens.plain.asking import GO_ON, OTHER, Asker
+from ftwizard.screens.plain.asking import CONTINUE, OTHER, Prompter
 
 _COSTS = "\0costs"
-"""No path is called so."""
+"""A value that no path has."""
 
 
-def about(question: Question, ask: Asker, draft: Draft) -> Draft:
-    """Ask one of the questions that the machine has not answered."""
-    ask.explain(question.why)
-    options = [one for one in drafts.options(question) if one[0] != UNANSWERED]
+def ask_question(question: Question, prompter: Prompter, draft: Draft) -> Draft:
+    """Ask a question that the machine cannot answer."""
+    prompter.explain(question.why)
+    options = [option for option in drafts.list_answers(question) if option[0] != UNANSWERED]
     if not question.assumed:
-        options.append((UNANSWERED, NOT_SAID))
-    given = draft.answers.get(question.id, question.assumed or UNANSWERED)
-    chosen = ask.choose(question.text, options, given)
-    others = {id: value for id, value in draft.answers.items() if id != question.id}
-    return draft.answering(others if chosen == UNANSWERED else {**others, question.id: chosen})
+        options.append((UNANSWERED, NOT_SPECIFIED))
+    answer = draft.answers.get(question.id, question.assumed or UNANSWERED)
+    chosen = prompter.choose(question.text, options, answer)
+    rest = {id: value for id, value in draft.answers.items() if id != question.id}
+    return draft.with_answers(rest if chosen == UNANSWERED else {**rest, question.id: chosen})
 
 
-def wrong_tool(ask: Asker, draft: Draft) -> Draft:
-    """Ask again where fine-tuning is the wrong tool."""
-    found = _recommendation(draft)
-    if draft.answers.get(FIT.id) and found.wrong_tool:
-        ask.say(Text.assemble(("! ", f"bold {palette.WARNING}"), found.fit or ""))
-        ask.choose("Fine-tune for facts that change?", [(GO_ON, "go on all the same")])
+def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
+    """Confirm if fine-tuning is the wrong tool."""
+    recommendation = _recommendation(draft)
+    if draft.answers.get(FIT.id) and recommendation.wrong_tool:
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), recommendation.fit or ""))
+        prompter.choose("Fine-tune on facts that change?", [(CONTINUE, "continue anyway")])
     return draft
 
 
-def choose(ask: Asker, draft: Draft) -> Draft:
-    """Recommend a path with its reasons and what each costs, and ask for one."""
-    found, known = _recommendation(draft), _known(draft)
-    _recommend(ask, found, known)
-    names: list[tuple[str, str]] = [(one.id, one.name) for one in catalog().paths]
-    names.sort(key=lambda one: one[0] != found.path)
-    names[0] = (found.path, f"{names[0][1]} (recommended)")
-    more = [(OTHER, "show how they compare, and what would change this")]
-    if known.costs:
-        more.append((_COSTS, "see what every offer costs"))
-    draft = draft.recommending(found.path, found.reasons, found.platform)
-    given: str = draft.path or found.path
-    while (chosen := ask.choose("Which path?", [*names, *more], given)) in (OTHER, _COSTS):
+def choose_path(prompter: Prompter, draft: Draft) -> Draft:
+    """Recommend a path with reasons and costs, and ask for one."""
+    recommendation, findings = _recommendation(draft), _get_findings(draft)
+    _print_recommendation(prompter, recommendation, findings)
+    names: list[tuple[str, str]] = [(path.id, path.name) for path in catalog().paths]
+    names.sort(key=lambda path: path[0] != recommendation.path)
+    names[0] = (recommendation.path, f"{names[0][1]} (recommended)")
+    more = [(OTHER, "compare them and see what would change this")]
+    if findings.costs:
+        more.append((_COSTS, "compare the costs of all offers"))
+    draft = draft.with_recommendation(
+        recommendation.path, recommendation.reasons, recommendation.platform
+    )
+    default: str = draft.path or recommendation.path
+    while (chosen := prompter.choose("Which path?", [*names, *more], default)) in (OTHER, _COSTS):
         if chosen == _COSTS:
-            costs.show(ask, draft, datetime.date.today())
+            costs.browse_costs(prompter, draft, datetime.date.today())
         else:
-            _compare(ask, found, [cast(PathId, id) for id, _ in names])
-    if chosen != found.path:
-        ask.say()
-        ask.say(path_texts.instead(found, cast(PathId, chosen), known.costs), hang=HANG)
-    return draft.on_path(cast(PathId, chosen) if chosen != found.path else None)
+            _print_comparison(prompter, recommendation, [cast(PathId, id) for id, _ in names])
+    if chosen != recommendation.path:
+        prompter.print()
+        prompter.print(
+            path_texts.format_instead(recommendation, cast(PathId, chosen), findings.costs),
+            hang=INDENT,
+        )
+    return draft.on_path(cast(PathId, chosen) if chosen != recommendation.path else None)
 
 
-def _recommend(ask: Asker, found: Recommendation, known: Known) -> None:
+def _print_recommendation(
+    prompter: Prompter, recommendation: Recommendation, findings: DataFindings
+) -> None:
     for words, hang in (
-        (path_texts.raised(known.evidence), 2),
-        (path_texts.recommendation(found, known.evidence), HANG),
-        (path_texts.speaks_for(known.evidence), HANG),
+        (path_texts.format_warning(findings.evidence), 2),
+        (path_texts.format_recommendation(recommendation, findings.evidence), INDENT),
+        (path_texts.format_suggestions(findings.evidence), INDENT),
     ):
         if words:
-            ask.say(words, hang=hang)
-            ask.say()
-    if found.blocked:
-        ask.say(texts.flips(found)[1:], hang=HANG)
-        ask.say()
-    more = "all of them can be asked for below"
-    for line in path_texts.costs(found, found.path, known, ask.width, more).split("\n"):
-        ask.keep(line)
-    ask.say()
+            prompter.print(words, hang=hang)
+            prompter.print()
+    if recommendation.blocked:
+        prompter.print(texts.format_flips(recommendation)[1:], hang=INDENT)
+        prompter.print()
+    more = "all offers can be listed below"
+    for line in path_texts.format_costs(
+        recommendation, recommendation.path, findings, prompter.width, more
+    ).split("\n"):
+        prompter.print_line(line)
+    prompter.print()
 
 
-def _compare(ask: Asker, found: Recommendation, paths: list[PathId]) -> None:
+def _print_comparison(
+    prompter: Prompter, recommendation: Recommendation, paths: list[PathId]
+) -> None:
     for id in paths:
-        ask.say(texts.factors(found, id), hang=22)
-        ask.say()
-    if not found.blocked:  # else it is said first of all
-        ask.say(texts.flips(found), hang=HANG)
-    ask.say()
-    ask.say(path_texts.sources(found, datetime.date.today()), hang=HANG)
+        prompter.print(texts.format_factors(recommendation, id), hang=22)
+        prompter.print()
+    if not recommendation.blocked:  # else already printed
+        prompter.print(texts.format_flips(recommendation), hang=INDENT)
+    prompter.print()
+    prompter.print(path_texts.format_sources(recommendation, datetime.date.today()), hang=INDENT)
 
 
-def _known(draft: Draft) -> Known:
-    evidence, today = path_costs.evidence(draft), datetime.date.today()
-    priced = path_costs.priced(draft, today) if path_costs.is_known(draft) else None
+def _get_findings(draft: Draft) -> DataFindings:
+    evidence, today = path_costs.get_evidence(draft), datetime.date.today()
+    priced = path_costs.price_offers(draft, today) if path_costs.can_price(draft) else None
     if priced is None:
-        return Known(evidence)
-    found = priced.by_path(draft, today)
-    return Known(evidence, found, priced.tokens, own_left_out=priced.own_left_out)
+        return DataFindings(evidence)
+    costs = priced.by_path(draft, today)
+    return DataFindings(evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
 
 
 def _recommendation(draft: Draft) -> Recommendation:

@@ -1,4 +1,4 @@
-"""The questions about the rows, line by line: which file, what is wrong with it, what validates."""
+"""The questions about the data in plain mode."""
 
 from __future__ import annotations
 
@@ -29,254 +29,271 @@ from ftwizard.screens import (
 )
 from ftwizard.screens import draft as drafts
 from ftwizard.screens.draft import OWN_FILE, SHARES, Draft
-from ftwizard.screens.plain.asking import GO_ON, OTHER, Asker, Back
+from ftwizard.screens.plain.asking import CONTINUE, OTHER, GoBack, Prompter
 from ftwizard.screens.subjects import Subject
 from ftwizard.text import plural, visible
 
-SHOWN_ROWS = 5
-"""First rows to choose from, and rows of a finding that are shown at once."""
-BARS = (76, 24)
-"""Cells and lines of a histogram."""
-_SUGGEST = suggestions.paths(suggestions.is_data)
+MAX_SHOWN_ROWS = 5
+"""First rows to choose from, and rows of a finding shown at once."""
+HISTOGRAM_SIZE = (76, 24)
+"""Width and height of the histogram."""
+_SUGGEST = suggestions.build_path_suggester(suggestions.is_data_file)
 
 
-def file(ask: Asker, draft: Draft) -> Draft:
-    """Ask for the rows until they can be used; say what is in them."""
-    ask.explain(
-        "One row a line: chat messages, Alpaca, prompt and completion, or another of many formats."
+def ask_file(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the data file until it is usable; print its findings."""
+    prompter.explain(
+        "One example per line: chat messages, Alpaca, prompt/completion and many other formats."
     )
-    given = drafts.shown_path(draft.plan.data.files.train)
+    name = drafts.format_path(draft.plan.data.files.train)
     while True:
-        given = ask.line("File of your rows", given, check=_file_problem, suggest=_SUGGEST)
+        name = prompter.ask_line("Data file", name, check=_find_file_problem, suggest=_SUGGEST)
         own = draft.plan.data.files.validation
-        files = plans.Files(train=drafts.whole(given), validation=own)
+        files = plans.Files(train=drafts.get_absolute_path(name), validation=own)
         changed = files.train != draft.plan.data.files.train
         draft = draft.with_data(format="auto") if changed else draft
-        read = check(ask, draft.reading(files, None))
+        read = check_rows(prompter, draft.with_check(files, None))
         if read is not None:
             return read
 
 
-def check(ask: Asker, draft: Draft) -> Draft | None:
-    """Check the rows of a draft and say what is found; None where there are none to use."""
+def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
+    """Check a draft's data and print the findings; return None if no row is usable."""
     path = draft.plan.data.files.train
-    seen = drafts.stamp(path)
-    argv = checking.checked(draft, path)
+    fingerprint = drafts.get_fingerprint(path)
+    argv = checking.build_check_args(draft, path)
     try:
-        found = ask.run(f"Reading {visible(drafts.shown_path(path), 50)}", "check", *argv)
+        report = prompter.run(f"Reading {visible(drafts.format_path(path), 50)}", "check", *argv)
     except FtwizardError as error:
-        if not (fit := checking.formats_meant(error)):
-            ask.problem(error)
+        if not (fit := checking.find_candidate_formats(error)):
+            prompter.print_problem(error)
             return None
-        ask.say(visible(error.message, 500))
-        chosen = ask.choose("Which format is meant?", [(name, NAMES[name]) for name in fit])
+        prompter.print(visible(error.message, 500))
+        chosen = prompter.choose("Which format is it?", [(name, NAMES[name]) for name in fit])
         named = next(name for name in fit if name == chosen)
-        return check(ask, draft.with_data(format=named))
-    say_findings(ask, draft, found)
-    read = draft.reading(draft.plan.data.files, found, seen)
-    if not reports.converts_first(found):
-        return read if found["usable"] else None
-    options = [(GO_ON, "convert them"), (OTHER, "name another file")]
-    if ask.choose("The place to train takes another form. What now?", options) == OTHER:
+        return check_rows(prompter, draft.with_data(format=named))
+    print_findings(prompter, draft, report)
+    read = draft.with_check(draft.plan.data.files, report, fingerprint)
+    if not reports.converts_first(report):
+        return read if report["usable"] else None
+    options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
+    if prompter.choose("The target needs another format. What now?", options) == OTHER:
         return None
-    made = _convert(ask, read)
-    return None if made is None else _read_new(ask, read, made)
+    made = _convert(prompter, read)
+    return None if made is None else _read_new(prompter, read, made)
 
 
-def _file_problem(name: str) -> str:
-    return file_names.problem(name) if name else "Name a file."
+def _find_file_problem(name: str) -> str:
+    return file_names.problem(name) if name else "Enter a file name."
 
 
-def say_findings(ask: Asker, draft: Draft, found: reports.Report) -> None:
-    """Say the verdict first, then each finding with its lines and what to do."""
-    ask.say(reports.verdict(found), hang=2)
-    if facts := reports.facts(found):
-        ask.say(facts, hang=2)
-    for note in found.get("notes") or []:
-        ask.say(f"· {visible(str(note), 300)}", hang=2)
-    for subject in subjects.of(found).values():
-        if one := subject.finding:
-            ask.say(reports.sentence(one), hang=2)
-            ask.say(
-                f"  {reports.where(one, unit=subject.unit)}. What to do: {visible(str(one['fix']), 300)}.",
+def print_findings(prompter: Prompter, draft: Draft, report: reports.Report) -> None:
+    """Print the verdict, then each finding with its lines and fix."""
+    prompter.print(reports.format_verdict(report), hang=2)
+    if facts := reports.format_facts(report):
+        prompter.print(facts, hang=2)
+    for note in report.get("notes") or []:
+        prompter.print(f"· {visible(str(note), 300)}", hang=2)
+    for subject in subjects.list_subjects(report).values():
+        if finding := subject.finding:
+            prompter.print(reports.format_finding(finding), hang=2)
+            prompter.print(
+                f"  {reports.describe_location(finding, unit=subject.unit)}. Fix: {visible(str(finding['fix']), 300)}.",
                 hang=2,
             )
-    if known := overview.lengths(found, draft):
-        title = Text(f"Lengths in {known.unit}{known.rows}: ")
-        ask.say(title.append_text(histogram.figures(known)), hang=2)
+    if lengths := overview.get_lengths(report, draft):
+        title = Text(f"Lengths in {lengths.unit}{lengths.rows}: ")
+        prompter.print(title.append_text(histogram.format_figures(lengths)), hang=2)
 
 
-def look(ask: Asker, draft: Draft) -> Draft:
-    """Show rows, or make a new file of them, as long as that is wanted."""
+def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
+    """Show rows or offer tools until the person continues."""
     while True:
-        known = subjects.of(draft.checked or {})
-        first = [id for id, one in known.items() if one.row][:SHOWN_ROWS]
-        found = [id for id, one in known.items() if one.lines]
-        options = [(GO_ON, "no, go on")]
-        options += [(id, _label(known[id])) for id in (*first, *found)]
-        options.append((OTHER, "no, but repair, split or convert them, or see how long they are"))
-        chosen = ask.choose("Look at a row?", options)
-        if chosen == GO_ON:
+        by_id = subjects.list_subjects(draft.checked or {})
+        first = [id for id, subject in by_id.items() if subject.row][:MAX_SHOWN_ROWS]
+        with_rows = [id for id, subject in by_id.items() if subject.lines]
+        options = [(CONTINUE, "no, continue")]
+        options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
+        options.append((OTHER, "no, but fix, split or convert them, or see their lengths"))
+        chosen = prompter.choose("Look at a row?", options)
+        if chosen == CONTINUE:
             return draft
         if chosen == OTHER:
-            draft = _more(ask, draft)
-        elif known[chosen].finding:
-            _show_rows(ask, draft, known[chosen])
+            draft = _ask_tool(prompter, draft)
+        elif by_id[chosen].finding:
+            _print_rows(prompter, draft, by_id[chosen])
         else:
-            ask.say(known[chosen].read_out())
-            ask.say()
+            prompter.print(by_id[chosen].describe())
+            prompter.print()
 
 
-def _label(subject: Subject) -> str:
+def _format_label(subject: Subject) -> str:
     if row := subject.row:
-        return f"row {row['line']:,}: {rows_read.first_words(row['example'])}"
+        return f"row {row['line']:,}: {rows_read.summarize(row['example'])}"
     assert subject.finding is not None
-    shown, of = min(SHOWN_ROWS, len(subject.lines)), subject.finding["count"]
-    first = f"the first {shown} of {of:,} rows" if shown < of else plural(of, "row")
-    return f"{reports.title(subject.finding)}: {first}"
+    shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding["count"]
+    first = f"the first {shown} of {count:,} rows" if shown < count else plural(count, "row")
+    return f"{reports.format_title(subject.finding)}: {first}"
 
 
-def _show_rows(ask: Asker, draft: Draft, subject: Subject) -> None:
-    lines = [part for line in subject.lines[:SHOWN_ROWS] for part in ("--line", str(line))]
-    argv = ("show", *checking.judged(draft.plan, draft.target, subject.path), *lines)
+def _print_rows(prompter: Prompter, draft: Draft, subject: Subject) -> None:
+    lines = [part for line in subject.lines[:MAX_SHOWN_ROWS] for part in ("--line", str(line))]
+    argv = ("show", *checking.build_target_args(draft.plan, draft.target, subject.path), *lines)
     try:
-        found = ask.run("Reading the rows", *argv)
+        document = prompter.run("Reading the rows", *argv)
     except FtwizardError as error:
-        ask.problem(error)
+        prompter.print_problem(error)
         return
-    for row in found["rows"]:
-        ask.say(row_texts.whole(row, ask.width))
-        ask.say()
+    for row in document["rows"]:
+        prompter.print(row_texts.format_row(row, prompter.width))
+        prompter.print()
 
 
-def _more(ask: Asker, draft: Draft) -> Draft:
-    """Make a new file of the rows, or show how long they are."""
+def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
+    """Offer a tool: a new file, or the row lengths."""
     options = [
-        (GO_ON, "nothing"),
-        ("repair", "repair what is sure, into a new file"),
-        ("split", "split off a file that validates"),
-        ("convert", "convert them for another place to train"),
-        ("lengths", "see how long they are"),
+        (CONTINUE, "nothing"),
+        ("repair", "fix rows into a new file"),
+        ("split", "split off a validation file"),
+        ("convert", "convert rows for another target"),
+        ("lengths", "see the lengths of the rows"),
     ]
-    chosen = ask.choose("What else?", options)
+    chosen = prompter.choose("What else?", options)
     if chosen == "lengths":
-        ask.say(overview.bars(draft.checked or {}, draft, *BARS))
-    make = {"repair": _repair, "split": _split, "convert": _convert}.get(chosen)
-    made = make(ask, draft) if make else None
+        prompter.print(overview.draw_bars(draft.checked or {}, draft, *HISTOGRAM_SIZE))
+    make = {"repair": _fix, "split": _split, "convert": _convert}.get(chosen)
+    made = make(prompter, draft) if make else None
     if made is None:
         return draft
-    return _read_new(ask, draft, made) or draft
+    return _read_new(prompter, draft, made) or draft
 
 
-def _read_new(ask: Asker, draft: Draft, made: making.Made) -> Draft | None:
+def _read_new(prompter: Prompter, draft: Draft, made: making.CreatedFiles) -> Draft | None:
     files = plans.Files(train=made.train, validation=made.validation)
-    return check(ask, draft.with_data(format="auto").reading(files, None))
+    return check_rows(prompter, draft.with_data(format="auto").with_check(files, None))
 
 
-def _repair(ask: Asker, draft: Draft) -> making.Made | None:
+def _fix(prompter: Prompter, draft: Draft) -> making.CreatedFiles | None:
     source = draft.plan.data.files.train
-    out = _name(ask, "New file", new_names.free_name(source, "fixed"))
-    argv = ("check", *checking.judged(draft.plan, draft.target, source), "--fix", out)
-    done = _run(ask, "Repairing", argv, out)
+    out = _ask_name(prompter, "New file", new_names.suggest_name(source, "fixed"))
+    argv = ("check", *checking.build_target_args(draft.plan, draft.target, source), "--fix", out)
+    done = _run_command(prompter, "Fixing", argv, out)
     if done is None:
         return None
-    _say_done(ask, done["repairs"], out, "Nothing had to be changed.")
-    return _used(ask, making.Made(out, draft.plan.data.files.validation))
+    _print_done(prompter, done["repairs"], out, "Nothing needed fixing.")
+    return _ask_use(prompter, making.CreatedFiles(out, draft.plan.data.files.validation))
 
 
-def _split(ask: Asker, draft: Draft) -> making.Made | None:
+def _split(prompter: Prompter, draft: Draft) -> making.CreatedFiles | None:
     source = draft.plan.data.files.train
-    train = _name(ask, "File to train on", new_names.free_name(source, "train"))
-    own = _name(ask, "File that validates", new_names.free_name(source, "validation"), train)
-    done = _run(ask, "Splitting", making.split_command(draft, train, own), train, own)
-    return None if done is None else making.Made(train, own)
+    train = _ask_name(prompter, "Training file", new_names.suggest_name(source, "train"))
+    own = _ask_name(
+        prompter, "Validation file", new_names.suggest_name(source, "validation"), train
+    )
+    done = _run_command(
+        prompter, "Splitting", making.build_split_command(draft, train, own), train, own
+    )
+    return None if done is None else making.CreatedFiles(train, own)
 
 
-def _convert(ask: Asker, draft: Draft) -> making.Made | None:
+def _convert(prompter: Prompter, draft: Draft) -> making.CreatedFiles | None:
     source = draft.plan.data.files.train
-    options = making.convertible(draft.checked or {})
-    name = ask.choose("Convert for which place?", options, str(draft.target or ""))
-    out = _name(ask, "New file", new_names.free_name(source, name))
-    argv = ("convert", *checking.arguments(draft.plan, source), "--target", name, "--out", out)
-    done = _run(ask, f"Converting for {targets.target(name).words}", argv, out)
+    options = making.list_targets(draft.checked or {})
+    name = prompter.choose("Convert for which target?", options, str(draft.target or ""))
+    out = _ask_name(prompter, "New file", new_names.suggest_name(source, name))
+    argv = (
+        "convert",
+        *checking.build_file_args(draft.plan, source),
+        "--target",
+        name,
+        "--out",
+        out,
+    )
+    done = _run_command(prompter, f"Converting for {targets.target(name).words}", argv, out)
     if done is None:
         return None
-    _say_done(ask, done, out, "Every row is carried whole.")
-    return _used(ask, making.Made(out))
+    _print_done(prompter, done, out, "Every row was converted completely.")
+    return _ask_use(prompter, making.CreatedFiles(out))
 
 
-def _name(ask: Asker, question: str, given: str, *others: str) -> str:
-    named = [drafts.shown_path(other) for other in others]
-    typed = ask.line(question, given, check=lambda name: new_names.problem([name, *named]))
-    return drafts.whole(typed)
+def _ask_name(prompter: Prompter, question: str, default: str, *other_names: str) -> str:
+    named = [drafts.format_path(name) for name in other_names]
+    typed = prompter.ask_line(
+        question, default, check=lambda name: new_names.find_problem([name, *named])
+    )
+    return drafts.get_absolute_path(typed)
 
 
-def _run(ask: Asker, title: str, argv: Sequence[str], *files: str) -> dict[str, Any] | None:
-    """Run a command that writes files; return its document, None where it failed."""
+def _run_command(
+    prompter: Prompter, title: str, argv: Sequence[str], *files: str
+) -> dict[str, Any] | None:
+    """Run a command that writes files; return its document, None if it failed."""
     try:
-        found: dict[str, Any] = ask.run(title, *argv)
+        document: dict[str, Any] = prompter.run(title, *argv)
     except FtwizardError as error:
-        ask.problem(error)
+        prompter.print_problem(error)
         return None
-    ask.written += files
-    return found
+    prompter.written_files += files
+    return document
 
 
-def _say_done(ask: Asker, done: dict[str, Any], out: str, none: str) -> None:
-    ask.say(making.written(done, out), hang=2)
-    ask.say(making.changes(done, none), hang=2)
+def _print_done(prompter: Prompter, done: dict[str, Any], out: str, none: str) -> None:
+    prompter.print(making.format_written(done, out), hang=2)
+    prompter.print(making.format_changes(done, none), hang=2)
 
 
-def _used(ask: Asker, made: making.Made) -> making.Made | None:
-    options: Sequence[tuple[str, str]] = [(GO_ON, "yes"), (OTHER, "no, keep the old one")]
-    return made if ask.choose("Use the new file?", options) == GO_ON else None
+def _ask_use(prompter: Prompter, made: making.CreatedFiles) -> making.CreatedFiles | None:
+    options: Sequence[tuple[str, str]] = [(CONTINUE, "yes"), (OTHER, "no, keep the old one")]
+    return made if prompter.choose("Use the new file?", options) == CONTINUE else None
 
 
-def doubts(ask: Asker, draft: Draft) -> Draft:
-    """Ask whether rows that cannot be used are left out, or other errors are put up with."""
-    found = draft.checked or {}
-    bad = found["rows"] - found["usable"]
+def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
+    """Confirm skipping unusable rows, or continuing despite errors."""
+    report = draft.checked or {}
+    bad = report["rows"] - report["usable"]
     if bad:
-        good = plural(found["usable"], "good row")
-        options = [(GO_ON, f"yes, with {good}"), (OTHER, "no, take another file")]
-        if ask.choose(f"Go on without {plural(bad, 'row')}?", options) == OTHER:
-            raise Back("file")
-    elif found["verdict"] == "error":
-        options = [(GO_ON, "yes, all the same"), (OTHER, "no, take another file")]
-        if ask.choose("Go on in spite of what was found?", options) == OTHER:
-            raise Back("file")
-    if raised := reports.raised(found):
-        ask.say(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.words), hang=2)
-        options = [(GO_ON, "go on all the same"), (OTHER, "no, take another file")]
-        if ask.choose("Fine-tune for facts that change?", options) == OTHER:
-            raise Back("file")
+        good = plural(report["usable"], "usable row")
+        options = [(CONTINUE, f"yes, with {good}"), (OTHER, "no, choose another file")]
+        if prompter.choose(f"Continue without {plural(bad, 'row')}?", options) == OTHER:
+            raise GoBack("file")
+    elif report["verdict"] == "error":
+        options = [(CONTINUE, "yes, continue"), (OTHER, "no, choose another file")]
+        if prompter.choose("Continue despite these errors?", options) == OTHER:
+            raise GoBack("file")
+    if raised := reports.find_tool_warning(report):
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.words), hang=2)
+        options = [(CONTINUE, "continue anyway"), (OTHER, "no, choose another file")]
+        if prompter.choose("Fine-tune on facts that change?", options) == OTHER:
+            raise GoBack("file")
     return draft.allowing("skip-bad-rows", bool(bad))
 
 
-def validation(ask: Asker, draft: Draft) -> Draft:
-    """Ask which share validates, or which file; none only where that is insisted on."""
-    ask.explain("The loss on rows that are not trained on shows when it learns yours by heart.")
-    chosen = ask.choose("Rows kept for validation", SHARES, draft.share)
-    draft = _own_file(ask, draft) if chosen == OWN_FILE else draft.validating(chosen)
+def ask_validation(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for a validation share or file; none needs confirmation."""
+    prompter.explain("Validation loss shows when the model starts memorizing the training data.")
+    chosen = prompter.choose("Validation data", SHARES, draft.share)
+    draft = _ask_own_file(prompter, draft) if chosen == OWN_FILE else draft.with_validation(chosen)
     if not draft.validates and "no-validation" not in draft.plan.allow:
         try:
-            ask.insist(*texts.NO_VALIDATION)
-        except Back:
-            return validation(ask, draft.validating(SHARES[0][0]))
+            prompter.confirm_phrase(*texts.NO_VALIDATION)
+        except GoBack:
+            return ask_validation(prompter, draft.with_validation(SHARES[0][0]))
     return draft.allowing("no-validation", not draft.validates)
 
 
-def _own_file(ask: Asker, draft: Draft) -> Draft:
-    """Ask for the file that validates, and check it with the rows."""
-    given = drafts.shown_path(draft.plan.data.files.validation or "")
+def _ask_own_file(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the validation file and check it with the data."""
+    name = drafts.format_path(draft.plan.data.files.validation or "")
     while True:
-        given = ask.line("File that validates", given, check=_file_problem, suggest=_SUGGEST)
-        own = drafts.whole(given)
+        name = prompter.ask_line(
+            "Validation file", name, check=_find_file_problem, suggest=_SUGGEST
+        )
+        own = drafts.get_absolute_path(name)
         files = draft.plan.data.files
-        if own == files.validation:  # it was checked with the rows
-            return draft.validating(OWN_FILE)
-        wanted = draft.validating(OWN_FILE).reading(
+        if own == files.validation:  # already checked with the data
+            return draft.with_validation(OWN_FILE)
+        wanted = draft.with_validation(OWN_FILE).with_check(
             msgspec.structs.replace(files, validation=own), None
         )
-        if (read := check(ask, wanted)) is not None:
+        if (read := check_rows(prompter, wanted)) is not None:
             return read

@@ -1,4 +1,4 @@
-"""The questions of the wizard, line by line: each takes a draft and returns it answered."""
+"""The sequence of the wizard's questions in plain mode."""
 
 from __future__ import annotations
 
@@ -12,91 +12,98 @@ from ftwizard.screens import estimate_texts, texts, values
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import costs, hours, paths, rows
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain.asking import GO_ON, Ask, Asker, Back, Left
+from ftwizard.screens.plain.asking import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
 from ftwizard.screens.steps import STEPS
 
 
 @dataclass(frozen=True)
 class Item:
-    """A question in its place."""
+    """A question and its step."""
 
     step: str
     """One of ``STEPS``."""
-    ask: Ask
+    ask: AskFunction
     name: str = ""
-    """By which it is gone back to."""
+    """Name for going back to it."""
 
 
-def items(draft: Draft) -> list[Item]:
-    """Return every question in its order; one that does not apply asks nothing."""
+def list_items(draft: Draft) -> list[Item]:
+    """List all questions in order; one that does not apply asks nothing."""
     path, data, recipe, estimate, _ = STEPS
-    about: list[Ask] = [functools.partial(paths.about, one) for one in drafts.asked(draft)]
-    found = [Item(path, ask) for ask in (about[0], paths.wrong_tool, *about[1:], paths.choose)]
-    found.append(Item(data, rows.file, "file"))
-    found += [Item(data, ask) for ask in (rows.look, rows.doubts, rows.validation, elsewhere)]
-    found.append(Item(recipe, recipes.model, "model"))
-    found += [Item(recipe, ask) for ask in recipes.questions()]
-    found += [Item(estimate, count), Item(estimate, figures)]
-    return found
-
-
-def elsewhere(ask: Asker, draft: Draft) -> Draft:
-    """Say how far another path goes here; offer this machine."""
-    if draft.way == "local":
-        return draft.for_the_record()
-    ask.say(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
-    options = [
-        ("here", "train on this machine instead, with the same rows"),
-        ("costs", "see what every path costs"),
-        ("leave", "leave"),
+    about: list[AskFunction] = [
+        functools.partial(paths.ask_question, question) for question in drafts.list_questions(draft)
     ]
-    while (chosen := ask.choose("What now?", options)) == "costs":
-        draft = costs.show(ask, draft, datetime.date.today())
+    items = [
+        Item(path, ask) for ask in (about[0], paths.confirm_tool, *about[1:], paths.choose_path)
+    ]
+    items.append(Item(data, rows.ask_file, "file"))
+    items += [
+        Item(data, ask)
+        for ask in (rows.inspect_rows, rows.confirm_doubts, rows.ask_validation, ask_elsewhere)
+    ]
+    items.append(Item(recipe, recipes.ask_model, "model"))
+    items += [Item(recipe, ask) for ask in recipes.list_questions()]
+    items += [Item(estimate, count_tokens), Item(estimate, show_estimate)]
+    return items
+
+
+def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
+    """Explain that other paths end here; offer this machine."""
+    if draft.way == "local":
+        return draft.with_provider_reason()
+    prompter.print(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
+    options = [
+        ("here", "train on this machine instead, with the same data"),
+        ("costs", "compare the costs of all paths"),
+        ("leave", "quit"),
+    ]
+    while (chosen := prompter.choose("What now?", options)) == "costs":
+        draft = costs.browse_costs(prompter, draft, datetime.date.today())
     if chosen == "leave":
-        raise Left
-    return draft.on_path("local").for_the_record()
+        raise UserQuit
+    return draft.on_path("local").with_provider_reason()
 
 
-def count(ask: Asker, draft: Draft) -> Draft:
-    """Count with the model's own tokenizer what has not been counted yet."""
+def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
+    """Count tokens with the model's tokenizer unless counted already."""
     if draft.is_stale:
-        ask.problem(texts.changed(draft))
-        raise Back("file")
+        prompter.print_problem(texts.file_changed_error(draft))
+        raise GoBack("file")
     changes: list[str] = []
     while draft.estimate is None:
         try:
-            with drafts.passing_file(draft) as plan:
-                draft = draft.counted(ask.run(texts.COUNTING, "estimate", plan))
+            with drafts.temporary_plan(draft) as plan:
+                draft = draft.with_estimate(prompter.run(texts.COUNTING, "estimate", plan))
         except FtwizardError as error:
-            ask.problem(error)
-            raise Back("model") from None
-        if not changes:  # more is advised now that the size of the model is known
-            draft, changes = values.suited(draft)
+            prompter.print_problem(error)
+            raise GoBack("model") from None
+        if not changes:  # the model's size is known now, so more advice applies
+            draft, changes = values.apply_advice(draft)
     if changes:
-        ask.say(texts.suited(changes))
+        prompter.print(texts.format_adjustments(changes))
     return draft
 
 
-def figures(ask: Asker, draft: Draft) -> Draft:
-    """Show what the plan comes to."""
-    _say_figures(ask, draft)
+def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
+    """Print the estimate and offer changes."""
+    _print_estimate(prompter, draft)
     options = [
-        (GO_ON, "yes"),
-        ("costs", "see what every path costs"),
-        ("hour", "say what an hour of this machine costs"),
+        (CONTINUE, "yes"),
+        ("costs", "compare the costs of all paths"),
+        ("hour", "set the hourly price of this machine"),
     ]
-    while (chosen := ask.choose("Go on with this?", options)) != GO_ON:
+    while (chosen := prompter.choose("Continue with this?", options)) != CONTINUE:
         if chosen == "costs":
-            draft = costs.show(ask, draft, datetime.date.today())
+            draft = costs.browse_costs(prompter, draft, datetime.date.today())
             continue
         before = draft.hour
-        draft = hours.ask_hour(ask, draft)
+        draft = hours.ask_hour(prompter, draft)
         if draft.hour != before:
-            _say_figures(ask, draft)
+            _print_estimate(prompter, draft)
     return draft
 
 
-def _say_figures(ask: Asker, draft: Draft) -> None:
-    found, length = draft.estimate or {}, draft.plan.recipe.max_length
-    words = estimate_texts.figures(found, length, draft.hour, how=hours.HOW)
-    ask.say(words, hang=estimate_texts.NAMES_WIDTH)
+def _print_estimate(prompter: Prompter, draft: Draft) -> None:
+    estimate, length = draft.estimate or {}, draft.plan.recipe.max_length
+    words = estimate_texts.format_estimate(estimate, length, draft.hour, how=hours.PRICE_HINT)
+    prompter.print(words, hang=estimate_texts.NAMES_WIDTH)

@@ -1,4 +1,4 @@
-"""The wizard in lines of text: the same questions, words and plan as the screens."""
+"""The wizard in plain mode: the same questions, texts and plan as the screens."""
 
 from __future__ import annotations
 
@@ -15,124 +15,124 @@ from ftwizard.screens import draft as drafts
 from ftwizard.screens import glyphs, texts
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import leaving, steps
-from ftwizard.screens.plain.asking import Asker, Back, Left, Numbered
+from ftwizard.screens.plain.asking import GoBack, NumberedPrompter, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.steps import STEPS
 
-NOTHING = "Nothing was started; nothing was written."
+NOTHING = "Nothing was started or written."
 
 
 def open_plain(*, ascii: bool = False) -> int:
-    """Ask everything at this terminal, start the run, follow it; return the exit code."""
-    with leaving.orderly():
-        ask = _asker(ascii=ascii or not glyphs.shows_unicode())
+    """Ask everything, start the run, follow it; return the exit code."""
+    with leaving.exit_cleanly():
+        prompter = _create_prompter(ascii=ascii or not glyphs.shows_unicode())
         saved: list[str] = []
         try:
-            ask.say("From your rows to a fine-tuned model, question by question.")
-            ask.note(f"{ask.keys} Nothing is written before the last question.")
-            ask.say()
+            prompter.print("Fine-tune a model on your data, question by question.")
+            prompter.note(f"{prompter.keys} Nothing is written before the last question.")
+            prompter.print()
             facts = machine.facts()
-            ask.note(texts.this_machine(facts))
-            run = _through(ask, Draft(facts, hour=hour_price.remembered()), saved)
-        except (Left, KeyboardInterrupt):
-            ask.say()
-            ask.say(_what_is_left(saved, ask.written))
+            prompter.note(texts.describe_machine(facts))
+            run = _ask_all(prompter, Draft(facts, hour=hour_price.remembered()), saved)
+        except (UserQuit, KeyboardInterrupt):
+            prompter.print()
+            prompter.print(_describe_leftovers(saved, prompter.written_files))
             return DECLINED
         return watch.follow(runs.find(run))
 
 
-def _what_is_left(saved: list[str], written: list[str]) -> str:
-    """Say what was written although nothing was started."""
+def _describe_leftovers(saved: list[str], written: list[str]) -> str:
+    """Describe what was written although nothing was started."""
     if saved:
-        return f"Nothing was started; the plan is kept in {saved[-1]}."
+        return f"Nothing was started. The plan is saved in {saved[-1]}."
     if written:
-        return f"Nothing was started; new rows are in {' and '.join(written)}."
+        return f"Nothing was started. New data files: {' and '.join(written)}."
     return NOTHING
 
 
-def _asker(*, ascii: bool) -> Asker:
-    """Return how this terminal can be asked."""
+def _create_prompter(*, ascii: bool) -> Prompter:
+    """Return the prompter that suits this terminal."""
     if not output.can_draw():
-        return Numbered(ascii=ascii)
-    from ftwizard.screens.plain.cursor import Cursor
+        return NumberedPrompter(ascii=ascii)
+    from ftwizard.screens.plain.cursor import CursorPrompter
 
-    return Cursor(ascii=ascii)
+    return CursorPrompter(ascii=ascii)
 
 
-def _through(ask: Asker, draft: Draft, saved: list[str]) -> str:
-    """Go through all questions, forth and back with the answers kept; return the run's id."""
-    items = [*steps.items(draft), Item(STEPS[-1], _name), Item(STEPS[-1], _confirm)]
+def _ask_all(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
+    """Ask all questions, forward and back with answers kept; return the run's id."""
+    items = [*steps.list_items(draft), Item(STEPS[-1], _ask_name), Item(STEPS[-1], _confirm)]
     answered: list[int] = []
-    place, step = 0, ""
+    index, step = 0, ""
     while True:
-        while place < len(items):
-            item, before = items[place], ask.asked
-            step = _enter(ask, item.step, step)
-            ask.can_go_back = bool(answered)
+        while index < len(items):
+            item, before = items[index], prompter.question_count
+            step = _print_step(prompter, item.step, step)
+            prompter.can_go_back = bool(answered)
             try:
-                draft = item.ask(ask, draft)
-            except Back as back:
-                place = _before(items, answered, back.to)
+                draft = item.ask(prompter, draft)
+            except GoBack as back:
+                index = _step_back(items, answered, back.to)
                 continue
-            if ask.asked > before:
-                answered.append(place)
-            place += 1
+            if prompter.question_count > before:
+                answered.append(index)
+            index += 1
         try:
             draft = replace(draft, saved=draft.name)
-            return _start(ask, draft, saved)
+            return _start(prompter, draft, saved)
         except FtwizardError as error:
-            ask.problem(error)
-            place = answered.pop()
+            prompter.print_problem(error)
+            index = answered.pop()
 
 
-def _enter(ask: Asker, step: str, before: str) -> str:
-    """Say which step begins, where another one did."""
+def _print_step(prompter: Prompter, step: str, before: str) -> str:
+    """Print the step's title if it is a new one."""
     if step != before:
-        ask.say()
+        prompter.print()
         number = f"  {STEPS.index(step) + 1} of {len(STEPS)}"
-        ask.say(Text.assemble((step, "bold"), (number, "dim")))
+        prompter.print(Text.assemble((step, "bold"), (number, "dim")))
     return step
 
 
-def _before(items: list[Item], answered: list[int], name: str) -> int:
-    """Take answered questions back, down to the last one, or to the one of that name."""
+def _step_back(items: list[Item], answered: list[int], name: str) -> int:
+    """Go back to the last answered question, or to the named one; return its index."""
     while answered:
-        place = answered.pop()
-        if name in ("", items[place].name):
-            return place
+        index = answered.pop()
+        if name in ("", items[index].name):
+            return index
     return 0
 
 
-def _name(ask: Asker, draft: Draft) -> Draft:
-    given = drafts.suggested_name(draft)
-    check = functools.partial(drafts.name_problem, saved=draft.saved)
-    return draft.called(ask.line("Name of the run", given, check=check))
+def _ask_name(prompter: Prompter, draft: Draft) -> Draft:
+    default = drafts.suggest_run_name(draft)
+    check = functools.partial(drafts.find_name_problem, saved=draft.saved)
+    return draft.named(prompter.ask_line("Name of the run", default, check=check))
 
 
-def _confirm(ask: Asker, draft: Draft) -> Draft:
-    """Show the plan and what speaks against it; leave unless it is to be started."""
-    ask.say("The plan; what it does not say has its default:")
-    ask.say()
-    ask.say(drafts.brief(draft.plan).rstrip())
-    if (warnings := texts.warnings(draft)).plain:
-        ask.say()
-        ask.say(warnings, hang=2)
-    ask.say()
-    ask.note("This does the same without questions:")
-    ask.keep(drafts.command(draft.name, draft.hour))
-    options = [("start", "yes: it goes on without this window"), ("leave", "no, leave")]
-    if ask.choose("Save the plan and start the run?", options) == "leave":
-        raise Left
+def _confirm(prompter: Prompter, draft: Draft) -> Draft:
+    """Show the plan and its warnings; quit unless it is to be started."""
+    prompter.print("The plan (default values are left out):")
+    prompter.print()
+    prompter.print(drafts.non_default_yaml(draft.plan).rstrip())
+    if (warnings := texts.format_warnings(draft)).plain:
+        prompter.print()
+        prompter.print(warnings, hang=2)
+    prompter.print()
+    prompter.note("The same without questions:")
+    prompter.print_line(drafts.format_command(draft.name, draft.hour))
+    options = [("start", "yes, and run it in the background"), ("leave", "no, quit")]
+    if prompter.choose("Save the plan and start the run?", options) == "leave":
+        raise UserQuit
     return draft
 
 
-def _start(ask: Asker, draft: Draft, saved: list[str]) -> str:
+def _start(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
     """Save the plan, start the run; return its id. Raises FtwizardError."""
     # Half a start would be worse than a late ctrl+c.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         saved.append(drafts.save(draft))
         argv = ("train", saved[-1], "--name", draft.name, *hour_price.argv(draft.hour))
-        return str(ask.run("Starting the run", *argv, lasting=True)["id"])
+        return str(prompter.run("Starting the run", *argv, lasting=True)["id"])
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""A file name with what could complete it below."""
+"""Input for a file name with suggestions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ftwizard.screens.widgets.entry import Entry
 from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.text import visible
 
-SHOWN = 200
-SOON_S = 0.5
-"""So long at most does a key wait for a file system."""
+MAX_SHOWN = 200
+MAX_WAIT_S = 0.5
+"""Longest time that a key press waits for a file system."""
 
 
 class FileInput(Vertical):
-    """An input line and a list of suggestions; up and down choose, tab takes one over."""
+    """An input and a list of suggestions; up and down select, tab accepts."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "suggest(1)", "next", show=False),
@@ -37,7 +37,7 @@ class FileInput(Vertical):
     ]
 
     class Edited(Message):
-        """The name was changed."""
+        """The name changed."""
 
         def __init__(self, file_input: FileInput, value: str) -> None:
             super().__init__()
@@ -57,15 +57,15 @@ class FileInput(Vertical):
         guess: Callable[[str], bool] | None = None,
         id: str | None = None,
     ) -> None:
-        """``guess`` says for which names that there is no file of Enter takes a suggestion over."""
+        """``guess`` tells for which names without a file Enter accepts a suggestion."""
         super().__init__(id=id)
         self._guess = guess
         self._suggest = suggest
         self._value = value
         self._hint = hint
-        self._chosen = False
-        self._listed: str | None = None
-        """What the suggestions are for."""
+        self._has_chosen = False
+        self._listed_for: str | None = None
+        """The text that the suggestions belong to."""
 
     def compose(self) -> ComposeResult:
         yield Entry(
@@ -76,15 +76,15 @@ class FileInput(Vertical):
         yield menu
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self._list)  # lines for a menu that is not mounted get no height
+        self.call_after_refresh(self._list)  # lines of an unmounted menu get no height
 
     @property
     def value(self) -> str:
-        """Return what is in the line."""
+        """Return the current text."""
         return self.query_one(Input).value.strip()
 
     def put(self, value: str) -> None:
-        """Have another name in the line."""
+        """Set the text."""
         self.query_one(Input).value = value
 
     def fold(self, folded: bool) -> None:
@@ -96,37 +96,37 @@ class FileInput(Vertical):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._chosen = False
+        self._has_chosen = False
         self._list()
         self.post_message(self.Edited(self, self.value))
 
     def settle(self) -> bool:
-        """Take over the suggestion that was chosen; return whether it is no folder to go into."""
+        """Accept the selected suggestion; return whether the value is not a folder to descend into."""
         menu = self._current()
-        meant = self._chosen or not self.value
+        meant = self._has_chosen or not self.value
         if self._guess and not meant:
-            meant = not _is_there(self.value) and self._guess(self.value)
+            meant = not _exists(self.value) and self._guess(self.value)
         if meant and menu.display and menu.chosen is not None:
             self.action_complete()
         return not self.value.endswith("/")
 
     def action_suggest(self, by: int) -> None:
-        """Move among the suggestions; beyond them, to the field above or below."""
+        """Move between the suggestions, and beyond them to the next or previous field."""
         menu = self.query_one(Menu)
         before = menu.cursor
         if menu.display and menu.chosen not in (None, self.value):
             if menu.marks:
-                self._chosen = True
+                self._has_chosen = True
                 menu.action_move(by)
             elif by > 0:
-                self._chosen = menu.marks = True
+                self._has_chosen = menu.marks = True
                 return
             if menu.cursor != before:
                 return
         self.screen.focus_next() if by > 0 else self.screen.focus_previous()
 
     def action_complete(self) -> None:
-        """Take the suggestion over; where there is none, or it is no folder, go to the next field."""
+        """Accept the suggestion; unless it is a folder, go to the next field."""
         menu, line = self._current(), self.query_one(Input)
         chosen = menu.chosen
         if menu.display and chosen is not None and chosen != line.value:
@@ -138,34 +138,34 @@ class FileInput(Vertical):
 
     @work(group="suggest", exclusive=True, exit_on_error=False)
     async def _list(self) -> None:
-        """Suggest beside the loop: a folder may be large, or far away."""
+        """Compute suggestions in a thread: a folder may be large or remote."""
         typed = self.query_one(Input).value
-        found = await beside(self._suggest, typed)
-        self._offer(typed, found)
+        suggestions = await beside(self._suggest, typed)
+        self._offer(typed, suggestions)
 
     def _current(self) -> Menu:
-        """Return the suggestions for what stands in the line now."""
+        """Return the suggestions for the current text."""
         typed = self.query_one(Input).value
-        if typed != self._listed:
-            with contextlib.suppress(TimeoutError):  # a folder that is far away is not waited for
-                self._offer(typed, within(SOON_S, self._suggest, typed))
+        if typed != self._listed_for:
+            with contextlib.suppress(TimeoutError):  # do not wait for a remote folder
+                self._offer(typed, within(MAX_WAIT_S, self._suggest, typed))
         return self.query_one(Menu)
 
-    def _offer(self, typed: str, found: Sequence[tuple[str, str, str]]) -> None:
-        if not self.is_attached or typed == self._listed:
+    def _offer(self, typed: str, suggestions: Sequence[tuple[str, str, str]]) -> None:
+        if not self.is_attached or typed == self._listed_for:
             return
-        self._listed = typed
-        ids = [value for value, _, _ in found[:SHOWN]]
-        self._chosen = self._chosen and self.query_one(Menu).chosen in ids
-        self.query_one(Menu).marks = self._chosen or not typed.strip()
+        self._listed_for = typed
+        ids = [value for value, _, _ in suggestions[:MAX_SHOWN]]
+        self._has_chosen = self._has_chosen and self.query_one(Menu).chosen in ids
+        self.query_one(Menu).marks = self._has_chosen or not typed.strip()
         self.query_one(Menu).show([
             Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
-            for value, name, note in found[:SHOWN]
+            for value, name, note in suggestions[:MAX_SHOWN]
         ])  # fmt: skip
 
 
-def _is_there(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
-        return within(SOON_S, lambda: file_names.exists(file_names.expand(name)))
+        return within(MAX_WAIT_S, lambda: file_names.exists(file_names.expand(name)))
     except (FtwizardError, TimeoutError):
         return False

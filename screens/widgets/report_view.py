@@ -1,4 +1,4 @@
-"""A report on data: the line that leads on, findings and rows to choose from, what is said of them."""
+"""View of a data report: next step, list of findings and rows, and details."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ftwizard.text import plural
 
 
 class ReportView(Vertical):
-    """Shows a report, or a first look; another one leaves the cursor on what is in both."""
+    """Shows a report; a new one keeps the cursor on an item that is in both."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "mask", "mask"),
@@ -33,11 +33,11 @@ class ReportView(Vertical):
     ]
 
     class Moved(Message):
-        """The cursor or the focus is on something else."""
+        """The cursor or the focus moved."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._found: Report | None = None
+        self._report: Report | None = None
         self._draft: Draft | None = None
         self._subjects: dict[str, Subject] = {}
         self._shows_lengths = False
@@ -50,27 +50,27 @@ class ReportView(Vertical):
                 yield Reading(id="row")
                 yield Static(id="lengths", markup=False)
 
-    def show(self, found: Report, draft: Draft) -> None:
+    def show(self, report: Report, draft: Draft) -> None:
         """Show a report on the rows of a draft."""
-        is_new = found is not self._found
+        is_new = report is not self._report
         if is_new:
-            self._subjects = subjects.of(found)
-        self._found, self._draft = found, draft
+            self._subjects = subjects.list_subjects(report)
+        self._report, self._draft = report, draft
         self._draw(from_top=is_new and self.subject is None)
 
-    def lead(self, text: Text) -> None:
-        """Say what comes next, or how far what is waited for is."""
+    def show_next_step(self, text: Text) -> None:
+        """Show the next step, or the progress of a check."""
         self.query_one(Go).update(text)
 
     def focus_go(self) -> None:
-        """Give the focus to the line that leads on, unless a person is in the list already."""
+        """Focus the next-step line, unless the focus is in the list already."""
         if not self.has_focus_within:
             self.query_one(Go).focus()
 
     @property
     def subject(self) -> Subject | None:
-        """Return what the cursor is on, None where the focus is elsewhere."""
-        # The focus as it is, not as the widgets have been told: keys may come in one piece.
+        """Return the selected item; None if the focus is elsewhere."""
+        # Ask the screen: the widgets learn of the focus later than keys that arrive together.
         in_list = self.screen.focused in (self.query_one(Menu), self.query_one(Reading))
         return self._chosen if in_list else None
 
@@ -80,7 +80,7 @@ class ReportView(Vertical):
 
     @property
     def is_roomy(self) -> bool:
-        """Whether the lengths have room below what is read."""
+        """Whether the lengths fit below the details."""
         return self.screen.has_class("-wide") and self.screen.has_class("-tall")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -92,12 +92,12 @@ class ReportView(Vertical):
         return True
 
     def open(self, *, masked: bool = False) -> None:
-        """Show the rows of the finding that the cursor is on, or that row among the first ones."""
+        """Show the rows of the selected finding, or the selected row."""
         subject = self.subject
         if subject and subject.lines and subject.finding:
-            self._open(subject, row_texts.heading(subject.finding), subject.lines)
-        elif subject and subject.row and self._found:
-            first = {row["line"]: row for row in self._found["preview"]}
+            self._open(subject, row_texts.format_heading(subject.finding), subject.lines)
+        elif subject and subject.row and self._report:
+            first = {row["line"]: row for row in self._report["preview"]}
             heading = Text(f"the first {plural(len(first), 'row')}", "bold")
             self._open(subject, heading, list(first), first, masked=masked)
 
@@ -109,26 +109,26 @@ class ReportView(Vertical):
         subject: Subject,
         heading: Text,
         lines: Sequence[int],
-        known: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+        rows_by_line: Mapping[int, dict[str, Any]] = MappingProxyType({}),
         *,
         masked: bool = False,
     ) -> None:
         draft = self._draft
         assert draft is not None
         at = subject.row["line"] if subject.row else None
-        shown = rows.Rows(heading, subject.path, lines, draft.plan, draft.target, known, at)
+        shown = rows.Rows(heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at)
         self.app.push_screen(rows.RowsPage(shown, masked=masked))
 
     def action_lengths(self) -> None:
-        """Show the lengths in place of what the cursor is on, or that again."""
+        """Toggle between lengths and details."""
         self._shows_lengths = not self._shows_lengths
-        self._read_out()
+        self._update_details()
 
     def on_menu_moved(self) -> None:
-        self._look_again()
+        self._reset_details()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self._look_again()
+        self._reset_details()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
@@ -136,30 +136,32 @@ class ReportView(Vertical):
     def _draw(self, *, from_top: bool = False) -> None:
         menu = self.query_one(Menu)
         first = next(iter(self._subjects), None) if from_top else None
-        lines = subjects.lines(self._subjects, menu.size.width)
+        lines = subjects.format_lines(self._subjects, menu.size.width)
         menu.show([Line(text, id) for text, id in lines], cursor=first)
         if from_top:
             menu.scroll_home(animate=False)
-        self._read_out()
+        self._update_details()
 
-    def _look_again(self) -> None:
+    def _reset_details(self) -> None:
         self._shows_lengths = False
-        self._read_out()
+        self._update_details()
         self.post_message(self.Moved())
 
-    def _read_out(self) -> None:
-        """Say what there is to say of what the cursor is on, or of the whole."""
-        if self._found is None or self._draft is None or not self.is_mounted:
+    def _update_details(self) -> None:
+        """Show the details of the selected item, or the overview."""
+        if self._report is None or self._draft is None or not self.is_mounted:
             return
         pane, roomy = self.query_one(Reading), self.is_roomy
         self.query_one(Menu).marks = roomy or self.subject is not None
         subject = self._chosen if roomy else self.subject
         if subject and not self._shows_lengths:
-            pane.show(subject.read_out())
+            pane.show(subject.describe())
         else:
-            pane.show(overview.overview(self._found, self._draft, pane.room, with_bars=not roomy))
+            pane.show(
+                overview.build_overview(self._report, self._draft, pane.room, with_bars=not roomy)
+            )
         below = self.query_one("#lengths", Static)
         below.display = roomy
         if roomy:
             width, height = pane.room[0], self.size.height // 2
-            below.update(overview.bars(self._found, self._draft, width, height))
+            below.update(overview.draw_bars(self._report, self._draft, width, height))

@@ -76,7 +76,7 @@ def screen(name: str, run: str, text: str) -> Screen[Any]:
     if name == "problem":
         return Problem(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
     if name == "typed":
-        return Typed("Many epochs.", "More is accepted when you insist.", "many epochs")
+        return Typed("Many epochs.", "You can confirm that you want more.", "many epochs")
     if name == "costs":
         return CostsPage(draft(text))
     page = {"estimate": EstimatePage, "review": ReviewPage, "elsewhere": Elsewhere}[name]

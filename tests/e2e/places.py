@@ -56,7 +56,7 @@ def _path(terminal: Terminal) -> None:
 def _data(terminal: Terminal) -> None:
     _path(terminal)
     terminal.send("\r")
-    terminal.wait("Enter reads the file")
+    terminal.wait("Press enter to read")
 
 
 def _rows(terminal: Terminal) -> None:
@@ -67,17 +67,17 @@ def _rows(terminal: Terminal) -> None:
 
 def _row(terminal: Terminal) -> None:
     _rows(terminal)
-    terminal.wait("▌ → Go on|> Go on")
+    terminal.wait("▌ → Continue|> Continue")
     terminal.send("\x1b[B\r")
     terminal.wait("next row")
 
 
 def _split(terminal: Terminal) -> None:
     _rows(terminal)
-    terminal.wait("→ Go on|> Go on")
+    terminal.wait("→ Continue|> Continue")
     terminal.wait("s split")
     terminal.send("s")
-    terminal.wait("To validate")
+    terminal.wait("Split into two files")
 
 
 def _recipe(terminal: Terminal) -> None:
@@ -119,14 +119,18 @@ PLACES: Mapping[str, Way] = {
     "row": ((), (), _row),
     "split?": ((), (), _split),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("million trained")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("million trainable")),
     "costs": (HELPER, ("costs", RUN, "rows"), _seeing("newest prices")),
-    "volume": (HELPER, ("costs", RUN, "rows"), _seeing("newest prices", ("v", "Requests a month"))),
+    "volume": (
+        HELPER,
+        ("costs", RUN, "rows"),
+        _seeing("newest prices", ("v", "Requests per month")),
+    ),
     "review": (HELPER, ("review", RUN, "rows"), _seeing("the same as")),
     "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter trains on this machine")),
     "working": (HELPER, ("working", RUN, "rows"), _seeing("esc cancels")),
     "problem": (HELPER, ("problem", RUN, "rows"), _seeing("It cannot be read")),
-    "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To insist, type")),
+    "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To continue anyway, type")),
     "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
     "monitor": ((), ("watch", RUN), _seeing(_LOSS)),
     "stop?": ((), ("watch", RUN), _seeing(_LOSS, ("s", "Stop this run"))),

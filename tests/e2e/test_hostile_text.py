@@ -83,7 +83,7 @@ def test_the_data_page_passes_neither_name_nor_rows_on(tmp_path: Path) -> None:
         terminal.send("\r")
         terminal.wait(r"\]\[bold\]seen␛")
         terminal.send("\r")
-        terminal.wait("rows cannot be used")
+        terminal.wait("rows unusable")
         for _ in range(len(TEXTS) + 2):
             terminal.send("\x1b[B")
             terminal.settle(0.1)
@@ -139,14 +139,14 @@ def test_no_question_passes_a_name_on(numbered: bool, tmp_path: Path, terminals:
     term = {"TERM": "dumb" if numbered else "xterm-256color"}
     one = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
     terminals.append(one)
-    one.wait(b"not said")
+    one.wait(b"not specified")
     for _ in range(8):
         one.type(b"\r")
         time.sleep(0.4)
-    if b"File of your rows" not in one.sent:
-        one.wait(b"File of your rows")
+    if b"Data file" not in one.sent:
+        one.wait(b"Data file")
     one.type(b"\r")
-    one.wait(b"Name a file.")
+    one.wait(b"Enter a file name.")
     if numbered:
         assert SHOWN_NAME.encode() in one.sent, "its suggestions"
     else:

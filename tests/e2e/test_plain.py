@@ -42,16 +42,16 @@ TO_THE_PATH = (
 def to_the_recipe(rows: Path) -> tuple[Answer, ...]:
     return (
         *TO_THE_PATH,
-        Answer("File of your rows", (str(rows),), str(rows)),
+        Answer("Data file", (str(rows),), str(rows)),
         Answer("Look at a row?"),
-        Answer("Rows kept for validation"),
+        Answer("Validation data"),
     )
 
 
 def recipe(model: str) -> tuple[Answer, ...]:
     return (
         Answer("Model", ("Up", "Up"), "6"),
-        Answer("Name or folder", (model,), model),
+        Answer("Model id or folder", (model,), model),
         Answer("Method"),
         Answer("Epochs", ("C-u", "1"), "1"),
         Answer("Learning rate"),
@@ -60,7 +60,7 @@ def recipe(model: str) -> tuple[Answer, ...]:
         Answer("Max length", ("C-u", "256"), "256"),
         Answer("After training"),
         Answer("Change an advanced setting?"),
-        Answer("Go on with this?"),
+        Answer("Continue with this?"),
         Answer("Name of the run", ("C-u", "mine"), "mine"),
     )
 
@@ -120,29 +120,29 @@ def test_back_keeps_answers_and_wrong_ones_are_asked_again(
 ) -> None:
     with Wizard(tmp_path, numbered=numbered) as wizard:
         wizard.answer(*TO_THE_PATH)
-        wizard.ask("File of your rows")
+        wizard.ask("Data file")
         wizard.keys("none.jsonl", "Enter")
         wizard.wait("There is no such file: none.jsonl")
         wizard.keys(*(() if numbered else ("C-u",)), rows.name, "Enter")
         wizard.ask("Look at a row?")
         wizard.keys(*(("b", "Enter") if numbered else ("Escape",)))
-        wizard.ask("File of your rows")
-        wizard.wait(rf"File of your rows .*{rows.name}.*\s*$")
-        wizard.answer(Answer("File of your rows"))
+        wizard.ask("Data file")
+        wizard.wait(rf"Data file .*{rows.name}.*\s*$")
+        wizard.answer(Answer("Data file"))
         wizard.ask("Look at a row?")
         if numbered:
             wizard.keys("77", "Enter")
-            wizard.wait(r"“77” is no number from 1 to 7")
+            wizard.wait(r"“77” is not a number from 1 to 7")
         wizard.keys("Enter")
-        wizard.answer(Answer("Rows kept for validation", ("Down",) * 3, "4"))
-        wizard.ask("To insist, type")
+        wizard.answer(Answer("Validation data", ("Down",) * 3, "4"))
+        wizard.ask("To continue anyway, type")
         wizard.keys("yes", "Enter")
-        wizard.wait("Only “no validation” will do")
+        wizard.wait("Type “no validation”, or go back")
         wizard.keys(*(() if numbered else ("C-u",)), "no validation", "Enter")
         wizard.answer(Answer("Model"), Answer("Method"), Answer("Epochs", ("C-u", "many"), "many"))
         wizard.wait("“many” is not a number")
         wizard.keys("C-c")
-        wizard.wait("Nothing was started; nothing was written.")
+        wizard.wait("Nothing was started or written.")
         wizard.wait("exit=3")
     assert not home.exists()
 
@@ -191,7 +191,7 @@ def begin(terminals: list[Pty], tmp_path: Path, *, numbered: bool, **more: str) 
     term = {"TERM": "dumb" if numbered else "xterm-256color"}
     one = Pty("--plain", environment={**environment(tmp_path), **term, **more}, cwd=tmp_path)
     terminals.append(one)
-    one.wait(b"not said")
+    one.wait(b"not specified")
     if numbered:
         one.wait(b": ") if not one.sent.endswith(b": ") else None
     return one
@@ -205,7 +205,7 @@ def test_leaving_writes_nothing(
     one = begin(terminals, tmp_path, numbered=numbered)
     one.type(key)
     assert one.code() == 3
-    assert b"Nothing was started; nothing was written." in one.sent
+    assert b"Nothing was started or written." in one.sent
     assert b"Traceback" not in one.sent
     assert not home.exists()
 
@@ -235,7 +235,7 @@ def test_pasted_garbage_is_shown_never_obeyed(
     for _ in range(8):
         one.type(b"\r")
         time.sleep(0.4)
-    one.wait(b"File of your rows") if b"File of your rows" not in one.sent else None
+    one.wait(b"Data file") if b"Data file" not in one.sent else None
     before = len(one.sent)
     garbage = b"\x1b]52;c;aGk=\x07\x1b[2J\xff\xfe evil"
     one.type(garbage if numbered else b"\x1b[200~" + garbage + b"\x1b[201~")
@@ -260,7 +260,7 @@ def test_nothing_of_the_rows_is_obeyed(
         one.type(b"\r")
         time.sleep(0.4)
     one.type(b"rows.jsonl\r")
-    for question in (b"What now?", b"for which place?", b"New file", b"Use the new file?"):
+    for question in (b"What now?", b"for which target?", b"New file", b"Use the new file?"):
         one.wait(question)  # it is converted
         time.sleep(0.5)
         one.type(b"\r")

@@ -76,7 +76,7 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
         steps = [e["step"] for e in events(folder, "log")]
         assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"
         second.send("\x1b")
-        second.wait(f"Run {RUN} goes on")
+        second.wait(f"Run {RUN} keeps running")
         assert second.exit_code() == 0
     assert goes_on(folder)
 

@@ -312,7 +312,7 @@ def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> N
     with at("data", folder) as terminal:
         terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
         terminal.send("\x1bOP")
-        terminal.wait("Name the file with your rows")
+        terminal.wait("Name your data file")
         terminal.send("\x1b")
-        terminal.wait("Enter reads the file")
+        terminal.wait("Press enter to read")
         assert set(terminal.screen.foreign) <= {"\a"}, "the bell: so much is no name"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.screens.review import READ_S
+from ftwizard.screens.review import MIN_READ_S
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json
 from tests.e2e.tmux import Tmux
@@ -52,7 +52,7 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     terminal.keys("Down", "Down", "Down", "Left", "Left")
     terminal.wait("Up to 1B parameters")
     terminal.keys("Enter")
-    terminal.wait("Enter reads the file")
+    terminal.wait("Press enter to read")
     terminal.keys("-l", str(file))
     terminal.keys("Enter")
     terminal.wait("✓ 24 rows")
@@ -64,10 +64,10 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
         terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
     terminal.wait("steps ", timeout=540)
-    terminal.wait("with loss")
+    terminal.wait("trained on")
     terminal.keys("Enter")
-    terminal.wait("the same as  ftwizard train")
-    time.sleep(2 * READ_S)  # an Enter before anybody can have read it is none
+    terminal.wait("same as  ftwizard train")
+    time.sleep(2 * MIN_READ_S)  # an Enter before anybody can have read it is none
     terminal.keys("Enter")
 
 

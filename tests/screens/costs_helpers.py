@@ -33,12 +33,14 @@ LIST, ARTICLE = "the provider's list", "the article"
 def counted(**answers: str) -> Draft:
     """Return a draft whose rows were counted: 5,000 of 300 tokens, 3 epochs."""
     draft = Draft(FACTS).with_plan(model=plans.Model(name="meta-llama/Llama-3.1-8B"))
-    return draft.counted(ESTIMATE).recommending("openai").answering(answers)
+    return draft.with_estimate(ESTIMATE).with_recommendation("openai").with_answers(answers)
 
 
 def checked() -> Draft:
     """Return a draft whose rows were checked alone."""
-    return Draft(FACTS).reading(plans.Files(train="/data/rows.jsonl"), report("/data/rows.jsonl"))
+    return Draft(FACTS).with_check(
+        plans.Files(train="/data/rows.jsonl"), report("/data/rows.jsonl")
+    )
 
 
 def usd(
@@ -63,7 +65,7 @@ def day(year: int, month: int, number: int) -> Day:
 
 def offers(basis: Basis, *_: object) -> list[Offer]:
     """Return one offer of each kind; with a volume, what a month of them costs."""
-    month = basis.asked.volume is not None
+    month = basis.query.volume is not None
     return [
         offer(
             "OpenAI small", recommended=True,

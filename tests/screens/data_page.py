@@ -25,7 +25,7 @@ Play = Callable[[Pilot[Any], DataPage, list[Step]], Any]
 
 def draft_of(file: str = FILE, model: str = "") -> Draft:
     draft = Draft(FACTS).with_plan(model=plans.Model(name=model))
-    return draft.reading(plans.Files(train=file), None)
+    return draft.with_check(plans.Files(train=file), None)
 
 
 def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = False) -> str:

@@ -36,16 +36,16 @@ ESTIMATE: dict[str, Any] = {
 @pytest.fixture
 def draft() -> Draft:
     model = plans.Model(name="meta-llama/Llama-3.1-8B-Instruct")
-    return Draft(FACTS).with_plan(model=model).counted(ESTIMATE)
+    return Draft(FACTS).with_plan(model=model).with_estimate(ESTIMATE)
 
 
 def test_settings_are_advised_by_the_configuration(draft: Draft) -> None:
-    advised, _ = values.suited(draft)
+    advised, _ = values.apply_advice(draft)
     assert advised.plan.recipe.learning_rate == 2e-4
 
 
 def test_costs_go_by_the_tokens_that_the_check_counted(draft: Draft) -> None:
-    found = cost_basis.basis(draft, datetime.date(2026, 11, 25))
+    found = cost_basis.build_basis(draft, datetime.date(2026, 11, 25))
     assert found.load is not None and found.load.total == 25_248
 
 
@@ -62,11 +62,11 @@ def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
         await pilot.pause()
         page.query_one(FileInput).query_one(Input).value = "meta-llama/Llama-3.1-70B"
         await pilot.pause()
-        read.append(page._read()[0])
+        read.append(page._read_rows()[0])
         row.focus_field()
         await pilot.pause()
         said = str(page.query_one("#reason", Static).render())
-        assert "yours; advised is 1e-4: QLoRA, 2023" in said
+        assert "yours (advised: 1e-4): QLoRA, 2023" in said
         assert "setting: End-to-End Fine-Tuning Pipeline (article), 2026-04" in said
 
     drive(FtwizardApp(), (100, 30), play)

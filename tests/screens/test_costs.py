@@ -49,7 +49,7 @@ BIG = (160, 50)
 
 @pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_basis, "offers", offers)
+    monkeypatch.setattr(cost_basis, "compute_offers", offers)
 
 
 def on_page(
@@ -73,12 +73,12 @@ async def say_volume(pilot: Pilot[Any], requests: str = "2M") -> None:
     await asked(pilot, VolumePage)
     await pilot.press(*requests, "enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-    await until(pilot, lambda: "adds a monthly" not in frame(pilot.app))
+    await until(pilot, lambda: "sets a monthly" not in frame(pilot.app))
 
 
 def table(shown: str) -> list[str]:
     """Return the names of the rows that a frame shows, in order."""
-    names = [one.name for one in offers(cost_basis.basis(counted(), TODAY))]
+    names = [one.name for one in offers(cost_basis.build_basis(counted(), TODAY))]
     lines = shown.split("\n")
     return [name for line in lines for name in names if line[5:].startswith(f"{name} ")]
 
@@ -117,7 +117,7 @@ def test_frames(name: str, size: tuple[int, int], keys: str) -> None:
 def test_frame_of_a_volume_that_is_asked_for() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("v")
-        await says(pilot, "Requests a month")
+        await says(pilot, "Requests per month")
         await pilot.press("enter")
 
     assert_frame("costs-volume-80x24", on_page(counted(), (80, 24), play))
@@ -131,7 +131,7 @@ def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> 
         seen: list[str | None] = []
         while not seen or seen[-1] != menu.chosen:
             seen.append(menu.chosen)
-            name = next(one.name for one in page._offers if cost_table.key(one) == menu.chosen)
+            name = next(one.name for one in page._offers if cost_table.get_key(one) == menu.chosen)
             # in the table, and below it
             await until(pilot, lambda name=name: frame(pilot.app).count(name) >= 2)  # type: ignore[misc]
             shown = frame(pilot.app)
@@ -143,9 +143,9 @@ def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> 
 
 
 def test_the_figures_of_the_articles_example_are_its_own() -> None:
-    basis = cost_basis.basis(counted(), TODAY).other_edition()
-    found = cost_basis.offers(basis, packaged())
-    layout = cost_table.layout(found, Order("training"), 80, monthly=False)
+    basis = cost_basis.build_basis(counted(), TODAY).with_other_edition()
+    found = cost_basis.compute_offers(basis, packaged())
+    layout = cost_table.build_layout(found, Order("training"), 80, monthly=False)
     lines = [layout.line(one, star=False).plain for one in found]
     for name, cost in (
         ("GPT-4.1", "$13.50"), ("GPT-4.1-mini", "$3.60"), ("GPT-4o", "$112.50"),
@@ -155,18 +155,18 @@ def test_the_figures_of_the_articles_example_are_its_own() -> None:
 
 
 def test_what_is_not_known_is_never_nothing() -> None:
-    basis = cost_basis.basis(Draft(FACTS), TODAY)
-    found = cost_basis.offers(basis, packaged())
-    layout = cost_table.layout(found, Order(), 200, monthly=True)
+    basis = cost_basis.build_basis(Draft(FACTS), TODAY)
+    found = cost_basis.compute_offers(basis, packaged())
+    layout = cost_table.build_layout(found, Order(), 200, monthly=True)
     said = [layout.line(one, star=False).plain for one in found]
-    said += [cost_texts.detail(one, basis, star=False, width=100).plain for one in found]
+    said += [cost_texts.format_detail(one, basis, star=False, width=100).plain for one in found]
     assert not any("$0.00" in one or "None" in one for one in said)
     assert all("unknown" in one or "no rent" in one or "/h" in one for one in said[: len(found)])
-    assert "so what training costs is unknown" in on_page(Draft(FACTS), BIG)
+    assert "so the training cost is unknown" in on_page(Draft(FACTS), BIG)
 
 
 def test_the_tokens_are_those_that_were_checked_where_none_were_counted() -> None:
-    basis = cost_basis.basis(checked(), TODAY)
+    basis = cost_basis.build_basis(checked(), TODAY)
     assert basis.load is not None and basis.load.tokens.value == round(812_345 * 0.8)
     assert basis.usual == Volume(tokens_in=Decimal(229), tokens_out=Decimal(224))
     assert "about 1,949,628 tokens (649,876 × 3 epochs)" in on_page(checked(), (80, 24))
@@ -179,9 +179,9 @@ def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
         "costs": [{"card": "h100-80gb", "hours": msgspec.to_builtins(hours)}, {"card": None}],
         "by_model": {"openai/gpt-4.1-mini": {"value": 10**6, "low": 9 * 10**5, "high": 2 * 10**6}},
     }
-    basis = cost_basis.basis(draft.counted(found), TODAY)
-    assert basis.asked.hours == {"h100-80gb": hours}
-    by_name = {one.name: one for one in cost_basis.offers(basis, packaged())}
+    basis = cost_basis.build_basis(draft.with_estimate(found), TODAY)
+    assert basis.query.hours == {"h100-80gb": hours}
+    by_name = {one.name: one for one in cost_basis.compute_offers(basis, packaged())}
     assert by_name["H100 80 GB on demand"].hours == hours
     assert by_name["A100 40 GB on demand"].training is None
     mini = by_name["OpenAI GPT-4.1-mini"]
@@ -194,25 +194,29 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     name = "meta-llama/Llama-3.3-70B-Instruct"
     draft = replace(checked(), machine=facts).with_plan(model=plans.Model(name=name))
     draft = draft.with_recipe(method="qlora").priced(hour_price.said("1"))
-    basis = cost_basis.basis(draft, TODAY).asking(volume=MONTH)
-    found = {one.name: one for one in cost_basis.offers(basis, packaged())}
+    basis = cost_basis.build_basis(draft, TODAY).with_query(volume=MONTH)
+    found = {one.name: one for one in cost_basis.compute_offers(basis, packaged())}
     column = {id: cost_table.COLUMNS[id].cell for id in ("training", "monthly")}
     for name in ("This machine", "A100 40 GB on demand"):
         assert column["training"](found[name]) == column["monthly"](found[name]) == "does not fit"
-        said = cost_texts.detail(found[name], basis, star=False, width=200).plain
-        assert "does not fit on this" in said and "141.1 GB in 16 bit" in said
+        said = cost_texts.format_detail(found[name], basis, star=False, width=200).plain
+        assert "does not fit on this" in said and "16-bit weights take 141.1 GB" in said
         assert "unknown" not in said and "not known" not in said
     assert column["training"](found["A100 80 GB on demand"]).startswith("$")
-    said = cost_texts.detail(found["OpenAI GPT-4.1-mini"], basis, star=False, width=200).plain
+    said = cost_texts.format_detail(
+        found["OpenAI GPT-4.1-mini"], basis, star=False, width=200
+    ).plain
     assert "break-even  unknown  The model's weights take 141.1 GB in 16 bit" in said
     counted_ = {
         "costs": [{"card": "a100-40gb", "hours": None, "too_small": True}], "parameters": 70 * 10**9
     }  # fmt: skip
-    assert cost_basis.basis(counted().counted({**ESTIMATE, **counted_}), TODAY).asked.too_small
+    assert cost_basis.build_basis(
+        counted().with_estimate({**ESTIMATE, **counted_}), TODAY
+    ).query.too_small
 
 
 def test_the_request_of_rows_that_tell_nothing_is_a_usual_one() -> None:
-    basis = cost_basis.basis(Draft(FACTS), TODAY)
+    basis = cost_basis.build_basis(Draft(FACTS), TODAY)
     assert basis.usual == Volume(tokens_in=Decimal(300), tokens_out=Decimal(150))
     assert not basis.measured
 
@@ -224,7 +228,7 @@ def test_the_cursor_begins_at_the_recommended_path(path: Any, starts: str) -> No
     def begins(shown: str) -> bool:
         return any(line.startswith(f" ▸ ● {starts}") for line in shown.split("\n"))
 
-    assert begins(on_page(counted().recommending(path), (80, 24)))
+    assert begins(on_page(counted().with_recommendation(path), (80, 24)))
 
 
 # --------------------------------------------------------------------------- keys
@@ -236,7 +240,7 @@ def test_s_sorts_by_each_column_and_comes_back() -> None:
 
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await say_volume(pilot)
-        for column in cost_table.columns(monthly=True):
+        for column in cost_table.list_columns(monthly=True):
             shown = frame(pilot.app)
             words.append(column.words)
             assert f"· {column.words}" in shown
@@ -284,8 +288,8 @@ def test_an_edition_without_the_offer_under_the_cursor_shows_the_recommended_one
         for _ in range(2):
             await pilot.press("e")
             await pilot.pause()
-            assert any(cost_table.key(one) == menu.chosen for one in page._offers)
-            assert menu.chosen == page._star
+            assert any(cost_table.get_key(one) == menu.chosen for one in page._offers)
+            assert menu.chosen == page._recommended
 
     on_page(counted(), (80, 24), play)
 
@@ -304,16 +308,16 @@ def test_the_cursor_stays_on_its_offer_whatever_is_changed() -> None:
 
 def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_what_is_old() -> None:
     month = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100_000))
-    basis = cost_basis.basis(counted(), TODAY).asking(volume=month)
-    found = {one.name: one for one in cost_basis.offers(basis, packaged())}
+    basis = cost_basis.build_basis(counted(), TODAY).with_query(volume=month)
+    found = {one.name: one for one in cost_basis.compute_offers(basis, packaged())}
 
     def said(name: str) -> str:
-        text = cost_texts.detail(found[name], basis, star=False, width=300).plain
+        text = cost_texts.format_detail(found[name], basis, star=False, width=300).plain
         return " ".join(text.split())
 
     gpu = said("A100 40 GB on demand")
     assert "$2.74" in gpu and "$3.50" in gpu and "$2,555" in gpu
-    assert gpu.count("by the other edition") == 4, "training, setting up, the month, an hour"
+    assert gpu.count("other edition") == 4, "training, setting up, the month, an hour"
     assert "as of 2026-04 (! over 90 days ago)" in gpu and "$3–6 for the training itself" in gpu
     assert "from 946,297 by the other edition" in said("OpenAI GPT-4.1")
     assert "since 2024-08-20" in said("OpenAI GPT-4o") and "since unknown" in said("OpenAI GPT-4.1")
@@ -322,12 +326,12 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
 def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("d")
-        await says(pilot, "organization setting")
-        assert "data shared" in frame(pilot.app)
+        await says(pilot, "the organization settings")
+        assert "data sharing" in frame(pilot.app)
         mini = next(one for one in page._offers if one.name == "OpenAI GPT-4.1-mini")
         assert mini.input and mini.input.value == 0.4
         await pilot.press("d")
-        assert "data shared" not in frame(pilot.app)
+        assert "data sharing" not in frame(pilot.app)
 
     on_page(counted(), BIG, play)
 
@@ -336,8 +340,8 @@ def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
 def test_confidential_data_gets_no_discount_and_it_is_said_why(answer: str) -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("d")
-        await says(pilot, "your answers say that the data")
-        assert not page._basis.asked.share_data
+        await says(pilot, "your answers keep the data")
+        assert not page._basis.query.share_data
 
     on_page(counted(data=answer), BIG, play)
 
@@ -345,13 +349,13 @@ def test_confidential_data_gets_no_discount_and_it_is_said_why(answer: str) -> N
 def test_a_volume_that_is_none_is_said_and_esc_leaves_all_as_it_was() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("v")
-        await says(pilot, "means of your")
+        await says(pilot, "averages of your data")
         assert [one.value for one in pilot.app.screen.query(Input)] == ["", "200", "100"]
         await pilot.press(*"many", "enter")
-        await says(pilot, "“many” is no number")
+        await says(pilot, "“many” is not a number")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
-        assert page._basis.asked.volume is None
+        assert page._basis.query.volume is None
 
     on_page(counted(), (80, 24), play)
 
@@ -372,7 +376,7 @@ def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
         pilot.app.push_screen(page)
         await says(pilot, "Enter trains on this machine")
         await pilot.press("c")
-        await says(pilot, "newest prices")
+        await says(pilot, "current prices")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
 
@@ -380,11 +384,11 @@ def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
 
 
 def test_a_change_is_computed_at_once() -> None:
-    basis, prices = cost_basis.basis(counted(), TODAY), packaged()
-    cost_basis.offers(basis, prices)  # reads what is packaged
+    basis, prices = cost_basis.build_basis(counted(), TODAY), packaged()
+    cost_basis.compute_offers(basis, prices)  # reads what is packaged
     began = time.process_time()
     for _ in range(20):
-        cost_basis.offers(basis.other_edition(), prices)
+        cost_basis.compute_offers(basis.with_other_edition(), prices)
     assert (time.process_time() - began) / 20 < 0.5, "ten times what it may take, at most"
 
 
@@ -406,7 +410,7 @@ def test_a_typo_in_ones_own_prices_is_shown_and_the_page_goes_on() -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
         assert "trainig" in frame(pilot.app) and "training" in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "! your prices are left out")
+        await says(pilot, "! your prices are ignored")
         assert page._offers
 
     on_page(counted(), (80, 24), play)
@@ -446,7 +450,7 @@ def test_a_hostile_model_is_data() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
             found = {**(counted().estimate or {}), "model": {"said": bad}}
-            pilot.app.push_screen(CostsPage(counted().counted(found), TODAY))
+            pilot.app.push_screen(CostsPage(counted().with_estimate(found), TODAY))
             await says(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)
             assert not obeyed(shown) and not too_wide(shown, 80), name
@@ -456,9 +460,9 @@ def test_a_hostile_model_is_data() -> None:
 
 
 def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
-    basis = cost_basis.basis(counted(), TODAY).asking(volume=MONTH)
-    for one in cost_basis.offers(basis, packaged()):
-        said = " ".join(cost_texts.detail(one, basis, star=False, width=2000).plain.split())
+    basis = cost_basis.build_basis(counted(), TODAY).with_query(volume=MONTH)
+    for one in cost_basis.compute_offers(basis, packaged()):
+        said = " ".join(cost_texts.format_detail(one, basis, star=False, width=2000).plain.split())
         for name in ("training", "other", "input", "output", "hosting", "setup"):
             figure = getattr(one, name)
             if figure is not None and not (one.path == "local" and name in ("input", "output")):
@@ -466,7 +470,9 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
                 assert " ".join(figure.source.split()[:4]) in said
         notes = [note for note in one.notes if note != gpu_cost.NOT_SAID]
         assert all(msgspec.to_builtins(note)[:40] in said for note in notes)
-        assert (cost_texts.HOW in said) == (notes != list(one.notes)), "on a page a key says it"
+        assert (cost_texts.PRICE_HINT in said) == (notes != list(one.notes)), (
+            "on a page a key says it"
+        )
 
 
 @pytest.mark.parametrize(
@@ -479,10 +485,10 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
 def test_without_a_gpu_the_own_path_is_this_machine_where_that_is_advised(
     answers: dict[str, str], machine: bool
 ) -> None:
-    draft = checked().with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B")).answering(answers)
-    basis = cost_basis.basis(draft, TODAY)
-    found = cost_basis.offers(basis, cost_basis.prices(TODAY)[0])
-    star = cost_basis.recommended(found, basis)
+    draft = checked().with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B")).with_answers(answers)
+    basis = cost_basis.build_basis(draft, TODAY)
+    found = cost_basis.compute_offers(basis, cost_basis.load_prices(TODAY)[0])
+    star = cost_basis.find_recommended(found, basis)
     assert star and (star.name == "This machine") == machine
     own = next(one for one in found if one.name == "This machine")
     assert own.training is None and own.hours, "its price was not said"

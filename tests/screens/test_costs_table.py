@@ -38,8 +38,8 @@ ORDERS = st.builds(Order, st.sampled_from(COLUMN_IDS), st.booleans())
 def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
     found: list[Offer], order: Order
 ) -> None:
-    rows = cost_table.arranged(found, order)
-    assert sorted(map(cost_table.key, rows)) == sorted(map(cost_table.key, found))
+    rows = cost_table.sort_offers(found, order)
+    assert sorted(map(cost_table.get_key, rows)) == sorted(map(cost_table.get_key, found))
     keyed = cost_table.COLUMNS[order.by].key
     assert [one.tunable for one in rows] == sorted((one.tunable for one in rows), reverse=True)
     for tunable in (True, False):
@@ -53,7 +53,7 @@ def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
 def test_every_line_is_as_wide_as_the_head_and_has_room(
     found: list[Offer], order: Order, width: int, monthly: bool
 ) -> None:
-    layout = cost_table.layout(found, order, width, monthly=monthly)
+    layout = cost_table.build_layout(found, order, width, monthly=monthly)
     head = layout.head().cell_len
     assert all(layout.line(one, star=bool(n % 2)).cell_len == head for n, one in enumerate(found))
     if width >= 54:
@@ -72,20 +72,20 @@ def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> N
 
 @given(st.decimals(1, 10**12, allow_nan=False, places=0))
 def test_a_number_is_read_as_it_is_written(number: Decimal) -> None:
-    assert amounts.read("", f"{number:,f}") == number
-    assert amounts.read("", f" {number:f} ") == number
+    assert amounts.parse_amount("", f"{number:,f}") == number
+    assert amounts.parse_amount("", f" {number:f} ") == number
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "x", "nan", "inf", "1e99", "k", "\x1b[2J", "٣x"])
 def test_what_is_no_number_is_refused(typed: str) -> None:
-    with pytest.raises(ValueError, match=r"no number|say a number"):
-        amounts.read("Tokens in", typed)
+    with pytest.raises(ValueError, match=r"not a number|enter a number"):
+        amounts.parse_amount("Tokens in", typed)
 
 
 def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
-    basis = cost_basis.basis(counted(), TODAY).asking(volume=MONTH)
-    found = cost_basis.offers(basis, packaged())
-    drawn = [cost_plot.plot(one, found, basis.asked) for one in found if one.break_even]
+    basis = cost_basis.build_basis(counted(), TODAY).with_query(volume=MONTH)
+    found = cost_basis.compute_offers(basis, packaged())
+    drawn = [cost_plot.build_plot(one, found, basis.query) for one in found if one.break_even]
     assert drawn
     for one in drawn:
         even = next(mark.x for mark in one.marks if mark.kind == "break-even")

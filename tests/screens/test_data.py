@@ -100,7 +100,7 @@ def test_frame_of_two_files(command: Command) -> None:
 
     draft = draft_of()
     files = plans.Files(train=FILE, validation="/data/own.jsonl")
-    shown = on_page(draft.reading(files, None), (100, 30), play)
+    shown = on_page(draft.with_check(files, None), (100, 30), play)
     assert_frame("data-two-files-100x30", shown)
     assert command.asked[0][-2:] == ("--val", "/data/own.jsonl")
 
@@ -122,7 +122,7 @@ def test_frame_of_the_rows_of_a_finding(size: tuple[int, int], command: Command)
 def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "enter")
-        await says(pilot, "Go on without 6 rows?")
+        await says(pilot, "Continue without 6 rows?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         assert left[0].draft.plan.allow == ("skip-bad-rows",)
@@ -146,7 +146,7 @@ def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
         await until(pilot, lambda: isinstance(pilot.app.focused, Go))
 
     draft = draft_of()
-    read_before = draft.reading(draft.plan.data.files, report(FILE))
+    read_before = draft.with_check(draft.plan.data.files, report(FILE))
     on_page(read_before, (80, 24), play)
     assert not command.asked
     on_page(change(read_before), (80, 24), play)
@@ -160,29 +160,29 @@ def test_rows_of_another_kind_are_not_converted_in_a_circle(command: Command) ->
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
-        await says(pilot, "→ Name another file: rows of this kind are not trained on there")
+        await says(pilot, "→ Name another file: the target does not take this kind of rows")
         assert "enter read it" in frame(pilot.app)
 
     on_page(draft_of(), (80, 24), play)
 
 
 def test_what_a_long_check_does_is_said_on_one_line(command: Command) -> None:
-    check = checking.Check(draft_of(), f"/data/{'rows' * 20}.jsonl")
-    assert "Reading /data/rows" in check.said(58).plain
-    assert check.said(58).cell_len <= 58
+    check = checking.DataCheck(draft_of(), f"/data/{'rows' * 20}.jsonl")
+    assert "Reading /data/rows" in check.format_status(58).plain
+    assert check.format_status(58).cell_len <= 58
 
 
 def test_a_longest_row_that_cuts_none_has_nothing_read_again(command: Command) -> None:
     draft = draft_of().with_recipe(max_length=6000)
     tokens = {**reports_helpers.TOKENS, "limit": 8192}
-    draft = draft.reading(draft.plan.data.files, report(FILE, tokens=tokens))
-    assert not checking.judged_otherwise(draft)
+    draft = draft.with_check(draft.plan.data.files, report(FILE, tokens=tokens))
+    assert not checking.needs_recheck(draft)
 
 
 def test_enter_on_a_finding_shows_its_rows_and_esc_comes_back_to_it(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down")
-        assert "enter show its rows" in frame(pilot.app)
+        assert "enter show rows" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
         await says(pilot, "it breaks off")
@@ -194,7 +194,7 @@ def test_enter_on_a_finding_shows_its_rows_and_esc_comes_back_to_it(command: Com
         await until(pilot, lambda: pilot.app.screen is page)
         assert page.query_one("#rows", Menu).chosen == "train:error:invalid_json"
         await pilot.press("up", "enter")
-        await says(pilot, "Go on without 6 rows?")
+        await says(pilot, "Continue without 6 rows?")
 
     on_page(draft_of(), (80, 24), play)
     assert command.asked[1][:6] == ("show", FILE, "--target", "trl-sft", "--line", "3")
@@ -204,7 +204,7 @@ def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down")
         assert "the file as a whole" in frame(pilot.app)
-        assert "show its rows" not in frame(pilot.app)
+        assert "show rows" not in frame(pilot.app)
         await pilot.press("enter")
         await pilot.pause()
         assert pilot.app.screen is page and not left
@@ -231,7 +231,7 @@ def test_where_no_row_can_be_used_enter_reads_again(command: Command) -> None:
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
-        assert "→ Read it again, once it is corrected" in frame(pilot.app)
+        assert "→ Read it again once it is fixed" in frame(pilot.app)
         command.found = clean(FILE)
         await pilot.press("enter")
         await says(pilot, "✓ 1,800 rows")
@@ -247,14 +247,14 @@ def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
-        assert "✗ 3 rows, chat messages; not usable as they are: too few" in frame(pilot.app)
+        assert "✗ 3 rows, chat messages; unusable as is: too few" in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "Go on in spite of this?")
+        await says(pilot, "Continue despite these errors?")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert not left
         await pilot.press("enter")
-        await says(pilot, "Go on in spite of this?")
+        await says(pilot, "Continue despite these errors?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         assert left[0].draft.plan.allow == ()
@@ -272,7 +272,7 @@ def test_the_whole_takes_the_place_of_the_first_look_and_keeps_the_cursor(comman
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down", "down")
         shown = frame(pilot.app)
-        assert "first look at 640 rows (chat messages): 2 rows cannot be used so far" in shown
+        assert "first look at 640 rows (chat messages): 2 rows unusable so far" in shown
         assert "480 rows so far" in shown and "duplicate" in shown
         assert "esc cancel" in shown and "f repair" not in shown
         await pilot.press("enter")  # which rows is not known yet
@@ -295,7 +295,7 @@ def test_the_end_of_a_check_takes_nobody_away_from_another_question(command: Com
         await read(pilot)
         page.query_one("#share", Choice).focus()
         page.query_one("#share", Choice).value = "file"
-        await says(pilot, "the file that validates")
+        await says(pilot, "the validation file")
         page.query_one("#own-file", FileInput).focus_input()
         await pilot.press("s", "p")
         command.goes_on.set()
@@ -427,12 +427,12 @@ def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Com
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "enter")
-        await says(pilot, "Fine-tune for facts that change?")
+        await says(pilot, "Fine-tune on facts that change?")
         assert "900 rows of 1,800 (50%)" in frame(pilot.app)
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         await pilot.press("enter")
-        await says(pilot, "Fine-tune for facts that change?")
+        await says(pilot, "Fine-tune on facts that change?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
@@ -443,7 +443,7 @@ def test_the_mask_needs_a_model_and_says_where_it_is_chosen(command: Command) ->
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down", "end", "m")
         await says(pilot, "No model is chosen yet")
-        await says(pilot, "Choose the model on the next page")
+        await says(pilot, "Choose a model on the next page")
         await pilot.press("enter", "escape")
         await until(pilot, lambda: pilot.app.screen is page)
 
@@ -457,7 +457,7 @@ def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down", "end", "m")
-        await says(pilot, "▌ 5 of 12 tokens are learnt")
+        await says(pilot, "▌ 5 of 12 tokens count toward the loss")
         assert "▌ Because.</s>" in frame(pilot.app)
         assert "▌ <user>" not in frame(pilot.app) and "<user>Why?</user>" in frame(pilot.app)
         assert "░ 3 tokens beyond 9 are cut off" in frame(pilot.app)

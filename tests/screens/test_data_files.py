@@ -53,7 +53,7 @@ def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: P
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
         assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
-        assert "1 row left out" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
+        assert "1 row skipped" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
         await pilot.press("enter")
         await says(pilot, "✓ 28 rows, chat messages")
         await pilot.press("enter")
@@ -76,7 +76,7 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
         for name, wrong in (
             ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
             ("none/x.jsonl", "There is no folder"),
-            ("", "Name the file."),
+            ("", "Enter a file name."),
         ):
             pilot.app.screen.query_one(Input).value = name
             await pilot.pause()
@@ -93,13 +93,13 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "s")
         await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
-        assert "Rows that cannot be read are left out." in frame(pilot.app)
+        assert "Unreadable rows are skipped." in frame(pilot.app)
         await pilot.press("enter")
         await says(pilot, "to validate  ")
         assert "(•) a file" in frame(pilot.app)
         await until(pilot, lambda: isinstance(pilot.app.focused, Go))
         await pilot.press("enter")
-        await says(pilot, "Go on without 1 row?")
+        await says(pilot, "Continue without 1 row?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         files = left[0].draft.plan.data.files
@@ -135,7 +135,7 @@ def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> 
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
-        assert "→ Convert them: the place to train takes another form" in frame(pilot.app)
+        assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
         assert "enter convert" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
@@ -146,7 +146,7 @@ def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> 
         await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
         await pilot.press("enter")
         await says(pilot, "12 rows, chat messages")
-        await says(pilot, "→ Go on with")
+        await says(pilot, "→ Continue with")
 
     on_page(replace(draft_of(str(rows)), path="openai"), (100, 30), play)
 
@@ -159,10 +159,10 @@ def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
         await read(pilot)
         page.query_one("#share", Choice).value = "file"
         await pilot.press("enter")
-        await says(pilot, "Name the file that validates")
+        await says(pilot, "Name the validation file")
         await until(pilot, lambda: page.query_one("#own-file Input").has_focus)
         await pilot.press(*"own.jsonl")
-        await says(pilot, "→ Read again with what was changed")
+        await says(pilot, "→ Read the data again with the changes")
         await pilot.press("enter")
         await says(pilot, "to validate  ✓ 2 rows")
         await until(pilot, lambda: isinstance(pilot.app.focused, Go))
@@ -180,7 +180,7 @@ def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down", "end", "m")
-        await says(pilot, "tokens are learnt")
+        await says(pilot, "tokens count toward the loss")
         assert "▌ It is 232." in frame(pilot.app)
 
     on_page(draft_of(str(rows), str(model)), (100, 30), play)

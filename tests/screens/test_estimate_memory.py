@@ -21,7 +21,7 @@ from ftwizard.plan import Plan
 from ftwizard.screens import estimate_texts
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.estimate import EstimatePage
-from ftwizard.screens.estimate_memory import BAR
+from ftwizard.screens.estimate_memory import BAR_WIDTH
 from tests.probe_helpers import measured
 from tests.screens.frames import drive, frame, says
 from tests.screens.test_hour import ESTIMATE, estimated
@@ -67,14 +67,14 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
 
 
 def said(found: dict[str, Any]) -> str:
-    return estimate_texts.figures(found, 1024).plain
+    return estimate_texts.format_estimate(found, 1024).plain
 
 
 def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
     words = said(document(CARD))
     for name in ("weights", "LoRA", "optimizer", "activations"):
         assert f" {name} " in words
-    assert "for QLoRA: 16.0 GB (model and overhead 10.0 GB, LoRA 2.0 GB, optimizer 4.0 GB)" in words
+    assert "): 16.0 GB (model and overhead 10.0 GB, LoRA 2.0 GB, optimizer 4.0 GB)" in words
 
 
 def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
@@ -89,8 +89,8 @@ def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> Non
     found = document(CARD, measured=msgspec.to_builtins(MEASURED))
     words = said(found)
     assert "✓ fits  12.5 GB of 25.0 GB" in words
-    assert f"{'█' * (BAR // 2)}{'·' * (BAR // 2)}\n" in words, "half of it"
-    assert "measured 2026-11-25; worked out" in words
+    assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
+    assert "measured 2026-11-25; estimated" in words
     lines = dict(reversed(list(needs._memory_lines(found))))
     assert lines["memory"] == "12.5 GB, measured by a probe here on 2026-11-25: ✓ of 25.0 GB"
 
@@ -99,7 +99,7 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
     one = chosen(method="qlora")
     probe = probes.of(measured(), probes.with_batch(one, 2, 2), 1, 6, Expected())
     found = document(CARD, probe=msgspec.to_builtins(probe))
-    assert "a probe: a batch of 2 fits, with 4 kB; this one did not" in said(found)
+    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(found)
     assert "with a batch size of 2; this one ran out of memory" in " ".join(
         words for _, words in needs._memory_lines(found)
     )
@@ -124,7 +124,7 @@ def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
     words = said(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
     assert "Its tensors hide." in words and "A run uses one GPU." in words
     without = said(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
-    assert "not known for this model" in without and "Its tensors hide." in without
+    assert "unknown for this model" in without and "Its tensors hide." in without
 
 
 @pytest.mark.parametrize(
@@ -150,21 +150,21 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
 def test_the_page_shows_no_key_that_does_nothing() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(EstimatePage(estimated()))
-        await says(pilot, "probe: measure it")
+        await says(pilot, "probe (measure)")
         assert "next field" not in frame(pilot.app)
 
     drive(FtwizardApp(), (160, 50), play)
 
 
 def test_times_are_no_finer_than_they_are_known() -> None:
-    time = {"value": 4000.0, "low": 1337.0, "high": 12_013.0, "unit": "s", "source": "worked out"}
-    assert "22 min – 3 h 20 min, until" in said(document(CARD, time=time))
+    time = {"value": 4000.0, "low": 1337.0, "high": 12_013.0, "unit": "s", "source": "estimated"}
+    assert "22 min – 3 h 20 min, ends" in said(document(CARD, time=time))
 
 
 def test_a_caution_about_the_model_stands_here_too() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         draft = estimated().with_plan(model=plan.Model(name="Qwen/Qwen3-30B-A3B"))
-        pilot.app.push_screen(EstimatePage(draft.counted(ESTIMATE)))
+        pilot.app.push_screen(EstimatePage(draft.with_estimate(ESTIMATE)))
         await says(pilot, "! Safer for a first run")
 
     drive(FtwizardApp(), (160, 50), play)

@@ -17,7 +17,7 @@ from ftwizard.runs import find
 from ftwizard.screens import review
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.data import DataPage
-from ftwizard.screens.draft import Draft, Step, stamp
+from ftwizard.screens.draft import Draft, Step, get_fingerprint
 from ftwizard.screens.estimate import EstimatePage
 from ftwizard.screens.monitor import Monitor
 from ftwizard.screens.problem import Problem
@@ -51,7 +51,9 @@ def rows(tmp_path: Path) -> Path:
 def draft_of(rows: Path, tiny: Path) -> Draft:
     """Return a draft that was answered as far as the estimate."""
     checked = {"rows": 20, "usable": 20, "findings": [], "preview": [], "format": "alpaca"}
-    draft = Draft(facts()).reading(plans.Files(train=str(rows)), checked, stamp(str(rows)))
+    draft = Draft(facts()).with_check(
+        plans.Files(train=str(rows)), checked, get_fingerprint(str(rows))
+    )
     return draft.with_plan(model=plans.Model(name=str(tiny)))
 
 
@@ -82,7 +84,7 @@ def test_the_plan_is_counted_and_every_figure_is_on_one_page(
     drive(FtwizardApp(), size, play)
     for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "cost"):
         assert words in shown[0]
-    assert left[0].by == 1
+    assert left[0].direction == 1
     assert left[0].draft.estimate
     assert left[0].draft.parameters == left[0].draft.estimate["parameters"]
 
@@ -100,7 +102,7 @@ def test_a_file_that_changed_after_its_check_is_checked_again(rows: Path, tiny: 
         left.extend(steps)
 
     drive(FtwizardApp(), (80, 24), play)
-    assert left[0].by == -2, "to the page of the data"
+    assert left[0].direction == -2, "to the page of the data"
 
 
 @BOTH_SIZES
@@ -109,12 +111,12 @@ def test_the_review_shows_plan_warnings_and_command(
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).allowing("no-validation")
-        show(pilot, ReviewPage(draft.called("first")))
+        show(pilot, ReviewPage(draft.named("first")))
         await says(pilot, "data:")
 
     shown = drive(FtwizardApp(), size, play)
     assert "0.2 is far above the usual" in shown.replace("2e-1", "0.2")
-    assert "you insisted: no-validation" in shown
+    assert "allowed: no-validation" in shown
     assert "ftwizard train" in shown
     assert not (home / "plans").exists(), "nothing is written before it is confirmed"
 
@@ -127,7 +129,7 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
             "steps": 30, "parameters": 10**6, "disk": {"needed": {"value": 484e6}, "free": {"value": 1e12}},
             "time": {"value": 90.0, "low": 60.0, "high": 120.0},
         }  # fmt: skip
-        show(pilot, ReviewPage(draft_of(rows, tiny).counted(estimate)))
+        show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(estimate)))
         await says(pilot, "→ 30 steps · 1–2 min, until about")
         await says(pilot, "484 MB on the disk ·")
         await says(pilot, "pgdn read on")
@@ -141,14 +143,14 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
 def test_the_second_of_two_enters_starts_nothing(
     rows: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "READ_S", 4.0)  # a busy machine takes its time to press a key
+    monkeypatch.setattr(review, "MIN_READ_S", 4.0)  # a busy machine takes its time to press a key
     counts: list[int] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         steps = show(pilot, ReviewPage(draft_of(rows, tiny)))
         await pilot.press("enter")
         counts.append(len(steps))
-        await pilot.pause(review.READ_S)
+        await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
         counts.append(len(steps))
@@ -161,14 +163,14 @@ def test_a_name_that_is_taken_is_said_and_not_taken(rows: Path, tiny: Path, home
     (home / "runs/old").mkdir(parents=True)
 
     async def play(pilot: Pilot[Any]) -> None:
-        steps = show(pilot, ReviewPage(draft_of(rows, tiny).called("old")))
-        await says(pilot, "✗ There is a run old already")
-        await pilot.pause(review.READ_S)
+        steps = show(pilot, ReviewPage(draft_of(rows, tiny).named("old")))
+        await says(pilot, "✗ Run old already exists")
+        await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
         await pilot.pause(0.1)
         assert not steps
         await pilot.press("2")
-        await until(pilot, lambda: "There is a run" not in frame(pilot.app))
+        await until(pilot, lambda: "already exists" not in frame(pilot.app))
 
     drive(FtwizardApp(), (80, 24), play)
 
@@ -188,7 +190,7 @@ async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "")
     await says(pilot, "an epoch")
     await pilot.press("enter")
     await on(pilot, ReviewPage)
-    await pilot.pause(review.READ_S)
+    await pilot.pause(review.MIN_READ_S)
 
 
 def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
@@ -209,7 +211,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
         await on(pilot, ReviewPage)
         names.append(pilot.app.screen.query_one(Input).value)
         rows.write_text(kept)
-        await pilot.pause(review.READ_S)
+        await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
         await on(pilot, Monitor)
 
@@ -225,7 +227,7 @@ def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: P
         await to_review(pilot, rows, tiny, "5")
 
     shown = drive(FtwizardApp(("new", "")), (100, 40), play)
-    assert "you insisted: many-epochs" in shown
+    assert "allowed: many-epochs" in shown
     assert "epochs: 5" in shown
 
 

@@ -189,7 +189,7 @@ def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.Monke
         await pilot.press("home")
         await go_through_rows(pilot)
         await pilot.press("up", "enter")
-        await says(pilot, "Go on without 4 rows?")  # two of them hold surrogates
+        await says(pilot, "Continue without 4 rows?")  # two of them hold surrogates
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RecipePage))
         await pilot.press(*"./")

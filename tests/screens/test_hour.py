@@ -43,7 +43,7 @@ ESTIMATE: dict[str, Any] = {
 
 def estimated() -> Draft:
     """Return a draft whose estimate says an hour, more or less."""
-    return checked().with_plan(model=plans.Model(name="owner/small")).counted(ESTIMATE)
+    return checked().with_plan(model=plans.Model(name="owner/small")).with_estimate(ESTIMATE)
 
 
 def played(
@@ -74,9 +74,9 @@ def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
     remembers: bool, home: Any
 ) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await says(pilot, "cost        not known; h says what an hour here costs")
+        await says(pilot, "cost        unknown; h sets the hourly price")
         await typed(pilot, "$0.50")
-        await says(pilot, "Remember it?")
+        await says(pilot, "Save this price?")
         await pilot.press("enter" if remembers else "escape")
         await says(pilot, "$0.25–1.00")
         assert "set-up      $0.25–1.00 on top" in frame(pilot.app)
@@ -91,7 +91,7 @@ def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
     assert (known is not None) == remembers == settings.prices_file().exists()
     said = () if remembers else ("--price", "machine=0.50")
     assert hour_price.argv(step.draft.hour) == said, "the run is told what it cannot read"
-    assert ("machine=0.50" in drafts.command("x", step.draft.hour)) != remembers
+    assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != remembers
 
 
 def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_changed_costs_the_memory_alone(home: Any) -> None
 
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await typed(pilot, "3")
-        await says(pilot, "Remember it?")
+        await says(pilot, "Save this price?")
         await pilot.press("enter")
         await says(pilot, "Each price is a table [[prices]]")
         await pilot.press("enter")
@@ -132,7 +132,7 @@ def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> No
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await typed(pilot, "0.5")
-        await says(pilot, "Remember it?")
+        await says(pilot, "Save this price?")
         await pilot.press("escape")
         await says(pilot, "This machine")
         await pilot.press("escape")
@@ -150,7 +150,7 @@ def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await typed(pilot, "0.5")
-        await says(pilot, "Remember it?")
+        await says(pilot, "Save this price?")
         await pilot.press("escape")
         await says(pilot, "This machine")
         await pilot.press("escape")
@@ -168,7 +168,7 @@ def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await typed(pilot, "0.5")
-        await says(pilot, "Remember it?")
+        await says(pilot, "Save this price?")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await pilot.press("escape")
@@ -188,7 +188,7 @@ def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> N
             await says(pilot, "Convert the amount")
         else:
             await pilot.press("h")
-            await says(pilot, "esc changes nothing")
+            await says(pilot, "esc cancels")
         pilot.app.screen.query_one(Input).cursor_blink = False
         assert_frame(f"hour-{size[0]}x{size[1]}", frame(pilot.app))
 
@@ -197,34 +197,34 @@ def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> N
 
 def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
     draft = checked().with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B"))
-    quiet = prospect.line(draft).plain
+    quiet = prospect.format_prospect(draft).plain
     assert quiet.endswith(prospect.UNPRICED) and "$" not in quiet
-    found = prospect.of(draft.priced(hour_price.said("2")))
+    found = prospect.estimate_recipe(draft.priced(hour_price.said("2")))
     assert found and found.cost and found.cost.low and found.cost.high
-    said = prospect.line(draft.priced(hour_price.said("2"))).plain
-    assert f"{hour_price.spread(found.cost)} in all" in said and prospect.UNPRICED not in said
+    said = prospect.format_prospect(draft.priced(hour_price.said("2"))).plain
+    assert f"{hour_price.spread(found.cost)} in total" in said and prospect.UNPRICED not in said
 
 
 def test_what_is_not_known_is_never_0() -> None:
     untimed = ESTIMATE | {"time": None}
-    said = estimate_texts.figures(untimed, 1024, hour_price.said("2")).plain
-    assert "not known, as the time is not; at $2.00 an hour" in said
-    unsaid = estimate_texts.figures(ESTIMATE, 1024).plain
+    said = estimate_texts.format_estimate(untimed, 1024, hour_price.said("2")).plain
+    assert "unknown: no time estimate; at $2.00 an hour" in said
+    unsaid = estimate_texts.format_estimate(ESTIMATE, 1024).plain
     assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
     assert "set-up" not in unsaid
 
 
 def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
     whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
-    assert cost_basis.basis(estimated(), TODAY).asked.here.hours is None
+    assert cost_basis.build_basis(estimated(), TODAY).query.here.hours is None
     follows = {
         "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
         "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {},
         "whole": {"value": 7200, "low": 3600, "high": 14_400, "unit": "s", "source": "all"},
         "cost": None,
     }  # fmt: skip
-    draft = estimated().counted(ESTIMATE | {"follows": follows})
-    here = cost_basis.basis(draft, TODAY).asked.here.hours
+    draft = estimated().with_estimate(ESTIMATE | {"follows": follows})
+    here = cost_basis.build_basis(draft, TODAY).query.here.hours
     assert here and (here.value, here.low, here.high, here.unit) == (2, 1, 4, "h")
     assert whole.value == here.value * 3600
 
@@ -234,11 +234,11 @@ def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
 
 def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ask = Scripted("hour", "1,5", "1.5", "once", "")
-    draft = steps.figures(ask, estimated())
+    draft = steps.show_estimate(ask, estimated())
     assert draft.hour and draft.hour.source == hour_price.SAID
     assert "a decimal point" in ask.refused[0] and not settings.prices_file().exists()
     said = capsys.readouterr().out
-    assert "not known; “say what an hour of this machine costs” below tells it" in said
+    assert "unknown; choose “set the hourly price” below" in said
     assert "$0.75–3.00" in said and "for comparison" in said
     ask = Scripted("2", "remember")
     draft = hours.ask_hour(ask, draft)
@@ -255,5 +255,5 @@ def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) ->
 def test_the_table_in_lines_takes_it(home: Any) -> None:
     from ftwizard.screens.plain import costs
 
-    found = costs.show(Scripted("hour", "4", "once", ""), estimated(), TODAY)
+    found = costs.browse_costs(Scripted("hour", "4", "once", ""), estimated(), TODAY)
     assert found.hour and found.hour.usd == 4

@@ -19,7 +19,7 @@ from ftwizard import plan as plans
 from ftwizard.screens import review
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.ask import Ask
-from ftwizard.screens.cost_basis import basis
+from ftwizard.screens.cost_basis import build_basis
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.hour import HourPage
 from ftwizard.screens.new_file import NewFile
@@ -87,7 +87,7 @@ def test_a_path_that_is_chosen_after_an_answer_stays_chosen() -> None:
         page.query(Choice).first().action_move(1)
         await pilot.pause()
         chosen.append(path.value)
-        chosen.append(str(page._answered().path))
+        chosen.append(str(page._with_answers().path))
 
     drive(FtwizardApp(), (100, 30), play)
     assert chosen == [chosen[0]] * 3
@@ -110,7 +110,7 @@ def test_a_setting_before_enter_counts() -> None:
 
 
 def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review, "READ_S", 0.0)
+    monkeypatch.setattr(review, "MIN_READ_S", 0.0)
     before = ReviewPage(draft())
     step = answer(before, *"-mine", "enter")
     assert step.draft.name.endswith("-mine")
@@ -118,7 +118,9 @@ def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_typed_into_a_question_before_enter_is_whole(tmp_path: Path) -> None:
     assert float(answer(HourPage(None, ""), *"1.25", "enter").usd) == 1.25
-    volume = answer(VolumePage(basis(counted(), TODAY).usual, measured=False), *"12k", "enter")
+    volume = answer(
+        VolumePage(build_basis(counted(), TODAY).usual, measured=False), *"12k", "enter"
+    )
     assert volume.requests == 12_000
     file = tmp_path / "new"
     names = [("rows", str(file))]
@@ -162,9 +164,9 @@ def test_a_late_list_takes_no_choice_with_it() -> None:
         await until(pilot, lambda: page.is_mounted and page.query_one(Menu).chosen == "alpha")
         line = page.query_one(FileInput)
         line.action_suggest(1)
-        assert line._chosen
+        assert line._has_chosen
         line._offer("z", [("zeta", "zeta", "")])
-        assert not line._chosen
+        assert not line._has_chosen
 
     drive(FtwizardApp(), (80, 24), play)
 

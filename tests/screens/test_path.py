@@ -64,7 +64,7 @@ def read(tmp_path: Path, answers: list[str], facts: Facts = FACTS) -> Draft:
     rows = [{"instruction": f"Question {n}?", "output": one} for n, one in enumerate(answers)]
     file.write_text("\n".join(map(json.dumps, rows)))
     found = examine.examine(file, examine.Asked(max_length=plans.Recipe().max_length, near=False))
-    return Draft(facts).reading(plans.Files(train=str(file)), msgspec.to_builtins(found))
+    return Draft(facts).with_check(plans.Files(train=str(file)), msgspec.to_builtins(found))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
@@ -92,7 +92,7 @@ def test_the_article_s_prices_are_said_at_a_glance() -> None:
     got = on_page(Draft(FACTS), (160, 50), play)
     assert "$0.80–3 per million tokens, 2026-04" in got
     assert "$0.50–2 per hour (a spot GPU), 2026-04" in got
-    assert "No rows are read yet" in got and "c costs" not in got
+    assert "No data is read yet" in got and "c costs" not in got
 
 
 def test_overruling_says_what_it_costs_first() -> None:
@@ -106,22 +106,22 @@ def test_overruling_says_what_it_costs_first() -> None:
 
 
 def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() -> None:
-    draft, seen = Draft(FACTS).answering({"data": "stay", "size": "large"}), []
+    draft, seen = Draft(FACTS).with_answers({"data": "stay", "size": "large"}), []
 
     async def play(pilot: Pilot[Any]) -> None:
         seen.append(words(pilot))
 
     on_page(draft, (120, 40), play)
-    first, _, rest = seen[0].partition("What training costs")
+    first, _, rest = seen[0].partition("Training cost")
     assert first.startswith("✗ No option is possible") and "is recommended" not in seen[0]
-    assert "What would have to change, one of these" in first and "(gpu_elsewhere=" not in seen[0]
+    assert "One of these has to change" in first and "(gpu_elsewhere=" not in seen[0]
     assert "If you have a GPU machine elsewhere: Hugging Face + QLoRA." in first
     assert "→" not in rest and "What would change the recommendation" not in rest
 
 
 def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
     found = recommend(FACTS, {}, TODAY)
-    said = path_texts.sources(found, TODAY).plain
+    said = path_texts.format_sources(found, TODAY).plain
     for one in catalog().paths:
         platform = found.platform if one.id == "cloud" else None
         shown = [
@@ -131,7 +131,9 @@ def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
             assert any(claim.source in line and claim.as_of in line for line in said.split("\n"))
     assert "2026-04!" in said and "90 days old" in said
     for width in (60, 160):
-        page = path_texts.page(found, found.path, path_texts.Known(), width, "c", TODAY).plain
+        page = path_texts.format_page(
+            found, found.path, path_texts.DataFindings(), width, "c", TODAY
+        ).plain
         assert " ".join(said.split()) in " ".join(page.split())
 
 
@@ -182,16 +184,16 @@ def test_the_rows_own_evidence_is_shown_when_one_comes_back(tmp_path: Path) -> N
 
 
 def test_the_rows_own_word_on_the_tool_goes_before_an_answer(tmp_path: Path) -> None:
-    draft = read(tmp_path, PRICES).answering({"fit": "behaviour"})
+    draft = read(tmp_path, PRICES).with_answers({"fit": "behaviour"})
     assert "is the right tool" not in on_page(draft, (120, 40))
-    assert "is the right tool" in on_page(read(tmp_path, FIELDS).answering({"fit": "behaviour"}))
+    assert "is the right tool" in on_page(read(tmp_path, FIELDS).with_answers({"fit": "behaviour"}))
 
 
 def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
     draft = read(tmp_path, [f"Well, that is story {n}, told in a few words." for n in range(200)])
     for answers in ({}, {"size": "large"}, {"cloud": "gcp"}, {"gpu_elsewhere": "own"}):
-        draft = draft.answering(dict(answers))
-        priced, found = path_costs.priced(draft, TODAY), path_costs.evidence(draft)
+        draft = draft.with_answers(dict(answers))
+        priced, found = path_costs.price_offers(draft, TODAY), path_costs.get_evidence(draft)
         assert priced is not None and found is not None
         theirs = of_rows.cost_by_provider(found, FACTS, answers, TODAY)
         assert [(one.amount, one.words) for one in priced.by_path(draft, TODAY)] == [
@@ -205,7 +207,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     card = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 10**9)
     facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None)
     draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
-    priced, found = path_costs.priced(draft, TODAY), path_costs.evidence(draft)
+    priced, found = path_costs.price_offers(draft, TODAY), path_costs.get_evidence(draft)
     assert priced is not None and found is not None
     local = priced.by_path(draft, TODAY)[1]
     assert local.amount.startswith("$") and local.words.startswith("on the GPU here, as of")
@@ -216,25 +218,25 @@ def test_rows_that_cannot_be_used_are_not_priced() -> None:
     draft = checked()
     assert draft.checked is not None
     nothing = {**draft.checked, "usable": 0, "tokens": None, "preview": []}
-    got = on_page(draft.reading(draft.plan.data.files, nothing))
-    assert "What training costs" in got and "c costs" not in got
+    got = on_page(draft.with_check(draft.plan.data.files, nothing))
+    assert "Training cost" in got and "c costs" not in got
 
 
 def test_a_file_of_ones_own_prices_that_cannot_be_used_is_said() -> None:
     settings.config().mkdir(parents=True, exist_ok=True)
     (settings.config() / "prices.toml").write_text("this is no TOML")
-    assert "Your own prices are left out" in on_page(checked(), (120, 40))
+    assert "Your own prices are ignored" in on_page(checked(), (120, 40))
 
 
 def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on = threading.Event()
-    whole = path_costs.priced
+    whole = path_costs.price_offers
 
-    def slow(draft: Draft, today: datetime.date) -> path_costs.Priced | None:
+    def slow(draft: Draft, today: datetime.date) -> path_costs.PricedOffers | None:
         goes_on.wait(20)
         return whole(draft, today)
 
-    monkeypatch.setattr(path_costs, "priced", slow)
+    monkeypatch.setattr(path_costs, "price_offers", slow)
     seen: list[str] = []
 
     async def scenario(pilot: Pilot[Any]) -> None:
@@ -262,7 +264,7 @@ def test_leaving_while_the_costs_are_worked_out_is_no_failure(
     def slow(*_: object) -> None:
         goes_on.wait(20)
 
-    monkeypatch.setattr(path_costs, "priced", slow)
+    monkeypatch.setattr(path_costs, "price_offers", slow)
 
     async def scenario(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(PathPage(checked(), TODAY), left.append)
@@ -277,7 +279,7 @@ def test_leaving_while_the_costs_are_worked_out_is_no_failure(
         drive(FtwizardApp(), (80, 24), scenario)
     finally:
         goes_on.set()
-    assert left[0] is not None and left[0].by == 1
+    assert left[0] is not None and left[0].direction == 1
 
 
 @pytest.mark.parametrize("columns", [60, 72, 80, 100, 109, 110, 140])

@@ -12,12 +12,12 @@ from ftwizard.runs import Progress
 from ftwizard.screens import cost_basis
 from ftwizard.screens.draft import Draft
 from ftwizard.screens.plain import costs
-from ftwizard.screens.plain.asking import Asker, Back, Check
+from ftwizard.screens.plain.asking import GoBack, Prompter, Validator
 from ftwizard.screens.suggestions import Suggest
 from tests.screens.costs_helpers import TODAY, counted, offers
 
 
-class Scripted(Asker):
+class Scripted(Prompter):
     """Answers what it was told to; “b” goes back."""
 
     keys = ""
@@ -32,7 +32,7 @@ class Scripted(Asker):
         assert answer in [value for value, _ in options]
         return answer
 
-    def _line(self, question: str, given: str, check: Check, suggest: Suggest | None) -> str:
+    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
         while problem := check(answer := self._next(given)):
             self.refused.append(problem)
         return answer
@@ -44,21 +44,21 @@ class Scripted(Asker):
     def _next(self, given: str) -> str:
         answer = self._answers.pop(0) if self._answers else ""
         if answer == "b":
-            raise Back
+            raise GoBack
         return given if answer == "enter" else answer
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(cost_basis, "offers", offers)
+    monkeypatch.setattr(cost_basis, "compute_offers", offers)
 
 
 def shown(
     capsys: pytest.CaptureFixture[str], draft: Draft, *answers: str, ascii: bool = False
 ) -> str:
     ask = Scripted(*answers, ascii=ascii)
-    costs.show(ask, draft, TODAY)
+    costs.browse_costs(ask, draft, TODAY)
     assert not ask._answers, "every answer was asked for"
     said = capsys.readouterr().out
     assert max(map(cell_len, said.split("\n"))) <= 80
@@ -92,23 +92,23 @@ def test_it_is_sorted_either_way(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_volume_brings_the_month(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, counted(), "volume", "none", "2M", "enter", "enter")
-    assert "2,000,000 requests a month" in said and "$960.00" in said
+    assert "2,000,000 requests per month" in said and "$960.00" in said
 
 
 def test_going_back_leaves_it_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, counted(), "volume", "b", "sort", "b", "row", "b", "b")
-    assert "requests a month" not in said.rpartition("newest prices")[2]
+    assert "requests per month" not in said.rpartition("newest prices")[2]
 
 
 def test_edition_and_discount_are_switched(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, counted(), "edition", "share", "share")
-    assert "prices of 2026-04" in said and said.count("data shared") == 1
+    assert "prices of 2026-04" in said and said.count("data sharing") == 1
 
 
 def test_confidential_data_is_not_shared(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, counted(data="stay"), "share")
-    assert "your answers say that the data stays on this machine" in " ".join(said.split())
-    assert "data shared" not in said
+    assert "your answers keep the data on this machine" in " ".join(said.split())
+    assert "data sharing" not in said
 
 
 def test_where_ascii_is_all_there_is_nothing_else_is_sent(

@@ -15,7 +15,7 @@ from ftwizard.machine import Facts, Gpu
 from ftwizard.outcome import Expected
 from ftwizard.probes import Probe
 from ftwizard.screens import prospect, values
-from ftwizard.screens.draft import Draft, passing_file
+from ftwizard.screens.draft import Draft, temporary_plan
 from ftwizard.text import size
 from tests.probe_helpers import measured
 from tests.screens.reports_helpers import report
@@ -35,7 +35,9 @@ def machine(*gpus: Gpu) -> Facts:
 def draft(*gpus: Gpu, rows: str = "/data/rows.jsonl", model: str = MODEL) -> Draft:
     files = plans.Files(train=rows)
     return (
-        Draft(machine(*gpus)).with_plan(model=plans.Model(name=model)).reading(files, report(rows))
+        Draft(machine(*gpus))
+        .with_plan(model=plans.Model(name=model))
+        .with_check(files, report(rows))
     )
 
 
@@ -50,13 +52,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_is_held_against_what_other_programs_leave() -> None:
     alone, shared = (draft(card(25.8, used)) for used in (0.2, 17.2))
-    assert "of 25.8 GB ✓ fits" in prospect.line(alone).plain
-    assert "of 8.6 GB free ✗ does not fit" in prospect.line(shared).plain
+    assert "of 25.8 GB ✓ fits" in prospect.format_prospect(alone).plain
+    assert "of 8.6 GB free ✗ does not fit" in prospect.format_prospect(shared).plain
 
 
 def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
     def method(one: Draft) -> Any:
-        return values.advised(one, "lora")["method"]
+        return values.get_advice(one, "lora")["method"]
 
     small, large = card(12), card(80)
     assert method(draft(card(25.8))).value == "lora"
@@ -78,7 +80,7 @@ def rows(tmp_path: Path) -> str:
 
 def probed(one: Draft, halved: int = 0) -> Probe:
     """Remember a probe of the plan, as the command is told of it."""
-    with passing_file(one) as file:
+    with temporary_plan(one) as file:
         plan = plans.load(Path(file))
     recipe = plan.recipe
     fits = probes.with_batch(plan, recipe.batch_size // 2**halved, recipe.gradient_accumulation)
@@ -89,38 +91,40 @@ def probed(one: Draft, halved: int = 0) -> Probe:
 
 def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
     before = draft(rows=rows)
-    worked_out = prospect.of(before)
+    worked_out = prospect.estimate_recipe(before)
     probe = probed(before)
-    found = prospect.of(before)
+    found = prospect.estimate_recipe(before)
     assert worked_out and found and worked_out.time and found.time
     assert "a probe" in found.time.source and "a probe" not in worked_out.time.source
-    assert prospect.line(before).plain.startswith(f"→ {size(probe.memory.value)} of 64.0 GB ✓ fits")
+    assert prospect.format_prospect(before).plain.startswith(
+        f"→ {size(probe.memory.value)} of 64.0 GB ✓ fits"
+    )
     other = before.with_recipe(batch_size=before.plan.recipe.batch_size * 2)
-    assert "–" in prospect.line(other).plain.split("of 64.0 GB")[0], "it was not probed"
+    assert "–" in prospect.format_prospect(other).plain.split("of 64.0 GB")[0], "it was not probed"
 
 
 def test_a_probe_of_a_smaller_batch_is_not_of_this_one(rows: str) -> None:
     before = draft(rows=rows)
-    expected = prospect.line(before).plain
+    expected = prospect.format_prospect(before).plain
     probed(before, halved=1)
-    assert prospect.line(before).plain == expected
+    assert prospect.format_prospect(before).plain == expected
 
 
 def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> None:
     one = draft(rows=rows)
     make_run(home, "before").plan.write_text(plans.dump(one.plan))
-    found = prospect.of(one)
+    found = prospect.estimate_recipe(one)
     assert found and found.time and "earlier" in found.time.source
 
 
 def estimated(one: Draft, **more: Any) -> Draft:
-    come = prospect.of(one)
+    come = prospect.estimate_recipe(one)
     assert come and come.memory
     peak = msgspec.structs.replace(come.memory.peak, value=9e9, low=9e9, high=9e9)
     counted = msgspec.structs.replace(come.memory, peak=peak)
     rated = msgspec.structs.replace(one.plan.recipe, learning_rate=2e-4)
     recipe = msgspec.json.decode(msgspec.json.encode(rated))
-    return one.counted({
+    return one.with_estimate({
         "parameters": 4 * 10**9, "recipe": recipe,
         "follows": msgspec.to_builtins(come), "memory": msgspec.to_builtins(counted),
         "probe": None, "parts": {"train": {"cut": 0, "kept": 7}}, **more,
@@ -129,18 +133,18 @@ def estimated(one: Draft, **more: Any) -> Draft:
 
 def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:
     one = estimated(draft().with_recipe(target_modules=("q_proj", "v_proj"), learning_rate=None))
-    assert "→ 9.0 GB of 64.0 GB" in prospect.line(one).plain
+    assert "→ 9.0 GB of 64.0 GB" in prospect.format_prospect(one).plain
     changed = one.with_recipe(batch_size=32)
-    assert "9.0 GB of" not in prospect.line(changed).plain
+    assert "9.0 GB of" not in prospect.format_prospect(changed).plain
 
 
 def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
     plain = draft()
-    every = prospect.lengths(plain)["train"]
+    every = prospect.get_lengths(plain)["train"]
     assert every
     counted = msgspec.to_builtins({"train": every.scaled(7), "validation": None})
     one = estimated(plain, lengths=counted).with_recipe(batch_size=1, gradient_accumulation=1)
-    train = prospect.lengths(one)["train"]
+    train = prospect.get_lengths(one)["train"]
     assert one.estimate is None and train and train.rows == 7
     other = one.with_plan(model=plans.Model(name="Qwen/Qwen3-0.6B"))
     assert other.lengths is None, "another tokenizer counts other tokens"
@@ -151,23 +155,23 @@ def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
 @pytest.mark.parametrize("width", [56, 76, 120])
 def test_the_most_important_is_said_first_and_no_line_is_wider(width: int) -> None:
     one = draft(card(25.8, 17.2)).with_recipe(max_length=128)
-    said = prospect.line(one, width).plain.splitlines()
-    assert len(said) <= prospect.LINES
+    said = prospect.format_prospect(one, width).plain.splitlines()
+    assert len(said) <= prospect.MAX_LINES
     assert all(len(line) <= width for line in said)
     whole = " ".join(said)
-    assert whole.index("does not fit") < whole.index("rows cut") < whole.index("step")
-    for words in ("does not fit", "of the rows cut", "step"):
+    assert whole.index("does not fit") < whole.index("rows truncated") < whole.index("step")
+    for words in ("does not fit", "of rows truncated", "step"):
         assert words in whole
 
 
 def test_a_caution_goes_by_the_rank_and_the_targets_of_the_plan() -> None:
     small, large = (
-        prospect.caution("Qwen/Qwen3-30B-A3B", plans.Recipe(rank=rank)) for rank in (8, 64)
+        prospect.describe_caution("Qwen/Qwen3-30B-A3B", plans.Recipe(rank=rank)) for rank in (8, 64)
     )
     assert small and large and small != large
-    assert prospect.caution(MODEL, plans.Recipe()) == ""
+    assert prospect.describe_caution(MODEL, plans.Recipe()) == ""
     odd = plans.Recipe(target_modules=("w_q",))
-    assert "w_q" in prospect.caution(MODEL, odd)
-    assert prospect.caution(MODEL, msgspec.structs.replace(odd, method="full")) == ""
-    cautions = values.cautions(draft().with_recipe(target_modules=("w_q",)))
+    assert "w_q" in prospect.describe_caution(MODEL, odd)
+    assert prospect.describe_caution(MODEL, msgspec.structs.replace(odd, method="full")) == ""
+    cautions = values.find_cautions(draft().with_recipe(target_modules=("w_q",)))
     assert "w_q" in cautions["target_modules"]

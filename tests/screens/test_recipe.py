@@ -38,7 +38,7 @@ def on_page(
 ) -> str:
     """Show the page alone, play, and return the last frame; ``left`` hears how it was left."""
     files = plans.Files(train=file)
-    draft = Draft(FACTS).with_plan(model=plans.Model(name=model)).reading(files, report("x"))
+    draft = Draft(FACTS).with_plan(model=plans.Model(name=model)).with_check(files, report("x"))
 
     async def whole(pilot: Pilot[Any]) -> None:
         page = RecipePage(draft)
@@ -84,7 +84,7 @@ def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         await says(pilot, "steps  ·")
         focus(page, "batch_size").value = ""
-        await says(pilot, "→ Batch size: give a whole number.")
+        await says(pilot, "→ Batch size: enter a whole number.")
         shown = frame(pilot.app)
         assert "steps  ·" not in shown
         assert "automatic" not in shown  # the run does not decide this one
@@ -135,7 +135,7 @@ def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_c
             pilot, "advised: QLoRA, 2023 (2e-4; 1e-4 above 13B); ten times: LoRA Without Regret"
         )
         line.value = "1e-4"
-        await says(pilot, "yours; advised is 2e-4: QLoRA, 2023")
+        await says(pilot, "yours (advised: 2e-4): QLoRA, 2023")
 
     on_page(play)
 
@@ -143,14 +143,14 @@ def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_c
 def test_what_is_usual_is_whole_at_80_columns() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, "max_length").value = "100"
-        await says(pilot, "yours; usual is 128 to 8192")
+        await says(pilot, "yours; usually 128 to 8192")
 
     on_page(play)
 
 
 def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
-        await says(pilot, "Its size is not known yet")
+        await says(pilot, "Its size, memory and time")
 
     on_page(play, model="owner/mine")
 
@@ -175,7 +175,7 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
         line.value = "my prompts.txt"
         page.query_one("#setting-count Input", Input).value = "30"
         await pilot.press("enter")
-        await says(pilot, "✗ Number of samples is 30. It is 0 to 20; 0 asks nothing.")
+        await says(pilot, "✗ Number of samples is 30. It must be 0 to 20; 0: no samples.")
         await until(pilot, lambda: page.query_one("#setting-count").has_focus_within)
         page.query_one("#setting-count Input", Input).value = "5"
         await pilot.press("enter")
@@ -183,7 +183,7 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
 
     on_page(play, left=left.append)
     step = left[0]
-    assert step is not None and step.by == 1
+    assert step is not None and step.direction == 1
     wanted = plans.Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
     assert step.draft.plan.samples == wanted
     assert {"prompts", "count"} <= step.draft.touched

@@ -61,7 +61,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await on(pilot, PathPage)
         await pilot.press("right", "right", "enter")
-        await says(pilot, "Fine-tune for facts that change?")
+        await says(pilot, "Fine-tune on facts that change?")
         await pilot.press("escape")
         await pilot.pause()
 
@@ -83,7 +83,7 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
             await pilot.press("enter")
             await on(pilot, page)
         await pilot.press("enter")
-        await says(pilot, "→ Go on with")
+        await says(pilot, "→ Continue with")
         await pilot.press("enter")
         await on(pilot, Elsewhere)
         seen.append(frame(pilot.app))
@@ -91,7 +91,7 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
         await on(pilot, RecipePage)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "not usable as they are: needs conversion" in " ".join(seen[0].split())
+    assert "unusable as is: needs conversion" in " ".join(seen[0].split())
     assert "OpenAI API" in seen[1]
     assert "cannot start" in seen[1]
 
@@ -104,7 +104,7 @@ def test_rows_are_checked_and_shown(home: Path, rows: Path) -> None:
 
     shown = drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✓ 12 rows, Alpaca" in shown
-    assert "(•) one row in ten" in shown
+    assert "(•) 10%" in shown
     assert "Answer 11" in shown, "the last row as a conversation"
     assert not (home / "runs").exists()
     assert not (home / "plans").exists()
@@ -139,18 +139,18 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
         await pilot.pause()
         seen.append(frame(pilot.app))
         await pilot.press("up", "up", "enter")
-        await says(pilot, "Go on without 2 rows?")
+        await says(pilot, "Continue without 2 rows?")
         await pilot.press("escape")
         await on(pilot, DataPage)
         await pilot.press("enter")
-        await says(pilot, "Go on without 2 rows?")
+        await says(pilot, "Continue without 2 rows?")
         await pilot.press("enter")
         await on(pilot, RecipePage)
         seen.append(str(pilot.app.screen._draft.plan.allow))  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "✗ 20 rows, Alpaca" in seen[0]
-    assert "; 2 rows cannot be used" in seen[0]
+    assert "; 2 rows unusable" in seen[0]
     assert "line 7" in seen[1]
     assert "[bold]x[/]" in seen[0]
     assert seen[2] == "('skip-bad-rows',)"
@@ -281,7 +281,7 @@ def test_up_and_down_reach_every_line_unfolded_ones_too(rows: Path) -> None:
         fold = pilot.app.screen.query_one(Fold)
         while not fold.has_focus:
             await pilot.press("tab")
-        await says(pilot, "What a first run can do without.")
+        await says(pilot, "A first run does not need these")
         await pilot.press("right")
         lines = [
             row.setting.name for row in pilot.app.screen.query(SettingRow) if row.setting.advanced

@@ -100,6 +100,6 @@ def test_each_cause_of_a_finding_is_said_with_its_line(
     said = " ".join(capsys.readouterr().out.split())
     for cause in found["also"]:
         assert f"at line {cause['line']}: {cause['message']}; {cause['fix']}" in said
-    told = reports.about(found).plain
+    told = reports.describe_finding(found).plain
     assert all(f"At line {one['line']}: {one['message']}" in told for one in found["also"])
     assert all(one["fix"].rstrip(".") in told for one in (found, *found["also"]))

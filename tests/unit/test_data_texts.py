@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ftwizard.data import formats, shown
 from ftwizard.screens import histogram, making, marked, masks, reports, rows_read, subjects
-from ftwizard.screens.histogram import Lengths
+from ftwizard.screens.histogram import RowLengths
 from tests.format_rows import DIALECTS
 from tests.screens.hostile import TEXTS, obeyed
 from tests.screens.reports_helpers import REPORT, TOKENS, clean, example, finding, report
@@ -46,24 +46,24 @@ EXAMPLE = st.fixed_dictionaries(
 
 @given(EXAMPLE)
 def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
-    for said in (rows_read.meaning(found).plain, rows_read.first_words(found)):
+    for said in (rows_read.format_example(found).plain, rows_read.summarize(found)):
         assert not obeyed(said.replace("\t", ""))
-    assert rows_read.length(found) >= 0
+    assert rows_read.count_characters(found) >= 0
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
     found = shown.example(formats.example(row, format))
-    said = rows_read.meaning(found).plain
+    said = rows_read.format_example(found).plain
     for message in (*found["messages"], *found["chosen"], *found["rejected"]):
         assert message["role"] in said
         if isinstance(message.get("content"), str):
             assert message["content"].strip() in said
-    assert rows_read.first_words(found)
+    assert rows_read.summarize(found)
     if found["kind"] == "preference":
         assert said.index("✓ chosen") < said.index("✗ rejected")
     if found["kind"] == "labelled":
-        assert ("not wanted" in said) == (not found["label"])
+        assert ("undesirable" in said) == (not found["label"])
 
 
 def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
@@ -79,12 +79,12 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
         tools=[{"type": "function", "function": {"name": "weather"}}],
         extra={"id": 3},
     )
-    said = rows_read.meaning(found).plain
-    assert "Who?\n[picture: image/png, 3 kB in the row]" in said
+    said = rows_read.format_example(found).plain
+    assert "Who?\n[image: image/png, 3 kB in the row]" in said
     assert '→ weather({"at":"x"})' in said
-    assert "assistant  not learnt (weight 0)" in said and "tool  answers c1" in said
-    assert said.startswith("may call  weather") and said.endswith("besides  id")
-    assert rows_read.first_words(found).startswith("Who? [picture")
+    assert "assistant  not trained on (weight 0)" in said and "tool  result of c1" in said
+    assert said.startswith("tools  weather") and said.endswith("extra  id")
+    assert rows_read.summarize(found).startswith("Who? [picture")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -100,41 +100,41 @@ def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> No
 
 
 def test_the_verdict_is_a_mark_and_words() -> None:
-    assert reports.verdict(report("x")).plain == (
-        "✗ 1,800 rows, chat messages; 6 rows cannot be used"
+    assert reports.format_verdict(report("x")).plain == (
+        "✗ 1,800 rows, chat messages; 6 rows unusable"
     )
-    assert reports.verdict(clean("x")).plain == "✓ 1,800 rows, chat messages; all usable"
+    assert reports.format_verdict(clean("x")).plain == "✓ 1,800 rows, chat messages; all usable"
     warned = clean("x") | {
         "verdict": "warning",
         "findings": [finding("warning", "bidi", "m", [1]), finding("info", "sampled", "m", [])],
     }
-    assert reports.verdict(warned).plain.startswith("! 1,800 rows")
-    assert reports.verdict(warned).plain.endswith("all usable, 1 thing worth a look")
+    assert reports.format_verdict(warned).plain.startswith("! 1,800 rows")
+    assert reports.format_verdict(warned).plain.endswith("all usable, 1 warning")
     nothing = report("x", rows=3, usable=0, format=None)
-    assert "no format that is known; 3 rows cannot be used" in reports.verdict(nothing).plain
+    assert "unknown format; 3 rows unusable" in reports.format_verdict(nothing).plain
 
 
 def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
-    assert reports.tokens(report("x")).plain.strip() == (
-        "about 812,000 tokens (800,000–825,000); learnt 402,000 (396,000–409,000)"
+    assert reports.format_tokens(report("x")).plain.strip() == (
+        "about 812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
     )
     exact = TOKENS | {"exact": True}
     learnt = {"total": 9, "low": 9, "high": 9, "exact": False}
-    assert reports.tokens(report("x", tokens=exact, trained_tokens=learnt)).plain.strip() == (
-        "812,345 tokens; learnt 9"
-    )
+    assert reports.format_tokens(
+        report("x", tokens=exact, trained_tokens=learnt)
+    ).plain.strip() == ("812,345 tokens; trainable: 9")
     many = TOKENS | {"total": 40_123_456, "low": 28_649_000, "high": 60_412_000}
-    assert reports.tokens(report("x", tokens=many, trained_tokens=None)).plain.strip() == (
+    assert reports.format_tokens(report("x", tokens=many, trained_tokens=None)).plain.strip() == (
         "about 40.1 million tokens (28.6–60.5)"
     )
-    assert not reports.tokens(report("x", tokens=None, trained_tokens=None))
+    assert not reports.format_tokens(report("x", tokens=None, trained_tokens=None))
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(0, 5))
 def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
     known = sorted(numbers)
     found = finding("error", "code", "m", known, count=len(known) + more)
-    said = reports.where(found, unit="row").partition(", at row ")[2]
+    said = reports.describe_location(found, unit="row").partition(", at row ")[2]
     named, _, rest = said.partition(" and ")
     seen: list[int] = []
     for part in filter(None, named.split(", ")):
@@ -146,12 +146,12 @@ def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
 
 
 def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None:
-    found = subjects.of(report("x"))
+    found = subjects.list_subjects(report("x"))
     graded = [one.finding["severity"] for one in found.values() if one.finding]
     assert graded == sorted(graded, key=["error", "warning", "info"].index)
     twice = [finding("error", "same", "a", [1]), finding("error", "same", "b", [2])]
-    assert len(subjects.of(report("x", findings=twice, preview=[]))) == 2
-    shown_ids = [id for _, id in subjects.lines(found, 60) if id]
+    assert len(subjects.list_subjects(report("x", findings=twice, preview=[]))) == 2
+    shown_ids = [id for _, id in subjects.format_lines(found, 60) if id]
     assert shown_ids == list(found)
 
 
@@ -165,39 +165,41 @@ def test_a_histogram_fits_and_marks_the_limit(
 ) -> None:
     bins.sort()
     figures = {"p50": 1, "p95": 2, "max": bins[-1][0]}
-    drawn = histogram.draw(Lengths("tokens", bins, figures, limit, None, "its"), width, height)
+    drawn = histogram.draw_histogram(
+        RowLengths("tokens", bins, figures, limit, None, "its"), width, height
+    )
     lines = drawn.plain.split("\n")
     rows = [line for line in lines if line.lstrip().startswith("≤")]
     assert len(lines) <= max(height, 5) and 1 <= len(rows) <= len(bins)
     assert all(len(line) <= max(width, 40) for line in rows)
     assert drawn.plain.count("◂") == (limit is not None and limit <= bins[-1][0])
     if limit is not None and limit > bins[-1][0]:
-        assert "none is longer than its" in drawn.plain
+        assert "no row exceeds its" in drawn.plain
 
 
 def test_where_no_tokens_are_known_characters_are_drawn() -> None:
-    found = histogram.lengths(report("x", tokens=None), 1024, "its")
+    found = histogram.build_lengths(report("x", tokens=None), 1024, "its")
     assert found is not None and found.unit == "characters" and found.limit is None
     assert found.rows == ", the first 40 rows"
     assert sum(rows for _, rows in found.bins) == 40
-    assert histogram.lengths(report("x", tokens=None, preview=[]), 1024) is None
+    assert histogram.build_lengths(report("x", tokens=None, preview=[]), 1024) is None
 
 
 def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
     pair = example("q", kind="preference")
-    names = [name for name, _ in making.convertible({"preview": [{"line": 1, "example": pair}]})]
+    names = [name for name, _ in making.list_targets({"preview": [{"line": 1, "example": pair}]})]
     assert "openai-dpo" in names and "openai-sft" not in names
-    assert len(making.convertible({"preview": []})) > len(names)
+    assert len(making.list_targets({"preview": []})) > len(names)
 
 
 def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
     spans = [[0, 3, "ask\nmore", False], [3, 5, "one two three\n\nfour", True], [5, 9, "cut", True]]
     row = {"line": 7, "tokens": 9, "kept": 5, "trained": 2, "spans": spans}
-    said = masks.text(row, 12)
+    said = masks.format_mask(row, 12)
     lines = said.plain.split("\n")[4:]
     assert lines == ["  ask", "  more", "▌ one two ", "▌ three", "▌ ", "▌ four", "░ cut"]
-    none = masks.text({**row, "trained": 0, "spans": []}, 30)
-    assert "nothing of it is learnt" in none.plain
+    none = masks.format_mask({**row, "trained": 0, "spans": []}, 30)
+    assert "no trainable tokens" in none.plain
 
 
 def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() -> None:
@@ -205,8 +207,8 @@ def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() 
         "changed": [finding("", "bidi", "characters were taken out", [3, 4])],
         "left_out": [finding("", "invalid_json", "it breaks off", [9])],
     }
-    said = making.changes(done, "nothing").plain
+    said = making.format_changes(done, "nothing").plain
     assert "! 2 rows: characters were taken out\n  line 3, 4" in said
-    assert "✗ 1 row left out: it breaks off\n  line 9" in said
-    assert making.changes({}, "nothing") == Text("nothing")
+    assert "✗ 1 row skipped: it breaks off\n  line 9" in said
+    assert making.format_changes({}, "nothing") == Text("nothing")
     assert REPORT["rows"] == 1800, "no test has changed it"

@@ -149,15 +149,12 @@ def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path)
 
 def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> None:
     draft = Draft(machine()).with_plan(**msgspec.structs.asdict(plan_of(rows)))
-    assert remembered.before(draft) is None
-    assert "memorization" in texts.warnings(draft).plain
+    assert remembered.find_earlier_run(draft) is None
+    assert "memorization" in texts.format_warnings(draft).plain
     ran(home, "one", rows, FALLING)
-    said = texts.warnings(draft).plain
-    assert (
-        "5 epochs: On the same data, the validation loss of run one" in said
-        and "memorization" not in said
-    )
-    assert remembered.before(draft.with_recipe(epochs=3.0)) is None
+    said = texts.format_warnings(draft).plain
+    assert "5 epochs: On the same data, the validation loss of run one" in said and "memorization" not in said
+    assert remembered.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
 
 
 def test_train_says_its_warnings_on_a_line_each_and_in_its_document(

@@ -76,13 +76,16 @@ def test_a_download_counts_where_it_goes(
     found = room.to_document(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
     lines = list(needs_words.disk_lines(found))
-    said, shown = dict(lines), estimate_texts.figures({**ESTIMATE, "disk": found}, 1024).plain
+    said, shown = (
+        dict(lines),
+        estimate_texts.format_estimate({**ESTIMATE, "disk": found}, 1024).plain,
+    )
     later = "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB"
     assert later in lines[-1][1] and later in " ".join(shown.split()), (
         "and the screen says the same"
     )
     assert lines[-2][1].partition(" (")[0] in shown
-    assert "5.0 GB of it to fetch" in shown if one_disk else "5.0 GB to fetch, of" in shown
+    assert "5.0 GB of it for the model" in shown if one_disk else "5.0 GB to download, of" in shown
     if one_disk:
         assert found["needed"]["value"] == rest + 5 * 10**9 and found["elsewhere"] is None
         assert "5.0 GB of it for the model download" in said["disk"]

@@ -72,7 +72,7 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
     assert "recipe.max_length to 16" in error.value.hint
     warned = rows.check_lengths(tmp_path / "llama", encoded(17))
     assert warned is not None and "made for 16" in warned
-    assert prospect.context(str(tmp_path / "gpt2")) == 16
+    assert prospect.load_context_length(str(tmp_path / "gpt2")) == 16
 
 
 def test_a_stretched_rotation_goes_further() -> None:
