@@ -153,7 +153,10 @@ def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> No
     assert "memorization" in texts.format_warnings(draft).plain
     ran(home, "one", rows, FALLING)
     said = texts.format_warnings(draft).plain
-    assert "5 epochs: On the same data, the validation loss of run one" in said and "memorization" not in said
+    assert (
+        "5 epochs: On the same data, the validation loss of run one" in said
+        and "memorization" not in said
+    )
     assert remembered.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
 
 
