@@ -18,5 +18,5 @@ def save(root: Path, step: int, eval_loss: float | None = None, *, marked: bool 
     for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
         (folder / name).write_bytes(b"{}" * 20)
     if marked:
-        saved.complete(folder, step=step, attempt=1, eval_loss=eval_loss)
+        saved.mark_complete(folder, step=step, attempt=1, eval_loss=eval_loss)
     return folder

@@ -12,7 +12,7 @@ from ftwizard.probes import Measured
 def measured(**changes: Any) -> Measured:
     """Return a measurement of 1,000 tokens/s in every step."""
     found = Measured(
-        device="2 threads of the processors", device_memory=10**10, precision="fp32",
+        device="CPU, 2 threads", device_memory=10**10, precision="fp32",
         memory_source="growth of the resident memory", memory_before=300, memory_loaded=500, memory_training=4000,
         memory_evaluation=2000, memory_allocated=None, memory_on_device=None, longest=100, steps=2,
         step_s=0.4, tokens_per_s=1000.0, useful_tokens_per_s=800.0, rates=[1000.0, 1000.0],

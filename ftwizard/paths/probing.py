@@ -1,4 +1,4 @@
-"""A probe on this machine: tries in processes of their own, with smaller batches until one fits."""
+"""Probes on this machine, each attempt in its own process, with smaller batches until one fits."""
 
 from __future__ import annotations
 
@@ -30,65 +30,66 @@ from ftwizard.probes import Measured
 from ftwizard.text import plural, visible
 from ftwizard.train.longest import halve
 
-Say = Callable[..., None]
+ReportProgress = Callable[..., None]
 POLL_S = 0.2
-MEMORY = ("out_of_gpu_memory", "out_of_memory")
+MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
 
 
-class Tried(NamedTuple):
-    """What the tries came to."""
+class ProbeResult(NamedTuple):
+    """The outcome of all attempts."""
 
     plan: Plan
-    """With the batch that fits."""
+    """The plan with the batch that fits."""
     halved: int
+    """How often the batch was reduced."""
     measured: Measured
     evaluations: int
-    """Of the training with that batch."""
+    """Evaluations of a training with that batch."""
     predicted: Expected
-    """What the estimates say, of the batch that fits."""
+    """The estimates for that batch."""
     findings: list[str]
 
 
 class _End(NamedTuple):
-    """How one try ended."""
+    """The end of one attempt."""
 
     reason: str
-    stepped: bool
+    has_stepped: bool
     """Whether the model was in memory, so that a smaller batch may help."""
-    word: dict[str, Any]
+    done: dict[str, Any]
+    """The ``done`` event, empty without one."""
     findings: list[str]
 
 
-def run(plan: Plan, source: Source, steps: int, say: Say) -> Tried:
-    """Try the plan, then smaller batches, until one fits; leave nothing behind.
+def run(plan: Plan, source: Source, steps: int, say: ReportProgress) -> ProbeResult:
+    """Try the plan, then smaller batches, until one fits; leave no files behind.
 
-    Raises FtwizardError where not even single rows fit, or the plan cannot be trained.
+    Raises FtwizardError if not even a batch of 1 fits, or if the plan cannot be trained.
     """
-    _refuse_beside_a_run()
+    _refuse_during_a_run()
     halved, findings = 0, list[str]()
     with _folder(plan, source, steps) as folder:
         while True:
             end = _try(folder, plan, halved + 1, say)
-            findings += [one for one in end.findings if one not in findings]
+            findings += [message for message in end.findings if message not in findings]
             if end.reason == "finished":
-                return Tried(plan, halved, *_result(folder), findings)
+                return ProbeResult(plan, halved, *_result(folder), findings)
             recipe = plan.recipe
-            if end.reason not in MEMORY or not end.stepped or recipe.batch_size == 1:
-                raise _failed(plan, end)
+            if end.reason not in MEMORY_REASONS or not end.has_stepped or recipe.batch_size == 1:
+                raise _describe_failure(plan, end)
             plan = probes.with_batch(plan, *halve(recipe.batch_size, recipe.gradient_accumulation))
             halved += 1
             findings.append(
-                f"A batch of {recipe.batch_size} does not fit "
-                f"({_where(end.reason)}); tried {plan.recipe.batch_size} with "
-                f"{plural(plan.recipe.gradient_accumulation, 'forward pass', 'forward passes')} "
-                "a step, so that the optimizer sees the same rows."
+                f"A batch of {recipe.batch_size} does not fit (out of "
+                f"{_memory_kind(end.reason)}). Tried {plan.recipe.batch_size} with gradient "
+                f"accumulation {plan.recipe.gradient_accumulation}: the same rows per step."
             )
             say("measuring", what=f"a smaller batch: {plan.recipe.batch_size}")
 
 
 @contextlib.contextmanager
 def _folder(plan: Plan, source: Source, steps: int) -> Iterator[JobFolder]:
-    """Yield a job folder outside the runs, gone at the end."""
+    """Yield a temporary job folder outside the runs."""
     with tempfile.TemporaryDirectory(prefix="ftwizard-probe-", ignore_cleanup_errors=True) as root:
         path = Path(root) / "probe"
         record = JobRecord(
@@ -101,16 +102,16 @@ def _folder(plan: Plan, source: Source, steps: int) -> Iterator[JobFolder]:
         yield launch.create(path, record, {"plan.yaml": plans.dump(plan).encode()})
 
 
-def _try(folder: JobFolder, plan: Plan, number: int, say: Say) -> _End:
-    """Measure in a process of its own and wait for its end; say what it says."""
+def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _End:
+    """Measure in a separate process and wait for its end, reporting its progress."""
     argv = local.argv(folder.path)
     write_whole(folder.plan, plans.dump(plan).encode())
     write_json(folder.attempt(number), Attempt(
         number=number, started=time.time(), host=os.uname().nodename, argv=argv
     ))  # fmt: skip
     reader, kills = EventReader(folder.events), machine.oom_kills()
-    reader.read()  # what earlier tries said
-    stepped, findings = False, list[str]()
+    reader.read()  # skip the events of earlier attempts
+    has_stepped, findings = False, list[str]()
     with folder.log.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
@@ -125,8 +126,8 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: Say) -> _End:
                 ended = process.returncode is not None
                 for event in reader.read():
                     if event["kind"] == "phase":
-                        stepped |= event.get("phase") == "measuring"
-                        _tell(say, event)
+                        has_stepped |= event.get("phase") == "measuring"
+                        _report_phase(say, event)
                     elif event["kind"] == "finding":
                         findings.append(str(event.get("message")))
         finally:
@@ -137,99 +138,100 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: Say) -> _End:
     now = machine.oom_kills()
     oom_killed = kills is not None and now is not None and now > kills
     reason = end_reason(folder, number, process.returncode, oom_killed=oom_killed, log_from=start)
-    return _End(reason, stepped, done_event(folder, number) or {}, findings)
+    return _End(reason, has_stepped, done_event(folder, number) or {}, findings)
 
 
 def _environment(folder: JobFolder, plan: Plan) -> dict[str, str]:
-    """Return that of a training, in which libraries leave their temporary files in the folder."""
+    """Return a training's environment, with the libraries' temporary files in the job folder."""
     return launch.import_path(local.environment(plan)) | {"TMPDIR": str(folder.path)}
 
 
-def _tell(say: Say, event: dict[str, Any]) -> None:
-    own = ("v", "t", "kind", "attempt", "phase")
-    say(str(event["phase"]), **{name: event[name] for name in event if name not in own})
+def _report_phase(say: ReportProgress, event: dict[str, Any]) -> None:
+    skipped = ("v", "t", "kind", "attempt", "phase")
+    say(str(event["phase"]), **{name: event[name] for name in event if name not in skipped})
 
 
 def _result(folder: JobFolder) -> tuple[Measured, int, Expected]:
-    found = msgspec.json.decode(folder.result.read_bytes())
+    result = msgspec.json.decode(folder.result.read_bytes())
     return (
-        msgspec.convert(found["measured"], Measured),
-        msgspec.convert(found["evaluations"], int),
-        msgspec.convert(found["predicted"], Expected),
+        msgspec.convert(result["measured"], Measured),
+        msgspec.convert(result["evaluations"], int),
+        msgspec.convert(result["predicted"], Expected),
     )
 
 
-def _where(reason: str) -> str:
-    return "the GPU ran out of memory" if reason == MEMORY[0] else "memory ran out"
+def _memory_kind(reason: str) -> str:
+    return "GPU memory" if reason == MEMORY_REASONS[0] else "memory"
 
 
-def _failed(plan: Plan, end: _End) -> FtwizardError:
-    """Return what is said of a try that ended otherwise than by measuring."""
-    if end.reason in MEMORY:
+def _describe_failure(plan: Plan, end: _End) -> FtwizardError:
+    """Return the error for an attempt that ended without a measurement."""
+    if end.reason in MEMORY_REASONS:
         return _does_not_fit(plan, end)
     if end.reason == "refused":
         return FtwizardError(
-            str(end.word.get("message")),
-            str(end.word.get("hint") or ""),
-            int(end.word.get("exit_code") or 1),
+            str(end.done.get("message")),
+            str(end.done.get("hint") or ""),
+            int(end.done.get("exit_code") or 1),
         )
     if end.reason == "killed":
         return FtwizardError(
-            "The probe was killed from outside before it was done.",
-            "Where nobody did so, memory ran out: lower recipe.batch_size or recipe.max_length.",
+            "The probe was killed before it finished.",
+            "If you did not kill it, the machine ran out of memory: lower recipe.batch_size or "
+            "recipe.max_length.",
         )
-    said = visible(str(end.word.get("message") or end.reason), 400)
+    message = visible(str(end.done.get("message") or end.reason), 400)
     return FtwizardError(
-        f"The probe failed: {said}", "A run of this plan would most likely end so too."
+        f"The probe failed: {message}", "A run of this plan would most likely fail the same way."
     )
 
 
 def _does_not_fit(plan: Plan, end: _End) -> FtwizardError:
     recipe = plan.recipe
-    where = "GPU memory" if end.reason == MEMORY[0] else "memory"
-    if not end.stepped:
+    memory = _memory_kind(end.reason)
+    if not end.has_stepped:
         return FtwizardError(
-            f"The probe ran out of {where} while it loaded the model.",
-            "Take a smaller model or a machine with more memory"
-            + (", or recipe.method qlora." if recipe.method != "qlora" else "."),
+            f"The probe ran out of {memory} while loading the model.",
+            "Use a smaller model or a machine with more memory"
+            + (", or set recipe.method to qlora." if recipe.method != "qlora" else "."),
         )
-    ways = ["lower recipe.max_length"]
+    options = ["lower recipe.max_length"]
     if recipe.method == "lora":
-        ways.append("set recipe.method to qlora")
+        options.append("set recipe.method to qlora")
     if recipe.method == "full":
-        ways.append("set recipe.method to lora")
+        options.append("set recipe.method to lora")
     if recipe.gradient_checkpointing is not True:
-        ways.append("set recipe.gradient_checkpointing to true")
+        options.append("set recipe.gradient_checkpointing to true")
     return FtwizardError(
-        f"The probe ran out of {where} with a batch of {plural(recipe.batch_size, 'row')}, which "
-        "is the least.",
-        f"One of: {'; '.join(ways)}; or take a machine with more memory.",
+        f"The probe ran out of {memory} with the smallest batch "
+        f"({plural(recipe.batch_size, 'row')}).",
+        f"Try one of: {'; '.join(options)}; use a machine with more memory.",
     )
 
 
-def _refuse_beside_a_run() -> None:
-    """Raise FtwizardError while a run of this machine lives: both would want the memory."""
+def _refuse_during_a_run() -> None:
+    """Raise FtwizardError while a run is active on this machine: both would need the memory."""
     for folder in runs.all_runs():
         status = observe(folder)
         state = folder.read_state()
-        here = state is None or state.keeper is None or state.keeper.host == os.uname().nodename
-        if status.state != "ended" and here:
+        is_local = state is None or state.keeper is None or state.keeper.host == os.uname().nodename
+        if status.state != "ended" and is_local:
             raise FtwizardError(
-                f"Run {folder.id} is going on here: a probe beside it would measure wrongly, and "
-                "could take the memory that the run needs.",
-                f"Wait for its end, or stop it: ftwizard stop {folder.id}",
+                f"Run {folder.id} is active on this machine. A probe would measure wrongly, and "
+                "could take memory that the run needs.",
+                f"Wait until it ends, or stop it: ftwizard stop {folder.id}",
             )
 
 
 @contextlib.contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Let a TERM end this process by an exception, so that the probe and its folder go too."""
+    """Turn SIGTERM into an exception, so that the probe and its folder are cleaned up."""
 
-    def leave(number: int, _: object) -> None:
+    def exit_process(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    previous = signal.signal(signal.SIGTERM, exit_process)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

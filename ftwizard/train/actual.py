@@ -1,4 +1,4 @@
-"""What a run took, from its own events and files, held against what was predicted."""
+"""Measured time, memory, disk and cost of a run, compared with the prediction."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ftwizard.train.record import Trained
 _TRAINING = ("log", "eval", "checkpoint")
 
 
-def against_prediction(folder: JobFolder, trained: Trained) -> Outcome:
-    """Return prediction, measurement and error of a training that is over."""
+def compare_with_prediction(folder: JobFolder, trained: Trained) -> Outcome:
+    """Return prediction, measurement and error of a training that has ended."""
     predicted = outcome.read_prediction(folder) or Expected()
     share = trained.last_step / max(1, trained.total_steps)
-    found = measured(folder, trained.tokens, hour_price.recorded(folder), time.time())
-    return outcome.compare(predicted, found, share=share)
+    measured = measure_run(folder, trained.tokens, hour_price.recorded(folder), time.time())
+    return outcome.compare(predicted, measured, share=share)
 
 
-def measured(
+def measure_run(
     folder: JobFolder, tokens: int, hour: Rate | None = None, now: float | None = None
 ) -> Expected:
-    """Return what the training of ``tokens`` took over all attempts, and its files as they are.
+    """Return what training on ``tokens`` took over all attempts, and the size of its files.
 
-    ``hour``: what the machine costs; ``now``: Unix seconds, where the newest attempt goes on.
+    ``hour`` is the machine's hourly price, ``now`` Unix seconds if the newest attempt is active.
     """
     events = EventReader(folder.events).read()
     seconds = training_seconds(events)
-    peak = max((found for e in events if (found := measure(e.get("memory")))), default=None)
-    during = max((found for e in events if (found := measure(e.get("disk")))), default=0.0)
-    kept = sum(bytes_below(part) for part in (folder.checkpoints, folder.adapter, folder.merged))
+    peak = max((size for event in events if (size := measure(event.get("memory")))), default=None)
+    disk = max((size for event in events if (size := measure(event.get("disk")))), default=0.0)
+    kept = sum(folder_bytes(part) for part in (folder.checkpoints, folder.adapter, folder.merged))
 
     def figure(value: float, unit: str, source: str) -> Figure:
         return Figure(value=value, unit=unit, source=f"measured: {source}", as_of=today())
@@ -50,30 +50,28 @@ def measured(
         seconds=figure(
             seconds,
             "s",
-            "from the first step of each attempt to its last save, evaluations included",
+            "from each attempt's first step to its last save, including evaluations",
         )
         if seconds
         else None,
-        tokens_per_s=figure(tokens / seconds, "tokens/s", "tokens without padding by that time")
+        tokens_per_s=figure(tokens / seconds, "tokens/s", "tokens without padding over that time")
         if seconds
         else None,
-        disk=figure(
-            max(during, kept), "bytes", "checkpoints, adapter and merged model at their most"
-        ),
+        disk=figure(max(disk, kept), "bytes", "peak of checkpoints, adapter and merged model"),
         cost=_cost(seconds_alive(events, now), hour) if events else None,
     )
 
 
 def _cost(seconds: float, hour: Rate | None) -> Figure | None:
-    """Return what a run of ``seconds`` in all has cost; None where the price is not known."""
+    """Return the cost of a run of ``seconds`` in total; None if the price is unknown."""
     if hour is None:
         return None
-    what = f"measured: {duration(seconds)} of all attempts, each from its first word to its last"
-    return hour_cost.so_far(seconds, hour, what)
+    source = f"measured: {duration(seconds)} over all attempts, from first to last event of each"
+    return hour_cost.so_far(seconds, hour, source)
 
 
 def training_seconds(events: Iterable[Event]) -> float:
-    """Return how long the steps of all attempts took, with their evaluations and saves."""
+    """Return the duration of all attempts' steps, including evaluations and saves."""
     spans: dict[object, tuple[float, float]] = {}
     for event in events:
         now, attempt = moment(event), str(event.get("attempt"))
@@ -86,6 +84,6 @@ def training_seconds(events: Iterable[Event]) -> float:
     return sum(end - start for start, end in spans.values())
 
 
-def bytes_below(folder: Path) -> int:
-    """Return the bytes of all files below a folder, 0 where there is none."""
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files in a folder, 0 if it does not exist."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

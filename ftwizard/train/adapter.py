@@ -1,4 +1,4 @@
-"""``adapter/``: the best adapter of a run, with the tokenizer that it was trained with."""
+"""LoRA adapters: configuration, precision, and the run's best adapter in ``adapter/``."""
 
 from __future__ import annotations
 
@@ -19,60 +19,60 @@ _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
 
 
-def settings(worker: Worker, recipe: Recipe, model: Any) -> Any:
-    """Return peft's settings for ``model``, said in the events; None if all weights are trained."""
+def build_config(worker: Worker, recipe: Recipe, model: Any) -> Any:
+    """Return peft's LoraConfig for ``model`` and report the targets; None for a full fine-tune."""
     if recipe.method == "full":
         return None
-    found = targets.resolve(model, recipe.target_modules)
+    resolved = targets.resolve(model, recipe.target_modules)
     worker.phase(
         "loading",
         what="adapter",
-        target_modules=found.modules,
-        target_parameters=found.parameters,
+        target_modules=resolved.modules,
+        target_parameters=resolved.parameters,
     )
-    for code, message in findings(recipe, found):
+    for code, message in target_findings(recipe, resolved):
         worker.events.write("finding", code=code, severity="info", message=message)
-    return config(recipe, found)
+    return lora_config(recipe, resolved)
 
 
-def config(recipe: Recipe, found: Targets) -> Any:
-    """Return peft's settings for a recipe."""
+def lora_config(recipe: Recipe, resolved: Targets) -> Any:
+    """Return peft's LoraConfig for a recipe."""
     from peft import LoraConfig
 
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        # peft cannot drop out what goes into a parameter, and has one rate for all of a model.
-        lora_dropout=0.0 if found.parameters else recipe.dropout,
-        target_modules=found.modules,
-        target_parameters=found.parameters or None,
+        # peft has no dropout for target_parameters, and one dropout rate for the whole model.
+        lora_dropout=0.0 if resolved.parameters else recipe.dropout,
+        target_modules=resolved.modules,
+        target_parameters=resolved.parameters or None,
         task_type="CAUSAL_LM",
     )
 
 
-def findings(recipe: Recipe, found: Targets) -> Iterator[tuple[str, str]]:
-    """Yield code and words of what differs from the plan because of the model's modules."""
-    if found.parameters and recipe.dropout:
+def target_findings(recipe: Recipe, resolved: Targets) -> Iterator[tuple[str, str]]:
+    """Yield code and message of each deviation from the plan caused by the model's modules."""
+    if resolved.parameters and recipe.dropout:
         rate = f"{recipe.dropout:g}"
-        yield "no_dropout", f"Adapters on experts take no dropout: it is 0, not {rate}."
-    if found.parameters and recipe.method == "qlora":
-        what = "bitsandbytes quantises linear layers only, not experts fused into one parameter"
-        yield "experts_in_16_bit", f"The experts of this model stay in 16 bit: {what}."
-    if found.left_out:
-        names = ", ".join(found.left_out)
-        why = "in this model peft reaches them in 16 bit only (recipe.method lora)"
-        yield "targets_left_out", f"No adapter goes to {names}: {why}."
-    if found.refused:
-        names = ", ".join(found.refused)
-        why = "peft takes none there in a model of this kind"
-        yield "targets_left_out", f"No adapter goes to {names}: {why}."
+        yield "no_dropout", f"Adapters on experts do not support dropout: it is 0, not {rate}."
+    if resolved.parameters and recipe.method == "qlora":
+        reason = "bitsandbytes quantizes only linear layers, not experts fused into one parameter"
+        yield "experts_in_16_bit", f"The experts of this model stay in 16 bit: {reason}."
+    if resolved.left_out:
+        names = ", ".join(resolved.left_out)
+        reason = "in this model peft supports them only in 16 bit (recipe.method lora)"
+        yield "targets_left_out", f"No adapter on {names}: {reason}."
+    if resolved.refused:
+        names = ", ".join(resolved.refused)
+        reason = "peft does not support them in this kind of model"
+        yield "targets_left_out", f"No adapter on {names}: {reason}."
 
 
 def keep_in_32_bit(model: Any) -> None:
-    """Keep the adapter's own weights in 32 bit, as peft makes them.
+    """Keep the adapter's weights in 32 bit, as peft creates them.
 
-    TRL casts those beside a quantised base to bfloat16, in which small updates are lost; and peft
-    casts them back when a checkpoint is loaded, so that a resumed run would train another way.
+    With a quantized base, TRL casts them to bfloat16, in which small updates are lost. And peft
+    casts them back when it loads a checkpoint, so that a resumed run would train differently.
     """
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -80,25 +80,25 @@ def keep_in_32_bit(model: Any) -> None:
 
 
 def name_base(model: Any, source: models.Source) -> None:
-    """Let the adapter name the Hub model and commit that it belongs to."""
+    """Record the Hub model and commit in the adapter's config."""
     if source.kind != "hub":
         return
-    for one in model.peft_config.values():
-        one.base_model_name_or_path = source.name
-        one.revision = source.commit
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = source.name
+        config.revision = source.commit
 
 
-def reached(checkpoint: Path) -> list[str]:
-    """Return the modules and parameters that a checkpoint's adapter goes to; none without one."""
+def read_targets(checkpoint: Path) -> list[str]:
+    """Return the target modules and parameters of a checkpoint's adapter; [] without an adapter."""
     try:
-        kept = json.loads((checkpoint / "adapter_config.json").read_text())
+        config = json.loads((checkpoint / "adapter_config.json").read_text())
     except FileNotFoundError:
         return []
-    return sorted([*kept["target_modules"], *(kept.get("target_parameters") or [])])
+    return sorted([*config["target_modules"], *(config.get("target_parameters") or [])])
 
 
 def write(folder: JobFolder, checkpoint: Path) -> None:
-    """Make ``adapter/`` hold the weights of ``checkpoint``, whole or not at all."""
+    """Copy the adapter of ``checkpoint`` and its tokenizer to ``adapter/``, atomically."""
     part = folder.path / ".adapter.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)

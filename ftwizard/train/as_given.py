@@ -1,4 +1,4 @@
-"""Rows that are no conversation: plain text and tokens, trained on as they are given."""
+"""Encoding of raw rows: plain text and token rows, trained on as they are."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from typing import Any
 from ftwizard.data.example import Example
 from ftwizard.data.row_tokens import IGNORED, learnt_of_tokens
 from ftwizard.text import plural
-from ftwizard.train.proof import Unfit
+from ftwizard.train.proof import MaskError
 
 
-def text(tokenizer: Any, words: str) -> list[int]:
-    """Return the tokens of a text, with what the tokenizer puts before one, and the end of text.
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Return a text's tokens, from the tokenizer's prefix to the end-of-text token.
 
-    Loss lies on all of them. Raises Unfit for a model that has no token for the end.
+    All of them count toward the loss. Raises MaskError if the model has no end-of-text token.
     """
     end = tokenizer.eos_token_id
     if end is None:
-        raise Unfit("the model has no end-of-text token, so it would never learn to stop")
-    ids = [int(i) for i in tokenizer(words)["input_ids"]]
+        raise MaskError("the model has no end-of-text token, so it would never learn to stop")
+    ids = [int(i) for i in tokenizer(text)["input_ids"]]
     return ids if ids[-1:] == [end] else [*ids, int(end)]
 
 
-def tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
-    """Return tokens and labels of a row that is tokens already, without its padding.
+def encode_tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
+    """Return tokens and labels of a tokenized row, without its padding.
 
-    Raises Unfit for tokens that the model lacks, for labels that are other tokens, and for rows
-    that are packed already.
+    Raises MaskError for tokens outside the vocabulary, for labels that differ from the tokens, and
+    for packed rows.
     """
-    held = example.tokens or {}
-    if len(held.get("seq_lengths") or []) > 1:
-        raise Unfit("several rows are packed in it (seq_lengths), which would see each other")
-    ids = [int(i) for i in held["input_ids"]]
+    row = example.tokens or {}
+    if len(row.get("seq_lengths") or []) > 1:
+        raise MaskError("it packs several rows (seq_lengths), which would see each other")
+    ids = [int(i) for i in row["input_ids"]]
     size = len(tokenizer)
-    if odd := next((i for i in ids if not 0 <= i < size), None):
-        raise Unfit(f"input_ids holds {odd}, and the model has {plural(size, 'token')}, from 0")
-    learnt = set(learnt_of_tokens(example))
-    given = held.get("labels", ids)
-    for place in learnt:
-        if given[place] != ids[place]:
-            raise Unfit(
-                f"labels has {given[place]} where input_ids has {ids[place]} (place {place}): "
-                "labels are the same tokens, not those that follow"
+    if invalid := next((i for i in ids if not 0 <= i < size), None):
+        raise MaskError(f"input_ids contains {invalid}, but the model has {plural(size, 'token')}")
+    trainable = set(learnt_of_tokens(example))
+    labels = row.get("labels", ids)
+    for index in trainable:
+        if labels[index] != ids[index]:
+            raise MaskError(
+                f"labels has {labels[index]} where input_ids has {ids[index]} (index {index}); "
+                "labels must not be shifted"
             )
-    seen = held.get("attention_mask") or [1] * len(ids)
-    places = [place for place in range(len(ids)) if seen[place]]
+    attention = row.get("attention_mask") or [1] * len(ids)
+    indices = [index for index in range(len(ids)) if attention[index]]
     return (
-        [ids[place] for place in places],
-        [ids[place] if place in learnt else IGNORED for place in places],
+        [ids[index] for index in indices],
+        [ids[index] if index in trainable else IGNORED for index in indices],
     )

@@ -1,4 +1,4 @@
-"""A book of all storages that are alive: booked when they are born, struck off when they die."""
+"""Tracking of all live tensor storages, by part of the training."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-_ROUNDED = 512
-"""Bytes that torch's CUDA allocator rounds each block up to."""
+_BLOCK_BYTES = 512
+"""torch's CUDA allocator rounds each block up to a multiple of this."""
 
 
-class Book:
-    """Bytes alive now and at the peak, by part."""
+class StorageLedger:
+    """Bytes in use now and at the peak, by part."""
 
-    def __init__(self, words: int = 0) -> None:
+    def __init__(self, vocabulary: int = 0) -> None:
         self.alive: dict[int, tuple[int, str]] = {}
         self.now: dict[str, int] = {}
         self.at_peak: dict[str, float] = {}
         self.peak = 0
-        self.moment = "loss"
-        self.moment_now = "loss"
+        self.peak_phase = "loss"
+        self.phase = "loss"
         self.peaks: dict[str, int] = {}
-        """The largest total of each moment."""
+        """The largest total of each phase."""
         self.trained = 0
         self._total = 0
-        self._words = words
+        self._vocabulary = vocabulary
 
-    def hold(self, part: str, *tensors: Any) -> None:
-        """Book tensors under ``part``; those that are booked already move there."""
+    def record(self, part: str, *tensors: Any) -> None:
+        """Record tensors under ``part``, moving those that are recorded already."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             key = storage._cdata
@@ -38,55 +38,55 @@ class Book:
                 self.now[old] -= size
                 self.now[part] = self.now.get(part, 0) + size
                 continue
-            size = -(-storage.nbytes() // _ROUNDED) * _ROUNDED
+            size = -(-storage.nbytes() // _BLOCK_BYTES) * _BLOCK_BYTES
             self.alive[key] = (size, part)
             self.now[part] = self.now.get(part, 0) + size
             self._total += size
-            weakref.finalize(storage, self._strike, key)
+            weakref.finalize(storage, self._release, key)
 
-    def born(self, tensor: Any) -> None:
-        """Book what an operation gave, unless its storage was there before."""
+    def record_output(self, tensor: Any) -> None:
+        """Record an operation's output, unless its storage is recorded already."""
         if tensor.untyped_storage()._cdata not in self.alive:
-            wide = self._words and tensor.ndim and tensor.shape[-1] == self._words
-            self.hold("logits" if wide else "activations", tensor)
+            is_logits = self._vocabulary and tensor.ndim and tensor.shape[-1] == self._vocabulary
+            self.record("logits" if is_logits else "activations", tensor)
 
-    def gradient(self, parameter: Any) -> None:
-        """Book a parameter's gradient as one."""
+    def record_gradient(self, parameter: Any) -> None:
+        """Record a parameter's gradient."""
         if parameter.grad is not None:
-            self.hold("gradients", parameter.grad)
+            self.record("gradients", parameter.grad)
 
-    def look(self) -> None:
-        """Compare with the peak so far."""
-        self.peaks[self.moment_now] = max(self.peaks.get(self.moment_now, 0), self._total)
+    def update_peak(self) -> None:
+        """Compare the current total with the peaks so far."""
+        self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), self._total)
         if self._total > self.peak:
-            self.peak, self.moment = self._total, self.moment_now
+            self.peak, self.peak_phase = self._total, self.phase
             self.at_peak = {name: float(size) for name, size in self.now.items()}
 
-    def _strike(self, key: int) -> None:
+    def _release(self, key: int) -> None:
         size, part = self.alive.pop(key)
         self.now[part] -= size
         self._total -= size
 
 
 @contextlib.contextmanager
-def booking(book: Book) -> Iterator[None]:
-    """Book what every operation within gives."""
+def track_storage(ledger: StorageLedger) -> Iterator[None]:
+    """Record the outputs of every operation in the context."""
     from torch import Tensor
     from torch.utils import _python_dispatch
     from torch.utils._pytree import tree_iter
 
     mode: Any = _python_dispatch.TorchDispatchMode
 
-    class Booking(mode):  # type: ignore[misc]
+    class Tracking(mode):  # type: ignore[misc]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            given = func(*args, **(kwargs or {}))
-            for one in tree_iter(given):
-                if isinstance(one, Tensor):
-                    book.born(one)
-            book.look()
-            return given
+            output = func(*args, **(kwargs or {}))
+            for leaf in tree_iter(output):
+                if isinstance(leaf, Tensor):
+                    ledger.record_output(leaf)
+            ledger.update_peak()
+            return output
 
-    with Booking():
+    with Tracking():
         yield

@@ -1,4 +1,4 @@
-"""What a run may take, hours or dollars, and how much of it is used."""
+"""Budgets of a run in hours or dollars."""
 
 from __future__ import annotations
 
@@ -18,75 +18,76 @@ from ftwizard.plan import Plan
 from ftwizard.text import dollars, duration
 
 WARNING_SHARE = 0.8
-"""So much of a budget used is worth a word."""
+"""Warn when this share of a budget is used."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """A limit on the time of a run, in whatever it was said."""
+    """A limit on a run's time, expressed in hours or dollars."""
 
     name: str
     """The plan's setting."""
     seconds: float
-    """How long it lasts."""
+    """The limit."""
     before: float
-    """Seconds that count and lay before ``began``."""
+    """Seconds used before ``began``."""
     began: float
-    """On the clock ``now``."""
-    words: Callable[[float], str]
-    """Says what so many seconds come to."""
-    what: str = ""
-    """What counts, in words."""
+    """Start of this attempt, on the clock ``now``."""
+    format_amount: Callable[[float], str]
+    """Formats seconds in the unit of the budget."""
+    basis: str = ""
+    """What counts, appended to the amount."""
     now: Callable[[], float] = time.monotonic
 
     def used(self) -> float:
-        """Return the seconds that count so far."""
+        """Return the seconds used so far."""
         return self.before + self.now() - self.began
 
     def share(self) -> float:
-        """Return how much of it is used: 1 is all."""
+        """Return the used share; 1 is all."""
         return self.used() / self.seconds
 
-    def reached(self) -> str:
-        """Say that it is used up."""
-        return (
-            f"{self.name} is used up: {self.words(self.used())} of {self.words(self.seconds)}"
-            f"{self.what}."
-        )
+    def describe_exhausted(self) -> str:
+        """Return the message for a budget that is used up."""
+        return f"{self.name} is used up: {self._describe_use()}."
 
-    def nearly(self) -> str:
-        """Say how much of it is used, and when the rest will be."""
+    def describe_warning(self) -> str:
+        """Return the message for a budget that will be used up soon."""
         left = max(0.0, self.seconds - self.used())
         return (
-            f"{self.words(self.used())} of {self.words(self.seconds)} ({self.name}) are used"
-            f"{self.what}, {self.share():.0%}; the run stops by itself in {duration(left)}."
-        ).replace("%", " %")
+            f"{self.name} is {self.share():.0%} used: {self._describe_use()}. "
+            f"The run stops in {duration(left)}."
+        )
+
+    def _describe_use(self) -> str:
+        used, total = self.format_amount(self.used()), self.format_amount(self.seconds)
+        return f"{used} of {total}{self.basis}"
 
 
 def limits(worker: Worker, plan: Plan) -> list[Limit]:
-    """Return the limits of a plan for the attempt that is about to train."""
-    found = []
+    """Return the plan's limits for the attempt that is about to train."""
+    result = []
     began = time.monotonic()
     if plan.budget.hours is not None:
-        found.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, duration))
+        result.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, duration))
     if plan.budget.usd is not None and (hour := hour_price.recorded(worker.folder)) and hour.usd:
-        found.append(
+        result.append(
             Limit(
                 name="budget.usd",
                 seconds=float(_dollars(plan.budget.usd) / hour.usd * 3600),
                 before=_seconds(worker.folder, time.time()),
                 began=began,
-                words=lambda seconds: dollars(float(hour_cost.dollars(seconds, hour.usd))),
-                what=f" at {hour_cost.words(hour)}, over all attempts",
+                format_amount=lambda seconds: dollars(float(hour_cost.dollars(seconds, hour.usd))),
+                basis=f" at {hour_cost.words(hour)}, over all attempts",
             )
         )
-    return found
+    return result
 
 
 def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
-    """Raise FtwizardError if the dollars of a run are spent, so that it would stop at once.
+    """Raise FtwizardError if a run's dollar budget is spent, so that it would stop at once.
 
-    ``hour``: what one of its machine costs, None where that is not known.
+    ``hour`` is the machine's hourly price, None if unknown.
     """
     if plan.budget.usd is None or hour is None:
         return
@@ -95,7 +96,7 @@ def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
         raise FtwizardError(
             f"Run {folder.id} has spent its budget: {dollars(float(spent))} of "
             f"{dollars(plan.budget.usd)} at {hour_cost.words(hour)}.",
-            f"Raise budget.usd in {folder.plan}, then: ftwizard resume {folder.id}",
+            f"Raise budget.usd in {folder.plan}, then run: ftwizard resume {folder.id}",
         )
 
 

@@ -1,4 +1,4 @@
-"""What happens beside the training loop: events, stops, the overfit detector, checkpoints."""
+"""Trainer callbacks for events, stops and budgets, early stopping and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import efficiency, saved
-from ftwizard.train.actual import bytes_below
+from ftwizard.train.actual import folder_bytes
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.meter import Meter
-from ftwizard.train.schedule import Patience, counts
+from ftwizard.train.schedule import Patience, is_scheduled
 
-PROGRESS_SECONDS = 1.0
+PROGRESS_INTERVAL_S = 1.0
 
 
 class Recorder(TrainerCallback):
-    """Writes every step and every evaluation into the run's events."""
+    """Writes every step and every evaluation to the run's events."""
 
     def __init__(self, worker: Worker, tokens_before: int, meter: Meter) -> None:
         self._events = worker.events
         self._tokens_before = tokens_before
         self._meter = meter
-        self._predicted = 0
-        self._said = 0.0
+        self._evaluated_batches = 0
+        self._last_progress = 0.0
         self.tokens = tokens_before
-        """Tokens that the run has seen, over all attempts."""
+        """Tokens trained on so far, over all attempts."""
 
     def on_train_begin(
         self,
@@ -52,7 +52,7 @@ class Recorder(TrainerCallback):
         )
 
     def peak(self) -> int:
-        """Return the most bytes of memory so far."""
+        """Return the peak memory so far, in bytes."""
         return self._meter.peak()
 
     def on_log(
@@ -64,7 +64,7 @@ class Recorder(TrainerCallback):
         **_: Any,
     ) -> None:
         if not logs or "loss" not in logs:
-            return  # an evaluation arrives by on_evaluate, the summary at the end is ours
+            return  # evaluations are recorded by on_evaluate; the final summary is ours
         # TRL counts tokens from the start of this process.
         self.tokens = self._tokens_before + int(logs.get("num_tokens", 0))
         self._events.write(
@@ -96,13 +96,17 @@ class Recorder(TrainerCallback):
         eval_dataloader: Any = None,
         **_: Any,
     ) -> None:
-        self._predicted += 1
+        self._evaluated_batches += 1
         now = time.monotonic()
-        if now - self._said >= PROGRESS_SECONDS:
-            self._said = now
+        if now - self._last_progress >= PROGRESS_INTERVAL_S:
+            self._last_progress = now
             total = len(eval_dataloader) if eval_dataloader is not None else None
             self._events.write(
-                "phase", phase="evaluating", done=self._predicted, total=total, unit="batches"
+                "phase",
+                phase="evaluating",
+                done=self._evaluated_batches,
+                total=total,
+                unit="batches",
             )
 
     def on_evaluate(
@@ -113,24 +117,24 @@ class Recorder(TrainerCallback):
         metrics: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        self._predicted = 0
-        found = metrics or {}
+        self._evaluated_batches = 0
+        metrics = metrics or {}
         self._events.write(
             "eval",
             step=state.global_step,
             epoch=state.epoch,
             **{
-                name: float(found[name])
+                name: float(metrics[name])
                 for name in ("eval_loss", "eval_mean_token_accuracy", "eval_runtime")
-                if name in found
+                if name in metrics
             },
         )
 
 
-class Steering(TrainerCallback):
-    """Obeys viewers, signals and the budget at step ends, and ends a loss that is no number.
+class RunControl(TrainerCallback):
+    """Handles requests, signals and budgets at step ends, and stops when the loss is NaN.
 
-    ``end_reason`` is ``stopped`` or ``nan`` once it has ended the training.
+    ``end_reason`` is ``stopped`` or ``nan`` once it has stopped the training.
     """
 
     def __init__(self, worker: Worker, limits: Iterable[Limit] = ()) -> None:
@@ -147,7 +151,7 @@ class Steering(TrainerCallback):
         if self._worker.stop_asked():
             self._stop(control, "")
         else:
-            self._mind_limits(state, control)
+            self._check_limits(state, control)
         if requests.pending(folder, "save", attempt):
             requests.done(folder, "save")
             control.should_save = True
@@ -160,7 +164,7 @@ class Steering(TrainerCallback):
                     code="nothing_to_evaluate",
                     severity="info",
                     step=state.global_step,
-                    message="An evaluation was asked for, but this run has no validation data.",
+                    message="An evaluation was requested, but this run has no validation data.",
                 )
         if state.global_step >= state.max_steps:
             control.should_evaluate = validates(args)
@@ -178,17 +182,18 @@ class Steering(TrainerCallback):
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             self.end_reason = "nan"
-            self.message = f"The training loss became {loss} at step {state.global_step}."
-            # Its weights are spoilt: they must not become the newest checkpoint.
+            value = "NaN" if math.isnan(loss) else loss
+            self.message = f"Training loss became {value} at step {state.global_step}."
+            # The weights are broken: they must not become the newest checkpoint.
             control.should_save = control.should_evaluate = False
             control.should_training_stop = True
         return control
 
-    def _mind_limits(self, state: TrainerState, control: TrainerControl) -> None:
+    def _check_limits(self, state: TrainerState, control: TrainerControl) -> None:
         for limit in self._limits:
             share = limit.share()
             if share >= 1:
-                self._stop(control, limit.reached())
+                self._stop(control, limit.describe_exhausted())
                 return
             if share >= WARNING_SHARE and limit.name not in self._warned:
                 self._warned.add(limit.name)
@@ -197,8 +202,8 @@ class Steering(TrainerCallback):
                     code="budget",
                     severity="warning",
                     step=state.global_step,
-                    message=limit.nearly(),
-                    action="Let it go on: at the limit it saves and stops, and keeps the best weights.",
+                    message=limit.describe_warning(),
+                    action="Let it continue: at the limit it saves, stops and keeps the best weights.",
                     actions=["go_on", "stop_keep_best"],
                 )
 
@@ -209,17 +214,17 @@ class Steering(TrainerCallback):
 
 
 class OverfitDetector(TrainerCallback):
-    """Stops when the validation loss has not improved for ``patience`` evaluations."""
+    """Stops the training when the validation loss has not improved for ``patience`` evaluations."""
 
     def __init__(self, worker: Worker, patience: int) -> None:
         self._events = worker.events
-        self._seen = Patience(patience)
+        self._patience = Patience(patience)
         self.fired = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._seen.replay(state.log_history, state.eval_steps)
+        self._patience.replay(state.log_history, state.eval_steps)
 
     def on_evaluate(
         self,
@@ -230,9 +235,9 @@ class OverfitDetector(TrainerCallback):
         **_: Any,
     ) -> TrainerControl:
         loss = (metrics or {}).get("eval_loss")
-        if loss is None or not counts(state.global_step, state.eval_steps, state.max_steps):
+        if loss is None or not is_scheduled(state.global_step, state.eval_steps, state.max_steps):
             return control
-        if not self._seen.see(state.global_step, float(loss)):
+        if not self._patience.update(state.global_step, float(loss)):
             return control
         if state.global_step < state.max_steps and not self.fired:
             self.fired = True
@@ -241,37 +246,38 @@ class OverfitDetector(TrainerCallback):
                 code="early_stop",
                 severity="warning",
                 step=state.global_step,
-                message=f"The validation loss has not improved for {self._seen.since_best} evaluations "
-                f"(now {float(loss):.4g}, best {self._seen.best_loss:.4g} at step {self._seen.best_step}); "
-                "stopping, the best weights are kept.",
+                message=f"Validation loss has not improved for {self._patience.since_best} "
+                f"evaluations (now {float(loss):.4g}, best {self._patience.best_loss:.4g} at step "
+                f"{self._patience.best_step}). Stopping; the best weights are kept.",
             )
             control.should_training_stop = True
         return control
 
 
 def validates(args: TrainingArguments) -> bool:
-    """Say whether a training evaluates rows that were held out."""
+    """Return whether a training evaluates validation data."""
     return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
 
 
 def vocabulary(model: Any) -> int | None:
-    """Return among how many tokens a model chooses, None without a model."""
+    """Return the model's vocabulary size, None without a model."""
     return None if model is None else int(model.config.get_text_config().vocab_size)
 
 
-class Keeping(TrainerCallback):
-    """Saves at every evaluation, marks what is complete, and keeps the best and the newest."""
+class CheckpointKeeper(TrainerCallback):
+    """Saves at every evaluation, marks complete checkpoints, and keeps the best and the newest."""
 
     def __init__(self, worker: Worker, recorder: Recorder) -> None:
         self._worker = worker
         self._recorder = recorder
-        self._evaluated: tuple[int, float] | None = None
-        self._began = 0.0
+        self._last_eval: tuple[int, float] | None = None
+        """Step and validation loss."""
+        self._save_started = 0.0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._began = time.monotonic()
+        self._save_started = time.monotonic()
 
     def on_evaluate(
         self,
@@ -283,9 +289,9 @@ class Keeping(TrainerCallback):
     ) -> TrainerControl:
         loss = (metrics or {}).get("eval_loss")
         if loss is not None and math.isfinite(loss):
-            self._evaluated = (state.global_step, float(loss))
+            self._last_eval = (state.global_step, float(loss))
         control.should_save = True
-        self._began = time.monotonic()
+        self._save_started = time.monotonic()
         return control
 
     def on_save(
@@ -293,14 +299,14 @@ class Keeping(TrainerCallback):
     ) -> None:
         folder = Path(str(args.output_dir))
         step = state.global_step
-        measured = self._evaluated and self._evaluated[0] == step
-        marker = saved.complete(
+        has_loss = self._last_eval is not None and self._last_eval[0] == step
+        marker = saved.mark_complete(
             folder / f"checkpoint-{step}",
             step=step,
             attempt=self._worker.attempt,
-            eval_loss=self._evaluated[1] if self._evaluated and measured else None,
+            eval_loss=self._last_eval[1] if self._last_eval and has_loss else None,
             tokens=self._recorder.tokens,
-            seconds=time.monotonic() - self._began,
+            seconds=time.monotonic() - self._save_started,
         )
         self._worker.events.write(
             "checkpoint",
@@ -309,7 +315,7 @@ class Keeping(TrainerCallback):
             eval_loss=marker.eval_loss,
             seconds=round(marker.seconds, 3),
             memory=self._recorder.peak(),
-            disk=bytes_below(folder),
+            disk=folder_bytes(folder),
         )
         self._worker.events.sync()
         saved.rotate(folder)

@@ -1,4 +1,4 @@
-"""The diagnosis of a run while it trains: findings that a person needs not be there to get."""
+"""Live diagnosis of a run while it trains."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from ftwizard.diagnosis import Curve, Finding, Point, Verdict, diagnose, finding
 from ftwizard.jobs.worker import Worker
 from ftwizard.train.callbacks import validates, vocabulary
 
-FIRST_LOGS = 10
-GROWTH = 1.05
-"""Between evaluations it looks again when the logs have grown so much: its cost stays in proportion."""
+MIN_LOGS = 10
+GROWTH_FACTOR = 1.05
+"""Between evaluations, diagnose again when the log has grown by this factor, which keeps the cost
+proportional to the run."""
 
 
-class Diagnosing(TrainerCallback):
-    """Writes a finding whenever the verdict on the run's curve changes, or shows one thing more.
+class DiagnosisCallback(TrainerCallback):
+    """Writes a finding whenever the verdict on the run's curve changes or adds a warning.
 
-    A warning is said at once, the first time. A verdict that all is well, or one that was said
-    before, has to hold for two looks: at a boundary it would come and go with the noise.
+    A new warning is reported at once. A healthy verdict, or one reported before, must hold for two
+    diagnoses in a row, so that noise does not toggle it.
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._vocabulary: int | None = None
         self._points = _Points()
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._verdict: str | None = None
-        self._before: str | None = None
-        self._next = FIRST_LOGS
+        self._previous: str | None = None
+        self._next = MIN_LOGS
         self.last: Verdict | None = None
         """The newest verdict."""
 
@@ -51,56 +52,56 @@ class Diagnosing(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if len(state.log_history) >= self._next:
-            self._look(args, state)
+            self._diagnose(args, state)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._look(args, state)
+        self._diagnose(args, state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if self.last is not None:
-            self._say(state, self.last, is_last=True)
+            self._report(state, self.last, is_last=True)
 
-    def _look(self, args: TrainingArguments, state: TrainerState) -> None:
-        self._next = max(self._next + 1, int(len(state.log_history) * GROWTH) + 1)
+    def _diagnose(self, args: TrainingArguments, state: TrainerState) -> None:
+        self._next = max(self._next + 1, int(len(state.log_history) * GROWTH_FACTOR) + 1)
         try:
             verdict = diagnose(self._curve(args, state))
-        except Exception as error:  # noqa: BLE001 (no advice is worth a run)
-            self._failed(error)
+        except Exception as error:  # noqa: BLE001 (a failed diagnosis must not end the run)
+            self._report_failure(error)
             return
-        self._say(state, verdict, is_last=False)
-        self.last, self._before = verdict, verdict.pattern
+        self._report(state, verdict, is_last=False)
+        self.last, self._previous = verdict, verdict.pattern
 
-    def _failed(self, error: Exception) -> None:
-        if "diagnosis_failed" in self._said:
+    def _report_failure(self, error: Exception) -> None:
+        if "diagnosis_failed" in self._reported:
             return
-        self._said.add("diagnosis_failed")
+        self._reported.add("diagnosis_failed")
         traceback.print_exception(error, file=sys.stderr)
         self._worker.events.write(
             "finding",
             code="diagnosis_failed",
             severity="info",
-            message=f"The curve could not be judged: {type(error).__name__}: {error}"[:500],
+            message=f"Diagnosis failed: {type(error).__name__}: {error}"[:500],
         )
 
-    def _say(self, state: TrainerState, verdict: Verdict, *, is_last: bool) -> None:
-        found = findings(verdict)
-        is_new = found[0].severity != "info" and found[0].code not in self._said
-        holds = is_new or is_last or verdict.pattern == self._before
-        if verdict.pattern != self._verdict and (holds or self._verdict is None):
+    def _report(self, state: TrainerState, verdict: Verdict, *, is_last: bool) -> None:
+        main, *others = findings(verdict)
+        is_new = main.severity != "info" and main.code not in self._reported
+        is_stable = is_new or is_last or verdict.pattern == self._previous
+        if verdict.pattern != self._verdict and (is_stable or self._verdict is None):
             self._verdict = verdict.pattern
-            self._write(state, verdict, found[0], is_verdict=True)
-        for one in found:
-            if one.code not in self._said and one.severity != "info":
-                self._write(state, verdict, one, is_verdict=False)
+            self._write(state, verdict, main, is_verdict=True)
+        for finding in (main, *others):
+            if finding.code not in self._reported and finding.severity != "info":
+                self._write(state, verdict, finding, is_verdict=False)
 
     def _write(
         self, state: TrainerState, verdict: Verdict, finding: Finding, *, is_verdict: bool
     ) -> None:
-        self._said.add(finding.code)
+        self._reported.add(finding.code)
         self._worker.events.write(
             "finding",
             code=finding.code,
@@ -118,28 +119,28 @@ class Diagnosing(TrainerCallback):
         )
 
     def _curve(self, args: TrainingArguments, state: TrainerState) -> Curve:
-        kept = {one.step for one in checkpoints.all_complete(Path(str(args.output_dir)))}
-        known = self._points
-        known.read(state.log_history)
+        saved = checkpoints.all_complete(Path(str(args.output_dir)))
+        points = self._points
+        points.read(state.log_history)
         return Curve(
-            train=known.train,
-            evals=known.evals,
-            learning_rate=known.learning_rate,
-            grad_norm=known.grad_norm,
-            scores=known.scores,
+            train=points.train,
+            evals=points.evals,
+            learning_rate=points.learning_rate,
+            grad_norm=points.grad_norm,
+            scores=points.scores,
             total_steps=state.max_steps,
-            steps_per_epoch=known.steps_per_epoch,
+            steps_per_epoch=points.steps_per_epoch,
             warmup_steps=args.get_warmup_steps(state.max_steps),
             vocabulary=self._vocabulary,
             accumulation=args.gradient_accumulation_steps,
             validates=validates(args),
-            # Every evaluation is saved at once after it.
-            checkpoints=sorted(kept | {state.global_step}),
+            # Each evaluation is followed by a save.
+            checkpoints=sorted({marker.step for marker in saved} | {state.global_step}),
         )
 
 
 class _Points:
-    """The points of a history that only grows: each of its rows is read once."""
+    """The points of a growing log history, each of whose rows is read once."""
 
     def __init__(self) -> None:
         self.train: list[Point] = []

@@ -1,6 +1,6 @@
-"""A model to count on: the real class with what stands in for 4-bit weights and TRL's loss.
+"""Fake models for memory accounting: the real class with stand-ins for 4-bit weights and TRL's loss.
 
-Both stand-ins allocate what the originals allocate and compute nothing that matters.
+The stand-ins allocate what the originals allocate, and compute nothing meaningful.
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ from ftwizard.text import visible
 from ftwizard.train import targets
 
 _BLOCK, _SCALES = 64, 256
-"""NF4: weights that share a scale, and scales that share one in double quantisation."""
+"""NF4: weights per scale, and scales per second-level scale in double quantization."""
+
+_STORAGE_KEYS = frozenset(("quantization_config", "auto_map", "dtype", "torch_dtype"))
+"""Config keys that describe how the weights are stored, not the model."""
 
 
-def build(config: Mapping[str, object], setup: Setup, stack: Stack) -> Any:
-    """Return the model ready to train, on torch's device ``meta``; ``materialise`` comes next.
+def build_model(config: Mapping[str, object], setup: Setup, stack: Stack) -> Any:
+    """Return the model ready for training on torch's ``meta`` device; call ``materialize`` next.
 
-    Raises FtwizardError for what transformers cannot build and for targets it does not have.
+    Raises FtwizardError for a configuration that transformers cannot build, and for missing target
+    modules.
     """
     model = _from_config(config, setup, stack)
     if setup.method != "full":
         model.requires_grad_(False)
         if setup.method == "qlora":
-            _pack(model)
-        model = _adapted(model, setup, stack)
-        _thin_as_on_gpus(model)
+            _replace_linear_layers(model)
+        model = _add_adapter(model, setup, stack)
+        _replace_dropout(model)
     if setup.checkpointing:
-        # transformers 5.2x renames it; the old name then warns.
-        old = model.gradient_checkpointing_enable
-        getattr(model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+        # Renamed in transformers 5.2x, where the old name warns.
+        enable = model.gradient_checkpointing_enable
+        getattr(model, "activation_checkpointing_enable", enable)({"use_reentrant": False})
         if setup.method != "full":
             model.enable_input_require_grads()
     model.config.use_cache = False
@@ -46,54 +50,48 @@ def _from_config(config: Mapping[str, object], setup: Setup, stack: Stack) -> An
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    known: Any = AutoConfig
-    auto: Any = AutoModelForCausalLM
-    wide = setup.precision == "fp32" or (setup.method == "full" and stack.full_bytes == 4)
-    kind = torch.float32 if wide else torch.bfloat16
+    auto_config: Any = AutoConfig
+    auto_model: Any = AutoModelForCausalLM
+    is_32_bit = setup.precision == "fp32" or (setup.method == "full" and stack.full_bytes == 4)
+    dtype = torch.float32 if is_32_bit else torch.bfloat16
+    shape = {key: value for key, value in config.items() if key not in _STORAGE_KEYS}
     try:
-        settings = known.for_model(**{k: v for k, v in config.items() if k in _keys(config)})
         with torch.device("meta"):
-            return auto.from_config(settings, dtype=kind, trust_remote_code=False)
-    except (
-        Exception
-    ) as error:  # a stranger's values reach its arithmetic: any error there is theirs
-        said = visible((str(error).splitlines() or [type(error).__name__])[0], 300)
+            return auto_model.from_config(
+                auto_config.for_model(**shape), dtype=dtype, trust_remote_code=False
+            )
+    except Exception as error:  # arbitrary values from the config can raise anything
+        message = visible((str(error).splitlines() or [type(error).__name__])[0], 300)
         raise FtwizardError(
-            f"transformers cannot build a causal language model from this configuration: {said}",
-            "It needs the config.json of a model that transformers knows.",
+            f"transformers cannot build a causal language model from this config: {message}",
+            "Use the config.json of a model that transformers supports.",
         ) from error
 
 
-def _keys(config: Mapping[str, object]) -> set[str]:
-    """Return the keys that describe the model, not how a copy of its weights is stored."""
-    return set(config) - {"quantization_config", "auto_map", "dtype", "torch_dtype"}
-
-
-def _adapted(model: Any, setup: Setup, stack: Stack) -> Any:
+def _add_adapter(model: Any, setup: Setup, stack: Stack) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    found = targets.resolve(model, setup.targets)
+    resolved = targets.resolve(model, setup.targets)
     config = LoraConfig(
         r=setup.rank,
-        lora_dropout=0.05 if stack.dropout and not found.parameters else 0.0,
-        target_modules=found.modules,
-        target_parameters=found.parameters or None,
+        lora_dropout=0.05 if stack.dropout and not resolved.parameters else 0.0,
+        target_modules=resolved.modules,
+        target_parameters=resolved.parameters or None,
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(model, config)
-    kind = torch.float32 if stack.adapter_bytes == 4 else torch.bfloat16
-    if setup.precision == "fp32":
-        kind = torch.float32
+    is_32_bit = stack.adapter_bytes == 4 or setup.precision == "fp32"
+    dtype = torch.float32 if is_32_bit else torch.bfloat16
     for owner in model.modules():
         for name, value in list(owner.named_parameters(recurse=False)):
             if value.requires_grad:
-                setattr(owner, name, torch.nn.Parameter(value.to(kind)))
+                setattr(owner, name, torch.nn.Parameter(value.to(dtype)))
     return model
 
 
-def _thin_as_on_gpus(model: Any) -> None:
-    """Put a dropout that keeps a mask of bytes, as CUDA's does; the CPU's keeps 32 bit."""
+def _replace_dropout(model: Any) -> None:
+    """Use a dropout that keeps a mask of bytes, as on CUDA; the CPU's keeps 32 bits."""
     import torch
 
     for owner in list(model.modules()):
@@ -102,15 +100,15 @@ def _thin_as_on_gpus(model: Any) -> None:
                 setattr(owner, name, _dropout_class()())
 
 
-def _applied(function: Any, *given: Any) -> Any:
-    return function.apply(*given)
+def _apply(function: Any, *args: Any) -> Any:
+    return function.apply(*args)
 
 
 @functools.cache
 def _dropout_class() -> Any:
     import torch
 
-    class Thinning(torch.autograd.Function):
+    class MaskedDropout(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
             mask = torch.ones_like(x, dtype=torch.bool)
@@ -123,34 +121,34 @@ def _dropout_class() -> Any:
 
     class Dropout(torch.nn.Dropout):
         def __init__(self) -> None:
-            super().__init__(0.0)  # what attention reads: its kernels on GPUs keep no mask
+            super().__init__(0.0)  # read by attention, whose GPU kernels keep no mask
 
         def forward(self, x: Any) -> Any:
-            return _applied(Thinning, x)
+            return _apply(MaskedDropout, x)
 
     return Dropout
 
 
-def materialise(model: Any) -> None:
-    """Give every parameter and buffer a tensor on the CPU: a fake one where that mode is on."""
+def materialize(model: Any) -> None:
+    """Replace every parameter and buffer with a CPU tensor, a fake one in FakeTensorMode."""
     import torch
 
     device = torch.device("cpu")
-    made: dict[int, Any] = {}
+    created: dict[int, Any] = {}
     for owner in model.modules():
         for name, value in list(owner.named_parameters(recurse=False)):
-            if id(value) not in made:
+            if id(value) not in created:
                 fresh = torch.empty(value.shape, dtype=value.dtype, device=device)
                 if fresh.is_floating_point():
                     torch.nn.init.normal_(fresh, std=0.02)
-                made[id(value)] = torch.nn.Parameter(fresh, requires_grad=value.requires_grad)
-            owner._parameters[name] = made[id(value)]
+                created[id(value)] = torch.nn.Parameter(fresh, requires_grad=value.requires_grad)
+            owner._parameters[name] = created[id(value)]
         for name, value in list(owner.named_buffers(recurse=False)):
             owner._buffers[name] = torch.ones(value.shape, dtype=value.dtype, device=device)
 
 
-def _pack(model: Any) -> None:
-    """Put packed layers where bitsandbytes puts its own: every linear layer but the output's."""
+def _replace_linear_layers(model: Any) -> None:
+    """Use packed layers where bitsandbytes does: in every linear layer except the output layer."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -159,18 +157,18 @@ def _pack(model: Any) -> None:
         for name, layer in list(owner.named_children()):
             if layer is output or type(layer) not in (torch.nn.Linear, Conv1D):
                 continue
-            wide, high = layer.weight.shape[::-1]
+            inputs, outputs = layer.weight.shape[::-1]
             if isinstance(layer, Conv1D):
-                wide, high = high, wide
-            setattr(owner, name, _packed_class()(wide, high, layer.bias is not None))
+                inputs, outputs = outputs, inputs
+            setattr(owner, name, _packed_class()(inputs, outputs, layer.bias is not None))
 
 
 @functools.cache
 def _packed_class() -> Any:
-    """Return the class of a linear layer with 4-bit weights, as far as memory goes.
+    """Return a linear layer class that allocates memory like one with 4-bit weights.
 
-    Source: MatMul4Bit of bitsandbytes 0.50: it unpacks to a temporary in the forward and again in
-    the backward pass, and keeps the packed weights alone.
+    Source: MatMul4Bit of bitsandbytes 0.50. It unpacks to a temporary tensor in the forward and
+    again in the backward pass, and saves only the packed weights.
     """
     import torch
 
@@ -202,20 +200,21 @@ def _packed_class() -> Any:
             self.requires_grad_(False)
 
         def forward(self, x: Any) -> Any:
-            kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            is_autocast = torch.is_autocast_enabled("cpu")
+            dtype = torch.get_autocast_dtype("cpu") if is_autocast else x.dtype
             shape = (self.out_features, self.in_features)
-            given = _applied(Unpacking, x.to(kind), self.weight, shape)
-            return given if self.bias is None else given + self.bias
+            output = _apply(Unpacking, x.to(dtype), self.weight, shape)
+            return output if self.bias is None else output + self.bias
 
     return Packed
 
 
 @contextlib.contextmanager
-def masks(padded: bool) -> Iterator[None]:
-    """Let attention have a mask as for padded rows, or none as for one row.
+def attention_masks(padded: bool) -> Iterator[None]:
+    """Create attention masks for padded rows, or none if not ``padded``.
 
-    transformers looks at positions to tell packed rows; fakes have none to look at, and it makes a
-    mask to be safe.
+    transformers detects packed rows by the values of their positions. Fake tensors have none, so
+    that it would always create a mask.
     """
     from transformers import masking_utils
 
@@ -229,14 +228,14 @@ def masks(padded: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def experts(setup: Setup) -> Iterator[None]:
-    """Let experts in 32 bit be multiplied: torch's fake of grouped_mm takes 16 bit alone.
+def allow_32_bit_experts(setup: Setup) -> Iterator[None]:
+    """Avoid grouped_mm for experts in 32 bit: torch's fake version only supports 16 bit.
 
-    transformers' own way without it gives tensors of the same sizes.
+    transformers' implementation without it allocates tensors of the same sizes.
     """
     try:
         from transformers.integrations import moe
-    except ImportError:  # a release that has no fused experts
+    except ImportError:  # a release without fused experts
         yield
         return
     original = moe._can_use_grouped_mm
@@ -248,52 +247,54 @@ def experts(setup: Setup) -> Iterator[None]:
         moe._can_use_grouped_mm = original
 
 
-def head_and_loss(model: Any, rows: Any, setup: Setup) -> Any:
-    """Return the loss as the trainer computes it, over tiles or over all logits."""
+def compute_loss(model: Any, rows: Any, setup: Setup) -> Any:
+    """Return the loss as the trainer computes it, in tiles or from all logits."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if setup.head == "full":
         return model(input_ids=rows, labels=rows).loss
-    # Llama 4 names its decoder otherwise than the prefix of its weights says.
+    # Llama 4's decoder is not named after the prefix of its weights.
     decoder = base.base_model if base.base_model is not base else base.model
     hidden = decoder(input_ids=rows, use_cache=False).last_hidden_state[:, :-1]
-    # TRL takes out the tokens that are trained: a copy, of all of them at the most.
+    # TRL copies the trainable tokens: at most all of them.
     hidden = hidden.reshape(-1, hidden.shape[-1]).clone()
     return _tiled_class().apply(hidden, base.get_output_embeddings().weight).sum()
 
 
 @functools.cache
 def _tiled_class() -> Any:
-    """Return TRL's head over tiles, as far as memory goes on a GPU, where its kernel is in place.
+    """Return a function that allocates memory like TRL's tiled head on a GPU.
 
-    Source: ChunkedLogProbFunction of TRL 1.16 (trl/kernels/chunked_logprob.py).
+    Source: ChunkedLogProbFunction of TRL 1.16 (trl/kernels/chunked_logprob.py), whose kernel works
+    in place.
     """
     import torch
 
-    def tile(hidden: Any, weight: Any) -> Any:
-        tokens, words = Stack().tile
-        kind = hidden.dtype
+    def allocate_tile(hidden: Any, weight: Any) -> Any:
+        tokens, vocabulary = Stack().tile
+        dtype = hidden.dtype
         if torch.is_autocast_enabled("cpu"):
-            kind = torch.get_autocast_dtype("cpu")
-        buffer = hidden.new_empty(min(tokens, len(hidden)), min(words, len(weight)), dtype=kind)
-        return buffer, hidden[:tokens].to(kind), weight[:words].to(kind)
+            dtype = torch.get_autocast_dtype("cpu")
+        size = min(tokens, len(hidden)), min(vocabulary, len(weight))
+        buffer = hidden.new_empty(*size, dtype=dtype)
+        return buffer, hidden[:tokens].to(dtype), weight[:vocabulary].to(dtype)
 
     class Tiled(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, hidden: Any, weight: Any) -> Any:
             ctx.save_for_backward(hidden, weight)
-            tile(hidden, weight)
+            allocate_tile(hidden, weight)
             return hidden.new_zeros(len(hidden), dtype=torch.float32)
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
             hidden, weight = ctx.saved_tensors
-            of_hidden = torch.zeros_like(hidden, dtype=torch.float32)
-            of_weight = None
+            hidden_gradient = torch.zeros_like(hidden, dtype=torch.float32)
+            weight_gradient = None
             if ctx.needs_input_grad[1]:
-                of_weight = torch.zeros_like(weight, dtype=torch.float32)
-            tile(hidden, weight)
-            if of_weight is not None:
-                of_weight = of_weight.to(weight.dtype)
-            return of_hidden.to(hidden.dtype), of_weight
+                weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
+            allocate_tile(hidden, weight)
+            if weight_gradient is not None:
+                weight_gradient = weight_gradient.to(weight.dtype)
+            return hidden_gradient.to(hidden.dtype), weight_gradient
 
     return Tiled

@@ -1,4 +1,4 @@
-"""Greedy answers of a model to prompts that are tokens already."""
+"""Greedy generation of answers to tokenized prompts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Answer(NamedTuple):
-    """What was generated."""
+    """A generated answer."""
 
     text: str
     """Without special tokens and without thinking."""
     ended: bool
-    """Whether it came to its own end, not to a limit."""
+    """Whether it ended by itself, not at a limit."""
 
 
 def answers(
@@ -28,10 +28,10 @@ def answers(
     *,
     seconds: float | None = None,
 ) -> list[Answer]:
-    """Return one greedy answer a prompt, all generated at once.
+    """Return a greedy answer to each prompt, generated as one batch.
 
-    ``limit``: tokens of the longest answer; ``seconds``: after which it ends wherever it is, with
-    one token at least. ``model`` is in evaluation mode; its settings stay as they are.
+    ``limit`` is the maximum of new tokens. Generation stops after ``seconds``, but not before one
+    token. ``model`` must be in evaluation mode; its settings are not changed.
     """
     import torch
 
@@ -41,12 +41,12 @@ def answers(
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad)
     mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):  # padded on the left: answers begin together
+    for row, prompt in enumerate(prompts):  # left padding, so that answers start together
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    # Not inference_mode: what a model caches in it could not be trained on afterwards.
+    # Not inference_mode: tensors that a model caches in it cannot be used in training later.
     with torch.no_grad():
-        out = model.generate(
+        output = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=limit,
@@ -59,14 +59,14 @@ def answers(
             pad_token_id=pad,
             eos_token_id=stops,
         )
-    found = out[:, width:].tolist()
-    texts = tokenizer.batch_decode(found, skip_special_tokens=True)
+    tokens = output[:, width:].tolist()
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
         Answer(without_thinking(text), not set(stops).isdisjoint(row))
-        for text, row in zip(texts, found, strict=True)
+        for text, row in zip(texts, tokens, strict=True)
     ]
 
 
 def without_thinking(text: str) -> str:
-    """Return an answer less the thinking before it (Qwen3's template trains an empty one)."""
+    """Remove the thinking block before an answer (Qwen3's template trains an empty one)."""
     return _THINKING.sub("", text).strip()

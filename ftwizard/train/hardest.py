@@ -1,7 +1,6 @@
-"""The validation rows that the model finds hardest: wrong labels show up there.
+"""Validation rows with the highest loss, where wrong labels show up.
 
-Nothing is computed for it: TRL's head returns the loss of each token, and the evaluation that runs
-anyway is only listened to.
+They cost no extra computation: TRL's head returns the loss of each token in evaluations anyway.
 """
 
 from __future__ import annotations
@@ -17,34 +16,37 @@ from ftwizard.data.read import Row
 from ftwizard.jobs.worker import Worker
 from ftwizard.train.tokenise import Encoded
 
-MOST = 20
-START = 80
-"""Characters of a row that are shown."""
+MAX_ROWS = 20
+MAX_PREVIEW = 80
+"""Characters shown of a question and of an answer."""
 
 
-class Hardest(TrainerCallback):
+class HighLossRows(TrainerCallback):
     """Writes a ``rows`` event at each evaluation."""
 
     def __init__(
         self, worker: Worker, encoded: Sequence[Encoded], rows: Sequence[Row], *, split_off: bool
     ) -> None:
-        """``encoded``: what is evaluated, in its order; ``rows``: the same rows and perhaps more;
-        ``split_off``: whether they stand in the training file."""
+        """Set up the callback.
+
+        ``encoded`` are the evaluated rows in order, ``rows`` include their source rows, and
+        ``split_off`` tells whether those are in the training file.
+        """
         self._events = worker.events
-        self._lines = [one.line for one in encoded]
+        self._lines = [row.line for row in encoded]
         self._rows = {row.line: row for row in rows}
         self._file = "train" if split_off else "validation"
         self._losses: list[Any] = []
         self._tokens: list[Any] = []
 
     def attach(self, trainer: Any) -> None:
-        """Listen to the trainer's model."""
-        trainer.model.register_forward_hook(self._hear, with_kwargs=True)
+        """Collect losses from the trainer's model."""
+        trainer.model.register_forward_hook(self._collect, with_kwargs=True)
 
-    def _hear(self, model: Any, _: Any, given: dict[str, Any], output: Any) -> None:
-        if model.training or not given.get("fused_lm_head"):
+    def _collect(self, model: Any, _: Any, inputs: dict[str, Any], output: Any) -> None:
+        if model.training or not inputs.get("fused_lm_head"):
             return
-        losses, tokens = of_rows(output, given)
+        losses, tokens = sum_by_row(output, inputs)
         self._losses.append(losses)
         self._tokens.append(tokens)
 
@@ -57,21 +59,21 @@ class Hardest(TrainerCallback):
         self._losses, self._tokens = [], []
         if not losses:
             return
-        summed = torch.cat(losses).tolist()
+        totals = torch.cat(losses).tolist()
         counts = torch.cat(tokens).tolist()
-        if len(summed) != len(self._lines):  # not the rows that we know
+        if len(totals) != len(self._lines):  # an evaluation of other rows
             return
-        found = [
+        ranked = [
             (total / count, count, line)
-            for total, count, line in zip(summed, counts, self._lines, strict=True)
+            for total, count, line in zip(totals, counts, self._lines, strict=True)
             if count
         ]
-        found.sort(key=lambda one: (-one[0] if math.isfinite(one[0]) else -math.inf, one[2]))
-        rows = [self._row(*one) for one in found[:MOST]]
+        ranked.sort(key=lambda row: (-row[0] if math.isfinite(row[0]) else -math.inf, row[2]))
+        rows = [self._to_event(*row) for row in ranked[:MAX_ROWS]]
         self._events.write("rows", step=state.global_step, rows=rows)
 
-    def _row(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
-        start, answer = self._words(line)
+    def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
+        start, answer = self._preview(line)
         return {
             "row": line,
             "file": self._file,
@@ -81,29 +83,29 @@ class Hardest(TrainerCallback):
             "answer": answer,
         }
 
-    def _words(self, line: int) -> tuple[str, str]:
-        """Return how the row's last question and its answer begin."""
+    def _preview(self, line: int) -> tuple[str, str]:
+        """Return the beginnings of the row's last question and its answer."""
         row = self._rows.get(line)
         if row is None:
             return "", ""
         shown = to_show(row.example, row.conversation)
         prompt = row.conversation.prompt or shown.messages
-        return _start(str(prompt[-1]["content"])), _start(row.conversation.answer)
+        return _shorten(str(prompt[-1]["content"])), _shorten(row.conversation.answer)
 
 
-def of_rows(output: Any, given: dict[str, Any]) -> tuple[Any, Any]:
-    """Return the summed loss, in nats, and the trained tokens of each row of a batch.
+def sum_by_row(output: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the total loss, in nats, and the trainable tokens of each row of a batch.
 
-    ``output``: of TRL's head, one place a predicted token; ``given``: the batch, padded, or rows
-    laid end to end with positions that begin anew at each.
+    ``output`` is that of TRL's head, with one entry per predicted token. ``inputs`` is the batch:
+    padded, or rows end to end with positions that restart at each row.
     """
     import torch
 
     losses, mask = -output.log_probs.detach().float(), output.label_mask
-    if "attention_mask" in given or "position_ids" not in given:
+    if "attention_mask" in inputs or "position_ids" not in inputs:
         return losses.sum(1), mask.sum(1)
-    # The first token of a row is predicted by none, so that no place is of two rows.
-    row = (given["position_ids"][0] == 0).cumsum(0) - 1
+    # The first token of a row is not predicted, so no entry belongs to two rows.
+    row = (inputs["position_ids"][0] == 0).cumsum(0) - 1
     count = int(row[-1]) + 1
     empty = torch.zeros(count, device=losses.device)
     totals = empty.index_add(0, row[1:], losses[0])
@@ -111,5 +113,5 @@ def of_rows(output: Any, given: dict[str, Any]) -> tuple[Any, Any]:
     return totals, tokens
 
 
-def _start(text: str) -> str:
-    return " ".join(text[: 4 * START].split())[:START]
+def _shorten(text: str) -> str:
+    return " ".join(text[: 4 * MAX_PREVIEW].split())[:MAX_PREVIEW]

@@ -1,4 +1,4 @@
-"""What this machine computes in, and on."""
+"""Choice of precision, attention and device for this machine."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ AMPERE = (8, 0)
 
 
 def choose_precision(recipe: Recipe, config: dict[str, Any]) -> str:
-    """Return ``bf16``, ``fp16`` or ``fp32``: what was asked for, else what the hardware has.
+    """Return ``bf16``, ``fp16`` or ``fp32``: the recipe's choice, else the best for the hardware.
 
-    ``config`` is the model's. Raises FtwizardError for fp16 where it would go wrong.
+    ``config`` is the model's. Raises FtwizardError for fp16 where it would not work.
     """
     import torch
 
     has_gpu, overflows = torch.cuda.is_available(), _overflows(config)
     if recipe.precision == "fp16" and overflows:
         raise FtwizardError(
-            "recipe.precision is fp16, in which Gemma's activations overflow: the loss is no "
-            "number.",
-            "Use auto: bf16 where the hardware has it, else fp32.",
+            "recipe.precision fp16 does not work with Gemma models: activations overflow and the "
+            "loss becomes NaN.",
+            "Use auto: bf16 if the hardware supports it, else fp32.",
         )
     if recipe.precision == "fp16" and not has_gpu:
         raise FtwizardError(
-            "recipe.precision is fp16, which trains on GPUs only; there is none here.",
+            "recipe.precision fp16 needs a GPU, and this machine has none.",
             "Use auto.",
         )
     if recipe.precision != "auto":
@@ -39,43 +39,42 @@ def choose_precision(recipe: Recipe, config: dict[str, Any]) -> str:
         return "bf16" if machine.has_bfloat16_cpu() else "fp32"
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16"
-    # 4-bit weights are scaled for bf16's range; fp16 beside them is on demand only.
+    # 4-bit weights are scaled for bf16's range, so fp16 is never chosen for them automatically.
     return "fp32" if overflows or recipe.method == "qlora" else "fp16"
 
 
 def choose_attention(recipe: Recipe, precision: str, base: Path) -> str | None:
-    """Return transformers' name of the attention to use; None for its own choice.
+    """Return transformers' name for the attention to use; None for its default.
 
-    That is sdpa, or eager for models that lack it. Raises FtwizardError where flash attention is
-    demanded and cannot be had.
+    The default is sdpa, or eager for models without it. Raises FtwizardError if the recipe requires
+    flash attention and it is not available.
     """
     if recipe.attention == "flash_attention_2":
         if not _has_flash():
             raise FtwizardError(
-                "recipe.attention is flash_attention_2, which needs the package flash-attn and an "
-                "NVIDIA GPU of the Ampere generation or newer.",
-                "Use auto: flash attention where it is there, else sdpa.",
+                "recipe.attention flash_attention_2 needs the flash-attn package and an NVIDIA "
+                "Ampere GPU or newer.",
+                "Use auto: flash attention if available, else sdpa.",
             )
         if precision == "fp32":
             raise FtwizardError(
-                "recipe.attention is flash_attention_2, which computes in 16 bit, but the "
-                "precision here is fp32.",
+                "recipe.attention flash_attention_2 needs 16 bit, but the precision is fp32.",
                 "Use auto for recipe.attention, or bf16 for recipe.precision.",
             )
     if recipe.attention != "auto":
         return recipe.attention
-    flash = precision != "fp32" and _has_flash() and model_has_flash(base)
-    return "flash_attention_2" if flash else None
+    is_usable = precision != "fp32" and _has_flash() and model_has_flash(base)
+    return "flash_attention_2" if is_usable else None
 
 
 def model_has_flash(base: Path) -> bool:
-    """Say whether transformers can compute this model's attention by flash-attn 2."""
+    """Return whether transformers supports flash-attn 2 for this model."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(base_model.load_config(base)), None)
-    only = getattr(kind, "_compatible_flash_implementations", None)
-    able = bool(getattr(kind, "_supports_flash_attn", False))
-    return able and (only is None or "flash_attention_2" in only)
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(base_model.load_config(base)), None)
+    versions = getattr(model_class, "_compatible_flash_implementations", None)
+    is_supported = bool(getattr(model_class, "_supports_flash_attn", False))
+    return is_supported and (versions is None or "flash_attention_2" in versions)
 
 
 def _has_flash() -> bool:
@@ -89,17 +88,17 @@ def _has_flash() -> bool:
 
 
 def _overflows(config: dict[str, Any]) -> bool:
-    """Say whether a model is of the Gemma family, made for bf16's range (transformers#36822)."""
-    kinds = (config, config.get("text_config") or {})
-    return any("gemma" in str(kind.get("model_type", "")) for kind in kinds)
+    """Return whether a model is a Gemma, made for bf16's range (transformers#36822)."""
+    configs = (config, config.get("text_config") or {})
+    return any("gemma" in str(part.get("model_type", "")) for part in configs)
 
 
 def check_device(gpu: int | None) -> None:
-    """Raise FtwizardError if a GPU was named and torch has none."""
+    """Raise FtwizardError if the plan names a GPU and torch sees none."""
     import torch
 
     if gpu is not None and not torch.cuda.is_available():
         raise FtwizardError(
-            f"where.gpu is {gpu}, but torch sees no GPU here.",
-            "Leave where.gpu out to train on the processors, or look at nvidia-smi.",
+            f"where.gpu is {gpu}, but torch sees no GPU.",
+            "Remove where.gpu to train on the CPU, or check nvidia-smi.",
         )

@@ -1,6 +1,6 @@
-"""The held-out rows of a run: kept in its folder, so that what is compared was never trained on.
+"""The run's copy of the test set, for the comparison after training.
 
-The user's files may change or go while a run trains for hours.
+The user's files may change or disappear while a run trains for hours.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.train.rows import Rows
 
 
-class Heldout(msgspec.Struct, frozen=True, kw_only=True):
+class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """``eval/test.json``."""
 
     rows: list[Row]
-    """Those with a text to compare with; a pure tool call has none, nor has plain text."""
+    """Rows with a text to compare with, unlike pure tool calls and plain text."""
     answers: list[str]
-    """Answers of all rows of the run but those of ``mix``, each once: what the answers' form is
-    read from."""
+    """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
 
 
-def keep(folder: JobFolder, parts: Rows) -> None:
-    """Write down what the comparison needs."""
+def save(folder: JobFolder, parts: Rows) -> None:
+    """Save what the comparison needs."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    own = (part for name, part in parts.items() if name != "mix")
-    every = (row.conversation.answer for part in own for row in part)
-    answers = dict.fromkeys(answer for answer in every if answer)
+    own_parts = (part for name, part in parts.items() if name != "mix")
+    answers = (row.conversation.answer for part in own_parts for row in part)
+    distinct = list(dict.fromkeys(answer for answer in answers if answer))
     rows = [row for row in parts["test"] if row.conversation.answer.strip()]
-    write_json(folder.evaluations / "test.json", Heldout(rows=rows, answers=list(answers)))
+    write_json(folder.evaluations / "test.json", SavedTestSet(rows=rows, answers=distinct))
 
 
-def read(folder: JobFolder) -> Heldout:
-    """Return what ``keep`` wrote."""
+def read(folder: JobFolder) -> SavedTestSet:
+    """Read what ``save`` wrote."""
     data = (folder.evaluations / "test.json").read_bytes()
-    return msgspec.json.decode(data, type=Heldout)
+    return msgspec.json.decode(data, type=SavedTestSet)

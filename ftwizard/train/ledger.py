@@ -1,9 +1,9 @@
-"""Peak memory of the real model class, from its configuration alone: every tensor is counted.
+"""Peak memory of a real model class, counted tensor by tensor from its configuration.
 
-Tensors are fakes, which have sizes and no data, so that this needs no weights and no GPU: 5 to 50
-seconds on a CPU. It runs the steps of ``ftwizard.train`` (autocast, adapters by peft,
-checkpointing, TRL's tiles) once, and books each storage when it is born and when it dies. For what
-the closed form of ``ftwizard.estimate.memory`` was not checked on.
+With fake tensors, which have sizes but no data, this needs neither weights nor a GPU: 5 to 50
+seconds on a CPU. It runs the steps of ``ftwizard.train`` (autocast, peft adapters, checkpointing,
+TRL's tiles) once and tracks the lifetime of each storage. It is for models on which the closed form
+in ``ftwizard.estimate.memory`` was not verified.
 """
 
 from __future__ import annotations
@@ -20,88 +20,95 @@ from ftwizard.estimate.setup import Setup
 from ftwizard.estimate.stack import OURS, Stack
 from ftwizard.text import visible
 from ftwizard.train import quiet
-from ftwizard.train.booking import Book, booking
-from ftwizard.train.dry_model import build, experts, head_and_loss, masks, materialise
+from ftwizard.train.booking import StorageLedger, track_storage
+from ftwizard.train.dry_model import (
+    allow_32_bit_experts,
+    attention_masks,
+    build_model,
+    compute_loss,
+    materialize,
+)
 
 _PREFIX = re.compile(r"^\[[\w:.]+\] ")
-"""What peft puts before its messages: ``[PEFT:PeftType.LORA]``."""
+"""The prefix of peft's messages: ``[PEFT:PeftType.LORA]``."""
 
 
 def ledger(config: Mapping[str, object], setup: Setup, *, stack: Stack = OURS) -> Memory:
-    """Return what training a model of ``config`` (a config.json) as ``setup`` says takes.
+    """Return the memory for training a model of ``config`` (a config.json) with ``setup``.
 
-    Raises FtwizardError for a configuration that transformers cannot build a causal language
-    model from, for targets that the model does not have, and for a class that cannot be run so.
+    Raises FtwizardError for a configuration that is not a causal language model's, for missing
+    target modules, and for a class that cannot run on fake tensors.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    quiet.libraries()
-    quiet.fakes()
-    doing = "made ready to train"
+    quiet.silence_libraries()
+    quiet.silence_fake_tensors()
+    action = "prepared for training"
     try:
-        model = build(config, setup, stack)
-        doing = "run without weights"
+        model = build_model(config, setup, stack)
+        action = "run without weights"
         with FakeTensorMode(allow_non_fake_inputs=True):
-            book = run(model, setup, stack)
+            storage = run_step(model, setup, stack)
     except FtwizardError:
         raise
-    except Exception as error:  # of any model's class, or of a library that refuses it
-        hint = "A few real steps measure it: ftwizard probe PLAN."
-        raise FtwizardError(_why(error, doing), hint) from error
+    except Exception as error:  # any model's class, or a library, may raise anything
+        hint = "Measure it with a few real steps: ftwizard probe PLAN"
+        raise FtwizardError(_describe_error(error, action), hint) from error
     return from_parts(
-        book.at_peak,
-        moment=book.moment,
-        trained=book.trained,
+        storage.at_peak,
+        moment=storage.peak_phase,
+        trained=storage.trained,
         stack=stack,
         source="counted tensor by tensor on the model's own class, without weights",
     )
 
 
-def _why(error: Exception, doing: str) -> str:
-    """Say why a class could not be run on fakes."""
+def _describe_error(error: Exception, action: str) -> str:
+    """Return why a class could not run on fake tensors."""
     from torch._subclasses import fake_tensor
 
-    by_value: Any = (
+    value_errors: Any = (
         fake_tensor.DataDependentOutputException,
         fake_tensor.DynamicOutputShapeException,
     )
-    if isinstance(error, by_value):
-        return "The model's class decides by the values in its tensors, which only weights give."
+    if isinstance(error, value_errors):
+        return "The model's control flow depends on tensor values, which need the weights."
     first = _PREFIX.sub("", (str(error).splitlines() or [""])[0])
-    said = visible(first, 200) or type(error).__name__
-    return f"The model's class cannot be {doing}: {said.rstrip('.')}."
+    message = visible(first, 200) or type(error).__name__
+    return f"The model's class could not be {action}: {message.rstrip('.')}."
 
 
-def run(model: Any, setup: Setup, stack: Stack = OURS) -> Book:
-    """Do one step with tensors of the mode that is on, fake or real; return its book."""
+def run_step(model: Any, setup: Setup, stack: Stack = OURS) -> StorageLedger:
+    """Run one optimizer step on fake or real tensors; return its storage ledger."""
     import torch
 
-    materialise(model)
-    trained = [one for one in model.parameters() if one.requires_grad]
-    book = Book(words=int(model.config.get_text_config().vocab_size))
-    book.trained = sum(one.numel() for one in trained)
-    book.hold("weights", *(one for one in model.parameters() if not one.requires_grad))
-    book.hold("weights", *model.buffers())
-    book.hold("weights" if setup.method == "full" else "adapter", *trained)
-    moments = [torch.empty_like(one) for one in trained for _ in range(2)]
-    book.hold("optimizer", *moments)
-    for one in trained:
-        one.register_post_accumulate_grad_hook(book.gradient)
+    materialize(model)
+    parameters = list(model.parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    storage = StorageLedger(vocabulary=int(model.config.get_text_config().vocab_size))
+    storage.trained = sum(parameter.numel() for parameter in trained)
+    storage.record("weights", *(p for p in parameters if not p.requires_grad), *model.buffers())
+    storage.record("weights" if setup.method == "full" else "adapter", *trained)
+    moments = [torch.empty_like(parameter) for parameter in trained for _ in range(2)]
+    storage.record("optimizer", *moments)
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(storage.record_gradient)
     rows = torch.zeros((setup.batch_size, setup.length), dtype=torch.long)
-    with booking(book), masks(is_padded(setup, stack)), experts(setup):
+    padded = is_padded(setup, stack)
+    with track_storage(storage), attention_masks(padded), allow_32_bit_experts(setup):
         for _ in range(min(setup.accumulation, 2)):
-            _pass(model, rows, setup, stack, book)
-        book.moment_now = "step"
-        book.look()
-    return book
+            _run_pass(model, rows, setup, stack, storage)
+        storage.phase = "step"
+        storage.update_peak()
+    return storage
 
 
-def _pass(model: Any, rows: Any, setup: Setup, stack: Stack, book: Book) -> None:
-    """Do one forward and backward pass."""
-    book.moment_now = "loss"
+def _run_pass(model: Any, rows: Any, setup: Setup, stack: Stack, storage: StorageLedger) -> None:
+    """Run one forward and backward pass."""
+    storage.phase = "loss"
     with _autocast(setup, stack):
-        loss = head_and_loss(model, rows, setup)
-    book.moment_now = "backward"
+        loss = compute_loss(model, rows, setup)
+    storage.phase = "backward"
     loss.backward()
 
 

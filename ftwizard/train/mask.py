@@ -1,4 +1,4 @@
-"""Which tokens of rows carry loss, as training has them: the same functions, and nothing trained."""
+"""Loss mask reports, made with the same functions as the training itself."""
 
 from __future__ import annotations
 
@@ -17,90 +17,90 @@ from ftwizard.data.targets import target
 from ftwizard.data.tokens import Counts, Lengths, Trained
 from ftwizard.text import plural, visible
 from ftwizard.train import base_model, packing, quiet
-from ftwizard.train.tokenise import Encoded, Encoder, MaskError, Route, as_trained
+from ftwizard.train.tokenise import Encoded, Encoder, EncodingError, Route, truncate
 
 Say = Callable[..., None]
-SAID_ROWS = 100
-"""Between two words on how far it is."""
+PROGRESS_ROWS = 100
+"""Rows between two progress reports."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
-    """Tokens side by side that carry loss, or do not."""
+    """Consecutive tokens that all count toward the loss, or all do not."""
 
     start: int
     end: int
-    """The token after the last."""
+    """The index after the last token."""
     text: str
     trained: bool
 
 
 class RowMask(msgspec.Struct, frozen=True, kw_only=True):
-    """One row."""
+    """The loss mask of one row."""
 
     line: int
     tokens: int
     kept: int
-    """Its first tokens, up to ``max_length``: the others are cut off."""
+    """Tokens up to ``max_length``; the rest is truncated."""
     trained: int
-    """Of these, how many carry loss; a row without any is left out."""
+    """Kept tokens that count toward the loss; a row without any is left out."""
     spans: list[Span]
-    """All its tokens in order; none is of both kept and cut ones."""
+    """All tokens in order; no span crosses the truncation."""
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """How rows share sequences."""
+    """Rows packed into sequences."""
 
     sequences: int
     filled: float
-    """Share of the sequences' tokens that are of rows."""
+    """Share of the sequences that rows fill."""
     lines: list[list[int]]
     """The rows of each sequence."""
 
 
 class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's training makes of rows."""
+    """Rows as a model's training would use them."""
 
     route: Route
-    """Which way the mask was made."""
+    """How the mask was made."""
     max_length: int
     rows: int
     kept: int
     """Rows that are trained on."""
     without_loss: int
-    """Rows that no trained token is in, as they are or once they are cut."""
+    """Rows with no trainable tokens, before or after truncation."""
     without_loss_lines: list[int]
     kept_tokens: int
-    """Tokens of the rows that are trained on, after cutting."""
+    """Tokens of the rows that are trained on, after truncation."""
     counts: Counts
-    """Tokens before cutting, and those that carry loss after it."""
+    """Tokens before truncation, and trainable tokens after it."""
     findings: list[FileFound]
     end_tokens: list[str]
-    """What ends answers; it carries loss."""
+    """Tokens that end answers; they count toward the loss."""
     ends_cut: int
-    """Rows cut in the middle of an answer, which so has no end."""
+    """Rows truncated within an answer, which then has no end token."""
     doubled_begin: int
-    """Rows that the token which begins a text stands at the start of twice."""
+    """Rows that start with two beginning-of-text tokens."""
     pad_is_end: bool
-    """Padding looks like the end of an answer. It never carries loss here."""
+    """Whether the padding token also ends answers; padding never counts toward the loss."""
     added: list[str]
-    """What the chat template itself puts into the loss besides answer and end."""
+    """Template text that counts toward the loss besides answers and their ends."""
 
     @property
     def summary(self) -> str:
-        """Say the one thing that matters most; a row that cannot be encoded trains nothing either."""
+        """Return the most important fact: how many rows are unused, unencodable ones included."""
         return (
-            f"{self.rows - self.kept:,} of {plural(self.rows, 'row')} will contribute 0 trained tokens "
+            f"{self.rows - self.kept:,} of {plural(self.rows, 'row')} will have no trainable tokens "
             f"with this template and max_length {self.max_length:,}."
         )
 
 
 def load(base: Path, say: Say) -> Encoder:
-    """Return the encoder of a model from a folder with tokenizer, template and configuration.
+    """Return a model's encoder from a folder with tokenizer, template and configuration.
 
     Raises FtwizardError for a model that cannot be trained.
     """
     say("loading", what="libraries")
-    quiet.libraries()
+    quiet.silence_libraries()
     base_model.load_config(base)
     return Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
 
@@ -108,67 +108,64 @@ def load(base: Path, say: Say) -> Encoder:
 def token_report(
     encoder: Encoder, rows: list[Row], max_length: int, name: str, say: Say
 ) -> tuple[TokenReport, list[Encoded]]:
-    """Return what training makes of ``rows``, and the rows as they are trained on.
+    """Return a report on ``rows`` and the encoded rows that would be trained on.
 
-    ``name`` is the model's. A row that the template cannot carry is a finding, not an error.
+    ``name`` is the model's. A row that cannot be encoded is a finding, not an error.
     """
-    tally = _Tally(encoder, max_length)
+    counter = _TokenCounter(encoder, max_length)
     for number, row in enumerate(rows, 1):
         try:
-            tally.add(encoder.encode_row(row))
-        except MaskError as error:
-            tally.refuse(row.line, error.reason)
-        if number % SAID_ROWS == 0 or number == len(rows):
+            counter.add(encoder.encode_row(row))
+        except EncodingError as error:
+            counter.refuse(row.line, error.reason)
+        if number % PROGRESS_ROWS == 0 or number == len(rows):
             say("tokenising", what="rows", done=number, total=len(rows), unit="rows")
-    return tally.report(rows, name), tally.kept
+    return counter.report(rows, name), counter.kept
 
 
 def row_mask(encoder: Encoder, row: Row, max_length: int) -> RowMask:
-    """Return which tokens of one row carry loss; raise MaskError where none could."""
-    one = encoder.encode_row(row)
-    trained = as_trained(one, max_length)
-    kept = min(len(one.input_ids), max_length)
-    learnt = [label != IGNORED for label in trained.labels] if trained else []
-    learnt += [False] * (len(one.input_ids) - len(learnt))
+    """Return the loss mask of one row; raise EncodingError if it cannot be encoded."""
+    encoded = encoder.encode_row(row)
+    ids = encoded.input_ids
+    trained = truncate(encoded, max_length)
+    kept = min(len(ids), max_length)
+    mask = [label != IGNORED for label in trained.labels] if trained else []
+    mask += [False] * (len(ids) - len(mask))
     edges = [
-        place
-        for place in range(1, len(learnt))
-        if place == kept or learnt[place] != learnt[place - 1]
+        index for index in range(1, len(mask)) if index == kept or mask[index] != mask[index - 1]
     ]
     spans = [
-        Span(start, end, _text(encoder, one.input_ids[start:end]), learnt[start])
-        for start, end in pairwise([0, *edges, len(learnt)])
+        Span(start, end, _decode(encoder, ids[start:end]), mask[start])
+        for start, end in pairwise([0, *edges, len(mask)])
         if end > start
     ]
-    return RowMask(
-        line=row.line, tokens=len(one.input_ids), kept=kept, trained=sum(learnt), spans=spans
-    )
+    return RowMask(line=row.line, tokens=len(ids), kept=kept, trained=sum(mask), spans=spans)
 
 
 def packed(rows: list[Encoded], max_length: int) -> Packed:
-    """Return how ``rows`` as they are trained on share sequences of ``max_length`` tokens."""
-    held = packing.dataset(rows, pack_to=max_length, lines=True)
-    lines = [list(dict.fromkeys(sequence)) for sequence in held["lines"]]
-    tokens_ = sum(len(row.input_ids) for row in rows)
+    """Pack ``rows`` as for training into sequences of ``max_length`` tokens."""
+    data = packing.build_dataset(rows, pack_to=max_length, lines=True)
+    lines = [list(dict.fromkeys(sequence)) for sequence in data["lines"]]
+    token_count = sum(len(row.input_ids) for row in rows)
     return Packed(
         sequences=len(lines),
-        filled=round(tokens_ / (len(lines) * max_length), 3) if lines else 0.0,
+        filled=round(token_count / (len(lines) * max_length), 3) if lines else 0.0,
         lines=lines,
     )
 
 
-def _text(encoder: Encoder, ids: list[int]) -> str:
+def _decode(encoder: Encoder, ids: list[int]) -> str:
     return str(
         encoder.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )
 
 
-class _Tally:
-    """Adds up rows."""
+class _TokenCounter:
+    """Collects the counts of a ``TokenReport``."""
 
     def __init__(self, encoder: Encoder, max_length: int) -> None:
         self._encoder, self._max_length = encoder, max_length
-        self._begin = encoder.tokenizer.bos_token_id
+        self._bos_id = encoder.tokenizer.bos_token_id
         self.kept: list[Encoded] = []
         self._lengths = array("I")
         self._longest = (-1, 0)
@@ -179,36 +176,36 @@ class _Tally:
         self._cut_within: list[int] = []
         self._doubled = 0
 
-    def add(self, one: Encoded) -> None:
-        """Add a row that was encoded, before it is cut."""
-        length = len(one.input_ids)
+    def add(self, row: Encoded) -> None:
+        """Add an encoded row, not truncated yet."""
+        length = len(row.input_ids)
         self._lengths.append(length)
-        self._longest = max(self._longest, (length, -one.line))
-        if self._begin is not None and one.input_ids[:2] == [self._begin] * 2:
+        self._longest = max(self._longest, (length, -row.line))
+        if self._bos_id is not None and row.input_ids[:2] == [self._bos_id] * 2:
             self._doubled += 1
         if length > self._max_length:
-            self._over.append(one.line)
-        trained = as_trained(one, self._max_length)
+            self._over.append(row.line)
+        trained = truncate(row, self._max_length)
         if trained is None:
-            self._without.append(one.line)
-            if as_trained(one, length) is not None:
-                self._emptied.append(one.line)
+            self._without.append(row.line)
+            if truncate(row, length) is not None:
+                self._emptied.append(row.line)
             return
         self.kept.append(trained)
-        if length > self._max_length and self._goes_on(one):
-            self._cut_within.append(one.line)
+        if length > self._max_length and self._cuts_answer(row):
+            self._cut_within.append(row.line)
 
-    def _goes_on(self, one: Encoded) -> bool:
-        """Say whether the cut lies within an answer."""
-        before, after = one.labels[self._max_length - 1 : self._max_length + 1]
+    def _cuts_answer(self, row: Encoded) -> bool:
+        """Return whether truncation cuts an answer."""
+        before, after = row.labels[self._max_length - 1 : self._max_length + 1]
         return before != IGNORED and after != IGNORED
 
     def refuse(self, line: int, reason: str) -> None:
-        """Add a row that cannot be encoded."""
+        """Add a row that could not be encoded."""
         self._refused.append((line, reason))
 
     def report(self, rows: list[Row], name: str) -> TokenReport:
-        """Return what all rows come to."""
+        """Return the report on all rows."""
         counts = self._counts(name)
         encoder = self._encoder
         pad = encoder.tokenizer.pad_token_id
@@ -219,10 +216,10 @@ class _Tally:
             kept=len(self.kept),
             without_loss=len(self._without),
             without_loss_lines=self._without[:SHOWN_LINES],
-            kept_tokens=sum(len(one.input_ids) for one in self.kept),
+            kept_tokens=sum(len(row.input_ids) for row in self.kept),
             counts=counts,
-            findings=[*self._refusals(), *tokens.findings(counts, target("trl-sft"))],
-            end_tokens=[_text(encoder, [i]) for i in sorted(encoder.end_ids)],
+            findings=[*self._refused_rows(), *tokens.findings(counts, target("trl-sft"))],
+            end_tokens=[_decode(encoder, [i]) for i in sorted(encoder.end_ids)],
             ends_cut=len(self._cut_within),
             doubled_begin=self._doubled,
             pad_is_end=pad is None or pad in encoder.end_ids,
@@ -230,7 +227,7 @@ class _Tally:
         )
 
     def _counts(self, name: str) -> Counts:
-        total, trained = sum(self._lengths), sum(one.trained for one in self.kept)
+        total, trained = sum(self._lengths), sum(row.trained for row in self.kept)
         return Counts(
             tokens=Lengths(
                 total=total, low=total, high=total, exact=not self._refused,
@@ -249,14 +246,14 @@ class _Tally:
             uncounted_pictures=0,
         )  # fmt: skip
 
-    def _refusals(self) -> list[FileFound]:
+    def _refused_rows(self) -> list[FileFound]:
         if not self._refused:
             return []
         line, reason = self._refused[0]
         return [
             FileFound(
                 code="model_mismatch",
-                message=f"{plural(len(self._refused), 'row')} cannot be trained on with this model, "
+                message=f"{plural(len(self._refused), 'row')} cannot be used with this model, "
                 f"the first at line {line}: {reason}",
                 fix="choose another model, or delete the rows",
                 count=len(self._refused),

@@ -1,41 +1,39 @@
-"""Peak memory of this process: what PyTorch holds on the GPU, else what is resident."""
+"""Measurement of this process's peak memory: on the GPU by PyTorch, else resident."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-ON_GPU = "the most that PyTorch held on the GPU (torch.cuda.max_memory_reserved)"
-RESIDENT = (
-    "the most that was resident of the process (VmHWM), its libraries included, on the processors"
-)
+ON_GPU = "peak GPU memory reserved by PyTorch (torch.cuda.max_memory_reserved)"
+RESIDENT = "peak resident memory of the process (VmHWM) on the CPU, including libraries"
 _RESET_PEAK = "5"
-"""Written to ``/proc/self/clear_refs`` it makes the resident peak the present one: proc(5)."""
+"""Written to ``/proc/self/clear_refs``, resets the resident peak to the current size: proc(5)."""
 
 
 class Meter:
-    """Measures from when it is made; make it once libraries and rows are in memory."""
+    """Measures peak memory; create it once libraries and rows are in memory."""
 
     def __init__(self) -> None:
         import torch
 
         self.on_gpu = torch.cuda.is_available()
         self.before = 0 if self.on_gpu else _resident("VmRSS")
-        """Bytes that were there already: libraries and rows."""
+        """Bytes in use already: libraries and rows."""
         self.restart()
 
     def restart(self) -> None:
-        """Forget the peak so far; what the process holds still counts."""
+        """Reset the peak to the memory in use."""
         if self.on_gpu:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
             return
-        with contextlib.suppress(OSError):  # then it is the peak of the whole process
+        with contextlib.suppress(OSError):  # then it is the peak since the process started
             Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
     def peak(self) -> int:
-        """Return the most bytes held since the last restart, what was there before included."""
+        """Return the peak bytes since the last restart, including earlier allocations."""
         if self.on_gpu:
             import torch
 
@@ -43,7 +41,7 @@ class Meter:
         return _resident("VmHWM")
 
     def allocated(self) -> int | None:
-        """Return the most bytes that tensors took on the GPU; None on the processors."""
+        """Return the peak bytes of tensors on the GPU; None on the CPU."""
         if not self.on_gpu:
             return None
         import torch
@@ -51,27 +49,27 @@ class Meter:
         return int(torch.cuda.max_memory_allocated())
 
     def on_device(self) -> int | None:
-        """Return the bytes of the GPU that its driver counts as used, by whatever program."""
+        """Return the GPU memory in use by all programs, in bytes; None on the CPU."""
         if not self.on_gpu:
             return None
         import torch
 
         try:
             return int(torch.cuda.device_memory_used())
-        except Exception:  # noqa: BLE001 (NVML is not there or fails in many ways)
+        except Exception:  # noqa: BLE001 (NVML is missing or fails in many ways)
             free, total = torch.cuda.mem_get_info()
             return int(total - free)
 
 
 def source() -> str:
-    """Return what is measured on this machine, in words."""
+    """Describe what is measured on this machine."""
     import torch
 
     return ON_GPU if torch.cuda.is_available() else RESIDENT
 
 
 def _resident(field: str) -> int:
-    """Return a field of ``/proc/self/status`` in bytes, 0 where the kernel does not tell."""
+    """Return a field of ``/proc/self/status`` in bytes, 0 if the kernel does not report it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -1,26 +1,26 @@
-"""Rows for a model without a chat template: prompt, answer and end of text, side by side."""
+"""Encoding for models without a chat template: prompt, answer and end of text, concatenated."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ftwizard.data.conversation import Message
-from ftwizard.train.proof import Span, Unfit
+from ftwizard.train.proof import MaskError, TokenRange
 
 
 def encode(
     tokenizer: Any, messages: list[Message], tools: list[dict[str, Any]] | None
-) -> tuple[list[int], list[Span]]:
-    """Return the tokens of a row, and where its answer and the end of text are among them.
+) -> tuple[list[int], list[TokenRange]]:
+    """Return a row's tokens and the range of its answer with the end of text.
 
-    Nothing is put between prompt and answer. They become tokens apart, so no token can lie on both
-    sides of the mask, and generation later begins after the very tokens that were trained on.
-    Raises Unfit for a row that is more than one prompt and one answer.
+    Nothing is inserted between prompt and answer. They are tokenized separately, so no token spans
+    both, and generation later starts after exactly the tokens that were trained on. Raises
+    MaskError for a row that is not one prompt and one answer.
     """
     roles = [message["role"] for message in messages]
     if roles != ["user", "assistant"] or tools or messages[1].get("tool_calls"):
-        raise Unfit(
-            "the model has no chat template, and this row is more than one prompt and one answer "
+        raise MaskError(
+            "the model has no chat template, and this row is not one prompt and one answer "
             f"({', '.join(roles)}{', with tools' if tools else ''})"
         )
     prompt = prompt_ids(tokenizer, messages[:1])
@@ -30,6 +30,6 @@ def encode(
 
 
 def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """Return the prompt with what the tokenizer puts before a text, but not what it puts after."""
+    """Return the prompt's tokens with the tokenizer's prefix, but without an end of text."""
     ids = [int(i) for i in tokenizer(messages[0]["content"])["input_ids"]]
     return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] else ids

@@ -1,4 +1,4 @@
-"""What is said of a training before its first step; afterwards it is held against what came."""
+"""Prediction of a training's memory, time, disk and cost before its first step."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker
     from ftwizard.train.trainer import Prepared
 
-HELD_BACK = 0.02
-"""Share of the tensors that torch's allocator holds on top of them, most likely."""
+ALLOCATOR_OVERHEAD_RATIO = 0.02
+"""Memory that torch's allocator most likely reserves on top of the tensors."""
 
 
-def say(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> None:
-    """Write into the run's folder what is predicted of it, unless an earlier attempt did."""
+def save_prediction(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> None:
+    """Write the run's prediction to its folder, unless an earlier attempt did."""
     if outcome.read_prediction(worker.folder):
         return
-    found = estimated(
+    prediction = predict(
         plan,
         ready.base,
         tokens=sum(len(row.input_ids) for row in ready.encoded["train"]) * plan.recipe.epochs,
-        lengths=lengths_of(ready.encoded),
-        trained=trained_in(model),
+        lengths=row_lengths(ready.encoded),
+        trained=count_trainable(model),
         run=worker.folder.id,
         probe=probes.remembered(plan, ready.source),
         hour=hour_price.recorded(worker.folder),
     )
-    with contextlib.suppress(OSError):  # a full disk is told when weights find no room
-        outcome.predict(worker.folder, found)
+    with contextlib.suppress(OSError):  # a full disk is reported when weights are saved
+        outcome.predict(worker.folder, prediction)
 
 
-def estimated(
+def predict(
     plan: Plan,
     base: Path,
     *,
@@ -59,68 +59,71 @@ def estimated(
     probe: Probe | None = None,
     hour: Rate | None = None,
 ) -> Expected:
-    """Return what the estimates say, what ``probe`` measured first; None where there is none.
+    """Return the estimates, with measurements of ``probe`` where it has them; None where unknown.
 
-    ``lengths``: of the rows as they are encoded; ``trained`` parameters are trained; ``run`` is the
-    one that is predicted, of which nothing is learnt; ``hour``: what the machine costs.
+    ``lengths`` are those of the encoded rows, ``trained`` is the number of trainable parameters,
+    ``run`` the predicted run, whose own speed is not used, and ``hour`` the machine's hourly price.
     """
     facts, earlier = machine.facts(), tuple(speeds.of_runs(plan, but=run))
     if probe and probe.halved:
         probe = None
-    come = forecast.of_plan(
+    estimate = forecast.of_plan(
         plan, lengths, forecast.shape(base), facts, speeds=earlier, probe=probe, hour=hour
     )
-    seconds = _seconds(come, of_runs=bool(earlier) and probe is None) if come else None
-    peak = _peak(come.memory, gpu=bool(facts.gpus)) if come and come.memory else None
+    is_from_runs = bool(earlier) and probe is None
+    seconds = _time(estimate, is_from_runs=is_from_runs) if estimate else None
+    memory = estimate.memory if estimate else None
+    peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
     return Expected(
         peak_memory=probe.memory if probe else peak,
         seconds=seconds,
-        tokens_per_s=_speed(tokens, seconds),
+        tokens_per_s=_tokens_per_s(tokens, seconds),
         disk=_disk(plan, base, trained),
-        cost=_cost(come, plan) if come else None,
+        cost=_cost(estimate, plan) if estimate else None,
     )
 
 
-def evaluations(recipe: Recipe, total: int) -> int:
-    """Return how often a training of ``total`` steps looks at its validation loss."""
+def count_evaluations(recipe: Recipe, total: int) -> int:
+    """Return the number of evaluations in a training of ``total`` steps."""
     every = recipe.evaluation_steps or schedule.evaluation_steps(total)
-    return -(-total // every)  # the last step is always followed by one
+    return -(-total // every)  # the last step is always evaluated
 
 
-def trained_in(model: Any) -> int:
-    """Return how many parameters of a model are trained."""
+def count_trainable(model: Any) -> int:
+    """Return the number of trainable parameters of a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _seconds(come: Follows, *, of_runs: bool) -> Figure | None:
-    """Return the time that is measured of a run: steps, evaluations and saves.
+def _time(estimate: Follows, *, is_from_runs: bool) -> Figure | None:
+    """Return the time as measured in a run: steps, evaluations and saves.
 
-    The speed of earlier runs counts these already.
+    The speed of earlier runs includes these already.
     """
-    if come.time is None or of_runs:
-        return come.time
-    kept = {n: p for n, p in come.parts.items() if n in ("training", "evaluations", "checkpoints")}
-    total = duration.total(kept or {"training": come.time})
-    return msgspec.structs.replace(total, source=come.time.source, as_of=come.time.as_of)
+    if estimate.time is None or is_from_runs:
+        return estimate.time
+    measured = ("training", "evaluations", "checkpoints")
+    parts = {name: part for name, part in estimate.parts.items() if name in measured}
+    total = duration.total(parts or {"training": estimate.time})
+    return msgspec.structs.replace(total, source=estimate.time.source, as_of=estimate.time.as_of)
 
 
-def _cost(come: Follows, plan: Plan) -> Figure | None:
-    """Return what the whole run costs; how long a comparison takes is not known before."""
-    if come.cost is None or not plan.finish.compare:
-        return come.cost
-    source = f"{come.cost.source}; comparing comes on top"
-    return msgspec.structs.replace(come.cost, source=source)
+def _cost(estimate: Follows, plan: Plan) -> Figure | None:
+    """Return the cost of the run, without a comparison, whose duration is unknown."""
+    if estimate.cost is None or not plan.finish.compare:
+        return estimate.cost
+    source = f"{estimate.cost.source}; without the comparison"
+    return msgspec.structs.replace(estimate.cost, source=source)
 
 
-def _peak(memory: Memory, *, gpu: bool) -> Figure:
-    """Return the peak as it is measured: on a GPU by torch, which does not see the CUDA context."""
+def _peak_memory(memory: Memory, *, gpu: bool) -> Figure:
+    """Return the peak as measured: on a GPU by torch, which does not count the CUDA context."""
     if not gpu:
         return memory.peak
     peak, context = memory.peak, memory.parts["context"]
     tensors = peak.value - context.value
     low = max((peak.low or peak.value) - (context.low or context.value), memory.sure)
     high = (peak.high or peak.value) - (context.high or context.value)
-    slack = HELD_BACK * tensors
+    slack = ALLOCATOR_OVERHEAD_RATIO * tensors
     return msgspec.structs.replace(
         peak,
         value=tensors + slack,
@@ -130,21 +133,21 @@ def _peak(memory: Memory, *, gpu: bool) -> Figure:
     )
 
 
-def lengths_of(encoded: Mapping[str, Sequence[Encoded]]) -> dict[str, Lengths | None]:
-    """Return how long the rows are that are trained on, and those that validate."""
+def row_lengths(encoded: Mapping[str, Sequence[Encoded]]) -> dict[str, Lengths | None]:
+    """Return the lengths of the training and validation rows."""
     return {
         name: batches.of_rows([len(row.input_ids) for row in encoded[name]])
         for name in ("train", "validation")
     }
 
 
-def _speed(tokens: float, seconds: Figure | None) -> Figure | None:
+def _tokens_per_s(tokens: float, seconds: Figure | None) -> Figure | None:
     if seconds is None or not seconds.value:
         return None
     return Figure(
         value=tokens / seconds.value,
         unit="tokens/s",
-        source=f"tokens without padding by the time of the training, {seconds.source}",
+        source=f"tokens without padding over the training time, {seconds.source}",
         as_of=seconds.as_of,
     )
 
@@ -152,7 +155,7 @@ def _speed(tokens: float, seconds: Figure | None) -> Figure | None:
 def _disk(plan: Plan, base: Path, trained: int) -> Figure:
     parts = disk.parts(
         trained=trained,
-        parameters=room.parameters(base),
+        parameters=room.count_parameters(base),
         adapter=plan.recipe.method != "full",
         merges=plan.finish.merge,
     )

@@ -1,6 +1,6 @@
-"""What a plan comes to before it is trained: rows, tokens, steps, parameters; nothing is guessed.
+"""Exact counts of a plan before training: rows, tokens, steps and parameters.
 
-The same functions read, split, mask and cut the rows as in the training itself.
+Rows are read, split, masked and truncated with the same functions as in the training itself.
 """
 
 from __future__ import annotations
@@ -10,10 +10,18 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.estimate import batches
 from ftwizard.estimate.batches import Lengths
 from ftwizard.plan import Plan
-from ftwizard.train import adapter, base_model, packing, quiet, rows, schedule, targets
+from ftwizard.train import (
+    adapter,
+    base_model,
+    packing,
+    prediction,
+    quiet,
+    rows,
+    schedule,
+    targets,
+)
 from ftwizard.train.tokenise import Encoder, Report
 
 
@@ -21,36 +29,37 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one plan."""
 
     parts: dict[str, Report]
-    """``train``, ``validation``, ``test``, ``mix`` → what becomes of the rows."""
+    """``train``, ``validation``, ``test``, ``mix`` → report on the rows."""
     mix_short: str | None
-    """What is said where there are fewer general rows than the plan asks for."""
+    """Message if there are fewer general rows than the plan asks for."""
     sequences: int
-    """What the training file comes to: rows, or packed sequences."""
+    """Rows of the training file, or packed sequences."""
     steps_per_epoch: int
     steps: int
     evaluate_every: int
-    """Steps between two looks at the validation loss; 0 where nothing validates."""
+    """Steps between evaluations; 0 without validation data."""
     tokens: int
-    """Tokens that pass through the model in training, all epochs."""
+    """Tokens trained on in all epochs."""
     parameters: int
-    """Of the base model."""
+    """Parameters of the base model."""
     trained: int
-    """Parameters that are trained."""
+    """Trainable parameters."""
     adapted: list[str]
-    """Modules that get an adapter; empty where every weight is trained."""
+    """Modules that get an adapter; empty for a full fine-tune."""
     lengths: dict[str, Lengths | None]
-    """``train``, ``validation`` → how long the rows are, cut as the plan says."""
+    """``train``, ``validation`` → lengths of the rows, truncated as in the plan."""
 
 
 def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
-    """Count what ``plan`` comes to with the tokenizer and configuration in ``base``.
+    """Count rows, tokens, steps and parameters of ``plan`` with the model in ``base``.
 
-    Raises FtwizardError for rows or a model that cannot be used, as the training would.
+    Only its tokenizer and configuration are needed. Raises FtwizardError for unusable rows or an
+    unusable model, as the training would.
     """
     parts = rows.load(plan, {})
     say("loading", what="libraries")
-    quiet.libraries()
-    base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
+    quiet.silence_libraries()
+    base_model.load_config(base)  # refuse an unusable model before encoding rows
     encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     recipe = plan.recipe
 
@@ -66,15 +75,15 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     sequences = len(train)
     if recipe.packing:
         say("packing")
-        sequences = len(packing.dataset(train, pack_to=recipe.max_length))
+        sequences = len(packing.build_dataset(train, pack_to=recipe.max_length))
     say("loading", what="the model's shape")
-    parameters, trained, adapted = _parameters(plan, base)
+    parameters, trained, adapted = _count_parameters(plan, base)
     sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
     steps = schedule.total_steps(*sizes, recipe.epochs)
     every = recipe.evaluation_steps or schedule.evaluation_steps(steps)
     return Preview(
         parts=reports,
-        mix_short=rows.shortage(plan, parts),
+        mix_short=rows.describe_shortage(plan, parts),
         sequences=sequences,
         steps_per_epoch=schedule.total_steps(*sizes, 1),
         steps=steps,
@@ -83,17 +92,14 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
         parameters=parameters,
         trained=trained,
         adapted=adapted,
-        lengths={
-            name: batches.of_rows([len(row.input_ids) for row in encoded[name]])
-            for name in ("train", "validation")
-        },
+        lengths=prediction.row_lengths(encoded),
     )
 
 
-def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
-    """Return how many parameters the model has, how many are trained, and where adapters go.
+def _count_parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
+    """Return the model's parameters, the trainable ones, and the adapted modules.
 
-    The model is made without its weights.
+    The model is built without its weights.
     """
     model = base_model.without_weights(base)
     total = sum(p.numel() for p in model.parameters())
@@ -102,8 +108,8 @@ def _parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
     import torch
     from peft import get_peft_model
 
-    found = targets.resolve(model, plan.recipe.target_modules)
+    resolved = targets.resolve(model, plan.recipe.target_modules)
     with torch.device("meta"):
-        tuned = get_peft_model(model, adapter.config(plan.recipe, found))
-    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    return total, trained, [*found.modules, *found.parameters]
+        tuned = get_peft_model(model, adapter.lora_config(plan.recipe, resolved))
+    trained = prediction.count_trainable(tuned)
+    return total, trained, [*resolved.modules, *resolved.parameters]

@@ -1,8 +1,8 @@
-"""A few real steps at the longest rows, then at rows as they come, then one evaluation step.
+"""Measured memory and speed: a few steps with the longest rows, with typical rows, an evaluation.
 
-It runs in a process of its own, whose folder is removed with it: memory that a failed try left in
-pieces, and a kill by the kernel, end nothing else. The first try reads the rows and leaves those
-that are stepped through in the folder, so that a try with a smaller batch begins at the model.
+A probe runs in a separate process, whose folder is deleted with it, so that fragmented memory or a
+kill by the kernel affects nothing else. The first attempt reads the rows and saves those that it
+needs in the folder, so that an attempt with a smaller batch starts with loading the model.
 """
 
 from __future__ import annotations
@@ -31,61 +31,61 @@ from ftwizard.train.meter import Meter
 from ftwizard.train.tokenise import Encoded, Encoder
 from ftwizard.train.trainer import Prepared
 
-MOST_PASSES = 2
-"""Forward passes of a step: with two, the gradients of the first are there in the second; more take
-no more memory, and as long each."""
-TYPICAL_S = 60.0
-"""Steps at rows as they come end after this long."""
+MAX_PASSES = 2
+"""Forward passes per step. In the second, the gradients of the first are in memory; further passes
+take the same memory and time each."""
+MAX_TYPICAL_S = 60.0
+"""Time limit of the steps with typical rows."""
 
 
-class Sequence(msgspec.Struct, frozen=True):
-    """What one place of a batch holds: a row, or packed rows."""
+class ProbeSequence(msgspec.Struct, frozen=True):
+    """An item of a batch: a row, or packed rows."""
 
     input_ids: list[int]
     labels: list[int]
     seq_lengths: list[int]
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """``sample.json``: what is stepped through, and what it stands for."""
+class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
+    """``sample.json``: the probed sequences, and the lengths of all rows."""
 
     base: str
-    longest: list[Sequence]
-    drawn: list[Sequence]
-    validation: list[Sequence]
+    longest: list[ProbeSequence]
+    typical: list[ProbeSequence]
+    validation: list[ProbeSequence]
     lengths: list[int]
-    """Tokens of every sequence that is trained on."""
+    """Tokens of every training sequence."""
     rows: list[int]
-    """Tokens of every row in them."""
+    """Tokens of every training row."""
     validation_lengths: list[int]
 
 
 def run(worker: Worker) -> Ended:
-    """Measure what the plan in the folder takes; the result is a ``Measured``."""
-    _go_first()
-    _end_with(worker.folder)
+    """Measure the memory and speed of the folder's plan; the result holds a ``Measured``."""
+    _prefer_for_oom_kill()
+    _exit_with_parent(worker.folder)
     plan = plans.load(worker.folder.plan, begun=True)
     steps = int(worker.record.inputs["steps"])
-    sample = _sample(worker, plan, steps)
-    batch, passes = longest.reached(
+    sample = _load_sample(worker, plan, steps)
+    batch, passes = longest.effective_batch(
         plan.recipe.batch_size, plan.recipe.gradient_accumulation, len(sample.lengths)
     )
     recipe = msgspec.structs.replace(
-        plan.recipe, batch_size=batch, gradient_accumulation=min(passes, MOST_PASSES)
+        plan.recipe, batch_size=batch, gradient_accumulation=min(passes, MAX_PASSES)
     )
     probed = msgspec.structs.replace(plan, recipe=recipe, report_to=())
-    found, trained = _measure(worker, probed, sample, steps)
+    measured, trained = _measure(worker, probed, sample, steps)
     scale = passes / recipe.gradient_accumulation
-    measured = msgspec.structs.replace(found, step_s=found.step_s * scale)
-    whole = plan.recipe
+    measured = msgspec.structs.replace(measured, step_s=measured.step_s * scale)
+    planned = plan.recipe
     total = schedule.total_steps(
-        len(sample.lengths), whole.batch_size, whole.gradient_accumulation, whole.epochs
+        len(sample.lengths), planned.batch_size, planned.gradient_accumulation, planned.epochs
     )
-    looks = prediction.evaluations(whole, total) if sample.validation else 0
-    predicted = prediction.estimated(
+    evaluations = prediction.count_evaluations(planned, total) if sample.validation else 0
+    predicted = prediction.predict(
         plan,
         Path(sample.base),
-        tokens=sum(sample.rows) * whole.epochs,
+        tokens=sum(sample.rows) * planned.epochs,
         lengths={
             "train": batches.of_rows(sample.rows),
             "validation": batches.of_rows(sample.validation_lengths),
@@ -96,65 +96,64 @@ def run(worker: Worker) -> Ended:
         "finished",
         {
             "measured": msgspec.to_builtins(measured),
-            "evaluations": looks,
+            "evaluations": evaluations,
             "predicted": msgspec.to_builtins(predicted),
         },
     )
 
 
-def _sample(worker: Worker, plan: Plan, steps: int) -> Sample:
-    """Return what is stepped through: as an earlier try left it, or chosen from all rows."""
+def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
+    """Return the sample that an earlier attempt saved, or choose it from all rows."""
     path = worker.folder.path / "sample.json"
     if path.exists():
-        quiet.libraries()
-        return msgspec.json.decode(path.read_bytes(), type=Sample)
+        quiet.silence_libraries()
+        return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
     ready = trainer.prepare(worker, plan, keeps=False)
-    held = [_sequence(row) for row in ready.train]
-    lengths = [len(one.input_ids) for one in held]
+    sequences = [_to_sequence(row) for row in ready.train]
+    lengths = [len(sequence.input_ids) for sequence in sequences]
     validation = [
-        Sequence(row.input_ids, row.labels, [len(row.input_ids)])
+        ProbeSequence(row.input_ids, row.labels, [len(row.input_ids)])
         for row in ready.encoded["validation"]
     ]
-    validation_lengths = [len(one.input_ids) for one in validation]
+    validation_lengths = [len(sequence.input_ids) for sequence in validation]
     batch = plan.recipe.batch_size
-    count = batch * min(plan.recipe.gradient_accumulation, MOST_PASSES)
-    sample = Sample(
+    count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
+    sample = ProbeSample(
         base=str(ready.base),
-        longest=[held[i] for i in longest.longest(lengths, count)],
-        drawn=[held[i] for i in longest.drawn(lengths, count * steps, plan.recipe.seed)],
+        longest=[sequences[i] for i in longest.longest(lengths, count)],
+        typical=[sequences[i] for i in longest.shuffled(lengths, count * steps, plan.recipe.seed)],
         validation=[
             validation[i] for i in longest.longest(validation_lengths, min(batch, len(validation)))
         ],
         lengths=lengths,
-        rows=[n for one in held for n in one.seq_lengths],
+        rows=[length for sequence in sequences for length in sequence.seq_lengths],
         validation_lengths=validation_lengths,
     )
     write_json(path, sample)
     return sample
 
 
-def _sequence(row: dict[str, Any]) -> Sequence:
+def _to_sequence(row: dict[str, Any]) -> ProbeSequence:
     ids = [int(i) for i in row["input_ids"]]
-    held = row.get("seq_lengths") or [len(ids)]
-    return Sequence(ids, [int(i) for i in row["labels"]], [int(n) for n in held])
+    lengths = row.get("seq_lengths") or [len(ids)]
+    return ProbeSequence(ids, [int(i) for i in row["labels"]], [int(n) for n in lengths])
 
 
-def _prepared(plan: Plan, sample: Sample, sequences: list[Sequence]) -> Prepared:
-    """Return what the trainer takes, with these sequences in this order."""
+def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) -> Prepared:
+    """Return the trainer's input, with ``sequences`` in this order."""
     from datasets import Dataset
 
     base = Path(sample.base)
     columns: dict[str, Any] = {
-        "input_ids": [one.input_ids for one in sequences],
-        "labels": [one.labels for one in sequences],
+        "input_ids": [sequence.input_ids for sequence in sequences],
+        "labels": [sequence.labels for sequence in sequences],
     }
     if plan.recipe.packing:
-        columns["seq_lengths"] = [one.seq_lengths for one in sequences]
+        columns["seq_lengths"] = [sequence.seq_lengths for sequence in sequences]
+    validation = sample.validation[: plan.recipe.batch_size]
     encoded = {
-        "train": [row for one in sequences for row in _rows(one)],
-        "validation": [
-            row for one in sample.validation[: plan.recipe.batch_size] for row in _rows(one)
-        ],
+        "train": [row for sequence in sequences for row in _split_rows(sequence)],
+        "validation": [row for sequence in validation for row in _split_rows(sequence)],
     }
     return Prepared(
         source=models.Source(kind="folder", name=sample.base, fingerprint="", said=sample.base),
@@ -168,33 +167,33 @@ def _prepared(plan: Plan, sample: Sample, sequences: list[Sequence]) -> Prepared
     )
 
 
-def _rows(one: Sequence) -> list[Encoded]:
+def _split_rows(sequence: ProbeSequence) -> list[Encoded]:
     rows, start = [], 0
-    for length in one.seq_lengths:
-        end = start + length
+    for length in sequence.seq_lengths:
+        span = slice(start, start + length)
         rows.append(
-            Encoded(line=0, input_ids=one.input_ids[start:end], labels=one.labels[start:end])
+            Encoded(line=0, input_ids=sequence.input_ids[span], labels=sequence.labels[span])
         )
-        start = end
+        start += length
     return rows
 
 
-def _measure(worker: Worker, plan: Plan, sample: Sample, steps: int) -> tuple[Measured, int]:
-    """Take the steps; return what they took, and how many parameters are trained."""
+def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tuple[Measured, int]:
+    """Run the steps; return the measurements and the number of trainable parameters."""
     import torch
 
-    from ftwizard.train.timer import Timer
+    from ftwizard.train.timer import StepTimer
 
     recipe = plan.recipe
     size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.packing
     at_longest = list((sample.longest * size)[:size])
-    drawn = list((sample.drawn * size)[: size * steps])
-    ready = _prepared(plan, sample, at_longest * steps + drawn)
+    typical = list((sample.typical * size)[: size * steps])
+    ready = _prepare(plan, sample, at_longest * steps + typical)
 
-    import trl.trainer.sft_trainer  # noqa: F401 (before the meter: libraries are no model)
+    import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
     meter = Meter()
-    timer = Timer(worker, meter, steps, TYPICAL_S)
+    timer = StepTimer(worker, meter, steps, MAX_TYPICAL_S)
     engine = trainer.build(
         worker, plan, ready, [timer],
         {
@@ -210,19 +209,20 @@ def _measure(worker: Worker, plan: Plan, sample: Sample, steps: int) -> tuple[Me
     evaluation_s = _evaluate(worker, engine) if sample.validation else None
     evaluation = meter.peak() if sample.validation else None
 
-    def tokens(of: list[Sequence]) -> list[int]:
-        lengths = [len(one.input_ids) for one in of]
-        return longest.batches(lengths, recipe.batch_size, flat=flat)
+    def count_tokens(sequences: list[ProbeSequence]) -> int:
+        lengths = [len(sequence.input_ids) for sequence in sequences]
+        return sum(longest.tokens_per_pass(lengths, recipe.batch_size, flat=flat))
 
-    long_step = sum(tokens(at_longest))
-    each = [sum(tokens(drawn[i * size : (i + 1) * size])) for i in range(len(timer.typical))]
-    useful = sum(len(one.input_ids) for one in drawn[: size * len(timer.typical)])
+    long_step = count_tokens(at_longest)
+    done = len(timer.typical)
+    typical_steps = [count_tokens(typical[i * size : (i + 1) * size]) for i in range(done)]
+    useful = sum(len(sequence.input_ids) for sequence in typical[: size * done])
     step_s = min(timer.at_longest)
-    validation = sum(tokens(sample.validation[: recipe.batch_size]))
+    validation = count_tokens(sample.validation[: recipe.batch_size])
     on_gpu = meter.on_gpu
     measured = Measured(
-        device=torch.cuda.get_device_name() if on_gpu else _processors(),
-        device_memory=torch.cuda.mem_get_info()[1] if on_gpu else _memory(),
+        device=torch.cuda.get_device_name() if on_gpu else _describe_cpu(),
+        device_memory=torch.cuda.mem_get_info()[1] if on_gpu else _total_memory(),
         precision=timer.precision,
         memory_source=metering.source(),
         memory_before=meter.before,
@@ -236,52 +236,56 @@ def _measure(worker: Worker, plan: Plan, sample: Sample, steps: int) -> tuple[Me
         step_s=step_s,
         tokens_per_s=long_step / step_s,
         useful_tokens_per_s=useful / sum(timer.typical),
-        rates=[count / seconds for count, seconds in zip(each, timer.typical, strict=True)],
+        rates=[
+            tokens / seconds for tokens, seconds in zip(typical_steps, timer.typical, strict=True)
+        ],
         evaluation_s=evaluation_s,
         evaluation_tokens_per_s=validation / evaluation_s if evaluation_s else None,
-        epoch_tokens=longest.epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
+        epoch_tokens=longest.tokens_per_epoch(
+            sample.lengths, recipe.batch_size, recipe.seed, flat=flat
+        ),
         validation_tokens=sum(
-            longest.batches(sample.validation_lengths, recipe.batch_size, flat=flat)
+            longest.tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)
         ),
     )
-    return measured, prediction.trained_in(engine.model)
+    return measured, prediction.count_trainable(engine.model)
 
 
 def _evaluate(worker: Worker, engine: Any) -> float:
     worker.phase("measuring", what="one evaluation step")
     began = time.perf_counter()
-    engine.evaluate()  # its loss is read, so that the GPU has done it
+    engine.evaluate()  # reads the loss, so the GPU has finished
     return time.perf_counter() - began
 
 
-def _processors() -> str:
+def _describe_cpu() -> str:
     import torch
 
     from ftwizard.text import plural
 
-    return plural(torch.get_num_threads(), "thread") + " of the processors"
+    return f"CPU, {plural(torch.get_num_threads(), 'thread')}"
 
 
-def _memory() -> int:
+def _total_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().total)
 
 
-def _go_first() -> None:
-    """Where memory runs out the kernel is to end the probe, and no other program."""
+def _prefer_for_oom_kill() -> None:
+    """Let the kernel kill the probe before any other program when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _end_with(folder: JobFolder) -> None:
-    """End this process, and remove its folder, when who started it is gone: its pipe then closes."""
+def _exit_with_parent(folder: JobFolder) -> None:
+    """Exit and delete the folder when the parent process ends, which closes the pipe."""
 
     def watch() -> None:
         sys.stdin.buffer.read()
         shutil.rmtree(folder.path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.path.parent.rmdir()  # made for it alone, so it is empty now
+            folder.path.parent.rmdir()  # created for this probe, so empty now
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="starter").start()

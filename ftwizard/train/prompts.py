@@ -1,4 +1,4 @@
-"""The fixed prompts of a run: chosen once, and kept in its folder for the attempts that follow."""
+"""Fixed sample prompts of a run, chosen once and saved for later attempts."""
 
 from __future__ import annotations
 
@@ -16,123 +16,124 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
 from ftwizard.plan_rules import MOST_SAMPLES
 from ftwizard.text import visible
-from ftwizard.train.tokenise import Encoded, Encoder, MaskError
+from ftwizard.train.tokenise import Encoded, Encoder, EncodingError
 
-SHOWN = 2000
-"""Characters of a prompt and of an expected answer that the events hold."""
+MAX_SHOWN = 2000
+"""Characters of a prompt and of an expected answer in the events."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt."""
+class SamplePrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt that the model answers at each evaluation."""
 
     ids: list[int]
-    """After which the model answers."""
+    """The tokens of the prompt."""
     prompt: str
-    """As people read it, its end where it is long."""
+    """The text shown, only its end if it is long."""
     expected: str | None
-    """The row's own answer, its start; None for a prompt of the user's own."""
+    """The beginning of the row's answer; None for the user's own prompt."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _SavedPrompts(msgspec.Struct, frozen=True, rename={"prompts": "asked"}):
     """``eval/samples.json``."""
 
-    asked: list[Asked]
+    prompts: list[SamplePrompt]
 
 
 def choose(
     worker: Worker, plan: Plan, encoder: Encoder, rows: list[Row], encoded: list[Encoded]
-) -> list[Asked]:
-    """Return the prompts of a run, none where there are none to ask.
+) -> list[SamplePrompt]:
+    """Return the prompts of a run; later attempts reuse those of the first.
 
-    ``rows`` are those that validate and ``encoded`` what is left of them. Prompts of the user's own
-    that are longer than the longest row are left out, and said. Raises FtwizardError for a
-    file of prompts that cannot be read, once: later attempts ask what the first did.
+    ``rows`` are the validation rows and ``encoded`` those that are used. The user's own prompts are
+    skipped, with a finding, if they exceed max_length. Raises FtwizardError if a prompt file cannot
+    be read.
     """
     samples, max_length = plan.samples, plan.recipe.max_length
     path = worker.folder.evaluations / "samples.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Kept).asked
+        return msgspec.json.decode(path.read_bytes(), type=_SavedPrompts).prompts
     except (FileNotFoundError, msgspec.DecodeError):
         pass
     if not samples.count:
         return []
     if samples.prompts is None:
-        given = _spread(rows, encoded, samples.count)
+        conversations = _choose_rows(rows, encoded, samples.count)
     else:
-        given = _own(samples.prompts)
-    found = []
-    for number, one in enumerate(given, 1):
-        asked = _asked(encoder, one)
-        if asked is not None and len(asked.ids) <= max_length:
-            found.append(asked)
+        conversations = _read_prompts(samples.prompts)
+    prompts = []
+    for number, conversation in enumerate(conversations, 1):
+        prompt = _encode(encoder, conversation)
+        if prompt is not None and len(prompt.ids) <= max_length:
+            prompts.append(prompt)
         elif samples.prompts is not None:
-            _say_left_out(worker, number, max_length)
+            _report_skipped(worker, number, max_length)
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    write_json(path, _Kept(found))
-    return found
+    write_json(path, _SavedPrompts(prompts))
+    return prompts
 
 
-def _spread(rows: list[Row], encoded: list[Encoded], count: int) -> list[Conversation]:
-    """Return ``count`` of the rows that have a text to compare with, from the middle of as many
-    equal parts of them, shortest first; equals by their lines."""
+def _choose_rows(rows: list[Row], encoded: list[Encoded], count: int) -> list[Conversation]:
+    """Return ``count`` rows with a text to compare with, spread evenly over the lengths."""
     lengths = {row.line: len(row.input_ids) for row in encoded}
-    able = [row for row in rows if row.line in lengths and row.conversation.answer.strip()]
-    able.sort(key=lambda row: (lengths[row.line], row.line))
-    count = min(count, len(able))
-    return [able[(2 * n + 1) * len(able) // (2 * count)].conversation for n in range(count)]
+    usable = [row for row in rows if row.line in lengths and row.conversation.answer.strip()]
+    usable.sort(key=lambda row: (lengths[row.line], row.line))
+    count = min(count, len(usable))
+    return [usable[(2 * i + 1) * len(usable) // (2 * count)].conversation for i in range(count)]
 
 
-def _own(prompts: tuple[str, ...] | str) -> list[Conversation]:
+def _read_prompts(prompts: tuple[str, ...] | str) -> list[Conversation]:
     if isinstance(prompts, tuple):
-        return [Conversation(messages=_user(text)) for text in prompts]
+        return [Conversation(messages=_user_message(text)) for text in prompts]
     path = Path(prompts)
     if path.suffix.lower() != ".txt":
         rows = read.usable(read.read(path), skip_bad=False)
-        return [one.conversation for one in rows if one.conversation.messages][:MOST_SAMPLES]
+        return [row.conversation for row in rows if row.conversation.messages][:MOST_SAMPLES]
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise FtwizardError(
-            f"samples.prompts: {visible(str(path))} cannot be read: {why}.",
-            "Name a text file with a prompt on each line, or leave samples.prompts out.",
+            f"samples.prompts: {visible(str(path))} could not be read: {reason}.",
+            "Use a text file with one prompt per line, or remove samples.prompts.",
         ) from None
-    found = [Conversation(messages=_user(line.strip())) for line in lines if line.strip()]
-    if not found:
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
         raise FtwizardError(
-            f"samples.prompts: {visible(str(path))} holds no prompt.", "Write one on each line."
+            f"samples.prompts: {visible(str(path))} contains no prompts.", "Write one per line."
         )
-    return found[:MOST_SAMPLES]
+    return [Conversation(messages=_user_message(text)) for text in texts[:MOST_SAMPLES]]
 
 
-def _user(text: str) -> list[Message]:
+def _user_message(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
-def _asked(encoder: Encoder, one: Conversation) -> Asked | None:
-    """Return a prompt as tokens; None if the chat template cannot carry it alone."""
-    answers = any(message["role"] == "assistant" for message in one.messages)
-    prompt = one.prompt if answers else one.messages
+def _encode(encoder: Encoder, conversation: Conversation) -> SamplePrompt | None:
+    """Return the tokenized prompt; None if the chat template cannot encode it alone."""
+    has_answer = any(message["role"] == "assistant" for message in conversation.messages)
+    messages = conversation.prompt if has_answer else conversation.messages
     try:
-        ids = encoder.prompt_ids(prompt, one.tools)
-    except MaskError:
+        ids = encoder.prompt_ids(messages, conversation.tools)
+    except EncodingError:
         return None
-    return Asked(
-        ids=ids, prompt=_shown(prompt)[-SHOWN:], expected=one.answer[:SHOWN] if answers else None
+    return SamplePrompt(
+        ids=ids,
+        prompt=_format_messages(messages)[-MAX_SHOWN:],
+        expected=conversation.answer[:MAX_SHOWN] if has_answer else None,
     )
 
 
-def _shown(messages: list[Message]) -> str:
+def _format_messages(messages: list[Message]) -> str:
     if len(messages) == 1:
         return str(messages[0]["content"])
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def _say_left_out(worker: Worker, number: int, max_length: int) -> None:
+def _report_skipped(worker: Worker, number: int, max_length: int) -> None:
     worker.events.write(
         "finding",
         code="sample_left_out",
         severity="info",
-        message=f"Prompt {number} of samples.prompts is not asked: it is longer than "
-        f"recipe.max_length ({max_length:,} tokens), or the chat template cannot carry it.",
+        message=f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
+        f"({max_length:,} tokens), or the chat template cannot encode it.",
     )

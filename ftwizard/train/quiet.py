@@ -1,4 +1,4 @@
-"""Libraries told not to talk about what a person cannot change."""
+"""Suppression of library warnings that a user cannot act on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import warnings
 
 
-def libraries() -> None:
-    """Silence deprecations inside the libraries themselves, and a kernel that is optional."""
+def silence_libraries() -> None:
+    """Silence deprecations within the libraries, and warnings about an optional kernel."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\b")
-    # Without a package that fetches kernels from the Hub it says so on every import, on CPUs.
+    # On CPUs it warns at every import if the package that downloads kernels is missing.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def fakes() -> None:
-    """Keep torch from printing a traceback for an operation that fakes cannot do: it is told."""
+def silence_fake_tensors() -> None:
+    """Keep torch from printing a traceback for operations that fake tensors do not support."""
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)

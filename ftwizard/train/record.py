@@ -1,4 +1,4 @@
-"""``trained.json``: how the training of a run ended, and which weights are its result."""
+"""The result of a run's training, ``trained.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ftwizard.plan import Method
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
-    """Written once the training is over and its adapter, if it has one, is in place."""
+    """Written once the training has ended and its adapter, if any, is in place."""
 
     method: Method
 
@@ -17,9 +17,9 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """``finished``, ``early_stopped`` or ``stopped``."""
     message: str
     targets: list[str]
-    """Modules and parameters that have an adapter; empty when all weights are trained."""
+    """Modules and parameters with an adapter; empty for a full fine-tune."""
     step: int
-    """The step that the weights are of: the best evaluation, else the last."""
+    """Step of the resulting weights: the best evaluation, else the last step."""
     eval_loss: float | None
     last_step: int
     total_steps: int
@@ -29,21 +29,21 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     end_ids: list[int]
     """Tokens that end an answer."""
     rows: dict[str, int]
-    """Rows given and used, by part: ``train_given``, ``train_used``, …"""
+    """Rows read and used, by part: ``train_given``, ``train_used``, …"""
     left_out: dict[str, list[int]] = {}
-    """Lines of the rows given and not used, by part: the first thousand."""
+    """Lines of unused rows by part, the first thousand."""
     unreadable: dict[str, int] = {}
     """Rows of each file that could not be read and were skipped, as the plan allows."""
     tokens: int
-    """Tokens seen, over all attempts."""
+    """Tokens trained on, over all attempts."""
     template_added: list[str]
-    """What the chat template itself puts into the loss."""
+    """Template text that counts toward the loss."""
 
 
 def read(folder: JobFolder) -> Trained | None:
-    """Return how the training ended, or None before it has.
+    """Return the result, or None if the training has not ended or another version wrote it.
 
-    Also for what another version wrote: the checkpoints tell the same once more.
+    In the latter case the result is built again from the checkpoints.
     """
     try:
         return msgspec.json.decode(folder.trained.read_bytes(), type=Trained)
@@ -52,5 +52,5 @@ def read(folder: JobFolder) -> Trained | None:
 
 
 def write(folder: JobFolder, trained: Trained) -> None:
-    """Say that the training is over."""
+    """Write the result of the training."""
     write_json(folder.trained, trained)

@@ -1,4 +1,4 @@
-"""Whether a run's weights will fit on the disk, asked before hours are spent on them."""
+"""Check for enough free disk space before training."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import Plan
+from ftwizard.train.actual import folder_bytes
 
 
-def check(folder: JobFolder, plan: Plan, base: Path) -> None:
-    """Raise FtwizardError if what the run writes will not fit; adapters are too small to count."""
-    count, full = parameters(base), plan.recipe.method == "full"
+def check_disk(folder: JobFolder, plan: Plan, base: Path) -> None:
+    """Raise FtwizardError if the run's files will not fit; adapters are too small to count."""
+    count, full = count_parameters(base), plan.recipe.method == "full"
     parts = disk.parts(
         trained=count if full else 0, parameters=count, adapter=not full, merges=plan.finish.merge
     )
-    written = sum(f.stat().st_size for f in folder.checkpoints.rglob("*") if f.is_file())
-    if folder.merged.exists():
-        written += sum(f.stat().st_size for f in folder.merged.iterdir())
+    written = folder_bytes(folder.checkpoints) + folder_bytes(folder.merged)
     free = machine.free_bytes(folder.path)
     short = disk.short(parts, free=free, folder=str(folder.path), written=written)
     if short is not None:
         raise FtwizardError(short.message, short.hint)
 
 
-def parameters(base: Path) -> int:
-    """Return how many weights a model has, by the headers of its safetensors files."""
+def count_parameters(base: Path) -> int:
+    """Return a model's number of parameters, from the headers of its safetensors files."""
     count = 0
     for path in base.glob("*.safetensors"):
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        count += sum(math.prod(v["shape"]) for k, v in header.items() if k != "__metadata__")
+        header.pop("__metadata__", None)
+        count += sum(math.prod(tensor["shape"]) for tensor in header.values())
     return count

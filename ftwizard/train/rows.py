@@ -1,4 +1,4 @@
-"""The rows of a plan: read, split, encoded, and what becomes of each said."""
+"""Reading, splitting and encoding of a plan's rows, with reports on what is left out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
 from ftwizard.text import plural, visible
 from ftwizard.train import base_model
-from ftwizard.train.tokenise import Encoded, Encoder, MaskError, Report, encode_rows
+from ftwizard.train.tokenise import Encoded, Encoder, EncodingError, Report, encode_rows
 
-PROGRESS_SECONDS = 1.0
+PROGRESS_INTERVAL_S = 1.0
 SHOWN_LINES = 1000
 Rows = dict[str, list[read.Row]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
@@ -32,11 +32,11 @@ def load(
     hashes: Mapping[str, str],
     say: Callable[[str, read.Table], None] = lambda part, table: None,
 ) -> Rows:
-    """Read and split the rows; ``say`` hears what each file was read as.
+    """Read and split the rows; ``say`` is called with each part's table.
 
-    ``hashes`` are what a run began with, of the files by part and of the split. Raises
-    FtwizardError for files that have changed since, or would be divided otherwise, for bad rows
-    (unless the plan allows it) and for too few.
+    ``hashes`` are those that the run started with: of each part's file, and of the split. Raises
+    FtwizardError if a file or the split has changed, for bad rows (unless the plan allows them),
+    and for too few rows.
     """
 
     def usable(part: str, path: Path, format: FormatChoice) -> list[read.Row]:
@@ -44,56 +44,58 @@ def load(
         if table.sha256 != hashes.get(part, table.sha256):
             raise FtwizardError(
                 f"{visible(table.path)} has changed since the run was started.",
-                "Put the old file back and resume, or start a new run.",
+                "Restore the old file and resume, or start a new run.",
             )
-        found = read.usable(table, skip_bad="skip-bad-rows" in plan.allow)
+        rows = read.usable(table, skip_bad="skip-bad-rows" in plan.allow)
         say(part, table)
-        return found
+        return rows
 
     files = plan.data.files
-    given = {
+    separate = {
         part: usable(part, Path(name), plan.data.format)
         for part in ("train", "validation", "test")
         if (name := getattr(files, part))
     }
     parts = split.split(
-        given.pop("train"),
+        separate.pop("train"),
         validation=plan.validation_share,
         test=plan.test_share,
         seed=plan.data.split.seed,
         group_by=plan.data.split.group_by,
     )
-    rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | given
+    rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | separate
     if plan.data.mix.share:
         from ftwizard.data import mix
 
         general = usable("mix", samples.rows_file(plan.data.mix.rows), "auto")
-        apart = [*rows["validation"], *rows["test"]]
+        excluded = [*rows["validation"], *rows["test"]]
         rows["mix"] = mix.draw(
-            general, plan.data.mix.share, rows["train"], apart, plan.data.split.seed
+            general, plan.data.mix.share, rows["train"], excluded, plan.data.split.seed
         )
     if fingerprint(rows) != hashes.get("split", fingerprint(rows)):
         raise FtwizardError(
-            "The rows would not be divided as they were when the run began: a library that divides "
-            "them is of another version.",
-            "Resume it where it was started, or start a new run.",
+            "The data split differs from the one at the start of the run, because a library version "
+            "has changed.",
+            "Resume in the original environment, or start a new run.",
         )
     return rows
 
 
 def fingerprint(rows: Rows) -> str:
-    """Return a hash of which lines are in which part."""
+    """Return a hash of the lines in each part."""
     lines = {part: [row.line for row in rows[part]] for part in sorted(rows)}
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
 
 
-def said_by(worker: Worker, unreadable: dict[str, int]) -> Callable[[str, read.Table], None]:
-    """Return what writes into the events as what each file was read.
+def reading_reporter(
+    worker: Worker, unreadable: dict[str, int]
+) -> Callable[[str, read.Table], None]:
+    """Return a callback for ``load`` that writes events and counts skipped rows.
 
-    How many rows of it were skipped goes into ``unreadable``.
+    The counts go into ``unreadable``, by part.
     """
 
-    def say(part: str, table: read.Table) -> None:
+    def report(part: str, table: read.Table) -> None:
         if table.problems:
             unreadable[part] = len(table.problems)
         worker.phase(
@@ -101,15 +103,15 @@ def said_by(worker: Worker, unreadable: dict[str, int]) -> Callable[[str, read.T
             skipped=len(table.problems),
         )  # fmt: skip
 
-    return say
+    return report
 
 
 def encode(
     worker: Worker, encoder: Encoder, rows: Rows, max_length: int
 ) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
-    """Encode every part; what happens to its rows goes into the events.
+    """Encode every part and write a report on it to the events.
 
-    Rows of ``mix`` are returned among those of ``train``.
+    Rows of ``mix`` are returned with those of ``train``.
     """
     encoded, reports = encode_parts(encoder, rows, max_length, lambda name: _row_progress(worker))
     for name, report in reports.items():
@@ -123,9 +125,9 @@ def encode(
                 "finding",
                 code="rows_without_loss",
                 severity="warning",
-                message=f"{plural(len(report.lost), 'row')} of {report.rows:,} ({name}) have no "
-                f"token to train on and are left out, the first at line {report.lost[0]}: cut to "
-                f"{max_length} tokens, or every answer has the weight 0.",
+                message=f"{len(report.lost):,} of {plural(report.rows, 'row')} ({name}) have no "
+                f"trainable tokens and are left out, the first at line {report.lost[0]}. They are "
+                f"truncated to {max_length} tokens, or every answer has weight 0.",
             )
     if encoder.added:
         shown = ", ".join(f"“{visible(text, 40)}”" for text in sorted(encoder.added))
@@ -133,7 +135,7 @@ def encode(
             "finding",
             code="template_adds_loss",
             severity="info",
-            message=f"Besides answers and their ends, the chat template trains on {shown}.",
+            message=f"Besides answers and their ends, training includes template text: {shown}.",
         )
     return encoded, reports
 
@@ -144,8 +146,11 @@ def encode_parts(
     max_length: int,
     progress: Callable[[str], Callable[[int, int], None]],
 ) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
-    """Return each part's rows as tokens, those of ``mix`` among ``train``'s, and what became of
-    each part. ``progress`` returns what hears of a part's rows as they are done."""
+    """Return the encoded rows and a report for each part.
+
+    Rows of ``mix`` are returned with those of ``train``. ``progress`` returns a callback for a
+    part, called with the rows done and in total.
+    """
     encoded: dict[str, list[Encoded]] = {}
     reports: dict[str, Report] = {}
     for name, part in rows.items():
@@ -154,18 +159,18 @@ def encode_parts(
             encoded[name], reports[name] = encode_rows(
                 encoder, part, max_length, progress(name), needed=needed
             )
-        except MaskError as error:
+        except EncodingError as error:
             if name != "mix":
                 raise
-            raise MaskError(f"data.mix.rows: {error.message}", error.hint) from None
+            raise EncodingError(f"data.mix.rows: {error.message}", error.hint) from None
     encoded["train"] += encoded.pop("mix", [])
     return encoded, reports
 
 
 def check_lengths(base: Path, encoded: Mapping[str, list[Encoded]]) -> str | None:
-    """Return what is to be said where rows are longer than the model in ``base`` was made for.
+    """Return a warning if rows exceed the context length of the model in ``base``.
 
-    Raises FtwizardError for a row that it cannot read at all.
+    Raises FtwizardError if rows exceed a hard limit.
     """
     config = base_model.load_config(base).to_dict()
     tokens = max((len(row.input_ids) for part in encoded.values() for row in part), default=0)
@@ -174,14 +179,14 @@ def check_lengths(base: Path, encoded: Mapping[str, list[Encoded]]) -> str | Non
     return positions.warning(config, tokens)
 
 
-def say_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
-    """Write into the events that there are fewer general rows than the plan asks for."""
-    if message := shortage(plan, rows):
+def report_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
+    """Write a finding if there are fewer general rows than the plan asks for."""
+    if message := describe_shortage(plan, rows):
         worker.events.write("finding", code="mix_short", severity="warning", message=message)
 
 
-def shortage(plan: Plan, rows: Rows) -> str | None:
-    """Say that there are fewer general rows than the plan asks for; None if there are enough."""
+def describe_shortage(plan: Plan, rows: Rows) -> str | None:
+    """Return a message if there are fewer general rows than the plan asks for, else None."""
     if "mix" not in rows:
         return None
     from ftwizard.data import mix
@@ -189,20 +194,20 @@ def shortage(plan: Plan, rows: Rows) -> str | None:
     return mix.shortage(len(rows["mix"]), len(rows["train"]), plan.data.mix.share)
 
 
-def progress(worker: Worker, phase: str) -> Callable[..., None]:
-    """Return a reporter that writes a phase event for each new ``what``, else once a second."""
-    said: dict[str, Any] = {"at": time.monotonic(), "what": None}
+def phase_reporter(worker: Worker, phase: str) -> Callable[..., None]:
+    """Return a callback that writes a phase event for each new ``what``, else once a second."""
+    last: dict[str, Any] = {"at": time.monotonic(), "what": None}
 
     def report(what: str | None, **fields: Any) -> None:
         now = time.monotonic()
-        if what == said["what"] and now - said["at"] < PROGRESS_SECONDS:
+        if what == last["what"] and now - last["at"] < PROGRESS_INTERVAL_S:
             return
-        said.update(at=now, what=what)
+        last.update(at=now, what=what)
         worker.phase(phase, what=what, **fields)
 
     return report
 
 
 def _row_progress(worker: Worker) -> Callable[[int, int], None]:
-    say = progress(worker, "tokenising")
-    return lambda done, total: say(None, done=done, total=total, unit="rows")
+    report = phase_reporter(worker, "tokenising")
+    return lambda done, total: report(None, done=done, total=total, unit="rows")

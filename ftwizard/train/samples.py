@@ -1,6 +1,6 @@
-"""Answers to a few fixed prompts, before the first step and at each evaluation.
+"""Sample answers to fixed prompts, before the first step and at each evaluation.
 
-The training must not notice: modes, random state and settings are as they were.
+Sampling does not affect the training: modes, random state and settings are restored.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import generate
-from ftwizard.train.prompts import Asked
+from ftwizard.train.prompts import SamplePrompt
 from ftwizard.train.tokenise import Encoder
 
-FIRST_S = 10.0
-"""Before the first step, when nothing tells how long an evaluation takes."""
-LEAST_S = 1.0
-SHARE = 0.5
-"""Of the time of the evaluation before them."""
+FIRST_LIMIT_S = 10.0
+"""Time limit before the first step, when the duration of an evaluation is unknown."""
+MIN_LIMIT_S = 1.0
+TIME_RATIO = 0.5
+"""Time limit, as a share of the preceding evaluation's duration."""
 
 
-class Samples(TrainerCallback):
-    """Writes ``sample`` events. A failure ends the samples, never the training."""
+class SampleCallback(TrainerCallback):
+    """Writes ``sample`` events. A failure ends the sampling, never the training."""
 
     def __init__(
-        self, worker: Worker, asked: Sequence[Asked], encoder: Encoder, limit: int
+        self, worker: Worker, prompts: Sequence[SamplePrompt], encoder: Encoder, limit: int
     ) -> None:
-        """``limit``: tokens of the longest answer."""
+        """Set up the callback; ``limit`` is the maximum of new tokens per answer."""
         self._events = worker.events
-        self._asked = asked
+        self._prompts = prompts
         self._encoder = encoder
         self._limit = limit
         self._trainer: Any = None
 
     def attach(self, trainer: Any) -> None:
-        """Take the trainer whose model answers."""
+        """Set the trainer whose model answers."""
         self._trainer = trainer
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step == 0:
-            self._answer(0, FIRST_S)
+            self._answer(0, FIRST_LIMIT_S)
 
     def on_evaluate(
         self,
@@ -55,49 +55,49 @@ class Samples(TrainerCallback):
         metrics: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        took = float((metrics or {}).get("eval_runtime", 0.0))
-        self._answer(state.global_step, max(LEAST_S, SHARE * took))
+        eval_s = float((metrics or {}).get("eval_runtime", 0.0))
+        self._answer(state.global_step, max(MIN_LIMIT_S, TIME_RATIO * eval_s))
 
-    def _answer(self, step: int, most_s: float) -> None:
-        if not self._asked:
+    def _answer(self, step: int, limit_s: float) -> None:
+        if not self._prompts:
             return
         self._events.write("phase", phase="evaluating", what="samples")
         began = time.monotonic()
         try:
-            with _unnoticed(self._trainer):
-                given = generate.answers(
+            with _evaluation_mode(self._trainer):
+                answers = generate.answers(
                     self._trainer.model,
                     self._encoder,
-                    [one.ids for one in self._asked],
+                    [prompt.ids for prompt in self._prompts],
                     self._limit,
-                    seconds=most_s,
+                    seconds=limit_s,
                 )
-        except Exception as error:  # noqa: BLE001 (memory may suffice for training and not for this)
+        except Exception as error:  # noqa: BLE001 (such as memory that suffices only for training)
             self._give_up(step, error)
             return
         seconds = round(time.monotonic() - began, 3)
-        for index, (asked, answer) in enumerate(zip(self._asked, given, strict=True)):
+        for index, (prompt, answer) in enumerate(zip(self._prompts, answers, strict=True)):
             self._events.write(
                 "sample",
                 step=step,
                 index=index,
-                prompt=asked.prompt,
+                prompt=prompt.prompt,
                 answer=answer.text,
-                expected=asked.expected,
-                seconds=seconds,  # of all, which are generated at once
+                expected=prompt.expected,
+                seconds=seconds,  # of the whole batch
                 truncated=not answer.ended,
             )
 
     def _give_up(self, step: int, error: Exception) -> None:
-        self._asked = ()
-        why = (str(error).splitlines() or [""])[0][:200]
+        self._prompts = ()
+        reason = (str(error).splitlines() or [""])[0][:200]
         self._events.write(
             "finding",
             code="samples_failed",
             severity="info",
             step=step,
-            message=f"The samples cannot be answered and are left out from here on: "
-            f"{type(error).__name__}: {why}",
+            message=f"Sample answers failed and are off for this run: {type(error).__name__}: "
+            f"{reason}",
         )
         import torch
 
@@ -106,8 +106,8 @@ class Samples(TrainerCallback):
 
 
 @contextmanager
-def _unnoticed(trainer: Any) -> Iterator[None]:
-    """Put the model into evaluation mode, in the precision of training; leave no trace."""
+def _evaluation_mode(trainer: Any) -> Iterator[None]:
+    """Use evaluation mode in the training's precision, then restore modes and random state."""
     import torch
 
     model = trainer.model

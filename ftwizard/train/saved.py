@@ -1,4 +1,4 @@
-"""Checkpoints as a training makes them: marked once they are whole on disk, and rotated."""
+"""Marking and rotation of a training's checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ftwizard.jobs.folder import sync_files, sync_folder, write_json
 TORN = "torn"
 
 
-def complete(
+def mark_complete(
     path: Path,
     *,
     step: int,
@@ -20,7 +20,7 @@ def complete(
     tokens: int = 0,
     seconds: float = 0.0,
 ) -> Checkpoint:
-    """Bring a freshly saved checkpoint to disk and mark it complete."""
+    """Flush a newly saved checkpoint to disk and mark it complete."""
     files = [file for file in sync_files(path) if file.name != MARKER]
     marker = Checkpoint(
         step=step,
@@ -36,21 +36,21 @@ def complete(
 
 
 def rotate(folder: Path) -> list[str]:
-    """Remove complete checkpoints other than the best and the newest; return their names."""
-    found = all_complete(folder)
-    if not found:
+    """Delete complete checkpoints other than the best and the newest; return their names."""
+    complete = all_complete(folder)
+    if not complete:
         return []
-    kept = {found[-1].name, (best(found) or found[-1]).name}
-    removed = [c.name for c in found if c.name not in kept]
+    kept = {complete[-1].name, (best(complete) or complete[-1]).name}
+    removed = [checkpoint.name for checkpoint in complete if checkpoint.name not in kept]
     for name in removed:
-        # Without its marker first: a kill in the middle must not leave half a checkpoint marked.
+        # The marker first: a kill midway must not leave half a checkpoint marked as complete.
         (folder / name / MARKER).unlink()
         shutil.rmtree(folder / name)
     return removed
 
 
-def set_torn_aside(folder: Path) -> list[str]:
-    """Move incomplete checkpoints into ``torn/``, out of the way of new ones of their name."""
+def move_torn(folder: Path) -> list[str]:
+    """Move incomplete checkpoints to ``torn/``, so that new ones can use their names."""
     if not folder.is_dir():
         return []
     moved = []
@@ -65,5 +65,5 @@ def set_torn_aside(folder: Path) -> list[str]:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what was set aside, once the run no longer needs to explain it."""
+    """Delete the incomplete checkpoints in ``torn/``."""
     shutil.rmtree(folder / TORN, ignore_errors=True)

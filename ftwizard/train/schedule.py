@@ -1,4 +1,4 @@
-"""When a training looks at its validation loss, and when it has seen enough."""
+"""Evaluation schedule and early stopping."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 from ftwizard.estimate.steps import evaluation_steps, total_steps
 
-__all__ = ["Patience", "counts", "evaluation_steps", "total_steps"]
+__all__ = ["Patience", "evaluation_steps", "is_scheduled", "total_steps"]
 
 
-def counts(step: int, every: float, total: int) -> bool:
-    """Say whether an evaluation at ``step`` was due; one that a viewer asked for does not count."""
+def is_scheduled(step: int, every: float, total: int) -> bool:
+    """Return whether an evaluation at ``step`` is scheduled, and not one that a viewer requested."""
     return step >= total or step % max(1, int(every)) == 0
 
 
 class Patience:
-    """Counts evaluations since the best: the founding article's rule, patience 3 (SPEC T3)."""
+    """Counts evaluations since the best one, by the founding article's rule (patience 3)."""
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
@@ -23,21 +23,21 @@ class Patience:
         self.best_step = 0
         self.since_best = 0
 
-    def see(self, step: int, eval_loss: float) -> bool:
-        """Take one evaluation into account; return whether patience is used up."""
+    def update(self, step: int, eval_loss: float) -> bool:
+        """Add an evaluation; return whether patience is exhausted."""
         if eval_loss < self.best_loss:
             self.best_loss, self.best_step, self.since_best = eval_loss, step, 0
         else:
             self.since_best += 1
-        return self.is_used_up
+        return self.is_exhausted
 
     def replay(self, log_history: list[dict[str, float]], every: float) -> None:
-        """Take the evaluations of earlier attempts into account, from a trainer's history."""
+        """Add the scheduled evaluations of earlier attempts from a trainer's history."""
         for entry in log_history:
             if "eval_loss" in entry and int(entry["step"]) % max(1, int(every)) == 0:
-                self.see(int(entry["step"]), entry["eval_loss"])
+                self.update(int(entry["step"]), entry["eval_loss"])
 
     @property
-    def is_used_up(self) -> bool:
-        """Say whether the last ``patience`` evaluations were no better than the best."""
+    def is_exhausted(self) -> bool:
+        """Return whether none of the last ``patience`` evaluations was better than the best."""
         return self.since_best >= self.patience

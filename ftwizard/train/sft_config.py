@@ -1,4 +1,4 @@
-"""TRL's settings for a plan."""
+"""TRL's SFTConfig for a plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def build(
     validates: bool,
     changes: Mapping[str, Any] | None = None,
 ) -> SFTConfig:
-    """Return them for ``total`` steps in the precision of the hardware; ``changes`` come last."""
+    """Return the SFTConfig for ``total`` steps in ``precision``; ``changes`` override settings."""
     import torch
     from trl.trainer.sft_config import SFTConfig
 
@@ -48,24 +48,24 @@ def build(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not has_gpu,
-        **_recomputing(recipe.gradient_checkpointing, has_gpu),
+        **_checkpointing(recipe.gradient_checkpointing, has_gpu),
         dataloader_pin_memory=has_gpu,
-        # A router that is frozen cannot balance its experts; their loss would only blur ours.
+        # A frozen router cannot balance its experts, so the router loss would only add noise.
         router_aux_loss_coef=None if recipe.method == "full" else 0.0,
-        # Rows are masked, cut and packed already; TRL's own ways refuse many templates, drop rows,
-        # and would pack only after the steps are counted. Packed, it lays them end to end.
+        # Rows are already masked, truncated and packed. TRL would refuse many templates, drop rows,
+        # and pack only after the steps are counted. It lays packed rows end to end.
         assistant_only_loss=False,
         max_length=None,
         packing=False,
         padding_free=recipe.packing,
-        # Each step is on record, as it is: a filtered NaN would hide.
+        # Every step is logged, unfiltered: a filter would hide NaN.
         logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps" if validates else "no",
         eval_steps=every,
         save_strategy="steps",
         save_steps=recipe.save_steps or every,
-        save_total_limit=None,  # rotation is ours: theirs deletes before the new one is marked
+        save_total_limit=None,  # we rotate: TRL deletes before the new checkpoint is marked
         load_best_model_at_end=False,
         disable_tqdm=True,
         report_to=list(plan.report_to) or "none",
@@ -73,13 +73,13 @@ def build(
     return SFTConfig(**settings | dict(changes or {}))
 
 
-def _recomputing(wanted: bool | None, has_gpu: bool) -> dict[str, Any]:
-    """Return whether activations are recomputed, by the name that transformers has for it.
+def _checkpointing(setting: bool | None, has_gpu: bool) -> dict[str, Any]:
+    """Return the setting for activation checkpointing under its name in transformers.
 
-    5.2x renames the setting; the old name then warns on every run.
+    It was renamed in 5.2x, where the old name warns on every run.
     """
     from trl.trainer.sft_config import SFTConfig
 
-    known = {field.name for field in dataclasses.fields(SFTConfig)}
-    prefix = "activation" if "activation_checkpointing" in known else "gradient"
-    return {f"{prefix}_checkpointing": has_gpu if wanted is None else wanted}
+    names = {field.name for field in dataclasses.fields(SFTConfig)}
+    prefix = "activation" if "activation_checkpointing" in names else "gradient"
+    return {f"{prefix}_checkpointing": has_gpu if setting is None else setting}

@@ -1,4 +1,4 @@
-"""Which weights of a model get an adapter, found on the model's own modules (SPEC H3)."""
+"""Target modules of adapters, determined from the model's own modules."""
 
 from __future__ import annotations
 
@@ -14,44 +14,43 @@ PROJECTIONS = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
 )  # fmt: skip
 """The seven linear layers of a Llama-like block."""
-_SHOWN = 40
+_MAX_SHOWN = 40
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """Where adapters go, in the words of peft's ``LoraConfig``."""
+    """Adapter targets, in the terms of peft's ``LoraConfig``."""
 
     modules: list[str]
-    """``target_modules``: names, or ends of names, of linear layers."""
+    """``target_modules``: names, or name suffixes, of linear layers."""
     parameters: list[str]
-    """``target_parameters``: ends of names of fused experts, (experts, …, …), and of weights."""
+    """``target_parameters``: name suffixes of fused experts and of weights."""
     left_out: list[str] = []
-    """Names of linear layers that peft cannot reach in this model."""
+    """Linear layers that peft cannot adapt because their weights are quantized."""
     refused: list[str] = []
-    """Names of linear layers that peft takes no adapter for in a model of this kind."""
+    """Linear layers that peft does not support in this kind of model."""
 
 
-def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
-    """Return what to adapt: ``wanted``, else what suits the model.
+def resolve(model: Any, requested: tuple[str, ...] | None) -> Targets:
+    """Return the adapter targets: ``requested``, else a default for the model.
 
-    That is the seven projections where the model has them all, else every linear layer of its
-    blocks; never a router or the output layer. Experts that are kept fused in one parameter come
-    on top, as peft reaches these by ``target_parameters`` only. Raises FtwizardError for wanted
-    modules that the model lacks or that no adapter goes to, and for a model in which nothing can
-    be adapted.
+    The default is the seven projections if the model has them all, else every linear layer of its
+    blocks, but never a router or the output layer. Experts fused into one parameter are added,
+    which peft only supports as ``target_parameters``. Raises FtwizardError for requested modules
+    that are missing or cannot have an adapter, and for a model without any possible target.
     """
     layers = dict(_linear_layers(model))
     refused = {name for name in layers if _is_refused(model, name)}
     experts = sorted(set(_fused_experts(model)))
-    if wanted is not None:
-        return _as_wanted(model, wanted, sorted({_last(n) for n in layers}), experts)
+    if requested is not None:
+        return _resolve_requested(model, requested, sorted({_last(n) for n in layers}), experts)
     layers = {name: layer for name, layer in layers.items() if name not in refused}
     if set(PROJECTIONS) <= {_last(name) for name in layers}:
         refused = set()
         layers = {name: layer for name, layer in layers.items() if _last(name) in PROJECTIONS}
     if not layers and not experts:
         raise FtwizardError(
-            f"{type(model).__name__} has no linear layer in blocks that an adapter could go to.",
-            "Name recipe.target_modules, or set recipe.method to full.",
+            f"{type(model).__name__} has no linear layers in its blocks for an adapter.",
+            "Set recipe.target_modules, or set recipe.method to full.",
         )
     taken = (
         _taken_for_experts(model, sorted({_last(name) for name in layers})) if experts else set()
@@ -67,9 +66,9 @@ def resolve(model: Any, wanted: tuple[str, ...] | None) -> Targets:
 
 
 def _is_refused(model: Any, name: str) -> bool:
-    """Say whether peft takes no adapter for a layer of this name: Mamba's kernels go past it.
+    """Return whether peft refuses a layer of this name: Mamba's kernels would bypass an adapter.
 
-    Source: peft.tuners.tuners_utils, which asks by a model's type.
+    Source: peft.tuners.tuners_utils, which decides by the model's type.
     """
     from peft import LoraConfig
     from peft.tuners import tuners_utils
@@ -85,11 +84,11 @@ def _is_refused(model: Any, name: str) -> bool:
 
 
 def _taken_for_experts(model: Any, names: list[str]) -> set[str]:
-    """Return the ``names`` that peft takes for what experts were called before they were fused.
+    """Return the ``names`` that peft interprets as experts, by their names before fusion.
 
-    In some models (DeepSeek's, Qwen3's) it lets ``gate_proj`` mean the experts, so that dense and
-    shared layers of that name would get no adapter. As parameters they do, unless they are in
-    4 bit. Source: peft.utils.transformers_weight_conversion.
+    In some models (DeepSeek, Qwen3), ``gate_proj`` then means the experts, so that dense and shared
+    layers of that name would get no adapter. As parameters they do, unless they are in 4 bit.
+    Source: peft.utils.transformers_weight_conversion.
     """
     from peft import LoraConfig
     from peft.utils.transformers_weight_conversion import (
@@ -103,77 +102,76 @@ def _taken_for_experts(model: Any, names: list[str]) -> set[str]:
 
 
 def _shortest(model: Any, layers: set[str]) -> list[str]:
-    """Name ``layers`` by their last words, or in full where these would reach others too."""
-    words = {_last(name) for name in layers}
-    reached = {name for name, _ in model.named_modules() if _last(name) in words}
-    return sorted(words, key=_order) if reached == layers else sorted(layers)
+    """Return the last parts of the names, or full names if those would match other modules too."""
+    suffixes = {_last(name) for name in layers}
+    matched = {name for name, _ in model.named_modules() if _last(name) in suffixes}
+    return sorted(suffixes, key=_sort_key) if matched == layers else sorted(layers)
 
 
-def _order(word: str) -> tuple[int, str]:
-    return (PROJECTIONS.index(word) if word in PROJECTIONS else len(PROJECTIONS), word)
+def _sort_key(suffix: str) -> tuple[int, str]:
+    return (PROJECTIONS.index(suffix) if suffix in PROJECTIONS else len(PROJECTIONS), suffix)
 
 
-def _as_wanted(
-    model: Any, wanted: tuple[str, ...], layers: list[str], experts: list[str]
+def _resolve_requested(
+    model: Any, requested: tuple[str, ...], layers: list[str], experts: list[str]
 ) -> Targets:
-    """Return ``wanted``, apart by what each name is.
+    """Return ``requested``, separated into modules and parameters.
 
-    Raises FtwizardError for names that the model lacks, and for modules that no adapter goes to.
+    Raises FtwizardError for names that the model lacks or that cannot have an adapter.
     """
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    is_module = [t for t in wanted if _reached(t, modules)]
-    is_parameter = [t for t in wanted if t not in is_module and _reached(t, parameters)]
-    missing = [t for t in wanted if t not in is_module and t not in is_parameter]
-    unfit = {t: kind for t in is_module for kind in _unfit_modules(t, modules)}
-    unfit |= {t: kind for t in is_parameter for kind in _unfit_parameters(t, modules, parameters)}
+    as_modules = [t for t in requested if _match(t, modules)]
+    as_parameters = [t for t in requested if t not in as_modules and _match(t, parameters)]
+    missing = [t for t in requested if t not in as_modules and t not in as_parameters]
+    invalid = {t: kind for t in as_modules for kind in _invalid_modules(t, modules)}
+    invalid |= {
+        t: kind for t in as_parameters for kind in _invalid_parameters(t, modules, parameters)
+    }
     hint = (
-        f"It has: {', '.join([*layers, *experts][:_SHOWN])}. Leave the setting out to let the "
-        "model's own modules decide."
+        f"Available: {', '.join([*layers, *experts][:_MAX_SHOWN])}. Remove the setting to choose "
+        "automatically."
     )
     if missing:
         named = ", ".join(visible(t, 60) for t in missing)
-        raise FtwizardError(
-            f"The model has no module called {named} (recipe.target_modules).", hint
-        )
-    if refused := [
-        t for t in is_module if any(_is_refused(model, n) for n in _reached(t, modules))
-    ]:
+        raise FtwizardError(f"The model has no module named {named} (recipe.target_modules).", hint)
+    if refused := [t for t in as_modules if any(_is_refused(model, n) for n in _match(t, modules))]:
         named = ", ".join(visible(t, 60) for t in refused)
         raise FtwizardError(
-            f"peft takes no adapter for {named} in a model of this kind (recipe.target_modules).",
-            hint,
-        )
-    if unfit:
-        named = ", ".join(f"{visible(t, 60)} ({kind})" for t, kind in unfit.items())
-        raise FtwizardError(
-            f"An adapter goes to linear layers and fused experts, not to {named} "
+            f"peft does not support an adapter on {named} in this kind of model "
             "(recipe.target_modules).",
             hint,
         )
-    return Targets(modules=is_module, parameters=is_parameter)
+    if invalid:
+        named = ", ".join(f"{visible(t, 60)} ({kind})" for t, kind in invalid.items())
+        raise FtwizardError(
+            f"Adapters work on linear layers and fused experts, not on {named} "
+            "(recipe.target_modules).",
+            hint,
+        )
+    return Targets(modules=as_modules, parameters=as_parameters)
 
 
-def _unfit_modules(target: str, modules: dict[str, Any]) -> Iterator[str]:
-    """Yield the kinds of modules behind ``target`` that are no linear layers."""
-    for name in _reached(target, modules):
+def _invalid_modules(target: str, modules: dict[str, Any]) -> Iterator[str]:
+    """Yield the types of modules that match ``target`` and are not linear layers."""
+    for name in _match(target, modules):
         if not _is_linear(modules[name]):
             yield type(modules[name]).__name__
 
 
-def _unfit_parameters(
+def _invalid_parameters(
     target: str, modules: dict[str, Any], parameters: dict[str, Any]
 ) -> Iterator[str]:
-    """Yield what ``target`` means besides fused experts and 16-bit weights of linear layers."""
-    for name in _reached(target, parameters):
+    """Describe matches of ``target`` other than fused experts and 16-bit weights of linear layers."""
+    for name in _match(target, parameters):
         owner, value = modules[name.rpartition(".")[0]], parameters[name]
         if not value.is_floating_point():
-            yield f"in 4 bit, of {type(owner).__name__}"
+            yield f"4-bit, in {type(owner).__name__}"
         elif not (_is_linear(owner) and value.ndim == 2) and not _are_experts(owner, value):
-            yield f"of {type(owner).__name__}"
+            yield f"in {type(owner).__name__}"
 
 
 def _linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the linear layers of the decoder's blocks, routers apart."""
+    """Yield the linear layers of the decoder's blocks, except routers."""
     output = model.get_output_embeddings()
     for name, module in _in_blocks(model):
         if _is_linear(module) and module is not output and not _is_router(name, module):
@@ -188,7 +186,7 @@ def _is_linear(module: Any) -> bool:
 
 
 def _fused_experts(model: Any) -> Iterator[str]:
-    """Yield the ends of names of parameters that hold the weights of many experts at once."""
+    """Yield the name suffixes of parameters that hold the weights of several experts."""
     for name, module in _in_blocks(model):
         for parameter, value in module.named_parameters(recurse=False):
             if _are_experts(module, value):
@@ -200,16 +198,16 @@ def _are_experts(module: Any, value: Any) -> bool:
 
 
 def _in_blocks(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and module of all that is in the repeated blocks of the text decoder."""
+    """Yield name and module of everything in the repeated blocks of the text decoder."""
     decoder = model.get_decoder()
-    within = next((f"{name}." for name, m in model.named_modules() if m is decoder and name), "")
+    prefix = next((f"{name}." for name, m in model.named_modules() if m is decoder and name), "")
     for name, module in model.named_modules():
-        if name.startswith(within) and any(part.isdigit() for part in name.split(".")):
+        if name.startswith(prefix) and any(part.isdigit() for part in name.split(".")):
             yield name, module
 
 
 def _is_router(name: str, module: Any) -> bool:
-    """Say whether a layer chooses experts: training it beside frozen experts unbalances them."""
+    """Return whether a layer chooses experts: training it with frozen experts unbalances them."""
     last = _last(name)
     return (
         last in ("router", "gate")
@@ -218,7 +216,7 @@ def _is_router(name: str, module: Any) -> bool:
     )
 
 
-def _reached(target: str, names: Iterable[str]) -> list[str]:
+def _match(target: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name == target or name.endswith(f".{target}")]
 
 

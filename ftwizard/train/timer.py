@@ -1,4 +1,4 @@
-"""The seconds of each step of a probe, and the peak of its memory at the longest rows."""
+"""Timing of a probe's steps and its peak memory with the longest rows."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.train.meter import Meter
 
 
-class Timer(TrainerCallback):
-    """Times ``steps`` steps at the longest rows, then as many at rows as they come.
+class StepTimer(TrainerCallback):
+    """Times ``steps`` steps with the longest rows, then as many with typical rows.
 
-    The first step is not counted where there are more: it makes the optimizer's state, and
-    libraries prepare themselves in it. Steps at rows as they come end after ``most_s`` seconds.
+    The first of several steps is not counted: it allocates the optimizer's state and warms up the
+    libraries. Steps with typical rows end after ``max_typical_s`` seconds.
     """
 
-    def __init__(self, worker: Worker, meter: Meter, steps: int, most_s: float) -> None:
+    def __init__(self, worker: Worker, meter: Meter, steps: int, max_typical_s: float) -> None:
         self._worker = worker
         self._meter = meter
         self._steps = steps
-        self._most_s = most_s
-        self._at = 0.0
+        self._max_typical_s = max_typical_s
+        self._step_started = 0.0
         self.at_longest: list[float] = []
         self.typical: list[float] = []
         self.peak = 0
-        """Of the memory at the longest rows, bytes."""
+        """Peak memory with the longest rows, in bytes."""
         self.allocated: int | None = None
         self.precision = ""
 
@@ -35,8 +35,8 @@ class Timer(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self.precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-        self._say(0)
-        self._at = time.perf_counter()
+        self._report(0)
+        self._step_started = time.perf_counter()
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -51,25 +51,25 @@ class Timer(TrainerCallback):
 
             torch.cuda.synchronize()
         now = time.perf_counter()
-        spent, self._at = now - self._at, now
+        seconds, self._step_started = now - self._step_started, now
         step = state.global_step
         if step <= self._steps:
             if step > 1 or self._steps == 1:
-                self.at_longest.append(spent)
+                self.at_longest.append(seconds)
             self.peak, self.allocated = self._meter.peak(), self._meter.allocated()
         else:
-            self.typical.append(spent)
-            if sum(self.typical) >= self._most_s:
+            self.typical.append(seconds)
+            if sum(self.typical) >= self._max_typical_s:
                 control.should_training_stop = True
-        self._say(step)
+        self._report(step)
         return control
 
-    def _say(self, step: int) -> None:
-        longest = step < self._steps
+    def _report(self, step: int) -> None:
+        is_longest = step < self._steps
         self._worker.phase(
             "measuring",
-            what="steps at the longest rows" if longest else "steps at rows as they come",
-            done=step if longest else step - self._steps,
+            what="steps with the longest rows" if is_longest else "steps with typical rows",
+            done=step if is_longest else step - self._steps,
             total=self._steps,
             unit="steps",
         )

@@ -1,4 +1,4 @@
-"""A fine-tune on this machine, from the plan to the best weights. Read it top to bottom."""
+"""Fine-tuning on this machine, from the plan to the best weights; reads top to bottom."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from ftwizard.train import (
     sft_config,
 )
 from ftwizard.train.meter import Meter
-from ftwizard.train.prompts import Asked
+from ftwizard.train.prompts import SamplePrompt
 from ftwizard.train.record import Trained
 from ftwizard.train.tokenise import Encoded, Encoder, Report
 
 
 class Prepared(NamedTuple):
-    """All that a training needs but the model in memory."""
+    """Everything that a training needs except the loaded model."""
 
     source: models.Source
     base: Path
@@ -53,19 +53,19 @@ class Prepared(NamedTuple):
     encoded: dict[str, list[Encoded]]
     reports: dict[str, Report]
     unreadable: dict[str, int]
-    """Rows of each file that were skipped."""
+    """Skipped rows by file."""
     train: Any
-    """The ``datasets.Dataset`` that is trained on, packed if the plan says so."""
+    """The ``datasets.Dataset`` for training, packed if the plan says so."""
     total: int
     """Optimizer steps of the whole training."""
     validation: Sequence[Row] = ()
-    """The rows that validate, as they were read."""
-    asked: Sequence[Asked] = ()
-    """The prompts of the samples."""
+    """The validation rows, not encoded."""
+    prompts: Sequence[SamplePrompt] = ()
+    """The sample prompts."""
 
 
 def run(worker: Worker) -> Ended:
-    """Train and finish as the plan says."""
+    """Train, then run the plan's finishing steps."""
     plan = plans.load(worker.folder.plan, begun=True)
     began = time.monotonic()
     trained = record.read(worker.folder)
@@ -78,21 +78,21 @@ def run(worker: Worker) -> Ended:
         result |= finish(worker, plan, trained)
         saved.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.monotonic() - began, 1)
-    result |= msgspec.to_builtins(actual.against_prediction(worker.folder, trained))
+    result |= msgspec.to_builtins(actual.compare_with_prediction(worker.folder, trained))
     return Ended(trained.reason, result, trained.message)
 
 
 def train(worker: Worker, plan: Plan) -> Trained:
-    """Train, and leave the best weights in ``adapter/``, or in their checkpoint if they are all."""
+    """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
-    for name in saved.set_torn_aside(worker.folder.checkpoints):
+    for name in saved.move_torn(worker.folder.checkpoints):
         worker.events.write(
             "finding",
             code="torn_checkpoint",
             severity="info",
-            message=f"{name} was not complete (a kill in the middle); it was set aside.",
+            message=f"{name} was incomplete (interrupted while saving) and was moved to torn/.",
         )
-    # Unless an earlier attempt came to its end and only the rest is left.
+    # An earlier attempt may have finished training, so that only the rest is left.
     reason, message = ended_before(worker, plan, ready.total), ""
     if reason is None:
         reason, message = fit(worker, plan, ready)
@@ -100,54 +100,64 @@ def train(worker: Worker, plan: Plan) -> Trained:
 
 
 def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
-    """Read the rows, fetch the model, and turn the rows into tokens, proved.
+    """Read the rows, fetch the model and encode the rows.
 
-    Unless it ``keeps``, nothing is written down, nor room asked for that weights would need.
+    Without ``keeps``, as for a probe, nothing is written and free disk space is not checked.
     """
     recipe = plan.recipe
-    # Rows first: bad data should not wait for gigabytes of weights.
+    # Rows first, so that bad data is reported before gigabytes of weights are downloaded.
     worker.phase("reading")
     unreadable: dict[str, int] = {}
-    parts = rows.load(plan, worker.record.hashes, rows.said_by(worker, unreadable))
-    rows.say_shortage(worker, plan, parts)
+    parts = rows.load(plan, worker.record.hashes, rows.reading_reporter(worker, unreadable))
+    rows.report_shortage(worker, plan, parts)
     if keeps and plan.finish.compare:
-        heldout.keep(worker.folder, parts)
+        heldout.save(worker.folder, parts)
 
     worker.phase("fetching")
     source = msgspec.convert(worker.record.inputs["model"], models.Source)
-    base = models.fetch(source, rows.progress(worker, "fetching"))
+    base = models.fetch(source, rows.phase_reporter(worker, "fetching"))
     if keeps:
-        room.check(worker.folder, plan, base)
+        room.check_disk(worker.folder, plan, base)
 
     worker.phase("loading", what="libraries")
-    quiet.libraries()
-    base_model.load_config(base)  # a model that cannot be loaded is refused before its rows
+    quiet.silence_libraries()
+    base_model.load_config(base)  # refuse an unusable model before encoding rows
 
     worker.phase("tokenising")
     encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
     encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
     if message := rows.check_lengths(base, encoded):
         worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
-    data = packing.dataset(encoded["train"], pack_to=recipe.max_length if recipe.packing else None)
+    pack_to = recipe.max_length if recipe.packing else None
+    data = packing.build_dataset(encoded["train"], pack_to=pack_to)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
     total = schedule.total_steps(
         len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
     validation = parts["validation"]
-    asked = (
+    sample_prompts = (
         prompts.choose(worker, plan, encoder, validation, encoded["validation"]) if keeps else []
     )
     return Prepared(
-        source, base, encoder, encoded, reports, unreadable, data, total, validation, asked
+        source=source,
+        base=base,
+        encoder=encoder,
+        encoded=encoded,
+        reports=reports,
+        unreadable=unreadable,
+        train=data,
+        total=total,
+        validation=validation,
+        prompts=sample_prompts,
     )
 
 
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
-    """Return how the training ended in an earlier attempt, None if it has steps to do.
+    """Return how the training ended in an earlier attempt, None if there are steps left.
 
-    A kill between the last checkpoint and the record of the result leaves a training that is over:
-    a trainer that is resumed there would do a step too many.
+    A kill between the last checkpoint and the record of the result leaves a finished training. A
+    trainer resumed there would run a step too many.
     """
     if worker.checkpoint is None:
         return None
@@ -157,47 +167,54 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
         return "finished"
     patience = schedule.Patience(plan.recipe.patience)
     patience.replay(history["log_history"], history.get("eval_steps") or 1)
-    return "early_stopped" if patience.is_used_up else None
+    return "early_stopped" if patience.is_exhausted else None
 
 
 def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
-    """Train from the attempt's checkpoint to the end; return the end reason and a word on it."""
-    import trl.trainer.sft_trainer  # noqa: F401 (before the meter: libraries are no model)
+    """Train from the attempt's checkpoint to the end; return the end reason and a message."""
+    import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
-    from ftwizard.train.callbacks import Keeping, OverfitDetector, Recorder, Steering
-    from ftwizard.train.diagnosing import Diagnosing
-    from ftwizard.train.watching import Watching
+    from ftwizard.train.callbacks import CheckpointKeeper, OverfitDetector, Recorder, RunControl
+    from ftwizard.train.diagnosing import DiagnosisCallback
+    from ftwizard.train.watching import Observers
 
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
     meter = Meter()
     recorder = Recorder(worker, marker.tokens if marker else 0, meter)
-    steering = Steering(worker, budget.limits(worker, plan))
+    control = RunControl(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
-    watching = Watching(worker, plan, ready)
-    told = [watching.first, recorder, *watching.after]
-    beside = [*told, steering, Diagnosing(worker), detector, Keeping(worker, recorder)]
-    trainer = build(worker, plan, ready, beside)
-    watching.attach(trainer)
-    prediction.say(worker, plan, ready, trainer.model)
+    observers = Observers(worker, plan, ready)
+    callbacks = [
+        observers.first,
+        recorder,
+        *observers.after,
+        control,
+        DiagnosisCallback(worker),
+        detector,
+        CheckpointKeeper(worker, recorder),
+    ]
+    trainer = build(worker, plan, ready, callbacks)
+    observers.attach(trainer)
+    prediction.save_prediction(worker, plan, ready, trainer.model)
 
-    # From here on a TERM saves before it ends.
+    # From here on, SIGTERM saves a checkpoint before the process ends.
     worker.check_stop()
     worker.saves_itself = True
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
-        _make_room(folder, error)
+        _free_space(folder, error)
         raise
     finally:
         worker.saves_itself = False
-    if steering.end_reason == "nan":
-        raise Outcome("nan", steering.message)
-    del trainer, watching, told, beside  # they hold each other, and the model
+    if control.end_reason == "nan":
+        raise Outcome("nan", control.message)
+    del trainer, observers, callbacks  # they reference each other and the model
     gc.collect()
-    if steering.end_reason:
-        return steering.end_reason, steering.message
+    if control.end_reason:
+        return control.end_reason, control.message
     return ("early_stopped" if detector.fired else "finished"), ""
 
 
@@ -208,9 +225,9 @@ def build(
     callbacks: list[Any],
     changes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return TRL's trainer on the loaded model, with every row in it.
+    """Load the model and return TRL's trainer with all rows.
 
-    ``changes`` are settings of TRL's that differ from the plan's.
+    ``changes`` override the SFTConfig made from the plan.
     """
     from transformers import PrinterCallback
     from transformers.utils import logging
@@ -218,9 +235,9 @@ def build(
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model, precision = _load(worker, plan, ready.base)
-    head.give_decoder(model)
+    head.set_decoder(model)
     head.score_trained_tokens_only()
-    settings = adapter.settings(worker, plan.recipe, model)
+    lora_config = adapter.build_config(worker, plan.recipe, model)
     worker.phase(
         "loading",
         what="trainer",
@@ -236,42 +253,43 @@ def build(
             ready.total,
             precision,
             validates=bool(validation),
-            changes={**head.unbalanced(model), **(changes or {})},
+            changes={**head.router_settings(model), **(changes or {})},
         ),
         train_dataset=ready.train,
-        eval_dataset=packing.dataset(validation) if validation else None,
+        eval_dataset=packing.build_dataset(validation) if validation else None,
         processing_class=ready.encoder.tokenizer,
-        peft_config=settings,
+        peft_config=lora_config,
         callbacks=callbacks,
     )
-    trainer.remove_callback(PrinterCallback)  # every figure is in the events already
-    packing.reconcile(trainer.train_dataset, ready.encoded["train"])
-    packing.reconcile(trainer.eval_dataset, validation)
-    if settings:
+    trainer.remove_callback(PrinterCallback)  # everything it prints is in the events already
+    packing.verify_rows(trainer.train_dataset, ready.encoded["train"])
+    packing.verify_rows(trainer.eval_dataset, validation)
+    if lora_config:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
-        origin.give_adapter(worker, trainer.model)
-    head.prove(trainer, ready.encoded["train"])
+        origin.load_adapter(worker, trainer.model)
+    head.verify_loss(trainer, ready.encoded["train"])
     if plan.recipe.packing:
-        packing.prove(trainer, ready.encoded["train"], precision)
+        packing.verify_isolation(trainer, ready.encoded["train"], precision)
     return trainer
 
 
 def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
-    """Return the model to train and the precision that it computes in."""
+    """Return the model to train and the precision to compute in."""
     worker.phase("loading", what="model")
     hardware.check_device(plan.where.gpu)
     precision = hardware.choose_precision(plan.recipe, base_model.refuse_quantised(base))
     attention = hardware.choose_attention(plan.recipe, precision, base)
-    begin = origin.base(worker, plan.recipe.method, base)
-    return base_model.load_to_train(begin, plan.recipe.method, precision, attention), precision
+    folder = origin.model_folder(worker, plan.recipe.method, base)
+    return base_model.load_to_train(folder, plan.recipe.method, precision, attention), precision
 
 
 def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str) -> Trained:
-    """Make the best weights that are on disk the result, and record it."""
-    kept = checkpoints.all_complete(folder.checkpoints)
-    chosen = checkpoints.best(kept) or kept[-1]
-    path = folder.checkpoints / chosen.name
+    """Make the best checkpoint on disk the result, and record it."""
+    complete = checkpoints.all_complete(folder.checkpoints)
+    last = complete[-1]
+    best = checkpoints.best(complete) or last
+    path = folder.checkpoints / best.name
     if plan.recipe.method != "full":
         adapter.write(folder, path)
     counts = {f"{name}_given": report.rows for name, report in ready.reports.items()}
@@ -280,10 +298,10 @@ def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, messa
         method=plan.recipe.method,
         reason=reason,
         message=message,
-        targets=adapter.reached(path),
-        step=chosen.step,
-        eval_loss=chosen.eval_loss,
-        last_step=kept[-1].step,
+        targets=adapter.read_targets(path),
+        step=best.step,
+        eval_loss=best.eval_loss,
+        last_step=last.step,
         total_steps=ready.total,
         base=str(ready.base),
         base_said=ready.source.said,
@@ -295,20 +313,23 @@ def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, messa
             if report.lost
         },
         unreadable=ready.unreadable,
-        tokens=kept[-1].tokens,
+        tokens=last.tokens,
         template_added=sorted(ready.encoder.added),
     )
     record.write(folder, trained)
     return trained
 
 
-def _make_room(folder: JobFolder, error: Exception) -> None:
-    """After a full disk ended a save, remove the torn checkpoint so that the end can be told."""
+def _free_space(folder: JobFolder, error: Exception) -> None:
+    """If the disk became full during a save, delete the torn checkpoint and raise Outcome.
+
+    Without that space, the run's end could not be recorded.
+    """
     if reason_of(error, folder) != "disk_full":
         return
-    saved.set_torn_aside(folder.checkpoints)
+    saved.move_torn(folder.checkpoints)
     saved.remove_torn(folder.checkpoints)
     raise Outcome(
         "disk_full",
-        f"The disk that holds {folder.path} is full; the last complete checkpoint is kept.",
+        f"The disk of {folder.path} is full. The last complete checkpoint is kept.",
     ) from error

@@ -1,4 +1,4 @@
-"""What looks at a training besides, and changes nothing in it: efficiency, hardest rows, samples."""
+"""Callbacks that observe a training without changing it: efficiency, high-loss rows and samples."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan import Plan
-from ftwizard.train.efficiency import Efficiency
-from ftwizard.train.hardest import Hardest
-from ftwizard.train.samples import Samples
+from ftwizard.train.efficiency import EfficiencyCallback
+from ftwizard.train.hardest import HighLossRows
+from ftwizard.train.samples import SampleCallback
 
 if TYPE_CHECKING:
     from ftwizard.train.trainer import Prepared
 
 
-class Watching:
-    """These callbacks: ``first`` adds to the logs, so it stands before what writes them down, and
-    ``after`` writes events of its own."""
+class Observers:
+    """The observing callbacks.
+
+    ``first`` adds to the logs, so it must come before the callback that records them. ``after``
+    writes its own events.
+    """
 
     def __init__(self, worker: Worker, plan: Plan, ready: Prepared) -> None:
-        self.first = Efficiency(worker, plan.recipe, ready.base)
+        self.first = EfficiencyCallback(worker, plan.recipe, ready.base)
         split_off = not plan.data.files.validation
         self.after = (
-            Hardest(worker, ready.encoded["validation"], ready.validation, split_off=split_off),
-            Samples(worker, ready.asked, ready.encoder, plan.samples.max_tokens),
+            HighLossRows(
+                worker, ready.encoded["validation"], ready.validation, split_off=split_off
+            ),
+            SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         )
 
     def attach(self, trainer: Any) -> None:
-        """Take the trainer that was built with them."""
-        for one in (self.first, *self.after):
-            one.attach(trainer)
+        """Attach the callbacks to the trainer that was built with them."""
+        for callback in (self.first, *self.after):
+            callback.attach(trainer)

@@ -47,13 +47,13 @@ def main() -> None:
 
     for owner in (
         callbacks.Recorder,
-        callbacks.Steering,
+        callbacks.RunControl,
         callbacks.OverfitDetector,
-        callbacks.Keeping,
-        efficiency.Efficiency,
-        hardest.Hardest,
-        samples.Samples,
-        diagnosing.Diagnosing,
+        callbacks.CheckpointKeeper,
+        efficiency.EfficiencyCallback,
+        hardest.HighLossRows,
+        samples.SampleCallback,
+        diagnosing.DiagnosisCallback,
     ):
         for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_hear", "_count")]:
             timed(owner, name)
@@ -97,7 +97,7 @@ def diagnosed(every: int) -> float:
     """Return the seconds that diagnosing takes over a training of ``LONG`` steps."""
     from transformers import TrainerControl, TrainerState
 
-    from ftwizard.train.diagnosing import Diagnosing
+    from ftwizard.train.diagnosing import DiagnosisCallback
 
     worker: Any = SimpleNamespace(events=SimpleNamespace(write=lambda *_, **__: None))
     args: Any = SimpleNamespace(
@@ -106,7 +106,7 @@ def diagnosed(every: int) -> float:
         eval_strategy="steps",
         get_warmup_steps=lambda _: 0,
     )
-    chance, callback, control = random.Random(1), Diagnosing(worker), TrainerControl()
+    chance, callback, control = random.Random(1), DiagnosisCallback(worker), TrainerControl()
     state = TrainerState(max_steps=LONG)
     began = time.perf_counter()
     for step in range(1, LONG + 1):

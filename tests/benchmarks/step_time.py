@@ -55,7 +55,7 @@ def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
 def loaded(worker: Worker, plan: Plan, ready: Any) -> tuple[Any, str, Any]:
     """Return the model, its precision and the settings of its adapter."""
     model, precision = trainer._load(worker, plan, ready.base)
-    return model, precision, adapter.settings(worker, plan.recipe, model)
+    return model, precision, adapter.build_config(worker, plan.recipe, model)
 
 
 def plain(worker: Worker, plan: Plan, ready: Any) -> Any:

@@ -24,7 +24,7 @@ from tests.probe_helpers import measured
 
 
 def work(job: worker.Worker) -> worker.Ended:
-    probe._end_with(job.folder)
+    probe._exit_with_parent(job.folder)
     recipe = plan.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
     job.phase("loading", what="model")

@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Path) -> None:
     said = ok("mask", data, "--model", tiny, "--max-length", 200)
-    assert said.startswith("! 1 of 3 rows will contribute 0 trained tokens with this template")
+    assert said.startswith("! 1 of 3 rows will have no trainable tokens with this template")
     words = " ".join(said.split())
     assert "no generation marks" in words and "<|im_end|>, which counts toward the loss" in words
     assert "! nothing_to_train_after_truncation: 1 row, at line 2" in said
@@ -43,7 +43,7 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
     assert "line 2: " in said and "; left out" in said
     assert "So long" not in said
     asked = ok("mask", data, "--model", tiny, "--row", 3)
-    assert asked.startswith("✓ 0 of 3 rows will contribute 0")
+    assert asked.startswith("✓ 0 of 3 rows will have no")
     assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
 
 
@@ -51,7 +51,7 @@ def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, d
     found: dict[str, Any] = as_json(
         "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
     )
-    assert found["summary"].startswith("1 of 3 rows will contribute 0 trained tokens")
+    assert found["summary"].startswith("1 of 3 rows will have no trainable tokens")
     assert (found["rows"], found["kept"], found["without_loss"]) == (3, 2, 1)
     assert {(one["code"], one["severity"], *one["lines"]) for one in found["findings"]} == {
         ("too_long", "warning", 2), ("nothing_to_train_after_truncation", "warning", 2)

@@ -13,7 +13,7 @@ from ftwizard.data import read
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.row_tokens import IGNORED
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.train.tokenise import Encoder, MaskError, encode_rows
+from ftwizard.train.tokenise import Encoder, EncodingError, encode_rows
 
 pytestmark = pytest.mark.slow
 TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
@@ -60,7 +60,7 @@ def test_every_template_that_trl_ships(smollm2: Path, template: Path) -> None:
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     conversation = Conversation(messages=TALK)
     if template.stem in WANT_PARTS:
-        with pytest.raises(MaskError):
+        with pytest.raises(EncodingError):
             encoder.encode(conversation, 1)
         return
     labels = encoder.encode(conversation, 1).labels
@@ -160,7 +160,7 @@ def test_a_template_that_never_ends_an_answer_is_refused(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError, match="never learn to stop"):
+    with pytest.raises(EncodingError, match="never learn to stop"):
         encoder.encode(Conversation(messages=TALK), 3)
 
 
@@ -172,7 +172,7 @@ def test_a_template_that_changes_earlier_turns_is_refused(smollm2: Path) -> None
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError, match=r"Line 3.*earlier turns"):
+    with pytest.raises(EncodingError, match=r"Line 3.*earlier turns"):
         encoder.encode(Conversation(messages=TALK), 3)
 
 
@@ -183,7 +183,7 @@ def test_generation_marks_that_cover_the_wrong_text_are_refused(smollm2: Path) -
         "{% endgeneration %}\n{% endfor %}"
     )
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError):
+    with pytest.raises(EncodingError):
         encoder.encode(Conversation(messages=TALK), 1)
 
 
@@ -204,7 +204,7 @@ def test_what_a_tool_said_is_refused_inside_the_loss(smollm2: Path) -> None:
         {"role": "assistant", "content": "Rain."},
     ]  # fmt: skip
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError, match="which is no answer"):
+    with pytest.raises(EncodingError, match="which is not an answer"):
         encoder.encode(Conversation(messages=messages), 1)
 
 
@@ -217,7 +217,7 @@ def test_an_unknown_token_that_is_the_end_token_excuses_nothing(smollm2: Path) -
         "<|im_end|>{% endif %}\n{% endfor %}"
     )
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError):
+    with pytest.raises(EncodingError):
         encoder.encode(Conversation(messages=TALK), 1)
 
 
@@ -225,7 +225,7 @@ def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    with pytest.raises(MaskError, match="Roles must alternate"):
+    with pytest.raises(EncodingError, match="Roles must alternate"):
         encoder.encode(Conversation(messages=TALK), 1)
 
 
@@ -266,7 +266,7 @@ def test_without_a_template_more_than_one_prompt_and_one_answer_is_refused(
     base_tokenizer: Any, row: Conversation
 ) -> None:
     encoder = Encoder(base_tokenizer, {base_tokenizer.eos_token_id})
-    with pytest.raises(MaskError, match="no chat template, and this row") as refusal:
+    with pytest.raises(EncodingError, match="no chat template, and this row") as refusal:
         encoder.encode(row, 1)
     assert "instruct variant" in refusal.value.hint
 
@@ -285,7 +285,7 @@ def test_without_a_template_what_the_tokenizer_appends_is_not_between(base_token
 
 def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:
     base_tokenizer.eos_token = None
-    with pytest.raises(MaskError, match="neither a chat template nor an end-of-text"):
+    with pytest.raises(EncodingError, match="neither a chat template nor an end-of-text"):
         Encoder(base_tokenizer, set())
 
 

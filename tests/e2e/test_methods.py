@@ -124,7 +124,7 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
 
     from ftwizard.plan import Recipe
     from ftwizard.train import base_model, hardware, targets
-    from ftwizard.train.adapter import config
+    from ftwizard.train.adapter import lora_config
 
     precision = hardware.choose_precision(Recipe(method="qlora"), {})
     torch.manual_seed(1)
@@ -134,7 +134,7 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     state = next(m for m in model.modules() if type(m).__name__ == "Linear4bit").weight.quant_state
     assert (state.quant_type, state.nested) == ("nf4", True)
     recipe = Recipe(method="qlora", dropout=0.0)
-    model = get_peft_model(model, config(recipe, targets.resolve(model, None)))
+    model = get_peft_model(model, lora_config(recipe, targets.resolve(model, None)))
     ids = torch.arange(100, 140)[None]
 
     def gradients() -> dict[str, Any]:

@@ -60,9 +60,9 @@ def test_packed_rows_have_the_loss_and_gradients_of_the_rows_alone(
         smollm2, dtype=torch.float32, attn_implementation=attention
     )
     rows = some_rows(9, 40_000)
-    packed = packing.dataset(rows, pack_to=64)
+    packed = packing.build_dataset(rows, pack_to=64)
     assert 1 < len(packed) < len(rows)
-    packing.reconcile(packed, rows)
+    packing.verify_rows(packed, rows)
     weight = model.model.layers[0].self_attn.q_proj.weight
 
     def learnt(batches: list[dict[str, Any]]) -> tuple[float, Any]:
@@ -102,21 +102,21 @@ def test_models_that_mix_packed_rows_are_refused(name: str, precision: str) -> N
     rows = [Encoded(line=1, input_ids=list(range(3, 30)), labels=[]),
             Encoded(line=2, input_ids=list(range(90, 40, -2)), labels=[])]  # fmt: skip
     if name in KEEPS_APART:
-        packing.prove(stand_in(model), rows, precision)
+        packing.verify_isolation(stand_in(model), rows, precision)
         return
     with pytest.raises(FtwizardError, match="would let rows see each other") as refusal:
-        packing.prove(stand_in(model), rows, precision)
-    assert "Leave recipe.packing out" in refusal.value.hint
+        packing.verify_isolation(stand_in(model), rows, precision)
+    assert "Remove recipe.packing" in refusal.value.hint
 
 
 def test_rows_that_are_lost_in_packing_are_noticed() -> None:
     rows = some_rows(6, 100)
-    packed = packing.dataset(rows, pack_to=40)
-    with pytest.raises(FtwizardError, match="5 rows were given to the trainer, 6 are in it"):
-        packing.reconcile(packed, rows[:5])
-    with pytest.raises(FtwizardError, match="or not whole"):
-        packing.reconcile(packing.dataset(rows, pack_to=20), rows)
-    packing.reconcile(None, [])
+    packed = packing.build_dataset(rows, pack_to=40)
+    with pytest.raises(FtwizardError, match="it was given 5 and has 6"):
+        packing.verify_rows(packed, rows[:5])
+    with pytest.raises(FtwizardError, match="dropped or changed"):
+        packing.verify_rows(packing.build_dataset(rows, pack_to=20), rows)
+    packing.verify_rows(None, [])
 
 
 def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(quick: Lab) -> None:

@@ -57,7 +57,7 @@ def adapted(name: str) -> Any:
     found = resolve(model, None)
     assert not found.left_out
     recipe = Recipe(rank=4, dropout=0.05)
-    return get_peft_model(model, adapter.config(recipe, found)), found
+    return get_peft_model(model, adapter.lora_config(recipe, found)), found
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -178,14 +178,16 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
         model=model, compute_loss_context_manager=contextlib.nullcontext
     )
     add_fused_lm_head(model)
-    head.prove(trainer, rows)
+    head.verify_loss(trainer, rows)
     model = trainer.model = model_of("llama")
     torch.nn.init.normal_(model.lm_head.weight, std=2.0)
     original = model.forward
     model.forward = types.MethodType(doubled, model)
     add_fused_lm_head(model)
-    with pytest.raises(FtwizardError, match="TRL cannot train LlamaForCausalLM: its head gives"):
-        head.prove(trainer, rows)
+    with pytest.raises(
+        FtwizardError, match="TRL cannot train LlamaForCausalLM: its loss head gives"
+    ):
+        head.verify_loss(trainer, rows)
 
 
 def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
@@ -201,7 +203,7 @@ def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
         f"{owner}.{layer}_proj" for owner in ("mlp", "shared_experts")
         for layer in ("down", "gate", "up")
     )  # fmt: skip
-    said = dict(adapter.findings(Recipe(method="qlora"), found))
+    said = dict(adapter.target_findings(Recipe(method="qlora"), found))
     assert {"no_dropout", "experts_in_16_bit", "targets_left_out"} == said.keys()
     assert "shared_experts.up_proj" in said["targets_left_out"]
 
@@ -210,7 +212,7 @@ def test_wanted_targets_are_checked_on_the_model() -> None:
     model = model_of("mixtral")
     found = resolve(model, ("q_proj", "mlp.experts.down_proj"))
     assert (found.modules, found.parameters) == (["q_proj"], ["mlp.experts.down_proj"])
-    with pytest.raises(FtwizardError, match="no module called query_key_value") as error:
+    with pytest.raises(FtwizardError, match="no module named query_key_value") as error:
         resolve(model, ("q_proj", "query_key_value"))
     assert "k_proj" in error.value.hint and "mlp.experts.gate_up_proj" in error.value.hint
 
@@ -223,24 +225,24 @@ def test_wanted_targets_are_checked_on_the_model() -> None:
         ("input_layernorm", "MixtralRMSNorm"),
         ("self_attn", "MixtralAttention"),
         ("mlp.experts", "MixtralExperts"),
-        ("input_layernorm.weight", "of MixtralRMSNorm"),
-        ("embed_tokens.weight", "of Embedding"),
+        ("input_layernorm.weight", "in MixtralRMSNorm"),
+        ("embed_tokens.weight", "in Embedding"),
     ],
 )
 def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
     model = model_of("mixtral")
     with pytest.raises(FtwizardError) as error:
         resolve(model, ("q_proj", name))
-    assert f"not to {name} ({kind})" in error.value.message
+    assert f"not on {name} ({kind})" in error.value.message
     assert "k_proj" in error.value.hint
 
 
 def test_what_peft_refuses_in_a_kind_of_model_is_left_out_and_named() -> None:
     found = resolve(model_of("mamba"), None)
     assert found.refused == ["mixer.out_proj"]
-    (said,) = dict(adapter.findings(Recipe(), found)).values()
-    assert said.startswith("No adapter goes to mixer.out_proj: peft takes none")
-    with pytest.raises(FtwizardError, match="takes no adapter for out_proj") as error:
+    (said,) = dict(adapter.target_findings(Recipe(), found)).values()
+    assert said.startswith("No adapter on mixer.out_proj: peft does not support")
+    with pytest.raises(FtwizardError, match="does not support an adapter on out_proj") as error:
         resolve(model_of("mamba"), ("in_proj", "out_proj"))
     assert "x_proj" in error.value.hint
 
@@ -250,7 +252,7 @@ def test_what_is_accepted_peft_takes(wanted: tuple[str, ...]) -> None:
     from peft import get_peft_model
 
     model = model_of("mixtral")
-    get_peft_model(model, adapter.config(Recipe(rank=4), resolve(model, wanted)))
+    get_peft_model(model, adapter.lora_config(Recipe(rank=4), resolve(model, wanted)))
 
 
 def test_weights_in_4_bit_are_no_targets() -> None:
@@ -261,7 +263,7 @@ def test_weights_in_4_bit_are_no_targets() -> None:
         if name.endswith("q_proj"):
             module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
     assert resolve(model, ("q_proj",)).modules == ["q_proj"]
-    with pytest.raises(FtwizardError, match=r"q_proj.weight \(in 4 bit"):
+    with pytest.raises(FtwizardError, match=r"q_proj.weight \(4-bit"):
         resolve(model, ("q_proj.weight",))
 
 

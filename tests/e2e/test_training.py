@@ -54,10 +54,10 @@ def test_settings_that_the_model_cannot_follow_are_sentences(quick: Lab) -> None
         (
             "modules",
             {"target_modules": ["q_proj", "query_key_value"]},
-            "no module called query_key",
+            "no module named query_key",
         ),
-        ("half", {"precision": "fp16"}, "trains on GPUs only"),
-        ("flash", {"attention": "flash_attention_2"}, "needs the package flash-attn"),
+        ("half", {"precision": "fp16"}, "needs a GPU"),
+        ("flash", {"attention": "flash_attention_2"}, "needs the flash-attn package"),
     ):
         done = run("train", quick.plan(**recipe), "--name", name, "--watch")
         assert done.returncode == 1 and says in done.stdout, done.stdout

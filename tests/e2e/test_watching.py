@@ -77,7 +77,7 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
     assert {e["index"] for e in events(folder, "sample")} == {0}
     assert {(e["prompt"], e["expected"]) for e in events(folder, "sample")} == {("the cat", None)}
     (left,) = [e for e in events(folder, "finding") if e["code"] == "sample_left_out"]
-    assert left["message"].startswith("Prompt 2 of samples.prompts is not asked")
+    assert left["message"].startswith("Prompt 2 of samples.prompts is skipped")
 
 
 def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_prompts_that_cannot_be_read_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
-    for name, says in (("no.txt", "No such file"), ("empty.txt", "holds no prompt")):
+    for name, says in (("no.txt", "No such file"), ("empty.txt", "contains no prompts")):
         with pytest.raises(FtwizardError, match=says):
             train(tmp_path, name.partition(".")[0], samples={"prompts": name})
 

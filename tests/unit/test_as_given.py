@@ -13,7 +13,7 @@ from ftwizard.data.example import Example
 from ftwizard.data.row_tokens import IGNORED
 from ftwizard.data.split import split
 from ftwizard.train import mask
-from ftwizard.train.tokenise import Encoder, MaskError, encode_rows
+from ftwizard.train.tokenise import Encoder, EncodingError, encode_rows
 from tests.data_helpers import row
 from tests.models_helpers import tiny_tokenizer
 
@@ -55,7 +55,7 @@ def test_a_model_without_an_end_is_refused() -> None:
     tokenizer = tiny_tokenizer()
     encoder = Encoder(tokenizer, set())
     tokenizer.eos_token = None
-    with pytest.raises(MaskError, match=r"Line 8: .*never learn to stop"):
+    with pytest.raises(EncodingError, match=r"Line 8: .*never learn to stop"):
         encoder.encode_row(row(8, Example(kind="text", text="abc")))
 
 
@@ -81,16 +81,16 @@ def test_padding_of_tokens_is_left_out(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"input_ids": [1, 2, 99_999]}, "input_ids holds 99999"),
-        ({"input_ids": [1, -2, 3]}, "input_ids holds -2"),
-        ({"input_ids": [5, 6, 7], "labels": [6, 7, 8]}, "not those that follow"),
-        ({"input_ids": [5, 6, 7], "seq_lengths": [1, 2]}, "packed"),
+        ({"input_ids": [1, 2, 99_999]}, "input_ids contains 99999"),
+        ({"input_ids": [1, -2, 3]}, "input_ids contains -2"),
+        ({"input_ids": [5, 6, 7], "labels": [6, 7, 8]}, "must not be shifted"),
+        ({"input_ids": [5, 6, 7], "seq_lengths": [1, 2]}, "packs"),
     ],
 )
 def test_tokens_of_another_model_are_refused(
     encoder: Encoder, columns: dict[str, list[int]], says: str
 ) -> None:
-    with pytest.raises(MaskError, match=f"Line 4: .*{says}"):
+    with pytest.raises(EncodingError, match=f"Line 4: .*{says}"):
         encoder.encode_row(row(4, tokens(**columns)))
     found, _ = mask.token_report(
         encoder, [row(4, tokens(**columns))], 10, "m", lambda *_, **__: None

@@ -111,7 +111,7 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
         Encoded(line=at, input_ids=[1] * length, labels=[1] * length)
         for at, length in enumerate(lengths)
     ]
-    really = len(packing.dataset(rows, pack_to=512))
+    really = len(packing.build_dataset(rows, pack_to=512))
     found = work(known(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
     assert math.isclose(found.passes, really, rel_tol=0.05)
 

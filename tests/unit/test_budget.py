@@ -19,7 +19,7 @@ from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan import Budget, Data, Files, Model, Plan
 from ftwizard.train import budget
 from ftwizard.train.budget import Limit
-from ftwizard.train.callbacks import Steering
+from ftwizard.train.callbacks import RunControl
 
 HOUR = Rate(
     usd=Decimal("3.60"), unit="hour", source="own", as_of="2026-11", confidence="high"
@@ -90,7 +90,7 @@ def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFo
     (limit,) = budget.limits(worker, plan_of(usd=1.0))
     assert limit.seconds == pytest.approx(1000)
     assert 150 <= limit.used() < 150 + 30
-    assert "$0.15 of $1.00 (budget.usd)" in limit.nearly()
+    assert "$0.15 of $1.00" in limit.describe_warning()
     (hours,) = budget.limits(worker, plan_of(hours=1.0))
     assert hours.used() < 30, "hours are those of one attempt"
 
@@ -110,7 +110,7 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
     limit = Limit("budget.usd", 100.0, 30.0, 0.0, lambda s: f"${s / 100:.2f}", " at a price", clock)
     writer = EventWriter(folder.events, 1)
     worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
-    steering = Steering(worker, [limit])
+    steering = RunControl(worker, [limit])
     args: Any = SimpleNamespace(eval_strategy="steps")
     state = TrainerState(global_step=7, max_steps=99)
 
@@ -124,7 +124,7 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
         assert not step(now).should_training_stop
     (said,) = EventReader(folder.events).read()
     assert (said["code"], said["severity"], said["step"]) == ("budget", "warning", 7)
-    assert said["message"].startswith("$0.80 of $1.00 (budget.usd) are used at a price, 80 %; ")
+    assert said["message"].startswith("budget.usd is 80% used: $0.80 of $1.00 at a price. ")
     control = step(70)
     assert control.should_training_stop and control.should_save
     assert steering.end_reason == "stopped"

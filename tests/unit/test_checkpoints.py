@@ -39,7 +39,7 @@ def test_a_header_that_lies_does_not_count(tmp_path: Path) -> None:
     folder = save(tmp_path, 5, marked=False)
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"[0, 16]", b"[0, 17]"))
-    saved.complete(folder, step=5, attempt=1)
+    saved.mark_complete(folder, step=5, attempt=1)
     assert checkpoints.read(folder) is None
 
 
@@ -71,9 +71,9 @@ def test_rotation_keeps_the_best_and_the_newest(
 def test_torn_ones_are_set_aside_not_lost(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, marked=False)
-    assert saved.set_torn_aside(tmp_path) == ["checkpoint-10"]
+    assert saved.move_torn(tmp_path) == ["checkpoint-10"]
     save(tmp_path, 10, marked=False)
-    assert saved.set_torn_aside(tmp_path) == ["checkpoint-10"]
+    assert saved.move_torn(tmp_path) == ["checkpoint-10"]
     assert len(list((tmp_path / "torn").iterdir())) == 2
     assert [c.step for c in checkpoints.all_complete(tmp_path)] == [5]
     saved.remove_torn(tmp_path)

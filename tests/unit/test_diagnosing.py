@@ -17,12 +17,12 @@ from ftwizard.diagnosis import Curve, diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.train import diagnosing
-from ftwizard.train.diagnosing import Diagnosing
+from ftwizard.train.diagnosing import DiagnosisCallback
 from tests import curves as drawn
 
 
 class Trainer:
-    """Tells a Diagnosing of a curve's logs and evaluations, as transformers' trainer does."""
+    """Tells a DiagnosisCallback of a curve's logs and evaluations, as transformers' trainer does."""
 
     def __init__(self, folder: JobFolder, attempt: int = 1, history: list[Any] | None = None):
         self.folder, self.attempt = folder, attempt
@@ -38,7 +38,7 @@ class Trainer:
             eval_strategy="steps" if curve.evals else "no",
             get_warmup_steps=lambda _: 0,
         )
-        callback, control = Diagnosing(worker), TrainerControl()
+        callback, control = DiagnosisCallback(worker), TrainerControl()
         self.state.max_steps = curve.total_steps or 0
         callback.on_train_begin(args, self.state, control)
         for step, name, value in points(curve):
@@ -134,7 +134,7 @@ def test_between_evaluations_it_looks_when_the_logs_have_grown(trainer: Trainer)
     curve = drawn.drawn(flat, None, steps=20_000, every=5)
     assert len(curve.train) == 4000
     trainer.tell(curve)
-    most = math.log(4000 / diagnosing.FIRST_LOGS, diagnosing.GROWTH)
+    most = math.log(4000 / diagnosing.MIN_LOGS, diagnosing.GROWTH_FACTOR)
     assert 10 < trainer.looks <= most + 20, (trainer.looks, most)
 
 

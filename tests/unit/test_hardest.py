@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.train.hardest import of_rows
+from ftwizard.train.hardest import sum_by_row
 
 _rows = st.lists(
     st.lists(st.tuples(st.booleans(), st.integers(0, 40)), min_size=1, max_size=9),
@@ -27,7 +27,7 @@ def test_padded_and_packed_rows_have_the_same_loss(rows: list[list[tuple[bool, i
         for row in rows
     ]
     for output, batch in (_padded(rows), _packed(rows)):
-        losses, tokens = of_rows(output, batch)
+        losses, tokens = sum_by_row(output, batch)
         assert [*zip(losses.tolist(), tokens.tolist(), strict=True)] == wanted
 
 

@@ -12,8 +12,8 @@ from ftwizard.estimate.memory import estimate
 from ftwizard.estimate.setup import Setup
 from ftwizard.estimate.shape import from_config
 from ftwizard.estimate.stack import Stack
-from ftwizard.train.dry_model import build
-from ftwizard.train.ledger import ledger, run
+from ftwizard.train.dry_model import build_model
+from ftwizard.train.ledger import ledger, run_step
 
 TENSORS = Stack(counter="allocated")
 SMALL: dict[str, Any] = {
@@ -37,7 +37,7 @@ def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
     setup = SETUPS[name]
     # Real rows without padding get no mask; fakes would.
     stack = msgspec.structs.replace(TENSORS, padded=False)
-    real = run(build(SMALL, setup, stack), setup, stack)
+    real = run_step(build_model(SMALL, setup, stack), setup, stack)
     fake = ledger(SMALL, setup, stack=stack)
     assert fake.peak.value == pytest.approx(real.peak, rel=0.04)
     assert fake.trained == real.trained
@@ -121,7 +121,7 @@ def test_dropout_of_the_model_itself_is_counted() -> None:
 
 def test_a_class_that_a_library_refuses_is_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     config = {"model_type": "xlnet", "d_model": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}
-    with pytest.raises(FtwizardError, match="cannot be made ready to train: XLNet") as error:
+    with pytest.raises(FtwizardError, match="could not be prepared for training: XLNet") as error:
         ledger(config, Setup(method="lora", length=32))
     assert "ftwizard probe" in error.value.hint
     assert "Traceback" not in capfd.readouterr().err
@@ -136,7 +136,7 @@ def test_a_class_that_looks_at_values_is_a_sentence(
         return 2 * x if x.sum().item() else x
 
     monkeypatch.setattr(modeling_llama.LlamaMLP, "forward", forward)
-    with pytest.raises(FtwizardError, match="decides by the values in its tensors"):
+    with pytest.raises(FtwizardError, match="control flow depends on tensor values"):
         ledger(SMALL, Setup(method="full", length=32))
     assert "Traceback" not in capfd.readouterr().err
 

@@ -25,20 +25,20 @@ def test_the_longest_come_first_and_few_rows_are_taken_again(
 def test_no_batch_of_a_training_is_larger_than_that_of_the_longest(
     lengths: list[int], batch: int
 ) -> None:
-    size, _ = longest.reached(batch, 1, len(lengths))
+    size, _ = longest.effective_batch(batch, 1, len(lengths))
     top = [lengths[place] for place in longest.longest(lengths, size)]
-    order = [lengths[place] for place in longest.drawn(lengths, len(lengths), 7)]
+    order = [lengths[place] for place in longest.shuffled(lengths, len(lengths), 7)]
     for flat in (False, True):
-        worst = sum(longest.batches(top, size, flat=flat))
-        assert max(longest.batches(order, batch, flat=flat)) <= worst
+        worst = sum(longest.tokens_per_pass(top, size, flat=flat))
+        assert max(longest.tokens_per_pass(order, batch, flat=flat)) <= worst
 
 
 @given(_lengths, _batch, st.integers(0, 5))
 def test_padding_only_adds(lengths: list[int], batch: int, seed: int) -> None:
-    flat = longest.epoch(lengths, batch, seed, flat=True)
-    padded = longest.epoch(lengths, batch, seed, flat=False)
+    flat = longest.tokens_per_epoch(lengths, batch, seed, flat=True)
+    padded = longest.tokens_per_epoch(lengths, batch, seed, flat=False)
     assert flat == sum(lengths) <= padded <= len(lengths) * max(lengths)
-    assert longest.epoch(lengths, 1, seed, flat=False) == flat
+    assert longest.tokens_per_epoch(lengths, 1, seed, flat=False) == flat
 
 
 @given(st.integers(2, 64), st.integers(1, 16))
@@ -61,7 +61,7 @@ def test_a_batch_is_halved_where_it_can_be() -> None:
 def test_few_rows_fill_no_larger_step_than_training_has(
     batch: int, accumulation: int, rows: int
 ) -> None:
-    size, passes = longest.reached(batch, accumulation, rows)
+    size, passes = longest.effective_batch(batch, accumulation, rows)
     assert 1 <= size <= min(batch, rows) and 1 <= passes <= accumulation
     if schedule.total_steps(rows, batch, accumulation, 1) == 1:
         assert (passes - 1) * size < rows <= size * passes

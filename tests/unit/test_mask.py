@@ -109,7 +109,7 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
     ]
     found = report(encoder, rows, 100)
     assert found.summary == (
-        "2 of 4 rows will contribute 0 trained tokens with this template and max_length 100."
+        "2 of 4 rows will have no trainable tokens with this template and max_length 100."
     )
     assert found.without_loss_lines == [3, 4]
     assert found.ends_cut == 1, "the last is cut within its answer"
@@ -133,7 +133,7 @@ def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> No
     found = report(encoder, rows)
     (one,) = found.findings
     assert (one.code, one.count, one.lines) == ("model_mismatch", 2, [2, 5])
-    assert found.summary.startswith(f"2 of {found.rows} rows will contribute 0 trained tokens")
+    assert found.summary.startswith(f"2 of {found.rows} rows will have no trainable tokens")
     assert "never say no" in one.message and "at line 2" in one.message
     assert (found.rows, found.kept, found.without_loss) == (3, 1, 0)
     assert not found.counts.tokens.exact

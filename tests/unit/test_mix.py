@@ -17,7 +17,7 @@ from ftwizard.data.read import Row
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import PlanError
 from ftwizard.train import heldout, rows
-from ftwizard.train.tokenise import Encoded, MaskError, Report
+from ftwizard.train.tokenise import Encoded, EncodingError, Report
 from tests.unit.test_split import row, texts
 
 GENERAL = [row(n, (f"General question {n}?", f"answer {n}")) for n in range(1, 201)]
@@ -82,7 +82,7 @@ def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
         "train": 80, "validation": 10, "test": 10, "mix": 9,
     }  # fmt: skip
     assert said == [("train", 100), ("mix", 170)]
-    assert rows.shortage(planned(tmp_path), found) is None
+    assert rows.describe_shortage(planned(tmp_path), found) is None
     assert "mix" not in rows.load(planned(tmp_path, "format: auto"), {})
 
 
@@ -91,7 +91,7 @@ def test_a_set_that_is_too_small_is_said(tmp_path: Path) -> None:
     one = planned(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
     found = rows.load(one, {})
     assert len(found["mix"]) == 1
-    said = rows.shortage(one, found)
+    said = rows.describe_shortage(one, found)
     assert said and "80 rows would be 9" in said
 
 
@@ -103,7 +103,7 @@ class _Words:
 
     def encode_row(self, row: Row) -> Encoded:
         if "unfit" in row.conversation.answer:
-            raise MaskError(f"Line {row.line}: it does not fit.", "Delete the row.")
+            raise EncodingError(f"Line {row.line}: it does not fit.", "Delete the row.")
         ids = list(range(len(row.conversation.answer.split()) + 1))
         return Encoded(line=row.line, input_ids=ids, labels=ids)
 
@@ -147,7 +147,7 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
 def test_a_general_row_that_does_not_fit_is_named_with_its_file() -> None:
     own = [row(n, (f"own {n}", "x")) for n in range(4)]
     parts = {"train": own, "validation": own[:1], "mix": [row(7, ("q", "unfit"))]}
-    with pytest.raises(MaskError, match=r"data\.mix\.rows: Line 7"):
+    with pytest.raises(EncodingError, match=r"data\.mix\.rows: Line 7"):
         encoded(parts)
 
 
@@ -157,7 +157,7 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
     folder = JobFolder(tmp_path / "run")
     folder.path.mkdir()
     found = rows.load(planned(tmp_path), {})
-    heldout.keep(folder, found)
+    heldout.save(folder, found)
     answers = heldout.read(folder).answers
     assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
 
@@ -177,7 +177,7 @@ def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path:
 
 def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
     one = planned(tmp_path)
-    with pytest.raises(FtwizardError, match="not be divided as they were"):
+    with pytest.raises(FtwizardError, match="data split differs"):
         rows.load(one, {"split": "0"})
     assert rows.load(one, train._hash_data(one))
 

@@ -89,24 +89,24 @@ def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: P
         event("log", 30, 2, step=3, memory=800),
     ]  # fmt: skip
     folder.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = actual.measured(folder, tokens=400)
+    found = actual.measure_run(folder, tokens=400)
     assert {name: one.value for name in NAMES if (one := getattr(found, name))} == {
         "peak_memory": 950, "seconds": 20, "tokens_per_s": 20, "disk": 4000,
     }  # fmt: skip
     assert found.peak_memory and "resident" in found.peak_memory.source
     assert found.cost is None, "nobody said what an hour costs"
     hour = hour_price.said("3.60")
-    priced = actual.measured(folder, 400, hour)
+    priced = actual.measure_run(folder, 400, hour)
     assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
-    later = actual.measured(folder, 400, hour, now=40.0)
+    later = actual.measure_run(folder, 400, hour, now=40.0)
     assert later.cost and later.cost.value == 0.03, "what follows the training costs as well"
     (folder.adapter / "weights").unlink()
-    smaller = actual.measured(folder, tokens=400)
+    smaller = actual.measure_run(folder, tokens=400)
     assert smaller.disk and smaller.disk.value == 3500, "what was there while it trained"
 
 
 def test_a_run_without_steps_has_neither_time_nor_memory(tmp_path: Path) -> None:
-    found = actual.measured(JobFolder(tmp_path), tokens=0)
+    found = actual.measure_run(JobFolder(tmp_path), tokens=0)
     assert found.seconds is found.tokens_per_s is found.peak_memory is None
 
 

@@ -18,7 +18,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import Source
 from ftwizard.paths import local, probing
-from ftwizard.paths.probing import Tried
+from ftwizard.paths.probing import ProbeResult
 from ftwizard.plan import Plan
 from tests import jobs_helpers
 
@@ -50,7 +50,7 @@ def made(batch: int, accumulation: int = 1) -> Plan:
     )
 
 
-def tried(batch: int = 8, accumulation: int = 1) -> Tried:
+def tried(batch: int = 8, accumulation: int = 1) -> ProbeResult:
     said: list[str] = []
     found = probing.run(
         made(batch, accumulation=accumulation), SOURCE, 3,
@@ -67,7 +67,9 @@ def test_what_fits_is_left_as_it_is() -> None:
     assert found.findings == ["Said each time."]
 
 
-@pytest.mark.parametrize(("ends", "why"), [("gpu", "GPU ran out"), ("memory", "memory ran out")])
+@pytest.mark.parametrize(
+    ("ends", "why"), [("gpu", "out of GPU memory"), ("memory", "out of memory")]
+)
 def test_out_of_memory_makes_the_batch_smaller_and_says_so(
     ends: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,18 +90,18 @@ def test_the_kernels_kill_is_out_of_memory_and_another_is_not(
     monkeypatch.setattr(machine, "oom_kills", iter(range(100)).__next__)
     assert tried(8).halved == 1
     monkeypatch.setattr(machine, "oom_kills", lambda: 7)
-    with pytest.raises(FtwizardError, match="killed from outside"):
+    with pytest.raises(FtwizardError, match="killed before it finished"):
         tried(8)
 
 
 @pytest.mark.parametrize(
     ("ends", "fits", "message", "hint", "code"),
     [
-        ("gpu", 0, "ran out of GPU memory with a batch of 1 row", "qlora", 1),
-        ("memory", 0, "ran out of memory with a batch of 1 row", "max_length", 1),
-        ("loading", 64, "while it loaded the model", "smaller model", 1),
+        ("gpu", 0, "ran out of GPU memory with the smallest batch (1 row)", "qlora", 1),
+        ("memory", 0, "ran out of memory with the smallest batch (1 row)", "max_length", 1),
+        ("loading", 64, "while loading the model", "smaller model", 1),
         ("refuse", 0, "It trains on nothing", "Give it answers", 3),
-        ("crash", 0, "ValueError: made up", "end so too", 1),
+        ("crash", 0, "ValueError: made up", "fail the same way", 1),
     ],
 )
 def test_what_cannot_be_measured_is_told_with_a_next_step(
@@ -154,7 +156,7 @@ def test_when_who_started_it_is_ended_it_goes_too(
 def test_it_does_not_disturb_a_run(home: Path, dummy: Path) -> None:
     (home / "runs").mkdir(parents=True)
     job: JobFolder = jobs_helpers.start(jobs_helpers.make(home / "runs" / "busy", steps=5000))
-    with pytest.raises(FtwizardError, match="Run busy is going on"):
+    with pytest.raises(FtwizardError, match="Run busy is active"):
         tried()
     os.kill(jobs_helpers.command_pid(job), signal.SIGKILL)
     jobs_helpers.until_ended(job)

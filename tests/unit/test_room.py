@@ -55,17 +55,17 @@ def test_what_is_written_must_fit(
     folder = JobFolder(tmp_path / "run")
     needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed)
-    room.check(folder, chosen, base)
+    room.check_disk(folder, chosen, base)
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 1)
     with pytest.raises(FtwizardError, match=r"This run needs about .* are free at"):
-        room.check(folder, chosen, base)
+        room.check_disk(folder, chosen, base)
     # A resumed run has written part of it.
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "x").write_bytes(b"1")
-    room.check(folder, chosen, base)
+    room.check_disk(folder, chosen, base)
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 2)
     with pytest.raises(FtwizardError, match="and has written, and") as error:
-        room.check(folder, chosen, base)
+        room.check_disk(folder, chosen, base)
     assert "FTWIZARD_HOME" in error.value.hint
 
 

@@ -12,7 +12,7 @@ from transformers import TrainerControl, TrainerState
 from ftwizard.jobs import requests
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.train.callbacks import Steering
+from ftwizard.train.callbacks import RunControl
 
 
 def step(folder: JobFolder, strategy: str, *, attempt: int = 1) -> TrainerControl:
@@ -23,7 +23,7 @@ def step(folder: JobFolder, strategy: str, *, attempt: int = 1) -> TrainerContro
     )
     args: Any = SimpleNamespace(eval_strategy=strategy)
     state = TrainerState(global_step=7, max_steps=20)
-    control = Steering(worker).on_step_end(args, state, TrainerControl())
+    control = RunControl(worker).on_step_end(args, state, TrainerControl())
     events.close()
     return control
 
