@@ -164,11 +164,11 @@ def _target_and_tokenizer(model: HostedModel) -> Way:
 
 def _mean_request(counts: Counts) -> tuple[Decimal, Decimal] | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
-    count_rows, trained = counts.tokens.rows, counts.trained.total
+    rows, trained = counts.tokens.rows, counts.trained.total
     untrained = counts.tokens.total - trained
     if trained <= 0 or untrained <= 0:
         return None
     return (
-        Decimal(round(untrained / count_rows)) or Decimal(1),
-        Decimal(round(trained / count_rows)) or Decimal(1),
+        Decimal(round(untrained / rows)) or Decimal(1),
+        Decimal(round(trained / rows)) or Decimal(1),
     )

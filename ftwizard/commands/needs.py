@@ -21,24 +21,24 @@ FITS = {"fits": "✓", "tight": "!", "does not fit": "✗"}
 
 def to_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a plan's estimate as names and values; a continuation line has no name."""
-    to_lines = [("model", document["model"]["said"])]
+    lines = [("model", document["model"]["said"])]
     if refused := document["refused"]:
         to_lines.append(("✗", visible(refused, 600)))
-    to_lines.append((
+    lines.append((
         "parameters", f"{document['parameters']:,}, of which {document['trained']:,} trainable"
     ))  # fmt: skip
-    to_lines.append(("recipe", _format_recipe(document["recipe"])))
-    to_lines += _data_lines(document)
-    to_lines += _memory_lines(document)
+    lines.append(("recipe", _format_recipe(document["recipe"])))
+    lines += _data_lines(document)
+    lines += _memory_lines(document)
     time = msgspec.convert(document["time"], Figure | None)
-    to_lines.append((
+    lines.append((
         "time",
         _format_time(time, document["fit"])
         if time
         else "unknown until the first run of this model here",
     ))  # fmt: skip
     return [
-        *to_lines,
+        *lines,
         *of_money.to_lines(document),
         *disk_lines(document["disk"]),
         *_warning_lines(document),

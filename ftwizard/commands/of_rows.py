@@ -55,15 +55,13 @@ def _read_any(data: str) -> Evidence:
         return evidence.evidence(report)
     from ftwizard.data import examine, hub
 
-    with progress.reporter(shown=True) as print_report:
-        file, _ = hub.locate(data, print_report)
+    with progress.reporter(shown=True) as say:
+        file, _ = hub.locate(data, say)
         examined = examine.examine(
             file,
             # Near-duplicates do not affect provider or recipe.
             examine.Asked(max_length=Recipe().max_length, near=False),
-            say=lambda done, total: print_report(
-                "checking", what=file.name, done=done, **_unit(total)
-            ),
+            say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
         )
     return evidence.evidence(msgspec.to_builtins(examined))
 
