@@ -23,7 +23,7 @@ def to_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a plan's estimate as names and values; a continuation line has no name."""
     lines = [("model", document["model"]["said"])]
     if refused := document["refused"]:
-        to_lines.append(("✗", visible(refused, 600)))
+        lines.append(("✗", visible(refused, 600)))
     lines.append((
         "parameters", f"{document['parameters']:,}, of which {document['trained']:,} trainable"
     ))  # fmt: skip
