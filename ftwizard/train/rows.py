@@ -195,15 +195,15 @@ def describe_shortage(plan: Plan, rows: Rows) -> str | None:
 
 
 def phase_reporter(worker: Worker, phase: str) -> Callable[..., None]:
-    """Return a callback that writes a phase event for each new ``what``, else once a second."""
-    last: dict[str, Any] = {"at": time.monotonic(), "what": None}
+    """Return a callback that writes a phase event for each new item, else once a second."""
+    last: dict[str, Any] = {"at": time.monotonic(), "item": None}
 
-    def report(what: str | None, **fields: Any) -> None:
+    def report(item: str | None, **fields: Any) -> None:
         now = time.monotonic()
-        if what == last["what"] and now - last["at"] < PROGRESS_INTERVAL_S:
+        if item == last["item"] and now - last["at"] < PROGRESS_INTERVAL_S:
             return
-        last.update(at=now, what=what)
-        worker.phase(phase, what=what, **fields)
+        last.update(at=now, item=item)
+        worker.phase(phase, what=item, **fields)
 
     return report
 

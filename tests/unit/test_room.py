@@ -64,7 +64,7 @@ def test_what_is_written_must_fit(
     (folder.checkpoints / "x").write_bytes(b"1")
     room.check_disk(folder, chosen, base)
     monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 2)
-    with pytest.raises(FtwizardError, match="and has written, and") as error:
+    with pytest.raises(FtwizardError, match="and has written 1 B, but") as error:
         room.check_disk(folder, chosen, base)
     assert "FTWIZARD_HOME" in error.value.hint
 
