@@ -15,7 +15,7 @@ from ftwizard.data.targets import Target
 from ftwizard.data.tokens import Estimate
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BillingRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a platform bills training."""
 
     targets: tuple[TargetName, ...]
@@ -77,14 +77,14 @@ def billed(
     )
 
 
-def _to_bill(rule: Rule, tokens: Estimate | None) -> Bill:
+def _to_bill(rule: BillingRule, tokens: Estimate | None) -> Bill:
     return Bill(
         unit=rule.unit, tokens=tokens, words=rule.words, sources=rule.sources, as_of=rule.as_of
     )
 
 
 @functools.cache
-def _load_rules() -> dict[TargetName, Rule]:
+def _load_rules() -> dict[TargetName, BillingRule]:
     data = tomllib.loads(files("ftwizard").joinpath("assets", "tokens.toml").read_text("utf-8"))
-    rules = msgspec.convert(data["billing"], tuple[Rule, ...])
+    rules = msgspec.convert(data["billing"], tuple[BillingRule, ...])
     return {name: rule for rule in rules for name in rule.targets}

@@ -12,9 +12,9 @@ import msgspec
 
 from ftwizard.data.files import arrow_files, foreign, layout, lines, table_sniff, unpack
 from ftwizard.data.files.json_text import HEAD_BYTES
-from ftwizard.data.files.layout import Kind, Layout
+from ftwizard.data.files.layout import Kind, TextLayout
 from ftwizard.data.files.lines import Encoding
-from ftwizard.data.files.source import FileProblem, Identity, Source
+from ftwizard.data.files.source import FileIdentity, FileProblem, Source
 from ftwizard.data.files.unpack import Compression, Damage
 from ftwizard.data.quoted import quoted
 
@@ -42,9 +42,9 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it begins with a byte-order mark."""
     size: int
     """Bytes of the file on disk."""
-    identity: Identity
+    identity: FileIdentity
     """Identity of the file when it was inspected; readers reject any other."""
-    layout: Layout
+    layout: TextLayout
 
     @property
     def unit(self) -> Literal["line", "row"]:
@@ -135,7 +135,7 @@ def _inspect_source(source: Source) -> Container:
     kind = _detect_columnar(source, raw.head, compression)
     encoding, bom = lines.detect_encoding(raw.head)
 
-    def container(layout: Layout) -> Container:
+    def container(layout: TextLayout) -> Container:
         return Container(
             kind=layout.kind,
             compression=compression,
@@ -147,7 +147,7 @@ def _inspect_source(source: Source) -> Container:
         )
 
     if kind:
-        return container(Layout(kind=kind, unit="row"))
+        return container(TextLayout(kind=kind, unit="row"))
     text = _Head(lines.decode_text(raw.all(), encoding), HEAD_BYTES)
     while not text.head.strip(_BLANKS) and text.more(HEAD_BYTES):
         pass
@@ -275,7 +275,7 @@ def _is_utf_8(head: bytes) -> bool:
     return True
 
 
-def _require_columns(source: Source, layout: Layout) -> None:
+def _require_columns(source: Source, layout: TextLayout) -> None:
     """Raise FileProblem if a table's columns are unnamed or two have the same name."""
     if layout.dialect is None:
         return

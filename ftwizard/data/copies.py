@@ -99,7 +99,7 @@ def sampled(train: Source) -> Found | None:
         return None
     return Found(
         "sampled",
-        f"near-duplicates were searched in one prompt of {train.share}, because the file has more "
+        f"near-duplicates were searched in 1 of {train.share} prompts, because the file has more "
         f"than {MAX_ROWS:,} rows",
         "to search all rows, check the file in parts",
     )

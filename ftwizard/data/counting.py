@@ -12,7 +12,7 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.parts import Part, Say
 from ftwizard.data.targets import Target
-from ftwizard.data.tokens import Counts, Tally
+from ftwizard.data.tokens import Counts, TokenCounter
 
 BLOCKS = 512
 """Sampled blocks of 64 KB; takes 0.5 s and gives an interval of 1–3% on multilingual chats."""
@@ -25,7 +25,7 @@ def exact(
 ) -> Counts:  # fmt: skip
     """Count all readable rows, with the tokenizer of ``model`` if given; raise FileProblem."""
     if not container.plain:
-        tally = Tally(target, encodings.choose(target, model), limit)
+        tally = TokenCounter(target, encodings.choose(target, model), limit)
         for record in records.records(path, container):
             _add(tally, record.line, record.value, format)
         return tally.counts()
@@ -48,7 +48,7 @@ def estimated(
     sampling: Cochran, Sampling Techniques, 3rd ed., chapter 9). Returns None if too few rows are
     readable. Raises FileProblem.
     """
-    tally = Tally(target, encodings.choose(target, model), limit)
+    tally = TokenCounter(target, encodings.choose(target, model), limit)
     token_pairs: list[tuple[int, int]] = []
     trained_pairs: list[tuple[int, int]] = []
     end = -1
@@ -67,7 +67,7 @@ def estimated(
         len(token_pairs) == 1 and token_pairs[0][0] > container.size // 2
     ):  # the sample is the whole file
         return tally.counts()
-    all_blocks = max(len(token_pairs), container.size // ranges.PEEK)
+    all_blocks = max(len(token_pairs), container.size // ranges.SAMPLE_BLOCK_BYTES)
     try:
         return tokens.sampled(
             tally.counts(),
@@ -80,8 +80,8 @@ def estimated(
 
 def _count_part(
     part: Part, format: Format, target: Target, limit: int | None, model: str | None
-) -> tuple[Tally, int]:
-    tally, lines = Tally(target, encodings.choose(target, model), limit), 0
+) -> tuple[TokenCounter, int]:
+    tally, lines = TokenCounter(target, encodings.choose(target, model), limit), 0
     for block in part.blocks():
         lines += block.height
         for number, raw in enumerate(block.lines(), block.line):
@@ -90,7 +90,7 @@ def _count_part(
     return tally, lines
 
 
-def _add(tally: Tally, line: int, value: Any, format: Format) -> tuple[int, int] | None:
+def _add(tally: TokenCounter, line: int, value: Any, format: Format) -> tuple[int, int] | None:
     """Count a row; return its tokens and trainable tokens, or None if it is invalid."""
     try:
         if isinstance(value, bytes):

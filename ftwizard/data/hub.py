@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 from ftwizard import file_names, settings
 from ftwizard.data import hub_id, hub_trouble
 from ftwizard.data.hub_copy import (
+    DatasetSplit,
     Say,
-    Split,
     copies_folder,
     download,
     format_names,
@@ -160,7 +160,7 @@ def _raise_config_error(
     ) from error
 
 
-def _resolve_split(dataset_id: HubId, builder: Any, repo: str, commit: str) -> Split:
+def _resolve_split(dataset_id: HubId, builder: Any, repo: str, commit: str) -> DatasetSplit:
     """Resolve the split; raise FtwizardError listing those that exist."""
     names = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
     if dataset_id.split not in names:
@@ -170,7 +170,9 @@ def _resolve_split(dataset_id: HubId, builder: Any, repo: str, commit: str) -> S
             f"{repo} has no split “{visible(dataset_id.split, 60)}”; it has: {format_names(names)}.",
             visible(f"Name one, for example: {hint}"),
         )
-    return Split(repo=repo, config=str(builder.config.name), split=dataset_id.split, commit=commit)
+    return DatasetSplit(
+        repo=repo, config=str(builder.config.name), split=dataset_id.split, commit=commit
+    )
 
 
 def _find_copy(dataset_id: HubId, reason: Exception, say: Say) -> tuple[Path, str]:

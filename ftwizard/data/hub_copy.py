@@ -35,7 +35,7 @@ def copies_folder() -> Path:
     return settings.cache() / "datasets"
 
 
-class Split(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSplit(msgspec.Struct, frozen=True, kw_only=True):
     """A fully resolved split of a data set."""
 
     repo: str
@@ -71,7 +71,7 @@ def locked(target: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def download(builder: Any, split: Split, say: Say) -> list[str]:
+def download(builder: Any, split: DatasetSplit, say: Say) -> list[str]:
     """Download the files of a split into the library's cache and return their paths."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -101,14 +101,14 @@ def download(builder: Any, split: Split, say: Say) -> list[str]:
     return _run_watched(fetch, report_progress)
 
 
-def _is_cached(split: Split, name: str) -> bool:
+def _is_cached(split: DatasetSplit, name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(split.repo, name, revision=split.commit, repo_type="dataset")
     return isinstance(path, str)
 
 
-def _measure_files(split: Split, names: list[str]) -> int:
+def _measure_files(split: DatasetSplit, names: list[str]) -> int:
     """Return the total bytes of the named files in the repository."""
     from huggingface_hub import HfApi
 
@@ -145,7 +145,7 @@ def _run_watched(work: Callable[[], list[str]], look: Callable[[], None]) -> lis
     return result
 
 
-def _check_disk_space(missing: int, split: Split) -> None:
+def _check_disk_space(missing: int, split: DatasetSplit) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for cache, variable in ((Path(HF_HUB_CACHE), "HF_HOME"), (copies_folder(), "FTWIZARD_CACHE")):
@@ -156,7 +156,7 @@ def _check_disk_space(missing: int, split: Split) -> None:
             )
 
 
-def write(builder: Any, split: Split, say: Say) -> None:
+def write(builder: Any, split: DatasetSplit, say: Say) -> None:
     """Write the rows atomically; raise FtwizardError if there are none."""
     rows = builder.as_streaming_dataset(split=split.split)
     if columns := arrow_rows.find_media_columns(rows.features):

@@ -1,4 +1,4 @@
-"""A plain JSON Lines file in parts, which several processes work through."""
+"""Parallel processing of plain JSON Lines files in parts."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ from ftwizard.data.container import Container
 from ftwizard.data.conversation import RowProblem
 
 PART_BYTES = 32 << 20
-"""A process gets parts of about this size: enough to be worth its while, small enough to say how
-far it is."""
-MOST_PROCESSES = 8
+"""Approximate size of a part: large enough to be efficient, small enough for progress reports."""
+MAX_PROCESSES = 8
 _LINE_FEED = ord("\n")
-_AHEAD = 2
-"""Parts in the making for each process, at most: results must not pile up."""
+_MAX_PENDING = 2
+"""Maximum parts in progress per process, so that results do not pile up."""
 
 T = TypeVar("T")
 Say = Callable[[int, int], None]
-"""Hears how many bytes are done, of how many; where that is not known how many rows, and 0."""
+"""Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
 
 
 class Block(NamedTuple):
-    """Whole lines, one after another."""
+    """Consecutive complete lines."""
 
     line: int
-    """The first one's number in its part, from 1."""
+    """Number of the first line within its part, from 1."""
     height: int
-    """How many there are."""
+    """Number of lines."""
     data: bytes
-    """With line feeds; the last may lack its own."""
+    """Including line feeds; the last line may lack one."""
     problem: RowProblem | None = None
-    """In place of the data: why a line cannot be read."""
+    """Set instead of the data: why a line cannot be read."""
 
     def lines(self) -> list[bytes]:
-        """Return the lines without their ends."""
+        """Return the lines without line feeds."""
         return self.data.removesuffix(b"\n").split(b"\n")
 
 
 class Part(NamedTuple):
-    """Whole lines of a file."""
+    """A byte range of a file that consists of complete lines."""
 
     path: Path
     container: Container
@@ -55,7 +54,7 @@ class Part(NamedTuple):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the lines in blocks, in order."""
-        import numpy as np  # a first look does without it
+        import numpy as np  # not needed for a first look
 
         line = 1
         for data in ranges.lines_in(self.path, self.container, self.start, self.end):
@@ -63,7 +62,7 @@ class Part(NamedTuple):
                 yield Block(line, 1, b"", data.problem)
                 line += 1
                 continue
-            # Five times as fast as bytes.count.
+            # Five times faster than bytes.count.
             ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LINE_FEED))
             count = ends + (not data.endswith(b"\n"))
             yield Block(line, count, data)
@@ -71,29 +70,28 @@ class Part(NamedTuple):
 
 
 def parts_of(path: Path, container: Container) -> list[Part]:
-    """Cut a ``plain`` file. Raises FileProblem."""
+    """Divide a ``plain`` file into parts; raise FileProblem."""
     count = max(1, container.size // PART_BYTES)
-    found = ranges.ranges(path, container, count)
-    return [Part(path, container, start, end) for start, end in found]
+    byte_ranges = ranges.ranges(path, container, count)
+    return [Part(path, container, start, end) for start, end in byte_ranges]
 
 
 def in_order(
     work: functools.partial[T], parts: list[Part], processes: int | None, say: Say
 ) -> Iterator[T]:
-    """Yield what ``work`` makes of each part, in the order of the file.
+    """Yield the result of ``work`` for each part, in file order.
 
-    ``work`` and what it returns travel between processes, of which there are as many as
-    processors, unless told.
+    ``work`` and its results must be picklable. ``processes`` defaults to the number of CPU cores.
     """
-    workers = min(processes or _processors(), len(parts), MOST_PROCESSES)
-    results = map(work, parts) if workers == 1 else _beside(work, parts, workers)
+    workers = min(processes or _count_cores(), len(parts), MAX_PROCESSES)
+    results = map(work, parts) if workers == 1 else _run_in_processes(work, parts, workers)
     for part, result in zip(parts, results, strict=True):
         yield result
         say(part.end, part.container.size)
 
 
-def _beside(work: functools.partial[T], parts: list[Part], workers: int) -> Iterator[T]:
-    context = get_context("forkserver")  # this process may have threads, which forks break
+def _run_in_processes(work: functools.partial[T], parts: list[Part], workers: int) -> Iterator[T]:
+    context = get_context("forkserver")  # forking is unsafe, because this process may have threads
     context.set_forkserver_preload([work.func.__module__])
     done = 0
     pool = ProcessPoolExecutor(workers, mp_context=context)
@@ -101,17 +99,17 @@ def _beside(work: functools.partial[T], parts: list[Part], workers: int) -> Iter
         waiting: deque[Future[T]] = deque()
         for part in parts:
             waiting.append(pool.submit(work, part))
-            if len(waiting) > _AHEAD * workers:
+            if len(waiting) > _MAX_PENDING * workers:
                 yield waiting.popleft().result()
                 done += 1
         while waiting:
             yield waiting.popleft().result()
             done += 1
-    except BrokenExecutor:  # a process was killed: memory, or somebody's hand
+    except BrokenExecutor:  # a process was killed, for example for memory
         yield from map(work, parts[done:])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _processors() -> int:
+def _count_cores() -> int:
     return len(os.sched_getaffinity(0))

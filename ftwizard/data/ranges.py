@@ -1,4 +1,4 @@
-"""Parts of a plain JSON Lines file: for several processes at once, and for a first look at it."""
+"""Byte ranges and random samples of plain JSON Lines files."""
 
 from __future__ import annotations
 
@@ -14,57 +14,60 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.files.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
 from ftwizard.data.files.source import BLOCK, Source
 
-PEEK = 1 << 16
-"""Bytes of a block of a sample."""
-_LONGEST = 1 << 20
-"""Bytes of the longest row that a sample has."""
-_FIRST = 500
-"""Rows that a sample has of a file that is not read by bytes."""
-_MARK = 3
-"""Bytes of the byte-order mark."""
+SAMPLE_BLOCK_BYTES = 1 << 16
+"""Bytes of a sampled block."""
+_MAX_SAMPLED_ROW = 1 << 20
+"""Maximum bytes of a sampled row."""
+_HEAD_ROWS = 500
+"""Rows sampled from a file that is not read by byte ranges."""
+_BOM_BYTES = 3
+"""Bytes of a byte-order mark."""
 
 
 class TooLong(bytes):
-    """The beginning of a line of more than ``MAX_LINE`` bytes, which is a block of its own."""
+    """The beginning of a line longer than ``MAX_LINE`` bytes, as a separate block."""
 
     @property
     def problem(self) -> RowProblem:
-        """Return what there is to say of it."""
+        """Return the problem of the line."""
         return too_large_problem()
 
 
 class Sampled(NamedTuple):
-    """A row of a sample."""
+    """A sampled row."""
 
     offset: int | None
-    """Of its first byte in the file; None where that is not known."""
+    """Byte offset in the file; None if unknown."""
     line: int | None
-    """As ``Record.line``; None where that is not known."""
+    """As ``Record.line``; None if unknown."""
     value: bytes | dict[str, Any] | RowProblem
     """As ``Record.value``."""
 
 
 def ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]]:
-    """Cut a file into at most ``parts`` ranges of bytes ``(start, end)``, each of whole lines.
+    """Divide a file into at most ``parts`` byte ranges ``(start, end)`` of complete lines.
 
-    They are in order and hold all of the file but its byte-order mark. ``container.plain`` must
-    hold (else ValueError). Raises FileProblem.
+    The ranges are in order and cover the file except for its byte-order mark. Raises ValueError
+    unless ``container.plain``, and FileProblem.
     """
     _require_plain(container)
     with Source(path, container.identity) as source:
-        first = _first(container)
-        wanted = (source.size * part // parts for part in range(1, parts))
-        starts = [first, *(_line_start(source, max(place, first)) for place in wanted), source.size]
+        first = _get_data_start(container)
+        cuts = (source.size * part // parts for part in range(1, parts))
+        starts = [
+            first,
+            *(_find_line_start(source, max(offset, first)) for offset in cuts),
+            source.size,
+        ]
     return [(start, end) for start, end in itertools.pairwise(starts) if start < end]
 
 
 def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator[bytes]:
-    """Yield a range of ``ranges`` in blocks of about 256 kB, each of whole lines with their ends.
+    """Yield a byte range in blocks of about 256 kB, each of complete lines with line feeds.
 
-    ``block.count(b"\\n")`` adds up to line numbers: only the file's last line can lack its end. A
-    block is longer for a line that is, up to ``MAX_LINE``; of a longer one it is a ``TooLong``.
-    Raises FileProblem where the file is not the one that ``container`` was told of, or has
-    changed when the end of the range is reached.
+    ``block.count(b"\\n")`` sums to line numbers, because only the file's last line can lack a line
+    feed. A longer line is a block of its own up to ``MAX_LINE``, beyond that a ``TooLong``. Raises
+    FileProblem if the file is not the one described by ``container`` or changes while being read.
     """
     _require_plain(container)
     with Source(path, container.identity) as source:
@@ -75,8 +78,8 @@ def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator
             if start + len(block) < end:
                 cut = block.rfind(b"\n") + 1
                 if not cut:
-                    length = _line_start(source, start + len(block)) - start
-                    yield _line(source, start, length)
+                    length = _find_line_start(source, start + len(block)) - start
+                    yield _read_line(source, start, length)
                     start += length
                     continue
                 block = block[:cut]
@@ -88,90 +91,92 @@ def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator
 def sample(
     path: Path, container: Container, *, blocks: int = 64, seed: int = 0
 ) -> Iterator[Sampled]:
-    """Yield some rows of a file of any size in little time: its head, its tail, then blocks of
-    64 KB at random places; all rows of a small one. Of a file that is not ``plain``: its head.
+    """Yield sampled rows of a file: its head, its tail, then random blocks of 64 KB.
 
-    Raises FileProblem.
+    Yields all rows of a small file, and only the head of a file that is not ``plain``. Raises
+    FileProblem.
     """
     if not container.plain:
         size = 0
-        for record in itertools.islice(records.records(path, container), _FIRST):
+        for record in itertools.islice(records.records(path, container), _HEAD_ROWS):
             yield Sampled(None, record.line, record.value)
             size += len(record.value) if isinstance(record.value, bytes) else 0
-            if size > blocks * PEEK:
+            if size > blocks * SAMPLE_BLOCK_BYTES:
                 return
         return
-    first, last = _first(container), container.size
-    whole = (blocks + 2) * PEEK
+    first, last = _get_data_start(container), container.size
+    whole = (blocks + 2) * SAMPLE_BLOCK_BYTES
     with Source(path, container.identity) as source:
-        head = min(last, whole if last <= whole else first + PEEK)
-        for number, (offset, line) in enumerate(_rows(source, first, head), 1):
+        head = min(last, whole if last <= whole else first + SAMPLE_BLOCK_BYTES)
+        for number, (offset, line) in enumerate(_read_lines(source, first, head), 1):
             if line.strip():
                 yield Sampled(offset, number, line)
         if head == last:
             return
-        for start, end in _places(head, last, blocks, seed):
-            for offset, line in _rows(source, _line_start(source, start, end), end):
+        for start, end in _choose_blocks(head, last, blocks, seed):
+            for offset, line in _read_lines(source, _find_line_start(source, start, end), end):
                 if line.strip():
                     yield Sampled(offset, None, line)
 
 
-def _places(start: int, end: int, blocks: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Yield where the blocks of a sample are: the tail, then one in each of ``blocks`` parts."""
-    tail = end - PEEK
+def _choose_blocks(start: int, end: int, blocks: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of sampled blocks: the tail, then one in each of ``blocks`` parts."""
+    tail = end - SAMPLE_BLOCK_BYTES
     yield tail, end
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     step = (tail - start) / blocks
     for part in range(blocks):
-        place = start + int(step * part + chance.random() * max(step - PEEK, 0))
-        yield place, min(place + PEEK, tail)
+        offset = start + int(step * part + generator.random() * max(step - SAMPLE_BLOCK_BYTES, 0))
+        yield offset, min(offset + SAMPLE_BLOCK_BYTES, tail)
 
 
-def _rows(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that begin between ``start`` and ``end``, with their places."""
+def _read_lines(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that begin between ``start`` and ``end``, with their offsets."""
     data = source.read(start, max(end - start, 0))
-    place = 0
-    while start + place < end:
-        stop = data.find(b"\n", place)
+    index = 0
+    while start + index < end:
+        stop = data.find(b"\n", index)
         if stop < 0:
-            data += source.read(start + len(data), _LONGEST)
-            stop = data.find(b"\n", place)
+            data += source.read(start + len(data), _MAX_SAMPLED_ROW)
+            stop = data.find(b"\n", index)
         if stop < 0:
             if start + len(data) < source.size:
-                return  # a row too long for a look
+                return  # too long for a sample
             stop = len(data)
-        yield start + place, data[place:stop].removesuffix(b"\r")
-        place = stop + 1
+        yield start + index, data[index:stop].removesuffix(b"\r")
+        index = stop + 1
 
 
-def _line(source: Source, start: int, length: int) -> bytes:
+def _read_line(source: Source, start: int, length: int) -> bytes:
     if length <= MAX_LINE:
         return source.read(start, length)
     ended = source.read(start + length - 1, 1) == b"\n"
     return TooLong(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
 
 
-def _line_start(source: Source, place: int, limit: int | None = None) -> int:
-    """Return where the first line begins at or after ``place``, the ``limit`` where none does."""
+def _find_line_start(source: Source, offset: int, limit: int | None = None) -> int:
+    """Return the start of the first line at or after ``offset``, or ``limit`` if there is none."""
     end = source.size if limit is None else limit
-    if place <= 0:
+    if offset <= 0:
         return 0
-    place -= 1
-    while place < end:
-        block = source.read(place, min(BLOCK if limit is None else PEEK, end - place))
+    offset -= 1
+    while offset < end:
+        block = source.read(
+            offset, min(BLOCK if limit is None else SAMPLE_BLOCK_BYTES, end - offset)
+        )
         if not block:
             return end
-        found = block.find(b"\n")
-        if found >= 0:
-            return place + found + 1
-        place += len(block)
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return offset + newline + 1
+        offset += len(block)
     return end
 
 
-def _first(container: Container) -> int:
-    return _MARK if container.bom else 0
+def _get_data_start(container: Container) -> int:
+    return _BOM_BYTES if container.bom else 0
 
 
 def _require_plain(container: Container) -> None:
     if not container.plain:
-        raise ValueError(f"{container.words} is not read by ranges of bytes")
+        raise ValueError(f"{container.words} cannot be read by byte ranges")

@@ -1,4 +1,4 @@
-"""The rows of any data file, one after another, in bounded memory."""
+"""Streaming of rows from any data file in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ftwizard.data import strict_json
 from ftwizard.data.container import Container, read_text
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.files import arrow_files, json_rows, lines, table_rows
-from ftwizard.data.files.lines import Broken, Line
+from ftwizard.data.files.lines import Broken, TextLine
 from ftwizard.data.files.source import Source
 
 _BLANKS = b" \t\r\n"
@@ -20,15 +20,14 @@ class Record(NamedTuple):
     """One row of a file."""
 
     line: int
-    """The 1-based physical line it begins at; its 1-based number where ``Container.unit`` is
-    ``row``."""
+    """The 1-based physical line at which it begins, or its 1-based row number if
+    ``Container.unit`` is ``row``."""
     value: bytes | dict[str, Any] | RowProblem
-    """Its JSON as it stands in the file, which nobody has looked at yet; a table's row; or why
-    there is none."""
+    """Its raw, unchecked JSON; the row of a table; or the problem with it."""
 
 
 def decoded(record: Record) -> Any:
-    """Return what a record means; raise RowProblem."""
+    """Return the value of a record; raise RowProblem."""
     if isinstance(record.value, bytes):
         return strict_json.decode(record.value)
     if isinstance(record.value, RowProblem):
@@ -37,39 +36,41 @@ def decoded(record: Record) -> Any:
 
 
 def records(path: Path, container: Container) -> Iterator[Record]:
-    """Yield the rows of the file that ``container`` was told of, each with its place.
+    """Yield the rows of the file described by ``container``, with their lines.
 
-    Blank lines are no rows. Damage costs the rows it touches: those before it come, and those
-    after it where they can be told. Raises FileProblem where the file is another by now, has
-    changed when its end is reached, or needs what is not installed.
+    Blank lines are skipped. Damage only affects the rows it touches: rows before it are yielded, and
+    so are later rows if they can be found. Raises FileProblem if the file was replaced, changes while
+    being read, or needs a package that is not installed.
     """
     with Source(path, container.identity) as source:
-        for line, value in _numbered(_rows(source, container), container):
+        for line, value in _number_rows(_read_rows(source, container), container):
             if (
                 container.encoding != "utf-8"
                 and isinstance(value, bytes)
                 and lines.INVALID in value
             ):
-                value = _broken(container)
+                value = _encoding_problem(container)
             yield Record(line, value)
         source.check_unchanged()
 
 
-def _broken(container: Container) -> RowProblem:
+def _encoding_problem(container: Container) -> RowProblem:
     return RowProblem(
         "encoding",
-        f"a character in it is no {container.encoding.upper()}, or half of one",
-        "write the file again, in UTF-8",
+        f"it contains an invalid {container.encoding.upper()} character",
+        "save the file again as UTF-8",
     )
 
 
-def _numbered(found: Iterator[tuple[int, Any]], container: Container) -> Iterator[tuple[int, Any]]:
+def _number_rows(
+    rows: Iterator[tuple[int, Any]], container: Container
+) -> Iterator[tuple[int, Any]]:
     if container.kind == "array" and container.unit == "row":
-        return ((number, value) for number, (_, value) in enumerate(found, 1))
-    return found
+        return ((number, value) for number, (_, value) in enumerate(rows, 1))
+    return rows
 
 
-def _rows(source: Source, container: Container) -> Iterator[tuple[int, Any]]:
+def _read_rows(source: Source, container: Container) -> Iterator[tuple[int, Any]]:
     if container.kind in ("parquet", "arrow"):
         return arrow_files.read_rows(source, container.kind)
     layout, text = container.layout, read_text(source, container)
@@ -78,30 +79,30 @@ def _rows(source: Source, container: Container) -> Iterator[tuple[int, Any]]:
     if container.kind == "array":
         read = json_rows.read_wrapped_list if layout.wrapper else json_rows.read_array
         return read(text, layout.newline)
-    found = lines.split_lines(text, layout.newline)
+    numbered_lines = lines.split_lines(text, layout.newline)
     if layout.dialect:
-        return _whole(table_rows.read_rows(found, layout.dialect))
-    return _whole(map(_of_line, filter(_has_row, found)))
+        return _report_damage(table_rows.read_rows(numbered_lines, layout.dialect))
+    return _report_damage(map(_from_line, filter(_has_row, numbered_lines)))
 
 
-def _has_row(line: Line) -> bool:
+def _has_row(line: TextLine) -> bool:
     return bool(line.data) and not line.data.isspace()
 
 
-def _of_line(line: Line) -> tuple[int, bytes | RowProblem]:
+def _from_line(line: TextLine) -> tuple[int, bytes | RowProblem]:
     if line.too_long:
         return line.number, lines.too_large_problem()
     return line.number, line.data.removesuffix(b"\r")
 
 
-def _whole(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield what is found, and what stops it as the problem of the line it stands in."""
+def _report_damage(rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Yield the rows, and damage that ends them as a problem of its line."""
     try:
-        yield from found
+        yield from rows
     except Broken as damage:
         number, rest = damage.number, damage.rest.strip(_BLANKS)
-        # An object is whole by its last brace.
-        if rest.startswith(b"{") and strict_json.problem(rest) is None:
+        # The last line is complete if it is a valid object.
+        if rest.startswith(b"{") and strict_json.find_problem(rest) is None:
             yield number, rest
             number += 1
         yield number, RowProblem(damage.code, damage.message, damage.fix)

@@ -1,4 +1,4 @@
-"""The tokens of a file for several tokenizers at once, from rows all over it."""
+"""Token estimates of a file for several tokenizers, from one sample."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.encodings import Encoding
 from ftwizard.data.format_names import Format
 from ftwizard.data.targets import Target
-from ftwizard.data.tokens import Estimate, Tally
+from ftwizard.data.tokens import Estimate, TokenCounter
 
 BLOCKS = 64
-"""Of 64 KB: half a second for five tokenizers."""
-SPREAD = 0.03
-"""By how much the ratio of two tokenizers may be off where not all rows are read."""
+"""Sampled blocks of 64 KB; takes 0.5 s for five tokenizers."""
+RATIO_ERROR = 0.03
+"""Relative error of the ratio of two tokenizers if not all rows are read."""
 Way = tuple[Target, Encoding]
-"""Whose rows, and how their tokens are counted."""
+"""A target and the encoding that counts its tokens."""
 
 
 def recount(
     path: Path, container: Container, format: Format, counted: Way, total: int,
     others: Mapping[str, Way], *, blocks: int = BLOCKS,
 ) -> dict[str, Estimate]:  # fmt: skip
-    """Return the tokens of a file as others count them, which are ``total`` as ``counted`` does.
+    """Estimate the tokens of a file in ``others``, given ``total`` tokens in ``counted``.
 
-    The ratio to the other count is taken over rows from all over the file, all rows of a small
-    one. Empty where none of them can be read. Raises FileProblem.
+    The ratios are measured on sampled rows, or on all rows of a small file. Returns an empty dict if
+    no row is readable. Raises FileProblem.
     """
-    ways = {_key(way): way for way in (counted, *others.values())}
-    tallies = {key: Tally(*way) for key, way in ways.items()}
+    pairs = {_get_key(pair): pair for pair in (counted, *others.values())}
+    tallies = {key: TokenCounter(*pair) for key, pair in pairs.items()}
     for sampled in ranges.sample(path, container, blocks=blocks):
         value = sampled.value
         try:
@@ -45,23 +45,23 @@ def recount(
             continue
         for tally in tallies.values():
             tally.add(sampled.line or 0, example)
-    seen = tallies[_key(counted)].counts().tokens.total
-    if not seen:
+    sampled_total = tallies[_get_key(counted)].counts().tokens.total
+    if not sampled_total:
         return {}
-    found = {key: _scaled(tally, total / seen) for key, tally in tallies.items()}
-    return {name: found[_key(way)] for name, way in others.items()}
+    estimates = {key: _scale(tally, total / sampled_total) for key, tally in tallies.items()}
+    return {name: estimates[_get_key(pair)] for name, pair in others.items()}
 
 
-def _scaled(tally: Tally, scale: float) -> Estimate:
+def _scale(tally: TokenCounter, scale: float) -> Estimate:
     tokens = tally.counts().tokens
-    off = SPREAD if scale > 1 else 0.0
+    error = RATIO_ERROR if scale > 1 else 0.0
     return Estimate(
         value=round(tokens.total * scale),
-        low=math.floor(tokens.low * scale * (1 - off)),
-        high=math.ceil(tokens.high * scale * (1 + off)),
+        low=math.floor(tokens.low * scale * (1 - error)),
+        high=math.ceil(tokens.high * scale * (1 + error)),
     )
 
 
-def _key(way: Way) -> tuple[str, str, bool]:
-    target, encoding = way
+def _get_key(pair: Way) -> tuple[str, str, bool]:
+    target, encoding = pair
     return target.name, encoding.name, encoding.own

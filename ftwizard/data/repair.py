@@ -23,7 +23,7 @@ from ftwizard.data.findings import Findings
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.meanings import Reading
 from ftwizard.data.mends import fields, json_text, redaction, texts, whole
-from ftwizard.data.mends.change import Change
+from ftwizard.data.mends.change import RowChange
 from ftwizard.data.mends.json_text import RepairedLine
 from ftwizard.data.mends.whole import FileChange
 from ftwizard.data.new_file import new_file, require_free
@@ -180,7 +180,7 @@ class _Repairer:
             raise data
         repaired = json_text.parse(data) if isinstance(data, bytes) else RepairedLine([data], [])
         lines: list[bytes] = []
-        row_changes: list[Change] = []
+        row_changes: list[RowChange] = []
         for value in repaired.values:
             own = self._fix(value, None if repaired.changes else data)  # escapes may differ
             try:
@@ -192,7 +192,7 @@ class _Repairer:
                 self._leave_out(number, problem, changes)
                 continue
             if first := self._line_of_key.get(key):
-                row_changes.append(Change("duplicate", "", f"the same as line {first:,}", ""))
+                row_changes.append(RowChange("duplicate", "", f"the same as line {first:,}", ""))
                 continue
             if any(key):
                 self._line_of_key[key] = number
@@ -203,8 +203,8 @@ class _Repairer:
         self._record(number, row_changes, changes)
         return lines
 
-    def _fix(self, value: Any, data: Any) -> list[Change]:
-        row_changes: list[Change] = []
+    def _fix(self, value: Any, data: Any) -> list[RowChange]:
+        row_changes: list[RowChange] = []
         if not isinstance(value, dict | list):
             return row_changes
         if not isinstance(data, bytes) or texts.may_need_fixes(data):
@@ -225,7 +225,7 @@ class _Repairer:
         extra = facts.digest(_encode(example.extra)) if example.kind == "prompt" else 0
         return prompt, answer, extra
 
-    def _record(self, number: int, row_changes: list[Change], changes: BinaryIO) -> None:
+    def _record(self, number: int, row_changes: list[RowChange], changes: BinaryIO) -> None:
         for change in row_changes:
             _log(changes, {"line": number, **change._asdict()})
         for code in dict.fromkeys(change.code for change in row_changes):

@@ -1,4 +1,4 @@
-"""How many tokens one row comes to where it goes, and which of them are learnt."""
+"""Token counts of single rows, with trainable tokens."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ftwizard.data.targets import Target
 IGNORED = -100
 """Label of a token without loss (PyTorch's ``ignore_index``)."""
 MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
-"""Columns beside ``input_ids`` in which 0 means no loss (TRL's dataset formats)."""
+"""Columns next to ``input_ids`` in which 0 means no loss (TRL dataset formats)."""
 
 
 class RowCount(NamedTuple):
-    """Tokens of one row, as the encoding counts them."""
+    """Tokens of one row, as counted by the encoding."""
 
     text: int
-    """Of texts: counted to the token."""
+    """Tokens of texts; exact."""
     frame: int
-    """Around them: role, start and end of messages."""
+    """Tokens around messages: role, start and end."""
     guessed: int
-    """Of tools and their calls, of which nobody publishes how they are written."""
+    """Tokens of tools and tool calls, whose encoding is undocumented."""
     pictures: int
-    """How many there are; not tokens."""
+    """Number of images, not tokens."""
     trained: int
-    """Of ``text``, ``frame`` and ``guessed``, those that are learnt."""
+    """Trainable tokens among ``text``, ``frame`` and ``guessed``."""
     before: int
-    """Those before the first that is learnt; all of them where none is."""
+    """Tokens before the first trainable one; all if there is none."""
 
     @property
     def tokens(self) -> int:
-        """Return all but those of pictures."""
+        """Return all tokens except those of images."""
         return self.text + self.frame + self.guessed
 
 
@@ -48,55 +48,55 @@ class RowCounter:
         self._roles: dict[str, int] = {}
 
     def count(self, example: Example) -> RowCount:
-        """Count one row; it never raises, whatever a row holds."""
+        """Count one row; never raises, whatever the row contains."""
         if example.kind == "tokens":
-            return _pretokenised(example)
+            return _count_pretokenized(example)
         if example.kind == "text":
             text = self._count(example.text or "")
             frame = self._encoding.per_row + self._encoding.end
-            learnt = text + self._encoding.end
-            return RowCount(text, frame, 0, 0, learnt, before=self._encoding.per_row)
-        return self._messages(example)
+            trained = text + self._encoding.end
+            return RowCount(text, frame, 0, 0, trained, before=self._encoding.per_row)
+        return self._count_messages(example)
 
-    def _messages(self, example: Example) -> RowCount:
-        encoding, learnt = self._encoding, _learnt(example, self._target)
+    def _count_messages(self, example: Example) -> RowCount:
+        encoding, trained_turns = self._encoding, _find_trained_turns(example, self._target)
         text, frame, pictures, trained = 0, encoding.per_row, 0, 0
-        guessed = self._count(_json(example.tools)) if example.tools else 0
+        guessed = self._count(_to_json(example.tools)) if example.tools else 0
         before: int | None = None
         for number, message in enumerate(example.turns):
-            said, calls, shown = self._parts(message)
-            around = encoding.per_message + self._role(message)
-            if number in learnt:
-                trained += said + calls + encoding.end
+            text_tokens, call_tokens, images = self._count_parts(message)
+            overhead = encoding.per_message + self._count_role(message)
+            if number in trained_turns:
+                trained += text_tokens + call_tokens + encoding.end
                 if before is None:
-                    before = text + frame + guessed + around - encoding.end
-            text, frame, guessed = text + said, frame + around, guessed + calls
-            pictures += shown
-        whole = text + frame + guessed
+                    before = text + frame + guessed + overhead - encoding.end
+            text, frame, guessed = text + text_tokens, frame + overhead, guessed + call_tokens
+            pictures += images
+        total = text + frame + guessed
         return RowCount(
-            text, frame, guessed, pictures, trained, whole if before is None else before
+            text, frame, guessed, pictures, trained, total if before is None else before
         )
 
-    def _parts(self, message: Message) -> tuple[int, int, int]:
-        """Return the tokens of a message's text and of its tool calls, and its pictures."""
+    def _count_parts(self, message: Message) -> tuple[int, int, int]:
+        """Return the tokens of a message's text and tool calls, and its number of images."""
         text, pictures = 0, 0
         content = message.get("content")
         if isinstance(content, str):
             text = self._count(content)
         elif isinstance(content, list):
             for part in content:
-                said = part.get("text") if isinstance(part, dict) else None
-                if isinstance(said, str):
-                    text += self._count(said)
+                part_text = part.get("text") if isinstance(part, dict) else None
+                if isinstance(part_text, str):
+                    text += self._count(part_text)
                 else:
                     pictures += 1
         name = message.get("name")
         if isinstance(name, str):
-            text += self._count(name) + 1  # as OpenAI's cookbook counts it
+            text += self._count(name) + 1  # as in OpenAI's cookbook
         calls = message.get("tool_calls") or message.get("function_call")
-        return text, self._count(_json(calls)) if calls else 0, pictures
+        return text, self._count(_to_json(calls)) if calls else 0, pictures
 
-    def _role(self, message: Message) -> int:
+    def _count_role(self, message: Message) -> int:
         role = message.get("role")
         if not isinstance(role, str):
             return 0
@@ -105,12 +105,12 @@ class RowCounter:
         return self._roles[role]
 
 
-def _learnt(example: Example, target: Target) -> set[int]:
-    """Return which turns are learnt."""
+def _find_trained_turns(example: Example, target: Target) -> set[int]:
+    """Return the indexes of the turns that are trained on."""
     turns = example.turns
     answers = [number for number, turn in enumerate(turns) if turn.get("role") == "assistant"]
     if target.method == "rft":
-        return set()  # a grader judges what the model answers
+        return set()  # a grader scores generated answers
     if target.method == "dpo":
         return {number for number in answers if number >= len(example.messages)}
     if target.method == "kto":
@@ -121,34 +121,34 @@ def _learnt(example: Example, target: Target) -> set[int]:
 
 
 def learnt_of_tokens(example: Example) -> list[int]:
-    """Return which places carry loss in a row that is tokens already, before anything is cut.
+    """Return the positions of trainable tokens in a pretokenized row, before truncation.
 
-    The first token is never predicted. Without labels all others are learnt, unless a mask of TRL's
-    says otherwise; padding never is.
+    The first token is never predicted. Without labels, all others are trained on unless a TRL mask
+    excludes them; padding never is.
     """
-    held = example.tokens or {}
-    ids = held.get("input_ids")
+    columns = example.tokens or {}
+    ids = columns.get("input_ids")
     if not isinstance(ids, list):
         return []
-    masks = [held[key] for key in MASKS if isinstance(held.get(key), list)]
-    labels = held.get("labels")
+    masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
+    labels = columns.get("labels")
     if isinstance(labels, list):
         masks.append([label != IGNORED for label in labels])
     return [
-        place
-        for place in range(1, len(ids))
-        if all(place < len(mask) and mask[place] for mask in masks)
+        position
+        for position in range(1, len(ids))
+        if all(position < len(mask) and mask[position] for mask in masks)
     ]
 
 
-def _pretokenised(example: Example) -> RowCount:
+def _count_pretokenized(example: Example) -> RowCount:
     ids = (example.tokens or {}).get("input_ids")
     total = len(ids) if isinstance(ids, list) else 0
-    learnt = learnt_of_tokens(example)
-    return RowCount(total, 0, 0, 0, len(learnt), learnt[0] if learnt else total)
+    trained = learnt_of_tokens(example)
+    return RowCount(total, 0, 0, 0, len(trained), trained[0] if trained else total)
 
 
-def _json(value: Any) -> str:
+def _to_json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError, OverflowError):

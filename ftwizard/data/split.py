@@ -1,4 +1,4 @@
-"""Rows set aside for validation and for the comparison, drawn by a seed."""
+"""Random splits of rows into training, validation and test sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Literal["train", "validation", "test"]
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """Three disjoint parts; rows of one prompt (of one text, where there is none) are all in one."""
+    """Three disjoint parts; rows with the same prompt, or text, are all in one part."""
 
     train: list[Row]
     validation: list[Row]
@@ -31,16 +31,16 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Division(msgspec.Struct, frozen=True, kw_only=True):
-    """Which part each row is in."""
+    """The part of each row."""
 
     parts: list[Part]
-    """In the order of the rows."""
+    """One entry per row, in order."""
     groups: int
-    """How many groups of rows stay together, those of one row included."""
+    """Number of groups of rows that stay together, including single rows."""
     largest: int
     """Rows of the largest group."""
     kinds: dict[str, dict[Part, int]]
-    """For each kind of row how many are in each part."""
+    """Number of rows in each part, for each kind of row."""
 
 
 def split(
@@ -51,45 +51,45 @@ def split(
     seed: int,
     group_by: GroupBy = "prompts",
 ) -> Parts:
-    """Divide ``rows``; shares are of all rows, at least one row where a share is above 0.
+    """Split ``rows``; shares are of all rows, and a share above 0 gives at least one row.
 
-    ``near-copies``: as ``divide`` does; ``prompts``: rows of the very same prompt stay together. Each
-    part keeps the file's order. Raises FtwizardError when too little is left to train on.
+    ``near-copies``: as in ``divide``; ``prompts``: rows with exactly the same prompt stay together.
+    Each part keeps the order of the file. Raises FtwizardError if too few rows are left to train on.
     """
     if group_by == "prompts":
-        parts, groups = _by_prompts(rows, _wanted(len(rows), validation, test), seed)
+        parts, groups = _split_by_prompt(rows, _count_rows(len(rows), validation, test), seed)
     else:
-        found = divide([row.example for row in rows], validation=validation, test=test, seed=seed)
-        parts, groups = found.parts, found.groups
+        division = divide(
+            [row.example for row in rows], validation=validation, test=test, seed=seed
+        )
+        parts, groups = division.parts, division.groups
     if parts.count("train") < MIN_TRAIN_ROWS:
         raise FtwizardError(
-            f"{plural(len(rows), 'row')} in {plural(groups, 'different prompt')} leave too "
-            "few to train on once validation and held-out rows are set aside.",
-            "Add rows, name a file for data.files.validation and data.files.test, or lower "
-            "data.split.",
+            f"{plural(len(rows), 'row')} with {plural(groups, 'different prompt')} leave too few "
+            "training rows after the validation and test split.",
+            "Add rows, set data.files.validation and data.files.test, or lower data.split.",
         )
-    of: dict[Part, list[Row]] = {"train": [], "validation": [], "test": []}
+    by_part: dict[Part, list[Row]] = {"train": [], "validation": [], "test": []}
     for row, part in zip(rows, parts, strict=True):
-        of[part].append(row)
-    return Parts(train=of["train"], validation=of["validation"], test=of["test"])
+        by_part[part].append(row)
+    return Parts(train=by_part["train"], validation=by_part["validation"], test=by_part["test"])
 
 
 def divide(examples: list[Example], *, validation: float, test: float = 0.0, seed: int) -> Division:
-    """Divide rows so that those of one prompt and near copies stay on one side, and each kind of
-    row is in every part in its share.
+    """Split rows by group, stratified by kind.
 
-    What is drawn depends on what rows say and on the seed: neither the order of the file nor the
-    machine or the version of Python changes it.
+    Rows with the same prompt and near-duplicates stay together. The result depends only on the
+    contents of rows and the seed, not on file order, machine or Python version.
     """
     from ftwizard.data import grouping
 
-    left = groups = grouping.groups(examples, seed)
+    rest = groups = grouping.groups(examples, seed)
     parts: list[Part] = ["train"] * len(examples)
-    for part, count in _wanted(len(examples), validation, test).items():
-        taken, left = _draw(left, count)
-        for place in itertools.chain.from_iterable(group.indexes for group in taken):
-            parts[place] = part
-    tally = Counter((group.kind, parts[place]) for group in groups for place in group.indexes)
+    for part, count in _count_rows(len(examples), validation, test).items():
+        taken, rest = _draw(rest, count)
+        for index in itertools.chain.from_iterable(group.indexes for group in taken):
+            parts[index] = part
+    tally = Counter((group.kind, parts[index]) for group in groups for index in group.indexes)
     kinds: dict[str, dict[Part, int]] = {group.kind: {} for group in groups}
     for (kind, part), count in sorted(tally.items()):
         kinds[kind][part] = count
@@ -97,59 +97,59 @@ def divide(examples: list[Example], *, validation: float, test: float = 0.0, see
     return Division(parts=parts, groups=len(sizes), largest=max(sizes, default=0), kinds=kinds)
 
 
-def _wanted(rows: int, validation: float, test: float) -> dict[Part, int]:
-    """Return how many rows each part is to have, in the order in which they are drawn."""
+def _count_rows(rows: int, validation: float, test: float) -> dict[Part, int]:
+    """Return the number of rows for each part, in the order in which they are drawn."""
     shares: dict[Part, float] = {"test": test, "validation": validation}
     return {part: max(1, round(share * rows)) for part, share in shares.items() if share > 0}
 
 
-def _draw(groups: list[Group], wanted: int) -> tuple[list[Group], list[Group]]:
-    """Return about ``wanted`` rows in groups, of each kind its share, and the groups left over.
+def _draw(groups: list[Group], count: int) -> tuple[list[Group], list[Group]]:
+    """Draw groups with about ``count`` rows, stratified by kind; return them and the rest.
 
-    What a kind falls short of or has too much of, the next makes up for. A group that is too large
-    is left over.
+    The next kind makes up for a surplus or deficit of the previous one. Groups that are too large
+    are not drawn.
     """
     taken: list[Group] = []
-    left: list[Group] = []
+    rest: list[Group] = []
     total = sum(len(group.indexes) for group in groups)
-    seen = got = 0
-    for _, of_kind in itertools.groupby(groups, key=lambda group: group.kind):
-        members = list(of_kind)
-        seen += sum(len(group.indexes) for group in members)
+    rows_so_far = taken_rows = 0
+    for _, members_of_kind in itertools.groupby(groups, key=lambda group: group.kind):
+        members = list(members_of_kind)
+        rows_so_far += sum(len(group.indexes) for group in members)
         for group in members:
-            fits = got + len(group.indexes) <= round(wanted * seen / total)
-            (taken if fits else left).append(group)
-            got += len(group.indexes) if fits else 0
-    for group in sorted(left, key=lambda group: group.rank):
-        if got + len(group.indexes) <= wanted:
+            fits = taken_rows + len(group.indexes) <= round(count * rows_so_far / total)
+            (taken if fits else rest).append(group)
+            taken_rows += len(group.indexes) if fits else 0
+    for group in sorted(rest, key=lambda group: group.rank):
+        if taken_rows + len(group.indexes) <= count:
             taken.append(group)
-            got += len(group.indexes)
+            taken_rows += len(group.indexes)
     if not taken and groups:
         taken = [min(groups, key=lambda group: (len(group.indexes), group.rank))]
     chosen = {id(group) for group in taken}
     return taken, [group for group in groups if id(group) not in chosen]
 
 
-def _by_prompts(rows: list[Row], wanted: dict[Part, int], seed: int) -> tuple[list[Part], int]:
-    """Return the part of each row, and how many prompts there are."""
+def _split_by_prompt(rows: list[Row], counts: dict[Part, int], seed: int) -> tuple[list[Part], int]:
+    """Return the part of each row, and the number of distinct prompts."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        whole = (row.example.text, row.example.tokens)
-        groups[msgspec.json.encode(row.conversation.prompt or whole)].append(index)
+        content = (row.example.text, row.example.tokens)
+        groups[msgspec.json.encode(row.conversation.prompt or content)].append(index)
     order = list(groups.values())
     random.Random(seed).shuffle(order)
     parts: list[Part] = ["train"] * len(rows)
-    for part, count in wanted.items():
-        for index in _take(order, count):
+    for part, count in counts.items():
+        for index in _take_rows(order, count):
             parts[index] = part
     return parts, len(groups)
 
 
-def _take(order: list[list[int]], wanted: int) -> set[int]:
-    """Move about ``wanted`` rows out of ``order``; a group that is too large stays for training."""
+def _take_rows(order: list[list[int]], count: int) -> set[int]:
+    """Take about ``count`` rows out of ``order``; groups that are too large stay for training."""
     taken: set[int] = set()
     for group in list(order):
-        if len(taken) + len(group) <= wanted:
+        if len(taken) + len(group) <= count:
             taken.update(group)
             order.remove(group)
     if not taken and order:

@@ -1,4 +1,4 @@
-"""A data file divided into two: rows as they stand in it, byte for byte, in its order."""
+"""Splitting of a data file into two files, with rows unchanged and in order."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from ftwizard.text import plural, visible
 
 Say = Callable[..., None]
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What file systems without hard links answer (FAT, some network shares)."""
+"""Errors of file systems without hard links (FAT, some network shares)."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the two files."""
+    """One of the two output files."""
 
     path: str
     rows: int
 
 
 class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rows."""
+    """The result of a split."""
 
     path: str
-    """The file that was divided."""
+    """The input file."""
     format: Format
     rows: int
-    """Usable ones: each is in one of the two files."""
+    """Usable rows; each is in one of the two files."""
     skipped: int
-    """Rows that cannot be used; they are in neither."""
+    """Unusable rows; they are in neither file."""
     train: Written
     validation: Written
     written_as: Literal["jsonl", "array"]
-    """An array as an array, all else as JSON Lines: rows of JSON as they were, rows of a table as
+    """``array`` for an array, else JSON Lines. JSON rows are copied unchanged, table rows become
     objects."""
     share: float
-    """Of the rows that was asked for as validation."""
+    """Requested share of validation rows, 0–1."""
     seed: int
     groups: int
-    """Groups of rows that stay together, those of one row included."""
+    """Groups of rows that stay together, including single rows."""
     largest_group: int
     kinds: dict[str, dict[Part, int]]
-    """For each kind of row how many are in each file."""
+    """Number of rows in each file, for each kind of row."""
     shared_prompts: int
-    """Prompts that stand in both files: none."""
+    """Prompts in both files; always 0."""
 
 
 def split_file(
@@ -72,30 +72,30 @@ def split_file(
 ) -> SplitReport:
     """Write the rows of ``path`` into the files of ``out``, ``train`` and ``validation``.
 
-    Raises FtwizardError for a file that cannot be used, for bad rows unless ``skip_bad``, for too
-    few, and where one of the two files is there already.
+    Raises FtwizardError for an unusable file, for bad rows unless ``skip_bad``, for too few rows,
+    and if an output file exists.
     """
     for target in out.values():
-        _refuse_existing(target)
+        _require_new(target)
     container = inspect(path)
     say("reading", what=path.name)
-    found, numbers, examples, problems = _examples(path, container, format)
-    _refuse(path, problems, good=len(examples), skip_bad=skip_bad)
+    detected, numbers, examples, problems = _read_examples(path, container, format)
+    _check_problems(path, problems, good=len(examples), skip_bad=skip_bad)
     say("comparing rows")
     division = divide(examples, validation=validation, seed=seed)
     parts = division.parts
     if parts.count("train") < MIN_TRAIN_ROWS or "validation" not in parts:
         raise FtwizardError(
-            f"{plural(len(parts), 'row')} in {plural(division.groups, 'group')} that stay together "
-            "are too few to divide.",
-            "Add rows; rows of one prompt and near copies are never separated.",
+            f"{plural(len(parts), 'row')} in {plural(division.groups, 'group')} that must stay "
+            "together are too few to split.",
+            "Add rows. Rows with the same prompt and near-duplicates are never separated.",
         )
     say("writing")
     as_array = container.kind == "array"
-    _write(path, container, dict(zip(numbers, parts, strict=True)), out, as_array=as_array)
+    _write_files(path, container, dict(zip(numbers, parts, strict=True)), out, as_array=as_array)
     return SplitReport(
         path=str(path),
-        format=found,
+        format=detected,
         rows=len(examples),
         skipped=len(problems),
         train=Written(path=str(out["train"]), rows=parts.count("train")),
@@ -106,29 +106,30 @@ def split_file(
         groups=division.groups,
         largest_group=division.largest,
         kinds=division.kinds,
-        shared_prompts=_shared(examples, parts),
+        shared_prompts=_count_shared_prompts(examples, parts),
     )
 
 
-def _examples(
+def _read_examples(
     path: Path, container: Container, format: FormatChoice
 ) -> tuple[Format, list[int], list[Example], list[Problem]]:
-    """Return the format, of each usable row its number among all and its meaning, and the others'
-    problems."""
+    """Return the format, the number and example of each usable row, and problems of the others."""
     values: list[tuple[int, Any]] = []
     for record in records.records(path, container):
         try:
             values.append((record.line, records.decoded(record)))
         except RowProblem as problem:
             values.append((record.line, problem))
-    found = (
+    detected = (
         formats.tally(value for _, value in values).decide(path).format
         if format == "auto"
         else format
     )
-    if found is None:
+    if detected is None:
         raise FileProblem(
-            "file_empty", f"{visible(str(path))} holds no row.", "It needs one JSON object a line."
+            "file_empty",
+            f"{visible(str(path))} has no rows.",
+            "Use a file with one JSON object per line.",
         )
     numbers: list[int] = []
     examples: list[Example] = []
@@ -137,40 +138,41 @@ def _examples(
         try:
             if isinstance(value, RowProblem):
                 raise value
-            formats.check(formats.recognised(value), found, exactly=format == "auto", row=value)
-            examples.append(formats.example(value, found))
+            formats.check(formats.recognised(value), detected, exactly=format == "auto", row=value)
+            examples.append(formats.example(value, detected))
             numbers.append(number)
         except RowProblem as problem:
             problems.append(
                 Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
             )
-    return found, numbers, examples, problems
+    return detected, numbers, examples, problems
 
 
-def _refuse(path: Path, problems: list[Problem], *, good: int, skip_bad: bool) -> None:
+def _check_problems(path: Path, problems: list[Problem], *, good: int, skip_bad: bool) -> None:
     if not problems or (skip_bad and good):
         return
     shown = "; ".join(
-        f"line {one.line}: {one.message} ({one.fix})" for one in problems[: read.SHOWN_PROBLEMS]
+        f"line {problem.line}: {problem.message} ({problem.fix})"
+        for problem in problems[: read.SHOWN_PROBLEMS]
     )
     more = len(problems) - read.SHOWN_PROBLEMS
     raise FtwizardError(
-        f"{len(problems):,} of {plural(good + len(problems), 'row')} of {visible(str(path))} "
+        f"{len(problems):,} of {plural(good + len(problems), 'row')} in {visible(str(path))} "
         f"cannot be used: {shown}{f'; and {more:,} more' if more > 0 else ''}.",
-        f"Correct them, or divide the {plural(good, 'good row')} with: --allow skip-bad-rows"
+        f"Fix them, or split the {plural(good, 'good row')} with --allow skip-bad-rows."
         if good
         else "",
     )
 
 
-def _shared(examples: list[Example], parts: list[Part]) -> int:
+def _count_shared_prompts(examples: list[Example], parts: list[Part]) -> int:
     sides: dict[Part, set[bytes]] = {"train": set(), "validation": set()}
-    for one, part in zip(examples, parts, strict=True):
-        sides[part].add(grouping.prompt_key(one))
+    for example, part in zip(examples, parts, strict=True):
+        sides[part].add(grouping.prompt_key(example))
     return len(sides["train"] & sides["validation"])
 
 
-def _write(
+def _write_files(
     path: Path,
     container: Container,
     part_of: dict[int, Part],
@@ -178,7 +180,7 @@ def _write(
     *,
     as_array: bool,
 ) -> None:
-    """Write both files, or none: what is not whole never has a file's name."""
+    """Write both files atomically, or neither."""
     drafts = {part: to.with_name(f".{to.name}.{os.getpid()}.part") for part, to in out.items()}
     placed: list[Path] = []
     try:
@@ -198,7 +200,7 @@ def _write(
                 file.flush()
                 os.fsync(file.fileno())
         for part, target in out.items():
-            _place(drafts[part], target)
+            _publish(drafts[part], target)
             placed.append(target)
     except BaseException as error:
         for target in placed:
@@ -206,18 +208,18 @@ def _write(
         if not isinstance(error, OSError):
             raise
         raise FtwizardError(
-            f"The two files cannot be written: {error.strerror or error} "
+            f"The files could not be written: {error.strerror or error} "
             f"({visible(str(error.filename or ''))}).",
-            "Name files in a folder that can be written, with room for them.",
+            "Name files in a writable folder with enough free disk space.",
         ) from error
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
 
 
-def _place(draft: Path, target: Path) -> None:
-    """Give a file its name; unlike a rename, a link never takes the place of another file."""
-    _refuse_existing(target)
+def _publish(draft: Path, target: Path) -> None:
+    """Give a file its name by a hard link, which never replaces another file, unlike a rename."""
+    _require_new(target)
     try:
         os.link(draft, target)
     except OSError as error:
@@ -226,8 +228,8 @@ def _place(draft: Path, target: Path) -> None:
         draft.rename(target)
 
 
-def _refuse_existing(target: Path) -> None:
+def _require_new(target: Path) -> None:
     if os.path.lexists(target):
         raise FtwizardError(
-            f"{visible(str(target))} is there already.", "Name another file, or move it away."
+            f"{visible(str(target))} already exists.", "Name another file, or move that one away."
         )

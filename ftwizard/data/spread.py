@@ -1,4 +1,4 @@
-"""How lengths spread: percentiles, and a histogram to draw."""
+"""Statistics of row lengths: percentiles and a histogram."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from array import array
 from typing import Any
 
 BUCKETS = 20
-"""Of the histogram, at most."""
+"""Maximum number of histogram buckets."""
 
 
 def of(lengths: array[int]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def of(lengths: array[int]) -> dict[str, Any]:
     import numpy as np
 
     ordered = np.sort(np.frombuffer(lengths, dtype=np.uint32))
-    edges = _edges(int(ordered[0]), int(ordered[-1]))
+    edges = _choose_edges(int(ordered[0]), int(ordered[-1]))
     below = np.searchsorted(ordered, edges, side="right")
     ranks = {f"p{p}": int(ordered[math.ceil(p / 100 * len(ordered)) - 1]) for p in (50, 95, 99)}
     return {
@@ -28,21 +28,21 @@ def of(lengths: array[int]) -> dict[str, Any]:
     }
 
 
-def _edges(least: int, most: int) -> list[int]:
-    """Return upper edges of at most ``BUCKETS`` buckets, each wider by the same factor.
+def _choose_edges(low: int, high: int) -> list[int]:
+    """Return the upper edges of at most ``BUCKETS`` logarithmic buckets.
 
-    Lengths of rows spread over magnitudes: even widths would put most into the first.
+    Row lengths span orders of magnitude; with equal widths, most would fall into the first bucket.
     """
-    factor = max((most / max(least, 1)) ** (1 / BUCKETS), 1.0)
-    found: list[int] = []
+    factor = max((high / max(low, 1)) ** (1 / BUCKETS), 1.0)
+    edges: list[int] = []
     for number in range(1, BUCKETS):
-        edge = _rounded(max(least, 1) * factor**number)
-        if edge < most and edge >= least and edge not in found:
-            found.append(edge)
-    return [*found, most]
+        edge = _round_edge(max(low, 1) * factor**number)
+        if edge < high and edge >= low and edge not in edges:
+            edges.append(edge)
+    return [*edges, high]
 
 
-def _rounded(edge: float) -> int:
-    """Return an edge with two digits that count."""
+def _round_edge(edge: float) -> int:
+    """Round an edge to two significant digits."""
     step = 10 ** max(math.floor(math.log10(edge)) - 1, 0)
     return int(round(edge / step) * step)

@@ -1,8 +1,8 @@
-"""What stays on one side when rows are divided."""
+"""Options for which rows stay together in a split."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 GroupBy = Literal["near-copies", "prompts"]
-"""Rows of one prompt and near copies, or rows of the very same prompt alone."""
+"""Rows with the same prompt and near-duplicates, or only rows with exactly the same prompt."""

@@ -1,8 +1,8 @@
-"""How many tokens a file comes to where it goes, and how many of them are learnt.
+"""Token statistics of data files: totals, trainable tokens and row lengths.
 
-At once an estimate from a few rows, with its interval (``sample_estimate``); then every row counted
-(``Tally``, ``exact``). Both are ranges where a tokenizer is not public, or nobody says how tools,
-pictures or a chat template become tokens: a figure is called exact only where it is.
+``sample_estimate`` gives a quick estimate with an interval; ``TokenCounter`` and ``exact`` count every row.
+Counts are ranges if a tokenizer is private, or if the tokens of tools, images or a chat template are
+undocumented.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ftwizard.data.targets import Target
 from ftwizard.text import plural
 
 CONFIDENCE = 0.95
-_MOST = 2**32 - 1
+_MAX_LENGTH = 2**32 - 1
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of a whole file."""
+    """Estimated tokens of a whole file."""
 
     value: int
     low: int
@@ -36,118 +36,118 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lengths(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of a file's rows: ``tokens`` of a report."""
+    """Total tokens and row lengths; ``tokens`` in a report."""
 
     total: int
     low: int
     high: int
     exact: bool
-    """Every row was counted, by the very tokenizer, and nothing in them is a matter of guess."""
+    """Whether every row was counted with the model's own tokenizer and nothing was estimated."""
     encoding: str
-    """How they were counted, in words."""
+    """Display name of the encoding."""
     rows: int
-    """Rows that were counted; the figures below are theirs."""
+    """Counted rows; the figures below are of these."""
     mean: float
     p50: int
     p95: int
     p99: int
     max: int
     over_limit: int
-    """Rows of more than ``limit`` tokens."""
+    """Rows longer than ``limit`` tokens."""
     limit: int | None
     histogram: list[tuple[int, int]]
-    """(upper edge, rows up to it and above the edge before), in order."""
+    """(upper edge, rows up to it and above the previous edge), in order."""
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that are learnt: ``trained_tokens`` of a report."""
+    """Trainable tokens; ``trained_tokens`` in a report."""
 
     total: int
     low: int
     high: int
     exact: bool
     rows_without: int
-    """Rows that nothing of is learnt."""
+    """Rows with no trainable tokens."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What counting rows came to."""
+    """The result of counting rows."""
 
     tokens: Lengths
     trained: Trained
     over_lines: list[int]
-    """Of rows over the limit; at most ``SHOWN_LINES``."""
+    """Lines of rows over the limit; at most ``SHOWN_LINES``."""
     longest_line: int | None
     emptied: int
-    """Rows that nothing to learn is left of once they are cut at the limit."""
+    """Rows with no trainable tokens left after truncation at the limit."""
     emptied_lines: list[int]
     uncounted_pictures: int
-    """Pictures of which nobody says how many tokens they are."""
+    """Images whose number of tokens is undocumented."""
 
 
-class Tally:
-    """Adds up rows; those of the parts of a file are merged. It can be sent between processes."""
+class TokenCounter:
+    """Accumulates the counts of rows; picklable, and mergeable across parts of a file."""
 
     def __init__(self, target: Target, encoding: Encoding, limit: int | None = None) -> None:
-        """``limit``: tokens of a row; default: what the target takes."""
+        """Set ``limit``, the maximum tokens of a row; defaults to that of the target."""
         self.target, self.encoding = target, encoding
         self.limit = target.max_tokens if limit is None else limit
         self.lengths = array("I")
-        """Likely tokens of each row."""
+        """Estimated tokens of each row."""
         self.sums = RowCount(0, 0, 0, 0, 0, 0)
         self.rows_without = self.over = self.emptied = 0
         self.over_lines: list[int] = []
         self.emptied_lines: list[int] = []
         self.longest: tuple[int, int] = (-1, 0)
-        """Tokens and minus the line, so that the first of equals wins."""
+        """Tokens and negative line, so that the first of equal rows wins."""
         self._counter: RowCounter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_counter": None}  # a tokenizer does not travel
+        return {**self.__dict__, "_counter": None}  # tokenizers cannot be pickled
 
     def add(self, line: int, example: Example) -> tuple[int, int]:
-        """Count a row; return its likely tokens, and those of them that are learnt."""
+        """Count a row; return its estimated tokens and trainable tokens."""
         if self._counter is None:
             self._counter = RowCounter(self.target, self.encoding)
-        one = self._counter.count(example)
-        self.sums = _sum(self.sums, one)
+        count = self._counter.count(example)
+        self.sums = _sum(self.sums, count)
         factor = self.encoding.factor[1]
-        likely = round(one.tokens * factor) + one.pictures * self._picture
-        self.lengths.append(min(likely, _MOST))
+        likely = round(count.tokens * factor) + count.pictures * self._picture
+        self.lengths.append(min(likely, _MAX_LENGTH))
         self.longest = max(self.longest, (likely, -line))
-        self.rows_without += not one.trained
+        self.rows_without += not count.trained
         if self.limit is not None and likely > self.limit:
             self.over += 1
-            _note(self.over_lines, line)
-            if one.trained and round(one.before * factor) >= self.limit:
+            _add_line(self.over_lines, line)
+            if count.trained and round(count.before * factor) >= self.limit:
                 self.emptied += 1
-                _note(self.emptied_lines, line)
-        return likely, round(one.trained * factor)
+                _add_line(self.emptied_lines, line)
+        return likely, round(count.trained * factor)
 
     @property
     def _picture(self) -> int:
         return self.encoding.pictures[1] if self.encoding.pictures else 0
 
-    def extend(self, later: Tally, lines_before: int) -> None:
+    def extend(self, later: TokenCounter, lines_before: int) -> None:
         """Add the rows of a part of the file that begins after ``lines_before`` lines."""
         later.over_lines = [line + lines_before for line in later.over_lines]
         later.emptied_lines = [line + lines_before for line in later.emptied_lines]
         later.longest = (later.longest[0], later.longest[1] - lines_before)
         self.merge(later)
 
-    def merge(self, other: Tally) -> None:
-        """Add the rows of another tally of the same target, encoding and limit."""
-        self.lengths.extend(other.lengths)
-        self.sums = _sum(self.sums, other.sums)
-        self.rows_without += other.rows_without
-        self.over += other.over
-        self.emptied += other.emptied
-        self.over_lines = sorted([*self.over_lines, *other.over_lines])[:SHOWN_LINES]
-        self.emptied_lines = sorted([*self.emptied_lines, *other.emptied_lines])[:SHOWN_LINES]
-        self.longest = max(self.longest, other.longest)
+    def merge(self, tally: TokenCounter) -> None:
+        """Add the rows of another tally with the same target, encoding and limit."""
+        self.lengths.extend(tally.lengths)
+        self.sums = _sum(self.sums, tally.sums)
+        self.rows_without += tally.rows_without
+        self.over += tally.over
+        self.emptied += tally.emptied
+        self.over_lines = sorted([*self.over_lines, *tally.over_lines])[:SHOWN_LINES]
+        self.emptied_lines = sorted([*self.emptied_lines, *tally.emptied_lines])[:SHOWN_LINES]
+        self.longest = max(self.longest, tally.longest)
 
     def counts(self) -> Counts:
-        """Return what the rows so far come to."""
+        """Return the counts so far."""
         return Counts(
             tokens=self._lengths(),
             trained=self._trained(),
@@ -160,16 +160,16 @@ class Tally:
 
     def _lengths(self) -> Lengths:
         total = sum(self.lengths)
-        known = self.encoding.is_exact and not self.sums.guessed and not self.sums.pictures
-        low, high = (total, total) if known else self._range(total)
+        is_exact = self.encoding.is_exact and not self.sums.guessed and not self.sums.pictures
+        low, high = (total, total) if is_exact else self._range(total)
         return Lengths(
-            total=total, low=low, high=high, exact=known, encoding=self.encoding.words,
+            total=total, low=low, high=high, exact=is_exact, encoding=self.encoding.words,
             rows=len(self.lengths), over_limit=self.over, limit=self.limit,
             **spread.of(self.lengths),
         )  # fmt: skip
 
     def _range(self, total: int) -> tuple[int, int]:
-        """Return the fewest and the most tokens that all rows may come to."""
+        """Return the lower and upper bound of the total tokens."""
         least, _, most = self.encoding.factor
         fewest, _, top = self.encoding.pictures or (0, 0, 0)
         sure = self.sums.text + (self.sums.frame if self.encoding.is_exact else 0)
@@ -198,8 +198,8 @@ def exact(
     encoding: Encoding | None = None,
     limit: int | None = None,
 ) -> Counts:
-    """Count every row (line, example); ``limit`` as in ``Tally``."""
-    tally = Tally(target, encoding or encodings.choose(target), limit)
+    """Count every row (line, example); ``limit`` as in ``TokenCounter``."""
+    tally = TokenCounter(target, encoding or encodings.choose(target), limit)
     for line, example in rows:
         tally.add(line, example)
     return tally.counts()
@@ -208,12 +208,12 @@ def exact(
 def sample_estimate(
     pairs: Iterable[tuple[int, int]], total_bytes: int, total_rows: int
 ) -> Estimate:
-    """Estimate the tokens of a file from rows drawn at random, with the interval of 95 %.
+    """Estimate the tokens of a file from a random sample, with a 95% interval.
 
-    ``pairs`` are bytes and tokens of each drawn row, ``total_bytes`` and ``total_rows`` those of
-    the file, bytes measured alike. Tokens a byte are steadier than tokens a row (ratio estimate
-    with finite population correction: Cochran, Sampling Techniques, 3rd ed., chapter 6). Rows that
-    are all there are give the number itself. Raises ValueError for fewer than two rows of more.
+    ``pairs`` are bytes and tokens of each sampled row, ``total_bytes`` and ``total_rows`` those of the
+    file. Tokens per byte vary less than tokens per row (ratio estimate with finite population
+    correction: Cochran, Sampling Techniques, 3rd ed., chapter 6). If all rows are sampled, the result
+    is exact. Raises ValueError if fewer than two of several rows are sampled.
     """
     drawn = list(pairs)
     count = len(drawn)
@@ -221,20 +221,20 @@ def sample_estimate(
     if count >= total_rows:
         return Estimate(value=tokens, low=tokens, high=tokens)
     if count < 2 or not bytes_:
-        raise ValueError(f"{plural(count, 'row')} of {total_rows:,} cannot tell how far off it is")
+        raise ValueError(f"{plural(count, 'row')} of {total_rows:,} do not allow an interval")
     ratio = tokens / bytes_
     variance = sum((t - ratio * b) ** 2 for b, t in drawn) / (count - 1)
-    # In bytes of the file, not in rows: right also where the sample has the longer rows.
+    # Scaled by bytes, not by rows, which is also correct if the sample has longer rows.
     scale = total_bytes * count / bytes_
     error = scale * math.sqrt(variance * (1 - count / total_rows) / count)
-    value, margin = ratio * total_bytes, _student(count - 1) * error
-    # What was counted is there.
+    value, margin = ratio * total_bytes, _get_t_quantile(count - 1) * error
+    # The total is at least what was counted.
     low = max(math.floor(value - margin), tokens)
     return Estimate(value=max(round(value), low), low=low, high=max(math.ceil(value + margin), low))
 
 
-def _student(freedom: int) -> float:
-    """Return the quantile of Student's t for ``CONFIDENCE`` (Cornish-Fisher: 1 % off at 5)."""
+def _get_t_quantile(freedom: int) -> float:
+    """Return the quantile of Student's t for ``CONFIDENCE`` (Cornish-Fisher: 1% error at 5)."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
@@ -242,14 +242,15 @@ def _student(freedom: int) -> float:
 
 
 def sampled(counts: Counts, tokens: Estimate, trained: Estimate) -> Counts:
-    """Return the counts of drawn rows with the estimated totals of the file.
+    """Return the counts of a sample with the estimated totals of the file.
 
-    Lengths stay those of the drawn rows. Where the encoding itself is a range, the interval widens
-    by it.
+    Row lengths stay those of the sample. If the encoding is a range itself, the interval widens.
     """
 
-    def widened(one: Lengths | Trained, estimate: Estimate) -> dict[str, Any]:
-        low, high = (one.low / one.total, one.high / one.total) if one.total else (1, 1)
+    def widened(counted: Lengths | Trained, estimate: Estimate) -> dict[str, Any]:
+        low, high = (
+            (counted.low / counted.total, counted.high / counted.total) if counted.total else (1, 1)
+        )
         return {
             "total": estimate.value,
             "low": math.floor(estimate.low * low),
@@ -265,44 +266,44 @@ def sampled(counts: Counts, tokens: Estimate, trained: Estimate) -> Counts:
 
 
 def findings(counts: Counts, target: Target) -> list[FileFound]:
-    """Return what is to be said of rows that are too long."""
+    """Return findings on rows that are too long."""
     lengths, about = counts.tokens, "" if counts.tokens.exact else "about "
     if lengths.limit is None or not lengths.over_limit:
         return []
     limit = f"{lengths.limit:,} tokens"
-    taken = f"are taken of a row ({target.words})" if target.hosted else "are kept (max_length)"
-    have = plural(lengths.over_limit, "row has", "rows have")
-    cure = "" if target.hosted else ", or raise max_length"
-    found = [
+    limit_of = f"limit of {target.words}" if target.hosted else "max_length"
+    too_long = plural(lengths.over_limit, "row has", "rows have")
+    alternative = "" if target.hosted else ", or raise max_length"
+    results = [
         FileFound(
             code="too_long",
-            message=f"{have} more than the {limit} that {taken}; the longest, at line "
+            message=f"{too_long} more than {limit} ({limit_of}); the longest, at line "
             f"{counts.longest_line}, has {about}{lengths.max:,} ({lengths.encoding})",
-            fix=f"shorten them, or make several rows of each{cure}; what is beyond is "
-            f"{'refused or cut' if target.hosted else 'cut'}",
+            fix=f"shorten or split them{alternative}; longer rows are "
+            f"{'rejected or truncated' if target.hosted else 'truncated'}",
             count=lengths.over_limit,
             lines=counts.over_lines,
         )
     ]
     if counts.emptied and target.method == "sft":
-        begin = plural(counts.emptied, "row begins its", "rows begin their")
-        found.append(
+        too_late = plural(counts.emptied, "row begins its", "rows begin their")
+        results.append(
             FileFound(
                 code="nothing_to_train_after_truncation",
-                message=f"{begin} first answer after the first {limit}: cut there, nothing "
-                "is left to learn from",
-                fix=f"shorten what stands before the answer{cure}",
+                message=f"{too_late} first answer after {limit}: no trainable tokens are left after "
+                "truncation",
+                fix=f"shorten the text before the answer{alternative}",
                 count=counts.emptied,
                 lines=counts.emptied_lines,
             )
         )
-    return found
+    return results
 
 
-def _note(lines: list[int], line: int) -> None:
+def _add_line(lines: list[int], line: int) -> None:
     if len(lines) < SHOWN_LINES:
         lines.append(line)
 
 
-def _sum(one: RowCount, other: RowCount) -> RowCount:
-    return RowCount(*(a + b for a, b in zip(one, other, strict=True)))
+def _sum(a: RowCount, b: RowCount) -> RowCount:
+    return RowCount(*(x + y for x, y in zip(a, b, strict=True)))

@@ -24,7 +24,7 @@ GENERATION_BATCH_SIZE = 16
 MAX_ENUM_VALUES = 12
 
 
-class Scores(msgspec.Struct, frozen=True, kw_only=True):
+class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
     """Scores of one model on the test set."""
 
     loss: float | None
@@ -57,7 +57,7 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     limit = plan.finish.max_new_tokens or _find_longest_answer(tokenizer, rows) * 3 // 2 + 16
 
     answers: dict[str, list[str]] = {}
-    scores: dict[str, Scores] = {}
+    scores: dict[str, ModelScores] = {}
     for name in ("base", "tuned"):
         start = time.monotonic()
         worker.phase("comparing", what=f"{name} model")
@@ -142,10 +142,10 @@ def _score(
     schema: dict[str, Any] | None,
     loss: float | None,
     seconds: float,
-) -> Scores:
+) -> ModelScores:
     exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
     valid = [is_valid(schema, a) for a in answers] if schema else []
-    return Scores(
+    return ModelScores(
         loss=loss,
         exact=sum(exact) / len(exact),
         json_valid=sum(valid) / len(valid) if schema else None,

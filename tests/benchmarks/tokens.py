@@ -68,7 +68,7 @@ def main() -> None:
 
 def coverage(rows: list[Example], sizes: list[int]) -> None:
     target = targets.target("openai-sft")
-    tally = tokens.Tally(target, encodings.choose(target))
+    tally = tokens.TokenCounter(target, encodings.choose(target))
     pairs = [
         (size, tally.add(line, row)[0])
         for line, (row, size) in enumerate(zip(rows, sizes, strict=True), 1)

@@ -108,13 +108,13 @@ def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
         assert (found["rows"], found["groups"], found["shared_prompts"]) == (96, 96, 0)
         parts[name] = [path.read_bytes().splitlines(keepends=True) for path in out]
         before = out[0].read_bytes()
-        refused("split", tmp_path / "rows.jsonl", *options, code=1, says="is there already")
+        refused("split", tmp_path / "rows.jsonl", *options, code=1, says="already exists")
         assert out[0].read_bytes() == before
     for there, back in zip(parts["rows"], parts["turned"], strict=True):
         assert there == back[::-1] and there == [row for row in rows if row in there]
     (tmp_path / "bad.jsonl").write_bytes(b"{\n")
     new = ("--out-train", tmp_path / "c", "--out-validation", tmp_path / "d")
-    refused("split", tmp_path / "bad.jsonl", *new, code=1, says="holds no row")
+    refused("split", tmp_path / "bad.jsonl", *new, code=1, says="has no rows")
     refused("split", tmp_path / "none.jsonl", *new, code=1, says="There is no data file")
     refused("split", tmp_path, *new, code=1, says="is a folder")
     assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()

@@ -155,7 +155,7 @@ def test_of_a_large_file_parts_are_looked_at_first(
 def test_tokens_of_a_sample_hold_those_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "PEEK", 500)
+    monkeypatch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 500)
     held = 0
     for seed in range(20):
         some = rows(2000, seed)
@@ -192,7 +192,7 @@ def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_sa
     monkeypatch.setattr(copies, "MAX_ROWS", 50)
     some = [row for one in rows(60) for row in (one, near(one))]
     found = by_code(examine.examine(write(tmp_path / "rows.jsonl", some), Asked()))
-    assert "one prompt in 3" in found["sampled"].message
+    assert "1 of 3 prompts" in found["sampled"].message
     assert 0 < found["near_duplicate"].count < 60
     assert all(line % 2 == 0 for line in found["near_duplicate"].lines)
 

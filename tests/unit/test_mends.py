@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ftwizard.data import characters
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.mends import fields, json_text, redaction, texts
-from ftwizard.data.mends.change import Change
+from ftwizard.data.mends.change import RowChange
 from ftwizard.data.targets import target
 from ftwizard.text import visible
 
@@ -195,7 +195,7 @@ def test_a_hostile_line_is_read_or_refused(line: bytes) -> None:
 
 def test_a_change_shows_what_was_there_and_no_more() -> None:
     row = {"a": "x" * 500 + "\x1b[31m" + "y" * 500}
-    assert texts.fix_texts(row) == [Change("control_char", "a", "␛[31m", "")]
+    assert texts.fix_texts(row) == [RowChange("control_char", "a", "␛[31m", "")]
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
     changes = texts.fix_texts({"a": f"Ã© {token} Ã©"})
     assert len(changes) == 1 and token not in str(changes) and token[:12] not in str(changes)

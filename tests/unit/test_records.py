@@ -522,7 +522,7 @@ def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed
     data = b"\n".join(rows)
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "PEEK", 200)
+        patch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 200)
         found = container.inspect(path)
         sampled = list(ranges.sample(path, found, blocks=blocks, seed=seed))
     for one in sampled:

@@ -125,18 +125,18 @@ def test_nothing_is_overwritten_even_if_it_comes_late(
     path.write_bytes(b"\n".join(lines(20)))
     late = tmp_path / taken
     late.symlink_to("nowhere")
-    with pytest.raises(FtwizardError, match="is there already"):
+    with pytest.raises(FtwizardError, match="already exists"):
         divided(path)
     late.unlink()
-    place = split_file._place
+    place = split_file._publish
 
     def place_late(draft: Path, target: Path) -> None:
         if target == late:
             late.write_text("mine")
         place(draft, target)
 
-    monkeypatch.setattr(split_file, "_place", place_late)
-    with pytest.raises(FtwizardError, match="is there already"):
+    monkeypatch.setattr(split_file, "_publish", place_late)
+    with pytest.raises(FtwizardError, match="already exists"):
         divided(path)
     assert late.read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["rows.jsonl", taken])
@@ -231,7 +231,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "40 rows (prompt and completion) in 40 groups" in printed and "\x1b" not in printed
     assert "no" in printed and f"{30:>9,}  {a}" in printed
     assert main([*arguments, "--json"]) == 1
-    assert "is there already" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "already exists" in json.loads(capsys.readouterr().out)["error"]["message"]
     for out in outs(path).values():
         out.unlink()
     assert main([*arguments, "--json", "--seed", "7"]) == 0

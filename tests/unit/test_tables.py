@@ -61,7 +61,9 @@ def test_the_columns_are_told(path: Path, data: str, kind: str, columns: tuple[s
 def test_a_table_without_names_is_said(path: Path) -> None:
     for header in ("What is 1 + 1?,It is 2.", "1,2", "a,,c"):
         path.write_text("\n".join([header, *[",".join("xyz"[: header.count(",") + 1])] * 4]))
-        with pytest.raises(FileProblem, match="names no columns: “" + header[:4]) as problem:
+        with pytest.raises(
+            FileProblem, match="without column names in its first line: “" + header[:4]
+        ) as problem:
             container.inspect(path)
         assert problem.value.code == "missing_column"
 
@@ -73,13 +75,13 @@ def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path:
     assert rows(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
     assert rows(path, '" text "\na\n') == [(2, {"text": "a"})]
     path.write_text("prompt, prompt,completion\na,b,c\n")
-    with pytest.raises(FileProblem, match="two columns called “prompt”"):
+    with pytest.raises(FileProblem, match="two columns named “prompt”"):
         container.inspect(path)
 
 
 def test_two_columns_of_one_name_are_said(path: Path) -> None:
     path.write_text("prompt,prompt\x1b,completion,prompt\na,b,c,d\n")
-    with pytest.raises(FileProblem, match="two columns called “prompt”") as problem:
+    with pytest.raises(FileProblem, match="two columns named “prompt”") as problem:
         container.inspect(path)
     assert problem.value.code == "duplicate_column"
 
@@ -149,4 +151,4 @@ def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
     ]  # fmt: skip
     problem = list(records.records(path, container.inspect(path)))[2].value
     assert isinstance(problem, RowProblem)
-    assert problem.message == "column messages: it is Python, not JSON"
+    assert problem.message == "column messages: it is a Python literal, not JSON"

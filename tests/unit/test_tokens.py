@@ -17,7 +17,7 @@ from ftwizard.data.encodings import choose
 from ftwizard.data.example import Example
 from ftwizard.data.row_tokens import RowCounter
 from ftwizard.data.targets import severities, target, targets
-from ftwizard.data.tokens import Counts, Tally, exact, findings, sample_estimate
+from ftwizard.data.tokens import Counts, TokenCounter, exact, findings, sample_estimate
 from tests.token_helpers import multilingual, tiktoken_encoding
 
 OPENAI = target("openai-sft")
@@ -146,8 +146,8 @@ def test_no_row_stops_the_count(
 
 
 def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
-    whole = Tally(OPENAI, choose(OPENAI), limit=300)
-    parts = [Tally(OPENAI, choose(OPENAI), limit=300) for _ in range(3)]
+    whole = TokenCounter(OPENAI, choose(OPENAI), limit=300)
+    parts = [TokenCounter(OPENAI, choose(OPENAI), limit=300) for _ in range(3)]
     for line, row in enumerate(ROWS[:900], 1):
         whole.add(line, row)
         parts[line % 3].add(line, row)
@@ -157,7 +157,7 @@ def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
     assert merged.counts() == whole.counts()
     merged.add(901, ROWS[901])
     assert merged.counts().tokens.rows == 901
-    empty = Tally(OPENAI, choose(OPENAI)).counts()
+    empty = TokenCounter(OPENAI, choose(OPENAI)).counts()
     assert (empty.tokens.total, empty.tokens.mean, empty.tokens.histogram) == (0, 0, [])
     assert empty.longest_line is None and findings(empty, OPENAI) == []
 
@@ -210,7 +210,7 @@ def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
 
 @pytest.mark.parametrize("measure", ["text", "row"])
 def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
-    tally = Tally(OPENAI, choose(OPENAI))
+    tally = TokenCounter(OPENAI, choose(OPENAI))
     pairs, trained = [], []
     for line, row in enumerate(ROWS, 1):
         whole, learnt = tally.add(line, row)

@@ -237,7 +237,9 @@ def _skip(text: JsonText, count: int) -> RowProblem:
     """Consume ``count`` unreadable bytes and return why."""
     passed = text.advance(count)
     text.margin = text.get_margin_after(passed)
-    return strict_json.problem(passed.rstrip(b", \t\r\n")) or _syntax_problem("it is not closed")
+    return strict_json.find_problem(passed.rstrip(b", \t\r\n")) or _syntax_problem(
+        "it is not closed"
+    )
 
 
 def _describe_end(text: JsonText) -> RowProblem:
@@ -247,7 +249,7 @@ def _describe_end(text: JsonText) -> RowProblem:
         return RowProblem(
             "too_large", f"it is larger than {MAX_LINE >> 20} MB", "nothing after it can be read"
         )
-    cause = strict_json.problem(text.data[text.position : text.position + _SEARCHED])
+    cause = strict_json.find_problem(text.data[text.position : text.position + _SEARCHED])
     if cause is None or not text.final:
         return RowProblem(
             "invalid_json",

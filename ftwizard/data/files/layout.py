@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard.data.files import json_rows, table_sniff
 from ftwizard.data.files.json_text import HEAD_BYTES
-from ftwizard.data.files.lines import MAX_LINE, Line
+from ftwizard.data.files.lines import MAX_LINE, TextLine
 from ftwizard.data.files.table_text import Dialect
 from ftwizard.data.files.unpack import Damage
 
@@ -17,7 +17,7 @@ Kind = Literal["jsonl", "array", "objects", "csv", "tsv", "parquet", "arrow"]
 _BLANKS = b" \t\r\n\x00"
 
 
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
+class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
     """How a text arranges its rows."""
 
     kind: Kind
@@ -31,7 +31,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the first row of a table names its columns."""
 
 
-def detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> Layout:
+def detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> TextLayout:
     """Return the layout of a text that begins with ``head``, which is not blank.
 
     ``whole``: the head is all of the text. Otherwise ``rest`` follows and is read up to the second
@@ -44,12 +44,12 @@ def detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> Layout:
     first = _FirstLine(start, rest, newline)
     if start[:1] == b"[":
         if first.follows in (b"{", b"[") and first.last not in (b",", b"[", b"{", b":"):
-            return Layout(kind="jsonl", newline=newline)
-        return Layout(kind="array", newline=newline, unit="line" if first.follows else "row")
+            return TextLayout(kind="jsonl", newline=newline)
+        return TextLayout(kind="array", newline=newline, unit="line" if first.follows else "row")
     return _detect_objects(start, first, newline)
 
 
-def _detect_objects(start: bytes, first: _FirstLine, newline: bytes) -> Layout:
+def _detect_objects(start: bytes, first: _FirstLine, newline: bytes) -> TextLayout:
     wrapper = (
         json_rows.find_wrapped_list(start[:HEAD_BYTES])
         if first.continues or not first.follows
@@ -57,10 +57,10 @@ def _detect_objects(start: bytes, first: _FirstLine, newline: bytes) -> Layout:
     )
     if wrapper:
         unit: Literal["line", "row"] = "line" if first.follows else "row"
-        return Layout(kind="array", newline=newline, unit=unit, wrapper=wrapper[0])
+        return TextLayout(kind="array", newline=newline, unit=unit, wrapper=wrapper[0])
     if first.continues and not first.next_is_row:
-        return Layout(kind="objects", newline=newline)
-    return Layout(kind="jsonl", newline=newline)
+        return TextLayout(kind="objects", newline=newline)
+    return TextLayout(kind="jsonl", newline=newline)
 
 
 class _FirstLine:
@@ -119,12 +119,12 @@ def _detect_newline(head: bytes) -> bytes:
     return b"\r" if alone else b"\n"
 
 
-def _detect_table(head: bytes, newline: bytes, whole: bool) -> Layout:
+def _detect_table(head: bytes, newline: bytes, whole: bool) -> TextLayout:
     lines = head[:HEAD_BYTES].split(newline)
     if (not whole or len(head) > HEAD_BYTES) and len(lines) > 1:
         lines.pop()  # it may be truncated
-    header = table_sniff.sniff([Line(number, line) for number, line in enumerate(lines, 1)])
+    header = table_sniff.sniff([TextLine(number, line) for number, line in enumerate(lines, 1)])
     if header is None:
-        return Layout(kind="jsonl", newline=newline)
+        return TextLayout(kind="jsonl", newline=newline)
     kind: Kind = "tsv" if header.dialect.delimiter == "\t" else "csv"
-    return Layout(kind=kind, newline=newline, dialect=header.dialect, named=header.named)
+    return TextLayout(kind=kind, newline=newline, dialect=header.dialect, named=header.named)

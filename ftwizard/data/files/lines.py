@@ -78,7 +78,7 @@ def too_large_problem() -> RowProblem:
     )
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """One physical line."""
 
     number: int
@@ -97,7 +97,7 @@ class Broken(Damage):
         self.rest = rest
 
 
-def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Line]:
+def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[TextLine]:
     """Yield the lines of ``blocks``; raise Broken if these raise Damage.
 
     Of a line longer than ``MAX_LINE``, only the beginning is kept in memory.
@@ -116,7 +116,7 @@ def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Lin
             last = rest.pop()
             for line in rest:
                 number += 1
-                yield Line(number, line, len(line) > MAX_LINE)
+                yield TextLine(number, line, len(line) > MAX_LINE)
             number, parts, size = number + 1, [last], len(last)
     except Damage as damage:
         raise Broken(damage, number, b"".join(parts)) from None
@@ -124,8 +124,8 @@ def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Lin
         yield _join(number, parts, size)
 
 
-def _join(number: int, parts: list[bytes], size: int) -> Line:
-    return Line(number, parts[0] if len(parts) == 1 else b"".join(parts), size > MAX_LINE)
+def _join(number: int, parts: list[bytes], size: int) -> TextLine:
+    return TextLine(number, parts[0] if len(parts) == 1 else b"".join(parts), size > MAX_LINE)
 
 
 def _truncate(parts: list[bytes]) -> bytes:

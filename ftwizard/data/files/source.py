@@ -39,7 +39,7 @@ class FileProblem(FtwizardError):
         self.lines = lines
 
 
-class Identity(NamedTuple):
+class FileIdentity(NamedTuple):
     """Identity and state of a file, to detect that it was replaced or changed."""
 
     device: int
@@ -55,7 +55,7 @@ class Source:
     devices are rejected before they are opened, and again by descriptor, so opening never blocks.
     """
 
-    def __init__(self, path: Path, expected: Identity | None = None) -> None:
+    def __init__(self, path: Path, expected: FileIdentity | None = None) -> None:
         """Open ``path``; raise FileProblem if it no longer matches ``expected``."""
         self.path = path
         self.display_name = visible(str(path))
@@ -119,9 +119,9 @@ class Source:
             digest.update(block)
         return digest.hexdigest()
 
-    def _read_identity(self) -> Identity:
+    def _read_identity(self) -> FileIdentity:
         status = os.fstat(self._descriptor)
-        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _changed_problem(self) -> FileProblem:
         return FileProblem("changed", f"{self.display_name} changed while being read.", _CHANGED)

@@ -8,7 +8,7 @@ from typing import Any
 from ftwizard.data import strict_json
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.files import table_text
-from ftwizard.data.files.lines import Line
+from ftwizard.data.files.lines import TextLine
 from ftwizard.data.files.table_text import Dialect
 from ftwizard.data.quoted import quoted
 from ftwizard.text import plural
@@ -26,7 +26,7 @@ _TEXT_OR_JSON_COLUMNS = frozenset(("prompt", "completion", "chosen", "rejected",
 _BOOLEANS = {"true": True, "false": False}
 
 
-def read_rows(lines: Iterator[Line], dialect: Dialect) -> Iterator[Row]:
+def read_rows(lines: Iterator[TextLine], dialect: Dialect) -> Iterator[Row]:
     """Yield the rows below the header; let Broken from ``lines`` propagate."""
     header = True
     for line, fields, problem in table_text.parse_records(lines, dialect):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard.data.files.lines import Line
+from ftwizard.data.files.lines import TextLine
 from ftwizard.data.files.names import FIELDS
 from ftwizard.data.files.table_text import Dialect, parse_records
 
@@ -37,7 +37,7 @@ class Header(NamedTuple):
     """Whether the first row names the columns; otherwise it is data."""
 
 
-def sniff(lines: Sequence[Line]) -> Header | None:
+def sniff(lines: Sequence[TextLine]) -> Header | None:
     """Return the header of the table that begins with ``lines``, or None if they are not a table."""
     lines = [line for line in lines if line.data.strip()]
     if not lines:
@@ -59,7 +59,7 @@ class _Guess(NamedTuple):
     header: Header
 
 
-def _guess(lines: Sequence[Line], dialect: Dialect) -> _Guess | None:
+def _guess(lines: Sequence[TextLine], dialect: Dialect) -> _Guess | None:
     """Return how well ``dialect`` fits, or None if it does not."""
     rows = [
         record.fields

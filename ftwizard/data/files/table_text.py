@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard.data import strict_json
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.files.lines import MAX_LINE, Line, too_large_problem
+from ftwizard.data.files.lines import MAX_LINE, TextLine, too_large_problem
 from ftwizard.data.quoted import quoted
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
@@ -42,7 +42,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Fields(NamedTuple):
+class CsvRecord(NamedTuple):
     """One record."""
 
     line: int
@@ -53,7 +53,7 @@ class Fields(NamedTuple):
     """The cause; also set for invalid UTF-8, which ``fields`` hold as surrogate escapes."""
 
 
-def parse_records(lines: Iterator[Line], dialect: Dialect) -> Iterator[Fields]:
+def parse_records(lines: Iterator[TextLine], dialect: Dialect) -> Iterator[CsvRecord]:
     """Yield the records of ``lines``, header included; skip blank lines.
 
     Broken from ``lines`` propagates.
@@ -67,21 +67,21 @@ def parse_records(lines: Iterator[Line], dialect: Dialect) -> Iterator[Fields]:
         except StopIteration:
             return
         except (csv.Error, _TooLong) as error:
-            yield Fields(feed.taken[0].number, None, _to_problem(error, len(feed.taken)))
+            yield CsvRecord(feed.taken[0].number, None, _to_problem(error, len(feed.taken)))
             feed.push_back()
             reader = dialect.reader(feed)
             continue
         if not fields or (len(fields) == 1 and not fields[0].strip()):
             continue
         if _swallows_record(feed.taken, fields, dialect):
-            yield Fields(
+            yield CsvRecord(
                 feed.taken[0].number, None, _to_problem(csv.Error("a quote is not closed"), 1)
             )
             feed.push_back()
             continue
         if any(b"\r" in line.data[:-1] for line in feed.taken):
             fields = [field.replace(_RETURN, "\r") for field in fields]
-        yield Fields(feed.taken[0].number, fields, _find_bad_byte(feed.taken))
+        yield CsvRecord(feed.taken[0].number, fields, _find_bad_byte(feed.taken))
 
 
 class _TooLong(Exception):
@@ -91,10 +91,10 @@ class _TooLong(Exception):
 class _Feed:
     """Lines for csv.reader; the lines of the current record can be read again."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
+    def __init__(self, lines: Iterator[TextLine]) -> None:
         self._lines = lines
-        self._pushed_back: deque[Line] = deque()
-        self.taken: list[Line] = []
+        self._pushed_back: deque[TextLine] = deque()
+        self.taken: list[TextLine] = []
         """The lines of the current record."""
         self._size = 0
 
@@ -119,14 +119,14 @@ class _Feed:
         self._pushed_back.extendleft(reversed(self.taken[1:]))
 
 
-def _to_text(line: Line) -> str:
+def _to_text(line: TextLine) -> str:
     text = line.data.decode("utf-8", "surrogateescape")
     if "\r" in text[:-1]:
         text = text[:-1].replace("\r", _RETURN) + text[-1]
     return text + "\n"
 
 
-def _swallows_record(taken: Sequence[Line], fields: list[str], dialect: Dialect) -> bool:
+def _swallows_record(taken: Sequence[TextLine], fields: list[str], dialect: Dialect) -> bool:
     """Return whether the record has swallowed lines that are records by themselves.
 
     Its own field count is wrong, while that of its second line is right.
@@ -151,8 +151,8 @@ def _to_problem(error: Exception, count: int) -> RowProblem:
     )
 
 
-def _find_bad_byte(taken: Sequence[Line]) -> RowProblem | None:
+def _find_bad_byte(taken: Sequence[TextLine]) -> RowProblem | None:
     for line in taken:
-        if not line.data.isascii() and (problem := strict_json.bad_byte(line.data)):
+        if not line.data.isascii() and (problem := strict_json.find_bad_byte(line.data)):
             return problem
     return None

@@ -10,7 +10,7 @@ MAX_SHOWN = 60
 """Maximum characters shown of a changed text."""
 
 
-class Change(NamedTuple):
+class RowChange(NamedTuple):
     """One fix in a row."""
 
     code: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftwizard.data.example import ROLES, Message
 from ftwizard.data.formats import sharegpt
-from ftwizard.data.mends.change import Change, shorten
+from ftwizard.data.mends.change import RowChange, shorten
 from ftwizard.data.mends.places import Path, format_path
 from ftwizard.data.targets import Target
 
@@ -24,7 +24,7 @@ _ROLES = {
 _WEIGHTS: dict[Any, int] = {"0": 0, "1": 1}
 
 
-def fix_fields(row: Any, target: Target | None) -> list[Change]:
+def fix_fields(row: Any, target: Target | None) -> list[RowChange]:
     """Fix the fields of a row's messages in place and return the changes.
 
     Fixed are the case and blanks of roles, weights given as text or booleans, tool-call arguments in
@@ -32,7 +32,7 @@ def fix_fields(row: Any, target: Target | None) -> list[Change]:
     """
     if not isinstance(row, dict):
         return []
-    changes: list[Change] = []
+    changes: list[RowChange] = []
     for messages, path in _find_message_lists(row):
         for number, message in enumerate(messages):
             if isinstance(message, dict):
@@ -58,17 +58,19 @@ def _find_message_lists(row: dict[str, Any]) -> Iterator[tuple[list[Any], Path]]
         yield source["messages"], ("input", "messages")
 
 
-def _fix_role(message: Message, path: Path) -> Iterator[Change]:
+def _fix_role(message: Message, path: Path) -> Iterator[RowChange]:
     for key, valid_roles in _ROLES.items():
         role = message.get(key)
         if isinstance(role, str) and role not in valid_roles:
             plain = role.strip().lower()
             if plain in valid_roles:
                 message[key] = plain
-                yield Change("unknown_role", format_path((*path, key)), f"“{shorten(role)}”", plain)
+                yield RowChange(
+                    "unknown_role", format_path((*path, key)), f"“{shorten(role)}”", plain
+                )
 
 
-def _fix_weight(message: Message, path: Path) -> Iterator[Change]:
+def _fix_weight(message: Message, path: Path) -> Iterator[RowChange]:
     weight = message.get("weight")
     if isinstance(weight, str):
         number = _WEIGHTS.get(weight.strip())
@@ -79,10 +81,10 @@ def _fix_weight(message: Message, path: Path) -> Iterator[Change]:
     if number is not None:
         message["weight"] = number
         was = json.dumps(weight)
-        yield Change("weight", format_path((*path, "weight")), shorten(was), str(number))
+        yield RowChange("weight", format_path((*path, "weight")), shorten(was), str(number))
 
 
-def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterator[Change]:
+def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterator[RowChange]:
     for number, message in enumerate(messages):
         calls = message.get("tool_calls") if isinstance(message, dict) else None
         for index, call in enumerate(calls if isinstance(calls, list) else []):
@@ -93,10 +95,10 @@ def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterato
             field = format_path((*path, number, "tool_calls", index, "function", "arguments"))
             if as_text and isinstance(arguments, dict):
                 function["arguments"] = json.dumps(arguments, ensure_ascii=False)
-                yield Change("tool_arguments_form", field, "an object", "its JSON text")
+                yield RowChange("tool_arguments_form", field, "an object", "its JSON text")
             elif not as_text and isinstance(value := _decode(arguments), dict):
                 function["arguments"] = value
-                yield Change("tool_arguments_form", field, "JSON text", "the object")
+                yield RowChange("tool_arguments_form", field, "JSON text", "the object")
 
 
 def _decode(value: Any) -> Any:
@@ -108,7 +110,7 @@ def _decode(value: Any) -> Any:
         return None
 
 
-def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[Change]:
+def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[RowChange]:
     """Rewrite function calls as tool calls, and function results as tool messages."""
     open_call: tuple[str, Any] | None = None
     used = {
@@ -129,17 +131,17 @@ def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[Change]:
             message["tool_calls"] = [{"id": call_id, "type": "function", "function": call}]
             open_call = call_id, call.get("name")
             field = format_path((*path, number, "function_call"))
-            yield Change("deprecated", field, "function_call", "tool_calls")
+            yield RowChange("deprecated", field, "function_call", "tool_calls")
         elif message.get("role") == "function" and open_call is not None:
             call_id, function_name = open_call
             if message.get("name") in (None, function_name):
                 message["role"], message["tool_call_id"] = "tool", call_id
                 open_call = None
                 field = format_path((*path, number, "role"))
-                yield Change("deprecated", field, "function", f"tool, answering {call_id}")
+                yield RowChange("deprecated", field, "function", f"tool, answering {call_id}")
 
 
-def _fix_legacy_functions(row: dict[str, Any]) -> Iterator[Change]:
+def _fix_legacy_functions(row: dict[str, Any]) -> Iterator[RowChange]:
     functions = row.get("functions")
     if (
         row.get("tools")
@@ -160,4 +162,4 @@ def _fix_legacy_functions(row: dict[str, Any]) -> Iterator[Change]:
     ]
     row.clear()
     row.update(items)
-    yield Change("deprecated", "functions", "functions", "tools")
+    yield RowChange("deprecated", "functions", "functions", "tools")

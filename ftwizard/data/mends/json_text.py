@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ftwizard.data import strict_json
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.mends.change import Change, shorten
+from ftwizard.data.mends.change import RowChange, shorten
 
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TEXT_OR_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
@@ -26,7 +26,7 @@ class RepairedLine(NamedTuple):
 
     values: list[Any]
     """One value, or several if the line held several objects."""
-    changes: list[Change]
+    changes: list[RowChange]
 
 
 class _Refused(ValueError):
@@ -71,7 +71,7 @@ class _LenientParser:
     """Reads JSON with a few deviations, and records these."""
 
     def __init__(self) -> None:
-        self.changes: list[Change] = []
+        self.changes: list[RowChange] = []
 
     def parse(self, text: str) -> list[Any]:
         """Return each JSON document in the text; raise ValueError if it is invalid."""
@@ -129,14 +129,14 @@ class _LenientParser:
         return result
 
     def _note(self, code: str, was: str, now: str) -> None:
-        self.changes.append(Change(code, "", was, now))
+        self.changes.append(RowChange(code, "", was, now))
 
 
 class _PythonParser:
     """Reads the Python literal that ``repr`` or ``str`` makes of a row."""
 
     def __init__(self) -> None:
-        self.changes: list[Change] = []
+        self.changes: list[RowChange] = []
 
     def parse(self, text: str) -> list[Any]:
         """Return the one value in the text; raise ValueError if it is invalid."""
@@ -152,7 +152,7 @@ class _PythonParser:
         if body.end_col_offset != len(text.encode()):
             raise _Refused  # a comment follows
         value = _from_literal(body)
-        self.changes.append(Change("invalid_json", "", "a Python literal", "JSON"))
+        self.changes.append(RowChange("invalid_json", "", "a Python literal", "JSON"))
         return [value]
 
 

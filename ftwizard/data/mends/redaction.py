@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.mends.change import Change
+from ftwizard.data.mends.change import RowChange
 from ftwizard.data.mends.places import format_path, iterate_texts
 from ftwizard.data.secrets import find
 
@@ -14,14 +14,14 @@ are only reported."""
 _MAX_ROUNDS = 8
 
 
-def redact_row(row: Any) -> list[Change]:
+def redact_row(row: Any) -> list[RowChange]:
     """Replace the secrets in every text of a row in place and return the changes."""
-    changes: list[Change] = []
+    changes: list[RowChange] = []
     for container, key, path in iterate_texts(row):
         text, kinds = _redact_text(container[key])
         container[key] = text
         changes += [
-            Change(code, format_path(path), f"a secret: {kind}", _placeholder(kind))
+            RowChange(code, format_path(path), f"a secret: {kind}", _placeholder(kind))
             for code, kind in kinds
         ]
     return changes

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ftwizard.data import characters
-from ftwizard.data.mends.change import Change, shorten
+from ftwizard.data.mends.change import RowChange, shorten
 from ftwizard.data.mends.places import Path, format_path, iterate_texts
 
 # No match begins within another unfinished one, so a text of sequence starts takes one pass.
@@ -29,9 +29,9 @@ def may_need_fixes(line: bytes) -> bool:
     return not line.isascii() or _MAYBE.search(line) is not None
 
 
-def fix_texts(row: Any) -> list[Change]:
+def fix_texts(row: Any) -> list[RowChange]:
     """Fix every text of a row in place and return the changes."""
-    changes: list[Change] = []
+    changes: list[RowChange] = []
     for container, key, path in iterate_texts(row):
         text: str = container[key]
         if text.isascii() and not characters.CONTROL.search(text):
@@ -116,7 +116,7 @@ _FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
-def _describe_change(code: str, path: Path, was: str, now: str) -> Change:
+def _describe_change(code: str, path: Path, was: str, now: str) -> RowChange:
     """Return the change, reduced to where the texts differ and without secrets."""
     start = 0
     while start < min(len(was), len(now)) and was[start] == now[start]:
@@ -125,7 +125,7 @@ def _describe_change(code: str, path: Path, was: str, now: str) -> Change:
     while end < min(len(was), len(now)) - start and was[-1 - end] == now[-1 - end]:
         end += 1
     pieces = was[start : len(was) - end], now[start : len(now) - end]
-    return Change(code, format_path(path), *(shorten(_redact(piece)) for piece in pieces))
+    return RowChange(code, format_path(path), *(shorten(_redact(piece)) for piece in pieces))
 
 
 def _redact(piece: str) -> str:
