@@ -55,7 +55,7 @@ def main() -> None:
         samples.SampleCallback,
         diagnosing.DiagnosisCallback,
     ):
-        for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_hear", "_count")]:
+        for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_collect", "_count")]:
             timed(owner, name)
     with bench(samples=3, evaluation_steps=20) as (path, plan):
         source = models.locate(plan.model.name)
