@@ -163,7 +163,7 @@ def disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _disk_parts(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    text = f"about {size(disk['needed']['value'])} of {size(disk['free']['value'])} free"
+    text = f"needs about {size(disk['needed']['value'])}, {size(disk['free']['value'])} free"
     if elsewhere := disk["elsewhere"]:
         yield "disk", text
         yield (

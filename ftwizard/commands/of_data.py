@@ -109,7 +109,9 @@ def _add_split(add: Add) -> argparse.ArgumentParser:
 def _parse_share(text: str) -> float:
     share = float(text)
     if not 0 < share <= MAX_VALIDATION:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MAX_VALIDATION}")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number above 0 and up to {MAX_VALIDATION}"
+        )
     return share
 
 

@@ -116,7 +116,7 @@ def _parse_amount(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(0)
     if not amount.is_finite() or not 0 < amount <= MAX_COUNT:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MAX_COUNT:,}")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to {MAX_COUNT:,}")
     return amount
 
 
@@ -126,5 +126,5 @@ def _parse_epochs(text: str) -> float:
     except ValueError:
         epochs = 0.0
     if not (math.isfinite(epochs) and 0 < epochs <= MAX_EPOCHS):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MAX_EPOCHS:,}")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to {MAX_EPOCHS:,}")
     return epochs

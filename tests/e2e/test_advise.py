@@ -38,7 +38,7 @@ def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: P
         "Other providers",
         "This machine",
         "Model",
-        "Answer",
+        "To refine this",
     ]
     places = [wide.index(words) for words in order]
     assert places == sorted(places)

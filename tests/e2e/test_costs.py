@@ -76,9 +76,9 @@ def test_notes_are_a_few_lines_and_all_of_them_on_request() -> None:
         return [one for one in ok(*EXAMPLE, *more).splitlines() if one.startswith("· ")]
 
     few, every = notes(), notes("--notes")
-    assert "more notes on single rows: --notes" in few[-1] and few[:7] == every[:7]
+    assert "more notes: use --notes" in few[-1] and few[:7] == every[:7]
     assert len(every) - len(few) + 1 == int(few[-1].split()[1]) > 8 and set(few[:-1]) <= set(every)
-    assert any("OpenAI (3 rows): No jobs from" in one for one in few)
+    assert any("OpenAI (3 rows): No new jobs from" in one for one in few)
     assert not any("--notes" in one for one in every) and len(set(every)) == len(every)
 
 
@@ -106,14 +106,14 @@ def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--examples", 0, "--mean-tokens", 3), 2, "0 is no whole number"),
-        (("--examples", 5, "--mean-tokens", "nan"), 2, "nan is no number"),
+        (("--examples", 0, "--mean-tokens", 3), 2, "0 is not a whole number"),
+        (("--examples", 5, "--mean-tokens", "nan"), 2, "nan is not a number"),
         (("--examples", 5, "--mean-tokens", -1), 2, "-1"),
-        (("--examples", 5, "--mean-tokens", 3, "--epochs", "inf"), 2, "inf is no number"),
+        (("--examples", 5, "--mean-tokens", 3, "--epochs", "inf"), 2, "inf is not a number"),
         (("--examples", 5), 2, "--mean-tokens"),
         ((), 2, "nothing to estimate"),
         (("rows.jsonl",), 2, "--model"),
-        (("a.yaml", "--examples", 5, "--mean-tokens", 3), 2, "Both"),
+        (("a.yaml", "--examples", 5, "--mean-tokens", 3), 2, "cannot be combined"),
         (("--examples", 5, "--mean-tokens", 3, "--requests-per-month", 5), 2, "--tokens-in"),
         (("--examples", 5, "--mean-tokens", 3, "--serve-on", "abacus"), 2, "a100-40gb"),
         (("--examples", 5, "--mean-tokens", 3, "--price", "openai/gpt-4o=1"), 2, "PROVIDER/MODEL"),
