@@ -31,7 +31,7 @@ from ftwizard.data.parts import Say
 from ftwizard.data.quoted import quoted
 from ftwizard.data.report import Preview, Report
 from ftwizard.data.row_checker import RowChecker
-from ftwizard.data.scan import Scanned, scan
+from ftwizard.data.scan import ScanResult, scan
 from ftwizard.data.target_names import TargetName
 from ftwizard.data.targets import Target, target, usual
 from ftwizard.data.tokens import Counts, Estimate
@@ -68,7 +68,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """A report and the data needed to compare its rows with another file's."""
 
     report: Report
-    scanned: Scanned
+    scanned: ScanResult
     source: tuple[Path, Container, Format, int]
     """Arguments of ``copies.Source``."""
 
@@ -89,7 +89,7 @@ def examine(
         val = _check_share(val, train)
     collected = train.scanned.findings
     if val:
-        for finding in repeats.between(train.scanned.hashes, val.scanned.hashes):
+        for finding in repeats.find_leakage(train.scanned.hashes, val.scanned.hashes):
             collected.add_file(finding)
     if options.near:
         from ftwizard.data import copies  # not needed for the first report
@@ -159,7 +159,7 @@ def _examine_file(
 
 
 def _report(
-    path: Path, layout: Container, format: Format, goal: Target, scanned: Scanned,
+    path: Path, layout: Container, format: Format, goal: Target, scanned: ScanResult,
     counts: Counts | None,
 ) -> Report:  # fmt: skip
     findings = scanned.findings.listed(goal)
@@ -212,7 +212,7 @@ def _report_on_sample(
             checker.take_line(0, record.value)
         else:
             checker.take(0, record.value)
-    scanned = Scanned(checker, 0)
+    scanned = ScanResult(checker, 0)
     counts = None
     if blocks > QUICK_BLOCKS and options.count != "no":
         limit = None if goal.hosted else options.max_length
@@ -256,7 +256,7 @@ def _choose(decision: formats.Decision, name: TargetName | None) -> Format | Non
 
 
 def _check_file(
-    layout: Container, format: Format, goal: Target, scanned: Scanned, part: str
+    layout: Container, format: Format, goal: Target, scanned: ScanResult, part: str
 ) -> Iterator[FileFound]:
     if goal.hosted and (finding := layout.hosted_ready(goal.bom)):
         yield _for_all_rows(finding, scanned.rows)
@@ -274,7 +274,7 @@ def _check_file(
         _for_all_rows(finding, scanned.rows)
         for finding in limits.check_size(layout, goal, scanned.rows, part)
     )
-    yield from repeats.within(scanned.hashes)
+    yield from repeats.find_repeats(scanned.hashes)
     for check in scanned.file_checks:
         yield from check.findings(goal, scanned.rows)
 
@@ -291,4 +291,4 @@ def _preview(path: Path, layout: Container, format: Format) -> Iterator[Preview]
             example = formats.example(records.decoded(record), format)
         except RowProblem:
             continue
-        yield Preview(line=record.line, example=shown.example(example))
+        yield Preview(line=record.line, example=shown.redact_example(example))

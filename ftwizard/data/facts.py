@@ -97,7 +97,7 @@ def digest(data: bytes | memoryview, seed: int = 0) -> int:
     return xxhash.xxh3_64_intdigest(data, seed) or 1
 
 
-def seed_of(roles: Sequence[Any]) -> int:
+def hash_roles(roles: Sequence[Any]) -> int:
     """Return a hash seed that separates equal texts with different roles."""
     return xxhash.xxh3_64_intdigest(repr(tuple(roles)).encode("utf-8", "backslashreplace"))
 
@@ -106,7 +106,7 @@ def _prompt(before: list[Message], example: Example, last: Message | None = None
     roles = [message.get("role") for message in before]
     if last is not None:
         roles.append(last.get("role"))
-    seed = seed_of(roles)
+    seed = hash_roles(roles)
     if example.tools is None and all(map(_is_plain, before)):
         texts = [message["content"].encode("utf-8", "surrogatepass") for message in before]
         return digest(SEPARATOR.join(texts), seed)
@@ -138,7 +138,7 @@ def _encoded(value: Any) -> bytes:
         return repr(value).encode("utf-8", "backslashreplace")
 
 
-def groups(keys: Any, at_least: int = 2) -> Iterator[Any]:
+def find_equal_groups(keys: Any, at_least: int = 2) -> Iterator[Any]:
     """Yield the sorted indices of each value that occurs ``at_least`` times in ``keys``.
 
     ``keys`` is a NumPy array of shape (rows,), or (rows, columns) for combined keys.
@@ -162,7 +162,7 @@ def groups(keys: Any, at_least: int = 2) -> Iterator[Any]:
         yield indices[np.sort(order[start:end])]
 
 
-def distinct(column: Any) -> int:
+def count_distinct(column: Any) -> int:
     """Return the number of distinct values in a NumPy array of shape (rows,)."""
     import numpy as np
 

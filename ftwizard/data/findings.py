@@ -85,9 +85,9 @@ class Findings:
         if template not in group.causes:
             group.causes[template] = Cause(line=line, message=finding.message, fix=finding.fix)
 
-    def merge(self, other: Findings, lines_before: int = 0) -> None:
+    def merge(self, later: Findings, lines_before: int = 0) -> None:
         """Add the findings of a part of the file that starts after ``lines_before`` lines."""
-        for code, theirs in other._groups.items():
+        for code, theirs in later._groups.items():
             lines = [line + lines_before for line in theirs.lines]
             mine = self._groups.get(code)
             if mine is None:

@@ -54,7 +54,7 @@ def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = N
     container = inspect(path)
     if choice != "auto":
         return Reading(path=path, container=container, format=choice, is_demanded=True)
-    tally = formats.Tally()
+    tally = formats.FormatCounter()
     for record in records.records(path, container):
         try:
             values = decode(record) if decode else [records.decoded(record)]

@@ -37,7 +37,7 @@ def compile_patterns(sources: Sequence[bytes]) -> Patterns:
     try:
         return _Hyperscan(sources)
     except ImportError:  # no wheel for this CPU
-        return Plain(sources)
+        return RePatterns(sources)
 
 
 class _Hyperscan:
@@ -106,7 +106,7 @@ def _save(file: Path, data: bytes) -> None:
         Path(name).replace(file)
 
 
-class Plain:
+class RePatterns:
     """The same search with ``re``, tens of times slower."""
 
     def __init__(self, sources: Sequence[bytes]) -> None:

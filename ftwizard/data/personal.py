@@ -11,7 +11,7 @@ import importlib
 import re
 from collections.abc import Callable
 
-from ftwizard.data.secret_rules import Rule, in_bytes
+from ftwizard.data.secret_rules import Rule, to_bytes_pattern
 
 # --- email ------------------------------------------------------------------------------------
 
@@ -256,7 +256,10 @@ def _name_rule(kind: str, names: str, shape: str, modules: str) -> Rule:
     words = names.split("|")
     # Some are ordinary words in lower case: "sin", "pan", "nie", "nir".
     patterns = [word if word.isupper() else f"(?i:{word})" for word in words]
-    coarse = [in_bytes(word) if word.isupper() else f"(?i:{in_bytes(word)})" for word in words]
+    coarse = [
+        to_bytes_pattern(word) if word.isupper() else f"(?i:{to_bytes_pattern(word)})"
+        for word in words
+    ]
     return Rule(
         kind=kind,
         pattern=rf"(?<![A-Za-z])(?:{'|'.join(patterns)})(?![A-Za-z0-9])[^\d\n]{{1,24}}?"

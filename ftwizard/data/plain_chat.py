@@ -13,13 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import formats
-from ftwizard.data.checks import of_row
+from ftwizard.data.checks import check_row
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.facts import OPENING_BYTES, SEPARATOR, digest, seed_of
+from ftwizard.data.facts import OPENING_BYTES, SEPARATOR, digest, hash_roles
 from ftwizard.data.parts import Block
 from ftwizard.data.patterns import Patterns, compile_patterns
-from ftwizard.data.prefilter import prefilter
+from ftwizard.data.prefilter import get_prefilter
 from ftwizard.data.row_checker import RowChecker
 from ftwizard.data.targets import Target
 
@@ -43,7 +43,7 @@ class _Sequence:
 
     __slots__ = ("looks", "plain", "rows", "seed", "system")
 
-    def __init__(self, seed: int, looks: formats.Looks, system: bool) -> None:
+    def __init__(self, seed: int, looks: formats.FormatMatch, system: bool) -> None:
         self.seed = seed
         self.looks = looks
         self.system = system
@@ -64,24 +64,24 @@ class PlainChat:
         self._target = target
         self._checker = checker
         self._decoder = msgspec.json.Decoder(_Row)
-        self._prefilter = prefilter()
+        self._prefilter = get_prefilter()
         self._reserved = tuple(text.encode() for text in target.reserved)
         self._sequences: dict[tuple[str, ...], _Sequence] = {}
 
     def take(self, block: Block) -> None:
         """Check the lines of a block."""
-        plain = [self._plain(row) for row in self._decoded(block)]
+        plain = [self._to_plain(row) for row in self._decode(block)]
         self._drop_suspects(plain)
         doubtful = [index for index, row in enumerate(plain) if row is None]
         lines = block.lines() if doubtful else []
         start = 0
         for index in doubtful:
-            self._keep(block.line + start, plain[start:index])
+            self._record(block.line + start, plain[start:index])
             self._checker.take_line(block.line + index, lines[index])
             start = index + 1
-        self._keep(block.line + start, plain[start:])
+        self._record(block.line + start, plain[start:])
 
-    def _keep(self, line: int, rows: list[Any]) -> None:
+    def _record(self, line: int, rows: list[Any]) -> None:
         """Record consecutive ``_Plain`` rows, the first of which is on ``line``."""
         hashes = self._checker.hashes
         hashes.lines.extend(range(line, line + len(rows)))
@@ -98,12 +98,12 @@ class PlainChat:
             if sequence.rows:
                 self._checker.tally.count(sequence.looks, sequence.rows)
 
-    def _decoded(self, block: Block) -> list[_Row | None]:
+    def _decode(self, block: Block) -> list[_Row | None]:
         try:
             rows: list[Any] = self._decoder.decode_lines(block.data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             rows = []
-        if len(rows) == block.height and _names_each_key_once(block.data, rows):
+        if len(rows) == block.height and _has_unique_keys(block.data, rows):
             return rows
         return [self._decode_line(line) for line in block.lines()]
 
@@ -112,14 +112,14 @@ class PlainChat:
             row = self._decoder.decode(line)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
-        return row if _names_each_key_once(line, [row]) else None
+        return row if _has_unique_keys(line, [row]) else None
 
-    def _plain(self, row: _Row | None) -> _Plain | None:
+    def _to_plain(self, row: _Row | None) -> _Plain | None:
         """Return the parts of a row, or None if its form needs the exact checks."""
         if row is None or not row.messages:
             return None
         roles = tuple([message.role for message in row.messages])
-        sequence = self._sequences.get(roles) or self._sequence(roles)
+        sequence = self._sequences.get(roles) or self._make_sequence(roles)
         if not sequence.plain:
             return None
         texts = [message.content for message in row.messages]
@@ -136,15 +136,15 @@ class PlainChat:
         *prompt, answer = [text.encode() for text in texts]
         return SEPARATOR.join(prompt), answer, sequence
 
-    def _sequence(self, roles: tuple[str, ...]) -> _Sequence:
+    def _make_sequence(self, roles: tuple[str, ...]) -> _Sequence:
         """Return the facts about rows with these roles and text contents."""
         row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
         sequence = _Sequence(
-            seed_of(roles), formats.recognised(row), roles[0] in ("system", "developer")
+            hash_roles(roles), formats.recognised(row), roles[0] in ("system", "developer")
         )
         try:
             formats.check(sequence.looks, "openai-chat", exactly=True)
-            findings = of_row(formats.example(row, "openai-chat"), self._target)
+            findings = check_row(formats.example(row, "openai-chat"), self._target)
             sequence.plain = not findings and roles[-1] == "assistant"
         except RowProblem:
             pass
@@ -172,7 +172,7 @@ class PlainChat:
             plain[index // 2] = None
 
 
-def _names_each_key_once(text: bytes, rows: list[_Row]) -> bool:
+def _has_unique_keys(text: bytes, rows: list[_Row]) -> bool:
     """Tell whether ``text`` has only the keys that ``rows`` were decoded from, each once.
 
     Quotes inside strings are escaped, so an unescaped quote and colon end a key. Unusual spellings

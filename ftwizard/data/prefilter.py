@@ -54,6 +54,6 @@ class Prefilter:
 
 
 @functools.cache
-def prefilter() -> Prefilter:
+def get_prefilter() -> Prefilter:
     """Return the prefilter of this process."""
     return Prefilter()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound
-from ftwizard.data.facts import NOTHING, RowHashes, distinct, groups
+from ftwizard.data.facts import NOTHING, RowHashes, count_distinct, find_equal_groups
 from ftwizard.text import plural
 
 MIN_ROWS = 100
@@ -19,14 +19,14 @@ MAX_LABELS = 20
 """Up to this many distinct answers are class labels, which repeat naturally."""
 
 
-def within(hashes: RowHashes) -> Iterator[FileFound]:
+def find_repeats(hashes: RowHashes) -> Iterator[FileFound]:
     """Yield repetitions within a file: duplicates, conflicting answers, lack of variety."""
     yield from _duplicates(hashes)
     yield from _conflicts(hashes)
     yield from _variety(hashes)
 
 
-def between(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[FileFound]:
+def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[FileFound]:
     """Yield rows and prompts of ``validation`` that are also in ``train``, by validation lines."""
     import numpy as np
 
@@ -60,7 +60,10 @@ def _duplicates(hashes: RowHashes) -> Iterator[FileFound]:
     lines, prompts, answers, _ = hashes.columns()
     rows = np.c_[prompts, answers]
     hashed = np.flatnonzero((prompts != NOTHING) | (answers != NOTHING))
-    later = [hashed[group][np.argsort(lines[hashed[group]])][1:] for group in groups(rows[hashed])]
+    later = [
+        hashed[group][np.argsort(lines[hashed[group]])][1:]
+        for group in find_equal_groups(rows[hashed])
+    ]
     if later:
         indices = np.concatenate(later)
         yield FileFound(
@@ -78,7 +81,9 @@ def _conflicts(hashes: RowHashes) -> Iterator[FileFound]:
     lines, prompts, answers, _ = hashes.columns()
     hashed = np.flatnonzero((prompts != NOTHING) & (answers != NOTHING))
     prompts, answers = prompts[hashed], answers[hashed]
-    conflicts = [hashed[group] for group in groups(prompts) if distinct(answers[group]) > 1]
+    conflicts = [
+        hashed[group] for group in find_equal_groups(prompts) if count_distinct(answers[group]) > 1
+    ]
     if conflicts:
         indices = np.concatenate(conflicts)
         yield FileFound(
@@ -97,7 +102,7 @@ def _variety(hashes: RowHashes) -> Iterator[FileFound]:
 
     lines, _, answers, openings = hashes.columns()
     answered = np.flatnonzero(answers != NOTHING)
-    different = distinct(answers[answered])
+    different = count_distinct(answers[answered])
     only_one = different == 1 and len(answered) >= MIN_ALIKE
     if not only_one and (len(answered) < MIN_ROWS or different <= MAX_LABELS):
         return

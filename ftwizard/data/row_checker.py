@@ -26,7 +26,7 @@ class RowChecker:
         self._exactly = exactly
         self.findings = Findings()
         self.hashes = RowHashes()
-        self.tally = formats.Tally()
+        self.tally = formats.FormatCounter()
         self.file_checks = [family() for family in checks.FILE_FAMILIES]
         """Checks over all rows."""
         self.rows = 0
@@ -45,7 +45,7 @@ class RowChecker:
     def take(self, line: int, value: Any) -> None:
         """Check a row's value, or record the problem that replaces it."""
         self.rows += 1
-        findings, example = self.look(value)
+        findings, example = self.check_value(value)
         for finding in findings:
             self.findings.add(line, finding)
         if example is None:
@@ -64,7 +64,7 @@ class RowChecker:
         for check in self.file_checks:
             check.add_plain(line, systems)
 
-    def look(self, value: Any) -> tuple[list[Found], Example | None]:
+    def check_value(self, value: Any) -> tuple[list[Found], Example | None]:
         """Return the findings of a single row, and its meaning if it can be read."""
         try:
             if isinstance(value, RowProblem):
@@ -74,8 +74,8 @@ class RowChecker:
             example = formats.example(value, self._format)
         except RowProblem as problem:
             return [Found(problem.code, problem.message, problem.fix)], None
-        findings = checks.of_row(example, self._target)
-        if spelling := as_sent.of_value(value, self._format, self._target):
+        findings = checks.check_row(example, self._target)
+        if spelling := as_sent.check_spelling(value, self._format, self._target):
             findings.append(spelling)
         if self._target.name == "trl-sft" and example.kind == "chat":
             try:

@@ -21,7 +21,7 @@ from ftwizard.data.targets import Severity, Target, target, usual
 _ORDER = get_args(Severity)
 
 
-class RowFinding(msgspec.Struct, frozen=True, kw_only=True):
+class GradedFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding of a row."""
 
     severity: Severity
@@ -39,7 +39,7 @@ class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
     """Its meaning (``Example``), or None if it cannot be read."""
     raw: str
     """Its text in the file; for a table, the row as JSON."""
-    findings: list[RowFinding]
+    findings: list[GradedFinding]
     """Findings of this row alone, most severe first; none that compare rows."""
 
 
@@ -93,15 +93,17 @@ def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
         value = records.decoded(record)
     except RowProblem as problem:
         value = problem
-    findings, example = checker.look(value)
+    findings, example = checker.check_value(value)
     relevant = [
-        RowFinding(severity=severity, code=finding.code, message=finding.message, fix=finding.fix)
+        GradedFinding(
+            severity=severity, code=finding.code, message=finding.message, fix=finding.fix
+        )
         for finding in findings
         if (severity := goal.severity(finding.code))
     ]
     return ShownRow(
         line=record.line,
-        example=shown.example(example) if example else None,
-        raw=shown.raw(record, value),
+        example=shown.redact_example(example) if example else None,
+        raw=shown.redact_raw(record, value),
         findings=sorted(relevant, key=lambda finding: _ORDER.index(finding.severity)),
     )

@@ -20,7 +20,7 @@ PROGRESS_ROWS = 1_000
 """Rows between progress reports."""
 
 
-class Scanned:
+class ScanResult:
     """Results of one pass."""
 
     def __init__(self, checker: RowChecker, lines: int) -> None:
@@ -32,7 +32,7 @@ class Scanned:
         self.file_checks = checker.file_checks
         self.lines = lines
 
-    def extend(self, later: Scanned) -> None:
+    def extend(self, later: ScanResult) -> None:
         """Add the results of the next part of the file."""
         self.rows += later.rows
         self.usable += later.usable
@@ -47,7 +47,7 @@ class Scanned:
 def scan(
     path: Path, container: Container, format: Format, target: Target, *, exactly: bool,
     say: Say, processes: int | None = None,
-) -> Scanned:  # fmt: skip
+) -> ScanResult:  # fmt: skip
     """Check every row of a file as ``format`` for ``target``.
 
     Raises FileProblem if the file is corrupt or changes during the pass.
@@ -84,7 +84,7 @@ def _steady_memory() -> Iterator[None]:
 
 
 @_steady_memory()
-def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> Scanned:
+def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> ScanResult:
     checker = RowChecker(format, target, exactly=exactly)
     plain = PlainChat(target, checker) if format == "openai-chat" else None
     lines = 0
@@ -99,10 +99,10 @@ def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> Sca
                 checker.take_line(number, raw)
     if plain:
         plain.finish()
-    return Scanned(checker, lines)
+    return ScanResult(checker, lines)
 
 
-def _scan_records(path: Path, container: Container, checker: RowChecker, say: Say) -> Scanned:
+def _scan_records(path: Path, container: Container, checker: RowChecker, say: Say) -> ScanResult:
     line = 0
     for count, record in enumerate(records.records(path, container), 1):
         line = record.line
@@ -112,4 +112,4 @@ def _scan_records(path: Path, container: Container, checker: RowChecker, say: Sa
             checker.take(line, record.value)
         if count % PROGRESS_ROWS == 0:
             say(count, 0)
-    return Scanned(checker, line)
+    return ScanResult(checker, line)

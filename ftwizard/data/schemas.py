@@ -34,7 +34,7 @@ def vertex_schema(schema: Fields, name: str) -> Fields:
     return _rewrite(schema, to_vertex_type, name)
 
 
-def json_schema(schema: Fields, name: str) -> Fields:
+def to_json_schema(schema: Fields, name: str) -> Fields:
     """Convert Vertex AI's schema to a JSON Schema; a JSON Schema stays as it is.
 
     ``name`` is the function's. Raises RowProblem if it is nested too deeply.

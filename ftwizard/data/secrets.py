@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ftwizard.data.prefilter import RULES, prefilter
-from ftwizard.data.secret_rules import compiled
+from ftwizard.data.prefilter import RULES, get_prefilter
+from ftwizard.data.secret_rules import compile_pattern
 
 
 class Secret(NamedTuple):
@@ -22,7 +22,7 @@ class Secret(NamedTuple):
 
 def find(text: str) -> list[Secret]:
     """Return the secrets and personal data in a text, in order and without overlaps."""
-    orders = prefilter().rules(text)
+    orders = get_prefilter().rules(text)
     spans = [(start, end, order) for order in orders for start, end in _find_spans(order, text)]
     merged: list[tuple[int, int, int]] = []
     for start, end, order in sorted(spans):
@@ -36,7 +36,7 @@ def find(text: str) -> list[Secret]:
 
 def _find_spans(order: int, text: str) -> Iterator[tuple[int, int]]:
     rule = RULES[order]
-    for match in compiled(rule.pattern).finditer(text):
+    for match in compile_pattern(rule.pattern).finditer(text):
         if rule.real(match):
             start = match.start("value")
             yield start, start + rule.trim(match["value"])

@@ -19,13 +19,13 @@ _MARGIN = 20_000
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\/")
 
 
-def example(meaning: Example) -> dict[str, Any]:
+def redact_example(meaning: Example) -> dict[str, Any]:
     """Return an example without secrets and with each text cut to ``MAX_CHARACTERS``."""
     preview: dict[str, Any] = _truncate_all(secrets.redact_value(msgspec.to_builtins(meaning)))
     return preview
 
 
-def raw(record: Record, value: Any) -> str:
+def redact_raw(record: Record, value: Any) -> str:
     """Return a row's text without secrets, including those visible only after decoding."""
     if not isinstance(value, RowProblem):
         redacted = secrets.redact_value(value)

@@ -55,12 +55,12 @@ FACTS: dict[str, bytes] = {
 """Triggers of ``checks/facts.py``."""
 
 
-def in_text(text: str) -> frozenset[str]:
+def match_text(text: str) -> frozenset[str]:
     """Return the names of the expressions of ``TEXT`` that may match."""
     return _names(TEXT, text_patterns(), text)
 
 
-def in_facts(text: str) -> frozenset[str]:
+def match_facts(text: str) -> frozenset[str]:
     """Return the names of the expressions of ``FACTS`` that may match."""
     return _names(FACTS, facts_patterns(), text)
 

@@ -134,7 +134,7 @@ def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: st
 @given(EXAMPLES, st.sampled_from(sorted(targets())))
 def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
     target = targets()[name]
-    codes = [found.code for found in checks.of_row(example, target)]
+    codes = [found.code for found in checks.check_row(example, target)]
     assert len(codes) == len(set(codes))
     assert all(target.severity(code) for code in codes)
 
@@ -150,10 +150,10 @@ def test_deep_nesting_is_survived() -> None:
         messages=[{"role": "assistant", "content": "a", "tool_calls": [call]}],
         tools=[tool],
     )
-    checks.of_row(row, targets()["openai-sft"])
+    checks.check_row(row, targets()["openai-sft"])
 
 
-@pytest.mark.parametrize("name", ["in_text", "in_facts"])
+@pytest.mark.parametrize("name", ["match_text", "match_facts"])
 def test_a_search_forgets_what_it_found_before(name: str) -> None:
     search = getattr(triggers, name)
     assert search("\x00 $5 per month")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import content, of_row
+from ftwizard.data.checks import check_row, content
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.example import Example
 from ftwizard.data.targets import target
@@ -143,7 +143,7 @@ def test_keys_that_a_place_does_not_know() -> None:
     assert codes(USER, {**ANSWER, "reasoning": "2+2"}) == ["extra_keys"]
     row = Example(kind="chat", messages=[USER, odd])
     assert target("bedrock-claude").severity("extra_keys") == "error"
-    assert [found.code for found in of_row(row, target("bedrock-claude"))] == ["extra_keys"]
+    assert [found.code for found in check_row(row, target("bedrock-claude"))] == ["extra_keys"]
 
 
 def test_columns_that_a_place_does_not_know() -> None:

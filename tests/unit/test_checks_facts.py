@@ -117,4 +117,4 @@ def test_the_quick_search_misses_nothing_that_the_patterns_find(
     exact = re.compile(facts.PATTERNS[name].replace("(?-i:", "(?:"), re.IGNORECASE)
     text = data.draw(st.from_regex(exact))
     if re.search(facts.PATTERNS[name], text, re.IGNORECASE):
-        assert name in triggers.in_facts(text)
+        assert name in triggers.match_facts(text)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import of_row
+from ftwizard.data.checks import check_row
 from ftwizard.data.checks.secrets import check
-from ftwizard.data.checks.texts import texts
+from ftwizard.data.checks.texts import iter_texts
 from ftwizard.data.example import Example
 from ftwizard.data.secrets import find
 from ftwizard.data.targets import target
@@ -75,7 +75,7 @@ def test_a_kind_is_told_once_a_place() -> None:
     assert [one.message.split(":")[1].split(",")[0] for one in found] == [
         " GitHub token", " email address", " phone number", " GitHub token",
     ]  # fmt: skip
-    assert [one.code for one in of_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
+    assert [one.code for one in check_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
         "secret", "personal_data",
     ]  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_pictures_in_the_row_are_not_searched() -> None:
         + "/"
     )
     example = chat(user([{"type": "image_url", "image_url": {"url": url}}]))
-    assert [*texts(example)] == [("message 1 (user)", "type: image_url")]
+    assert [*iter_texts(example)] == [("message 1 (user)", "type: image_url")]
     assert [*check(example, SFT)] == []
 
 

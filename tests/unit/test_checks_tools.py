@@ -189,18 +189,18 @@ def test_a_value_is_never_told() -> None:
 )  # fmt: skip
 def test_what_a_tool_declares_is_looked_at(changed: dict[str, Any], says: str) -> None:
     declared = {"type": "function", "function": {**WEATHER["function"], **changed}}
-    found, _ = schemas.of_tools([declared], strict=True)
+    found, _ = schemas.check_tools([declared], strict=True)
     assert [one.code for one in found] == ["tool_schema"] and says in found[0].message
 
 
 def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
-    found, names = schemas.of_tools([WEATHER, WEATHER], strict=True)
+    found, names = schemas.check_tools([WEATHER, WEATHER], strict=True)
     assert [one.code for one in found] == ["tool_schema"] and list(names) == ["get_weather"]
     bare = WEATHER["function"]
-    assert [one.code for one in schemas.of_tools([bare], strict=True)[0]] == ["tool_schema"]
-    assert schemas.of_tools([bare], strict=False)[0] == ()
+    assert [one.code for one in schemas.check_tools([bare], strict=True)[0]] == ["tool_schema"]
+    assert schemas.check_tools([bare], strict=False)[0] == ()
     mute = {"type": "function", "function": {"name": "f"}}
-    assert [one.code for one in schemas.of_tools([mute], strict=True)[0]] == ["tool_description"]
+    assert [one.code for one in schemas.check_tools([mute], strict=True)[0]] == ["tool_description"]
 
 
 def test_a_place_that_trains_no_calls() -> None:
@@ -225,7 +225,7 @@ def test_calls_in_the_answers_of_a_pair() -> None:
 )
 def test_a_pattern_that_would_take_for_ever_is_not_run(schema: dict[str, Any]) -> None:
     hostile = {"a": "a" * 60 + "!", "a" * 60 + "!": 1}
-    assert schemas.mismatch(hostile, parameters_of(schema)) is None
+    assert schemas.find_mismatch(hostile, parameters_of(schema)) is None
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_pattern_that_would_take_for_ever_is_not_run(schema: dict[str, Any]) -
     ],
 )
 def test_references_into_nowhere_and_in_circles_are_not_followed(schema: dict[str, Any]) -> None:
-    assert schemas.mismatch({"a": 1}, parameters_of(schema)) is None
+    assert schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
 
 
 def test_references_that_double_at_each_step_are_not_followed() -> None:
@@ -248,7 +248,7 @@ def test_references_that_double_at_each_step_are_not_followed() -> None:
     }
     steps["s40"] = {"type": "string"}
     schema = {"definitions": steps, "properties": {"a": {"$ref": "#/definitions/s0"}}}
-    assert schemas.mismatch({"a": 1}, parameters_of(schema)) is None
+    assert schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
 
 
 def test_references_to_definitions_are_followed() -> None:
@@ -257,8 +257,8 @@ def test_references_to_definitions_are_followed() -> None:
             name: {"id": {"type": "integer"}},
             "properties": {"a": {"$ref": f"#/{name}/id"}},
         }
-        assert schemas.mismatch({"a": "x"}, parameters_of(schema)) is not None
-        assert schemas.mismatch({"a": 1}, parameters_of(schema)) is None
+        assert schemas.find_mismatch({"a": "x"}, parameters_of(schema)) is not None
+        assert schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
 
 
 def parameters_of(schema: dict[str, Any]) -> Any:
@@ -266,7 +266,7 @@ def parameters_of(schema: dict[str, Any]) -> Any:
         "type": "function",
         "function": {"name": "f", "description": "f", "parameters": schema},
     }
-    return schemas.of_tools([declared], strict=True)[1]["f"]
+    return schemas.check_tools([declared], strict=True)[1]["f"]
 
 
 @settings(deadline=None)

@@ -43,7 +43,7 @@ def errors(path: Path, goal: Target) -> list[str]:
             found.append(row.code)
             continue
         found += [
-            one.code for one in checks.of_row(row, goal) if goal.severity(one.code) == "error"
+            one.code for one in checks.check_row(row, goal) if goal.severity(one.code) == "error"
         ]
     return found
 
@@ -229,6 +229,6 @@ def test_the_command_says_why_nothing_is_written(
 @given(EXAMPLES)
 def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
     for one in targets().values():
-        found = checks.of_row(example, one)
+        found = checks.check_row(example, one)
         errors = [error for error in found if one.severity(error.code) == "error"]
         assert checks.error_of_row(example, one) == (errors[0] if errors else None)

@@ -53,7 +53,7 @@ def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
-    found = shown.example(formats.example(row, format))
+    found = shown.redact_example(formats.example(row, format))
     said = rows_read.format_example(found).plain
     for message in (*found["messages"], *found["chosen"], *found["rejected"]):
         assert message["role"] in said

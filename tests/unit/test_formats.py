@@ -139,7 +139,6 @@ def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
     table = read.read(path, "openai-chat")
     assert (table.format, [row.line for row in table.rows]) == ("openai-chat", [3])
     assert {p.code for p in table.problems} == {"mixed_formats"}
-    assert read.read(path, "messages").format == "openai-chat", "the older name"
 
 
 def test_two_formats_that_fit_equally_are_a_question(tmp_path: Path) -> None:
@@ -246,7 +245,7 @@ def test_a_chat_row_without_its_answer_is_a_prompt_among_prompts() -> None:
 _rows = st.lists(st.sampled_from([row for _, row in DIALECTS] + [{"a": 1}, 3]), max_size=30)
 
 
-def decided(tally: formats.Tally) -> Any:
+def decided(tally: formats.FormatCounter) -> Any:
     try:
         return tally.decide(HERE)
     except FileProblem as problem:

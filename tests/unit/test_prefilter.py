@@ -19,9 +19,9 @@ from ftwizard.data import triggers
 from ftwizard.data.checks import facts, secrets
 from ftwizard.data.checks import text as text_checks
 from ftwizard.data.example import Example
-from ftwizard.data.patterns import Patterns, Plain, compile_patterns
-from ftwizard.data.prefilter import RULES, Prefilter, prefilter
-from ftwizard.data.secret_rules import compiled
+from ftwizard.data.patterns import Patterns, RePatterns, compile_patterns
+from ftwizard.data.prefilter import RULES, Prefilter, get_prefilter
+from ftwizard.data.secret_rules import compile_pattern
 from ftwizard.data.secrets import find
 from ftwizard.data.targets import target
 from tests.unit.test_secrets import IN_PLACES, TOKENS
@@ -40,7 +40,7 @@ def plain_prefilter() -> Prefilter:
     return found
 
 
-PLAIN = Plain(SOURCES)
+PLAIN = RePatterns(SOURCES)
 FAST = compile_patterns(SOURCES)
 
 
@@ -81,7 +81,7 @@ rows_strategy = st.lists(
 )
 
 
-@pytest.mark.parametrize("prefilter_of", [prefilter, plain_prefilter])
+@pytest.mark.parametrize("prefilter_of", [get_prefilter, plain_prefilter])
 @given(rows=rows_strategy)
 def test_no_row_that_the_checks_find_fault_with_is_passed_over(
     prefilter_of: Callable[[], Prefilter], rows: list[str]
@@ -101,7 +101,7 @@ def test_a_line_of_json_without_other_escapes_stands_for_its_texts(
     separators = (",", ":") if compact else (", ", ": ")
     extra = [{name: [row], "role": "user"} for row in rows]
     lines = [json.dumps(row, ensure_ascii=False, separators=separators) for row in extra]
-    pointed = rows_of(prefilter().suspects, lines)
+    pointed = rows_of(get_prefilter().suspects, lines)
     for number, row in enumerate(extra):
         escapes = set(re.findall(r"\\(.)", lines[number]))
         example = Example(kind="chat", extra=row)
@@ -118,9 +118,9 @@ def test_hyperscan_and_re_see_the_same(text: str) -> None:
 
 @given(secret_texts.map(encodable))
 def test_each_rule_is_a_candidate_where_it_matches(text: str) -> None:
-    candidates = prefilter().rules(text)
+    candidates = get_prefilter().rules(text)
     for order, rule in enumerate(RULES):
-        if compiled(rule.pattern).search(text):
+        if compile_pattern(rule.pattern).search(text):
             assert order in candidates, rule.kind
 
 
@@ -128,7 +128,7 @@ def test_offsets_are_within_the_row_among_many() -> None:
     quiet = ["All is well here, on 3 May 2024 at 10:30.", "1 + 1 = 2", "Größe: 5 µm", "print('a')"]
     secret = [token for _, token in TOKENS] + [a + b + c for _, a, b, c in IN_PLACES]
     rows = [row for one in secret for row in (*quiet, encodable(one))]
-    for found in (prefilter(), plain_prefilter()):
+    for found in (get_prefilter(), plain_prefilter()):
         pointed = rows_of(found.suspects, rows)
         assert pointed == {n for n in range(len(rows)) if n % 5 == 4}
 
@@ -140,7 +140,7 @@ def test_ordinary_text_is_passed_over() -> None:
         for line in (DATA / "formats" / name).read_text("utf-8").splitlines()
     ]
     assert len(rows) > 5
-    assert rows_of(prefilter().suspects, rows) == set()
+    assert rows_of(get_prefilter().suspects, rows) == set()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_facts_that_change_are_pointed_at(answer: str) -> None:
     example = Example(kind="chat", messages=[{"role": "assistant", "content": answer}])
     assert [*facts.check(example, SFT)]
     rows = ["Nothing of the kind.", answer, "Nor here."]
-    assert rows_of(prefilter().facts, rows) == {1}
+    assert rows_of(get_prefilter().facts, rows) == {1}
 
 
 def test_one_prefilter_serves_several_threads() -> None:
@@ -161,7 +161,7 @@ def test_one_prefilter_serves_several_threads() -> None:
 
     def look() -> None:
         for _ in range(50):
-            answers.append(rows_of(prefilter().suspects, rows))
+            answers.append(rows_of(get_prefilter().suspects, rows))
 
     threads = [threading.Thread(target=look) for _ in range(4)]
     for thread in threads:
@@ -174,7 +174,7 @@ def test_one_prefilter_serves_several_threads() -> None:
 def test_without_hyperscan_re_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hyperscan", None)
     found: Patterns = compile_patterns([b"a[0-9]", rb"\x00"])
-    assert isinstance(found, Plain)
+    assert isinstance(found, RePatterns)
     assert {number for number, _ in found.scan(b"xa1\x00")} == {0, 1}
 
 

@@ -295,7 +295,7 @@ def errors_in(path: Path, goal: Target) -> set[str]:
         if isinstance(row, RowProblem):
             found.add(row.code)
         else:
-            codes = {one.code for one in checks.of_row(row, goal)}
+            codes = {one.code for one in checks.check_row(row, goal)}
             found |= {code for code in codes if goal.severity(code) == "error"}
     return found
 
@@ -305,7 +305,7 @@ def warnings_in(path: Path, goal: Target) -> set[str]:
         one.code
         for _, row in meanings.reading(path).examples()
         if not isinstance(row, RowProblem)
-        for one in checks.of_row(row, goal)
+        for one in checks.check_row(row, goal)
     }
 
 

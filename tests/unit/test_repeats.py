@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ftwizard.data import repeats
 from ftwizard.data.checks.found import FileFound
 from ftwizard.data.example import Example
-from ftwizard.data.facts import RowHashes, groups, hashes
+from ftwizard.data.facts import RowHashes, find_equal_groups, hashes
 
 Rows = list[tuple[str, str]]
 ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=30)
@@ -34,7 +34,7 @@ def by_code(found: Any) -> dict[str, FileFound]:
 
 @given(ROWS)
 def test_duplicates_are_all_rows_but_the_first_of_each(rows: Rows) -> None:
-    found = by_code(repeats.within(facts(rows)))
+    found = by_code(repeats.find_repeats(facts(rows)))
     later = [line for line, row in enumerate(rows, 1) if row in rows[: line - 1]]
     assert (found["duplicate"].lines if later else []) == later
     assert ("duplicate" in found) == bool(later)
@@ -42,7 +42,7 @@ def test_duplicates_are_all_rows_but_the_first_of_each(rows: Rows) -> None:
 
 @given(ROWS)
 def test_a_conflict_is_every_row_of_a_prompt_with_two_answers(rows: Rows) -> None:
-    found = by_code(repeats.within(facts(rows)))
+    found = by_code(repeats.find_repeats(facts(rows)))
     answers = {p: {a for q, a in rows if q == p} for p, _ in rows}
     torn = [line for line, (p, _) in enumerate(rows, 1) if len(answers[p]) > 1]
     assert (found["conflict"].lines if torn else []) == torn
@@ -53,7 +53,7 @@ def test_a_conflict_is_every_row_of_a_prompt_with_two_answers(rows: Rows) -> Non
 def test_leakage_is_told_by_row_and_by_prompt_and_by_the_lines_of_the_validation_file(
     train: Rows, validation: Rows
 ) -> None:
-    found = by_code(repeats.between(facts(train), facts(validation)))
+    found = by_code(repeats.find_leakage(facts(train), facts(validation)))
     rows = [line for line, row in enumerate(validation, 1) if row in train]
     prompts = {p for p, _ in train}
     known = [n for n, row in enumerate(validation, 1) if row[0] in prompts and row not in train]
@@ -93,7 +93,7 @@ def test_answers_to_nothing_do_not_contradict_each_other() -> None:
     found = RowHashes()
     for line, row in enumerate(rows, 1):
         found.add(line, row)
-    assert {code: one.lines for code, one in by_code(repeats.within(found)).items()} == {
+    assert {code: one.lines for code, one in by_code(repeats.find_repeats(found)).items()} == {
         "duplicate": [3, 7]
     }
 
@@ -102,38 +102,40 @@ def test_texts_have_no_prompt_and_so_no_conflict() -> None:
     found = RowHashes()
     for line, text in enumerate(("one", "two", "one"), 1):
         found.add(line, Example(kind="text", text=text))
-    assert {one.code: one.lines for one in repeats.within(found)} == {"duplicate": [3]}
+    assert {one.code: one.lines for one in repeats.find_repeats(found)} == {"duplicate": [3]}
 
 
 def test_one_answer_to_many_prompts_is_named_and_labels_are_not() -> None:
     same = [(f"question {n}", "I cannot help with that.") for n in range(60)]
     unlike = [(f"other {n}", f"answer {n}") for n in range(100)]
-    found = by_code(repeats.within(facts([*same, *unlike])))
+    found = by_code(repeats.find_repeats(facts([*same, *unlike])))
     assert (found["repeated_answer"].count, found["repeated_answer"].lines[:2]) == (60, [1, 2])
     labels = [(f"text {n}", ("good", "bad")[n % 2]) for n in range(200)]
-    assert not by_code(repeats.within(facts(labels)))
+    assert not by_code(repeats.find_repeats(facts(labels)))
 
 
 def test_one_answer_to_every_prompt_is_named_in_a_small_file_too() -> None:
     same = [(f"question {n}", "I cannot help with that.") for n in range(20)]
-    assert by_code(repeats.within(facts(same)))["repeated_answer"].count == 20
-    assert not by_code(repeats.within(facts(same[1:])))
-    assert not by_code(repeats.within(facts([*same, ("another", "Yes.")])))
+    assert by_code(repeats.find_repeats(facts(same)))["repeated_answer"].count == 20
+    assert not by_code(repeats.find_repeats(facts(same[1:])))
+    assert not by_code(repeats.find_repeats(facts([*same, ("another", "Yes.")])))
 
 
 def test_answers_that_all_begin_alike_are_named() -> None:
     rows = [
         (f"question {n}", f"Certainly! Here is what you asked for, number {n}.") for n in range(120)
     ]
-    assert by_code(repeats.within(facts(rows)))["repeated_opening"].count == 120
-    assert not by_code(repeats.within(facts([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)])))
+    assert by_code(repeats.find_repeats(facts(rows)))["repeated_opening"].count == 120
+    assert not by_code(
+        repeats.find_repeats(facts([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)]))
+    )
 
 
 @given(st.lists(st.integers(0, 5)))
 def test_groups_are_the_places_of_what_stands_twice(keys: list[int]) -> None:
     import numpy as np
 
-    found = [list(map(int, group)) for group in groups(np.array(keys, dtype=np.uint64))]
+    found = [list(map(int, group)) for group in find_equal_groups(np.array(keys, dtype=np.uint64))]
     wanted = [[n for n, key in enumerate(keys) if key == one] for one in sorted(set(keys))]
     assert found == [places for places in wanted if len(places) > 1]
 

@@ -16,7 +16,7 @@ from ftwizard.data import container, plain_chat, records, scan
 from ftwizard.data import parts as scan_parts
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.row_checker import RowChecker
-from ftwizard.data.scan import Scanned
+from ftwizard.data.scan import ScanResult
 from ftwizard.data.targets import Target, target
 
 ASKED = "This prompt is longer than forty characters, by a few."
@@ -72,7 +72,7 @@ def exact(lines: list[str], place: Target) -> RowChecker:
     return checker
 
 
-def shown(found: RowChecker | Scanned, place: Target) -> dict[str, Any]:
+def shown(found: RowChecker | ScanResult, place: Target) -> dict[str, Any]:
     """Return all that is known of a file, in an order of its own."""
     hashes = found.hashes
     return {

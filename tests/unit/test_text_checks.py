@@ -131,7 +131,7 @@ def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any])
     assert [one.split(" contains")[0] for one in found[1_000:]] == [
         "the chosen answer", "the rejected answer",
     ][: 2 * len(answers)]  # fmt: skip
-    assert len([*checks_texts.texts(row)]) == len(found)
+    assert len([*checks_texts.iter_texts(row)]) == len(found)
     assert messages.times < 20
 
 
@@ -162,11 +162,11 @@ def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None
             continue
         written = chr(code)
         if characters.CONTROL.search(written) or characters.BIDI.search(written):
-            assert triggers.in_text(f"a{written}b"), hex(code)
+            assert triggers.match_text(f"a{written}b"), hex(code)
         if characters.HIDDEN.search(written):
-            assert "hidden" in triggers.in_text(f"a{written}b"), hex(code)
+            assert "hidden" in triggers.match_text(f"a{written}b"), hex(code)
         if characters.HIDDEN.search(run := f"a{written * 2}"):
-            assert "hidden" in triggers.in_text(run), hex(code)
+            assert "hidden" in triggers.match_text(run), hex(code)
     for first in range(0xC2, 0xF5):
         for second in (
             *range(0x80, 0xC0),
@@ -175,7 +175,7 @@ def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None
             0x2DC,
             *range(0x2013, 0x2123),
         ):
-            assert "mojibake" in triggers.in_text(chr(first) + chr(second))
+            assert "mojibake" in triggers.match_text(chr(first) + chr(second))
 
 
 def test_check_warns_once_a_row_and_prints_nothing_raw(

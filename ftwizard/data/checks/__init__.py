@@ -28,8 +28,7 @@ from ftwizard.data.checks.over_rows import (
     SystemMix,
 )
 from ftwizard.data.example import Example
-from ftwizard.data.read import Problem, Row
-from ftwizard.data.targets import Target, target
+from ftwizard.data.targets import Target
 
 Family = Callable[[Example, Target], Iterator[Found]]
 
@@ -48,7 +47,7 @@ FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
 """Checks over all rows: classes with ``add``, ``add_plain``, ``merge`` and ``findings``."""
 
 
-def of_row(example: Example, target: Target) -> list[Found]:
+def check_row(example: Example, target: Target) -> list[Found]:
     """Return the findings of a row that matter to ``target``, each code once."""
     findings: dict[str, Found] = {}
     for family in FAMILIES:
@@ -65,18 +64,3 @@ def error_of_row(example: Example, target: Target) -> Found | None:
             if target.severity(finding.code) == "error":
                 return finding
     return None
-
-
-def notes(rows: list[Row]) -> list[Problem]:
-    """Return the text findings in ``rows``, each code once per row."""
-    problems: list[Problem] = []
-    for row in rows:
-        example = Example(kind="chat", messages=row.conversation.messages)
-        by_code = {
-            finding.code: finding for finding in reversed([*text.check(example, target("trl-sft"))])
-        }
-        problems.extend(
-            Problem(line=row.line, code=finding.code, message=finding.message, fix=finding.fix)
-            for finding in reversed(by_code.values())
-        )
-    return problems

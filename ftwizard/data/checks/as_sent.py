@@ -11,7 +11,7 @@ from ftwizard.data.targets import Target
 _FIX = "convert it: ftwizard convert"
 
 
-def of_value(value: Any, format: Format, target: Target) -> Found | None:
+def check_spelling(value: Any, format: Format, target: Target) -> Found | None:
     """Return a finding if the target rejects the spelling of a row's JSON, else None.
 
     Readers accept many spellings of chat rows; a hosted provider accepts one.

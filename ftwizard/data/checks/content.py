@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from ftwizard.data.checks.found import Found
 from ftwizard.data.checks.turns import (
-    all_turns,
+    format_location,
+    format_message_name,
+    get_texts,
+    get_weight,
     is_blank,
-    listed,
-    name_in,
-    name_of,
-    says_nothing,
-    texts,
-    weight_of,
+    is_empty,
+    list_all_messages,
+    list_messages,
 )
 from ftwizard.data.example import Example, Message
 from ftwizard.data.quoted import quoted
@@ -45,12 +45,12 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     if example.kind == "text":
         yield from _check_text(example)
     else:
-        messages = listed(example.messages)
+        messages = list_messages(example.messages)
         answers = [m for m in messages if m.get("role") == "assistant"]
         yield from _check_blanks(example, messages)
         if example.kind == "chat":
             yield from _check_speakers(messages, answers)
-        turns = all_turns(example)
+        turns = list_all_messages(example)
         if any(len(message) > _PLAIN_KEYS for message in turns):
             yield from _check_keys(example, turns, target)
             yield from _check_weights(example, turns, answers, target)
@@ -75,13 +75,14 @@ def _check_blanks(example: Example, messages: list[Message]) -> Iterator[Found]:
                 continue
         elif isinstance(content, str) and not is_blank(content):
             if message.get("role") == "assistant":
+                name = format_message_name(number + 1, message)
                 yield Found(
                     "blank_edges",
-                    f"the answer in {name_of(number + 1, message)} starts or ends with white space",
+                    f"the answer in {name} starts or ends with white space",
                     "trim it unless intended: the model learns it too",
                 )
             continue
-        if says_nothing(message):
+        if is_empty(message):
             empty.append(number)
     if empty:
         yield from _check_empty(example, messages, empty)
@@ -91,7 +92,7 @@ def _check_empty(example: Example, messages: list[Message], empty: list[int]) ->
     has_answers = example.kind in ("chat", "labelled")
     answers = [
         n for n, m in enumerate(messages)
-        if has_answers and m.get("role") == "assistant" and weight_of(m)
+        if has_answers and m.get("role") == "assistant" and get_weight(m)
     ]  # fmt: skip
     if empty_answers := [number for number in empty if number in answers]:
         yield Found(
@@ -108,7 +109,7 @@ def _check_empty(example: Example, messages: list[Message], empty: list[int]) ->
     elif empty_prompts := [number for number in empty if number not in answers]:
         yield Found(
             "empty_content",
-            f"{name_of(empty_prompts[0] + 1, messages[empty_prompts[0]])} is empty",
+            f"{format_message_name(empty_prompts[0] + 1, messages[empty_prompts[0]])} is empty",
             "add text or remove the message",
         )
 
@@ -131,8 +132,8 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
         if message.get("function_call") is not None or message.get("role") == "function":
             yield Found(
                 "deprecated",
-                f"{name_in(example, number, message)} uses the deprecated function_call or the "
-                "role function",
+                f"{format_location(example, number, message)} uses the deprecated function_call or "
+                "the role function",
                 "use tool_calls and the role tool",
             )
         if not supported.issuperset(message):
@@ -142,7 +143,7 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
     if unknown and target.hosted:
         names = ", ".join(quoted(key, 30) for key in list(unknown)[:_SHOWN_KEYS])
         first = min(unknown.values())
-        where = name_in(example, first, turns[first - 1])
+        where = format_location(example, first, turns[first - 1])
         yield Found(
             "extra_keys",
             f"{where} has keys that {target.words} does not support: {names}",
@@ -160,14 +161,14 @@ def _check_weights(
             shown = quoted(str(weight), 20) if kind in ("int", "float", "bool") else f"a {kind}"
             yield Found(
                 "weight",
-                f"the weight of {name_in(example, number, message)} is {shown}",
+                f"the weight of {format_location(example, number, message)} is {shown}",
                 "use 0 (not trained on) or 1, as an integer",
             )
             return
         if weight is None and "weight" in message and target.weight and target.hosted:
             yield Found(
                 "weight",
-                f"the weight of {name_in(example, number, message)} is null",
+                f"the weight of {format_location(example, number, message)} is null",
                 "use 0 (not trained on) or 1, or omit the key",
             )
             return
@@ -176,12 +177,12 @@ def _check_weights(
             if message.get("weight") == 1 and message.get("role") != "assistant":
                 yield Found(
                     "weight_unused",
-                    f"{name_in(example, number, message)} has weight 1, but only assistant "
+                    f"{format_location(example, number, message)} has weight 1, but only assistant "
                     "messages are trained on",
                     "remove the weight",
                 )
                 break
-    muted = [message for message in answers if weight_of(message) == 0]
+    muted = [message for message in answers if get_weight(message) == 0]
     if not muted or example.kind != "chat":
         return
     if not target.weight:
@@ -215,7 +216,7 @@ def _check_columns(example: Example, target: Target) -> Iterator[Found]:
 
 
 def _check_reserved(example: Example, target: Target) -> Iterator[Found]:
-    row_texts = [text for message in all_turns(example) for text in texts(message)]
+    row_texts = [text for message in list_all_messages(example) for text in get_texts(message)]
     if isinstance(example.text, str):
         row_texts.append(example.text)
     joined = "\n".join(row_texts)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ftwizard.data import triggers
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import RESULTS, listed, texts, weight_of
+from ftwizard.data.checks.turns import RESULTS, get_texts, get_weight, list_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Target
@@ -87,15 +87,15 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield a finding if an answer states a volatile fact, at most one per row."""
     if example.kind not in ("chat", "preference", "labelled"):
         return
-    answers = [text for answer in _answers(example) for text in texts(answer)]
-    suspected = triggers.in_facts("\n".join(answers))
+    answers = [text for answer in _answers(example) for text in get_texts(answer)]
+    suspected = triggers.match_facts("\n".join(answers))
     if not suspected:
         return
-    turns = listed(example.messages)
+    turns = list_messages(example.messages)
     if any(turn.get("role") in RESULTS for turn in turns):
         return  # the facts come from tool results
     prompt = "\n".join(
-        text for turn in turns if turn.get("role") != "assistant" for text in texts(turn)
+        text for turn in turns if turn.get("role") != "assistant" for text in get_texts(turn)
     )
     for answer in answers:
         text = _FENCE.sub(" ", answer) if "```" in answer else answer
@@ -112,12 +112,12 @@ def _exact(pattern: str) -> re.Pattern[str]:
 
 
 def _answers(example: Example) -> list[Message]:
-    turns = listed(example.messages)
+    turns = list_messages(example.messages)
     if example.kind == "preference":
-        turns = listed(example.chosen)
+        turns = list_messages(example.chosen)
     return [
         turn for turn in turns
-        if turn.get("role") == "assistant" and not turn.get("tool_calls") and weight_of(turn)
+        if turn.get("role") == "assistant" and not turn.get("tool_calls") and get_weight(turn)
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import all_turns, name_in
+from ftwizard.data.checks.turns import format_location, list_all_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Images, Target
@@ -33,7 +33,7 @@ _TYPE_NAMES = {"jpg": "jpeg", "tif": "tiff", "svg+xml": "svg"}
 
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield what is wrong with the images and other media of a row."""
-    turns = all_turns(example)
+    turns = list_all_messages(example)
     if not any(isinstance(message.get("content"), list) for message in turns):
         return
     images: list[tuple[str, Message, dict[str, Any]]] = []
@@ -42,9 +42,9 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         for part in _parts(message):
             kind = part.get("type")
             if kind in _IMAGE_TYPES:
-                images.append((name_in(example, number, message), message, part))
+                images.append((format_location(example, number, message), message, part))
             elif kind not in _TEXT_TYPES:
-                media.append((name_in(example, number, message), str(kind)))
+                media.append((format_location(example, number, message), str(kind)))
     yield from _check_media(media, target)
     if not images:
         return
@@ -67,7 +67,7 @@ def has_images(example: Example) -> bool:
     """Tell whether any message of a row contains an image."""
     return any(
         part.get("type") in _IMAGE_TYPES
-        for message in all_turns(example)
+        for message in list_all_messages(example)
         for part in _parts(message)
     )
 
@@ -219,7 +219,8 @@ def _check_base64(
     if not letters or padding > 2 or len(body) % 4 or letters.translate(None, _BASE64):
         yield Found(
             "image_url",
-            f"the base64 of the image in {where} is truncated or corrupt ({len(body):,} characters)",
+            f"the base64 of the image in {where} is truncated or corrupt ({len(body):,} "
+            "characters)",
             "encode the image again, without line breaks",
         )
         return

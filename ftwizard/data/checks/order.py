@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import RESULTS, SYSTEM, listed
+from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
 from ftwizard.data.example import Example, Kind, Message
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Target
@@ -43,7 +43,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         return
     if example.kind not in _CONVERSATIONAL_KINDS:
         return
-    messages = listed(example.messages)
+    messages = list_messages(example.messages)
     roles = tuple([_role(message) for message in messages])
     findings, repeated = _check_roles(target, example.kind, roles)
     if findings:
@@ -51,7 +51,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     if repeated:
         yield from _check_repeated(messages, repeated)
     if example.kind == "preference":
-        answers = (*listed(example.chosen), *listed(example.rejected))
+        answers = (*list_messages(example.chosen), *list_messages(example.rejected))
         yield from _check_known(target, tuple([_role(message) for message in answers]), len(roles))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ftwizard.data.checks.found import SHOWN_LINES, FileFound
 from ftwizard.data.checks.images import has_images
-from ftwizard.data.checks.turns import listed, texts
+from ftwizard.data.checks.turns import get_texts, list_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.targets import Target
 from ftwizard.text import plural
@@ -64,7 +64,7 @@ class LengthBias:
         """Add a row; rows that are not pairs are ignored."""
         if example.kind != "preference":
             return
-        lengths = (_length(listed(example.chosen)), _length(listed(example.rejected)))
+        lengths = (_length(list_messages(example.chosen)), _length(list_messages(example.rejected)))
         self._pairs += 1
         for side, length in enumerate(lengths):
             self._sums[side] += length
@@ -274,7 +274,7 @@ class SystemMix:
 
     def add(self, line: int, example: Example) -> None:
         """Add a row; rows that are not conversations are ignored."""
-        messages = listed(example.messages)
+        messages = list_messages(example.messages)
         if messages:
             has = messages[0].get("role") in ("system", "developer")
             (self._with if has else self._without).add(line)
@@ -311,7 +311,7 @@ class SystemMix:
 
 
 def _length(messages: list[Message]) -> int:
-    return sum(len(text) for message in messages for text in texts(message))
+    return sum(len(text) for message in messages for text in get_texts(message))
 
 
 def _verdict(label: Any) -> bool | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import listed, says_nothing, texts, weight_of
+from ftwizard.data.checks.turns import get_texts, get_weight, is_empty, list_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.targets import Target
 from ftwizard.text import plural
@@ -22,15 +22,15 @@ _SPACE = re.compile(r"[\s.,;:!?…'\"“”‘’]+")
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield what makes a pair useless or misleading."""
     if example.kind == "preference":
-        chosen, rejected = listed(example.chosen), listed(example.rejected)
-        prompt = listed(example.messages)
+        chosen, rejected = list_messages(example.chosen), list_messages(example.rejected)
+        prompt = list_messages(example.messages)
         yield from _check_sides(chosen, rejected, target)
         yield from _check_similar(chosen, rejected)
         for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
             if answer and _echoes(prompt, answer[0]):
                 yield _echo_finding(f"the {name} answer")
     elif example.kind in ("chat", "labelled"):
-        messages = listed(example.messages)
+        messages = list_messages(example.messages)
         # Only the last answer: checking earlier ones costs more than it finds.
         if len(messages) > 1 and _echoes(messages[:-1], messages[-1]):
             yield _echo_finding("the answer")
@@ -38,7 +38,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
 
 def _check_sides(chosen: list[Message], rejected: list[Message], target: Target) -> Iterator[Found]:
     for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
-        if all(says_nothing(message) for message in answer):
+        if all(is_empty(message) for message in answer):
             yield Found(
                 f"empty_{name}", f"the {name} answer is empty", "add the answer or delete the row"
             )
@@ -68,7 +68,7 @@ def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[F
             "delete the row: neither answer is better",
         )
         return
-    better, worse = "\n".join(texts(chosen[-1])), "\n".join(texts(rejected[-1]))
+    better, worse = "\n".join(get_texts(chosen[-1])), "\n".join(get_texts(rejected[-1]))
     limit = _MAX_LENGTH_RATIO * min(len(better), len(worse)) + _MAX_EXTRA_CHARACTERS
     if not better or not worse or max(len(better), len(worse)) > limit:
         return
@@ -100,7 +100,7 @@ def _differ_otherwise(chosen: list[Message], rejected: list[Message]) -> bool:
 def _echoes(prompt: list[Message], answer: Message) -> bool:
     """Tell whether an answer starts with the whole last user message."""
     text = answer.get("content")
-    if not isinstance(text, str) or answer.get("role") != "assistant" or not weight_of(answer):
+    if not isinstance(text, str) or answer.get("role") != "assistant" or not get_weight(answer):
         return False
     for message in reversed(prompt):
         if message.get("role") == "user":

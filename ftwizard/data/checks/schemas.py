@@ -30,7 +30,9 @@ class Parameters(NamedTuple):
     encoded: bytes
 
 
-def of_tools(tools: Any, *, strict: bool) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
+def check_tools(
+    tools: Any, *, strict: bool
+) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
     """Return the findings about a row's tools, and each tool's schema by its name.
 
     A schema is None if it is missing or invalid. ``strict``: each tool must be wrapped in
@@ -44,7 +46,7 @@ def of_tools(tools: Any, *, strict: bool) -> tuple[tuple[Found, ...], dict[str, 
         return (), {}  # numbers too large, or nested too deeply
 
 
-def mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | None:
+def find_mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | None:
     """Describe how a call's arguments violate the declared schema; return None if they do not."""
     validator = _validator(parameters.encoded)
     if validator is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.texts import texts
+from ftwizard.data.checks.texts import iter_texts
 from ftwizard.data.example import Example
 from ftwizard.data.secrets import Secret, find
 from ftwizard.data.targets import Target
@@ -28,7 +28,7 @@ _TEXTS = {
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield the secrets and personal data in the texts of a row, each kind once per message."""
     reported: set[tuple[str, str]] = set()
-    for where, text in texts(example):
+    for where, text in iter_texts(example):
         for secret in find(text):
             if (where, secret.kind) not in reported:
                 reported.add((where, secret.kind))

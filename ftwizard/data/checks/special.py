@@ -40,7 +40,7 @@ _BEGIN = re.compile(r"\s*<s>(?!.*</s>.*\S)", re.DOTALL)
 _END = re.compile(r"</s>\s*\Z")
 
 
-def find(text: str) -> tuple[str, str] | None:
+def find_control_token(text: str) -> tuple[str, str] | None:
     """Return the first control token in a text and its model family, or None."""
     for match in _BAR.finditer(text):
         name = match[1]
@@ -49,8 +49,8 @@ def find(text: str) -> tuple[str, str] | None:
         if _RESERVED.fullmatch(name):
             return match[0], "Llama 3, Phi and others"
     for pattern, family in _OTHERS:
-        if match := pattern.search(text):
-            return match[0], family
+        if token := pattern.search(text):
+            return token[0], family
     if _BEGIN.match(text):
         return "<s>", "Llama 2 and Mistral"
     if _END.search(text) and "<s>" not in text:

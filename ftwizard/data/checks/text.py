@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from ftwizard.data import characters, triggers
 from ftwizard.data.checks import special
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import all_turns, name_in, texts
+from ftwizard.data.checks.turns import format_location, get_texts, list_all_messages
 from ftwizard.data.example import Example
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Target
@@ -24,18 +24,18 @@ _NO_VALUE = frozenset({"nan", "NaN", "NaT", "<NA>", "undefined", "#REF!", "#N/A"
 
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield the findings about the texts of a row."""
-    turns = all_turns(example)
-    row_texts = [text for message in turns for text in texts(message)]
+    turns = list_all_messages(example)
+    row_texts = [text for message in turns for text in get_texts(message)]
     if isinstance(example.text, str):
         row_texts.append(example.text)
-    suspected = triggers.in_text("\n".join(row_texts))
+    suspected = triggers.match_text("\n".join(row_texts))
     if not suspected:
         return
     checks = [check_text for name, check_text in _CHECKS.items() if name in suspected]
     for number, message in enumerate(turns, 1):
-        for text in texts(message):
+        for text in get_texts(message):
             for check_text in checks:
-                if finding := check_text(text, name_in(example, number, message)):
+                if finding := check_text(text, format_location(example, number, message)):
                     yield finding
     if isinstance(example.text, str):
         for check_text in checks:
@@ -130,7 +130,7 @@ def _check_no_value(text: str, where: str) -> Found | None:
 
 
 def _check_special(text: str, where: str) -> Found | None:
-    if (token := special.find(text)) is None:
+    if (token := special.find_control_token(text)) is None:
         return None
     return Found(
         "special_token",

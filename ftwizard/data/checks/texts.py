@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.turns import all_turns, name_in
+from ftwizard.data.checks.turns import format_location, list_all_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.secrets import redact
 from ftwizard.text import visible
@@ -14,14 +14,14 @@ from ftwizard.text import visible
 _NAME_WIDTH = 40
 
 
-def texts(example: Example) -> Iterator[tuple[str, str]]:
+def iter_texts(example: Example) -> Iterator[tuple[str, str]]:
     """Yield the location of each text in the row (“message 2 (user)”, “the tools”) and the text.
 
     Message contents are yielded as they are, part by part. Other strings and integers are yielded
     as ``name: value``, because the name tells what they are. Embedded media are skipped.
     """
-    for number, message in enumerate(all_turns(example), 1):
-        yield from _message_texts(message, name_in(example, number, message))
+    for number, message in enumerate(list_all_messages(example), 1):
+        yield from _message_texts(message, format_location(example, number, message))
     yield from (("the tools", text) for text in _named_values(example.tools))
     if isinstance(example.text, str):
         yield "the text", example.text

@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard.data.checks import schemas
 from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.turns import listed, name_in
+from ftwizard.data.checks.turns import format_location, list_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.quoted import quoted
 from ftwizard.data.targets import Target
@@ -21,8 +21,8 @@ _RESULTS = ("tool", "function")
 
 def check(example: Example, target: Target) -> Iterator[Found]:
     """Yield what is wrong with the tools of a row and the calls to them."""
-    prompt = listed(example.messages)
-    answers = [listed(example.chosen), listed(example.rejected)]
+    prompt = list_messages(example.messages)
+    answers = [list_messages(example.chosen), list_messages(example.rejected)]
     turns = [*prompt, *answers[0], *answers[1]] if answers[0] or answers[1] else prompt
     calling = [
         (number, message) for number, message in enumerate(turns, 1)
@@ -39,7 +39,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         )
         if target.severity("tools_unsupported") == "error":
             return
-    findings, declared = schemas.of_tools(example.tools, strict=target.hosted)
+    findings, declared = schemas.check_tools(example.tools, strict=target.hosted)
     yield from findings
     if calling and not example.tools:
         yield Found(
@@ -55,7 +55,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
             "no action needed if the row teaches when not to call a tool",
         )
     for number, message in calling:
-        where = name_in(example, number, message)
+        where = format_location(example, number, message)
         if message.get("role") != "assistant":
             yield Found(
                 "tool_call",
@@ -150,7 +150,7 @@ def _check_arguments(
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
         yield Found("tool_arguments", f"{shown} are {kind}, not an object", "write an object: {…}")
-    elif parameters is not None and (wrong := schemas.mismatch(value, parameters)):
+    elif parameters is not None and (wrong := schemas.find_mismatch(value, parameters)):
         yield Found(
             "tool_schema_mismatch",
             f"{shown} do not match the schema: {wrong}",

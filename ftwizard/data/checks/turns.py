@@ -25,18 +25,22 @@ _INVISIBLE = (
 _BLANK = re.compile(rf"[\s\x00-\x1f\x7f-\x9f{_INVISIBLE}]*\Z")
 
 
-def listed(value: Any) -> list[Message]:
+def list_messages(value: Any) -> list[Message]:
     """Return the messages in a list and skip everything else in it."""
     if not isinstance(value, list):
         return []
     return [message for message in value if isinstance(message, dict)]
 
 
-def all_turns(example: Example) -> list[Message]:
+def list_all_messages(example: Example) -> list[Message]:
     """Return all messages of a row: prompt, chosen answer, rejected answer."""
     if not example.chosen and not example.rejected:
-        return listed(example.messages)
-    return listed(example.messages) + listed(example.chosen) + listed(example.rejected)
+        return list_messages(example.messages)
+    return (
+        list_messages(example.messages)
+        + list_messages(example.chosen)
+        + list_messages(example.rejected)
+    )
 
 
 def is_blank(text: str) -> bool:
@@ -44,7 +48,7 @@ def is_blank(text: str) -> bool:
     return _BLANK.match(text) is not None
 
 
-def texts(message: Message) -> list[str]:
+def get_texts(message: Message) -> list[str]:
     """Return the texts of a message's content, one per part, and the arguments of its calls."""
     content = message.get("content")
     contents = [content] if isinstance(content, str) else []
@@ -58,7 +62,7 @@ def texts(message: Message) -> list[str]:
     return contents
 
 
-def says_nothing(message: Message) -> bool:
+def is_empty(message: Message) -> bool:
     """Tell whether a message has no visible text, no media and no tool call."""
     content = message.get("content")
     if isinstance(content, str) and not is_blank(content):
@@ -68,24 +72,24 @@ def says_nothing(message: Message) -> bool:
     return not any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
 
 
-def name_of(number: int, message: Message) -> str:
+def format_message_name(number: int, message: Message) -> str:
     """Return a message's name for findings: ``message 2 (user)``."""
     role = message.get("role")
     is_known = isinstance(role, str) and role in ROLES
     return f"message {number} ({role})" if is_known else f"message {number}"
 
 
-def name_in(example: Example, number: int, message: Message) -> str:
+def format_location(example: Example, number: int, message: Message) -> str:
     """Return the name of message ``number`` (1-based) among ``all_turns`` of a row."""
     # Only lengths are compared: this runs for every message of a row.
     before = _length(example.messages)
     if number <= before or (not example.chosen and not example.rejected):
-        return name_of(number, message)
+        return format_message_name(number, message)
     is_chosen = number <= before + _length(example.chosen)
     return "the chosen answer" if is_chosen else "the rejected answer"
 
 
-def weight_of(message: Message) -> int:
+def get_weight(message: Message) -> int:
     """Return 0 if the weight of an answer excludes it from training, else 1."""
     weight = message.get("weight")
     return 0 if type(weight) is int and weight == 0 else 1

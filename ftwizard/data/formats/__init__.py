@@ -20,29 +20,38 @@ from ftwizard.data.formats import (
     tokens,
     vertex,
 )
-from ftwizard.data.formats.detect import Looks, recognised
-from ftwizard.data.formats.tally import Decision, Tally, check, tally
+from ftwizard.data.formats.detect import FormatMatch, recognised
+from ftwizard.data.formats.tally import Decision, FormatCounter, check, tally
 
-__all__ = ["READERS", "Decision", "Looks", "Tally", "check", "example", "recognised", "tally"]
+__all__ = [
+    "READERS",
+    "Decision",
+    "FormatCounter",
+    "FormatMatch",
+    "check",
+    "example",
+    "recognised",
+    "tally",
+]
 
 READERS: dict[Format, Callable[[Any], Example]] = {
-    "openai-chat": chat.example,
-    "sharegpt": sharegpt.example,
-    "alpaca": pairs.alpaca,
-    "dolly": pairs.dolly,
-    "question-answer": pairs.question_answer,
-    "query-response": pairs.query_response,
-    "multiple-choice": pairs.multiple_choice,
-    "prompt-completion": pairs.prompt_completion,
-    "preference": preference.example,
-    "openai-preference": preference.openai,
-    "kto": kto.example,
-    "prompt": prompt.example,
-    "vertex": vertex.example,
-    "bedrock-converse": bedrock.converse,
-    "bedrock-claude": bedrock.claude,
-    "text": text.example,
-    "pretokenized": tokens.example,
+    "openai-chat": chat.read_chat,
+    "sharegpt": sharegpt.read_sharegpt,
+    "alpaca": pairs.read_alpaca,
+    "dolly": pairs.read_dolly,
+    "question-answer": pairs.read_question_answer,
+    "query-response": pairs.read_query_response,
+    "multiple-choice": pairs.read_multiple_choice,
+    "prompt-completion": pairs.read_prompt_completion,
+    "preference": preference.read_preference,
+    "openai-preference": preference.read_openai_preference,
+    "kto": kto.read_kto,
+    "prompt": prompt.read_prompt,
+    "vertex": vertex.read_vertex,
+    "bedrock-converse": bedrock.read_converse,
+    "bedrock-claude": bedrock.read_claude,
+    "text": text.read_text,
+    "pretokenized": tokens.read_tokens,
 }
 
 

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Message
-from ftwizard.data.formats.fields import kind_of
+from ftwizard.data.formats.fields import describe_type
 
 Block = tuple[Literal["part", "call", "result"], dict[str, Any]]
 """A content part, a tool call in OpenAI's form, or a whole tool message."""
 
 
-def messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]:
+def to_messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]:
     """Return the messages of one turn: its own, and the tool messages before or after it.
 
     ``more`` holds the other fields of the turn; they stay on its own message.
@@ -24,7 +24,7 @@ def messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]
 
     def close() -> None:
         if parts or calls:
-            message = {**more, "role": role, "content": content(parts)}
+            message = {**more, "role": role, "content": to_content(parts)}
             if calls:
                 message["tool_calls"] = list(calls)
             result.append(message)
@@ -41,7 +41,7 @@ def messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]
     return result
 
 
-def content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
+def to_content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     """Return parts as the content of a message: a single text as text, no parts as None."""
     if not parts:
         return None
@@ -50,23 +50,23 @@ def content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     return list(parts)
 
 
-def text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def to_text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a text part; raise RowProblem if the value is not text."""
     if not isinstance(value, str):
         raise RowProblem(
-            "content_type", f"{where} has a text that is {kind_of(value)}", "write it as text"
+            "content_type", f"{where} has a text that is {describe_type(value)}", "write it as text"
         )
     return {**(more or {}), "type": "text", "text": value}
 
 
-def listed(value: Any, name: str, where: str) -> list[dict[str, Any]]:
+def require_blocks(value: Any, name: str, where: str) -> list[dict[str, Any]]:
     """Return a turn's list of non-empty blocks; raise RowProblem."""
     if value is None:
         raise RowProblem("missing_content", f"{where} has no {name}", f"add its {name}")
     if not isinstance(value, list):
         raise RowProblem(
             "content_type",
-            f"{name} of {where} is {kind_of(value)}, not a list",
+            f"{name} of {where} is {describe_type(value)}, not a list",
             "write a list of parts",
         )
     if not value or not all(isinstance(block, dict) and block for block in value):
@@ -74,7 +74,7 @@ def listed(value: Any, name: str, where: str) -> list[dict[str, Any]]:
     return value
 
 
-def call(name: Any, arguments: Any, id: Any, where: str) -> dict[str, Any]:
+def to_tool_call(name: Any, arguments: Any, id: Any, where: str) -> dict[str, Any]:
     """Return a tool call in OpenAI's form, with unchanged arguments; raise RowProblem."""
     if not isinstance(name, str):
         raise RowProblem("tool_call", f"{where}: a tool call has no function name", "add its name")
@@ -82,19 +82,19 @@ def call(name: Any, arguments: Any, id: Any, where: str) -> dict[str, Any]:
     return {**prefix, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def result(content: str | list[dict[str, Any]], call_id: Any, more: Message) -> Message:
+def to_tool_message(content: str | list[dict[str, Any]], call_id: Any, more: Message) -> Message:
     """Return a tool message with the result, the id of the call and any other fields."""
     message: Message = {**more, "role": "tool", "content": content}
     return message if call_id is None else {**message, "tool_call_id": call_id}
 
 
-def unknown(block: dict[str, Any]) -> dict[str, Any]:
+def to_unknown_part(block: dict[str, Any]) -> dict[str, Any]:
     """Return a block of unknown kind as a part with its first key as the type."""
     kind = block.get("type")
     return {**block, "type": kind if isinstance(kind, str) else str(next(iter(block)))}
 
 
-def function(name: Any, schema: dict[str, Any], parameters: Any) -> dict[str, Any]:
+def to_tool_schema(name: Any, schema: dict[str, Any], parameters: Any) -> dict[str, Any]:
     """Return a tool schema in OpenAI's form; ``schema`` holds its other fields."""
     described = {"name": name, **schema}
     if parameters is not None:

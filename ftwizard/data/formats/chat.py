@@ -7,16 +7,16 @@ from typing import Any
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
 from ftwizard.data.formats.fields import (
-    as_functions,
-    as_object,
-    extra,
-    first_of,
-    keys_of,
-    tools,
-    with_system,
+    add_system_prompt,
+    describe_keys,
+    extra_fields,
+    first_key,
+    parse_tools,
+    require_object,
+    wrap_functions,
 )
-from ftwizard.data.formats.media import placed
-from ftwizard.data.formats.turns import turns
+from ftwizard.data.formats.media import fill_placeholders
+from ftwizard.data.formats.turns import parse_messages
 
 LISTS = ("messages", "conversations", "conversation")
 """Names of the list of messages."""
@@ -24,7 +24,7 @@ _MESSAGES_ALONE = {"messages"}
 _KNOWN = {name: frozenset((name, "system", "tools")) for name in LISTS}
 
 
-def example(row: Any) -> Example:
+def read_chat(row: Any) -> Example:
     """Read a chat row: ``messages`` (also under another name, or as the whole row), with optional
     ``system``, ``tools``, deprecated ``functions`` and image columns.
 
@@ -32,29 +32,31 @@ def example(row: Any) -> Example:
     """
     if isinstance(row, list) and row and isinstance(row[0], dict):  # xtuner
         row = {"messages": row}
-    fields = as_object(row)
+    fields = require_object(row)
     if fields.keys() == _MESSAGES_ALONE and fields["messages"] is not None:  # most rows
-        return Example(kind="chat", messages=turns(fields["messages"]))
-    name = first_of(fields, LISTS)
+        return Example(kind="chat", messages=parse_messages(fields["messages"]))
+    name = first_key(fields, LISTS)
     if name is None:
-        raise RowProblem("missing_messages", f"no messages ({keys_of(fields)})", "use chat rows")
-    messages = with_system(turns(fields[name], name), fields.get("system"))
-    return finished(messages, fields, _KNOWN[name])
+        raise RowProblem(
+            "missing_messages", f"no messages ({describe_keys(fields)})", "use chat rows"
+        )
+    messages = add_system_prompt(parse_messages(fields[name], name), fields.get("system"))
+    return to_chat_example(messages, fields, _KNOWN[name])
 
 
-def finished(messages: list[Message], fields: Message, own: frozenset[str]) -> Example:
+def to_chat_example(messages: list[Message], fields: Message, own: frozenset[str]) -> Example:
     """Return the chat example of a row from its messages; fields not in ``own`` become extra.
 
     Raises RowProblem.
     """
-    messages, taken = placed(messages, fields)
-    schemas = tools(fields.get("tools"))
+    messages, taken = fill_placeholders(messages, fields)
+    schemas = parse_tools(fields.get("tools"))
     if schemas is None and fields.get("functions") is not None:
-        schemas = as_functions(tools(fields["functions"]))
+        schemas = wrap_functions(parse_tools(fields["functions"]))
         taken |= {"functions"}
     return Example(
         kind="chat",
         messages=messages,
         tools=schemas,
-        extra=extra(fields, own | taken if taken else own),
+        extra=extra_fields(fields, own | taken if taken else own),
     )

@@ -10,7 +10,7 @@ from ftwizard.data.format_names import Format
 _NONE: frozenset[Format] = frozenset()
 
 
-class Looks(NamedTuple):
+class FormatMatch(NamedTuple):
     """Formats that a row matches."""
 
     best: frozenset[Format]
@@ -24,7 +24,7 @@ class Looks(NamedTuple):
     the format is set explicitly."""
 
 
-UNKNOWN = Looks(_NONE, _NONE, _NONE)
+UNKNOWN = FormatMatch(_NONE, _NONE, _NONE)
 
 # Fields that distinguish formats. Of other fields, only their existence matters.
 _DISTINCTIVE = frozenset((
@@ -46,7 +46,7 @@ _NOT_CLAUDE = frozenset(("tools", "functions", "images", "videos", "audios"))
 _CLAUDE_ONLY = frozenset(("tool_use", "tool_result", "thinking", "redacted_thinking", "document"))
 
 
-def recognised(row: Any) -> Looks:
+def recognised(row: Any) -> FormatMatch:
     """Return the formats that a row matches.
 
     Rows with a verdict (chosen and rejected, or a label) are not chat rows: a model would be
@@ -70,7 +70,7 @@ def recognised(row: Any) -> Looks:
     return _looks(keys, listed, _kinds(row, keys), more, "label" in row or "kto_tag" in row)
 
 
-def nulls(row: Any) -> list[str]:
+def find_null_fields(row: Any) -> list[str]:
     """Return the distinctive fields of a row that are null."""
     if not isinstance(row, dict):
         return []
@@ -155,7 +155,7 @@ def _kinds(row: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _looks(
     keys: tuple[str, ...], shape: _Shape | None, kinds: str | None, more: bool, labelled: bool
-) -> Looks:
+) -> FormatMatch:
     has = frozenset(keys)
     types = frozenset((kinds or "").split())
     answers, fits = _answer_formats(has, shape, types, more)
@@ -177,7 +177,9 @@ def _looks(
         fits = set(best)
     if labelled and best <= answers | {"prompt"}:
         fits.add("kto")
-    return Looks(frozenset(best), frozenset(fits), frozenset(holds | fits)) if best else UNKNOWN
+    return (
+        FormatMatch(frozenset(best), frozenset(fits), frozenset(holds | fits)) if best else UNKNOWN
+    )
 
 
 def _verdict_formats(
@@ -246,6 +248,6 @@ def _turn_formats(
     return {best}, fits
 
 
-def _only(format: Format) -> Looks:
+def _only(format: Format) -> FormatMatch:
     formats = frozenset((format,))
-    return Looks(formats, formats, formats)
+    return FormatMatch(formats, formats, formats)

@@ -27,14 +27,14 @@ NO_JSON = object()
 """Result of ``decoded`` for text that is not JSON."""
 
 
-def as_object(row: Any) -> Message:
+def require_object(row: Any) -> Message:
     """Return ``row`` if it is a JSON object; raise RowProblem."""
     if not isinstance(row, dict):
         raise RowProblem("not_object", "not a JSON object", "write one object per line")
     return row
 
 
-def keys_of(row: Message) -> str:
+def describe_keys(row: Message) -> str:
     """Describe the keys of a row and which are null: ``its keys: a, b: null``."""
     shown = [
         quoted(str(key), 20) + (": null" if value is None else "")
@@ -43,22 +43,24 @@ def keys_of(row: Message) -> str:
     return "its keys: " + (", ".join(shown) or "none")
 
 
-def kind_of(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """Describe the type of a value: ``a number``, ``text``, ``an object``."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def text(row: Message, key: str) -> str:
+def get_text(row: Message, key: str) -> str:
     """Return a text field of the row, "" if missing; raise RowProblem if it is not text."""
     value = row.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowProblem("content_type", f"{key} is {kind_of(value)}, not text", "write it as text")
+        raise RowProblem(
+            "content_type", f"{key} is {describe_type(value)}, not text", "write it as text"
+        )
     return value
 
 
-def first_of(row: Message, keys: Iterable[str]) -> str | None:
+def first_key(row: Message, keys: Iterable[str]) -> str | None:
     """Return the first of ``keys`` that is not null in the row."""
     for key in keys:
         if row.get(key) is not None:
@@ -66,7 +68,7 @@ def first_of(row: Message, keys: Iterable[str]) -> str | None:
     return None
 
 
-def extra(row: Message, own: AbstractSet[str]) -> dict[str, Any]:
+def extra_fields(row: Message, own: AbstractSet[str]) -> dict[str, Any]:
     """Return the fields of a row that are not its format's ``own``."""
     if row.keys() <= own:
         return {}
@@ -78,7 +80,7 @@ def without(value: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: item for key, item in value.items() if key not in keys}
 
 
-def decoded(value: str) -> Any:
+def decode_json(value: str) -> Any:
     """Return the value of a JSON text, or ``NO_JSON`` if it is not JSON."""
     try:
         return msgspec.json.decode(value)
@@ -86,12 +88,12 @@ def decoded(value: str) -> Any:
         return NO_JSON
 
 
-def as_text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Return a value as text: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def with_system(messages: list[Message], system: Any) -> list[Message]:
+def add_system_prompt(messages: list[Message], system: Any) -> list[Message]:
     """Return the messages with the row's separate system prompt as the first.
 
     Raises RowProblem.
@@ -99,11 +101,11 @@ def with_system(messages: list[Message], system: Any) -> list[Message]:
     if system is None or system == "":
         return messages
     if not isinstance(system, str):
-        raise RowProblem("system_type", f"system is {kind_of(system)}", "write it as text")
-    return led_by({"role": "system", "content": system}, messages)
+        raise RowProblem("system_type", f"system is {describe_type(system)}", "write it as text")
+    return prepend_system({"role": "system", "content": system}, messages)
 
 
-def led_by(system: Message, messages: list[Message]) -> list[Message]:
+def prepend_system(system: Message, messages: list[Message]) -> list[Message]:
     """Prepend ``system`` unless the messages start with the same; raise RowProblem."""
     if messages and messages[0]["role"] in ("system", "developer"):
         if messages[0]["content"] == system["content"]:
@@ -116,10 +118,10 @@ def led_by(system: Message, messages: list[Message]) -> list[Message]:
     return [system, *messages]
 
 
-def tools(value: Any) -> list[dict[str, Any]] | None:
+def parse_tools(value: Any) -> list[dict[str, Any]] | None:
     """Return tool schemas from a list of objects or its JSON text; raise RowProblem."""
     if isinstance(value, str) and value:
-        value = decoded(value)
+        value = decode_json(value)
         if value is NO_JSON:
             raise RowProblem("tools", "tools is not valid JSON", "write a list of schemas")
     if value is None or value == "" or value == []:
@@ -129,7 +131,7 @@ def tools(value: Any) -> list[dict[str, Any]] | None:
     return value
 
 
-def as_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+def wrap_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     """Wrap bare function schemas (name, parameters) in OpenAI's form."""
     if schemas is None:
         return None
@@ -146,7 +148,7 @@ def exchange(prompt: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
-def history(value: Any) -> list[Message]:
+def parse_history(value: Any) -> list[Message]:
     """Return earlier turns from a list of [user, assistant] pairs; raise RowProblem."""
     if value is None or value == "" or value == []:
         return []

@@ -17,7 +17,9 @@ _ALL_COLUMNS = COLUMNS | {_SINGLE}
 _PLACEHOLDER = re.compile(r"(<image>|<video>|<audio>)")
 
 
-def placed(messages: list[Message], row: Message) -> tuple[list[Message], frozenset[str]]:
+def fill_placeholders(
+    messages: list[Message], row: Message
+) -> tuple[list[Message], frozenset[str]]:
     """Return the messages with placeholders, and media parts without a source, replaced in order
     by the items of the row's media columns; and the columns used.
 
@@ -45,12 +47,12 @@ def placed(messages: list[Message], row: Message) -> tuple[list[Message], frozen
     return filled, taken
 
 
-def picture(url: str, **more: Any) -> dict[str, Any]:
+def to_image_part(url: str, **more: Any) -> dict[str, Any]:
     """Return an image part in OpenAI's form; ``more`` holds its other fields."""
     return {"type": "image_url", "image_url": {"url": url}, **more}
 
 
-def data_url(media_type: str, data: Any) -> str:
+def to_data_url(media_type: str, data: Any) -> str:
     """Return base64 text as a data URL."""
     return f"data:{media_type};base64,{data}"
 
@@ -96,7 +98,7 @@ class _Filling:
         self.named[kind] += 1
         source = sources[number] if number < len(sources) else None
         if kind == "image" and isinstance(source, str):
-            return picture(source)
+            return to_image_part(source)
         return {"type": kind, kind: source}
 
 

@@ -6,68 +6,68 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.formats.chat import finished
+from ftwizard.data.formats.chat import to_chat_example
 from ftwizard.data.formats.fields import (
-    as_object,
+    add_system_prompt,
+    describe_keys,
     exchange,
-    first_of,
-    history,
-    keys_of,
-    text,
-    with_system,
+    first_key,
+    get_text,
+    parse_history,
+    require_object,
 )
-from ftwizard.data.formats.turns import turns
+from ftwizard.data.formats.turns import parse_messages
 
 _CONTEXT_FIELDS = frozenset(("system", "history", "tools"))
 _PROMPT_COMPLETION = frozenset(("prompt", "completion", "system", "tools"))
 
 
-def alpaca(row: Any) -> Example:
+def read_alpaca(row: Any) -> Example:
     """Read an Alpaca row: ``instruction``, a blank line and ``input`` as the prompt, ``output`` as
     the answer.
 
     ``system`` and ``history`` are optional; history is a list of earlier [user, assistant] pairs,
     which are trained on too (as in LLaMA-Factory's data/README). Raises RowProblem.
     """
-    return _pair(as_object(row), "missing_instruction", "instruction", "input", "output")
+    return _pair(require_object(row), "missing_instruction", "instruction", "input", "output")
 
 
-def dolly(row: Any) -> Example:
+def read_dolly(row: Any) -> Example:
     """Read a Dolly row: ``instruction``, a blank line and ``context``; ``response`` is the answer.
 
     Raises RowProblem.
     """
-    return _pair(as_object(row), "missing_instruction", "instruction", "context", "response")
+    return _pair(require_object(row), "missing_instruction", "instruction", "context", "response")
 
 
-def question_answer(row: Any) -> Example:
+def read_question_answer(row: Any) -> Example:
     """Read ``question``, optional ``context``, and ``answer`` (or ``response``).
 
     Raises RowProblem.
     """
-    fields = as_object(row)
-    answer = first_of(fields, ("answer", "response")) or "answer"
+    fields = require_object(row)
+    answer = first_key(fields, ("answer", "response")) or "answer"
     return _pair(fields, "missing_prompt", "question", "context", answer)
 
 
-def query_response(row: Any) -> Example:
+def read_query_response(row: Any) -> Example:
     """Read ``query`` (or ``prompt``) and ``response`` in ms-swift's form, with optional ``system``
     and ``history``; raise RowProblem."""
-    fields = as_object(row)
-    query = first_of(fields, ("query", "prompt")) or "query"
+    fields = require_object(row)
+    query = first_key(fields, ("query", "prompt")) or "query"
     return _pair(fields, "missing_prompt", query, None, "response")
 
 
-def multiple_choice(row: Any) -> Example:
+def read_multiple_choice(row: Any) -> Example:
     """Read ``query``, ``choices`` and ``gold``, the 0-based index of the right choice.
 
     The prompt is the query and each choice on its own line; the right choice is the answer.
     Raises RowProblem.
     """
-    fields = as_object(row)
+    fields = require_object(row)
     if fields.get("query") is None:
-        raise RowProblem("missing_prompt", f"no query ({keys_of(fields)})", "add the query")
-    query, choices, gold = text(fields, "query"), fields.get("choices"), fields.get("gold")
+        raise RowProblem("missing_prompt", f"no query ({describe_keys(fields)})", "add the query")
+    query, choices, gold = get_text(fields, "query"), fields.get("choices"), fields.get("gold")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise RowProblem("choice", "choices is not a list of texts", "list the choices as texts")
     if type(gold) is not int or not 0 <= gold < len(choices):
@@ -80,71 +80,77 @@ def multiple_choice(row: Any) -> Example:
     return _finished(exchange(question, choices[gold]), fields, {"query", "choices", "gold"})
 
 
-def prompt_completion(row: Any) -> Example:
+def read_prompt_completion(row: Any) -> Example:
     """Read ``prompt`` and ``completion``, both text or both lists of messages.
 
     As in TRL, only the completion is trained on: answers within the prompt get weight 0.
     Raises RowProblem.
     """
-    fields = as_object(row)
+    fields = require_object(row)
     for key, code in (("prompt", "missing_prompt"), ("completion", "missing_answer")):
         if fields.get(key) is None:
-            raise RowProblem(code, f"no {key} ({keys_of(fields)})", "add prompt and completion")
+            raise RowProblem(
+                code, f"no {key} ({describe_keys(fields)})", "add prompt and completion"
+            )
     prompt, completion = fields["prompt"], fields["completion"]
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = [_mask(m) for m in turns(prompt, "prompt", "prompt message")]
-        after = turns(completion, "completion", "completion message")
+        before = [_mask(m) for m in parse_messages(prompt, "prompt", "prompt message")]
+        after = parse_messages(completion, "completion", "completion message")
         if all(message["role"] != "assistant" for message in after):
             raise RowProblem("no_assistant", "completion has no answer", "add the answer to it")
     else:
-        both = exchange(text(fields, "prompt"), text(fields, "completion"))
+        both = exchange(get_text(fields, "prompt"), get_text(fields, "completion"))
         before, after = both[:1], both[1:]
-    messages = with_system([*before, *after], fields.get("system"))
-    return finished(messages, fields, _PROMPT_COMPLETION)
+    messages = add_system_prompt([*before, *after], fields.get("system"))
+    return to_chat_example(messages, fields, _PROMPT_COMPLETION)
 
 
 def _pair(fields: Message, code: str, ask: str, more: str | None, answer: str) -> Example:
     """Read a row by the names of its fields: prompt (``code`` if missing), context and answer."""
     if fields.get(ask) is None:
-        raise RowProblem(code, f"no {ask} ({keys_of(fields)})", f"add the prompt as {ask}")
+        raise RowProblem(code, f"no {ask} ({describe_keys(fields)})", f"add the prompt as {ask}")
     if fields.get(answer) is None:
         raise RowProblem(
-            "missing_answer", f"no {answer} ({keys_of(fields)})", f"add the answer as {answer}"
+            "missing_answer",
+            f"no {answer} ({describe_keys(fields)})",
+            f"add the answer as {answer}",
         )
-    question = prompt_text(fields, ask, more)
+    question = join_prompt(fields, ask, more)
     used = {ask, answer} if more is None else {ask, more, answer}
-    return _finished(exchange(question, text(fields, answer)), fields, used)
+    return _finished(exchange(question, get_text(fields, answer)), fields, used)
 
 
-def prompt_text(fields: Message, ask: str, more: str | None) -> str:
+def join_prompt(fields: Message, ask: str, more: str | None) -> str:
     """Return the user's text: two fields joined by a blank line; blank fields are skipped.
 
     Raises RowProblem.
     """
-    question = text(fields, ask)
-    context = text(fields, more) if more is not None else ""
+    question = get_text(fields, ask)
+    context = get_text(fields, more) if more is not None else ""
     if not context.strip():
         return question
     return f"{question}\n\n{context}" if question.strip() else context
 
 
-def after_earlier(fields: Message, messages: list[Message]) -> tuple[list[Message], frozenset[str]]:
+def prepend_history(
+    fields: Message, messages: list[Message]
+) -> tuple[list[Message], frozenset[str]]:
     """Prepend the row's ``history`` and ``system`` (OpenOrca's ``system_prompt``) to messages.
 
     Returns the messages and the names of these fields. Raises RowProblem.
     """
-    earlier = history(fields.get("history"))
+    earlier = parse_history(fields.get("history"))
     taken = _CONTEXT_FIELDS
     system = fields.get("system")
     if system is None and fields.get("system_prompt") is not None:
         system = fields["system_prompt"]
         taken |= {"system_prompt"}
-    return with_system([*earlier, *messages] if earlier else messages, system), taken
+    return add_system_prompt([*earlier, *messages] if earlier else messages, system), taken
 
 
 def _finished(messages: list[Message], fields: Message, used: set[str]) -> Example:
-    messages, taken = after_earlier(fields, messages)
-    return finished(messages, fields, taken | used)
+    messages, taken = prepend_history(fields, messages)
+    return to_chat_example(messages, fields, taken | used)
 
 
 def _mask(message: Message) -> Message:

@@ -8,19 +8,19 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
 from ftwizard.data.formats import sharegpt
 from ftwizard.data.formats.fields import (
-    as_functions,
-    as_object,
+    describe_keys,
+    describe_type,
     exchange,
-    extra,
-    first_of,
-    keys_of,
-    kind_of,
-    text,
-    tools,
+    extra_fields,
+    first_key,
+    get_text,
+    parse_tools,
+    require_object,
+    wrap_functions,
 )
-from ftwizard.data.formats.media import placed
-from ftwizard.data.formats.pairs import after_earlier, prompt_text
-from ftwizard.data.formats.turns import turns
+from ftwizard.data.formats.media import fill_placeholders
+from ftwizard.data.formats.pairs import join_prompt, prepend_history
+from ftwizard.data.formats.turns import parse_messages
 
 _CHOSEN = ("chosen", "chosen_messages", "response")
 _REJECTED = ("rejected", "rejected_messages", "rejected_response")
@@ -32,23 +32,23 @@ _TURN = "\n\nAssistant:"
 """Marker of an answer in Anthropic's hh-rlhf, where a conversation is one text."""
 
 
-def example(row: Any) -> Example:
+def read_preference(row: Any) -> Example:
     """Read ``chosen`` and ``rejected`` (text, a message or messages) and their prompt.
 
     The prompt is ``prompt`` (text or messages), a list of turns as in LLaMA-Factory, Alpaca's
     ``instruction``, or the common start of ``chosen`` and ``rejected``. Alpaca rows with an
     ``output`` of two answers, the better one first, are supported. Raises RowProblem.
     """
-    fields = as_object(row)
+    fields = require_object(row)
     if isinstance(fields.get("output"), list) and fields.get("instruction") is not None:
         return _read_alpaca(fields)
-    if fields.get("rejected_response") is not None and first_of(fields, _CHOSEN) is None:
+    if fields.get("rejected_response") is not None and first_key(fields, _CHOSEN) is None:
         return _read_last_as_chosen(fields)
     names = []
     for keys, code in ((_CHOSEN, "missing_chosen"), (_REJECTED, "missing_rejected")):
-        name = first_of(fields, keys)
+        name = first_key(fields, keys)
         if name is None:
-            raise RowProblem(code, f"no {keys[0]} ({keys_of(fields)})", "add both answers")
+            raise RowProblem(code, f"no {keys[0]} ({describe_keys(fields)})", "add both answers")
         names.append(name)
     chosen, rejected = (_answers(fields[name], name) for name in names)
     if any(m["role"] in _PROMPT_ROLES for m in (*chosen, *rejected)):
@@ -59,20 +59,24 @@ def example(row: Any) -> Example:
     return _finished(fields, prompt or [], chosen, rejected, {*names, *used})
 
 
-def openai(row: Any) -> Example:
+def read_openai_preference(row: Any) -> Example:
     """Read ``input`` (``messages``, optional ``tools``), ``preferred_output`` and
     ``non_preferred_output``, the form of OpenAI and Together. Raises RowProblem."""
-    fields = as_object(row)
+    fields = require_object(row)
     source = fields.get("input")
     if source is None:
-        raise RowProblem("missing_prompt", f"no input ({keys_of(fields)})", "add input: {messages}")
+        raise RowProblem(
+            "missing_prompt", f"no input ({describe_keys(fields)})", "add input: {messages}"
+        )
     if not isinstance(source, dict):
         raise RowProblem(
-            "content_type", f"input is {kind_of(source)}, not an object", "input: {messages: […]}"
+            "content_type",
+            f"input is {describe_type(source)}, not an object",
+            "input: {messages: […]}",
         )
     if source.get("messages") is None:
         raise RowProblem("missing_messages", "input has no messages", "input: {messages: […]}")
-    messages = turns(source["messages"], "input.messages", "input message")
+    messages = parse_messages(source["messages"], "input.messages", "input message")
     answers = []
     for name, code in (
         ("preferred_output", "missing_chosen"),
@@ -80,13 +84,15 @@ def openai(row: Any) -> Example:
     ):
         value = fields.get(name)
         if value is None or value == []:
-            problem = f"no {name} ({keys_of(fields)})" if value is None else f"{name} is empty"
+            problem = (
+                f"no {name} ({describe_keys(fields)})" if value is None else f"{name} is empty"
+            )
             raise RowProblem(code, problem, "add its message")
         answers.append(
-            turns([value] if isinstance(value, dict) else value, name, f"{name} message")
+            parse_messages([value] if isinstance(value, dict) else value, name, f"{name} message")
         )
     rest = {key: value for key, value in source.items() if key not in ("messages", "tools")}
-    more = extra(fields, frozenset(("input", "preferred_output", "non_preferred_output")))
+    more = extra_fields(fields, frozenset(("input", "preferred_output", "non_preferred_output")))
     if "parallel_tool_calls" in rest:
         more["parallel_tool_calls"] = rest.pop("parallel_tool_calls")
     return Example(
@@ -94,7 +100,7 @@ def openai(row: Any) -> Example:
         messages=messages,
         chosen=answers[0],
         rejected=answers[1],
-        tools=tools(source.get("tools")),
+        tools=parse_tools(source.get("tools")),
         extra={**more, "input": rest} if rest else more,
     )
 
@@ -106,15 +112,15 @@ def _finished(
     rejected: list[Message],
     used: set[str],
 ) -> Example:
-    messages, context = after_earlier(fields, messages)
-    messages, taken = placed(messages, fields)
+    messages, context = prepend_history(fields, messages)
+    messages, taken = fill_placeholders(messages, fields)
     return Example(
         kind="preference",
         messages=messages,
         chosen=chosen,
         rejected=rejected,
-        tools=as_functions(tools(fields.get("tools"))),
-        extra=extra(fields, context | taken | used),
+        tools=wrap_functions(parse_tools(fields.get("tools"))),
+        extra=extra_fields(fields, context | taken | used),
     )
 
 
@@ -128,8 +134,8 @@ def _turns(value: Any, name: str) -> list[Message]:
     """Return messages in either form: role and content, or from and value."""
     first = value[0] if isinstance(value, list) and value else None
     if isinstance(first, dict) and "from" in first and "role" not in first:
-        return sharegpt.turns(value, name)
-    return turns(value, name, f"{name} message")
+        return sharegpt.parse_turns(value, name)
+    return parse_messages(value, name, f"{name} message")
 
 
 def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
@@ -137,15 +143,15 @@ def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
     if isinstance(fields.get("prompt"), list):
         return _turns(fields["prompt"], "prompt"), {"prompt"}
     if fields.get("prompt") is not None:
-        return [{"role": "user", "content": text(fields, "prompt")}], {"prompt"}
-    name = first_of(fields, _LISTS)
+        return [{"role": "user", "content": get_text(fields, "prompt")}], {"prompt"}
+    name = first_key(fields, _LISTS)
     if name is not None:
         return _turns(fields[name], name), {name}
-    name = first_of(fields, _PROMPT_FIELDS)
+    name = first_key(fields, _PROMPT_FIELDS)
     if name is None:
         return None, set()
     more = _PROMPT_FIELDS[name]
-    question = prompt_text(fields, name, more)
+    question = join_prompt(fields, name, more)
     return [{"role": "user", "content": question}], {name} if more is None else {name, more}
 
 
@@ -222,7 +228,7 @@ def _read_alpaca(fields: Message) -> Example:
             else "output has an answer that is not text",
             "write two answers, the better one first",
         )
-    question = prompt_text(fields, "instruction", "input")
+    question = join_prompt(fields, "instruction", "input")
     chosen, rejected = (exchange("", answer)[1:] for answer in output)
     messages: list[Message] = [{"role": "user", "content": question}]
     return _finished(fields, messages, chosen, rejected, {"instruction", "input", "output"})
@@ -230,9 +236,11 @@ def _read_alpaca(fields: Message) -> Example:
 
 def _read_last_as_chosen(fields: Message) -> Example:
     """Read ms-swift rows: the last of ``messages`` is chosen over ``rejected_response``."""
-    name = first_of(fields, _LISTS)
+    name = first_key(fields, _LISTS)
     if name is None:
-        raise RowProblem("missing_chosen", f"no chosen ({keys_of(fields)})", "add both answers")
+        raise RowProblem(
+            "missing_chosen", f"no chosen ({describe_keys(fields)})", "add both answers"
+        )
     messages = _turns(fields[name], name)
     if messages[-1]["role"] != "assistant":
         raise RowProblem(

@@ -6,19 +6,19 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.formats.chat import finished
+from ftwizard.data.formats.chat import to_chat_example
 from ftwizard.data.formats.fields import (
     NO_JSON,
-    as_functions,
-    as_object,
-    decoded,
-    first_of,
-    keys_of,
-    kind_of,
-    tools,
-    with_system,
+    add_system_prompt,
+    decode_json,
+    describe_keys,
+    describe_type,
+    first_key,
+    parse_tools,
+    require_object,
+    wrap_functions,
 )
-from ftwizard.data.formats.turns import as_message, role_of
+from ftwizard.data.formats.turns import parse_role, require_message
 
 _LISTS = ("conversations", "conversation", "messages")
 _KNOWN = {name: frozenset((name, "system", "tools")) for name in _LISTS}
@@ -44,36 +44,36 @@ _ASKS = ("human", "user")
 _ANSWERS = ("assistant", "gpt", "bot")
 
 
-def example(row: Any) -> Example:
+def read_sharegpt(row: Any) -> Example:
     """Read a ShareGPT row with optional ``system`` and ``tools``.
 
     A ``function_call`` turn becomes an assistant message with tool calls, an ``observation`` a tool
     message. ms-swift's turns of two texts, {human, assistant}, are supported. Raises RowProblem.
     """
-    fields = as_object(row)
-    name = first_of(fields, _LISTS)
+    fields = require_object(row)
+    name = first_key(fields, _LISTS)
     if name is None:
         raise RowProblem(
-            "missing_messages", f"no conversations ({keys_of(fields)})", "use ShareGPT rows"
+            "missing_messages", f"no conversations ({describe_keys(fields)})", "use ShareGPT rows"
         )
-    messages = with_system(turns(fields[name], name), fields.get("system"))
-    schemas = as_functions(tools(fields.get("tools")))
+    messages = add_system_prompt(parse_turns(fields[name], name), fields.get("system"))
+    schemas = wrap_functions(parse_tools(fields.get("tools")))
     if schemas is not None:
         fields = {**fields, "tools": schemas}
-    return finished(messages, fields, _KNOWN[name])
+    return to_chat_example(messages, fields, _KNOWN[name])
 
 
-def turns(listed: Any, where: str = "conversations") -> list[Message]:
+def parse_turns(listed: Any, where: str = "conversations") -> list[Message]:
     """Return the messages of a list of turns; raise RowProblem."""
     if not isinstance(listed, list):
         raise RowProblem(
-            "messages_type", f"{where} is {kind_of(listed)}, not a list", "list the turns"
+            "messages_type", f"{where} is {describe_type(listed)}, not a list", "list the turns"
         )
     if not listed:
         raise RowProblem("messages_empty", f"{where} is an empty list", "list the turns")
     messages: list[Message] = []
     for number, value in enumerate(listed, 1):
-        turn = as_message(value, f"turn {number}")
+        turn = require_message(value, f"turn {number}")
         if "from" not in turn and not turn.keys().isdisjoint((*_ASKS, *_ANSWERS)):
             messages += _pair(turn, f"turn {number}")
         else:
@@ -82,7 +82,7 @@ def turns(listed: Any, where: str = "conversations") -> list[Message]:
 
 
 def _turn(turn: Message, where: str) -> Message:
-    speaker = role_of(turn, "from", _FROM, where)
+    speaker = parse_role(turn, "from", _FROM, where)
     text = _get_text(turn, "value", where)
     more = {key: value for key, value in turn.items() if key not in ("from", "value")}
     if speaker == _CALL:
@@ -97,7 +97,7 @@ def _turn(turn: Message, where: str) -> Message:
 
 def _parse_calls(text: str, where: str) -> list[dict[str, Any]]:
     """Return the calls in a turn's text: JSON {"name", "arguments"}, or a list of these."""
-    value = decoded(text)
+    value = decode_json(text)
     calls = value if isinstance(value, list) else [value]
     if value is NO_JSON or not calls:
         raise RowProblem(
@@ -134,6 +134,8 @@ def _get_text(turn: Message, key: str, where: str) -> str:
         raise RowProblem("missing_content", f"{where} has no {key}", "write it as text")
     if not isinstance(turn[key], str):
         raise RowProblem(
-            "content_type", f"{where} has a {key} that is {kind_of(turn[key])}", "write it as text"
+            "content_type",
+            f"{where} has a {key} that is {describe_type(turn[key])}",
+            "write it as text",
         )
     return str(turn[key])

@@ -12,7 +12,7 @@ import msgspec
 from ftwizard.data.container import FileProblem
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import NAMES, Format
-from ftwizard.data.formats.detect import UNKNOWN, Looks, nulls, recognised
+from ftwizard.data.formats.detect import UNKNOWN, FormatMatch, find_null_fields, recognised
 from ftwizard.data.quoted import SEARCHED, quoted
 from ftwizard.text import plural, visible
 
@@ -33,16 +33,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Other formats that fit every row."""
 
 
-class Tally:
+class FormatCounter:
     """Counter of row formats, of bounded size."""
 
     def __init__(self) -> None:
-        self._looks: Counter[Looks] = Counter()
+        self._looks: Counter[FormatMatch] = Counter()
         self._keys: Counter[str] = Counter()
         self._null: Counter[str] = Counter()
         """How often each of ``_keys`` is null."""
 
-    def add(self, row: Any) -> Looks:
+    def add(self, row: Any) -> FormatMatch:
         """Count one row and return the formats it matches; only objects and lists count."""
         looks = recognised(row)
         if looks.best:
@@ -52,11 +52,11 @@ class Tally:
             self._count_keys(row)
         return looks
 
-    def count(self, looks: Looks, rows: int) -> None:
+    def count(self, looks: FormatMatch, rows: int) -> None:
         """Add rows whose formats are known already."""
         self._looks[looks] += rows
 
-    def merge(self, later: Tally) -> None:
+    def merge(self, later: FormatCounter) -> None:
         """Add the counts of another part of the file."""
         self._looks.update(later._looks)
         for key, count in later._keys.items():
@@ -86,10 +86,10 @@ class Tally:
         if fits["openai-chat"] == fits["bedrock-claude"] and best["bedrock-claude"]:
             best["openai-chat"] = 0  # rows without a system prompt are the same in both
         ranks = {format: (fits[format], best[format], shared[format]) for format in NAMES}
-        first, *others = sorted(NAMES, key=ranks.__getitem__, reverse=True)
-        rivals = [other for other in others if ranks[other] == ranks[first]]
+        first, *rest = sorted(NAMES, key=ranks.__getitem__, reverse=True)
+        rivals = [format for format in rest if ranks[format] == ranks[first]]
         if shared[first] > best[first]:
-            rivals = rivals or [max((f for f in others if shared[f]), key=shared.__getitem__)]
+            rivals = rivals or [max((f for f in rest if shared[f]), key=shared.__getitem__)]
             raise _ambiguous_problem(path, [first, *rivals])
         if rivals:
             raise _tie_problem(path, [first, *rivals])
@@ -134,15 +134,15 @@ class Tally:
         )
 
 
-def tally(rows: Iterable[Any]) -> Tally:
+def tally(rows: Iterable[Any]) -> FormatCounter:
     """Count the formats of ``rows``."""
-    counter = Tally()
+    counter = FormatCounter()
     for row in rows:
         counter.add(row)
     return counter
 
 
-def check(looks: Looks, format: Format, *, exactly: bool, row: Any = None) -> None:
+def check(looks: FormatMatch, format: Format, *, exactly: bool, row: Any = None) -> None:
     """Raise RowProblem for a row that looks like a format other than ``format``.
 
     Unless ``exactly``, a row with the fields of ``format`` may have those of others too. The
@@ -154,7 +154,7 @@ def check(looks: Looks, format: Format, *, exactly: bool, row: Any = None) -> No
             raise _mixed_problem(f"it looks like both {names}")
         return
     names = " and ".join(_format_labels(looks.best))
-    empty = nulls(row)[:_SHOWN_NULLS]
+    empty = find_null_fields(row)[:_SHOWN_NULLS]
     why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
     raise _mixed_problem(f"it looks like {names}{why}, not {NAMES[format]}")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
-from ftwizard.data.formats.fields import as_object, extra, keys_of, text
+from ftwizard.data.formats.fields import describe_keys, extra_fields, get_text, require_object
 
 _KNOWN = frozenset(("text",))
 
 
-def example(row: Any) -> Example:
+def read_text(row: Any) -> Example:
     """Read ``text``; raise RowProblem."""
-    fields = as_object(row)
+    fields = require_object(row)
     if fields.get("text") is None:
-        raise RowProblem("missing_text", f"no text ({keys_of(fields)})", "add it as text")
-    return Example(kind="text", text=text(fields, "text"), extra=extra(fields, _KNOWN))
+        raise RowProblem("missing_text", f"no text ({describe_keys(fields)})", "add it as text")
+    return Example(kind="text", text=get_text(fields, "text"), extra=extra_fields(fields, _KNOWN))

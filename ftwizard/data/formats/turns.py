@@ -6,14 +6,14 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import ROLES, Message
-from ftwizard.data.formats.fields import kind_of
+from ftwizard.data.formats.fields import describe_type
 from ftwizard.data.quoted import quoted
 
 _CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
 """Fields that an answer may have instead of content."""
 
 
-def turns(listed: Any, where: str = "messages", name: str = "message") -> list[Message]:
+def parse_messages(listed: Any, where: str = "messages", name: str = "message") -> list[Message]:
     """Validate a list of messages: known roles, and content that is text, parts or (for an answer
     that only calls tools) None. Other fields of a message are kept.
 
@@ -22,7 +22,7 @@ def turns(listed: Any, where: str = "messages", name: str = "message") -> list[M
     """
     if not isinstance(listed, list):
         raise RowProblem(
-            "messages_type", f"{where} is {kind_of(listed)}, not a list", "list the messages"
+            "messages_type", f"{where} is {describe_type(listed)}, not a list", "list the messages"
         )
     if not listed:
         raise RowProblem("messages_empty", f"{where} is an empty list", "list the messages")
@@ -36,14 +36,16 @@ def turns(listed: Any, where: str = "messages", name: str = "message") -> list[M
     return [_message(value, f"{name} {number}") for number, value in enumerate(listed, 1)]
 
 
-def role_of(value: Message, key: str, roles: tuple[str, ...], where: str) -> str:
+def parse_role(value: Message, key: str, roles: tuple[str, ...], where: str) -> str:
     """Return the role that a message has as ``key``; raise RowProblem."""
     if key not in value:
         raise RowProblem("missing_role", f"{where} has no {key}", f"use one of {', '.join(roles)}")
     role = value[key]
     if not isinstance(role, str):
         raise RowProblem(
-            "role_type", f"{key} of {where} is {kind_of(role)}", f"use one of {', '.join(roles)}"
+            "role_type",
+            f"{key} of {where} is {describe_type(role)}",
+            f"use one of {', '.join(roles)}",
         )
     if role not in roles:
         raise RowProblem(
@@ -54,20 +56,20 @@ def role_of(value: Message, key: str, roles: tuple[str, ...], where: str) -> str
     return role
 
 
-def as_message(value: Any, where: str) -> Message:
+def require_message(value: Any, where: str) -> Message:
     """Return ``value`` if it is an object; raise RowProblem."""
     if not isinstance(value, dict):
         raise RowProblem(
             "message_type",
-            f"{where} is {kind_of(value)}, not an object",
+            f"{where} is {describe_type(value)}, not an object",
             "write an object with role and content",
         )
     return value
 
 
 def _message(value: Any, where: str) -> Message:
-    message = as_message(value, where)
-    role = role_of(message, "role", ROLES, where)
+    message = require_message(value, where)
+    role = parse_role(message, "role", ROLES, where)
     content = message.get("content")
     if isinstance(content, str):
         return message
@@ -78,7 +80,9 @@ def _message(value: Any, where: str) -> Message:
         return {**message, "content": parts}
     if content is not None:
         raise RowProblem(
-            "content_type", f"the content of {where} is {kind_of(content)}", "write it as text"
+            "content_type",
+            f"the content of {where} is {describe_type(content)}",
+            "write it as text",
         )
     if role == "assistant" and any(message.get(key) for key in _CONTENT_SUBSTITUTES):
         return {**message, "content": None}

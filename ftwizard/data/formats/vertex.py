@@ -9,20 +9,20 @@ from ftwizard.data.example import Example, Message
 from ftwizard.data.formats import blocks
 from ftwizard.data.formats.blocks import Block
 from ftwizard.data.formats.fields import (
-    as_object,
-    as_text,
-    extra,
-    first_of,
-    keys_of,
-    kind_of,
-    led_by,
-    tools,
-    with_system,
+    add_system_prompt,
+    describe_keys,
+    describe_type,
+    extra_fields,
+    first_key,
+    parse_tools,
+    prepend_system,
+    require_object,
+    to_text,
     without,
 )
-from ftwizard.data.formats.media import data_url, picture
-from ftwizard.data.formats.turns import as_message, role_of
-from ftwizard.data.schemas import json_schema
+from ftwizard.data.formats.media import to_data_url, to_image_part
+from ftwizard.data.formats.turns import parse_role, require_message
+from ftwizard.data.schemas import to_json_schema
 
 _ROLES = {"user": "user", "model": "assistant", "function": "tool", "tool": "tool"}
 _SYSTEM = ("systemInstruction", "system_instruction")
@@ -30,18 +30,18 @@ _KNOWN = frozenset(("contents", "tools", *_SYSTEM))
 _DECLARED = ("functionDeclarations", "function_declarations")
 
 
-def example(row: Any) -> Example:
+def read_vertex(row: Any) -> Example:
     """Read ``contents``, ``systemInstruction`` and ``tools``; snake_case names work too.
 
     A single text part becomes text, a function response JSON text. Raises RowProblem.
     """
-    fields = as_object(row)
+    fields = require_object(row)
     contents = fields.get("contents")
     if contents is None:
-        raise RowProblem("missing_messages", f"no contents ({keys_of(fields)})", "add them")
+        raise RowProblem("missing_messages", f"no contents ({describe_keys(fields)})", "add them")
     if not isinstance(contents, list):
         raise RowProblem(
-            "messages_type", f"contents is {kind_of(contents)}, not a list", "list the turns"
+            "messages_type", f"contents is {describe_type(contents)}, not a list", "list the turns"
         )
     if not contents:
         raise RowProblem("messages_empty", "contents is an empty list", "list the turns")
@@ -51,32 +51,34 @@ def example(row: Any) -> Example:
     return Example(
         kind="chat",
         messages=_with_system(messages, fields),
-        tools=_functions(tools(fields.get("tools"))),
-        extra=extra(fields, _KNOWN),
+        tools=_functions(parse_tools(fields.get("tools"))),
+        extra=extra_fields(fields, _KNOWN),
     )
 
 
 def _turn(value: Any, where: str) -> list[Message]:
-    turn = as_message(value, where)
-    parts = blocks.listed(turn.get("parts"), "parts", where)
+    turn = require_message(value, where)
+    parts = blocks.require_blocks(turn.get("parts"), "parts", where)
     if turn.get("role") is None and all(map(_is_response, parts)):
         turn = {**turn, "role": "user"}  # as in Google's own examples
-    role = _ROLES[role_of(turn, "role", tuple(_ROLES), where)]
+    role = _ROLES[parse_role(turn, "role", tuple(_ROLES), where)]
     more = without(turn, "role", "parts")
-    return blocks.messages(role, [_block(part, where) for part in parts], more)
+    return blocks.to_messages(role, [_block(part, where) for part in parts], more)
 
 
 def _block(part: dict[str, Any], where: str) -> Block:
     if "text" in part:
-        return "part", blocks.text_part(part["text"], where, without(part, "text"))
+        return "part", blocks.to_text_part(part["text"], where, without(part, "text"))
     call = _get_object(part, "functionCall", "function_call")
     if call is not None:
-        return "call", blocks.call(call.get("name"), call.get("args"), call.get("id"), where)
+        return "call", blocks.to_tool_call(
+            call.get("name"), call.get("args"), call.get("id"), where
+        )
     response = _get_object(part, "functionResponse", "function_response")
     if response is not None:
         more = without(response, "response", "id")
-        text = as_text(response.get("response"))
-        return "result", blocks.result(text, response.get("id"), more)
+        text = to_text(response.get("response"))
+        return "result", blocks.to_tool_message(text, response.get("id"), more)
     return "part", _media(part)
 
 
@@ -93,16 +95,16 @@ def _media(part: dict[str, Any]) -> dict[str, Any]:
         kind = data.get("mimeType", data.get("mime_type"))
         url = data.get("fileUri", data.get("file_uri"))
         if url is None and isinstance(data.get("data"), str):
-            url = data_url(str(kind), data["data"])
+            url = to_data_url(str(kind), data["data"])
         more = without(part, camel, snake)
         if not isinstance(kind, str) or not isinstance(url, str):
-            return blocks.unknown(part)
+            return blocks.to_unknown_part(part)
         if kind.startswith("image/"):
-            return picture(url, media_type=kind, **more)
+            return to_image_part(url, media_type=kind, **more)
         medium = kind.split("/")[0]
         medium = medium if medium in ("video", "audio") else "file"
         return {**more, "type": medium, medium: url, "media_type": kind}
-    return blocks.unknown(part)
+    return blocks.to_unknown_part(part)
 
 
 def _get_object(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] | None:
@@ -111,7 +113,7 @@ def _get_object(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] 
 
 
 def _with_system(messages: list[Message], fields: Message) -> list[Message]:
-    name = first_of(fields, _SYSTEM)
+    name = first_key(fields, _SYSTEM)
     value = fields[name] if name is not None else None
     if isinstance(value, str) and value:
         raise RowProblem(
@@ -120,20 +122,20 @@ def _with_system(messages: list[Message], fields: Message) -> list[Message]:
             'write it as {"parts": [{"text": "…"}]}',
         )
     if not isinstance(value, dict):
-        return with_system(messages, value)
+        return add_system_prompt(messages, value)
     parts = [
-        blocks.text_part(part["text"], "systemInstruction") if "text" in part
-        else blocks.unknown(part)
-        for part in blocks.listed(value.get("parts"), "parts", "systemInstruction")
+        blocks.to_text_part(part["text"], "systemInstruction") if "text" in part
+        else blocks.to_unknown_part(part)
+        for part in blocks.require_blocks(value.get("parts"), "parts", "systemInstruction")
     ]  # fmt: skip
-    return led_by({"role": "system", "content": blocks.content(parts)}, messages)
+    return prepend_system({"role": "system", "content": blocks.to_content(parts)}, messages)
 
 
 def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     """Return declared functions in OpenAI's form, other tools unchanged."""
     schemas: list[dict[str, Any]] = []
     for tool in listed or []:
-        name = first_of(tool, _DECLARED)
+        name = first_key(tool, _DECLARED)
         declared = tool[name] if name is not None else None
         if not isinstance(declared, list) or not all(isinstance(d, dict) for d in declared):
             schemas.append(tool)
@@ -141,7 +143,7 @@ def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
         for function in declared:
             described = without(function, "name", "parameters")
             parameters = _parameters(function)
-            schemas.append(blocks.function(function.get("name"), described, parameters))
+            schemas.append(blocks.to_tool_schema(function.get("name"), described, parameters))
         if rest := without(tool, str(name)):
             schemas.append(rest)
     return schemas or None
@@ -150,4 +152,4 @@ def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
 def _parameters(declared: dict[str, Any]) -> Any:
     parameters = declared.get("parameters")
     name = str(declared.get("name"))
-    return json_schema(parameters, name) if isinstance(parameters, dict) else parameters
+    return to_json_schema(parameters, name) if isinstance(parameters, dict) else parameters
