@@ -50,6 +50,8 @@ ERROR_HINTS = {
     errno.EROFS: "It is read-only. Use another folder.",
 }
 """Fix for each error number of the operating system."""
+RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
+"""Values of ``plan.RiskName``, without importing it to parse."""
 
 
 def parser() -> Parser:
@@ -191,7 +193,7 @@ def _add_multi_run_commands(add: Add) -> None:
 def _add_allow_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow", metavar="NAME", action="append", default=[],
-        help="allow a risk by its name (repeatable)",
+        help=f"allow a risk: {', '.join(RISKS)} (repeatable)",
     )  # fmt: skip
 
 

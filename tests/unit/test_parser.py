@@ -8,7 +8,7 @@ import pytest
 
 from ftwizard import plan
 from ftwizard.catalog.prices import Edition
-from ftwizard.commands import of_estimate, parser
+from ftwizard.commands import RISKS, of_estimate, parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -48,5 +48,6 @@ def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
 
 def test_editions_columns_and_epochs_are_those_of_the_engine() -> None:
     assert get_args(Edition) == of_estimate.EDITIONS
+    assert get_args(plan.RiskName) == RISKS
     assert get_args(SortKey) == of_estimate.SORTS
     assert plan.Recipe().epochs == of_estimate.EPOCHS
