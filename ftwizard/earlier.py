@@ -67,12 +67,12 @@ def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
     Runs of the same model take precedence. ``hashed`` returns the hash of the training file, if the
     caller has it. None without an ended run of at least three evaluations.
     """
-    found = [
-        (plan.model.name == chosen.model.name, one.epochs, one)
+    endings = [
+        (plan.model.name == chosen.model.name, ending_.epochs, ending_)
         for folder, plan in _on_the_same_rows(chosen, hashed)
-        if (one := _ended(folder)) is not None
+        if (ending_ := _ended(folder)) is not None
     ]
-    return max(found, key=lambda one: one[:2])[2] if found else None
+    return max(endings, key=lambda ending_: ending_[:2])[2] if endings else None
 
 
 def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
@@ -103,7 +103,7 @@ def _parameters(name: str) -> int | None:
 
 def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
     """Yield the runs with the same training file, newest first."""
-    known = None
+    own_hash = None
     for folder in islice(reversed(runs.all_runs()), MAX_RUNS):
         try:
             record = folder.read_job()
@@ -114,10 +114,10 @@ def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[Job
         if record.kind != "train" or trained_on is None:
             continue
         # Hashing a large file takes seconds, so it waits until there is a run to compare with.
-        known = known or (hashed() if hashed else hash_of(chosen.data.files.train))
-        if known is None:
+        own_hash = own_hash or (hashed() if hashed else hash_of(chosen.data.files.train))
+        if own_hash is None:
             return
-        if trained_on == known:
+        if trained_on == own_hash:
             yield folder, plan
 
 

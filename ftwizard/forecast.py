@@ -65,8 +65,8 @@ def of_plan(
 
 def here(plan: Plan, facts: Facts, hour: Rate | None = None) -> Machine:
     """Return the machine that a plan trains on, with the plan's GPU."""
-    found = follows.here(facts, card(gpu(plan, facts)), hour)
-    return msgspec.structs.replace(found, head=installed_head())
+    machine = follows.here(facts, card(gpu(plan, facts)), hour)
+    return msgspec.structs.replace(machine, head=installed_head())
 
 
 def installed_head() -> Head:
@@ -95,20 +95,20 @@ def fits(
     None without a GPU, if the driver does not report its memory, or if nothing is known about the
     model's memory. ``counted``: from the ledger, if it ran; it suffices for a verdict without shape.
     """
-    one = gpu(plan, facts)
-    if one is None or not one.memory:
+    device = gpu(plan, facts)
+    if device is None or not device.memory:
         return None
-    room = fit.Gpu(name=one.name or "the GPU", memory=one.memory, used=float(one.held))
+    room = fit.Gpu(name=device.name or "the GPU", memory=device.memory, used=float(device.held))
     if shape is None:
         return fit.by_count(counted, room, cards=gpus.cards()) if counted else None
     try:
-        (found,) = fit.fit(
+        (result,) = fit.fit(
             shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,
             spread=lengths.get("train"), cards=gpus.cards(),
         )  # fmt: skip
     except FtwizardError:  # the model lacks the target modules
         return None
-    return found
+    return result
 
 
 def article(
@@ -120,10 +120,13 @@ def article(
     """
     if shape is None:
         return None
-    way = setup(plan, lengths, facts)
-    same, otherwise = by_qlora(way), METHODS[way.method] if way.method != "qlora" else ""
+    resolved = setup(plan, lengths, facts)
+    same, otherwise = (
+        by_qlora(resolved),
+        METHODS[resolved.method] if resolved.method != "qlora" else "",
+    )
     if not facts.gpus:
-        same, otherwise = by_qlora(msgspec.structs.replace(way, method="lora")), ON_CPU
+        same, otherwise = by_qlora(msgspec.structs.replace(resolved, method="lora")), ON_CPU
     try:
         return rule_of_thumb(shape, memory.estimate(shape, same), otherwise=otherwise)
     except FtwizardError:
@@ -132,10 +135,12 @@ def article(
 
 def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
     """Return the smaller models of the catalog: its own family first, then by size, largest first."""
-    known = [(one.name, shapes.from_config(one.config, one.source)) for one in configs.configs()]
-    smaller = [one for one in known if one[1].parameters < shape.parameters]
+    models = [
+        (model.name, shapes.from_config(model.config, model.source)) for model in configs.configs()
+    ]
+    smaller = [model for model in models if model[1].parameters < shape.parameters]
     own = _family(shape)
-    return sorted(smaller, key=lambda one: (_family(one[1]) != own, -one[1].parameters))
+    return sorted(smaller, key=lambda model: (_family(model[1]) != own, -model[1].parameters))
 
 
 def _family(shape: Shape) -> str:
@@ -183,14 +188,14 @@ def room(plan: Plan, facts: Facts) -> int | None:
 
     None if the driver does not report it.
     """
-    one = gpu(plan, facts)
-    return one.free if one else facts.memory
+    device = gpu(plan, facts)
+    return device.free if device else facts.memory
 
 
 def on_its_gpu(plan: Plan, facts: Facts) -> Facts:
     """Return the machine facts with only the plan's GPU."""
-    one = gpu(plan, facts)
-    return msgspec.structs.replace(facts, gpus=(one,)) if one else facts
+    device = gpu(plan, facts)
+    return msgspec.structs.replace(facts, gpus=(device,)) if device else facts
 
 
 def measured(probe: Probe, memory: Memory | None = None) -> Figure:
@@ -209,50 +214,50 @@ def measured(probe: Probe, memory: Memory | None = None) -> Figure:
     return msgspec.structs.replace(probe.memory, value=value)
 
 
-def card(one: Gpu | None) -> Card | None:
+def card(device: Gpu | None) -> Card | None:
     """Look up a GPU in the catalog; None if it is not listed."""
-    return gpus.card(one.name, one.memory) if one else None
+    return gpus.card(device.name, device.memory) if device else None
 
 
 def this_machine(
-    plan: Plan, facts: Facts, come: Follows | None, counted: Memory | None = None
+    plan: Plan, facts: Facts, estimate: Follows | None, counted: Memory | None = None
 ) -> Here:
     """Build the cost table's entry for this machine from the estimates of ``plan``.
 
     ``counted``: memory from the ledger or a probe, if either ran.
     """
-    one, can = gpu(plan, facts), room(plan, facts)
-    memory = counted or (come.memory if come else None)
+    device, can = gpu(plan, facts), room(plan, facts)
+    memory = counted or (estimate.memory if estimate else None)
     least = (memory.peak.low or memory.peak.value) if memory else 0  # as for rented GPUs
     return Here(
-        hours=run_hours(come),
+        hours=run_hours(estimate),
         too_small=can is not None and least > can,
-        memory=one.memory if one else facts.memory,
+        memory=device.memory if device else facts.memory,
     )
 
 
-def run_hours(come: Follows | None) -> Figure | None:
+def run_hours(estimate: Follows | None) -> Figure | None:
     """Return the hours of the whole run, or of training alone if no more is known."""
-    seconds = (come.whole or come.time) if come else None
+    seconds = (estimate.whole or estimate.time) if estimate else None
     if seconds is None:
         return None
-    source = come.time.source if come and come.time else seconds.source
+    source = estimate.time.source if estimate and estimate.time else seconds.source
     return msgspec.structs.replace(duration.scaled(seconds, 1 / 3600, source), unit="h")
 
 
-def rental(one: Gpu | None, prices: Prices) -> Figure | None:
+def rental(device: Gpu | None, prices: Prices) -> Figure | None:
     """Return the on-demand rental price per hour of the same GPU, as a comparison.
 
     None if the GPU or its price is unknown.
     """
-    known = card(one)
+    spec = card(device)
     names = (name for name, market in prices.cards() if market == "on demand")
-    name = next((name for name in names if known and gpus.card(name) == known), None)
+    name = next((name for name in names if spec and gpus.card(name) == spec), None)
     rate = prices.gpu(name, "on demand")[0] if name else None
-    if rate is None or known is None:
+    if rate is None or spec is None:
         return None
-    found = rate.figure()
-    return msgspec.structs.replace(found, source=f"{known.name} on demand: {found.source}")
+    figure = rate.figure()
+    return msgspec.structs.replace(figure, source=f"{spec.name} on demand: {figure.source}")
 
 
 def shape(base: Path) -> Shape | None:

@@ -40,15 +40,15 @@ def known(texts: Iterable[str] = ()) -> Rate | None:
 
 def of_command(texts: Iterable[str]) -> Rate | None:
     """Return the price from a command whose ``--price`` accepts only this machine."""
-    found = own_prices.given(texts, datetime.date.today())
-    for one in found:
-        if one.kind != own_prices.MACHINE:
+    prices = own_prices.given(texts, datetime.date.today())
+    for price in prices:
+        if price.kind != own_prices.MACHINE:
             raise FtwizardError(
-                f"The price of {visible(one.model, 40)} does not apply to a run on this machine.",
+                f"The price of {visible(price.model, 40)} does not apply to a run on this machine.",
                 f"Set your hourly machine price: {OPTION}",
                 USAGE,
             )
-    return _machine(found)
+    return _machine(prices)
 
 
 def remembered() -> Rate | None:
@@ -61,9 +61,9 @@ def remembered() -> Rate | None:
 
 def said(typed: str) -> Rate:
     """Parse a price typed in the wizard; raises FtwizardError if it is invalid."""
-    found = _machine([own_prices.hour(typed, SAID, datetime.date.today())])
-    assert found is not None
-    return found
+    rate = _machine([own_prices.hour(typed, SAID, datetime.date.today())])
+    assert rate is not None
+    return rate
 
 
 def argv(hour: Rate | None) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def remember(usd: Decimal) -> Path:
         after = own_prices.parse(new, path, today)
     except FtwizardError:
         after = []
-    if _others(after) != _others(before) or [one.usd for one in after if _is(one)] != [usd]:
+    if _others(after) != _others(before) or [price.usd for price in after if _is(price)] != [usd]:
         raise FtwizardError(
             f"{visible(str(path), 200)} cannot be edited automatically.",
             f'Add it there yourself: kind = "machine", usd = {usd:f}',
@@ -120,12 +120,12 @@ def recorded(folder: JobFolder) -> Rate | None:
 
 def _of_inputs(inputs: Mapping[str, Any]) -> Rate | None:
     try:
-        found = msgspec.convert(inputs.get(RECORDED), Rate | None)
+        rate = msgspec.convert(inputs.get(RECORDED), Rate | None)
     except (msgspec.ValidationError, ValueError):
         return None
-    amounts = (found.usd, found.low, found.high) if found else ()
-    sound = all(one is None or (one.is_finite() and one >= 0) for one in amounts)
-    return found if sound else None
+    amounts = (rate.usd, rate.low, rate.high) if rate else ()
+    sound = all(amount is None or (amount.is_finite() and amount >= 0) for amount in amounts)
+    return rate if sound else None
 
 
 def record(hour: Rate | None) -> dict[str, Any]:
@@ -168,12 +168,12 @@ def _machine(own: Iterable[Price]) -> Rate | None:
     return Prices(rows=()).over(own).machine()
 
 
-def _is(one: Price) -> bool:
-    return one.kind == own_prices.MACHINE
+def _is(price: Price) -> bool:
+    return price.kind == own_prices.MACHINE
 
 
 def _others(prices: Iterable[Price]) -> list[Price]:
-    return [one for one in prices if not _is(one)]
+    return [price for price in prices if not _is(price)]
 
 
 def _without_machine(text: str) -> str:

@@ -60,23 +60,31 @@ def predict(folder: JobFolder, predicted: Expected) -> None:
 def read_prediction(folder: JobFolder) -> Expected | None:
     """Return the recorded prediction of a run; None if there is no readable one."""
     try:
-        found = msgspec.json.decode(folder.prediction.read_bytes(), type=Expected)
+        prediction = msgspec.json.decode(folder.prediction.read_bytes(), type=Expected)
     except (OSError, ValueError, RecursionError):
         return None
-    return found if _is_sound(found) else None
+    return prediction if _is_sound(prediction) else None
 
 
 def of_result(result: dict[str, Any]) -> Outcome | None:
     """Return the outcome in a ``result.json``; None if it has no valid one."""
     try:
-        found = msgspec.convert({name: result[name] for name in Outcome.__struct_fields__}, Outcome)
+        outcome = msgspec.convert(
+            {name: result[name] for name in Outcome.__struct_fields__}, Outcome
+        )
     except (KeyError, ValueError):
         return None
-    return found if _is_sound(found.predicted) and _is_sound(found.actual) else None
+    return outcome if _is_sound(outcome.predicted) and _is_sound(outcome.actual) else None
 
 
-def _is_sound(found: Expected) -> bool:
+def _is_sound(expected: Expected) -> bool:
     """Return whether all numbers are finite and not negative, because files are untrusted."""
-    figures = [getattr(found, name) for name in NAMES]
-    numbers = [n for one in figures if one for n in (one.value, one.low, one.high) if n is not None]
+    figures = [getattr(expected, name) for name in NAMES]
+    numbers = [
+        n
+        for figure in figures
+        if figure
+        for n in (figure.value, figure.low, figure.high)
+        if n is not None
+    ]
     return all(math.isfinite(n) and n >= 0 for n in numbers)

@@ -99,10 +99,10 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted: Expected) -> Probe:
     """Convert measurements to figures; ``fits`` is the plan with the batch that fits."""
-    said, date = f"measured on {measured.device}", today()
+    prefix, date = f"measured on {measured.device}", today()
 
-    def figure(value: float, unit: str, what: str) -> Figure:
-        return Figure(value=value, unit=unit, source=f"{said}: {what}", as_of=date)
+    def figure(value: float, unit: str, description: str) -> Figure:
+        return Figure(value=value, unit=unit, source=f"{prefix}: {description}", as_of=date)
 
     parts = {
         "before": figure(measured.memory_before, "bytes", "libraries and rows, before the model"),
@@ -123,8 +123,8 @@ def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted:
             measured.memory_allocated, "bytes", "tensors alone (torch.cuda.max_memory_allocated)"
         )
     if measured.memory_on_device is not None:
-        what = "in use according to the driver (NVML), including other programs"
-        parts["on_device"] = figure(measured.memory_on_device, "bytes", what)
+        description = "in use according to the driver (NVML), including other programs"
+        parts["on_device"] = figure(measured.memory_on_device, "bytes", description)
     evaluation = measured.evaluation_s
     return Probe(
         batch_size=fits.recipe.batch_size,
@@ -186,12 +186,12 @@ def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
     """
     try:
         next((settings.cache() / "probes").iterdir())  # avoids hashing files if nothing is cached
-        found = msgspec.json.decode(_file(plan).read_bytes(), type=Probe)
+        probe = msgspec.json.decode(_file(plan).read_bytes(), type=Probe)
         if source is None and models.is_folder(plan.model.name):
             source = models.locate(plan.model.name)
     except (OSError, ValueError, FtwizardError, RecursionError, StopIteration):
         return None
-    return found if source is None or source.fingerprint == found.fingerprint else None
+    return probe if source is None or source.fingerprint == probe.fingerprint else None
 
 
 def remember(plan: Plan, probe: Probe) -> None:
@@ -202,10 +202,10 @@ def remember(plan: Plan, probe: Probe) -> None:
     smaller = with_batch(plan, probe.batch_size, probe.gradient_accumulation)
     fits = msgspec.structs.replace(probe, halved=0)
     with contextlib.suppress(OSError, FtwizardError):
-        for one, kept in ((plan, probe), (smaller, fits)):
-            path = _file(one)
+        for variant, entry in ((plan, probe), (smaller, fits)):
+            path = _file(variant)
             settings.private_folder(path.parent)
-            write_json(path, kept)
+            write_json(path, entry)
 
 
 def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
@@ -271,10 +271,10 @@ def _machine() -> list[Any]:
 
 
 def _versions() -> list[str | None]:
-    found: list[str | None] = []
+    versions: list[str | None] = []
     for name in LIBRARIES:
         try:
-            found.append(metadata.version(name))
+            versions.append(metadata.version(name))
         except metadata.PackageNotFoundError:
-            found.append(None)
-    return found
+            versions.append(None)
+    return versions

@@ -26,12 +26,12 @@ def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
     """Return the speeds of the newest runs of the same model and method, except run ``but``."""
     newest = runs.all_runs()[: -MAX_RUNS - 1 : -1]
     alike = (folder for folder in newest if folder.id != but and _is_alike(folder, chosen))
-    known = (
-        Speed(run=one.id, tokens_per_s=rate, as_of=_day(one))
-        for one in alike
-        if (rate := _speed(one))
+    speeds = (
+        Speed(run=folder.id, tokens_per_s=rate, as_of=_day(folder))
+        for folder in alike
+        if (rate := _speed(folder))
     )
-    return list(islice(known, MAX_SPEEDS))
+    return list(islice(speeds, MAX_SPEEDS))
 
 
 def _is_alike(folder: JobFolder, chosen: Plan) -> bool:

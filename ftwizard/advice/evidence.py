@@ -62,9 +62,9 @@ def evidence(report: Mapping[str, Any]) -> Evidence:
     try:
         rows, usable = int(report["rows"]), int(report["usable"])
         findings: Sequence[Mapping[str, Any]] = report["findings"]
-        changing = next((one for one in findings if one["code"] == CHANGING), None)
+        changing = next((finding for finding in findings if finding["code"] == CHANGING), None)
         tokens = report["tokens"]
-        found = verifiable.verifiable(verifiable.answers(report["preview"]))
+        gradable = verifiable.verifiable(verifiable.answers(report["preview"]))
         return Evidence(
             path=str(report["path"]),
             format=report["format"],
@@ -74,8 +74,8 @@ def evidence(report: Mapping[str, Any]) -> Evidence:
             lengths=batches.lengths(tokens),
             changing=int(changing["count"]) if changing else 0,
             changing_lines=tuple(changing["lines"]) if changing else (),
-            verifiable=found,
-            rft=verifiable.suggestion(found),
+            verifiable=gradable,
+            rft=verifiable.suggestion(gradable),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FtwizardError(
@@ -98,16 +98,16 @@ def _tokens(tokens: Mapping[str, Any] | None) -> Figure | None:
     )
 
 
-def raised(found: Evidence) -> Raised | None:
+def raised(data: Evidence) -> Raised | None:
     """Return a warning if at least 5% of the rows state facts that change, else None."""
-    share = found.changing_share
+    share = data.changing_share
     if share < MIN_WARNING_SHARE:
         return None
-    rows = f"{plural(found.changing, 'row')} of {found.usable:,} ({share:.0%})"
+    rows = f"{plural(data.changing, 'row')} of {data.usable:,} ({share:.0%})"
     wrong_tool = share >= MIN_WRONG_TOOL_SHARE
     words = f"{rows} contain facts that change, such as prices, dates or policies. "
     if wrong_tool:
         words += "Fine-tuning is the wrong tool for these: use retrieval (RAG) or tools."
     else:
         words += "Put such facts into the prompt, or remove the rows."
-    return Raised(wrong_tool=wrong_tool, words=words, lines=found.changing_lines[:8])
+    return Raised(wrong_tool=wrong_tool, words=words, lines=data.changing_lines[:8])

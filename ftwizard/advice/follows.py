@@ -220,10 +220,10 @@ def _otherwise(
     """
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
-    other = _work(recipe, rows.train, not recipe.packing)
-    if max(work.padded, other.padded) < 0.1:
+    toggled = _work(recipe, rows.train, not recipe.packing)
+    if max(work.padded, toggled.padded) < 0.1:
         return None
-    return _time(shape, setup, machine, other)
+    return _time(shape, setup, machine, toggled)
 
 
 def _around(
@@ -258,29 +258,29 @@ def hours(
     """
     names = tuple(names)
     small = too_small(recipe, rows, shape, names)
-    found: dict[str, Figure] = {}
+    by_name: dict[str, Figure] = {}
     for name in names:
-        known = gpus.card(name)
-        if known is None or name in small:
+        card = gpus.card(name)
+        if card is None or name in small:
             continue
-        one = follows(recipe, rows, shape, Machine(card=known, gpu=True), merges=merges)
-        if one.whole is None:
+        estimate = follows(recipe, rows, shape, Machine(card=card, gpu=True), merges=merges)
+        if estimate.whole is None:
             continue
-        source = one.time.source if one.time is not None else one.whole.source
-        in_hours = duration.scaled(one.whole, 1 / 3600, source)
-        found[name] = msgspec.structs.replace(in_hours, unit="h")
-    return found
+        source = estimate.time.source if estimate.time is not None else estimate.whole.source
+        in_hours = duration.scaled(estimate.whole, 1 / 3600, source)
+        by_name[name] = msgspec.structs.replace(in_hours, unit="h")
+    return by_name
 
 
 def too_small(recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str]) -> frozenset[str]:
     """Return the GPUs in ``names`` with less memory than the lower end of the estimate."""
-    found = []
+    small = []
     for name in names:
-        known = gpus.card(name)
-        if known is None:
+        card = gpus.card(name)
+        if card is None:
             continue
-        here = Machine(card=known, gpu=True)
+        here = Machine(card=card, gpu=True)
         memory = _memory(shape, setup_of(recipe, here, rows.train), here)
-        if memory and (memory.peak.low or memory.peak.value) > known.memory * 1e9:
-            found.append(name)
-    return frozenset(found)
+        if memory and (memory.peak.low or memory.peak.value) > card.memory * 1e9:
+            small.append(name)
+    return frozenset(small)

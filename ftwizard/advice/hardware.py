@@ -21,7 +21,7 @@ _WAYS: tuple[Method, ...] = ("lora", "qlora")
 
 def card(facts: Facts) -> Card | None:
     """Look up a machine's largest GPU in the catalog; None if it is not listed."""
-    largest = max(facts.gpus, key=lambda one: one.memory or 0, default=None)
+    largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
     return card_of(largest.name, largest.memory) if largest else None
 
 
@@ -64,18 +64,18 @@ def _has(facts: Facts) -> str:
 def _that_fits(shape: Shape, length: int, here: int, has: str) -> Advised:
     """Advise LoRA if even the upper end of its estimate for one row fits, else QLoRA."""
     peaks = {
-        way: estimate.estimate(shape, Setup(method=way, batch_size=1, length=length)).peak
-        for way in _WAYS
+        method: estimate.estimate(shape, Setup(method=method, batch_size=1, length=length)).peak
+        for method in _WAYS
     }
-    lora, qlora = (one.high or one.value for one in peaks.values())
+    lora, qlora = (peak.high or peak.value for peak in peaks.values())
     value = "lora" if lora <= here * SAFE else "qlora"
-    found = said("method", "method-fits", value, lora=text.size(lora), here=has)
-    reason = found.reason
+    advised = said("method", "method-fits", value, lora=text.size(lora), here=has)
+    reason = advised.reason
     if lora > here * SAFE:
         reason += f" QLoRA needs up to {text.size(qlora)}."
     if qlora > here * SAFE:
         reason += " Choose a smaller model or a larger GPU."
-    return msgspec.structs.replace(found, reason=reason)
+    return msgspec.structs.replace(advised, reason=reason)
 
 
 def advise(method: Method, facts: Facts) -> tuple[Advised, ...]:
@@ -90,15 +90,15 @@ def _checkpointing(facts: Facts) -> Advised:
 
 
 def _precision(method: Method, facts: Facts, here: Card | None) -> Advised:
-    other = "fp32" if method == "qlora" else "fp16, and fp32 for Gemma"
+    fallback = "fp32" if method == "qlora" else "fp16, and fp32 for Gemma"
     if not facts.gpus:
         kind = "bf16, which this CPU supports" if facts.bfloat16_cpu else "fp32"
         return said("precision", "precision-processors", "auto", kind=kind)
     if here is None:
-        return said("precision", "precision-unknown", "auto", other=other)
+        return said("precision", "precision-unknown", "auto", other=fallback)
     if here.bf16:
         return _by_card("precision", here, f"bf16, which {here.name} supports")
-    return _by_card("precision", here, f"{other}: {here.name} does not support bf16")
+    return _by_card("precision", here, f"{fallback}: {here.name} does not support bf16")
 
 
 def _attention(facts: Facts, here: Card | None) -> Advised:

@@ -39,16 +39,20 @@ def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> 
     ``targets``: names from the plan; None for every linear layer of the blocks.
     """
     ends = counted(targets)
-    names = tuple(one.name for one in shape.linears if ends is None or one.name in ends)
-    mixed = [one for one in shape.linears if one.active < one.count]
-    held = sum(one.inputs * one.outputs * one.count for one in mixed) / shape.parameters
+    names = tuple(linear.name for linear in shape.linears if ends is None or linear.name in ends)
+    mixed = [linear for linear in shape.linears if linear.active < linear.count]
+    share = (
+        sum(linear.inputs * linear.outputs * linear.count for linear in mixed) / shape.parameters
+    )
     size = shape.adapter(rank, ends)
     return Adapted(
         names=names,
         parameters=size,
-        experts=held,
-        warnings=tuple(_warnings(shape, held, size, targets, any(one.fused for one in mixed))),
-        safer=SAFER if held > DOMINANT or not names or not shape.covered else (),
+        experts=share,
+        warnings=tuple(
+            _warnings(shape, share, size, targets, any(linear.fused for linear in mixed))
+        ),
+        safer=SAFER if share > DOMINANT or not names or not shape.covered else (),
     )
 
 
@@ -59,7 +63,7 @@ def counted(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """
     if targets is None:
         return None
-    return tuple(dict.fromkeys(one.rpartition(".")[2] for one in targets))
+    return tuple(dict.fromkeys(target.rpartition(".")[2] for target in targets))
 
 
 def missing(shape: Shape, targets: tuple[str, ...] | None) -> str:
@@ -85,38 +89,38 @@ def check(shape: Shape, targets: tuple[str, ...] | None) -> None:
 
 
 def _lacking(shape: Shape, targets: tuple[str, ...] | None) -> list[str]:
-    known = {one.name for one in shape.linears}
-    return [one for one in targets or () if one.rpartition(".")[2] not in known]
+    names = {linear.name for linear in shape.linears}
+    return [target for target in targets or () if target.rpartition(".")[2] not in names]
 
 
 def _instead(shape: Shape, lacking: list[str]) -> str:
     """Suggest the names nearest to the lacking ones, or all names if none is near."""
-    known = list(dict.fromkeys(one.name for one in shape.linears))
-    ends = (one.rpartition(".")[2] for one in lacking)
-    near = dict.fromkeys(name for one in ends for name in get_close_matches(one, known, 2))
-    return f"Nearest: {', '.join(near)}." if near else f"It has: {', '.join(known)}."
+    names = list(dict.fromkeys(linear.name for linear in shape.linears))
+    ends = (target.rpartition(".")[2] for target in lacking)
+    near = dict.fromkeys(name for end in ends for name in get_close_matches(end, names, 2))
+    return f"Nearest: {', '.join(near)}." if near else f"It has: {', '.join(names)}."
 
 
 def _warnings(
     shape: Shape, experts: float, size: int, targets: tuple[str, ...] | None, fused: bool
 ) -> list[str]:
-    found: list[str] = []
+    warnings: list[str] = []
     if lacking := missing(shape, targets):
-        found.append(lacking)
+        warnings.append(lacking)
     if experts > DOMINANT:
-        found.append(
+        warnings.append(
             f"Experts hold {experts:.0%} of the weights, and each token uses only "
             f"{shape.active / shape.parameters:.0%} of the model. Each expert trains little, and "
             f"the adapter is large ({size / 1e6:,.0f} million weights)."
         )
         if fused:
-            found.append(
+            warnings.append(
                 "Its fused experts stay in 16 bit with QLoRA, which then needs about as much "
                 "memory as LoRA."
             )
     if not shape.covered:
-        found.append(
+        warnings.append(
             f"Estimates were not verified for {visible(shape.model_type, 40)} models. Measure a few "
             "real steps with ftwizard probe PLAN."
         )
-    return found
+    return warnings

@@ -61,11 +61,13 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
     ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for an
     unknown question or answer.
     """
-    given = effective(facts, answers)
-    ranked = _ranked(facts, given, today)
+    complete = effective(facts, answers)
+    ranked = _ranked(facts, complete, today)
     best, others = ranked[0], ranked[1:]
-    blocked = _blocked(facts, given, best, others)
-    close = [one for one in others if not one.why_not and best.score - one.score <= CLOSE]
+    blocked = _blocked(facts, complete, best, others)
+    close = [
+        verdict for verdict in others if not verdict.why_not and best.score - verdict.score <= CLOSE
+    ]
     return Recommendation(
         path=best.path,
         platform=best.platform,
@@ -73,13 +75,13 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
         reasons=_reasons(best, others),
         cautions=best.cons,
         close_to=close[0].path if close else None,
-        assumed=_assumed(facts, given),
-        flips=_flips(facts, given, today, best.path),
-        costs_of={one.path: _cost_of(one, today) for one in others},
-        fit=FIT_ADVICE.get(given.get("fit", "")),
-        wrong_tool=given.get("fit") == "facts",
+        assumed=_assumed(facts, complete),
+        flips=_flips(facts, complete, today, best.path),
+        costs_of={verdict.path: _cost_of(verdict, today) for verdict in others},
+        fit=FIT_ADVICE.get(complete.get("fit", "")),
+        wrong_tool=complete.get("fit") == "facts",
         blocked=blocked,
-        changes=_changes(facts, given, today) if blocked else (),
+        changes=_changes(facts, complete, today) if blocked else (),
     )
 
 
@@ -88,33 +90,37 @@ def verdicts(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verd
     return _ranked(facts, effective(facts, answers), today)
 
 
-def _ranked(facts: Facts, given: Answers, today: datetime.date) -> tuple[Verdict, ...]:
-    found = (
-        weigh.local(facts, given),
-        weigh.cloud(facts, given, today),
-        weigh.openai(facts, given, today),
+def _ranked(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verdict, ...]:
+    scored = (
+        weigh.local(facts, answers),
+        weigh.cloud(facts, answers, today),
+        weigh.openai(facts, answers, today),
     )
-    return tuple(sorted(found, key=lambda one: (bool(one.why_not), -one.score)))
+    return tuple(sorted(scored, key=lambda verdict: (bool(verdict.why_not), -verdict.score)))
 
 
 def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
     """Return its pros, then what rules the others out."""
     ruled_out = tuple(
-        f"{catalog().path(one.path).name} is ruled out: {one.why_not}"
-        for one in others
-        if one.why_not
+        f"{catalog().path(verdict.path).name} is ruled out: {verdict.why_not}"
+        for verdict in others
+        if verdict.why_not
     )
-    found = (*best.pros, *ruled_out)
-    return found or ("It has fewer drawbacks than the others.",)
+    reasons = (*best.pros, *ruled_out)
+    return reasons or ("It has fewer drawbacks than the others.",)
 
 
-def _blocked(facts: Facts, given: Answers, best: Verdict, others: tuple[Verdict, ...]) -> str:
+def _blocked(facts: Facts, answers: Answers, best: Verdict, others: tuple[Verdict, ...]) -> str:
     """Explain why no provider is possible: only this machine is allowed, and it is too small."""
-    if "size" not in given:  # a smaller model may be enough
+    if "size" not in answers:  # a smaller model may be enough
         return ""
-    if best.path != "local" or not all(one.why_not for one in others) or trains(facts, given):
+    if (
+        best.path != "local"
+        or not all(verdict.why_not for verdict in others)
+        or trains(facts, answers)
+    ):
         return ""
-    need = catalog().need(wanted_size(given))
+    need = catalog().need(wanted_size(answers))
     here = "none here is large enough" if facts.gpus else "there is none here"
     return (
         "No option is possible. Your answers rule out every provider, and a model "
@@ -122,80 +128,84 @@ def _blocked(facts: Facts, given: Answers, best: Verdict, others: tuple[Verdict,
     )
 
 
-def trains(facts: Facts, given: Answers) -> bool:
+def trains(facts: Facts, answers: Answers) -> bool:
     """Return whether a model of the wanted size can be trained on the user's own hardware, or on a
     rented GPU if the answers allow it."""
-    elsewhere = given.get("gpu_elsewhere")
+    elsewhere = answers.get("gpu_elsewhere")
     return (
-        fits_here(facts, given)
-        or catalog().need(wanted_size(given)).processors
+        fits_here(facts, answers)
+        or catalog().need(wanted_size(answers)).processors
         or elsewhere == "own"
-        or (elsewhere == "rent" and given.get("data") != "stay")
+        or (elsewhere == "rent" and answers.get("data") != "stay")
     )
 
 
-def _changes(facts: Facts, given: Answers, today: datetime.date) -> tuple[str, ...]:
+def _changes(facts: Facts, answers: Answers, today: datetime.date) -> tuple[str, ...]:
     """Return every single change that makes a provider possible: another answer or a larger GPU."""
-    found = []
+    changes = []
     for question in QUESTIONS:
         for option in question.options:
-            if option.id == given.get(question.id, question.assumed):
+            if option.id == answers.get(question.id, question.assumed):
                 continue
-            changed = {**given, question.id: option.id}
+            changed = {**answers, question.id: option.id}
             best, *others = _ranked(facts, changed, today)
             if not _blocked(facts, changed, best, tuple(others)):
-                found.append(f"If {option.when}: {_name(best)} ({question.id}={option.id}).")
-    need = catalog().need(wanted_size(given))
+                changes.append(f"If {option.when}: {_name(best)} ({question.id}={option.id}).")
+    need = catalog().need(wanted_size(answers))
     return (
-        *found,
+        *changes,
         f"With a GPU with about {need.words} here: {catalog().path('local').name}.",
     )
 
 
-def _assumed(facts: Facts, given: Answers) -> tuple[str, ...]:
+def _assumed(facts: Facts, answers: Answers) -> tuple[str, ...]:
     return tuple(
-        one.option(one.assumed).when for one in questions(facts, given) if one.assumed is not None
+        question.option(question.assumed).when
+        for question in questions(facts, answers)
+        if question.assumed is not None
     )
 
 
-def _flips(facts: Facts, given: Answers, today: datetime.date, path: PathId) -> tuple[str, ...]:
+def _flips(facts: Facts, answers: Answers, today: datetime.date, path: PathId) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
-    found: list[str] = []
+    flips: list[str] = []
     for question in QUESTIONS:
-        now = given.get(question.id, question.assumed)
+        now = answers.get(question.id, question.assumed)
         for option in question.options:
             if option.id != now:
-                changed = _ranked(facts, {**given, question.id: option.id}, today)[0]
+                changed = _ranked(facts, {**answers, question.id: option.id}, today)[0]
                 if changed.path != path:
-                    found.append(f"If {option.when}: {_name(changed)}.")
-    if not fits_here(facts, given) and not catalog().need(wanted_size(given)).processors:
-        need = catalog().need(wanted_size(given))
+                    flips.append(f"If {option.when}: {_name(changed)}.")
+    if not fits_here(facts, answers) and not catalog().need(wanted_size(answers)).processors:
+        need = catalog().need(wanted_size(answers))
         gpu = Gpu(name=None, memory=round(need.memory.value))
-        changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), given, today)[0]
+        changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
         if changed.path != path:
-            found.append(f"With a GPU of {need.words} here: {_name(changed)}.")
-    for end in sorted(catalog().lifecycles, key=lambda one: one.date):
+            flips.append(f"With a GPU of {need.words} here: {_name(changed)}.")
+    for end in sorted(catalog().lifecycles, key=lambda end: end.date):
         if end.path == path and end.date > today:
-            changed = _ranked(facts, given, end.date)[0]
+            changed = _ranked(facts, answers, end.date)[0]
             if changed.path != path:
-                found.append(f"From {end.date}: {_name(changed)}.")
+                flips.append(f"From {end.date}: {_name(changed)}.")
                 break
-    return tuple(found)
+    return tuple(flips)
 
 
-def _cost_of(one: Verdict, today: datetime.date) -> str:
-    if one.why_not:
-        return f"Not possible: {one.why_not}"
-    path = catalog().path(one.path)
-    factor: Factor = "setup" if one.path == "local" else "data"
-    differs = f"{path.claims(factor, one.platform)[0].words}."
-    price = path.claims("cost", one.platform)[0]
-    return " ".join([*one.cons, differs, f"Training: {price.words}, as of {price.date(today)}."])
+def _cost_of(verdict: Verdict, today: datetime.date) -> str:
+    if verdict.why_not:
+        return f"Not possible: {verdict.why_not}"
+    path = catalog().path(verdict.path)
+    factor: Factor = "setup" if verdict.path == "local" else "data"
+    differs = f"{path.claims(factor, verdict.platform)[0].words}."
+    price = path.claims("cost", verdict.platform)[0]
+    return " ".join(
+        [*verdict.cons, differs, f"Training: {price.words}, as of {price.date(today)}."]
+    )
 
 
-def _name(one: Verdict) -> str:
-    name = catalog().path(one.path).name
-    return f"{name} ({catalog().platform(one.platform).name})" if one.platform else name
+def _name(verdict: Verdict) -> str:
+    name = catalog().path(verdict.path).name
+    return f"{name} ({catalog().platform(verdict.platform).name})" if verdict.platform else name
 
 
 def answer_words(question: str, option: str) -> str:

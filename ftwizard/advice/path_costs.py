@@ -88,14 +88,14 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
         return f"{span(self.rate)} {unit} of training; amount unknown"
 
 
-def _cents(found: Figure | None) -> str:
+def _cents(figure: Figure | None) -> str:
     """Format an amount to pay; below one cent it is ``<$0.01``."""
-    if found is None:
+    if figure is None:
         return UNKNOWN
-    low, high = (found.value if end is None else end for end in (found.low, found.high))
+    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
     if 0 < high < CENT:
         return f"<${CENT}"
-    return f"<${CENT}–{amount(high).removeprefix('$')}" if 0 < low < CENT else span(found)
+    return f"<${CENT}–{amount(high).removeprefix('$')}" if 0 < low < CENT else span(figure)
 
 
 def supposed(plan: Plan, answers: Answers) -> Plan:
@@ -119,24 +119,26 @@ def by_path(
     Spot instances, services that the answers rule out, and smaller models than asked for do not
     count.
     """
-    weighed = {one.path: one for one in verdicts}
-    return tuple(_cost(weighed[one.id], offers, facts, answers) for one in catalog().paths)
+    weighed = {verdict.path: verdict for verdict in verdicts}
+    return tuple(
+        _cost(weighed[provider.id], offers, facts, answers) for provider in catalog().paths
+    )
 
 
-def _cost(one: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
-    if one.why_not:
-        return PathCost(path=one.path, why_not=one.why_not)
+def _cost(verdict: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+    if verdict.why_not:
+        return PathCost(path=verdict.path, why_not=verdict.why_not)
     there = [
         offer
         for offer in offers
-        if offer.path == one.path and offer.tunable and offer.market != "spot"
+        if offer.path == verdict.path and offer.tunable and offer.market != "spot"
     ]
-    if one.path == "local":
+    if verdict.path == "local":
         return _local(there, facts, answers)
     least = MIN_BILLIONS[wanted_size(answers)]
-    there = [offer for offer in there if _is_meant(offer, one.platform, answers)]
+    there = [offer for offer in there if _is_meant(offer, verdict.platform, answers)]
     large = [offer for offer in there if (_billions(offer) or least) >= least]
-    return _of(_cheapest(large), one.path, _rate(large or there))
+    return _of(_cheapest(large), verdict.path, _rate(large or there))
 
 
 def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
@@ -150,7 +152,7 @@ def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
         own = "the CPU here"
     elif answers.get("data") == "stay":
         own, needs = "this machine", f", once it has a GPU with about {need.words}"
-    here = next((one for one in offers if one.card is None), None)
+    here = next((offer for offer in offers if offer.card is None), None)
     if own and here and own != ELSEWHERE:
         return PathCost(
             path="local", own=own, needs=needs, name=here.name, training=here.training,
@@ -158,7 +160,7 @@ def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
         )  # fmt: skip
     if own:
         return PathCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
-    rented = [one for one in offers if one.card is not None]
+    rented = [offer for offer in offers if offer.card is not None]
     return _of(_cheapest(rented), "local", _rate(rented))
 
 
@@ -178,25 +180,29 @@ def _is_meant(offer: Offer, platform: PlatformId | None, answers: Answers) -> bo
         return True
     if platform is not None:
         return offer.platform == platform
-    known = next(one for one in catalog().path("cloud").platforms if one.id == offer.platform)
-    return answers.get("data") != "own-cloud" or known.own_account
+    service = next(
+        candidate
+        for candidate in catalog().path("cloud").platforms
+        if candidate.id == offer.platform
+    )
+    return answers.get("data") != "own-cloud" or service.own_account
 
 
 def _cheapest(offers: Iterable[Offer]) -> Offer | None:
     """Return the offer with the lowest likely amount; the first one on a tie."""
-    known = [(one.training.value, one) for one in offers if one.training is not None]
-    return min(known, key=lambda pair: pair[0])[1] if known else None
+    priced = [(offer.training.value, offer) for offer in offers if offer.training is not None]
+    return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
 
 def _rate(offers: Iterable[Offer]) -> Figure | None:
     """Return the lowest price per unit of training."""
-    rates = [one.rate for one in offers if one.rate is not None]
+    rates = [offer.rate for offer in offers if offer.rate is not None]
     return min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
 
 
 @functools.cache
 def _sizes() -> dict[tuple[str, str], float | None]:
-    return {(one.platform, one.id): one.billions for one in hosted()}
+    return {(model.platform, model.id): model.billions for model in hosted()}
 
 
 def _billions(offer: Offer) -> float | None:
@@ -211,19 +217,19 @@ def instead(chosen: PathCost, recommended: PathCost) -> str:
     """
     if chosen.why_not or (chosen.amount, recommended.amount) == (UNKNOWN, UNKNOWN):
         return ""
-    said = f"Training on this data: {chosen.amount} instead of {recommended.amount}"
-    one, other = _likely(chosen), _likely(recommended)
-    if one is None or other is None:
-        return f"{said}."
-    apart = one - other
+    text = f"Training on this data: {chosen.amount} instead of {recommended.amount}"
+    cost, baseline = _likely(chosen), _likely(recommended)
+    if cost is None or baseline is None:
+        return f"{text}."
+    apart = cost - baseline
     setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
     if abs(apart) < _CLOSE:
-        return f"{said}: about the same{setup}."
-    return f"{said}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+        return f"{text}: about the same{setup}."
+    return f"{text}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
 
 
-def _likely(one: PathCost) -> float | None:
+def _likely(cost: PathCost) -> float | None:
     """Return the likely amount including setup; None if unknown."""
-    if one.training is None:
+    if cost.training is None:
         return None
-    return one.training.value + (one.setup.value if one.setup else 0.0)
+    return cost.training.value + (cost.setup.value if cost.setup else 0.0)

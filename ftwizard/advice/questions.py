@@ -43,7 +43,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     def option(self, id: str) -> Option:
         """Return an option by its id."""
-        return next(one for one in self.options if one.id == id)
+        return next(option for option in self.options if option.id == id)
 
 
 def _question(
@@ -60,7 +60,7 @@ def _question(
         short=short,
         why=why,
         assumed=assumed,
-        options=tuple(Option(id=one, label=label, when=when) for one, label, when in options),
+        options=tuple(Option(id=key, label=label, when=when) for key, label, when in options),
     )
 
 
@@ -151,11 +151,12 @@ FIT_ADVICE = {
 
 def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, ...]:
     """Return the questions that neither the machine nor ``answers`` has answered."""
-    given = effective(facts, answers or {})
+    complete = effective(facts, answers or {})
     return tuple(
-        one
-        for one in (FIT, *QUESTIONS)
-        if one.id not in given and not (one.id == "gpu_elsewhere" and fits_here(facts, given))
+        question
+        for question in (FIT, *QUESTIONS)
+        if question.id not in complete
+        and not (question.id == "gpu_elsewhere" and fits_here(facts, complete))
     )
 
 
@@ -166,7 +167,9 @@ def effective(facts: Facts, answers: Answers) -> dict[str, str]:
     """
     for name, option in answers.items():
         _check(name, option)
-    clouds = [one.service for one in facts.credentials if one.service in CLOUDS]
+    clouds = [
+        credential.service for credential in facts.credentials if credential.service in CLOUDS
+    ]
     return {**({"cloud": clouds[0]} if len(clouds) == 1 else {}), **answers}
 
 
@@ -190,7 +193,7 @@ def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
         for gpu in facts.gpus
     ]
     bfloat16 = "bf16" if facts.bfloat16_cpu else "no bf16"
-    keys = [f"{one.service} ({one.where})" for one in facts.credentials]
+    keys = [f"{credential.service} ({credential.where})" for credential in facts.credentials]
     return (
         ("GPU", "; ".join(cards) or f"none ({text.visible(facts.no_gpu or 'not found', 80)})"),
         ("memory", text.size(facts.memory)),
@@ -208,7 +211,7 @@ def _check(name: str, option: str) -> None:
             f"{_nearest(name, BY_ID)}Questions: {', '.join(BY_ID)}.",
             USAGE,
         )
-    options = [one.id for one in BY_ID[name].options]
+    options = [answer.id for answer in BY_ID[name].options]
     if option not in options:
         raise FtwizardError(
             f"“{text.visible(option, 40)}” is not an answer to “{name}”.",
@@ -217,6 +220,6 @@ def _check(name: str, option: str) -> None:
         )
 
 
-def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
+def _nearest(name: str, names: Mapping[str, object] | list[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), 1)
     return f"Did you mean {close[0]}? " if close else ""

@@ -58,12 +58,12 @@ def learning_rate(method: Method, parameters: int | None) -> Advised:
 
     Without a size it is the rate of the smallest models, which is the plan's default.
     """
-    rates = [one for one in table().rates if method in one.methods]
-    found = next(one for one in rates if (parameters or 0) <= one.up_to)
+    rates = [rate for rate in table().rates if method in rate.methods]
+    rule = next(rate for rate in rates if (parameters or 0) <= rate.up_to)
     unknown = "Model size unknown. " if parameters is None else ""
     return Advised(
-        name="learning_rate", value=found.value, reason=unknown + found.reason,
-        as_of=found.as_of, source=found.source,
+        name="learning_rate", value=rule.value, reason=unknown + rule.reason,
+        as_of=rule.as_of, source=rule.source,
     )  # fmt: skip
 
 
@@ -114,9 +114,9 @@ def warnings(
     ``validates``: whether there is a validation set; ``falling``: whether the validation loss of an
     earlier run on the same rows was still falling when it ended.
     """
-    found = [*_rate_warnings(recipe, parameters, earlier)]
+    raised = [*_rate_warnings(recipe, parameters, earlier)]
     if recipe.epochs > MANY_EPOCHS and not falling:
-        found.append(
+        raised.append(
             RecipeWarning(
                 code="many-epochs",
                 message=f"{recipe.epochs:g} epochs usually lead to memorization. Start with "
@@ -125,7 +125,7 @@ def warnings(
             )
         )
     if not validates:
-        found.append(
+        raised.append(
             RecipeWarning(
                 code="no-validation",
                 message="Without validation data, overfitting goes unnoticed. "
@@ -133,7 +133,7 @@ def warnings(
                 allow="no-validation",
             )
         )
-    return tuple(found)
+    return tuple(raised)
 
 
 def _rate_warnings(
@@ -172,7 +172,7 @@ def in_words(rate: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
-def _differ(one: int | None, other: int | None) -> bool:
-    if not one or not other:
+def _differ(size: int | None, other_size: int | None) -> bool:
+    if not size or not other_size:
         return False
-    return max(one, other) / min(one, other) > ANOTHER_SIZE
+    return max(size, other_size) / min(size, other_size) > ANOTHER_SIZE

@@ -59,20 +59,20 @@ def advise(case: Case) -> tuple[Advised, ...]:
     length = max_length(case)
     packing = _packing(case, length)
     batch, accumulation = _batch(case, length, packing)
-    found = [epochs(case.rows), length, packing, batch, accumulation]
+    candidates = [epochs(case.rows), length, packing, batch, accumulation]
     if case.method != "full":
-        found += _adapter(case)
+        candidates += _adapter(case)
     packed = int(length.value or 0) if length and packing and packing.value else None
-    found.append(_warmup(case, int(batch.value or 1), int(accumulation.value or 1), packed))
-    return tuple(one for one in found if one is not None)
+    candidates.append(_warmup(case, int(batch.value or 1), int(accumulation.value or 1), packed))
+    return tuple(advice for advice in candidates if advice is not None)
 
 
 def epochs(rows: int | None) -> Advised:
     """Advise the number of epochs: three, fewer for large datasets."""
-    found = [one for one in table().epochs if one.rows <= (rows or 0)][-1]
+    rule = [row for row in table().epochs if row.rows <= (rows or 0)][-1]
     return Advised(
-        name="epochs", value=found.value, reason=found.reason,
-        as_of=found.as_of, source=found.source,
+        name="epochs", value=rule.value, reason=rule.reason,
+        as_of=rule.as_of, source=rule.source,
     )  # fmt: skip
 
 
@@ -157,9 +157,9 @@ def _fitting(case: Case, wanted: int, length: int | None) -> Advised:
     # Below 1.75 times the minimum memory, the activations of four rows no longer fit.
     if memory_here < 1.75 * case.parameters * memory(case.method).bytes:
         return said("batch_size", f"{key}-tight", 1)
-    what = "Four rows" if wanted == ROWS_PER_PASS else plural(wanted, "sequence")
+    rows_text = "Four rows" if wanted == ROWS_PER_PASS else plural(wanted, "sequence")
     fit = "fits" if wanted == 1 else "fit"
-    return said("batch_size", f"{key}-fits", wanted, rows=what, fit=fit)
+    return said("batch_size", f"{key}-fits", wanted, rows=rows_text, fit=fit)
 
 
 def _by_memory(case: Case, shape: Shape, wanted: int, length: int, memory_here: int) -> Advised:

@@ -48,7 +48,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
 
     def option(self, value: str | bool | None) -> Choice:
         """Return the choice of a value; raise StopIteration if there is none."""
-        return next(one for one in self.options if one.value == value)
+        return next(choice for choice in self.options if choice.value == value)
 
 
 class _Setting(Setting, frozen=True, kw_only=True):
@@ -63,21 +63,21 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 def settings() -> tuple[Setting, ...]:
     """Return every setting of the plan in display order, basic ones first."""
     return tuple(
-        _setting(one, TYPES[one.part][one.name])
-        for one in asset("recipe.toml", _Table).settings
-        if one.name in TYPES[one.part]
+        _setting(entry, TYPES[entry.part][entry.name])
+        for entry in asset("recipe.toml", _Table).settings
+        if entry.name in TYPES[entry.part]
     )
 
 
 def setting(name: str) -> Setting:
     """Return a setting by name; raise KeyError if it is unknown."""
-    return {one.name: one for one in settings()}[name]
+    return {entry.name: entry for entry in settings()}[name]
 
 
-def _setting(one: _Setting, type_: Any) -> Setting:
+def _setting(entry: _Setting, type_: Any) -> Setting:
     """Derive the options from the field's type in the plan."""
-    fields = {name: getattr(one, name) for name in Setting.__struct_fields__}
-    return Setting(**{**fields, "options": tuple(_options(type_, one.choices))})
+    fields = {name: getattr(entry, name) for name in Setting.__struct_fields__}
+    return Setting(**{**fields, "options": tuple(_options(type_, entry.choices))})
 
 
 def _options(type_: Any, labels: dict[str, str]) -> Iterator[Choice]:

@@ -69,13 +69,13 @@ def table() -> Table:
 
 def memory(method: Method) -> Memory:
     """Return the minimum memory of a method."""
-    return next(one for one in table().memory if one.method == method)
+    return next(rule for rule in table().memory if rule.method == method)
 
 
 def said(name: str, key: str, value: str | float | bool | None, **words: object) -> Advised:
     """Build advice from the reason under ``key``, with its placeholders filled in."""
-    one = table().said[key]
+    rule = table().said[key]
     return Advised(
-        name=name, value=value, reason=one.reason.format(**words), as_of=one.as_of,
-        source=one.source,
+        name=name, value=value, reason=rule.reason.format(**words), as_of=rule.as_of,
+        source=rule.source,
     )  # fmt: skip

@@ -60,12 +60,12 @@ class Suggestion(Sourced, frozen=True, kw_only=True):
 
 def verifiable(answers: Iterable[str]) -> Verifiable | None:
     """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
-    texts = [one.strip() for one in answers if one.strip()]
+    texts = [answer.strip() for answer in answers if answer.strip()]
     if len(texts) < MIN_ANSWERS:
         return None
-    counts = Counter(kind for one in texts if (kind := _kind(one)))
+    counts = Counter(kind for text in texts if (kind := _kind(text)))
     different = len(set(texts))
-    short = sum(len(one) <= MAX_CHOICE_CHARACTERS for one in texts)
+    short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
     if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
         counts = Counter({"choice": short})
     if not counts:
@@ -93,13 +93,13 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def suggestion(found: Verifiable | None) -> Suggestion | None:
+def suggestion(gradable: Verifiable | None) -> Suggestion | None:
     """Suggest reinforcement fine-tuning if answers can be verified, else return None."""
-    if found is None:
+    if gradable is None:
         return None
-    are, grader = _WORDS[found.kind]
+    are, grader = _WORDS[gradable.kind]
     return Suggestion(
-        reason=f"{found.share:.0%} of {found.looked_at:,} answers {are}, so a program can grade "
+        reason=f"{gradable.share:.0%} of {gradable.looked_at:,} answers {are}, so a program can grade "
         f"them ({grader}). Reinforcement fine-tuning (RFT) can learn from such grades, including "
         "the reasoning.",
         caution="RFT needs a grader, and a model that is sometimes right. Supervised fine-tuning on "
@@ -113,19 +113,19 @@ def suggestion(found: Verifiable | None) -> Suggestion | None:
 
 def _where() -> tuple[str, ...]:
     return tuple(
-        one.name for one in catalog().path("cloud").platforms
-        if any("RFT" in claim.words for claim in one.special)
+        platform.name for platform in catalog().path("cloud").platforms
+        if any("RFT" in claim.words for claim in platform.special)
     )  # fmt: skip
 
 
 def answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the last assistant message of each row in a report's preview, if it is plain text."""
-    found: list[str] = []
+    texts: list[str] = []
     for row in preview:
         example = row.get("example", {})
         turns = [*example.get("messages", ()), *example.get("chosen", ())]
         for turn in reversed(turns):
             if turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
-                found.append(turn["content"])
+                texts.append(turn["content"])
                 break
-    return found
+    return texts

@@ -97,7 +97,7 @@ def _what_is_here(facts: Facts) -> str:
 
 def _what_would_do(facts: Facts) -> str:
     """Describe the largest size that this machine can train."""
-    fitting = [one for one in catalog().needs if fits_here(facts, {"size": one.size})]
+    fitting = [need for need in catalog().needs if fits_here(facts, {"size": need.size})]
     if fitting:
         return f"A model {fitting[-1].label} would fit."
     return f"A model {catalog().needs[0].label} trains without a GPU, slowly."
@@ -110,24 +110,26 @@ def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
         return _no("cloud", "The data would leave this machine, which you ruled out.")
     if data == "own-cloud" and on == "none":
         return _no("cloud", "The data may only go to your own cloud account, but you have none.")
-    allowed = [one for one in catalog().path("cloud").platforms if _allows(one, answers)]
+    allowed = [
+        service for service in catalog().path("cloud").platforms if _allows(service, answers)
+    ]
     if not allowed:
         return _no("cloud", _no_platform(answers))
     # The user's own cloud first; without one, the service that needs no cloud account.
-    chosen = next((one for one in allowed if on and one.cloud == on), None)
+    chosen = next((service for service in allowed if on and service.cloud == on), None)
     if chosen is None and not (on is None and data == "own-cloud"):
-        chosen = next((one for one in allowed if one.cloud is None), None)
+        chosen = next((service for service in allowed if service.cloud is None), None)
     points = tuple(_cloud(facts, answers, chosen, today))
     return Verdict(path="cloud", platform=chosen.id if chosen else None, points=points)
 
 
-def _allows(one: Platform, answers: Answers) -> bool:
+def _allows(service: Platform, answers: Answers) -> bool:
     on = answers.get("cloud")
-    if one.cloud and on and one.cloud != on:
+    if service.cloud and on and service.cloud != on:
         return False
-    if answers.get("data") == "own-cloud" and not one.own_account:
+    if answers.get("data") == "own-cloud" and not service.own_account:
         return False
-    return answers.get("weights") != "yes" or one.weights in ("yes", "open models")
+    return answers.get("weights") != "yes" or service.weights in ("yes", "open models")
 
 
 def _no_platform(answers: Answers) -> str:
@@ -136,20 +138,24 @@ def _no_platform(answers: Answers) -> str:
 
 
 def _cloud(
-    facts: Facts, answers: Answers, one: Platform | None, today: datetime.date
+    facts: Facts, answers: Answers, service: Platform | None, today: datetime.date
 ) -> Iterator[Point]:
     path = catalog().path("cloud")
-    name = one.name if one else path.name
+    name = service.name if service else path.name
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
         yield Point(2, f"{name} needs no GPU of yours.")
     if answers.get("data") == "own-cloud":
         yield Point(2, "The data stays in your own cloud account.")
-    if one and one.cloud and one.cloud == answers.get("cloud"):
+    if service and service.cloud and service.cloud == answers.get("cloud"):
         yield Point(1, f"{name} is part of the cloud you use.")
-    if answers.get("weights") == "yes" and one:
-        yield Point(1, f"Weights at {name}: {_lower(path.claims('ownership', one.id)[0].text)}.")
-    elif one and one.weights != "yes":
-        yield Point(0, f"Weights at {name}: {_lower(path.claims('ownership', one.id)[0].text)}.")
+    if answers.get("weights") == "yes" and service:
+        yield Point(
+            1, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
+        )
+    elif service and service.weights != "yes":
+        yield Point(
+            0, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
+        )
     if answers.get("priority") == "speed":
         yield Point(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
@@ -157,7 +163,7 @@ def _cloud(
     if not path.available:
         yield Point(-1, path.unavailable)
     for end in catalog().lifecycles:
-        if one and end.platform == one.id and end.date <= today:
+        if service and end.platform == service.id and end.date <= today:
             yield Point(0, f"{', '.join(end.models)}: {end.text}")
 
 
@@ -184,7 +190,7 @@ def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Po
         yield Point(-2, "Only OpenAI's own models, settings and endpoint.")
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
         yield Point(1, "OpenAI needs no GPU of yours.")
-    if any(one.service == "openai" for one in facts.credentials):
+    if any(credential.service == "openai" for credential in facts.credentials):
         yield Point(1, "An OpenAI key was found here.")
     yield Point(0, "You can never download the weights.")
     closed = [end for end in map(_openai_end, ("newcomers", "inactive")) if today >= end.date]
@@ -196,9 +202,9 @@ def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Po
         yield Point(-1, catalog().path("openai").unavailable)
 
 
-def _openai_end(what: str) -> Lifecycle:
+def _openai_end(kind: str) -> Lifecycle:
     """Return OpenAI's last lifecycle end of this kind."""
-    ends = [end for end in catalog().lifecycles if (end.path, end.what) == ("openai", what)]
+    ends = [end for end in catalog().lifecycles if (end.path, end.what) == ("openai", kind)]
     return max(ends, key=lambda end: end.date)
 
 

@@ -47,7 +47,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def configs() -> tuple[Config, ...]:
     """Return every configuration, one for each context length."""
-    return copy.deepcopy(tuple({id(one): one for one in _by_id().values()}.values()))
+    return copy.deepcopy(tuple({id(config): config for config in _by_id().values()}.values()))
 
 
 def known(name: str) -> Config | None:
@@ -55,27 +55,27 @@ def known(name: str) -> Config | None:
 
     The result is a copy that the caller may change.
     """
-    found = _by_id().get(name.strip().lower())
-    return copy.deepcopy(found) if found is not None else None
+    config = _by_id().get(name.strip().lower())
+    return copy.deepcopy(config) if config is not None else None
 
 
 def nearest(name: str, count: int = 3) -> list[str]:
     """Return the Hub ids nearest to ``name``, best first: of the same owner, else of any owner."""
-    ids = {one.lower(): one for config in _by_id().values() for one in config.ids}
+    ids = {hub_id.lower(): hub_id for config in _by_id().values() for hub_id in config.ids}
     wanted = name.strip().lower()
     owner, slash, _ = wanted.partition("/")
-    own = [one for one in ids if slash and one.startswith(f"{owner}/")]
+    own = [hub_id for hub_id in ids if slash and hub_id.startswith(f"{owner}/")]
     near = difflib.get_close_matches(wanted, own or ids, count, 0.0 if own else 0.6)
-    return [ids[one] for one in near]
+    return [ids[hub_id] for hub_id in near]
 
 
 @functools.cache
 def _by_id() -> dict[str, Config]:
-    found: dict[str, Config] = {}
+    by_id: dict[str, Config] = {}
     for entry in asset("configs.toml", _Table).models:
-        for one in (_own(entry), *(_variant(entry, other) for other in entry.others)):
-            found |= {name.lower(): one for name in one.ids}
-    return found
+        for config in (_own(entry), *(_variant(entry, variant) for variant in entry.others)):
+            by_id |= {name.lower(): config for name in config.ids}
+    return by_id
 
 
 def _own(entry: _Entry) -> Config:
@@ -85,9 +85,9 @@ def _own(entry: _Entry) -> Config:
     )  # fmt: skip
 
 
-def _variant(entry: _Entry, other: _Variant) -> Config:
+def _variant(entry: _Entry, variant: _Variant) -> Config:
     """Return the entry with another context length, set in the text model's part."""
     config = copy.deepcopy(entry.config)
     text = config.get("text_config", config)
-    text["max_position_embeddings"] = other.max_position_embeddings
-    return msgspec.structs.replace(_own(entry), ids=other.ids, config=config)
+    text["max_position_embeddings"] = variant.max_position_embeddings
+    return msgspec.structs.replace(_own(entry), ids=variant.ids, config=config)

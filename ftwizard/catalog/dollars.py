@@ -32,9 +32,9 @@ def hourly(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if found := _HOURLY.fullmatch(text):
-        return found[1]
-    if any(one in text.lower() for one in CURRENCIES):
+    if match := _HOURLY.fullmatch(text):
+        return match[1]
+    if any(currency in text.lower() for currency in CURRENCIES):
         hint = CONVERT
     elif re.search(r"(?:/|\bper\b|\ban?\b)\s*[a-z]+\.?$", text, re.IGNORECASE):
         hint = "Enter the hourly price: divide a daily price by 24, a monthly price by 730."

@@ -94,31 +94,31 @@ def card(nvml_name: str | None, memory: int | None = None) -> Card | None:
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+[a-z]*", name)
     if _VARIANTS & set(words):
         return None
-    found = [one for one in cards() if set(one.words) <= set(words)]
-    if not found:
+    matches = [card_ for card_ in cards() if set(card_.words) <= set(words)]
+    if not matches:
         return None
-    alike = [one for one in found if one.words == found[0].words]
-    told = None if found[0].size_of_host else _SIZE.search(name)
-    size = memory / 1e9 if memory else float(told[1]) if told else None
+    alike = [card_ for card_ in matches if card_.words == matches[0].words]
+    size_match = None if matches[0].size_of_host else _SIZE.search(name)
+    size = memory / 1e9 if memory else float(size_match[1]) if size_match else None
     if not size:
         return alike[0]
-    near = min(alike, key=lambda one: abs(one.memory - size))
+    near = min(alike, key=lambda card_: abs(card_.memory - size))
     return near if abs(near.memory - size) <= _SIZE_TOLERANCE * near.memory else None
 
 
 def typed(name: str) -> Card | None:
     """Look up a typed name as ``card`` does, but return None if it has unrecognized words."""
-    found = card(name)
-    if found is None:
+    matched = card(name)
+    if matched is None:
         return None
     text = _GLUED.sub(r"\1 ", _SIZE.sub(" ", name.lower()))
-    own = {*found.words, *re.findall(r"\w+", found.name.lower())}
-    left = [one for one in re.findall(r"[\w.]+", text) if one not in own]
-    return None if any(not _GENERIC.fullmatch(one) for one in left) else found
+    own = {*matched.words, *re.findall(r"\w+", matched.name.lower())}
+    left = [word for word in re.findall(r"[\w.]+", text) if word not in own]
+    return None if any(not _GENERIC.fullmatch(word) for word in left) else matched
 
 
 def nearest(name: str) -> str | None:
     """Return the GPU name in the catalog that is nearest to a typed one."""
-    known = {one.name.lower().removeprefix("geforce "): one.name for one in cards()}
-    near = difflib.get_close_matches(name.strip().lower(), known, 1)
-    return known[near[0]] if near else None
+    names = {card_.name.lower().removeprefix("geforce "): card_.name for card_ in cards()}
+    near = difflib.get_close_matches(name.strip().lower(), names, 1)
+    return names[near[0]] if near else None

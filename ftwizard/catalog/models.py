@@ -86,12 +86,12 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     def weights(self) -> Weights:
         """Return whether the tuned weights can be downloaded."""
         if self.platform == "openai":
-            found = catalog().path("openai").weights
-            return "unknown" if found == "depends" else found
-        found_ = catalog().platform(self.platform).weights
+            openai_weights = catalog().path("openai").weights
+            return "unknown" if openai_weights == "depends" else openai_weights
+        platform_weights = catalog().platform(self.platform).weights
         if self.closed:
             return "no"
-        return "yes" if found_ == "open models" else found_
+        return "yes" if platform_weights == "open models" else platform_weights
 
 
 class Refused(Sourced, frozen=True, kw_only=True):
@@ -128,7 +128,7 @@ class _Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def hosted(edition: Edition | None = None) -> tuple[HostedModel, ...]:
     """Return the models of an edition (None: all), in catalog order."""
-    return tuple(one for one in _all().models if edition is None or edition in one.editions)
+    return tuple(model for model in _all().models if edition is None or edition in model.editions)
 
 
 def find(name: str, platform: Host | None = None) -> HostedModel | None:
@@ -137,9 +137,9 @@ def find(name: str, platform: Host | None = None) -> HostedModel | None:
     bare = _bare(name)
     prefix, slash, _ = name.strip().lower().removeprefix("ft:").partition("/")
     wanted = platform or (prefix if slash and prefix in PLATFORM_NAMES else None)
-    for one in _all().models:
-        if wanted in (None, one.platform) and bare in (one.id, (one.api or one.id).lower()):
-            return one
+    for model in _all().models:
+        if wanted in (None, model.platform) and bare in (model.id, (model.api or model.id).lower()):
+            return model
     return None
 
 
@@ -153,49 +153,50 @@ def nearest(name: str) -> str | None:
 def refuse(name: str, today: datetime.date) -> None:
     """Raise FtwizardError, with an alternative, for a model that cannot be fine-tuned anywhere."""
     bare = _bare(name)
-    for one in _all().refused:
-        if bare in one.ids:
+    for refused in _all().refused:
+        if bare in refused.ids:
             raise FtwizardError(
-                f"{visible(bare, 60)} {one.reason} (as of {one.as_of}).", _alternative(one, today)
+                f"{visible(bare, 60)} {refused.reason} (as of {refused.as_of}).",
+                _alternative(refused, today),
             )
 
 
 def _alternative(refused: Refused, today: datetime.date) -> str:
     """Suggest an alternative, and how long it can still be fine-tuned."""
-    first = next(one for one in _all().models if one.id == refused.instead)
-    known = life(first, today)
-    if not known.tunable:
-        return f"{first.name} was the alternative. {known.why_not}"
+    first = next(model for model in _all().models if model.id == refused.instead)
+    availability = life(first, today)
+    if not availability.tunable:
+        return f"{first.name} was the alternative. {availability.why_not}"
     hint = f"Use {refused.alternative}."
-    until = known.until
+    until = availability.until
     return f"{hint} No new jobs from {until.date} {until.said}." if until else hint
 
 
 def life(model: HostedModel, today: datetime.date) -> Life:
     """Return the availability of ``model`` on ``today``."""
-    ends = [one for one in catalog().lifecycles if _concerns(one, model)]
-    shutdown = min((one for one in ends if one.what == "models"), key=_day, default=None)
-    jobs = min((one for one in ends if one.what == "jobs"), key=_day, default=None)
-    closing = [one for one in (shutdown, jobs) if one]
-    over = next((one for one in sorted(closing, key=_day) if one.date <= today), None)
-    partly = (one for one in ends if one.what in ("newcomers", "inactive") and one.date <= today)
+    ends = [end for end in catalog().lifecycles if _concerns(end, model)]
+    shutdown = min((end for end in ends if end.what == "models"), key=_day, default=None)
+    jobs = min((end for end in ends if end.what == "jobs"), key=_day, default=None)
+    closing = [end for end in (shutdown, jobs) if end]
+    over = next((end for end in sorted(closing, key=_day) if end.date <= today), None)
+    partly = (end for end in ends if end.what in ("newcomers", "inactive") and end.date <= today)
     return Life(
         tunable=over is None,
         why_not=f"{_since(over)} {_instead(model, today)}" if over else "",
         since=model.since,
         until=_announced(min(closing, key=_day, default=None)),
         ends=_announced(shutdown),
-        cautions=tuple(_since(one) for one in partly) if not over else (),
+        cautions=tuple(_since(end) for end in partly) if not over else (),
     )
 
 
-def _since(one: Lifecycle) -> str:
-    day = _announced(one)
-    return f"Since {one.date}: {one.text.rstrip('.')} {day.said}." if day else ""
+def _since(end: Lifecycle) -> str:
+    day = _announced(end)
+    return f"Since {end.date}: {end.text.rstrip('.')} {day.said}." if day else ""
 
 
-def _announced(one: Lifecycle | None) -> Day | None:
-    return Day(date=one.date, source=one.source, as_of=one.as_of) if one else None
+def _announced(end: Lifecycle | None) -> Day | None:
+    return Day(date=end.date, source=end.source, as_of=end.as_of) if end else None
 
 
 def tunable(model: HostedModel, today: datetime.date) -> bool:
@@ -205,20 +206,28 @@ def tunable(model: HostedModel, today: datetime.date) -> bool:
 
 def _instead(model: HostedModel, today: datetime.date) -> str:
     """Suggest the same model on another platform, else this platform's recommended model."""
-    for one in _all().models:
-        if one.id == model.id and one.platform != model.platform and _is_open(one, today):
-            return f"Alternative: the same model at {PLATFORM_NAMES[one.platform]}."
-    for one in _all().models:
-        if one.platform == model.platform and one.recommended and _is_open(one, today):
-            return f"Alternative: {one.name}."
+    for other_model in _all().models:
+        if (
+            other_model.id == model.id
+            and other_model.platform != model.platform
+            and _is_open(other_model, today)
+        ):
+            return f"Alternative: the same model at {PLATFORM_NAMES[other_model.platform]}."
+    for other_model in _all().models:
+        if (
+            other_model.platform == model.platform
+            and other_model.recommended
+            and _is_open(other_model, today)
+        ):
+            return f"Alternative: {other_model.name}."
     return "Alternative: an open model, at Together or on your own machine."
 
 
 def _is_open(model: HostedModel, today: datetime.date) -> bool:
     return all(
-        one.date > today
-        for one in catalog().lifecycles
-        if one.what in ("models", "jobs") and _concerns(one, model)
+        end.date > today
+        for end in catalog().lifecycles
+        if end.what in ("models", "jobs") and _concerns(end, model)
     )
 
 
@@ -229,20 +238,20 @@ def _concerns(end: Lifecycle, model: HostedModel) -> bool:
     return end.what != "models" or model.id in end.models
 
 
-def _day(one: Lifecycle) -> datetime.date:
-    return one.date
+def _day(end: Lifecycle) -> datetime.date:
+    return end.date
 
 
 def _bare(name: str) -> str:
     """Strip the platform prefix and the snapshot date from a name."""
     lower = name.strip().lower()
     bare = _PREFIX.sub("", lower)
-    known = {(one.api or "").lower() for one in _all().models}
-    return bare if bare in known else _DATE.sub("", bare)
+    api_ids = {(model.api or "").lower() for model in _all().models}
+    return bare if bare in api_ids else _DATE.sub("", bare)
 
 
 def _refused_ids() -> list[str]:
-    return [name for one in _all().refused for name in one.ids]
+    return [name for refused in _all().refused for name in refused.ids]
 
 
 @functools.cache

@@ -22,7 +22,7 @@ def read_text(path: Path) -> str:
     """Return the text of a price file; empty if there is none. Raises FtwizardError."""
     shown = visible(str(path), 200)
     try:
-        found = _bytes(path)
+        content = _bytes(path)
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -31,14 +31,14 @@ def read_text(path: Path) -> str:
         raise FtwizardError(
             f"{shown} cannot be read: {error.strerror}.", "Make it readable, or move it away."
         ) from None
-    if found is None:
+    if content is None:
         raise FtwizardError(f"{shown} is not a regular file.", _MOVE)
-    if len(found) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         raise FtwizardError(f"{shown} is over 1 MB, too large for a price file.", _MOVE)
     try:
-        return found.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = found[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise FtwizardError(
             f"{shown} cannot be read: line {line} is not UTF-8 text.", _MOVE
         ) from None

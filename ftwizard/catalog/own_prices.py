@@ -47,7 +47,7 @@ def given(texts: Iterable[str], today: datetime.date) -> list[Price]:
     The kind of a GPU is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
     for an invalid price.
     """
-    return [one for text in texts for one in _given(text, today)]
+    return [price for text in texts for price in _given(text, today)]
 
 
 def from_file(path: Path, today: datetime.date) -> list[Price]:
@@ -77,7 +77,7 @@ def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
                 else "Each price is a table [[prices]].",
             )
     rows = data.get("prices", [])
-    if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise FtwizardError(
             f"{_shown(path)}: prices is not a list of tables.", "Each price is a table [[prices]]."
         )
@@ -187,12 +187,12 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
         if kind != "gpu":
             raise _PriceError("market", f"{kind} has no market.", "Only GPU prices have one.")
         markets = (_word("market", row["market"], get_args(Market)),)
-    said = row.get("source")
+    row_source = row.get("source")
     for market in markets:
         yield Price(
             provider=row["provider"], model=row["model"], kind=kind, unit=unit, market=market,
             as_of=_day(row.get("as_of"), today), confidence="high", note=row.get("note", ""),
-            source=f"{source}: {said}" if said else source, own=True,
+            source=f"{source}: {row_source}" if row_source else source, own=True,
             usd=amounts["usd"], low=amounts.get("low"), high=amounts.get("high"),
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ def _check_what(row: dict[str, Any], kind: Kind) -> None:
         row["model"] = _card(row["model"])
         return
     provider = _word("provider", row["provider"], tuple(PLATFORM_NAMES))
-    names = [n for one in hosted() if one.platform == provider for n in one.priced_as]
+    names = [name for model in hosted() if model.platform == provider for name in model.priced_as]
     if row["model"] not in names:
         raise _PriceError(
             "model", f"{provider} has no price for {visible(row['model'], 60)}.",
@@ -213,25 +213,25 @@ def _check_what(row: dict[str, Any], kind: Kind) -> None:
 
 def _card(typed: str) -> str:
     """Return the name of a GPU in the packaged prices, else its own key."""
-    priced = dict.fromkeys(one.model for one in packaged().rows if one.kind == "gpu")
+    priced = dict.fromkeys(price.model for price in packaged().rows if price.kind == "gpu")
     if typed in priced:
         return typed
     meant = gpus.card(typed)
     if meant is None:
-        names = [one.name for one in gpus.cards()]
+        names = [card.name for card in gpus.cards()]
         near = gpus.nearest(typed)
         raise _PriceError(
             "model", f"{visible(typed, 60)} is not a known GPU.",
             f"Did you mean {near}?" if near else f"Known: {', '.join(names)}.",
         )  # fmt: skip
-    return next((one for one in priced if gpus.card(one) == meant), meant.key)
+    return next((name for name in priced if gpus.card(name) == meant), meant.key)
 
 
 def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Unit:
     """Return the unit of the same price in the packaged table, else the usual one."""
-    for one in packaged().rows:
-        if (one.provider, one.model, one.kind) == (row["provider"], row["model"], kind):
-            return one.unit
+    for price in packaged().rows:
+        if (price.provider, price.model, price.kind) == (row["provider"], row["model"], kind):
+            return price.unit
     return units[0]
 
 
@@ -246,14 +246,14 @@ def _amount(key: str, value: object) -> Decimal:
     try:
         if isinstance(value, bool):
             raise TypeError
-        found = Decimal(value) if isinstance(value, int | str | Decimal) else None
+        amount = Decimal(value) if isinstance(value, int | str | Decimal) else None
     except (InvalidOperation, TypeError, ValueError):
-        found = None
-    if found is None or not found.is_finite() or not 0 <= found <= MAX_USD:
-        if any(one in str(value).lower() for one in dollars.CURRENCIES):
+        amount = None
+    if amount is None or not amount.is_finite() or not 0 <= amount <= MAX_USD:
+        if any(currency in str(value).lower() for currency in dollars.CURRENCIES):
             hint = dollars.CONVERT
         raise _PriceError(key, f"{key} is not an amount: {visible(str(value), 40)}.", hint)
-    return found
+    return amount
 
 
 def _day(value: str | None, today: datetime.date) -> str:
@@ -270,10 +270,10 @@ def _day(value: str | None, today: datetime.date) -> str:
     return value
 
 
-def _near(word: str, known: Iterable[str]) -> str:
-    known = tuple(known)
-    near = difflib.get_close_matches(str(word), known, 1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+def _near(word: str, names: Iterable[str]) -> str:
+    names = tuple(names)
+    near = difflib.get_close_matches(str(word), names, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}."
 
 
 def _line(text: str, number: int, key: str) -> int | None:

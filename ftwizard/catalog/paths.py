@@ -94,9 +94,9 @@ class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def claims(self, factor: Factor, platform: PlatformId | None = None) -> Claims:
         """Return the claims about a factor, newest first; a platform's own claims replace those of
         its group."""
-        for one in self.platforms:
-            if one.id == platform and factor in one.factors:
-                return _newest_first(one.factors[factor])
+        for service in self.platforms:
+            if service.id == platform and factor in service.factors:
+                return _newest_first(service.factors[factor])
         return _newest_first(self.factors[factor])
 
 
@@ -147,15 +147,17 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def path(self, path: PathId) -> TrainingPath:
         """Return a provider group by id."""
-        return next(one for one in self.paths if one.id == path)
+        return next(candidate for candidate in self.paths if candidate.id == path)
 
     def platform(self, platform: PlatformId) -> Platform:
         """Return a cloud platform by id."""
-        return next(one for one in self.path("cloud").platforms if one.id == platform)
+        return next(
+            candidate for candidate in self.path("cloud").platforms if candidate.id == platform
+        )
 
     def need(self, size: Size) -> Need:
         """Return the memory that a model of this size needs."""
-        return next(one for one in self.needs if one.size == size)
+        return next(candidate for candidate in self.needs if candidate.size == size)
 
 
 @functools.cache
@@ -165,7 +167,7 @@ def catalog() -> Catalog:
 
 
 def _newest_first(claims: Claims) -> Claims:
-    return tuple(sorted(claims, key=lambda one: one.as_of, reverse=True))
+    return tuple(sorted(claims, key=lambda claim: claim.as_of, reverse=True))
 
 
 def _money(value: float) -> str:

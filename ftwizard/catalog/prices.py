@@ -95,12 +95,12 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
 
         ``models``: names to look the price up under; the first with a price counts. None if unknown.
         """
-        alike = [one for one in self.rows if one.provider == provider and one.kind == kind]
+        alike = [row for row in self.rows if row.provider == provider and row.kind == kind]
         article = _first(alike, models, ARTICLE)
         newest = _first(alike, models, "current")
-        chosen, other = (article, newest) if edition == ARTICLE else (newest, article)
+        chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
         rate = _rate(chosen) if chosen else None
-        beside = _rate(other) if other else None
+        beside = _rate(alternative) if alternative else None
         return rate, beside if rate and beside and apart(rate.usd, beside.usd) else None
 
     def gpu(
@@ -108,18 +108,20 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     ) -> tuple[Rate | None, Rate | None]:
         """Return the hourly price of a GPU (median of the offers) in both editions, as ``rates``."""
         alike = [
-            one for one in self.rows
-            if one.kind == "gpu" and one.model == card and one.market == market
+            row for row in self.rows
+            if row.kind == "gpu" and row.model == card and row.market == market
         ]  # fmt: skip
         newest = _merged(_newest_of_each(alike))
-        article = _merged([one for one in alike if one.own or one.edition == ARTICLE])
-        chosen, other = (article, newest) if edition == ARTICLE else (newest, article)
-        return chosen, other if chosen and other and apart(chosen.usd, other.usd) else None
+        article = _merged([row for row in alike if row.own or row.edition == ARTICLE])
+        chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
+        return chosen, alternative if chosen and alternative and apart(
+            chosen.usd, alternative.usd
+        ) else None
 
     def machine(self) -> Rate | None:
         """Return the hourly price of the user's machine; None if not set."""
-        found = next((one for one in self.rows if one.kind == "machine"), None)
-        return _rate(found) if found else None
+        row = next((candidate for candidate in self.rows if candidate.kind == "machine"), None)
+        return _rate(row) if row else None
 
     def at(self, hour: Rate | None) -> Prices:
         """Return the table with this hourly price of the user's machine; None changes nothing."""
@@ -134,30 +136,36 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
 
     def cards(self, edition: Edition = "current") -> tuple[tuple[str, Market], ...]:
         """Return each GPU and market with a price in an edition, in table order."""
-        found = {
-            (one.model, one.market): None
-            for one in self.rows
-            if one.kind == "gpu" and one.market
+        pairs = {
+            (row.model, row.market): None
+            for row in self.rows
+            if row.kind == "gpu" and row.market
         }  # fmt: skip
-        return tuple((c, m) for c, m in found if m and self.gpu(c, m, edition)[0])
+        return tuple((c, m) for c, m in pairs if m and self.gpu(c, m, edition)[0])
 
     def discount(self, provider: str, kind: Kind) -> Discount | None:
         """Return the discount on a price for sharing data; None if there is none."""
-        fit = (one for one in self.discounts if one.provider == provider and kind in one.kinds)
+        fit = (
+            discount
+            for discount in self.discounts
+            if discount.provider == provider and kind in discount.kinds
+        )
         return next(fit, None)
 
     def over(self, own: Iterable[Price]) -> Prices:
         """Return the table with user prices that replace packaged ones; later ones win."""
         own = list(own)
-        kept = [one for one in self.rows if not any(_same(one, new) for new in own)]
-        last = [one for n, one in enumerate(own) if not any(_same(one, o) for o in own[n + 1 :])]
+        kept = [row for row in self.rows if not any(_same(row, new) for new in own)]
+        last = [
+            row for n, row in enumerate(own) if not any(_same(row, later) for later in own[n + 1 :])
+        ]
         return msgspec.structs.replace(self, rows=(*last, *kept))
 
 
 def packaged() -> Prices:
     """Return the packaged table; read once."""
-    found = _packaged()
-    return Prices(rows=found.prices, discounts=found.discounts)
+    table = _packaged()
+    return Prices(rows=table.prices, discounts=table.discounts)
 
 
 def stale(as_of: str, today: datetime.date) -> bool:
@@ -174,13 +182,15 @@ def mark(as_of: str | None, today: datetime.date) -> str:
 
 
 def differing(
-    shown: Mapping[str, Figure | None], other: Mapping[str, Figure | None]
+    shown: Mapping[str, Figure | None], other_edition: Mapping[str, Figure | None]
 ) -> dict[str, Figure]:
     """Return the figures of the other edition that differ clearly from the shown ones."""
     return {
         name: beside
-        for name, beside in other.items()
-        if beside and (one := shown.get(name)) and apart(_exact(one.value), _exact(beside.value))
+        for name, beside in other_edition.items()
+        if beside
+        and (figure := shown.get(name))
+        and apart(_exact(figure.value), _exact(beside.value))
     }
 
 
@@ -193,9 +203,9 @@ def date_of(as_of: str) -> datetime.date:
     return datetime.date.fromisoformat(as_of if len(as_of) > 7 else f"{as_of}-01")
 
 
-def apart(one: Decimal, other: Decimal) -> bool:
+def apart(price: Decimal, other_price: Decimal) -> bool:
     """Return whether two prices differ by more than ``APART``."""
-    return abs(one - other) > APART * min(one, other)
+    return abs(price - other_price) > APART * min(price, other_price)
 
 
 def money(
@@ -218,16 +228,16 @@ def money(
 def _first(rows: list[Price], models: Sequence[str], edition: Edition) -> Price | None:
     """Return the price of the first name with one: the user's, else the newest."""
     for name in models:
-        named = [one for one in rows if one.model == name]
+        named = [row for row in rows if row.model == name]
         if edition == ARTICLE:
-            named = [one for one in named if one.own or one.edition == ARTICLE]
+            named = [row for row in named if row.own or row.edition == ARTICLE]
         if named:
             return max(named, key=_order)
     return None
 
 
-def _order(one: Price) -> tuple[bool, datetime.date, int]:
-    return one.own, _last_day(one.as_of), _TRUST[one.confidence]
+def _order(row: Price) -> tuple[bool, datetime.date, int]:
+    return row.own, _last_day(row.as_of), _TRUST[row.confidence]
 
 
 def _last_day(as_of: str) -> datetime.date:
@@ -241,46 +251,48 @@ def _last_day(as_of: str) -> datetime.date:
 def _newest_of_each(rows: list[Price]) -> list[Price]:
     """Return the newest offer of each provider, without relatively old ones; the article's general
     offer only if there is no other."""
-    if own := [one for one in rows if one.own]:
+    if own := [row for row in rows if row.own]:
         return own
-    found: dict[str, Price] = {}
-    for one in sorted(rows, key=_order):
-        found[one.provider] = one
-    later = [one for one in found.values() if one.edition != ARTICLE] or list(found.values())
-    newest = max((_last_day(one.as_of) for one in later), default=None)
-    return [one for one in later if newest and not stale(one.as_of, newest)]
+    newest_by_provider: dict[str, Price] = {}
+    for row in sorted(rows, key=_order):
+        newest_by_provider[row.provider] = row
+    later = [row for row in newest_by_provider.values() if row.edition != ARTICLE] or list(
+        newest_by_provider.values()
+    )
+    newest = max((_last_day(row.as_of) for row in later), default=None)
+    return [row for row in later if newest and not stale(row.as_of, newest)]
 
 
 def _merged(rows: list[Price]) -> Rate | None:
-    if own := [one for one in rows if one.own]:
+    if own := [row for row in rows if row.own]:
         rows = own[:1]
     if len(rows) <= 1:
         return _rate(rows[0]) if rows else None
-    names = ", ".join(dict.fromkeys(one.provider for one in rows))
-    sources = "; ".join(dict.fromkeys(one.source for one in rows))
+    names = ", ".join(dict.fromkeys(row.provider for row in rows))
+    sources = "; ".join(dict.fromkeys(row.source for row in rows))
     return Rate(
-        usd=statistics.median(one.usd for one in rows),
-        low=min(one.usd if one.low is None else one.low for one in rows),
-        high=max(one.usd if one.high is None else one.high for one in rows),
+        usd=statistics.median(row.usd for row in rows),
+        low=min(row.usd if row.low is None else row.low for row in rows),
+        high=max(row.usd if row.high is None else row.high for row in rows),
         unit=rows[0].unit,
         source=f"median of {names} ({sources})",
-        as_of=min((one.as_of for one in rows), key=_last_day),
-        confidence=min((one.confidence for one in rows), key=_TRUST.__getitem__),
+        as_of=min((row.as_of for row in rows), key=_last_day),
+        confidence=min((row.confidence for row in rows), key=_TRUST.__getitem__),
     )
 
 
-def _rate(one: Price) -> Rate:
+def _rate(row: Price) -> Rate:
     return Rate(
-        usd=one.usd, low=one.low, high=one.high, unit=one.unit, source=one.source, as_of=one.as_of,
-        confidence=one.confidence, note=one.note, own=one.own,
+        usd=row.usd, low=row.low, high=row.high, unit=row.unit, source=row.source, as_of=row.as_of,
+        confidence=row.confidence, note=row.note, own=row.own,
     )  # fmt: skip
 
 
-def _same(one: Price, other: Price) -> bool:
+def _same(row: Price, other_row: Price) -> bool:
     """Return whether two rows price the same thing; for GPUs the provider does not matter."""
-    if one.kind != other.kind or one.model != other.model or one.market != other.market:
+    if row.kind != other_row.kind or row.model != other_row.model or row.market != other_row.market:
         return False
-    return one.kind == "gpu" or one.provider == other.provider
+    return row.kind == "gpu" or row.provider == other_row.provider
 
 
 class _Packaged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

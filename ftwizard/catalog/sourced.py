@@ -34,10 +34,10 @@ def asset(name: str, kind: type[_T], *, parse_float: Callable[[str], object] = f
 
 def _spelled_out(value: object, sources: dict[str, str]) -> object:
     if isinstance(value, list):
-        return [_spelled_out(one, sources) for one in value]
+        return [_spelled_out(item, sources) for item in value]
     if isinstance(value, dict):
         return {
-            key: sources[one] if key == "source" else _spelled_out(one, sources)
-            for key, one in value.items()
+            key: sources[item] if key == "source" else _spelled_out(item, sources)
+            for key, item in value.items()
         }
     return value

@@ -135,9 +135,9 @@ def _of_experts(shape: Shape, setup: Setup, stack: Stack, each: int) -> tuple[fl
     if full and stack.autocast and not in_order:
         each = max(each, stack.full_bytes)
     adapted = [
-        one.name
-        for one in shape.linears
-        if one.fused and (full or setup.targets is None or one.name in setup.targets)
+        linear.name
+        for linear in shape.linears
+        if linear.fused and (full or setup.targets is None or linear.name in setup.targets)
     ]
     copies = each * shape.experts * shape.hidden
     kept = _GATE.get(shape.model_type, 3) * each * shape.intermediate + copies
@@ -162,19 +162,21 @@ def _adapting(stack: Stack, each: int) -> _Adapting:
 
 def _for_adapters(shape: Shape, setup: Setup, adapting: _Adapting, each: int) -> float:
     """Return the bytes per token that a block keeps for its adapters."""
-    adapted = [one for one in shape.linears if setup.targets is None or one.name in setup.targets]
-    found = 0.0
-    for one in adapted:
-        if one.fused:  # the adapter is added to the weights, so no token passes through it
+    adapted = [
+        linear for linear in shape.linears if setup.targets is None or linear.name in setup.targets
+    ]
+    total = 0.0
+    for linear in adapted:
+        if linear.fused:  # the adapter is added to the weights, so no token passes through it
             continue
-        times = one.active / shape.layers
-        found += times * adapting.output * setup.rank
-        found += times * one.inputs * (adapting.copied + adapting.mask)
+        times = linear.active / shape.layers
+        total += times * adapting.output * setup.rank
+        total += times * linear.inputs * (adapting.copied + adapting.mask)
     if adapting.copied:
-        return found
-    names = {one.name for one in adapted}
-    found += each * shape.hidden * (bool(names & _INTO_ATTENTION) + bool(names & _INTO_MLP))
-    return found + each * shape.intermediate * ("down_proj" in names)
+        return total
+    names = {linear.name for linear in adapted}
+    total += each * shape.hidden * (bool(names & _INTO_ATTENTION) + bool(names & _INTO_MLP))
+    return total + each * shape.intermediate * ("down_proj" in names)
 
 
 def _at_down(shape: Shape, setup: Setup, adapting: _Adapting, each: int, stream: int) -> float:

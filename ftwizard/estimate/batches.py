@@ -53,7 +53,9 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
     def scaled(self, rows: int) -> Lengths:
         """Return the same distribution for another number of rows, such as the training set."""
         share = rows / self.rows if self.rows else 0.0
-        scaled = tuple(msgspec.structs.replace(one, rows=one.rows * share) for one in self.buckets)
+        scaled = tuple(
+            msgspec.structs.replace(bucket, rows=bucket.rows * share) for bucket in self.buckets
+        )
         return msgspec.structs.replace(self, rows=rows, total=self.total * share, buckets=scaled)
 
 
@@ -84,15 +86,15 @@ class Passes(msgspec.Struct, frozen=True, kw_only=True):
         return self.padding / (self.tokens + self.padding)
 
 
-def of_estimate(found: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
+def of_estimate(document: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
     """Return row lengths by part from the document of an estimate.
 
     None if it encoded no rows, or truncated some, because their real length is then unknown.
     """
-    known = found.get("lengths")
-    if not known or any(part["cut"] for part in found["parts"].values()):
+    by_part = document.get("lengths")
+    if not by_part or any(part["cut"] for part in document["parts"].values()):
         return None
-    return msgspec.convert(known, dict[str, Lengths | None])
+    return msgspec.convert(by_part, dict[str, Lengths | None])
 
 
 def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
@@ -152,11 +154,13 @@ def of_one_length(rows: int, tokens: float) -> Lengths:
 def cut_share(spread: Lengths, max_length: float) -> float:
     """Return the share of rows longer than ``max_length``, assuming uniform lengths per bucket."""
     longer, below = 0.0, 0.0
-    for one in spread.buckets:
-        if one.upto > max_length:
-            low = max(below, 2 * one.length - one.upto)
-            longer += one.rows * min(1.0, (one.upto - max_length) / max(one.upto - low, 1.0))
-        below = one.upto
+    for bucket in spread.buckets:
+        if bucket.upto > max_length:
+            low = max(below, 2 * bucket.length - bucket.upto)
+            longer += bucket.rows * min(
+                1.0, (bucket.upto - max_length) / max(bucket.upto - low, 1.0)
+            )
+        below = bucket.upto
     return longer / spread.rows if spread.rows else 0.0
 
 
@@ -174,7 +178,7 @@ def passes(
     Raises ValueError without rows.
     """
     rows = spread.rows
-    kept = [(min(one.length, max_length), one.rows) for one in spread.buckets]
+    kept = [(min(bucket.length, max_length), bucket.rows) for bucket in spread.buckets]
     if rows < 1:
         raise ValueError("there are no rows to train on")
     total = sum(length * count for length, count in kept)
@@ -207,9 +211,9 @@ def _longest(kept: list[tuple[float, float]], rows: int, batch: int) -> float:
 
     Source: the maximum of n draws is at most x with probability F(x)ⁿ.
     """
-    found = below = 0.0
+    expected = below = 0.0
     for length, count in kept:
         share = min(1.0, below + count / rows)
-        found += length * (share**batch - below**batch)
+        expected += length * (share**batch - below**batch)
         below = share
-    return found
+    return expected

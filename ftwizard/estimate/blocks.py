@@ -75,9 +75,9 @@ def attention(config: ConfigReader, family: Family, w: Widths) -> Block:
             linear("v_proj", w.hidden, kv, w.layers),
         ]
     linears.append(linear("o_proj", q, w.hidden, w.layers))
-    one = family.norms * w.hidden + family.head_norms * w.head_dim
-    one += (q + 2 * kv) * qkv_bias + w.hidden * output_bias
-    return Block(linears=linears, others=w.layers * one, intermediate=0)
+    per_block = family.norms * w.hidden + family.head_norms * w.head_dim
+    per_block += (q + 2 * kv) * qkv_bias + w.hidden * output_bias
+    return Block(linears=linears, others=w.layers * per_block, intermediate=0)
 
 
 def dense(config: ConfigReader, family: Family, w: Widths, wide: int, layers: int) -> Block:
@@ -145,9 +145,9 @@ def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[
 
 def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Shape:
     """Assemble a model from ``parts``, embeddings and the last norm."""
-    linears = tuple(one for part in parts for one in part.linears if one.count)
+    linears = tuple(layer for part in parts for layer in part.linears if layer.count)
     embeddings = w.vocabulary * w.hidden * (1 if w.tied else 2)
-    within = sum(one.inputs * one.outputs * one.count for one in linears)
+    within = sum(layer.inputs * layer.outputs * layer.count for layer in linears)
     parameters = within + embeddings + w.hidden + sum(part.others for part in parts)
     return Shape(
         model_type=model_type,
@@ -164,6 +164,6 @@ def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Sha
         parameters=parameters,
         active=parameters - sum(part.idle for part in parts),
         beside=sum(part.quantized for part in parts),
-        covered=not any(one.fused for one in linears),
+        covered=not any(layer.fused for layer in linears),
         source=source,
     )

@@ -57,23 +57,23 @@ def search(
     changes together; else nothing. ``spread``: row lengths, to count truncated rows.
     """
 
-    def cost(found: Candidate) -> tuple[int, int]:
-        parts = [_COST[name] for name in changed(setup, found.setup, spread)]
+    def cost(candidate: Candidate) -> tuple[int, int]:
+        parts = [_COST[name] for name in changed(setup, candidate.setup, spread)]
         return max(parts), sum(parts)
 
     def first(tried: Sequence[Setup]) -> Candidate | None:
-        every = (Candidate(one, estimate(one)) for one in tried)
-        return next((one for one in every if fits(one.memory)), None)
+        every = (Candidate(candidate_setup, estimate(candidate_setup)) for candidate_setup in tried)
+        return next((candidate for candidate in every if fits(candidate.memory)), None)
 
-    if singles := [one for way in _REDUCTIONS if (one := first(way(setup)))]:
+    if singles := [single for reduce in _REDUCTIONS if (single := first(reduce(setup)))]:
         return sorted(singles, key=cost)
     pairs = [_pair(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
-    if enough := [one for one in pairs if one]:
+    if enough := [pair for pair in pairs if pair]:
         return sorted(enough, key=cost)[:MAX_PAIRS]
     bottom = least(setup, estimate)
     shorter = _shorter(bottom)
-    found = first([bottom, *shorter, *_lower((shorter or [bottom])[-1])])
-    return [found] if found else []
+    combined = first([bottom, *shorter, *_lower((shorter or [bottom])[-1])])
+    return [combined] if combined else []
 
 
 def least(setup: Setup, estimate: Estimate) -> Setup:
@@ -82,16 +82,17 @@ def least(setup: Setup, estimate: Estimate) -> Setup:
     Each change is applied only if it helps: several passes per step keep gradients, which a single
     larger pass does not.
     """
-    for way in (_tiled, _recomputed, _methods, _rows):
+    for reduce in (_tiled, _recomputed, _methods, _rows):
         setup = min(
-            (setup, *way(setup)), key=lambda one: (highest(estimate(one)), one is not setup)
+            (setup, *reduce(setup)),
+            key=lambda candidate: (highest(estimate(candidate)), candidate is not setup),
         )
     return setup
 
 
-def highest(found: Memory) -> float:
+def highest(memory: Memory) -> float:
     """Return the upper end of the peak, in bytes."""
-    return found.peak.value if found.peak.high is None else found.peak.high
+    return memory.peak.value if memory.peak.high is None else memory.peak.high
 
 
 def settings(old: Setup, new: Setup) -> dict[str, Any]:
@@ -125,8 +126,8 @@ def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
 
 def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
     """Describe the changes, and their cost."""
-    said = [_said(name, old, new, spread) for name in changed(old, new, spread)]
-    return "; ".join(what for what, _ in said), "; ".join(cost for _, cost in said)
+    pairs = [_said(name, old, new, spread) for name in changed(old, new, spread)]
+    return "; ".join(change for change, _ in pairs), "; ".join(cost for _, cost in pairs)
 
 
 def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
@@ -155,10 +156,10 @@ def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[st
             "about a third more time, and slightly rounded base weights"
         )
     share = _cut(old, new, spread)
-    what = f"max length {new.length:,} tokens instead of {old.length:,}"
+    change = f"max length {new.length:,} tokens instead of {old.length:,}"
     if share is None:
-        return what, "longer rows are truncated"
-    return what, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
+        return change, "longer rows are truncated"
+    return change, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
 
 
 def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
@@ -177,19 +178,19 @@ def _pair(
     if not weaker:
         return None
     strongest = weaker[-1]
-    found = first(b(strongest))
-    if found is None:
+    combined = first(b(strongest))
+    if combined is None:
         return None
     own = [
         name
         for name in Setup.__struct_fields__
-        if getattr(setup, name) != getattr(strongest, name) == getattr(found.setup, name)
+        if getattr(setup, name) != getattr(strongest, name) == getattr(combined.setup, name)
     ]
     tried = [
-        msgspec.structs.replace(found.setup, **{name: getattr(one, name) for name in own})
-        for one in weaker
+        msgspec.structs.replace(combined.setup, **{name: getattr(variant, name) for name in own})
+        for variant in weaker
     ]
-    return first(tried) or found
+    return first(tried) or combined
 
 
 def _tiled(setup: Setup) -> list[Setup]:
@@ -214,12 +215,12 @@ def _lower(setup: Setup) -> list[Setup]:
     if setup.method == "full":
         return []
     halves = [setup.rank >> n for n in range(1, setup.rank.bit_length())]
-    alphas = [(one, (setup.alpha or 0) * one / setup.rank) for one in halves if one >= MIN_RANK]
+    alphas = [(rank, (setup.alpha or 0) * rank / setup.rank) for rank in halves if rank >= MIN_RANK]
     return [
         msgspec.structs.replace(
-            setup, rank=one, alpha=setup.alpha if setup.alpha is None else int(alpha)
+            setup, rank=rank, alpha=setup.alpha if setup.alpha is None else int(alpha)
         )
-        for one, alpha in alphas
+        for rank, alpha in alphas
         if alpha.is_integer()
     ]
 
@@ -231,8 +232,8 @@ def _recomputed(setup: Setup) -> list[Setup]:
 def _shorter(setup: Setup) -> list[Setup]:
     """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
     round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
-    fewer = sorted((one for one in round_ones if one < setup.length), reverse=True)
-    return [msgspec.structs.replace(setup, length=one) for one in fewer]
+    fewer = sorted((length for length in round_ones if length < setup.length), reverse=True)
+    return [msgspec.structs.replace(setup, length=length) for length in fewer]
 
 
 def _lora(setup: Setup) -> list[Setup]:

@@ -51,7 +51,8 @@ class ConfigReader:
         if value is None:
             return None
         if not isinstance(value, list) or not all(
-            isinstance(one, int) and not isinstance(one, bool) and 0 <= one < below for one in value
+            isinstance(index, int) and not isinstance(index, bool) and 0 <= index < below
+            for index in value
         ):
             raise self.error(f"has a {key} that is not a list of block numbers below {below}")
         return sorted(set(value))

@@ -41,43 +41,45 @@ _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
     """Return every offer of an edition in catalog order: OpenAI, GPUs, clouds."""
     monthly = month(prices, asked)
-    found = [_hosted(one, load, prices, asked, monthly) for one in hosted(asked.edition)]
-    openai = (one for one in found if one.path == "openai")
-    clouds = (one for one in found if one.path != "openai")
+    hosted_offers = [
+        _hosted(model, load, prices, asked, monthly) for model in hosted(asked.edition)
+    ]
+    openai = (offer for offer in hosted_offers if offer.path == "openai")
+    clouds = (offer for offer in hosted_offers if offer.path != "openai")
     return (*openai, *gpus(load, prices, asked), *clouds)
 
 
-def in_order(found: Iterable[Offer], key: SortKey) -> list[Offer]:
+def in_order(offers_: Iterable[Offer], key: SortKey) -> list[Offer]:
     """Sort offers, cheapest first; unknown amounts come last."""
     if key == "path":
-        return list(found)
+        return list(offers_)
     if key == "name":
-        return sorted(found, key=lambda one: one.name.lower())
+        return sorted(offers_, key=lambda offer: offer.name.lower())
 
-    def order(one: Offer) -> tuple[bool, float]:
-        figure: Figure | None = getattr(one, key)
+    def order(offer: Offer) -> tuple[bool, float]:
+        figure: Figure | None = getattr(offer, key)
         return figure is None, figure.value if figure else 0.0
 
-    return sorted(found, key=order)
+    return sorted(offers_, key=order)
 
 
 def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[str]:
     """Return notes about the table as a whole."""
-    found = ["Prices change and each has a date. Check the provider's page before you pay."]
+    texts = ["Prices change and each has a date. Check the provider's page before you pay."]
     discount = prices.discount("openai", "input")
     if confidential:
-        found.append("The data is confidential, so OpenAI's data sharing discount is not applied.")
+        texts.append("The data is confidential, so OpenAI's data sharing discount is not applied.")
     elif discount and asked.share_data:
-        found.append(
+        texts.append(
             f"OpenAI input and output are {discount.share:.0%} off for sharing data (as of "
             f"{discount.as_of}). {SHARING}. Note: {discount.note}."
         )
     elif discount:
-        found.append(
+        texts.append(
             f"If the data is not confidential, OpenAI offers {discount.share:.0%} off input and "
             f"output for sharing it (as of {discount.as_of}; --share-data). {SHARING}."
         )
-    return found
+    return texts
 
 
 def _hosted(
@@ -86,14 +88,14 @@ def _hosted(
     method = model.methods[0]
     rate, beside = prices.rates(model.platform, model.priced_as, "training", asked.edition)
     tokens = load.billed(model, method)
-    training, other = _training(rate, tokens), _training(beside, tokens)
+    training, other_training = _training(rate, tokens), _training(beside, tokens)
     full = _serving(model, prices, asked.edition)
     others = _other_edition(model, prices, asked.edition, full)
     serving = full
     if asked.share_data:
         serving, others = _shared(full, prices, model), _shared(others, prices, model)
     figures = _figures(serving, monthly)
-    dates = [one.as_of for one in (rate, *serving.values()) if one]
+    dates = [rate_.as_of for rate_ in (rate, *serving.values()) if rate_]
     alive = life(model, asked.today)
     return Offer(
         path=model.path,
@@ -101,8 +103,8 @@ def _hosted(
         model=model.id,
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
         method=method,
-        training=training if asked.edition == ARTICLE else _spanning(training, other),
-        other=other,
+        training=training if asked.edition == ARTICLE else _spanning(training, other_training),
+        other=other_training,
         rate=rate.figure() if rate else None,
         input=figures["input"],
         cached=figures["cached"],
@@ -138,16 +140,16 @@ def _serving(model: HostedModel, prices: Prices, edition: Edition) -> Serving:
 
 def _other_edition(model: HostedModel, prices: Prices, edition: Edition, shown: Serving) -> Serving:
     """Return the prices of the other edition, filled up with the ``shown`` ones."""
-    found = _serving(model, prices, "current" if edition == ARTICLE else ARTICLE)
-    return {kind: one or shown[kind] for kind, one in found.items()}
+    others = _serving(model, prices, "current" if edition == ARTICLE else ARTICLE)
+    return {kind: rate or shown[kind] for kind, rate in others.items()}
 
 
 def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None]:
     """Return the figures for serving prices, and for the monthly bill."""
-    found: dict[str, Figure | None] = {
-        kind: one.figure() if one else None for kind, one in serving.items()
+    figures: dict[str, Figure | None] = {
+        kind: rate.figure() if rate else None for kind, rate in serving.items()
     }
-    return found | (monthly.figures(serving) if monthly else {})
+    return figures | (monthly.figures(serving) if monthly else {})
 
 
 def _shared(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
@@ -186,32 +188,32 @@ def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
     )
 
 
-def _spanning(training: Figure | None, other: Figure | None) -> Figure | None:
+def _spanning(training: Figure | None, older: Figure | None) -> Figure | None:
     """Return the newer figure with a range that includes the older one."""
-    if training is None or other is None:
+    if training is None or older is None:
         return training
     ends = [
         end
-        for one in (training, other)
-        for end in (one.low, one.value, one.high)
+        for figure in (training, older)
+        for end in (figure.low, figure.value, figure.high)
         if end is not None
     ]
     return Figure(
         value=training.value, unit=training.unit, low=min(ends), high=max(ends),
-        source=f"{training.source}; as of {other.as_of}: {other.source}", as_of=training.as_of,
+        source=f"{training.source}; as of {older.as_of}: {older.source}", as_of=training.as_of,
     )  # fmt: skip
 
 
 def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | None:
     """Return how much more the tuned model costs than its base model, in percent."""
-    found: list[tuple[Decimal, Rate]] = []
+    ratios: list[tuple[Decimal, Rate]] = []
     sides: tuple[tuple[Kind, Kind], ...] = (("input", "base_input"), ("output", "base_output"))
     for kind, base_kind in sides:
         tuned, base = serving[kind], prices.rates(model.platform, (model.id,), base_kind)[0]
         if tuned is None or base is None or not base.usd:
             return None
-        found.append(((tuned.usd / base.usd - 1) * 100, base))
-    (into, base), (out, _) = found
+        ratios.append(((tuned.usd / base.usd - 1) * 100, base))
+    (into, base), (out, _) = ratios
     words = (
         f"compared with ${base.usd:,.2f} per million input tokens of the base model, without "
         f"discounts ({base.source})"
@@ -249,9 +251,9 @@ def _notes(
 def _unpriced(model: HostedModel, edition: Edition) -> str:
     """Describe how a platform bills training if no price is known."""
     claims = catalog().path(model.path).claims("cost", _platform(model))
-    for one in claims:
-        if one.low is None and (edition != ARTICLE or one.as_of == ARTICLE):
-            return f"{one.words[:1].lower()}{one.words[1:]}"
+    for claim in claims:
+        if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
+            return f"{claim.words[:1].lower()}{claim.words[1:]}"
     return "price unknown"
 
 

@@ -68,30 +68,32 @@ def parts(
     def figure(value: float, source: str, as_of: str = AS_OF) -> Figure:
         return Figure(value=value, unit="bytes", source=source, as_of=as_of)
 
-    found: dict[str, Figure] = {}
+    by_part: dict[str, Figure] = {}
     if download is None:
-        found["download"] = stored or figure(
+        by_part["download"] = stored or figure(
             parameters * HALF_BYTES,
             f"{HALF_BYTES} bytes per parameter, because its size is unknown",
         )
     elif download:
-        found["download"] = figure(download, "files on the Hub that are not cached yet", today())
-    one = trained * ADAM_BYTES + TOKENIZER_BYTES
-    found["checkpoints"] = figure(
-        CHECKPOINTS * one,
+        by_part["download"] = figure(download, "files on the Hub that are not cached yet", today())
+    checkpoint = trained * ADAM_BYTES + TOKENIZER_BYTES
+    by_part["checkpoints"] = figure(
+        CHECKPOINTS * checkpoint,
         f"{CHECKPOINTS} × ({ADAM_BYTES} bytes per trainable parameter: weight and two optimizer "
         "states)",
     )
     if adapter:
-        found["adapter"] = figure(trained * 4 + TOKENIZER_BYTES, "4 bytes per trainable parameter")
+        by_part["adapter"] = figure(
+            trained * 4 + TOKENIZER_BYTES, "4 bytes per trainable parameter"
+        )
     files = tuple(dict.fromkeys(exports))
     if merges or files or not adapter:
-        found["merged"] = figure(
+        by_part["merged"] = figure(
             parameters * HALF_BYTES + TOKENIZER_BYTES, f"{HALF_BYTES} bytes per parameter"
         )
     if files:
-        found["exports"] = _exports(parameters, files)
-    return found
+        by_part["exports"] = _exports(parameters, files)
+    return by_part
 
 
 def stored(config: Mapping[str, Any], shape: Shape) -> Figure | None:
@@ -102,7 +104,9 @@ def stored(config: Mapping[str, Any], shape: Shape) -> Figure | None:
     how = config.get("quantization_config")
     if not isinstance(how, Mapping) or how.get("quant_method") != "mxfp4":
         return None
-    experts = sum(one.inputs * one.outputs * one.count for one in shape.linears if one.fused)
+    experts = sum(
+        linear.inputs * linear.outputs * linear.count for linear in shape.linears if linear.fused
+    )
     value = experts * MXFP4_BITS / 8 + (shape.parameters - experts) * HALF_BYTES
     return Figure(
         value=round(value), unit="bytes", as_of=AS_OF,
@@ -113,8 +117,8 @@ def stored(config: Mapping[str, Any], shape: Shape) -> Figure | None:
 def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
     """Return the bytes of the files, and of the 16-bit file that smaller ones are made from."""
     made_of: tuple[Export, ...] = () if "gguf-f16" in files else ("gguf-f16",)
-    value = sum(parameters * BITS[one] / 8 for one in (*files, *made_of))
-    named = ", ".join(f"{one} at {BITS[one]:g} bits per weight" for one in files)
+    value = sum(parameters * BITS[export] / 8 for export in (*files, *made_of))
+    named = ", ".join(f"{export} at {BITS[export]:g} bits per weight" for export in files)
     source_file = "; plus the 16-bit file they are made from" if made_of else ""
     return Figure(
         value=value, unit="bytes", low=value * 0.97, high=value * SMALL_MODEL, as_of="2025-12",
@@ -124,23 +128,23 @@ def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
 
 def later(parameters: int) -> dict[str, Figure]:
     """Return the bytes of a later GGUF export: 16-bit, and 4-bit with its 16-bit source file."""
-    return {one: _exports(parameters, (one,)) for one in LATER}
+    return {export: _exports(parameters, (export,)) for export in LATER}
 
 
-def left(found: Mapping[str, Any]) -> float:
+def left(document: Mapping[str, Any]) -> float:
     """Return the bytes that stay free after a run.
 
-    ``found``: the document of the disk check (``needed``, ``free``, ``short``). Infinite if the run
+    ``document``: the document of the disk check (``needed``, ``free``, ``short``). Infinite if the run
     itself does not fit, so that only that shortage is reported.
     """
-    if found.get("short"):
+    if document.get("short"):
         return math.inf
-    return float(found["free"]["value"] - found["needed"]["value"])
+    return float(document["free"]["value"] - document["needed"]["value"])
 
 
-def later_words(found: Mapping[str, Figure], free: float) -> str:
+def later_words(later_parts: Mapping[str, Figure], free: float) -> str:
     """Describe ``later`` exports, compared with the bytes that stay free after the run."""
-    half, four = (found[export].value for export in LATER)
+    half, four = (later_parts[export].value for export in LATER)
     words = f"GGUF export: {size(half)} more; with a 4-bit file {size(four)}"
     if four <= free:
         return words
@@ -150,17 +154,17 @@ def later_words(found: Mapping[str, Figure], free: float) -> str:
 def named(parts: Mapping[str, Figure]) -> str:
     """Format the parts without the download: ``checkpoints 7.5 GB, merged 141.1 GB``."""
     return ", ".join(
-        f"{name} {size(one.value)}" for name, one in parts.items() if name != "download"
+        f"{name} {size(part.value)}" for name, part in parts.items() if name != "download"
     )
 
 
 def needed(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
     """Return the bytes of all parts, without the download if that goes to another disk."""
-    counted = {name: one for name, one in parts.items() if download or name != "download"}
+    counted = {name: part for name, part in parts.items() if download or name != "download"}
     return Figure(
-        value=round(sum(one.value for one in counted.values())), unit="bytes",
+        value=round(sum(part.value for part in counted.values())), unit="bytes",
         source=f"sum of {', '.join(counted)}",
-        as_of=oldest(one.as_of for one in counted.values()),
+        as_of=oldest(part.as_of for part in counted.values()),
     )  # fmt: skip
 
 
@@ -201,8 +205,8 @@ def short(
             hint="Set HF_HOME and FTWIZARD_HOME to folders on a larger disk, or choose a smaller model.",
             missing=missing,
         )
-    kept = {k: one for k, one in parts.items() if cache_free is None or k != "download"}
-    named = ", ".join(f"{name} {size(one.value)}" for name, one in kept.items())
+    kept = {k: part for k, part in parts.items() if cache_free is None or k != "download"}
+    named = ", ".join(f"{name} {size(part.value)}" for name, part in kept.items())
     needs = f"This run needs about {size(here)} ({named})"
     if written:
         needs = (

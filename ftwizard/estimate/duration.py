@@ -68,13 +68,13 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
 def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
     """Return the seconds of training on ``tokens`` from earlier runs; None without one."""
-    known = [speed for speed in speeds if speed.tokens_per_s > 0]
-    if not known:
+    usable = [speed for speed in speeds if speed.tokens_per_s > 0]
+    if not usable:
         return None
-    rates = [speed.tokens_per_s for speed in known]
+    rates = [speed.tokens_per_s for speed in usable]
     middle = statistics.median(rates)
     fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
-    names = ", ".join(speed.run for speed in known[-3:])
+    names = ", ".join(speed.run for speed in usable[-3:])
     return Figure(
         value=tokens / middle,
         unit="s",
@@ -82,7 +82,7 @@ def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
         high=tokens / slow,
         source=f"speed of earlier runs of this model here: {names}; loading, merging and comparing "
         "are extra",
-        as_of=oldest(speed.as_of for speed in known) or today(),
+        as_of=oldest(speed.as_of for speed in usable) or today(),
     )
 
 
@@ -106,10 +106,10 @@ def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Fig
     """
     if card is None or not work.passes:
         return None
-    one = throughput.pass_seconds(shape, setup, card, tokens=work.each, attended=work.attended)
+    pass_s = throughput.pass_seconds(shape, setup, card, tokens=work.each, attended=work.attended)
     step = throughput.step_seconds(shape, setup, card)
-    seconds = work.passes * one + work.steps * step
-    launching = one <= throughput.launch_seconds(shape, setup)
+    seconds = work.passes * pass_s + work.steps * step
+    launching = pass_s <= throughput.launch_seconds(shape, setup)
     mixed = any(linear.active < linear.count for linear in shape.linears)
     high = MIXTURE if mixed else SHORT if launching else SPREAD
     return _around(
@@ -160,7 +160,7 @@ def parts(
     The time of an evaluation per token is training's, times the share of the forward pass, so a
     measured training speed also applies to evaluations.
     """
-    found = {
+    by_part = {
         "starting": _around(START_S, 4, 3, "libraries and rows; measured: 6 to 70 s"),
         "loading": _around(around.weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
         "training": training,
@@ -168,7 +168,7 @@ def parts(
     if around.evaluations and around.evaluated:
         share = _forward_share(shape, setup, card, work)
         tokens = around.evaluations * around.evaluated / (work.tokens + work.padding)
-        found["evaluations"] = scaled(
+        by_part["evaluations"] = scaled(
             training,
             share * tokens,
             f"{plural(around.evaluations, 'evaluation')} of "
@@ -176,14 +176,14 @@ def parts(
         )
     saves = max(1, around.evaluations)
     if around.checkpoint:
-        found["checkpoints"] = _around(
+        by_part["checkpoints"] = _around(
             saves * around.checkpoint * WRITE_S, DISKS, DISKS,
             f"{plural(saves, 'checkpoint')}, about 0.5 GB/s",
         )  # fmt: skip
     if around.merged:
         seconds = around.weights * READ_S + around.merged * WRITE_S
-        found["merging"] = _around(seconds, DISKS, DISKS, "reading the base, writing the merge")
-    return found
+        by_part["merging"] = _around(seconds, DISKS, DISKS, "reading the base, writing the merge")
+    return by_part
 
 
 def _forward_share(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> float:
@@ -201,12 +201,12 @@ def _forward_share(shape: Shape, setup: Setup, card: Card | None, work: Passes) 
 def total(parts: Mapping[str, Figure]) -> Figure:
     """Return the total seconds of all parts."""
     return Figure(
-        value=sum(one.value for one in parts.values()),
+        value=sum(part.value for part in parts.values()),
         unit="s",
-        low=sum(one.value if one.low is None else one.low for one in parts.values()),
-        high=sum(one.value if one.high is None else one.high for one in parts.values()),
+        low=sum(part.value if part.low is None else part.low for part in parts.values()),
+        high=sum(part.value if part.high is None else part.high for part in parts.values()),
         source=" + ".join(parts),
-        as_of=oldest(one.as_of for one in parts.values()),
+        as_of=oldest(part.as_of for part in parts.values()),
     )
 
 

@@ -100,8 +100,8 @@ def fit(
     memory = counted or worked_out
     factor = max(1.0, memory.peak.value / worked_out.peak.value)
 
-    def again(one: Setup) -> Memory:
-        return _scaled(estimate(shape, one, stack=stack), factor)
+    def again(candidate: Setup) -> Memory:
+        return _scaled(estimate(shape, candidate, stack=stack), factor)
 
     case = _Case(shape, setup, memory, again, list(smaller), stack, spread, cards)
     return tuple(case.against(gpu) for gpu in gpus)
@@ -125,10 +125,10 @@ def holders(memory: Memory, cards: Sequence[Card]) -> tuple[Card, ...]:
     Sizes as sold (GB, 10⁹ bytes) never exceed the real memory.
     """
     enough = [
-        one for one in cards if verdict(memory, Gpu(name="", memory=one.memory * 1e9)) == "fits"
+        card for card in cards if verdict(memory, Gpu(name="", memory=card.memory * 1e9)) == "fits"
     ]
-    smallest = min((one.memory for one in enough), default=0.0)
-    return tuple(one for one in enough if one.memory == smallest)[:2]
+    smallest = min((card.memory for card in enough), default=0.0)
+    return tuple(card for card in enough if card.memory == smallest)[:2]
 
 
 class _Case:
@@ -183,18 +183,18 @@ class _Case:
 
     def _changes(self, gpu: Gpu, now: Verdict) -> Iterator[Change]:
         """Yield changes that surely fit; if none does, those that make it at least tight."""
-        fits: Fits = lambda one: verdict(one, gpu) == "fits"
-        may: Fits = lambda one: verdict(one, gpu) != "does not fit"
+        fits: Fits = lambda need: verdict(need, gpu) == "fits"
+        may: Fits = lambda need: verdict(need, gpu) != "does not fit"
         tests = [fits] if now == "tight" else [fits, may]
         for test in tests:
-            found = search(self._setup, self._again, test, spread=self._spread)
-            for setup, memory in found:
+            results = search(self._setup, self._again, test, spread=self._spread)
+            for setup, memory in results:
                 yield self._change(setup, memory, gpu)
-            if found:
+            if results:
                 break
         for test in tests:
-            if other := self._instead(gpu, test):
-                yield other
+            if smaller := self._instead(gpu, test):
+                yield smaller
                 break
 
     def _change(self, setup: Setup, memory: Memory, gpu: Gpu) -> Change:
@@ -299,16 +299,16 @@ def _scaled(memory: Memory, factor: float) -> Memory:
     """Scale up an estimate that the ledger's count of tensors has shown to be too low."""
     if factor == 1.0:
         return memory
-    parts = {name: _raised(one, factor) for name, one in memory.parts.items()}
+    parts = {name: _raised(figure, factor) for name, figure in memory.parts.items()}
     return msgspec.structs.replace(memory, parts=parts, peak=_raised(memory.peak, factor))
 
 
-def _raised(one: Figure, factor: float) -> Figure:
+def _raised(figure: Figure, factor: float) -> Figure:
     return Figure(
-        value=one.value * factor,
-        unit=one.unit,
-        low=None if one.low is None else one.low * factor,
-        high=None if one.high is None else one.high * factor,
-        source=f"{one.source}, scaled up to the tensor count",
-        as_of=one.as_of,
+        value=figure.value * factor,
+        unit=figure.unit,
+        low=None if figure.low is None else figure.low * factor,
+        high=None if figure.high is None else figure.high * factor,
+        source=f"{figure.source}, scaled up to the tensor count",
+        as_of=figure.as_of,
     )

@@ -48,10 +48,10 @@ def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
         yield _here(own, asked)
     elif asked.edition != ARTICLE:
         here = asked.here
-        known = here.hours is not None or here.too_small
+        estimated = here.hours is not None or here.too_small
         yield _offer(
             asked,
-            OWN if known else "Your own GPU",  # this machine may have no GPU
+            OWN if estimated else "Your own GPU",  # this machine may have no GPU
             hours=None if here.too_small else here.hours,
             too_small=here.too_small,
             notes=(NOT_SAID, *((TOO_SMALL_HERE,) if here.too_small else ())),
@@ -104,8 +104,8 @@ def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
 
 def _name(card: str) -> str:
     """Return the display name of a GPU; for user prices, the vendor's name."""
-    known = None if card in CARDS else known_card(card)
-    return known.name.removeprefix("GeForce ") if known else CARDS.get(card, card)
+    spec = None if card in CARDS else known_card(card)
+    return spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
 
 
 def _here(rate: Rate, asked: Asked) -> Offer:
@@ -145,9 +145,9 @@ def _training(hours: Figure | None, rate: Rate) -> Figure | None:
         return None
     value = _exact(hours.value)
     low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
-    found = _times((low, value, high), rate)
+    amounts = _times((low, value, high), rate)
     return money(
-        found[1], found[0], found[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
+        amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
         rate.as_of,
     )  # fmt: skip
 

@@ -16,16 +16,16 @@ def dollars(seconds: float, usd_an_hour: Decimal) -> Decimal:
     return Decimal(repr(float(seconds))) * usd_an_hour / _HOUR
 
 
-def so_far(seconds: float, hour: Rate, what: str = "the time so far") -> Figure:
+def so_far(seconds: float, hour: Rate, description: str = "the time so far") -> Figure:
     """Return the cost of measured ``seconds``, as a range if the price has one.
 
-    ``what``: description of the time. For budgets use ``dollars``, which is not rounded.
+    ``description``: description of the time. For budgets use ``dollars``, which is not rounded.
     """
-    return _figure((seconds, seconds, seconds), hour, what)
+    return _figure((seconds, seconds, seconds), hour, description)
 
 
 def cost(
-    time: Figure | None, hour: Rate | None, what: str = "the time of the run"
+    time: Figure | None, hour: Rate | None, description: str = "the time of the run"
 ) -> Figure | None:
     """Return the US dollars for an expected time (seconds); None if time or price is unknown.
 
@@ -35,13 +35,13 @@ def cost(
         return None
     low = time.value if time.low is None else time.low
     high = time.value if time.high is None else time.high
-    return _figure((low, time.value, high), hour, what)
+    return _figure((low, time.value, high), hour, description)
 
 
-def _figure(seconds: tuple[float, float, float], hour: Rate, what: str) -> Figure:
+def _figure(seconds: tuple[float, float, float], hour: Rate, description: str) -> Figure:
     low = dollars(seconds[0], hour.usd if hour.low is None else hour.low)
     high = dollars(seconds[2], hour.usd if hour.high is None else hour.high)
-    source = f"{what} × {words(hour)}"
+    source = f"{description} × {words(hour)}"
     return money(dollars(seconds[1], hour.usd), low, high, "USD", source, hour.as_of)
 
 

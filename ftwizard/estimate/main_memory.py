@@ -26,13 +26,15 @@ def estimate(shape: Shape, setup: Setup) -> Memory:
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    found = memory.estimate(shape, setup, stack=msgspec.structs.replace(OURS, counter="allocated"))
-    tensors = found.peak.value
+    tensors_memory = memory.estimate(
+        shape, setup, stack=msgspec.structs.replace(OURS, counter="allocated")
+    )
+    tensors = tensors_memory.peak.value
     low, value, high = (
         times * tensors + more for times, more in zip(TIMES, LIBRARIES, strict=True)
     )
     around = "kernel copies, allocator cache, libraries"
-    parts = found.parts | {
+    parts = tensors_memory.parts | {
         "context": Figure(
             value=value - tensors, unit="bytes", low=low - tensors, high=high - tensors,
             source=around, as_of=AS_OF,
@@ -40,6 +42,6 @@ def estimate(shape: Shape, setup: Setup) -> Memory:
     }  # fmt: skip
     peak = Figure(
         value=value, unit="bytes", low=low, high=high,
-        source=f"very rough: {found.peak.source}; plus {around}", as_of=AS_OF,
+        source=f"very rough: {tensors_memory.peak.source}; plus {around}", as_of=AS_OF,
     )  # fmt: skip
-    return msgspec.structs.replace(found, parts=parts, peak=peak)
+    return msgspec.structs.replace(tensors_memory, parts=parts, peak=peak)

@@ -55,12 +55,12 @@ def estimate(shape: Shape, setup: Setup, *, gpus: int = 1, stack: Stack = OURS) 
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    held = hold(shape, setup, stack)
-    at_all = moments(shape, setup, stack, held)
+    resident = hold(shape, setup, stack)
+    at_all = moments(shape, setup, stack, resident)
     if gpus > 1:  # DistributedDataParallel: gradient buckets in addition to the gradients
         for at in at_all.values():
-            at["gradients"] += held.gradients
-    name = max(at_all, key=lambda one: sum(at_all[one].values()))
+            at["gradients"] += resident.gradients
+    name = max(at_all, key=lambda moment: sum(at_all[moment].values()))
     at = at_all[name]
     stranded = 0.0
     if setup.head == "full" and compute_bytes(setup) == 2:
@@ -68,7 +68,7 @@ def estimate(shape: Shape, setup: Setup, *, gpus: int = 1, stack: Stack = OURS) 
     return from_parts(
         at,
         moment=name,
-        trained=held.trained,
+        trained=resident.trained,
         stack=stack,
         stranded=stranded,
     )

@@ -49,7 +49,7 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
     if not count:
         raise FtwizardError(
             "The model has none of the layers in recipe.target_modules.",
-            f"It has: {', '.join(dict.fromkeys(one.name for one in shape.linears))}.",
+            f"It has: {', '.join(dict.fromkeys(linear.name for linear in shape.linears))}.",
         )
     wide = stack.adapter_bytes if each == 2 else 4
     two = 2 * wide if stack.moment_bytes is None else stack.moment_bytes
@@ -68,35 +68,43 @@ def _weights(shape: Shape, setup: Setup, stack: Stack, each: int) -> float:
         return shape.parameters * each
     packed = _packable(shape)
     loose = each if stack.loose_bytes is None else stack.loose_bytes
-    fused = sum(one.inputs * one.outputs * one.count for one in shape.linears if one.fused)
+    fused = sum(
+        linear.inputs * linear.outputs * linear.count for linear in shape.linears if linear.fused
+    )
     rest = shape.parameters - packed - fused
     return packed * stack.packed_bytes + fused * each + rest * loose
 
 
 def _packable(shape: Shape) -> int:
     """Return the number of weights that bitsandbytes quantizes: linear layers, not fused experts."""
-    linears = sum(one.inputs * one.outputs * one.count for one in shape.linears if not one.fused)
+    linears = sum(
+        linear.inputs * linear.outputs * linear.count
+        for linear in shape.linears
+        if not linear.fused
+    )
     return linears + shape.beside
 
 
-def moments(shape: Shape, setup: Setup, stack: Stack, held: Held) -> dict[str, dict[str, float]]:
+def moments(
+    shape: Shape, setup: Setup, stack: Stack, resident: Held
+) -> dict[str, dict[str, float]]:
     """Return the live bytes by part at each moment that can be the peak."""
-    one = block(shape, setup, stack)
+    widest = block(shape, setup, stack)
     merged = _merged_experts(shape, setup)
-    between = shape.layers * (one.stream if setup.checkpointing else one.kept + merged)
+    between = shape.layers * (widest.stream if setup.checkpointing else widest.kept + merged)
     unpacked = _unpacked(shape, setup, stack)
     elsewhere = between  # while attention of the last block runs
     if not setup.checkpointing:
         unpacked -= merged  # the last block's is already included in ``between``
-        elsewhere -= one.kept + merged
-    raw = _raw(shape, setup, held)
-    copies = _cast(shape, setup, stack, held)
-    carried = held.gradients if setup.accumulation > 1 else 0.0
+        elsewhere -= widest.kept + merged
+    raw = _raw(shape, setup, resident)
+    copies = _cast(shape, setup, stack, resident)
+    carried = resident.gradients if setup.accumulation > 1 else 0.0
     logits, head, of_head = _logits(shape, setup, stack)
-    first, last = _backward(shape, setup, stack, held)
+    first, last = _backward(shape, setup, stack, resident)
     # The last norm keeps its 32-bit input; its output goes into the loss.
-    ending = 4.0 * shape.hidden * setup.tokens + one.stream
-    found = {
+    ending = 4.0 * shape.hidden * setup.tokens + widest.stream
+    by_moment = {
         "loss": {
             "gradients": carried + head,
             "activations": between + ending + copies,
@@ -104,63 +112,71 @@ def moments(shape: Shape, setup: Setup, stack: Stack, held: Held) -> dict[str, d
         },
         "backward": {
             "gradients": max(carried, of_head) + raw,
-            "activations": between + one.working + (one.kept if setup.checkpointing else copies),
+            "activations": between
+            + widest.working
+            + (widest.kept if setup.checkpointing else copies),
             "dequantisation": unpacked,
         },
         "end of backward": {
             "gradients": max(carried, first) + raw,
-            "activations": one.kept + one.working + one.stream,
+            "activations": widest.kept + widest.working + widest.stream,
             "dequantisation": _unpacked(shape, setup, stack),
         },
         "attention": {
             "gradients": max(carried, of_head),
-            "activations": elsewhere + one.attending if one.attending else 0.0,
+            "activations": elsewhere + widest.attending if widest.attending else 0.0,
         },
         "step": {
             "gradients": last,
-            "activations": 0.0 if stack.fused_optimizer else held.gradients,
+            "activations": 0.0 if stack.fused_optimizer else resident.gradients,
         },
     }
-    base = {"weights": held.weights, "adapter": held.adapter, "optimizer": held.optimizer}
-    return {name: base | at for name, at in found.items()}
+    base = {
+        "weights": resident.weights,
+        "adapter": resident.adapter,
+        "optimizer": resident.optimizer,
+    }
+    return {name: base | at for name, at in by_moment.items()}
 
 
-def _backward(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[float, float]:
+def _backward(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> tuple[float, float]:
     """Return the gradient bytes before the first block's backward pass, and at the end.
 
     Embeddings come last. If they are tied, their gradient is created next to the existing one.
     """
     if setup.method != "full":
-        return held.gradients, held.gradients
-    each = held.gradients / held.trained
+        return resident.gradients, resident.gradients
+    each = resident.gradients / resident.trained
     embeddings = each * shape.vocabulary * shape.hidden
-    in_block = each * sum(one.inputs * one.outputs * one.count for one in shape.linears)
-    first = held.gradients - in_block / shape.layers - (0 if shape.tied else embeddings)
-    return first, held.gradients + (embeddings if shape.tied else 0)
+    in_block = each * sum(linear.inputs * linear.outputs * linear.count for linear in shape.linears)
+    first = resident.gradients - in_block / shape.layers - (0 if shape.tied else embeddings)
+    return first, resident.gradients + (embeddings if shape.tied else 0)
 
 
-def _raw(shape: Shape, setup: Setup, held: Held) -> float:
+def _raw(shape: Shape, setup: Setup, resident: Held) -> float:
     """Return the bytes of a new gradient of a layer's fused experts, before it is accumulated.
 
     They are one parameter, the largest one.
     """
-    fused = [one for one in shape.linears if one.fused]
+    fused = [linear for linear in shape.linears if linear.fused]
     if setup.method != "full" or not fused:
         return 0.0
-    blocks = max(1, max(one.passes for one in fused) // max(1, shape.experts))
-    largest = max(one.inputs * one.outputs * one.count / blocks for one in fused)
-    return held.gradients / held.trained * largest
+    blocks = max(1, max(linear.passes for linear in fused) // max(1, shape.experts))
+    largest = max(linear.inputs * linear.outputs * linear.count / blocks for linear in fused)
+    return resident.gradients / resident.trained * largest
 
 
-def _cast(shape: Shape, setup: Setup, stack: Stack, held: Held) -> float:
+def _cast(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> float:
     """Return the bytes of 16-bit copies of 32-bit weights that autocast keeps during a forward."""
     if not stack.autocast or setup.precision == "fp32":
         return 0.0
     if setup.method == "full":  # grouped matmuls of experts are not autocast
-        cast = [one for one in shape.linears if not one.fused or one.computed is not None]
-        linears = sum(one.inputs * one.outputs * one.count for one in cast)
+        cast = [
+            linear for linear in shape.linears if not linear.fused or linear.computed is not None
+        ]
+        linears = sum(linear.inputs * linear.outputs * linear.count for linear in cast)
         return 2.0 * linears if stack.full_bytes == 4 else 0.0
-    return 2.0 * held.trained if stack.adapter_bytes == 4 else 0.0
+    return 2.0 * resident.trained if stack.adapter_bytes == 4 else 0.0
 
 
 def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, float]:
@@ -189,15 +205,15 @@ def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, flo
 def _unpacked(shape: Shape, setup: Setup, stack: Stack) -> float:
     """Return the bytes of 16-bit weight copies while a block is computed."""
     each = compute_bytes(setup)
-    sizes = [(one.inputs * one.outputs, one) for one in shape.linears]
+    sizes = [(linear.inputs * linear.outputs, linear) for linear in shape.linears]
     if setup.method == "full":
         if not stack.autocast or each == 4 or stack.full_bytes == 2:
             return 0.0
-        return 2.0 * sum(size * one.count for size, one in sizes) / shape.layers
-    found = 0.0
+        return 2.0 * sum(size * linear.count for size, linear in sizes) / shape.layers
+    copies = 0.0
     if setup.method == "qlora":  # one layer at a time, dequantized again in backward
-        found = each * max(float(size) for size, one in sizes if not one.fused)
-    return found + MERGING * _merged_experts(shape, setup)
+        copies = each * max(float(size) for size, linear in sizes if not linear.fused)
+    return copies + MERGING * _merged_experts(shape, setup)
 
 
 def _merged_experts(shape: Shape, setup: Setup) -> float:
@@ -209,8 +225,8 @@ def _merged_experts(shape: Shape, setup: Setup) -> float:
     if setup.method == "full":
         return 0.0
     sizes = [
-        one.inputs * one.outputs * one.count / shape.layers
-        for one in shape.linears
-        if one.fused and (setup.targets is None or one.name in setup.targets)
+        linear.inputs * linear.outputs * linear.count / shape.layers
+        for linear in shape.linears
+        if linear.fused and (setup.targets is None or linear.name in setup.targets)
     ]
     return compute_bytes(setup) * sum(sizes)

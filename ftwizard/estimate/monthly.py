@@ -41,7 +41,8 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
             return None
         fixed = _times(hosting, HOURS) if hosting else (Decimal(0),) * 3
         low, value, high = (
-            one * self.volume.requests + more for one, more in zip(request, fixed, strict=True)
+            price * self.volume.requests + fixed_price
+            for price, fixed_price in zip(request, fixed, strict=True)
         )
         parts = f"{self.volume.requests:,f} requests with {_tokens(self.volume)}"
         if hosting:
@@ -63,7 +64,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
             return None
         likely = left[1] / request[1]
         low, high = left[0] / request[2], left[2] / request[0]
-        rounded = tuple(one.to_integral_value(ROUND_CEILING) for one in (low, likely, high))
+        rounded = tuple(amount.to_integral_value(ROUND_CEILING) for amount in (low, likely, high))
         words = f"{HOURS} GPU hours / price of a request with {_tokens(self.volume)}"
         return _figure(
             (rounded[0], rounded[1], rounded[2]), "requests per month", words,
@@ -142,10 +143,10 @@ def _rates(serving: Serving) -> list[Rate]:
     return [rate for kind in kinds if (rate := serving.get(kind))]
 
 
-def _figure(found: Range, unit: str, words: str, rates: list[Rate]) -> Figure:
-    low, value, high = found
-    sources = "; ".join(dict.fromkeys(one.source for one in rates))
-    oldest = min((one.as_of for one in rates), default=None)
+def _figure(amounts: Range, unit: str, words: str, rates: list[Rate]) -> Figure:
+    low, value, high = amounts
+    sources = "; ".join(dict.fromkeys(rate.source for rate in rates))
+    oldest = min((rate.as_of for rate in rates), default=None)
     return money(value, low, high, unit, f"{words}; {sources}", oldest)
 
 

@@ -51,12 +51,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     def billed(self, model: HostedModel, method: Tuning) -> Estimate | None:
         """Return the billed tokens of all epochs; None if billing is not by tokens."""
         tokens = self.by_model.get(f"{model.platform}/{model.id}", self.tokens)
-        found = billed(
+        bill = billed(
             model.limits(method), tokens, epochs=self.epochs,
             validation=self.validation, evaluations=self.evaluations, rows=self.rows,
             unpacked_length=self.unpacked_length,
         )  # fmt: skip
-        return found.tokens
+        return bill.tokens
 
     @property
     def total(self) -> int:

@@ -72,9 +72,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         Source: two matrices per layer, rank × inputs and outputs × rank (Hu et al. 2021).
         """
         return sum(
-            rank * (one.inputs + one.outputs) * one.count
-            for one in self.linears
-            if targets is None or one.name in targets
+            rank * (linear.inputs + linear.outputs) * linear.count
+            for linear in self.linears
+            if targets is None or linear.name in targets
         )
 
 

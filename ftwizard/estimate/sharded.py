@@ -38,19 +38,19 @@ def estimate(shape: Shape, setup: Setup, cards: int, *, stack: Stack = OURS) -> 
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    held = hold(shape, setup, stack)
-    at_all = moments(shape, setup, stack, held)
-    root, one = _units(shape, setup, stack, held)
+    resident = hold(shape, setup, stack)
+    at_all = moments(shape, setup, stack, resident)
+    root, per_block = _units(shape, setup, stack, resident)
     for name, at in at_all.items():
-        gathered = 0.0 if name == "step" else root + _GATHERED * one
+        gathered = 0.0 if name == "step" else root + _GATHERED * per_block
         at["weights"] = at["weights"] / cards + gathered
         for part in ("adapter", "optimizer", "gradients"):
             at[part] = at[part] / cards
         if name != "step":
-            at["gradients"] += held.gradients / shape.layers
+            at["gradients"] += resident.gradients / shape.layers
     name = max(at_all, key=lambda moment: sum(at_all[moment].values()))
     return from_parts(
-        at_all[name], moment=name, trained=held.trained, stack=stack, spread=SPREAD,
+        at_all[name], moment=name, trained=resident.trained, stack=stack, spread=SPREAD,
         source=f"rough, sharded over {cards} GPUs (FSDP), computed from the model's configuration",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def fewest(shape: Shape, setup: Setup, free: float, *, stack: Stack = OURS) -> S
     return None
 
 
-def _units(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[float, float]:
+def _units(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> tuple[float, float]:
     """Return the bytes of the unit that stays gathered, and of a block."""
     each = compute_bytes(setup)
     if setup.method == "full":
@@ -72,4 +72,4 @@ def _units(shape: Shape, setup: Setup, stack: Stack, held: Held) -> tuple[float,
     elif setup.method == "qlora" and stack.loose_bytes:
         each = stack.loose_bytes
     root = each * shape.vocabulary * shape.hidden * (1.0 if shape.tied else 2.0)
-    return root, max(0.0, held.weights + held.adapter - root) / shape.layers
+    return root, max(0.0, resident.weights + resident.adapter - root) / shape.layers

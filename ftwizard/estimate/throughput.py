@@ -103,8 +103,8 @@ def _flops(shape: Shape, setup: Setup, tokens: float, attended: float, forward: 
     full, again = setup.method == "full", int(setup.checkpointing)
     runs, head_runs = (1, 1) if forward else (2 + full + again, 2 + full)
     weights = sum(
-        one.inputs * one.outputs * one.passes / (EXPERTS if _is_expert(one) else 1)
-        for one in shape.linears
+        linear.inputs * linear.outputs * linear.passes / (EXPERTS if _is_expert(linear) else 1)
+        for linear in shape.linears
     )
     head = shape.vocabulary * shape.hidden
     causal = 2 * attended * shape.layers * shape.heads * shape.head_dim
@@ -120,10 +120,10 @@ def _block_bytes(shape: Shape, setup: Setup) -> float:
         + GATED * shape.intermediate
     )
     moved = float(shape.layers * per_layer)
-    for one in shape.linears:
-        moved += LINEAR * (one.inputs + one.outputs) * one.passes
-        if setup.method != "full" and (setup.targets is None or one.name in setup.targets):
-            moved += (LORA_IN * one.inputs + LORA_OUT * one.outputs) * one.passes
+    for linear in shape.linears:
+        moved += LINEAR * (linear.inputs + linear.outputs) * linear.passes
+        if setup.method != "full" and (setup.targets is None or linear.name in setup.targets):
+            moved += (LORA_IN * linear.inputs + LORA_OUT * linear.outputs) * linear.passes
     return moved * (2 if setup.precision == "fp32" else 1)
 
 
@@ -131,17 +131,22 @@ def _weight_bytes(shape: Shape, setup: Setup, tokens: float) -> float:
     """Return the bytes of weights read per run; for experts, only those that some token uses."""
     each = 8 if setup.method == "full" else 4 if setup.precision == "fp32" else 2
     return each * sum(
-        one.inputs * one.outputs * min(one.count, one.passes * tokens) for one in shape.linears
+        linear.inputs * linear.outputs * min(linear.count, linear.passes * tokens)
+        for linear in shape.linears
     )
 
 
 def _in_4_bit(shape: Shape) -> float:
     """Return the number of 4-bit weights with QLoRA: linear modules; fused experts stay in 16 bit."""
-    return sum(one.inputs * one.outputs * one.count for one in shape.linears if not one.fused)
+    return sum(
+        linear.inputs * linear.outputs * linear.count
+        for linear in shape.linears
+        if not linear.fused
+    )
 
 
-def _is_expert(one: Linear) -> bool:
-    return one.passes < one.count
+def _is_expert(linear: Linear) -> bool:
+    return linear.passes < linear.count
 
 
 def _adapter(shape: Shape, setup: Setup) -> int:
