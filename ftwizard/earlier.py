@@ -68,11 +68,11 @@ def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
     caller has it. None without an ended run of at least three evaluations.
     """
     endings = [
-        (plan.model.name == chosen.model.name, ending_.epochs, ending_)
-        for folder, plan in _on_the_same_rows(chosen, hashed)
-        if (ending_ := _ended(folder)) is not None
+        (plan.model.name == chosen.model.name, last_losses.epochs, last_losses)
+        for folder, plan in _find_same_data(chosen, hashed)
+        if (last_losses := _read_ending(folder)) is not None
     ]
-    return max(endings, key=lambda ending_: ending_[:2])[2] if endings else None
+    return max(endings, key=lambda last_losses: last_losses[:2])[2] if endings else None
 
 
 def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
@@ -85,7 +85,7 @@ def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
     size = _parameters(chosen.model.name)
     if recipe.learning_rate in (None, learning_rate(recipe.method, size).value):
         return None
-    for _, plan in _on_the_same_rows(chosen, hashed):
+    for _, plan in _find_same_data(chosen, hashed):
         same = plan.recipe.learning_rate == recipe.learning_rate
         if same and plan.recipe.method == recipe.method and plan.model.name != chosen.model.name:
             earlier = _parameters(plan.model.name)
@@ -101,7 +101,7 @@ def _parameters(name: str) -> int | None:
     return shape.parameters if shape else None
 
 
-def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
+def _find_same_data(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
     """Yield the runs with the same training file, newest first."""
     own_hash = None
     for folder in islice(reversed(runs.all_runs()), MAX_RUNS):
@@ -121,7 +121,7 @@ def _on_the_same_rows(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[Job
             yield folder, plan
 
 
-def _ended(folder: JobFolder) -> Earlier | None:
+def _read_ending(folder: JobFolder) -> Earlier | None:
     """Return how the validation loss of a run ended; None while it runs or with too few points."""
     try:
         if observe(folder).state != "ended":

@@ -35,7 +35,7 @@ def known(texts: Iterable[str] = ()) -> Rate | None:
 
     None without either. Raises FtwizardError for an invalid price.
     """
-    return _machine(own_prices.read(texts, settings.prices_file(), datetime.date.today()))
+    return _to_rate(own_prices.read(texts, settings.prices_file(), datetime.date.today()))
 
 
 def of_command(texts: Iterable[str]) -> Rate | None:
@@ -48,7 +48,7 @@ def of_command(texts: Iterable[str]) -> Rate | None:
                 f"Set your hourly machine price: {OPTION}",
                 USAGE,
             )
-    return _machine(prices)
+    return _to_rate(prices)
 
 
 def remembered() -> Rate | None:
@@ -61,7 +61,7 @@ def remembered() -> Rate | None:
 
 def said(typed: str) -> Rate:
     """Parse a price typed in the wizard; raises FtwizardError if it is invalid."""
-    rate = _machine([own_prices.hour(typed, SAID, datetime.date.today())])
+    rate = _to_rate([own_prices.hour(typed, SAID, datetime.date.today())])
     assert rate is not None
     return rate
 
@@ -88,7 +88,9 @@ def remember(usd: Decimal) -> Path:
         after = own_prices.parse(new, path, today)
     except FtwizardError:
         after = []
-    if _others(after) != _others(before) or [price.usd for price in after if _is(price)] != [usd]:
+    if _without_machine_price(after) != _without_machine_price(before) or [
+        price.usd for price in after if _is_machine(price)
+    ] != [usd]:
         raise FtwizardError(
             f"{visible(str(path), 200)} cannot be edited automatically.",
             f'Add it there yourself: kind = "machine", usd = {usd:f}',
@@ -113,12 +115,12 @@ def recorded(folder: JobFolder) -> Rate | None:
     """Return the price of a run: the last one passed at a start; None if there was none."""
     for number in range(folder.newest_attempt(), 0, -1):
         with contextlib.suppress(OSError, FtwizardError):  # an unreadable old attempt
-            if hour := _of_inputs(folder.read_attempt(number).inputs):
+            if hour := _from_inputs(folder.read_attempt(number).inputs):
                 return hour
-    return _of_inputs(folder.read_job().inputs)
+    return _from_inputs(folder.read_job().inputs)
 
 
-def _of_inputs(inputs: Mapping[str, Any]) -> Rate | None:
+def _from_inputs(inputs: Mapping[str, Any]) -> Rate | None:
     try:
         rate = msgspec.convert(inputs.get(RECORDED), Rate | None)
     except (msgspec.ValidationError, ValueError):
@@ -164,16 +166,16 @@ def guide(rental: Figure | None) -> str:
     return f"for comparison: {card} rents for {spread(rental)} per hour ({rental.as_of})"
 
 
-def _machine(own: Iterable[Price]) -> Rate | None:
+def _to_rate(own: Iterable[Price]) -> Rate | None:
     return Prices(rows=()).over(own).machine()
 
 
-def _is(price: Price) -> bool:
+def _is_machine(price: Price) -> bool:
     return price.kind == own_prices.MACHINE
 
 
-def _others(prices: Iterable[Price]) -> list[Price]:
-    return [price for price in prices if not _is(price)]
+def _without_machine_price(prices: Iterable[Price]) -> list[Price]:
+    return [price for price in prices if not _is_machine(price)]
 
 
 def _without_machine(text: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import psutil
 
 from ftwizard import models, samples, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.figure import Figure
+from ftwizard.figure import Figure, today
 from ftwizard.jobs.folder import write_json
 from ftwizard.models import Source
 from ftwizard.outcome import Expected
@@ -172,11 +171,6 @@ def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure
     )
 
 
-def today() -> str:
-    """Return today's date as used in figures."""
-    return time.strftime("%Y-%m-%d")
-
-
 def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
     """Return the cached probe of this plan on this machine; None if there is none.
 
@@ -217,20 +211,20 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
 
 
 def _file(plan: Plan) -> Path:
-    key = hashlib.sha256(msgspec.json.encode([_parts(plan), _machine(), _versions()]))
+    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), _versions()]))
     return settings.cache() / "probes" / f"{key.hexdigest()[:24]}.json"
 
 
-def _parts(plan: Plan) -> Any:
+def _plan_key(plan: Plan) -> Any:
     """Return the parts of the plan that a measurement depends on; files by content."""
     recipe = msgspec.to_builtins(plan.recipe)
     data = msgspec.to_builtins(plan.data)
     data["files"] = {
-        part: name and _content(Path(name))
+        part: name and _hash_content(Path(name))
         for part, name in msgspec.to_builtins(plan.data.files).items()
     }
     if plan.data.mix.share:
-        data["mix"]["rows"] = _content(samples.rows_file(plan.data.mix.rows))
+        data["mix"]["rows"] = _hash_content(samples.rows_file(plan.data.mix.rows))
     return {
         "data": data,
         "shares": [plan.validation_share, plan.test_share],
@@ -241,13 +235,13 @@ def _parts(plan: Plan) -> Any:
     }
 
 
-def _content(path: Path) -> str:
+def _hash_content(path: Path) -> str:
     status = path.stat()
-    return _hashed(str(path), status.st_size, status.st_mtime_ns)
+    return _hash_file(str(path), status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=32)
-def _hashed(path: str, size: int, changed: int) -> str:
+def _hash_file(path: str, size: int, changed: int) -> str:
     """Hash a file; ``size`` and ``changed`` invalidate the cache if it changes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

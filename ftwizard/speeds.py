@@ -25,16 +25,16 @@ its speed is measured."""
 def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
     """Return the speeds of the newest runs of the same model and method, except run ``but``."""
     newest = runs.all_runs()[: -MAX_RUNS - 1 : -1]
-    alike = (folder for folder in newest if folder.id != but and _is_alike(folder, chosen))
+    alike = (folder for folder in newest if folder.id != but and _is_similar(folder, chosen))
     speeds = (
-        Speed(run=folder.id, tokens_per_s=rate, as_of=_day(folder))
+        Speed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
         for folder in alike
-        if (rate := _speed(folder))
+        if (rate := _read_speed(folder))
     )
     return list(islice(speeds, MAX_SPEEDS))
 
 
-def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
+def _is_similar(folder: JobFolder, chosen: Plan) -> bool:
     try:
         earlier = plans.parse(folder.plan.read_text())
     except (OSError, ValueError, FtwizardError):
@@ -42,7 +42,7 @@ def _is_alike(folder: JobFolder, chosen: Plan) -> bool:
     return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)
 
 
-def _day(folder: JobFolder) -> str | None:
+def _last_day(folder: JobFolder) -> str | None:
     """Return the date of the run's last event."""
     try:
         return str(datetime.date.fromtimestamp(folder.events.stat().st_mtime))
@@ -50,7 +50,7 @@ def _day(folder: JobFolder) -> str | None:
         return None
 
 
-def _speed(folder: JobFolder) -> float | None:
+def _read_speed(folder: JobFolder) -> float | None:
     """Return the tokens per second of a run's last steps, reading only the end of its events."""
     progress = Progress()
     try:

@@ -73,7 +73,7 @@ def missing(shape: Shape, targets: tuple[str, ...] | None) -> str:
         return ""
     return (
         f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so training "
-        f"will refuse to start. {_instead(shape, lacking)}"
+        f"will refuse to start. {_suggest_names(shape, lacking)}"
     )
 
 
@@ -84,7 +84,7 @@ def check(shape: Shape, targets: tuple[str, ...] | None) -> None:
         raise FtwizardError(
             f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so "
             "nothing would be trained.",
-            f"{_instead(shape, lacking)} Remove the setting to use all linear layers.",
+            f"{_suggest_names(shape, lacking)} Remove the setting to use all linear layers.",
         )
 
 
@@ -93,7 +93,7 @@ def _lacking(shape: Shape, targets: tuple[str, ...] | None) -> list[str]:
     return [target for target in targets or () if target.rpartition(".")[2] not in names]
 
 
-def _instead(shape: Shape, lacking: list[str]) -> str:
+def _suggest_names(shape: Shape, lacking: list[str]) -> str:
     """Suggest the names nearest to the lacking ones, or all names if none is near."""
     names = list(dict.fromkeys(linear.name for linear in shape.linears))
     ends = (target.rpartition(".")[2] for target in lacking)

@@ -77,7 +77,7 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
         close_to=close[0].path if close else None,
         assumed=_assumed(facts, complete),
         flips=_flips(facts, complete, today, best.path),
-        costs_of={verdict.path: _cost_of(verdict, today) for verdict in others},
+        costs_of={verdict.path: _describe_drawbacks(verdict, today) for verdict in others},
         fit=FIT_ADVICE.get(complete.get("fit", "")),
         wrong_tool=complete.get("fit") == "facts",
         blocked=blocked,
@@ -150,7 +150,9 @@ def _changes(facts: Facts, answers: Answers, today: datetime.date) -> tuple[str,
             changed = {**answers, question.id: option.id}
             best, *others = _ranked(facts, changed, today)
             if not _blocked(facts, changed, best, tuple(others)):
-                changes.append(f"If {option.when}: {_name(best)} ({question.id}={option.id}).")
+                changes.append(
+                    f"If {option.when}: {_display_name(best)} ({question.id}={option.id})."
+                )
     need = catalog().need(wanted_size(answers))
     return (
         *changes,
@@ -175,23 +177,23 @@ def _flips(facts: Facts, answers: Answers, today: datetime.date, path: PathId) -
             if option.id != now:
                 changed = _ranked(facts, {**answers, question.id: option.id}, today)[0]
                 if changed.path != path:
-                    flips.append(f"If {option.when}: {_name(changed)}.")
+                    flips.append(f"If {option.when}: {_display_name(changed)}.")
     if not fits_here(facts, answers) and not catalog().need(wanted_size(answers)).processors:
         need = catalog().need(wanted_size(answers))
         gpu = Gpu(name=None, memory=round(need.memory.value))
         changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
         if changed.path != path:
-            flips.append(f"With a GPU of {need.words} here: {_name(changed)}.")
+            flips.append(f"With a GPU of {need.words} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
         if end.path == path and end.date > today:
             changed = _ranked(facts, answers, end.date)[0]
             if changed.path != path:
-                flips.append(f"From {end.date}: {_name(changed)}.")
+                flips.append(f"From {end.date}: {_display_name(changed)}.")
                 break
     return tuple(flips)
 
 
-def _cost_of(verdict: Verdict, today: datetime.date) -> str:
+def _describe_drawbacks(verdict: Verdict, today: datetime.date) -> str:
     if verdict.why_not:
         return f"Not possible: {verdict.why_not}"
     path = catalog().path(verdict.path)
@@ -203,7 +205,7 @@ def _cost_of(verdict: Verdict, today: datetime.date) -> str:
     )
 
 
-def _name(verdict: Verdict) -> str:
+def _display_name(verdict: Verdict) -> str:
     name = catalog().path(verdict.path).name
     return f"{name} ({catalog().platform(verdict.platform).name})" if verdict.platform else name
 

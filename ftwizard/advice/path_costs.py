@@ -63,7 +63,7 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
         if self.why_not:
             return NOT_POSSIBLE
         is_free = self.own and self.training is None and self.rate is None
-        return NO_RENT if is_free else _cents(self.training)
+        return NO_RENT if is_free else _format_amount(self.training)
 
     @property
     def words(self) -> str:
@@ -88,7 +88,7 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
         return f"{span(self.rate)} {unit} of training; amount unknown"
 
 
-def _cents(figure: Figure | None) -> str:
+def _format_amount(figure: Figure | None) -> str:
     """Format an amount to pay; below one cent it is ``<$0.01``."""
     if figure is None:
         return UNKNOWN
@@ -136,9 +136,9 @@ def _cost(verdict: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answ
     if verdict.path == "local":
         return _local(there, facts, answers)
     least = MIN_BILLIONS[wanted_size(answers)]
-    there = [offer for offer in there if _is_meant(offer, verdict.platform, answers)]
+    there = [offer for offer in there if _is_allowed(offer, verdict.platform, answers)]
     large = [offer for offer in there if (_billions(offer) or least) >= least]
-    return _of(_cheapest(large), verdict.path, _rate(large or there))
+    return _from_offer(_cheapest(large), verdict.path, _rate(large or there))
 
 
 def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
@@ -161,10 +161,10 @@ def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
     if own:
         return PathCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
     rented = [offer for offer in offers if offer.card is not None]
-    return _of(_cheapest(rented), "local", _rate(rented))
+    return _from_offer(_cheapest(rented), "local", _rate(rented))
 
 
-def _of(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
+def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
     if offer is None:
         return PathCost(path=path, rate=rate)
     return PathCost(
@@ -173,7 +173,7 @@ def _of(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
     )  # fmt: skip
 
 
-def _is_meant(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
+def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
     if answers.get("weights") == "yes" and offer.weights == "no":
         return False
     if offer.path != "cloud":

@@ -84,10 +84,10 @@ def _gpu(facts: Facts, answers: Answers) -> Point:
     if elsewhere == "rent" and answers.get("data") != "stay":
         price = catalog().path("local").claims("cost")[0].words
         return Point(0, f"You need to rent and set up a GPU: {price}.")
-    return Point(-4, f"{wants}; {_what_is_here(facts)}. {_what_would_do(facts)}")
+    return Point(-4, f"{wants}; {_describe_gpu(facts)}. {_describe_largest(facts)}")
 
 
-def _what_is_here(facts: Facts) -> str:
+def _describe_gpu(facts: Facts) -> str:
     if not facts.gpus:
         return "there is none here"
     if facts.gpu_memory is None:
@@ -95,7 +95,7 @@ def _what_is_here(facts: Facts) -> str:
     return f"the largest here has {text.size(facts.gpu_memory)}"
 
 
-def _what_would_do(facts: Facts) -> str:
+def _describe_largest(facts: Facts) -> str:
     """Describe the largest size that this machine can train."""
     fitting = [need for need in catalog().needs if fits_here(facts, {"size": need.size})]
     if fitting:
@@ -107,14 +107,16 @@ def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
     """Score the best matching cloud service."""
     data, on = answers.get("data"), answers.get("cloud")
     if data == "stay":
-        return _no("cloud", "The data would leave this machine, which you ruled out.")
+        return _rule_out("cloud", "The data would leave this machine, which you ruled out.")
     if data == "own-cloud" and on == "none":
-        return _no("cloud", "The data may only go to your own cloud account, but you have none.")
+        return _rule_out(
+            "cloud", "The data may only go to your own cloud account, but you have none."
+        )
     allowed = [
         service for service in catalog().path("cloud").platforms if _allows(service, answers)
     ]
     if not allowed:
-        return _no("cloud", _no_platform(answers))
+        return _rule_out("cloud", _no_platform(answers))
     # The user's own cloud first; without one, the service that needs no cloud account.
     chosen = next((service for service in allowed if on and service.cloud == on), None)
     if chosen is None and not (on is None and data == "own-cloud"):
@@ -170,12 +172,12 @@ def _cloud(
 def openai(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
     """Score OpenAI's API; whether it accepts jobs depends on the day."""
     if answers.get("data") in ("stay", "own-cloud"):
-        return _no("openai", "The data would go to OpenAI, which you ruled out.")
+        return _rule_out("openai", "The data would go to OpenAI, which you ruled out.")
     if answers.get("weights") == "yes":
-        return _no("openai", "OpenAI never releases the weights, which you must own.")
+        return _rule_out("openai", "OpenAI never releases the weights, which you must own.")
     jobs = _openai_end("jobs")
     if today >= jobs.date:
-        return _no(
+        return _rule_out(
             "openai",
             f"OpenAI stopped accepting fine-tuning jobs on {jobs.date}. Alternatives: Microsoft "
             "Foundry for the same models, Together AI or your own machine for open models.",
@@ -197,7 +199,9 @@ def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Po
     if closed:
         jobs, models = _openai_end("jobs").date, _openai_end("models").date
         yield Point(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
-        yield Point(-2, f"The models and their fine-tunes end on {models}, {_in(models, today)}.")
+        yield Point(
+            -2, f"The models and their fine-tunes end on {models}, {_days_until(models, today)}."
+        )
     if not catalog().path("openai").available:
         yield Point(-1, catalog().path("openai").unavailable)
 
@@ -208,11 +212,11 @@ def _openai_end(kind: str) -> Lifecycle:
     return max(ends, key=lambda end: end.date)
 
 
-def _no(path: PathId, why: str) -> Verdict:
+def _rule_out(path: PathId, why: str) -> Verdict:
     return Verdict(path=path, points=(), why_not=why)
 
 
-def _in(day: datetime.date, today: datetime.date) -> str:
+def _days_until(day: datetime.date, today: datetime.date) -> str:
     return f"in {text.plural((day - today).days, 'day')}"
 
 

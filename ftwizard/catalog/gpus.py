@@ -94,15 +94,15 @@ def card(nvml_name: str | None, memory: int | None = None) -> Card | None:
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+[a-z]*", name)
     if _VARIANTS & set(words):
         return None
-    matches = [card_ for card_ in cards() if set(card_.words) <= set(words)]
+    matches = [spec for spec in cards() if set(spec.words) <= set(words)]
     if not matches:
         return None
-    alike = [card_ for card_ in matches if card_.words == matches[0].words]
+    alike = [spec for spec in matches if spec.words == matches[0].words]
     size_match = None if matches[0].size_of_host else _SIZE.search(name)
     size = memory / 1e9 if memory else float(size_match[1]) if size_match else None
     if not size:
         return alike[0]
-    near = min(alike, key=lambda card_: abs(card_.memory - size))
+    near = min(alike, key=lambda spec: abs(spec.memory - size))
     return near if abs(near.memory - size) <= _SIZE_TOLERANCE * near.memory else None
 
 
@@ -119,6 +119,6 @@ def typed(name: str) -> Card | None:
 
 def nearest(name: str) -> str | None:
     """Return the GPU name in the catalog that is nearest to a typed one."""
-    names = {card_.name.lower().removeprefix("geforce "): card_.name for card_ in cards()}
+    names = {spec.name.lower().removeprefix("geforce "): spec.name for spec in cards()}
     near = difflib.get_close_matches(name.strip().lower(), names, 1)
     return names[near[0]] if near else None

@@ -134,7 +134,7 @@ def hosted(edition: Edition | None = None) -> tuple[HostedModel, ...]:
 def find(name: str, platform: Host | None = None) -> HostedModel | None:
     """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
     ``vertex/llama-3.1-8b``; None if it is unknown."""
-    bare = _bare(name)
+    bare = _strip_name(name)
     prefix, slash, _ = name.strip().lower().removeprefix("ft:").partition("/")
     wanted = platform or (prefix if slash and prefix in PLATFORM_NAMES else None)
     for model in _all().models:
@@ -146,13 +146,13 @@ def find(name: str, platform: Host | None = None) -> HostedModel | None:
 def nearest(name: str) -> str | None:
     """Return the known name nearest to ``name``, None if none is near."""
     names = dict.fromkeys([*(model.id for model in _all().models), *_refused_ids()])
-    near = difflib.get_close_matches(_bare(name), names, 1, 0.75)
+    near = difflib.get_close_matches(_strip_name(name), names, 1, 0.75)
     return near[0] if near else None
 
 
 def refuse(name: str, today: datetime.date) -> None:
     """Raise FtwizardError, with an alternative, for a model that cannot be fine-tuned anywhere."""
-    bare = _bare(name)
+    bare = _strip_name(name)
     for refused in _all().refused:
         if bare in refused.ids:
             raise FtwizardError(
@@ -175,27 +175,27 @@ def _alternative(refused: Refused, today: datetime.date) -> str:
 def life(model: HostedModel, today: datetime.date) -> Life:
     """Return the availability of ``model`` on ``today``."""
     ends = [end for end in catalog().lifecycles if _concerns(end, model)]
-    shutdown = min((end for end in ends if end.what == "models"), key=_day, default=None)
-    jobs = min((end for end in ends if end.what == "jobs"), key=_day, default=None)
+    shutdown = min((end for end in ends if end.what == "models"), key=_end_date, default=None)
+    jobs = min((end for end in ends if end.what == "jobs"), key=_end_date, default=None)
     closing = [end for end in (shutdown, jobs) if end]
-    over = next((end for end in sorted(closing, key=_day) if end.date <= today), None)
+    over = next((end for end in sorted(closing, key=_end_date) if end.date <= today), None)
     partly = (end for end in ends if end.what in ("newcomers", "inactive") and end.date <= today)
     return Life(
         tunable=over is None,
-        why_not=f"{_since(over)} {_instead(model, today)}" if over else "",
+        why_not=f"{_describe_end(over)} {_suggest_alternative(model, today)}" if over else "",
         since=model.since,
-        until=_announced(min(closing, key=_day, default=None)),
-        ends=_announced(shutdown),
-        cautions=tuple(_since(end) for end in partly) if not over else (),
+        until=_to_day(min(closing, key=_end_date, default=None)),
+        ends=_to_day(shutdown),
+        cautions=tuple(_describe_end(end) for end in partly) if not over else (),
     )
 
 
-def _since(end: Lifecycle) -> str:
-    day = _announced(end)
+def _describe_end(end: Lifecycle) -> str:
+    day = _to_day(end)
     return f"Since {end.date}: {end.text.rstrip('.')} {day.said}." if day else ""
 
 
-def _announced(end: Lifecycle | None) -> Day | None:
+def _to_day(end: Lifecycle | None) -> Day | None:
     return Day(date=end.date, source=end.source, as_of=end.as_of) if end else None
 
 
@@ -204,7 +204,7 @@ def tunable(model: HostedModel, today: datetime.date) -> bool:
     return life(model, today).tunable
 
 
-def _instead(model: HostedModel, today: datetime.date) -> str:
+def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
     """Suggest the same model on another platform, else this platform's recommended model."""
     for other_model in _all().models:
         if (
@@ -238,11 +238,11 @@ def _concerns(end: Lifecycle, model: HostedModel) -> bool:
     return end.what != "models" or model.id in end.models
 
 
-def _day(end: Lifecycle) -> datetime.date:
+def _end_date(end: Lifecycle) -> datetime.date:
     return end.date
 
 
-def _bare(name: str) -> str:
+def _strip_name(name: str) -> str:
     """Strip the platform prefix and the snapshot date from a name."""
     lower = name.strip().lower()
     bare = _PREFIX.sub("", lower)

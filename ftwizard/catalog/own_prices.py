@@ -47,7 +47,7 @@ def given(texts: Iterable[str], today: datetime.date) -> list[Price]:
     The kind of a GPU is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
     for an invalid price.
     """
-    return [price for text in texts for price in _given(text, today)]
+    return [price for text in texts for price in _parse_argument(text, today)]
 
 
 def from_file(path: Path, today: datetime.date) -> list[Price]:
@@ -66,12 +66,12 @@ def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
         data = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise FtwizardError(
-            f"{_shown(path)} is not valid TOML: {visible(str(error), 200)}.", "Fix it there."
+            f"{_display_path(path)} is not valid TOML: {visible(str(error), 200)}.", "Fix it there."
         ) from None
     for key in data:
         if key != "prices":
             raise FtwizardError(
-                f"{_shown(path)}: {visible(key, 60)} does not belong in a price file.",
+                f"{_display_path(path)}: {visible(key, 60)} does not belong in a price file.",
                 f"Write the hourly price of this machine as {_ROW}."
                 if key == MACHINE
                 else "Each price is a table [[prices]].",
@@ -79,22 +79,23 @@ def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
     rows = data.get("prices", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise FtwizardError(
-            f"{_shown(path)}: prices is not a list of tables.", "Each price is a table [[prices]]."
+            f"{_display_path(path)}: prices is not a list of tables.",
+            "Each price is a table [[prices]].",
         )
-    return [price for n, row in enumerate(rows) for price in _of_row(row, n, path, text, today)]
+    return [price for n, row in enumerate(rows) for price in _parse_row(row, n, path, text, today)]
 
 
-def _of_row(
+def _parse_row(
     row: dict[str, Any], number: int, path: Path, text: str, today: datetime.date
 ) -> Iterator[Price]:
     def fail(key: str, problem: str, hint: str) -> FtwizardError:
-        line = _line(text, number, key)
-        where = f"{_shown(path)}, row {number + 1}" + (f", line {line}" if line else "")
+        line = _find_line(text, number, key)
+        where = f"{_display_path(path)}, row {number + 1}" + (f", line {line}" if line else "")
         return FtwizardError(f"{where}: {problem}", hint)
 
     for key in row:
         if key not in _KEYS:
-            hint = dollars.CONVERT if key.lower() in dollars.CURRENCIES else _near(key, _KEYS)
+            hint = dollars.CONVERT if key.lower() in dollars.CURRENCIES else _suggest(key, _KEYS)
             raise fail(key, f"{visible(key, 60)} is not a key of a price.", hint)
     of_machine = row.get("kind") == MACHINE
     needed = _OF_MACHINE if of_machine else _NEEDED
@@ -119,7 +120,7 @@ class _PriceError(Exception):
         self.key, self.problem, self.hint = key, problem, hint
 
 
-def _given(text: str, today: datetime.date) -> list[Price]:
+def _parse_argument(text: str, today: datetime.date) -> list[Price]:
     name, equals, amount = text.partition("=")
     if equals and name.strip().lower() == MACHINE:
         return [hour(amount, "your own (--price)", today)]
@@ -160,7 +161,7 @@ def hour(typed: str, source: str, today: datetime.date) -> Price:
 
 
 def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[Price]:
-    kind = _word("kind", row["kind"], get_args(Kind))
+    kind = _check_choice("kind", row["kind"], get_args(Kind))
     if kind == MACHINE:
         row = {"provider": "own", "model": MACHINE, **row}
         try:
@@ -168,7 +169,7 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
         except dollars.NoAmountError as error:
             raise _PriceError("usd", error.problem, error.hint) from None
     else:
-        _check_what(row, kind)
+        _normalize_model(row, kind)
     units = _UNITS.get(kind, ("million tokens",))
     unit = row.get("unit", _usual_unit(row, kind, units))
     if unit not in units:
@@ -186,32 +187,32 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
     if "market" in row:
         if kind != "gpu":
             raise _PriceError("market", f"{kind} has no market.", "Only GPU prices have one.")
-        markets = (_word("market", row["market"], get_args(Market)),)
+        markets = (_check_choice("market", row["market"], get_args(Market)),)
     row_source = row.get("source")
     for market in markets:
         yield Price(
             provider=row["provider"], model=row["model"], kind=kind, unit=unit, market=market,
-            as_of=_day(row.get("as_of"), today), confidence="high", note=row.get("note", ""),
+            as_of=_check_date(row.get("as_of"), today), confidence="high", note=row.get("note", ""),
             source=f"{source}: {row_source}" if row_source else source, own=True,
             usd=amounts["usd"], low=amounts.get("low"), high=amounts.get("high"),
         )  # fmt: skip
 
 
-def _check_what(row: dict[str, Any], kind: Kind) -> None:
+def _normalize_model(row: dict[str, Any], kind: Kind) -> None:
     """Normalize a GPU's name in ``row``; raise for a model without prices, which would be ignored."""
     if kind == "gpu":
-        row["model"] = _card(row["model"])
+        row["model"] = _find_card_name(row["model"])
         return
-    provider = _word("provider", row["provider"], tuple(PLATFORM_NAMES))
+    provider = _check_choice("provider", row["provider"], tuple(PLATFORM_NAMES))
     names = [name for model in hosted() if model.platform == provider for name in model.priced_as]
     if row["model"] not in names:
         raise _PriceError(
             "model", f"{provider} has no price for {visible(row['model'], 60)}.",
-            _near(row["model"], tuple(dict.fromkeys(names))),
+            _suggest(row["model"], tuple(dict.fromkeys(names))),
         )  # fmt: skip
 
 
-def _card(typed: str) -> str:
+def _find_card_name(typed: str) -> str:
     """Return the name of a GPU in the packaged prices, else its own key."""
     priced = dict.fromkeys(price.model for price in packaged().rows if price.kind == "gpu")
     if typed in priced:
@@ -235,9 +236,9 @@ def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Uni
     return units[0]
 
 
-def _word(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
+def _check_choice(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise _PriceError(key, f"{key} cannot be {visible(value, 60)}.", _near(value, allowed))
+        raise _PriceError(key, f"{key} cannot be {visible(value, 60)}.", _suggest(value, allowed))
     return value
 
 
@@ -256,7 +257,7 @@ def _amount(key: str, value: object) -> Decimal:
     return amount
 
 
-def _day(value: str | None, today: datetime.date) -> str:
+def _check_date(value: str | None, today: datetime.date) -> str:
     if value is None:
         return today.isoformat()
     try:
@@ -270,13 +271,13 @@ def _day(value: str | None, today: datetime.date) -> str:
     return value
 
 
-def _near(word: str, names: Iterable[str]) -> str:
+def _suggest(word: str, names: Iterable[str]) -> str:
     names = tuple(names)
     near = difflib.get_close_matches(str(word), names, 1)
     return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}."
 
 
-def _line(text: str, number: int, key: str) -> int | None:
+def _find_line(text: str, number: int, key: str) -> int | None:
     """Return the line of a key in a row by number; tomllib does not keep lines."""
     row = -1
     heading = None
@@ -290,7 +291,7 @@ def _line(text: str, number: int, key: str) -> int | None:
     return heading
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return visible(str(path), 200)
 
 

@@ -67,12 +67,12 @@ def search(
 
     if singles := [single for reduce in _REDUCTIONS if (single := first(reduce(setup)))]:
         return sorted(singles, key=cost)
-    pairs = [_pair(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
+    pairs = [_combine(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
     if enough := [pair for pair in pairs if pair]:
         return sorted(enough, key=cost)[:MAX_PAIRS]
     bottom = least(setup, estimate)
-    shorter = _shorter(bottom)
-    combined = first([bottom, *shorter, *_lower((shorter or [bottom])[-1])])
+    shorter = _shorter_lengths(bottom)
+    combined = first([bottom, *shorter, *_lower_ranks((shorter or [bottom])[-1])])
     return [combined] if combined else []
 
 
@@ -82,7 +82,7 @@ def least(setup: Setup, estimate: Estimate) -> Setup:
     Each change is applied only if it helps: several passes per step keep gradients, which a single
     larger pass does not.
     """
-    for reduce in (_tiled, _recomputed, _methods, _rows):
+    for reduce in (_tiled, _recomputed, _methods, _smaller_batches):
         setup = min(
             (setup, *reduce(setup)),
             key=lambda candidate: (highest(estimate(candidate)), candidate is not setup),
@@ -113,7 +113,7 @@ def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
     if new.checkpointing != old.checkpointing:
         yield "checkpointing"
     if new.length != old.length:
-        share = _cut(old, new, spread)
+        share = _extra_cut_share(old, new, spread)
         if share is None or FEW_CUT < share <= MANY_CUT:
             yield "some cut"
         else:
@@ -126,11 +126,11 @@ def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
 
 def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
     """Describe the changes, and their cost."""
-    pairs = [_said(name, old, new, spread) for name in changed(old, new, spread)]
+    pairs = [_describe_change(name, old, new, spread) for name in changed(old, new, spread)]
     return "; ".join(change for change, _ in pairs), "; ".join(cost for _, cost in pairs)
 
 
-def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+def _describe_change(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
     if name == "head":
         release = ".".join(map(str, TILED_SINCE.release[:2]))
         return f"TRL {release} or newer, which never keeps all logits", "nothing"
@@ -155,14 +155,14 @@ def _said(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[st
         return "QLoRA: an adapter on 4-bit weights", (
             "about a third more time, and slightly rounded base weights"
         )
-    share = _cut(old, new, spread)
+    share = _extra_cut_share(old, new, spread)
     change = f"max length {new.length:,} tokens instead of {old.length:,}"
     if share is None:
         return change, "longer rows are truncated"
     return change, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
 
 
-def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
+def _extra_cut_share(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
     """Return the additional share of truncated rows; None if unknown."""
     if spread is None:
         return None
@@ -170,7 +170,7 @@ def _cut(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
     return max(0.0, batches.cut_share(spread, new.length) - before)
 
 
-def _pair(
+def _combine(
     setup: Setup, a: Reduction, b: Reduction, first: Callable[[Sequence[Setup]], Candidate | None]
 ) -> Candidate | None:
     """Combine two changes, each as small as possible given the other."""
@@ -197,7 +197,7 @@ def _tiled(setup: Setup) -> list[Setup]:
     return [msgspec.structs.replace(setup, head="tiled")] if setup.head == "full" else []
 
 
-def _rows(setup: Setup) -> list[Setup]:
+def _smaller_batches(setup: Setup) -> list[Setup]:
     """Return smaller micro-batches with the same rows per step: 4 → 2 → 1."""
     rows = setup.batch_size
     return [
@@ -207,7 +207,7 @@ def _rows(setup: Setup) -> list[Setup]:
     ]
 
 
-def _lower(setup: Setup) -> list[Setup]:
+def _lower_ranks(setup: Setup) -> list[Setup]:
     """Return lower ranks with the same alpha / rank, the adapter's scale.
 
     Ranks for which alpha would not be an integer are left out.
@@ -229,7 +229,7 @@ def _recomputed(setup: Setup) -> list[Setup]:
     return [] if setup.checkpointing else [msgspec.structs.replace(setup, checkpointing=True)]
 
 
-def _shorter(setup: Setup) -> list[Setup]:
+def _shorter_lengths(setup: Setup) -> list[Setup]:
     """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
     round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
     fewer = sorted((length for length in round_ones if length < setup.length), reverse=True)
@@ -252,4 +252,12 @@ def _methods(setup: Setup) -> list[Setup]:
     return [*_lora(setup), *_qlora(setup)]
 
 
-_REDUCTIONS: tuple[Reduction, ...] = (_tiled, _rows, _lower, _recomputed, _shorter, _lora, _qlora)
+_REDUCTIONS: tuple[Reduction, ...] = (
+    _tiled,
+    _smaller_batches,
+    _lower_ranks,
+    _recomputed,
+    _shorter_lengths,
+    _lora,
+    _qlora,
+)

@@ -29,8 +29,7 @@ class ConfigReader:
             if default is None:
                 raise self.error(f"has no {key}")
             return default
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if not is_integer or not minimum <= value <= maximum:
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
             shown = visible(repr(value)[:80], 40)
             raise self.error(f"has {key} {shown}, not an integer from {minimum:,} to {maximum:,}")
         return value

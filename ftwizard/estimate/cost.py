@@ -49,18 +49,18 @@ def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
     return (*openai, *gpus(load, prices, asked), *clouds)
 
 
-def in_order(offers_: Iterable[Offer], key: SortKey) -> list[Offer]:
+def in_order(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
     """Sort offers, cheapest first; unknown amounts come last."""
     if key == "path":
-        return list(offers_)
+        return list(rows)
     if key == "name":
-        return sorted(offers_, key=lambda offer: offer.name.lower())
+        return sorted(rows, key=lambda offer: offer.name.lower())
 
     def order(offer: Offer) -> tuple[bool, float]:
         figure: Figure | None = getattr(offer, key)
         return figure is None, figure.value if figure else 0.0
 
-    return sorted(offers_, key=order)
+    return sorted(rows, key=order)
 
 
 def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[str]:
@@ -93,9 +93,12 @@ def _hosted(
     others = _other_edition(model, prices, asked.edition, full)
     serving = full
     if asked.share_data:
-        serving, others = _shared(full, prices, model), _shared(others, prices, model)
+        serving, others = (
+            _apply_discounts(full, prices, model),
+            _apply_discounts(others, prices, model),
+        )
     figures = _figures(serving, monthly)
-    dates = [rate_.as_of for rate_ in (rate, *serving.values()) if rate_]
+    dates = [price.as_of for price in (rate, *serving.values()) if price]
     alive = life(model, asked.today)
     return Offer(
         path=model.path,
@@ -103,7 +106,7 @@ def _hosted(
         model=model.id,
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
         method=method,
-        training=training if asked.edition == ARTICLE else _spanning(training, other_training),
+        training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
         other=other_training,
         rate=rate.figure() if rate else None,
         input=figures["input"],
@@ -152,13 +155,14 @@ def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None
     return figures | (monthly.figures(serving) if monthly else {})
 
 
-def _shared(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
+def _apply_discounts(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
     return {
-        kind: _less(rate, prices.discount(model.platform, kind)) for kind, rate in serving.items()
+        kind: _apply_discount(rate, prices.discount(model.platform, kind))
+        for kind, rate in serving.items()
     }
 
 
-def _less(rate: Rate | None, discount: Discount | None) -> Rate | None:
+def _apply_discount(rate: Rate | None, discount: Discount | None) -> Rate | None:
     """Apply a discount to a price; user prices stay unchanged."""
     if rate is None or discount is None or rate.own:
         return rate
@@ -188,7 +192,7 @@ def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
     )
 
 
-def _spanning(training: Figure | None, older: Figure | None) -> Figure | None:
+def _span_editions(training: Figure | None, older: Figure | None) -> Figure | None:
     """Return the newer figure with a range that includes the older one."""
     if training is None or older is None:
         return training
@@ -228,12 +232,12 @@ def _notes(
     if alive.why_not:
         yield alive.why_not
     elif alive.ends or alive.until:
-        yield _until(alive)
+        yield _describe_end(alive)
     yield from alive.cautions
     if model.advice:
         yield model.advice
     if rate is None:
-        yield f"Training: {_unpriced(model, edition)}; {CHECK}."
+        yield f"Training: {_describe_billing(model, edition)}; {CHECK}."
     elif training is None:
         yield f"Training is billed per {rate.unit}: ${rate.usd:,.2f}. The amount is unknown."
     if rate and rate.note:
@@ -248,7 +252,7 @@ def _notes(
         yield "Served on a dedicated endpoint, billed per minute until you stop it."
 
 
-def _unpriced(model: HostedModel, edition: Edition) -> str:
+def _describe_billing(model: HostedModel, edition: Edition) -> str:
     """Describe how a platform bills training if no price is known."""
     claims = catalog().path(model.path).claims("cost", _platform(model))
     for claim in claims:
@@ -257,7 +261,7 @@ def _unpriced(model: HostedModel, edition: Edition) -> str:
     return "price unknown"
 
 
-def _until(alive: Life) -> str:
+def _describe_end(alive: Life) -> str:
     since, until, ends = alive.since, alive.until, alive.ends
     same_source = until is not None and ends is not None and until.said == ends.said
     words = [f"available since {since.date} ({since.source})"] if since else []

@@ -214,12 +214,12 @@ def short(
         )
     return Short(
         message=f"{needs}, but only {size(free)} are free {where}.",
-        hint=_instead(parts, missing),
+        hint=_suggest_fix(parts, missing),
         missing=missing,
     )
 
 
-def _instead(parts: Mapping[str, Figure], missing: int) -> str:
+def _suggest_fix(parts: Mapping[str, Figure], missing: int) -> str:
     """Suggest the smallest thing to leave out, if that is enough."""
     move = "Free some space, or set FTWIZARD_HOME to a folder on a larger disk"
     exports, merged = (parts[name].value if name in parts else 0 for name in ("exports", "merged"))

@@ -96,7 +96,9 @@ def measured(
     """
     if not tokens_per_s > 0:
         return None
-    return _around(tokens / tokens_per_s, PROBED, PROBED, f"measured: {source}", as_of or today())
+    return _with_range(
+        tokens / tokens_per_s, PROBED, PROBED, f"measured: {source}", as_of or today()
+    )
 
 
 def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Figure | None:
@@ -112,7 +114,7 @@ def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Fig
     launching = pass_s <= throughput.launch_seconds(shape, setup)
     mixed = any(linear.active < linear.count for linear in shape.linears)
     high = MIXTURE if mixed else SHORT if launching else SPREAD
-    return _around(
+    return _with_range(
         seconds,
         MIXTURE if mixed else SPREAD,
         high,
@@ -142,7 +144,7 @@ def on_processors(
     kind = "bf16" if bf16 and setup.precision != "fp32" else "fp32"
     flops = throughput.flops_a_token(shape, setup, work.attended)
     seconds = (work.tokens + work.padding) * flops / (cores * CORE_GFLOPS[kind] * 1e9)
-    return _around(
+    return _with_range(
         seconds,
         CPU,
         CPU,
@@ -161,8 +163,8 @@ def parts(
     measured training speed also applies to evaluations.
     """
     by_part = {
-        "starting": _around(START_S, 4, 3, "libraries and rows; measured: 6 to 70 s"),
-        "loading": _around(around.weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
+        "starting": _with_range(START_S, 4, 3, "libraries and rows; measured: 6 to 70 s"),
+        "loading": _with_range(around.weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
         "training": training,
     }
     if around.evaluations and around.evaluated:
@@ -176,13 +178,15 @@ def parts(
         )
     saves = max(1, around.evaluations)
     if around.checkpoint:
-        by_part["checkpoints"] = _around(
+        by_part["checkpoints"] = _with_range(
             saves * around.checkpoint * WRITE_S, DISKS, DISKS,
             f"{plural(saves, 'checkpoint')}, about 0.5 GB/s",
         )  # fmt: skip
     if around.merged:
         seconds = around.weights * READ_S + around.merged * WRITE_S
-        by_part["merging"] = _around(seconds, DISKS, DISKS, "reading the base, writing the merge")
+        by_part["merging"] = _with_range(
+            seconds, DISKS, DISKS, "reading the base, writing the merge"
+        )
     return by_part
 
 
@@ -221,7 +225,7 @@ def scaled(figure: Figure, factor: float, source: str) -> Figure:
     )
 
 
-def _around(value: float, down: float, up: float, source: str, as_of: str = AS_OF) -> Figure:
+def _with_range(value: float, down: float, up: float, source: str, as_of: str = AS_OF) -> Figure:
     return Figure(
         value=value, unit="s", low=value / down, high=value * up, source=source, as_of=as_of
     )

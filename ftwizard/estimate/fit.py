@@ -101,10 +101,10 @@ def fit(
     factor = max(1.0, memory.peak.value / worked_out.peak.value)
 
     def again(candidate: Setup) -> Memory:
-        return _scaled(estimate(shape, candidate, stack=stack), factor)
+        return _scale_memory(estimate(shape, candidate, stack=stack), factor)
 
     case = _Case(shape, setup, memory, again, list(smaller), stack, spread, cards)
-    return tuple(case.against(gpu) for gpu in gpus)
+    return tuple(case.check(gpu) for gpu in gpus)
 
 
 def by_count(memory: Memory, gpu: Gpu, *, cards: Sequence[Card] = ()) -> Fit:
@@ -148,7 +148,7 @@ class _Case:
         self._spread = spread
         self._cards = cards
 
-    def against(self, gpu: Gpu) -> Fit:
+    def check(self, gpu: Gpu) -> Fit:
         judged = verdict(self._memory, gpu)
         changes = () if judged == "fits" else tuple(self._changes(gpu, judged))
         sentence, together = self._sentence(gpu, judged, changes), None
@@ -269,7 +269,7 @@ def _describe(memory: Memory, gpu: Gpu, judged: Verdict) -> str:
     peak, name = memory.peak, visible(gpu.name, 60)
     low = peak.value if peak.low is None else peak.low
     needs = sizes(low, highest(memory))
-    has = f"{name} has {size(gpu.free)}{_as_sold(gpu)}"
+    has = f"{name} has {size(gpu.free)}{_format_gib(gpu)}"
     if gpu.used:
         has += f" free ({size(min(gpu.used, gpu.memory))} in use)"
     if judged == "fits":
@@ -279,7 +279,7 @@ def _describe(memory: Memory, gpu: Gpu, judged: Verdict) -> str:
     return f"It does not fit: it needs {needs}, but {has}."
 
 
-def _as_sold(gpu: Gpu) -> str:
+def _format_gib(gpu: Gpu) -> str:
     """Format the size in GiB, as GPUs are sold, if all of it is free."""
     return "" if gpu.used or gpu.memory < GIB else f" ({gpu.memory / GIB:.3g} GiB)"
 
@@ -295,15 +295,15 @@ def _suggest_cards(prefix: str, memory: Memory, cards: Sequence[Card]) -> str:
     return f"{prefix}a GPU with {enough[0].memory:g} GB is large enough ({names})."
 
 
-def _scaled(memory: Memory, factor: float) -> Memory:
+def _scale_memory(memory: Memory, factor: float) -> Memory:
     """Scale up an estimate that the ledger's count of tensors has shown to be too low."""
     if factor == 1.0:
         return memory
-    parts = {name: _raised(figure, factor) for name, figure in memory.parts.items()}
-    return msgspec.structs.replace(memory, parts=parts, peak=_raised(memory.peak, factor))
+    parts = {name: _scale_figure(figure, factor) for name, figure in memory.parts.items()}
+    return msgspec.structs.replace(memory, parts=parts, peak=_scale_figure(memory.peak, factor))
 
 
-def _raised(figure: Figure, factor: float) -> Figure:
+def _scale_figure(figure: Figure, factor: float) -> Figure:
     return Figure(
         value=figure.value * factor,
         unit=figure.unit,
