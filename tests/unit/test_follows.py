@@ -103,7 +103,7 @@ def test_what_is_not_known_is_none() -> None:
 
 def test_processors_are_told_from_cards() -> None:
     found = of(Recipe(), Machine(cores=2, bfloat16_cpu=True))
-    assert found.time is not None and "processors" in found.time.source
+    assert found.time is not None and "CPU cores" in found.time.source
     assert seconds(found) > 50 * seconds(of(Recipe()))
 
 
