@@ -201,7 +201,9 @@ def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
 
     few, many = ways(2), ways(3_000)
     assert "max_length" in few[0].settings and few[0].costs == "0.2% more of the rows are truncated"
-    assert "max_length" in many[-1].settings and many[-1].costs == "75% more of the rows are truncated"
+    assert (
+        "max_length" in many[-1].settings and many[-1].costs == "75% more of the rows are truncated"
+    )
 
 
 def test_two_changes_where_one_is_not_enough() -> None:
