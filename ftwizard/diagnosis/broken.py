@@ -16,7 +16,7 @@ MIN_ZEROS = 3
 """Consecutive losses of exactly zero that count as a sign."""
 REACH = 2
 """Points on each side of a running median."""
-MAX_NAN_NORMS = 3
+MIN_NAN_NORMS = 3
 """Consecutive NaN grad norms that count as NaN training."""
 
 
@@ -32,7 +32,7 @@ def find_nan(curve: Curve) -> Sign | None:
     nan_norms = 0
     for step, norm in curve.grad_norm:
         nan_norms = nan_norms + 1 if math.isnan(norm) else 0
-        if nan_norms == MAX_NAN_NORMS:
+        if nan_norms == MIN_NAN_NORMS:
             return Sign("nan", int(step), 0.95, {"grad_norm": "nan"})
     return _find_nan_logged_as_zero(curve)
 

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-Status = Literal["ok", "warning", "missing"]
+CheckStatus = Literal["ok", "warning", "missing"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one check."""
 
     name: str
-    status: Status
+    status: CheckStatus
     detail: str = msgspec.field(name="found")
     """What was found."""
     fix: str = ""

@@ -24,7 +24,7 @@ WAIT_S = 1.5
 """An init reaps orphans at once, or polls now and then."""
 
 
-class Process(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A process as /proc shows it."""
 
     pid: int
@@ -63,7 +63,7 @@ def is_container(root: Path = Path("/")) -> bool:
     )
 
 
-def ends_with_shell(chain: list[Process]) -> bool:
+def ends_with_shell(chain: list[ProcessInfo]) -> bool:
     """Return whether the container ends when this shell does.
 
     It does if its first process is a shell with only shells between it and this program. A server
@@ -79,16 +79,16 @@ def _is_shell(name: str) -> bool:
     return re.sub(r"[\d.]+$", "", name) in SHELLS
 
 
-def list_ancestors(pid: int, root: Path = Path("/")) -> list[Process]:
+def list_ancestors(pid: int, root: Path = Path("/")) -> list[ProcessInfo]:
     """Return a process and its ancestors, the topmost last."""
-    chain: list[Process] = []
+    chain: list[ProcessInfo] = []
     while pid and (current := read_process(pid, root)) and len(chain) < 64:
         chain.append(current)
         pid = current.parent
     return chain
 
 
-def read_process(pid: int, root: Path = Path("/")) -> Process | None:
+def read_process(pid: int, root: Path = Path("/")) -> ProcessInfo | None:
     """Read a process; None if it is gone. Source: proc_pid_stat(5)."""
     try:
         text = (root / f"proc/{pid}/stat").read_text()
@@ -96,7 +96,9 @@ def read_process(pid: int, root: Path = Path("/")) -> Process | None:
         return None
     before, _, after = text.rpartition(")")
     fields = after.split()
-    return Process(pid=pid, name=before.partition("(")[2], state=fields[0], parent=int(fields[1]))
+    return ProcessInfo(
+        pid=pid, name=before.partition("(")[2], state=fields[0], parent=int(fields[1])
+    )
 
 
 def start_orphan() -> int | None:

@@ -13,7 +13,7 @@ TIMEOUT_S = 3.0
 T = TypeVar("T")
 
 
-class Process(msgspec.Struct, frozen=True, kw_only=True):
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A compute process on a GPU. In a container, its pid is that of the host."""
 
     pid: int
@@ -32,7 +32,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes."""
     used: int | None = None
     """Bytes in use by all processes and the driver itself."""
-    processes: tuple[Process, ...] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
     uncorrected: int | None = None
     """Uncorrectable memory errors since the driver was loaded."""
     rows_pending: bool = False
@@ -111,7 +111,7 @@ def _read_card(nvml: Any, index: int) -> Card:
         used=memory and memory.used,
         processes=None
         if processes is None
-        else tuple(Process(pid=p.pid, memory=p.usedGpuMemory) for p in processes),
+        else tuple(GpuProcess(pid=p.pid, memory=p.usedGpuMemory) for p in processes),
         uncorrected=ask(
             nvml.nvmlDeviceGetTotalEccErrors,
             nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,

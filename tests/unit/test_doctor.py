@@ -15,7 +15,7 @@ from ftwizard import credentials, doctor, machine
 from ftwizard.credentials import Credential
 from ftwizard.doctor import check, extras, gpu, kernels, keys, plain_words, system, versions
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.driver import Card, Driver, Process
+from ftwizard.doctor.driver import Card, Driver, GpuProcess
 from ftwizard.machine import Facts, Gpu
 from ftwizard.train import hardware
 
@@ -207,7 +207,7 @@ def test_a_card_with_nothing_odd_says_nothing() -> None:
 
 
 def test_memory_that_other_programs_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = (Process(pid=1, memory=12 * GB), Process(pid=2**30, memory=None))
+    held = (GpuProcess(pid=1, memory=12 * GB), GpuProcess(pid=2**30, memory=None))
     card = Card(index=1, memory=24 * GB, used=13 * GB, processes=held)
     found = states(card)["GPU 1"]
     assert found.status == "warning" and "13.0 GB of 24.0 GB" in found.detail

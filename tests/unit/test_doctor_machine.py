@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ftwizard.doctor import containers, disks, limits, logins, sessions, waiting
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.containers import Process
+from ftwizard.doctor.containers import ProcessInfo
 from ftwizard.doctor.disks import Location, Mount
 from ftwizard.jobs import lock
 from ftwizard.machine import Facts, Gpu
@@ -294,10 +294,10 @@ def test_no_file_of_logind_breaks_the_doctor(
 # --------------------------------------------------------------------------- containers
 
 
-def chain(*names: str, first: int = 1) -> list[Process]:
+def chain(*names: str, first: int = 1) -> list[ProcessInfo]:
     """Processes from this one up to the container's first."""
     return [
-        Process(pid=first + len(names) - 1 - at, name=name, state="S", parent=0)
+        ProcessInfo(pid=first + len(names) - 1 - at, name=name, state="S", parent=0)
         for at, name in enumerate(names)
     ]
 
@@ -321,7 +321,7 @@ def test_a_container_that_ends_with_its_shell(names: tuple[str, ...], ends: bool
 
 def test_a_process_whose_name_has_brackets(tmp_path: Path) -> None:
     write(tmp_path, "proc/1/stat", "1 (a) b (c) S 0 1 1 0 -1")
-    assert containers.read_process(1, tmp_path) == Process(
+    assert containers.read_process(1, tmp_path) == ProcessInfo(
         pid=1, name="a) b (c", state="S", parent=0
     )
     assert containers.read_process(2, tmp_path) is None
