@@ -265,7 +265,7 @@ def test_what_the_hub_refuses_is_said(hub: Hub, where: dict[str, str]) -> None:
     known = {**where, "HF_TOKEN": TOKEN}
     gated, hidden, missing = locate(known, "owner/gated", "owner/private", "owner/none")
     assert "its conditions must be accepted" in gated["error"]
-    assert "the Hub has no data set" in hidden["error"] and "the Hub has no" in missing["error"]
+    assert "no data set of that name" in hidden["error"] and "no data set" in missing["error"]
     (wrong,) = locate({**where, "HF_TOKEN": "hf_expired"}, "owner/gated")
     assert "rejected your token" in wrong["error"]
     (read,) = locate({**where, "HF_TOKEN": "hf_reader"}, "owner/private")
@@ -320,7 +320,7 @@ def test_a_repository_reaches_nothing_outside_itself(
     hub.add("owner/program", {"program.py": program, **files})
     names = ("local", "up", "across", "web", "program")
     local, up, across, web, ran = locate(where, *(f"owner/{name}" for name in names))
-    assert "outside of its own repository; these are not read" in local["error"]
+    assert "outside its own repository, which are not read" in local["error"]
     assert "refers to missing data files" in up["error"]
     assert across["error"] == local["error"].replace("local", "across")
     assert "error" in web

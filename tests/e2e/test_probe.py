@@ -78,7 +78,7 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: 
     assert recipe.batch_size == done["batch_size"] == 16 >> done["halved"]
     assert not list(scratch.iterdir())
     again = run("probe", plan, "--write", smaller)
-    assert again.returncode == 1 and "nothing is ever written over" in again.stderr
+    assert again.returncode == 1 and "never overwritten" in again.stderr
 
 
 @pytest.mark.parametrize(
