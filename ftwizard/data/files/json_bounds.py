@@ -44,7 +44,7 @@ def find_value_end(data: bytes, start: int, *, final: bool) -> int | None:
     """Return the end of the JSON value that begins at ``start`` in ``data``.
 
     Returns None if ``data`` ends first and more is to come (``final`` is False). Raises Malformed
-    if there is no valid value, and its subclass Cut if the value is truncated. The contents of
+    if there is no valid value, and its subclass Truncated if the value is truncated. The contents of
     strings are not checked.
     """
     window = _WINDOW
