@@ -150,9 +150,7 @@ def _estimate_unavailable(
     arguments.plan, arguments.model = chosen.data.files.train, chosen.model.name
     arguments.epochs = chosen.recipe.epochs
     rows = counted.count_rows(arguments, None, say)
-    # The user can act on the last thing that was tried.
-    why = f"The model itself is not here: {error.message.rpartition(', and ')[2] or error.message}"
-    return _estimate_from_config(arguments, chosen, rows, shape, facts, why, say)
+    return _estimate_from_config(arguments, chosen, rows, shape, facts, error.message, say)
 
 
 def _estimate_from_config(
