@@ -258,7 +258,7 @@ def _weights_key(offer: Offer) -> int | None:
 COLUMNS: dict[ColumnId, Column] = {
     column.id: column
     for column in (
-        Column("path", "path", lambda offer: offer.name, lambda offer: 0, "by path"),
+        Column("path", "provider", lambda offer: offer.name, lambda offer: 0, "by provider"),
         Column("training", "training", _format_training, _value_key("training"), "by training"),
         Column("input", "in/M", _token_price_cell("input"), _value_key("input"), "by input price"),
         Column("output", "out/M", _token_price_cell("output"), _value_key("output"), "by output price"),

@@ -56,7 +56,7 @@ class Draft:
     machine: Facts
     plan: Plan = field(default_factory=_empty_plan)
     answers: dict[str, str] = field(default_factory=dict)
-    """Answers of the Path page, by question."""
+    """Answers of the Provider page, by question."""
     path: PathId | None = None
     """The chosen path; None while the recommendation is followed."""
     recommended: PathId = "local"

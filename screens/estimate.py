@@ -49,7 +49,7 @@ class EstimatePage(WizardPage[Step]):
         "in training. Only the model's responses count toward the loss.\n\n"
         "Memory and time are ranges, estimated from the model's configuration, your data and this "
         "machine. Measurements from a probe or an earlier run replace them. p runs a probe: a few "
-        "training steps on the longest rows, one or two minutes. c compares what every path costs. "
+        "training steps on the longest rows, one or two minutes. c compares costs by provider. "
         "h sets the hourly price of this machine, which adds the cost of the run here and on the "
         "Recipe page. A run keeps the price it was started with. Disk is what the run keeps."
     )

@@ -1,4 +1,4 @@
-"""The Path page: questions, a recommendation with reasons, and the choice."""
+"""The Provider page: questions, a recommendation with reasons, and the choice."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class PathPage(WizardPage[Step]):
     HELP = (
         "Fine-tune on your own machine, through a provider's API, or with a cloud service. Questions "
         "that this machine already answers are skipped. Each answer updates the recommendation "
-        "below. You can choose another path and see what that costs.\n\n"
+        "below. You can choose another provider and see what that costs.\n\n"
         "Until your data is read, prices are per unit of training. Come back afterwards (esc on "
-        "the Data page) to see what your data costs on each path, and what it suggests. c then "
-        "lists every offer.\n\n"
+        "the Data page) to see what your data costs with each provider, and what it suggests. c "
+        "then lists every offer.\n\n"
         "Up and down move between the questions, left and right change an answer. Page up and "
         "page down scroll the text below."
     )
@@ -71,7 +71,7 @@ class PathPage(WizardPage[Step]):
                 answer = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
                 yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
         with Horizontal(classes="question", id="paths"):
-            yield Static("Path", classes="name", markup=False)
+            yield Static("Provider", classes="name", markup=False)
             names = [(path.id, path.name) for path in catalog().paths]
             yield Choice(names, self._selected_path, id="path")
         with VerticalScroll(id="advice", can_focus=False):

@@ -1,4 +1,4 @@
-"""Texts of the Path page: recommendation, costs, alternatives, comparison and sources."""
+"""Texts of the Provider page: recommendation, costs, alternatives, comparison and sources."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _describe_basis(findings: DataFindings, more: str) -> str:
     """Describe what the costs are based on."""
     if findings.costs:
         tokens = f"{findings.tokens[:1].upper()}{findings.tokens[1:]}"
-        return f"{tokens}. Cheapest offer per path; {more}."
+        return f"{tokens}. Cheapest offer per provider; {more}."
     if findings.counting:
         return COUNTING
     return NO_ROWS if findings.evidence else NOT_READ
@@ -234,12 +234,10 @@ def format_sources(recommendation: Recommendation, today: datetime.date) -> Text
     for need in paths.needs:
         names = labels.setdefault((need.as_of, need.source), {})
         names.setdefault("GPU by model size", []).append(need.label)
-    (first, _), *rest = sorted(labels.items(), key=lambda path: -len(path[1]))
+    (first, _), *rest = sorted(labels.items(), key=lambda item: -len(item[1]))
     text = Text("Sources\n", "bold")
     for (date, source), names in rest:
-        which = ", ".join(
-            f"{name} ({', '.join(paths_named)})" for name, paths_named in names.items()
-        )
+        which = ", ".join(f"{name} ({', '.join(path_names)})" for name, path_names in names.items())
         text.append("  · ", "dim").append(f"{which}: {source}; {date}\n", "dim")
     text.append("  · ", "dim").append(f"everything else: {first[1]}; {first[0]}", "dim")
     if any(date.endswith("!") for date, _ in labels):

@@ -51,8 +51,8 @@ def load_context_length(name: str) -> int | None:
         config = model_config.config(name)
     except FtwizardError:
         return None
-    positions_of_model = positions.of(config[0]) if config else None
-    return positions_of_model.most if positions_of_model else None
+    limits = positions.of(config[0]) if config else None
+    return limits.most if limits else None
 
 
 def describe_caution(name: str, recipe: Recipe) -> str:

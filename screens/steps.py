@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-STEPS = ("Path", "Data", "Recipe", "Estimate", "Review")
+STEPS = ("Provider", "Data", "Recipe", "Estimate", "Review")

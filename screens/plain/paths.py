@@ -1,4 +1,4 @@
-"""The questions about the path in plain mode."""
+"""The questions about the provider in plain mode."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def choose_path(prompter: Prompter, draft: Draft) -> Draft:
         recommendation.path, recommendation.reasons, recommendation.platform
     )
     default: str = draft.path or recommendation.path
-    while (chosen := prompter.choose("Which path?", [*names, *more], default)) in (OTHER, _COSTS):
+    while (chosen := prompter.choose("Which provider?", [*names, *more], default)) in (
+        OTHER,
+        _COSTS,
+    ):
         if chosen == _COSTS:
             costs.browse_costs(prompter, draft, datetime.date.today())
         else:

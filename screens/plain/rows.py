@@ -79,8 +79,8 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
     if prompter.choose("The target needs another format. What now?", options) == OTHER:
         return None
-    made = _convert(prompter, read)
-    return None if made is None else _read_new(prompter, read, made)
+    created = _convert(prompter, read)
+    return None if created is None else _read_new(prompter, read, created)
 
 
 def _find_file_problem(name: str) -> str:
@@ -98,7 +98,7 @@ def print_findings(prompter: Prompter, draft: Draft, report: reports.Report) -> 
         if finding := subject.finding:
             prompter.print(reports.format_finding(finding), hang=2)
             prompter.print(
-                f"  {reports.describe_location(finding, unit=subject.unit)}. Fix: {visible(str(finding['fix']), 300)}.",
+                f"  {reports.describe_location(finding, unit=subject.unit)}. Fix: {visible(str(finding['fix']).rstrip('.'), 300)}.",
                 hang=2,
             )
     if lengths := overview.get_lengths(report, draft):

@@ -54,7 +54,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     prompter.print(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
-        ("costs", "compare the costs of all paths"),
+        ("costs", "compare the costs of all providers"),
         ("leave", "quit"),
     ]
     while (chosen := prompter.choose("What now?", options)) == "costs":
@@ -89,7 +89,7 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
     _print_estimate(prompter, draft)
     options = [
         (CONTINUE, "yes"),
-        ("costs", "compare the costs of all paths"),
+        ("costs", "compare the costs of all providers"),
         ("hour", "set the hourly price of this machine"),
     ]
     while (chosen := prompter.choose("Continue with this?", options)) != CONTINUE:

@@ -35,7 +35,7 @@ TO_THE_PATH = (
     Answer("Is there a GPU on another"),
     Answer("Which cloud"),
     Answer("What matters more"),
-    Answer("Which path?"),
+    Answer("Which provider?"),
 )
 
 
@@ -298,7 +298,7 @@ def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> N
     for _ in range(7):
         one.type(b"\n")
         time.sleep(0.3)
-    one.wait(b"Which path?") if b"Which path?" not in one.sent else None
+    one.wait(b"Which provider?") if b"Which provider?" not in one.sent else None
     one.type(b"\x04")
     assert one.code() == 3
     assert one.sent.isascii() and b"\\u" not in one.sent

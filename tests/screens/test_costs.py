@@ -60,7 +60,7 @@ def on_page(
     async def whole(pilot: Pilot[Any]) -> None:
         page = CostsPage(draft, TODAY)
         pilot.app.push_screen(page)
-        await until(pilot, lambda: page.is_mounted and "path" in frame(pilot.app))
+        await until(pilot, lambda: page.is_mounted and "provider" in frame(pilot.app))
         if play is not None:
             await play(pilot, page)
             await pilot.pause()
@@ -246,7 +246,7 @@ def test_s_sorts_by_each_column_and_comes_back() -> None:
             assert f"· {column.words}" in shown
             assert f"{column.name}↑" in shown or f"↑{column.name}" in shown
             await pilot.press("s")
-        assert "· by path" in frame(pilot.app)
+        assert "· by provider" in frame(pilot.app)
 
     on_page(counted(), (80, 24), play)
     assert len(set(words)) == len(COLUMN_IDS)

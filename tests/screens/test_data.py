@@ -161,7 +161,7 @@ def test_rows_of_another_kind_are_not_converted_in_a_circle(command: Command) ->
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
         await says(pilot, "→ Name another file: the target does not take this kind of rows")
-        assert "enter read it" in frame(pilot.app)
+        assert "enter read" in frame(pilot.app)
 
     on_page(draft_of(), (80, 24), play)
 
@@ -203,7 +203,7 @@ def test_enter_on_a_finding_shows_its_rows_and_esc_comes_back_to_it(command: Com
 def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down")
-        assert "the file as a whole" in frame(pilot.app)
+        assert "the whole file" in frame(pilot.app)
         assert "show rows" not in frame(pilot.app)
         await pilot.press("enter")
         await pilot.pause()
@@ -314,7 +314,7 @@ def test_esc_cancels_a_check_and_keeps_the_name(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "escape")
         await until(pilot, lambda: command.cancelled == 1)
-        assert "Enter reads the file" in frame(pilot.app)
+        assert "Press enter to read" in frame(pilot.app)
         assert page.query_one("#train Input", Input).value == FILE
         command.goes_on.set()
         await pilot.press("enter")
@@ -334,7 +334,7 @@ def test_another_name_ends_a_check_and_enter_meanwhile_does_nothing(command: Com
         assert len(command.asked) == 1 and not left
         await pilot.press("x")
         await until(pilot, lambda: command.cancelled == 1)
-        await says(pilot, "Enter reads the file")
+        await says(pilot, "Press enter to read")
 
     on_page(draft_of(), (80, 24), play)
 
@@ -348,7 +348,7 @@ def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Comma
         assert "It is a folder." in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is page)
-        assert "Enter reads the file" in frame(pilot.app)
+        assert "Press enter to read" in frame(pilot.app)
 
     on_page(draft_of(), (80, 24), play)
 
@@ -460,7 +460,7 @@ def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
         await says(pilot, "▌ 5 of 12 tokens count toward the loss")
         assert "▌ Because.</s>" in frame(pilot.app)
         assert "▌ <user>" not in frame(pilot.app) and "<user>Why?</user>" in frame(pilot.app)
-        assert "░ 3 tokens beyond 9 are cut off" in frame(pilot.app)
+        assert "░ 3 tokens beyond 9 truncated" in frame(pilot.app)
         await pilot.press("m")
         await says(pilot, "assistant")
 

@@ -53,7 +53,7 @@ def test_each_answer_changes_the_recommendation_at_once() -> None:
     assert "May the training data leave this machine?" in seen[0]
     assert "✗ No option is possible" not in seen[0]
     assert "✗ No option is possible" in seen[1]
-    assert "~ Nearest: Hugging Face + QLoRA." in seen[1]
+    assert "~ Closest: Hugging Face + QLoRA." in seen[1]
     assert "‹ No, it stays here ›" in seen[1]
 
 
@@ -65,7 +65,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
         await pilot.press("escape")
         await pilot.pause()
 
-    assert "● Path" in drive(FtwizardApp(("new", "")), (80, 24), play)
+    assert "● Provider" in drive(FtwizardApp(("new", "")), (80, 24), play)
 
 
 def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: Path) -> None:

@@ -78,13 +78,13 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
         def ask(asker: Prompter, draft: Draft) -> Draft:
             return draft.named(draft.name + asker.ask_line(name, check=lambda _: ""))
 
-        return Item("Path", ask, name)
+        return Item("Provider", ask, name)
 
     def silent(asker: Prompter, draft: Draft) -> Draft:
         return draft
 
     ask = Scripted("a", "b", BACK, BACK, "x", "y", "z")
-    items = [item("one"), Item("Path", silent), item("two"), item("three")]
+    items = [item("one"), Item("Provider", silent), item("two"), item("three")]
     seen: list[str] = []
 
     def end(asker: Prompter, draft: Draft) -> Draft:
@@ -92,7 +92,7 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
         raise UserQuit
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "list_items", lambda _: [*items, Item("Path", end)])
+        patch.setattr(steps, "list_items", lambda _: [*items, Item("Provider", end)])
         with pytest.raises(UserQuit):
             wizard._ask_all(ask, Draft(FACTS), [])
     assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
