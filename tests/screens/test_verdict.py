@@ -14,7 +14,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard import commands, plan, runs
-from ftwizard.commands import branch
+from ftwizard.commands import branch, train
 from ftwizard.diagnosis import Pattern, advice
 from ftwizard.jobs import requests
 from ftwizard.jobs.events import Event
@@ -54,7 +54,8 @@ def parent(home: Path) -> JobFolder:
     )
     source = Source(kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0")
     inputs = {"model": msgspec.to_builtins(source)}
-    write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs))
+    hashes = train._hash_data(plan.load(run.plan, begun=True))
+    write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs, hashes=hashes))
     return run
 
 
