@@ -189,11 +189,11 @@ class Progress:
         self.findings.clear()
 
     def _process_phase(self, event: Event) -> None:
-        phase, what, unit = event.get("phase"), event.get("what"), event.get("unit")
+        phase, detail, unit = event.get("phase"), event.get("what"), event.get("unit")
         if not isinstance(phase, str):
             return
         self._enter(phase)
-        self.what = what if isinstance(what, str) else None
+        self.what = detail if isinstance(detail, str) else None
         self.done, self.total = measure(event.get("done")), measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
         start = count(event.get("step", 0))
