@@ -64,8 +64,8 @@ def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path)
     assert card["training"]["source"] and card["hours"]["value"] > 0
     said = " ".join(ok("estimate", plan, environment=on_gpu).split())
     assert "It fits: it needs" in said
-    assert "Double 0 has 64.4 GB free (21.5 GB are in use)" in said
-    assert "A run uses one GPU: number 0 of the 2, Double 0 (where.gpu: another)." in said
+    assert "Double 0 has 64.4 GB free (21.5 GB in use)" in said
+    assert "A run uses one GPU: number 0 of 2, Double 0." in said
 
 
 def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
