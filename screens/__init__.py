@@ -1,1 +1,1 @@
-"""What a person sees: one screen a file, imported as ``ftwizard.screens``."""
+"""User interface: one screen per file, imported as ``ftwizard.screens``."""

@@ -1,4 +1,4 @@
-"""The child runs that a diagnosis offers: what is changed, and with whose weights they begin."""
+"""Child runs that a diagnosis offers: the changed settings and the starting weights."""
 
 from __future__ import annotations
 
@@ -9,70 +9,79 @@ from ftwizard.checkpoints import Checkpoint
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 
-SPOILS = ("overfit", "memorising", "diverged", "nan")
-"""After these began, the newest weights are not worth going on from."""
+SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
+"""Patterns that spoil the weights from their onset on."""
 
 
 class Change(NamedTuple):
-    """What a child run does otherwise than its parent."""
+    """A difference between a child run and its parent."""
 
-    words: str
+    label: str
     options: tuple[str, ...]
-    """Of ``ftwizard branch``."""
-    is_anew: bool = False
-    """Whether nothing that was learned so far is worth keeping."""
+    """Arguments of ``ftwizard branch``."""
+    from_scratch: bool = False
+    """Whether to discard everything trained so far."""
 
 
 CHANGES = {
-    "again_half_rate": Change("half the rate", ("--rate-times", "0.5")),
-    "again_more_accumulation": Change("doubled accumulation", ("--accumulation-times", "2")),
-    "again_half_rate_more_accumulation": Change(
-        "half the rate, doubled accumulation", ("--rate-times", "0.5", "--accumulation-times", "2")
+    "again_half_rate": Change("half the learning rate", ("--rate-times", "0.5")),
+    "again_more_accumulation": Change(
+        "double the gradient accumulation", ("--accumulation-times", "2")
     ),
-    "again_higher_rate": Change("five times the rate", ("--rate-times", "5"), is_anew=True),
-    "again_ten_times_rate": Change("ten times the rate", ("--rate-times", "10"), is_anew=True),
+    "again_half_rate_more_accumulation": Change(
+        "half the learning rate, double the accumulation",
+        ("--rate-times", "0.5", "--accumulation-times", "2"),
+    ),
+    "again_higher_rate": Change("5× the learning rate", ("--rate-times", "5"), from_scratch=True),
+    "again_ten_times_rate": Change(
+        "10× the learning rate", ("--rate-times", "10"), from_scratch=True
+    ),
 }
 
 
-class Child(NamedTuple):
-    """A run that can be started: the words for it, and what ``ftwizard branch`` is told."""
+class ChildRun(NamedTuple):
+    """A run that can be started with ``ftwizard branch``."""
 
-    begins: str
+    start: str
+    """Where its weights come from, as text."""
     change: str
     options: tuple[str, ...]
 
     @property
-    def words(self) -> str:
-        return f"new run from {self.begins}: {self.change}"
+    def label(self) -> str:
+        return f"new run from {self.start}: {self.change}"
 
 
-def child(action: str, finding: Event, kept: list[Checkpoint], *, lives: bool) -> Child:
-    """Return the run that an action on a finding starts; ``kept`` are the checkpoints on disk."""
+def plan_child(action: str, finding: Event, saved: list[Checkpoint], *, is_alive: bool) -> ChildRun:
+    """Return the run that an action on a finding starts; ``saved`` are the checkpoints on disk."""
     change = CHANGES[action]
-    begin, begins = ("start", "the start") if change.is_anew else _begin(finding, kept, lives)
-    return Child(begins, change.words, ("--from", begin, *change.options))
+    if change.from_scratch:
+        option, start = "start", "the start"
+    else:
+        option, start = _choose_start(finding, saved, is_alive)
+    return ChildRun(start, change.label, ("--from", option, *change.options))
 
 
-def on_disk(folder: JobFolder) -> list[Checkpoint]:
-    """Return the checkpoints that ``ftwizard branch`` can begin with."""
+def list_checkpoints(folder: JobFolder) -> list[Checkpoint]:
+    """Return the checkpoints that ``ftwizard branch`` can start from."""
     try:
         return checkpoints.all_complete(folder.checkpoints)
-    except OSError:  # it is being removed
+    except OSError:  # the run is being deleted
         return []
 
 
-def _begin(finding: Event, kept: list[Checkpoint], lives: bool) -> tuple[str, str]:
-    """Return where the child begins, as an option and in words: the best, else the newest."""
-    if best := checkpoints.best(kept):
-        return str(best.step), f"the best (step {best.step:,})"
-    if finding.get("code") in SPOILS:
+def _choose_start(finding: Event, saved: list[Checkpoint], is_alive: bool) -> tuple[str, str]:
+    """Choose the best checkpoint, else the newest; return it as an option and as text."""
+    if best := checkpoints.best(saved):
+        return str(best.step), f"the best checkpoint (step {best.step:,})"
+    if finding.get("code") in SPOILING_PATTERNS:
         since = finding.get("since")
-        before = [one for one in kept if isinstance(since, int) and one.step < since]
-        if not before:
+        earlier = [item for item in saved if isinstance(since, int) and item.step < since]
+        if not earlier:
             return "start", "the start"
-        return str(before[-1].step), f"step {before[-1].step:,}, before it began"
-    if lives:  # the stop that comes first saves one more
+        return str(earlier[-1].step), f"step {earlier[-1].step:,}, before it began"
+    if is_alive:  # stopping the run first saves one more
         return "best", "the newest checkpoint"
-    if not kept:
+    if not saved:
         return "start", "the start"
-    return str(kept[-1].step), f"the newest checkpoint (step {kept[-1].step:,})"
+    return str(saved[-1].step), f"the newest checkpoint (step {saved[-1].step:,})"

@@ -1,4 +1,4 @@
-"""What a run answers to its fixed prompts as it learns, and the rows that it finds hardest."""
+"""A run's answers to its fixed prompts over time, and its highest-loss examples."""
 
 from __future__ import annotations
 
@@ -23,47 +23,46 @@ from ftwizard.screens.scrolling import ScrollingPage
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.text import visible
 
-WIDE = 110
-"""Columns from which on answers of three steps stand side by side."""
-MOST_LINES = 8
-"""Of one answer."""
-LABEL = 10
-"""Cells of what stands before an answer, where that is no longer."""
+MIN_SIDE_BY_SIDE = 110
+"""Columns needed to show the answers of three steps side by side."""
+MAX_LINES = 8
+"""Lines shown of one answer."""
+MIN_LABEL_CELLS = 10
 
 
 class Answers(ScrollingPage):
-    """Scrolls through the prompts, each with its answers over time, then the hardest rows.
+    """Scrolls through the prompts with their answers over time, then the highest-loss examples.
 
-    Where these are in sight, up and down go from one to the next. Left and right choose the
-    evaluation whose answers stand between the first and the newest; it is the best by itself.
+    When the examples are in view, up and down move between them. Left and right choose the
+    evaluation shown between the first and the newest; the default is the best one.
     """
 
     NAME = "Answers"
     HELP = (
-        "A few fixed prompts are answered before the first step and at every evaluation, always by "
-        "the likeliest token. The plan's `samples` says which, how many and how long; without it "
-        "three validation rows are asked.\n\n"
-        "The first answer, the one at the best validation loss and the newest stand together. Left "
-        "and right go through the evaluations in between, one by one; the top line says which, and "
-        "its validation loss.\n\n"
-        "Below stand the validation rows with the highest loss a token: wrong labels show up there. "
-        "Enter opens the one with the mark as it stands in its file."
+        "The model answers a few fixed prompts before training and at every evaluation, with greedy "
+        "decoding. The plan's `samples` sets the prompts, their number and the answer length. The "
+        "default is three validation examples.\n\n"
+        "You see the first answer, the one at the best validation loss, and the newest. Use ← and "
+        "→ to step through the evaluations in between. The top line shows the step and its "
+        "validation loss.\n\n"
+        "Below are the validation examples with the highest loss per token. Wrong labels show up "
+        "here. Enter opens the selected example in its file."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "row", "open the row", key_display="enter"),
+        Binding("enter", "row", "open example", key_display="enter"),
         Binding("right,l", "middle(1)", "evaluation", key_display="←→"),
         Binding("left,h", "middle(-1)", "evaluation", show=False),
     ]
 
     def __init__(self, follower: Follower, plan: Plan | None) -> None:
-        """``plan``: the run's, None where it cannot be read."""
+        """``plan`` is the run's plan, None if it could not be read."""
         super().__init__(follower)
         self._plan = plan
         self._shown: list[Line] = []
-        self._chosen: int | None = None
-        """The step whose answers stand in the middle; None while they are those at the best."""
-        self._told = ""
-        """Of that evaluation, in the top line."""
+        self._chosen_step: int | None = None
+        """The step shown in the middle; None for the default, the best evaluation."""
+        self._evaluation_text = ""
+        """Description of that evaluation, in the top line."""
 
     def on_mount(self) -> None:
         self.watch(self._menu, "scroll_y", self.refresh_bindings, init=False)
@@ -76,39 +75,41 @@ class Answers(ScrollingPage):
     def _show(self) -> None:
         if not self.size.width:
             return
-        shown = lines(self._follower.shown, self.size.width - 6, self._plan, self._middle())
-        told = said(self._follower.shown, self._middle())
-        if told != self._told:
-            self._told = told
+        progress, middle = self._follower.shown, self._middle_step()
+        shown = build_lines(progress, self.size.width - 6, self._plan, middle)
+        evaluation_text = describe_evaluation(progress, middle)
+        if evaluation_text != self._evaluation_text:
+            self._evaluation_text = evaluation_text
             self.say_line()
         if shown != self._shown:
             self._shown, top = shown, self._menu.scroll_offset.y
             self._menu.show(shown)
-            self._menu.scroll_to(y=top, animate=False)  # not to where the mark is
+            self._menu.scroll_to(y=top, animate=False)  # keep the position, not the cursor
         self.call_after_refresh(self.refresh_bindings)
 
     def top_line(self) -> Text:
-        return super().top_line().append(self._told)
+        return super().top_line().append(self._evaluation_text)
 
-    def _middle(self) -> int | None:
-        """Return the step whose answers stand in the middle, None where there are none."""
-        progress = self._follower.shown
-        return self._chosen if self._chosen in steps(progress) else standard(progress)
+    def _middle_step(self) -> int | None:
+        """Return the step shown in the middle, None if there are no answers."""
+        progress, chosen = self._follower.shown, self._chosen_step
+        return chosen if chosen in list_steps(progress) else default_step(progress)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "middle":
-            return len(steps(self._follower.shown)) > 1
+            return len(list_steps(self._follower.shown)) > 1
         return action != "row" or self._menu.shows_cursor
 
     def action_middle(self, by: int) -> None:
-        """Put the answers of the next evaluation in the middle, or of the one before."""
-        progress, now = self._follower.shown, self._middle()
-        if now is None:
+        """Show the answers of the next or the previous evaluation in the middle."""
+        progress, current = self._follower.shown, self._middle_step()
+        if current is None:
             return
-        further = [one for one in steps(progress) if (one > now if by > 0 else one < now)]
-        if further:
-            step = min(further) if by > 0 else max(further)
-            self._chosen = None if step == standard(progress) else step
+        steps = list_steps(progress)
+        candidates = [step for step in steps if (step > current if by > 0 else step < current)]
+        if candidates:
+            step = min(candidates) if by > 0 else max(candidates)
+            self._chosen_step = None if step == default_step(progress) else step
             self._show()
 
     def action_scroll(self, by: int) -> None:
@@ -119,136 +120,144 @@ class Answers(ScrollingPage):
 
     @work(group="row", exclusive=True, exit_on_error=False)
     async def action_row(self) -> None:
-        """Show the row with the mark as it stands in its file."""
+        """Show the selected example in its file."""
         from ftwizard.screens.problem import Problem
 
         event, id, folder = self._follower.shown.hardest, self._menu.chosen, self._follower.folder
         if event is None or id is None or self._plan is None:
             return
-        chosen = hardest.rows(event, id, self._plan)
-        if not await beside(file_names.exists, Path(chosen.path)):
-            gone = f"The file that this row is in is gone: {visible(chosen.path, 300)}."
-            await self.app.push_screen_wait(Problem(FtwizardError(gone, "Put it back to see it.")))
+        rows = hardest.select_rows(event, id, self._plan)
+        if not await beside(file_names.exists, Path(rows.path)):
+            message = f"The data file no longer exists: {visible(rows.path, 300)}."
+            error = FtwizardError(message, "Restore it to view this example.")
+            await self.app.push_screen_wait(Problem(error))
             return
         try:
             hashes = (await beside(folder.read_job)).hashes
         except (OSError, FtwizardError):
             hashes = {}
         part = id.partition(":")[0]
-        self.app.push_screen(hardest.HardestPage(chosen, hashes.get(part)))
+        self.app.push_screen(hardest.HighestLossPage(rows, hashes.get(part)))
 
 
-def lines(progress: Progress, width: int, plan: Plan | None, middle: int | None) -> list[Line]:
-    """Return prompts with their answers, then the hardest rows, ``width`` cells wide.
+def build_lines(
+    progress: Progress, width: int, plan: Plan | None, middle: int | None
+) -> list[Line]:
+    """Return prompts with their answers, then the highest-loss examples, ``width`` cells wide.
 
-    ``middle``: the step whose answers stand between the first and the newest.
+    ``middle`` is the step shown between the first and the newest.
     """
-    shown: list[Line] = []
-    moved = middle if len(steps(progress)) > 1 else None
+    lines: list[Line] = []
+    movable = middle if len(list_steps(progress)) > 1 else None
     for index, answers in sorted(progress.samples.items()):
         if answers:
-            shown += _prompt(index, chosen(answers, middle), width, moved)
-    if not shown:
-        words = "No prompt has been answered yet, or the plan's samples are off."
-        shown = [Line(Text(words, "dim")), Line(Text())]
+            lines += _build_prompt(index, select_answers(answers, middle), width, movable)
+    if not lines:
+        message = "No prompts answered yet, or samples are turned off in the plan."
+        lines = [Line(Text(message, "dim")), Line(Text())]
     if progress.hardest:
-        shown += hardest.lines(progress.hardest, width, plan)
-    return shown
+        lines += hardest.build_lines(progress.hardest, width, plan)
+    return lines
 
 
-def chosen(answers: list[Event], middle: int | None) -> list[Event]:
-    """Return of one prompt's answers the first, the one at a step, and the newest."""
-    there = [one for one in answers if one.get("step") == middle]
-    found = {one.get("step"): one for one in (*answers[:1], *there[-1:], *answers[-1:])}
-    return list(found.values())
+def select_answers(answers: list[Event], middle: int | None) -> list[Event]:
+    """Return the first answer to a prompt, the one at step ``middle``, and the newest."""
+    at_middle = [answer for answer in answers if answer.get("step") == middle]
+    selected = (*answers[:1], *at_middle[-1:], *answers[-1:])
+    return list({answer.get("step"): answer for answer in selected}.values())
 
 
-def standard(progress: Progress) -> int | None:
-    """Return the step whose answers stand in the middle while none is chosen: that of the best
-    evaluation, the newest where it has no answers."""
-    answered = _answered(progress)
+def default_step(progress: Progress) -> int | None:
+    """Return the step of the best evaluation; the newest step if the best has no answers."""
+    answered = _list_answered(progress)
     if not answered:
         return None
     return progress.best_step if progress.best_step in answered else answered[-1]
 
 
-def steps(progress: Progress) -> list[int]:
-    """Return the steps whose answers may stand in the middle, in order: those between the first
-    and the newest, and the one that stands there by itself."""
-    by_itself = standard(progress)
-    return sorted({*_answered(progress)[1:-1], *(() if by_itself is None else (by_itself,))})
+def list_steps(progress: Progress) -> list[int]:
+    """Return the steps that can be shown in the middle, in order.
+
+    These are the steps between the first and the newest, and the default one.
+    """
+    default = default_step(progress)
+    return sorted({*_list_answered(progress)[1:-1], *(() if default is None else (default,))})
 
 
-def said(progress: Progress, middle: int | None) -> str:
-    """Say which evaluation stands in the middle, and its validation loss."""
+def describe_evaluation(progress: Progress, middle: int | None) -> str:
+    """Describe the evaluation shown in the middle: step and validation loss."""
     if middle is None:
         return ""
     loss = next((y for _, y in progress.evaluations.points(middle, middle)), math.nan)
-    words = f"validation loss {loss:.4f}" if math.isfinite(loss) else "no validation loss"
+    loss_text = f"validation loss {loss:.4f}" if math.isfinite(loss) else "no validation loss"
     best = ", best" if middle == progress.best_step else ""
-    return f"   {_step(middle)}: {words}{best}"
+    return f"   {_format_step(middle)}: {loss_text}{best}"
 
 
-def _answered(progress: Progress) -> list[int]:
-    return sorted({one["step"] for answers in progress.samples.values() for one in answers})
+def _list_answered(progress: Progress) -> list[int]:
+    return sorted({answer["step"] for answers in progress.samples.values() for answer in answers})
 
 
-def _prompt(index: int, answers: list[Event], width: int, moved: int | None) -> list[Line]:
-    """``moved``: the step that left and right change, None where there is no other."""
+def _build_prompt(index: int, answers: list[Event], width: int, movable: int | None) -> list[Line]:
+    """Return the lines of one prompt.
+
+    ``movable`` is the step that left and right change, None if there is no other.
+    """
     first = answers[0]
     prompt = visible(str(first.get("prompt") or ""), 400)
-    shown = [Line(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
+    lines = [Line(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
+    steps = [answer["step"] for answer in answers]
     labels = [
-        f"‹ {_step(one['step'])} ›" if one["step"] == moved else _step(one["step"])
-        for one in answers
+        f"‹ {_format_step(step)} ›" if step == movable else _format_step(step) for step in steps
     ]
-    head = max(LABEL, len(_step(answers[-1]["step"])) + (0 if moved is None else 4))
+    label_cells = max(MIN_LABEL_CELLS, len(_format_step(steps[-1])) + (0 if movable is None else 4))
     if first.get("expected"):
-        shown += _labelled("expected", head, first, "expected", width, palette.GOOD)
-    if width >= WIDE and len(answers) > 1:
-        shown += _side_by_side(labels, answers, width)
+        lines += _build_labeled("expected", label_cells, first, "expected", width, palette.GOOD)
+    if width >= MIN_SIDE_BY_SIDE and len(answers) > 1:
+        lines += _build_columns(labels, answers, width)
     else:
-        for label, one in zip(labels, answers, strict=True):
-            shown += _labelled(label, head, one, "answer", width, "")
-    return [*shown, Line(Text())]
+        for label, answer in zip(labels, answers, strict=True):
+            lines += _build_labeled(label, label_cells, answer, "answer", width, "")
+    return [*lines, Line(Text())]
 
 
-def _side_by_side(labels: list[str], answers: list[Event], width: int) -> list[Line]:
-    each = (width - 3) // len(answers) - 2
+def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[Line]:
+    column_cells = (width - 3) // len(answers) - 2
     columns = [
-        [Text(label, "dim"), *_wrapped(one, "answer", each)]
-        for label, one in zip(labels, answers, strict=True)
+        [Text(label, "dim"), *_wrap(answer, "answer", column_cells)]
+        for label, answer in zip(labels, answers, strict=True)
     ]
     rows = []
-    for place in range(max(map(len, columns))):
+    for index in range(max(map(len, columns))):
         row = Text("   ")
         for column in columns:
-            cell = column[place] if place < len(column) else Text()
-            row.append_text(cell).append(" " * (each + 2 - cell.cell_len))
+            cell = column[index] if index < len(column) else Text()
+            row.append_text(cell).append(" " * (column_cells + 2 - cell.cell_len))
         row.rstrip()
         rows.append(Line(row))
     return rows
 
 
-def _labelled(label: str, head: int, event: Event, name: str, width: int, style: str) -> list[Line]:
-    """``head``: the cells of the label."""
-    parts = _wrapped(event, name, max(20, width - head - 5), style)
+def _build_labeled(
+    label: str, label_cells: int, event: Event, field: str, width: int, style: str
+) -> list[Line]:
+    parts = _wrap(event, field, max(20, width - label_cells - 5), style)
     labels = [label, *[""] * (len(parts) - 1)]
     return [
-        Line(Text.assemble("   ", (f"{one:<{head}}", "dim"), "  ", part))
-        for one, part in zip(labels, parts, strict=True)
+        Line(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part))
+        for label, part in zip(labels, parts, strict=True)
     ]
 
 
-def _wrapped(event: Event, name: str, width: int, style: str = "") -> list[Text]:
-    words = visible(str(event.get(name) or ""), 2000) or "(nothing)"
-    if name == "answer" and event.get("truncated"):
-        words += " …"
-    parts = list(Text(words, style).wrap(Console(width=width), max(8, width)))
-    if len(parts) > MOST_LINES:
-        parts = [*parts[: MOST_LINES - 1], Text("…", "dim")]
+def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
+    text = visible(str(event.get(field) or ""), 2000) or "(empty)"
+    if field == "answer" and event.get("truncated"):
+        text += " …"
+    parts = list(Text(text, style).wrap(Console(width=width), max(8, width)))
+    if len(parts) > MAX_LINES:
+        parts = [*parts[: MAX_LINES - 1], Text("…", "dim")]
     return parts
 
 
-def _step(step: int) -> str:
+def _format_step(step: int) -> str:
     return "base" if step == 0 else f"step {step:,}"

@@ -1,4 +1,4 @@
-"""The app: theme, keys that work everywhere, and an orderly end."""
+"""The Textual app: theme, global keys and orderly shutdown."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash, glyphs, palette, terminal
 from ftwizard.screens.home import Home
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
-from ftwizard.screens.picture import Picture
+from ftwizard.screens.picture import FrameDiff
 
 TERMINAL_CHECK_S = 0.5
 FREEZE_AFTER_S = 1.0
-"""By then what a first screen needs is loaded."""
-# Okabe and Ito's palette, lightened where it must stand on a dark ground.
+"""By then everything that the first screen needs is loaded."""
 THEME = Theme(
     name="ftwizard",
     primary=palette.ACCENT,
@@ -45,7 +44,7 @@ THEME = Theme(
 
 
 class FtwizardApp(App[int]):
-    """Home, or with ``route`` (what and its name) that alone: at its end the app leaves."""
+    """Shows home, or only ``route`` (name and argument): the app exits when the route ends."""
 
     CSS_PATH = str(files("ftwizard").joinpath("assets", "ftwizard.tcss"))
     TITLE = "ftwizard"
@@ -60,70 +59,73 @@ class FtwizardApp(App[int]):
         super().__init__(driver_class=terminal.Driver)
         self.ascii = ascii
         self.slow = False
-        """Whether as little as possible is sent: asked for, or since the line takes no more."""
-        self._asked_slow = slow
+        """Whether to send as little as possible: requested, or the connection is slow."""
+        self._slow_requested = slow
         self.farewell: list[str] = []
-        """Lines to leave on the terminal when the app has gone."""
+        """Lines to print on the terminal after the app has exited."""
         self.shown_last = ""
-        """The run that was shown last; home points at it."""
+        """The run shown last; home puts the cursor on it."""
         self.code = 0
-        """What a route answers with if it is left now."""
+        """Exit code if the route is left now."""
         self._route = route
-        self._picture = Picture()
-        self._wall = terminal.Wall(ascii=ascii, colour=not self.no_color)
+        self._frame_diff = FrameDiff()
+        self._sanitizer = terminal.OutputSanitizer(ascii=ascii, color=not self.no_color)
         self.register_theme(THEME)
         self.theme = THEME.name
 
     def get_default_screen(self) -> Screen[Any]:
         return Screen() if self._route else Home()
 
-    def begin(self, what: str, name: str = "") -> None:
-        """Take a route of ``flow.ROUTES``; home is below it.
+    def begin(self, route: str, argument: str = "") -> None:
+        """Start a route of ``flow.ROUTES`` on top of home.
 
-        Between two of its screens home has the keys for a moment: they begin nothing else then.
+        Home gets the keys for a moment between two screens of a route; they start nothing else then.
         """
-        if any(one.group == "flow" and not one.is_finished for one in self.workers):
+        if any(worker.group == "flow" and not worker.is_finished for worker in self.workers):
             return
-        self.run_worker(self._take(what, name), group="flow", exclusive=True, exit_on_error=False)
+        coroutine = self._follow(route, argument)
+        self.run_worker(coroutine, group="flow", exclusive=True, exit_on_error=False)
 
-    async def _take(self, what: str, name: str) -> None:
+    async def _follow(self, route: str, argument: str) -> None:
         from ftwizard.screens import flow
 
         try:
-            code = await flow.follow(self, what, name)
+            code = await flow.follow(self, route, argument)
         except Exception as error:
-            if self._route:  # with nothing below it there is nothing to go back to
+            if self._route:  # there is no screen below to go back to
                 self._handle_exception(error)
             raise
         if self._route:
             self.exit(code)
         else:
-            self.farewell = []  # home lists every run: nothing is left to say
+            self.farewell = []  # home already lists every run
 
     async def action_quit(self) -> None:
         self.exit(self.code if self._route else 0)
 
     def action_suspend_process(self) -> None:
-        """Stop until the shell's ``fg``; where there is none, nothing would ever go on again."""
+        """Suspend until the shell's ``fg``; without a shell, nothing would ever resume the app."""
         if terminal.has_shell():
             super().action_suspend_process()
         else:
-            self.notify("There is no shell to go back to here; ctrl+q quits.", markup=False)
+            self.notify(
+                "Cannot suspend: no shell to return to. Press ctrl+q to quit.", markup=False
+            )
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Offer what the keys of this screen do, and nothing that they do not."""
+        """Offer exactly the actions that have a key on this screen."""
         for _, binding, enabled, _ in screen.active_bindings.values():
             if enabled and binding.show and binding.description:
                 run = functools.partial(self.run_action, binding.action, screen)
                 name = binding.description.capitalize()
-                yield SystemCommand(name, f"the key {self.get_key_display(binding)}", run)
+                yield SystemCommand(name, f"key: {self.get_key_display(binding)}", run)
 
     async def on_event(self, event: events.Event) -> None:
-        """Take no keys for a screen that cannot be seen, but for the way out."""
+        """Ignore keys while the window is too small, except ctrl+q."""
         if isinstance(event, events.Resize):
-            self._picture.forget()  # terminals keep, move or lose what they showed
-        typed = isinstance(event, events.Key | events.Paste)
-        if not typed or not self._is_too_small or getattr(event, "key", "") == "ctrl+q":
+            self._frame_diff.forget()  # terminals keep, move or lose content on resize
+        is_input = isinstance(event, events.Key | events.Paste)
+        if not is_input or not self._is_too_small or getattr(event, "key", "") == "ctrl+q":
             await super().on_event(event)
 
     @property
@@ -131,26 +133,26 @@ class FtwizardApp(App[int]):
         return self.size.width < MIN_COLUMNS or self.size.height < MIN_ROWS
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
-        """Send what the terminal lacks of the newest state, once it has what was sent before."""
+        """Send the cells that changed, once the terminal has received the previous frame."""
         driver = self._driver
         if isinstance(renderable, CompositorUpdate) and isinstance(driver, terminal.Driver):
-            if renderable is not self._picture:
-                self._picture.take(renderable, self.size, self.console)
-            fits = self._picture.size == self.size  # else it is laid out anew in a moment
-            room = driver.line.has_room(time.monotonic())  # asked in any case: it forgets, too
-            ready = room and fits and self._picture.differs
-            renderable = self._picture if ready else None
+            if renderable is not self._frame_diff:
+                self._frame_diff.take(renderable, self.size, self.console)
+            fits = self._frame_diff.size == self.size  # otherwise a new layout follows shortly
+            has_room = driver.link.has_room(time.monotonic())  # always: it also drops lost queries
+            ready = has_room and fits and self._frame_diff.differs
+            renderable = self._frame_diff if ready else None
         super()._display(screen, renderable)
 
-    def _go_on(self) -> None:
-        """Send what was held back, and mind whether the line is slow."""
+    def _send_pending(self) -> None:
+        """Send what was held back, and update whether the connection is slow."""
         if not self._running or not self.screen_stack:
             return
-        self._display(self.screen, self._picture)
-        line = self._driver.line if isinstance(self._driver, terminal.Driver) else None
-        self._be_slow(self._asked_slow or (line is not None and line.is_slow))
+        self._display(self.screen, self._frame_diff)
+        link = self._driver.link if isinstance(self._driver, terminal.Driver) else None
+        self._set_slow(self._slow_requested or (link is not None and link.is_slow))
 
-    def _be_slow(self, slow: bool) -> None:
+    def _set_slow(self, slow: bool) -> None:
         if slow == self.slow:
             return
         self.slow = slow
@@ -161,32 +163,32 @@ class FtwizardApp(App[int]):
                 screen.say_line()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        return [*super().get_line_filters(), self._wall]
+        return [*super().get_line_filters(), self._sanitizer]
 
     def on_mount(self) -> None:
         if self._route:
             self.begin(*self._route)
-        # Textual draws only what changes, on a terminal that has lost everything.
-        self.app_resume_signal.subscribe(self, lambda _: self._draw_anew())
-        self._be_slow(self._asked_slow)
+        # Textual redraws only changes, but the terminal has lost everything.
+        self.app_resume_signal.subscribe(self, lambda _: self._redraw())
+        self._set_slow(self._slow_requested)
         if self.is_headless:
             return
         if isinstance(self._driver, terminal.Driver):
-            self._driver.on_room = self._go_on
+            self._driver.on_room = self._send_pending
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
-        self.set_timer(FREEZE_AFTER_S, _collect_seldom)
+        self.set_timer(FREEZE_AFTER_S, _tune_garbage_collector)
 
     def _check_terminal(self) -> None:
         if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
             self.exit()
-        self._go_on()
+        self._send_pending()
 
-    def _draw_anew(self) -> None:
-        self._picture.forget()
+    def _redraw(self) -> None:
+        self._frame_diff.forget()
         self.screen.refresh(layout=True)
 
     def tell(self, error: BaseException) -> None:
-        """Say what went wrong in a part of a screen; the rest goes on."""
+        """Show an error from part of a screen; the rest keeps running."""
         from ftwizard.screens.problem import Problem
 
         if not isinstance(error, FtwizardError):
@@ -198,24 +200,24 @@ class FtwizardApp(App[int]):
             self.tell(event.worker.error)
 
     def _handle_exception(self, error: Exception) -> None:
-        # A screen that was still being built when the app was left misses parts of itself.
+        # A screen that was still being built when the app exited lacks some of its widgets.
         if not self._exit:
             super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
-        """Keep what happened in a file; a traceback (with locals) is nothing for a terminal."""
-        where = crash.keep(self._exception)
+        """Write a crash report; a traceback with locals does not belong on the terminal."""
+        report = crash.save_report(self._exception)
         self.farewell = [
-            f"ftwizard: the screens have failed; runs go on. {where}",
-            "  Runs are listed by: ftwizard runs",
+            f"ftwizard: the interface crashed; runs keep running. {report}",
+            "  List your runs: ftwizard runs",
         ]
         self._close_messages_no_wait()
 
 
-def _collect_seldom() -> None:
-    """Keep the garbage collector from holding keys up: a look through everything takes 0.1 s."""
+def _tune_garbage_collector() -> None:
+    """Keep the garbage collector from delaying keys: a full collection takes 0.1 s."""
     gc.collect()
-    gc.freeze()  # modules and style rules stay
+    gc.freeze()  # modules and style rules are never freed
     gc.set_threshold(10_000, 20, 50)
 
 
@@ -225,6 +227,6 @@ def open_app(
     """Run the app in this terminal; return its exit code."""
     terminal.forget_exported_size()
     app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode(), slow=slow)
-    code = app.run(mouse=False)  # so that the terminal's own selection goes on working
-    terminal.take_leave(app.farewell)
+    code = app.run(mouse=False)  # keeps the terminal's own text selection working
+    terminal.print_farewell(app.farewell)
     return code if code is not None else app.return_code or 0

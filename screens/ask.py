@@ -1,4 +1,4 @@
-"""A question with two answers: Enter does it, esc does not."""
+"""Confirmation dialog: Enter confirms, Esc declines."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Ask(Dialog[bool]):
         Binding("escape", "answer(False)", "no", show=False),
     ]
 
-    def __init__(self, question: str, words: str, yes: str, no: str = "leave it") -> None:
+    def __init__(self, question: str, details: str, yes: str, no: str = "cancel") -> None:
         super().__init__()
-        self._question, self._words = question, words
+        self._question, self._details = question, details
         self._yes, self._no = yes, no
 
     def compose(self) -> ComposeResult:
         with Vertical(id="ask"):
             yield Static(Text(self._question, "bold"), markup=False)
-            yield Static(self._words, markup=False)
+            yield Static(self._details, markup=False)
             keys = Text.assemble(
                 ("enter", f"bold {palette.ACCENT}"), f" {self._yes}     ", ("esc", f"bold {palette.ACCENT}"),
                 f" {self._no}",

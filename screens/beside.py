@@ -1,8 +1,8 @@
-"""What only reads is done beside the loop, in threads that nobody waits for.
+"""Daemon threads for work that only reads.
 
-A file system that has gone away or a driver that hangs may keep such a thread for ever; the threads
-of ``asyncio.to_thread`` are waited for when the loop ends, so these would keep the app from ending.
-What writes stays with ``asyncio.to_thread``: it must not be broken off.
+A lost file system or a hung driver may block such a thread forever. ``asyncio.to_thread`` waits for
+its threads when the loop ends, so a blocked one would keep the app from exiting. Work that writes
+stays with ``asyncio.to_thread``: it must not be interrupted.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ T = TypeVar("T")
 
 
 async def beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what ``work`` returns, or raise what it raises, without holding up the loop."""
-    return await asyncio.wrap_future(_begun(work, *args, **kwargs))
+    """Run ``work`` in a thread without blocking the loop; return or raise what it does."""
+    return await asyncio.wrap_future(_start(work, *args, **kwargs))
 
 
 def within(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what ``work`` returns; raises TimeoutError where it takes longer than ``seconds``.
+    """Run ``work`` in a thread and wait for it; raise TimeoutError after ``seconds``.
 
-    For the little that an answer to a key needs at once: the loop waits meanwhile.
+    The loop is blocked meanwhile: use it only for what a key press needs at once.
     """
-    return _begun(work, *args, **kwargs).result(seconds)
+    return _start(work, *args, **kwargs).result(seconds)
 
 
-def _begun(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+def _start(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     future: Future[T] = Future()
 
     def run() -> None:
-        # Who asked may have gone, and the loop with it.
+        # The caller may have gone, and the loop with it.
         with contextlib.suppress(InvalidStateError, RuntimeError):
             try:
                 result = work(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 (it is raised where it was asked for)
+            except BaseException as error:  # noqa: BLE001 (raised again in the caller)
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -1,4 +1,4 @@
-"""Public commands, run as child processes: all that a screen does has a command."""
+"""Public commands run as child processes: every action of a screen is also a command."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ftwizard.jobs.events import PROGRESS_FILE, EventReader
 from ftwizard.runs import Progress
 from ftwizard.text import visible
 
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 
-WANT_KEYS = ("train", "branch", "resume", "doctor")
-"""Commands that see every key: to give a run those that its plan needs, or to say which are there."""
+COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
+"""Commands that see every API key: to pass them to a run, or to report which ones are set."""
 
 
 async def command(*argv: str, progress: str | None = None) -> Any:
     """Run ``ftwizard ARGV… --json`` and return its document.
 
-    Raises FtwizardError with the command's own words when it fails. Cancelling ends the command.
+    Raises FtwizardError with the command's own message if it fails. Canceling ends the command.
     """
     child = await asyncio.create_subprocess_exec(
         *launch.python(), "-m", "ftwizard", *argv, "--json",
@@ -47,28 +47,28 @@ async def command(*argv: str, progress: str | None = None) -> Any:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
         raise
-    return _document(argv[0], child.returncode or 0, out, err)
+    return _decode_document(argv[0], child.returncode or 0, out, err)
 
 
 class Child:
-    """A public command that runs, what it says of itself meanwhile, and its document."""
+    """A running public command: its progress, and its document at the end."""
 
     def __init__(self, *argv: str) -> None:
         self.progress = Progress()
         self.first_look: dict[str, Any] | None = None
-        """The newest report on parts of the file, of a check that is under way."""
+        """The newest partial report of a running check."""
         self._argv = argv
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._reader: EventReader | None = None
 
     @property
     def spent_s(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started
 
     async def document(self) -> Any:
-        """Run the command and return what it prints; raise FtwizardError when it fails.
+        """Run the command and return its document; raise FtwizardError if it fails.
 
-        Cancelling ends it.
+        Canceling ends the command.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
@@ -76,10 +76,10 @@ class Child:
                 self._reader = EventReader(events)
                 return await command(*self._argv, progress=str(events))
         except OSError as error:
-            raise cannot_run(self._argv[0], error) from error
+            raise to_start_error(self._argv[0], error) from error
 
     def look(self) -> bool:
-        """Take in what it has said since the last look; say whether there was anything."""
+        """Read its new events; return whether there were any."""
         events = self._reader.read() if self._reader else []
         self.progress.feed(events)
         for event in events:
@@ -88,11 +88,11 @@ class Child:
         return bool(events)
 
 
-def cannot_run(name: str, error: OSError) -> FtwizardError:
-    """Return what is to be said when a command cannot even be begun."""
+def to_start_error(name: str, error: OSError) -> FtwizardError:
+    """Return the error to show if a command could not be started."""
     return FtwizardError(
-        f"“ftwizard {name}” cannot be run: {error.strerror or error}.",
-        "Is there room on the disk, and a folder for temporary files (TMPDIR)?",
+        f"Could not start “ftwizard {name}”: {error.strerror or error}.",
+        "Check free disk space and the folder for temporary files (TMPDIR).",
     )
 
 
@@ -115,7 +115,7 @@ def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> 
         try:
             while True:
                 try:
-                    out, err = child.communicate(timeout=LOOK_EVERY_S)
+                    out, err = child.communicate(timeout=POLL_EVERY_S)
                     break
                 except subprocess.TimeoutExpired:
                     progress.feed(reader.read())
@@ -126,32 +126,32 @@ def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> 
                     os.killpg(child.pid, signal.SIGTERM)
                 child.wait()
             raise
-    return _document(argv[0], child.returncode, out, err)
+    return _decode_document(argv[0], child.returncode, out, err)
 
 
 def environment(name: str, progress: str | None = None) -> dict[str, str]:
-    """Return the environment of a command: of the keys only what a download needs, unless it is
-    one of ``WANT_KEYS``; ``progress`` is the file for what it says meanwhile."""
+    """Return the environment of a command, with no API keys except the one for downloads.
+
+    Commands in ``COMMANDS_WITH_KEYS`` get all keys. ``progress`` is the file for progress events.
+    """
     base: Mapping[str, str] = os.environ
-    if name not in WANT_KEYS:
+    if name not in COMMANDS_WITH_KEYS:
         base = credentials.without_secrets(base, credentials.HUGGING_FACE)
-    changed = launch.import_path(base)
+    variables = launch.import_path(base)
     if progress:
-        changed[PROGRESS_FILE] = progress
-    return changed
+        variables[PROGRESS_FILE] = progress
+    return variables
 
 
-def _document(name: str, code: int, out: bytes, err: bytes) -> Any:
+def _decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
     try:
-        found = msgspec.json.decode(out) if out.strip() else None
+        document = msgspec.json.decode(out) if out.strip() else None
     except msgspec.DecodeError:
-        found = None
-    if isinstance(found, dict) and isinstance(found.get("error"), dict):
-        error = found["error"]
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), dict):
+        error = document["error"]
         raise FtwizardError(str(error.get("message")), str(error.get("hint") or ""), code or FAILED)
-    if found is None:
-        last = err.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise FtwizardError(
-            f"The command “{name}” failed (exit code {code}): {visible(last[0], 300)}"
-        )
-    return found
+    if document is None:
+        last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
+        raise FtwizardError(f"“ftwizard {name}” failed (exit code {code}): {visible(last[0], 300)}")
+    return document

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ftwizard.estimate.monthly import HOURS
 from ftwizard.estimate.offer import Asked, Offer, Volume
 from ftwizard.screens import palette
-from ftwizard.screens.widgets.chart import Line, Mark
+from ftwizard.screens.widgets.chart import ChartLine, Mark
 from ftwizard.series import Series
 
 _AXIS_MARGIN = 1.25
@@ -21,7 +21,7 @@ _POINTS = 6
 class Plot:
     """Lines and marks; ``empty`` explains why there are none."""
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[ChartLine, ...] = ()
     marks: tuple[Mark, ...] = ()
     end: float = 0.0
     empty: str = ""
@@ -45,11 +45,11 @@ def build_plot(offer: Offer, offers: Sequence[Offer], query: Asked) -> Plot:
         even = offer.break_even.value
         marks.append(Mark(even, "break-even", f"{even:,.0f}"))
     end = max(mark.x for mark in marks) * _AXIS_MARGIN
-    lines = [Line("this offer", _sample_line(fixed, slope, end), palette.TRAIN, "solid")]
+    lines = [ChartLine("this offer", _sample_line(fixed, slope, end), palette.TRAIN, "solid")]
     if gpu and rent is not None:
         name = gpu.name.removesuffix(" on demand")
         rented = _sample_line(rent, 0.0, end)
-        lines.append(Line(name, rented, palette.VALIDATION, "dashed", "○"))
+        lines.append(ChartLine(name, rented, palette.VALIDATION, "dashed", "○"))
     return Plot(tuple(lines), tuple(marks), end)
 
 

@@ -1,4 +1,4 @@
-"""A fault of our own: what happened is kept in a file, a sentence is what the person sees."""
+"""Crash reports: the traceback goes to a file, the user sees one sentence."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from ftwizard.text import visible_lines
 
 
 def told(error: BaseException) -> FtwizardError:
-    """Return what to say of a fault in a part of a screen; what happened is kept."""
-    return FtwizardError(
-        "Something went wrong here that should not have; nothing that runs is touched.", keep(error)
-    )
+    """Return the error to show for an internal error in part of a screen; save a report."""
+    return FtwizardError("Internal error. Your runs are not affected.", save_report(error))
 
 
-def keep(error: BaseException | None) -> str:
-    """Write down what happened, without the values of variables; return where it is, in words."""
-    words = "".join(traceback.format_exception(error)) if error else "no exception"
+def save_report(error: BaseException | None) -> str:
+    """Write the traceback, without the values of variables; return a sentence with its path."""
+    trace = "".join(traceback.format_exception(error)) if error else "no exception"
     try:
         folder = settings.private_folder(settings.home() / "crashes")
         file = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
         file.touch(mode=0o600)
-        file.write_text(visible_lines(words))
-    except Exception:  # noqa: BLE001 (a full disk must not hide that something went wrong)
+        file.write_text(visible_lines(trace))
+    except Exception:  # noqa: BLE001 (a full disk must not hide the error)
         return f"{type(error).__name__}."
-    return f"What happened is in {file}."
+    return f"Details are in {file}."

@@ -1,4 +1,4 @@
-"""The demo, before it begins: what it does, what it needs, how long it takes."""
+"""Start page of the demo: what it does, needs and takes."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.problem import Problem
 from ftwizard.text import visible
 
-WORDS = """\
-A small language model learns to turn support tickets into JSON of one form that it does not \
-know. It is a real fine-tune: the model is fetched, trained here, merged, and both models answer \
-tickets that neither has seen.
+INTRODUCTION = """\
+The demo fine-tunes a small language model to turn support tickets into JSON with a fixed schema. \
+It downloads the model, trains it on this machine and merges it. Then the base and the tuned \
+model answer the same unseen tickets.
 
-You see the loss fall while it learns. At the end you compare the answers, and have a model that \
-any server loads."""
+Watch the loss fall during training. At the end, compare the answers and keep a model that any \
+server can load."""
 
 
 class Demo(Page[str]):
-    """Dismisses with the file of the sample's plan, or None."""
+    """Dismisses with the path of the sample plan, or None."""
 
     NAME = "Demo"
     HELP = (
-        "Enter starts the demo. It is a run like any other: leave it, come back to it, stop it. "
-        "Nothing leaves this machine; the model is fetched once."
+        "Enter starts the demo. It is a normal run: you can leave it, return to it or stop it. "
+        "Your data stays on this machine. The model is downloaded once."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "begin", "begin", key_display="enter"),
+        Binding("enter", "begin", "start", key_display="enter"),
     ]
 
     def body(self) -> ComposeResult:
-        yield Static(WORDS, classes="lead", markup=False)
+        yield Static(INTRODUCTION, classes="lead", markup=False)
         yield Static(id="facts", classes="lead", markup=False)
 
     def on_mount(self) -> None:
         try:
             self._file = samples.plan_file()
-            chosen = plan.load(self._file)
+            demo_plan = plan.load(self._file)
         except FtwizardError as error:
             self.app.push_screen(Problem(error), lambda _: self.dismiss(None))
             return
         facts = (
-            ("model", f"{chosen.model.name} (135 million parameters)"),
+            ("model", f"{demo_plan.model.name} (135 million parameters)"),
             ("rows", str(self._file.parent)),
             ("runs", str(settings.runs_folder())),
-            ("takes", samples.TAKES),
+            ("time", samples.TAKES),
         )
         text = Text("\n").join(
             Text.assemble((f"{name:<8}", "dim"), visible(value)) for name, value in facts

@@ -1,4 +1,4 @@
-"""What lies over a page until it is answered, and what every screen does with a storm of sizes."""
+"""Base classes of screens and dialogs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.types import CSSPathType
 
 
-class OneSize(Screen[ScreenResultType]):
-    """A screen that answers the terminal's size of now alone.
+class BaseScreen(Screen[ScreenResultType]):
+    """A screen that ignores resize events for any size but the current one.
 
-    A screen sends itself each size that it was laid out in. Textual drops the older of two sizes
-    that stand one behind the other; with anything between them both stay, each is sent again by
-    the other, and the screen goes from one to the other for ever.
+    A screen sends itself every size that it was laid out in. Textual drops the older of two adjacent
+    resize events. With another event between them both stay, each triggers the other again, and the
+    screen alternates between the two sizes forever.
     """
 
     CSS_PATH: ClassVar[CSSPathType | None] = str(files("ftwizard").joinpath("assets", "pages.tcss"))
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
-        """Leave with a result, once, and with whatever has come to lie above."""
+        """Close with a result, once, together with all screens above."""
         if self not in self.app.screen_stack:
             return AwaitComplete()
         while (above := self.app.screen) is not self:
@@ -34,5 +34,5 @@ class OneSize(Screen[ScreenResultType]):
             await super().on_event(event)
 
 
-class Dialog(OneSize[ScreenResultType], ModalScreen[ScreenResultType]):
-    """A question or an account; it dismisses with the answer."""
+class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
+    """A modal question or message; dismisses with the answer."""

@@ -1,4 +1,4 @@
-"""Doctor: what this machine can do, and what is missing."""
+"""Doctor page: what this machine can do and what is missing."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.problem import Problem
 from ftwizard.text import duration, plural, visible
 
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 MARKS = {
     "missing": ("✗", f"bold {palette.BAD}"),
     "warning": ("!", f"bold {palette.WARNING}"),
     "ok": ("✓", palette.GOOD),
 }
-"""By how grave a finding is, the gravest first."""
+"""By status, the most severe first."""
 
 
 class Doctor(Page[None]):
-    """Shows what ``ftwizard doctor`` finds, as it finds it."""
+    """Shows the results of ``ftwizard doctor`` as they arrive."""
 
     NAME = "Doctor"
     HELP = (
-        "What training on this machine needs, and what was found: first what is missing (✗), then "
-        "what may go wrong (!), then what is as it should be (✓). Below each stands what to do.\n\n"
-        "At once comes what can be seen without trying. Then a process of its own trains a tiny "
-        "model for one step, on the processors and on each GPU, also through a 4-bit layer: only "
-        "that shows that drivers and packages work together.\n\n"
-        "r looks again, after you have mended something. The same as text: ftwizard doctor"
+        "Requirements for training on this machine: what is missing (✗), what may fail (!) and what "
+        "works (✓). Each problem comes with a fix.\n\n"
+        "Static checks finish at once. Then a separate process trains a tiny model for one step, on "
+        "the CPU and on each GPU, also through a 4-bit layer. Only this proves that drivers and "
+        "packages work together.\n\n"
+        "Press r to check again after a fix. On the command line: ftwizard doctor"
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "look again")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "check again")]
 
     def __init__(self) -> None:
         super().__init__()
         self._child: Child | None = None
-        """The command that is under way."""
+        """The running command."""
 
     def body(self) -> ComposeResult:
         yield Static(id="standing", classes="lead", markup=False)
@@ -54,27 +54,27 @@ class Doctor(Page[None]):
 
     def on_mount(self) -> None:
         self.query_one("#doctor").focus()
-        self.set_interval(LOOK_EVERY_S, self._tick)
-        self._look()
+        self.set_interval(POLL_EVERY_S, self._tick)
+        self._check()
 
     def action_again(self) -> None:
-        """Look once more; what was found stays until then."""
-        self._look()
+        """Check again; the old results stay until then."""
+        self._check()
 
-    @work(group="look", exclusive=True, exit_on_error=False)
-    async def _look(self) -> None:
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def _check(self) -> None:
         child = self._child = Child("doctor")
         self._tick()
         try:
-            found = await child.document()
+            report = await child.document()
         except FtwizardError as error:
             self._child = None
             await self.app.push_screen_wait(Problem(error))
             self.dismiss(None)
             return
         self._child = None
-        self._show(found["checks"])
-        self.query_one("#standing", Static).update(summary(found["checks"]))
+        self._show(report["checks"])
+        self.query_one("#standing", Static).update(summarize(report["checks"]))
 
     def _tick(self) -> None:
         child = self._child
@@ -88,20 +88,21 @@ class Doctor(Page[None]):
         self.query_one("#standing", Static).update(line)
 
     def _show(self, checks: list[dict[str, Any]]) -> None:
-        gravest = list(MARKS)
+        order = list(MARKS)
         rows = []
-        for one in sorted(checks, key=lambda one: gravest.index(one["status"])):
-            value = Text(visible(one["found"]))
-            if one["fix"]:
-                value.append(f"\n{visible(one['fix'])}", "dim")
-            rows.append((Text.assemble(MARKS[one["status"]], f" {visible(one['name'])}"), value))
-        self.query_one("#checks", Static).update(readings.table(rows))
+        for check in sorted(checks, key=lambda check: order.index(check["status"])):
+            value = Text(visible(check["found"]))
+            if check["fix"]:
+                value.append(f"\n{visible(check['fix'])}", "dim")
+            name = Text.assemble(MARKS[check["status"]], f" {visible(check['name'])}")
+            rows.append((name, value))
+        self.query_one("#checks", Static).update(readings.build_table(rows))
 
 
-def summary(checks: list[dict[str, Any]]) -> Text:
-    """Return in a line how it stands."""
-    count = {status: sum(one["status"] == status for one in checks) for status in MARKS}
+def summarize(checks: list[dict[str, Any]]) -> Text:
+    """Return the number of problems, as one line."""
+    count = {status: sum(check["status"] == status for check in checks) for status in MARKS}
     warnings = f", {plural(count['warning'], 'warning')}" if count["warning"] else ""
     if count["missing"]:
         return Text.assemble(MARKS["missing"], f" {count['missing']} missing{warnings}")
-    return Text.assemble(MARKS["ok"], f" nothing is missing{warnings}")
+    return Text.assemble(MARKS["ok"], f" nothing missing{warnings}")

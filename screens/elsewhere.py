@@ -1,4 +1,4 @@
-"""Where the wizard ends on a path whose jobs ftwizard cannot start."""
+"""Last wizard page for a provider whose jobs ftwizard cannot start."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ftwizard.screens import texts
 from ftwizard.screens.draft import Draft, Step
 from ftwizard.screens.page import Page
 
-HERE = "\nEnter trains on this machine instead, with the same rows."
+LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
 
 
 class Elsewhere(Page[Step]):
-    """Says how far this path goes here; Enter goes on with training on this machine instead."""
+    """Explains what to do outside ftwizard; Enter switches to local training."""
 
     NAME = "Elsewhere"
     STEP = 1
-    HELP = "The rows are checked; the rest of this path is not in ftwizard."
+    HELP = "Your rows are checked. ftwizard cannot start jobs on this provider."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "here", "train here instead", key_display="enter"),
         Binding("c", "costs", "costs"),
@@ -35,8 +35,8 @@ class Elsewhere(Page[Step]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
-            words = texts.elsewhere(self._draft.way, self._draft.checked or {})
-            yield Static(words.append(HERE, "dim"), markup=False)
+            text = texts.elsewhere(self._draft.way, self._draft.checked or {})
+            yield Static(text.append(LOCAL_HINT, "dim"), markup=False)
 
     def action_here(self) -> None:
         self.dismiss(Step(self._draft.on_path("local"), 1))
@@ -44,10 +44,10 @@ class Elsewhere(Page[Step]):
     def action_costs(self) -> None:
         from ftwizard.screens.costs import CostsPage
 
-        def priced(draft: Draft | None) -> None:
+        def apply_price(draft: Draft | None) -> None:
             self._draft = self._draft.priced(draft.hour) if draft else self._draft
 
-        self.app.push_screen(CostsPage(self._draft), priced)
+        self.app.push_screen(CostsPage(self._draft), apply_price)
 
     def action_home(self) -> None:
         self.dismiss(Step(self._draft, 0))

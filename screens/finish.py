@@ -1,4 +1,4 @@
-"""What a run made: the comparison, the answers one by one, the files, and what to type next."""
+"""Results page: comparison, single answers, files and next commands of a run."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from ftwizard.screens import palette, readings
 from ftwizard.screens.page import Page
 from ftwizard.text import plural, visible, visible_lines
 
-TOGETHER = 3
-"""Answers that are shown at once where there is room."""
-SHOWN = 400
-"""Characters of a text that are shown at first, so that base and tuned are seen together."""
+ANSWERS_PER_PAGE = 3
+"""Answers shown at once on a tall screen."""
+MAX_CHARACTERS = 400
+"""Characters of a text shown at first, so that base and tuned fit on one screen."""
 
 
 class Finish(Page[str]):
-    """Shows the results of a run; dismisses with ``monitor`` to go back there, or None."""
+    """Shows the results of a run; dismisses with ``monitor`` to return to the monitor, or None."""
 
     NAME = "Results"
     HELP = (
-        "Both models answered rows that neither was trained on. Left and right step through the "
-        "answers; all of them are in eval/compare.json in the run's folder.\n\n"
-        "merged/ holds the whole tuned model in 16 bit: any server that loads safetensors serves "
-        "it. adapter/ holds the LoRA weights alone."
+        "Both models answered test examples that were not trained on. Use ← and → to step "
+        "through the answers. All of them are in eval/compare.json in the run folder.\n\n"
+        "merged/ contains the full tuned model in 16-bit safetensors, ready for any server. "
+        "adapter/ contains only the LoRA weights."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,n", "turn(1)", "next answer", key_display="→"),
         Binding("left,p", "turn(-1)", "previous", key_display="←"),
-        Binding("a", "turn_whole", "whole answers"),
+        Binding("a", "toggle_full", "full answers"),
         Binding("m", "monitor", "monitor"),
         Binding("escape,enter,q", "back", "done", key_display="enter"),
     ]
@@ -49,50 +49,50 @@ class Finish(Page[str]):
         super().__init__()
         self._folder = folder
         self._result = runs.result(folder)
-        self._answers = _answers(folder)
-        self._place = 0
-        self._shown: int | None = SHOWN
+        self._answers = _read_answers(folder)
+        self._index = 0
+        self._limit: int | None = MAX_CHARACTERS
+        """Characters of each text, None for all."""
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
         line.append(visible(self._folder.id), "bold")
-        ended = observe(self._folder)
-        reason = ended.end_reason or "lost"
+        reason = observe(self._folder).end_reason or "lost"
         return line.append(
             f"  {words.MARKS.get(reason, '✗')} {words.sentence(reason)}", palette.GOOD
         )
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
-            yield Static(self._scores(), id="scores", markup=False)
+            yield Static(self._format_scores(), id="scores", markup=False)
             yield Static(id="answer", markup=False)
-            yield Static(self._files(), id="files", markup=False)
+            yield Static(self._build_files(), id="files", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#finish").focus()
         self._show()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self._answers) if action in ("turn", "turn_whole") else True
+        return bool(self._answers) if action in ("turn", "toggle_full") else True
 
     def action_turn(self, by: int) -> None:
-        step = self._together
-        last = (len(self._answers) - 1) // step * step
-        place = self._place // step * step + by * step
-        self._place = 0 if place > last else last if place < 0 else place
+        page = self._page_length
+        last = (len(self._answers) - 1) // page * page
+        index = self._index // page * page + by * page
+        self._index = 0 if index > last else last if index < 0 else index
         self._show()
 
     @property
-    def _together(self) -> int:
-        """How many answers are shown at once."""
-        return TOGETHER if self.has_class("-tall") else 1
+    def _page_length(self) -> int:
+        """Number of answers shown at once."""
+        return ANSWERS_PER_PAGE if self.has_class("-tall") else 1
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
 
-    def action_turn_whole(self) -> None:
-        """Show whole texts, or their beginnings again."""
-        self._shown = None if self._shown else SHOWN
+    def action_toggle_full(self) -> None:
+        """Switch between full and truncated texts."""
+        self._limit = None if self._limit else MAX_CHARACTERS
         self._show()
 
     def action_monitor(self) -> None:
@@ -102,105 +102,102 @@ class Finish(Page[str]):
         part = self.query_one("#answer", Static)
         part.display = bool(self._answers)
         if self._answers:
-            shown = range(self._place, min(self._place + self._together, len(self._answers)))
+            total = len(self._answers)
             parts: list[RenderableType] = []
-            for place in shown:
-                one = answer(self._answers[place], place, len(self._answers), self._shown)
-                parts += ["", one]
+            for index in range(self._index, min(self._index + self._page_length, total)):
+                parts += ["", build_answer(self._answers[index], index, total, self._limit)]
             part.update(Group(*parts[1:]))
 
-    def _scores(self) -> Text:
+    def _format_scores(self) -> Text:
         compared = self._result.get("compare") or {}
         if not compared.get("rows"):
-            return Text("No comparison was asked for, or no row was held out.", "dim")
-        return scores(compared)
+            return Text("No comparison: it was not requested, or there is no test set.", "dim")
+        return format_scores(compared)
 
-    def _files(self) -> Table:
+    def _build_files(self) -> Table:
         folder = self._folder
         merged = self._result.get("merged")
-        places = (
+        paths = (
             ("merged", folder.merged, merged),
             ("adapter", folder.adapter, folder.adapter.is_dir()),
             ("answers", folder.evaluations / "compare.json", self._answers),
             ("plan", folder.plan, True),
         )
-        rows = [(name, visible(str(path))) for name, path, there in places if there]
+        rows = [(name, visible(str(path))) for name, path, exists in paths if exists]
         if merged:
-            rows.append(("serve", _command("vllm", "serve", str(folder.merged))))
-        rows.append(("again", _command("ftwizard", "train", str(folder.plan))))
+            rows.append(("serve", _format_command("vllm", "serve", str(folder.merged))))
+        rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         training = self._result.get("training") or {}
         if trained := words.rows_trained(training):
-            # That all is well can wait below what to type next, on a small terminal.
+            # On a small terminal, warnings come first; good news can wait below the commands.
             rows.insert(len(rows) if words.all_trained(training) else 0, ("rows", trained))
-        if came := outcome.of_result(self._result):
-            for line in words.predicted_and_actual(came):
-                name, _, said = line.partition("  ")
-                rows.append((name, said.strip()))
-        return readings.table(rows)
+        if measured := outcome.of_result(self._result):
+            for line in words.predicted_and_actual(measured):
+                name, _, value = line.partition("  ")
+                rows.append((name, value.strip()))
+        return readings.build_table(rows)
 
 
-def scores(compared: dict[str, Any]) -> Text:
-    """Return base and tuned model side by side, the better one marked."""
+def format_scores(compared: dict[str, Any]) -> Text:
+    """Return the scores of base and tuned model side by side, with a mark for the change."""
     text = Text.assemble(
-        (f"{plural(compared['rows'], 'held-out row'):<28}", "bold"), ("    base     tuned", "dim")
+        (f"{plural(compared['rows'], 'test example'):<28}", "bold"), ("    base     tuned", "dim")
     )
     base, tuned = compared["base"], compared["tuned"]
-    for key, name, lower in (
-        ("loss", "loss of the answers", True),
-        ("exact", "exactly as expected", False),
-        ("json_valid", "valid by the schema", False),
+    for key, name, is_loss in (
+        ("loss", "test loss", True),
+        ("exact", "exact match", False),
+        ("json_valid", "valid JSON for the schema", False),
     ):
         before, after = base.get(key), tuned.get(key)
         if before is None or after is None:
             continue
-        shown = [f"{v:8.3f}" if lower else f"{v:8.0%}" for v in (before, after)]
-        better = after < before if lower else after > before
-        mark, style = (
-            ("✓", palette.GOOD)
-            if better
-            else ("=", "dim")
-            if after == before
-            else ("!", palette.WARNING)
-        )
-        text.append(f"\n  {name:<26}{shown[0]}  {shown[1]}  ").append(mark, style)
+        cells = [f"{v:8.3f}" if is_loss else f"{v:8.0%}" for v in (before, after)]
+        better = after < before if is_loss else after > before
+        mark, style = ("✓", palette.GOOD) if better else ("!", palette.WARNING)
+        if after == before:
+            mark, style = "=", "dim"
+        text.append(f"\n  {name:<26}{cells[0]}  {cells[1]}  ").append(mark, style)
     return text
 
 
-def answer(one: dict[str, Any], place: int, count: int, shown: int | None = SHOWN) -> Group:
-    """Return one held-out row: what was asked, expected, and answered by both.
+def build_answer(
+    answer: dict[str, Any], index: int, count: int, limit: int | None = MAX_CHARACTERS
+) -> Group:
+    """Return a test example: prompt, expected answer and the answers of both models.
 
-    ``shown``: characters of each text, None for all of them.
+    ``limit`` is the number of characters of each text, None for all of them.
     """
-    asked = one["prompt"][-1]["content"] if one.get("prompt") else ""
-    right = one["tuned"].strip() == one["expected"].strip()
+    prompt = answer["prompt"][-1]["content"] if answer.get("prompt") else ""
+    is_exact = answer["tuned"].strip() == answer["expected"].strip()
     title = Text.assemble(
-        (f"answer {place + 1} of {count}", "bold"), (f"  row {one['line']}", "dim"),
-        ("  ✓ as expected", palette.GOOD) if right else ("  · differs from the expected one", "dim"),
+        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer['line']}", "dim"),
+        ("  ✓ exact match", palette.GOOD) if is_exact else ("  · differs from expected", "dim"),
     )  # fmt: skip
     return Group(
         title,
-        readings.table([
-            ("asked", _shown(asked, shown)),
-            ("expected", _shown(one["expected"], shown)),
-            ("base", _shown(one["base"], shown)),
-            ("tuned", Text(_shown(one["tuned"], shown), "bold")),
+        readings.build_table([
+            ("prompt", _truncate(prompt, limit)),
+            ("expected", _truncate(answer["expected"], limit)),
+            ("base", _truncate(answer["base"], limit)),
+            ("tuned", Text(_truncate(answer["tuned"], limit), "bold")),
         ]),
     )  # fmt: skip
 
 
-def _command(*argv: str) -> str:
+def _format_command(*argv: str) -> str:
     return visible(shlex.join(argv), 1000)
 
 
-def _shown(text: str, count: int | None) -> str:
+def _truncate(text: str, limit: int | None) -> str:
     text = text.strip()
-    cut = count is not None and len(text) > count
-    return visible_lines(text[:count] if cut else text) + ("…" if cut else "")
+    cut = limit is not None and len(text) > limit
+    return visible_lines(text[:limit] if cut else text) + ("…" if cut else "")
 
 
-def _answers(folder: JobFolder) -> list[dict[str, Any]]:
+def _read_answers(folder: JobFolder) -> list[dict[str, Any]]:
     try:
-        found = msgspec.json.decode((folder.evaluations / "compare.json").read_bytes())
-        return list(found["answers"])
+        comparison = msgspec.json.decode((folder.evaluations / "compare.json").read_bytes())
+        return list(comparison["answers"])
     except (OSError, msgspec.DecodeError, KeyError, TypeError):
         return []

@@ -1,4 +1,4 @@
-"""Which glyphs a terminal is sent."""
+"""Terminal-safe glyphs and their ASCII replacements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from ftwizard.text import visible
 
-# What stands for a glyph where only ASCII is shown; each is as wide as what it replaces.
+# ASCII replacements, each as wide as its glyph.
 _ASCII = str.maketrans(
     {
         "✓": "+", "✗": "x", "■": "#", "●": "*", "○": "o", "◆": "o", "•": "*", "▸": ">", "▾": "v",
@@ -28,34 +28,34 @@ _ASCII = str.maketrans(
 
 @lru_cache(4096)
 def harmless(text: str, ascii: bool) -> str:
-    """Return text of the same width that no terminal obeys; with ``ascii``, of ASCII alone."""
-    # Cell widths must stay: a control character has been counted as none or one.
-    shown = "".join(_cell(char) for char in text)
+    """Replace control characters, keeping the width; with ``ascii``, all non-ASCII ones too."""
+    # A control character may have been counted as zero or one cell.
+    printable = "".join(_cell(char) for char in text)
     if not ascii:
-        return shown
+        return printable
     return "".join(
-        char if char.isascii() else "?" * cell_len(char) for char in shown.translate(_ASCII)
+        char if char.isascii() else "?" * cell_len(char) for char in printable.translate(_ASCII)
     )
 
 
 def _cell(char: str) -> str:
-    shown = visible(char)
-    return shown if shown == char else shown[:1] if cell_len(char) else ""
+    printable = visible(char)
+    return printable if printable == char else printable[:1] if cell_len(char) else ""
 
 
 def shows_unicode() -> bool:
-    """Say whether the locale's character set is UTF-8; where none is named, it is taken for that."""
-    said = _exported()
+    """Return whether the locale uses UTF-8; assume so if no locale is set."""
+    environment = _original_environment()
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        if value := said.get(name):
+        if value := environment.get(name):
             return "utf" in value.lower()
     return True
 
 
-def _exported() -> Mapping[str, str]:
-    """Return the environment as it was given: Python sets LC_CTYPE in its own (PEP 538)."""
+def _original_environment() -> Mapping[str, str]:
+    """Return the environment of the process start: Python sets LC_CTYPE itself (PEP 538)."""
     try:
-        given = Path("/proc/self/environ").read_bytes().decode(errors="replace")
+        raw = Path("/proc/self/environ").read_bytes().decode(errors="replace")
     except OSError:  # not Linux
         return os.environ
-    return dict(pair.split("=", 1) for pair in given.split("\0") if "=" in pair)
+    return dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)

@@ -1,4 +1,4 @@
-"""What the GPUs of a run's machine do, a line each, in columns; pure functions."""
+"""GPU table of the monitor: one line per GPU, as pure functions."""
 
 from __future__ import annotations
 
@@ -11,221 +11,230 @@ from rich.text import Text
 from ftwizard import telemetry
 from ftwizard.runs import Progress
 from ftwizard.screens import palette
-from ftwizard.screens.readings import number
-from ftwizard.screens.widgets.sparkline import bars
+from ftwizard.screens.readings import get_number
+from ftwizard.screens.widgets.sparkline import draw_bars
 from ftwizard.text import plural, visible
 
-YOURS, OTHERS, FREE = "━", "┅", "─"
-"""Told apart without colour, in ASCII too; thin, so that lines below each other stay apart."""
+OURS, OTHERS, FREE = "━", "┅", "─"
+"""Distinct without color and in ASCII; thin, so that adjacent lines stay separate."""
 FULL = 100 * 7 / 6
-"""What a bar of full height would stand for: all of a GPU stays below it, apart from the next."""
+"""Utilization of a full-height bar: 100% stays below it, separate from the line above."""
 ALARM = f"bold {palette.WARNING}"
 POWER_CAP = "power cap"
-"""The usual state of a busy card, and no trouble."""
-HINT = "z: GPUs alone"
+"""Normal for a busy GPU, so not a problem."""
+HINT = "z: GPUs only"
 SPAN = "10 min"
-"""How far back a history goes (telemetry.HISTORY_S)."""
-Reading = dict[str, Any]
+"""Length of a history (telemetry.HISTORY_S)."""
+GpuReading = dict[str, Any]
 
 
-class Look(msgspec.Struct, frozen=True):
-    """How much of a GPU a line has room for."""
+class GpuSettings(msgspec.Struct, frozen=True):
+    """Columns that a line shows."""
 
     bar: int
+    """Cells of the memory bar."""
     history: int
-    apart: bool
-    """Whether the memory of others has a figure of its own."""
+    """Cells of the utilization history."""
+    details: bool
+    """Whether memory used by others has its own figure."""
     name: bool = False
     power: bool = True
 
 
-LOOKS = (
-    Look(24, 24, True, name=True),
-    Look(16, 20, True, name=True),
-    Look(16, 20, True),
-    Look(10, 10, True),
-    Look(8, 0, True),
-    Look(8, 8, False),
-    Look(5, 0, False),
-    Look(0, 0, False),
-    Look(0, 0, False, power=False),
+LAYOUTS = (
+    GpuSettings(24, 24, True, name=True),
+    GpuSettings(16, 20, True, name=True),
+    GpuSettings(16, 20, True),
+    GpuSettings(10, 10, True),
+    GpuSettings(8, 0, True),
+    GpuSettings(8, 8, False),
+    GpuSettings(5, 0, False),
+    GpuSettings(0, 0, False),
+    GpuSettings(0, 0, False, power=False),
 )
-"""From the most that is shown to the least."""
-ALONE = (
-    Look(24, 0, True, name=True),
-    Look(16, 0, True),
-    Look(5, 0, True),
-    Look(0, 0, True),
-    Look(5, 0, False),
-    Look(0, 0, False),
-    Look(0, 0, False, power=False),
+"""From the widest to the narrowest."""
+LAYOUTS_WITH_HISTORY_LINES = (
+    GpuSettings(24, 0, True, name=True),
+    GpuSettings(16, 0, True),
+    GpuSettings(5, 0, True),
+    GpuSettings(0, 0, True),
+    GpuSettings(5, 0, False),
+    GpuSettings(0, 0, False),
+    GpuSettings(0, 0, False, power=False),
 )
-"""The same where each history has a line of its own."""
+"""Layouts for histories on separate lines."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU, its words ready; None where the driver does not tell."""
+class GpuRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU with its texts; None where the driver reports nothing."""
 
     head: str
-    use: float | None = None
+    utilization: float | None = None
     history: list[float | None] = []
     shares: tuple[float, float] | None = None
-    """Of the memory: yours, others'."""
-    apart: str = "memory n/a"
+    """Shares of the memory: this run, others."""
+    memory_details: str = "memory n/a"
     memory: str = "memory n/a"
     rest: tuple[str, ...] = ()
     """Temperature, power."""
-    trouble: str = ""
+    problem: str = ""
     note: str = ""
     name: str = ""
     index: int | None = None
 
 
-def newest(samples: Sequence[Reading]) -> list[Reading]:
+def newest(samples: Sequence[GpuReading]) -> list[GpuReading]:
     """Return the GPUs of the newest reading."""
-    said = samples[-1].get("gpus") if samples else None
-    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    gpus = samples[-1].get("gpus") if samples else None
+    return [gpu for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
 
 
-def lines(
-    samples: Sequence[Reading],
+def build_lines(
+    samples: Sequence[GpuReading],
     progress: Progress,
     width: int,
-    most: int,
-    chosen: int | None = None,
+    max_lines: int,
+    planned_gpu: int | None = None,
     *,
     alone: bool = False,
 ) -> Text:
-    """Return ``most`` lines at the most of what the newest reading says, a GPU a line.
+    """Return at most ``max_lines`` lines of the newest reading, one per GPU.
 
-    Where there are more GPUs, this run's come first, then those in trouble, then the busiest, and
-    the rest are counted. ``chosen`` is the GPU that the plan names. ``alone`` says that nothing
-    else is on the screen: where there is room, the history of each has a line of its own.
+    If there are more GPUs, this run's come first, then those with problems, then the busiest; the
+    rest are counted. ``planned_gpu`` is the index from the plan. With ``alone``, the table fills the
+    screen, and each history gets its own line if there is space.
     """
     gpus = newest(samples)
     if not gpus:
         return Text()
-    held = ours(gpus, progress, chosen)
-    shown = _first(gpus, held, most if len(gpus) <= most else max(1, most - 1))
-    uses = telemetry.history(samples, max(look.history for look in LOOKS))
-    rows: list[Row] = []
-    for place in shown:
-        rows.append(_row(gpus[place], held[place], uses))
-        parts = _instances(gpus[place])
-        if len(rows) + len(parts) <= most - (len(shown) - shown.index(place) - 1):
-            rows += parts
-    if alone and 2 * len(rows) <= most and len(shown) == len(gpus):
-        return Text("\n").join(_with_histories(rows, samples, width))
-    found = _fitting(rows, width)
+    our_bytes = find_our_memory(gpus, progress, planned_gpu)
+    gpu_count = max_lines if len(gpus) <= max_lines else max(1, max_lines - 1)
+    shown = _select_gpus(gpus, our_bytes, gpu_count)
+    histories = telemetry.history(samples, max(layout.history for layout in LAYOUTS))
+    rows: list[GpuRow] = []
+    for index in shown:
+        rows.append(_build_row(gpus[index], our_bytes[index], histories))
+        instances = _build_instances(gpus[index])
+        if len(rows) + len(instances) <= max_lines - (len(shown) - shown.index(index) - 1):
+            rows += instances
+    if alone and 2 * len(rows) <= max_lines and len(shown) == len(gpus):
+        return Text("\n").join(_layout_with_histories(rows, samples, width))
+    lines = _fit_layout(rows, width)
     if len(gpus) > len(shown):
-        found.append(_others(gpus, shown))
+        lines.append(_summarize_rest(gpus, shown))
         if not alone:
-            found[-1].append(f"  {HINT}", "dim")
-    return Text("\n").join(found)
+            lines[-1].append(f"  {HINT}", "dim")
+    return Text("\n").join(lines)
 
 
-def ours(gpus: Sequence[Reading], progress: Progress, chosen: int | None) -> list[float | None]:
-    """Return the bytes of each GPU that are this run's, None where that is not known.
+def find_our_memory(
+    gpus: Sequence[GpuReading], progress: Progress, planned_gpu: int | None
+) -> list[float | None]:
+    """Return this run's bytes on each GPU, None where unknown.
 
-    Where the keeper could not tell, the run's own measure of its GPU stands for the one that it
-    can be; it leaves out what CUDA itself takes. A run on the processors has no such measure.
+    If the keeper could not measure them, use the run's own figure for the GPU that it must be; this
+    excludes the CUDA context. A run on the CPU has no such figure.
     """
-    held = [number(one, "ours") for one in gpus]
-    only = 0 if len(gpus) == 1 else chosen
-    for place, one in enumerate(gpus):
-        if held[place] is None and progress.gpu_memory and one.get("index") == only:
-            used = number(one, "memory_used")
-            # More than is used at all is held on another card.
-            held[place] = progress.gpu_memory if used and progress.gpu_memory <= used else None
-    return held
+    our_bytes = [get_number(gpu, "ours") for gpu in gpus]
+    our_index = 0 if len(gpus) == 1 else planned_gpu
+    for index, gpu in enumerate(gpus):
+        if our_bytes[index] is None and progress.gpu_memory and gpu.get("index") == our_index:
+            used = get_number(gpu, "memory_used")
+            # A figure above the memory in use must belong to another GPU.
+            fits = used and progress.gpu_memory <= used
+            our_bytes[index] = progress.gpu_memory if fits else None
+    return our_bytes
 
 
-def _first(gpus: Sequence[Reading], held: Sequence[float | None], count: int) -> list[int]:
-    def rank(place: int) -> tuple[bool, bool, float, int]:
-        one = gpus[place]
-        return (
-            not held[place],
-            not _trouble(one),
-            -(number(one, "utilisation") or 0.0),
-            place,
-        )
+def _select_gpus(
+    gpus: Sequence[GpuReading], our_bytes: Sequence[float | None], count: int
+) -> list[int]:
+    def rank(index: int) -> tuple[bool, bool, float, int]:
+        gpu = gpus[index]
+        utilization = get_number(gpu, "utilisation") or 0.0
+        return not our_bytes[index], not _describe_problem(gpu), -utilization, index
 
     return sorted(sorted(range(len(gpus)), key=rank)[:count])
 
 
-def _others(gpus: Sequence[Reading], shown: Sequence[int]) -> Text:
-    rest = [one for place, one in enumerate(gpus) if place not in shown]
+def _summarize_rest(gpus: Sequence[GpuReading], shown: Sequence[int]) -> Text:
+    rest = [gpu for index, gpu in enumerate(gpus) if index not in shown]
     line = Text.assemble((f"and {plural(len(rest), 'more GPU')}", "dim"))
-    uses = [use for one in rest if (use := number(one, "utilisation")) is not None]
-    if uses:
-        low, high = f"{min(uses):.0f}", f"{max(uses):.0f}"
-        line.append(f", {low if low == high else f'{low}–{high}'} % in use", "dim")
-    troubled = sum(bool(_trouble(one)) for one in rest)
-    return line.append(f"  ! {troubled} in trouble", ALARM) if troubled else line
+    utilizations = [v for gpu in rest if (v := get_number(gpu, "utilisation")) is not None]
+    if utilizations:
+        low, high = f"{min(utilizations):.0f}", f"{max(utilizations):.0f}"
+        line.append(f", {low if low == high else f'{low}–{high}'}% utilization", "dim")
+    problems = sum(bool(_describe_problem(gpu)) for gpu in rest)
+    return line.append(f"  ! {plural(problems, 'problem')}", ALARM) if problems else line
 
 
-def _row(one: Reading, held: float | None, uses: dict[int, list[float | None]]) -> Row:
-    index = one.get("index")
+def _build_row(
+    gpu: GpuReading, our_bytes: float | None, histories: dict[int, list[float | None]]
+) -> GpuRow:
+    index = gpu.get("index")
     head = f"GPU {visible(str(index), 8)}"
-    if one.get("lost") or one.get("error"):
-        return Row(head=head, trouble=_trouble(one))
-    heat, power, limit = (number(one, name) for name in ("temperature", "power", "power_limit"))
+    if gpu.get("lost") or gpu.get("error"):
+        return GpuRow(head=head, problem=_describe_problem(gpu))
+    names = ("temperature", "power", "power_limit")
+    temperature, power, limit = (get_number(gpu, name) for name in names)
     watts = "n/a" if power is None else f"{power:.0f} W"
     if power is not None and limit:
         watts = f"{power:.0f} of {limit:.0f} W"
-    shares, apart, memory = _memory(one, held)
-    mig = one.get("mig")
-    return Row(
+    shares, details, memory = _describe_memory(gpu, our_bytes)
+    mig = gpu.get("mig")
+    return GpuRow(
         head=head,
-        use=number(one, "utilisation"),
-        history=uses.get(index, []) if isinstance(index, int) else [],
+        utilization=get_number(gpu, "utilisation"),
+        history=histories.get(index, []) if isinstance(index, int) else [],
         index=index if isinstance(index, int) else None,
         shares=shares,
-        apart=apart,
+        memory_details=details,
         memory=memory,
-        rest=("n/a" if heat is None else f"{heat:.0f} °C", watts),
-        trouble=_trouble(one),
-        note=_note(one, mig),
-        name=visible(str(one.get("name") or ""), 40),
+        rest=("n/a" if temperature is None else f"{temperature:.0f} °C", watts),
+        problem=_describe_problem(gpu),
+        note=_format_note(gpu, mig),
+        name=visible(str(gpu.get("name") or ""), 40),
     )
 
 
-def _note(one: Reading, mig: object) -> str:
+def _format_note(gpu: GpuReading, mig: object) -> str:
     notes = [f"MIG: {plural(len(mig), 'instance')}"] if isinstance(mig, list) else []
-    if _reasons(one) == [POWER_CAP]:
-        notes.append("at its power cap")
+    if _list_throttling(gpu) == [POWER_CAP]:
+        notes.append("at power cap")
     return ", ".join(notes)
 
 
-def _instances(one: Reading) -> list[Row]:
-    found = one.get("mig")
+def _build_instances(gpu: GpuReading) -> list[GpuRow]:
+    instances = gpu.get("mig")
     rows = []
-    for part in found if isinstance(found, list) else ():
-        if isinstance(part, dict):
-            shares, apart, memory = _memory(part, None)
-            head = f" MIG {visible(str(part.get('index')), 6)}"
-            rows.append(Row(head=head, shares=shares, apart=apart, memory=memory))
+    for instance in instances if isinstance(instances, list) else ():
+        if isinstance(instance, dict):
+            shares, details, memory = _describe_memory(instance, None)
+            head = f" MIG {visible(str(instance.get('index')), 6)}"
+            rows.append(GpuRow(head=head, shares=shares, memory_details=details, memory=memory))
     return rows
 
 
-def _trouble(one: Reading) -> str:
-    if one.get("lost"):
-        return "lost: the driver no longer answers for it"
-    if error := one.get("error"):
+def _describe_problem(gpu: GpuReading) -> str:
+    if gpu.get("lost"):
+        return "lost: no response from the driver"
+    if error := gpu.get("error"):
         return visible(str(error), 60)
-    reasons = [word for word in _reasons(one) if word != POWER_CAP]
+    reasons = [reason for reason in _list_throttling(gpu) if reason != POWER_CAP]
     return f"throttled: {', '.join(reasons)}" if reasons else ""
 
 
-def _reasons(one: Reading) -> list[str]:
-    said = one.get("throttled")
-    words = said if isinstance(said, list) else []
-    return [visible(word, 30) for word in words if isinstance(word, str)][:3]
+def _list_throttling(gpu: GpuReading) -> list[str]:
+    value = gpu.get("throttled")
+    reasons = value if isinstance(value, list) else []
+    return [visible(reason, 30) for reason in reasons if isinstance(reason, str)][:3]
 
 
-def _memory(one: Reading, held: float | None) -> tuple[tuple[float, float] | None, str, str]:
-    """Return the shares of a GPU's memory for the bar, and figures in words, long and short."""
-    used, total = number(one, "memory_used"), number(one, "memory_total")
+def _describe_memory(
+    gpu: GpuReading, our_bytes: float | None
+) -> tuple[tuple[float, float] | None, str, str]:
+    """Return the shares of a GPU's memory for the bar, and a long and a short text."""
+    used, total = get_number(gpu, "memory_used"), get_number(gpu, "memory_total")
     if used is None or not total:
         return None, "memory n/a", "memory n/a"
     digits = 0 if total >= 1e11 else 1
@@ -235,89 +244,95 @@ def _memory(one: Reading, held: float | None) -> tuple[tuple[float, float] | Non
 
     free = f"free {gb(max(0.0, total - used)):>4} GB"
     short = f"{gb(used)} of {gb(total)} GB"
-    if held is None:
-        return (0.0, used / total), f"in use {gb(used):>4}  {free}", short
-    mine = min(held, used)
-    reserved = min(number(one, "memory_reserved") or 0.0, used - mine)
-    others = used - mine - reserved
-    apart = f"yours {gb(mine):>4}  others {gb(others):>4}  {free}"
-    return (mine / total, (used - mine) / total), apart, short
+    if our_bytes is None:
+        return (0.0, used / total), f"used {gb(used):>4}  {free}", short
+    ours = min(our_bytes, used)
+    reserved = min(get_number(gpu, "memory_reserved") or 0.0, used - ours)
+    others = used - ours - reserved
+    details = f"run {gb(ours):>4}  others {gb(others):>4}  {free}"
+    return (ours / total, (used - ours) / total), details, short
 
 
-def _with_histories(rows: Sequence[Row], samples: Sequence[Reading], width: int) -> list[Text]:
-    """Return each row with the use of its GPU in a second line, as wide as the first may be."""
+def _layout_with_histories(
+    rows: Sequence[GpuRow], samples: Sequence[GpuReading], width: int
+) -> list[Text]:
+    """Return each row followed by the GPU's utilization history on a second, full-width line."""
     indent = max(len(row.head) for row in rows) + 6
-    uses = telemetry.history(samples, max(1, width - indent - 1))
-    made = []
-    for row, line in zip(rows, _fitting(rows, width, ALONE), strict=True):
-        made.append(line)
-        if row.index in uses:
-            made.append(Text(f"{SPAN:>{indent}} ", "dim", no_wrap=True))
-            made[-1].append(bars(uses[row.index], 0.0, FULL), palette.ACCENT)
-    return made
+    histories = telemetry.history(samples, max(1, width - indent - 1))
+    lines = []
+    for row, line in zip(rows, _fit_layout(rows, width, LAYOUTS_WITH_HISTORY_LINES), strict=True):
+        lines.append(line)
+        if row.index in histories:
+            lines.append(Text(f"{SPAN:>{indent}} ", "dim", no_wrap=True))
+            lines[-1].append(draw_bars(histories[row.index], 0.0, FULL), palette.ACCENT)
+    return lines
 
 
-def _fitting(rows: Sequence[Row], width: int, looks: Sequence[Look] = LOOKS) -> list[Text]:
-    """Return the rows in columns, as much of each as there is room for."""
-    made: list[Text] = []
-    for look in looks:
-        made = _table(rows, look)
-        if all(line.cell_len <= width for line in made):
+def _fit_layout(
+    rows: Sequence[GpuRow], width: int, layouts: Sequence[GpuSettings] = LAYOUTS
+) -> list[Text]:
+    """Return the rows in the widest layout that fits."""
+    lines: list[Text] = []
+    for layout in layouts:
+        lines = _build_columns(rows, layout)
+        if all(line.cell_len <= width for line in lines):
             break
-    return made
+    return lines
 
 
-def _table(rows: Sequence[Row], look: Look) -> list[Text]:
-    def wide(of: Callable[[Row], str]) -> int:
-        return max((len(of(row)) for row in rows), default=0)
+def _build_columns(rows: Sequence[GpuRow], layout: GpuSettings) -> list[Text]:
+    def max_length(format_cell: Callable[[GpuRow], str]) -> int:
+        return max((len(format_cell(row)) for row in rows), default=0)
 
-    head = wide(lambda row: row.head)
-    memory = wide(lambda row: _words(row, look) if row.rest else "")
-    rest = [
-        wide(lambda row, n=n: row.rest[n] if row.rest else "")  # type: ignore[misc]
-        for n in range(2 if look.power else 1)
+    head_cells = max_length(lambda row: row.head)
+    memory_cells = max_length(lambda row: _memory_text(row, layout) if row.rest else "")
+    rest_cells = [
+        max_length(lambda row, n=n: row.rest[n] if row.rest else "")  # type: ignore[misc]
+        for n in range(2 if layout.power else 1)
     ]
-    made = []
+    lines = []
     for row in rows:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{row.head:<{head}} ", "dim")
+        line.append(f"{row.head:<{head_cells}} ", "dim")
         if row.rest or row.shares:
-            _append_figures(line, row, look, memory, rest)
-        if row.trouble:
-            line.append(f"{'  ' if row.rest else ''}! {row.trouble}", ALARM)
+            _append_figures(line, row, layout, memory_cells, rest_cells)
+        if row.problem:
+            line.append(f"{'  ' if row.rest else ''}! {row.problem}", ALARM)
         if row.note:
             line.append(f"  {row.note}", "" if row.note.startswith("MIG") else "dim")
-        if look.name and row.name:
+        if layout.name and row.name:
             line.append(f"  {row.name}", "dim")
-        made.append(line)
-    return made
+        lines.append(line)
+    return lines
 
 
-def _append_figures(line: Text, row: Row, look: Look, memory: int, rest: Sequence[int]) -> None:
+def _append_figures(
+    line: Text, row: GpuRow, layout: GpuSettings, memory_cells: int, rest_cells: Sequence[int]
+) -> None:
     if row.rest:
-        line.append(" n/a " if row.use is None else f"{row.use:3.0f} %")
+        line.append(" n/a" if row.utilization is None else f"{row.utilization:3.0f}%")
     else:
-        line.append(" " * 5)
-    if look.history:
-        known = row.history[-look.history :]
-        line.append(f"  {bars(known, 0.0, FULL):>{look.history}}", palette.ACCENT)
-    if look.bar:
-        line.append("  " if look.history else " ").append_text(_bar(row.shares, look.bar))
-    line.append(f" {_words(row, look):<{memory}}")
-    for words, cells in zip(row.rest, rest, strict=False):
-        line.append(f"  {words:>{cells}}")
+        line.append(" " * 4)
+    if layout.history:
+        history = row.history[-layout.history :]
+        line.append(f"  {draw_bars(history, 0.0, FULL):>{layout.history}}", palette.ACCENT)
+    if layout.bar:
+        line.append("  " if layout.history else " ").append_text(_bar(row.shares, layout.bar))
+    line.append(f" {_memory_text(row, layout):<{memory_cells}}")
+    for text, cells in zip(row.rest, rest_cells, strict=False):
+        line.append(f"  {text:>{cells}}")
 
 
-def _words(row: Row, look: Look) -> str:
-    return row.apart if look.apart else row.memory
+def _memory_text(row: GpuRow, layout: GpuSettings) -> str:
+    return row.memory_details if layout.details else row.memory
 
 
 def _bar(shares: tuple[float, float] | None, cells: int) -> Text:
     if shares is None:
         return Text(" " * cells)
-    mine, all_used = (round(max(0.0, min(1.0, x)) * cells) for x in (shares[0], sum(shares)))
+    our_cells, used_cells = (round(max(0.0, min(1.0, x)) * cells) for x in (shares[0], sum(shares)))
     return Text.assemble(
-        (YOURS * mine, palette.ACCENT),
-        OTHERS * (all_used - mine),
-        (FREE * (cells - all_used), "dim"),
+        (OURS * our_cells, palette.ACCENT),
+        OTHERS * (used_cells - our_cells),
+        (FREE * (cells - used_cells), "dim"),
     )

@@ -1,4 +1,4 @@
-"""The validation rows that a run finds hardest, each to be looked at where it stands in its file."""
+"""Highest-loss validation examples of a run, and the page that shows one in its file."""
 
 from __future__ import annotations
 
@@ -17,86 +17,81 @@ from ftwizard.screens.rows import Rows, RowsPage
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.text import plural, visible
 
-CHANGED = "This file has changed since the run began: a row may be another than the one that was measured."
-LEAST_ANSWER = 24
-"""Cells that must be left beside a row's beginning for its answer to be shown too."""
+CHANGED = "This file changed after the run started. The row may not be the one that was measured."
+MIN_ANSWER_CELLS = 24
+"""Free cells after an example's beginning from which its answer is shown too."""
 
 
-def lines(event: Event, width: int, plan: Plan | None) -> list[Line]:
-    """Return the rows of a ``rows`` event, worst first; each that can be opened has an id.
+def build_lines(event: Event, width: int, plan: Plan | None) -> list[Line]:
+    """Return the examples of a ``rows`` event, highest loss first; those with an id can be opened.
 
-    ``plan``: the run's, None where it cannot be read.
+    ``plan`` is the run's plan, None if it could not be read.
     """
-    shown = [
-        Line(
-            Text.assemble(
-                (_title(event), "bold"), ("   loss a token, row, how it begins", "dim")
-            )
-        )
-    ]  # fmt: skip
-    known: set[str] = set()
+    heading = Text.assemble((_format_title(event), "bold"), ("   loss/token, row, text", "dim"))
+    lines = [Line(heading)]
+    ids: set[str] = set()
     for row in event["rows"]:
         if (loss := number(row.get("loss"))) is None:
             continue
-        id = _id(row, plan)
-        shown.append(Line(_row(row, loss, width), None if id in known else id))
-        known.add(id or "")
-    shown.append(Line(Text(f"   {plural(len(event['rows']), 'row')}, the hardest first", "dim")))
-    return shown
+        id = _make_id(row, plan)
+        lines.append(Line(_format_row(row, loss, width), None if id in ids else id))
+        ids.add(id or "")
+    footer = f"   {plural(len(event['rows']), 'example')}, highest loss first"
+    return [*lines, Line(Text(footer, "dim"))]
 
 
-def rows(event: Event, id: str, plan: Plan) -> Rows:
-    """Return what a page shows of the row with this id, and of the others of its file."""
+def select_rows(event: Event, id: str, plan: Plan) -> Rows:
+    """Return the example with this id, and the other ones of its file, for a page."""
     part, _, line = id.partition(":")
-    ids = dict.fromkeys(_id(row, plan) for row in event["rows"])
-    numbers = [int(one.rpartition(":")[2]) for one in ids if one and one.startswith(f"{part}:")]
-    path = _file(part, plan)
-    heading = Text.assemble((_title(event), "bold"), f"  {visible(path, 200)}")
+    ids = dict.fromkeys(_make_id(row, plan) for row in event["rows"])
+    numbers = [int(i.rpartition(":")[2]) for i in ids if i and i.startswith(f"{part}:")]
+    path = _find_path(part, plan)
+    heading = Text.assemble((_format_title(event), "bold"), f"  {visible(path, 200)}")
     return Rows(heading, path, numbers, plan, "trl-sft", at=int(line))
 
 
-class HardestPage(RowsPage):
-    """Rows of a run's data; says where their file has changed since the run began."""
+class HighestLossPage(RowsPage):
+    """Rows of a run's data, with a warning if the file changed after the run started."""
 
     STEP: ClassVar[int | None] = None
 
     def __init__(self, rows: Rows, recorded: str | None) -> None:
-        """``recorded``: the hash of the file as the run began, None where it is not known."""
+        """``recorded`` is the file's hash at the start of the run, None if unknown."""
         super().__init__(rows)
-        self._recorded = recorded
+        self._recorded_hash = recorded
 
     def on_mount(self) -> None:
-        if self._recorded is not None:
+        if self._recorded_hash is not None:
             self._compare()
 
     @work(group="changed", exit_on_error=False)
     async def _compare(self) -> None:
-        now = await beside(earlier.hash_of, self._rows.path)
-        if now not in (None, self._recorded):
+        current_hash = await beside(earlier.hash_of, self._rows.path)
+        if current_hash not in (None, self._recorded_hash):
             warning = Text.assemble("\n", ("! ", palette.WARNING), CHANGED)
             self.query_one("#heading", Static).update(self._rows.heading + warning)
 
 
-def _title(event: Event) -> str:
-    return f"Hardest of the validation rows, at step {event['step']:,}"
+def _format_title(event: Event) -> str:
+    return f"Highest-loss validation examples at step {event['step']:,}"
 
 
-def _row(row: dict[str, Any], loss: float, width: int) -> Text:
+def _format_row(row: dict[str, Any], loss: float, width: int) -> Text:
     head = f"   {loss:7.3f}  {visible(str(row.get('row')), 12):>7}  "
-    words = Text(visible(str(row.get("start") or ""), 400))
-    words.truncate(max(20, width - 4 - len(head)), overflow="ellipsis")
+    text = Text(visible(str(row.get("start") or ""), 400))
+    text.truncate(max(20, width - 4 - len(head)), overflow="ellipsis")
     answer = visible(str(row.get("answer") or ""), 60)
-    beside = answer and words.cell_len + len(head) + LEAST_ANSWER < width
-    return Text.assemble(head, words, (f"  → {answer}" if beside else "", "dim"))
+    fits = answer and text.cell_len + len(head) + MIN_ANSWER_CELLS < width
+    return Text.assemble(head, text, (f"  → {answer}" if fits else "", "dim"))
 
 
-def _id(row: dict[str, Any], plan: Plan | None) -> str | None:
-    """Return ``part:line`` of a row, None where its file or its line is not known."""
+def _make_id(row: dict[str, Any], plan: Plan | None) -> str | None:
+    """Return ``part:line`` of a row, None if its file or line is unknown."""
     line, part = count(row.get("row")), row.get("file")
-    known = line and plan and isinstance(part, str) and _file(part, plan)
-    return f"{part}:{line}" if known else None
+    has_path = line and plan and isinstance(part, str) and _find_path(part, plan)
+    return f"{part}:{line}" if has_path else None
 
 
-def _file(part: str, plan: Plan) -> str:
+def _find_path(part: str, plan: Plan) -> str:
     files = plan.data.files
     return {"train": files.train, "validation": files.validation}.get(part) or ""

@@ -1,4 +1,4 @@
-"""Help on the screen below: what it is for, and every key."""
+"""Help dialog: purpose and keys of the screen below."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from ftwizard.screens.dialog import Dialog
 
 
 class Help(Dialog[None]):
-    """Words on the screen that it was called from; any of its keys closes it."""
+    """Shows the help of the screen below; any of its keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,question_mark,enter,q", "dismiss", "close", show=False),
     ]
 
-    def __init__(self, title: str, words: str) -> None:
+    def __init__(self, title: str, text: str) -> None:
         super().__init__()
         self._heading = title
-        self._words = words
+        self._text = text
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help"):
-            title = Text.assemble((self._heading, "bold"), ("   esc closes this", "dim"))
+            title = Text.assemble((self._heading, "bold"), ("   esc closes", "dim"))
             yield Static(title, markup=False)
-            yield Static(self._words, markup=False)
-            yield Static(self._keys(), markup=False)
+            yield Static(self._text, markup=False)
+            yield Static(self._format_keys(), markup=False)
 
-    def _keys(self) -> Text:
-        """Return the keys of the screen below, as they are now."""
+    def _format_keys(self) -> Text:
+        """Return the current keys of the screen below."""
         below = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else self
         text = Text()
-        seen: set[str] = set()
+        descriptions: set[str] = set()
         for active in below.active_bindings.values():
             binding = active.binding
-            if binding.show and binding.description and binding.description not in seen:
-                seen.add(binding.description)
+            if binding.show and binding.description and binding.description not in descriptions:
+                descriptions.add(binding.description)
                 key = self.app.get_key_display(binding)
                 text.append(f"{key:>10}  ", "bold").append(f"{binding.description}\n")
         return text

@@ -1,4 +1,4 @@
-"""What home lists, as text: what can be begun, and a line a run; pure functions."""
+"""Lines of the home page: actions and runs, as pure functions."""
 
 from __future__ import annotations
 
@@ -10,69 +10,71 @@ from rich.text import Text
 from ftwizard import side_by_side
 from ftwizard.follow import Follower
 from ftwizard.screens import palette
-from ftwizard.screens.states import state
+from ftwizard.screens.states import describe_state
 from ftwizard.screens.widgets.menu import Line
-from ftwizard.screens.widgets.sparkline import sparkline
+from ftwizard.screens.widgets.sparkline import draw_sparkline
 from ftwizard.text import age, visible
 
 RUN = "run:"
-"""Begins the id of a line of a run."""
+"""Prefix of a run's line id."""
 SPARK_CELLS = 12
-LEAST_NAME = 12
-OTHERS = 56
-"""Cells of all columns but the name, and of what stands before the line."""
+MIN_NAME_CELLS = 12
+OTHER_CELLS = 56
+"""Cells of all columns but the name, and of the cursor."""
 ACTIONS = (
-    ("new", "n", "New fine-tune", "from your rows to a merged model, step by step"),
-    ("demo", "d", "Demo", "a real small fine-tune, end to end, in about five minutes"),
-    ("doctor", "o", "Doctor", "what this machine can do, and what is missing"),
+    ("new", "n", "New fine-tune", "from your data to a merged model, step by step"),
+    ("demo", "d", "Demo", "a small but complete fine-tune in about five minutes"),
+    ("doctor", "o", "Doctor", "what this machine can do and what is missing"),
 )
 
 
-def actions() -> list[Line]:
-    """Return what can be begun, and a gap."""
+def build_actions() -> list[Line]:
+    """Return a line per action, and a gap."""
     lines = [
-        Line(Text.assemble((f"{name:<16}", "bold"), (what, "dim")), id)
-        for id, _, name, what in ACTIONS
+        Line(Text.assemble((f"{name:<16}", "bold"), (description, "dim")), id)
+        for id, _, name, description in ACTIONS
     ]
     return [*lines, Line(Text())]
 
 
-def listed(runs: Iterable[Follower], marked: Sequence[str], columns: int) -> list[Line]:
-    """Return a heading and a line a run, in their order; ``marked`` ones bear their letters."""
-    has_room = columns >= OTHERS + LEAST_NAME  # the losses are drawn too
-    others = OTHERS if has_room else OTHERS - SPARK_CELLS
-    width = max(LEAST_NAME, columns - others)
-    losses = f"{'loss':<{SPARK_CELLS}}" if has_room else ""
+def build_runs(runs: Iterable[Follower], marked: Sequence[str], columns: int) -> list[Line]:
+    """Return a heading and one line per run, in order; ``marked`` runs get their letters."""
+    show_losses = columns >= OTHER_CELLS + MIN_NAME_CELLS
+    other_cells = OTHER_CELLS if show_losses else OTHER_CELLS - SPARK_CELLS
+    width = max(MIN_NAME_CELLS, columns - other_cells)
+    losses = f"{'loss':<{SPARK_CELLS}}" if show_losses else ""
     heading = f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {losses}{'updated':>8}"
     lines = [Line(Text(heading, "dim"))]
-    for one in runs:
-        id = one.folder.id
+    for follower in runs:
+        id = follower.folder.id
         letter = ""
         if marked:
             letter = f"{side_by_side.label(marked.index(id))} " if id in marked else "  "
-        lines.append(Line(_row(one, letter, width, has_room=has_room), f"{RUN}{id}"))
+        lines.append(
+            Line(_build_row(follower, letter, width, show_losses=show_losses), f"{RUN}{id}")
+        )
     return lines
 
 
-def note(*said: str) -> list[Line]:
-    """Return lines that only say something."""
-    return [Line(Text(one, "dim")) for one in said if one]
+def build_notes(*messages: str) -> list[Line]:
+    """Return lines that cannot be chosen, one per message."""
+    return [Line(Text(message, "dim")) for message in messages if message]
 
 
-def _row(follower: Follower, letter: str, width: int, *, has_room: bool) -> Text:
+def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool) -> Text:
     report = follower.report
     name = letter + visible(follower.folder.id)
     if len(name) > width:
         name = name[: width - 1] + "…"
     best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
-    since = age(time.time() - report.updated) if report.updated else ""
+    updated = age(time.time() - report.updated) if report.updated else ""
     row = Text(f"{name:<{width}}  ", no_wrap=True)
     if letter.strip():
         row.stylize(f"bold {palette.ACCENT}", 0, 1)
-    said, style = state(report)
-    row.append(f"{said:<20}", style)
+    state, style = describe_state(report)
+    row.append(f"{state:<20}", style)
     row.append(f"{'' if best is None else format(best, '.4g'):>10}  ")
-    if has_room:
-        losses = sparkline(follower.shown.losses, SPARK_CELLS)
+    if show_losses:
+        losses = draw_sparkline(follower.shown.losses, SPARK_CELLS)
         row.append(f"{losses:<{SPARK_CELLS}}", palette.ACCENT)
-    return row.append(f"{since:>8}", "dim")
+    return row.append(f"{updated:>8}", "dim")

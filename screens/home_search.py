@@ -1,4 +1,4 @@
-"""The search of home: what is typed, held against what is known of each run."""
+"""Run search of the home page."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from ftwizard.follow import Follower
 from ftwizard.run_search import Facts
 
 
-class Search:
-    """Keeps the words and the settings of the plans that were read."""
+class RunSearch:
+    """Keeps the query and the settings from the plans read so far."""
 
     def __init__(self) -> None:
         self.text = ""
         self.is_open = False
         self._settings: dict[str, dict[str, Any]] = {}
 
-    def learn(self, followers: Mapping[str, Follower]) -> None:
-        """Read the plans that were not read yet; for a thread: what reads them is slow to import."""
-        for id, one in list(followers.items()):
+    def load_settings(self, followers: Mapping[str, Follower]) -> None:
+        """Read plans not read yet; call it in a thread, because their reader is slow to import."""
+        for id, follower in list(followers.items()):
             if id not in self._settings:
-                self._settings[id] = run_search.settings_of(one.folder)
+                self._settings[id] = run_search.settings_of(follower.folder)
         for id in [id for id in self._settings if id not in followers]:
             del self._settings[id]
 
-    def found(self, followers: Mapping[str, Follower]) -> tuple[list[Follower], tuple[str, ...]]:
-        """Return the runs that match, newest first, and what to say where none does."""
+    def find_runs(
+        self, followers: Mapping[str, Follower]
+    ) -> tuple[list[Follower], tuple[str, ...]]:
+        """Return the matching runs, newest first, and messages if none match."""
         newest = list(followers.values())[::-1]
         if not self.text.strip():
             return newest, ()
@@ -36,13 +38,13 @@ class Search:
             terms = run_search.parse([self.text])
         except FtwizardError as error:
             return [], (error.message, error.hint)
-        facts = [self._facts(one) for one in newest]
+        fields = [self._get_fields(follower) for follower in newest]
         matching = [
-            one
-            for one, known in zip(newest, facts, strict=True)
-            if run_search.matching(terms, known)
+            follower
+            for follower, run_fields in zip(newest, fields, strict=True)
+            if run_search.matching(terms, run_fields)
         ]
-        return matching, () if matching else run_search.nothing(terms, facts)
+        return matching, () if matching else run_search.nothing(terms, fields)
 
-    def _facts(self, one: Follower) -> Facts:
-        return run_search.facts_of(one.report, self._settings.get(one.folder.id, {}))
+    def _get_fields(self, follower: Follower) -> Facts:
+        return run_search.facts_of(follower.report, self._settings.get(follower.folder.id, {}))

@@ -1,8 +1,8 @@
-"""The line to the terminal: how much of what was sent is still on its way, and whether it is slow.
+"""Flow control to the terminal: bytes in flight and connection speed.
 
-What has been written may wait in a socket or a modem for a minute. So behind each frame goes a
-question that every terminal answers; until it does, little more is sent. A terminal that never
-answers is taken to have received what the system took.
+Written bytes may wait in a socket or a modem for a minute. So each frame ends with a query that
+every terminal answers; until the answer comes, little more is sent. A terminal that never answers
+is assumed to have received whatever the system accepted.
 """
 
 from __future__ import annotations
@@ -10,116 +10,118 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-MARKS = 32
-"""Columns that tell one question from another."""
-ROOM = 2048
-"""Bytes on their way from which on a frame is held back; the newest goes when there is room."""
+QUERY_COLUMNS = 32
+"""Number of columns that tell queries apart."""
+MAX_IN_FLIGHT_BYTES = 2048
+"""Bytes in flight above which frames are held back; only the newest is sent later."""
 SLOW_S = 1.0
-"""A line whose answers take longer is slow."""
-ENOUGH, MOST = 8, 64
-"""So many answers in time end that; each relapse doubles it."""
+"""A connection is slow if answers take longer."""
+MIN_FAST_ANSWERS, MAX_FAST_ANSWERS = 8, 64
+"""Fast answers in a row that end the slow state; the number doubles with each relapse."""
 LOST_S = 10.0
-"""After so long an answer is no longer waited for."""
-GIVE_UP = 3
-"""So many lost one after the other: the terminal does not answer."""
+"""An answer that takes longer is lost."""
+MAX_LOST = 3
+"""Lost answers in a row after which the terminal counts as silent."""
 
 
-def question(number: int) -> str:
-    """Return what a terminal answers with the column that this question puts the cursor in.
+def build_query(number: int) -> str:
+    """Return a cursor position query (DSR 6) that the terminal answers with a column.
 
-    It asks for the cursor's place (DSR 6), and puts the cursor back: where it stands, a method of
-    writing that composes its characters shows them.
+    The column identifies the query. The cursor returns to its old position, where input methods
+    show the characters being composed.
     """
-    return f"\x1b7\x1b[1;{number % MARKS + 1}H\x1b[6n\x1b8"
+    return f"\x1b7\x1b[1;{number % QUERY_COLUMNS + 1}H\x1b[6n\x1b8"
 
 
-class Line:
-    """Counts what is sent and answered, in any thread. Times are seconds of one clock."""
+class TerminalLink:
+    """Counts bytes sent and received by the terminal; thread-safe. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self.is_slow = False
-        self._lock = threading.RLock()  # a signal may come in the middle
+        self._lock = threading.RLock()  # a signal handler may interrupt
         self._answers = False
-        self._queued = 0
-        """Bytes that the system has not taken yet."""
-        self._sent = self._arrived = 0
-        """Bytes so far; those of them that the terminal is known to have."""
-        self._asked = self._lost = 0
+        self._queued_bytes = 0
+        """Bytes that the system has not accepted yet."""
+        self._sent_bytes = self._received_bytes = 0
+        """Total bytes; those that the terminal is known to have received."""
+        self._query_count = self._lost_count = 0
         self._open: deque[tuple[int, float, int]] = deque()
-        """Of each question without an answer: its number, when, and what had been sent by then."""
-        self._in_time, self._enough = 0, ENOUGH
+        """Unanswered queries: number, time, and bytes sent by then."""
+        self._fast_answers, self._fast_answers_needed = 0, MIN_FAST_ANSWERS
 
     @property
     def is_awaited(self) -> bool:
-        """Say whether an answer will come."""
+        """Whether an answer is expected."""
         return self._answers and bool(self._open)
 
     def begin(self) -> None:
-        """The terminal was another's meanwhile: no answer is waited for."""
+        """Forget open queries: another program had the terminal meanwhile."""
         with self._lock:
-            self._arrived = self._sent
+            self._received_bytes = self._sent_bytes
             self._open.clear()
 
     def sent(self, size: int) -> None:
-        """So many bytes wait to be written."""
+        """Record bytes that are queued for writing."""
         with self._lock:
-            self._sent += size
-            self._queued += size
+            self._sent_bytes += size
+            self._queued_bytes += size
 
     def ask(self, now: float) -> str:
-        """Return a question to be sent behind them."""
+        """Return a query to send after them."""
         with self._lock:
-            self._asked += 1
-            text = question(self._asked)
+            self._query_count += 1
+            text = build_query(self._query_count)
             self.sent(len(text))
-            self._open.append((self._asked, now, self._sent))
+            self._open.append((self._query_count, now, self._sent_bytes))
             return text
 
     def written(self, size: int, now: float) -> None:
-        """The system took so many bytes."""
+        """Record bytes that the system has accepted."""
         with self._lock:
-            self._queued -= size
-            if not self._answers and not self._queued:
-                self._close(self._asked, now)
+            self._queued_bytes -= size
+            if not self._answers and not self._queued_bytes:
+                self._close(self._query_count, now)
 
     def answered(self, now: float, column: int | None = None) -> None:
-        """The terminal has answered the question of this column, counted from 0.
+        """Record the answer to the query with this column, counted from 0.
 
-        None is the oldest question: in a window of fewer columns they cannot be told apart.
+        None means the oldest query: a narrow window cannot tell them apart.
         """
         with self._lock:
-            self._answers, self._lost = True, 0
+            self._answers, self._lost_count = True, 0
             for number, *_ in self._open:
-                if column is None or number % MARKS == column:
+                if column is None or number % QUERY_COLUMNS == column:
                     self._close(number, now)
                     return
 
     def has_room(self, now: float) -> bool:
-        """Say whether a frame that is sent now arrives soon."""
+        """Return whether a frame sent now would arrive soon."""
         with self._lock:
-            waited = now - self._open[0][1] if self._open else 0.0
-            if waited > SLOW_S:
-                self._judge(waited)
-            if self._answers and not self._queued and waited > LOST_S:
-                self._lost += 1
-                self._answers = self._lost < GIVE_UP
+            waited_s = now - self._open[0][1] if self._open else 0.0
+            if waited_s > SLOW_S:
+                self._update_speed(waited_s)
+            if self._answers and not self._queued_bytes and waited_s > LOST_S:
+                self._lost_count += 1
+                self._answers = self._lost_count < MAX_LOST
                 self.begin()
             if self._answers:
-                return not self._open or self._sent - self._arrived <= ROOM
-            return not self._queued
+                return (
+                    not self._open or self._sent_bytes - self._received_bytes <= MAX_IN_FLIGHT_BYTES
+                )
+            return not self._queued_bytes
 
     def _close(self, number: int, now: float) -> None:
-        """Take what was sent before a question, and before those that are older, as arrived."""
+        """Mark everything sent before this query, and before older ones, as received."""
         while self._open and self._open[0][0] <= number:
-            last, asked, self._arrived = self._open.popleft()
-            if last == number:  # the answers to those before it were lost: they say nothing
-                self._judge(now - asked)
+            oldest, asked_at, self._received_bytes = self._open.popleft()
+            if oldest == number:  # answers to older queries were lost: they say nothing about speed
+                self._update_speed(now - asked_at)
 
-    def _judge(self, seconds: float) -> None:
+    def _update_speed(self, seconds: float) -> None:
         if seconds > SLOW_S:
-            if self._in_time == self._enough:  # it has been slow before
-                self._enough = min(2 * self._enough, MOST)
-            self.is_slow, self._in_time = True, 0
+            if self._fast_answers == self._fast_answers_needed:  # it was slow before
+                self._fast_answers_needed = min(2 * self._fast_answers_needed, MAX_FAST_ANSWERS)
+            self.is_slow, self._fast_answers = True, 0
         elif self.is_slow:
-            self._in_time += 1
-            self.is_slow = self._in_time < self._enough
+            self._fast_answers += 1
+            self.is_slow = self._fast_answers < self._fast_answers_needed

@@ -1,4 +1,4 @@
-"""The end of a run's log, whole screen."""
+"""Full-screen tail of a run's log."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ftwizard.screens.scrolling import ScrollingPage
 from ftwizard.screens.widgets.menu import Line
 from ftwizard.text import visible
 
-LINES = 500
+MAX_LINES = 500
 
 
 class Log(ScrollingPage):
-    """What the command and its libraries said, the newest last."""
+    """Shows the output of the training process, newest line last."""
 
     NAME = "Output"
     HELP = (
-        "The end of worker.log in the run's folder: what the training and its libraries said. "
-        "Arrows and page keys scroll; end follows what is new."
+        "The last lines of worker.log in the run folder: output of the training process. "
+        "Use the arrow and page keys to scroll, and end to follow new output."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("home", "end(-1)", "oldest", show=False),
@@ -28,20 +28,18 @@ class Log(ScrollingPage):
     ]
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._look)
-        self._look()
+        self.set_interval(1.0, self._show)
+        self._show()
         self.call_after_refresh(self.action_end, 1)
 
-    def _look(self) -> None:
+    def _show(self) -> None:
         menu = self._menu
-        follows = menu.scroll_offset.y >= menu.max_scroll_y
-        said = self._follower.log(LINES) or [
-            "Nothing: the training and its libraries had no more to say than the monitor shows."
-        ]
-        menu.show([Line(Text(visible(line, 1000), no_wrap=True)) for line in said])
-        if follows:
+        is_at_end = menu.scroll_offset.y >= menu.max_scroll_y
+        lines = self._follower.log(MAX_LINES) or ["No output yet."]
+        menu.show([Line(Text(visible(line, 1000), no_wrap=True)) for line in lines])
+        if is_at_end:
             menu.scroll_end(animate=False)
 
-    def action_end(self, way: int) -> None:
+    def action_end(self, direction: int) -> None:
         menu = self._menu
-        menu.scroll_home(animate=False) if way < 0 else menu.scroll_end(animate=False)
+        menu.scroll_home(animate=False) if direction < 0 else menu.scroll_end(animate=False)

@@ -1,4 +1,4 @@
-"""The monitor: one run, live. It only reads; leaving it leaves the run alone."""
+"""Monitor page: one run, live. It only reads; closing it does not affect the run."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.notices import Noticer
 from ftwizard.screens import charted, steering, terminal
 from ftwizard.screens.beside import beside
-from ftwizard.screens.face import Face
+from ftwizard.screens.face import RunView
 from ftwizard.screens.page import Page
 from ftwizard.text import visible
 
 READ_EVERY_S = 0.25
 DRAW_EVERY = 4
-"""Reads between two redraws: at most one redraw a second."""
-SLOWER = 3
-"""Times as seldom on a slow line."""
+"""Reads per redraw: at most one redraw per second."""
+SLOW_FACTOR = 3
+"""How much less often to redraw on a slow connection."""
 SLICE_S = 0.01
 OTHER = "run:"
-"""Before the id of a run that is to be shown instead."""
+"""Prefix of the id of a run to show instead."""
 
 
 class Monitor(Page[str]):
-    """Shows a run until it is left; dismisses with ``results``, ``run:`` and an id, or None."""
+    """Shows a run; dismisses with ``results``, ``run:`` and an id, or None."""
 
     NAME = "Monitor"
     HELP = (
-        "The run goes on without this window: leave with esc and come back with "
-        "`ftwizard watch RUN`, from any terminal.\n\n"
-        "The solid line is the training loss (the raw values faint behind it), the dashed one with "
-        "◆ the validation loss, on rows that are not trained on. Both should fall. When validation "
-        "rises while training falls, the model learns the rows by heart; the run then stops by "
-        "itself and keeps the best weights. Below, ● is the best evaluation, ! where something that "
-        "was found begins. d shows what was found, in numbers, and what to do; a how the answers to "
-        "a few prompts change, and the rows that are hardest.\n\n"
-        "Chart: m another measure (M back), x along steps, epochs, minutes or tokens, w smoother, "
-        "l log scale, + and - zoom, ← and → pan, end the newest, 0 all, shift with ← or → reads "
-        "values, f the whole run. z shows the chart alone, then the GPUs alone where there are any, "
-        "then everything. Measure, axis, smoothing, log scale and what z shows are kept.\n\n"
-        "When it ends is measured over its last steps; what was estimated before counts no more.\n\n"
-        "stop saves first; a stopped run can be resumed."
+        "The run continues when you close this window. Press esc to leave, and return with "
+        "`ftwizard watch RUN` from any terminal.\n\n"
+        "Solid line: training loss, with raw values faint behind it. Dashed line with ◆: validation "
+        "loss. Both should fall. If validation loss rises while training loss falls, the model is "
+        "overfitting. The run then stops early and keeps the best weights. On the axis, ● marks the "
+        "best evaluation and ! the start of a finding.\n\n"
+        "d shows the findings with numbers and actions. a shows sample answers over time and the "
+        "highest-loss examples.\n\n"
+        "Chart keys: m next metric, M previous, x axis (steps, epochs, minutes, tokens), w smoothing, "
+        "l log scale, + and - zoom, ← and → pan, end newest, 0 everything, f whole run. Shift with "
+        "← or → reads values. z shows the chart only, then the GPUs if there are any, then "
+        "everything. These settings are saved.\n\n"
+        "The end time is based on the speed of the last steps.\n\n"
+        "Stop saves a checkpoint first. You can resume a stopped run."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "results", "results", key_display="enter"),
-        Binding("z", "pane('chart')", "chart alone", show=False),
-        Binding("z", "pane('gpus')", "GPUs"),
-        Binding("z", "pane('all')", "all"),
+        Binding("z", "pane('chart')", "chart only", show=False),
+        Binding("z", "pane('gpus')", "GPUs only"),
+        Binding("z", "pane('all')", "show all"),
         Binding("s", "stop", "stop"),
         Binding("r", "resume", "resume"),
         Binding("v", "ask_for('save')", "save"),
         Binding("e", "ask_for('evaluate')", "evaluate"),
         Binding("o", "log", "output"),
-        Binding("d", "verdict", "verdict"),
+        Binding("d", "verdict", "diagnosis"),
         Binding("a", "answers", "answers"),
         Binding("escape,q", "back", "leave", key_display="esc"),
     ]
@@ -73,12 +73,12 @@ class Monitor(Page[str]):
         self.follower = Follower(folder)
         self._ticks = 0
         self._reading = True
-        self._offers: object = None
-        self._noticer = Noticer(folder.id)
-        self._face = Face(self.follower, id="monitor")
+        self._key_state: object = None
+        self._notifications = Noticer(folder.id)
+        self._run_view = RunView(self.follower, id="monitor")
 
     def body(self) -> ComposeResult:
-        yield self._face
+        yield self._run_view
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
@@ -91,17 +91,17 @@ class Monitor(Page[str]):
 
     @work(group="plan", exclusive=True, exit_on_error=False)
     async def _load_plan(self) -> None:
-        """Read plan and price beside the loop: what reads a plan is slow to import."""
+        """Read plan and price in a thread: the plan reader is slow to import."""
         folder = self.follower.folder
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._face.hour = await beside(lambda: hour_price.recorded(folder))
+            self._run_view.hour = await beside(lambda: hour_price.recorded(folder))
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._face.plan = await beside(lambda: plan.parse(folder.plan.read_text()))
+            self._run_view.plan = await beside(lambda: plan.parse(folder.plan.read_text()))
             self.refresh_bindings()
-            self._face.draw()
+            self._run_view.draw()
 
     def on_resize(self) -> None:
-        self._face.draw()
+        self._run_view.draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         ended = self.follower.status.state == "ended"
@@ -112,7 +112,7 @@ class Monitor(Page[str]):
         if action == "answers":
             return self._has_answers
         if action == "pane":
-            return parameters == (self._face.next_pane,)
+            return parameters == (self._run_view.next_pane,)
         if action == "resume":
             return ended and self.follower.status.end_reason not in GOOD
         if action == "ask_for" and parameters == ("evaluate",):
@@ -131,61 +131,61 @@ class Monitor(Page[str]):
 
     @property
     def _validates(self) -> bool:
-        plan = self._face.plan
+        plan = self._run_view.plan
         return plan is None or bool(plan.data.files.validation or plan.validation_share)
 
     def _tick(self) -> None:
         self._ticks += 1
-        due = self._ticks % (DRAW_EVERY * (SLOWER if self._is_slow else 1)) == 1
+        due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if self._is_slow else 1)) == 1
         if due:
             attempt = self.follower.status.attempt
             self.follower.look()
             if self.follower.status.attempt != attempt:
-                self._load_plan()  # its budget or its price may be another
+                self._load_plan()  # budget or price may differ
         if not self._reading or self._ticks == 1:
             self._reading = True
             self._read()
         if due:
-            self._face.draw()
-            self._offer()
+            self._run_view.draw()
+            self._update_keys()
 
-    def _offer(self) -> None:
-        """Let the keys at the foot follow what can be done."""
-        follower, before = self.follower, self._offers
-        pane = self._face.next_pane
-        self._offers = follower.status, follower.is_gone, self._has_answers, pane
-        if self._offers != before:
+    def _update_keys(self) -> None:
+        """Refresh the footer when the available actions change."""
+        follower, previous = self.follower, self._key_state
+        pane = self._run_view.next_pane
+        self._key_state = follower.status, follower.is_gone, self._has_answers, pane
+        if self._key_state != previous:
             self.refresh_bindings()
 
     def _read(self) -> None:
-        """Read for a moment; where there is more, go on after the keys had their turn."""
+        """Read events for a moment; if there are more, continue after pending keys were handled."""
         if self.follower.read(SLICE_S):
             self.set_timer(SLICE_S / 10, self._read)
             return
         self._reading = False
-        told = self._noticer.news(self.follower.status, self.follower.progress)
-        terminal.tell(self.app, told)
-        if self._ticks <= 1 or not self._face.is_drawn:
-            self._face.draw()
+        notices = self._notifications.news(self.follower.status, self.follower.progress)
+        terminal.send_notifications(self.app, notices)
+        if self._ticks <= 1 or not self._run_view.is_drawn:
+            self._run_view.draw()
 
     def action_pane(self, pane: charted.Pane) -> None:
-        """Show one pane alone, or everything again."""
-        self._face.show_pane(pane)
+        """Show one pane only, or everything."""
+        self._run_view.show_pane(pane)
         self.refresh_bindings()
 
     def action_answers(self) -> None:
         from ftwizard.screens.answers import Answers
 
-        self.app.push_screen(Answers(self.follower, self._face.plan))
+        self.app.push_screen(Answers(self.follower, self._run_view.plan))
 
     def action_verdict(self) -> None:
         from ftwizard.screens.verdict import VerdictPage
 
-        def leave(run: str | None) -> None:
-            if run:
-                self.dismiss(f"{OTHER}{run}")
+        def open_run(run_id: str | None) -> None:
+            if run_id:
+                self.dismiss(f"{OTHER}{run_id}")
 
-        self.app.push_screen(VerdictPage(self.follower), leave)
+        self.app.push_screen(VerdictPage(self.follower), open_run)
 
     def action_results(self) -> None:
         self.dismiss("results")

@@ -1,4 +1,4 @@
-"""What a command has written, and whether to go on with it."""
+"""Dialog with the result of a command, to accept or decline."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ftwizard.screens.widgets.reading import Reading
 
 
 class Outcome(Dialog[bool]):
-    """Dismisses with True on Enter, False on esc; arrows scroll what is long."""
+    """Dismisses with True on Enter, False on Esc; arrow keys scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss(True)", "yes", show=False, priority=True),
         Binding("escape", "dismiss(False)", "no", show=False),
     ]
 
-    def __init__(self, heading: Text, account: Text, yes: str, no: str) -> None:
+    def __init__(self, heading: Text, body: Text, yes: str, no: str) -> None:
         super().__init__()
-        self._heading, self._account = heading, account
+        self._heading, self._body = heading, body
         self._yes, self._no = yes, no
 
     def compose(self) -> ComposeResult:
@@ -47,4 +47,4 @@ class Outcome(Dialog[bool]):
 
     def _show(self) -> None:
         pane = self.query_one(Reading)
-        pane.show(texts.hanging(self._account, 2, pane.room[0]))
+        pane.show(texts.hanging(self._body, 2, pane.room[0]))

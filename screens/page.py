@@ -1,4 +1,4 @@
-"""What every screen has: a top line that says where one is, a body, and the keys below."""
+"""Base classes of pages: top line, body and footer with keys."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from textual.worker import Worker, WorkerState
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
-from ftwizard.screens.dialog import OneSize
+from ftwizard.screens.dialog import BaseScreen
 from ftwizard.screens.steps import STEPS
 from ftwizard.screens.widgets.keys import Keys
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
-_PLACES = {
+_KEY_ORDER = {
     "next": 0, "read": 0, "rows": 0, "row": 0, "choose": 0,
     "mask": 2, "lengths": 2, "app.focus_next": 3, "back": 4, "cancel": 4, "help": 5, "quit": 6,
 }  # fmt: skip
-"""Of what a key does, in every footer."""
-TOO_SMALL = f"Please enlarge the window:\n{MIN_COLUMNS}×{MIN_ROWS} at least."
+"""Position of each action in the footer."""
+TOO_SMALL = f"Window too small.\nEnlarge it to {MIN_COLUMNS}×{MIN_ROWS} or more."
 
 
-class Page(OneSize[ScreenResultType]):
-    """A screen of the app. ``body`` yields its widgets; ``HELP`` is what ``?`` shows."""
+class Page(BaseScreen[ScreenResultType]):
+    """A screen of the app: ``body`` yields its widgets, ``HELP`` is the text behind ``?``."""
 
     NAME: ClassVar[str] = ""
-    """What the top line calls it."""
+    """Title in the top line."""
     STEP: ClassVar[int | None] = None
-    """Its place in the wizard, from 0."""
+    """Index of its wizard step, from 0."""
     HELP: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", key_display="esc"),
@@ -49,16 +49,16 @@ class Page(OneSize[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         yield Static(TOO_SMALL, id="too-small", markup=False)
-        yield Static(self._top(), id="top", markup=False)
+        yield Static(self._format_top(), id="top", markup=False)
         yield from self.body()
         yield Keys()
 
     def body(self) -> ComposeResult:
-        """Yield the widgets between top line and keys."""
+        """Yield the widgets between top line and footer."""
         raise NotImplementedError
 
     def top_line(self) -> Text:
-        """Return the top line: the product, and where one is in it."""
+        """Return the top line: product and current step."""
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
         if self.STEP is None:
             return line.append(self.NAME, "bold")
@@ -69,24 +69,23 @@ class Page(OneSize[ScreenResultType]):
         return line
 
     def say_line(self) -> None:
-        """Say that the line to the terminal is slow, or no more."""
-        for top in self.query("#top").results(
-            Static
-        ):  # a page that is not composed yet says it then
-            top.update(self._top())
+        """Update the top line; a page that is not composed yet has none."""
+        for top in self.query("#top").results(Static):
+            top.update(self._format_top())
 
-    def _top(self) -> Text:
-        said = "   slow line: seldom redrawn" if getattr(self.app, "slow", False) else ""
-        return self.top_line().append(said, "dim")
+    def _format_top(self) -> Text:
+        suffix = "   slow connection" if getattr(self.app, "slow", False) else ""
+        return self.top_line().append(suffix, "dim")
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
-        """Return the keys in the order of every footer: enter, what is special here, the way out."""
-        found = super().active_bindings
-        return dict(sorted(found.items(), key=lambda item: _place(item[1].binding.action)))
+        """The keys in footer order: Enter, this page's own keys, the way out."""
+        bindings = super().active_bindings
+        order = sorted(bindings.items(), key=lambda item: _key_position(item[1].binding.action))
+        return dict(order)
 
     def action_back(self) -> None:
-        """Leave for the screen before."""
+        """Return to the previous screen."""
         self.dismiss(None)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -99,17 +98,17 @@ class Page(OneSize[ScreenResultType]):
         self.app.push_screen(Help(self.NAME or STEPS[self.STEP or 0], self.HELP))
 
 
-def _place(action: str) -> int:
-    """Return the place of a key: what Enter does, what is special here, getting about, leaving."""
-    return _PLACES.get(action, 1)
+def _key_position(action: str) -> int:
+    """Return the position of a key: Enter, the page's own keys, navigation, leaving."""
+    return _KEY_ORDER.get(action, 1)
 
 
 class WizardPage(Page[ScreenResultType]):
-    """A page of the wizard: Enter is next wherever the focus is, up and down move it."""
+    """A wizard page: Enter goes to the next page from any field, up and down move the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next", key_display="enter", priority=True),
-        # A question mark is typed where there is a line to type in.
+        # "?" must remain typeable in input fields.
         Binding("f1,question_mark", "help", "help", key_display="F1"),
         Binding("tab", "app.focus_next", "next field", key_display="tab"),
         Binding("up", "app.focus_previous", "up", show=False),
@@ -120,8 +119,8 @@ class WizardPage(Page[ScreenResultType]):
         """Enter was pressed."""
 
     def action_next(self) -> None:
-        """Go on once the keys before this one are obeyed: a slow line delivers them in one piece."""
-        (self.focused or self).post_message(self.Entered())  # it goes the way that keys go
+        """Continue after earlier keys were handled: a slow connection delivers several at once."""
+        (self.focused or self).post_message(self.Entered())  # queued behind earlier keys
 
     def on_wizard_page_entered(self) -> None:
         self.app.call_later(self.call_later, self.go_on)

@@ -1,5 +1,8 @@
-"""Colours: those of Okabe and Ito, "Color Universal Design" (2008), which colour-blind eyes tell
-apart, some lightened for a dark ground."""
+"""Color palette, safe for color blindness.
+
+Based on Okabe and Ito, "Color Universal Design" (2008); some colors are lightened for a dark
+background.
+"""
 
 ACCENT = "#56b4e9"
 TRAIN = ACCENT

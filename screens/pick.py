@@ -1,4 +1,4 @@
-"""One of some things to choose: a question with a list."""
+"""Dialog with a list of options."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ftwizard.screens.widgets.menu import Line, Menu
 
 
 class Pick(Dialog[str | None]):
-    """Dismisses with the id of what was chosen, None on esc."""
+    """Dismisses with the id of the chosen option, None on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
     ]
 
     def __init__(
-        self, question: str, words: str, options: Sequence[tuple[str, str]], chosen: str = ""
+        self, question: str, details: str, options: Sequence[tuple[str, str]], chosen: str = ""
     ) -> None:
         super().__init__()
-        self._question, self._words = question, words
+        self._question, self._details = question, details
         self._options, self._chosen = options, chosen
 
     def compose(self) -> ComposeResult:
         with Vertical(id="pick"):
             yield Static(Text(self._question, "bold"), markup=False)
-            if self._words:
-                yield Static(self._words, markup=False)
+            if self._details:
+                yield Static(self._details, markup=False)
             yield Menu(id="options")
             keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " takes it     ",
+                ("enter", f"bold {palette.ACCENT}"), " selects     ",
                 ("esc", f"bold {palette.ACCENT}"), " goes back",
             )  # fmt: skip
             yield Static(keys, classes="keys", markup=False)

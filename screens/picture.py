@@ -1,7 +1,7 @@
-"""What the terminal shows, and what has to be sent so that it shows the newest state.
+"""Frame differences: the cells that the terminal lacks of the newest state.
 
-Textual sends all of a widget that changed. Here only the cells that differ go out, and a state that
-was never sent costs nothing: the next one is compared with what the terminal really shows.
+Textual resends a whole widget when it changes. Here only changed cells are sent. Skipped states cost
+nothing: each frame is compared with what the terminal actually shows.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 
-class Look(NamedTuple):
-    """A style as parameters of the sequence that turns it on."""
+class CellStyle(NamedTuple):
+    """A style as parameters of its SGR escape sequence."""
 
     attributes: str
-    ink: str
-    """Empty where nothing is seen of it."""
-    ground: str
+    foreground: str
+    """Empty if the cell shows no foreground."""
+    background: str
 
 
-Cell = tuple[str, Look]
-"""Text and its look; the second half of a wide character has no text."""
-PLAIN = Look("", "39", "49")
-"""That of a terminal at the beginning."""
-Row = list[Cell | None]
-"""None is a cell of which nothing is known."""
+Cell = tuple[str, CellStyle]
+"""Text and style; the second half of a wide character has no text."""
+PLAIN = CellStyle("", "39", "49")
+"""Initial style of a terminal."""
+CellRow = list[Cell | None]
+"""None is a cell with unknown content."""
 
-# Between two cells that changed, so many that did not are sent again: to jump costs more.
+# Unchanged cells between two changes that are sent again: moving the cursor costs more.
 _GAP = 4
 
 
-class Picture(CompositorUpdate):
-    """The newest state of the screen; as an update it is what the terminal lacks of it."""
+class FrameDiff(CompositorUpdate):
+    """The newest state of the screen; renders only what the terminal does not show yet."""
 
     def __init__(self) -> None:
-        self._wanted: list[Row] = []
-        self._shown: list[Row] = []
+        self._wanted: list[CellRow] = []
+        self._shown: list[CellRow] = []
         self._touched: set[int] = set()
         self._uneven: set[int] = set()
-        """Rows that have held characters of another width than one: terminals do not agree on it,
-        so such a row is sent whole."""
+        """Rows that contained characters not one cell wide: terminals disagree on their width, so
+        these rows are sent whole."""
         self._size = Size(0, 0)
 
     @property
     def size(self) -> Size:
-        """Return that of the screen whose state it is."""
+        """Size of the screen."""
         return self._size
 
     @property
     def differs(self) -> bool:
-        """Say whether the terminal shows anything else."""
+        """Whether the terminal shows anything different."""
         self._touched = {y for y in self._touched if self._wanted[y] != self._shown[y]}
         return bool(self._touched)
 
     def forget(self) -> None:
-        """The terminal may show anything now."""
+        """Assume that the terminal may show anything."""
         self._shown = [[None] * self._size.width for _ in self._wanted]
         self._touched = set(range(len(self._wanted)))
 
     def take(self, update: CompositorUpdate, size: Size, console: Console) -> None:
-        """Take over what an update draws on a screen of this size."""
+        """Apply an update of a screen with this size."""
         if size != self._size:
             self._size = size
             self._wanted = [[None] * size.width for _ in range(size.height)]
@@ -84,26 +84,26 @@ class Picture(CompositorUpdate):
                 _put(self._wanted[y], x, strip, system)
 
     def render_segments(self, console: Console) -> str:
-        """Return what changes what the terminal shows; from then on it counts as shown."""
+        """Return the escape sequences for the changes, and count them as shown."""
         out: list[str] = []
-        now = PLAIN
+        current = PLAIN
         for y in sorted(self._touched):
             wanted, shown = self._wanted[y], self._shown[y]
             whole = y in self._uneven and wanted != shown
             for start, end in [(0, len(wanted))] if whole else _changes(wanted, shown):
                 out.append(f"\x1b[{y + 1};{start + 1}H")
-                for text, look in filter(None, wanted[start:end]):
-                    if look != now:
-                        turn, now = _turn(now, look)
-                        out.append(turn)
+                for text, style in filter(None, wanted[start:end]):
+                    if style != current:
+                        sequence, current = _switch_style(current, style)
+                        out.append(sequence)
                     out.append(text)
             self._shown[y] = wanted[:]
         self._touched.clear()
-        return "".join(out) + ("\x1b[0m" if now != PLAIN else "")
+        return "".join(out) + ("\x1b[0m" if current != PLAIN else "")
 
 
 def _strips(update: CompositorUpdate) -> Iterator[tuple[int, int, Strip]]:
-    """Yield row, column and content of each piece that an update draws."""
+    """Yield row, column and content of each part of an update."""
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
             x = update.region.x
@@ -117,75 +117,77 @@ def _strips(update: CompositorUpdate) -> Iterator[tuple[int, int, Strip]]:
                     yield y, x, chop if end <= x2 else chop.crop(0, x2 - x)
 
 
-def _put(row: Row, x: int, strip: Strip, system: ColorSystem) -> None:
+def _put(row: CellRow, x: int, strip: Strip, system: ColorSystem) -> None:
     end = min(x + strip.cell_length, len(row))
     if x >= end:
         return
     for before, half in ((x - 1, x), (end - 1, end)):
         if before >= 0 and half < len(row) and (cell := row[half]) is not None and not cell[0]:
-            row[before] = row[half] = (" ", cell[1])  # half a wide character is none
+            row[before] = row[half] = (" ", cell[1])  # half a wide character cannot be shown
     cells = [cell for segment in strip for cell in _cells(segment, system)][: end - x]
-    # A strip that was cut within joined characters has less than it says.
+    # A strip cut within joined characters is shorter than its length.
     row[x:end] = cells + [(" ", PLAIN)] * (end - x - len(cells))
 
 
 def _cells(segment: Segment, system: ColorSystem) -> Sequence[Cell]:
     text, style, _ = segment
-    look = _look(style, system) if style else PLAIN
+    cell_style = _to_cell_style(style, system) if style else PLAIN
     length = segment.cell_length
     if _is_even(text):
-        blank = look if look.attributes else look._replace(ink="")
-        return [(char, blank if char == " " else look) for char in text]
+        blank = cell_style if cell_style.attributes else cell_style._replace(foreground="")
+        return [(char, blank if char == " " else cell_style) for char in text]
     cells: list[Cell] = []
     for char in text:
-        wide = get_character_cell_size(char)
-        if wide or not cells:
-            cells += [(char, look), ("", look)][: max(1, wide)]
+        width = get_character_cell_size(char)
+        if width or not cells:
+            cells += [(char, cell_style), ("", cell_style)][: max(1, width)]
         else:
-            cells[-1] = (cells[-1][0] + char, look)
-    if len(cells) != length:  # joined characters, that only together have this width
-        cells = [(text, look), *[("", look)] * length][:length]
+            cells[-1] = (cells[-1][0] + char, cell_style)
+    if len(cells) != length:  # joined characters that have this width only together
+        cells = [(text, cell_style), *[("", cell_style)] * length][:length]
     return cells
 
 
 @lru_cache(4096)
 def _is_even(text: str) -> bool:
-    """Say whether each character takes one cell, on every terminal."""
+    """Return whether each character takes one cell on every terminal."""
     return text.isascii() or all(get_character_cell_size(char) == 1 for char in text)
 
 
 @lru_cache(4096)
-def _look(style: Style, system: ColorSystem) -> Look:
-    ink, ground = style.color, style.bgcolor
-    return Look(
+def _to_cell_style(style: Style, system: ColorSystem) -> CellStyle:
+    foreground, background = style.color, style.bgcolor
+    return CellStyle(
         Strip.render_ansi(style.without_color, system),
-        ";".join(ink.downgrade(system).get_ansi_codes()) if ink else PLAIN.ink,
-        ";".join(ground.downgrade(system).get_ansi_codes(False)) if ground else PLAIN.ground,
+        ";".join(foreground.downgrade(system).get_ansi_codes()) if foreground else PLAIN.foreground,
+        ";".join(background.downgrade(system).get_ansi_codes(False))
+        if background
+        else PLAIN.background,
     )
 
 
 @lru_cache(4096)
-def _turn(before: Look, after: Look) -> tuple[str, Look]:
-    """Return what changes one look to another, and the look that this leads to."""
+def _switch_style(before: CellStyle, after: CellStyle) -> tuple[str, CellStyle]:
+    """Return the sequence that switches styles, and the style in effect after it."""
     codes = []
     if before.attributes and before.attributes != after.attributes:
         before = PLAIN
         codes.append("0")
     if after.attributes != before.attributes:
         codes.append(after.attributes)
-    reached = after._replace(ink=after.ink or before.ink)
-    if reached.ink != before.ink:
-        codes.append(reached.ink)
-    if reached.ground != before.ground:
-        codes.append(reached.ground)
-    return f"\x1b[{';'.join(codes)}m" if codes else "", reached
+    result = after._replace(foreground=after.foreground or before.foreground)
+    if result.foreground != before.foreground:
+        codes.append(result.foreground)
+    if result.background != before.background:
+        codes.append(result.background)
+    return f"\x1b[{';'.join(codes)}m" if codes else "", result
 
 
-def _changes(wanted: Row, shown: Row) -> Iterator[tuple[int, int]]:
-    """Yield where a row has to be sent: first cell, and the one behind the last."""
+def _changes(wanted: CellRow, shown: CellRow) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a row to send: first cell, and the one after the last."""
     start = end = -1
     for x, (new, old) in enumerate(zip(wanted, shown, strict=True)):
-        if new is None:  # it cannot be sent, nor passed over without a jump
+        if new is None:  # it cannot be sent, and skipping it takes a cursor move
             if start >= 0:
                 yield start, end
             start = -1

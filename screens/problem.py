@@ -1,4 +1,4 @@
-"""What went wrong, and what to do next."""
+"""Error dialog with a fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ftwizard.text import visible
 
 
 class Problem(Dialog[None]):
-    """Shows an error until it is read."""
+    """Shows an error until it is closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "dismiss", "close", show=False),
@@ -36,5 +36,5 @@ class Problem(Dialog[None]):
             if self._error.hint:
                 yield Static(visible(self._error.hint, 1000), markup=False)
             yield Static(
-                Text.assemble(("enter", f"bold {palette.ACCENT}"), " goes back"), markup=False
+                Text.assemble(("enter", f"bold {palette.ACCENT}"), " closes"), markup=False
             )

@@ -1,4 +1,4 @@
-"""What a run and its machine say, as text in the right width; pure functions."""
+"""State of a run and its machine as text of a given width; pure functions."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from ftwizard.jobs.events import Event
 from ftwizard.plan import Plan
 from ftwizard.runs import ACTIVE, Progress, RunStatus
 from ftwizard.screens import palette
-from ftwizard.screens.states import state
+from ftwizard.screens.states import describe_state
 from ftwizard.text import duration, size, visible
 
 BAR = "━"
 STALE_S = 15.0
-"""An older reading of the machine is not shown as if it were of now."""
+"""Age from which a machine reading is stale."""
 SEVERITY = {
     "error": ("✗", f"bold {palette.BAD}"),
     "warning": ("!", f"bold {palette.WARNING}"),
     "info": ("·", "dim"),
 }
-ENDED = {
+ADVICE_AFTER_END = {
     "healthy": "", "insufficient": "",
-    "plateau": "A new run from the best with half the rate may bring more.",
-    "overfit": "Next time fewer epochs, or more diverse rows.",
-    "memorising": "Next time fewer epochs, and rows held out for validation where there are none.",
-    "spike": "Look at the rows of that step if it returns.",
-    "diverged": "Start again from the best checkpoint with half the rate.",
-    "zero_loss": "See which tokens are trained on: ftwizard mask.",
+    "plateau": "A new run from the best checkpoint with half the learning rate may improve it.",
+    "overfit": "Next time, train for fewer epochs or on more diverse data.",
+    "memorising": "Next time, train for fewer epochs and use validation data.",
+    "spike": "If it recurs, inspect the examples of that step.",
+    "diverged": "Start a new run from the best checkpoint with half the learning rate.",
+    "zero_loss": "Check the loss mask: ftwizard mask",
 }  # fmt: skip
-"""What a finding comes to once the run has ended, where its own advice is for one that goes on."""
+"""Advice once the run has ended, where the finding's own advice is for a live run."""
 
 
 def bar(share: float, width: int) -> Text:
-    """Return a bar that is told from its rest without colour too."""
-    done = round(max(0.0, min(1.0, share)) * width)
-    return Text.assemble((BAR * done, palette.ACCENT), ("─" * (width - done), "dim"))
+    """Return a progress bar that is readable without color."""
+    filled = round(max(0.0, min(1.0, share)) * width)
+    return Text.assemble((BAR * filled, palette.ACCENT), ("─" * (width - filled), "dim"))
 
 
 def share(progress: Progress) -> float | None:
-    """Return how much of the phase is done, None where that is unknown."""
+    """Return the completed share of the phase, 0–1, None if unknown."""
     if progress.phase in ACTIVE and progress.total_steps:
         return (progress.step or 0) / progress.total_steps
     if progress.total:
@@ -57,42 +57,42 @@ def share(progress: Progress) -> float | None:
     return None
 
 
-def now(follower: Follower, width: int) -> Text:
-    """Return what the run does and how far it is: a line, a bar, and what has no room before it."""
+def format_progress(follower: Follower, width: int) -> Text:
+    """Return state and progress of the run: one line, a bar, and the parts that did not fit."""
     report, progress = follower.report, follower.shown
     parts: list[Text] = []
     if follower.is_gone:
-        parts.append(Text("✗ gone", palette.BAD))
+        parts.append(Text("✗ deleted", palette.BAD))
     elif report.state == "ended":
-        parts.append(Text.assemble(state(report)))
+        parts.append(Text.assemble(describe_state(report)))
         if report.started and follower.status.ended:
             parts.append(Text(f"after {duration(follower.status.ended - report.started)}", "dim"))
     elif progress.phase in ACTIVE and progress.total_steps:
         parts.append(Text(f"● {progress.phase}", palette.ACCENT))
         parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
         if progress.phase == "evaluating" and progress.total:
-            of = f"{progress.done or 0:,.0f} of {progress.total:,.0f}"
-            parts.append(Text(f"{of} {visible(progress.unit, 20)}"))
+            count = f"{progress.done or 0:,.0f} of {progress.total:,.0f}"
+            parts.append(Text(f"{count} {visible(progress.unit, 20)}"))
         elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
         if report.eta_s is not None:
             parts.append(Text(f"ends {words.clock(report.eta_s)}"))
     else:
-        doing = "queued" if report.state == "queued" else words.doing(progress)
-        parts.append(Text(f"● {doing}", palette.ACCENT))
+        activity = "queued" if report.state == "queued" else words.doing(progress)
+        parts.append(Text(f"● {activity}", palette.ACCENT))
     if report.state == "stopping":
-        parts.append(Text("stopping: it saves first", "bold"))
-    done = 1.0 if report.end_reason == "finished" else share(progress)
-    first, *rest = _lines(parts, width, "  ")
-    return Text("\n").join([first, _bar_or_line(done, width), *rest])
+        parts.append(Text("stopping: saving first", "bold"))
+    share_done = 1.0 if report.end_reason == "finished" else share(progress)
+    first, *rest = _flow(parts, width, "  ")
+    return Text("\n").join([first, _bar_or_line(share_done, width), *rest])
 
 
-def _bar_or_line(done: float | None, width: int) -> Text:
-    return bar(done, width) if done is not None else Text("─" * width, "dim")
+def _bar_or_line(share_done: float | None, width: int) -> Text:
+    return bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
 
 
-def _lines(parts: Sequence[Text], width: int, between: str) -> list[Text]:
-    """Return parts side by side, on as many lines as they need."""
+def _flow(parts: Sequence[Text], width: int, between: str) -> list[Text]:
+    """Place parts side by side, on as many lines as needed."""
     lines: list[Text] = [Text(no_wrap=True, overflow="ellipsis")]
     for part in parts:
         if lines[-1] and lines[-1].cell_len + part.cell_len + len(between) > width:
@@ -101,119 +101,124 @@ def _lines(parts: Sequence[Text], width: int, between: str) -> list[Text]:
     return lines
 
 
-def figures(
+def list_figures(
     progress: Progress,
     report: RunStatus,
     spent: tuple[str, str] | None = None,
     *,
     with_speed: bool = True,
 ) -> list[tuple[str, str]]:
-    """Return name and value of each figure there is, the most wanted first, ``spent`` among them."""
-    found: list[tuple[str, str]] = []
+    """Return name and value of each available figure, most important first, including ``spent``."""
+    pairs: list[tuple[str, str]] = []
     if progress.loss is not None:
-        found.append(("loss", f"{progress.loss:.4f}"))
+        pairs.append(("loss", f"{progress.loss:.4f}"))
     if progress.eval_loss is not None:
-        found.append(("validation", f"{progress.eval_loss:.4f}"))
+        pairs.append(("validation", f"{progress.eval_loss:.4f}"))
     if report.best_eval_loss is not None:
-        found.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
-    trains = progress.phase in ACTIVE and report.state != "ended"
-    if progress.tokens_per_s and trains and with_speed:
-        found.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))
+        pairs.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
+    is_training = progress.phase in ACTIVE and report.state != "ended"
+    if progress.tokens_per_s and is_training and with_speed:
+        pairs.append(("speed", f"{progress.tokens_per_s:,.0f} tokens/s"))
     if spent is not None:
-        found.append(spent)
+        pairs.append(spent)
     if progress.learning_rate is not None:
-        found.append(("rate", f"{progress.learning_rate:.2e}"))
+        pairs.append(("lr", f"{progress.learning_rate:.2e}"))
     if progress.grad_norm is not None:
-        found.append(("gradient", f"{progress.grad_norm:.3g}"))
+        pairs.append(("grad norm", f"{progress.grad_norm:.3g}"))
     if report.attempt > 1:
-        found.append(("attempt", str(report.attempt)))
-    return found
+        pairs.append(("attempt", str(report.attempt)))
+    return pairs
 
 
-def in_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
-    """Return figures one a line, names dim, values aligned."""
-    names = max((len(name) for name, _ in pairs), default=0)
+def format_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
+    """Return one figure per line, names dim, values aligned."""
+    name_cells = max((len(name) for name, _ in pairs), default=0)
     lines = [
-        Text.assemble((f"{name:<{names}}  ", "dim"), value, no_wrap=True) for name, value in pairs
+        Text.assemble((f"{name:<{name_cells}}  ", "dim"), value, no_wrap=True)
+        for name, value in pairs
     ]
     return Text("\n").join(lines)
 
 
-def in_line(pairs: Sequence[tuple[str, str]], width: int) -> Text:
-    """Return figures side by side, on as many lines as they need."""
+def format_inline(pairs: Sequence[tuple[str, str]], width: int) -> Text:
+    """Return figures side by side, on as many lines as needed."""
     parts = [Text.assemble((f"{name} ", "dim"), value) for name, value in pairs]
-    return Text("\n").join(_lines(parts, width, "   "))
+    return Text("\n").join(_flow(parts, width, "   "))
 
 
-def machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
-    """Return the newest reading of processors and memory, with the reason why there is no GPU."""
-    if not is_new(samples):
-        return Text("no reading of the machine yet" if not samples else "", "dim")
+def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
+    """Return the newest reading of CPU and memory, and why there is no GPU."""
+    if not is_recent(samples):
+        return Text("no machine reading yet" if not samples else "", "dim")
     sample = samples[-1]
-    parts = [Text.assemble(("cpu ", "dim"), f"{number(sample, 'cpu', 0.0):3.0f} %")]
-    used, total = number(sample, "memory_used"), number(sample, "memory_total")
+    parts = [Text.assemble(("cpu ", "dim"), f"{get_number(sample, 'cpu', 0.0):3.0f}%")]
+    used, total = get_number(sample, "memory_used"), get_number(sample, "memory_total")
     if used is not None and total is not None:
         parts.append(Text.assemble(("memory ", "dim"), f"{size(used)} of {size(total)}"))
     if not sample.get("gpus"):
         reason = visible(str(sample.get("no_gpu", "")), 80)
         if sample.get("hung"):
-            said = "! GPU: the driver hangs, it does not answer"
-            parts.append(Text(said, f"bold {palette.WARNING}"))
+            parts.append(Text("! GPU driver is not responding", f"bold {palette.WARNING}"))
         else:
             parts.append(Text(f"no GPU: {reason}", "dim"))
-    return Text("\n").join(_lines(parts, width, "   "))
+    return Text("\n").join(_flow(parts, width, "   "))
 
 
-def is_new(samples: Sequence[dict[str, Any]]) -> bool:
-    """Say whether the newest reading may be shown as one of now."""
-    return bool(samples) and time.time() - number(samples[-1], "t", 0.0) <= STALE_S
+def is_recent(samples: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the newest reading is recent enough to show."""
+    return bool(samples) and time.time() - get_number(samples[-1], "t", 0.0) <= STALE_S
 
 
-def about(plan: Plan, width: int) -> Text:
-    """Return what is trained on what, and how."""
+def format_plan(plan: Plan, width: int) -> Text:
+    """Return model, data and method."""
     recipe = plan.recipe
-    rate = in_words(recipe.learning_rate) if recipe.learning_rate else "usual"
+    rate = in_words(recipe.learning_rate) if recipe.learning_rate else "default"
     pairs = [
         ("model", visible(plan.model.name)),
-        ("rows", visible(Path(plan.data.files.train).name)),
-        ("method", f"{recipe.method}, rate {rate}, {recipe.epochs:g} epochs"),
+        ("data", visible(Path(plan.data.files.train).name)),
+        ("method", f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs"),
     ]
-    return in_columns([(name, _end(value, width - 8)) for name, value in pairs], width)
+    return format_columns(
+        [(name, _truncate_left(value, width - 8)) for name, value in pairs], width
+    )
 
 
-def _end(text: str, width: int) -> str:
-    """Return the end of a text, as much as fits into ``width`` cells."""
+def _truncate_left(text: str, width: int) -> str:
+    """Return the end of a text that fits into ``width`` cells."""
     while cell_len(text) > width:
         text = text[max(1, len(text) - width) :]
     return text
 
 
-def findings(progress: Progress, lines: int, *, lives: bool) -> Text:
-    """Return the newest verdict on the curve, then the newest findings, the newest last."""
-    verdict = next((one for one in reversed(progress.findings) if one.get("verdict")), None)
-    rows = [] if verdict is None else [_verdict(verdict)]
-    spoken = [one for one in progress.findings if not one.get("verdict") or _alarms(one)]
-    for event in spoken[-(lines - len(rows)) :]:
+def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Text:
+    """Return the newest diagnosis of the curve, then the newest findings, newest last."""
+    newest_first = reversed(progress.findings)
+    verdict = next((event for event in newest_first if event.get("verdict")), None)
+    rows = [] if verdict is None else [_format_verdict(verdict)]
+    relevant = [
+        event for event in progress.findings if not event.get("verdict") or _is_alarm(event)
+    ]
+    for event in relevant[-(max_lines - len(rows)) :]:
         if event is not verdict:
             mark = finding_mark(event)
             rows.append(Text.assemble(mark, visible(str(event.get("message")), 400)))
-    if verdict is not None and _alarms(verdict):
+    if verdict is not None and _is_alarm(verdict):
         rows.append(Text(visible(str(verdict.get("message")), 400)))
-        rows.append(Text.assemble("→ ", (advice(verdict, lives=lives), "bold")))
+        rows.append(Text.assemble("→ ", (get_advice(verdict, is_alive=is_alive), "bold")))
     return Text("\n").join(rows)
 
 
-def advice(event: Event, *, lives: bool) -> str:
-    """Return what a finding says to do; of a run that has ended, what can be done still."""
-    said = event.get("action")
-    if not isinstance(said, str):
+def get_advice(event: Event, *, is_alive: bool) -> str:
+    """Return the advice of a finding, adapted if the run has ended."""
+    action = event.get("action")
+    if not isinstance(action, str):
         return ""
     code = str(event.get("code"))
-    return visible(said, 300) if lives else ENDED.get(code, visible(said, 300))
+    return visible(action, 300) if is_alive else ADVICE_AFTER_END.get(code, visible(action, 300))
 
 
 def finding_mark(event: Event) -> tuple[str, str]:
-    """Return the mark of a finding and the style it is shown in."""
+    """Return mark and style of a finding."""
     if event.get("code") == "healthy":
         return "✓ ", f"bold {palette.GOOD}"
     mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
@@ -221,27 +226,28 @@ def finding_mark(event: Event) -> tuple[str, str]:
 
 
 def finding_name(event: Event) -> str:
-    """Return what a finding is called."""
+    """Return the display name of a finding."""
     code = str(event.get("code"))
-    known = next((words for name, words in diagnosis.IN_WORDS.items() if name == code), None)
-    return known or visible(code.replace("_", " "), 40)
+    label = next((text for name, text in diagnosis.IN_WORDS.items() if name == code), None)
+    return label or visible(code.replace("_", " "), 40)
 
 
-def _verdict(event: Event) -> Text:
+def _format_verdict(event: Event) -> Text:
     line = Text.assemble(finding_mark(event), (finding_name(event), "bold"))
-    sure = event.get("confidence")
-    tells = event.get("code") != "insufficient"
-    if tells and isinstance(sure, int | float) and not isinstance(sure, bool):
-        line.append(f"  {100 * sure:.0f} % sure", "dim")
+    confidence = event.get("confidence")
+    if event.get("code") == "insufficient" or isinstance(confidence, bool):
+        return line
+    if isinstance(confidence, int | float):
+        line.append(f"  {100 * confidence:.0f}% confidence", "dim")
     return line
 
 
-def _alarms(event: Event) -> bool:
+def _is_alarm(event: Event) -> bool:
     return event.get("severity") in ("warning", "error")
 
 
-def table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
-    """Return names and values in two columns; a long value goes on below itself."""
+def build_table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
+    """Return names and values in two columns; long values wrap within theirs."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=8)
     grid.add_column(overflow="fold")
@@ -250,13 +256,13 @@ def table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
     return grid
 
 
-def log(lines: Sequence[str]) -> Text:
-    """Return the tail of the log, dim."""
+def format_log(lines: Sequence[str]) -> Text:
+    """Return log lines, dim."""
     return Text("\n".join(visible(line, 300) for line in lines), "dim", no_wrap=True)
 
 
-def number(reading: dict[str, Any], name: str, default: Any = None) -> Any:
-    """Return a field that is a finite number, else ``default``."""
+def get_number(reading: dict[str, Any], name: str, default: Any = None) -> Any:
+    """Return a field if it is a finite number, else ``default``."""
     value = reading.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return default

@@ -1,4 +1,4 @@
-"""A page of lines that are scrolled through."""
+"""Base class of pages with scrolling lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ftwizard.screens.widgets.menu import Menu
 
 
 class ScrollingPage(Page[None]):
-    """Shows lines of a run; its keys scroll them, wherever the cursor is."""
+    """Shows lines of a run; its keys scroll them without a cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll(-1)", "up", key_display="↑"),
@@ -26,7 +26,7 @@ class ScrollingPage(Page[None]):
         super().__init__()
         self._follower = follower
         self._menu = Menu(id="lines")
-        self._menu.can_focus = False  # its keys would hide those that scroll
+        self._menu.can_focus = False  # its keys would override the scroll keys
 
     def body(self) -> ComposeResult:
         yield self._menu

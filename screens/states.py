@@ -1,4 +1,4 @@
-"""What a run is doing, in a word."""
+"""State of a run as a short text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ftwizard.screens import palette
 from ftwizard.text import visible
 
 
-def state(report: RunStatus) -> tuple[str, str]:
-    """Return a run's state with its mark, and the style it is shown in."""
+def describe_state(report: RunStatus) -> tuple[str, str]:
+    """Return a run's state with its mark, and its style."""
     if report.state == "ended":
         style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
-        said = visible(words.state(report), 40)
-        return said, style.get(report.end_reason or "lost", palette.BAD)
+        text = visible(words.state(report), 40)
+        return text, style.get(report.end_reason or "lost", palette.BAD)
     phase = report.phase if report.state == "running" and report.phase else report.state
     return f"● {visible(phase, 30)}", palette.ACCENT

@@ -1,4 +1,4 @@
-"""What a person can ask of a run: to stop, to save, to evaluate, to be resumed."""
+"""Requests to a run: stop, save, evaluate, resume."""
 
 from __future__ import annotations
 
@@ -15,67 +15,68 @@ from ftwizard.runs import ACTIVE
 from ftwizard.screens import children
 from ftwizard.screens.ask import Ask
 
-SAID = {"save": "It saves", "evaluate": "It measures the validation loss"}
+REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 
 
 async def stop(app: App[Any], follower: Follower, question: Ask | None = None) -> bool:
-    """Stop the run if a person says so; end it at once where it is stopping already.
+    """Stop the run after confirmation, or kill it if it is already stopping.
 
-    ``question`` is asked where it is not. Return whether it was said.
+    ``question`` replaces the default one for a run that is not stopping yet. Return whether the
+    request was confirmed and sent.
     """
     folder, attempt = follower.folder, follower.status.attempt
-    again = requests.pending(folder, "stop", attempt) is not None
-    if again:
+    is_stopping = requests.pending(folder, "stop", attempt) is not None
+    if is_stopping:
         question = Ask(
-            "It is saving already. End it at once?", "What is not saved by now is lost.", "end it"
+            "This run is already saving. Kill it now?", "Unsaved progress is lost.", "kill"
         )
     elif question is None:
         question = Ask(
             "Stop this run?",
-            "It finishes its step and saves first; it can be resumed.",
+            "It finishes the current step and saves. You can resume it later.",
             "save and stop",
         )
     if not await app.push_screen_wait(question):
         return False
-    if follower.status.keeper_lives is False:  # nobody reads requests: end it by hand
-        _command(app, follower, "stop", *(["--kill"] if again else []))
+    if follower.status.keeper_lives is False:  # nothing reads requests: stop it by command
+        _run_command(app, follower, "stop", *(["--kill"] if is_stopping else []))
         return True
     grace = follower.shown.stop_grace_s
-    return await _ask(app, lambda: requests.stop(folder, attempt, grace_s=grace, now=again))
+    return await _send(app, lambda: requests.stop(folder, attempt, grace_s=grace, now=is_stopping))
 
 
 def resume(app: App[Any], follower: Follower) -> None:
-    """Have the run go on from its newest checkpoint."""
-    app.notify("It goes on from its newest checkpoint.", markup=False)
-    _command(app, follower, "resume")
+    """Resume the run from its newest checkpoint."""
+    app.notify("Resuming from the newest checkpoint.", markup=False)
+    _run_command(app, follower, "resume")
 
 
 async def ask_for(app: App[Any], follower: Follower, name: requests.Name) -> None:
-    """Have it save or evaluate when its step is done."""
+    """Ask the run to save or evaluate after the current step."""
     if follower.shown.phase not in ACTIVE:
-        app.notify("It is not training at the moment.", markup=False)
+        app.notify("The run is not training right now.", markup=False)
         return
-    if await _ask(app, lambda: requests.ask(follower.folder, name, follower.status.attempt)):
-        app.notify(f"{SAID[name]} when this step is done.", markup=False)
+    if await _send(app, lambda: requests.ask(follower.folder, name, follower.status.attempt)):
+        app.notify(f"{REQUESTED[name]} after this step.", markup=False)
 
 
-def _command(app: App[Any], follower: Follower, name: str, *options: str) -> None:
-    """Run a command on the run; it outlasts the screen, and the app waits for it."""
+def _run_command(app: App[Any], follower: Follower, name: str, *options: str) -> None:
+    """Run a command on the run; it outlives the screen, and the app waits for it."""
     argv = (name, str(follower.folder.path), *options)
     run = functools.partial(children.run, *argv, tell=lambda _: None, lasting=True)
-    app.run_worker(_outlasting(run), group=name, exit_on_error=False)
+    app.run_worker(_run_shielded(run), group=name, exit_on_error=False)
 
 
-async def _ask(app: App[Any], ask: Callable[[], None]) -> bool:
-    """Put a request before the run, beside the loop; say so where it cannot be written."""
+async def _send(app: App[Any], request: Callable[[], None]) -> bool:
+    """Send a request to the run in a thread; show a message if it could not be written."""
     try:
-        await _outlasting(ask)
+        await _run_shielded(request)
     except OSError as error:
-        app.notify(f"That cannot be asked: {error.strerror}.", severity="error", markup=False)
+        app.notify(f"Could not send the request: {error.strerror}.", severity="error", markup=False)
         return False
     return True
 
 
-def _outlasting(work: Callable[[], object]) -> Awaitable[object]:
-    """Begin work in a thread at once; that nobody awaits it any more does not end it."""
+def _run_shielded(work: Callable[[], object]) -> Awaitable[object]:
+    """Start work in a thread at once; canceling the caller does not cancel it."""
     return asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))

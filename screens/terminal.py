@@ -1,4 +1,4 @@
-"""The terminal below the app: nothing hostile reaches it, and losing it never hangs the view."""
+"""Terminal driver: sanitized output, and clean exit when the terminal is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from textual.filter import LineFilter
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.glyphs import harmless
-from ftwizard.screens.line import MARKS, Line
+from ftwizard.screens.line import QUERY_COLUMNS, TerminalLink
 from ftwizard.text import visible_lines
 
 if TYPE_CHECKING:
@@ -32,69 +32,66 @@ if TYPE_CHECKING:
 
     from ftwizard.notices import Notice
 
-ANSWER_WITHIN_S = 2.0
-"""So long the last answer is waited for before the line is given back."""
-ANSWER_AT_ONCE_S = 0.4
-"""And after a signal."""
-LEAVE_WITHIN_S = 0.9
-"""After a hang-up or TERM: an app that cannot leave by itself by then is ended."""
+ANSWER_TIMEOUT_S = 2.0
+"""Wait for the last answer before the terminal is handed back."""
+SIGNAL_ANSWER_TIMEOUT_S = 0.4
+"""The same after a signal."""
+EXIT_TIMEOUT_S = 0.9
+"""Time to exit after HUP or TERM before the process is ended."""
 _RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
-"""What Textual's driver sends at its end."""
+"""The sequence that Textual's driver sends on exit."""
 _WAKE = signal.SIGUSR1
-"""Interrupts a write that waits for room in the line."""
+"""Interrupts a blocked write."""
 _WAKE_S = 0.05
-_ends_soon = threading.Event()
-"""Set once a signal has told it to leave."""
-_leaving = threading.RLock()
-"""Held by the one way out that is gone to its end: the terminal's settings are changed by one."""
+_signal_received = threading.Event()
+"""Set once a signal has asked the app to exit."""
+_exit_lock = threading.RLock()
+"""Held by the exit path that finishes: only one may change the terminal settings."""
 
 
-class Wall(LineFilter):
-    """The last wall: whatever a widget drew, no control character leaves the app.
+class OutputSanitizer(LineFilter):
+    """The last filter before the terminal: removes all control characters.
 
-    With ``ascii`` nothing but ASCII does, each glyph replaced by one as wide; without ``colour``
-    none does, not even grey: bold and reverse stay.
+    With ``ascii``, each other glyph is replaced by one of the same width. Without ``color``, all
+    colors are removed, including gray; bold and reverse stay.
     """
 
-    def __init__(self, *, ascii: bool, colour: bool = True) -> None:
+    def __init__(self, *, ascii: bool, color: bool = True) -> None:
         super().__init__()
         self._ascii = ascii
-        self._colour = colour
+        self._color = color
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        if not self._colour:
+        if not self._color:
             segments = [
-                Segment(text, _without_colour(style), control) for text, style, control in segments
+                Segment(text, _without_color(style), control) for text, style, control in segments
             ]
         if all(self._is_safe(text) or control for text, _, control in segments):
             return segments
         return [
             segment
             if segment.control or self._is_safe(segment.text)
-            else Segment(self._harmless(segment), segment.style)
+            else Segment(self._sanitize(segment), segment.style)
             for segment in segments
         ]
 
-    def _harmless(self, segment: Segment) -> str:
+    def _sanitize(self, segment: Segment) -> str:
         text = harmless(segment.text, self._ascii)
-        # Emoji that are joined to one are wider each by itself.
-        return (
-            text
-            if cell_len(text) == segment.cell_length
-            else set_cell_size(text, segment.cell_length)
-        )
+        # Joined emoji are wider when separated.
+        width = segment.cell_length
+        return text if cell_len(text) == width else set_cell_size(text, width)
 
     def _is_safe(self, text: str) -> bool:
         return text.isprintable() and (text.isascii() or not self._ascii)
 
 
 @lru_cache(4096)
-def _without_colour(style: Style | None) -> Style | None:
+def _without_color(style: Style | None) -> Style | None:
     return style and style.without_color
 
 
 def forget_exported_size() -> None:
-    """Have the terminal asked for its size: COLUMNS and LINES, where exported, are what it was."""
+    """Drop exported COLUMNS and LINES, which may be outdated, if the terminal reports its size."""
     with contextlib.suppress(OSError):
         if all(os.get_terminal_size(1)):
             for name in ("COLUMNS", "LINES"):
@@ -102,37 +99,37 @@ def forget_exported_size() -> None:
 
 
 def has_shell() -> bool:
-    """Say whether a shell with job control started the app: its jobs have groups of their own."""
+    """Return whether a shell with job control started the app, in its own process group."""
     return os.getpgrp() != os.getsid(0)
 
 
-class _Lasting:
-    """The output file; once the terminal is gone, writing to it does nothing."""
+class DisconnectSafeStream:
+    """The output file; once the terminal is gone, writes do nothing."""
 
-    def __init__(self, file: IO[str], taken: Callable[[int], None]) -> None:
-        """``taken`` is told how many bytes the system has taken."""
+    def __init__(self, file: IO[str], on_written: Callable[[int], None]) -> None:
+        """``on_written`` receives the number of bytes that the system has accepted."""
         self._file = file
-        self._taken = taken
-        self._buffered = 0
-        self.gone = False
+        self._on_written = on_written
+        self._buffered_bytes = 0
+        self.is_gone = False
 
     def write(self, text: str) -> int:
-        self._buffered += len(text.encode())
-        if not self.gone:
+        self._buffered_bytes += len(text.encode())
+        if not self.is_gone:
             try:
                 return self._file.write(text)
             except (OSError, ValueError):
-                self.gone = True
+                self.is_gone = True
         return len(text)
 
     def flush(self) -> None:
-        if not self.gone:
+        if not self.is_gone:
             try:
                 self._file.flush()
             except (OSError, ValueError):
-                self.gone = True
-        self._taken(self._buffered)
-        self._buffered = 0
+                self.is_gone = True
+        self._on_written(self._buffered_bytes)
+        self._buffered_bytes = 0
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -142,83 +139,86 @@ class _Lasting:
 
 
 class Driver(LinuxDriver):
-    """Textual's driver, but one that outlives its terminal long enough to leave in order.
+    """Textual's driver, made robust against a lost or slow terminal.
 
-    Its own writer thread dies with the first failed write, after which the queue fills and the
-    event loop waits for ever; its own input thread turns a hang-up into a traceback. And it takes
-    every CONT for the end of a ctrl+z: after any other it reads keys twice, and takes the terminal
-    as the app has made it for how it was before. A question behind each frame says when the
-    terminal has it.
+    Textual's writer thread dies with the first failed write; then the queue fills and the event loop
+    blocks forever. Its input thread turns a hang-up into a traceback. It also treats every CONT as
+    the end of ctrl+z: after any other, it reads keys twice and saves the app's own terminal settings
+    as the original ones. A query after each frame reports when the terminal has received it.
     """
 
     def __init__(self, app: App[Any], **settings: Any) -> None:
         super().__init__(app, **settings)
-        self.line = Line()
+        self.link = TerminalLink()
         self.on_room: Callable[[], None] = lambda: None
-        """Called in the loop when more of what was sent has arrived."""
-        self._file: Any = _Lasting(self._file, self._taken)
-        self._asks = False
+        """Called in the loop when the terminal has received more."""
+        self._file: Any = DisconnectSafeStream(self._file, self._record_written)
+        self._sends_queries = False
 
     def start_application_mode(self) -> None:
-        leave_on_signals(self._app)  # from the first change to the terminal on
-        self.line.begin()
-        self._asks = True  # from the first byte on: how long an answer takes is known early
+        leave_on_signals(self._app)  # before the first change to the terminal
+        self.link.begin()
+        self._sends_queries = True  # from the first byte, to know the latency early
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer_thread is not None:
-            self._writer_thread._queue.maxsize = 0  # the loop never waits; frames are held back
+            self._writer_thread._queue.maxsize = (
+                0  # never block the loop; frames are held back instead
+            )
 
     def disable_input(self) -> None:
-        """Leave no answer behind that the shell would take for typed."""
-        if self._asks:
-            self._asks = False
-            end = time.monotonic() + (ANSWER_AT_ONCE_S if _ends_soon.is_set() else ANSWER_WITHIN_S)
-            while self.line.is_awaited and not self.is_gone and time.monotonic() < end:
+        """Wait for the last answer: the shell would read it as typed text."""
+        if self._sends_queries:
+            self._sends_queries = False
+            after_signal = _signal_received.is_set()
+            timeout_s = SIGNAL_ANSWER_TIMEOUT_S if after_signal else ANSWER_TIMEOUT_S
+            end = time.monotonic() + timeout_s
+            while self.link.is_awaited and not self.is_gone and time.monotonic() < end:
                 time.sleep(0.005)
         super().disable_input()
 
     def close(self) -> None:
         super().close()
         if self._app._exit:
-            _leaving.acquire()  # where the other way out has begun, it is waited for
+            _exit_lock.acquire()  # wait for the other exit path if it has started
 
     def write(self, data: str) -> None:
-        self.line.sent(len(data.encode()))
+        self.link.sent(len(data.encode()))
         super().write(data)
 
     def flush(self) -> None:
         """End a frame."""
         super().flush()
-        if self._asks:
-            super().write(self.line.ask(time.monotonic()))
+        if self._sends_queries:
+            super().write(self.link.ask(time.monotonic()))
 
     def process_message(self, message: Message) -> None:
         if isinstance(message, events.CursorPosition):
-            apart = self._app.size.width >= MARKS
-            self.line.answered(time.monotonic(), message.x if apart else None)
-            self._say_room()
+            is_distinct = self._app.size.width >= QUERY_COLUMNS
+            self.link.answered(time.monotonic(), message.x if is_distinct else None)
+            self._notify_room()
         else:
             super().process_message(message)
 
-    def _taken(self, size: int) -> None:
-        self.line.written(size, time.monotonic())
-        self._say_room()
+    def _record_written(self, size: int) -> None:
+        self.link.written(size, time.monotonic())
+        self._notify_room()
 
-    def _say_room(self) -> None:
+    def _notify_room(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self.on_room)
 
     def _sigcont_application(self, *signalled: Any) -> None:
-        self.line.begin()  # what took so long was not the line
-        if self._must_signal_resume:  # it was told to stop, and left the terminal in order
+        self.link.begin()  # the delay was not caused by the connection
+        if self._must_signal_resume:  # stopped by ctrl+z, with the terminal restored
             super()._sigcont_application(*signalled)
         elif (loop := self._app._loop) is not None:
-            loop.call_soon_threadsafe(self._come_back)
+            loop.call_soon_threadsafe(self._restart)
 
-    def _come_back(self) -> None:
-        """Draw everything anew: after a SIGSTOP a shell may have had the terminal meanwhile."""
+    def _restart(self) -> None:
+        """Redraw everything: after a SIGSTOP a shell may have used the terminal."""
         if self._auto_restart and not self._app._exit:
             self.suspend_application_mode()
-            self._must_signal_resume = True  # the app then draws everything
+            self._must_signal_resume = True  # makes the app redraw everything
             self.resume_application_mode()
 
     def _run_input_thread(self) -> None:
@@ -229,8 +229,8 @@ class Driver(LinuxDriver):
 
     @property
     def is_gone(self) -> bool:
-        """Say whether the terminal has gone: closed, hung up, or failing to take output."""
-        if self._file.gone:
+        """Whether the terminal was closed, hung up or no longer accepts output."""
+        if self._file.is_gone:
             return True
         try:
             termios.tcgetattr(self.fileno)
@@ -238,27 +238,27 @@ class Driver(LinuxDriver):
             return True
         return False
 
-    def leave_full_line(self) -> None:
-        """Restore the terminal although its line is full: what waits there is thrown away."""
+    def restore_blocked_terminal(self) -> None:
+        """Restore a terminal that takes no output; pending output is discarded."""
         if self.attrs_before is not None:
             termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
         was_blocking = os.get_blocking(2)
         os.set_blocking(2, False)
         try:
             if (writer := self._writer_thread) is not None and writer.ident is not None:
-                signal.pthread_kill(writer.ident, _WAKE)  # its write ends, and no other begins
+                signal.pthread_kill(writer.ident, _WAKE)  # ends its write, and starts no other
                 writer.join(_WAKE_S)
-            termios.tcflush(2, termios.TCIOFLUSH)  # an answer would be typed into the shell
+            termios.tcflush(2, termios.TCIOFLUSH)  # the shell would read an answer as typed text
             os.write(2, _RESTORE)
         finally:
-            os.set_blocking(2, was_blocking)  # the shell has the same open file
+            os.set_blocking(2, was_blocking)  # the shell shares the open file
 
 
-def tell(app: App[Any], notices: list[Notice]) -> None:
-    """Ring the bell, and ask the terminal for a notification, unless the user's settings say no."""
+def send_notifications(app: App[Any], notices: list[Notice]) -> None:
+    """Ring the bell and send a desktop notification, unless the user's settings disable it."""
     if not notices or app.is_headless or app._driver is None:
         return
-    from ftwizard import config_file  # not before the first frame
+    from ftwizard import config_file  # slow to import
     from ftwizard.notices import sequences
 
     with contextlib.suppress(FtwizardError):
@@ -268,41 +268,41 @@ def tell(app: App[Any], notices: list[Notice]) -> None:
     app._driver.flush()
 
 
-def take_leave(lines: list[str]) -> None:
-    """Leave lines on the terminal, if it is still there."""
+def print_farewell(lines: list[str]) -> None:
+    """Print lines on the terminal, if it is still there."""
     try:
         for line in lines:
             print(visible_lines(line))
         sys.stdout.flush()
     except OSError:
-        # What was not written would be tried again at exit.
+        # Python would try to flush the rest again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def leave_on_signals(app: App[Any]) -> None:
-    """Leave on HUP and TERM, and within a second even where the terminal takes no output.
+    """Exit on HUP and TERM, within a second even if the terminal accepts no output.
 
-    An app whose output is stuck (a frozen line) waits inside a write: a handler in the loop would
-    never run. So the handler is Python's own, and a thread ends the process when grace has passed.
+    With blocked output, the loop waits inside a write and would never run a handler. So this uses a
+    Python signal handler, and a thread that ends the process after a timeout.
     """
 
-    def leave(number: int, frame: Any) -> None:
-        for again in (signal.SIGHUP, signal.SIGTERM):
-            signal.signal(again, signal.SIG_IGN)
+    def handle_signal(number: int, frame: Any) -> None:
+        for exit_signal in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(exit_signal, signal.SIG_IGN)
         signal.signal(_WAKE, lambda *_: None)
-        _ends_soon.set()
-        threading.Thread(target=_end_later, args=(app,), daemon=True).start()
+        _signal_received.set()
+        threading.Thread(target=_exit_after_timeout, args=(app,), daemon=True).start()
         if (loop := app._loop) is not None:
             loop.call_soon_threadsafe(app.exit)
 
     for number in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, leave)
+        signal.signal(number, handle_signal)
 
 
-def _end_later(app: App[Any]) -> None:
-    time.sleep(LEAVE_WITHIN_S)
+def _exit_after_timeout(app: App[Any]) -> None:
+    time.sleep(EXIT_TIMEOUT_S)
     driver = app._driver
     with contextlib.suppress(Exception):
-        if isinstance(driver, Driver) and _leaving.acquire(blocking=False):
-            driver.leave_full_line()
+        if isinstance(driver, Driver) and _exit_lock.acquire(blocking=False):
+            driver.restore_blocked_terminal()
     os._exit(0)

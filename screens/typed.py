@@ -1,4 +1,4 @@
-"""A warning that is overruled only by typing its name: a slip of Enter is no decision."""
+"""Warning that is overridden only by typing its name, never by a stray Enter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.screens.widgets.entry import Entry
 
 
 class Typed(Dialog[bool]):
-    """Dismisses with True once ``phrase`` was typed, False on esc."""
+    """Dismisses with True once ``phrase`` was typed, with False on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(False)", "no", show=False),
@@ -33,12 +33,12 @@ class Typed(Dialog[bool]):
             )
             yield Static(self._hint, markup=False)
             yield Static(
-                Text.assemble("To insist, type  ", (self._phrase, "bold"), "  and press enter; esc "
-                              "goes back."),
+                Text.assemble("To continue anyway, type  ", (self._phrase, "bold"), "  and press enter. "
+                              "Esc goes back."),
                 markup=False,
             )  # fmt: skip
             yield Entry(placeholder=self._phrase, max_length=100)
-            yield Static(id="wrong", markup=False)
+            yield Static(id="mismatch", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -46,6 +46,6 @@ class Typed(Dialog[bool]):
             self.dismiss(True)
         else:
             event.input.value = ""
-            self.query_one("#wrong", Static).update(
-                Text.assemble(("✗ ", palette.BAD), "That was not it; esc goes back.")
+            self.query_one("#mismatch", Static).update(
+                Text.assemble(("✗ ", palette.BAD), "No match. Try again, or press esc to go back.")
             )

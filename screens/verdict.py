@@ -1,4 +1,4 @@
-"""What a run's curve shows, in numbers, and what may be done about it, each on a line."""
+"""Diagnosis page: findings on a run's curve, their numbers and available actions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.follow import Follower
 from ftwizard.jobs.events import Event
 from ftwizard.screens import again, readings, steering
-from ftwizard.screens.again import Child
+from ftwizard.screens.again import ChildRun
 from ftwizard.screens.ask import Ask
 from ftwizard.screens.page import Page
 from ftwizard.screens.problem import Problem
@@ -25,18 +25,17 @@ from ftwizard.screens.widgets.menu import Line, Menu
 from ftwizard.screens.working import Working
 from ftwizard.text import visible
 
-DOES = {
-    "stop_keep_best": "stop it now; the best weights are kept",
-    "stop": "stop it now",
+ACTIONS = {
+    "stop_keep_best": "stop now and keep the best weights",
+    "stop": "stop now",
     "save": "save a checkpoint now",
-    "evaluate": "measure the validation loss now",
+    "evaluate": "evaluate now",
 }
-"""What this page can do with a run that lives, beside ``again.CHANGES``; other actions are words
-alone."""
+"""Actions on a live run, in addition to ``again.CHANGES``; others are shown as text only."""
 EVIDENCE = {
-    "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "severity_share": "above its best",
-    "evaluations_since": "evaluations since", "noise_share": "noise", "steps_down": "steps down",
-    "drop_share": "each by", "grad_norm": "gradient norm", "fell": "fell", "falls_now": "falls now",
+    "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "severity_share": "above best",
+    "evaluations_since": "evaluations since", "noise_share": "noise", "steps_down": "drops",
+    "drop_share": "drop per epoch", "grad_norm": "grad norm", "fell": "fell", "falls_now": "falling now",
 }  # fmt: skip
 
 
@@ -45,11 +44,11 @@ class VerdictPage(Page[str]):
 
     NAME = "Diagnosis"
     HELP = (
-        "What the run says of its own curve, judged by the worker at each evaluation, also while "
-        "nobody watches. The mark says how grave it is, the percentage how sure. Enter does what "
-        "the line says; it asks before a run is stopped or started. A new run has the same plan and "
-        "rows, and begins with the weights that its line names, which are on disk.\n\n"
-        "`ftwizard diagnose RUN` says the same on the command line, also of curves from elsewhere."
+        "The worker diagnoses its loss curve at each evaluation, even while no one is watching. "
+        "The mark shows the severity, the percentage the confidence. Enter runs the selected action "
+        "and asks before it stops or starts a run. A new run uses the same plan and data, and starts "
+        "from the weights named in its line.\n\n"
+        "On the command line: `ftwizard diagnose RUN`. It also reads curves from other tools."
     )
     BINDINGS: ClassVar[list[BindingType]] = []
 
@@ -69,48 +68,46 @@ class VerdictPage(Page[str]):
         self._show()
 
     @property
-    def _lives(self) -> bool:
+    def _is_alive(self) -> bool:
         return self._follower.status.state != "ended"
 
     def _show(self) -> None:
         if not self.size.width:
             return
-        found, folder = said(self._follower.progress.findings), self._follower.folder
-        shown = lines(found, self.size.width - 6, again.on_disk(folder), lives=self._lives)
-        if not self._lives and (kept := words.kept_weights(folder)):
-            shown = [
-                *(Line(part) for part in _wrapped(kept, self.size.width - 6)),
-                Line(Text()),
-                *shown,
-            ]
-        self.query_one(Menu).show(shown)
+        folder, width = self._follower.folder, self.size.width - 6
+        findings = select_findings(self._follower.progress.findings)
+        saved = again.list_checkpoints(folder)
+        lines = build_lines(findings, width, saved, is_alive=self._is_alive)
+        if not self._is_alive and (weights := words.kept_weights(folder)):
+            lines = [*(Line(part) for part in _wrap(weights, width)), Line(Text()), *lines]
+        self.query_one(Menu).show(lines)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self._do(*event.id.split(":", 1))
+        self._perform(*event.id.split(":", 1))
 
-    @work(group="do", exclusive=True, exit_on_error=False)
-    async def _do(self, action: str, code: str) -> None:
+    @work(group="perform", exclusive=True, exit_on_error=False)
+    async def _perform(self, action: str, code: str) -> None:
         if action in again.CHANGES:
-            found = said(self._follower.progress.findings)
-            finding = next((one for one in found if str(one.get("code")) == code), None)
-            if finding is None:  # it has been resumed meanwhile
+            findings = select_findings(self._follower.progress.findings)
+            finding = next((item for item in findings if str(item.get("code")) == code), None)
+            if finding is None:  # the run was resumed meanwhile
                 return
-            kept = again.on_disk(self._follower.folder)
-            await self._branch(again.child(action, finding, kept, lives=self._lives))
+            saved = again.list_checkpoints(self._follower.folder)
+            await self._branch(again.plan_child(action, finding, saved, is_alive=self._is_alive))
         elif action == "save":
             await steering.ask_for(self.app, self._follower, "save")
         elif action == "evaluate":
             await steering.ask_for(self.app, self._follower, "evaluate")
         elif await steering.stop(self.app, self._follower):
-            self.dismiss(None)  # its end is seen on the monitor
+            self.dismiss(None)  # the monitor shows how it ends
 
-    async def _branch(self, child: Child) -> None:
+    async def _branch(self, child: ChildRun) -> None:
         run = self._follower.folder
-        if self._lives:
+        if self._is_alive:
             question = Ask(
-                "It trains still. Stop it first?",
-                "It saves first. When it has ended, choose this line again: the new run then begins "
-                f"from {child.begins}.",
+                "This run is still training. Stop it first?",
+                "It saves first. When it has ended, select this line again. The new run then starts "
+                f"from {child.start}.",
                 "save and stop",
             )
             await steering.stop(self.app, self._follower, question)
@@ -118,82 +115,88 @@ class VerdictPage(Page[str]):
         argv = ("branch", str(run.path), *child.options)
         question = Ask(
             "Start a new run?",
-            f"From {child.begins}, with {child.change}; all else is as in {run.id}, which stays.",
+            f"It starts from {child.start}, with {child.change}. Everything else is as in {run.id}, which "
+            "is kept.",
             "start",
         )
         if not await self.app.push_screen_wait(question):
             return
-        found = await self.app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
-        if isinstance(found, FtwizardError):
-            await self.app.push_screen_wait(Problem(found))
-        elif found is not None:
-            self.dismiss(found["id"])
+        result = await self.app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
+        if isinstance(result, FtwizardError):
+            await self.app.push_screen_wait(Problem(result))
+        elif result is not None:
+            self.dismiss(result["id"])
 
 
-def said(findings: list[Event]) -> list[Event]:
-    """Return the newest word on each thing that was found, the newest verdict first."""
-    newest = {str(one.get("code")): one for one in findings}
-    verdict = next((one for one in reversed(findings) if one.get("verdict")), None)
-    rest = [one for one in newest.values() if verdict is None or one["code"] != verdict["code"]]
-    spoken = [one for one in rest if one.get("severity") != "info"]
-    return [*([verdict] if verdict else []), *reversed(spoken)]
+def select_findings(findings: list[Event]) -> list[Event]:
+    """Return the newest event of each finding, the newest verdict first."""
+    newest = {str(event.get("code")): event for event in findings}
+    verdict = next((event for event in reversed(findings) if event.get("verdict")), None)
+    rest = [
+        event for event in newest.values() if verdict is None or event["code"] != verdict["code"]
+    ]
+    relevant = [event for event in rest if event.get("severity") != "info"]
+    return [*([verdict] if verdict else []), *reversed(relevant)]
 
 
-def lines(found: list[Event], width: int, kept: list[Checkpoint], *, lives: bool) -> list[Line]:
-    """Return findings as lines of at most ``width`` cells, with what may be done to choose.
+def build_lines(
+    findings: list[Event], width: int, saved: list[Checkpoint], *, is_alive: bool
+) -> list[Line]:
+    """Return findings with their actions, as lines of at most ``width`` cells.
 
-    ``kept`` are the checkpoints on disk.
+    ``saved`` are the checkpoints on disk.
     """
-    if not found:
-        return [Line(Text("Nothing yet: it takes some evaluations to tell.", "dim"))]
-    shown: list[Line] = []
-    for event in found:
-        shown += _said_of(event, width, lives=lives)
-        for action, what in offered(event, kept, lives=lives).items():
-            first, *rest = _wrapped(what, width)
-            shown.append(Line(first, f"{action}:{event.get('code')}"))
-            shown += [Line(part) for part in rest]
-        if numbers := _evidence(event):
-            shown += [Line(part) for part in _wrapped(numbers, width, "dim")]
-        shown.append(Line(Text()))
-    return shown
+    if not findings:
+        return [Line(Text("No diagnosis yet: not enough evaluations.", "dim"))]
+    lines: list[Line] = []
+    for event in findings:
+        lines += _describe_finding(event, width, is_alive=is_alive)
+        for action, label in list_actions(event, saved, is_alive=is_alive).items():
+            first, *rest = _wrap(label, width)
+            lines.append(Line(first, f"{action}:{event.get('code')}"))
+            lines += [Line(part) for part in rest]
+        if evidence := _format_evidence(event):
+            lines += [Line(part) for part in _wrap(evidence, width, "dim")]
+        lines.append(Line(Text()))
+    return lines
 
 
-def offered(event: Event, kept: list[Checkpoint], *, lives: bool) -> dict[str, str]:
-    """Return what can be done about a finding now, in words, by action."""
+def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> dict[str, str]:
+    """Return the actions available for a finding now, and their labels."""
     actions = event.get("actions")
-    named = [one for one in actions if isinstance(one, str)] if isinstance(actions, list) else []
-    offers = {}
-    for action in named:
+    labels = {}
+    for action in actions if isinstance(actions, list) else ():
+        if not isinstance(action, str):
+            continue
         if action in again.CHANGES:
-            offers[action] = again.child(action, event, kept, lives=lives).words
-        elif action in DOES and lives:
-            offers[action] = DOES[action]
-    return offers
+            labels[action] = again.plan_child(action, event, saved, is_alive=is_alive).label
+        elif action in ACTIONS and is_alive:
+            labels[action] = ACTIONS[action]
+    return labels
 
 
-def _said_of(event: Event, width: int, *, lives: bool) -> list[Line]:
+def _describe_finding(event: Event, width: int, *, is_alive: bool) -> list[Line]:
     head = Text.assemble(readings.finding_mark(event), (readings.finding_name(event), "bold"))
-    sure, since = event.get("confidence"), event.get("since")
-    if isinstance(sure, int | float):
-        head.append(f"  {100 * sure:.0f} % sure", "dim")
+    confidence, since = event.get("confidence"), event.get("since")
+    if isinstance(confidence, int | float):
+        head.append(f"  {100 * confidence:.0f}% confidence", "dim")
     if isinstance(since, int):
         head.append(f"  since step {since:,}", "dim")
-    parts = [head, *_wrapped(visible(str(event.get("message")), 600), width)]
-    if advice := readings.advice(event, lives=lives):
-        parts += _wrapped(f"→ {advice}", width, "bold")
+    parts = [head, *_wrap(visible(str(event.get("message")), 600), width)]
+    if advice := readings.get_advice(event, is_alive=is_alive):
+        parts += _wrap(f"→ {advice}", width, "bold")
     return [Line(part) for part in parts]
 
 
-def _wrapped(words: str, width: int, style: str = "") -> list[Text]:
-    return list(Text(words, style).wrap(Console(width=width), max(20, width)))
+def _wrap(text: str, width: int, style: str = "") -> list[Text]:
+    return list(Text(text, style).wrap(Console(width=width), max(20, width)))
 
 
-def _evidence(event: Event) -> str:
-    told = event.get("evidence")
+def _format_evidence(event: Event) -> str:
+    evidence = event.get("evidence")
     parts = []
-    for name, value in told.items() if isinstance(told, dict) else ():
+    for name, value in evidence.items() if isinstance(evidence, dict) else ():
         if name in EVIDENCE and isinstance(value, int | float) and math.isfinite(value):
-            figure = f"{100 * value:.1f} %" if name.endswith("_share") else f"{value:.3g}"
+            figure = f"{100 * value:.1f}%" if name.endswith("_share") else f"{value:.3g}"
             parts.append(f"{EVIDENCE[name]} {figure}")
     return " · ".join(parts)

@@ -1,4 +1,4 @@
-"""One pane for any command that takes a while: what it does, how far it is, and how it ended."""
+"""Progress dialog of a running command."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ftwizard.screens import children, crash, palette, readings
 from ftwizard.screens.dialog import Dialog
 from ftwizard.text import duration
 
-LOOK_EVERY_S = 0.25
-QUICK_S = 0.3
-"""What takes less is not announced."""
+POLL_EVERY_S = 0.25
+SHOW_AFTER_S = 0.3
+"""Shorter commands show no dialog."""
 
 
 class Working(Dialog[Any]):
-    """Runs a command; dismisses with its document, its FtwizardError, or None on esc.
+    """Runs a command; dismisses with its document, its FtwizardError, or None on Esc.
 
-    What is ``lasting`` is not cancelled: neither by esc nor when the app is left.
+    A ``lasting`` command is not canceled, neither by Esc nor when the app exits.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -50,38 +50,38 @@ class Working(Dialog[Any]):
 
     def on_mount(self) -> None:
         self.query_one("#working").display = False
-        self.set_interval(LOOK_EVERY_S, self._look)
+        self.set_interval(POLL_EVERY_S, self._show)
         self._run()
 
     @work(group="working", exclusive=True, exit_on_error=False)
     async def _run(self) -> None:
         try:
-            result = await self._result()
+            result = await self._run_command()
         except FtwizardError as error:
             result = error
         except OSError as error:
-            result = children.cannot_run(self._argv[0], error)
-        except Exception as error:  # noqa: BLE001 (nobody could leave the pane)
+            result = children.to_start_error(self._argv[0], error)
+        except Exception as error:  # noqa: BLE001 (the dialog could not be closed)
             result = crash.told(error)
         self.dismiss(result)
 
-    async def _result(self) -> Any:
-        if self._lasting:  # in a thread, which the end of the app waits for
+    async def _run_command(self) -> Any:
+        if self._lasting:  # the app waits for this thread on exit
             return await asyncio.to_thread(
                 children.run, *self._argv, tell=lambda _: None, lasting=True
             )
         return await self._child.document()
 
-    def _look(self) -> None:
+    def _show(self) -> None:
         self._child.look()
-        progress, spent = self._child.progress, self._child.spent_s
-        if spent < QUICK_S:
+        progress, elapsed_s = self._child.progress, self._child.spent_s
+        if elapsed_s < SHOW_AFTER_S:
             return
         box = self.query_one("#working")
         box.display = True
         width = max(20, box.content_size.width)
-        doing = words.doing(progress) if progress.phase else "starting"
-        lines = [Text(f"{doing}   {duration(spent)}", no_wrap=True, overflow="ellipsis")]
+        activity = words.doing(progress) if progress.phase else "starting"
+        lines = [Text(f"{activity}   {duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")]
         share = readings.share(progress)
         lines.append(readings.bar(share, width) if share is not None else Text("─" * width, "dim"))
         self.query_one("#doing", Static).update(Text("\n").join(lines))

@@ -1,1 +1,1 @@
-"""Widgets of our own: what Textual lacks."""
+"""Custom Textual widgets."""

@@ -1,4 +1,4 @@
-"""A grid of cells to draw on with dots: braille (2 x 4 a cell), or ASCII (1 x 3)."""
+"""Drawing grid of dots: braille (2 x 4 per cell) or ASCII (1 x 3 per cell)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ BLANK = -1
 # (The Unicode Standard, section 21.1): bit = value of the dot at [column][row].
 _BRAILLE = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _THIRDS = ((0x1, 0x2, 0x4),)
-# Where in the cell an ASCII character has its ink: top 1, middle 2, bottom 4.
+# ASCII characters by the part of the cell they fill: top 1, middle 2, bottom 4.
 _ASCII = " '-'.:.|"
 
 
 class Canvas:
-    """Cells, each drawn by one owner (a number): dots, or one character.
+    """Cells of dots or one character, each with one owner (a number).
 
-    Of two owners in one cell the later wins: a cell has one colour, and a dot in another line's
-    colour would lie.
+    The later of two owners in one cell wins: a cell has one color, and a dot in another line's color
+    would be wrong.
     """
 
     def __init__(self, width: int, height: int, *, ascii: bool = False) -> None:
@@ -28,7 +28,7 @@ class Canvas:
         self.dots_per_column = len(bits)
         self.dots_per_row = len(bits[0])
         self._glyphs = _ASCII if ascii else " " + "".join(map(chr, range(0x2801, 0x2900)))
-        # Of each dot column: the bits of a run from one dot row to another, ends included.
+        # Per dot column: the bits of a run between two dot rows, inclusive.
         self._runs = [
             [[sum(column[a : b + 1]) for b in range(len(column))] for a in range(len(column))]
             for column in bits
@@ -38,7 +38,7 @@ class Canvas:
         self._texts: dict[int, str] = {}
 
     def run(self, x: int, top: int, bottom: int, owner: int) -> None:
-        """Draw the dots of column ``x`` from row ``top`` down to ``bottom``; clipped."""
+        """Draw the dots of column ``x`` from row ``top`` down to ``bottom``, clipped."""
         column, side = divmod(x, self.dots_per_column)
         step = self.dots_per_row
         top, bottom = max(top, 0), min(bottom, self.height * step - 1)
@@ -56,7 +56,7 @@ class Canvas:
             dots[cell] |= runs[a][b]
 
     def put(self, column: int, row: int, text: str, owner: int) -> None:
-        """Write ``text`` over the cells from (column, row), one character each; clipped."""
+        """Write ``text`` from (column, row), one character per cell, clipped."""
         if not 0 <= row < self.height:
             return
         for offset, char in enumerate(text):
@@ -66,14 +66,14 @@ class Canvas:
                 self._owners[cell] = owner
 
     def is_blank(self, column: int, row: int, length: int = 1) -> bool:
-        """Say whether so many cells from (column, row) exist and hold nothing."""
+        """Return whether ``length`` cells from (column, row) exist and are empty."""
         if not (0 <= row < self.height and column >= 0 and column + length <= self.width):
             return False
         start = row * self.width + column
         return all(owner == BLANK for owner in self._owners[start : start + length])
 
     def row(self, row: int) -> Iterator[tuple[str, int]]:
-        """Yield the text of a row in pieces of one owner, from the left."""
+        """Yield the text of a row from the left, in pieces with one owner."""
         start = row * self.width
         text, current = "", BLANK
         for cell in range(start, start + self.width):

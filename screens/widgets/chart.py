@@ -1,4 +1,4 @@
-"""A chart of lines that grow while one watches."""
+"""Live line chart widget."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ftwizard.screens.widgets.figure import MARKS, Figure, Line, Mark, MarkKind, Styles
-from ftwizard.screens.widgets.plot import LEAST_HEIGHT, LEAST_WIDTH, lay_out, message
+from ftwizard.screens.widgets.figure import MARKS, ChartFigure, ChartLine, Mark, MarkKind, Styles
+from ftwizard.screens.widgets.plot import MIN_HEIGHT, MIN_WIDTH, lay_out, lay_out_message
 from ftwizard.screens.widgets.trace import LineStyle
-from ftwizard.screens.widgets.view import Extent, View
+from ftwizard.screens.widgets.view import ChartWindow, Extent
 
-__all__ = ["Chart", "Line", "LineStyle", "Mark", "MarkKind"]
+__all__ = ["Chart", "ChartLine", "LineStyle", "Mark", "MarkKind"]
 
-# How much of a faint line's colour is left over the background.
+# Opacity of faint lines.
 _FAINT = 0.6
 _ZOOM = 0.5
 _PAN = 0.25
-# A window holds at least so many points of the longest line.
-_LEAST_POINTS = 10
+# Minimum points of the longest line in a zoomed window.
+_MIN_POINTS = 10
 
 
 class Chart(Widget, can_focus=True):
     """Lines in braille or ASCII, with zoom, pan, log scale and a cursor; follows the newest point.
 
-    What is laid out is kept until data, size, view or colours change.
+    The layout is cached until data, size, window or colors change.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -64,16 +64,16 @@ class Chart(Widget, can_focus=True):
         Binding("minus", "zoom_out", "zoom out", key_display="-", show=False),
         Binding("left", "pan_left", "earlier", show=False),
         Binding("right", "pan_right", "later", show=False),
-        Binding("0", "reset", "all of it", show=False),
+        Binding("0", "reset", "show all", show=False),
         Binding("end", "follow", "follow", show=False),
         Binding("f", "toggle_whole", "whole run", show=False),
         Binding("l", "toggle_log", "log scale", show=False),
-        Binding("shift+left", "cursor_left", "read earlier", show=False),
-        Binding("shift+right", "cursor_right", "read later", show=False),
+        Binding("shift+left", "cursor_left", "read earlier value", show=False),
+        Binding("shift+right", "cursor_right", "read later value", show=False),
     ]
 
     class LogScale(Message):
-        """The y axis was made logarithmic, or linear again."""
+        """The y axis was switched to or from log scale."""
 
         def __init__(self, *, on: bool) -> None:
             super().__init__()
@@ -81,20 +81,23 @@ class Chart(Widget, can_focus=True):
 
     def __init__(
         self,
-        lines: Sequence[Line] = (),
+        lines: Sequence[ChartLine] = (),
         *,
         x_name: str = "step",
-        empty: str = "no step yet",
+        empty: str = "no steps yet",
         ascii: bool = False,
         write: Callable[[float], str] | None = None,
         name: str | None = None,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        """``x_name`` says what x counts, ``empty`` what is shown before the first point, ``write``
-        how a value is written, where that is not as a number."""
+        """Create a chart.
+
+        ``x_name`` labels the x axis, ``empty`` is shown before the first point, ``write`` formats
+        values other than plain numbers.
+        """
         super().__init__(name=name, id=id, classes=classes)
-        self.view = View()
+        self.view = ChartWindow()
         self.log_scale = False
         self.cursor: float | None = None
         self._lines = tuple(lines)
@@ -109,12 +112,11 @@ class Chart(Widget, can_focus=True):
         self._shown: object = None
 
     def show(
-        self, lines: Sequence[Line], marks: Sequence[Mark] = (), x_end: float | None = None
+        self, lines: Sequence[ChartLine], marks: Sequence[Mark] = (), x_end: float | None = None
     ) -> None:
-        """Draw these lines and marks; ``x_end`` is where x will end, if that is known; 0
-        says that nothing comes any more.
+        """Draw lines and marks; ``x_end`` is the known end of the x axis, 0 once the run has ended.
 
-        Nothing is repainted if nothing changed, also inside the series.
+        Nothing is repainted unless something changed, including the contents of the series.
         """
         self._lines, self._marks, self._x_end = tuple(lines), tuple(marks), x_end
         if self._state() != self._shown:
@@ -122,7 +124,7 @@ class Chart(Widget, can_focus=True):
             self.refresh()
 
     def say(self, empty: str) -> None:
-        """Set what is shown where there is no point."""
+        """Set the text shown while there are no points."""
         self._empty = empty
         if not self._lines:
             self._drawn = None
@@ -131,7 +133,7 @@ class Chart(Widget, can_focus=True):
     @property
     def is_following(self) -> bool:
         """Whether the newest point is always in view."""
-        return not self.view.is_held
+        return not self.view.is_fixed
 
     def render_line(self, y: int) -> Strip:
         state = (self._state(), self.size)
@@ -156,25 +158,25 @@ class Chart(Widget, can_focus=True):
         self._zoom(1 / _ZOOM)
 
     def action_pan_left(self) -> None:
-        """Go back; new points no longer move the window."""
+        """Pan back; new points no longer move the window."""
         self._pan(-_PAN)
 
     def action_pan_right(self) -> None:
-        """Go on; at the end the window follows the newest point again."""
+        """Pan forward; at the end the window follows the newest point again."""
         self._pan(_PAN)
 
     def action_reset(self) -> None:
-        """Show everything, follow the newest point, and leave the cursor."""
+        """Show everything, follow the newest point and hide the cursor."""
         self.cursor = None
-        self._look(View(follow=self.view.follow))
+        self._set_window(ChartWindow(follow=self.view.follow))
 
     def action_follow(self) -> None:
-        """Go to the newest point and follow it, as much zoomed as before."""
-        self._look(replace(self.view, right=None, follow=True))
+        """Go to the newest point and follow it, at the current zoom."""
+        self._set_window(replace(self.view, right=None, follow=True))
 
     def action_toggle_whole(self) -> None:
-        """End the axis at the newest point, or where the run will end."""
-        self._look(View(follow=not self.view.follow))
+        """Switch the end of the axis between the newest point and the end of the run."""
+        self._set_window(ChartWindow(follow=not self.view.follow))
 
     def action_toggle_log(self) -> None:
         """Switch the y axis between linear and logarithmic."""
@@ -187,13 +189,13 @@ class Chart(Widget, can_focus=True):
         self._move_cursor(-1)
 
     def action_cursor_right(self) -> None:
-        """Read the values of a later point; after the newest, the cursor goes."""
+        """Read the values of a later point; after the newest, hide the cursor."""
         self._move_cursor(1)
 
     def on_resize(self, _event: events.Resize) -> None:
         self.refresh()
 
-    def _look(self, view: View) -> None:
+    def _set_window(self, view: ChartWindow) -> None:
         self.view = view
         self.refresh()
 
@@ -201,39 +203,39 @@ class Chart(Widget, can_focus=True):
         extent = self._extent()
         if extent is not None:
             points = max(len(line.series) for line in self._lines)
-            least = (extent.last - extent.first) * _LEAST_POINTS / points
-            self._look(self.view.zoomed(factor, extent, at=self.cursor, least=least))
+            min_span = (extent.last - extent.first) * _MIN_POINTS / points
+            self._set_window(self.view.zoomed(factor, extent, at=self.cursor, min_span=min_span))
 
     def _pan(self, part: float) -> None:
         extent = self._extent()
         if extent is not None:
-            self._look(self.view.panned(part, extent))
+            self._set_window(self.view.panned(part, extent))
 
     def _move_cursor(self, direction: int) -> None:
-        """Move to the next point at least about a column away, and keep it in view."""
+        """Move to the next point at least one column away, and keep it in view."""
         extent = self._extent()
         if extent is None:
             return
         x0, x1 = self.view.window(extent)
-        here = min(max(extent.last if self.cursor is None else self.cursor, x0), x1)
-        goal = here + direction * (x1 - x0) / max(self.size.width, 1)
-        found = []
+        position = min(max(extent.last if self.cursor is None else self.cursor, x0), x1)
+        goal = position + direction * (x1 - x0) / max(self.size.width, 1)
+        candidates = []
         for line in self._lines:
             i, j = line.series.window(
                 *((goal, extent.last) if direction > 0 else (extent.first, goal))
             )
             if i < j:
-                found.append(line.series[i if direction > 0 else j - 1][0])
+                candidates.append(line.series[i if direction > 0 else j - 1][0])
         if direction > 0:
-            self.cursor = min(found, default=None)
-        elif found:
-            self.cursor = max(found)
+            self.cursor = min(candidates, default=None)
+        elif candidates:
+            self.cursor = max(candidates)
         if self.cursor is not None and not x0 <= self.cursor <= x1:
             self._pan(direction * _PAN)
         self.refresh()
 
     def _extent(self) -> Extent | None:
-        """Return the ends of all lines, None without a point."""
+        """Return the ends of all lines, None without points."""
         firsts = [line.series.first_x for line in self._lines]
         lasts = [line.series.last_x for line in self._lines]
         first = min((x for x in firsts if x is not None), default=None)
@@ -243,16 +245,16 @@ class Chart(Widget, can_focus=True):
         return Extent(first, last, None if self._x_end is None else max(self._x_end, last))
 
     def _state(self) -> object:
-        """Return all that a picture depends on, but for its size and colours."""
+        """Return everything that the layout depends on, except size and colors."""
         lines = tuple((line, id(line.series), line.series.version) for line in self._lines)
         return lines, self._marks, self._x_end, self.x_name, self.view, self.log_scale, self.cursor
 
     def _lay_out(self) -> list[Strip]:
         width, height = self.size
-        if width < LEAST_WIDTH or height < LEAST_HEIGHT:
+        if width < MIN_WIDTH or height < MIN_HEIGHT:
             return []
         extent = self._extent()
-        figure = Figure(
+        figure = ChartFigure(
             lines=self._lines,
             marks=self._marks,
             window=self.view.window(extent) if extent else (0.0, 1.0),
@@ -265,23 +267,23 @@ class Chart(Widget, can_focus=True):
             write=self._write,
         )
         if extent is None:
-            return message(self._empty, figure, width, height)
+            return lay_out_message(self._empty, figure, width, height)
         if all(line.series.bounds(extent.first, extent.last) is None for line in self._lines):
-            return message("only NaN so far", figure, width, height)
+            return lay_out_message("all values are NaN", figure, width, height)
         return lay_out(figure, width, height)
 
     def _notes(self) -> tuple[str, ...]:
-        return ("held, 0 shows all",) if self.view.is_held else ()
+        return ("paused; 0 shows all",) if self.view.is_fixed else ()
 
     def _styles(self) -> Styles:
         background = self.background_colors[1]
 
-        def line_style(line: Line) -> Style:
-            colour = Color.parse(line.colour)
-            # A terminal's own background is not known, so nothing can be blended with it.
+        def line_style(line: ChartLine) -> Style:
+            color = Color.parse(line.color)
+            # The terminal's own background is unknown, so nothing can be blended with it.
             if line.style == "faint" and background.ansi is None:
-                colour = background.blend(colour, _FAINT)
-            return Style(color=colour.rich_color)
+                color = background.blend(color, _FAINT)
+            return Style(color=color.rich_color)
 
         def part(name: str) -> Style:
             return self.get_component_rich_style(f"chart--{name}")

@@ -1,4 +1,4 @@
-"""One of a few options on a line; which one is chosen shows by its mark, not by colour."""
+"""Single choice on one line, marked by a symbol, not by color alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.screens import palette
 
 
 class Choice(Widget, can_focus=True):
-    """``(•) one  ( ) other``; left, right and space move the mark."""
+    """``(•) first  ( ) second``; left, right and space move the mark."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,space", "move(1)", "choose", key_display="←→"),
@@ -25,7 +25,7 @@ class Choice(Widget, can_focus=True):
     value: reactive[str] = reactive("", init=False)
 
     class Changed(Message):
-        """Another option was chosen."""
+        """A different option was chosen."""
 
         def __init__(self, choice: Choice, value: str) -> None:
             super().__init__()
@@ -44,22 +44,22 @@ class Choice(Widget, can_focus=True):
         self.set_reactive(Choice.value, value)
 
     def render(self) -> Text:
-        chosen = f"bold {palette.ACCENT}" if self.has_focus else "bold"
+        style = f"bold {palette.ACCENT}" if self.has_focus else "bold"
         if sum(cell_len(label) + 7 for _, label in self._options) - 3 > self.size.width:
-            return self._one(chosen)
+            return self._render_current(style)
         text = Text(no_wrap=True)
         for number, (id, label) in enumerate(self._options):
-            here = id == self.value
+            is_chosen = id == self.value
             text.append("   " if number else "")
-            text.append(f"({'•' if here else ' '}) {label}", chosen if here else "")
+            text.append(f"({'•' if is_chosen else ' '}) {label}", style if is_chosen else "")
         return text
 
-    def _one(self, style: str) -> Text:
-        """Return the chosen option alone, where all of them have no room."""
+    def _render_current(self, style: str) -> Text:
+        """Return only the chosen option, if they do not all fit."""
         ids = [id for id, _ in self._options]
-        place = ids.index(self.value) if self.value in ids else 0
-        end, label = f" ›  {place + 1}/{len(ids)}", Text(self._options[place][1], style)
-        if label.cell_len + 2 + len(end) > self.size.width:  # the words before how many there are
+        index = ids.index(self.value) if self.value in ids else 0
+        end, label = f" ›  {index + 1}/{len(ids)}", Text(self._options[index][1], style)
+        if label.cell_len + 2 + len(end) > self.size.width:  # the label matters more than the count
             end = " ›"
         label.truncate(max(1, self.size.width - 2 - len(end)), overflow="ellipsis")
         text = Text.assemble(("‹ ", style), label, (" ›", style), no_wrap=True)
@@ -74,8 +74,8 @@ class Choice(Widget, can_focus=True):
 
     def action_move(self, by: int) -> None:
         ids = [id for id, _ in self._options]
-        place = ids.index(self.value) if self.value in ids else 0
-        self.value = ids[(place + by) % len(ids)]
+        index = ids.index(self.value) if self.value in ids else 0
+        self.value = ids[(index + by) % len(ids)]
 
     def on_focus(self) -> None:
         self.refresh()

@@ -1,4 +1,4 @@
-"""A line to type in, one row high, that says so when it is too short for what is pasted."""
+"""One-line text input with a length limit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from textual.widgets import Input
 
 
 class Entry(Input):
-    """An ``Input`` that is compact and bounded: a megabyte pasted by mistake is not laid out."""
+    """A compact, bounded ``Input``: a megabyte pasted by mistake is rejected, not laid out."""
 
-    def __init__(self, value: str = "", *, max_length: int, **more: Any) -> None:
-        super().__init__(value, max_length=max_length, compact=True, **more)
+    def __init__(self, value: str = "", *, max_length: int, **options: Any) -> None:
+        super().__init__(value, max_length=max_length, compact=True, **options)
 
     def restricted(self) -> None:
         self.notify(
-            f"At most {self.max_length:,} characters fit here; nothing was changed.",
+            f"Too long: at most {self.max_length:,} characters. Nothing was inserted.",
             severity="warning",
             markup=False,
         )

@@ -1,4 +1,4 @@
-"""What a chart shows, as plain values."""
+"""Contents of a chart as plain values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 from rich.style import Style
 
-from ftwizard.screens.widgets.axes import Scale, number
+from ftwizard.screens.widgets.axes import Scale, format_number
 from ftwizard.screens.widgets.trace import LineStyle
 from ftwizard.series import Interval, Series
 
 MarkKind = Literal["best", "checkpoint", "finding", "yours", "break-even"]
 
-# Sign and ASCII sign, in ascending order of importance: where two meet, the later is shown.
+# Symbol and ASCII symbol, least important first: if two overlap, the later is shown.
 MARKS: dict[MarkKind, tuple[str, str]] = {
     "checkpoint": ("▴", "^"),
     "best": ("●", "*"),
@@ -25,38 +25,38 @@ MARKS: dict[MarkKind, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One line of a chart."""
 
     name: str
-    """Foreign text; with an empty name the line stays out of the legend."""
+    """Foreign text; a line with an empty name is left out of the legend."""
     series: Series
-    colour: str
-    """As Textual's ``Color.parse`` takes it: ``#56B4E9``."""
+    color: str
+    """In the format of Textual's ``Color.parse``: ``#56B4E9``."""
     style: LineStyle
     marker: str = ""
-    """Drawn on each point where points are sparse, ``o`` in ASCII where it is not; one cell wide."""
+    """Drawn on each point if points are sparse; one cell wide, ``o`` if not ASCII in ASCII mode."""
 
     def sign(self, *, ascii: bool) -> str:
-        """Return the marker that is drawn."""
+        """Return the marker to draw."""
         return "o" if ascii and not self.marker.isascii() else self.marker
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at ``x``; its sign stands on the axis."""
+    """An event at ``x``, shown as a symbol on the axis."""
 
     x: float
     kind: MarkKind
     label: str = ""
-    """Written beside its guide; where there is one, the legend does not say where it stands."""
+    """Written next to its guide; marks with a label have no position in the legend."""
     name: str = ""
-    """Foreign text; what the legend calls it, where that is not its kind."""
+    """Foreign text; name in the legend, if not its kind."""
 
 
 @dataclass(frozen=True)
 class Styles:
-    """How the parts look; ``lines`` holds one style a line, in their order."""
+    """Styles of the parts; ``lines`` has one style per line, in order."""
 
     axis: Style
     label: Style
@@ -66,10 +66,10 @@ class Styles:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Everything that decides how a chart looks, but for its size."""
+class ChartFigure:
+    """Everything that determines a chart, except its size."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     marks: tuple[Mark, ...]
     window: Interval
     """Ends of the x axis, left < right."""
@@ -77,27 +77,26 @@ class Figure:
     ascii: bool
     log: bool
     cursor: float | None
-    """The x whose values are read, None for the newest."""
+    """The x of the values to show, None for the newest."""
     notes: tuple[str, ...]
-    """Said at the right of the legend, the most important first."""
+    """Notes at the right of the legend, most important first."""
     styles: Styles
     write: Callable[[float], str] | None = None
-    """How a value is written, also on the axis; None: as a number, on the axis a short one."""
+    """Formats values, also on the axis; None for plain numbers, shortened on the axis."""
 
-    def written(self, value: float) -> str:
+    def format_value(self, value: float) -> str:
         """Return a value as text."""
-        return (self.write or number)(value)
+        return (self.write or format_number)(value)
 
-    def labelled(self, scale: Scale) -> Scale:
-        """Return an axis of values, labelled as they are written."""
+    def label_ticks(self, scale: Scale) -> Scale:
+        """Return a y axis with its tick labels formatted like values."""
         if self.write is None:
             return scale
-        return replace(
-            scale, ticks=tuple(one._replace(label=self.write(one.value)) for one in scale.ticks)
-        )
+        ticks = tuple(tick._replace(label=self.write(tick.value)) for tick in scale.ticks)
+        return replace(scale, ticks=ticks)
 
     def visible_marks(self) -> list[Mark]:
-        """Return the marks inside the window, the most important last."""
+        """Return the marks inside the window, most important last."""
         x0, x1 = self.window
         inside = [mark for mark in self.marks if x0 <= mark.x <= x1]
         order = list(MARKS)

@@ -1,4 +1,4 @@
-"""A line that unfolds what lies below it."""
+"""Header line of a collapsible section."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from textual.widget import Widget
 
 
 class Fold(Widget, can_focus=True):
-    """``▸ advanced``: space or right unfold, left folds."""
+    """``▸ advanced``: space or right expands, left collapses."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "turn", "unfold", show=False),
-        Binding("right", "turn(True)", "unfold", show=False),
-        Binding("left", "turn(False)", "fold", show=False),
+        Binding("space", "turn", "expand", show=False),
+        Binding("right", "turn(True)", "expand", show=False),
+        Binding("left", "turn(False)", "collapse", show=False),
     ]
     unfolded: reactive[bool] = reactive(False)
 
     class Turned(Message):
-        """It was unfolded, or folded."""
+        """The section was expanded or collapsed."""
 
         def __init__(self, unfolded: bool) -> None:
             super().__init__()
@@ -34,7 +34,7 @@ class Fold(Widget, can_focus=True):
 
     def render(self) -> Text:
         mark = "▾" if self.unfolded else "▸"
-        keys = "left folds" if self.unfolded else "right unfolds"
+        keys = "← collapse" if self.unfolded else "→ expand"
         return Text.assemble(
             (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
         )

@@ -1,4 +1,4 @@
-"""The line that leads on: what comes next, or how far that which is waited for is."""
+"""Line that shows the next step, or the progress of a pending one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from textual.widgets import Static
 
 
 class Go(Static, can_focus=True):
-    """One line that takes the focus; Enter on it is the screen's own."""
+    """One focusable line; Enter on it is handled by the screen."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)

@@ -1,4 +1,4 @@
-"""The keys at the foot of a screen: where they are too many, the way out stays."""
+"""Footer with the keys of a screen; exit keys always stay visible."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from rich.text import Text
 from textual.screen import Screen
 from textual.widget import Widget
 
-KEPT = {"back", "help", "quit"}
-"""Actions that are never left out; what Enter does is not either."""
+ALWAYS_SHOWN = {"back", "help", "quit"}
+"""Actions that are never dropped; nor is the action of Enter."""
 
 
 class Key(NamedTuple):
-    """A key as it is shown: its name, what it does in a word, and in the app's own."""
+    """A key in the footer: its name, description and action."""
 
     name: str
-    does: str
+    description: str
     action: str
-    stays: bool
+    is_required: bool
     enabled: bool = True
 
     @property
     def cells(self) -> int:
-        """Return what it takes up: its name, a blank, its description, and the gap behind it."""
-        return cell_len(self.name) + 1 + cell_len(self.does) + 1
+        """Width of name, blank, description and gap."""
+        return cell_len(self.name) + 1 + cell_len(self.description) + 1
 
 
 class Keys(Widget):
-    """One line that leaves out what has no room; help and the palette have every key.
+    """One line that drops keys that do not fit; help and the command palette list all of them.
 
-    Textual's own footer makes a widget of each key anew whenever one changes, and keeps the old.
+    Textual's own footer recreates a widget per key on every change, and keeps the old ones.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--name", "keys--does"}
@@ -44,44 +44,46 @@ class Keys(Widget):
         self.screen.bindings_updated_signal.subscribe(self, self._on_bindings)
 
     def render(self) -> Text:
-        name, does = (self.get_component_rich_style(f"keys--{part}") for part in ("name", "does"))
+        name = self.get_component_rich_style("keys--name")
+        description = self.get_component_rich_style("keys--does")
         line = Text(no_wrap=True)
-        for key in fitting(self._keys, self.size.width):
-            faint = "" if key.enabled else "dim"
-            line.append(Text.assemble((key.name, name), " ", (key.does, does), style=faint))
+        for key in fit_keys(self._keys, self.size.width):
+            style = "" if key.enabled else "dim"
+            parts = (key.name, name), " ", (key.description, description)
+            line.append(Text.assemble(*parts, style=style))
             line.append(" ")
         return line
 
     def _on_bindings(self, screen: Screen[Any]) -> None:
         if self.is_attached and screen is self.screen and self.app.app_focus:
-            self.call_after_refresh(self._look)
+            self.call_after_refresh(self._update)
 
-    def _look(self) -> None:
-        if self.is_attached and (found := self._found()) != self._keys:
-            self._keys = found
+    def _update(self) -> None:
+        if self.is_attached and (keys := self._collect_keys()) != self._keys:
+            self._keys = keys
             self.refresh()
 
-    def _found(self) -> list[Key]:
-        """Return the keys that are shown, each action once."""
-        found: dict[str, Key] = {}
+    def _collect_keys(self) -> list[Key]:
+        """Return the visible keys, each action once."""
+        keys: dict[str, Key] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
-            if binding.show and binding.action not in found:
+            if binding.show and binding.action not in keys:
                 name = self.app.get_key_display(binding)
-                stays = binding.key == "enter" or binding.action in KEPT
-                found[binding.action] = Key(
-                    name, binding.description, binding.action, stays, enabled
+                is_required = binding.key == "enter" or binding.action in ALWAYS_SHOWN
+                keys[binding.action] = Key(
+                    name, binding.description, binding.action, is_required, enabled
                 )
-        return list(found.values())
+        return list(keys.values())
 
 
-def fitting(keys: list[Key], width: int) -> list[Key]:
-    """Return the keys that fit into ``width`` cells: of those that may go, the last go first."""
-    kept = list(keys)
-    left = width - sum(key.cells for key in keys)
+def fit_keys(keys: list[Key], width: int) -> list[Key]:
+    """Return the keys that fit into ``width`` cells; optional ones are dropped from the end."""
+    shown = list(keys)
+    free_cells = width - sum(key.cells for key in keys)
     for key in reversed(keys):
-        if left >= 0:
+        if free_cells >= 0:
             break
-        if not key.stays:
-            kept.remove(key)
-            left += key.cells
-    return kept
+        if not key.is_required:
+            shown.remove(key)
+            free_cells += key.cells
+    return shown

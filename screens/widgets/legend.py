@@ -1,4 +1,4 @@
-"""The first row of a chart: what each line looks like, is called and stands at."""
+"""Legend row of a chart: line samples, names and values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ftwizard.text import visible
 
 _SAMPLES = {"solid": "──", "dashed": "╌{}╌", "faint": "··"}
 _ASCII_SAMPLES = {"solid": "--", "dashed": "-{}-", "faint": "::"}
-_BETWEEN = "  "
-# Names are cut to these lengths, one after the other, until all entries fit.
+_SEPARATOR = "  "
+# Maximum name lengths, tried in order until all entries fit.
 _NAME_LENGTHS = (40, 16, 10, 5, 0)
 
 
-class Entry(NamedTuple):
-    """One line in the legend; ``name`` is printable."""
+class LegendEntry(NamedTuple):
+    """A line in the legend; ``name`` is printable."""
 
     sample: str
     name: str
@@ -28,59 +28,59 @@ class Entry(NamedTuple):
     style: Style
 
 
-def sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
-    """Return a short piece of a line in its style."""
+def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
+    """Return a short sample of a line style."""
     samples = _ASCII_SAMPLES if ascii else _SAMPLES
     return samples[style].format(marker)
 
 
-def printable(name: str, *, ascii: bool) -> str:
-    """Return a foreign name on one line, without anything that a terminal obeys."""
-    shown = visible(name)
-    return shown.encode("ascii", "backslashreplace").decode() if ascii else shown
+def make_printable(name: str, *, ascii: bool) -> str:
+    """Return a foreign name on one line, without control characters."""
+    text = visible(name)
+    return text.encode("ascii", "backslashreplace").decode() if ascii else text
 
 
-def legend(
-    entries: Sequence[Entry], notes: Sequence[str], width: int, text: Style, quiet: Style
+def build_legend(
+    entries: Sequence[LegendEntry], notes: Sequence[str], width: int, text: Style, quiet: Style
 ) -> list[Segment]:
-    """Return the row, exactly ``width`` cells: entries on the left, notes on the right.
+    """Return the row, exactly ``width`` cells wide: entries on the left, notes on the right.
 
-    Where it is narrow, names are cut first, then the last entries go; a note that does not fit
-    beside them is left out.
+    If it is narrow, names are cut first, then the last entries are dropped. Notes that do not fit
+    are left out.
     """
     for length in _NAME_LENGTHS:
-        row = _BETWEEN.join(_plain(entry, length) for entry in entries)
+        row = _SEPARATOR.join(_format_entry(entry, length) for entry in entries)
         if cell_len(row) <= width:
             break
     segments: list[Segment] = []
-    used = 0
+    used_cells = 0
     for entry in entries:
         name = _cut(entry.name, length)
-        size = cell_len(_plain(entry, length)) + (len(_BETWEEN) if used else 0)
-        if used + size > width:
+        size = cell_len(_format_entry(entry, length)) + (len(_SEPARATOR) if used_cells else 0)
+        if used_cells + size > width:
             break
-        if used:
-            segments.append(Segment(_BETWEEN, text))
+        if used_cells:
+            segments.append(Segment(_SEPARATOR, text))
         segments.append(Segment(entry.sample, entry.style))
         if name:
             segments.append(Segment(f" {name}", quiet))
         segments.append(Segment(f" {entry.value}", text))
-        used += size
+        used_cells += size
     note = ""
     for part in notes:
-        longer = f"{note}{_BETWEEN}{part}" if note else part
-        if used + 2 + cell_len(longer) <= width:
+        longer = f"{note}{_SEPARATOR}{part}" if note else part
+        if used_cells + 2 + cell_len(longer) <= width:
             note = longer
-    space = width - used - cell_len(note)
+    space = width - used_cells - cell_len(note)
     return [*segments, Segment(" " * space, text), Segment(note, quiet)]
 
 
-def _plain(entry: Entry, length: int) -> str:
+def _format_entry(entry: LegendEntry, length: int) -> str:
     return " ".join(part for part in (entry.sample, _cut(entry.name, length), entry.value) if part)
 
 
 def _cut(name: str, length: int) -> str:
-    """Return a name in at most so many cells; ``~`` stands for what is cut off."""
+    """Cut a name to at most ``length`` cells; ``~`` marks the cut."""
     if cell_len(name) <= length:
         return name
     return set_cell_size(name, length - 1).rstrip() + "~" if length else ""

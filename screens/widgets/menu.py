@@ -1,4 +1,4 @@
-"""A list of lines to choose from, drawn by the line: fast at any length, safe with any text."""
+"""List menu that renders line by line: fast at any length, safe with any text."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ INDENT = "  "
 
 @dataclass(frozen=True)
 class Line:
-    """One line: something to choose (it has an ``id``), or a heading, a note, a gap."""
+    """A line of a menu: an option (with an ``id``), a heading, a note or a gap."""
 
     text: Text
     id: str | None = None
-    """What choosing it means; None where it cannot be chosen."""
+    """Reported when the line is chosen; None if it cannot be chosen."""
 
 
 class Menu(ScrollView, can_focus=True):
-    """Lines of which one has the cursor; up and down skip those that cannot be chosen."""
+    """Lines with a cursor; up and down skip lines that cannot be chosen."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--cursor", "menu--cursor-blurred"}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,12 +43,12 @@ class Menu(ScrollView, can_focus=True):
         Binding("enter", "choose", "Choose", show=False),
     ]
     marks: reactive[bool] = reactive(True)
-    """Whether the line with the cursor is marked."""
+    """Whether to show the cursor."""
     cursor: reactive[int] = reactive(-1)
-    """Index of the line with the cursor, -1 where none can be chosen."""
+    """Index of the line with the cursor, -1 if none can be chosen."""
 
     class Moved(Message):
-        """The cursor has moved to another line."""
+        """The cursor moved to another line."""
 
         def __init__(self, menu: Menu, id: str) -> None:
             super().__init__()
@@ -74,7 +74,7 @@ class Menu(ScrollView, can_focus=True):
     def __init__(
         self, lines: Sequence[Line] = (), *, id: str | None = None, leaves: bool = False
     ) -> None:
-        """``leaves``: up on the first line goes on to what has the focus before."""
+        """``leaves``: up on the first line moves the focus to the previous widget."""
         super().__init__(id=id)
         self._leaves = leaves
         self._lines: list[Line] = []
@@ -82,34 +82,34 @@ class Menu(ScrollView, can_focus=True):
 
     @property
     def chosen(self) -> str | None:
-        """Return the id of the line with the cursor."""
+        """The id of the line with the cursor, None if there is none."""
         return self._lines[self.cursor].id if 0 <= self.cursor < len(self._lines) else None
 
     @property
     def shows_cursor(self) -> bool:
-        """Say whether the line with the cursor is in sight."""
+        """Whether the line with the cursor is in view."""
         top = self.scroll_offset.y
         return self.chosen is not None and top <= self.cursor < top + self.size.height
 
     def can_move(self, by: int) -> bool:
-        """Say whether there is a line to choose after the one with the cursor, or before it."""
+        """Return whether another line can be chosen after the cursor, or before it."""
         rest = self._lines[self.cursor + 1 :] if by > 0 else self._lines[: max(0, self.cursor)]
         return any(line.id is not None for line in rest)
 
     def show(self, lines: Sequence[Line], *, cursor: str | None = None) -> None:
-        """Show other lines; the cursor stays on the line of its id, or goes to ``cursor``."""
+        """Replace the lines; the cursor stays on its id, or moves to ``cursor``."""
         wanted = cursor or self.chosen
         lines = list(lines)
         if lines == self._lines and cursor is None:
             return
-        grown = len(lines) != len(self._lines)
+        resized = len(lines) != len(self._lines)
         self._lines = lines
-        places = [i for i, line in enumerate(lines) if line.id is not None]
-        same = [i for i in places if lines[i].id == wanted]
-        near = [i for i in places if i <= self.cursor][-1:]
-        self.cursor = (same or near or places or [-1])[0]
+        choosable = [i for i, line in enumerate(lines) if line.id is not None]
+        same = [i for i in choosable if lines[i].id == wanted]
+        above = [i for i in choosable if i <= self.cursor][-1:]
+        self.cursor = (same or above or choosable or [-1])[0]
         self._resize()
-        self.refresh(layout=grown)
+        self.refresh(layout=resized)
 
     def _resize(self) -> None:
         width = max((line.text.cell_len for line in self._lines), default=0) + len(INDENT)
@@ -121,37 +121,37 @@ class Menu(ScrollView, can_focus=True):
     def watch_cursor(self, old: int, new: int) -> None:
         self.refresh()
         if new >= 0:
-            # A heading right above the first choice comes into view with it.
-            above = 0 if all(line.id is None for line in self._lines[:new]) else new
-            self.scroll_to_region(Region(0, above, 1, new - above + 1), animate=False)
+            # Scroll headings above the first option into view with it.
+            top = 0 if all(line.id is None for line in self._lines[:new]) else new
+            self.scroll_to_region(Region(0, top, 1, new - top + 1), animate=False)
             if self.is_mounted and (chosen := self.chosen) is not None:
                 self.post_message(self.Moved(self, chosen))
 
     def action_move(self, by: int) -> None:
-        place = self.cursor + by
-        while 0 <= place < len(self._lines) and self._lines[place].id is None:
-            place += by
-        if 0 <= place < len(self._lines):
-            self.cursor = place
+        index = self.cursor + by
+        while 0 <= index < len(self._lines) and self._lines[index].id is None:
+            index += by
+        if 0 <= index < len(self._lines):
+            self.cursor = index
         elif by < 0:
             self.scroll_home(animate=False)
         else:
             self.scroll_end(animate=False)
 
     def action_up(self) -> None:
-        before = self.cursor
+        old_cursor = self.cursor
         self.action_move(-1)
-        if self._leaves and self.cursor == before:
+        if self._leaves and self.cursor == old_cursor:
             self.screen.focus_previous()
 
     def action_page(self, by: int) -> None:
         for _ in range(max(1, self.size.height - 1)):
             self.action_move(by)
 
-    def action_end(self, place: int) -> None:
-        places = [i for i, line in enumerate(self._lines) if line.id is not None]
-        if places:
-            self.cursor = places[place]
+    def action_end(self, index: int) -> None:
+        choosable = [i for i, line in enumerate(self._lines) if line.id is not None]
+        if choosable:
+            self.cursor = choosable[index]
 
     def action_choose(self) -> None:
         if (chosen := self.chosen) is not None:
@@ -163,15 +163,15 @@ class Menu(ScrollView, can_focus=True):
         if index >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         line = self._lines[index]
-        here = index == self.cursor and self.marks
+        has_cursor = index == self.cursor and self.marks
         base = self.rich_style
-        if here:
+        if has_cursor:
             name = "menu--cursor" if self.has_focus else "menu--cursor-blurred"
             base = self.get_component_rich_style(name)
         text = line.text.copy()
         text.truncate(max(1, width - len(INDENT)), overflow="ellipsis")
         console = self.app.console
-        segments = [Segment(CURSOR if here else INDENT, base)]
+        segments = [Segment(CURSOR if has_cursor else INDENT, base)]
         segments += [
             Segment(part, base + (style or Style.null()))
             for part, style, _ in text.render(console, "")

@@ -1,4 +1,4 @@
-"""A pane to read in: it scrolls when it has the focus, and begins at the top with other text."""
+"""Scrollable text pane."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Reading(VerticalScroll):
         yield Static(markup=False)
 
     def show(self, text: Text) -> None:
-        """Show another text, from its beginning."""
+        """Replace the text and scroll to the top."""
         self.query_one(Static).update(text)
         self.scroll_home(animate=False)
 
     @property
     def room(self) -> tuple[int, int]:
-        """Return the cells of a line and the lines that are seen."""
+        """Width in cells and height in lines of the visible area."""
         return self.scrollable_content_region.width, self.size.height

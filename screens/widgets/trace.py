@@ -1,4 +1,4 @@
-"""How a line of a chart is drawn with dots."""
+"""Drawing of chart lines with dots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LineStyle = Literal["solid", "dashed", "faint"]
 
 
 class Span(NamedTuple):
-    """What a line covers in one dot column: dot rows, counted from the top."""
+    """The dot rows that a line covers in one dot column, counted from the top."""
 
     x: int
     top: int
@@ -28,9 +28,8 @@ class Span(NamedTuple):
 class Pen:
     """Draws for one owner in one style.
 
-    Solid: joined dots. Dashed: broken along x, or along y where it is steep. Faint: the values
-    themselves, not joined, a range as half its dots; so it differs from a line even where no
-    colour is shown.
+    Solid: joined dots. Dashed: interrupted along x, or along y where it is steep. Faint: unjoined
+    values, with ranges at half density, so that it differs from a line even without color.
     """
 
     canvas: Canvas
@@ -39,35 +38,35 @@ class Pen:
     owner: int
     style: LineStyle
     lone: str
-    """What marks a point that has no neighbour to be joined to."""
+    """Marker of a point without neighbors to join."""
 
     def draw(self, spans: Sequence[Span], breaks: set[int]) -> None:
-        """Draw ``spans``, left to right, joined except across the dot columns ``breaks``.
+        """Draw ``spans`` from left to right, joined except across the dot columns ``breaks``.
 
-        Spans may lie outside: what is joined to them is drawn up to the edge.
+        Spans may lie outside the canvas: lines to them are drawn up to the edge.
         """
         if self.style == "faint":
             for span in spans:
-                self._halftone(span)
+                self._draw_halftone(span)
             return
         joined = False
         for index, span in enumerate(spans):
             if 0 <= span.x < self.across:
-                self._column(span.x, span.top, span.bottom, is_steep=False)
-            after = spans[index + 1] if index + 1 < len(spans) else None
-            joins = after is not None and not _broken(span.x, after.x, breaks)
-            if after is not None and joins:
-                self._join(span, after)
+                self._draw_column(span.x, span.top, span.bottom, is_steep=False)
+            next_span = spans[index + 1] if index + 1 < len(spans) else None
+            joins = next_span is not None and not _is_broken(span.x, next_span.x, breaks)
+            if next_span is not None and joins:
+                self._join(span, next_span)
             elif not joined and span.top == span.bottom:
-                self._mark(span)
+                self._draw_lone(span)
             joined = joins
 
-    def _mark(self, span: Span) -> None:
+    def _draw_lone(self, span: Span) -> None:
         canvas = self.canvas
         column, row = span.x // canvas.dots_per_column, span.top // canvas.dots_per_row
         canvas.put(column, row, self.lone, self.owner)
 
-    def _halftone(self, span: Span) -> None:
+    def _draw_halftone(self, span: Span) -> None:
         for y in {
             span.top,
             span.bottom,
@@ -76,7 +75,7 @@ class Pen:
             self.canvas.run(span.x, y, y, self.owner)
 
     def _join(self, left: Span, right: Span) -> None:
-        """Draw what lies between two spans: a straight line between their nearest ends."""
+        """Draw a straight line between the nearest ends of two spans."""
         if right.top > left.bottom:
             start, end = float(left.bottom), float(right.top)
         elif right.bottom < left.top:
@@ -90,14 +89,14 @@ class Pen:
         for x in range(max(left.x, 0), min(right.x, self.across - 1) + 1):
             a = start + slope * (max(x - 0.5, left.x) - left.x)
             b = start + slope * (min(x + 0.5, right.x) - left.x)
-            self._column(x, *_whole_rows(a, b), is_steep=is_steep)
+            self._draw_column(x, *_whole_rows(a, b), is_steep=is_steep)
 
-    def _column(self, x: int, top: int, bottom: int, *, is_steep: bool) -> None:
-        """Draw the dots of one column, or of a dashed line those that no gap takes."""
+    def _draw_column(self, x: int, top: int, bottom: int, *, is_steep: bool) -> None:
+        """Draw the dots of one column, leaving out the gaps of a dashed line."""
         if self.style == "solid":
             self.canvas.run(x, top, bottom, self.owner)
         elif is_steep:
-            # Clipped here, because a range far outside would be walked dot by dot.
+            # Clip here: a range far outside would be visited dot by dot.
             height = self.canvas.height * self.canvas.dots_per_row
             dash = self.canvas.dots_per_row
             for y in range(max(top, 0), min(bottom, height - 1) + 1):
@@ -115,6 +114,6 @@ def _whole_rows(a: float, b: float) -> tuple[int, int]:
     return first, last
 
 
-def _broken(left: int, right: int, breaks: set[int]) -> bool:
-    """Say whether the line breaks somewhere from column ``left`` to column ``right``."""
+def _is_broken(left: int, right: int, breaks: set[int]) -> bool:
+    """Return whether the line breaks between columns ``left`` and ``right``."""
     return bool(breaks) and any(x in breaks for x in range(left, right + 1))

@@ -14,7 +14,7 @@ import time
 from textual.app import App, ComposeResult
 
 from ftwizard.screens import palette
-from ftwizard.screens.widgets.chart import Chart, Line
+from ftwizard.screens.widgets.chart import Chart, ChartLine
 from ftwizard.series import Series
 
 FEW, MANY = 1_000, 1_000_000
@@ -37,7 +37,7 @@ def curve(points: int, seed: int) -> Series:
     return series
 
 
-def redraw(chart: Chart, lines: list[Line]) -> float:
+def redraw(chart: Chart, lines: list[ChartLine]) -> float:
     """Add a point to each line and draw every row; return the seconds on the processor."""
     began = time.process_time()
     for line in lines:
@@ -48,7 +48,9 @@ def redraw(chart: Chart, lines: list[Line]) -> float:
     return time.process_time() - began
 
 
-async def measure(size: tuple[int, int], few: list[Line], many: list[Line]) -> tuple[float, float]:
+async def measure(
+    size: tuple[int, int], few: list[ChartLine], many: list[ChartLine]
+) -> tuple[float, float]:
     """Return the median seconds of both, measured in turn so that both see the same machine."""
     app = _App()
     async with app.run_test(size=size):
@@ -60,8 +62,8 @@ async def measure(size: tuple[int, int], few: list[Line], many: list[Line]) -> t
 def main() -> None:
     few, many = (
         [
-            Line("train", curve(points, 1), palette.TRAIN, "solid"),
-            Line("validation", curve(points, 2), palette.VALIDATION, "dashed", "◆"),
+            ChartLine("train", curve(points, 1), palette.TRAIN, "solid"),
+            ChartLine("validation", curve(points, 2), palette.VALIDATION, "dashed", "◆"),
         ]
         for points in (FEW, MANY)
     )

@@ -48,8 +48,8 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
 def shown(reading: dict[str, Any]) -> str:
     """Return what the monitor says of a reading."""
     width = 150
-    said = readings.machine([reading], width).plain
-    return f"{said}\n{gpus.lines([reading], Progress(), width, 9).plain}"
+    said = readings.format_machine([reading], width).plain
+    return f"{said}\n{gpus.build_lines([reading], Progress(), width, 9).plain}"
 
 
 def test_each_gpu_with_what_it_tells(driver: Path) -> None:

@@ -120,10 +120,10 @@ async def settled(pilot: Pilot[Any]) -> None:
 
     def is_settled() -> bool:
         screen = pilot.app.screen
-        return isinstance(screen, Monitor) and screen._face.plan is not None and not screen._reading
+        return isinstance(screen, Monitor) and screen._run_view.plan is not None and not screen._reading
 
     await until(pilot, is_settled)
-    pilot.app.screen._face.draw()  # type: ignore[attr-defined]
+    pilot.app.screen._run_view.draw()  # type: ignore[attr-defined]
     await pilot.pause(0.1)
 
 

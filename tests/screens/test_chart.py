@@ -14,8 +14,8 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from ftwizard.screens import palette
-from ftwizard.screens.widgets.chart import Chart, Line, Mark
-from ftwizard.screens.widgets.figure import MARKS, Figure, Styles
+from ftwizard.screens.widgets.chart import Chart, ChartLine, Mark
+from ftwizard.screens.widgets.figure import MARKS, ChartFigure, Styles
 from ftwizard.screens.widgets.plot import lay_out
 from ftwizard.series import Series, Smoothed
 from tests.screens.frames import assert_frame, drive, frame
@@ -29,7 +29,7 @@ class ChartApp(App[None]):
 
     def __init__(
         self,
-        lines: Sequence[Line],
+        lines: Sequence[ChartLine],
         marks: Sequence[Mark] = (),
         x_end: float | None = None,
         *,
@@ -50,16 +50,16 @@ def series(points: Points) -> Series:
     return made
 
 
-def solid(points: Points, name: str = "train") -> Line:
-    return Line(name, series(points), palette.TRAIN, "solid")
+def solid(points: Points, name: str = "train") -> ChartLine:
+    return ChartLine(name, series(points), palette.TRAIN, "solid")
 
 
-def dashed(points: Points, name: str = "validation") -> Line:
-    return Line(name, series(points), palette.VALIDATION, "dashed", "◆")
+def dashed(points: Points, name: str = "validation") -> ChartLine:
+    return ChartLine(name, series(points), palette.VALIDATION, "dashed", "◆")
 
 
 def shown(
-    lines: Sequence[Line], size: tuple[int, int] = (80, 24), *keys: str, ascii: bool = False
+    lines: Sequence[ChartLine], size: tuple[int, int] = (80, 24), *keys: str, ascii: bool = False
 ) -> str:
     async def press(pilot: Pilot[None]) -> None:
         pilot.app.query_one(Chart).focus()
@@ -93,7 +93,7 @@ def x_labels(picture: str) -> list[str]:
     return picture.split("\n")[-1].split()
 
 
-def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[Line], list[Mark]]:
+def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[ChartLine], list[Mark]]:
     """A run as it is shown: raw and smoothed training loss, validation that turns, marks."""
     raw, smooth, validation = Series(), Smoothed(), Series()
     for step in range(1, steps + 1):
@@ -103,9 +103,9 @@ def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[Line], list[
         if step % 30 == 0:
             validation.append(step, 0.5 + 2.0 * math.exp(-step / 110) + (step / 900) ** 2)
     lines = [
-        Line("", raw, palette.TRAIN, "faint"),
-        Line("train", smooth, palette.TRAIN, "solid"),
-        Line("validation", validation, palette.VALIDATION, "dashed", "◆"),
+        ChartLine("", raw, palette.TRAIN, "faint"),
+        ChartLine("train", smooth, palette.TRAIN, "solid"),
+        ChartLine("validation", validation, palette.VALIDATION, "dashed", "◆"),
     ]
     marks = [Mark(x, "checkpoint") for x in range(100, steps, 100)]
     return lines, [*marks, Mark(330, "best"), Mark(450, "finding")]
@@ -131,7 +131,7 @@ def test_lines_differ_without_any_colour() -> None:
     level = [(x, 1.0) for x in range(101)]
     straight = "".join(body(shown([solid(level)])))
     broken = next(row for row in body(shown([dashed(level[::10])])) if "◆" in row)
-    faint = Line("raw", series([(x, x % 2) for x in range(41)]), palette.TRAIN, "faint")
+    faint = ChartLine("raw", series([(x, x % 2) for x in range(41)]), palette.TRAIN, "faint")
     loose = body(shown([faint]))
     assert max(map(len, straight.split("1.000")[0].split())) >= 60  # one stroke
     strokes = broken.replace("1.000", "").split()
@@ -146,7 +146,7 @@ def test_the_legend_says_what_each_line_is_and_stands_at() -> None:
     narrow = shown(lines, (32, 8)).split("\n")[0]
     assert "0.4313" in narrow
     assert len(narrow) <= 32
-    unnamed = Line("", lines[0].series, palette.TRAIN, "faint")
+    unnamed = ChartLine("", lines[0].series, palette.TRAIN, "faint")
     assert "··" not in shown([unnamed, *lines]).split("\n")[0]
 
 
@@ -437,8 +437,8 @@ def test_any_values_fill_the_chart_exactly(
         for step, y in run:
             x += step
             made.append(x, y)
-        lines.append(Line(style, made, palette.TRAIN, style, "◆"))  # type: ignore[arg-type]
-    figure = Figure(
+        lines.append(ChartLine(style, made, palette.TRAIN, style, "◆"))  # type: ignore[arg-type]
+    figure = ChartFigure(
         lines=tuple(lines),
         marks=(Mark(1.0, "best"), Mark(2.0, "checkpoint")),
         window=(window[0], window[0] + window[1]),

@@ -24,7 +24,7 @@ from ftwizard.screens.monitor import Monitor
 from ftwizard.screens.path import PathPage
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.rows import RowsPage
-from ftwizard.screens.terminal import Wall
+from ftwizard.screens.terminal import OutputSanitizer
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.report_view import ReportView
 from tests.e2e import open_screen
@@ -238,7 +238,7 @@ def test_runs_in_a_folder_of_such_a_name(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_last_wall_keeps_the_width() -> None:
-    wall = Wall(ascii=False)
+    wall = OutputSanitizer(ascii=False)
     for text in (*TEXTS.values(), "👩‍👩‍👧‍👦", "a\u200db"):
         short = Segment(text[:5000])
         (harmless,) = wall.apply([short], Color(0, 0, 0))

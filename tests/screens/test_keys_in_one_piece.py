@@ -221,13 +221,13 @@ def test_runs_are_not_removed_by_what_was_typed_for_something_else(
     from tests.screens.runs_helpers import make_run
 
     folder = make_run(home, "kept")
-    counting, shown = removal._sure, []
+    counting, shown = removal._build_dialog, []
 
     def slow(folders: Any) -> Any:
         time.sleep(0.5)
         return counting(folders)
 
-    monkeypatch.setattr(removal, "_sure", slow)
+    monkeypatch.setattr(removal, "_build_dialog", slow)
 
     async def play(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app

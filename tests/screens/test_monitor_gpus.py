@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from ftwizard.jobs.identity import Identity
 from ftwizard.screens import charted
-from ftwizard.screens.charted import Look
+from ftwizard.screens.charted import ChartSettings
 from ftwizard.screens.monitor import Monitor
 from tests.screens.frames import frame, says, until
 from tests.screens.runs_helpers import living
@@ -96,7 +96,7 @@ def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
         seen.append(frame(pilot.app))
         await pilot.press("m", "m")
         await says(pilot, "learning rate")
-        assert charted.remembered().pane == "chart"
+        assert charted.load_settings().pane == "chart"
         await pilot.press("M", "M", "z")
         await says(pilot, "z all")
 
@@ -130,7 +130,7 @@ def test_gpus_leave_a_warning_its_lines(story: Story, size: tuple[int, int]) -> 
 
 
 def test_where_there_are_no_gpus_all_is_shown_instead_of_them(story: Story) -> None:
-    charted.remember(Look(pane="gpus"))
+    charted.save_settings(ChartSettings(pane="gpus"))
     story.train(250)
     story.machine()
     with living(story.folder):

@@ -15,7 +15,7 @@ from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import write_json
 from ftwizard.runs import Progress
 from ftwizard.screens import charted
-from ftwizard.screens.charted import Look
+from ftwizard.screens.charted import ChartSettings
 from ftwizard.screens.hardest import CHANGED
 from ftwizard.series import Series
 from tests.checkpoints_helpers import save
@@ -270,8 +270,10 @@ def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) ->
         await says(pilot, "smoothed by 0.9")
         await pilot.press("l")
         await says(pilot, "log scale")
-        kept = charted.remembered()
-        assert kept == Look(axis="minutes", smoothing=0.9, log_scale=True), "while it is shown"
+        kept = charted.load_settings()
+        assert kept == ChartSettings(axis="minutes", smoothing=0.9, log_scale=True), (
+            "while it is shown"
+        )
 
     watch((100, 30), play)
 
@@ -289,11 +291,11 @@ def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) ->
 def test_along_each_axis_the_values_are_the_same(story: Story, axis: charted.Axis) -> None:
     story.train(123)
     events = EventReader(story.folder.events).read()
-    progress, other = Progress(), charted.Charted(Look(axis=axis))
+    progress, other = Progress(), charted.ChartData(ChartSettings(axis=axis))
     for part in (events[:90], events[90:]):  # what was placed is gone on with
         progress.feed(part)
         placed = other.lines(progress)
-    for one, two in zip(charted.Charted(Look()).lines(progress), placed, strict=True):
+    for one, two in zip(charted.ChartData(ChartSettings()).lines(progress), placed, strict=True):
         assert [y for _, y in points(one.series)] == [y for _, y in points(two.series)]
         xs = [x for x, _ in points(two.series)]
         assert xs == sorted(xs)

@@ -16,7 +16,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region, Size
 from textual.strip import Strip
 
-from ftwizard.screens.picture import Picture
+from ftwizard.screens.picture import FrameDiff
 from tests.e2e.screen import width
 
 SIZE = Size(24, 4)
@@ -92,7 +92,7 @@ def _codes(style: str) -> Iterator[str]:
 @pytest.mark.parametrize("seed", range(15))
 def test_changes_lead_to_what_drawing_all_of_it_leads_to(seed: int, texts: list[str]) -> None:
     chance = random.Random(seed)
-    picture, seen = Picture(), Seen()
+    picture, seen = FrameDiff(), Seen()
     rows = [strip(chance, SIZE.width, texts) for _ in range(SIZE.height)]
     picture.take(whole(rows), SIZE, CONSOLE)
     for _ in range(12):
@@ -103,7 +103,7 @@ def test_changes_lead_to_what_drawing_all_of_it_leads_to(seed: int, texts: list[
         if chance.random() < 0.6:  # else this state is never sent
             seen.feed(picture.render_segments(CONSOLE))
     seen.feed(picture.render_segments(CONSOLE))
-    fresh, drawn = Picture(), Seen()
+    fresh, drawn = FrameDiff(), Seen()
     fresh.take(whole(rows), SIZE, CONSOLE)
     drawn.feed(fresh.render_segments(CONSOLE))
     plain = Seen()
@@ -114,7 +114,7 @@ def test_changes_lead_to_what_drawing_all_of_it_leads_to(seed: int, texts: list[
 
 def test_one_cell_costs_a_few_bytes() -> None:
     chance = random.Random(1)
-    picture = Picture()
+    picture = FrameDiff()
     rows = [strip(chance, SIZE.width, ["a", "b"]) for _ in range(SIZE.height)]
     picture.take(whole(rows), SIZE, CONSOLE)
     picture.render_segments(CONSOLE)
@@ -127,7 +127,7 @@ def test_one_cell_costs_a_few_bytes() -> None:
 
 
 def test_what_was_changed_back_is_not_sent() -> None:
-    picture = Picture()
+    picture = FrameDiff()
     before, after = (Strip([Segment(char * SIZE.width)]) for char in "ab")
     rows = [before] * SIZE.height
     picture.take(whole(rows), SIZE, CONSOLE)
@@ -138,7 +138,7 @@ def test_what_was_changed_back_is_not_sent() -> None:
 
 
 def test_a_terminal_that_lost_everything_is_drawn_anew() -> None:
-    picture = Picture()
+    picture = FrameDiff()
     picture.take(whole([Strip([Segment("a" * SIZE.width)])] * SIZE.height), SIZE, CONSOLE)
     first = picture.render_segments(CONSOLE)
     picture.forget()
@@ -147,7 +147,7 @@ def test_a_terminal_that_lost_everything_is_drawn_anew() -> None:
 
 
 def test_a_strip_that_was_cut_within_joined_characters_leaves_its_row_whole() -> None:
-    picture = Picture()
+    picture = FrameDiff()
     text = Strip([Segment(JOINED)])
     for at in range(1, text.cell_length):
         left, right = text.divide([at, text.cell_length])
@@ -160,7 +160,7 @@ def test_a_strip_that_was_cut_within_joined_characters_leaves_its_row_whole() ->
 
 
 def test_a_row_with_characters_of_doubtful_width_is_sent_whole() -> None:
-    picture = Picture()
+    picture = FrameDiff()
     for last in "ab":
         row = Strip([Segment("\u2764\ufe0f" + "x" * (SIZE.width - 3) + last)])
         picture.take(part(0, 0, row), SIZE, CONSOLE)

@@ -24,7 +24,7 @@ from ftwizard.models import Source
 from ftwizard.screens import again, children, readings
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor import Monitor
-from ftwizard.screens.verdict import lines
+from ftwizard.screens.verdict import build_lines
 from tests.checkpoints_helpers import save
 from tests.jobs_helpers import keeper_pid, make, start, until_step
 from tests.screens.frames import drive, frame, says, until
@@ -120,27 +120,30 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
 ) -> None:
     for step, eval_loss in KEPT[kept]:
         save(parent.checkpoints, step, eval_loss)
-    on_disk = again.on_disk(parent)
+    on_disk = again.list_checkpoints(parent)
     for action, change in again.CHANGES.items():
-        child = again.child(action, finding, on_disk, lives=False)
+        child = again.plan_child(action, finding, on_disk, is_alive=False)
         told = commands.parser().parse_args(["branch", "jumpy", *child.options])
         branch.find_beginning(parent, told.begin)
         _, changes = branch.change_plan(
             plan.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
         )
         assert len(changes) == len(change.options) / 2
-        expected = ("the start", "start") if change.is_anew else (begins, begin)
-        assert (child.begins, told.begin) == expected, action
+        expected = ("the start", "start") if change.from_scratch else (begins, begin)
+        assert (child.start, told.begin) == expected, action
 
 
 def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
-    assert again.child("again_half_rate", SPIKY, [], lives=True).begins == "the newest checkpoint"
+    assert (
+        again.plan_child("again_half_rate", SPIKY, [], is_alive=True).start
+        == "the newest checkpoint"
+    )
 
 
 def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> None:
     actions = advice._MEANINGS["no_learning"].actions
     assert not callable(actions)
-    shown = lines([{"code": "no_learning", "actions": list(actions)}], 74, [], lives=False)
+    shown = build_lines([{"code": "no_learning", "actions": list(actions)}], 74, [], is_alive=False)
     assert [line.text.plain for line in shown if line.id] == [
         "new run from the start: five times the rate", "new run from the start: ten times the rate",
     ]  # fmt: skip
@@ -152,8 +155,8 @@ def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> 
     for seen in {"rate_share": 0.01}, {"rate_share": 1.0}:
         said = action if isinstance(action, str) else action({**seen, "learning_rate": 1.0})
         event = {"code": code, "action": said}
-        assert readings.advice(event, lives=True) == said
-        ended = readings.advice(event, lives=False)
+        assert readings.get_advice(event, is_alive=True) == said
+        ended = readings.get_advice(event, is_alive=False)
         assert not ended.startswith(("Stop", "Let it finish", "Keep", "Continue")), ended
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftwizard.runs import Progress
-from ftwizard.screens.charted import Axis, Charted, Look
+from ftwizard.screens.charted import Axis, ChartData, ChartSettings
 
 STEP = 200
 """When all of it was said."""
@@ -21,7 +21,7 @@ def findings(axis: Axis = "step", **said: Any) -> list[tuple[float, str]]:
     events.append({"kind": "finding", "step": STEP, **said})
     progress = Progress()
     progress.feed([{"t": 1.0, "attempt": 1, **event} for event in events])
-    marks = Charted(Look(axis=axis)).marks(progress)
+    marks = ChartData(ChartSettings(axis=axis)).marks(progress)
     return [(mark.x, mark.name) for mark in marks if mark.kind == "finding"]
 
 

@@ -32,13 +32,13 @@ def said(*readings: dict[str, Any], memory: float | None = None, most: int = 8, 
     progress = Progress()
     progress.gpu_memory = memory
     sample = {"t": 1000.0, "gpus": list(readings)}
-    return gpus.lines([sample], progress, 156, most, **more).plain
+    return gpus.build_lines([sample], progress, 156, most, **more).plain
 
 
 @given(st.lists(_readings | _any, max_size=12), st.integers(1, 20), st.integers(56, 200))
 def test_it_bears_whatever_stands_in_the_file(found: list[Any], most: int, width: int) -> None:
     samples = [{"t": 1.0, "gpus": found}]
-    shown = gpus.lines(samples, Progress(), width, most)
+    shown = gpus.build_lines(samples, Progress(), width, most)
     text = shown.plain
     assert len(text.split("\n")) <= max(most, 2)
     assert all(visible(line) == line for line in text.split("\n"))
@@ -60,7 +60,7 @@ def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str
     progress = Progress()
     progress.feed([log])
     assert progress.memory == 5e9
-    assert shown in gpus.lines([{"t": 1000.0, "gpus": [card()]}], progress, 156, 8).plain
+    assert shown in gpus.build_lines([{"t": 1000.0, "gpus": [card()]}], progress, 156, 8).plain
 
 
 def test_of_several_gpus_the_run_is_on_the_one_of_its_plan() -> None:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from ftwizard.screens.line import ENOUGH, GIVE_UP, LOST_S, MARKS, ROOM, SLOW_S, Line, question
+from ftwizard.screens.line import (
+    LOST_S,
+    MAX_IN_FLIGHT_BYTES,
+    MAX_LOST,
+    MIN_FAST_ANSWERS,
+    QUERY_COLUMNS,
+    SLOW_S,
+    TerminalLink,
+    build_query,
+)
 
-FRAME = 3 * ROOM // 2
+FRAME = 3 * MAX_IN_FLIGHT_BYTES // 2
 
 
-def send(line: Line, size: int, now: float) -> None:
-    """Send a frame with its question; the system takes all of it at once."""
+def send(line: TerminalLink, size: int, now: float) -> None:
+    """Send a frame with its build_query; the system takes all of it at once."""
     line.sent(size)
     line.written(size + len(line.ask(now)), now)
 
 
-def answering() -> Line:
+def answering() -> TerminalLink:
     """Return the line of a terminal that has answered."""
-    line = Line()
+    line = TerminalLink()
     send(line, 10, 0)
     line.answered(0.01)
     return line
 
 
-def answer(line: Line, times: int, took: float = 0.0) -> None:
+def answer(line: TerminalLink, times: int, took: float = 0.0) -> None:
     for _ in range(times):
         send(line, 10, 0)
         line.answered(took)
@@ -39,17 +48,17 @@ def test_a_frame_waits_until_the_one_before_has_arrived() -> None:
 def test_small_frames_follow_each_other_without_waiting() -> None:
     line = answering()
     for _ in range(3):
-        send(line, ROOM // 5, 0.1)
+        send(line, MAX_IN_FLIGHT_BYTES // 5, 0.1)
         assert line.has_room(0.1)
     for _ in range(2):
-        send(line, ROOM // 5, 0.1)
+        send(line, MAX_IN_FLIGHT_BYTES // 5, 0.1)
     assert not line.has_room(0.1)
     line.answered(0.2)  # the oldest of them alone
     assert line.has_room(0.2)
 
 
 def test_a_terminal_that_never_answers_gets_what_the_system_takes() -> None:
-    line = Line()
+    line = TerminalLink()
     for _ in range(10):
         send(line, FRAME, 0)
         assert line.has_room(0)
@@ -62,7 +71,7 @@ def test_a_terminal_that_never_answers_gets_what_the_system_takes() -> None:
 
 
 def test_first_answers_that_come_late_free_nothing_that_was_sent_after() -> None:
-    line = Line()
+    line = TerminalLink()
     for _ in range(3):
         send(line, 10, 0)
     line.answered(0.3, 1)
@@ -75,12 +84,12 @@ def test_first_answers_that_come_late_free_nothing_that_was_sent_after() -> None
 
 
 def test_one_lost_answer_makes_no_other_late() -> None:
-    line = Line()
+    line = TerminalLink()
     for number in range(1, 100):
         now = float(number)
         send(line, 10, now)
         if number != 50:
-            line.answered(now + 0.1, number % MARKS)
+            line.answered(now + 0.1, number % QUERY_COLUMNS)
         line.has_room(now + 0.2)
         assert not line.is_slow
         assert line.is_awaited == (number == 50)
@@ -95,8 +104,8 @@ def test_after_another_has_had_the_terminal_nothing_is_owed() -> None:
 
 
 def test_a_question_puts_the_cursor_back_and_tells_which_it_is() -> None:
-    assert question(1) == "\x1b7\x1b[1;2H\x1b[6n\x1b8"
-    assert len({question(number) for number in range(MARKS)}) == MARKS
+    assert build_query(1) == "\x1b7\x1b[1;2H\x1b[6n\x1b8"
+    assert len({build_query(number) for number in range(QUERY_COLUMNS)}) == QUERY_COLUMNS
 
 
 def test_late_answers_make_it_slow_also_while_they_are_waited_for() -> None:
@@ -109,7 +118,7 @@ def test_late_answers_make_it_slow_also_while_they_are_waited_for() -> None:
 
 
 def test_a_write_that_hangs_makes_it_slow() -> None:
-    line = Line()
+    line = TerminalLink()
     line.sent(FRAME)
     line.ask(0)
     line.has_room(SLOW_S + 0.1)
@@ -119,14 +128,14 @@ def test_a_write_that_hangs_makes_it_slow() -> None:
 def test_enough_answers_in_time_end_it_and_each_relapse_takes_longer() -> None:
     line = answering()
     answer(line, 1, took=2 * SLOW_S)
-    answer(line, ENOUGH - 1)
+    answer(line, MIN_FAST_ANSWERS - 1)
     answer(line, 1, took=2 * SLOW_S)
-    answer(line, ENOUGH - 1)
+    answer(line, MIN_FAST_ANSWERS - 1)
     assert line.is_slow
     answer(line, 1)
     assert not line.is_slow
     answer(line, 1, took=2 * SLOW_S)
-    answer(line, 2 * ENOUGH - 1)
+    answer(line, 2 * MIN_FAST_ANSWERS - 1)
     assert line.is_slow
     answer(line, 1)
     assert not line.is_slow
@@ -135,7 +144,7 @@ def test_enough_answers_in_time_end_it_and_each_relapse_takes_longer() -> None:
 def test_lost_answers_are_given_up_one_frame_at_a_time() -> None:
     line = answering()
     now = 0.0
-    for lost in range(GIVE_UP):
+    for lost in range(MAX_LOST):
         send(line, FRAME, now)
         assert not line.has_room(now + LOST_S - 1) and line.is_awaited
         now += LOST_S + 1

@@ -10,7 +10,7 @@ import pytest
 from ftwizard.catalog.prices import Rate
 from ftwizard.plan import Budget
 from ftwizard.runs import Progress
-from ftwizard.screens.spent import so_far
+from ftwizard.screens.spent import format_spent
 
 
 def rate(usd: str, **more: Any) -> Rate:
@@ -37,16 +37,18 @@ TWICE = progress(
 
 def test_dollars_are_of_all_attempts_hours_of_the_training_of_the_newest() -> None:
     both = Budget(usd=5.0, hours=2.0)
-    assert so_far(TWICE, rate("1"), both, None) == ("cost", "$1.27 of $5.00 · 0.1 of 2 h")
-    assert so_far(TWICE, rate("1"), both, 14_560.0) == ("cost", "$2.27 of $5.00 · 1.1 of 2 h")
+    assert format_spent(TWICE, rate("1"), both, None) == ("cost", "$1.27 of $5.00 · 0.1 of 2 h")
+    assert format_spent(TWICE, rate("1"), both, 14_560.0) == ("cost", "$2.27 of $5.00 · 1.1 of 2 h")
 
 
 def test_only_what_is_known_is_told() -> None:
-    assert so_far(TWICE, None, Budget(), 11_000.0) is None
-    assert so_far(TWICE, None, Budget(usd=5.0), 11_000.0) is None, "no run without a price has one"
-    assert so_far(TWICE, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
+    assert format_spent(TWICE, None, Budget(), 11_000.0) is None
+    assert format_spent(TWICE, None, Budget(usd=5.0), 11_000.0) is None, (
+        "no run without a price has one"
+    )
+    assert format_spent(TWICE, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
     dear = rate("1", low=Decimal("0.5"), high=Decimal(3))
-    assert so_far(TWICE, dear, Budget(), None) == ("cost", "$0.63–3.80")
+    assert format_spent(TWICE, dear, Budget(), None) == ("cost", "$0.63–3.80")
 
 
 @pytest.mark.parametrize("phase", ["loading", "merging"])
@@ -55,4 +57,4 @@ def test_what_is_no_training_takes_nothing_of_the_hours(phase: str) -> None:
         (0, 1, "training"), (3600, 1, "saving"), (3600, 2 - (phase == "merging"), phase)
     )
     told = {"loading": "0.0 of 4 h", "merging": "1.0 of 4 h"}[phase]
-    assert so_far(done, None, Budget(hours=4), 90_000.0) == ("time", told)
+    assert format_spent(done, None, Budget(hours=4), 90_000.0) == ("time", told)
