@@ -257,7 +257,7 @@ def _layout_with_histories(
     rows: Sequence[GpuRow], samples: Sequence[GpuReading], width: int
 ) -> list[Text]:
     """Return each row followed by the GPU's utilization history on a second, full-width line."""
-    indent = max(len(row.head) for row in rows) + 6
+    indent = max(len(row.head) for row in rows) + 5
     histories = telemetry.history(samples, max(1, width - indent - 1))
     lines = []
     for row, line in zip(rows, _fit_layout(rows, width, LAYOUTS_WITH_HISTORY_LINES), strict=True):

@@ -111,7 +111,7 @@ Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
 
 PLACES: Mapping[str, Way] = {
     "home": ((), (), _seeing("New fine-tune")),
-    "help": ((), (), _seeing("New fine-tune", ("?", "Start here"))),
+    "help": ((), (), _seeing("New fine-tune", ("?", "to open the selected line"))),
     "demo": ((), ("demo",), _seeing("You see the loss fall")),
     "path": ((), (), _path),
     "data": ((), (), _data),

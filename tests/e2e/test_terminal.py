@@ -77,7 +77,7 @@ def test_a_small_window_asks_to_be_enlarged_and_goes_on_where_it_was(
 ) -> None:
     with at(place, folder) as terminal:
         terminal.resize(40, 10)
-        terminal.wait("Please enlarge the window:\n *60×16 at least")
+        terminal.wait("Window too small.\n *Enlarge it to 60×16")
         assert_drawn(terminal)
         terminal.until(
             lambda: not re.search(SHOWS[place], terminal.screen.text()), "nothing but that"
@@ -97,7 +97,7 @@ def test_a_storm_of_sizes_leaves_it_whole(folder: Path, place: str) -> None:
         terminal.wait(SHOWS[place])
         assert_drawn(terminal)
         terminal.send("\x1bOP")  # F1
-        terminal.wait("esc closes this")
+        terminal.wait("esc closes")
 
 
 def test_exported_columns_are_not_believed(folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_stopped_from_outside_it_comes_back_whole_and_leaves_the_shell_in_order(
             lambda: terminal.screen().splitlines()[:7] == before.splitlines()[:7], "all of it"
         )
         terminal.keys("?")  # a key is read once, by the one thread that reads keys
-        terminal.wait("esc closes this")
+        terminal.wait("esc closes")
         terminal.keys("Escape")
         terminal.wait(r"New fine-tune")
         terminal.keys("C-q")

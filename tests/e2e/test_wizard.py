@@ -84,9 +84,9 @@ def test_from_rows_to_a_merged_model(
         through_the_wizard(terminal, make(tmp_path), qlora=qlora)
         terminal.wait("training  step", timeout=540)
         terminal.wait("validation", timeout=540)
-        terminal.wait("enter shows what it made", timeout=1200)
+        terminal.wait("enter shows the results", timeout=1200)
         terminal.keys("Enter")
-        shown = terminal.wait(r"loss of the answers[\s\S]*vllm serve")
+        shown = terminal.wait(r"test loss[\s\S]*vllm serve")
         assert "answer 1 of" in shown
         assert "vllm serve" in shown
         terminal.keys("Enter")

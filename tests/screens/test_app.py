@@ -42,7 +42,7 @@ async def show(pilot: Pilot[Any], error: Exception) -> None:
 
 def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None:
     shown = drive(FtwizardApp(), (80, 24), lambda p: show(p, ValueError("made up")))
-    assert "Something went wrong here" in shown
+    assert "Internal error." in shown
     (file,) = (home / "crashes").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert "ValueError: made up" in file.read_text()
@@ -66,12 +66,12 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
 
     with pytest.raises(RuntimeError, match="whole"):
         drive(app, (80, 24), crash)
-    assert "the screens have failed; runs go on." in app.farewell[0]
+    assert "the interface crashed; runs keep running." in app.farewell[0]
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
 
 
 def test_it_begins_slow_and_says_so() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "slow line: seldom redrawn")
+        await says(pilot, "slow connection")
 
     drive(FtwizardApp(slow=True), (80, 24), play)

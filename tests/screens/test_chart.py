@@ -172,11 +172,11 @@ def test_a_gap_stays_open() -> None:
 
 
 def test_before_there_is_a_line() -> None:
-    assert shown([]).strip() == "no step yet"
+    assert shown([]).strip() == "no steps yet"
     rows = shown([solid([])]).split("\n")
-    assert rows[12].strip() == "no step yet"
+    assert rows[12].strip() == "no steps yet"
     assert abs(len(rows[12]) - len(rows[12].lstrip()) - 34) <= 1
-    assert shown([solid([(1, math.nan), (2, math.nan)])]).strip() == "only NaN so far"
+    assert shown([solid([(1, math.nan), (2, math.nan)])]).strip() == "all values are NaN"
     one = shown([solid([(1, 4.7)])])
     assert sum(row.count("•") for row in body(one)) == 1
     assert "• 4.700" in one
@@ -223,8 +223,8 @@ def test_zoom_pan_and_follow() -> None:
         for x in range(1101, 1201):
             line.series.append(x, 0)
         app.chart.show([line])
-        await note("held")
-        assert "held" in frame(app).split("\n")[0]
+        await note("paused")
+        assert "paused" in frame(app).split("\n")[0]
         await note("returned", "end")
         assert app.chart.is_following
         await note("right", "left", "left", "right", "right", "right")
@@ -241,7 +241,7 @@ def test_zoom_pan_and_follow() -> None:
     assert ends["zoomed"] == (750, 1000)
     assert ends["followed"][1] == 1100
     assert ends["panned"][1] < 1100
-    assert ends["held"] == ends["panned"]
+    assert ends["paused"] == ends["panned"]
     assert ends["returned"] == ends["right"] == (950, 1200)
     assert ends["reset"] == ends["nothing to pan"] == ends["out"] == (0, 1200)
     assert 5 <= ends["deepest"][1] - ends["deepest"][0] <= 20
@@ -270,7 +270,7 @@ def test_log_scale() -> None:
     assert abs((middle - first) - (last - middle)) <= 1  # exponential decay is a straight line
     assert shown(falling, (80, 24), "l", "l") == linear
     below = [solid([(x, x - 5) for x in range(11)])]
-    assert "log needs values above 0" in shown(below, (80, 24), "l")
+    assert "log scale needs values above 0" in shown(below, (80, 24), "l")
     assert body(shown(below, (80, 24), "l")) == body(shown(below))
 
 

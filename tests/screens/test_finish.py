@@ -26,7 +26,7 @@ ANSWERS = [
 
 
 async def to_results(pilot: Pilot[Any]) -> None:
-    await says(pilot, "enter shows what it made")
+    await says(pilot, "enter shows the results")
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, Finish))
 
@@ -34,10 +34,10 @@ async def to_results(pilot: Pilot[Any]) -> None:
 def test_results_follow_the_monitor(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS)
     shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
-    assert re.search(r"loss of the answers +4\.500 +0\.250  ✓", shown)
+    assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
-    assert "✓ as expected" in shown
+    assert "✓ exact match" in shown
     assert "vllm serve" in shown
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
@@ -62,7 +62,7 @@ def test_left_and_right_turn_the_answers(home: Path) -> None:
 def test_a_run_without_a_comparison_says_so(home: Path) -> None:
     make_run(home, "one")
     shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
-    assert "No comparison was asked for" in shown
+    assert "No comparison: it was not requested" in shown
     assert "ftwizard train" in shown
 
 

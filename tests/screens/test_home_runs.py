@@ -71,7 +71,7 @@ def test_the_list_is_searched_as_one_types_and_esc_shows_all_again(three: list[J
     after = drive(FtwizardApp(), (80, 24), play)
     assert "▸ first" in seen[0]
     assert "third" not in seen[0]
-    assert "esc shows all runs again" in seen[0]
+    assert "Esc: show all runs" in seen[0]
     assert all(name in after for name in ("first", "second", "third", "New fine-tune"))
     assert "esc shows all" not in after
 
@@ -139,9 +139,9 @@ def test_training_losses_are_compared_too(three: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "c")
-        await says(pilot, "validation loss over steps")
+        await says(pilot, "validation loss by step")
         await pilot.press("m")
-        await says(pilot, "training loss over steps")
+        await says(pilot, "training loss by step")
         await pilot.press("escape")
         await says(pilot, "A third")
 
@@ -155,7 +155,7 @@ def test_ascii_tells_the_runs_apart(three: list[JobFolder]) -> None:
         await says(pilot, "recipe.learning_rate")
 
     shown = drive(FtwizardApp(ascii=True), (80, 24), play)
-    chart = shown.split("validation loss over steps")[1].split("step\n")[0]
+    chart = shown.split("validation loss by step")[1].split("step\n")[0]
     assert chart.count("A") > 2
     assert chart.count("B") > 2
 
@@ -175,19 +175,19 @@ def test_a_run_is_removed_when_y_was_pressed(three: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("x")
-        await says(pilot, "Remove run third for good?")
+        await says(pilot, "Permanently delete run third?")
         seen.append(frame(pilot.app))
         await pilot.press("enter")
         await pilot.pause(0.2)
         assert three[2].path.exists(), "Enter removes nothing"
         await pilot.press("x")
-        await says(pilot, "for good?")
+        await says(pilot, "Permanently delete")
         await pilot.press("y")
         await until(pilot, lambda: not three[2].path.exists())
         await until(pilot, lambda: "third" not in frame(pilot.app))
 
     after = drive(FtwizardApp(), (80, 24), play)
-    assert "y remove" in seen[0]
+    assert "y delete" in seen[0]
     assert "kB" in seen[0]
     assert "first" in after
     assert "second" in after
@@ -197,7 +197,7 @@ def test_the_marked_runs_are_removed_together(three: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "x")
-        await says(pilot, "Remove 2 runs for good?")
+        await says(pilot, "Permanently delete 2 runs?")
         await pilot.press("y")
         await until(pilot, lambda: not three[1].path.exists() and not three[2].path.exists())
 
@@ -226,6 +226,6 @@ def test_the_keys_of_a_run_are_named_where_the_cursor_is_on_one(three: list[JobF
     on_a_run = drive(FtwizardApp(), (80, 24), play).splitlines()[-1]
     elsewhere = drive(FtwizardApp(), (80, 24)).splitlines()[-1]
     assert "space mark" in on_a_run
-    assert "x remove" in on_a_run
+    assert "x delete" in on_a_run
     assert "remove" not in elsewhere
     assert "n new fine-tune" in elsewhere

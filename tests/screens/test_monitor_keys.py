@@ -72,9 +72,9 @@ def test_save_and_evaluate_are_asked_for_by_small_files(home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
         await pilot.press("v")
-        await says(pilot, "It saves when this step is done.")
+        await says(pilot, "Saving a checkpoint after this step.")
         await pilot.press("e")
-        await says(pilot, "It measures the validation loss")
+        await says(pilot, "Evaluating after this step")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert requests.pending(folder, "save", 1)
@@ -247,12 +247,12 @@ def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "! overfitting")
         await pilot.press("d")
-        await says(pilot, "new run from the start: half the rate")
+        await says(pilot, "new run from the start: half the learning rate")
         await pilot.press("down", "enter")
-        await says(pilot, "It trains still. Stop it first?")
+        await says(pilot, "This run is still training. Stop it first?")
         await pilot.press("escape")
         await pilot.press("down", "enter")
-        await says(pilot, "It measures the validation loss when this step is done.")
+        await says(pilot, "Evaluating after this step.")
         await pilot.press("up", "up", "enter")
         await says(pilot, "Stop this run?")
         assert observe(folder).state == "running"

@@ -109,7 +109,7 @@ def test_answers_over_time_and_the_hardest_rows(story: Story, size: tuple[int, i
 
     with living(story.folder):
         shown = watch(size, play)
-    assert "Hardest of the validation rows, at step 240" in shown
+    assert "Highest-loss validation examples at step 240" in shown
     assert_looks("answers", size, shown)
 
 
@@ -189,7 +189,7 @@ def test_the_hardest_rows_are_opened_where_they_stand_in_their_file(
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("a")
         await says(pilot, "▸      4.200       40")
-        assert "enter open the row" in frame(pilot.app)
+        assert "enter open example" in frame(pilot.app)
         await pilot.press("down", "enter")
         await says(pilot, "Is 41 in stock?")
         await until(pilot, lambda: not any(one.group == "changed" for one in pilot.app.workers))
@@ -226,14 +226,14 @@ def test_of_answers_longer_than_the_window_all_is_read_before_a_row_is_chosen(
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("a")
         await says(pilot, "May I send it back?")
-        assert "open the row" not in frame(pilot.app)
+        assert "open example" not in frame(pilot.app)
         for _ in range(30):
             if "▸" in frame(pilot.app):
                 break
             await pilot.press("down")
             await pilot.pause()
         assert "▸      4.200       40" in frame(pilot.app)
-        assert "open the row" in frame(pilot.app)
+        assert "open example" in frame(pilot.app)
         await pilot.press("down")
         await says(pilot, "▸      3.867       41")
         await pilot.press("pageup", "pageup", "pageup")
@@ -252,7 +252,7 @@ def test_a_healthy_run_says_so_in_a_line(story: Story) -> None:
     story.train(123)
     story.tell("finding", **HEALTHY)
     shown = watch((80, 24))
-    assert "✓ healthy  85 % sure" in shown and "Both losses fall" not in shown
+    assert "✓ healthy  85% confidence" in shown and "Both losses fall" not in shown
 
 
 def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) -> None:
@@ -260,14 +260,14 @@ def test_measure_axis_and_smoothing_are_chosen_by_keys_and_kept(story: Story) ->
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("m")
-        await says(pilot, "── gradient norm 0.7")
+        await says(pilot, "── grad norm 0.7")
         await pilot.press("M", "x")
         await says(pilot, " epoch")
         await says(pilot, "◆╌ validation")
         await pilot.press("x")
         await says(pilot, " min")
         await pilot.press("w")
-        await says(pilot, "smoothed by 0.9")
+        await says(pilot, "Smoothing: 0.9")
         await pilot.press("l")
         await says(pilot, "log scale")
         kept = charted.load_settings()

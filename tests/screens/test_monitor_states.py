@@ -246,7 +246,7 @@ def test_its_folder_is_removed_beneath_it(story: Story, size: tuple[int, int]) -
 
     async def remove(pilot: Pilot[Any]) -> None:
         shutil.rmtree(story.folder.path)
-        await says(pilot, "is gone")
+        await says(pilot, "was deleted")
         await pilot.press("o")
         await says(pilot, "had no more to say")
         await pilot.press("escape", "s")
@@ -266,7 +266,7 @@ def test_a_small_window_and_back(story: Story) -> None:
     async def there_and_back(pilot: Pilot[Any]) -> None:
         before = frame(pilot.app)
         await pilot.resize_terminal(40, 10)
-        await says(pilot, "Please enlarge the window")
+        await says(pilot, "Window too small")
         assert "loss" not in frame(pilot.app)
         await pilot.resize_terminal(160, 50)
         await says(pilot, "method")
@@ -304,7 +304,7 @@ def test_a_keeper_that_is_killed_and_then_its_command(home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
         os.kill(pids[0], signal.SIGKILL)
-        await says(pilot, "! Its keeper is gone; the run goes on.")
+        await says(pilot, "! The supervisor process died; the run keeps running.")
         os.kill(pids[1], signal.SIGKILL)
         await says(pilot, "✗ lost")
         assert "ftwizard resume tickets-0921" in frame(pilot.app)

@@ -66,10 +66,10 @@ def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "! spiky")
         await pilot.press("d")
-        await says(pilot, "▸ new run from the newest checkpoint (step 40): half the rate, doubled")
+        await says(pilot, "▸ new run from the newest checkpoint (step 40): half the learning rate,")
         await pilot.press("enter")
         await says(pilot, "Start a new run?")
-        assert "From the newest checkpoint (step 40)" in frame(pilot.app)
+        assert "starts from the newest checkpoint (step 40)" in frame(pilot.app)
         await pilot.press("escape")
         await pilot.pause(0.2)
         assert len(runs.all_runs()) == 1, "esc starts nothing"
@@ -107,12 +107,12 @@ KEPT: dict[str, list[tuple[int, float | None]]] = {
     [
         (SPIKY, "none", "the start", "start"),
         (SPIKY, "no best", "the newest checkpoint (step 40)", "40"),
-        (SPIKY, "a best", "the best (step 20)", "20"),
+        (SPIKY, "a best", "the best checkpoint (step 20)", "20"),
         (OVERFIT, "none", "the start", "start"),
         (OVERFIT, "no best", "step 10, before it began", "10"),
         ({**OVERFIT, "since": 5}, "no best", "the start", "start"),
         ({**OVERFIT, "since": None}, "no best", "the start", "start"),
-        (OVERFIT, "a best", "the best (step 20)", "20"),
+        (OVERFIT, "a best", "the best checkpoint (step 20)", "20"),
     ],
 )
 def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
@@ -145,7 +145,7 @@ def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> N
     assert not callable(actions)
     shown = build_lines([{"code": "no_learning", "actions": list(actions)}], 74, [], is_alive=False)
     assert [line.text.plain for line in shown if line.id] == [
-        "new run from the start: five times the rate", "new run from the start: ten times the rate",
+        "new run from the start: 5× the learning rate", "new run from the start: 10× the learning rate",
     ]  # fmt: skip
 
 
@@ -168,15 +168,15 @@ def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) 
     shown: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "→ Next time fewer epochs")
+        await says(pilot, "→ Next time, train for fewer epochs")
         shown.append(frame(pilot.app))
         await pilot.press("d")
         await says(pilot, "The best weights (step 20) are in")
 
     shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
-    assert "→ Next time fewer epochs, or more diverse rows." in shown[1]
-    assert "▸ new run from the best (step 20): half the rate" in shown[1]
-    assert not any("top now" in one or "stop it now" in one for one in shown)
+    assert "→ Next time, train for fewer epochs or on more diverse data." in shown[1]
+    assert "▸ new run from the best checkpoint (step 20): half the learning" in shown[1]
+    assert not any("top now" in one or "stop now" in one for one in shown)
 
 
 @pytest.mark.parametrize("key", ["s", "d"])
@@ -199,12 +199,12 @@ def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
     monkeypatch.setattr(children, "run", run)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "! Its keeper is gone")
-        for question, calls in (("Stop this run?", 1), ("End it at once?", 2)):
+        await says(pilot, "! The supervisor process")
+        for question, calls in (("Stop this run?", 1), ("Kill it now?", 2)):
             await until(pilot, lambda: isinstance(pilot.app.screen, Monitor))
             await pilot.press(key)
             if key == "d":
-                await says(pilot, "▸ stop it now; the best weights are kept")
+                await says(pilot, "▸ stop now and keep the best weights")
                 await pilot.press("enter")
             await says(pilot, question)
             await pilot.press("enter")

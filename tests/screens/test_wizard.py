@@ -360,7 +360,7 @@ def test_a_window_that_is_too_small_takes_no_keys_and_loses_no_focus(rows: Path)
         await pilot.press("tab", "tab")
         focus = pilot.app.focused
         await pilot.resize_terminal(40, 10)
-        await says(pilot, "Please enlarge the window")
+        await says(pilot, "Window too small")
         assert "Model" not in frame(pilot.app)
         await pilot.press("escape", "9", "question_mark")
         await pilot.resize_terminal(80, 24)
@@ -396,7 +396,7 @@ def test_a_paste_that_is_too_long_is_said_and_changes_nothing() -> None:
         await to_data(pilot)
         await pilot.press(*"rows")
         pilot.app.post_message(events.Paste("x" * 1_000_000))
-        await says(pilot, "At most 4,096 characters fit here")
+        await says(pilot, "at most 4,096 characters")
         assert pilot.app.screen.query_one("#train Input", Input).value == "rows"
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
