@@ -92,13 +92,13 @@ def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
 
     async def twice(pilot: Pilot[Any]) -> None:
         await pilot.press("z")
-        await says(pilot, "z GPUs only")
+        await says(pilot, "z GPUs")
         seen.append(frame(pilot.app))
         await pilot.press("m", "m")
         await says(pilot, "learning rate")
         assert charted.load_settings().pane == "chart"
         await pilot.press("M", "M", "z")
-        await says(pilot, "z show all")
+        await says(pilot, "z all")
 
     async def back(pilot: Pilot[Any]) -> None:
         await pilot.press("z")

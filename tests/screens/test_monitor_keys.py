@@ -58,7 +58,7 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
         await pilot.press("enter")
         await says(pilot, "stopping")
         await pilot.press("s")
-        await says(pilot, "End it at once?")
+        await says(pilot, "Kill it now?")
         await pilot.press("enter")
         await until(pilot, lambda: observe(folder).state == "ended")
 
@@ -105,7 +105,7 @@ def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> N
         await pilot.pause(0.2)
 
     drive(app, (80, 24), play)
-    assert app.farewell == ["Run alive goes on. Come back with: ftwizard watch alive"]
+    assert app.farewell == ["Run alive keeps running. Come back with: ftwizard watch alive"]
     assert observe(folder).state == "running"
 
 
@@ -170,12 +170,12 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
         )
 
         async def play(pilot: Pilot[Any]) -> None:
-            await until(pilot, lambda: pilot.app.screen._face.plan is not None)  # type: ignore[attr-defined]
+            await until(pilot, lambda: pilot.app.screen._run_view.plan is not None)  # type: ignore[attr-defined]
             await pilot.press("e")
 
         shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))
-    assert "e evaluate" in shown[0]
-    assert "e evaluate" not in shown[1]
+    assert "e eval" in shown[0]
+    assert "e eval" not in shown[1]
 
 
 def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:

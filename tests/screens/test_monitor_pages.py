@@ -140,7 +140,7 @@ def test_the_answers_in_the_middle_go_through_the_evaluations(
         await pilot.press("right", "right", "right")
         await says(pilot, "step 160: validation loss 0.8112, best")
         await pilot.press("question_mark")
-        await says(pilot, "the top line says which,")
+        await says(pilot, "The top line shows the step")
 
     with living(story.folder):
         watch(size, play)
@@ -206,13 +206,13 @@ def test_the_hardest_rows_are_opened_where_they_stand_in_their_file(
         await pilot.press("escape")
         file.unlink()
         await pilot.press("enter")
-        await says(pilot, "The file that this row is in is gone")
+        await says(pilot, "The data file no longer exists")
         await pilot.press("enter")
         await says(pilot, "▸      3.867       41")
 
     with living(story.folder):
         watch((100, 40), play)
-    assert "has changed" not in shown[0]
+    assert "file changed" not in shown[0]
 
 
 def test_of_answers_longer_than_the_window_all_is_read_before_a_row_is_chosen(
