@@ -248,7 +248,7 @@ def test_its_folder_is_removed_beneath_it(story: Story, size: tuple[int, int]) -
         shutil.rmtree(story.folder.path)
         await says(pilot, "was deleted")
         await pilot.press("o")
-        await says(pilot, "had no more to say")
+        await says(pilot, "No output yet.")
         await pilot.press("escape", "s")
         await pilot.pause(0.1)
         if "Stop this run?" in frame(pilot.app):
