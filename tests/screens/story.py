@@ -120,7 +120,11 @@ async def settled(pilot: Pilot[Any]) -> None:
 
     def is_settled() -> bool:
         screen = pilot.app.screen
-        return isinstance(screen, Monitor) and screen._run_view.plan is not None and not screen._reading
+        return (
+            isinstance(screen, Monitor)
+            and screen._run_view.plan is not None
+            and not screen._reading
+        )
 
     await until(pilot, is_settled)
     pilot.app.screen._run_view.draw()  # type: ignore[attr-defined]

@@ -52,9 +52,7 @@ def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:
     assert "run " not in said(card(), memory=21e9)
 
 
-@pytest.mark.parametrize(
-    ("says", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")]
-)
+@pytest.mark.parametrize(("says", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")])
 def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str) -> None:
     log = {"t": 1.0, "kind": "log", "attempt": 1, "step": 1, "memory": 5e9, "memory_on_gpu": says}
     progress = Progress()
