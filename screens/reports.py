@@ -135,8 +135,7 @@ def format_tokens(report: Report) -> Text:
     """Format the numbers of tokens and of trainable tokens; empty if unknown."""
     parts = []
     if counted := report.get("tokens"):
-        about = "" if _is_exact(counted) else "about "
-        parts.append(about + _format_amount(counted, " tokens"))
+        parts.append(_format_amount(counted, " tokens"))
     if trainable := report.get("trained_tokens"):
         parts.append(f"trainable: {_format_amount(trainable, '' if counted else ' tokens')}")
     return Text(f"  {'; '.join(parts)}" if parts else "")

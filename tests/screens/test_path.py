@@ -177,7 +177,7 @@ def test_c_shows_every_offer_and_comes_back(tmp_path: Path) -> None:
 
 def test_the_rows_own_evidence_is_shown_when_one_comes_back(tmp_path: Path) -> None:
     facts_that_change = on_page(read(tmp_path, PRICES), (120, 40))
-    assert "✗ 30 rows of 30 (100%) teach facts that change" in facts_that_change
+    assert "✗ 30 rows of 30 (100%) contain facts that change" in facts_that_change
     verified = on_page(read(tmp_path, FIELDS), (120, 40))
     assert "100% of 30 answers are JSON" in verified and "(RFT)" in verified
     assert "Offered by AWS Bedrock and Microsoft Foundry." in " ".join(verified.split())

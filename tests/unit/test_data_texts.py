@@ -116,7 +116,7 @@ def test_the_verdict_is_a_mark_and_words() -> None:
 
 def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
     assert reports.format_tokens(report("x")).plain.strip() == (
-        "about 812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
+        "812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
     )
     exact = TOKENS | {"exact": True}
     learnt = {"total": 9, "low": 9, "high": 9, "exact": False}
