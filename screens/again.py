@@ -13,7 +13,7 @@ SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
 """Patterns that spoil the weights from their onset on."""
 
 
-class Change(NamedTuple):
+class SettingsChange(NamedTuple):
     """A difference between a child run and its parent."""
 
     label: str
@@ -24,16 +24,18 @@ class Change(NamedTuple):
 
 
 CHANGES = {
-    "again_half_rate": Change("half the learning rate", ("--rate-times", "0.5")),
-    "again_more_accumulation": Change(
+    "again_half_rate": SettingsChange("half the learning rate", ("--rate-times", "0.5")),
+    "again_more_accumulation": SettingsChange(
         "double the gradient accumulation", ("--accumulation-times", "2")
     ),
-    "again_half_rate_more_accumulation": Change(
+    "again_half_rate_more_accumulation": SettingsChange(
         "half the learning rate, double the accumulation",
         ("--rate-times", "0.5", "--accumulation-times", "2"),
     ),
-    "again_higher_rate": Change("5× the learning rate", ("--rate-times", "5"), from_scratch=True),
-    "again_ten_times_rate": Change(
+    "again_higher_rate": SettingsChange(
+        "5× the learning rate", ("--rate-times", "5"), from_scratch=True
+    ),
+    "again_ten_times_rate": SettingsChange(
         "10× the learning rate", ("--rate-times", "10"), from_scratch=True
     ),
 }

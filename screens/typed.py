@@ -33,10 +33,11 @@ class Typed(Dialog[bool]):
             )
             yield Static(self._hint, markup=False)
             yield Static(
-                Text.assemble("To continue anyway, type  ", (self._phrase, "bold"), "  and press enter. "
-                              "Esc goes back."),
+                Text.assemble(
+                    "To continue anyway, type  ", (self._phrase, "bold"), "  (esc goes back)"
+                ),
                 markup=False,
-            )  # fmt: skip
+            )
             yield Entry(placeholder=self._phrase, max_length=100)
             yield Static(id="mismatch", markup=False)
 
