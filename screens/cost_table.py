@@ -22,7 +22,7 @@ STAR, ENDED, STALE = "●", "✗", "!"
 GAP = 2
 _RECOMMENDED = "  recommended"
 _MARK_WIDTH = 2
-_MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 8, 48
+_MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 9, 48
 ColumnId = Literal[
     "path", "training", "input", "output", "relative", "hosting", "monthly", "break_even",
     "weights", "until",

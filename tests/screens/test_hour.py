@@ -79,7 +79,7 @@ def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
         await says(pilot, "Save this price?")
         await pilot.press("enter" if remembers else "escape")
         await says(pilot, "$0.25–1.00")
-        assert "set-up      $0.25–1.00 on top" in frame(pilot.app)
+        assert "setup       $0.25–1.00 extra" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
@@ -208,10 +208,10 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
 def test_what_is_not_known_is_never_0() -> None:
     untimed = ESTIMATE | {"time": None}
     said = estimate_texts.format_estimate(untimed, 1024, hour_price.said("2")).plain
-    assert "unknown: no time estimate; at $2.00 an hour" in said
+    assert "unknown: no time estimate; at $2.00 per hour" in said
     unsaid = estimate_texts.format_estimate(ESTIMATE, 1024).plain
     assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
-    assert "set-up" not in unsaid
+    assert "setup" not in unsaid
 
 
 def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
