@@ -84,8 +84,8 @@ def _recipe(terminal: Terminal) -> None:
     """Where the machine has no GPU, the way to train here leads through one more page."""
     _rows(terminal)
     terminal.send("\r")
-    if "Enter trains on this machine" in terminal.wait(
-        "Enter trains on this machine|The base model"
+    if "Enter to train on this machine" in terminal.wait(
+        "Enter to train on this machine|The base model"
     ):
         terminal.send("\r")
     terminal.wait("The base model")
@@ -127,7 +127,7 @@ PLACES: Mapping[str, Way] = {
         _seeing("newest prices", ("v", "Requests per month")),
     ),
     "review": (HELPER, ("review", RUN, "rows"), _seeing("the same as")),
-    "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter trains on this machine")),
+    "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter to train on this machine")),
     "working": (HELPER, ("working", RUN, "rows"), _seeing("esc cancels")),
     "problem": (HELPER, ("problem", RUN, "rows"), _seeing("It cannot be read")),
     "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To continue anyway, type")),

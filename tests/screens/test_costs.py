@@ -206,7 +206,7 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     said = cost_texts.format_detail(
         found["OpenAI GPT-4.1-mini"], basis, star=False, width=200
     ).plain
-    assert "break-even  unknown  The model's weights take 141.1 GB in 16 bit" in said
+    assert "break-even  unknown  The 16-bit weights need 141.1 GB" in said
     counted_ = {
         "costs": [{"card": "a100-40gb", "hours": None, "too_small": True}], "parameters": 70 * 10**9
     }  # fmt: skip
@@ -318,7 +318,7 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
     gpu = said("A100 40 GB on demand")
     assert "$2.74" in gpu and "$3.50" in gpu and "$2,555" in gpu
     assert gpu.count("other edition") == 4, "training, setting up, the month, an hour"
-    assert "as of 2026-04 (! over 90 days ago)" in gpu and "$3–6 for the training itself" in gpu
+    assert "as of 2026-04 (! over 90 days old)" in gpu and "$3–6 for the training itself" in gpu
     assert "from 946,297 by the other edition" in said("OpenAI GPT-4.1")
     assert "since 2024-08-20" in said("OpenAI GPT-4o") and "since unknown" in said("OpenAI GPT-4.1")
 
@@ -374,7 +374,7 @@ def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         page = Elsewhere(counted().on_path("openai"))
         pilot.app.push_screen(page)
-        await says(pilot, "Enter trains on this machine")
+        await says(pilot, "Press Enter to train on this machine")
         await pilot.press("c")
         await says(pilot, "current prices")
         await pilot.press("escape")
