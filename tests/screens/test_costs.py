@@ -319,7 +319,7 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
     assert "$2.74" in gpu and "$3.50" in gpu and "$2,555" in gpu
     assert gpu.count("other edition") == 4, "training, setting up, the month, an hour"
     assert "as of 2026-04 (! over 90 days old)" in gpu and "$3–6 for the training itself" in gpu
-    assert "from 946,297 by the other edition" in said("OpenAI GPT-4.1")
+    assert "from 946,297 other edition" in said("OpenAI GPT-4.1")
     assert "since 2024-08-20" in said("OpenAI GPT-4o") and "since unknown" in said("OpenAI GPT-4.1")
 
 

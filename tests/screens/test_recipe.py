@@ -120,7 +120,7 @@ def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
 
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, "epochs").value = "5"
-        await says(pilot, "✓ 5 epochs: The validation loss of run one")
+        await says(pilot, "✓ 5 epochs: On the same data, the validation")
         assert "! 5 epochs mostly" not in frame(pilot.app)
         page.query_one("#setting-epochs Input", Input).value = "3"
         await until(pilot, lambda: "of run one" not in frame(pilot.app))
