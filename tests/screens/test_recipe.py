@@ -97,7 +97,7 @@ def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "caution"),
     [
-        ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 of LoRA"),
+        ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 for LoRA"),
         ("epochs", "9", "! 9 epochs usually lead to memorization"),
     ],
 )
