@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.paths import DOUBLES
+
 if TYPE_CHECKING:
     from tests.e2e.lab import Lab
 
@@ -25,7 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("COLUMNS", "100")
 
 
-NVML = Path(__file__).parent / "doubles" / "nvml.c"
+NVML = DOUBLES / "nvml.c"
 
 
 @pytest.fixture(autouse=True)

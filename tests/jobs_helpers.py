@@ -13,10 +13,11 @@ from ftwizard.jobs import identity, launch, lock
 from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.jobs.status import Status, observe
+from tests.paths import DOUBLES
 
 BUSY = 4
 """How often as long as on a machine that does nothing else anything is waited for."""
-DUMMY = Path(__file__).parent / "doubles" / "dummy_worker.py"
+DUMMY = DOUBLES / "dummy_worker.py"
 
 
 def make(path: Path, **inputs: Any) -> JobFolder:

@@ -24,9 +24,10 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.widgets.choice import Choice
 from tests.by_heart import verdict, write_plan
+from tests.paths import DOUBLES, ROOT
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
-FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
+FOLDER = ROOT / "assets" / "pictures"
 LATE = 0.6
 """Share of the steps after which the picture of the monitor is taken."""
 
@@ -108,7 +109,7 @@ def start(plan: Path, name: str, **environment: str) -> None:
 def driver(root: Path) -> Path:
     """Build the tests' NVIDIA driver library; return its folder."""
     library = root / "libnvidia-ml.so.1"
-    source = Path(__file__).parent / "doubles" / "nvml.c"
+    source = DOUBLES / "nvml.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     return root
 

@@ -13,8 +13,9 @@ from typing import Any
 from ftwizard import models
 from ftwizard.plan import Plan, load
 from tests.models_helpers import SMOLLM2
+from tests.paths import TICKETS
 
-SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+SAMPLE = TICKETS
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import MANY_EPOCHS
 from tests.e2e.cli import ok
 from tests.jobs_helpers import events
+from tests.paths import TICKETS
 
-SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+SAMPLE = TICKETS
 LONG = 12
 """Epochs in which the quick model does not get to the end before one has looked at it."""
 

@@ -12,6 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.terminal import Terminal
 from tests.jobs_helpers import make, start, until_step
+from tests.paths import ROOT
 from tests.screens.runs_helpers import make_result, make_run
 
 RUN = "dummy"
@@ -160,7 +161,7 @@ def at(
         *more,
         columns=size[0],
         rows=size[1],
-        environment={"PYTHONPATH": str(Path(__file__).parents[2]), **(environment or {})},
+        environment={"PYTHONPATH": str(ROOT), **(environment or {})},
         controlling=controlling,
         cwd=folder,
         command=command or (FTWIZARD,),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.terminal import Terminal
+from tests.paths import ROOT
 
 SERVER = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 IS_HERE = bool(SERVER and shutil.which("ssh") and shutil.which("ssh-keygen"))
@@ -71,7 +72,7 @@ def session(ssh: list[str], home: Path, *argv: object) -> Terminal:
     """Open a session with a terminal of its own in which ``ftwizard ARGV…`` runs."""
     variables = {
         "FTWIZARD_HOME": str(home),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
         "LC_ALL": "C.UTF-8",
     }
     given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())

@@ -18,9 +18,9 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.jobs_helpers import events, keeper_pid, make, start, until_ended, until_step
+from tests.paths import FIXTURES, ROOT
 
-ROWS = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
-ROOT = Path(__file__).parents[2]
+ROWS = FIXTURES / "tool_use.jsonl"
 
 
 def plan(

@@ -15,9 +15,10 @@ import pytest
 
 from ftwizard.finish.merge import merge
 from tests.e2e.cli import FTWIZARD, as_json, ok
+from tests.paths import TICKETS
 
 pytestmark = pytest.mark.slow
-SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets"
+SAMPLE = TICKETS
 
 
 @pytest.mark.timeout(1200)

@@ -33,6 +33,7 @@ from tests.jobs_helpers import (
     until_ended,
     until_step,
 )
+from tests.paths import ROOT
 from tests.screens.runs_helpers import living, make_run
 
 LAUNCHER = """
@@ -44,7 +45,6 @@ start(JobFolder(Path(sys.argv[1])))
 print("up", flush=True)
 time.sleep(60)
 """
-ROOT = Path(__file__).parents[2]
 
 
 def test_it_runs_to_its_end(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from ftwizard.data.conversation import Conversation
 from ftwizard.data.row_tokens import IGNORED
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.train.tokenise import Encoder, EncodingError, encode_rows
+from tests.paths import FIXTURES
 
 pytestmark = pytest.mark.slow
-TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 TALK: list[dict[str, Any]] = [
     {"role": "user", "content": "Hi there"},

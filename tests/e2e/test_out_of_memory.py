@@ -14,8 +14,8 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import ok
 from tests.jobs_helpers import make, until_ended
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROOM = 160 << 20
 """Bytes for the launcher, the keeper and the command."""
 START = """

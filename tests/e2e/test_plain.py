@@ -20,11 +20,12 @@ from tests.e2e.cli import run
 from tests.e2e.plain_terminal import Answer, Pty, Wizard, environment
 from tests.jobs_helpers import until_ended
 from tests.models_helpers import SMOLLM2, make_tiny
+from tests.paths import FIXTURES, TICKETS
 
 needs_tmux = pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
 both = pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
-DATA = Path(__file__).parents[1] / "data" / "formats"
-SAMPLE = Path(__file__).parents[2] / "assets" / "samples" / "tickets" / "train.jsonl"
+DATA = FIXTURES / "formats"
+SAMPLE = TICKETS / "train.jsonl"
 HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b2J"
 
 TO_THE_PATH = (

@@ -16,9 +16,10 @@ from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.places import RUN, running
 from tests.e2e.terminal import Terminal
 from tests.jobs_helpers import until_ended
+from tests.paths import ROOT
 from tests.screens.runs_helpers import living, make_run
 
-PLAIN = Path(__file__).parents[2]
+PLAIN = ROOT
 
 
 def test_runs_are_searched_and_limited(home: Path) -> None:

@@ -13,9 +13,10 @@ from ftwizard.jobs.status import observe
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import LONG, Lab, losses
 from tests.jobs_helpers import command_pid, events, keeper_pid, until, until_ended, until_step
+from tests.paths import FIXTURES
 
 pytestmark = pytest.mark.slow
-TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
 def test_a_file_of_others_goes_to_a_merged_and_compared_model(lab: Lab) -> None:

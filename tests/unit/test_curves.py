@@ -17,9 +17,10 @@ from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from tests.curves import overfitting, running_away
 from tests.e2e.cli import as_json, ok, run
+from tests.paths import FIXTURES
 from tests.screens.runs_helpers import make_run
 
-GALLERY = Path(__file__).parents[1] / "data" / "curves"
+GALLERY = FIXTURES / "curves"
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from ftwizard.data.conversation import Conversation, RowProblem
 from ftwizard.data.conversation import conversation as conversation_of
 from ftwizard.data.split import split
 from ftwizard.errors import FtwizardError
+from tests.paths import FIXTURES
 
-TOOL_USE = Path(__file__).parents[1] / "data" / "tool_use.jsonl"
+TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
 def conversation(row: Any) -> Conversation:

@@ -18,6 +18,7 @@ from ftwizard.doctor.check import Check
 from ftwizard.doctor.driver import Card, Driver, GpuProcess
 from ftwizard.machine import Facts, Gpu
 from ftwizard.train import hardware
+from tests.paths import ROOT
 
 GB = 10**9
 CARD = Gpu(name="evil\x1b]0;x\x07", memory=24 * GB)
@@ -82,7 +83,7 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
 
 
 def test_the_extras_are_those_of_pyproject() -> None:
-    file = Path(__file__).parents[2] / "pyproject.toml"
+    file = ROOT / "pyproject.toml"
     declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
     assert set(extras.read_extras()) == set(declared)
     for name, needs in extras.read_extras().items():

@@ -17,8 +17,9 @@ from ftwizard.doctor import explain, smoke
 from ftwizard.doctor.check import Check
 from ftwizard.doctor.driver import Card, Driver
 from ftwizard.doctor.smoke import Crashed, Failed, Started, Succeeded, TrialLimits
+from tests.paths import DOUBLES
 
-DOUBLE = Path(__file__).parents[1] / "doubles" / "smoke_child.py"
+DOUBLE = DOUBLES / "smoke_child.py"
 QUICK = TrialLimits(quiet=1.0, whole=30.0)
 ONE_CARD = Driver(
     version="570.1", cuda=(12, 8), cards=(Card(index=0, name="Double", capability=(8, 6)),)

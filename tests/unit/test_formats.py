@@ -17,8 +17,9 @@ from ftwizard.data.conversation import Conversation, RowProblem, conversation
 from ftwizard.data.format_names import NAMES, Format
 from ftwizard.errors import FtwizardError
 from tests.format_rows import ALPACA, CHAT, DIALECTS, PAIR
+from tests.paths import FIXTURES
 
-FIXTURES = Path(__file__).parents[1] / "data" / "formats"
+FIXTURES = FIXTURES / "formats"
 HERE = Path("rows.jsonl")
 
 

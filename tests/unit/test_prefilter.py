@@ -24,11 +24,12 @@ from ftwizard.data.prefilter import RULES, Prefilter, get_prefilter
 from ftwizard.data.secret_rules import compile_pattern
 from ftwizard.data.secrets import find
 from ftwizard.data.targets import target
+from tests.paths import FIXTURES
 from tests.unit.test_secrets import IN_PLACES, TOKENS
 from tests.unit.test_secrets import texts as secret_texts
 
 SFT = target("trl-sft")
-DATA = Path(__file__).parents[1] / "data"
+DATA = FIXTURES
 SOURCES = list(dict.fromkeys((*triggers.TEXT.values(), *(rule.coarse.encode() for rule in RULES))))
 
 

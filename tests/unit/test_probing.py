@@ -21,9 +21,9 @@ from ftwizard.paths import local, probing
 from ftwizard.paths.probing import ProbeResult
 from ftwizard.plan import Plan
 from tests import jobs_helpers
+from tests.paths import DOUBLES, ROOT
 
-DUMMY = Path(__file__).parents[1] / "doubles" / "dummy_probe.py"
-ROOT = Path(__file__).parents[2]
+DUMMY = DOUBLES / "dummy_probe.py"
 SOURCE = Source(kind="folder", name="/m", fingerprint="f", said="/m")
 
 

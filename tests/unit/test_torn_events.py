@@ -17,9 +17,10 @@ from ftwizard.diagnosis import diagnose
 from ftwizard.follow import Follower
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, State, write_json
+from tests.paths import FIXTURES
 from tests.screens.runs_helpers import make_run
 
-DATA = (Path(__file__).parents[1] / "data" / "events.jsonl").read_bytes()
+DATA = (FIXTURES / "events.jsonl").read_bytes()
 LINES = DATA.splitlines(keepends=True)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 AROUND = {end + more for end in ENDS for more in (-2, -1, 0, 1)}
