@@ -19,10 +19,12 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import crash, glyphs, palette, terminal
-from ftwizard.screens.home import Home
+from ftwizard.screens import crash_log, palette
+from ftwizard.screens.home.page import Home
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
-from ftwizard.screens.picture import FrameDiff
+from ftwizard.screens.terminal import driver as terminal
+from ftwizard.screens.terminal import glyphs
+from ftwizard.screens.terminal.frame_diff import FrameDiff
 
 TERMINAL_CHECK_S = 0.5
 FREEZE_AFTER_S = 1.0
@@ -87,10 +89,10 @@ class FtwizardApp(App[int]):
         self.run_worker(coroutine, group="flow", exclusive=True, exit_on_error=False)
 
     async def _follow(self, route: str, argument: str) -> None:
-        from ftwizard.screens import flow
+        from ftwizard.screens import navigation
 
         try:
-            code = await flow.follow(self, route, argument)
+            code = await navigation.follow(self, route, argument)
         except Exception as error:
             if self._route:  # there is no screen below to go back to
                 self._handle_exception(error)
@@ -189,10 +191,10 @@ class FtwizardApp(App[int]):
 
     def tell(self, error: BaseException) -> None:
         """Show an error from part of a screen; the rest keeps running."""
-        from ftwizard.screens.problem import Problem
+        from ftwizard.screens.dialogs.error import Problem
 
         if not isinstance(error, FtwizardError):
-            error = crash.told(error)
+            error = crash_log.told(error)
         self.push_screen(Problem(error))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -206,7 +208,7 @@ class FtwizardApp(App[int]):
 
     def _fatal_error(self) -> None:
         """Write a crash report; a traceback with locals does not belong on the terminal."""
-        report = crash.save_report(self._exception)
+        report = crash_log.save_report(self._exception)
         self.farewell = [
             f"ftwizard: the interface crashed; runs keep running. {report}",
             "  List your runs: ftwizard runs",

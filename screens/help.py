@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.screens.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog
 
 
 class Help(Dialog[None]):

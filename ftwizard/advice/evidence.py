@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.advice import verifiable
-from ftwizard.advice.verifiable import Suggestion, Verifiable
+from ftwizard.advice import rft as verifiable
+from ftwizard.advice.rft import Suggestion, Verifiable
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batches
-from ftwizard.estimate.batches import Lengths
-from ftwizard.figure import Figure, today
+from ftwizard.estimate import batching
+from ftwizard.estimate.batching import Lengths
+from ftwizard.quantity import Figure, today
 from ftwizard.text import plural
 
 CHANGING = "changing_facts"
@@ -71,7 +71,7 @@ def evidence(report: Mapping[str, Any]) -> Evidence:
             rows=rows,
             usable=usable,
             tokens=_tokens(tokens),
-            lengths=batches.lengths(tokens),
+            lengths=batching.lengths(tokens),
             changing=int(changing["count"]) if changing else 0,
             changing_lines=tuple(changing["lines"]) if changing else (),
             verifiable=gradable,

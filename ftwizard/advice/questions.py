@@ -9,9 +9,9 @@ from typing import Literal, cast
 import msgspec
 
 from ftwizard import text
-from ftwizard.catalog.paths import Size, catalog
+from ftwizard.catalog.providers import Size, catalog
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.machine import Facts
+from ftwizard.hardware.machine import Facts
 
 QuestionId = Literal["fit", "data", "weights", "size", "gpu_elsewhere", "cloud", "priority"]
 Answers = Mapping[str, str]

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, asset
-from ftwizard.figure import Figure
+from ftwizard.quantity import Figure
 
 Edition = Literal["2026-04", "current"]
 Kind = Literal[

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.example import Example, Kind, Message
-from ftwizard.data.row_tokens import learnt_of_tokens
+from ftwizard.data.tokens.row_tokens import learnt_of_tokens
 
 __all__ = ["Conversation", "Message", "RowProblem", "conversation", "to_show"]
 

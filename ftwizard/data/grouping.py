@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ftwizard.data import kinds, said
-from ftwizard.data.duplicates import NearIndex
+from ftwizard.data import strata as kinds
+from ftwizard.data.dedup import canonical_text
+from ftwizard.data.dedup.near_duplicates import NearIndex, UnionFind
 from ftwizard.data.example import Example
-from ftwizard.data.joined import UnionFind
 
 _MIN_TURN_CHARACTERS = 20
 """A shorter first turn, such as “hi”, does not tie conversations together."""
@@ -40,7 +40,7 @@ def groups(examples: list[Example], seed: int) -> list[Group]:
     for index, row_keys in enumerate(keys):
         for key in row_keys:
             sets.join(first.setdefault(key, index), index)
-    for text_of in (said.row, said.prompt):
+    for text_of in (canonical_text.row, canonical_text.prompt):
         _join_duplicates(sets, examples, text_of)
     members: dict[int, list[int]] = {}
     for index in range(len(examples)):
@@ -68,13 +68,16 @@ def _prompt_keys(example: Example) -> list[bytes]:
     digest = hashlib.blake2b(digest_size=_KEY_BYTES)
     keys: list[bytes] = []
     size = 0
-    for message in said.divided(example)[0]:
+    for message in canonical_text.divided(example)[0]:
         if message.get("role") == "assistant" and size >= _MIN_TURN_CHARACTERS:
             keys.append(digest.digest())
-        if text := said.normal(said.said([message])):
+        if text := canonical_text.normal(canonical_text.said([message])):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             size += len(text)
-    return [*keys, digest.digest() if size else _hash_text(said.normal(said.row(example)))]
+    return [
+        *keys,
+        digest.digest() if size else _hash_text(canonical_text.normal(canonical_text.row(example))),
+    ]
 
 
 def _join_duplicates(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ftwizard.data import grouping, said
-from ftwizard.data.duplicates import NearIndex
-from ftwizard.data.read import Row
+from ftwizard.data import grouping
+from ftwizard.data.dedup import canonical_text
+from ftwizard.data.dedup.near_duplicates import NearIndex
+from ftwizard.data.reader import Row
 from ftwizard.text import plural
 
 
@@ -30,13 +31,13 @@ def draw(
         if key not in excluded:
             available.setdefault(key, row)
     order = [available[key] for key in sorted(available, key=lambda key: grouping.rank(key, seed))]
-    index = NearIndex(lambda number: said.prompt(apart[number].example))
+    index = NearIndex(lambda number: canonical_text.prompt(apart[number].example))
     for number, row in enumerate(apart):
-        index.add(number, said.prompt(row.example))
+        index.add(number, canonical_text.prompt(row.example))
     drawn: list[Row] = []
     while order and len(drawn) < count:
         batch, order = order[: count - len(drawn)], order[count - len(drawn) :]
-        prompts = ((number, said.prompt(row.example)) for number, row in enumerate(batch))
+        prompts = ((number, canonical_text.prompt(row.example)) for number, row in enumerate(batch))
         duplicates = {number for number, _ in index.nearest(prompts)}
         drawn += [row for number, row in enumerate(batch) if number not in duplicates]
     return sorted(drawn, key=lambda row: row.line)

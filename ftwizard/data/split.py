@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ftwizard.data.example import Example
-from ftwizard.data.read import Row
-from ftwizard.data.together import GroupBy
+from ftwizard.data.reader import Row
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural
 
 if TYPE_CHECKING:
     from ftwizard.data.grouping import Group
+
+
+# Options for which rows stay together in a split.
+
+GroupBy = Literal["near-copies", "prompts"]
+"""Rows with the same prompt and near-duplicates, or only rows with exactly the same prompt."""
+
 
 MIN_TRAIN_ROWS = 2
 Part = Literal["train", "validation", "test"]

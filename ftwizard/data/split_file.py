@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data import formats, grouping, read, records
-from ftwizard.data.container import Container, FileProblem, inspect
+from ftwizard.data import formats, grouping, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format, FormatChoice
-from ftwizard.data.read import Problem
+from ftwizard.data.io import records
+from ftwizard.data.io.inspect import Container, FileProblem, inspect
+from ftwizard.data.reader import Problem
 from ftwizard.data.split import MIN_TRAIN_ROWS, Part, divide
 from ftwizard.errors import FtwizardError
 from ftwizard.text import plural, visible
@@ -153,9 +154,9 @@ def _check_problems(path: Path, problems: list[Problem], *, good: int, skip_bad:
         return
     shown = "; ".join(
         f"line {problem.line}: {problem.message} ({problem.fix})"
-        for problem in problems[: read.SHOWN_PROBLEMS]
+        for problem in problems[: reader.SHOWN_PROBLEMS]
     )
-    more = len(problems) - read.SHOWN_PROBLEMS
+    more = len(problems) - reader.SHOWN_PROBLEMS
     raise FtwizardError(
         f"{len(problems):,} of {plural(good + len(problems), 'row')} in {visible(str(path))} "
         f"cannot be used: {shown}{f'; and {more:,} more' if more > 0 else ''}.",

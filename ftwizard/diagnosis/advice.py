@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ftwizard.diagnosis import words
-from ftwizard.diagnosis.sign import Pattern, Sign
+from ftwizard.diagnosis import messages
+from ftwizard.diagnosis.curve import Pattern, Sign
+from ftwizard.diagnosis.messages import Evidence
 from ftwizard.diagnosis.verdict import Verdict
-from ftwizard.diagnosis.words import Evidence
 
 Severity = Literal["info", "warning", "error"]
 Action = Literal[
@@ -71,7 +71,7 @@ def _to_finding(sign: Sign, verdict: Verdict) -> Finding:
         code=sign.pattern,
         severity=meaning.severity,
         step=sign.onset,
-        message=meaning.describe(evidence, verdict) + words.describe_scaling(evidence),
+        message=meaning.describe(evidence, verdict) + messages.describe_scaling(evidence),
         action=meaning.action if isinstance(meaning.action, str) else meaning.action(evidence),
         actions=meaning.actions(evidence) if callable(meaning.actions) else meaning.actions,
         confidence=sign.confidence,
@@ -80,28 +80,28 @@ def _to_finding(sign: Sign, verdict: Verdict) -> Finding:
 
 
 _MEANINGS: dict[Pattern, _Meaning] = {
-    "healthy": _Meaning("info", words.describe_healthy, "Continue.", ("go_on",)),
+    "healthy": _Meaning("info", messages.describe_healthy, "Continue.", ("go_on",)),
     "plateau": _Meaning(
-        "info", words.describe_plateau,
+        "info", messages.describe_plateau,
         lambda evidence: (
             "Let it finish: the low learning rate may explain the flat loss."
-            if words.has_decayed(evidence)
+            if messages.has_decayed(evidence)
             else "Stop soon, or continue from the best with half the learning rate."
         ),
         ("stop_keep_best", "again_half_rate", "go_on"),
     ),
     "overfit": _Meaning(
-        "warning", words.describe_overfit,
+        "warning", messages.describe_overfit,
         "Stop now and keep the best. Then use fewer epochs, or more diverse rows.",
         ("stop_keep_best", "again_half_rate"),
     ),
     "memorising": _Meaning(
-        "warning", words.describe_memorizing,
+        "warning", messages.describe_memorizing,
         "Keep the best and train fewer epochs. Set validation rows aside if there are none.",
         ("stop_keep_best",),
     ),
     "no_learning": _Meaning(
-        "warning", words.describe_no_learning,
+        "warning", messages.describe_no_learning,
         lambda evidence: (
             "Set a learning rate above 0."
             if evidence.get("learning_rate") == 0
@@ -110,51 +110,51 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("again_higher_rate", "again_ten_times_rate", "check_data"),
     ),
     "spiky": _Meaning(
-        "warning", words.describe_spiky,
+        "warning", messages.describe_spiky,
         "Halve the learning rate and double the gradient accumulation.",
         ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
     "spike": _Meaning(
-        "info", words.describe_spike,
+        "info", messages.describe_spike,
         "Continue. If it happens again, check the rows of that step.", ("go_on", "check_data"),
     ),
     "diverged": _Meaning(
-        "error", words.describe_diverged,
+        "error", messages.describe_diverged,
         "Stop, and start again from the best checkpoint with half the learning rate.",
         ("stop_keep_best", "again_half_rate"),
     ),
     "nan": _Meaning(
-        "error", words.describe_nan,
+        "error", messages.describe_nan,
         "Restart from the best checkpoint with half the learning rate. Replace float16 by bfloat16.",
         ("stop_keep_best", "again_half_rate"),
     ),
     "zero_loss": _Meaning(
-        "error", words.describe_zero_loss,
+        "error", messages.describe_zero_loss,
         "Stop, and check which tokens are trained on: ftwizard mask.", ("stop", "check_data"),
     ),
     "eval_nan": _Meaning(
-        "warning", words.describe_eval_nan,
+        "warning", messages.describe_eval_nan,
         "Look for validation rows with no trainable tokens, or too long: ftwizard check.",
         ("check_data",),
     ),
     "too_good": _Meaning(
-        "warning", words.describe_too_good,
+        "warning", messages.describe_too_good,
         "Look for training rows in the validation set, and for answers in the prompts.",
         ("check_data",),
     ),
     "insufficient": _Meaning(
-        "info", words.describe_insufficient,
+        "info", messages.describe_insufficient,
         lambda evidence: (
             "Keep the first evaluation's checkpoint, and evaluate more often."
-            if words.is_rising(evidence)
+            if messages.is_rising(evidence)
             else "Continue."
         ),
         lambda evidence: (
-            ("stop_keep_best", "evaluate") if words.is_rising(evidence) else ("go_on", "evaluate")
+            ("stop_keep_best", "evaluate") if messages.is_rising(evidence) else ("go_on", "evaluate")
         ),
     ),
     "no_eval": _Meaning(
-        "info", words.describe_no_eval,
+        "info", messages.describe_no_eval,
         "If none are, set aside 10–20% of the rows for validation next time.", ("go_on",),
     ),
 }  # fmt: skip

@@ -7,7 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ftwizard.diagnosis.sign import Value
+# Signs: one pattern in a curve, with its evidence.
+
+Pattern = Literal[
+    "healthy", "plateau", "overfit", "memorising", "no_learning", "spiky", "spike", "diverged",
+    "nan", "zero_loss", "eval_nan", "too_good", "insufficient", "no_eval",
+]  # fmt: skip
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A pattern in a curve: its onset, confidence and evidence."""
+
+    pattern: Pattern
+    onset: int | None
+    """The step at which it began; None if unknown."""
+    confidence: float
+    """From 0 to 1."""
+    evidence: dict[str, Value] = field(default_factory=dict)
+    """Losses in nats per token, steps, and shares from 0 to 1 (their names end in ``_share``)."""
+
 
 Point = tuple[float, float]
 """An optimizer step and a value there."""

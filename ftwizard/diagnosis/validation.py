@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ftwizard.diagnosis.curve import Curve, Point, keep_finite
-from ftwizard.diagnosis.sign import Sign, Value
+from ftwizard.diagnosis.curve import Curve, Point, Sign, Value, keep_finite
 from ftwizard.diagnosis.statistics import (
     certainty,
     cusum,

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from ftwizard.diagnosis import broken, scaling, shape, staircase, validation
-from ftwizard.diagnosis.curve import Curve, Point, keep_finite
-from ftwizard.diagnosis.sign import Pattern, Sign, Value
+from ftwizard.diagnosis import divergence, memorization, training_loss, validation
+from ftwizard.diagnosis.curve import Curve, Pattern, Point, Sign, Value, keep_finite
 
 _DETECTORS: tuple[Callable[[Curve], Sign | None], ...] = (
-    broken.find_nan, broken.find_zero_loss, broken.find_divergence, shape.find_no_learning,
-    staircase.find_memorization, validation.find_overfitting, broken.find_eval_nan,
-    validation.find_too_good, shape.find_noise, shape.find_spike, validation.find_plateau,
+    divergence.find_nan, divergence.find_zero_loss, divergence.find_divergence, training_loss.find_no_learning,
+    memorization.find_memorization, validation.find_overfitting, divergence.find_eval_nan,
+    validation.find_too_good, training_loss.find_noise, training_loss.find_spike, validation.find_plateau,
 )  # fmt: skip
 """Detectors, the most severe first."""
 _EXCLUDES: dict[Pattern, set[Pattern]] = {
@@ -47,9 +46,9 @@ class Verdict:
 
 def diagnose(curve: Curve) -> Verdict:
     """Diagnose a run so far."""
-    times = scaling.find_loss_multiple(curve)
+    times = training_loss.find_loss_multiple(curve)
     if times is not None:
-        curve = scaling.scale_to_mean(curve, times)
+        curve = training_loss.scale_to_mean(curve, times)
     signs: list[Sign] = []
     for detect in _DETECTORS:
         sign = detect(curve)
@@ -80,7 +79,7 @@ def diagnose(curve: Curve) -> Verdict:
 def _classify_without_signs(curve: Curve) -> Sign:
     """Return the sign of a curve with no problems: healthy, or why that cannot be said."""
     evals, train = keep_finite(curve.evals), keep_finite(curve.train)
-    if not (curve.evals or curve.validates) and len(train) >= shape.MIN_LOSSES:
+    if not (curve.evals or curve.validates) and len(train) >= training_loss.MIN_LOSSES:
         return Sign("no_eval", None, 0.9, {"now": train[-1][1]})
     if len(evals) < validation.MIN_EVALUATIONS or 0 < len(train) < 3:
         return Sign(

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ftwizard import machine
 from ftwizard.doctor import (
-    disks,
     driver,
-    explain,
     extras,
     gpu,
     kernels,
     keys,
     limits,
-    sessions,
-    smoke,
+    process_survival,
+    storage,
     system,
+    trial,
+    trial_report,
     versions,
 )
 from ftwizard.doctor.check import Check, merge, missing
 from ftwizard.doctor.driver import Driver
-from ftwizard.doctor.smoke import Started, TrialLimits
-from ftwizard.machine import Facts
+from ftwizard.doctor.trial import Started, TrialLimits
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Facts
 
 __all__ = ["Check", "Started", "TrialLimits", "collect_checks", "merge", "quick", "trial"]
 
@@ -49,14 +49,14 @@ def collect_checks(facts: Facts, driver_info: Driver) -> list[Check]:
         *([build_check] if build_check else []),
         *kernels.run_checks(facts, driver_info),
         *limits.run_checks(facts, available=limits.get_available_bytes()),
-        *disks.run_checks(gpus=len(facts.gpus)),
+        *storage.run_checks(gpus=len(facts.gpus)),
         *merge([*extras.run_checks()], *([bitsandbytes_check] if bitsandbytes_check else [])),
         *keys.run_checks(facts.credentials),
-        *sessions.run_checks(facts),
+        *process_survival.check_sessions(facts),
     ]
 
 
-def trial(
+def run_trial(
     driver_info: Driver, argv: Sequence[str] | None = None, limits: TrialLimits | None = None
 ) -> Iterator[Check | Started]:
     """Train one step in a child process; yield what it starts, and the checks that result.
@@ -68,11 +68,11 @@ def trial(
             "trial", "skipped: torch is not installed", extras.get_install_command("local")
         )
         return
-    for event in smoke.run_trials(argv, limits):
+    for event in trial.run_trials(argv, limits):
         if isinstance(event, Started):
             yield event
         else:
-            yield from explain.to_checks(event, driver_info)
+            yield from trial_report.to_checks(event, driver_info)
 
 
 def _read_driver(facts: Facts) -> Driver:

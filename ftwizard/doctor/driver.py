@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ftwizard.doctor.waiting import call_with_timeout
+from ftwizard.background import call_with_timeout
 
 TIMEOUT_S = 3.0
 T = TypeVar("T")
@@ -64,7 +64,10 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_driver(timeout_s: float = TIMEOUT_S) -> Driver:
     """Read the driver; ``hung`` is set if it does not answer within ``timeout_s``."""
-    return call_with_timeout(timeout_s, _read) or Driver(hung=True)
+    try:
+        return call_with_timeout(timeout_s, _read)
+    except TimeoutError:
+        return Driver(hung=True)
 
 
 def _read() -> Driver:

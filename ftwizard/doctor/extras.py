@@ -9,9 +9,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from ftwizard import machine
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, missing, ok, warning
+from ftwizard.hardware import machine
 
 NAME = "ftwizard"
 UNCHECKED_EXTRAS = ("all", "dev")

@@ -10,9 +10,9 @@ from pathlib import Path
 from ftwizard.advice import questions
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, missing, ok, warning
-from ftwizard.doctor.containers import is_container
 from ftwizard.doctor.driver import Card, Driver
-from ftwizard.machine import Facts
+from ftwizard.doctor.process_survival import is_container
+from ftwizard.hardware.machine import Facts
 from ftwizard.text import plural, size, visible
 
 IDLE_BYTES = 1_000_000_000

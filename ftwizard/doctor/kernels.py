@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from ftwizard import machine
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, ok, warning
 from ftwizard.doctor.driver import Card, Driver
-from ftwizard.machine import Facts
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Facts
 
 AMPERE: versions.Version = (8, 0)
 """The first compute capability with bf16, and with flash-attn 2 (its README)."""

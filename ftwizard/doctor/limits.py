@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.machine import Facts
+from ftwizard.hardware.machine import Facts
 from ftwizard.text import plural, size
 
 LOW_MEMORY = 8_000_000_000

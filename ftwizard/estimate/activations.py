@@ -1,7 +1,7 @@
 """Activation memory of one decoder block, from the operations of its forward pass.
 
 Counted operation by operation on the llama block of transformers 5.24 with peft 0.21. Verified
-against ``ftwizard.train.ledger``, which counts every tensor (within 3%, see
+against ``ftwizard.train.memory_ledger``, which counts every tensor (within 3%, see
 tests/benchmarks/memory.py).
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Shape
-from ftwizard.estimate.stack import Stack
+from ftwizard.estimate.training_setup import Setup, Stack
+from ftwizard.models.shapes import Shape
 
 EAGER = frozenset({"gemma2", "gpt_oss"})
 """Architectures for which transformers 5.24 keeps all attention scores in memory: they cap the

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Shape
-from ftwizard.figure import Figure
+from ftwizard.estimate.training_setup import Setup
+from ftwizard.models.shapes import Shape
+from ftwizard.quantity import Figure
 from ftwizard.text import size, sizes
 
 _SOURCE = "article “End-to-End Fine-Tuning Pipeline”"

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.estimate.shape import Shape
-from ftwizard.figure import Figure, oldest, today
+from ftwizard.models.shapes import Shape
+from ftwizard.quantity import Figure, oldest, today
 from ftwizard.text import size, visible
 
 Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]

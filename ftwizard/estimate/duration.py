@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ftwizard.catalog.gpus import Card
+from ftwizard.catalog.gpu_specs import Card
 from ftwizard.estimate import throughput
-from ftwizard.estimate.batches import Passes
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Shape
-from ftwizard.figure import Figure, oldest, today
+from ftwizard.estimate.batching import Passes
+from ftwizard.estimate.training_setup import Setup
+from ftwizard.models.shapes import Shape
+from ftwizard.quantity import Figure, oldest, today
 from ftwizard.text import plural
 
 SPREAD = 1.5

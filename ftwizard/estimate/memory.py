@@ -1,6 +1,6 @@
 """GPU memory during training, part by part, computed from counts and widths.
 
-The peak is the fullest of several moments (``ftwizard.estimate.moments``).
+The peak is the fullest of several moments (``ftwizard.estimate.memory_phases``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 import msgspec
 
 from ftwizard.estimate.activations import compute_bytes
-from ftwizard.estimate.moments import hold, moments
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Shape
-from ftwizard.estimate.stack import OURS, Stack
-from ftwizard.figure import Figure
+from ftwizard.estimate.memory_phases import hold, moments
+from ftwizard.estimate.training_setup import OURS, Setup, Stack
+from ftwizard.models.shapes import Shape
+from ftwizard.quantity import Figure
 
 GIB = 2**30
 AS_OF = "2026-11"

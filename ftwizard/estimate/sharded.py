@@ -12,10 +12,9 @@ import msgspec
 
 from ftwizard.estimate.activations import compute_bytes
 from ftwizard.estimate.memory import Memory, from_parts
-from ftwizard.estimate.moments import Held, hold, moments
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Shape
-from ftwizard.estimate.stack import OURS, Stack
+from ftwizard.estimate.memory_phases import Held, hold, moments
+from ftwizard.estimate.training_setup import OURS, Setup, Stack
+from ftwizard.models.shapes import Shape
 
 SPREAD = (0.85, 1.3)
 """Range factors: wider than for one GPU, because nothing was measured here."""

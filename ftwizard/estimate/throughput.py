@@ -8,9 +8,9 @@ every model and GPU.
 
 from __future__ import annotations
 
-from ftwizard.catalog.gpus import Card
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Linear, Shape
+from ftwizard.catalog.gpu_specs import Card
+from ftwizard.estimate.training_setup import Setup
+from ftwizard.models.shapes import Linear, Shape
 
 MATMUL = 0.72
 """Share of peak compute in large matmuls: cuBLAS on an A100 reaches 225 of 312 TFLOPS."""

@@ -13,8 +13,8 @@ import subprocess
 import threading
 import time
 
-from ftwizard import config_file, credentials
-from ftwizard.config_file import Notify, Occasion
+from ftwizard import config, credentials
+from ftwizard.config import Notify, Occasion
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD, done_event, sentence
 from ftwizard.jobs.events import EventReader
@@ -41,7 +41,7 @@ class Hook:
         self._folder = folder
         self._notify = Notify()
         try:
-            self._notify = config_file.load().notify
+            self._notify = config.load().notify
         except FtwizardError as error:  # valid when the job started, but not now
             self._log(error.message)
         self._events = EventReader(folder.events)
@@ -108,7 +108,7 @@ class Hook:
 
     def _run(self, event: Occasion, message: str) -> str:
         """Run the command once; return the problem, empty if there is none."""
-        path = config_file.program(self._notify)
+        path = config.program(self._notify)
         if path is None:
             return "no such program"
         with self._start_lock:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from ftwizard import machine
+from ftwizard.hardware import machine
 from ftwizard.jobs import gpu_share, identity, requests
 from ftwizard.jobs.ending import end_reason
 from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json

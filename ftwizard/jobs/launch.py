@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import elsewhere, lock, requests
+from ftwizard.jobs import lock, remote_host, requests
 from ftwizard.jobs.folder import (
     APPEND,
     Attempt,
@@ -23,7 +23,7 @@ from ftwizard.jobs.folder import (
     write_whole,
 )
 from ftwizard.jobs.status import observe
-from ftwizard.settings import private_folder
+from ftwizard.locations import private_folder
 from ftwizard.text import visible
 
 START_TIMEOUT_S = 30.0
@@ -83,7 +83,7 @@ def start(
     """
     lock_fd = _take_lock(folder)
     try:
-        if host := elsewhere.find_live_host(folder):
+        if host := remote_host.find_live_host(folder):
             raise AlreadyRunning(folder.id, host)
         requests.clear(folder)
         attempt = Attempt(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import elsewhere, identity, lock, requests
+from ftwizard.jobs import identity, lock, remote_host, requests
 from ftwizard.jobs.ending import GOOD, done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
 
@@ -50,8 +50,8 @@ def observe(folder: JobFolder) -> Status:
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not is_locked and not done and folder.newest_attempt() != attempt:
         return observe(folder)  # it was started again meanwhile
-    host = elsewhere.get_other_host(folder, state)
-    lives = is_locked or (host is not None and elsewhere.has_recent_sign(folder))
+    host = remote_host.get_other_host(folder, state)
+    lives = is_locked or (host is not None and remote_host.has_recent_sign(folder))
     if done or state.state == "ended" or not lives:
         return _make_ended_status(state, done, is_locked, keeper_lives)
     now = state.state

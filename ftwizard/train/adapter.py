@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftwizard import models
 from ftwizard.jobs.folder import JobFolder, publish
 from ftwizard.jobs.worker import Worker
-from ftwizard.plan import Recipe
-from ftwizard.train import targets
-from ftwizard.train.targets import Targets
+from ftwizard.models import hub
+from ftwizard.plan.schema import Recipe
+from ftwizard.train import target_modules
+from ftwizard.train.target_modules import Targets
 
 _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENIZER = ("token", "chat_template", "special", "vocab", "merges", "added_tokens")
@@ -23,7 +23,7 @@ def build_config(worker: Worker, recipe: Recipe, model: Any) -> Any:
     """Return peft's LoraConfig for ``model`` and report the targets; None for a full fine-tune."""
     if recipe.method == "full":
         return None
-    resolved = targets.resolve(model, recipe.target_modules)
+    resolved = target_modules.resolve(model, recipe.target_modules)
     worker.phase(
         "loading",
         what="adapter",
@@ -79,7 +79,7 @@ def keep_in_32_bit(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def name_base(model: Any, source: models.Source) -> None:
+def name_base(model: Any, source: hub.Source) -> None:
     """Record the Hub model and commit in the adapter's config."""
     if source.kind != "hub":
         return

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from ftwizard import hour_price
 from ftwizard.catalog.prices import Rate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import hour_cost
 from ftwizard.jobs.events import EventReader, seconds_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
-from ftwizard.plan import Plan
+from ftwizard.plan.schema import Plan
+from ftwizard.pricing import machine_rate
 from ftwizard.text import dollars, duration
 
 WARNING_SHARE = 0.8
@@ -70,15 +69,17 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
     began = time.monotonic()
     if plan.budget.hours is not None:
         result.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, duration))
-    if plan.budget.usd is not None and (hour := hour_price.recorded(worker.folder)) and hour.usd:
+    if plan.budget.usd is not None and (hour := machine_rate.recorded(worker.folder)) and hour.usd:
         result.append(
             Limit(
                 name="budget.usd",
                 seconds=float(_dollars(plan.budget.usd) / hour.usd * 3600),
                 before=_seconds(worker.folder, time.time()),
                 began=began,
-                format_amount=lambda seconds: dollars(float(hour_cost.dollars(seconds, hour.usd))),
-                basis=f" at {hour_cost.words(hour)}, over all attempts",
+                format_amount=lambda seconds: dollars(
+                    float(machine_rate.usd_for(seconds, hour.usd))
+                ),
+                basis=f" at {machine_rate.words(hour)}, over all attempts",
             )
         )
     return result
@@ -91,11 +92,11 @@ def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
     """
     if plan.budget.usd is None or hour is None:
         return
-    spent = hour_cost.dollars(_seconds(folder), hour.usd)
+    spent = machine_rate.usd_for(_seconds(folder), hour.usd)
     if spent >= _dollars(plan.budget.usd):
         raise FtwizardError(
             f"Run {folder.id} has spent its budget: {dollars(float(spent))} of "
-            f"{dollars(plan.budget.usd)} at {hour_cost.words(hour)}.",
+            f"{dollars(plan.budget.usd)} at {machine_rate.words(hour)}.",
             f"Raise budget.usd in {folder.plan}, then run: ftwizard resume {folder.id}",
         )
 

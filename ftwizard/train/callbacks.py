@@ -12,11 +12,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
-from ftwizard.train import efficiency, saved
-from ftwizard.train.actual import folder_bytes
+from ftwizard.train import checkpoint_rotation, efficiency
 from ftwizard.train.budget import WARNING_SHARE, Limit
-from ftwizard.train.meter import Meter
-from ftwizard.train.schedule import Patience, is_scheduled
+from ftwizard.train.early_stopping import Patience, is_scheduled
+from ftwizard.train.measure import folder_bytes
+from ftwizard.train.peak_memory import Meter
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -300,7 +300,7 @@ class CheckpointKeeper(TrainerCallback):
         folder = Path(str(args.output_dir))
         step = state.global_step
         has_loss = self._last_eval is not None and self._last_eval[0] == step
-        marker = saved.mark_complete(
+        marker = checkpoint_rotation.mark_complete(
             folder / f"checkpoint-{step}",
             step=step,
             attempt=self._worker.attempt,
@@ -318,4 +318,4 @@ class CheckpointKeeper(TrainerCallback):
             disk=folder_bytes(folder),
         )
         self._worker.events.sync()
-        saved.rotate(folder)
+        checkpoint_rotation.rotate(folder)

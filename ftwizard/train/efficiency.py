@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard import forecast
-from ftwizard.catalog import gpus
+from ftwizard.catalog import gpu_specs
+from ftwizard.estimate import plan_estimate
 from ftwizard.jobs.worker import Worker
-from ftwizard.plan import Recipe
+from ftwizard.plan.schema import Recipe
 
 FIELDS = ("padding_share", "wait_share", "tokens_per_s", "flops_share")
 """Fields added to ``log`` events; each is absent if unknown."""
@@ -251,7 +251,7 @@ def _compute_spec(trainer: Any, recipe: Recipe, base: Path) -> ComputeSpec | Non
     if not torch.cuda.is_available() or not (trainer.args.bf16 or trainer.args.fp16):
         return None
     device = torch.cuda.get_device_properties(trainer.args.device)
-    card, shape = gpus.card(device.name, device.total_memory), forecast.shape(base)
+    card, shape = gpu_specs.card(device.name, device.total_memory), plan_estimate.shape(base)
     if card is None or shape is None:
         return None
     # Input embeddings are looked up, not multiplied; tied ones also serve as the output layer.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ftwizard.train.tokenise import Encoder
+from ftwizard.train.encoder import Encoder
 
 _THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.train.tokenise import Encoded
+from ftwizard.train.encoder import Encoded
 
 CHECKED_TOKENS = 32
 """Tokens of each row used in the check."""

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.estimate.batches import Lengths
-from ftwizard.plan import Plan
+from ftwizard.estimate.batching import Lengths
+from ftwizard.plan.schema import Plan
 from ftwizard.train import (
     adapter,
-    base_model,
+    dataset,
+    early_stopping,
+    model_loading,
     packing,
-    prediction,
-    quiet,
-    rows,
-    schedule,
-    targets,
+    predict,
+    runtime,
+    target_modules,
 )
-from ftwizard.train.tokenise import Encoder, Report
+from ftwizard.train.encoder import Encoder, Report
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,11 +56,11 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     Only its tokenizer and configuration are needed. Raises FtwizardError for unusable rows or an
     unusable model, as the training would.
     """
-    parts = rows.load(plan, {})
+    parts = dataset.load(plan, {})
     say("loading", what="libraries")
-    quiet.silence_libraries()
-    base_model.load_config(base)  # refuse an unusable model before encoding rows
-    encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
+    runtime.silence_libraries()
+    model_loading.load_config(base)  # refuse an unusable model before encoding rows
+    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base))
     recipe = plan.recipe
 
     def progress(name: str) -> Callable[[int, int], None]:
@@ -69,8 +69,8 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
 
         return report
 
-    encoded, reports = rows.encode_parts(encoder, parts, recipe.max_length, progress)
-    rows.check_lengths(base, encoded)
+    encoded, reports = dataset.encode_parts(encoder, parts, recipe.max_length, progress)
+    dataset.check_lengths(base, encoded)
     train = encoded["train"]
     sequences = len(train)
     if recipe.packing:
@@ -79,20 +79,20 @@ def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     say("loading", what="the model's shape")
     parameters, trained, adapted = _count_parameters(plan, base)
     sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
-    steps = schedule.total_steps(*sizes, recipe.epochs)
-    every = recipe.evaluation_steps or schedule.evaluation_steps(steps)
+    steps = early_stopping.total_steps(*sizes, recipe.epochs)
+    every = recipe.evaluation_steps or early_stopping.evaluation_steps(steps)
     return Preview(
         parts=reports,
-        mix_short=rows.describe_shortage(plan, parts),
+        mix_short=dataset.describe_shortage(plan, parts),
         sequences=sequences,
-        steps_per_epoch=schedule.total_steps(*sizes, 1),
+        steps_per_epoch=early_stopping.total_steps(*sizes, 1),
         steps=steps,
         evaluate_every=every if reports["validation"].kept else 0,
         tokens=round(sum(len(row.input_ids) for row in train) * recipe.epochs),
         parameters=parameters,
         trained=trained,
         adapted=adapted,
-        lengths=prediction.row_lengths(encoded),
+        lengths=predict.row_lengths(encoded),
     )
 
 
@@ -101,15 +101,15 @@ def _count_parameters(plan: Plan, base: Path) -> tuple[int, int, list[str]]:
 
     The model is built without its weights.
     """
-    model = base_model.without_weights(base)
+    model = model_loading.without_weights(base)
     total = sum(p.numel() for p in model.parameters())
     if plan.recipe.method == "full":
         return total, total, []
     import torch
     from peft import get_peft_model
 
-    resolved = targets.resolve(model, plan.recipe.target_modules)
+    resolved = target_modules.resolve(model, plan.recipe.target_modules)
     with torch.device("meta"):
         tuned = get_peft_model(model, adapter.lora_config(plan.recipe, resolved))
-    trained = prediction.count_trainable(tuned)
+    trained = predict.count_trainable(tuned)
     return total, trained, [*resolved.modules, *resolved.parameters]

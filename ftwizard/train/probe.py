@@ -9,27 +9,144 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard import models
-from ftwizard import plan as plans
-from ftwizard.estimate import batches
+from ftwizard.estimate import batching
+from ftwizard.estimate.probe_cache import Measured
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Ended, Worker
-from ftwizard.plan import Plan
-from ftwizard.probes import Measured
-from ftwizard.train import base_model, longest, prediction, quiet, schedule, trainer
-from ftwizard.train import meter as metering
-from ftwizard.train.meter import Meter
-from ftwizard.train.tokenise import Encoded, Encoder
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.train import early_stopping, model_loading, peak_memory, predict, runtime, trainer
+from ftwizard.train.encoder import Encoded, Encoder
+from ftwizard.train.peak_memory import Meter
 from ftwizard.train.trainer import Prepared
+
+# Choice of a probe's sequences, and the token counts of a training's batches; pure functions.
+
+
+def halve(batch_size: int, accumulation: int) -> tuple[int, int]:
+    """Return the next smaller batch, with the accumulation for the same rows per optimizer step.
+
+    That is half the batch, or the largest divisor below it.
+    """
+    rows_per_step = batch_size * accumulation
+    smaller = next(size for size in range(batch_size // 2, 0, -1) if batch_size % size == 0)
+    return smaller, rows_per_step // smaller
+
+
+def effective_batch(batch_size: int, accumulation: int, sequences: int) -> tuple[int, int]:
+    """Return the batch and accumulation that an epoch of ``sequences`` reaches."""
+    batch = min(batch_size, sequences)
+    return batch, min(accumulation, -(-sequences // batch))
+
+
+def longest(lengths: Sequence[int], count: int) -> list[int]:
+    """Return the indices of the ``count`` longest, longest first, repeating them if too few."""
+    ranked = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    return list(islice(cycle(ranked), count))
+
+
+def shuffled(lengths: Sequence[int], count: int, seed: int) -> list[int]:
+    """Return the first ``count`` indices of a shuffled epoch, repeating it if too few."""
+    indices = list(range(len(lengths)))
+    random.Random(seed).shuffle(indices)
+    return list(islice(cycle(indices), count))
+
+
+def tokens_per_pass(lengths: Sequence[int], batch_size: int, *, flat: bool) -> list[int]:
+    """Return the tokens of each forward pass over ``lengths`` in order, including padding.
+
+    Rows are padded to the longest of their batch, or laid end to end if ``flat``, as with packing.
+    """
+    parts = (lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size))
+    return [sum(part) if flat else len(part) * max(part) for part in parts]
+
+
+def tokens_per_epoch(lengths: Sequence[int], batch_size: int, seed: int, *, flat: bool) -> int:
+    """Return the tokens of all forward passes of a shuffled epoch, including padding."""
+    order = shuffled(lengths, len(lengths), seed)
+    return sum(tokens_per_pass([lengths[index] for index in order], batch_size, flat=flat))
+
+
+# Timing of a probe's steps and its peak memory with the longest rows.
+
+
+class StepTimer(TrainerCallback):
+    """Times ``steps`` steps with the longest rows, then as many with typical rows.
+
+    The first of several steps is not counted: it allocates the optimizer's state and warms up the
+    libraries. Steps with typical rows end after ``max_typical_s`` seconds.
+    """
+
+    def __init__(self, worker: Worker, meter: Meter, steps: int, max_typical_s: float) -> None:
+        self._worker = worker
+        self._meter = meter
+        self._steps = steps
+        self._max_typical_s = max_typical_s
+        self._step_started = 0.0
+        self.at_longest: list[float] = []
+        self.typical: list[float] = []
+        self.peak = 0
+        """Peak memory with the longest rows, in bytes."""
+        self.allocated: int | None = None
+        self.precision = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+        self._report(0)
+        self._step_started = time.perf_counter()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._worker.check_stop()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        if self._meter.on_gpu:
+            import torch
+
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        seconds, self._step_started = now - self._step_started, now
+        step = state.global_step
+        if step <= self._steps:
+            if step > 1 or self._steps == 1:
+                self.at_longest.append(seconds)
+            self.peak, self.allocated = self._meter.peak(), self._meter.allocated()
+        else:
+            self.typical.append(seconds)
+            if sum(self.typical) >= self._max_typical_s:
+                control.should_training_stop = True
+        self._report(step)
+        return control
+
+    def _report(self, step: int) -> None:
+        is_longest = step < self._steps
+        self._worker.phase(
+            "measuring",
+            what="steps with the longest rows" if is_longest else "steps with typical rows",
+            done=step if is_longest else step - self._steps,
+            total=self._steps,
+            unit="steps",
+        )
+
 
 MAX_PASSES = 2
 """Forward passes per step. In the second, the gradients of the first are in memory; further passes
@@ -64,10 +181,10 @@ def run(worker: Worker) -> Ended:
     """Measure the memory and speed of the folder's plan; the result holds a ``Measured``."""
     _prefer_for_oom_kill()
     _exit_with_parent(worker.folder)
-    plan = plans.load(worker.folder.plan, begun=True)
+    plan = schema.load(worker.folder.plan, begun=True)
     steps = int(worker.record.inputs["steps"])
     sample = _load_sample(worker, plan, steps)
-    batch, passes = longest.effective_batch(
+    batch, passes = effective_batch(
         plan.recipe.batch_size, plan.recipe.gradient_accumulation, len(sample.lengths)
     )
     recipe = msgspec.structs.replace(
@@ -78,17 +195,17 @@ def run(worker: Worker) -> Ended:
     scale = passes / recipe.gradient_accumulation
     measured = msgspec.structs.replace(measured, step_s=measured.step_s * scale)
     planned = plan.recipe
-    total = schedule.total_steps(
+    total = early_stopping.total_steps(
         len(sample.lengths), planned.batch_size, planned.gradient_accumulation, planned.epochs
     )
-    evaluations = prediction.count_evaluations(planned, total) if sample.validation else 0
-    predicted = prediction.predict(
+    evaluations = predict.count_evaluations(planned, total) if sample.validation else 0
+    predicted = predict.predict(
         plan,
         Path(sample.base),
         tokens=sum(sample.rows) * planned.epochs,
         lengths={
-            "train": batches.of_rows(sample.rows),
-            "validation": batches.of_rows(sample.validation_lengths),
+            "train": batching.of_rows(sample.rows),
+            "validation": batching.of_rows(sample.validation_lengths),
         },
         trained=trained,
     )
@@ -106,7 +223,7 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     """Return the sample that an earlier attempt saved, or choose it from all rows."""
     path = worker.folder.path / "sample.json"
     if path.exists():
-        quiet.silence_libraries()
+        runtime.silence_libraries()
         return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
     ready = trainer.prepare(worker, plan, keeps=False)
     sequences = [_to_sequence(row) for row in ready.train]
@@ -120,10 +237,10 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
     sample = ProbeSample(
         base=str(ready.base),
-        longest=[sequences[i] for i in longest.longest(lengths, count)],
-        typical=[sequences[i] for i in longest.shuffled(lengths, count * steps, plan.recipe.seed)],
+        longest=[sequences[i] for i in longest(lengths, count)],
+        typical=[sequences[i] for i in shuffled(lengths, count * steps, plan.recipe.seed)],
         validation=[
-            validation[i] for i in longest.longest(validation_lengths, min(batch, len(validation)))
+            validation[i] for i in longest(validation_lengths, min(batch, len(validation)))
         ],
         lengths=lengths,
         rows=[length for sequence in sequences for length in sequence.seq_lengths],
@@ -156,9 +273,9 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) ->
         "validation": [row for sequence in validation for row in _split_rows(sequence)],
     }
     return Prepared(
-        source=models.Source(kind="folder", name=sample.base, fingerprint="", said=sample.base),
+        source=hub.Source(kind="folder", name=sample.base, fingerprint="", said=sample.base),
         base=base,
-        encoder=Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base)),
+        encoder=Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base)),
         encoded=encoded,
         reports={},
         unreadable={},
@@ -181,8 +298,6 @@ def _split_rows(sequence: ProbeSequence) -> list[Encoded]:
 def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tuple[Measured, int]:
     """Run the steps; return the measurements and the number of trainable parameters."""
     import torch
-
-    from ftwizard.train.timer import StepTimer
 
     recipe = plan.recipe
     size, flat = recipe.batch_size * recipe.gradient_accumulation, recipe.packing
@@ -211,7 +326,7 @@ def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tup
 
     def count_tokens(sequences: list[ProbeSequence]) -> int:
         lengths = [len(sequence.input_ids) for sequence in sequences]
-        return sum(longest.tokens_per_pass(lengths, recipe.batch_size, flat=flat))
+        return sum(tokens_per_pass(lengths, recipe.batch_size, flat=flat))
 
     long_step = count_tokens(at_longest)
     done = len(timer.typical)
@@ -224,7 +339,7 @@ def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tup
         device=torch.cuda.get_device_name() if on_gpu else _describe_cpu(),
         device_memory=torch.cuda.mem_get_info()[1] if on_gpu else _total_memory(),
         precision=timer.precision,
-        memory_source=metering.source(),
+        memory_source=peak_memory.source(),
         memory_before=meter.before,
         memory_loaded=loaded,
         memory_training=training,
@@ -241,14 +356,12 @@ def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tup
         ],
         evaluation_s=evaluation_s,
         evaluation_tokens_per_s=validation / evaluation_s if evaluation_s else None,
-        epoch_tokens=longest.tokens_per_epoch(
-            sample.lengths, recipe.batch_size, recipe.seed, flat=flat
-        ),
+        epoch_tokens=tokens_per_epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
         validation_tokens=sum(
-            longest.tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)
+            tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)
         ),
     )
-    return measured, prediction.count_trainable(engine.model)
+    return measured, predict.count_trainable(engine.model)
 
 
 def _evaluate(worker: Worker, engine: Any) -> float:

@@ -11,43 +11,43 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard import checkpoints, models
-from ftwizard import plan as plans
-from ftwizard.data.read import Row
+from ftwizard.data.reader import Row
 from ftwizard.jobs.ending import GOOD, reason_of
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Ended, Outcome, Worker
-from ftwizard.plan import Plan
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import checkpoints
 from ftwizard.train import (
-    actual,
     adapter,
-    base_model,
     budget,
-    hardware,
-    head,
-    heldout,
-    origin,
+    checkpoint_rotation,
+    dataset,
+    disk_check,
+    early_stopping,
+    initial_weights,
+    loss_head,
+    measure,
+    model_loading,
     packing,
-    prediction,
-    prompts,
-    quiet,
-    record,
-    room,
-    rows,
-    saved,
-    schedule,
+    predict,
+    runtime,
     sft_config,
+    test_split,
+    train_result,
 )
-from ftwizard.train.meter import Meter
-from ftwizard.train.prompts import SamplePrompt
-from ftwizard.train.record import Trained
-from ftwizard.train.tokenise import Encoded, Encoder, Report
+from ftwizard.train import sample_prompts as prompts
+from ftwizard.train.encoder import Encoded, Encoder, Report
+from ftwizard.train.peak_memory import Meter
+from ftwizard.train.sample_prompts import SamplePrompt
+from ftwizard.train.train_result import Trained
 
 
 class Prepared(NamedTuple):
     """Everything that a training needs except the loaded model."""
 
-    source: models.Source
+    source: hub.Source
     base: Path
     encoder: Encoder
     encoded: dict[str, list[Encoded]]
@@ -66,26 +66,26 @@ class Prepared(NamedTuple):
 
 def run(worker: Worker) -> Ended:
     """Train, then run the plan's finishing steps."""
-    plan = plans.load(worker.folder.plan, begun=True)
+    plan = schema.load(worker.folder.plan, begun=True)
     began = time.monotonic()
-    trained = record.read(worker.folder)
+    trained = train_result.read(worker.folder)
     if trained is None or trained.reason not in GOOD:
         trained = train(worker, plan)
     result: dict[str, Any] = {"training": msgspec.to_builtins(trained)}
     if trained.reason in GOOD:
-        from ftwizard.finish import finish
+        from ftwizard.export.finish import finish
 
         result |= finish(worker, plan, trained)
-        saved.remove_torn(worker.folder.checkpoints)
+        checkpoint_rotation.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.monotonic() - began, 1)
-    result |= msgspec.to_builtins(actual.compare_with_prediction(worker.folder, trained))
+    result |= msgspec.to_builtins(measure.compare_with_prediction(worker.folder, trained))
     return Ended(trained.reason, result, trained.message)
 
 
 def train(worker: Worker, plan: Plan) -> Trained:
     """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
-    for name in saved.move_torn(worker.folder.checkpoints):
+    for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
         worker.events.write(
             "finding",
             code="torn_checkpoint",
@@ -108,31 +108,31 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
     # Rows first, so that bad data is reported before gigabytes of weights are downloaded.
     worker.phase("reading")
     unreadable: dict[str, int] = {}
-    parts = rows.load(plan, worker.record.hashes, rows.reading_reporter(worker, unreadable))
-    rows.report_shortage(worker, plan, parts)
+    parts = dataset.load(plan, worker.record.hashes, dataset.reading_reporter(worker, unreadable))
+    dataset.report_shortage(worker, plan, parts)
     if keeps and plan.finish.compare:
-        heldout.save(worker.folder, parts)
+        test_split.save(worker.folder, parts)
 
     worker.phase("fetching")
-    source = msgspec.convert(worker.record.inputs["model"], models.Source)
-    base = models.fetch(source, rows.phase_reporter(worker, "fetching"))
+    source = msgspec.convert(worker.record.inputs["model"], hub.Source)
+    base = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
     if keeps:
-        room.check_disk(worker.folder, plan, base)
+        disk_check.check_disk(worker.folder, plan, base)
 
     worker.phase("loading", what="libraries")
-    quiet.silence_libraries()
-    base_model.load_config(base)  # refuse an unusable model before encoding rows
+    runtime.silence_libraries()
+    model_loading.load_config(base)  # refuse an unusable model before encoding rows
 
     worker.phase("tokenising")
-    encoder = Encoder(base_model.load_tokenizer(base), base_model.stop_ids(base))
-    encoded, reports = rows.encode(worker, encoder, parts, recipe.max_length)
-    if message := rows.check_lengths(base, encoded):
+    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base))
+    encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
+    if message := dataset.check_lengths(base, encoded):
         worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
     pack_to = recipe.max_length if recipe.packing else None
     data = packing.build_dataset(encoded["train"], pack_to=pack_to)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
-    total = schedule.total_steps(
+    total = early_stopping.total_steps(
         len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
     validation = parts["validation"]
@@ -165,7 +165,7 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
     history = json.loads((path / "trainer_state.json").read_text())
     if history["global_step"] >= total:
         return "finished"
-    patience = schedule.Patience(plan.recipe.patience)
+    patience = early_stopping.Patience(plan.recipe.patience)
     patience.replay(history["log_history"], history.get("eval_steps") or 1)
     return "early_stopped" if patience.is_exhausted else None
 
@@ -175,8 +175,8 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
     from ftwizard.train.callbacks import CheckpointKeeper, OverfitDetector, Recorder, RunControl
-    from ftwizard.train.diagnosing import DiagnosisCallback
-    from ftwizard.train.watching import Observers
+    from ftwizard.train.diagnosis_callback import DiagnosisCallback
+    from ftwizard.train.observers import Observers
 
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
@@ -197,7 +197,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     ]
     trainer = build(worker, plan, ready, callbacks)
     observers.attach(trainer)
-    prediction.save_prediction(worker, plan, ready, trainer.model)
+    predict.save_prediction(worker, plan, ready, trainer.model)
 
     # From here on, SIGTERM saves a checkpoint before the process ends.
     worker.check_stop()
@@ -235,8 +235,8 @@ def build(
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model, precision = _load(worker, plan, ready.base)
-    head.set_decoder(model)
-    head.score_trained_tokens_only()
+    loss_head.set_decoder(model)
+    loss_head.score_trained_tokens_only()
     lora_config = adapter.build_config(worker, plan.recipe, model)
     worker.phase(
         "loading",
@@ -253,7 +253,7 @@ def build(
             ready.total,
             precision,
             validates=bool(validation),
-            changes={**head.router_settings(model), **(changes or {})},
+            changes={**loss_head.router_settings(model), **(changes or {})},
         ),
         train_dataset=ready.train,
         eval_dataset=packing.build_dataset(validation) if validation else None,
@@ -267,8 +267,8 @@ def build(
     if lora_config:
         adapter.keep_in_32_bit(trainer.model)
         adapter.name_base(trainer.model, ready.source)
-        origin.load_adapter(worker, trainer.model)
-    head.verify_loss(trainer, ready.encoded["train"])
+        initial_weights.load_adapter(worker, trainer.model)
+    loss_head.verify_loss(trainer, ready.encoded["train"])
     if plan.recipe.packing:
         packing.verify_isolation(trainer, ready.encoded["train"], precision)
     return trainer
@@ -277,11 +277,11 @@ def build(
 def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
     """Return the model to train and the precision to compute in."""
     worker.phase("loading", what="model")
-    hardware.check_device(plan.where.gpu)
-    precision = hardware.choose_precision(plan.recipe, base_model.refuse_quantised(base))
-    attention = hardware.choose_attention(plan.recipe, precision, base)
-    folder = origin.model_folder(worker, plan.recipe.method, base)
-    return base_model.load_to_train(folder, plan.recipe.method, precision, attention), precision
+    runtime.check_device(plan.where.gpu)
+    precision = runtime.choose_precision(plan.recipe, model_loading.refuse_quantised(base))
+    attention = runtime.choose_attention(plan.recipe, precision, base)
+    folder = initial_weights.model_folder(worker, plan.recipe.method, base)
+    return model_loading.load_to_train(folder, plan.recipe.method, precision, attention), precision
 
 
 def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str) -> Trained:
@@ -308,7 +308,7 @@ def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, messa
         end_ids=sorted(ready.encoder.end_ids),
         rows=counts | ({"train_packed": len(ready.train)} if plan.recipe.packing else {}),
         left_out={
-            name: report.lost[: rows.SHOWN_LINES]
+            name: report.lost[: dataset.SHOWN_LINES]
             for name, report in ready.reports.items()
             if report.lost
         },
@@ -316,7 +316,7 @@ def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, messa
         tokens=last.tokens,
         template_added=sorted(ready.encoder.added),
     )
-    record.write(folder, trained)
+    train_result.write(folder, trained)
     return trained
 
 
@@ -327,8 +327,8 @@ def _free_space(folder: JobFolder, error: Exception) -> None:
     """
     if reason_of(error, folder) != "disk_full":
         return
-    saved.move_torn(folder.checkpoints)
-    saved.remove_torn(folder.checkpoints)
+    checkpoint_rotation.move_torn(folder.checkpoints)
+    checkpoint_rotation.remove_torn(folder.checkpoints)
     raise Outcome(
         "disk_full",
         f"The disk of {folder.path} is full. The last complete checkpoint is kept.",

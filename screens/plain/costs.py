@@ -9,13 +9,14 @@ from dataclasses import replace
 from rich.text import Text
 
 from ftwizard.catalog.prices import Prices
-from ftwizard.estimate.offer import Offer, Volume
-from ftwizard.screens import amounts, cost_basis, cost_table, cost_texts
-from ftwizard.screens.cost_basis import Basis
-from ftwizard.screens.cost_table import Order
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain import hours
-from ftwizard.screens.plain.asking import CONTINUE, GoBack, Prompter, Validator
+from ftwizard.pricing.offer import Offer, Volume
+from ftwizard.screens.costs import inputs, table, text
+from ftwizard.screens.costs import volume as amounts
+from ftwizard.screens.costs.inputs import Basis
+from ftwizard.screens.costs.table import Order
+from ftwizard.screens.plain import hour_price
+from ftwizard.screens.plain.prompts import CONTINUE, GoBack, Prompter, Validator
+from ftwizard.screens.wizard.drafts import Draft
 
 _NUMBER_WIDTH = 4
 """Cells of the row number."""
@@ -25,8 +26,8 @@ _MAX_WIDTH = 120
 def browse_costs(prompter: Prompter, draft: Draft, today: datetime.date) -> Draft:
     """Print the table and offer changes until done; return the draft, whose hourly price may have
     changed."""
-    basis = cost_basis.build_basis(draft, today)
-    prices, problem = cost_basis.load_prices(today)
+    basis = inputs.build_basis(draft, today)
+    prices, problem = inputs.load_prices(today)
     if problem is not None:
         prompter.print_problem(problem)
     order = Order()
@@ -49,7 +50,7 @@ def browse_costs(prompter: Prompter, draft: Draft, today: datetime.date) -> Draf
                 _print_row(prompter, basis, prices, shown)
                 continue
             if chosen == "hour":
-                draft = hours.ask_hour(prompter, draft)
+                draft = hour_price.ask_hour(prompter, draft)
                 basis = replace(basis, hour=draft.hour)
             else:
                 basis, order = _change_table(prompter, basis, order, chosen)
@@ -72,9 +73,9 @@ def _change_table(
     if chosen == "edition":
         return basis.with_other_edition(), order
     if basis.private:
-        prompter.note(f"Not available: {basis.private}. {cost_texts.SHARING_NOTE}")
+        prompter.note(f"Not available: {basis.private}. {text.SHARING_NOTE}")
         return basis, order
-    prompter.note(cost_texts.SHARING_NOTE)
+    prompter.note(text.SHARING_NOTE)
     return basis.with_query(share_data=not basis.query.share_data), order
 
 
@@ -82,27 +83,27 @@ def _print_table(
     prompter: Prompter, basis: Basis, prices: Prices, order: Order, *, left_out: bool
 ) -> list[Offer]:
     """Print the table with numbered rows; return the rows."""
-    offers = cost_basis.compute_offers(basis, prices)
-    rows = cost_table.sort_offers(offers, order)
+    offers = inputs.compute_offers(basis, prices)
+    rows = table.sort_offers(offers, order)
     monthly = basis.query.volume is not None
     width = min(prompter.width, _MAX_WIDTH)
-    layout = cost_table.build_layout(offers, order, width - _NUMBER_WIDTH, monthly=monthly)
-    above = cost_table.build_headings(rows, order)
-    star = cost_basis.find_recommended(offers, basis)
+    layout = table.build_layout(offers, order, width - _NUMBER_WIDTH, monthly=monthly)
+    above = table.build_headings(rows, order)
+    star = inputs.find_recommended(offers, basis)
     prompter.print()
-    prompter.print(cost_texts.format_heading(basis, order, own_left_out=left_out))
+    prompter.print(text.format_heading(basis, order, own_left_out=left_out))
     prompter.print()
     prompter.print_line(_truncate(Text.assemble(" " * _NUMBER_WIDTH, layout.head()), width))
     for number, offer in enumerate(rows, 1):
-        if heading := above.get(cost_table.get_key(offer)):
+        if heading := above.get(table.get_key(offer)):
             prompter.print_line(Text.assemble(" " * _NUMBER_WIDTH, (heading, "dim")))
         line = layout.line(offer, star=offer is star)
         prompter.print_line(
             _truncate(Text.assemble((f"{number:>{_NUMBER_WIDTH - 1}} ", "dim"), line), width)
         )
     prompter.note(
-        f"{cost_table.STAR} recommended, {cost_table.STALE} a price over 90 days old, "
-        f"{cost_table.ENDED} no longer offered; in/M and out/M are $ per million tokens."
+        f"{table.STAR} recommended, {table.STALE} a price over 90 days old, "
+        f"{table.ENDED} no longer offered; in/M and out/M are $ per million tokens."
     )
     return rows
 
@@ -119,20 +120,20 @@ def _print_row(prompter: Prompter, basis: Basis, prices: Prices, rows: Sequence[
     def check(typed: str) -> str:
         return "" if typed in numbers else f"Enter a number from 1 to {len(rows)}."
 
-    star = cost_basis.find_recommended(cost_basis.compute_offers(basis, prices), basis)
+    star = inputs.find_recommended(inputs.compute_offers(basis, prices), basis)
     first = next((n for n, offer in enumerate(rows, 1) if offer == star), 1)
     try:
         chosen = rows[int(prompter.ask_line("Row number", str(first), check=check)) - 1]
     except GoBack:
         return
     prompter.print()
-    words = cost_texts.format_detail(chosen, basis, star=chosen == star, width=prompter.width)
-    prompter.print(words, hang=cost_texts.NAME_WIDTH)
+    words = text.format_detail(chosen, basis, star=chosen == star, width=prompter.width)
+    prompter.print(words, hang=text.NAME_WIDTH)
 
 
 def _ask_order(prompter: Prompter, basis: Basis, order: Order) -> Order:
     monthly = basis.query.volume is not None
-    columns = {column.id: column for column in cost_table.list_columns(monthly=monthly)}
+    columns = {column.id: column for column in table.list_columns(monthly=monthly)}
     options = [(str(column.id), column.words) for column in columns.values()]
     chosen = prompter.choose("Sort by", options, order.by)
     by = next(id for id in columns if id == chosen)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ftwizard import plan as plans
-from ftwizard.advice.setting import Setting, settings
+from ftwizard.advice.setting_help import Setting, settings
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import remembered, suggestions, texts, values
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain.asking import CONTINUE, OTHER, AskFunction, GoBack, Prompter
+from ftwizard.plan import schema
+from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
+from ftwizard.screens.wizard import history, setting_values, suggestions, texts
+from ftwizard.screens.wizard.drafts import Draft
 
 
 def list_questions() -> list[AskFunction]:
@@ -26,7 +26,7 @@ def list_questions() -> list[AskFunction]:
 
 def ask_model(prompter: Prompter, draft: Draft) -> Draft:
     """Ask for the base model: a local or known one, or any other."""
-    prompter.explain(values.MODEL_REASON)
+    prompter.explain(setting_values.MODEL_REASON)
     labels = {name: f"{name}  {note}" for name, _, note in suggestions.suggest_models("")}
     name = draft.plan.model.name
     options = list(({name: name} if name and name not in labels else {} | labels).items())
@@ -44,14 +44,14 @@ def ask_model(prompter: Prompter, draft: Draft) -> Draft:
             break
         except GoBack:
             continue
-    chosen = values.resolve_model(chosen)
+    chosen = setting_values.resolve_model(chosen)
     same = chosen == draft.plan.model.name
-    return draft.with_plan(model=draft.plan.model if same else plans.Model(name=chosen))
+    return draft.with_plan(model=draft.plan.model if same else schema.Model(name=chosen))
 
 
 def _validate_model(name: str) -> str:
     try:
-        values.resolve_model(name)
+        setting_values.resolve_model(name)
     except FtwizardError as error:
         return f"{error.message} {error.hint}"
     return "" if name else "Enter a model id, or a folder with a model."
@@ -59,48 +59,50 @@ def _validate_model(name: str) -> str:
 
 def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     """Ask for one setting; Enter takes the advised value."""
-    advised = values.get_advice(draft, draft.plan.recipe.method).get(setting.name)
-    now = values.get_value(draft.plan, setting)
+    advised = setting_values.get_advice(draft, draft.plan.recipe.method).get(setting.name)
+    now = setting_values.get_value(draft.plan, setting)
     usual = now if setting.name in draft.touched or advised is None else advised.value
-    prompter.explain(values.describe_reason(setting, advised))
+    prompter.explain(setting_values.describe_reason(setting, advised))
     origin = "yours" if setting.name in draft.touched else "advised" if advised else "default"
-    prompter.note(values.describe_sources(setting, advised, origin))
+    prompter.note(setting_values.describe_sources(setting, advised, origin))
     if setting.options:
         labels = [(str(option.value), option.label) for option in setting.options]
         chosen = prompter.choose(setting.label, labels, str(usual))
         value = next(option.value for option in setting.options if str(option.value) == chosen)
     else:
         value = _ask_value(setting, prompter, draft, usual)
-    changed = values.resolve_prompt_file(values.with_value(draft, setting, value))
+    changed = setting_values.resolve_prompt_file(setting_values.with_value(draft, setting, value))
     return changed if value == usual else changed.with_touched(setting.name)
 
 
 def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -> Any:
     def check(typed: str) -> str:
         try:
-            changed = values.with_value(draft, setting, values.parse_value(setting, typed))
+            changed = setting_values.with_value(
+                draft, setting, setting_values.parse_value(setting, typed)
+            )
         except ValueError as error:
             return str(error)
-        wrong = values.find_problem(changed.plan)
-        return wrong or (values.find_prompts_problem(changed) if names_file else "")
+        wrong = setting_values.find_problem(changed.plan)
+        return wrong or (setting_values.find_prompts_problem(changed) if names_file else "")
 
     names_file = setting.name == "prompts"
-    default = values.format_input(usual) or setting.empty
+    default = setting_values.format_input(usual) or setting.empty
     suggest = suggestions.suggest_prompts if names_file else None
-    return values.parse_value(
+    return setting_values.parse_value(
         setting, prompter.ask_line(setting.label, default, check=check, suggest=suggest)
     )
 
 
 def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
     """Confirm more epochs than advised."""
-    if draft.plan.recipe.epochs <= plans.MANY_EPOCHS:
+    if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
         return draft.allowing("many-epochs", False)
-    if (before := remembered.find_earlier_run(draft)) and before.falling:
+    if (before := history.find_earlier_run(draft)) and before.falling:
         prompter.note(before.said)
         return draft.allowing("many-epochs", False)
     try:
-        plans.check(draft.plan)
+        schema.check(draft.plan)
     except FtwizardError as error:
         prompter.confirm_phrase(error.message, *texts.MANY_EPOCHS)
         return draft.allowing("many-epochs")
@@ -109,10 +111,12 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
 
 def ask_after(prompter: Prompter, draft: Draft) -> Draft:
     """Ask what to do after training."""
-    prompter.explain(values.AFTER.reason)
-    labels = [(str(option.value), option.label) for option in values.AFTER.options]
-    chosen = prompter.choose(values.AFTER.label, labels, values.get_after(draft.plan.finish))
-    return draft.with_plan(finish=values.with_after(draft.plan.finish, chosen))
+    prompter.explain(setting_values.AFTER.reason)
+    labels = [(str(option.value), option.label) for option in setting_values.AFTER.options]
+    chosen = prompter.choose(
+        setting_values.AFTER.label, labels, setting_values.get_after(draft.plan.finish)
+    )
+    return draft.with_plan(finish=setting_values.with_after(draft.plan.finish, chosen))
 
 
 def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:
@@ -134,4 +138,4 @@ def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def _format_setting(setting: Setting, draft: Draft) -> str:
-    return values.format_value(setting.name, values.get_value(draft.plan, setting))
+    return setting_values.format_value(setting.name, setting_values.get_value(draft.plan, setting))

@@ -7,13 +7,14 @@ import functools
 from dataclasses import dataclass
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import draft as drafts
-from ftwizard.screens import estimate_texts, texts, values
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain import costs, hours, paths, rows
+from ftwizard.screens.plain import costs, hour_price, provider
+from ftwizard.screens.plain import data as rows
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain.asking import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
-from ftwizard.screens.steps import STEPS
+from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
+from ftwizard.screens.wizard import drafts, setting_values, texts
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.estimate import text
+from ftwizard.screens.wizard.wizard import STEPS
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ def list_items(draft: Draft) -> list[Item]:
     """List all questions in order; one that does not apply asks nothing."""
     path, data, recipe, estimate, _ = STEPS
     about: list[AskFunction] = [
-        functools.partial(paths.ask_question, question) for question in drafts.list_questions(draft)
+        functools.partial(provider.ask_question, question)
+        for question in drafts.list_questions(draft)
     ]
     items = [
-        Item(path, ask) for ask in (about[0], paths.confirm_tool, *about[1:], paths.choose_path)
+        Item(path, ask)
+        for ask in (about[0], provider.confirm_tool, *about[1:], provider.choose_path)
     ]
     items.append(Item(data, rows.ask_file, "file"))
     items += [
@@ -78,7 +81,7 @@ def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
             prompter.print_problem(error)
             raise GoBack("model") from None
         if not changes:  # the model's size is known now, so more advice applies
-            draft, changes = values.apply_advice(draft)
+            draft, changes = setting_values.apply_advice(draft)
     if changes:
         prompter.print(texts.format_adjustments(changes))
     return draft
@@ -97,7 +100,7 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
             draft = costs.browse_costs(prompter, draft, datetime.date.today())
             continue
         before = draft.hour
-        draft = hours.ask_hour(prompter, draft)
+        draft = hour_price.ask_hour(prompter, draft)
         if draft.hour != before:
             _print_estimate(prompter, draft)
     return draft
@@ -105,5 +108,5 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
 
 def _print_estimate(prompter: Prompter, draft: Draft) -> None:
     estimate, length = draft.estimate or {}, draft.plan.recipe.max_length
-    words = estimate_texts.format_estimate(estimate, length, draft.hour, how=hours.PRICE_HINT)
-    prompter.print(words, hang=estimate_texts.NAMES_WIDTH)
+    words = text.format_estimate(estimate, length, draft.hour, how=hour_price.PRICE_HINT)
+    prompter.print(words, hang=text.NAMES_WIDTH)

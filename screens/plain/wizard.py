@@ -8,23 +8,25 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from ftwizard import hour_price, machine, runs
-from ftwizard.commands import output, watch
+from ftwizard.cli import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.screens import draft as drafts
-from ftwizard.screens import glyphs, texts
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.plain import leaving, steps
-from ftwizard.screens.plain.asking import GoBack, NumberedPrompter, Prompter, UserQuit
+from ftwizard.hardware import machine
+from ftwizard.pricing import machine_rate
+from ftwizard.runs import store
+from ftwizard.screens.plain import signals, steps
+from ftwizard.screens.plain.prompts import GoBack, NumberedPrompter, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
-from ftwizard.screens.steps import STEPS
+from ftwizard.screens.terminal import glyphs
+from ftwizard.screens.wizard import drafts, texts
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.wizard import STEPS
 
 NOTHING = "Nothing was started or written."
 
 
 def open_plain(*, ascii: bool = False) -> int:
     """Ask everything, start the run, follow it; return the exit code."""
-    with leaving.exit_cleanly():
+    with signals.exit_cleanly():
         prompter = _create_prompter(ascii=ascii or not glyphs.shows_unicode())
         saved: list[str] = []
         try:
@@ -33,12 +35,12 @@ def open_plain(*, ascii: bool = False) -> int:
             prompter.print()
             facts = machine.facts()
             prompter.note(texts.describe_machine(facts))
-            run = _ask_all(prompter, Draft(facts, hour=hour_price.remembered()), saved)
+            run = _ask_all(prompter, Draft(facts, hour=machine_rate.remembered()), saved)
         except (UserQuit, KeyboardInterrupt):
             prompter.print()
             prompter.print(_describe_leftovers(saved, prompter.written_files))
             return DECLINED
-        return watch.follow(runs.find(run))
+        return watch.follow(store.find(run))
 
 
 def _describe_leftovers(saved: list[str], written: list[str]) -> str:
@@ -54,7 +56,7 @@ def _create_prompter(*, ascii: bool) -> Prompter:
     """Return the prompter that suits this terminal."""
     if not output.can_draw():
         return NumberedPrompter(ascii=ascii)
-    from ftwizard.screens.plain.cursor import CursorPrompter
+    from ftwizard.screens.plain.questionary_prompts import CursorPrompter
 
     return CursorPrompter(ascii=ascii)
 
@@ -132,7 +134,7 @@ def _start(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         saved.append(drafts.save(draft))
-        argv = ("train", saved[-1], "--name", draft.name, *hour_price.argv(draft.hour))
+        argv = ("train", saved[-1], "--name", draft.name, *machine_rate.argv(draft.hour))
         return str(prompter.run("Starting the run", *argv, lasting=True)["id"])
     finally:
         signal.signal(signal.SIGINT, before)

@@ -14,12 +14,12 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from ftwizard import file_names
+from ftwizard import user_paths
+from ftwizard.background import beside, call_with_timeout
 from ftwizard.errors import FtwizardError
-from ftwizard.screens.beside import beside, within
-from ftwizard.screens.suggestions import MAX_CHARACTERS, Suggest
-from ftwizard.screens.widgets.entry import Entry
 from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.text import visible
 
 MAX_SHOWN = 200
@@ -148,7 +148,7 @@ class FileInput(Vertical):
         typed = self.query_one(Input).value
         if typed != self._listed_for:
             with contextlib.suppress(TimeoutError):  # do not wait for a remote folder
-                self._offer(typed, within(MAX_WAIT_S, self._suggest, typed))
+                self._offer(typed, call_with_timeout(MAX_WAIT_S, self._suggest, typed))
         return self.query_one(Menu)
 
     def _offer(self, typed: str, suggestions: Sequence[tuple[str, str, str]]) -> None:
@@ -166,6 +166,6 @@ class FileInput(Vertical):
 
 def _exists(name: str) -> bool:
     try:
-        return within(MAX_WAIT_S, lambda: file_names.exists(file_names.expand(name)))
+        return call_with_timeout(MAX_WAIT_S, lambda: user_paths.exists(user_paths.expand(name)))
     except (FtwizardError, TimeoutError):
         return False

@@ -23,9 +23,9 @@ import msgspec
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens.app import FtwizardApp, open_app
-from ftwizard.screens.home import Home
-from ftwizard.screens.monitor import Monitor
-from ftwizard.screens.widgets.chart import Chart
+from ftwizard.screens.chart.widget import Chart
+from ftwizard.screens.home.page import Home
+from ftwizard.screens.monitor.page import Monitor
 from tests.e2e.terminal import Terminal
 from tests.screens.runs_helpers import living, make_run
 

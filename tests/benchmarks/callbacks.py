@@ -14,12 +14,12 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
-from ftwizard import models
-from ftwizard import plan as plans
 from ftwizard.jobs import launch, worker
 from ftwizard.jobs.folder import Attempt, JobRecord, write_json
+from ftwizard.models import hub
+from ftwizard.plan import schema
 from tests.benchmarks.workbench import bench
-from tests.jobs_helpers import events
+from tests.helpers.jobs import events
 
 LIMIT_SHARE = 0.02
 LONG = 10_000
@@ -42,7 +42,13 @@ def timed(owner: type, name: str) -> None:
 
 
 def main() -> None:
-    from ftwizard.train import callbacks, diagnosing, efficiency, hardest, samples
+    from ftwizard.train import (
+        callbacks,
+        diagnosis_callback,
+        efficiency,
+        high_loss_rows,
+        sample_callback,
+    )
     from ftwizard.train.trainer import run
 
     for owner in (
@@ -51,19 +57,19 @@ def main() -> None:
         callbacks.OverfitDetector,
         callbacks.CheckpointKeeper,
         efficiency.EfficiencyCallback,
-        hardest.HighLossRows,
-        samples.SampleCallback,
-        diagnosing.DiagnosisCallback,
+        high_loss_rows.HighLossRows,
+        sample_callback.SampleCallback,
+        diagnosis_callback.DiagnosisCallback,
     ):
         for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_collect", "_count")]:
             timed(owner, name)
     with bench(samples=3, evaluation_steps=20) as (path, plan):
-        source = models.locate(plan.model.name)
+        source = hub.locate(plan.model.name)
         record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
             "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
         }})  # fmt: skip
         folder = launch.create(
-            path.parent / "run", record, {"plan.yaml": plans.dump(plan).encode()}
+            path.parent / "run", record, {"plan.yaml": schema.dump(plan).encode()}
         )
         write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
         worker.run(folder, run)
@@ -97,7 +103,7 @@ def diagnosed(every: int) -> float:
     """Return the seconds that diagnosing takes over a training of ``LONG`` steps."""
     from transformers import TrainerControl, TrainerState
 
-    from ftwizard.train.diagnosing import DiagnosisCallback
+    from ftwizard.train.diagnosis_callback import DiagnosisCallback
 
     worker: Any = SimpleNamespace(events=SimpleNamespace(write=lambda *_, **__: None))
     args: Any = SimpleNamespace(

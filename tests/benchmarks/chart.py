@@ -14,8 +14,8 @@ import time
 from textual.app import App, ComposeResult
 
 from ftwizard.screens import palette
-from ftwizard.screens.widgets.chart import Chart, ChartLine
-from ftwizard.series import Series
+from ftwizard.screens.chart.widget import Chart, ChartLine
+from ftwizard.timeseries import Series
 
 FEW, MANY = 1_000, 1_000_000
 SIZES = ((80, 24), (200, 60))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ftwizard.jobs.folder import JobFolder
 from tests.benchmarks.workbench import bench
-from tests.jobs_helpers import events, until_ended
+from tests.helpers.jobs import events, until_ended
 
 RUNS = 3
 LIMIT_S = 1.0
@@ -71,7 +71,7 @@ def ours(plan: Path, home: Path, name: str) -> float:
 
 
 def main() -> None:
-    from ftwizard.machine import has_bfloat16_cpu
+    from ftwizard.hardware.machine import has_bfloat16_cpu
 
     precision = "bf16" if has_bfloat16_cpu() else "fp32"
     theirs, us = [], []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.jobs_helpers import end_all, keeper_pid, make, start, until_step
+from tests.helpers.jobs import end_all, keeper_pid, make, start, until_step
 
 SECONDS = 60.0
 LIMIT_BYTES = 40e6

@@ -19,9 +19,8 @@ from typing import Any, cast
 import msgspec
 
 from ftwizard.estimate.memory import GIB, estimate
-from ftwizard.estimate.setup import Setup
-from ftwizard.estimate.shape import Linear, Shape, from_config
-from ftwizard.estimate.stack import Counter, Stack
+from ftwizard.estimate.training_setup import Counter, Setup, Stack
+from ftwizard.models.shapes import Linear, Shape, from_config
 
 Row = dict[str, str]
 _SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {

@@ -59,7 +59,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def ours(path: Path) -> Groups:
-    from ftwizard.data.duplicates import NearIndex
+    from ftwizard.data.dedup.near_duplicates import NearIndex
 
     offsets = [0]
     with path.open("rb") as file:

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ftwizard import models
-from ftwizard import plan as plans
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobRecord, write_json
 from ftwizard.jobs.worker import Worker
-from ftwizard.plan import Plan
-from ftwizard.train import adapter, head, sft_config, trainer
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.train import adapter, loss_head, sft_config, trainer
 from tests.benchmarks.workbench import bench
 
 TURNS, STEPS, SETTLING = 3, 6, 1
@@ -35,11 +35,11 @@ GROUPS = {
 
 def worker_of(path: Path, plan: Plan) -> Worker:
     """Return the worker of a run in a new folder."""
-    source = models.locate(plan.model.name)
+    source = hub.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
         "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
     }})  # fmt: skip
-    folder = launch.create(path.parent / "run", record, {"plan.yaml": plans.dump(plan).encode()})
+    folder = launch.create(path.parent / "run", record, {"plan.yaml": schema.dump(plan).encode()})
     write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
     return Worker(folder)
 
@@ -80,7 +80,7 @@ def bare(worker: Worker, plan: Plan, ready: Any) -> Any:
     """Return TRL's trainer as it is."""
     from trl.trainer.sft_trainer import SFTTrainer
 
-    head.score_trained_tokens_only(False)
+    loss_head.score_trained_tokens_only(False)
     model, precision, lora = loaded(worker, plan, ready)
     made = SFTTrainer(
         model=model, args=settings(worker, plan, ready, precision), train_dataset=ready.train,

@@ -21,11 +21,11 @@ import re
 import statistics
 import sys
 
-from ftwizard.catalog.gpus import card
+from ftwizard.catalog.gpu_specs import card
 from ftwizard.estimate import duration
-from ftwizard.estimate.batches import Passes
-from ftwizard.estimate.setup import Setup
-from tests.shapes import PUBLISHED
+from ftwizard.estimate.batching import Passes
+from ftwizard.estimate.training_setup import Setup
+from tests.helpers.shapes import PUBLISHED
 
 TARGET, TOKENS = 1.5, 1024
 ITERATION = re.compile(r"([\d.]+) ?s/it(?:er)?(?:.*?grad_accum (\d+))?")

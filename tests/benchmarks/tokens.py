@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ftwizard import models
-from ftwizard.data import encodings, targets, tokens
+from ftwizard.data import platforms
 from ftwizard.data.example import Example
-from tests.models_helpers import SMOLLM2
-from tests.token_helpers import multilingual, tiktoken_encoding
+from ftwizard.data.tokens import stats, tokenizers
+from ftwizard.models import hub
+from tests.helpers.models import SMOLLM2
+from tests.helpers.tokens import multilingual, tiktoken_encoding
 
 ROWS = 20_000
 SAMPLES = 400
@@ -36,7 +37,7 @@ def rate(size: int, do: Callable[[], Any]) -> float:
 def peer() -> Callable[[list[str]], Any]:
     from tokenizers import Tokenizer
 
-    folder = models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
+    folder = hub.fetch(hub.locate(SMOLLM2), lambda *_, **__: None)
     tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
     return lambda texts: [len(tokenizer.encode(text).ids) for text in texts]
 
@@ -46,9 +47,13 @@ def main() -> None:
     texts = [str(m["content"]) for row in rows for m in row.messages]
     sizes = [sum(len(str(m["content"]).encode()) for m in row.messages) for row in rows]
     size = sum(sizes)
-    target = targets.target("openai-sft")
-    encoding = encodings.choose(target)
-    count, oracle, other = encodings.make_counter(encoding), tiktoken_encoding("o200k_base"), peer()
+    target = platforms.target("openai-sft")
+    encoding = tokenizers.choose(target)
+    count, oracle, other = (
+        tokenizers.make_counter(encoding),
+        tiktoken_encoding("o200k_base"),
+        peer(),
+    )
     print(f"{ROWS:,} rows, {size / 1e6:.1f} MB of text")
     small = texts[: len(texts) // 8]
     speeds = {
@@ -56,7 +61,7 @@ def main() -> None:
         "tiktoken encode_ordinary": rate(size, lambda: [oracle.encode_ordinary(t) for t in texts]),
         "HF tokenizers": rate(sum(len(t.encode()) for t in small), lambda: other(small)),
         "rows (RowCounter, Tally)": rate(
-            size, lambda: tokens.exact(enumerate(rows, 1), target, encoding)
+            size, lambda: stats.exact(enumerate(rows, 1), target, encoding)
         ),
     }
     for name, speed in speeds.items():
@@ -67,8 +72,8 @@ def main() -> None:
 
 
 def coverage(rows: list[Example], sizes: list[int]) -> None:
-    target = targets.target("openai-sft")
-    tally = tokens.TokenCounter(target, encodings.choose(target))
+    target = platforms.target("openai-sft")
+    tally = stats.TokenCounter(target, tokenizers.choose(target))
     pairs = [
         (size, tally.add(line, row)[0])
         for line, (row, size) in enumerate(zip(rows, sizes, strict=True), 1)
@@ -77,7 +82,7 @@ def coverage(rows: list[Example], sizes: list[int]) -> None:
     hits, width = 0, 0.0
     for seed in range(SAMPLES):
         drawn = random.Random(seed).sample(pairs, DRAWN)
-        one = tokens.sample_estimate(drawn, whole, len(pairs))
+        one = stats.sample_estimate(drawn, whole, len(pairs))
         hits += one.low <= truth <= one.high
         width += (one.high - one.low) / 2 / truth
     print(

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftwizard import models
-from ftwizard.plan import Plan, load
-from tests.models_helpers import SMOLLM2
+from ftwizard.models import hub
+from ftwizard.plan.schema import Plan, load
+from tests.helpers.models import SMOLLM2
 from tests.paths import TICKETS
 
 SAMPLE = TICKETS
@@ -21,7 +21,7 @@ SAMPLE = TICKETS
 @contextmanager
 def bench(*, samples: int = 0, **recipe: Any) -> Iterator[tuple[Path, Plan]]:
     """Give a home of its own and a plan in it: the packaged sample, compare and merge off, samples unless asked for."""
-    model = models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
+    model = hub.fetch(hub.locate(SMOLLM2), lambda *_, **__: None)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FTWIZARD_HOME"] = folder
         body = {

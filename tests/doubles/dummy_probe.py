@@ -14,18 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard import plan
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.outcome import Expected
+from ftwizard.plan import schema
+from ftwizard.runs.prediction import Expected
 from ftwizard.train import probe
-from tests.probe_helpers import measured
+from tests.helpers.probes import measured
 
 
 def work(job: worker.Worker) -> worker.Ended:
     probe._exit_with_parent(job.folder)
-    recipe = plan.load(job.folder.plan, begun=True).recipe
+    recipe = schema.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
     job.phase("loading", what="model")
     Path(os.environ["DUMMY_SAID"]).write_text(f"{os.getpid()} {job.folder.path}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import MANY_EPOCHS
+from ftwizard.plan.schema import MANY_EPOCHS
 from tests.e2e.cli import ok
-from tests.jobs_helpers import events
+from tests.helpers.jobs import events
 from tests.paths import TICKETS
 
 SAMPLE = TICKETS

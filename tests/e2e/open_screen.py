@@ -11,21 +11,22 @@ from typing import Any
 import msgspec
 from textual.screen import Screen
 
-from ftwizard import machine, runs
-from ftwizard import plan as plans
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import flow
+from ftwizard.hardware import machine
+from ftwizard.plan import schema
+from ftwizard.runs import store
+from ftwizard.screens import navigation
 from ftwizard.screens.app import FtwizardApp, open_app
-from ftwizard.screens.costs import CostsPage
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.elsewhere import Elsewhere
-from ftwizard.screens.estimate import EstimatePage
-from ftwizard.screens.finish import Finish
-from ftwizard.screens.problem import Problem
-from ftwizard.screens.review import ReviewPage
-from ftwizard.screens.suggestions import MAX_CHARACTERS
-from ftwizard.screens.typed import Typed
-from ftwizard.screens.working import Working
+from ftwizard.screens.costs.page import CostsPage
+from ftwizard.screens.dialogs.command_progress import Working
+from ftwizard.screens.dialogs.confirm import Typed
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.monitor.results import Finish
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.estimate.page import EstimatePage
+from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.review import ReviewPage
+from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS
 from ftwizard.text import visible
 from tests.screens import hostile
 
@@ -47,9 +48,9 @@ ESTIMATE: dict[str, Any] = {
 def draft(text: str) -> Draft:
     """Return a draft that the wizard's last pages accept, ``text`` in it as model and file."""
     text = text[:MAX_CHARACTERS]  # more the wizard lets nobody type
-    plan = plans.Plan(
-        data=plans.Data(files=plans.Files(train=f"/data/{text}.jsonl")),
-        model=plans.Model(name=text),
+    plan = schema.Plan(
+        data=schema.Data(files=schema.Files(train=f"/data/{text}.jsonl")),
+        model=schema.Model(name=text),
     )
     facts = machine.Facts(
         gpus=(),
@@ -72,7 +73,7 @@ def screen(name: str, run: str, text: str) -> Screen[Any]:
     if name == "working":
         return Working(f"Reading {visible(text, 50)}", "watch", run)
     if name == "finish":
-        return Finish(runs.find(run))
+        return Finish(store.find(run))
     if name == "problem":
         return Problem(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
     if name == "typed":
@@ -90,5 +91,5 @@ async def _route(app: FtwizardApp, name: str) -> int:
 
 
 if __name__ == "__main__":
-    flow.ROUTES["screen"] = _route
+    navigation.ROUTES["screen"] = _route
     sys.exit(open_app(("screen", sys.argv[1]), ascii="--ascii" in sys.argv))

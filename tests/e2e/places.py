@@ -11,7 +11,7 @@ from pathlib import Path
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.terminal import Terminal
-from tests.jobs_helpers import make, start, until_step
+from tests.helpers.jobs import make, start, until_step
 from tests.paths import ROOT
 from tests.screens.runs_helpers import make_result, make_run
 

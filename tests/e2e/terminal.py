@@ -17,7 +17,7 @@ from typing import Self
 
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.screen import Screen
-from tests.jobs_helpers import BUSY
+from tests.helpers.jobs import BUSY
 
 PATIENCE_S = 30.0
 """How long anything is waited for where the machine does nothing else."""

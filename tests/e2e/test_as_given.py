@@ -10,7 +10,7 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import as_json, ok, run
-from tests.models_helpers import make_tiny, tiny_tokenizer
+from tests.helpers.models import make_tiny, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.jobs_helpers import events, keeper_pid, make, start, until_ended, until_step
+from tests.helpers.jobs import events, keeper_pid, make, start, until_ended, until_step
 from tests.paths import FIXTURES, ROOT
 
 ROWS = FIXTURES / "tool_use.jsonl"
@@ -207,7 +207,7 @@ def test_one_damaged_run_does_not_hide_the_others(home: Path) -> None:
 
 
 def test_folders_are_closed_to_others(home: Path, tmp_path: Path) -> None:
-    from ftwizard.settings import private_folder
+    from ftwizard.locations import private_folder
 
     private_folder(tmp_path / "a" / "b" / "c")
     for level in ("a", "a/b", "a/b/c"):
@@ -370,7 +370,7 @@ def test_help_does_not_even_import_the_plan() -> None:
 import sys
 from ftwizard.commands import parser
 parser().format_help()
-found = {"msgspec", "rich", "ruamel", "psutil", "ftwizard.plan"} & set(sys.modules)
+found = {"msgspec", "rich", "ruamel", "psutil", "ftwizard.plan.schema"} & set(sys.modules)
 assert not found, found
 """
     subprocess.run([sys.executable, "-c", code], check=True)

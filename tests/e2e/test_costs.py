@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cli import as_json, ok, run
-from tests.models_helpers import make_tiny
+from tests.helpers.models import make_tiny
 
 EXAMPLE = ("estimate", "--examples", 5000, "--mean-tokens", 300, "--epochs", 3)
 BARE = """

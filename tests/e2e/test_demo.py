@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.finish.merge import merge
+from ftwizard.export.merge import merge
 from tests.e2e.cli import FTWIZARD, as_json, ok
 from tests.paths import TICKETS
 
@@ -100,7 +100,7 @@ def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
 def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
     from transformers import AutoTokenizer
 
-    from ftwizard.data.read import read
+    from ftwizard.data.reader import read
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     seen: set[str] = set()

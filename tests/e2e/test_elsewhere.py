@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ftwizard import removal
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import elsewhere, identity, lock, requests
+from ftwizard.jobs import identity, lock, remote_host, requests
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
+from ftwizard.runs import delete
 from tests.e2e.cli import as_json, ok, run
-from tests.jobs_helpers import command_pid, keeper_pid, make, start, until, until_ended, until_step
+from tests.helpers.jobs import command_pid, keeper_pid, make, start, until, until_ended, until_step
 
 HOST = "node\x1b7"
 
@@ -84,7 +84,7 @@ def test_what_does_not_obey_there_is_left_to_that_machine(
     away: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ftwizard.__main__ import main
-    from ftwizard.commands import stop
+    from ftwizard.cli import stop
 
     os.kill(command_pid(away), signal.SIGSTOP)
     os.kill(keeper_pid(away), signal.SIGSTOP)
@@ -111,13 +111,13 @@ def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
         start(away)
     age(away, 10_000)
     with pytest.raises(FtwizardError, match="has not ended"):
-        removal.remove(away)
+        delete.remove(away)
     os.killpg(keeper_pid(away), signal.SIGKILL)
     os.killpg(command_pid(away), signal.SIGKILL)
-    age(away, elsewhere.SILENT_S + 1)
+    age(away, remote_host.SILENT_S + 1)
     status = observe(away)
     assert (status.state, status.end_reason, status.host) == ("ended", "lost", None)
-    monkeypatch.setattr(elsewhere, "WATCHED_S", 0.2)
+    monkeypatch.setattr(remote_host, "WATCHED_S", 0.2)
     start(away)
     assert observe(away).attempt == 2
 
@@ -130,7 +130,7 @@ def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
     assert state is not None
     left: State = msgspec.structs.replace(state, keeper=_moved(state.keeper))
     write_json(away.state, left)
-    assert elsewhere.get_other_host(away, left) is None
+    assert remote_host.get_other_host(away, left) is None
     status = observe(away)
     assert (status.state, status.end_reason, status.host) == ("ended", "stopped", None)
 
@@ -139,4 +139,4 @@ def test_one_that_is_just_being_started_there_is_there(away: JobFolder) -> None:
     attempt = away.read_attempt(1)
     write_json(away.attempt(1), msgspec.structs.replace(attempt, host="elsewhere"))
     starting = State(state="starting", attempt=1)
-    assert elsewhere.get_other_host(away, starting) == "elsewhere"
+    assert remote_host.get_other_host(away, starting) == "elsewhere"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles import hub
 from tests.e2e.cli import as_json, ok, run
-from tests.models_helpers import make_tiny, tiny_tokenizer
+from tests.helpers.models import make_tiny, tiny_tokenizer
 
 GIB = 1 << 30
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.cli import run
 from tests.e2e.lab import SAMPLE, Lab
-from tests.jobs_helpers import events
+from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.slow
 

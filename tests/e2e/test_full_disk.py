@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard import checkpoints
+from ftwizard.runs import checkpoints
 from tests.e2e.cli import ok, run
 from tests.e2e.lab import Lab, losses
-from tests.jobs_helpers import events, until, until_ended
+from tests.helpers.jobs import events, until, until_ended
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, check_id, write_json
 from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import end_without_keeper, observe, wait_until_free
-from tests.jobs_helpers import (
+from tests.helpers.jobs import (
     command_pid,
     events,
     keeper_pid,

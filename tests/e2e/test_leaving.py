@@ -18,7 +18,7 @@ from ftwizard.jobs.status import observe
 from tests.e2e.places import DIALOGS, PLACES, RUN, at, running, write_result, write_rows
 from tests.e2e.screen import AT_REST
 from tests.e2e.terminal import Terminal
-from tests.jobs_helpers import end_all, events, until_step
+from tests.helpers.jobs import end_all, events, until_step
 
 PAGES = tuple(place for place in PLACES if place not in DIALOGS)
 SOON_S = 3.0

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard import curves, runs
 from ftwizard.diagnosis import Curve, diagnose
-from ftwizard.train import diagnosing, schedule
-from tests.jobs_helpers import events
-from tests.models_helpers import tiny_tokenizer
-from tests.training_helpers import train
+from ftwizard.runs import loss_curves, store
+from ftwizard.train import diagnosis_callback, early_stopping
+from tests.helpers.jobs import events
+from tests.helpers.models import tiny_tokenizer
+from tests.helpers.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +25,13 @@ def test_an_epoch_of_packed_rows_is_as_many_steps_as_they_make(
         looked_at.append(curve)
         return diagnose(curve)
 
-    monkeypatch.setattr(diagnosing, "diagnose", look)
+    monkeypatch.setattr(diagnosis_callback, "diagnose", look)
     folder = train(tmp_path, "packed", samples={"count": 0}, training=48, packing=True,
                    max_length=600, batch_size=1, gradient_accumulation=2, epochs=2)  # fmt: skip
     (packing,) = [e for e in events(folder, "phase") if e.get("what") == "packing"]
-    each = schedule.total_steps(packing["packed"], 1, 2, 1)
-    assert 2 <= each < schedule.total_steps(48, 1, 2, 1) / 2
-    kept = curves.of_progress(runs.progress(folder), folder)
+    each = early_stopping.total_steps(packing["packed"], 1, 2, 1)
+    assert 2 <= each < early_stopping.total_steps(48, 1, 2, 1) / 2
+    kept = loss_curves.of_progress(store.progress(folder), folder)
     for curve in (looked_at[-1], kept):
         assert curve.steps_per_epoch == pytest.approx(each)
         assert curve.total_steps == 2 * each

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from ftwizard import machine
-from ftwizard.follow import Follower
+from ftwizard.hardware import machine
 from ftwizard.jobs import gpu_share
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import Progress
-from ftwizard.screens import gpus, readings
-from tests.jobs_helpers import end_all, make, start, until, until_ended, until_step
+from ftwizard.runs.follower import Follower
+from ftwizard.runs.store import Progress
+from ftwizard.screens.monitor import gpus, readings
+from tests.helpers.jobs import end_all, make, start, until, until_ended, until_step
 
 SAMPLE = """
 import json, sys, time

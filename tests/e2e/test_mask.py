@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cli import as_json, ok, run
-from tests.models_helpers import make_tiny
+from tests.helpers.models import make_tiny
 
 
 @pytest.fixture(scope="module")

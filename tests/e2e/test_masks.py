@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.data import read
+from ftwizard.data import reader
 from ftwizard.data.conversation import Conversation
-from ftwizard.data.row_tokens import IGNORED
+from ftwizard.data.tokens.row_tokens import IGNORED
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.train.tokenise import Encoder, EncodingError, encode_rows
+from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from tests.paths import FIXTURES
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
 def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    rows = read.read(TOOL_USE).rows
+    rows = reader.read(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 1024)
     assert (report.rows, report.kept, report.cut, report.lost) == (96, 96, 0, [])
     for row, one in zip(rows, encoded, strict=True):
@@ -146,7 +146,7 @@ def test_special_and_composed_letters_are_proved_too(smollm2: Path) -> None:
 def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    rows = read.read(TOOL_USE).rows
+    rows = reader.read(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 40)
     assert report.kept == len(encoded) < report.rows
     assert report.kept + len(report.lost) == report.rows
@@ -293,5 +293,5 @@ def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:
 def test_reports_can_be_written_down(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    _, report = encode_rows(encoder, read.read(TOOL_USE).rows[:3], 1024)
+    _, report = encode_rows(encoder, reader.read(TOOL_USE).rows[:3], 1024)
     assert msgspec.json.decode(msgspec.json.encode(report))["route"] == "prefixes"

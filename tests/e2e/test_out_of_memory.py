@@ -13,7 +13,7 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import ok
-from tests.jobs_helpers import make, until_ended
+from tests.helpers.jobs import make, until_ended
 from tests.paths import ROOT
 
 ROOM = 160 << 20

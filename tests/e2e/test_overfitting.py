@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from tests.by_heart import EVERY, verdict, write_plan
 from tests.e2e import sshd
-from tests.jobs_helpers import events, until, until_ended
+from tests.helpers.jobs import events, until, until_ended
+from tests.helpers.memorization import EVERY, verdict, write_plan
 
 pytestmark = [
     pytest.mark.slow,

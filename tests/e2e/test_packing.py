@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.row_tokens import IGNORED
+from ftwizard.data.tokens.row_tokens import IGNORED
 from ftwizard.errors import FtwizardError
-from ftwizard.train import packing, schedule
-from ftwizard.train.tokenise import Encoded
+from ftwizard.train import early_stopping, packing
+from ftwizard.train.encoder import Encoded
 from tests.e2e.architectures import model_of
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab, losses
-from tests.jobs_helpers import events, until_ended, until_step
+from tests.helpers.jobs import events, until_ended, until_step
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
@@ -140,7 +140,7 @@ def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(qu
     assert data["tokens"] / 192 <= packed < 54 / 2
     (said,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
     assert (said["rows"], said["packed"]) == (54, packed)
-    total = schedule.total_steps(packed, 1, 1, EPOCHS)
+    total = early_stopping.total_steps(packed, 1, 1, EPOCHS)
     assert as_json("status", "straight")["total_steps"] == total == max(losses(straight))
     assert {e["step"] for e in events(straight, "eval")} >= set(range(20, total, 20))
     assert events(straight, "log")[-1]["tokens"] == EPOCHS * data["tokens"], (

@@ -18,8 +18,8 @@ from ftwizard.jobs.folder import JobFolder
 from tests.e2e import tmux
 from tests.e2e.cli import run
 from tests.e2e.plain_terminal import Answer, Pty, Wizard, environment
-from tests.jobs_helpers import until_ended
-from tests.models_helpers import SMOLLM2, make_tiny
+from tests.helpers.jobs import until_ended
+from tests.helpers.models import SMOLLM2, make_tiny
 from tests.paths import FIXTURES, TICKETS
 
 needs_tmux = pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from ftwizard import hour_price, probes
-from ftwizard import plan as plans
+from ftwizard.estimate import probe_cache
+from ftwizard.plan import schema
+from ftwizard.pricing import machine_rate
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.lab import Lab
-from tests.jobs_helpers import until_ended
-from tests.models_helpers import make_tiny
+from tests.helpers.jobs import until_ended
+from tests.helpers.models import make_tiny
 
 pytestmark = pytest.mark.slow
 ADDRESS_SPACE = 4_200_000_000
@@ -39,11 +40,11 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scra
     assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
     assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
     assert not list(scratch.iterdir()) and not (lab.home / "runs").exists()
-    known = probes.remembered(plans.load(plan))
+    known = probe_cache.remembered(schema.load(plan))
     assert known and known.memory.value == found["memory"]["value"]
 
     folder = lab.train(plan, "one", "--price", "machine=36")
-    hour_price.remember(Decimal(999))  # a price that comes later changes nothing of this run
+    machine_rate.remember(Decimal(999))  # a price that comes later changes nothing of this run
     until_ended(folder, 120)
     result = json.loads(folder.result.read_text())
     assert result["predicted"]["peak_memory"] == found["memory"]
@@ -74,7 +75,7 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: 
     assert done["halved"] >= 1 and done["batch_size"] * done["gradient_accumulation"] == 16
     assert "A batch of 16 does not fit (memory ran out); tried 8" in done["findings"][0]
     assert done["written"] == str(smaller) and plan.read_bytes() == before
-    recipe = plans.load(smaller).recipe
+    recipe = schema.load(smaller).recipe
     assert recipe.batch_size == done["batch_size"] == 16 >> done["halved"]
     assert not list(scratch.iterdir())
     again = run("probe", plan, "--write", smaller)

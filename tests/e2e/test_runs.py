@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard import settings
+from ftwizard import locations
 from ftwizard.jobs import requests
 from ftwizard.jobs.events import EventWriter
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.places import RUN, running
 from tests.e2e.terminal import Terminal
-from tests.jobs_helpers import until_ended
+from tests.helpers.jobs import until_ended
 from tests.paths import ROOT
 from tests.screens.runs_helpers import living, make_run
 
@@ -117,7 +117,7 @@ def test_tmux_hears_the_bell_when_a_run_ends(home: Path, tmp_path: Path, options
 
 
 def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -> None:
-    path = settings.config_file()
+    path = locations.config_file()
     path.parent.mkdir(parents=True)
     path.write_text("[notify]\ncomand = []\n")
     plan = home / "plan.yaml"
@@ -132,7 +132,7 @@ def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -
 def test_the_hook_acts_when_a_run_ends_with_nobody_watching(home: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['FTWIZARD_EVENT'])"
-    path = settings.config_file()
+    path = locations.config_file()
     path.parent.mkdir(parents=True)
     path.write_text(f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(told)])}\n")
     folder = running(home)

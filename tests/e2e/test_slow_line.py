@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.places import RUN, running
 from tests.e2e.terminal import Terminal
-from tests.jobs_helpers import end_all
+from tests.helpers.jobs import end_all
 
 SLOW = 2000.0
 QUICK = 1e6

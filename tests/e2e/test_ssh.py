@@ -17,7 +17,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from tests.e2e import far, sshd
 from tests.e2e.places import RUN, running
-from tests.jobs_helpers import events, until_step
+from tests.helpers.jobs import events, until_step
 
 pytestmark = pytest.mark.skipif(
     not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"

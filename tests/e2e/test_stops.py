@@ -13,13 +13,13 @@ import time
 
 import pytest
 
-from ftwizard import checkpoints
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.status import observe
+from ftwizard.runs import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.lab import LONG, Lab, losses
-from tests.jobs_helpers import command_pid, events, until, until_ended, until_step
+from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
 KILLS = 20

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import Recipe
+from ftwizard.plan.schema import Recipe
 from ftwizard.train import adapter
-from ftwizard.train.targets import PROJECTIONS, resolve
+from ftwizard.train.target_modules import PROJECTIONS, resolve
 from tests.e2e.architectures import SMALL, model_of
 from tests.e2e.cli import run
 from tests.e2e.lab import Lab
-from tests.jobs_helpers import events
+from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.slow
 
@@ -159,8 +159,8 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
-    from ftwizard.train import head
-    from ftwizard.train.tokenise import Encoded
+    from ftwizard.train import loss_head
+    from ftwizard.train.encoder import Encoded
 
     model = model_of("llama")
     torch.nn.init.normal_(model.lm_head.weight, std=2.0)
@@ -178,7 +178,7 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
         model=model, compute_loss_context_manager=contextlib.nullcontext
     )
     add_fused_lm_head(model)
-    head.verify_loss(trainer, rows)
+    loss_head.verify_loss(trainer, rows)
     model = trainer.model = model_of("llama")
     torch.nn.init.normal_(model.lm_head.weight, std=2.0)
     original = model.forward
@@ -187,7 +187,7 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
     with pytest.raises(
         FtwizardError, match="TRL cannot train LlamaForCausalLM: its loss head gives"
     ):
-        head.verify_loss(trainer, rows)
+        loss_head.verify_loss(trainer, rows)
 
 
 def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:

@@ -17,7 +17,7 @@ from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.places import DIALOGS, PLACES, RUN, at, running, write_result, write_rows
 from tests.e2e.terminal import Terminal
-from tests.jobs_helpers import end_all
+from tests.helpers.jobs import end_all
 
 PAGES = tuple(place for place in PLACES if place not in DIALOGS)
 TRIED = ("home", "path", "data", "monitor")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard import checkpoints
 from ftwizard.jobs.status import observe
+from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import LONG, Lab, losses
-from tests.jobs_helpers import command_pid, events, keeper_pid, until, until_ended, until_step
+from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended, until_step
 from tests.paths import FIXTURES
 
 pytestmark = pytest.mark.slow

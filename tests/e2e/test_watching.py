@@ -12,10 +12,10 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import Attempt, write_json
-from ftwizard.train import base_model, generate, saved
-from ftwizard.train.tokenise import Encoder
-from tests.jobs_helpers import events
-from tests.training_helpers import again, losses, rows, tiny_model, train
+from ftwizard.train import checkpoint_rotation, generate, model_loading
+from ftwizard.train.encoder import Encoder
+from tests.helpers.jobs import events
+from tests.helpers.training import again, losses, rows, tiny_model, train
 
 pytestmark = pytest.mark.slow
 METHODS: list[dict[str, Any]] = [
@@ -82,7 +82,7 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed attempt asks what the first did, and does not begin again."""
-    monkeypatch.setattr(saved, "rotate", lambda folder: None)
+    monkeypatch.setattr(checkpoint_rotation, "rotate", lambda folder: None)
     file = tmp_path / "ask.txt"
     file.write_text("the cat\n\n  one bird \n")
     folder = train(tmp_path, "file", samples={"prompts": "ask.txt", "max_tokens": 3}, patience=99)
@@ -114,7 +114,7 @@ def test_an_answer_ends_by_itself_by_its_length_or_by_time(tmp_path: Path) -> No
 
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path))
     model.eval()
-    encoder = Encoder(base_model.load_tokenizer(tmp_path / "tiny"), set())
+    encoder = Encoder(model_loading.load_tokenizer(tmp_path / "tiny"), set())
     prompts = [
         encoder.prompt_ids([{"role": "user", "content": text}], None) for text in ("a", "bcd")
     ]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.screens.review import MIN_READ_S
+from ftwizard.screens.wizard.review import MIN_READ_S
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json
 from tests.e2e.tmux import Tmux
-from tests.jobs_helpers import events, until_ended
+from tests.helpers.jobs import events, until_ended
 
 pytestmark = [
     pytest.mark.slow,

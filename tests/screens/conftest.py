@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.screens.story import NOW, Story
+from tests.screens.monitor.story import NOW, Story
 
 
 @pytest.fixture

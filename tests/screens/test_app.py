@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.dialogs.error import Problem
 from ftwizard.screens.page import Page
-from ftwizard.screens.problem import Problem
 from tests.screens.frames import drive, says, until
 
 

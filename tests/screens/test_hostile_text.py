@@ -14,19 +14,19 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from ftwizard.follow import Follower
-from ftwizard.screens import children
+from ftwizard.runs.follower import Follower
+from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.compare import Compare
-from ftwizard.screens.data import DataPage
-from ftwizard.screens.log import Log
-from ftwizard.screens.monitor import Monitor
-from ftwizard.screens.path import PathPage
-from ftwizard.screens.recipe import RecipePage
-from ftwizard.screens.rows import RowsPage
-from ftwizard.screens.terminal import OutputSanitizer
+from ftwizard.screens.home.compare import Compare
+from ftwizard.screens.monitor.log import Log
+from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.terminal.driver import OutputSanitizer
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.report_view import ReportView
+from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.data.report_view import ReportView
+from ftwizard.screens.wizard.data.rows import RowsPage
+from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.e2e import open_screen
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed, too_wide
@@ -127,7 +127,7 @@ def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def command(*_: str, **__: object) -> Any:
         return {"checks": [{"name": "GPU", "status": "missing", "found": text, "fix": text}]}
 
-    monkeypatch.setattr(children, "command", command)
+    monkeypatch.setattr(subprocesses, "command", command)
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, f"✗ GPU     {SEEN}")

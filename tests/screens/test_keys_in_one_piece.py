@@ -15,22 +15,22 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from ftwizard import plan as plans
-from ftwizard.screens import review
+from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.ask import Ask
-from ftwizard.screens.cost_basis import build_basis
-from ftwizard.screens.draft import Draft
-from ftwizard.screens.hour import HourPage
-from ftwizard.screens.new_file import NewFile
-from ftwizard.screens.path import PathPage
-from ftwizard.screens.recipe import RecipePage
-from ftwizard.screens.review import ReviewPage
-from ftwizard.screens.volume import VolumePage
+from ftwizard.screens.costs.hour_price import HourPage
+from ftwizard.screens.costs.inputs import build_basis
+from ftwizard.screens.costs.volume import VolumePage
+from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.save_as import NewFile
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
-from tests.screens.costs_helpers import FACTS, TODAY, counted
+from ftwizard.screens.wizard import review
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.review import ReviewPage
+from tests.screens.costs.helpers import FACTS, TODAY, counted
 from tests.screens.frames import drive, until
 
 
@@ -58,8 +58,8 @@ def answer(page: Screen[Any], *keys: str) -> Any:
 
 def draft() -> Draft:
     return Draft(FACTS).with_plan(
-        data=plans.Data(files=plans.Files(train="/data/rows.jsonl")),
-        model=plans.Model(name="owner/small"),
+        data=schema.Data(files=schema.Files(train="/data/rows.jsonl")),
+        model=schema.Model(name="owner/small"),
     )
 
 
@@ -172,7 +172,7 @@ def test_a_late_list_takes_no_choice_with_it() -> None:
 
 
 def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftwizard.screens import flow
+    from ftwizard.screens import navigation
 
     begun: list[str] = []
 
@@ -181,7 +181,7 @@ def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.2)
         return 0
 
-    monkeypatch.setattr(flow, "follow", follow)
+    monkeypatch.setattr(navigation, "follow", follow)
 
     async def play(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app
@@ -217,17 +217,17 @@ def test_a_question_is_answered_once_whatever_lies_above_it() -> None:
 def test_runs_are_not_removed_by_what_was_typed_for_something_else(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftwizard.screens import removal
+    from ftwizard.screens.home import remove_runs
     from tests.screens.runs_helpers import make_run
 
     folder = make_run(home, "kept")
-    counting, shown = removal._build_dialog, []
+    counting, shown = remove_runs._build_dialog, []
 
     def slow(folders: Any) -> Any:
         time.sleep(0.5)
         return counting(folders)
 
-    monkeypatch.setattr(removal, "_build_dialog", slow)
+    monkeypatch.setattr(remove_runs, "_build_dialog", slow)
 
     async def play(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator
 
 from ftwizard.data.checks import (
     content,
-    facts,
     images,
-    order,
     preference,
+    roles,
     secrets,
-    text,
+    text_quality,
     tokens,
     tools,
+    volatile_facts,
 )
-from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.over_rows import (
+from ftwizard.data.checks.aggregate import (
     IgnoredLabel,
     ImageMix,
     LabelBalance,
@@ -28,19 +27,20 @@ from ftwizard.data.checks.over_rows import (
     SystemMix,
 )
 from ftwizard.data.example import Example
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
 
 Family = Callable[[Example, Target], Iterator[Found]]
 
 _FORM_FAMILIES: tuple[Family, ...] = (
-    order.check,
+    roles.check,
     content.check,
     tools.check,
     images.check,
     preference.check,
     tokens.check,
 )
-_CONTENT_FAMILIES: tuple[Family, ...] = (text.check, secrets.check, facts.check)
+_CONTENT_FAMILIES: tuple[Family, ...] = (text_quality.check, secrets.check, volatile_facts.check)
 """Their findings are for a person to judge; no target treats them as errors."""
 FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES)
 FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ftwizard.data.checks.found import Found
 from ftwizard.data.checks.turns import (
     format_location,
     format_message_name,
@@ -16,8 +15,9 @@ from ftwizard.data.checks.turns import (
     list_messages,
 )
 from ftwizard.data.example import Example, Message
-from ftwizard.data.quoted import quoted
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.quote import quoted
 from ftwizard.text import plural, visible
 
 _PLAIN_KEYS = 2

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.found import Found
 from ftwizard.data.checks.turns import format_location, list_all_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.quoted import quoted
-from ftwizard.data.targets import Images, Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Images, Target
+from ftwizard.data.privacy.quote import quoted
 from ftwizard.text import plural, size
 
 _TEXT_TYPES = (None, "text", "refusal", "reasoning", "thinking", "reasoningContent", "cachePoint")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ftwizard.data.checks.found import Found
 from ftwizard.data.checks.turns import get_texts, get_weight, is_empty, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
 from ftwizard.text import plural
 
 _SIDES = ("chosen", "rejected")

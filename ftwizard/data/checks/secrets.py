@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ftwizard.data.checks.found import Found
-from ftwizard.data.checks.texts import iter_texts
+from ftwizard.data.checks.row_texts import iter_texts
 from ftwizard.data.example import Example
-from ftwizard.data.secrets import Secret, find
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.detect import Secret, find
 
 _SECRET = (
     "replace it with a placeholder and revoke it: it would be uploaded, and the model could repeat "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.found import Found
 from ftwizard.data.example import Example
-from ftwizard.data.quoted import quoted
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.quote import quoted
 
 IGNORED = -100
 """The label of a token that does not count toward the loss."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.checks import schemas
-from ftwizard.data.checks.found import Found
+from ftwizard.data.checks import tool_schemas
 from ftwizard.data.checks.turns import format_location, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.quoted import quoted
-from ftwizard.data.targets import Target
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.quote import quoted
 from ftwizard.text import plural
 
 _PLAIN_KEYS = 2
@@ -39,7 +39,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         )
         if target.severity("tools_unsupported") == "error":
             return
-    findings, declared = schemas.check_tools(example.tools, strict=target.hosted)
+    findings, declared = tool_schemas.check_tools(example.tools, strict=target.hosted)
     yield from findings
     if calling and not example.tools:
         yield Found(
@@ -68,7 +68,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
 
 
 def _check_calls(
-    calls: Any, where: str, declared: dict[str, schemas.Parameters | None], target: Target
+    calls: Any, where: str, declared: dict[str, tool_schemas.Parameters | None], target: Target
 ) -> Iterator[Found]:
     if not isinstance(calls, list):
         yield Found("tool_call", f"{where}: tool_calls is not a list", "list the calls")
@@ -125,7 +125,7 @@ def _check_id(
 
 
 def _check_arguments(
-    value: Any, where: str, name: str, parameters: schemas.Parameters | None, target: Target
+    value: Any, where: str, name: str, parameters: tool_schemas.Parameters | None, target: Target
 ) -> Iterator[Found]:
     shown = f"{where}: the arguments of {quoted(name, 40)}"
     form = target.arguments
@@ -150,7 +150,7 @@ def _check_arguments(
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
         yield Found("tool_arguments", f"{shown} are {kind}, not an object", "write an object: {…}")
-    elif parameters is not None and (wrong := schemas.find_mismatch(value, parameters)):
+    elif parameters is not None and (wrong := tool_schemas.find_mismatch(value, parameters)):
         yield Found(
             "tool_schema_mismatch",
             f"{shown} do not match the schema: {wrong}",

@@ -8,20 +8,9 @@ from typing import Any
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format
-from ftwizard.data.formats import (
-    bedrock,
-    chat,
-    kto,
-    pairs,
-    preference,
-    prompt,
-    sharegpt,
-    text,
-    tokens,
-    vertex,
-)
+from ftwizard.data.formats import bedrock, chat, pairs, preference, sharegpt, simple, vertex
 from ftwizard.data.formats.detect import FormatMatch, recognised
-from ftwizard.data.formats.tally import Decision, FormatCounter, check, tally
+from ftwizard.data.formats.majority import Decision, FormatCounter, check, tally
 
 __all__ = [
     "READERS",
@@ -45,13 +34,13 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "prompt-completion": pairs.read_prompt_completion,
     "preference": preference.read_preference,
     "openai-preference": preference.read_openai_preference,
-    "kto": kto.read_kto,
-    "prompt": prompt.read_prompt,
+    "kto": simple.read_kto,
+    "prompt": simple.read_prompt,
     "vertex": vertex.read_vertex,
     "bedrock-converse": bedrock.read_converse,
     "bedrock-claude": bedrock.read_claude,
-    "text": text.read_text,
-    "pretokenized": tokens.read_tokens,
+    "text": simple.read_text,
+    "pretokenized": simple.read_tokens,
 }
 
 

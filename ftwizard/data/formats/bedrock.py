@@ -7,8 +7,8 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.formats import blocks
-from ftwizard.data.formats.blocks import Block
+from ftwizard.data.formats import content_blocks
+from ftwizard.data.formats.content_blocks import Block
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
@@ -21,7 +21,7 @@ from ftwizard.data.formats.fields import (
     without,
 )
 from ftwizard.data.formats.media import to_data_url, to_image_part
-from ftwizard.data.formats.turns import parse_role, require_message
+from ftwizard.data.formats.messages import parse_role, require_message
 
 _VERSION = "bedrock-conversation-2024"
 _ROLES = ("user", "assistant")
@@ -37,14 +37,14 @@ def read_converse(row: Any) -> Example:
     fields = require_object(row)
     messages: list[Message] = []
     for turn, where in _turns(fields):
-        listed = blocks.require_blocks(turn.get("content"), "content", where)
+        listed = content_blocks.require_blocks(turn.get("content"), "content", where)
         messages += _turn(turn, where, (_converse(block, where) for block in listed))
     system = fields.get("system")
     if isinstance(system, list):
         parts = [
-            blocks.to_text_part(block["text"], "system", without(block, "text"))
-            if "text" in block else blocks.to_unknown_part(block)
-            for block in blocks.require_blocks(system, "parts", "system")
+            content_blocks.to_text_part(block["text"], "system", without(block, "text"))
+            if "text" in block else content_blocks.to_unknown_part(block)
+            for block in content_blocks.require_blocks(system, "parts", "system")
         ] if system else []  # fmt: skip
         messages = _prepend_system(parts, messages)
     elif isinstance(system, str) and system:
@@ -68,18 +68,20 @@ def read_claude(row: Any) -> Example:
             parse_role(turn, "role", _ROLES, where)
             messages.append(turn)
             continue
-        listed = blocks.require_blocks(turn.get("content"), "content", where)
+        listed = content_blocks.require_blocks(turn.get("content"), "content", where)
         messages += _turn(turn, where, (_claude(block, where) for block in listed))
     system = fields.get("system")
     if isinstance(system, list):
-        parts = [_part(b, "system") for b in blocks.require_blocks(system, "parts", "system")]
+        parts = [
+            _part(b, "system") for b in content_blocks.require_blocks(system, "parts", "system")
+        ]
         messages = _prepend_system(parts, messages)
     else:
         messages = add_system_prompt(messages, system)
     schemas = parse_tools(fields.get("tools"))
     if schemas is not None:
         schemas = [
-            blocks.to_tool_schema(
+            content_blocks.to_tool_schema(
                 tool["name"], without(tool, "name", "input_schema"), tool["input_schema"]
             )
             if "name" in tool and "input_schema" in tool else tool
@@ -107,11 +109,11 @@ def _turns(fields: Message) -> Iterator[tuple[Message, str]]:
 
 def _turn(turn: Message, where: str, content: Iterator[Block]) -> list[Message]:
     role = parse_role(turn, "role", _ROLES, where)
-    return blocks.to_messages(role, content, without(turn, "role", "content"))
+    return content_blocks.to_messages(role, content, without(turn, "role", "content"))
 
 
 def _prepend_system(parts: list[dict[str, Any]], messages: list[Message]) -> list[Message]:
-    content = blocks.to_content(parts)
+    content = content_blocks.to_content(parts)
     return (
         messages
         if content is None
@@ -121,15 +123,15 @@ def _prepend_system(parts: list[dict[str, Any]], messages: list[Message]) -> lis
 
 def _converse(block: dict[str, Any], where: str) -> Block:
     if "text" in block:
-        return "part", blocks.to_text_part(block["text"], where, without(block, "text"))
+        return "part", content_blocks.to_text_part(block["text"], where, without(block, "text"))
     if isinstance(use := block.get("toolUse"), dict):
-        return "call", blocks.to_tool_call(
+        return "call", content_blocks.to_tool_call(
             use.get("name"), use.get("input"), use.get("toolUseId"), where
         )
     if isinstance(result := block.get("toolResult"), dict):
         more = without(result, "toolUseId", "content")
         content = _converse_result(result.get("content"), where)
-        return "result", blocks.to_tool_message(content, result.get("toolUseId"), more)
+        return "result", content_blocks.to_tool_message(content, result.get("toolUseId"), more)
     return "part", _media(block)
 
 
@@ -139,14 +141,14 @@ def _media(block: dict[str, Any]) -> dict[str, Any]:
     image = block.get("image")
     source = image.get("source") if isinstance(image, dict) else None
     if not isinstance(image, dict) or not isinstance(source, dict):
-        return blocks.to_unknown_part(block)
+        return content_blocks.to_unknown_part(block)
     location = source.get("s3Location")
     more = without(image, "source")
     if isinstance(location, dict) and isinstance(location.get("uri"), str):
         return to_image_part(location["uri"], **more, **without(location, "uri"))
     if isinstance(source.get("bytes"), str):
         return to_image_part(to_data_url(f"image/{image.get('format')}", source["bytes"]), **more)
-    return blocks.to_unknown_part(block)
+    return content_blocks.to_unknown_part(block)
 
 
 def _converse_result(value: Any, where: str) -> str | list[dict[str, Any]]:
@@ -156,12 +158,12 @@ def _converse_result(value: Any, where: str) -> str | list[dict[str, Any]]:
     parts = []
     for block in value:
         if "json" in block:
-            parts.append(blocks.to_text_part(to_text(block["json"]), where))
+            parts.append(content_blocks.to_text_part(to_text(block["json"]), where))
         elif "text" in block:
-            parts.append(blocks.to_text_part(block["text"], where))
+            parts.append(content_blocks.to_text_part(block["text"], where))
         elif block:
             parts.append(_media(block))
-    return blocks.to_content(parts) or ""
+    return content_blocks.to_content(parts) or ""
 
 
 def _tool_config(value: Any) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
@@ -180,7 +182,7 @@ def _tool_config(value: Any) -> tuple[list[dict[str, Any]] | None, dict[str, Any
         schema = spec.get("inputSchema")
         parameters = schema.get("json") if isinstance(schema, dict) else schema
         schemas.append(
-            blocks.to_tool_schema(
+            content_blocks.to_tool_schema(
                 spec.get("name"), without(spec, "name", "inputSchema"), parameters
             )
         )
@@ -191,13 +193,13 @@ def _tool_config(value: Any) -> tuple[list[dict[str, Any]] | None, dict[str, Any
 def _claude(block: dict[str, Any], where: str) -> Block:
     kind = block.get("type")
     if kind == "tool_use":
-        return "call", blocks.to_tool_call(
+        return "call", content_blocks.to_tool_call(
             block.get("name"), block.get("input"), block.get("id"), where
         )
     if kind == "tool_result":
         content = _claude_result(block.get("content"), where)
         more = without(block, "type", "tool_use_id", "content")
-        return "result", blocks.to_tool_message(content, block.get("tool_use_id"), more)
+        return "result", content_blocks.to_tool_message(content, block.get("tool_use_id"), more)
     return "part", _part(block, where)
 
 
@@ -205,13 +207,13 @@ def _claude_result(value: Any, where: str) -> str | list[dict[str, Any]]:
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(block, dict) and block for block in value):
-        return blocks.to_content([_part(block, where) for block in value]) or ""
+        return content_blocks.to_content([_part(block, where) for block in value]) or ""
     return to_text(value)
 
 
 def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
     if block.get("type") in ("text", None) and "text" in block:
-        return blocks.to_text_part(block["text"], where, without(block, "text"))
+        return content_blocks.to_text_part(block["text"], where, without(block, "text"))
     source = block.get("source")
     if block.get("type") == "image" and isinstance(source, dict):
         more = without(block, "type", "source")
@@ -219,4 +221,4 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
             return to_image_part(source["url"], **more)
         if isinstance(source.get("data"), str) and isinstance(source.get("media_type"), str):
             return to_image_part(to_data_url(source["media_type"], source["data"]), **more)
-    return blocks.to_unknown_part(block)
+    return content_blocks.to_unknown_part(block)

@@ -16,7 +16,7 @@ from ftwizard.data.formats.fields import (
     wrap_functions,
 )
 from ftwizard.data.formats.media import fill_placeholders
-from ftwizard.data.formats.turns import parse_messages
+from ftwizard.data.formats.messages import parse_messages
 
 LISTS = ("messages", "conversations", "conversation")
 """Names of the list of messages."""

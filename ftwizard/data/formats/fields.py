@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Message
-from ftwizard.data.quoted import quoted
+from ftwizard.data.privacy.quote import quoted
 
 _KINDS = {
     type(None): "null",

@@ -16,7 +16,7 @@ from ftwizard.data.formats.fields import (
     parse_history,
     require_object,
 )
-from ftwizard.data.formats.turns import parse_messages
+from ftwizard.data.formats.messages import parse_messages
 
 _CONTEXT_FIELDS = frozenset(("system", "history", "tools"))
 _PROMPT_COMPLETION = frozenset(("prompt", "completion", "system", "tools"))

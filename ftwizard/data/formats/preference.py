@@ -19,8 +19,8 @@ from ftwizard.data.formats.fields import (
     wrap_functions,
 )
 from ftwizard.data.formats.media import fill_placeholders
+from ftwizard.data.formats.messages import parse_messages
 from ftwizard.data.formats.pairs import join_prompt, prepend_history
-from ftwizard.data.formats.turns import parse_messages
 
 _CHOSEN = ("chosen", "chosen_messages", "response")
 _REJECTED = ("rejected", "rejected_messages", "rejected_response")

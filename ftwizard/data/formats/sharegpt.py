@@ -18,7 +18,7 @@ from ftwizard.data.formats.fields import (
     require_object,
     wrap_functions,
 )
-from ftwizard.data.formats.turns import parse_role, require_message
+from ftwizard.data.formats.messages import parse_role, require_message
 
 _LISTS = ("conversations", "conversation", "messages")
 _KNOWN = {name: frozenset((name, "system", "tools")) for name in _LISTS}

@@ -6,8 +6,8 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.formats import blocks
-from ftwizard.data.formats.blocks import Block
+from ftwizard.data.formats import content_blocks
+from ftwizard.data.formats.content_blocks import Block
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
@@ -21,8 +21,8 @@ from ftwizard.data.formats.fields import (
     without,
 )
 from ftwizard.data.formats.media import to_data_url, to_image_part
-from ftwizard.data.formats.turns import parse_role, require_message
-from ftwizard.data.schemas import to_json_schema
+from ftwizard.data.formats.messages import parse_role, require_message
+from ftwizard.data.json_schema import to_json_schema
 
 _ROLES = {"user": "user", "model": "assistant", "function": "tool", "tool": "tool"}
 _SYSTEM = ("systemInstruction", "system_instruction")
@@ -58,27 +58,27 @@ def read_vertex(row: Any) -> Example:
 
 def _turn(value: Any, where: str) -> list[Message]:
     turn = require_message(value, where)
-    parts = blocks.require_blocks(turn.get("parts"), "parts", where)
+    parts = content_blocks.require_blocks(turn.get("parts"), "parts", where)
     if turn.get("role") is None and all(map(_is_response, parts)):
         turn = {**turn, "role": "user"}  # as in Google's own examples
     role = _ROLES[parse_role(turn, "role", tuple(_ROLES), where)]
     more = without(turn, "role", "parts")
-    return blocks.to_messages(role, [_block(part, where) for part in parts], more)
+    return content_blocks.to_messages(role, [_block(part, where) for part in parts], more)
 
 
 def _block(part: dict[str, Any], where: str) -> Block:
     if "text" in part:
-        return "part", blocks.to_text_part(part["text"], where, without(part, "text"))
+        return "part", content_blocks.to_text_part(part["text"], where, without(part, "text"))
     call = _get_object(part, "functionCall", "function_call")
     if call is not None:
-        return "call", blocks.to_tool_call(
+        return "call", content_blocks.to_tool_call(
             call.get("name"), call.get("args"), call.get("id"), where
         )
     response = _get_object(part, "functionResponse", "function_response")
     if response is not None:
         more = without(response, "response", "id")
         text = to_text(response.get("response"))
-        return "result", blocks.to_tool_message(text, response.get("id"), more)
+        return "result", content_blocks.to_tool_message(text, response.get("id"), more)
     return "part", _media(part)
 
 
@@ -98,13 +98,13 @@ def _media(part: dict[str, Any]) -> dict[str, Any]:
             url = to_data_url(str(kind), data["data"])
         more = without(part, camel, snake)
         if not isinstance(kind, str) or not isinstance(url, str):
-            return blocks.to_unknown_part(part)
+            return content_blocks.to_unknown_part(part)
         if kind.startswith("image/"):
             return to_image_part(url, media_type=kind, **more)
         medium = kind.split("/")[0]
         medium = medium if medium in ("video", "audio") else "file"
         return {**more, "type": medium, medium: url, "media_type": kind}
-    return blocks.to_unknown_part(part)
+    return content_blocks.to_unknown_part(part)
 
 
 def _get_object(part: dict[str, Any], camel: str, snake: str) -> dict[str, Any] | None:
@@ -124,11 +124,11 @@ def _with_system(messages: list[Message], fields: Message) -> list[Message]:
     if not isinstance(value, dict):
         return add_system_prompt(messages, value)
     parts = [
-        blocks.to_text_part(part["text"], "systemInstruction") if "text" in part
-        else blocks.to_unknown_part(part)
-        for part in blocks.require_blocks(value.get("parts"), "parts", "systemInstruction")
+        content_blocks.to_text_part(part["text"], "systemInstruction") if "text" in part
+        else content_blocks.to_unknown_part(part)
+        for part in content_blocks.require_blocks(value.get("parts"), "parts", "systemInstruction")
     ]  # fmt: skip
-    return prepend_system({"role": "system", "content": blocks.to_content(parts)}, messages)
+    return prepend_system({"role": "system", "content": content_blocks.to_content(parts)}, messages)
 
 
 def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
@@ -143,7 +143,9 @@ def _functions(listed: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
         for function in declared:
             described = without(function, "name", "parameters")
             parameters = _parameters(function)
-            schemas.append(blocks.to_tool_schema(function.get("name"), described, parameters))
+            schemas.append(
+                content_blocks.to_tool_schema(function.get("name"), described, parameters)
+            )
         if rest := without(tool, str(name)):
             schemas.append(rest)
     return schemas or None

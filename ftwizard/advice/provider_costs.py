@@ -1,0 +1,235 @@
+"""Cost per provider: the cheapest offer that the answers allow, with a description."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ftwizard.advice.provider_scoring import Verdict
+from ftwizard.advice.questions import Answers, fits_here, wanted_size
+from ftwizard.catalog.hosted_models import hosted
+from ftwizard.catalog.providers import PathId, PlatformId, Size, catalog
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan.schema import Plan
+from ftwizard.pricing.money import UNKNOWN, amount, span
+from ftwizard.pricing.offer import Offer
+from ftwizard.quantity import Figure
+
+MODELS: dict[Size, str] = {
+    "tiny": "meta-llama/Llama-3.2-1B-Instruct",
+    "small": "meta-llama/Llama-3.2-3B-Instruct",
+    "medium": "meta-llama/Llama-3.1-8B-Instruct",
+    "large": "meta-llama/Llama-3.3-70B-Instruct",
+}
+"""Models that represent a size until a model is chosen; their shapes are in the catalog."""
+MIN_BILLIONS: dict[Size, float] = {"tiny": 0, "small": 2, "medium": 6, "large": 50}
+"""Minimum parameters, in billions, of an open model that counts as this size."""
+NO_RENT, NOT_POSSIBLE = "no rent", "not possible"
+ELSEWHERE = "your GPU machine"
+CENT = 0.01
+_CLOSE = 0.005
+"""US dollars; smaller differences count as equal."""
+
+
+class PathCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Training cost at one provider, in US dollars."""
+
+    path: PathId
+    why_not: str = ""
+    """The answer that rules it out; empty if it is possible."""
+    name: str = ""
+    """Of the cheapest offer; empty if no price is known."""
+    own: str = ""
+    """Description of the user's own machine; empty if it is rented or hosted."""
+    needs: str = ""
+    """What that machine lacks; empty if nothing."""
+    training: Figure | None = None
+    """None if unknown or, on the user's own machine without a ``rate``, free."""
+    setup: Figure | None = None
+    """Cost of setting up a rented GPU; None for everything else."""
+    rate: Figure | None = None
+    """Price per unit of training, if ``training`` is unknown."""
+    owner: str = ""
+    """Who owns the weights."""
+    as_of: str | None = None
+    stale: bool = False
+    """Whether ``as_of`` is over 90 days ago."""
+
+    @property
+    def amount(self) -> str:
+        """Format the amount: ``$0.62–1.47``, ``no rent``, ``unknown``."""
+        if self.why_not:
+            return NOT_POSSIBLE
+        is_free = self.own and self.training is None and self.rate is None
+        return NO_RENT if is_free else _format_amount(self.training)
+
+    @property
+    def words(self) -> str:
+        """Describe the amount: the offer, its date, and extra costs."""
+        if self.why_not:
+            return self.why_not
+        if self.own:
+            if self.training is None:
+                rest = self._rate if self.rate else "excluding power and wear"
+                return f"on {self.own}{self.needs}; {rest}"
+            return f"on {self.own}{self.needs}{f', as of {self.as_of}' if self.as_of else ''}"
+        if self.training is None:
+            return self._rate
+        setup = f"; plus {amount(self.setup.value)} setup" if self.setup else ""
+        return f"{self.name}, as of {self.as_of}{', over 90 days ago' if self.stale else ''}{setup}"
+
+    @property
+    def _rate(self) -> str:
+        if self.rate is None:
+            return "training price unknown"
+        unit = self.rate.unit.removeprefix("USD ")
+        return f"{span(self.rate)} {unit} of training; amount unknown"
+
+
+def _format_amount(figure: Figure | None) -> str:
+    """Format an amount to pay; below one cent it is ``<$0.01``."""
+    if figure is None:
+        return UNKNOWN
+    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+    if 0 < high < CENT:
+        return f"<${CENT}"
+    return f"<${CENT}–{amount(high).removeprefix('$')}" if 0 < low < CENT else span(figure)
+
+
+def supposed(plan: Plan, answers: Answers) -> Plan:
+    """Return the plan, with QLoRA and a model of the wanted size if it names no model.
+
+    GPU hours cannot be estimated without a model.
+    """
+    if plan.model.name:
+        return plan
+    model = msgspec.structs.replace(plan.model, name=MODELS[wanted_size(answers)])
+    recipe = msgspec.structs.replace(plan.recipe, method="qlora")
+    return msgspec.structs.replace(plan, model=model, recipe=recipe)
+
+
+def by_path(
+    offers: Sequence[Offer], verdicts: Iterable[Verdict], facts: Facts, answers: Answers
+) -> tuple[PathCost, ...]:
+    """Return the cost at each provider, in catalog order.
+
+    ``offers``: for the rows; ``verdicts``: from ``path.verdicts`` for the same facts and answers.
+    Spot instances, services that the answers rule out, and smaller models than asked for do not
+    count.
+    """
+    weighed = {verdict.path: verdict for verdict in verdicts}
+    return tuple(
+        _cost(weighed[provider.id], offers, facts, answers) for provider in catalog().paths
+    )
+
+
+def _cost(verdict: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+    if verdict.why_not:
+        return PathCost(path=verdict.path, why_not=verdict.why_not)
+    there = [
+        offer
+        for offer in offers
+        if offer.path == verdict.path and offer.tunable and offer.market != "spot"
+    ]
+    if verdict.path == "local":
+        return _local(there, facts, answers)
+    least = MIN_BILLIONS[wanted_size(answers)]
+    there = [offer for offer in there if _is_allowed(offer, verdict.platform, answers)]
+    large = [offer for offer in there if (_billions(offer) or least) >= least]
+    return _from_offer(_cheapest(large), verdict.path, _rate(large or there))
+
+
+def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+    """Return the user's own machine if it is enough or the only choice, else the cheapest rental."""
+    need, own, needs = catalog().need(wanted_size(answers)), "", ""
+    if fits_here(facts, answers):
+        own = "the GPU here"
+    elif answers.get("gpu_elsewhere") == "own":
+        own = ELSEWHERE
+    elif need.processors:
+        own = "the CPU here"
+    elif answers.get("data") == "stay":
+        own, needs = "this machine", f", once it has a GPU with about {need.words}"
+    here = next((offer for offer in offers if offer.card is None), None)
+    if own and here and own != ELSEWHERE:
+        return PathCost(
+            path="local", own=own, needs=needs, name=here.name, training=here.training,
+            rate=here.rate, owner=here.owner, as_of=here.as_of,
+        )  # fmt: skip
+    if own:
+        return PathCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
+    rented = [offer for offer in offers if offer.card is not None]
+    return _from_offer(_cheapest(rented), "local", _rate(rented))
+
+
+def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
+    if offer is None:
+        return PathCost(path=path, rate=rate)
+    return PathCost(
+        path=path, name=offer.name, training=offer.training, setup=offer.setup,
+        owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
+    )  # fmt: skip
+
+
+def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
+    if answers.get("weights") == "yes" and offer.weights == "no":
+        return False
+    if offer.path != "cloud":
+        return True
+    if platform is not None:
+        return offer.platform == platform
+    service = next(
+        candidate
+        for candidate in catalog().path("cloud").platforms
+        if candidate.id == offer.platform
+    )
+    return answers.get("data") != "own-cloud" or service.own_account
+
+
+def _cheapest(offers: Iterable[Offer]) -> Offer | None:
+    """Return the offer with the lowest likely amount; the first one on a tie."""
+    priced = [(offer.training.value, offer) for offer in offers if offer.training is not None]
+    return min(priced, key=lambda pair: pair[0])[1] if priced else None
+
+
+def _rate(offers: Iterable[Offer]) -> Figure | None:
+    """Return the lowest price per unit of training."""
+    rates = [offer.rate for offer in offers if offer.rate is not None]
+    return min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
+
+
+@functools.cache
+def _sizes() -> dict[tuple[str, str], float | None]:
+    return {(model.platform, model.id): model.billions for model in hosted()}
+
+
+def _billions(offer: Offer) -> float | None:
+    """Return the billions of parameters of a hosted model; None if not published."""
+    return _sizes().get((offer.platform, offer.model))
+
+
+def instead(chosen: PathCost, recommended: PathCost) -> str:
+    """Compare the training cost of a chosen provider with the recommended one.
+
+    Empty if neither has a price.
+    """
+    if chosen.why_not or (chosen.amount, recommended.amount) == (UNKNOWN, UNKNOWN):
+        return ""
+    text = f"Training on this data: {chosen.amount} instead of {recommended.amount}"
+    cost, baseline = _likely(chosen), _likely(recommended)
+    if cost is None or baseline is None:
+        return f"{text}."
+    apart = cost - baseline
+    setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
+    if abs(apart) < _CLOSE:
+        return f"{text}: about the same{setup}."
+    return f"{text}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+
+
+def _likely(cost: PathCost) -> float | None:
+    """Return the likely amount including setup; None if unknown."""
+    if cost.training is None:
+        return None
+    return cost.training.value + (cost.setup.value if cost.setup else 0.0)

@@ -1,0 +1,177 @@
+"""Recommended recipe values for a model, data and machine, and warnings before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from ftwizard.advice import data_settings, hardware_settings
+from ftwizard.advice.hardware_settings import method_for
+from ftwizard.advice.recipe_rules import Advised, Method, said, table
+from ftwizard.advice.setting_help import setting
+from ftwizard.estimate.batching import Lengths
+from ftwizard.hardware.machine import Facts
+from ftwizard.models.shapes import Shape
+from ftwizard.plan.schema import MANY_EPOCHS, Recipe, RiskName
+
+__all__ = [
+    "Advised", "EarlierRate", "Method", "RecipeWarning", "advise", "in_words", "learning_rate",
+    "method_for", "report_to", "warnings",
+]  # fmt: skip
+WarningCode = Literal[
+    "rate-from-another-size",
+    "rate-too-high",
+    "rate-too-low",
+    "many-epochs",
+    "no-validation",
+    "missing-modules",
+    "beyond-positions",
+]
+FAR = 10.0
+"""Ratio between a learning rate and the usual one, in either direction, that causes a warning."""
+ANOTHER_SIZE = 1.5
+"""Ratio of parameters above which two models count as different sizes."""
+
+
+class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
+    """The learning rate of an earlier run."""
+
+    rate: float
+    parameters: int | None
+    """Of its model; None if unknown."""
+
+
+class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """A warning before training."""
+
+    code: WarningCode
+    message: str
+    allow: RiskName | None = None
+    """The name that the user must allow explicitly; None if the warning is enough."""
+
+
+def learning_rate(method: Method, parameters: int | None) -> Advised:
+    """Advise the usual peak learning rate for a method and a number of parameters.
+
+    Without a size it is the rate of the smallest models, which is the plan's default.
+    """
+    rates = [rate for rate in table().rates if method in rate.methods]
+    rule = next(rate for rate in rates if (parameters or 0) <= rate.up_to)
+    unknown = "Model size unknown. " if parameters is None else ""
+    return Advised(
+        name="learning_rate", value=rule.value, reason=unknown + rule.reason,
+        as_of=rule.as_of, source=rule.source,
+    )  # fmt: skip
+
+
+def advise(
+    method: Method,
+    parameters: int | None,
+    rows: int | None,
+    facts: Facts,
+    *,
+    lengths: Lengths | None = None,
+    shape: Shape | None = None,
+    context: int | None = None,
+) -> tuple[Advised, ...]:
+    """Advise the settings that depend on method, model, data and machine.
+
+    ``parameters``: of the model; ``rows``: number of training examples; ``lengths``: of the rows of
+    the checked file (``estimate.batches.lengths`` of a check's ``tokens``); ``context``: the model's
+    context length in tokens. None if unknown; advice that depends on it is then left out.
+    """
+    spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
+    case = data_settings.Case(
+        method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
+        context=context,
+    )  # fmt: skip
+    return (
+        learning_rate(method, parameters),
+        *data_settings.advise(case),
+        *hardware_settings.advise(method, facts),
+    )
+
+
+def report_to() -> Advised:
+    """Advise where metrics go: only to the run folder."""
+    return said("report_to", "report", None)
+
+
+def warnings(
+    recipe: Recipe,
+    parameters: int | None,
+    earlier: EarlierRate | None = None,
+    *,
+    validates: bool = True,
+    falling: bool = False,
+) -> tuple[RecipeWarning, ...]:
+    """Return warnings about a recipe before training.
+
+    ``parameters``: of the model, None if unknown; ``earlier``: the learning rate of another run;
+    ``validates``: whether there is a validation set; ``falling``: whether the validation loss of an
+    earlier run on the same rows was still falling when it ended.
+    """
+    raised = [*_rate_warnings(recipe, parameters, earlier)]
+    if recipe.epochs > MANY_EPOCHS and not falling:
+        raised.append(
+            RecipeWarning(
+                code="many-epochs",
+                message=f"{recipe.epochs:g} epochs usually lead to memorization. Start with "
+                f"{MANY_EPOCHS} and check the validation loss.",
+                allow="many-epochs",
+            )
+        )
+    if not validates:
+        raised.append(
+            RecipeWarning(
+                code="no-validation",
+                message="Without validation data, overfitting goes unnoticed. "
+                "Set aside 10–20% of the rows.",
+                allow="no-validation",
+            )
+        )
+    return tuple(raised)
+
+
+def _rate_warnings(
+    recipe: Recipe, parameters: int | None, earlier: EarlierRate | None
+) -> Iterator[RecipeWarning]:
+    rate: float | None = recipe.learning_rate
+    if rate is None:  # the run uses the usual one
+        return
+    usual = learning_rate(recipe.method, parameters).value
+    assert isinstance(usual, float)
+    name = setting("method").option(recipe.method).label.partition(":")[0]
+    if earlier and earlier.rate == rate and _differ(earlier.parameters, parameters):
+        yield RecipeWarning(
+            code="rate-from-another-size",
+            message=f"{in_words(rate)} comes from a model of another size. Usual for this size "
+            f"with {name}: {in_words(usual)}.",
+        )
+    # Tolerates rounding: 2e-5 instead of 2e-4 is a typical learning rate for full fine-tuning.
+    if rate <= usual / FAR * 1.001:
+        yield RecipeWarning(
+            code="rate-too-low",
+            message=f"{in_words(rate)} is far below the usual {in_words(usual)} for {name}: the "
+            "model may learn nothing.",
+        )
+    if rate >= usual * FAR * 0.999:
+        yield RecipeWarning(
+            code="rate-too-high",
+            message=f"{in_words(rate)} is far above the usual {in_words(usual)} for {name}: "
+            "training may diverge.",
+        )
+
+
+def in_words(rate: float) -> str:
+    """Format a learning rate as in a plan: ``2e-4``."""
+    digits, _, power = f"{rate:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
+def _differ(size: int | None, other_size: int | None) -> bool:
+    if not size or not other_size:
+        return False
+    return max(size, other_size) / min(size, other_size) > ANOTHER_SIZE

@@ -1,0 +1,131 @@
+"""Detection of answers that a program can grade, for which reinforcement may work better.
+
+Reinforcement fine-tuning (RFT) samples answers and rewards the right ones, so the model learns
+reasoning that nobody wrote down. It needs a grader, and a task that the model sometimes solves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.catalog.providers import catalog
+from ftwizard.catalog.sourced import Sourced
+
+Kind = Literal["number", "json", "code", "choice"]
+MIN_SHARE = 0.8
+"""Share of answers of one kind from which the task counts as that kind."""
+MIN_ANSWERS = 20
+MAX_CHOICES = 20
+"""Largest number of distinct answers of a choice, each used ``MIN_REPEATS`` times on average."""
+MIN_REPEATS = 5
+MAX_CHOICE_CHARACTERS = 60
+_FINAL = re.compile(
+    r"(?:####|\\boxed\{|answer is:?|=)\s*\$?(-?[\d.,/]+)\}?\s*[.$]*\s*$", re.IGNORECASE
+)
+_NUMBER = re.compile(r"[-+]?[$€£]?\s?[\d.,]*\d[\d.,/]*\s?(?:%|[a-z]{1,3})?", re.IGNORECASE)
+_FENCE = re.compile(r"^```[\w+-]*\n.*\n```$", re.DOTALL)
+_CODE = re.compile(r"^\s*(def |class |import |from \w+ import|SELECT |function |#include|public )")
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "number": ("end in a number", "compare the number"),
+    "json": ("are JSON", "compare the fields"),
+    "code": ("are code", "run its tests"),
+    "choice": ("are one of a few choices", "compare the text"),
+}
+
+
+class Verifiable(msgspec.Struct, frozen=True, kw_only=True):
+    """The kind of answers that can be verified."""
+
+    kind: Kind
+    share: float
+    """Share of the inspected answers."""
+    looked_at: int
+    """Number of inspected answers."""
+
+
+class Suggestion(Sourced, frozen=True, kw_only=True):
+    """A suggestion to use reinforcement fine-tuning."""
+
+    reason: str
+    caution: str
+    where: tuple[str, ...]
+    """Services that offer it."""
+
+
+def verifiable(answers: Iterable[str]) -> Verifiable | None:
+    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
+    texts = [answer.strip() for answer in answers if answer.strip()]
+    if len(texts) < MIN_ANSWERS:
+        return None
+    counts = Counter(kind for text in texts if (kind := _kind(text)))
+    different = len(set(texts))
+    short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
+    if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
+        counts = Counter({"choice": short})
+    if not counts:
+        return None
+    kind, count = counts.most_common(1)[0]
+    share = count / len(texts)
+    return Verifiable(kind=kind, share=share, looked_at=len(texts)) if share >= MIN_SHARE else None
+
+
+def _kind(text: str) -> Kind | None:
+    if text[0] in "[{" and _is_json(text):
+        return "json"
+    if _NUMBER.fullmatch(text) or _FINAL.search(text):
+        return "number"
+    if _FENCE.match(text) or _CODE.match(text):
+        inner = text.strip("`").partition("\n")[2].strip()
+        return "json" if text.startswith("```json") and _is_json(inner) else "code"
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def suggestion(gradable: Verifiable | None) -> Suggestion | None:
+    """Suggest reinforcement fine-tuning if answers can be verified, else return None."""
+    if gradable is None:
+        return None
+    are, grader = _WORDS[gradable.kind]
+    return Suggestion(
+        reason=f"{gradable.share:.0%} of {gradable.looked_at:,} answers {are}, so a program can grade "
+        f"them ({grader}). Reinforcement fine-tuning (RFT) can learn from such grades, including "
+        "the reasoning.",
+        caution="RFT needs a grader, and a model that is sometimes right. Supervised fine-tuning on "
+        "these rows is the simpler start.",
+        where=_where(),
+        as_of="2026-04",
+        source="End-to-End Fine-Tuning Pipeline (article, edition 2026-04): mathematics, code, "
+        "structured extraction",
+    )
+
+
+def _where() -> tuple[str, ...]:
+    return tuple(
+        platform.name for platform in catalog().path("cloud").platforms
+        if any("RFT" in claim.words for claim in platform.special)
+    )  # fmt: skip
+
+
+def answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the last assistant message of each row in a report's preview, if it is plain text."""
+    texts: list[str] = []
+    for row in preview:
+        example = row.get("example", {})
+        turns = [*example.get("messages", ()), *example.get("chosen", ())]
+        for turn in reversed(turns):
+            if turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
+                texts.append(turn["content"])
+                break
+    return texts

@@ -1,0 +1,200 @@
+"""Earlier runs on the same data: how their validation loss ended, and their learning rate."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.advice.recipe_advice import EarlierRate, learning_rate
+from ftwizard.data.io.inspect import inspect
+from ftwizard.data.io.source import Source
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate.duration import Speed
+from ftwizard.jobs.events import tail
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.models import model_config
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import store
+from ftwizard.runs.store import Progress
+
+MAX_RUNS = 200
+"""Number of newest runs to inspect."""
+MIN_FALL_RATIO = 0.01
+"""Relative fall over the last two evaluations, below which a validation loss has flattened."""
+
+
+Hashed = Callable[[], str | None]
+"""Returns the hash of a training file, None if it cannot be read."""
+
+
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """The last validation losses of an earlier run on the same data."""
+
+    run: str
+    epochs: float
+    """Epochs trained."""
+    first: float
+    """Validation loss two evaluations before the last."""
+    last: float
+    falling: bool
+    """Whether it was still falling, neither flat nor rising."""
+
+    @property
+    def said(self) -> str:
+        """Describe it in a sentence."""
+        trend = "was still falling at the end" if self.falling else "had flattened or risen"
+        return (
+            f"On the same data, the validation loss of run {self.run} {trend} "
+            f"({self.first:.3f} → {self.last:.3f} over its last evaluations)."
+        )
+
+
+def hash_of(rows: str) -> str | None:
+    """Return the hash of a data file as runs record it; None if it cannot be read."""
+    try:
+        container = inspect(Path(rows))
+        with Source(Path(rows), container.identity) as source:
+            return source.sha256()
+    except (FtwizardError, OSError, ValueError):
+        return None
+
+
+def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+    """Return how the validation loss ended in the longest earlier run on the data of ``chosen``.
+
+    Runs of the same model take precedence. ``hashed`` returns the hash of the training file, if the
+    caller has it. None without an ended run of at least three evaluations.
+    """
+    endings = [
+        (plan.model.name == chosen.model.name, last_losses.epochs, last_losses)
+        for folder, plan in _find_same_data(chosen, hashed)
+        if (last_losses := _read_ending(folder)) is not None
+    ]
+    return max(endings, key=lambda last_losses: last_losses[:2])[2] if endings else None
+
+
+def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
+    """Return the learning rate of ``chosen`` if the newest such run on the same data used it with
+    another model.
+
+    None without such a run, and if the learning rate is the usual one.
+    """
+    recipe = chosen.recipe
+    size = _parameters(chosen.model.name)
+    if recipe.learning_rate in (None, learning_rate(recipe.method, size).value):
+        return None
+    for _, plan in _find_same_data(chosen, hashed):
+        same = plan.recipe.learning_rate == recipe.learning_rate
+        if same and plan.recipe.method == recipe.method and plan.model.name != chosen.model.name:
+            earlier = _parameters(plan.model.name)
+            return EarlierRate(rate=recipe.learning_rate or 0.0, parameters=earlier)
+    return None
+
+
+def _parameters(name: str) -> int | None:
+    try:
+        shape = model_config.shape(name)
+    except FtwizardError:
+        return None
+    return shape.parameters if shape else None
+
+
+def _find_same_data(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
+    """Yield the runs with the same training file, newest first."""
+    own_hash = None
+    for folder in islice(reversed(store.all_runs()), MAX_RUNS):
+        try:
+            record = folder.read_job()
+            plan = schema.parse(folder.plan.read_text())
+        except (OSError, ValueError, FtwizardError):
+            continue
+        trained_on = record.hashes.get("train")
+        if record.kind != "train" or trained_on is None:
+            continue
+        # Hashing a large file takes seconds, so it waits until there is a run to compare with.
+        own_hash = own_hash or (hashed() if hashed else hash_of(chosen.data.files.train))
+        if own_hash is None:
+            return
+        if trained_on == own_hash:
+            yield folder, plan
+
+
+def _read_ending(folder: JobFolder) -> Earlier | None:
+    """Return how the validation loss of a run ended; None while it runs or with too few points."""
+    try:
+        if observe(folder).state != "ended":
+            return None
+        so_far = store.progress(folder)
+    except (OSError, ValueError, FtwizardError):
+        return None
+    curve = so_far.evaluations
+    losses = [curve[index][1] for index in range(len(curve))]
+    return ending(folder.id, so_far.epoch or 0.0, losses)
+
+
+def ending(run: str, epochs: float, losses: list[float]) -> Earlier | None:
+    """Return how validation losses, oldest first, ended; None for fewer than three or with NaN."""
+    if len(losses) < 3 or not all(map(math.isfinite, losses)):
+        return None
+    first, middle, last = losses[-3:]
+    falling = (
+        last < middle < first
+        and last <= min(losses)
+        and first - last >= MIN_FALL_RATIO * abs(first)
+    )
+    return Earlier(run=run, epochs=epochs, first=first, last=last, falling=falling)
+
+
+# Speeds of earlier runs of a model on this machine.
+
+MAX_SPEEDS = 5
+MAX_RUNS_FOR_SPEED = 50
+"""Number of newest runs to inspect."""
+TAIL_BYTES = 1 << 17
+"""Bytes read from the end of a run's events: more than its last ``RATE_WINDOW`` steps, over which
+its speed is measured."""
+
+
+def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
+    """Return the speeds of the newest runs of the same model and method, except run ``but``."""
+    newest = store.all_runs()[: -MAX_RUNS_FOR_SPEED - 1 : -1]
+    alike = (folder for folder in newest if folder.id != but and _is_similar(folder, chosen))
+    speeds = (
+        Speed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
+        for folder in alike
+        if (rate := _read_speed(folder))
+    )
+    return list(islice(speeds, MAX_SPEEDS))
+
+
+def _is_similar(folder: JobFolder, chosen: Plan) -> bool:
+    try:
+        earlier = schema.parse(folder.plan.read_text())
+    except (OSError, ValueError, FtwizardError):
+        return False
+    return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)
+
+
+def _last_day(folder: JobFolder) -> str | None:
+    """Return the date of the run's last event."""
+    try:
+        return str(datetime.date.fromtimestamp(folder.events.stat().st_mtime))
+    except OSError:
+        return None
+
+
+def _read_speed(folder: JobFolder) -> float | None:
+    """Return the tokens per second of a run's last steps, reading only the end of its events."""
+    progress = Progress()
+    try:
+        progress.feed(tail(folder.events, TAIL_BYTES))
+    except OSError:
+        return None
+    return progress.tokens_per_s

@@ -1,0 +1,95 @@
+"""Plan settings as shown to the user: label, choices and reason."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.plan.schema import Recipe, Samples
+
+PARTS = {"recipe": Recipe, "samples": Samples}
+"""Parts of a plan with settings."""
+TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
+"""Types of their fields."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a setting and its label."""
+
+    value: str | bool | None
+    label: str
+
+
+class Setting(Sourced, frozen=True, kw_only=True):
+    """One setting of the wizard; ``source`` is the source of its default."""
+
+    name: str
+    """Field name in its part of the plan."""
+    part: Literal["recipe", "samples"] = "recipe"
+    label: str
+    reason: str
+    """What it does and why it has this value."""
+    advanced: bool = False
+    """Whether a first run can ignore it."""
+    options: tuple[Choice, ...] = ()
+    """Empty if a number or names are typed."""
+    low: float | None = None
+    """Lower end of the usual range; other values are allowed."""
+    high: float | None = None
+    """Upper end of the usual range."""
+    empty: str = "automatic"
+    """Text shown for an optional setting without a value."""
+
+    def option(self, value: str | bool | None) -> Choice:
+        """Return the choice of a value; raise StopIteration if there is none."""
+        return next(choice for choice in self.options if choice.value == value)
+
+
+class _Setting(Setting, frozen=True, kw_only=True):
+    choices: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True):
+    settings: tuple[_Setting, ...]
+
+
+@functools.cache
+def settings() -> tuple[Setting, ...]:
+    """Return every setting of the plan in display order, basic ones first."""
+    return tuple(
+        _setting(entry, TYPES[entry.part][entry.name])
+        for entry in asset("recipe.toml", _Table).settings
+        if entry.name in TYPES[entry.part]
+    )
+
+
+def setting(name: str) -> Setting:
+    """Return a setting by name; raise KeyError if it is unknown."""
+    return {entry.name: entry for entry in settings()}[name]
+
+
+def _setting(entry: _Setting, type_: Any) -> Setting:
+    """Derive the options from the field's type in the plan."""
+    fields = {name: getattr(entry, name) for name in Setting.__struct_fields__}
+    return Setting(**{**fields, "options": tuple(_options(type_, entry.choices))})
+
+
+def _options(type_: Any, labels: dict[str, str]) -> Iterator[Choice]:
+    parts = typing.get_args(type_) if typing.get_origin(type_) is not Literal else (type_,)
+    values: list[str | bool] = []
+    for part in parts or (type_,):
+        if typing.get_origin(part) is Literal:
+            values += typing.get_args(part)
+        elif part is bool:
+            values += [True, False]
+    if values and NoneType in parts:
+        yield Choice(value=None, label=labels.get("default", "Automatic"))
+    for value in values:
+        key = str(value).lower() if isinstance(value, bool) else value
+        yield Choice(value=value, label=labels.get(key, key))

@@ -1,0 +1,126 @@
+"""Modules that get an adapter, predicted from the configuration, and safer first models.
+
+Training finds the modules on the model itself and checks them (``train.targets``).
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.models.shapes import Shape
+from ftwizard.text import visible
+
+DOMINANT = 0.5
+"""Share of the weights above which experts dominate a model."""
+SAFER = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B-Instruct-2507")
+"""Dense models for a first run, smaller ones last."""
+
+
+class Adapted(msgspec.Struct, frozen=True, kw_only=True):
+    """Adapter targets of one model."""
+
+    names: tuple[str, ...]
+    """Module names from the configuration."""
+    parameters: int
+    """Of the adapter."""
+    experts: float
+    """Share of the model's weights in experts."""
+    warnings: tuple[str, ...]
+    safer: tuple[str, ...]
+    """Models to start with instead; empty if there is no warning."""
+
+
+def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> Adapted:
+    """Predict the targets of an adapter of ``rank`` from the model's configuration.
+
+    ``targets``: names from the plan; None for every linear layer of the blocks.
+    """
+    ends = counted(targets)
+    names = tuple(linear.name for linear in shape.linears if ends is None or linear.name in ends)
+    mixed = [linear for linear in shape.linears if linear.active < linear.count]
+    share = (
+        sum(linear.inputs * linear.outputs * linear.count for linear in mixed) / shape.parameters
+    )
+    size = shape.adapter(rank, ends)
+    return Adapted(
+        names=names,
+        parameters=size,
+        experts=share,
+        warnings=tuple(
+            _warnings(shape, share, size, targets, any(linear.fused for linear in mixed))
+        ),
+        safer=SAFER if share > DOMINANT or not names or not shape.covered else (),
+    )
+
+
+def counted(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return a plan's target modules as a shape names them: ``mlp.up_proj`` becomes ``up_proj``.
+
+    None stays None: every linear layer of the blocks.
+    """
+    if targets is None:
+        return None
+    return tuple(dict.fromkeys(target.rpartition(".")[2] for target in targets))
+
+
+def missing(shape: Shape, targets: tuple[str, ...] | None) -> str:
+    """Describe a plan's target modules that the model lacks; empty if it has them all."""
+    lacking = _lacking(shape, targets)
+    if not lacking:
+        return ""
+    return (
+        f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so training "
+        f"will refuse to start. {_suggest_names(shape, lacking)}"
+    )
+
+
+def check(shape: Shape, targets: tuple[str, ...] | None) -> None:
+    """Raise FtwizardError, with the nearest names, if the model has none of a plan's targets."""
+    lacking = _lacking(shape, targets)
+    if targets and len(lacking) == len(targets):
+        raise FtwizardError(
+            f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so "
+            "nothing would be trained.",
+            f"{_suggest_names(shape, lacking)} Remove the setting to use all linear layers.",
+        )
+
+
+def _lacking(shape: Shape, targets: tuple[str, ...] | None) -> list[str]:
+    names = {linear.name for linear in shape.linears}
+    return [target for target in targets or () if target.rpartition(".")[2] not in names]
+
+
+def _suggest_names(shape: Shape, lacking: list[str]) -> str:
+    """Suggest the names nearest to the lacking ones, or all names if none is near."""
+    names = list(dict.fromkeys(linear.name for linear in shape.linears))
+    ends = (target.rpartition(".")[2] for target in lacking)
+    near = dict.fromkeys(name for end in ends for name in get_close_matches(end, names, 2))
+    return f"Nearest: {', '.join(near)}." if near else f"It has: {', '.join(names)}."
+
+
+def _warnings(
+    shape: Shape, experts: float, size: int, targets: tuple[str, ...] | None, fused: bool
+) -> list[str]:
+    warnings: list[str] = []
+    if lacking := missing(shape, targets):
+        warnings.append(lacking)
+    if experts > DOMINANT:
+        warnings.append(
+            f"Experts hold {experts:.0%} of the weights, and each token uses only "
+            f"{shape.active / shape.parameters:.0%} of the model. Each expert trains little, and "
+            f"the adapter is large ({size / 1e6:,.0f} million weights)."
+        )
+        if fused:
+            warnings.append(
+                "Its fused experts stay in 16 bit with QLoRA, which then needs about as much "
+                "memory as LoRA."
+            )
+    if not shape.covered:
+        warnings.append(
+            f"Estimates were not verified for {visible(shape.model_type, 40)} models. Measure a few "
+            "real steps with ftwizard probe PLAN."
+        )
+    return warnings

@@ -1,0 +1,258 @@
+"""Hosted models that can be fine-tuned, with methods, limits and end dates; and refused models."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import functools
+import re
+from typing import Literal
+
+import msgspec
+
+from ftwizard.catalog.prices import Edition
+from ftwizard.catalog.providers import Lifecycle, PathId, PlatformId, catalog
+from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.data.platforms import Target, TargetName, target
+from ftwizard.errors import FtwizardError
+from ftwizard.quantity import Day
+from ftwizard.text import visible
+
+Host = Literal["openai", "together", "vertex", "bedrock", "foundry"]
+Tuning = Literal["supervised", "preference", "reinforcement"]
+Weights = Literal["yes", "no", "unknown"]
+_PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
+_DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
+PLATFORM_NAMES: dict[Host, str] = {
+    "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
+    "foundry": "Foundry",
+}  # fmt: skip
+
+
+class Since(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a platform started to offer fine-tuning of a model."""
+
+    date: str
+    """A day, or a month: ``2024-08-20``, ``2026-02``."""
+    source: str
+
+
+class HostedModel(Sourced, frozen=True, kw_only=True):
+    """One model on one platform."""
+
+    platform: Host
+    id: str
+    name: str
+    api: str | None = None
+    """The platform's own id, if a source gives it."""
+    closed: bool = False
+    """Whether its weights are never released."""
+    targets: dict[Tuning, TargetName]
+    """Data rules by method."""
+    prices: tuple[str, ...] = ()
+    """Models of assets/prices.toml that it is priced as, after its own id."""
+    since: Since | None = None
+    """None if unknown."""
+    editions: tuple[Edition, ...]
+    recommended: bool = False
+    """Whether to try it first on this platform."""
+    advice: str = ""
+    billions: float | None = None
+    """Parameters in billions, if published."""
+
+    @property
+    def path(self) -> PathId:
+        """Return the provider group of its platform."""
+        return "openai" if self.platform == "openai" else "cloud"
+
+    @property
+    def methods(self) -> tuple[Tuning, ...]:
+        """Return the supported methods."""
+        return tuple(self.targets)
+
+    @property
+    def priced_as(self) -> tuple[str, ...]:
+        """Return the names to look up prices under; the first with a price counts."""
+        return (self.id, *self.prices)
+
+    def limits(self, method: Tuning) -> Target:
+        """Return the data rules of a method: tokens per row, rows, bytes.
+
+        Raises KeyError for an unsupported method.
+        """
+        return target(self.targets[method])
+
+    def weights(self) -> Weights:
+        """Return whether the tuned weights can be downloaded."""
+        if self.platform == "openai":
+            openai_weights = catalog().path("openai").weights
+            return "unknown" if openai_weights == "depends" else openai_weights
+        platform_weights = catalog().platform(self.platform).weights
+        if self.closed:
+            return "no"
+        return "yes" if platform_weights == "open models" else platform_weights
+
+
+class Refused(Sourced, frozen=True, kw_only=True):
+    """Models that cannot be fine-tuned anywhere, although people ask for them."""
+
+    ids: tuple[str, ...]
+    reason: str
+    alternative: str
+    """Description of the alternatives."""
+    instead: str
+    """Id of the first alternative."""
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """The availability of a model on a given day."""
+
+    tunable: bool
+    why_not: str = ""
+    since: Since | None = None
+    """When the first jobs could be created; None if unknown."""
+    until: Day | None = None
+    """First day without new jobs; None if no end is announced."""
+    ends: Day | None = None
+    """The day the base model and its fine-tunes are shut down."""
+    cautions: tuple[str, ...] = ()
+    """Restrictions that apply to some organizations only."""
+
+
+class _Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    models: tuple[HostedModel, ...]
+    refused: tuple[Refused, ...]
+    sources: dict[str, str]
+
+
+def hosted(edition: Edition | None = None) -> tuple[HostedModel, ...]:
+    """Return the models of an edition (None: all), in catalog order."""
+    return tuple(model for model in _all().models if edition is None or edition in model.editions)
+
+
+def find(name: str, platform: Host | None = None) -> HostedModel | None:
+    """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
+    ``vertex/llama-3.1-8b``; None if it is unknown."""
+    bare = _strip_name(name)
+    prefix, slash, _ = name.strip().lower().removeprefix("ft:").partition("/")
+    wanted = platform or (prefix if slash and prefix in PLATFORM_NAMES else None)
+    for model in _all().models:
+        if wanted in (None, model.platform) and bare in (model.id, (model.api or model.id).lower()):
+            return model
+    return None
+
+
+def nearest(name: str) -> str | None:
+    """Return the known name nearest to ``name``, None if none is near."""
+    names = dict.fromkeys([*(model.id for model in _all().models), *_refused_ids()])
+    near = difflib.get_close_matches(_strip_name(name), names, 1, 0.75)
+    return near[0] if near else None
+
+
+def refuse(name: str, today: datetime.date) -> None:
+    """Raise FtwizardError, with an alternative, for a model that cannot be fine-tuned anywhere."""
+    bare = _strip_name(name)
+    for refused in _all().refused:
+        if bare in refused.ids:
+            raise FtwizardError(
+                f"{visible(bare, 60)} {refused.reason} (as of {refused.as_of}).",
+                _alternative(refused, today),
+            )
+
+
+def _alternative(refused: Refused, today: datetime.date) -> str:
+    """Suggest an alternative, and how long it can still be fine-tuned."""
+    first = next(model for model in _all().models if model.id == refused.instead)
+    availability = life(first, today)
+    if not availability.tunable:
+        return f"{first.name} was the alternative. {availability.why_not}"
+    hint = f"Use {refused.alternative}."
+    until = availability.until
+    return f"{hint} No new jobs from {until.date} {until.said}." if until else hint
+
+
+def life(model: HostedModel, today: datetime.date) -> Life:
+    """Return the availability of ``model`` on ``today``."""
+    ends = [end for end in catalog().lifecycles if _concerns(end, model)]
+    shutdown = min((end for end in ends if end.what == "models"), key=_end_date, default=None)
+    jobs = min((end for end in ends if end.what == "jobs"), key=_end_date, default=None)
+    closing = [end for end in (shutdown, jobs) if end]
+    over = next((end for end in sorted(closing, key=_end_date) if end.date <= today), None)
+    partly = (end for end in ends if end.what in ("newcomers", "inactive") and end.date <= today)
+    return Life(
+        tunable=over is None,
+        why_not=f"{_describe_end(over)} {_suggest_alternative(model, today)}" if over else "",
+        since=model.since,
+        until=_to_day(min(closing, key=_end_date, default=None)),
+        ends=_to_day(shutdown),
+        cautions=tuple(_describe_end(end) for end in partly) if not over else (),
+    )
+
+
+def _describe_end(end: Lifecycle) -> str:
+    day = _to_day(end)
+    return f"Since {end.date}: {end.text.rstrip('.')} {day.said}." if day else ""
+
+
+def _to_day(end: Lifecycle | None) -> Day | None:
+    return Day(date=end.date, source=end.source, as_of=end.as_of) if end else None
+
+
+def tunable(model: HostedModel, today: datetime.date) -> bool:
+    """Return whether a job on ``model`` can still be created on ``today``."""
+    return life(model, today).tunable
+
+
+def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
+    """Suggest the same model on another platform, else this platform's recommended model."""
+    for other_model in _all().models:
+        if (
+            other_model.id == model.id
+            and other_model.platform != model.platform
+            and _is_open(other_model, today)
+        ):
+            return f"Alternative: the same model at {PLATFORM_NAMES[other_model.platform]}."
+    for other_model in _all().models:
+        if (
+            other_model.platform == model.platform
+            and other_model.recommended
+            and _is_open(other_model, today)
+        ):
+            return f"Alternative: {other_model.name}."
+    return "Alternative: an open model, at Together or on your own machine."
+
+
+def _is_open(model: HostedModel, today: datetime.date) -> bool:
+    return all(
+        end.date > today
+        for end in catalog().lifecycles
+        if end.what in ("models", "jobs") and _concerns(end, model)
+    )
+
+
+def _concerns(end: Lifecycle, model: HostedModel) -> bool:
+    platform: PlatformId | None = None if model.platform == "openai" else model.platform
+    if (end.path, end.platform) != (model.path, platform):
+        return False
+    return end.what != "models" or model.id in end.models
+
+
+def _end_date(end: Lifecycle) -> datetime.date:
+    return end.date
+
+
+def _strip_name(name: str) -> str:
+    """Strip the platform prefix and the snapshot date from a name."""
+    lower = name.strip().lower()
+    bare = _PREFIX.sub("", lower)
+    api_ids = {(model.api or "").lower() for model in _all().models}
+    return bare if bare in api_ids else _DATE.sub("", bare)
+
+
+def _refused_ids() -> list[str]:
+    return [name for refused in _all().refused for name in refused.ids]
+
+
+@functools.cache
+def _all() -> _Models:
+    return asset("models.toml", _Models)

@@ -1,0 +1,174 @@
+"""Fine-tuning providers, their comparison factors, and lifecycle dates."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from typing import Literal
+
+import msgspec
+
+from ftwizard.catalog.prices import mark
+from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.quantity import Figure
+
+PathId = Literal["openai", "local", "cloud"]
+PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
+Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
+Size = Literal["tiny", "small", "medium", "large"]
+
+
+class Claim(Sourced, frozen=True, kw_only=True):
+    """A statement with a date and a source, with or without a price."""
+
+    text: str = ""
+    low: float | None = None
+    """US dollars per ``unit``; None if unknown."""
+    high: float | None = None
+    """US dollars per ``unit``; None with a ``low`` means no upper end."""
+    unit: str = ""
+
+    @property
+    def price(self) -> Figure | None:
+        """Return the price in US dollars per ``unit``; None if unknown."""
+        if self.low is None:
+            return None
+        return Figure(
+            value=self.low if self.high is None else (self.low + self.high) / 2,
+            unit=f"USD per {self.unit}", low=self.low, high=self.high,
+            source=self.source, as_of=self.as_of,
+        )  # fmt: skip
+
+    @property
+    def words(self) -> str:
+        """Format the claim: ``$0.80–3 per million tokens``."""
+        price = self.price
+        if price is None or price.low is None:
+            return self.text
+        upto = "+" if price.high is None else ""
+        if price.high is not None and price.high != price.low:
+            upto = f"–{_money(price.high)}"
+        words = f"${_money(price.low)}{upto} {price.unit.removeprefix('USD ')}"
+        return f"{words} ({self.text})" if self.text else words
+
+    def date(self, today: datetime.date) -> str:
+        """Return its month or day, followed by ``!`` if it is a price over 90 days old."""
+        return f"{self.as_of}{mark(self.as_of, today) if self.low is not None else ''}"
+
+
+Claims = tuple[Claim, ...]
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One service of the cloud-managed path."""
+
+    id: PlatformId
+    name: str
+    cloud: Literal["gcp", "aws", "azure"] | None = None
+    """The cloud whose account it needs; None if it has its own accounts."""
+    weights: Literal["yes", "no", "open models", "unknown"]
+    """Whether the tuned weights can be downloaded."""
+    own_account: bool
+    """Whether the data stays in the user's own cloud account."""
+    models: Claims
+    """Models that it fine-tunes."""
+    special: Claims
+    factors: dict[Factor, Claims]
+    """Factors that differ from its provider group."""
+
+
+class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider group: OpenAI, this machine, or the clouds."""
+
+    id: PathId
+    name: str
+    summary: str
+    available: bool
+    """Whether ftwizard can start its jobs."""
+    unavailable: str = ""
+    """Why it cannot."""
+    weights: Literal["yes", "no", "depends"]
+    factors: dict[Factor, Claims]
+    platforms: tuple[Platform, ...] = ()
+
+    def claims(self, factor: Factor, platform: PlatformId | None = None) -> Claims:
+        """Return the claims about a factor, newest first; a platform's own claims replace those of
+        its group."""
+        for service in self.platforms:
+            if service.id == platform and factor in service.factors:
+                return _newest_first(service.factors[factor])
+        return _newest_first(self.factors[factor])
+
+
+class Need(Sourced, frozen=True, kw_only=True):
+    """The GPU memory that QLoRA of a model of this size needs."""
+
+    size: Size
+    label: str
+    gpu_memory: int
+    """GB (10⁹ bytes) of one GPU, for short rows and small batches."""
+    processors: bool = False
+    """Whether training on a CPU is practical."""
+
+    @property
+    def memory(self) -> Figure:
+        """Return the memory of one GPU, in bytes."""
+        return Figure(
+            value=self.gpu_memory * 10**9, unit="bytes", source=self.source, as_of=self.as_of
+        )
+
+    @property
+    def words(self) -> str:
+        """Format the memory: ``16 GB``."""
+        return f"{self.memory.value / 1e9:.0f} GB"
+
+
+class Lifecycle(Sourced, frozen=True, kw_only=True):
+    """The end of a service or model on a date."""
+
+    path: PathId
+    platform: PlatformId | None = None
+    what: Literal["newcomers", "inactive", "jobs", "models"]
+    """What ends: access for new or idle organizations, all new jobs, or ``models``."""
+    models: tuple[str, ...] = ()
+    date: datetime.date
+    text: str
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of ``assets/paths.toml``, with expanded sources."""
+
+    factors: dict[Factor, str]
+    """Labels by factor, in the article's order."""
+    paths: tuple[TrainingPath, ...]
+    needs: tuple[Need, ...]
+    lifecycles: tuple[Lifecycle, ...]
+    sources: dict[str, str]
+
+    def path(self, path: PathId) -> TrainingPath:
+        """Return a provider group by id."""
+        return next(candidate for candidate in self.paths if candidate.id == path)
+
+    def platform(self, platform: PlatformId) -> Platform:
+        """Return a cloud platform by id."""
+        return next(
+            candidate for candidate in self.path("cloud").platforms if candidate.id == platform
+        )
+
+    def need(self, size: Size) -> Need:
+        """Return the memory that a model of this size needs."""
+        return next(candidate for candidate in self.needs if candidate.size == size)
+
+
+@functools.cache
+def catalog() -> Catalog:
+    """Return the packaged catalog; read once."""
+    return asset("paths.toml", Catalog)
+
+
+def _newest_first(claims: Claims) -> Claims:
+    return tuple(sorted(claims, key=lambda claim: claim.as_of, reverse=True))
+
+
+def _money(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""Commands: parse, call the engine, print. Nothing heavy is imported to parse."""

@@ -1,0 +1,239 @@
+"""``advise``: a comparison of providers for this machine, data and answers, with reasons."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ftwizard.advice import provider_advice, questions
+from ftwizard.advice import provider_costs as path_costs
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.provider_costs import PathCost
+from ftwizard.advice.provider_scoring import Verdict
+from ftwizard.catalog.prices import STALE_DAYS
+from ftwizard.catalog.providers import Claims, Factor, catalog
+from ftwizard.cli import advise_data, output
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+    from rich.table import Table
+
+WIDE = 76
+"""Terminal width from which the longest words fit into the table."""
+PLATFORMS_BY: tuple[Factor, ...] = ("ownership", "cost", "data")
+"""Factors in which the cloud platforms differ."""
+EDITION = "2026-04"
+"""The edition of the article; its claims show no date."""
+
+
+def advise(arguments: argparse.Namespace) -> int:
+    """Compare the providers and recommend one."""
+    answers = _parse_answers(arguments.answer)
+    evidence = advise_data.read_evidence(arguments.data) if arguments.data else None
+    facts = machine.facts()
+    today = datetime.date.today()
+    effective_answers = questions.effective(facts, answers)
+    recommended = provider_advice.recommend(facts, answers, today)
+    if arguments.json:
+        output.print_json(
+            {
+                "date": today,
+                "machine": facts,
+                "answers": effective_answers,
+                "questions": questions.questions(facts, answers),
+                "recommendation": recommended,
+                "verdicts": [
+                    _to_document(verdict, recommended)
+                    for verdict in provider_advice.verdicts(facts, answers, today)
+                ],
+                "data": advise_data.to_document(evidence, facts, effective_answers, today)
+                if evidence
+                else None,
+                "catalog": msgspec.structs.replace(catalog(), sources={}),
+            }
+        )
+        return 0
+    out = output.console()
+    provider_costs = (
+        advise_data.cost_by_provider(evidence, facts, effective_answers, today) if evidence else ()
+    )
+    _print_recommendation(out, recommended, provider_costs)
+    if evidence:
+        advise_data.print_report(out, evidence, facts, effective_answers, today)
+    output.say(out, "", "This machine")
+    out.print(output.pairs(questions.seen(facts)))
+    if out.width < WIDE:
+        _print_by_factor(out, recommended)
+    else:
+        out.print("", _build_factor_table(recommended), "", _build_platform_table(), sep="\n")
+    legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
+    output.say(out, "", legend, "Sources: ftwizard advise --json")
+    _print_questions(out, questions.questions(facts, answers))
+    return 0
+
+
+def _parse_answers(texts: Iterable[str]) -> dict[str, str]:
+    answers: dict[str, str] = {}
+    for text in texts:
+        name, equals, option = text.partition("=")
+        if not equals:
+            raise FtwizardError(
+                f"“{visible(text, 60)}” is not an answer.", "Use the form data=stay.", USAGE
+            )
+        answers[name] = option
+    return answers
+
+
+def _to_document(verdict: Verdict, recommended: Recommendation) -> dict[str, object]:
+    blocked = recommended.blocked if verdict.path == recommended.path else ""
+    why_not = verdict.why_not or blocked
+    return {
+        "path": verdict.path,
+        "platform": verdict.platform,
+        "possible": not why_not,
+        "why_not": why_not or None,
+        "score": verdict.score,
+        "pros": verdict.pros,
+        "cons": verdict.cons,
+    }
+
+
+def _new_table(*names: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=False)
+    table.add_column(names[0], max_width=12)
+    for name in names[1:]:
+        table.add_column(name, ratio=1, overflow="fold")
+    return table
+
+
+def _build_factor_table(recommended: Recommendation) -> Table:
+    """Build the table of factors by provider; earlier figures go below the newest."""
+    paths = catalog().paths
+    first = None if recommended.blocked else recommended.path
+    marks = ["→ " if provider.id == first else "" for provider in paths]
+    table = _new_table(
+        "", *(mark + provider.name for mark, provider in zip(marks, paths, strict=True))
+    )
+    for factor, label in catalog().factors.items():
+        cells = [
+            _format_claims(
+                provider.claims(factor, recommended.platform if provider.id == "cloud" else None)
+            )
+            for provider in paths
+        ]
+        table.add_row(label, *cells, end_section=True)
+    return table
+
+
+def _format_claims(claims: Claims, between: str = "\n") -> str:
+    """Format claims, newest first, each with its date except the article's own."""
+    today = datetime.date.today()
+    return between.join(
+        claim.words
+        if claim.date(today) == EDITION and len(claims) == 1
+        else f"{claim.words} [{claim.date(today)}]"
+        for claim in claims
+    )
+
+
+def _build_platform_table() -> Table:
+    """Build the table of what differs between the cloud platforms."""
+    cloud = catalog().path("cloud")
+    table = _new_table("Cloud", *(catalog().factors[factor] for factor in PLATFORMS_BY))
+    for platform in cloud.platforms:
+        cells = [_format_claims(cloud.claims(factor, platform.id)[:1]) for factor in PLATFORMS_BY]
+        table.add_row(platform.name, *cells, end_section=True)
+    return table
+
+
+def _print_by_factor(out: Console, recommended: Recommendation) -> None:
+    """Print the factors as lists, for terminals too narrow for the table."""
+    for factor, label in catalog().factors.items():
+        lines = []
+        for provider in catalog().paths:
+            platform = recommended.platform if provider.id == "cloud" else None
+            lines.append((provider.name, _format_claims(provider.claims(factor, platform), "; ")))
+        _print_section(out, label, lines)
+    cloud = catalog().path("cloud")
+    for service in cloud.platforms:
+        _print_section(out, service.name, (
+            (catalog().factors[factor], _format_claims(cloud.claims(factor, service.id)[:1]))
+            for factor in PLATFORMS_BY
+        ))  # fmt: skip
+
+
+def _print_section(out: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
+    output.say(out, "", title)
+    out.print(output.pairs(lines))
+
+
+def _print_recommendation(
+    out: Console, recommendation: Recommendation, costs: tuple[PathCost, ...]
+) -> None:
+    name = catalog().path(recommendation.path).name
+    if recommendation.platform:
+        name += f", {catalog().platform(recommendation.platform).name}"
+    if recommendation.blocked:
+        _print_list(out, "", [recommendation.blocked], mark="✗")
+        _print_list(out, "Change one of these", recommendation.changes)
+        output.say(out, "", f"Closest: {name}")
+    else:
+        output.say(out, f"→ {name}")
+    _print_list(out, "", recommendation.reasons, mark="+")
+    _print_list(out, "", recommendation.cautions, mark="-")
+    if recommendation.fit:
+        _print_list(out, "", [recommendation.fit], mark="✗" if recommendation.wrong_tool else "✓")
+    if recommendation.close_to:
+        _print_list(
+            out,
+            "",
+            [f"{catalog().path(recommendation.close_to).name} is about as good here."],
+            mark="~",
+        )
+    assumed = (f"{assumption[0].upper()}{assumption[1:]}." for assumption in recommendation.assumed)
+    _print_list(out, "Assumptions", assumed)
+    _print_list(
+        out, "What would change this", () if recommendation.blocked else recommendation.flips
+    )
+    by_path = {cost.path: cost for cost in costs}
+    alternatives = []
+    for id, words in recommendation.costs_of.items():
+        money = path_costs.instead(by_path[id], by_path[recommendation.path]) if costs else ""
+        alternatives.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
+    _print_list(out, "Other providers", alternatives)
+
+
+def _print_list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        table.add_row(f"  {mark}", line)
+    if table.row_count:
+        output.say(out, *(["", title] if title else []))
+        out.print(table)
+
+
+def _print_questions(out: Console, unanswered: tuple[questions.Question, ...]) -> None:
+    from rich.table import Table
+
+    if not unanswered:
+        return
+    output.say(out, "", "To refine this: ftwizard advise --answer ID=OPTION")
+    for question in unanswered:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for choice in question.options:
+            table.add_row(f"  {question.id}={choice.id}", choice.label)
+        output.say(out, "", question.text)
+        out.print(table)

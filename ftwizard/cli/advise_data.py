@@ -1,0 +1,248 @@
+"""The data's part of ``advise``: evidence, costs by provider and a suggested recipe."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from ftwizard.advice import evidence, provider_advice, recipe_advice
+from ftwizard.advice.evidence import Evidence
+from ftwizard.advice.provider_costs import PathCost, by_path, supposed
+from ftwizard.advice.questions import Answers
+from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.advice.setting_help import setting
+from ftwizard.catalog.providers import catalog
+from ftwizard.cli import cost_inputs, output, progress
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.batching import Lengths
+from ftwizard.hardware.machine import Facts
+from ftwizard.models import model_config
+from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
+from ftwizard.pricing import offer_list
+from ftwizard.pricing.offer import Asked, Load
+from ftwizard.text import plural, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_REPORT_BYTES = 64_000_000
+"""A larger file is not a report of ``check``."""
+SHOWN_SETTINGS = ("method", "learning_rate", "epochs", "max_length", "packing", "batch_size",
+         "gradient_accumulation", "rank")  # fmt: skip
+"""Recipe settings to print; the JSON has all."""
+
+
+def read_evidence(data: str) -> Evidence:
+    """Return the evidence in a data file or in a report of ``check``.
+
+    Raises FtwizardError for any other file, and where no row can be used.
+    """
+    data_evidence = _read_any(data)
+    if not data_evidence.usable:
+        name = visible(data_evidence.path, 200)
+        raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
+    return data_evidence
+
+
+def _read_any(data: str) -> Evidence:
+    if report := _read_report(Path(data)):
+        return evidence.evidence(report)
+    from ftwizard.data.checks import run
+    from ftwizard.data.hub import datasets
+
+    with progress.reporter(shown=True) as say:
+        file, _ = datasets.locate(data, say)
+        examined = run.examine(
+            file,
+            # Near-duplicates do not affect provider or recipe.
+            run.Asked(max_length=Recipe().max_length, near=False),
+            say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
+        )
+    return evidence.evidence(msgspec.to_builtins(examined))
+
+
+def _read_report(file: Path) -> dict[str, Any] | None:
+    """Return a report of ``check``; None for any other file, which is then read as rows."""
+    try:
+        if file.suffix != ".json" or file.stat().st_size > MAX_REPORT_BYTES:
+            return None
+        report = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_report = isinstance(report, dict) and {"verdict", "findings", "usable"} <= report.keys()
+    return report if is_report else None
+
+
+def _unit(total: int) -> dict[str, int | str]:
+    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+
+
+def to_document(
+    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
+) -> dict[str, Any]:
+    """Return the JSON document; ``costs`` only has providers that are possible."""
+    provider_costs = cost_by_provider(data_evidence, facts, answers, today)
+    return {
+        "evidence": data_evidence,
+        "changing_share": data_evidence.changing_share,
+        "raised": evidence.raised(data_evidence),
+        "recipe": advise_recipe(data_evidence, facts),
+        "costs": {cost.path: cost for cost in provider_costs if not cost.why_not},
+    }
+
+
+def cost_by_provider(
+    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
+) -> tuple[PathCost, ...]:
+    """Return the training cost on each provider, from its cheapest known offer.
+
+    With the defaults of a plan: 10% validation, 10% test, 3 epochs. GPU hours are those of a known
+    model of the answered size. Empty where no tokens were counted.
+    """
+    plan = supposed(
+        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
+    )
+    load = _to_load(data_evidence, plan)
+    if load is None:
+        return ()
+    prices = cost_inputs.load_prices([], today)
+    lengths, shape = _scale_lengths(data_evidence, plan), model_config.shape(plan.model.name)
+    cards = {card for card, _ in prices.cards()}
+    hours = plan_estimate.hours(plan, lengths, shape, cards)
+    query = Asked(
+        today=today,
+        model=plan.model.name,
+        hours=hours or None,
+        too_small=plan_estimate.too_small(plan, lengths, shape, cards),
+        here=plan_estimate.this_machine(
+            plan, facts, plan_estimate.of_plan(plan, lengths, shape, facts)
+        ),
+        by_rule=False,
+    )
+    offers = offer_list.offers(load, prices, query)
+    return by_path(offers, provider_advice.verdicts(facts, answers, today), facts, answers)
+
+
+def _to_load(data_evidence: Evidence, plan: Plan) -> Load | None:
+    tokens = data_evidence.tokens
+    if tokens is None or not data_evidence.usable:
+        return None
+    left = 1 - plan.validation_share - plan.test_share
+    low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
+    return Load(
+        tokens=Estimate(
+            value=max(1, round(tokens.value * left)),
+            low=math.floor(low * left),
+            high=math.ceil(high * left),
+        ),
+        epochs=plan.recipe.epochs,
+        counted=tokens.source,
+        rows=round(data_evidence.usable * left),
+    )
+
+
+def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, Lengths | None]:
+    """Return the lengths of the training and the validation rows."""
+    if data_evidence.lengths is None:
+        return {}
+    validation = round(data_evidence.usable * plan.validation_share)
+    train = max(
+        1, data_evidence.usable - validation - round(data_evidence.usable * plan.test_share)
+    )
+    return {
+        "train": data_evidence.lengths.scaled(train),
+        "validation": data_evidence.lengths.scaled(validation) if validation else None,
+    }
+
+
+def advise_recipe(data_evidence: Evidence, facts: Facts) -> list[Advised]:
+    """Return a recipe for this machine, before a model is chosen."""
+    method_setting = recipe_advice.method_for(None, facts)
+    method: Method = next(name for name in get_args(Method) if name == method_setting.value)
+    named = recipe_advice.advise(
+        method, None, data_evidence.usable or None, facts, lengths=data_evidence.lengths
+    )
+    return [method_setting, *named, recipe_advice.report_to()]
+
+
+def print_report(
+    out: Console, data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
+) -> None:
+    """Print the evidence, the costs and the suggested recipe."""
+    output.say(out, "", f"Rows: {visible(data_evidence.path)}")
+    lines = [("rows", f"{data_evidence.usable:,} of {plural(data_evidence.rows, 'row')} usable")]
+    if tokens := data_evidence.tokens:
+        span = f" ({tokens.low:,.0f} to {tokens.high:,.0f})" if tokens.low is not None else ""
+        lines.append(("tokens", f"{tokens.value:,.0f}{span}, {tokens.source}"))
+    if again := evidence.raised(data_evidence):
+        numbers = ", ".join(map(str, again.lines))
+        lines.append(
+            ("✗ tool" if again.wrong_tool else "! tool", f"{again.words} Lines: {numbers}.")
+        )
+    if data_evidence.rft:
+        platforms = ", ".join(data_evidence.rft.where)
+        lines.append(
+            (
+                "RFT",
+                f"{data_evidence.rft.reason} {data_evidence.rft.caution} Offered by {platforms}.",
+            )
+        )
+    out.print(output.pairs(lines))
+    _print_costs(out, cost_by_provider(data_evidence, facts, answers, today))
+    output.say(out, "", "Suggested recipe for this machine")
+    by_name = {setting.name: setting for setting in advise_recipe(data_evidence, facts)}
+    out.print(
+        output.pairs(
+            _format_settings([by_name[name] for name in SHOWN_SETTINGS if name in by_name])
+        )
+    )
+
+
+def _print_costs(out: Console, costs_by_provider: tuple[PathCost, ...]) -> None:
+    if not costs_by_provider:
+        return
+    recipe = Recipe()
+    output.say(out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers")
+    names = {provider.id: provider.name for provider in catalog().paths}
+    out.print(output.pairs((names[cost.path], _format_cost(cost)) for cost in costs_by_provider))
+    output.say(
+        out,
+        "10% of the rows are for validation, 10% for the test set.",
+        "All offers: ftwizard estimate DATA --model M",
+    )
+
+
+def _format_cost(provider_cost: PathCost) -> str:
+    if provider_cost.why_not:
+        return f"{provider_cost.amount}: {provider_cost.words}"
+    owner = (
+        f"; weights: {provider_cost.owner[0].lower()}{provider_cost.owner[1:]}"
+        if provider_cost.owner
+        else ""
+    )
+    return f"{provider_cost.amount}: {provider_cost.words}{owner}"
+
+
+def _format_settings(advised: list[Advised]) -> list[tuple[str, str]]:
+    return [
+        (
+            setting(advice.name).label,
+            f"{_format_value(advice)}: {advice.reason} ({advice.source}, {advice.as_of})",
+        )
+        for advice in advised
+    ]
+
+
+def _format_value(advice: Advised) -> str:
+    if options := setting(advice.name).options:
+        return next(option.label for option in options if option.value == advice.value)
+    if advice.name == "learning_rate" and isinstance(advice.value, float):
+        return recipe_advice.in_words(advice.value)
+    return f"{advice.value:g}" if isinstance(advice.value, int | float) else str(advice.value)

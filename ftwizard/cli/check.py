@@ -1,0 +1,224 @@
+"""``check``: validation of a data set before training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ftwizard import user_paths
+from ftwizard.cli import output, progress
+from ftwizard.cli.convert import format_finding
+from ftwizard.cli.progress import Say
+from ftwizard.data import reader
+from ftwizard.data.checks import run
+from ftwizard.data.checks.report import Report, of_file, verdict
+from ftwizard.data.checks.run import Asked
+from ftwizard.data.findings import Findings, in_order
+from ftwizard.data.hub import datasets
+from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.platforms import TargetName, target
+from ftwizard.data.repair.repair import Repairs, repair
+from ftwizard.data.tokens.stats import Estimate, Lengths, Trained
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.plan.schema import Recipe
+from ftwizard.text import plural, visible
+
+if TYPE_CHECKING:
+    from ftwizard.data.repair.repair import Repairs
+
+
+# ``check --fix``: a new file with the problems that can be fixed.
+
+
+def write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
+    """Write a fixed copy of ``file`` to the path in ``--fix``; return None without that option."""
+    if arguments.fix is None:
+        if arguments.redact:
+            raise FtwizardError(
+                "--redact needs --fix: it replaces secrets in the new file.",
+                "Use --fix OUT --redact.",
+                USAGE,
+            )
+        return None
+    return repair(
+        file,
+        user_paths.expand(arguments.fix),
+        target(arguments.target) if arguments.target else None,
+        format=arguments.format,
+        redact=arguments.redact,
+        say=say,
+    )
+
+
+def lines(repairs: Repairs) -> list[str]:
+    """Return the lines of the report on repairs."""
+    mark = "!" if repairs.left_out else "✓"
+    result = "fixed" if repairs.changed else "nothing to fix"
+    listed = [f"{mark} {visible(repairs.out)}: {plural(repairs.rows_out, 'row')}, {result}"]
+    for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
+        for finding in findings:
+            listed += format_finding(action, finding)
+    if repairs.changed or repairs.left_out:
+        listed.append(f"  All changes, by line: {visible(repairs.changes)}")
+    return listed
+
+
+MAX_SHOWN_LINES = 8
+MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Check a data file and report its content and problems.
+
+    A data set on the Hub is downloaded first. With --fix, the report is about the new file.
+    """
+    if arguments.max_length is not None and arguments.max_length < 2:
+        raise FtwizardError(
+            "--max-length is less than 2.",
+            "The first token is never predicted. Use 2 or more.",
+            USAGE,
+        )
+    with progress.reporter(shown=True) as say:
+        file, source = datasets.locate(arguments.data, say)
+        try:
+            repairs = _repair(arguments, file, say)
+            report = _examine(Path(repairs.out) if repairs else file, arguments, say)
+        except FileProblem as problem:
+            if arguments.json:
+                name: TargetName = arguments.target or "trl-sft"
+                problem.document = msgspec.to_builtins(of_file(file, problem, name))
+            raise
+    report = msgspec.structs.replace(report, source=source)
+    if arguments.json:
+        document = msgspec.to_builtins(report)
+        output.print_json(document | ({"repairs": repairs} if repairs else {}))
+    else:
+        lines = [*_repair_lines(repairs), ""] if repairs else []
+        output.say(output.console(), *lines, *_report_lines(report))
+    if repairs:
+        return 1 if repairs.left_out else 0
+    return 0 if report.verdict != "error" else 1
+
+
+def _repair(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
+    if not arguments.fix and not arguments.redact:
+        return None
+    # most files are only checked
+
+    return write_fixed_file(arguments, file, say)
+
+
+def _repair_lines(repairs: Repairs) -> list[str]:
+
+    return lines(repairs)
+
+
+def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> Report:
+    report = run.examine(
+        file,
+        _build_options(arguments),
+        validation=Path(arguments.val) if arguments.val else None,
+        say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
+        show=say.show,
+    )
+    if arguments.model and report.target == "trl-sft" and report.usable:
+        return _add_model_tokens(report, arguments, say)
+    return report
+
+
+def _build_options(arguments: argparse.Namespace) -> Asked:
+    by_model = arguments.model and arguments.target in (None, "trl-sft")
+    return Asked(
+        format=arguments.format,
+        target=arguments.target,
+        max_length=arguments.max_length or Recipe().max_length,
+        count="no" if by_model else arguments.count,
+        near=not arguments.no_near,
+    )
+
+
+def _add_model_tokens(report: Report, arguments: argparse.Namespace, say: Say) -> Report:
+    """Return the report with token counts and findings from a model's own tokenizer."""
+    from ftwizard.cli import tokenizer
+
+    _, encoder = tokenizer.encoder(arguments.model, say)
+    from ftwizard.train import mask_report
+
+    length = arguments.max_length or Recipe().max_length
+    table = reader.read(Path(report.path), arguments.format)
+    counted, _ = mask_report.token_report(encoder, table.rows, length, arguments.model, say)
+    goal, model_findings = target(report.target), Findings()
+    for finding in counted.findings:
+        model_findings.add_file(finding)
+    findings = in_order([*report.findings, *model_findings.listed(goal)])
+    return msgspec.structs.replace(
+        report,
+        findings=findings,
+        verdict=verdict(findings),
+        tokens=counted.counts.tokens,
+        trained_tokens=counted.counts.trained,
+    )
+
+
+def _unit(total: int) -> dict[str, int | str]:
+    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+
+
+def _report_lines(report: Report, part: str = "") -> Iterator[str]:
+    mark = MARKS[report.verdict]
+    rows = f"{plural(report.rows, 'row')}, {report.usable:,} usable"
+    yield (
+        f"{mark} {part}{visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
+        f"for {target(report.target).words}"
+    )
+    if report.source:
+        yield f"  from {visible(report.source)}"
+        yield "  Name this file in the plan, so the data cannot change with the Hub."
+    for finding in report.findings:
+        lines = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
+        more = (
+            f" and {finding.count - MAX_SHOWN_LINES:,} more"
+            if finding.count > MAX_SHOWN_LINES
+            else ""
+        )
+        at = f", at {report.unit} {lines}{more}" if lines else ""
+        yield f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}{at}"
+        yield f"    {finding.message}; {finding.fix}"
+        for cause in finding.also:
+            fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
+            yield f"    at {report.unit} {cause.line}: {cause.message}{fix}"
+    for note in report.notes:
+        yield f"· {note}"
+    yield from _token_lines(report)
+    if report.validation:
+        yield ""
+        yield from _report_lines(report.validation, "validation: ")
+
+
+def _token_lines(report: Report) -> Iterator[str]:
+    tokens, trained = report.tokens, report.trained_tokens
+    if tokens is None or trained is None:
+        return
+    yield (
+        f"  Tokens: {_format_total(tokens)}, {tokens.encoding}; per row {tokens.p50:,} (median), "
+        f"{tokens.p95:,} (95th percentile), {tokens.max:,} (maximum)"
+    )
+    yield f"  Trained on: {_format_total(trained)}"
+    if report.billed:
+        bill = report.billed
+        about = f"{_format_tokens(bill.tokens)} per epoch; " if bill.tokens else ""
+        yield f"  Billed: {about}{bill.words}"
+
+
+def _format_total(tokens: Lengths | Trained) -> str:
+    return _format_tokens(Estimate(value=tokens.total, low=tokens.low, high=tokens.high))
+
+
+def _format_tokens(tokens: Estimate) -> str:
+    if tokens.low == tokens.high:
+        return f"{tokens.value:,}"
+    return f"about {tokens.value:,} ({tokens.low:,} to {tokens.high:,})"

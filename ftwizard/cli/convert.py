@@ -1,0 +1,85 @@
+"""``convert``: data in the format of a provider."""
+
+from __future__ import annotations
+
+import argparse
+
+from ftwizard import user_paths
+from ftwizard.cli import output, progress
+from ftwizard.data import export
+from ftwizard.data.export import convert as engine
+from ftwizard.data.export.convert import Conversion
+from ftwizard.data.findings import FileFound
+from ftwizard.data.format_names import Format
+from ftwizard.data.hub import datasets
+from ftwizard.data.new_file import require_free
+from ftwizard.data.platforms import Target, target
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.text import plural, visible
+
+MAX_SHOWN_LINES = 8
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Convert a data file for a target; report what was lost and which rows were left out.
+
+    A data set on the Hub is downloaded first.
+    """
+    goal = target(arguments.target)
+    _require_choice(arguments.written_as, goal)
+    out = user_paths.expand(arguments.out)
+    require_free(out)
+    with progress.reporter(shown=True) as say:
+        file, source = datasets.locate(arguments.data, say)
+        say("reading", what=str(file))
+        conversion = engine.convert(
+            file,
+            out,
+            goal,
+            format=arguments.format,
+            written_as=arguments.written_as,
+            say=say,
+        )
+    if arguments.json:
+        output.print_json(conversion)
+    else:
+        output.say(output.console(), *_report_lines(conversion, goal, source))
+    return 0 if arguments.skip_bad or not conversion.left_out else 1
+
+
+def _require_choice(format: Format | None, goal: Target) -> None:
+    choices = export.choices(goal)
+    if format is not None and format not in choices:
+        accepted = " or ".join(choices) or "no format for conversations"
+        raise FtwizardError(
+            f"{goal.words} accepts {accepted}, not {format}.", "Remove --as.", USAGE
+        )
+
+
+def _report_lines(conversion: Conversion, goal: Target, source: str | None) -> list[str]:
+    mark = "!" if conversion.left_out else "✓"
+    rows = f"{conversion.rows_out:,} of {plural(conversion.rows_in, 'row')}"
+    lines = [f"{mark} {visible(conversion.out)}: {rows}, for {goal.words}"]
+    if source:
+        lines.append(f"  from {visible(source)}")
+    for action, findings in (("left out", conversion.left_out), ("changed", conversion.changed)):
+        for finding in findings:
+            lines += format_finding(action, finding)
+    lines.append(f"  Check it with: ftwizard check {visible(conversion.out)}")
+    return lines
+
+
+def format_finding(action: str, finding: FileFound) -> list[str]:
+    """Format what was done with rows: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
+    mark = "✗" if action == "left out" else "!"
+    head = f"{mark} {action}, {finding.code}"
+    if finding.lines:
+        numbers = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
+        more = (
+            f" and {finding.count - MAX_SHOWN_LINES:,} more"
+            if finding.count > MAX_SHOWN_LINES
+            else ""
+        )
+        head += f": {plural(finding.count, 'row')}, at line {numbers}{more}"
+    fix = f"; {finding.fix}" if finding.fix else ""
+    return [head, f"    {finding.message}{fix}"]

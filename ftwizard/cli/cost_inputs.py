@@ -1,0 +1,358 @@
+"""Token counts for an estimate without a plan: from a data file, or from typed numbers."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ftwizard import locations
+from ftwizard.catalog import gpu_specs, hosted_models
+from ftwizard.catalog.hosted_models import HostedModel
+from ftwizard.catalog.prices import Edition, Prices, packaged
+from ftwizard.cli.parser import EPOCHS
+from ftwizard.cli.progress import Say
+from ftwizard.data.checks import run
+from ftwizard.data.checks.run import COUNTED_BYTES
+from ftwizard.data.hub import datasets
+from ftwizard.data.io import inspect
+from ftwizard.data.platforms import target
+from ftwizard.data.tokens import counting, tokenizers
+from ftwizard.data.tokens.stats import Counts, Estimate
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.estimate import batching
+from ftwizard.estimate.batching import Lengths
+from ftwizard.pricing import monthly, offer_list, user_prices
+from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
+from ftwizard.pricing.offer_list import SortKey
+from ftwizard.quantity import Figure, today
+from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from ftwizard.data.tokens.counting import Way
+    from ftwizard.plan.schema import Plan
+
+
+MAX_TOKENS = 10**15
+"""Of all epochs; pretraining uses up to 10**14."""
+PLAN_BLOCKS = 8
+"""Blocks of 64 KB on which the tokenizers of hosted models are compared with the plan's own."""
+
+
+class CountedRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts of the rows."""
+
+    load: Load
+    request: tuple[Decimal, Decimal] | None = None
+    """Mean tokens of a request (not trained on) and of its answer (trained on)."""
+    lengths: Lengths | None = None
+    """Distribution of row lengths."""
+
+
+def from_options(arguments: argparse.Namespace) -> CountedRows:
+    """Return the tokens from ``--examples`` and ``--mean-tokens``.
+
+    Raises FtwizardError where one is missing, and for a model that cannot be fine-tuned.
+    """
+    if arguments.examples is None or arguments.mean_tokens is None:
+        missing = "--mean-tokens T" if arguments.mean_tokens is None else "--examples N"
+        raise FtwizardError(
+            "--examples and --mean-tokens must be used together.",
+            f"Add {missing}, or name the file: ftwizard estimate DATA --model M.",
+            USAGE,
+        )
+    if arguments.plan:
+        raise FtwizardError(
+            f"{visible(arguments.plan, 100)} and --examples cannot be combined.",
+            "Use one of them.",
+            USAGE,
+        )
+    check_model(arguments.model)
+    tokens = max(1, round(arguments.examples * arguments.mean_tokens))
+    if tokens * (arguments.epochs or EPOCHS) > MAX_TOKENS:
+        raise FtwizardError(
+            f"{arguments.examples:,} examples of {arguments.mean_tokens:,f} tokens are more tokens "
+            "than any training uses.",
+            "Check both numbers; --mean-tokens is per row.",
+            USAGE,
+        )
+    exact = Estimate(value=tokens, low=tokens, high=tokens)
+    source = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
+    return CountedRows(
+        load=Load(
+            tokens=exact, epochs=arguments.epochs or EPOCHS, counted=source, rows=arguments.examples
+        ),
+        lengths=batching.of_one_length(arguments.examples, float(arguments.mean_tokens)),
+    )
+
+
+def check_model(name: str | None) -> HostedModel | None:
+    """Return the hosted model of that name, or None for an open one.
+
+    Raises FtwizardError for a model that cannot be fine-tuned, and for an unknown name.
+    """
+    if name is None:
+        return None
+    hosted_models.refuse(name, datetime.date.today())
+    # A platform may use the Hub name of an open model; then the open model is meant.
+    owner, slash, _ = name.partition("/")
+    is_hub_name = slash and owner.lower() not in hosted_models.PLATFORM_NAMES and "@" not in name
+    hosted = None if is_hub_name else hosted_models.find(name)
+    if hosted is None and "/" not in name and not Path(name).exists():
+        near = hosted_models.nearest(name)
+        raise FtwizardError(
+            f"Unknown model {visible(name, 60)}.",
+            f"Did you mean {near}?" if near else "Name a hosted model, a folder, or owner/model.",
+        )
+    return hosted
+
+
+def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Say) -> CountedRows:
+    """Count the tokens of a file with the tokenizer of the model, and of each hosted model.
+
+    Raises FtwizardError where no row can be read.
+    """
+    file, _ = datasets.locate(arguments.plan, say)
+    goal = model.limits(model.methods[0]) if model else target("trl-sft")
+    inspected = inspect.inspect(file)
+    format = run.guessed(file, inspected, None)
+
+    def report(done: int, total: int) -> None:
+        say("counting", what=file.name, done=done, total=total, unit="bytes")
+
+    name = model.id if model else arguments.model
+    if inspected.size > COUNTED_BYTES and inspected.plain:
+        counts = counting.estimated(file, inspected, format, goal, None, model=name)
+    else:
+        counts = counting.exact(file, inspected, format, goal, None, say=report, model=name)
+    if counts is None or not counts.tokens.total:
+        raise FtwizardError(
+            f"No row of {visible(str(file), 200)} can be read.",
+            f"To see why: ftwizard check {visible(str(file), 200)}",
+        )
+    tokens = counts.tokens
+    pair = goal, tokenizers.choose(goal, name)
+    hosted = {
+        f"{host.platform}/{host.id}": _target_and_tokenizer(host) for host in hosted_models.hosted()
+    }
+    load = Load(
+        tokens=Estimate(value=tokens.total, low=tokens.low, high=tokens.high),
+        epochs=arguments.epochs or EPOCHS,
+        counted=f"tokens of {visible(file.name, 100)} by {tokens.encoding}",
+        rows=tokens.rows,
+        by_model=counting.recount(file, inspected, format, pair, tokens.total, hosted),
+    )
+    lengths = batching.lengths(msgspec.to_builtins(tokens))
+    return CountedRows(load=load, request=_mean_request(counts), lengths=lengths)
+
+
+def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]:
+    """Return the tokens of a plan's rows for each hosted model; empty where that fails.
+
+    ``tokens``: their count with the tokenizer in ``base``.
+    """
+    file = Path(chosen.data.files.train)
+    try:
+        inspected = inspect.inspect(file)
+        format = run.guessed(file, inspected, None)
+        pair = target("trl-sft"), tokenizers.of_folder(base, chosen.model.name)
+        hosted = {
+            f"{host.platform}/{host.id}": _target_and_tokenizer(host)
+            for host in hosted_models.hosted()
+        }
+        return counting.recount(file, inspected, format, pair, tokens, hosted, blocks=PLAN_BLOCKS)
+    except (FtwizardError, OSError, ValueError):  # costs can do without it
+        return {}
+
+
+def _target_and_tokenizer(model: HostedModel) -> Way:
+    goal = model.limits(model.methods[0])
+    return goal, tokenizers.choose(goal, model.id)
+
+
+def _mean_request(counts: Counts) -> tuple[Decimal, Decimal] | None:
+    """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
+    rows, trained = counts.tokens.rows, counts.trained.total
+    untrained = counts.tokens.total - trained
+    if trained <= 0 or untrained <= 0:
+        return None
+    return (
+        Decimal(round(untrained / rows)) or Decimal(1),
+        Decimal(round(trained / rows)) or Decimal(1),
+    )
+
+
+# Costs in an estimate, as a document: offers, monthly cost and notes.
+
+Request = tuple[Decimal, Decimal]
+"""Tokens of a request and of its answer."""
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """The costs in the document of an estimate."""
+
+    edition: Edition
+    sort: SortKey
+    date: datetime.date
+    tokens: int
+    """Tokens of all epochs."""
+    by_model: dict[str, Estimate]
+    """Tokens of one epoch by a hosted model's own tokenizer: ``platform/id``."""
+    counted: dict[str, Figure]
+    """``examples``, ``mean``, ``epochs``, ``total``."""
+    costs: list[Offer]
+    monthly: dict[str, Any] | None
+    notes: list[str]
+
+
+def compute_costs(
+    load: Load, arguments: argparse.Namespace, *, request: Request | None = None,
+    model: str | None = None, by_rule: bool = True, hours: Mapping[str, Figure] | None = None,
+    here: Here | None = None, too_small: frozenset[str] = frozenset(),
+    served: float | None = None,
+) -> Costs:  # fmt: skip
+    """Return what ``load`` costs on every provider, with the options of the command line.
+
+    ``request``: tokens in and out, from the data; ``model``: the open model to train on a GPU;
+    ``by_rule``: whether the article's rule applies to its size; ``hours``: by GPU, where known;
+    ``here``, ``too_small`` and ``served``: see ``Asked``. Raises FtwizardError for unusable options
+    and user prices.
+    """
+    today = datetime.date.today()
+    prices = from_arguments(arguments)
+    query = Asked(
+        today=today,
+        edition=arguments.edition,
+        share_data=arguments.share_data,
+        volume=_read_volume(arguments, request),
+        hours=hours,
+        here=here or Here(),
+        too_small=too_small,
+        served=served,
+        by_rule=by_rule,
+        serve_on=_find_card(arguments.serve_on, prices),
+        **({"model": model} if model else {}),
+    )
+    offers = offer_list.offers(load, prices, query)
+    notes = offer_list.notes(prices, query, confidential=arguments.confidential)
+    notes.insert(
+        1,
+        f"Your own prices take precedence: --price, or {visible(str(locations.prices_file()), 200)}.",
+    )
+    if old := sum(offer.stale for offer in offers):
+        notes.append(
+            f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
+        )
+    if query.volume and (why := monthly.cannot_serve(query)):
+        notes.append(f"No break-even: {why} Try a larger GPU: --serve-on CARD.")
+    elif query.volume and (pace := monthly.pace(query.volume)):
+        notes.append(
+            "The break-even compares prices only. One GPU must also keep up with "
+            f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
+        )
+    return Costs(
+        edition=query.edition,
+        sort=arguments.sort,
+        date=today,
+        tokens=load.total,
+        by_model=dict(load.by_model),
+        counted=_to_figures(load),
+        costs=offer_list.in_order(offers, arguments.sort),
+        monthly=_monthly_document(query, prices),
+        notes=notes,
+    )
+
+
+def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
+    """Return the packaged prices, overridden by the user's own."""
+    return packaged().over(user_prices.read(texts, locations.prices_file(), today))
+
+
+def from_arguments(arguments: argparse.Namespace) -> Prices:
+    """Return the prices for ``estimate``.
+
+    ``--gpu`` means a different machine than the one in the price file, so its hourly price can only
+    come from the command line.
+    """
+    today = datetime.date.today()
+    prices = load_prices(arguments.price, today)
+    if not arguments.gpu:
+        return prices
+    kept = tuple(row for row in prices.rows if row.kind != user_prices.MACHINE)
+    typed = user_prices.given(arguments.price, today)
+    return msgspec.structs.replace(prices, rows=kept).over(typed)
+
+
+def _read_volume(arguments: argparse.Namespace, request: Request | None) -> Volume | None:
+    into, out = request or (None, None)
+    into, out = arguments.tokens_in or into, arguments.tokens_out or out
+    if into is None or out is None:
+        if not (into or out or arguments.requests_per_month):
+            return None
+        raise FtwizardError(
+            "Tokens per request and per answer are unknown.",
+            "Pass both: --tokens-in T --tokens-out T.",
+            USAGE,
+        )
+    return Volume(tokens_in=into, tokens_out=out, requests=arguments.requests_per_month)
+
+
+def _find_card(name: str, prices: Prices) -> str:
+    names = sorted({card for card, market in prices.cards() if market == "on demand"})
+    if name in names:
+        return name
+    gpu = gpu_specs.card(name)  # as typed for --gpu: “A100 40 GB”
+    match = next((card for card in names if gpu and gpu_specs.card(card) == gpu), None)
+    if match is None:
+        raise FtwizardError(
+            f"No price is known for GPU {visible(name, 40)}.",
+            f"Choose from: {', '.join(names)}.",
+            USAGE,
+        )
+    return match
+
+
+def _to_figures(load: Load) -> dict[str, Figure]:
+    def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
+        exact = low == high
+        return Figure(
+            value=value, unit=unit, low=None if exact else low, high=None if exact else high,
+            source=load.counted, as_of=today(),
+        )  # fmt: skip
+
+    tokens, figures = load.tokens, {}
+    if load.rows:
+        figures["examples"] = figure(load.rows, "rows")
+        ends = (tokens.low / load.rows, tokens.high / load.rows)
+        figures["mean"] = figure(tokens.value / load.rows, "tokens per row", *ends)
+    figures["epochs"] = figure(load.epochs, "epochs")
+    ends = (tokens.low * load.epochs, tokens.high * load.epochs)
+    return figures | {"total": figure(load.total, "tokens", *ends)}
+
+
+def _monthly_document(query: Asked, prices: Prices) -> dict[str, Any] | None:
+    volume = query.volume
+    if volume is None:
+        return None
+    gpu, other_edition = prices.gpu(query.serve_on, "on demand", query.edition)
+    if monthly.cannot_serve(query):
+        gpu = other_edition = None
+
+    def figure(value: Decimal, unit: str) -> Figure:
+        source = "as given, or from the data"
+        return Figure(value=float(value), unit=unit, source=source, as_of=today())
+
+    return {
+        "requests": figure(volume.requests, "requests per month") if volume.requests else None,
+        "tokens_in": figure(volume.tokens_in, "tokens per request"),
+        "tokens_out": figure(volume.tokens_out, "tokens per answer"),
+        "gpu": query.serve_on,
+        "gpu_month": monthly.rented(gpu) if gpu else None,
+        "gpu_month_beside": monthly.rented(other_edition) if other_edition else None,
+        "pace": monthly.pace(volume),
+    }

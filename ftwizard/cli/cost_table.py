@@ -1,0 +1,310 @@
+"""Cost table for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING, Literal
+
+from ftwizard.catalog import hosted_models
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES
+from ftwizard.catalog.prices import mark
+from ftwizard.cli import output
+from ftwizard.cli.cost_inputs import Costs
+from ftwizard.pricing import gpu_costs
+from ftwizard.pricing.offer import CHECK, Offer
+from ftwizard.quantity import Figure
+from ftwizard.text import plural, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SHOWN_IN_TABLE = (gpu_costs.HOURS_UNKNOWN, gpu_costs.TOO_SMALL, gpu_costs.TOO_SMALL_HERE)
+"""Notes that repeat the table."""
+MAX_NOTES = 8
+"""Notes under the table without ``--notes``."""
+MAX_UNPRICED = 2
+"""Models without a price shown per platform; more go into one line."""
+BESIDE = {
+    "input": "input", "output": "output", "hosting": "hosting per hour", "setup": "setup",
+}  # fmt: skip
+"""Figures whose value in the other edition goes into a note."""
+_HAS_END_DATE = re.compile(r"No new jobs from|Since \d|The tuned model shuts down")
+GROUPS: dict[str, str] = {
+    **{str(host): name for host, name in PLATFORM_NAMES.items()},
+    "local": "Self-hosted, a GPU",
+}
+LEGEND = {
+    "in / out": "in / out: $ per million tokens", "base": "base: vs. the base model's price",
+    "keep": "keep: you own the weights", "": "→ try this first",
+    "as of": "! price over 90 days old",
+}  # fmt: skip
+COLUMNS = ("training", "in / out", "base", "host/h", "keep", "as of")
+FULL_WIDTH = 78
+"""Terminal width that all columns need."""
+OPTIONAL_COLUMNS = ("base", "host/h", "keep")
+"""Dropped first on narrower terminals; the JSON has them all."""
+NARROW = 62
+"""Below this width, the inference prices are dropped too."""
+
+
+def show(out: Console, costs: Costs, model: str | None = None, *, all_notes: bool = False) -> None:
+    """Print the costs and their notes.
+
+    ``model``: the model asked for, which is always shown; ``all_notes``: more than ``MAX_NOTES``.
+    """
+    hosted = hosted_models.find(model) if model else None
+    shown, gone, unknown = _sort_out(costs, hosted.id if hosted else None)
+    total = costs.counted["total"]
+    output.say(out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}")
+    columns = _fitting_columns(out.width)
+    out.print(_build_table(shown, costs.sort == "path", columns, costs.date))
+    if left := [name for name in COLUMNS if name not in columns]:
+        output.say(out, f"Hidden columns: {', '.join(left)}. Widen the terminal or use --json.")
+    for title, offers in (("No longer available", gone), ("Price unknown", unknown)):
+        if offers:
+            names = ", ".join(offer.name for offer in offers)
+            check = f" ({CHECK})" if offers is unknown else ""
+            output.say(out, f"{title}{check}: {names}")
+    if costs.monthly:
+        out.print("", _build_monthly_table(costs, shown), sep="\n")
+    notes = [*costs.notes, *_offer_notes(shown)]
+    kept = notes if all_notes or len(notes) <= MAX_NOTES else notes[: MAX_NOTES - 1]
+    # Differences between the editions are always shown.
+    output.say(out, "", *(f"· {note}" for note in [*kept, *_edition_notes(shown, costs.date)]))
+    if more := len(notes) - len(kept):
+        output.say(out, f"· {plural(more, 'more note')}: use --notes or --json")
+
+
+def _sort_out(costs: Costs, wanted: str | None) -> tuple[list[Offer], list[Offer], list[Offer]]:
+    """Return the offers to show, those no longer available, and those without a price."""
+    priceless = [offer for offer in costs.costs if _has_no_price(offer) and offer.model != wanted]
+    many = {
+        name
+        for name in PLATFORM_NAMES
+        if sum(offer.platform == name for offer in priceless) > MAX_UNPRICED
+    }
+    current = costs.edition == "current"
+    gone = [
+        offer for offer in costs.costs if current and not offer.tunable and offer.model != wanted
+    ]
+    unknown = [offer for offer in priceless if offer.platform in many and offer not in gone]
+    return (
+        [offer for offer in costs.costs if offer not in gone and offer not in unknown],
+        gone,
+        unknown,
+    )
+
+
+def _has_no_price(offer: Offer) -> bool:
+    return offer.path != "local" and not (offer.training or offer.rate or offer.input)
+
+
+def _new_table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
+    table.caption_justify = "left"
+    return table
+
+
+def _fitting_columns(width: int) -> tuple[str, ...]:
+    """Return the columns that fit next to unbroken names."""
+    if width >= FULL_WIDTH:
+        return COLUMNS
+    dropped = OPTIONAL_COLUMNS if width >= NARROW - 12 else (*OPTIONAL_COLUMNS, "in / out")
+    return tuple(name for name in COLUMNS if name not in dropped)
+
+
+def _build_table(
+    shown: list[Offer], grouped: bool, columns: tuple[str, ...], today: datetime.date
+) -> Table:
+    table = _new_table()
+    table.add_column("", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    group = ""
+    for offer in shown:
+        if grouped and offer.platform != group:
+            group = offer.platform
+            table.add_row(GROUPS[group], style="bold")
+        name = _short_name(offer) if grouped else offer.name
+        cells = _format_cells(offer, today)
+        table.add_row(
+            visible(("→ " if offer.recommended else "  ") + name),
+            *(cells[column] for column in columns),
+        )
+        if offer.setup and offer.training:
+            table.add_row("    setup", _format_range(offer.setup))
+    table.caption = "; ".join(text for name, text in LEGEND.items() if not name or name in columns)
+    return table
+
+
+def _format_cells(offer: Offer, today: datetime.date) -> dict[str, str]:
+    return {
+        "training": _format_training(offer, today),
+        "in / out": _format_inference(offer),
+        "base": _format_relative(offer.relative),
+        "host/h": _format_money(offer.hosting) if offer.hosting else "",
+        "keep": {"unknown": "?"}.get(offer.weights, offer.weights),
+        "as of": f"{offer.as_of[:7]}{'!' if offer.stale else ''}" if offer.as_of else "",
+    }
+
+
+def _short_name(offer: Offer) -> str:
+    """Return the name of an offer without its platform."""
+    return offer.name.removeprefix(f"{GROUPS[offer.platform]} ")
+
+
+def _format_inference(offer: Offer) -> str:
+    if offer.input and offer.output:
+        return f"{_format_amount(offer.input)}/{_format_amount(offer.output)}"
+    return "the GPU" if offer.path == "local" else "?"
+
+
+def _format_training(offer: Offer, today: datetime.date) -> str:
+    if offer.training is None:
+        if offer.path == "local":
+            return _format_hourly(offer)
+        per_hour = offer.rate and offer.rate.unit == "USD per hour"
+        return f"{_format_money(offer.rate)}/h" if offer.rate and per_hour else "unknown"
+    words = [_format_money(offer.training) if offer.other else _format_range(offer.training)]
+    if offer.other:
+        words.append(f"{_format_month(offer.other, today)}: {_format_money(offer.other)}")
+    return "\n".join(words)
+
+
+def _format_hourly(offer: Offer) -> str:
+    if offer.too_small:
+        return "does not fit"
+    if offer.rate:
+        return "hours unknown" if offer.card else f"{_format_money(offer.rate)}/h"
+    return "unknown"
+
+
+def _format_month(figure: Figure, today: datetime.date) -> str:
+    """Format the month of a figure, with a mark if it is old."""
+    return f"{(figure.as_of or '')[:7]}{mark(figure.as_of, today)}"
+
+
+def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
+    volume = costs.monthly or {}
+    table = _new_table()
+    into, out = (f"{volume[name].value:,.10g}" for name in ("tokens_in", "tokens_out"))
+    table.add_column(f"{into} tokens in, {out} out", overflow="fold")
+    has_requests = bool(volume["requests"])
+    if has_requests:
+        table.add_column("per month", justify="right")
+    table.add_column("GPU cheaper above", justify="right")
+    for offer in shown:
+        if offer.break_even or (has_requests and offer.monthly):
+            month = [_format_monthly(offer, "monthly", costs.date)] if has_requests else []
+            table.add_row(
+                visible(offer.name), *month, _format_monthly(offer, "break_even", costs.date)
+            )
+    if gpu := volume["gpu_month"]:
+        table.caption = (
+            f"GPU: {volume['gpu']} on demand, {_format_money(gpu)} per month, if one is enough"
+        )
+        if beside := volume["gpu_month_beside"]:
+            table.caption += f"\n({_format_month(beside, costs.date)}: {_format_money(beside)})"
+    return table
+
+
+def _format_monthly(
+    offer: Offer, name: Literal["monthly", "break_even"], today: datetime.date
+) -> str:
+    """Format a monthly figure, with the other edition's below it where they differ."""
+    figure: Figure | None = getattr(offer, name)
+    if figure is None:
+        return ""
+    first = f"{figure.value:,.0f} requests" if name == "break_even" else _format_range(figure, " ")
+    other_edition = offer.beside.get(name)
+    if other_edition is None:
+        return first
+    words = f"{other_edition.value:,.0f}" if name == "break_even" else _format_money(other_edition)
+    return f"{first}\n{_format_month(other_edition, today)}: {words}"
+
+
+def _edition_notes(shown: list[Offer], today: datetime.date) -> Iterator[str]:
+    """Yield notes on prices that differ in the other edition."""
+    for offer in shown:
+        parts = [
+            f"{BESIDE[name]} {_format_money(figure)} ({_format_month(figure, today)}), {_format_money(now)} in the table"
+            for name, figure in offer.beside.items()
+            if name in BESIDE and (now := getattr(offer, name))
+        ]
+        if parts:
+            yield f"{offer.name} in the other edition: {'; '.join(parts)}."
+
+
+def _offer_notes(shown: list[Offer]) -> Iterator[str]:
+    """Yield the notes of the shown offers, once each, with the offers they apply to.
+
+    Notes with an end date come first, then those of most rows.
+    """
+    by_note: dict[str, list[Offer]] = {}
+    for offer in shown:
+        for note in offer.notes:
+            if CHECK not in note and note not in SHOWN_IN_TABLE:
+                by_note.setdefault(note, []).append(offer)
+    ordered = sorted(
+        by_note.items(), key=lambda item: (not _HAS_END_DATE.match(item[0]), -len(item[1]))
+    )
+    for note, offers in ordered:
+        names = ", ".join(dict.fromkeys(_offer_owner(offer, len(offers) > 1) for offer in offers))
+        yield f"{names}{f' ({len(offers)} rows)' if len(offers) > 1 else ''}: {note}"
+
+
+def _offer_owner(offer: Offer, several: bool) -> str:
+    if not several:
+        return offer.name
+    if offer.path == "local":
+        return "Rented GPU"
+    return GROUPS[offer.platform]
+
+
+def _format_edition(name: str) -> str:
+    return "edition 2026-04 (the article)" if name == "2026-04" else "newest prices"
+
+
+def _format_relative(figure: Figure | None) -> str:
+    return f"{figure.value:+.0f}%" if figure else ""
+
+
+def _format_money(figure: Figure) -> str:
+    return _format_dollars(figure.value)
+
+
+def _format_dollars(value: float) -> str:
+    cents = _round_to_cents(value)
+    return "<$0.01" if value > 0 and not cents else f"${cents:,}"
+
+
+def _format_amount(figure: Figure) -> str:
+    return f"{_round_to_cents(figure.value):,}"
+
+
+def _round_to_cents(value: float) -> Decimal:
+    """Round to cents, half a cent up, as on a bill."""
+    return Decimal(str(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def _format_range(figure: Figure, between: str = "\n") -> str:
+    """Format an amount with its range, if any."""
+    if figure.low is None or figure.high is None:
+        return _format_money(figure)
+    if not _round_to_cents(figure.high) and figure.high > 0:
+        return _format_money(figure)
+    low = _format_dollars(figure.low) if figure.low else "$0"
+    return f"{_format_money(figure)}{between}({low}–{_round_to_cents(figure.high):,})"
+
+
+def _format_tokens(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:,.0f}"
+    return f"about {figure.value:,.0f} ({figure.low:,.0f}–{figure.high:,.0f})"

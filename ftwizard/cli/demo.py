@@ -1,0 +1,81 @@
+"""``demo``: a fine-tune end to end, on the sample that ships with ftwizard."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ftwizard import locations
+from ftwizard.cli import output
+from ftwizard.cli.train import start
+from ftwizard.cli.watch import follow
+from ftwizard.data import bundled_samples
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from ftwizard.pricing import machine_rate
+from ftwizard.runs import store
+from ftwizard.text import visible
+from ftwizard.train import command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Fine-tune on the sample, follow the run until it ends, and show five pairs of answers."""
+    if not arguments.yes and output.wants_screens(arguments):
+        return int(arguments.open_screens(("demo", ""), arguments.ascii, slow=arguments.slow))
+    chosen = schema.load(bundled_samples.plan_file())
+    command.check_installed(chosen)
+    source = hub.locate(chosen.model.name, chosen.model.revision)
+    console = output.console(stderr=arguments.json)
+    output.say(
+        console, "A real fine-tune, end to end: turn support tickets into structured JSON.", ""
+    )
+    console.print(
+        output.pairs(
+            [
+                ("model", source.said),
+                ("data", chosen.data.files.train),
+                ("runs", str(locations.runs_folder())),
+                ("takes", bundled_samples.TAKES),
+            ]
+        )
+    )
+    output.say(console, "")
+    if not arguments.yes and not _confirm():
+        return DECLINED
+    folder = start(chosen, store.new_id("demo"), machine_rate.remembered())
+    code = follow(folder, as_json=arguments.json)
+    if code == 0 and not arguments.json:
+        _print_pairs(folder, console)
+    return code
+
+
+def _confirm() -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise FtwizardError(
+            "demo asks for confirmation, which needs a terminal.",
+            "To skip it: ftwizard demo --yes",
+            USAGE,
+        )
+    print("Start? [Y/n] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
+def _print_pairs(folder: JobFolder, console: Console) -> None:
+    for pair in store.result(folder).get("compare", {}).get("pairs", []):
+        output.say(console, "")
+        console.print(
+            output.pairs(
+                [
+                    ("ticket", visible(pair["prompt"][-1]["content"], 200)),
+                    ("expected", visible(pair["expected"], 200)),
+                    ("base", visible(pair["base"], 200)),
+                    ("tuned", visible(pair["tuned"], 200)),
+                ]
+            )
+        )

@@ -1,0 +1,99 @@
+"""``diagnose``: the verdict on a loss curve of a run or a file."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from ftwizard import user_paths
+from ftwizard.cli import output
+from ftwizard.diagnosis import (
+    IN_WORDS,
+    Curve,
+    Finding,
+    Verdict,
+    best_in_words,
+    diagnose,
+    findings,
+    mark,
+)
+from ftwizard.errors import FtwizardError
+from ftwizard.runs import loss_curves, store
+from ftwizard.text import visible
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the diagnosis of a curve."""
+    curve = _read_curve(arguments.run)
+    verdict = diagnose(curve)
+    listed = findings(verdict)
+    if arguments.json:
+        output.print_json(to_document(verdict, listed))
+        return 0
+    _print(curve, verdict, listed)
+    return 0
+
+
+def to_document(verdict: Verdict, listed: list[Finding]) -> dict[str, Any]:
+    """Return what ``--json`` prints."""
+    return {
+        "pattern": verdict.pattern,
+        "also": list(verdict.also),
+        "onset_step": verdict.onset_step,
+        "best_step": verdict.best_step,
+        "best_eval_loss": _to_finite(verdict.best_loss),
+        "best_on_disk": verdict.best_on_disk,
+        "confidence": verdict.confidence,
+        "evidence": {name: _to_finite(value) for name, value in verdict.evidence.items()},
+        "action": listed[0].action,
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity,
+                "step": finding.step,
+                "message": finding.message,
+                "action": finding.action,
+                "actions": list(finding.actions),
+                "confidence": round(finding.confidence, 3),
+                "evidence": {name: _to_finite(value) for name, value in finding.evidence.items()},
+            }
+            for finding in listed
+        ],
+    }
+
+
+def _read_curve(name: str) -> Curve:
+    """Return the curve of a run (by id or folder) or of a file."""
+    path = Path(name)
+    if user_paths.exists(path) and not (path / "job.json").is_file():
+        if path.is_dir():
+            raise FtwizardError(
+                f"{visible(name, 200)} is a folder, but not of a run.",
+                "Name a run, or a file such as trainer_state.json.",
+            )
+        return loss_curves.of_file(path)
+    folder = store.find(name)
+    return loss_curves.of_progress(store.progress(folder), folder)
+
+
+def _print(curve: Curve, verdict: Verdict, listed: list[Finding]) -> None:
+    out = output.console()
+    first, *rest = listed
+    certainty = f"{100 * verdict.confidence:.0f}% sure" if verdict.confidence < 1 else "certain"
+    since = f", since step {verdict.onset_step:,}" if verdict.onset_step else ""
+    output.say(out, f"{mark(first)} {IN_WORDS[first.code]} ({certainty}{since})")
+    output.say(out, f"  {first.message}", f"  → {first.action}")
+    for finding in rest:
+        output.say(out, f"{mark(finding)} {IN_WORDS[finding.code]}: {finding.message}")
+    if (best := best_in_words(verdict)) and not any(best in finding.message for finding in listed):
+        output.say(out, f"  {best}")
+    counts = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
+    sets = visible(", ".join(curve.eval_sets), 200)
+    mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
+    output.say(out, f"  {counts}{mean}, up to step {curve.last_step:,.0f}")
+
+
+def _to_finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,271 @@
+"""``mask``: the loss mask, as training uses it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ftwizard.cli import output, progress, tokenizer
+from ftwizard.cli.progress import Say
+from ftwizard.data import reader
+from ftwizard.data.findings import FileFound
+from ftwizard.data.hub import datasets
+from ftwizard.data.platforms import target
+from ftwizard.data.reader import Row, Table
+from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
+from ftwizard.models import hub as models
+from ftwizard.text import plural, visible, visible_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from ftwizard.train.mask_report import Packed, RowMask, TokenReport
+
+MAX_SHOWN_LINES = 8
+MAX_SHOWN_SEQUENCES = 1000
+MAX_SPAN_CHARACTERS = 600
+"""Of a span in a row that was not asked for by line."""
+LOSS_STYLE = "bold underline cyan"
+MARKS = {"error": "✗", "warning": "!", "info": "·"}
+ROUTES = {
+    "template": "from the generation marks of the model's own chat template",
+    "training-template": "from TRL's training template, instead of the model's chat template",
+    "prefixes": "from rendered prefixes of each conversation, as the chat template has no "
+    "generation marks",
+    "plain": "prompt and answer joined, as the model has no chat template",
+    "text": "the whole text and its end token: the rows are not conversations",
+    "tokens": "from the rows, which are already tokenized",
+}
+
+
+class MaskResult(NamedTuple):
+    """The content of the report."""
+
+    table: Table
+    source: models.Source
+    report: TokenReport
+    packed: Packed | None
+    shown: list[RowMask]
+    asked: bool
+    """Whether the shown row was asked for by line."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 if rows cannot be used, 3 if there is nothing to train on."""
+        if self.table.problems or any(f.code == "model_mismatch" for f in self.report.findings):
+            return FAILED
+        return 0 if self.report.kept else DECLINED
+
+
+def mask(arguments: argparse.Namespace) -> int:
+    """Encode the rows of a file as a run would, and show which tokens count toward the loss."""
+    if arguments.max_length < 2:
+        raise FtwizardError(
+            "--max-length is less than 2.",
+            "The first token is never predicted. Use 2 or more.",
+            USAGE,
+        )
+    tokenizer.check_installed()
+    with progress.reporter(shown=True) as say:
+        result = _build_result(arguments, say)
+    if arguments.json:
+        output.print_json(_to_document(result))
+    else:
+        _print_result(result)
+    return result.exit_code
+
+
+def _build_result(arguments: argparse.Namespace, say: Say) -> MaskResult:
+    file, _ = datasets.locate(arguments.data, say)
+    say("reading", what=str(file))
+    table = reader.read(file, arguments.format)
+    if not table.rows:
+        reader.usable(table, skip_bad=False)
+    requested = None if arguments.row is None else _find_row(table, arguments.row)
+    source, encoder = tokenizer.encoder(arguments.model, say)
+    from ftwizard.train import mask_report
+
+    report, kept = mask_report.token_report(
+        encoder, table.rows, arguments.max_length, arguments.model, say
+    )
+    packed = mask_report.packed(kept, arguments.max_length) if arguments.packing and kept else None
+    rows = [requested] if requested else _choose_rows(table.rows, report)
+    shown = [mask_report.row_mask(encoder, row, arguments.max_length) for row in rows]
+    return MaskResult(table, source, report, packed, shown, requested is not None)
+
+
+def _find_row(table: Table, line: int) -> Row:
+    for row in table.rows:
+        if row.line == line:
+            return row
+    for problem in table.problems:
+        if problem.line == line:
+            raise FtwizardError(
+                f"The row at line {line} cannot be used: {problem.message}.", f"{problem.fix}."
+            )
+    lines = [row.line for row in table.rows]
+    raise FtwizardError(
+        f"{visible(table.path)} has no row at line {line}.",
+        f"Its rows are at lines {lines[0]} to {lines[-1]}.",
+    )
+
+
+def _choose_rows(rows: list[Row], report: TokenReport) -> list[Row]:
+    """Return the first row, and the first row with no trainable tokens."""
+    refused = {line for f in report.findings if f.code == "model_mismatch" for line in f.lines}
+    wanted = set(report.without_loss_lines[:1])
+    first = next((row for row in rows if row.line not in refused), None)
+    return [row for row in rows if row is first or row.line in wanted]
+
+
+def _to_document(result: MaskResult) -> dict[str, Any]:
+    report = result.report
+    document: dict[str, Any] = msgspec.to_builtins(report)
+    counts = document.pop("counts")
+    packed = result.packed and msgspec.structs.replace(
+        result.packed, lines=result.packed.lines[:MAX_SHOWN_SEQUENCES]
+    )
+    return document | {
+        "summary": report.summary,
+        "path": result.table.path,
+        "model": msgspec.to_builtins(result.source),
+        "unreadable": len(result.table.problems),
+        "tokens": counts["tokens"],
+        "trained_tokens": counts["trained"],
+        "findings": [
+            {"severity": target("trl-sft").severity(finding.code), **msgspec.to_builtins(finding)}
+            for finding in report.findings
+        ],
+        "packing": msgspec.to_builtins(packed),
+        "row": msgspec.to_builtins(result.shown[0]) if result.asked else None,
+    }
+
+
+def _print_result(result: MaskResult) -> None:
+    out = output.console()
+    lines = _format_lines(result.report.without_loss_lines, result.report.without_loss)
+    output.say(
+        out,
+        f"{'✓' if result.report.kept == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
+    )
+    out.print(output.pairs(_summary_rows(result)))
+    for finding in result.report.findings:
+        output.say(out, *_format_finding(finding))
+    for row in result.shown:
+        output.say(out, "", _format_title(row, result.packed))
+        text = _highlight(row, out, whole=result.asked)
+        out.print(text, soft_wrap=not out.is_terminal)
+
+
+def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
+    report = result.report
+    lengths, trained = report.counts.tokens, report.counts.trained.total
+    yield "model", result.source.said
+    yield "mask", ROUTES[report.route]
+    if result.table.problems:
+        count = plural(len(result.table.problems), "row")
+        yield "unreadable", f"{count}; see ftwizard check"
+    rows = f"{report.kept:,} of {plural(report.rows, 'row')} are trained on"
+    if lengths.over_limit:
+        cut = plural(lengths.over_limit, "is", "are")
+        rows += f"; {cut} cut to {report.max_length:,} tokens"
+    if report.ends_cut:
+        rows += f", {report.ends_cut:,} of them inside an answer, so without an end token"
+    yield "rows", rows
+    share = f" ({trained / report.kept_tokens:.0%})" if report.kept_tokens else ""
+    yield (
+        "tokens",
+        (
+            f"{report.kept_tokens:,} in total, {trained:,} count toward the loss{share}; "
+            f"per row {lengths.p50:,} (median), {lengths.max:,} (maximum)"
+        ),
+    )
+    yield from _special_token_rows(report)
+    if result.packed:
+        yield (
+            "packing",
+            (
+                f"{plural(result.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
+                f"{result.packed.filled:.0%} filled"
+            ),
+        )
+
+
+def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
+    if report.end_tokens:
+        ends = " and ".join(visible(token, 40) for token in report.end_tokens)
+        yield "end", f"{ends}, which counts toward the loss, so the model learns to stop"
+        if report.pad_is_end:
+            yield "padding", "is the same token; harmless, as padding never counts toward the loss"
+    if report.doubled_begin:
+        yield (
+            "beginning",
+            (
+                f"! {plural(report.doubled_begin, 'row')} start with the beginning-of-text token twice"
+            ),
+        )
+    if report.added:
+        added = ", ".join(f"“{visible(text, 40)}”" for text in report.added)
+        yield "template", f"also trains on {added}, besides answers and end tokens"
+
+
+def _format_finding(finding: FileFound) -> Iterator[str]:
+    severity = target("trl-sft").severity(finding.code) or "info"
+    yield f"{MARKS[severity]} {finding.code}: {plural(finding.count, 'row')}{_format_lines(finding.lines, finding.count)}"
+    yield f"    {finding.message}; {finding.fix}"
+
+
+def _format_lines(lines: list[int], count: int) -> str:
+    if not lines:
+        return ""
+    shown = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
+    more = f" and {count - MAX_SHOWN_LINES:,} more" if count > MAX_SHOWN_LINES else ""
+    return f", at line {shown}{more}"
+
+
+def _format_title(row: RowMask, packed: Packed | None) -> str:
+    title = f"line {row.line}: {plural(row.tokens, 'token')}, {row.trained:,} trained on"
+    if not row.trained:
+        title += "; left out"
+    packed_lines = (
+        next((lines for lines in packed.lines if row.line in lines), []) if packed else []
+    )
+    if neighbors := [line for line in packed_lines if line != row.line]:
+        title += f"; packed with the row{_format_lines(neighbors, len(neighbors))}"
+    return title
+
+
+def _highlight(row: RowMask, out: Console, *, whole: bool) -> Text:
+    """Return a row's text with trained tokens highlighted, or marked where there is no color.
+
+    Unless ``whole``, long spans are shortened to their ends.
+    """
+    from rich.text import Text
+
+    styled = out.is_terminal and not out.no_color and out.color_system is not None
+    utf = "utf" in (out.encoding or "").lower()
+    before, after = ("", "") if styled else ("‹", "›") if utf else ("<<", ">>")
+    text = Text()
+    for span in row.spans:
+        shown = visible_lines(span.text if whole else _shorten(span.text))
+        for mark in filter(None, (before, after)):  # escape marks in the row's own text
+            shown = shown.replace(mark, f"\\u{ord(mark[0]):04x}" * len(mark))
+        is_cut = span.start >= row.kept
+        if is_cut and span.start == row.kept:
+            text.append(f"\n[cut after {row.kept:,} tokens; the rest:]\n", "dim")
+        if span.trained:
+            text.append(f"{before}{shown}{after}", LOSS_STYLE)
+        else:
+            text.append(shown, "dim" if is_cut else "")
+    return text
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= MAX_SPAN_CHARACTERS:
+        return text
+    half = MAX_SPAN_CHARACTERS // 2
+    return f"{text[:half]} […{len(text) - 2 * half:,} characters…] {text[-half:]}"

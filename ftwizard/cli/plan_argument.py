@@ -1,0 +1,37 @@
+"""Plan arguments of commands: data files passed by mistake are detected first."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from pathlib import Path
+
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan, RiskName
+from ftwizard.text import visible
+
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+"""File name endings of data files. A plan may be JSON, which is YAML."""
+PLAN_EXAMPLE = (
+    "A plan names it: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
+)
+
+
+def load(
+    name: str,
+    allow: Iterable[str],
+    *,
+    data_hint: str = PLAN_EXAMPLE,
+    deferred: Container[RiskName] = (),
+) -> Plan:
+    """Load the plan.
+
+    ``data_hint``: what to do with a data file, called ``{name}``; ``deferred``: risks that the command
+    checks itself. Raises FtwizardError for a data file, PlanError for an unusable plan.
+    """
+    if name.lower().endswith(DATA_SUFFIXES):
+        shown = visible(name, 100)
+        raise FtwizardError(
+            f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE
+        )
+    return schema.load(Path(name), allow, deferred=deferred)

@@ -1,0 +1,128 @@
+"""``probe``: memory and speed of a plan, measured in a few real steps on its longest examples."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftwizard import user_paths
+from ftwizard.cli import output, plan_argument, progress
+from ftwizard.data.new_file import new_file, require_free
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.estimate import probe_cache
+from ftwizard.estimate.probe_cache import Probe
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from ftwizard.quantity import Figure
+from ftwizard.text import duration, plural, size, sizes, spans, visible
+from ftwizard.train import command, probe_runner
+
+MAX_STEPS = 1000
+"""More steps would be a training run."""
+
+
+def probe(arguments: argparse.Namespace) -> int:
+    """Measure memory and speed; with ``--write``, write a plan with the batch size that fits."""
+    if not 1 <= arguments.steps <= MAX_STEPS:
+        raise FtwizardError(
+            f"--steps is {arguments.steps:,}; it must be 1 to {MAX_STEPS:,}.",
+            "Remove it for 3 real steps on the longest examples.",
+            USAGE,
+        )
+    chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
+    command.check_installed(chosen)
+    out = user_paths.expand(arguments.write) if arguments.write else None
+    if out:
+        require_free(out, not_over=[Path(arguments.plan)])
+    with progress.reporter(shown=True) as say, probe_runner.ended_in_order():
+        say("looking", what="for the model")
+        source = hub.locate(chosen.model.name, chosen.model.revision)
+        tried = probe_runner.run(chosen, source, arguments.steps, say)
+    probe_result = msgspec.structs.replace(
+        probe_cache.of(
+            tried.measured, tried.plan, tried.halved, tried.evaluations, tried.predicted
+        ),
+        fingerprint=source.fingerprint,
+        findings=tried.findings,
+    )
+    probe_cache.remember(chosen, probe_result)
+    if out:
+        with new_file(out) as file:
+            file.write(schema.dump(tried.plan).encode())
+    if arguments.json:
+        document = msgspec.to_builtins(probe_result) | {"written": str(out) if out else None}
+        output.print_json(document)
+    else:
+        console = output.console()
+        console.print(output.pairs(_result_lines(probe_result)))
+        output.say(console, *_advice_lines(probe_result, arguments.plan, out))
+    return 0
+
+
+def _result_lines(result: Probe) -> Iterator[tuple[str, str]]:
+    measured, predicted = result.measured, result.predicted
+    yield "device", f"{result.device}, {size(result.device_memory.value)}, {measured.precision}"
+    passes = plural(result.gradient_accumulation, "forward pass", "forward passes")
+    yield (
+        "batch",
+        f"{plural(result.batch_size, 'example')}, {passes} per step; the longest has {measured.longest:,} tokens",
+    )
+    yield "memory", f"{size(result.memory.value)}{_format_prediction(predicted.peak_memory, sizes)}"
+    for part in result.memory_parts.values():
+        if not part.value:
+            continue
+        yield "", f"{size(part.value)} {part.source.partition(': ')[2]}"
+    yield (
+        "speed",
+        (
+            f"{result.tokens_per_s.value:,.0f} tokens/s on the longest examples, with padding; "
+            f"{result.useful_tokens_per_s.value:,.0f} on average ones, without"
+        ),
+    )
+    yield "step", f"{_format_seconds(result.step_s)} on the longest examples"
+    if result.evaluation_s:
+        yield (
+            "evaluation",
+            f"{_format_seconds(result.evaluation_s)} per step on the longest validation examples",
+        )
+    time = result.seconds
+    yield (
+        "training",
+        (
+            f"{spans(time.low or 0, time.high or 0)}"
+            f"{_format_prediction(predicted.seconds, spans)}; {time.source}"
+        ),
+    )
+
+
+def _format_seconds(step: Figure) -> str:
+    return f"{step.value:.2g} s" if step.value < 10 else duration(step.value)
+
+
+def _format_prediction(predicted: Figure | None, formatter: Callable[[float, float], str]) -> str:
+    """Return the prediction in brackets; empty where there is none."""
+    if predicted is None:
+        return ""
+    if predicted.low is None or predicted.high is None:
+        return f" (predicted: {formatter(predicted.value, predicted.value)})"
+    return f" (predicted: {formatter(predicted.low, predicted.high)})"
+
+
+def _advice_lines(result: Probe, name: str, out: Path | None) -> Iterator[str]:
+    """Yield the findings, and what to do with a smaller batch size."""
+    yield from (f"! {visible(finding, 400)}" for finding in result.findings)
+    if out:
+        yield f"✓ Wrote {visible(str(out))}, the plan with the batch size that fits."
+    elif result.halved:
+        yield (
+            f"The plan is unchanged. To use the smaller batch: ftwizard probe {shlex.quote(name)} "
+            "--write OUT, or set recipe.batch_size to "
+            f"{result.batch_size} and recipe.gradient_accumulation to "
+            f"{result.gradient_accumulation}."
+        )
+    else:
+        yield "✓ It fits."

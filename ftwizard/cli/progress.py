@@ -1,0 +1,95 @@
+"""Progress of a command: phase events for the screen that waits for it, or a line of text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ftwizard.cli import output
+from ftwizard.jobs.events import PROGRESS_FILE, EventWriter
+from ftwizard.runs import describe
+from ftwizard.runs.store import Progress
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+MIN_INTERVAL_S = 0.25
+"""Between events of one phase."""
+
+
+class Say:
+    """Progress callback ``say(phase, what=…, done=…, total=…, unit=…)``; the base does nothing."""
+
+    def __call__(self, phase: str, **fields: Any) -> None:
+        """Report progress."""
+
+    def show(self, document: Any) -> None:
+        """Show a partial result."""
+
+
+@contextlib.contextmanager
+def reporter(*, shown: bool = False) -> Iterator[Say]:
+    """Yield the progress callback.
+
+    Events that only advance ``done`` are limited to a few per second. Without a screen, ``shown``
+    prints the newest one on a line of the terminal.
+    """
+    name = os.environ.get(PROGRESS_FILE)
+    if not name:
+        shows = shown and sys.stderr.isatty()
+        with _status_line() if shows else contextlib.nullcontext(Say()) as line:
+            yield line
+        return
+    events = EventWriter(Path(name), 1)
+    try:
+        yield _Events(events)
+    finally:
+        events.close()
+
+
+class _Events(Say):
+    """Write events for a screen."""
+
+    def __init__(self, events: EventWriter) -> None:
+        self._events = events
+        self._key: tuple[str, Any] | None = None
+        self._at = 0.0
+
+    def __call__(self, phase: str, **fields: Any) -> None:
+        key, now = (phase, fields.get("what")), time.monotonic()
+        if key == self._key and now - self._at < MIN_INTERVAL_S:
+            return
+        self._key, self._at = key, now
+        self._events.write("phase", phase=phase, **fields)
+
+    def show(self, document: Any) -> None:
+        self._events.write("report", report=msgspec.to_builtins(document))
+
+
+class _Line(Say):
+    """Show the newest event on a line of the terminal."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._progress = Progress()
+
+    def __call__(self, phase: str, **fields: Any) -> None:
+        from rich.text import Text
+
+        self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
+        text = describe.doing(self._progress)
+        self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+
+@contextlib.contextmanager
+def _status_line() -> Iterator[Say]:
+    """Show progress on one line, which is removed at the end."""
+    with output.console(stderr=True).status("") as status:
+        yield _Line(status)

@@ -1,0 +1,73 @@
+"""``remove``: deletion of runs, after a confirmation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from ftwizard.cli import output
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import delete, store
+from ftwizard.runs.delete import Sizes
+from ftwizard.text import plural, size, visible
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Delete runs or their checkpoints; return 3 if the user declines."""
+    folders = list({folder.path: folder for folder in map(store.find, arguments.runs)}.values())
+    for folder in folders:
+        delete.refuse_living(folder)
+    counted = {folder.id: delete.sizes(folder) for folder in folders}
+    only = arguments.checkpoints
+    if not arguments.yes:
+        if arguments.json or not output.has_terminal():
+            raise FtwizardError(
+                "remove asks for confirmation, which needs a terminal.",
+                "To skip it, pass --yes.",
+                USAGE,
+            )
+        if not _confirm(folders, counted, only):
+            print("Nothing was deleted.")
+            return DECLINED
+    for folder in folders:
+        (delete.remove_checkpoints if only else delete.remove)(folder)
+    freed = sum(_freed_bytes(sizes, only) for sizes in counted.values())
+    if arguments.json:
+        output.print_json(_to_document(folders, counted, only, freed))
+    else:
+        count = plural(len(folders), "run")
+        scope = f"the checkpoints of {count}" if only else count
+        output.say(output.console(), f"Deleted {scope} and freed {size(freed)}.")
+    return 0
+
+
+def _to_document(
+    folders: list[JobFolder], counted: dict[str, Sizes], only: bool, freed: int
+) -> dict[str, object]:
+    removed = [
+        {"id": folder.id, "bytes": {**msgspec.to_builtins(counted[folder.id]), "total": counted[folder.id].total}}
+        for folder in folders
+    ]  # fmt: skip
+    return {"removed": removed, "checkpoints_only": only, "freed_bytes": freed}
+
+
+def _freed_bytes(sizes: Sizes, only_checkpoints: bool) -> int:
+    return sizes.checkpoints if only_checkpoints else sizes.total
+
+
+def _confirm(folders: list[JobFolder], counted: dict[str, Sizes], only: bool) -> bool:
+    out = output.console()
+    for folder in folders:
+        output.say(out, f"{visible(folder.id)}: {delete.said(counted[folder.id])}")
+        if not only and (children := delete.children(folder)):
+            output.say(out, f"  Child runs, which are kept: {visible(', '.join(children), 200)}")
+    total = size(sum(_freed_bytes(sizes, only) for sizes in counted.values()))
+    count = f"run {visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
+    scope = f"the checkpoints of {count}" if only else count
+    effect = ", and no longer be able to resume" if only else ""
+    print(f"Delete {scope} ({total}){effect}? This cannot be undone. [y/N] ", end="")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().casefold() in ("y", "yes")

@@ -1,0 +1,189 @@
+"""``runs`` and ``status``: the list of runs, and the state of one."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ftwizard.cli import output
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.runs import describe, listing, prediction, search, store
+from ftwizard.runs.listing import RunRecord
+from ftwizard.runs.prediction import Expected
+from ftwizard.runs.search import Facts, Term
+from ftwizard.runs.store import RunStatus
+from ftwizard.text import age, dollars, duration, plural, size, visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+OPTIONAL_COLUMNS = (
+    "loss",
+    "memory off by",
+    "memory",
+    "off by",
+    "child of",
+    "best validation",
+    "predicted",
+    "took",
+)
+"""Columns to drop on a narrow terminal, in this order; the JSON has all."""
+GAP = 3
+"""Spaces between two columns."""
+
+
+def list_runs(arguments: argparse.Namespace) -> int:
+    """List the runs, newest first; all, or those that match a search."""
+    terms = search.parse(arguments.words)
+    if arguments.limit is not None and arguments.limit < 1:
+        raise FtwizardError(
+            f"--limit is {arguments.limit}; it must be at least 1.",
+            "Remove it to list all runs.",
+            USAGE,
+        )
+    records, beyond = _find_records(terms, arguments.limit)
+    if arguments.json:
+        output.print_json({"runs": [msgspec.to_builtins(record) for record in records]})
+        return 0
+    out = output.console()
+    if records:
+        out.print(_build_table(records, out.width))
+        if beyond:
+            output.say(out, f"{plural(beyond, 'older run')} not shown.")
+        return 0
+    everything = [_search_fields(record) for record in listing.newest_first()] if terms else []
+    if everything:
+        output.say(out, *search.nothing(terms, everything))
+    else:
+        print("No runs yet. Start one with: ftwizard demo")
+    return 0
+
+
+def _find_records(terms: list[Term], limit: int | None) -> tuple[list[RunRecord], int]:
+    """Return the newest runs that match, and how many folders were not read."""
+    records: list[RunRecord] = []
+    folders = store.all_runs()[::-1]
+    for n_read, record in enumerate(listing.newest_first(folders)):
+        if limit is not None and len(records) == limit:
+            return records, 0 if terms else len(folders) - n_read
+        if not terms or search.matching(terms, _search_fields(record)):
+            records.append(record)
+    return records, 0
+
+
+def _search_fields(record: RunRecord) -> Facts:
+    return search.facts_of(record, search.settings_of(JobFolder(Path(record.folder))))
+
+
+def _build_table(records: list[RunRecord], width: int) -> Table:
+    """Build the table of runs; columns that do not fit are dropped, least useful first."""
+    from rich import box
+    from rich.table import Table
+
+    cells = [_format_cells(record) for record in records]
+    names = [name for name in cells[0] if any(row[name] for row in cells)]
+    for optional in OPTIONAL_COLUMNS:
+        wide = sum(max(len(row[name]) for row in [*cells, {name: name}]) for name in names)
+        if wide + GAP * (len(names) - 1) > width and optional in names:
+            names.remove(optional)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        justify: Literal["left", "right"] = "left" if name in ("run", "state") else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in names[:2])
+    for row in cells:
+        table.add_row(*(row[name] for name in names))
+    return table
+
+
+def _format_cells(record: RunRecord) -> dict[str, str]:
+    error = record.error or {}
+    peak = record.actual.peak_memory if record.actual else None
+    return {
+        "run": record.id,
+        "state": visible(describe.state(record)),
+        "child of": visible(record.parent.id) if record.parent else "",
+        "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
+        "loss": _format_number(record.loss),
+        "best validation": _format_number(record.best_eval_loss),
+        "predicted": _format_time(record.predicted),
+        "took": _format_time(record.actual),
+        "off by": _format_error(error.get("seconds")),
+        "cost": _format_cost(record.actual) or _format_predicted_cost(record.predicted),
+        "memory": size(peak.value) if peak else "",
+        "memory off by": _format_error(error.get("peak_memory")),
+        "age": age(time.time() - record.updated) if record.updated else "",
+    }
+
+
+def _format_error(error: float | None) -> str:
+    """Format the error of a prediction: ``+12%`` where it was 12% too high."""
+    return "" if error is None else f"{error:+.0%}"
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print the state of a run."""
+    folder = store.find(arguments.run)
+    job = observe(folder)
+    report = store.report(folder, job, store.progress(folder))
+    if arguments.json:
+        output.print_json(report)
+        return 0
+    out = output.console()
+    lines = _report_lines(report)
+    if job.state != "ended" and (time_text := _format_time(prediction.read_prediction(folder))):
+        cost = _format_cost(prediction.read_prediction(folder))
+        costs = f", {cost} in total" if cost else ""
+        lines.insert(-1, ("predicted", f"{time_text} of training{costs}"))
+    if job.host:
+        lines.insert(-1, ("on", visible(job.host, 64)))
+    out.print(output.pairs(lines))
+    if job.state == "ended":
+        output.say(out, "", *describe.ending(folder, job), *describe.result_lines(folder))
+    return 0
+
+
+def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
+    lines = [("run", report.id), ("state", describe.state(report))]
+    if report.parent:
+        lines.append(("child of", describe.origin(report.parent)))
+    if report.attempt > 1:
+        lines.append(("attempt", str(report.attempt)))
+    if report.total_steps:
+        epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
+        lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))
+    if report.loss is not None:
+        lines.append(("loss", _format_number(report.loss)))
+    if report.eval_loss is not None:
+        best = f" (best {_format_number(report.best_eval_loss)} at step {report.best_step})"
+        lines.append(("validation", _format_number(report.eval_loss) + best))
+    if report.eta_s is not None:
+        lines.append(("time left", f"{duration(report.eta_s)}, {describe.MEASURED}"))
+    if report.tokens_per_s is not None and report.state == "running":
+        lines.append(("speed", f"{report.tokens_per_s:,.0f} tokens/s"))
+    lines.append(("folder", report.folder))
+    return lines
+
+
+def _format_time(expected: Expected | None) -> str:
+    return (
+        describe.format_range(expected.seconds, duration) if expected and expected.seconds else ""
+    )
+
+
+def _format_cost(expected: Expected | None) -> str:
+    return describe.format_range(expected.cost, dollars) if expected and expected.cost else ""
+
+
+def _format_predicted_cost(expected: Expected | None) -> str:
+    cost = _format_cost(expected)
+    return f"({cost})" if cost else ""
+
+
+def _format_number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

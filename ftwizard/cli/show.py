@@ -1,0 +1,83 @@
+"""``show``: rows of a file as parsed, with the problems of each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ftwizard.cli import output, progress
+from ftwizard.cli.check import MARKS
+from ftwizard.data.checks import inspect_rows
+from ftwizard.data.checks.inspect_rows import ShownRow
+from ftwizard.data.hub import datasets
+from ftwizard.errors import FtwizardError
+from ftwizard.text import plural, visible
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Show rows by line; secrets are replaced and long texts are cut."""
+    with progress.reporter(shown=True) as say:
+        file, _ = datasets.locate(arguments.data, say)
+        say("reading", what=file.name)
+        rows = inspect_rows.rows(file, arguments.line, arguments.format, arguments.target)
+    if not rows:
+        numbers = ", ".join(map(str, arguments.line[:8]))
+        raise FtwizardError(
+            f"{visible(str(file))} has no row at line {numbers}.",
+            "Lines count from 1; blank lines have no row.",
+        )
+    if arguments.json:
+        output.print_json({"path": str(file), "rows": rows})
+        return 0
+    out = output.console()
+    for index, row in enumerate(rows):
+        output.say(out, *([""] if index else []), *_row_lines(row))
+    return 0
+
+
+def _row_lines(row: ShownRow) -> Iterator[str]:
+    yield f"line {row.line}"
+    for finding in row.findings:
+        yield f"{MARKS[finding.severity]} {finding.code}: {finding.message}; {finding.fix}"
+    if row.example is None:
+        yield row.raw
+    else:
+        yield from _example_lines(row.example)
+
+
+def _example_lines(example: dict[str, Any]) -> Iterator[str]:
+    """Yield a row as parsed, each part under its name."""
+    for part in ("messages", "chosen", "rejected"):
+        if example[part] and part != "messages":
+            yield f"[{part}]"
+        for message in example[part]:
+            yield from _message_lines(message)
+    if example["kind"] == "labelled":
+        yield f"[{'wanted' if example['label'] else 'not wanted'}]"
+    if example["text"] is not None:
+        yield example["text"]
+    if example["tokens"]:
+        yield f"[{plural(len(example['tokens']['input_ids']), 'token')}]"
+    for name in ("tools", "extra"):
+        if example[name]:
+            yield f"[{name}] {_to_json(example[name])}"
+
+
+def _message_lines(message: dict[str, Any]) -> Iterator[str]:
+    rest = {key: value for key, value in message.items() if key not in ("role", "content")}
+    yield visible(str(message["role"])) + (f" {_to_json(rest)}" if rest else "")
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            yield f"  {part}"
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield f"  {part['text']}"
+        elif part is not None:
+            yield f"  {_to_json(part)}"
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,58 @@
+"""Tokenizers by model name, downloaded where missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftwizard.cli.progress import Say
+from ftwizard.errors import MissingExtra
+from ftwizard.hardware.machine import is_installed
+from ftwizard.models import hub
+
+if TYPE_CHECKING:
+    from ftwizard.train.encoder import Encoder
+
+REQUIRED_PACKAGES = ("torch", "transformers", "trl", "datasets")
+"""Packages needed to encode rows."""
+
+
+def check_installed() -> None:
+    """Raise MissingExtra for the first package in ``REQUIRED_PACKAGES`` that is not installed."""
+    for package in REQUIRED_PACKAGES:
+        if not is_installed(package):
+            raise MissingExtra("local", package)
+
+
+def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.Source, Path]:
+    """Locate a model; return its source and a folder with its tokenizer and configuration.
+
+    Raises FtwizardError for a model that is not available.
+    """
+    say("looking", what="for the model")
+    source = hub.locate(name, revision)
+    return source, fetched(source, say)
+
+
+def fetched(source: hub.Source, say: Say) -> Path:
+    """Download tokenizer and configuration of a model; return their folder.
+
+    Raises FtwizardError where that fails.
+    """
+
+    def report(what: str | None, **fields: object) -> None:
+        say("fetching", what=what, **fields)
+
+    return hub.fetch_tokenizer(source, report)
+
+
+def encoder(name: str, say: Say) -> tuple[hub.Source, Encoder]:
+    """Return the source of a model, and the encoder that its training uses.
+
+    Raises FtwizardError for a model that is not available or cannot be trained.
+    """
+    check_installed()
+    source, base = fetch(name, None, say)
+    from ftwizard.train import mask_report
+
+    return source, mask_report.load(base, say)

@@ -1,0 +1,195 @@
+"""``watch``: a run as text. It only reads, and leaving it does not stop the run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from ftwizard import config
+from ftwizard.cli import output
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import describe, store
+from ftwizard.runs.notifications import Noticer
+from ftwizard.runs.store import Progress
+from ftwizard.text import size, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, Group, RenderableType
+
+POLL_S = 0.25
+BAR_WIDTH = 40
+PLAIN_STEP_SHARE = 0.1
+"""Share of the steps between two lines where nothing can be redrawn."""
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Follow a run until it ends or the user leaves."""
+    return view(store.find(arguments.run), arguments)
+
+
+def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
+    """Show a run in the monitor, or as lines where the terminal has no screens."""
+    if output.wants_screens(arguments):
+        return int(
+            arguments.open_screens(("run", str(folder.path)), arguments.ascii, slow=arguments.slow)
+        )
+    return follow(folder, as_json=arguments.json)
+
+
+def follow(folder: JobFolder, *, as_json: bool = False) -> int:
+    """Show a run until it ends; return its exit code, or 0 if the user left the view."""
+    console = output.console(stderr=as_json)
+    redraws = console.is_terminal and output.can_draw()
+    view = _Live(folder, console) if redraws else _Plain(folder, console)
+    reader = EventReader(folder.events)
+    progress = Progress()
+    noticer = Noticer(folder.id)
+    try:
+        with view:
+            while True:
+                status = observe(folder)
+                new = reader.read()
+                progress.feed(new)
+                view.show(status, progress)
+                if noticer.news(status, progress) and console.is_terminal and _bell_enabled():
+                    console.bell()
+                if status.state == "ended" and not new:
+                    break
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console.print(f"\nThe run continues. Come back with: ftwizard watch {folder.id}")
+        return 0
+    if as_json:
+        output.print_json(store.status(folder))
+    else:
+        output.say(console, *describe.ending(folder, status), *describe.result_lines(folder))
+    return status.exit_code
+
+
+def _bell_enabled() -> bool:
+    """Return whether to ring the bell; True if the settings cannot be read."""
+    try:
+        return config.load().notify.terminal
+    except FtwizardError:
+        return True
+
+
+class _Plain(contextlib.AbstractContextManager["_Plain"]):
+    """A line per event, for logs, pipes and terminals without a cursor."""
+
+    def __init__(self, folder: JobFolder, console: Console) -> None:
+        self._console = console
+        self._printed: set[Any] = set()
+        self._next_step = 0.0
+        self._say(f"run {folder.id} in {folder.path}")
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, status: Status, progress: Progress) -> None:
+        if progress.phase:
+            self._once(
+                ("phase", progress.attempt, progress.phase, progress.what), describe.doing(progress)
+            )
+        for event in progress.findings:
+            self._once(("finding", event["t"]), f"! {visible(str(event.get('message')), 400)}")
+        for step, loss in progress.evaluations.points(0, math.inf):
+            self._once(
+                ("eval", progress.attempt, step),
+                f"step {step:.0f}: validation loss {loss:.4g}, training loss "
+                f"{(progress.losses.nearest(step) or (step, math.nan))[1]:.4g}",
+            )
+        if progress.step and progress.total_steps and progress.step >= self._next_step:
+            self._next_step = progress.step + progress.total_steps * PLAIN_STEP_SHARE
+            self._once(("step", progress.attempt, progress.step), _format_step(progress))
+
+    def _once(self, key: Any, line: str) -> None:
+        if key not in self._printed:
+            self._printed.add(key)
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        output.say(self._console, f"{time.strftime('%H:%M:%S')} {line}")
+
+
+class _Live(contextlib.AbstractContextManager["_Live"]):
+    """A few lines that are redrawn in place."""
+
+    def __init__(self, folder: JobFolder, console: Console) -> None:
+        from rich.live import Live
+
+        self._folder = folder
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, status: Status, progress: Progress) -> None:
+        self._live.update(self._draw(status, progress))
+
+    def _draw(self, status: Status, progress: Progress) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+        title = Text.assemble((self._folder.id, "bold"), f"  {status.state}{attempt}")
+        if status.keeper_lives is False and status.state != "ended":
+            title.append("  (its keeper has died; the run continues)")
+        findings = [
+            Text(f"! {visible(str(event.get('message')), 300)}") for event in progress.findings[-3:]
+        ]
+        last = Text("ctrl+c leaves this view; the run continues", style="dim")
+        table = output.pairs(_progress_rows(progress))
+        return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
+
+
+def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
+    """Yield name and value of each line of the live view."""
+    from rich.progress_bar import ProgressBar
+
+    yield "phase", describe.doing(progress)
+    if progress.phase == "training" and progress.total_steps:
+        done, total = float(progress.step or 0), float(progress.total_steps)
+    else:
+        done, total = progress.done or 0.0, progress.total or 0.0
+    if total:
+        yield "", ProgressBar(total=total, completed=min(done, total), width=BAR_WIDTH)
+    if progress.total_steps:
+        epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
+        yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
+    if progress.eta_s and progress.phase in ("training", "evaluating"):
+        yield "training ends", f"{describe.clock(progress.eta_s)}, {describe.MEASURED}"
+    if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
+        yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
+    if progress.memory and progress.phase in ("training", "evaluating"):
+        yield "memory", f"{size(progress.memory)} peak"
+    if progress.loss is not None:
+        yield "loss", f"{progress.loss:.4g}"
+    if progress.best_step is not None:
+        best = f"best {progress.best_eval_loss:.4g} at step {progress.best_step}"
+        yield "validation", f"{progress.eval_loss:.4g}, {best}"
+
+
+def _format_step(progress: Progress) -> str:
+    line = f"step {progress.step}/{progress.total_steps}"
+    if progress.epoch is not None:
+        line += f", epoch {progress.epoch:.2f}"
+    if progress.loss is not None:
+        line += f", loss {progress.loss:.4g}"
+    if progress.tokens_per_s:
+        line += f", {progress.tokens_per_s:,.0f} tokens/s"
+    if progress.eta_s:
+        line += f", training ends {describe.clock(progress.eta_s)}"
+    return line

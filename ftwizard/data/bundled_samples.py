@@ -1,0 +1,70 @@
+"""Bundled sample data sets and plans."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from ftwizard import locations
+from ftwizard.errors import FtwizardError
+
+TICKETS = "tickets"
+ROWS = ("general",)
+"""Bundled row sets that a plan can name instead of a file, to mix them in."""
+TAKES = "2–5 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
+
+
+def plan_file(name: str = TICKETS) -> Path:
+    """Copy a sample into the user's data folder and return the path of its plan.
+
+    Raises FtwizardError if it cannot be written.
+    """
+    return _copied_folder(name) / "plan.yaml"
+
+
+def rows_file(name: str) -> Path:
+    """Return the file that ``name`` means: a copy of one of ``ROWS``, or a file of that name."""
+    return _copied_folder(name) / "train.jsonl" if name in ROWS else Path(name)
+
+
+def _copied_folder(name: str) -> Path:
+    """Return the copy of a sample, creating it if needed.
+
+    Each version has its own folder, because earlier runs still need the rows they started with.
+    """
+    root = locations.private_folder(locations.home() / "samples")
+    with as_file(files("ftwizard").joinpath("assets", "samples", name)) as packaged:
+        digest = hashlib.sha256()
+        for file in (*sorted(packaged.glob("*.jsonl")), *packaged.glob("plan.yaml")):
+            digest.update(file.read_bytes())
+        target = root / f"{name}-{digest.hexdigest()[:8]}"
+        if not target.exists():
+            _copy(packaged, target)
+    return target
+
+
+def _copy(packaged: Path, target: Path) -> None:
+    """Copy to ``target`` atomically; raise FtwizardError if that fails."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copytree(packaged, part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        part.rename(target)
+    except OSError as error:
+        if target.exists():
+            return  # another process was faster
+        raise FtwizardError(
+            f"The sample could not be copied to {target}: {_describe_reason(error)}.",
+            "Free some disk space, or set FTWIZARD_HOME to a writable folder.",
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _describe_reason(error: OSError) -> str:
+    """Return the reason; of several errors from copytree, the first."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)

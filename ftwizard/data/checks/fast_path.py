@@ -1,0 +1,199 @@
+"""Fast path for chat rows that certainly have no findings.
+
+It never reports a finding. Rows in doubt go to the exact checks, so the fast path changes only the
+running time, never the result.
+"""
+
+from __future__ import annotations
+
+import functools
+from itertools import accumulate
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.data import formats
+from ftwizard.data.checks import check_row
+from ftwizard.data.checks.row_checker import RowChecker
+from ftwizard.data.checks.turns import is_blank
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, digest, hash_roles
+from ftwizard.data.io.chunks import Block
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.multi_regex import Patterns, compile_patterns
+from ftwizard.data.privacy.prefilter import get_prefilter
+
+_MAX_SEQUENCES = 10_000
+FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Hangul fillers, the only invisible letters."""
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """A Literal, so that msgspec does not allocate a string per message."""
+    content: str
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Message]
+
+
+class _Sequence:
+    """Facts about rows with one sequence of roles."""
+
+    __slots__ = ("looks", "plain", "rows", "seed", "system")
+
+    def __init__(self, seed: int, looks: formats.FormatMatch, system: bool) -> None:
+        self.seed = seed
+        self.looks = looks
+        self.system = system
+        """Whether the first message is a system prompt."""
+        self.plain = False
+        """Rows with these roles have no findings, apart from their texts."""
+        self.rows = 0
+
+
+_Plain = tuple[bytes, bytes, _Sequence]
+"""Prompt, answer, sequence of roles."""
+
+
+class PlainChat:
+    """Checks blocks of JSON Lines and passes rows in doubt to ``checker``."""
+
+    def __init__(self, target: Target, checker: RowChecker) -> None:
+        self._target = target
+        self._checker = checker
+        self._decoder = msgspec.json.Decoder(_Row)
+        self._prefilter = get_prefilter()
+        self._reserved = tuple(text.encode() for text in target.reserved)
+        self._sequences: dict[tuple[str, ...], _Sequence] = {}
+
+    def take(self, block: Block) -> None:
+        """Check the lines of a block."""
+        plain = [self._to_plain(row) for row in self._decode(block)]
+        self._drop_suspects(plain)
+        doubtful = [index for index, row in enumerate(plain) if row is None]
+        lines = block.lines() if doubtful else []
+        start = 0
+        for index in doubtful:
+            self._record(block.line + start, plain[start:index])
+            self._checker.take_line(block.line + index, lines[index])
+            start = index + 1
+        self._record(block.line + start, plain[start:])
+
+    def _record(self, line: int, rows: list[Any]) -> None:
+        """Record consecutive ``_Plain`` rows, the first of which is on ``line``."""
+        hashes = self._checker.hashes
+        hashes.lines.extend(range(line, line + len(rows)))
+        hashes.prompts.extend([digest(prompt, sequence.seed) for prompt, _, sequence in rows])
+        hashes.answers.extend([digest(answer) for _, answer, _ in rows])
+        hashes.openings.extend([digest(answer[:OPENING_BYTES]) for _, answer, _ in rows])
+        for _, _, sequence in rows:
+            sequence.rows += 1
+        self._checker.take_plain(line, [sequence.system for _, _, sequence in rows])
+
+    def finish(self) -> None:
+        """Add the formats of the plain rows to the tally."""
+        for sequence in self._sequences.values():
+            if sequence.rows:
+                self._checker.tally.count(sequence.looks, sequence.rows)
+
+    def _decode(self, block: Block) -> list[_Row | None]:
+        try:
+            rows: list[Any] = self._decoder.decode_lines(block.data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            rows = []
+        if len(rows) == block.height and _has_unique_keys(block.data, rows):
+            return rows
+        return [self._decode_line(line) for line in block.lines()]
+
+    def _decode_line(self, line: bytes) -> _Row | None:
+        try:
+            row = self._decoder.decode(line)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        return row if _has_unique_keys(line, [row]) else None
+
+    def _to_plain(self, row: _Row | None) -> _Plain | None:
+        """Return the parts of a row, or None if its form needs the exact checks."""
+        if row is None or not row.messages:
+            return None
+        roles = tuple([message.role for message in row.messages])
+        sequence = self._sequences.get(roles) or self._make_sequence(roles)
+        if not sequence.plain:
+            return None
+        texts = [message.content for message in row.messages]
+        for text in texts:
+            # As in the exact checks: no white space around a text, and something visible in it.
+            if not text or text != text.strip():
+                return None
+            first = text[0]
+            is_visible = "!" <= first <= "~" or (first.isalpha() and first not in FILLERS)
+            if not is_visible and is_blank(text):
+                return None
+        if len(texts) > 1 and texts[-1].startswith(texts[-2]):
+            return None  # it may repeat the prompt
+        *prompt, answer = [text.encode() for text in texts]
+        return SEPARATOR.join(prompt), answer, sequence
+
+    def _make_sequence(self, roles: tuple[str, ...]) -> _Sequence:
+        """Return the facts about rows with these roles and text contents."""
+        row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
+        sequence = _Sequence(
+            hash_roles(roles), formats.recognised(row), roles[0] in ("system", "developer")
+        )
+        try:
+            formats.check(sequence.looks, "openai-chat", exactly=True)
+            findings = check_row(formats.example(row, "openai-chat"), self._target)
+            sequence.plain = not findings and roles[-1] == "assistant"
+        except RowProblem:
+            pass
+        if len(self._sequences) < _MAX_SEQUENCES:
+            self._sequences[roles] = sequence
+        return sequence
+
+    def _drop_suspects(self, plain: list[_Plain | None]) -> None:
+        """Set to None each row in ``plain`` whose texts need the exact checks."""
+        texts: list[bytes] = []
+        for row in plain:
+            texts += (b"", b"") if row is None else row[:2]
+        text = SEPARATOR.join(texts)
+        hits = self._prefilter.suspects(text)
+        hits.extend(self._prefilter.facts(text))
+        for reserved in self._reserved:
+            hits.extend(_find_all(text, reserved))
+        if not hits:
+            return
+        ends = list(accumulate(len(part) + len(SEPARATOR) for part in texts))
+        index = 0
+        for hit in sorted(hits):
+            while hit >= ends[index] and index < len(ends) - 1:
+                index += 1
+            plain[index // 2] = None
+
+
+def _has_unique_keys(text: bytes, rows: list[_Row]) -> bool:
+    """Tell whether ``text`` has only the keys that ``rows`` were decoded from, each once.
+
+    Quotes inside strings are escaped, so an unescaped quote and colon end a key. Unusual spellings
+    count as a no.
+    """
+    keys = sum([2 * len(row.messages) for row in rows]) + len(rows)
+    count = text.count(b'":')
+    if count != keys and count - text.count(b'\\":') != keys:
+        return False
+    return not _spaced_keys().scan(text)
+
+
+@functools.cache
+def _spaced_keys() -> Patterns:
+    """Return the pattern of a key with white space before its colon."""
+    return compile_patterns([rb'"[ \t\r\n]+:'])
+
+
+def _find_all(text: bytes, needle: bytes) -> list[int]:
+    offsets, offset = [], text.find(needle)
+    while offset >= 0:
+        offsets.append(offset)
+        offset = text.find(needle, offset + 1)
+    return offsets

@@ -1,0 +1,109 @@
+"""Single rows at requested lines, each with its own findings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from ftwizard.data import row_preview
+from ftwizard.data.checks.row_checker import RowChecker
+from ftwizard.data.checks.run import guessed
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.io.inspect import Container
+from ftwizard.data.io.records import Record
+from ftwizard.data.platforms import Severity, Target, TargetName, target, usual
+
+_ORDER = get_args(Severity)
+
+
+class GradedFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding of a row."""
+
+    severity: Severity
+    code: str
+    message: str
+    fix: str
+
+
+class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row to show."""
+
+    line: int
+    """Its line, as in the report."""
+    example: dict[str, Any] | None
+    """Its meaning (``Example``), or None if it cannot be read."""
+    raw: str
+    """Its text in the file; for a table, the row as JSON."""
+    findings: list[GradedFinding]
+    """Findings of this row alone, most severe first; none that compare rows."""
+
+
+def rows(
+    path: Path, lines: Collection[int], format: FormatChoice = "auto", to: TargetName | None = None
+) -> list[ShownRow]:
+    """Return the existing rows at these lines, in order.
+
+    ``to`` is the target whose rules apply; default as in ``examine``. Raises FileProblem.
+    """
+    layout = inspect.inspect(path)
+    explicit = None if format == "auto" else format
+    row_format = explicit or guessed(path, layout, to)
+    goal = target(to) if to else usual(row_format)
+    checker = RowChecker(row_format, goal, exactly=explicit is None)
+    return [_show(record, checker, goal) for record in read_records(path, layout, lines)]
+
+
+def read_records(path: Path, layout: Container, lines: Collection[int]) -> Iterator[Record]:
+    """Yield the records at these lines, reading no more of the file than needed."""
+    numbers = set(lines)
+    if not numbers:
+        return
+    plain = layout.plain
+    for record in _read_plain(path, layout, numbers) if plain else records.records(path, layout):
+        if record.line in numbers:
+            yield record
+        if record.line >= max(numbers):
+            return
+
+
+def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Record]:
+    """Yield the wanted lines of a file whose lines can be counted without parsing them."""
+    first, last = 1, max(wanted)
+    for start, end in chunks.ranges(path, layout, 1):
+        for block in chunks.lines_in(path, layout, start, end):
+            after = first + block.count(b"\n")
+            if isinstance(block, chunks.TooLong):
+                yield Record(first, block.problem)
+            elif any(first <= line <= after for line in wanted):
+                for number, line in enumerate(block.split(b"\n"), first):
+                    if line.strip():
+                        yield Record(number, line.removesuffix(b"\r"))
+            first = after
+            if first > last:
+                return
+
+
+def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
+    try:
+        value = records.decoded(record)
+    except RowProblem as problem:
+        value = problem
+    findings, example = checker.check_value(value)
+    relevant = [
+        GradedFinding(
+            severity=severity, code=finding.code, message=finding.message, fix=finding.fix
+        )
+        for finding in findings
+        if (severity := goal.severity(finding.code))
+    ]
+    return ShownRow(
+        line=record.line,
+        example=row_preview.redact_example(example) if example else None,
+        raw=row_preview.redact_raw(record, value),
+        findings=sorted(relevant, key=lambda finding: _ORDER.index(finding.severity)),
+    )

@@ -1,0 +1,216 @@
+"""Roles and their order: row kind, unknown roles, first, last and alternating messages."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
+from ftwizard.data.example import Example, Kind, Message
+from ftwizard.data.findings import Found
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.quote import quoted
+from ftwizard.text import plural
+
+Roles = tuple[Any, ...]
+
+_KINDS: dict[Kind, str] = {
+    "chat": "a conversation with its answers",
+    "prompt": "a prompt without an answer",
+    "preference": "a pair of answers",
+    "labelled": "a labeled answer",
+    "text": "plain text",
+    "tokens": "token ids",
+}
+_SPEAKERS = ("user", "assistant")
+_CONVERSATIONAL_KINDS = frozenset({"chat", "prompt", "preference", "labelled"})
+_EQUIVALENTS = {"developer": "system", "function": "tool"}
+_MAX_CACHED = 4096
+"""Cached sequences of roles: a file has few."""
+
+
+def check(example: Example, target: Target) -> Iterator[Found]:
+    """Yield what is wrong with the order of a row's messages."""
+    if example.kind not in target.kinds:
+        accepted = " or ".join(_KINDS[kind] for kind in target.kinds)
+        yield Found(
+            "wrong_kind",
+            f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
+            f"{accepted}",
+            "choose a target for such rows: ftwizard check DATA --target NAME",
+        )
+        return
+    if example.kind not in _CONVERSATIONAL_KINDS:
+        return
+    messages = list_messages(example.messages)
+    roles = tuple([_role(message) for message in messages])
+    findings, repeated = _check_roles(target, example.kind, roles)
+    if findings:
+        yield from findings
+    if repeated:
+        yield from _check_repeated(messages, repeated)
+    if example.kind == "preference":
+        answers = (*list_messages(example.chosen), *list_messages(example.rejected))
+        yield from _check_known(target, tuple([_role(message) for message in answers]), len(roles))
+
+
+def _role(message: Message) -> str | None:
+    role = message.get("role")
+    return role if isinstance(role, str) else None
+
+
+@functools.lru_cache(_MAX_CACHED)
+def _check_roles(
+    target: Target, kind: Kind, roles: Roles
+) -> tuple[tuple[Found, ...], tuple[tuple[int, int], ...]]:
+    """Return the findings that depend on roles alone, and the indices of consecutive messages with
+    the same role unless the target forbids these."""
+    dialog = tuple(role for role in roles if role not in SYSTEM)
+    findings = [
+        *_check_known(target, roles, 0),
+        *_check_system(roles),
+        *_check_first(target, dialog),
+        *_check_last(target, kind, roles),
+        *_check_length(target, kind, dialog),
+    ]
+    if target.alternating:
+        findings.extend(_check_alternation(target, roles))
+        return tuple(findings), ()
+    return tuple(findings), tuple(_repeated_roles(roles))
+
+
+def _check_known(target: Target, roles: Roles, before: int) -> Iterator[Found]:
+    for number, role in enumerate(roles, before + 1):
+        if role in target.roles:
+            continue
+        name = "no role" if role is None else f"the role “{quoted(role, 30)}”"
+        fix = f"use one of {', '.join(target.roles)}"
+        if (equivalent := _EQUIVALENTS.get(role or "")) in target.roles:
+            fix = f"use {equivalent} (ftwizard convert DATA --target {target.name} does)"
+        yield Found(
+            "unknown_role",
+            f"message {number} has {name}, which {target.words} does not support",
+            fix,
+        )
+        return
+
+
+def _check_system(roles: Roles) -> Iterator[Found]:
+    late = [number for number, role in enumerate(roles, 1) if role in SYSTEM and number > 1]
+    if late:
+        count = sum(role in SYSTEM for role in roles)
+        yield Found(
+            "system_position",
+            f"{plural(count, 'system message')}, one of them is message {late[0]}"
+            if count > 1
+            else f"the system message is message {late[0]}",
+            "use one system message, at the start: most chat templates reject or move others",
+        )
+
+
+def _check_first(target: Target, dialog: Roles) -> Iterator[Found]:
+    if not dialog:
+        return
+    if target.first and dialog[0] not in target.first:
+        yield Found(
+            "first_role",
+            f"the first message after the system prompt has the role "
+            f"“{quoted(str(dialog[0]), 30)}”; {target.words} needs {' or '.join(target.first)}",
+            "start with a user message",
+        )
+    elif dialog[0] == "assistant":
+        yield Found(
+            "starts_with_assistant",
+            "the conversation starts with the assistant",
+            "start with a user message: some chat templates reject or drop such a message",
+        )
+
+
+def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[Found]:
+    last = roles[-1] if roles else None
+    if kind in ("chat", "labelled"):
+        if "assistant" in roles and last != "assistant":
+            yield Found(
+                "last_not_assistant",
+                f"the last message is the {quoted(str(last), 30)}'s and is not trained on",
+                "add the answer, or remove the message",
+            )
+    elif kind == "preference":
+        if last == "assistant":
+            yield Found(
+                "last_is_assistant",
+                "the prompt ends with an assistant message, before both answers",
+                "end the prompt with a user message",
+            )
+    elif roles and last not in (target.last or ("system", "developer", "user", "tool")):
+        yield Found(
+            "last_not_user",
+            f"the last message is the {quoted(str(last), 30)}'s, but the model must answer the user",
+            "end with a user message; put reference answers for the grader in other fields",
+        )
+
+
+def _check_length(target: Target, kind: Kind, dialog: Roles) -> Iterator[Found]:
+    if kind == "chat" and len(dialog) < target.min_messages:
+        yield Found(
+            "too_few_messages",
+            f"{plural(len(dialog), 'message')} besides the system prompt; {target.words} needs at "
+            f"least {target.min_messages}",
+            "add the user message and the answer",
+        )
+
+
+def _check_alternation(target: Target, roles: Roles) -> Iterator[Found]:
+    for first, second in _repeated_roles(roles):
+        yield Found(
+            "alternation",
+            f"messages {first + 1} and {second + 1} both have the role “{roles[second]}”; "
+            f"{target.words} needs user and assistant to alternate",
+            "merge them, or add the missing message between them",
+        )
+        return
+
+
+def _repeated_roles(roles: Roles) -> Iterator[tuple[int, int]]:
+    """Yield the indices of consecutive messages that are both the user's or both the assistant's.
+
+    A tool result separates two assistant messages; a system message does not.
+    """
+    before: tuple[str, int] | None = None
+    for index, role in enumerate(roles):
+        if role in RESULTS:
+            before = None
+        elif role in _SPEAKERS:
+            if before is not None and before[0] == role:
+                yield before[1], index
+            before = (role, index)
+
+
+def _check_repeated(
+    messages: list[Message], repeated: tuple[tuple[int, int], ...]
+) -> Iterator[Found]:
+    for first, second in repeated:
+        pair = (messages[first], messages[second])
+        # Good data has two messages for an assistant that speaks, then calls a tool, and for a
+        # user's text next to an image.
+        if any(_has_calls(message) or _is_media_only(message) for message in pair):
+            continue
+        yield Found(
+            "consecutive_roles",
+            f"messages {first + 1} and {second + 1} both have the role “{pair[1].get('role')}”",
+            "merge them, or add the missing message between them",
+        )
+        return
+
+
+def _has_calls(message: Message) -> bool:
+    return bool(message.get("tool_calls") or message.get("function_call"))
+
+
+def _is_media_only(message: Message) -> bool:
+    """Tell whether a message is images or other media without text."""
+    content = message.get("content")
+    if not isinstance(content, list) or not content:
+        return False
+    return all(isinstance(part, dict) and part.get("type") != "text" for part in content)

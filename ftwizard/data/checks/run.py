@@ -1,0 +1,285 @@
+"""Complete check of a file: its container, every row, and all rows together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.data import formats, reader, row_preview
+from ftwizard.data.checks import report, size_limits
+from ftwizard.data.checks.report import Preview, Report
+from ftwizard.data.checks.row_checker import RowChecker
+from ftwizard.data.checks.scan import ScanResult, scan
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.dedup import exact_duplicates
+from ftwizard.data.findings import FileFound, Found
+from ftwizard.data.format_names import NAMES, Format, FormatChoice
+from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.io.chunks import Say
+from ftwizard.data.io.inspect import Container, FileProblem
+from ftwizard.data.platforms import Target, TargetName, target, usual
+from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.tokens import counting, stats
+from ftwizard.data.tokens.billing import Bill, billed
+from ftwizard.data.tokens.stats import Counts, Estimate
+from ftwizard.text import visible
+
+PREVIEW_ROWS = 100
+COUNTED_BYTES = 1 << 30
+"""Maximum file size for counting the tokens of every row by default; takes 15 s on one core."""
+FIRST_LOOK_BYTES = 16 << 20
+"""Larger files get a first report on samples."""
+QUICK_BLOCKS = 8
+"""Blocks of 64 KB for the immediate report; a larger sample with tokens follows."""
+FIRST_ROWS = 200
+"""Rows used to guess the format before all rows are read."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of a check."""
+
+    format: FormatChoice = "auto"
+    target: TargetName | None = None
+    """Default: the target that fits the format."""
+    max_length: int | None = None
+    """Maximum tokens per row in local training."""
+    count: Literal["exact", "estimate", "no"] | None = None
+    """Count tokens of every row, of a sample, or not; default: every row up to ``COUNTED_BYTES``."""
+    near: bool = True
+    """Look for near-duplicates."""
+    processes: int | None = None
+    """Default: one per CPU core."""
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """A report and the data needed to compare its rows with another file's."""
+
+    report: Report
+    scanned: ScanResult
+    source: tuple[Path, Container, Format, int]
+    """Arguments of ``copies.Source``."""
+
+
+def examine(
+    path: Path, options: Asked, *, validation: Path | None = None,
+    say: Say = lambda *_: None, show: Callable[[Report], None] | None = None,
+) -> Report:  # fmt: skip
+    """Check a training file, and the validation file with it.
+
+    ``say`` receives progress, ``show`` an early report on samples of a large file. Raises
+    FileProblem for a file that cannot be used at all.
+    """
+    train = _examine_file(path, options, "train", say, show)
+    options = msgspec.structs.replace(options, target=train.report.target)
+    val = _examine_file(validation, options, "validation", say, None) if validation else None
+    if val:
+        val = _check_share(val, train)
+    collected = train.scanned.findings
+    if val:
+        for finding in exact_duplicates.find_leakage(train.scanned.hashes, val.scanned.hashes):
+            collected.add_file(finding)
+    if options.near:
+        from ftwizard.data.dedup import leakage  # not needed for the first report
+
+        within, between = leakage.find(
+            leakage.Source(*train.source), leakage.Source(*val.source) if val else None
+        )
+        for finding in [*within, *between]:
+            collected.add_file(finding)
+        if sampled := leakage.sampled(leakage.Source(*train.source)):
+            collected.add_file(_for_all_rows(sampled, train.report.rows))
+    findings = collected.listed(target(train.report.target))
+    worst = report.verdict([*findings, *(val.report.findings if val else [])])
+    return msgspec.structs.replace(
+        train.report, findings=findings, verdict=worst, validation=val.report if val else None
+    )
+
+
+def _check_share(validation: Examined, training: Examined) -> Examined:
+    """Return the validation file's results after comparing its size with the training file's."""
+    goal = target(training.report.target)
+    finding = size_limits.check_validation_share(
+        goal, validation.source[1].size, training.source[1].size
+    )
+    if finding is None:
+        return validation
+    validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
+    findings = validation.scanned.findings.listed(goal)
+    updated = msgspec.structs.replace(
+        validation.report, findings=findings, verdict=report.verdict(findings)
+    )
+    return msgspec.structs.replace(validation, report=updated)
+
+
+def _examine_file(
+    path: Path, options: Asked, part: str, say: Say, show: Callable[[Report], None] | None
+) -> Examined:
+    layout = inspect.inspect(path)
+    explicit = None if options.format == "auto" else options.format
+    format = explicit or guessed(path, layout, options.target)
+    if show and layout.size > FIRST_LOOK_BYTES:
+        for blocks in (QUICK_BLOCKS, counting.FIRST_BLOCKS):
+            show(_report_on_sample(path, layout, format, options, blocks))
+    while True:
+        goal = target(options.target) if options.target else usual(format)
+        scanned = scan(
+            path, layout, format, goal, exactly=not explicit, say=say, processes=options.processes
+        )
+        actual = explicit or _choose(scanned.tally.decide(path), options.target)
+        if actual in (format, None):
+            break
+        format = actual  # the first rows were not typical
+    if not scanned.rows:
+        raise reader.no_row(path)
+    if layout.columns and format == "prompt" and "prompt" not in goal.kinds:
+        raise _no_answer_column(path, layout)
+    counts = _count_tokens(path, layout, format, goal, options, scanned.usable, say)
+    for finding in _check_file(layout, format, goal, scanned, part):
+        scanned.findings.add_file(finding)
+    if counts:
+        for finding in stats.findings(counts, goal):
+            scanned.findings.add_file(finding)
+    result = _report(path, layout, format, goal, scanned, counts)
+    result = msgspec.structs.replace(result, format=actual)
+    source = path, layout, format, scanned.rows
+    return Examined(report=result, scanned=scanned, source=source)
+
+
+def _report(
+    path: Path, layout: Container, format: Format, goal: Target, scanned: ScanResult,
+    counts: Counts | None,
+) -> Report:  # fmt: skip
+    findings = scanned.findings.listed(goal)
+    return Report(
+        verdict=report.verdict(findings),
+        target=goal.name,
+        format=format,
+        rows=scanned.rows,
+        usable=scanned.usable,
+        unit=layout.unit,
+        findings=findings,
+        tokens=counts.tokens if counts else None,
+        trained_tokens=counts.trained if counts else None,
+        path=str(path),
+        source=None,
+        preview=list(_preview(path, layout, format)),
+        billed=_bill(goal, counts),
+        notes=goal.notes,
+    )
+
+
+def _bill(goal: Target, counts: Counts | None) -> Bill | None:
+    if counts is None or not goal.hosted:
+        return None
+    lengths = counts.tokens
+    total = Estimate(value=lengths.total, low=lengths.low, high=lengths.high)
+    return billed(goal, total, epochs=1)
+
+
+def _count_tokens(
+    path: Path, layout: Container, format: Format, goal: Target, options: Asked, rows: int, say: Say
+) -> Counts | None:
+    mode = options.count or ("exact" if layout.size <= COUNTED_BYTES else "estimate")
+    if mode == "no" or not rows:
+        return None
+    limit = None if goal.hosted else options.max_length
+    if mode == "estimate" and layout.plain:
+        return counting.estimated(path, layout, format, goal, limit)
+    return counting.exact(path, layout, format, goal, limit, say=say, processes=options.processes)
+
+
+def _report_on_sample(
+    path: Path, layout: Container, format: Format, options: Asked, blocks: int
+) -> Report:
+    """Return the report on rows sampled across a file; their lines are unknown."""
+    goal = target(options.target) if options.target else usual(format)
+    checker = RowChecker(format, goal, exactly=options.format == "auto")
+    for record in chunks.sample(path, layout, blocks=blocks):
+        if isinstance(record.value, bytes):
+            checker.take_line(0, record.value)
+        else:
+            checker.take(0, record.value)
+    scanned = ScanResult(checker, 0)
+    counts = None
+    if blocks > QUICK_BLOCKS and options.count != "no":
+        limit = None if goal.hosted else options.max_length
+        counts = counting.estimated(path, layout, format, goal, limit, blocks=blocks)
+    result = _report(path, layout, format, goal, scanned, counts)
+    findings = [msgspec.structs.replace(finding, lines=[]) for finding in result.findings]
+    return msgspec.structs.replace(result, findings=findings, partial=True)
+
+
+def _no_answer_column(path: Path, layout: Container) -> FileProblem:
+    names = ", ".join(quoted(name, 40) for name in layout.columns)
+    return FileProblem(
+        "missing_column",
+        f"The table {visible(str(path))} has a prompt column but no answer column ({names}).",
+        "Rename the answer column to completion.",
+    )
+
+
+def guessed(path: Path, layout: Container, name: TargetName | None) -> Format:
+    """Guess the format of a file from its first rows, given a target if there is one."""
+    first = islice(records.records(path, layout), FIRST_ROWS)
+    values = [value for record in first if (value := _decode(record)) is not None]
+    try:
+        return _choose(formats.tally(values).decide(path), name) or "openai-chat"
+    except FileProblem:  # later rows may be clearer
+        return "openai-chat"
+
+
+def _decode(record: records.Record) -> Any:
+    try:
+        return records.decoded(record)
+    except RowProblem:
+        return None
+
+
+def _choose(decision: formats.Decision, name: TargetName | None) -> Format | None:
+    """Return the format to read rows in; prefer one of the target's that fits all rows."""
+    if name and decision.format and decision.format not in (accepted := target(name).formats):
+        return next((format for format in accepted if format in decision.also), decision.format)
+    return decision.format
+
+
+def _check_file(
+    layout: Container, format: Format, goal: Target, scanned: ScanResult, part: str
+) -> Iterator[FileFound]:
+    if goal.hosted and (finding := layout.hosted_ready(goal.bom)):
+        yield _for_all_rows(finding, scanned.rows)
+    if format not in goal.formats:
+        yield _for_all_rows(
+            Found(
+                "needs_conversion",
+                f"the rows are {NAMES[format]}; {goal.words} accepts "
+                + " or ".join(NAMES[accepted] for accepted in goal.formats),
+                f"convert them: ftwizard convert DATA --target {goal.name} --out FILE",
+            ),
+            scanned.rows,
+        )
+    yield from (
+        _for_all_rows(finding, scanned.rows)
+        for finding in size_limits.check_size(layout, goal, scanned.rows, part)
+    )
+    yield from exact_duplicates.find_repeats(scanned.hashes)
+    for check in scanned.file_checks:
+        yield from check.findings(goal, scanned.rows)
+
+
+def _for_all_rows(finding: Found, rows: int) -> FileFound:
+    return FileFound(
+        code=finding.code, message=finding.message, fix=finding.fix, count=rows, lines=[]
+    )
+
+
+def _preview(path: Path, layout: Container, format: Format) -> Iterator[Preview]:
+    for record in islice(records.records(path, layout), PREVIEW_ROWS):
+        try:
+            example = formats.example(records.decoded(record), format)
+        except RowProblem:
+            continue
+        yield Preview(line=record.line, example=row_preview.redact_example(example))

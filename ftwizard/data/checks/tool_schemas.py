@@ -1,0 +1,211 @@
+"""Tool declarations: names, and the JSON Schemas that validate the arguments of calls."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.data.findings import Found
+from ftwizard.data.privacy.quote import quoted
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_MAX_CACHED = 2048
+# Not evaluated in untrusted schemas: a regular expression can take forever, a format can access
+# the network, an identifier changes what references mean.
+_UNSAFE_KEYS = frozenset({"pattern", "format", "$id", "id", "$schema"})
+_MAPPING_KEYS = ("properties", "definitions", "$defs")
+_FORM = "write it as {type: function, function: {name, description, parameters}}"
+_MAX_REFERENCES = 20
+"""Twenty references that double at each step are a million steps."""
+_DRAFT_2020_KEYS = ("prefixItems", "$dynamicRef", "unevaluatedProperties", "dependentRequired")
+
+
+class Parameters(NamedTuple):
+    """A valid schema."""
+
+    encoded: bytes
+
+
+def check_tools(
+    tools: Any, *, strict: bool
+) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
+    """Return the findings about a row's tools, and each tool's schema by its name.
+
+    A schema is None if it is missing or invalid. ``strict``: each tool must be wrapped in
+    ``{"type": "function", "function": …}``.
+    """
+    if not tools:
+        return (), {}
+    try:
+        return _check_tools(msgspec.json.encode(tools), strict)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        return (), {}  # numbers too large, or nested too deeply
+
+
+def find_mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | None:
+    """Describe how a call's arguments violate the declared schema; return None if they do not."""
+    validator = _validator(parameters.encoded)
+    if validator is None:
+        return None
+    try:
+        error = next(validator.iter_errors(arguments), None)
+    except _unsupported_errors():
+        return None
+    return None if error is None else _describe_error(error)
+
+
+@functools.lru_cache(_MAX_CACHED)
+def _check_tools(
+    encoded: bytes, strict: bool
+) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
+    tools = msgspec.json.decode(encoded)
+    findings: list[Found] = []
+    schemas: dict[str, Parameters | None] = {}
+    for number, tool in enumerate(tools if isinstance(tools, list) else [tools], 1):
+        function = _function(tool)
+        name = function.get("name")
+        if not isinstance(name, str) or not name:
+            findings.append(Found("tool_schema", f"tool {number} has no name", _FORM))
+            continue
+        if strict and (function is tool or tool.get("type") != "function"):
+            findings.append(
+                Found("tool_schema", f"tool {number} is not marked as a function", _FORM)
+            )
+        wrong = _find_schema_error(function.get("parameters"))
+        findings.extend(_check_function(name, function, wrong, is_duplicate=name in schemas))
+        schemas[name] = None if wrong else _parameters(function.get("parameters"))
+    return tuple(findings), schemas
+
+
+def _function(tool: Any) -> dict[str, Any]:
+    inner = tool.get("function", tool) if isinstance(tool, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _check_function(
+    name: str, function: dict[str, Any], wrong: str | None, *, is_duplicate: bool
+) -> Iterator[Found]:
+    shown = quoted(name, 40)
+    if is_duplicate:
+        yield Found("tool_schema", f"two tools are named {shown}", "give each a unique name")
+    if not _NAME.match(name):
+        yield Found(
+            "tool_schema",
+            f"the tool name {shown} is not 1 to 64 letters, digits, _ or -",
+            "rename it here and in the calls",
+        )
+    description = function.get("description")
+    if description is not None and not isinstance(description, str):
+        yield Found("tool_schema", f"the description of {shown} is not text", "write it as text")
+    elif not description:
+        yield Found(
+            "tool_description",
+            f"the tool {shown} has no description",
+            "describe what it does: the model chooses tools by it",
+        )
+    if wrong:
+        yield Found(
+            "tool_schema",
+            f"the parameters of {shown} are not a valid JSON Schema: {wrong}",
+            "fix them: type object, properties, required",
+        )
+
+
+def _find_schema_error(parameters: Any) -> str | None:
+    if parameters is None:
+        return None
+    if not isinstance(parameters, dict):
+        return "they are not an object"
+    if parameters.get("type", "object") != "object":
+        return f"their type is {quoted(str(parameters['type']), 30)}, not object"
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        _validator_class(parameters).check_schema(parameters)
+    except SchemaError as error:
+        path = ".".join(quoted(str(step), 30) for step in error.absolute_path)
+        return f"{path or 'the schema'} breaks the rule {error.validator}"
+    except _unsupported_errors():
+        return None
+    return None
+
+
+def _parameters(parameters: Any) -> Parameters | None:
+    if not isinstance(parameters, dict):
+        return None
+    return Parameters(msgspec.json.encode(_strip_unsafe(parameters)))
+
+
+def _strip_unsafe(schema: Any) -> Any:
+    """Return a schema without the parts that must not be evaluated."""
+    if isinstance(schema, list):
+        return [_strip_unsafe(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    patterns = "patternProperties" in schema
+    safe: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _MAPPING_KEYS and isinstance(value, dict):
+            safe[key] = {name: _strip_unsafe(item) for name, item in value.items()}
+        elif key in ("enum", "const", "default", "examples"):
+            safe[key] = value
+        elif key not in _UNSAFE_KEYS and not (patterns and "Properties" in key):
+            safe[key] = _strip_unsafe(value)
+    return safe
+
+
+@functools.lru_cache(_MAX_CACHED)
+def _validator(encoded: bytes) -> Any:
+    from referencing import Registry
+
+    if encoded.count(b'"$ref"') > _MAX_REFERENCES:
+        return None
+    schema = msgspec.json.decode(encoded)
+    # An empty registry: no reference is ever fetched.
+    return _validator_class(schema)(schema, registry=Registry())
+
+
+def _validator_class(schema: Any) -> Any:
+    """Return the validator class: Draft 7, which is five times as fast, unless the schema uses
+    keywords of Draft 2020-12."""
+    from jsonschema import Draft7Validator, Draft202012Validator
+
+    newer = isinstance(schema, dict) and any(key in repr(schema) for key in _DRAFT_2020_KEYS)
+    return Draft202012Validator if newer else Draft7Validator
+
+
+def _unsupported_errors() -> tuple[type[Exception], ...]:
+    """Return what the library raises where it cannot decide: dangling or circular references,
+    numbers out of range. Such a schema may be valid."""
+    from referencing.exceptions import Unresolvable
+
+    arithmetic = (RecursionError, TypeError, ValueError, ArithmeticError, LookupError)
+    return (Unresolvable, AttributeError, *arithmetic)
+
+
+def _describe_error(error: Any) -> str:
+    """Describe a validation error without quoting the value, which may be anything."""
+    path = ".".join(quoted(str(step), 30) for step in error.absolute_path)
+    subject = f"“{path}”" if path else "they"
+    keyword, expected = error.validator, error.validator_value
+    if keyword is None:
+        return f"{subject} {'is' if path else 'are'} not allowed"
+    if keyword == "required":
+        missing = [name for name in expected if name not in error.instance]
+        names = ", ".join(quoted(str(name), 30) for name in missing[:3])
+        return f"{f'{subject} lacks' if path else 'they lack'} {names}"
+    if keyword == "type":
+        types = expected if isinstance(expected, list) else [expected]
+        kinds = " or ".join(map(str, types))
+        return f"{subject} {'is' if path else 'are'} not of type {kinds}"
+    if keyword == "enum":
+        return f"{subject} is not one of the {len(expected)} allowed values"
+    if keyword == "additionalProperties":
+        declared = error.schema.get("properties", {})
+        extra = [key for key in error.instance if key not in declared]
+        return f"{quoted(', '.join(map(str, extra[:3])), 60)} is not declared"
+    return f"{subject} {'breaks' if path else 'break'} the rule “{keyword}”"

@@ -1,0 +1,76 @@
+"""Canonical text of a row or prompt, for comparing rows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.dedup.near_duplicates import ANSWER_MARK
+from ftwizard.data.example import Example, Message, text_of
+
+_SYSTEM = ("system", "developer")
+
+
+def row(example: Example) -> str:
+    """Return a row as text, with its answer after ``ANSWER_MARK``.
+
+    It has every turn and tool call, and both answers of a preference, but no system prompt, which
+    many rows share.
+    """
+    if example.kind == "text":
+        return example.text or ""
+    if example.kind == "tokens":
+        ids = (example.tokens or {}).get("input_ids")
+        return " ".join(map(str, ids)) if isinstance(ids, list) else ""
+    before, answer = divided(example)
+    return f"{said(before)}{ANSWER_MARK}{said(answer)}" if answer else said(before)
+
+
+def prompt(example: Example) -> str:
+    """Return the text before a row's answer, without the system prompt; "" if there is none."""
+    return said(divided(example)[0])
+
+
+def said(messages: Iterable[Message]) -> str:
+    """Return the texts and tool calls of messages, one per line, without system prompts."""
+    lines: list[str] = []
+    for message in messages:
+        if message.get("role") not in _SYSTEM:
+            lines += (text_of(message), *map(_call, _listed(message.get("tool_calls"))))
+    return "\n".join(line for line in lines if line)
+
+
+def normal(text: str) -> str:
+    """Normalize ``text`` for comparison: case and white space do not matter.
+
+    Digits, signs and punctuation do: “2 + 3” and “2 − 3” are different prompts.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def divided(example: Example) -> tuple[list[Message], list[Message]]:
+    """Split a row's messages at its last answer."""
+    messages = example.messages
+    if example.chosen or example.rejected:
+        return messages, [*example.chosen, *example.rejected]
+    last = len(messages) - 1
+    while last >= 0 and messages[last].get("role") != "assistant":
+        last -= 1
+    return (messages, []) if last < 0 else (messages[:last], messages[last:])
+
+
+def _call(call: Any) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return ""
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    return f"{function.get('name')} {arguments}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,143 @@
+"""Near-duplicate rows within a file, and leakage from training to validation rows.
+
+Exact duplicates are left to ``repeats``. Larger files are sampled by prompt, which is reported.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from ftwizard.data import formats
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.dedup import canonical_text, row_hashes
+from ftwizard.data.dedup.near_duplicates import NearIndex, find_leakage
+from ftwizard.data.example import Example
+from ftwizard.data.findings import SHOWN_LINES, FileFound, Found
+from ftwizard.data.format_names import Format
+from ftwizard.data.io import records
+from ftwizard.data.io.inspect import Container
+
+MAX_ROWS = 100_000
+"""Maximum rows compared; takes 6 s and 130 MB."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A data file and its format."""
+
+    path: Path
+    container: Container
+    format: Format
+    rows: int
+    """Number of rows in it."""
+
+    @property
+    def share(self) -> int:
+        """Return the sampling interval: one prompt in ``share`` is compared."""
+        return -(-self.rows // MAX_ROWS)
+
+    def examples(self, share: int) -> Iterator[tuple[int, Example]]:
+        """Yield line and example of distinct rows, for one prompt in ``share``."""
+        hashes: set[tuple[int, int]] = set()
+        for record in records.records(self.path, self.container):
+            try:
+                example = formats.example(records.decoded(record), self.format)
+            except RowProblem:
+                continue
+            prompt, answer, _ = row_hashes.hashes(example)
+            if (prompt or answer) % share or (prompt, answer) in hashes:
+                continue
+            hashes.add((prompt, answer))
+            yield record.line, example
+
+
+class _Texts:
+    """Texts by line, kept in a temporary file because they would fill the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._places: dict[int, tuple[int, int]] = {}
+        self._end = 0
+
+    def add(self, line: int, text: str) -> None:
+        data = text.encode("utf-8", "surrogatepass")
+        self._file.seek(self._end)
+        self._file.write(data)
+        self._places[line] = (self._end, len(data))
+        self._end += len(data)
+
+    def read(self, line: int) -> str:
+        start, length = self._places[line]
+        self._file.seek(start)
+        return self._file.read(length).decode("utf-8", "surrogatepass")
+
+
+def find(train: Source, validation: Source | None) -> tuple[list[FileFound], list[FileFound]]:
+    """Return the findings within the training file, and those between it and the validation file.
+
+    Raises FileProblem.
+    """
+    share = max(train.share, validation.share if validation else 1)
+    with ExitStack() as stack:
+        texts = _Texts(stack.enter_context(tempfile.TemporaryFile(prefix="ftwizard-")))
+        index = NearIndex(texts.read)
+        for line, example in train.examples(share):
+            text = canonical_text.row(example)
+            texts.add(line, text)
+            index.add(line, text)
+        within = list(_find_within(index))
+        between = list(_find_between(index, train, validation, share)) if validation else []
+    return within, between
+
+
+def sampled(train: Source) -> Found | None:
+    """Return a finding if the file is only sampled, else None."""
+    if train.share <= 1:  # 0: no rows
+        return None
+    return Found(
+        "sampled",
+        f"near-duplicates were searched in 1 of {train.share} prompts, because the file has more "
+        f"than {MAX_ROWS:,} rows",
+        "to search all rows, check the file in parts",
+    )
+
+
+def _find_within(index: NearIndex) -> Iterator[FileFound]:
+    groups = index.groups()
+    later = sorted(line for group in groups for line in group[1:])
+    if not later:
+        return
+    first = min(groups, key=lambda group: group[1])
+    yield FileFound(
+        code="near_duplicate",
+        message=f"near-duplicate of an earlier row, such as line {first[1]:,} of line {first[0]:,}",
+        fix="keep the better of each: near-duplicates also lead to memorization",
+        count=len(later),
+        lines=later[:SHOWN_LINES],
+    )
+
+
+def _find_between(
+    index: NearIndex, train: Source, validation: Source, share: int
+) -> Iterator[FileFound]:
+    train_hashes = {row_hashes.hashes(example)[:2] for _, example in train.examples(share)}
+    rows = (
+        (line, canonical_text.row(example))
+        for line, example in validation.examples(share)
+        if row_hashes.hashes(example)[:2] not in train_hashes
+    )
+    pairs = find_leakage(index, rows)
+    if pairs:
+        line, train_line = pairs[0]
+        yield FileFound(
+            code="near_leakage",
+            message=f"near-duplicate of a training row, such as line {line:,} of line {train_line:,} there",
+            fix="remove them from one of the files, or split with ftwizard split",
+            count=len(pairs),
+            lines=[line for line, _ in pairs[:SHOWN_LINES]],
+        )

@@ -1,0 +1,158 @@
+"""Bedrock formats: Converse for Nova and Llama, and text messages for Claude.
+
+Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/nova-2-sft-data-prep.html,
+https://docs.aws.amazon.com/nova/latest/nova2-userguide/nova-data-prep-sft-2.html (tools,
+reasoning), https://docs.aws.amazon.com/bedrock/latest/userguide/preparing-image-text-data.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export.constraints import (
+    fit_to_target,
+    get_suffix,
+    require_text,
+    split_system,
+    unsupported_media,
+)
+from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.messages import Turn
+from ftwizard.data.export.openai import Row
+from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.tool_calls import parse_arguments, require_call
+from ftwizard.data.platforms import Target
+
+SCHEMA = "bedrock-conversation-2024"
+_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
+_INVALID_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_ID = 64
+_EMPTY_SCHEMA: Row = {"type": "object", "properties": {}}
+
+
+def write_converse(example: Example, target: Target, losses: Losses) -> Row:
+    """Write a conversation in the Converse format; raise RowProblem."""
+    is_nova = target.name == "bedrock-nova"
+    row_parts = fit_to_target(
+        example, target, losses, carries=frozenset({"reasoning"} if is_nova else set())
+    )
+    system, others = split_system(row_parts.messages, target)
+    texts = [turn.text for turn in system if turn.text]
+    row: Row = {"schemaVersion": SCHEMA}
+    if texts:
+        # Bedrock's check for Llama accepts a single system text.
+        texts = texts if is_nova else ["\n\n".join(texts)]
+        row["system"] = [{"text": text} for text in texts]
+    row["messages"] = list(_write_messages(others, target))
+    if row_parts.tools:
+        row["toolConfig"] = {"tools": [_write_tool(tool["function"]) for tool in row_parts.tools]}
+    return row
+
+
+def write_claude(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``system`` and ``messages`` as text; raise RowProblem."""
+    row_parts = fit_to_target(example, target, losses)
+    system, others = split_system(row_parts.messages, target)
+    for turn in others:
+        require_text(turn, target)
+    texts = [turn.text for turn in system if turn.text]
+    row: Row = {"system": "\n\n".join(texts)} if texts else {}
+    row["messages"] = [{"role": turn.role, "content": turn.text} for turn in others]
+    return row
+
+
+def _write_messages(turns: list[Turn], target: Target) -> Iterator[Row]:
+    """Yield messages; tool results become the beginning of the next user message."""
+    waiting: list[Row] = []
+    for turn in turns:
+        if turn.role == "tool":
+            waiting.append(_write_result(turn, target))
+            continue
+        if turn.role == "user":
+            yield {"role": "user", "content": [*waiting, *_write_content(turn, target)]}
+            waiting = []
+            continue
+        if waiting:
+            yield {"role": "user", "content": waiting}
+            waiting = []
+        yield {"role": turn.role, "content": _write_content(turn, target)}
+    if waiting:
+        yield {"role": "user", "content": waiting}
+
+
+def _write_content(turn: Turn, target: Target) -> list[Row]:
+    content: list[Row] = []
+    if turn.reasoning is not None and target.name == "bedrock-nova":
+        content.append({"reasoningContent": {"reasoningText": {"text": turn.reasoning[1]}}})
+    content += _write_blocks(turn, target)
+    for call in turn.calls:
+        value = {"toolUseId": _sanitize_id(call.id), "name": call.name}
+        content.append({"toolUse": {**value, "input": parse_arguments(call, turn)}})
+    if not content:
+        raise RowProblem(
+            "empty_assistant" if turn.role == "assistant" else "empty_content",
+            f"{turn.label} is empty, which {target.words} rejects",
+            "write it, or delete the row",
+        )
+    return content
+
+
+def _write_blocks(turn: Turn, target: Target) -> list[Row]:
+    blocks: list[Row] = []
+    for part in turn.parts:
+        if isinstance(part, Text):
+            if part.text:  # empty text blocks are rejected
+                blocks.append({"text": part.text})
+        elif isinstance(part, Image):
+            blocks.append(_write_image(part, turn))
+        else:
+            blocks.append(_write_media(part, turn, target))
+    return blocks
+
+
+def _write_image(image: Image, turn: Turn) -> Row:
+    name = image.more.get("format") or get_suffix(image.url)
+    if not isinstance(name, str) or name.lower() not in _FORMATS:
+        raise RowProblem(
+            "image_type",
+            f"{turn.label} has an image of unknown type",
+            "use a file name that ends in .jpeg, .png, .gif or .webp",
+        )
+    location = {"uri": image.url}
+    if isinstance(owner := image.more.get("bucketOwner"), str):
+        location["bucketOwner"] = owner
+    return {"image": {"format": _FORMATS[name.lower()], "source": {"s3Location": location}}}
+
+
+def _write_media(part: Other, turn: Turn, target: Target) -> Row:
+    """Return a video or document block in the Converse format unchanged."""
+    value = part.value.get(part.type)
+    source = value.get("source") if isinstance(value, dict) else None
+    if part.type not in target.media or not isinstance(source, dict) or "s3Location" not in source:
+        raise unsupported_media(part, turn, target)
+    return {part.type: value}
+
+
+def _write_result(turn: Turn, target: Target) -> Row:
+    result: Row = {"toolUseId": _sanitize_id(require_call(turn).id)}
+    result["content"] = _write_blocks(turn, target) or [{"text": ""}]
+    if isinstance(status := turn.source.get("status"), str):
+        result["status"] = status
+    return {"toolResult": result}
+
+
+def _sanitize_id(call_id: str) -> str:
+    return _INVALID_IN_ID.sub("_", call_id)[:_MAX_ID]
+
+
+def _write_tool(function: dict[str, Any]) -> Row:
+    spec: Row = {"name": function["name"]}
+    if isinstance(function.get("description"), str) and function["description"]:
+        spec["description"] = function["description"]
+    parameters = function.get("parameters")
+    schema = parameters if isinstance(parameters, dict) else _EMPTY_SCHEMA
+    return {"toolSpec": {**spec, "inputSchema": {"json": schema}}}

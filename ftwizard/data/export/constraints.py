@@ -1,0 +1,261 @@
+"""Constraints of targets on rows, shared by all writers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.messages import Turn, has_tools, parse_turns
+from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.tool_calls import normalize_tools
+from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.quote import quoted
+
+KINDS = {
+    "chat": "a conversation with answers",
+    "prompt": "a prompt without an answer",
+    "preference": "a pair of chosen and rejected answers",
+    "labelled": "a labeled answer",
+    "text": "plain text",
+    "tokens": "token ids",
+}
+_FIXES = {
+    "chat": "add the data that the target trains on, or choose a target for SFT",
+    "prompt": "add the answers, or choose a target for RFT",
+    "preference": "choose a target for DPO; to train on the chosen answers only, write rows of "
+    "prompt and completion",
+    "labelled": "choose a target for KTO; to train on the wanted answers only, write rows of "
+    "prompt and completion",
+    "text": "choose a target that trains on plain text",
+    "tokens": "convert the file that was tokenized",
+}
+
+
+class FittedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The messages and tools of a row, adapted to its target."""
+
+    messages: list[Turn]
+    chosen: list[Turn]
+    rejected: list[Turn]
+    tools: list[dict[str, Any]]
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Return all messages."""
+        return [*self.messages, *self.chosen, *self.rejected]
+
+
+def require_kind(example: Example, target: Target) -> None:
+    """Raise RowProblem for a kind of row that the target does not train on."""
+    if example.kind not in target.kinds:
+        wanted = " or ".join(KINDS[kind] for kind in target.kinds)
+        raise RowProblem(
+            "wrong_kind",
+            f"it is {KINDS[example.kind]}, but {target.words} takes {wanted}",
+            _FIXES[example.kind],
+        )
+
+
+def fit_to_target(
+    example: Example,
+    target: Target,
+    losses: Losses,
+    *,
+    carries: frozenset[str] = frozenset(),
+    keeps: frozenset[str] = frozenset(),
+) -> FittedRow:
+    """Adapt a row's messages and tools to a target; raise RowProblem if that is impossible.
+
+    ``carries`` says which of ``name``, ``reasoning``, ``refusal`` and the fields next to an
+    ``image`` URL the format supports, ``keeps`` which other fields of the row. Everything that is
+    dropped is noted in ``losses``.
+    """
+    require_kind(example, target)
+    messages, chosen, rejected = (
+        [_fit_turn(turn, target, losses) for turn in parse_turns(each, losses, name)]
+        for each, name in (
+            (example.messages, "message"),
+            (example.chosen, "chosen message"),
+            (example.rejected, "rejected message"),
+        )
+    )
+    row = FittedRow(
+        messages=messages, chosen=chosen, rejected=rejected, tools=normalize_tools(example, losses)
+    )
+    _note_dropped(example, row, target, losses, carries, keeps)
+    return row if target.tools else _drop_tools(row, target, losses)
+
+
+def split_system(messages: list[Turn], target: Target) -> tuple[list[Turn], list[Turn]]:
+    """Split system messages from the rest, for formats with a separate system prompt.
+
+    Raises RowProblem for a system message after the first turn.
+    """
+    start = 0
+    while start < len(messages) and messages[start].role == "system":
+        start += 1
+    for turn in messages[start:]:
+        if turn.role == "system":
+            raise RowProblem(
+                "system_position",
+                f"{turn.label} is a system message, which {target.words} takes only before the "
+                "first turn",
+                "move it to the beginning, or make it part of the user's text",
+            )
+    for turn in messages[:start]:
+        require_text(turn, target)
+    return messages[:start], messages[start:]
+
+
+def require_text(turn: Turn, target: Target) -> None:
+    """Raise RowProblem for a message with non-text parts."""
+    for part in turn.parts:
+        if isinstance(part, Image):
+            raise RowProblem(
+                "images_unsupported",
+                f"{turn.label} has an image, but {target.words} takes only text there",
+                "leave the row out, or describe the image in words",
+            )
+        if isinstance(part, Other):
+            raise unsupported_media(part, turn, target)
+
+
+def unsupported_media(part: Other, turn: Turn, target: Target) -> RowProblem:
+    """Return the problem of a part that is neither text nor an image."""
+    return RowProblem(
+        "media_unsupported",
+        f"{turn.label} has a part “{quoted(part.type, 30)}”, which {target.words} does not support",
+        "leave the row out, or write its content as text",
+    )
+
+
+def get_scheme(url: str) -> str:
+    """Return the scheme of an image URL; ``file`` for a bare path."""
+    try:
+        scheme = urlsplit(url[:200]).scheme.lower()
+    except ValueError:
+        return "file"
+    return scheme if len(scheme) > 1 else "file"
+
+
+def get_suffix(url: str) -> str:
+    """Return the extension of a file name in lower case, without the dot."""
+    name = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name else ""
+
+
+def _fit_turn(turn: Turn, target: Target, losses: Losses) -> Turn:
+    for part in turn.parts:
+        if isinstance(part, Image):
+            _require_image(part, turn, target)
+    role, weight = turn.role, turn.weight
+    if role == "developer" and role not in target.roles:
+        losses.note(
+            "developer_role",
+            f"{target.words} has no developer role: converted to system",
+            "no action needed",
+        )
+        role = "system"
+    if role == "assistant" and weight == 0 and not target.weight:
+        losses.note(
+            "weight_unused",
+            f"{turn.label} has weight 0, but {target.words} trains on every answer",
+            "end the conversation before that answer, or choose a target that supports weights",
+        )
+    if role != "assistant" or not target.weight:
+        weight = None
+    return msgspec.structs.replace(turn, role=role, weight=weight)
+
+
+def _require_image(image: Image, turn: Turn, target: Target) -> None:
+    if target.images is None:
+        raise RowProblem(
+            "images_unsupported",
+            f"{turn.label} has an image, but {target.words} takes only text",
+            "leave the row out, choose another target, or describe the image in words",
+        )
+    scheme = get_scheme(image.url)
+    if scheme not in target.images.schemes:
+        schemes = " or ".join(f"{name}:" for name in target.images.schemes)
+        address = "a local file" if scheme == "file" else f"a {quoted(scheme, 40)}: URL"
+        raise RowProblem(
+            "image_url",
+            f"{turn.label} has an image at {address}, but {target.words} takes {schemes}",
+            "upload it and use its new address"
+            if "data" not in target.images.schemes
+            else "embed the image as a data: URL",
+        )
+
+
+def _note_dropped(
+    example: Example,
+    row: FittedRow,
+    target: Target,
+    losses: Losses,
+    carries: frozenset[str],
+    keeps: frozenset[str],
+) -> None:
+    keys = [
+        str(key)
+        for key, value in example.extra.items()
+        if value is not None and key not in keeps and key not in ("functions", "function_call")
+    ]
+    for turn in row.turns:
+        keys += turn.extra
+        if turn.name is not None and turn.role != "tool" and "name" not in carries:
+            keys.append("name")
+        if "image" not in carries:
+            keys += [key for part in turn.parts if isinstance(part, Image) for key in part.detail]
+        if turn.refusal is not None and "refusal" not in carries:
+            _require_content(turn, target)
+            keys.append("refusal")
+        if turn.reasoning is not None and "reasoning" not in carries:
+            losses.note(
+                "reasoning_unused",
+                f"{turn.label} has reasoning (“{turn.reasoning[0]}”), which {target.words} does "
+                "not support: dropped",
+                "no action needed unless you want to train on the reasoning",
+            )
+    if "image" not in carries:  # only OpenAI-style targets support more fields in a tool
+        described = (key for tool in row.tools for key in tool["function"])
+        keys += [key for key in described if key not in ("name", "description", "parameters")]
+    losses.note_dropped(list(dict.fromkeys(keys)), target.words)
+
+
+def _require_content(turn: Turn, target: Target) -> None:
+    if not turn.parts and not turn.calls:
+        raise RowProblem(
+            "missing_content",
+            f"{turn.label} has only a refusal, which {target.words} does not support",
+            "write the refusal as the content",
+        )
+
+
+def _drop_tools(row: FittedRow, target: Target, losses: Losses) -> FittedRow:
+    """Return a row without tools, or unchanged if the target may accept them."""
+    call = next((turn for turn in row.turns if has_tools(turn)), None)
+    if call is not None:
+        message = f"{call.label} is part of a tool call, which {target.words} does not train"
+        fix = "leave the row out, or choose a target that trains tool calls"
+        if target.severity("tools_unsupported") == "error":
+            raise RowProblem("tools_unsupported", message, fix)
+        losses.note("tools_unsupported", f"{message} reliably: kept", fix)
+        return row
+    if row.tools:
+        losses.note(
+            "unused_tools",
+            f"tools are described but never called; {target.words} takes none: dropped",
+            "no action needed",
+        )
+    return msgspec.structs.replace(row, tools=[])
+
+
+def is_text_only(messages: list[Turn]) -> bool:
+    """Return whether all parts of all messages are text."""
+    return all(isinstance(part, Text) for turn in messages for part in turn.parts)

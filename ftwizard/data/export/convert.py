@@ -1,0 +1,132 @@
+"""Conversion of data files to a target's own format."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.data import checks, formats, reader
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export import choose_format, write
+from ftwizard.data.findings import FileFound, Findings, Found
+from ftwizard.data.format_names import Format, FormatChoice
+from ftwizard.data.new_file import new_file, require_free
+from ftwizard.data.platforms import Target
+from ftwizard.data.reader import Reading
+from ftwizard.errors import FtwizardError
+from ftwizard.text import plural, visible
+
+
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a conversion: the output of ``ftwizard convert --json``."""
+
+    target: str
+    out: str
+    rows_in: int
+    rows_out: int
+    left_out: list[FileFound]
+    """Grouped by reason; a row counts once."""
+    changed: list[FileFound]
+    """Grouped by loss or change in written rows; a row may count several times."""
+    sha256: str | None
+    """Hash of the new file; None if none was written."""
+
+
+def convert(
+    path: Path,
+    out: Path,
+    target: Target,
+    *,
+    format: FormatChoice = "auto",
+    written_as: Format | None = None,
+    say: Callable[..., None] | None = None,
+) -> Conversion:
+    """Write the rows of ``path`` to the new file ``out`` in the format of ``target``.
+
+    The output is JSON Lines in UTF-8, with a byte-order mark if the target needs one. Rows that the
+    target cannot represent, or that have an error for it, are left out and reported. ``written_as``
+    is one of ``writers.choices(target)``. Raises FtwizardError if ``path`` cannot be read, ``out``
+    exists, the disk is full, or no row can be written. In the last case, its ``document`` is the
+    conversion.
+    """
+    require_free(out, not_over=[path])
+    converter = _Converter(reader.reading(path, format), target, written_as)
+    sha = hashlib.sha256()
+    with new_file(out, not_over=[path]) as file:
+        for line in converter.lines(say):
+            sha.update(line)
+            file.write(line)
+        report = converter.conversion(out, sha.hexdigest())
+        if not report.rows_out:
+            raise _nothing_written(report, path)
+    return report
+
+
+class _Converter:
+    """State of the conversion of one file."""
+
+    def __init__(self, reading: Reading, target: Target, format: Format | None) -> None:
+        self._reading, self._target, self._format = reading, target, format
+        self._rows_in = self._rows_out = 0
+        self._left_out, self._changed = Findings(), Findings()
+
+    def lines(self, say: Callable[..., None] | None) -> Iterator[bytes]:
+        """Yield the bytes of each output line."""
+        for number, row in self._reading.examples():
+            self._rows_in += 1
+            if say is not None and self._rows_in % 1000 == 0:
+                say("converting", done=self._rows_in, unit="rows")
+            try:
+                line, notes = self._write_row(row)
+            except RowProblem as problem:
+                self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
+                continue
+            for note in notes:
+                self._changed.add(number, note)
+            is_first = not self._rows_out
+            self._rows_out += 1
+            with_bom = is_first and self._target.bom == "needed"
+            yield (codecs.BOM_UTF8 if with_bom else b"") + line + b"\n"
+
+    def _write_row(self, row: Example | RowProblem) -> tuple[bytes, list[Found]]:
+        if isinstance(row, RowProblem):
+            raise row
+        format = choose_format(row, self._target, self._format)
+        output, notes = write(row, self._target, self._format)
+        error = checks.error_of_row(formats.example(output, format), self._target)
+        if error is not None:
+            raise RowProblem(*error)
+        try:
+            return msgspec.json.encode(output), notes
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            raise RowProblem(
+                "invalid_json", "one of its values cannot be written as JSON", "write it as text"
+            ) from None
+
+    def conversion(self, out: Path, sha256: str) -> Conversion:
+        """Return the report."""
+        return Conversion(
+            target=self._target.name,
+            out=str(out),
+            rows_in=self._rows_in,
+            rows_out=self._rows_out,
+            left_out=self._left_out.grouped(),
+            changed=self._changed.grouped(),
+            sha256=sha256 if self._rows_out else None,
+        )
+
+
+def _nothing_written(report: Conversion, source: Path) -> FtwizardError:
+    first = report.left_out[0] if report.left_out else None
+    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
+    error = FtwizardError(
+        f"No row in {visible(str(source))} can be written for {report.target}{why}.",
+        f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
+    )
+    error.document = msgspec.to_builtins(report)
+    return error

@@ -1,0 +1,229 @@
+"""Messages parsed into turns, the common input of all writers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import ROLES, Message
+from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.parts import Part, Text, Thought, find_extra_keys, parse_parts
+from ftwizard.data.privacy.quote import quoted
+
+REASONING = ("reasoning_content", "reasoning", "thinking")
+_KNOWN_KEYS = {
+    *("role", "content", "tool_calls", "function_call", "tool_call_id", "name", "weight"),
+    *("refusal", *REASONING),
+}
+
+
+class Call(NamedTuple):
+    """A tool call in an answer."""
+
+    id: str
+    """Its id, generated if the row has none; tool results are matched by it."""
+    name: str
+    arguments: dict[str, Any] | str
+    """As in the row: an object or its JSON text."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One message."""
+
+    label: str
+    """Its name in problems, such as ``message 3``."""
+    role: str
+    """One of ``ROLES`` except ``function``, which becomes ``tool``."""
+    parts: list[Part]
+    as_list: bool
+    """Whether the row has its content as a list of parts."""
+    calls: list[Call]
+    answers: Call | None
+    """The call that a tool message answers; None if there is none."""
+    tool_call_id: str | None
+    """As in the row."""
+    name: str | None
+    weight: int | None
+    reasoning: tuple[str, str] | None
+    """Its key and its text."""
+    refusal: str | None
+    """OpenAI's ``refusal`` field of an answer."""
+    extra: list[str]
+    """Unknown keys of the message and of its text parts."""
+    source: Message
+    """The original message."""
+
+    @property
+    def text(self) -> str:
+        """Return the joined text parts."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+def parse_turns(messages: list[Message], losses: Losses, name: str = "message") -> list[Turn]:
+    """Parse messages into turns; problems call them ``name`` and their number.
+
+    Legacy function calls become tool calls, and calls without an id get one. Raises RowProblem for a
+    message that is invalid for every target.
+    """
+    parsed = [_ParsedMessage(message, f"{name} {i}") for i, message in enumerate(messages, 1)]
+    if any(message.is_legacy for message in parsed):
+        losses.note(
+            "deprecated",
+            "function_call is OpenAI's legacy format: converted to tool calls",
+            "no action needed",
+        )
+    used = {
+        call["id"]
+        for message in parsed
+        for call in message.calls
+        if isinstance(call.get("id"), str)
+    }
+    return _match_calls(parsed, used)
+
+
+def has_tools(turn: Turn) -> bool:
+    """Return whether a message calls tools or comes from one."""
+    return bool(turn.calls) or turn.role == "tool"
+
+
+class _ParsedMessage:
+    """A validated message whose calls are not matched yet."""
+
+    def __init__(self, message: Any, label: str) -> None:
+        if not isinstance(message, dict):
+            raise RowProblem(
+                "message_type", f"{label} is not an object", "write it with role and content"
+            )
+        role = message.get("role")
+        if role not in ROLES:
+            raise RowProblem(
+                "unknown_role" if isinstance(role, str) else "role_type",
+                f"{label} has the role “{quoted(str(role), 30)}”",
+                f"write one of {', '.join(ROLES[:4])}, tool",
+            )
+        self.message, self.label = message, label
+        self.role: str = "tool" if role == "function" else role
+        self.calls = _get_calls(message, label)
+        if self.calls and self.role != "assistant":
+            raise RowProblem(
+                "tool_call",
+                f"{label} has role {self.role} but calls a tool",
+                "move the call to an assistant message",
+            )
+        self.is_legacy = role == "function" or isinstance(message.get("function_call"), dict)
+
+    def to_turn(self, calls: list[Call], answers: Call | None) -> Turn:
+        message = self.message
+        content = message.get("content")
+        refusal = _get_text(message, "refusal")
+        if content is None and not calls and refusal is None:
+            raise RowProblem("missing_content", f"{self.label} has no content", "write it as text")
+        parts = parse_parts(content, self.label)
+        thoughts = "".join(part.text for part in parts if isinstance(part, Thought))
+        extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
+        return Turn(
+            label=self.label,
+            role=self.role,
+            parts=[part for part in parts if not isinstance(part, Thought)],
+            as_list=isinstance(content, list),
+            calls=calls,
+            answers=answers,
+            tool_call_id=_get_text(message, "tool_call_id"),
+            name=_get_text(message, "name"),
+            weight=_get_weight(message, self.label),
+            reasoning=(REASONING[0], thoughts) if thoughts else _get_reasoning(message),
+            refusal=refusal,
+            extra=[*extra, *find_extra_keys(content)],
+            source=message,
+        )
+
+
+def _match_calls(parsed: list[_ParsedMessage], used: set[str]) -> list[Turn]:
+    """Match tool messages to the calls that they answer: by id, else by name, else in order."""
+    parse_turns: list[Turn] = []
+    open_calls: list[Call] = []
+    for message in parsed:
+        calls: list[Call] = []
+        answers: Call | None = None
+        if message.role == "tool":
+            answers = _find_call(message.message, open_calls)
+            if answers is not None:
+                open_calls.remove(answers)
+        elif message.calls:
+            calls = [_parse_call(call, message.label, used) for call in message.calls]
+            open_calls = list(calls)
+        parse_turns.append(message.to_turn(calls, answers))
+    return parse_turns
+
+
+def _find_call(message: Message, open_calls: list[Call]) -> Call | None:
+    wanted, name = _get_text(message, "tool_call_id"), _get_text(message, "name")
+    if wanted is not None:
+        return next((call for call in open_calls if call.id == wanted), None)
+    named = (call for call in open_calls if call.name == name)
+    return next(named, open_calls[0] if open_calls and name is None else None)
+
+
+def _get_calls(message: Message, label: str) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls")
+    if calls is None:
+        legacy = message.get("function_call")
+        calls = [{"function": legacy}] if isinstance(legacy, dict) else []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise RowProblem(
+            "tool_call", f"{label}: tool_calls is not a list of objects", "list the calls"
+        )
+    return calls
+
+
+def _parse_call(raw: dict[str, Any], label: str, used: set[str]) -> Call:
+    function = raw.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        raise RowProblem(
+            "tool_call",
+            f"{label}: a tool call without a function name",
+            "write it as {id, type: function, function: {name, arguments}}",
+        )
+    arguments = function.get("arguments")
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict | str):
+        raise RowProblem(
+            "tool_arguments",
+            f"{label}: the arguments of “{quoted(name, 40)}” are not a JSON object",
+            "write them as an object",
+        )
+    call_id = raw.get("id")
+    return Call(call_id if isinstance(call_id, str) and call_id else _new_id(used), name, arguments)
+
+
+def _new_id(used: set[str]) -> str:
+    number = 1
+    while (call_id := f"call_{number}") in used:
+        number += 1
+    used.add(call_id)
+    return call_id
+
+
+def _get_text(message: Message, key: str) -> str | None:
+    value = message.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _get_weight(message: Message, label: str) -> int | None:
+    weight = message.get("weight")
+    if weight is None:
+        return None
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise RowProblem("weight", f"{label} has a weight other than 0 or 1", "write 0 or 1")
+    return int(weight)
+
+
+def _get_reasoning(message: Message) -> tuple[str, str] | None:
+    for key in REASONING:
+        if isinstance(value := message.get(key), str) and value:
+            return key, value
+    return None

@@ -1,0 +1,102 @@
+"""Tool calls and their arguments, in the forms that targets need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.messages import Call, Turn
+from ftwizard.data.privacy.quote import quoted
+
+
+def to_openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
+    """Return ``tool_calls`` with arguments as JSON text or objects; raise RowProblem."""
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {
+                "name": call.name,
+                "arguments": format_arguments(call, turn)
+                if as_text
+                else parse_arguments(call, turn),
+            },
+        }
+        for call in turn.calls
+    ]
+
+
+def parse_arguments(call: Call, turn: Turn) -> dict[str, Any]:
+    """Return the arguments of a call as an object; raise RowProblem for invalid JSON."""
+    if isinstance(call.arguments, dict):
+        return call.arguments
+    try:
+        value = msgspec.json.decode(call.arguments or "{}")
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        value = None
+    if not isinstance(value, dict):
+        raise RowProblem(
+            "tool_arguments",
+            f"{turn.label}: the arguments of “{quoted(call.name, 40)}” are not a JSON object",
+            "fix them, or write them as an object",
+        )
+    return value
+
+
+def format_arguments(call: Call, turn: Turn) -> str:
+    """Return the arguments of a call as JSON text; raise RowProblem if they are not an object."""
+    value = parse_arguments(call, turn)
+    if isinstance(call.arguments, str) and call.arguments:
+        return call.arguments
+    return msgspec.json.encode(value).decode()
+
+
+def require_call(turn: Turn) -> Call:
+    """Return the call that a tool message answers; raise RowProblem if there is none."""
+    if turn.answers is None:
+        raise RowProblem(
+            "tool_orphan",
+            f"{turn.label} is a tool result without a preceding call",
+            "set tool_call_id to the id of its call, or delete it",
+        )
+    return turn.answers
+
+
+# Tool schemas in OpenAI's current format.
+
+Fields = dict[str, Any]
+
+
+def normalize_tools(example: Example, losses: Losses) -> list[dict[str, Any]]:
+    """Return a row's tool schemas in OpenAI's current format, each ``{type, function}``.
+
+    Raises RowProblem for a tool that does not describe a function.
+    """
+    tools: Any = example.tools or []
+    legacy = example.extra.get("functions")
+    if not tools and isinstance(legacy, list) and legacy:
+        tools = legacy
+        losses.note(
+            "deprecated",
+            "functions are in OpenAI's legacy format: converted to tools",
+            "no action needed",
+        )
+    return [_normalize(tool, number) for number, tool in enumerate(tools, 1)]
+
+
+def _normalize(tool: Any, number: int) -> Fields:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if isinstance(tool, dict) and function is None and isinstance(tool.get("name"), str):
+        function = {key: value for key, value in tool.items() if key != "type"}
+        tool = {"type": "function"}
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowProblem(
+            "tools",
+            f"tool {number} does not describe a function",
+            "write it as {type: function, function: {name, description, parameters}}",
+        )
+    return {"type": "function", **tool, "function": function}

@@ -1,0 +1,139 @@
+"""Vertex AI format for Gemini: contents of parts and a system instruction.
+
+Sources: https://cloud.google.com/vertex-ai/generative-ai/docs/models/gemini-supervised-tuning-prepare
+and …/tune-function-calling.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export.constraints import (
+    fit_to_target,
+    get_scheme,
+    get_suffix,
+    require_text,
+    split_system,
+    unsupported_media,
+)
+from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.messages import Turn
+from ftwizard.data.export.openai import Row
+from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.tool_calls import parse_arguments, require_call
+from ftwizard.data.json_schema import vertex_schema
+from ftwizard.data.platforms import Target
+
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
+
+
+def write_contents(example: Example, target: Target, losses: Losses) -> Row:
+    """Write ``contents`` and, if any, ``systemInstruction`` and ``tools``; raise RowProblem."""
+    fitted_row = fit_to_target(example, target, losses)
+    system, others = split_system(fitted_row.messages, target)
+    row: Row = {}
+    parts = [{"text": turn.text} for turn in system if turn.text]
+    if parts:
+        row["systemInstruction"] = {"role": "system", "parts": parts}
+    row["contents"] = list(_write_turns(others, target))
+    if fitted_row.tools:
+        functions = [_write_function(tool["function"]) for tool in fitted_row.tools]
+        row["tools"] = [{"functionDeclarations": functions}]
+    return row
+
+
+def _write_turns(turns: list[Turn], target: Target) -> Iterator[Row]:
+    """Yield contents; consecutive tool results form one content, like their calls."""
+    waiting: list[Row] = []
+    for turn in turns:
+        if turn.role == "tool":
+            waiting.append(_write_response(turn, target))
+            continue
+        if waiting:
+            yield {"role": "user", "parts": waiting}
+            waiting = []
+        role = "model" if turn.role == "assistant" else turn.role
+        yield {"role": role, "parts": _write_parts(turn, target)}
+    if waiting:
+        yield {"role": "user", "parts": waiting}
+
+
+def _write_parts(turn: Turn, target: Target) -> list[Row]:
+    parts: list[Row] = []
+    for part in turn.parts:
+        if isinstance(part, Text):
+            if part.text or not turn.calls:
+                parts.append({"text": part.text})
+        elif isinstance(part, Image):
+            parts.append(_write_image(part, turn))
+        else:
+            parts.append(_write_media(part, turn, target))
+    parts += [
+        {"functionCall": {"name": call.name, "args": parse_arguments(call, turn)}}
+        for call in turn.calls
+    ]
+    return parts or [{"text": ""}]
+
+
+def _write_image(image: Image, turn: Turn) -> Row:
+    kind = image.more.get("media_type")
+    return _write_file(image.url, kind, turn, "image")
+
+
+def _write_media(part: Other, turn: Turn, target: Target) -> Row:
+    """Write a video, audio or other file part that has a supported address."""
+    url = part.value.get(part.type)
+    schemes = target.images.schemes if target.images else ()
+    if part.type not in target.media or not isinstance(url, str) or get_scheme(url) not in schemes:
+        raise unsupported_media(part, turn, target)
+    return _write_file(url, part.value.get("media_type"), turn, part.type)
+
+
+def _write_file(url: str, kind: Any, turn: Turn, medium: str) -> Row:
+    if get_scheme(url) == "data":
+        match = _DATA_URL.fullmatch(url)
+        if match is None:
+            raise RowProblem(
+                "image_url",
+                f"{turn.label} has a data: URL that is not base64 with a media type",
+                "write data:image/png;base64,… or use its address",
+            )
+        return {"inlineData": {"mimeType": match[1], "data": match[2]}}
+    if not isinstance(kind, str):
+        kind, _ = mimetypes.guess_type("x." + get_suffix(url))
+    if kind is None or (medium == "image" and not kind.startswith("image/")):
+        raise RowProblem(
+            "image_type",
+            f"{turn.label} has a file of unknown type",
+            "use a file name that ends in .jpeg, .png, .mp4 or similar",
+        )
+    return {"fileData": {"mimeType": kind, "fileUri": url}}
+
+
+def _write_response(turn: Turn, target: Target) -> Row:
+    require_text(turn, target)
+    text = turn.text
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        value = None
+    # Vertex needs an object as the result of a function; other text goes under “output”.
+    response = value if isinstance(value, dict) else {"output": text}
+    return {"functionResponse": {"name": require_call(turn).name, "response": response}}
+
+
+def _write_function(function: dict[str, Any]) -> Row:
+    declaration: Row = {"name": function["name"]}
+    if isinstance(function.get("description"), str):
+        declaration["description"] = function["description"]
+    parameters = function.get("parameters")
+    if isinstance(parameters, dict) and parameters.get("properties"):
+        declaration["parameters"] = vertex_schema(parameters, function["name"])
+    return declaration

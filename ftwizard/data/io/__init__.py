@@ -1,0 +1,1 @@
+"""Rows from the bytes of a file: layouts, compression, damage."""

@@ -1,0 +1,289 @@
+"""Parallel processing of plain JSON Lines files in parts."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io import records
+from ftwizard.data.io.inspect import Container
+from ftwizard.data.io.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
+from ftwizard.data.io.source import BLOCK, Source
+
+# Byte ranges and random samples of plain JSON Lines files.
+
+SAMPLE_BLOCK_BYTES = 1 << 16
+"""Bytes of a sampled block."""
+_MAX_SAMPLED_ROW = 1 << 20
+"""Maximum bytes of a sampled row."""
+_HEAD_ROWS = 500
+"""Rows sampled from a file that is not read by byte ranges."""
+_BOM_BYTES = 3
+"""Bytes of a byte-order mark."""
+
+
+class TooLong(bytes):
+    """The beginning of a line longer than ``MAX_LINE`` bytes, as a separate block."""
+
+    @property
+    def problem(self) -> RowProblem:
+        """Return the problem of the line."""
+        return too_large_problem()
+
+
+class Sampled(NamedTuple):
+    """A sampled row."""
+
+    offset: int | None
+    """Byte offset in the file; None if unknown."""
+    line: int | None
+    """As ``Record.line``; None if unknown."""
+    value: bytes | dict[str, Any] | RowProblem
+    """As ``Record.value``."""
+
+
+def ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]]:
+    """Divide a file into at most ``parts`` byte ranges ``(start, end)`` of complete lines.
+
+    The ranges are in order and cover the file except for its byte-order mark. Raises ValueError
+    unless ``container.plain``, and FileProblem.
+    """
+    _require_plain(container)
+    with Source(path, container.identity) as source:
+        first = _get_data_start(container)
+        cuts = (source.size * part // parts for part in range(1, parts))
+        starts = [
+            first,
+            *(_find_line_start(source, max(offset, first)) for offset in cuts),
+            source.size,
+        ]
+    return [(start, end) for start, end in itertools.pairwise(starts) if start < end]
+
+
+def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator[bytes]:
+    """Yield a byte range in blocks of about 256 kB, each of complete lines with line feeds.
+
+    ``block.count(b"\\n")`` sums to line numbers, because only the file's last line can lack a line
+    feed. A longer line is a block of its own up to ``MAX_LINE``, beyond that a ``TooLong``. Raises
+    FileProblem if the file is not the one described by ``container`` or changes while being read.
+    """
+    _require_plain(container)
+    with Source(path, container.identity) as source:
+        while start < end:
+            block = source.read(start, min(BLOCK, end - start))
+            if not block:
+                break
+            if start + len(block) < end:
+                cut = block.rfind(b"\n") + 1
+                if not cut:
+                    length = _find_line_start(source, start + len(block)) - start
+                    yield _read_line(source, start, length)
+                    start += length
+                    continue
+                block = block[:cut]
+            yield block
+            start += len(block)
+        source.check_unchanged()
+
+
+def sample(
+    path: Path, container: Container, *, blocks: int = 64, seed: int = 0
+) -> Iterator[Sampled]:
+    """Yield sampled rows of a file: its head, its tail, then random blocks of 64 KB.
+
+    Yields all rows of a small file, and only the head of a file that is not ``plain``. Raises
+    FileProblem.
+    """
+    if not container.plain:
+        size = 0
+        for record in itertools.islice(records.records(path, container), _HEAD_ROWS):
+            yield Sampled(None, record.line, record.value)
+            size += len(record.value) if isinstance(record.value, bytes) else 0
+            if size > blocks * SAMPLE_BLOCK_BYTES:
+                return
+        return
+    first, last = _get_data_start(container), container.size
+    whole = (blocks + 2) * SAMPLE_BLOCK_BYTES
+    with Source(path, container.identity) as source:
+        head = min(last, whole if last <= whole else first + SAMPLE_BLOCK_BYTES)
+        for number, (offset, line) in enumerate(_read_lines(source, first, head), 1):
+            if line.strip():
+                yield Sampled(offset, number, line)
+        if head == last:
+            return
+        for start, end in _choose_blocks(head, last, blocks, seed):
+            for offset, line in _read_lines(source, _find_line_start(source, start, end), end):
+                if line.strip():
+                    yield Sampled(offset, None, line)
+
+
+def _choose_blocks(start: int, end: int, blocks: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of sampled blocks: the tail, then one in each of ``blocks`` parts."""
+    tail = end - SAMPLE_BLOCK_BYTES
+    yield tail, end
+    generator = random.Random(seed)
+    step = (tail - start) / blocks
+    for part in range(blocks):
+        offset = start + int(step * part + generator.random() * max(step - SAMPLE_BLOCK_BYTES, 0))
+        yield offset, min(offset + SAMPLE_BLOCK_BYTES, tail)
+
+
+def _read_lines(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that begin between ``start`` and ``end``, with their offsets."""
+    data = source.read(start, max(end - start, 0))
+    index = 0
+    while start + index < end:
+        stop = data.find(b"\n", index)
+        if stop < 0:
+            data += source.read(start + len(data), _MAX_SAMPLED_ROW)
+            stop = data.find(b"\n", index)
+        if stop < 0:
+            if start + len(data) < source.size:
+                return  # too long for a sample
+            stop = len(data)
+        yield start + index, data[index:stop].removesuffix(b"\r")
+        index = stop + 1
+
+
+def _read_line(source: Source, start: int, length: int) -> bytes:
+    if length <= MAX_LINE:
+        return source.read(start, length)
+    ended = source.read(start + length - 1, 1) == b"\n"
+    return TooLong(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
+
+
+def _find_line_start(source: Source, offset: int, limit: int | None = None) -> int:
+    """Return the start of the first line at or after ``offset``, or ``limit`` if there is none."""
+    end = source.size if limit is None else limit
+    if offset <= 0:
+        return 0
+    offset -= 1
+    while offset < end:
+        block = source.read(
+            offset, min(BLOCK if limit is None else SAMPLE_BLOCK_BYTES, end - offset)
+        )
+        if not block:
+            return end
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return offset + newline + 1
+        offset += len(block)
+    return end
+
+
+def _get_data_start(container: Container) -> int:
+    return _BOM_BYTES if container.bom else 0
+
+
+def _require_plain(container: Container) -> None:
+    if not container.plain:
+        raise ValueError(f"{container.words} cannot be read by byte ranges")
+
+
+PART_BYTES = 32 << 20
+"""Approximate size of a part: large enough to be efficient, small enough for progress reports."""
+MAX_PROCESSES = 8
+_LINE_FEED = ord("\n")
+_MAX_PENDING = 2
+"""Maximum parts in progress per process, so that results do not pile up."""
+
+T = TypeVar("T")
+Say = Callable[[int, int], None]
+"""Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
+
+
+class Block(NamedTuple):
+    """Consecutive complete lines."""
+
+    line: int
+    """Number of the first line within its part, from 1."""
+    height: int
+    """Number of lines."""
+    data: bytes
+    """Including line feeds; the last line may lack one."""
+    problem: RowProblem | None = None
+    """Set instead of the data: why a line cannot be read."""
+
+    def lines(self) -> list[bytes]:
+        """Return the lines without line feeds."""
+        return self.data.removesuffix(b"\n").split(b"\n")
+
+
+class Part(NamedTuple):
+    """A byte range of a file that consists of complete lines."""
+
+    path: Path
+    container: Container
+    start: int
+    end: int
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the lines in blocks, in order."""
+        import numpy as np  # not needed for a first look
+
+        line = 1
+        for data in lines_in(self.path, self.container, self.start, self.end):
+            if isinstance(data, TooLong):
+                yield Block(line, 1, b"", data.problem)
+                line += 1
+                continue
+            # Five times faster than bytes.count.
+            ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LINE_FEED))
+            count = ends + (not data.endswith(b"\n"))
+            yield Block(line, count, data)
+            line += count
+
+
+def parts_of(path: Path, container: Container) -> list[Part]:
+    """Divide a ``plain`` file into parts; raise FileProblem."""
+    count = max(1, container.size // PART_BYTES)
+    byte_ranges = ranges(path, container, count)
+    return [Part(path, container, start, end) for start, end in byte_ranges]
+
+
+def in_order(
+    work: functools.partial[T], parts: list[Part], processes: int | None, say: Say
+) -> Iterator[T]:
+    """Yield the result of ``work`` for each part, in file order.
+
+    ``work`` and its results must be picklable. ``processes`` defaults to the number of CPU cores.
+    """
+    workers = min(processes or _count_cores(), len(parts), MAX_PROCESSES)
+    results = map(work, parts) if workers == 1 else _run_in_processes(work, parts, workers)
+    for part, result in zip(parts, results, strict=True):
+        yield result
+        say(part.end, part.container.size)
+
+
+def _run_in_processes(work: functools.partial[T], parts: list[Part], workers: int) -> Iterator[T]:
+    context = get_context("forkserver")  # forking is unsafe, because this process may have threads
+    context.set_forkserver_preload([work.func.__module__])
+    done = 0
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        waiting: deque[Future[T]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > _MAX_PENDING * workers:
+                yield waiting.popleft().result()
+                done += 1
+        while waiting:
+            yield waiting.popleft().result()
+            done += 1
+    except BrokenExecutor:  # a process was killed, for example for memory
+        yield from map(work, parts[done:])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0))

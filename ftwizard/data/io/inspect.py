@@ -1,0 +1,296 @@
+"""Inspection of data files: format, compression and encoding, detected from content, not from names."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ftwizard.data.io import arrow, csv_rows, layout, lines, signatures
+from ftwizard.data.io import compression as unpack
+from ftwizard.data.io.compression import Compression, Damage
+from ftwizard.data.io.json_scanner import HEAD_BYTES
+from ftwizard.data.io.layout import Kind, TextLayout
+from ftwizard.data.io.lines import Encoding
+from ftwizard.data.io.source import FileIdentity, FileProblem, Source
+from ftwizard.data.privacy.quote import quoted
+
+if TYPE_CHECKING:
+    from ftwizard.data.findings import Found
+
+__all__ = ["Container", "FileProblem", "inspect", "read_text"]
+
+_ROWS = "Use a file with one JSON object per line."
+_BLANKS = b" \t\r\n\x00"
+_WORDS: dict[Kind, str] = {
+    "jsonl": "JSON Lines", "array": "a JSON array", "objects": "multi-line JSON objects",
+    "csv": "a CSV table", "tsv": "a TSV table", "parquet": "Parquet", "arrow": "Arrow",
+}  # fmt: skip
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """A file from which rows can be read."""
+
+    kind: Kind
+    """``objects``: concatenated JSON objects that span several lines."""
+    compression: Compression | None = None
+    encoding: Encoding = "utf-8"
+    bom: bool = False
+    """Whether it begins with a byte-order mark."""
+    size: int
+    """Bytes of the file on disk."""
+    identity: FileIdentity
+    """Identity of the file when it was inspected; readers reject any other."""
+    layout: TextLayout
+
+    @property
+    def unit(self) -> Literal["line", "row"]:
+        """Return what record numbers count: physical lines, or rows if the file has no useful lines."""
+        return self.layout.unit
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of a table's columns, in order; empty for other files."""
+        return self.layout.dialect.columns if self.layout.dialect else ()
+
+    @property
+    def plain(self) -> bool:
+        """Return whether rows are lines of UTF-8, readable from any byte offset."""
+        text = self.compression is None and self.encoding == "utf-8"
+        return self.kind == "jsonl" and text and self.layout.newline == b"\n"
+
+    @property
+    def words(self) -> str:
+        """Return a description such as ``a JSON array, compressed with gzip``."""
+        kind = _WORDS[self.kind]
+        if not self.compression:
+            return kind
+        return f"{kind}, compressed with {unpack.NAMES[self.compression]}"
+
+    def hosted_ready(self, bom: Literal["needed", "unwanted"] = "unwanted") -> Found | None:
+        """Return why a hosted platform cannot read the file as it is, or None.
+
+        ``bom``: whether the platform needs a byte-order mark. Codes: ``compressed``, ``parquet``,
+        ``needs_conversion`` (another layout), ``encoding``, ``bom``, ``bom_missing``.
+        """
+        from ftwizard.data.findings import Found  # avoids an import cycle
+
+        fix = "convert it: ftwizard convert"
+        if self.compression:
+            name = unpack.NAMES[self.compression]
+            return Found(
+                "compressed",
+                f"the file is compressed with {name}; upload it uncompressed",
+                f"unpack it, or {fix}",
+            )
+        if self.kind == "parquet":
+            return Found("parquet", "the file is Parquet, not JSON Lines", fix)
+        if self.kind != "jsonl":
+            return Found("needs_conversion", f"the file is {self.words}, not JSON Lines", fix)
+        if self.encoding != "utf-8":
+            return Found("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
+        if self.layout.newline != b"\n":
+            return Found("needs_conversion", "its lines end with carriage returns only", fix)
+        if self.bom and bom == "unwanted":
+            return Found("bom", "the file begins with a byte-order mark", f"remove it, or {fix}")
+        if not self.bom and bom == "needed":
+            return Found("bom_missing", "the file lacks a byte-order mark", fix)
+        return None
+
+
+def inspect(path: Path) -> Container:
+    """Inspect the beginning of a file; never block, as reading a pipe would.
+
+    A JSON file is read up to its second line, at most ``lines.MAX_LINE`` bytes. Raises FileProblem
+    for a file without rows, naming what it is instead.
+    """
+    with Source(path) as source:
+        if not source.size:
+            raise FileProblem("file_empty", f"{source.display_name} is empty.", _ROWS)
+        return _inspect_source(source)
+
+
+def read_text(source: Source, container: Container) -> Iterator[bytes]:
+    """Yield the decompressed text of a file as UTF-8 blocks; raise Damage where it is truncated.
+
+    Invalid UTF-8 passes unchanged.
+    """
+    blocks = source.blocks()
+    if container.compression:
+        blocks = unpack.decompress(blocks, container.compression)
+    return lines.decode_text(blocks, container.encoding)
+
+
+def _inspect_source(source: Source) -> Container:
+    compression = unpack.detect_compression(source.read(0, HEAD_BYTES))
+    blocks = source.blocks()
+    if compression:
+        blocks = _decompress(source, compression)
+    raw = _Head(blocks, HEAD_BYTES)
+    if compression and not raw.head:
+        raise _empty_problem(source, compression, raw.damage)
+    kind = _detect_columnar(source, raw.head, compression)
+    encoding, bom = lines.detect_encoding(raw.head)
+
+    def container(layout: TextLayout) -> Container:
+        return Container(
+            kind=layout.kind,
+            compression=compression,
+            encoding=encoding,
+            bom=bom,
+            size=source.size,
+            identity=source.identity,
+            layout=layout,
+        )
+
+    if kind:
+        return container(TextLayout(kind=kind, unit="row"))
+    text = _Head(lines.decode_text(raw.all(), encoding), HEAD_BYTES)
+    while not text.head.strip(_BLANKS) and text.more(HEAD_BYTES):
+        pass
+    _require_text(source, text.head, compression, encoding)
+    text_layout = layout.detect_layout(text.head, text.rest, whole=text.whole)
+    _require_columns(source, text_layout)
+    source.check_unchanged()
+    return container(text_layout)
+
+
+def _decompress(source: Source, compression: Compression) -> Iterator[bytes]:
+    try:
+        yield from unpack.decompress(source.blocks(), compression)
+    except ImportError:
+        raise FileProblem(
+            "compressed",
+            f"{source.display_name} is compressed with {unpack.NAMES[compression]}, which this Python "
+            "cannot unpack.",
+            "Unpack it and name the file inside.",
+        ) from None
+
+
+class _Head:
+    """The buffered beginning of a block stream, and the rest of it."""
+
+    def __init__(self, blocks: Iterator[bytes], count: int) -> None:
+        self.rest = blocks
+        self.head = b""
+        self.whole = False
+        self.damage: Damage | None = None
+        self.more(count)
+
+    def more(self, count: int) -> bool:
+        """Replace the head by the next ``count`` bytes or so; return False at the end."""
+        parts, size = list[bytes](), 0
+        try:
+            while size < count and (block := next(self.rest, b"")):
+                parts.append(block)
+                size += len(block)
+        except Damage as damage:
+            self.damage = damage
+        self.whole = size < count
+        if size or not self.head:
+            self.head = b"".join(parts)
+        return size > 0
+
+    def all(self) -> Iterator[bytes]:
+        return itertools.chain([self.head], self.rest)
+
+
+def _empty_problem(source: Source, compression: Compression, damage: Damage | None) -> FileProblem:
+    if damage is None:
+        return FileProblem("file_empty", f"{source.display_name} is empty once unpacked.", _ROWS)
+    return FileProblem(
+        "compressed",
+        f"{source.display_name} cannot be unpacked: {damage.message}.",
+        damage.fix[:1].upper() + damage.fix[1:] + ".",
+    )
+
+
+def _no_rows_problem(source: Source, signature: signatures.ForeignFile) -> FileProblem:
+    lines = (
+        (1,) if signature.code == "lfs_pointer" else ()
+    )  # a pointer file is text, so its line can be shown
+    return FileProblem(
+        signature.code,
+        f"{source.display_name} is {signature.description}.",
+        signature.hint,
+        lines=lines,
+    )
+
+
+def _detect_columnar(source: Source, head: bytes, compression: Compression | None) -> Kind | None:
+    """Return the kind of a columnar file, if it is one; raise FileProblem for a file without rows."""
+    kind: Kind | None = None
+    if head.startswith(b"PAR1") and b"\x00" in head:
+        kind = "parquet"
+    elif arrow.is_arrow_file(head) or arrow.is_arrow_stream(head):
+        kind = "arrow"
+    if kind == "parquet" and not compression and source.read(source.size - 4, 4) != b"PAR1":
+        raise FileProblem(
+            "binary",
+            f"{source.display_name} is a truncated Parquet file.",
+            "Download it again.",
+        )
+    if kind and compression:
+        raise FileProblem(
+            "compressed",
+            f"{source.display_name} is {_WORDS[kind]}, compressed with {unpack.NAMES[compression]}.",
+            "Unpack it first: Parquet and Arrow files are not read compressed.",
+        )
+    if kind is None and (signature := signatures.identify_foreign(head)):
+        raise _no_rows_problem(source, signature)
+    return kind
+
+
+def _require_text(
+    source: Source, head: bytes, compression: Compression | None, encoding: Encoding
+) -> None:
+    """Raise FileProblem if ``head`` is empty or is not text."""
+    if not head.strip(_BLANKS):
+        state = "is empty" if not head.strip() else "contains only white space"
+        if compression:
+            state = "is empty once unpacked"
+        raise FileProblem("file_empty", f"{source.display_name} {state}.", _ROWS)
+    if signature := signatures.identify_foreign(head):
+        raise _no_rows_problem(source, signature)
+    if encoding == "utf-8" and (name := signatures.detect_utf_16(head)):
+        raise FileProblem(
+            "encoding",
+            f"{source.display_name} looks like {name[:-2]} without a byte-order mark.",
+            f"Convert it: iconv -f {name} -t UTF-8 OLD > NEW",
+        )
+    # What begins like JSON may have rows; readers report the rest.
+    is_json = head.lstrip(_BLANKS)[:1] in (b"{", b"[")
+    if not is_json and b"\x00" in head[: signatures.HEAD_BYTES] and not _is_utf_8(head):
+        raise FileProblem("binary", f"{source.display_name} is not a text file.", _ROWS)
+
+
+def _is_utf_8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _require_columns(source: Source, layout: TextLayout) -> None:
+    """Raise FileProblem if a table's columns are unnamed or two have the same name."""
+    if layout.dialect is None:
+        return
+    columns = layout.dialect.columns
+    if not layout.named:
+        shown = quoted(layout.dialect.delimiter.join(columns), 60)
+        raise FileProblem(
+            "missing_column",
+            f"{source.display_name} is a table without column names in its first line: “{shown}”.",
+            "Add a header line, for example: prompt,completion",
+        )
+    if name := csv_rows.find_duplicate(columns):
+        raise FileProblem(
+            "duplicate_column",
+            f"{source.display_name} has two columns named “{quoted(name, 40)}”.",
+            "Rename or remove one of them.",
+        )

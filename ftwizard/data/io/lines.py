@@ -1,0 +1,135 @@
+"""Decoding of byte blocks to UTF-8 text and to numbered lines of bounded length."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io.compression import Damage
+
+MAX_LINE = 1 << 28
+"""Bytes of the longest line or row that is read: 256 MB. The largest row that any target accepts
+has ten images of 10 MB in Base64."""
+MAX_SHOWN_BYTES = 4096
+"""Bytes kept of a longer line."""
+
+Encoding = Literal["utf-8", "utf-16", "utf-32"]
+BYTE_ORDER_MARKS: tuple[tuple[bytes, Encoding], ...] = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the UTF-16 mark
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+INVALID = "\udc80".encode("utf-8", "surrogatepass")
+"""Marks invalid bytes in transcoded text; valid UTF-8 never contains it."""
+
+
+def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udc80", error.end
+
+
+codecs.register_error("ftwizard.mark", _mark_invalid)
+
+
+def detect_encoding(head: bytes) -> tuple[Encoding, bool]:
+    """Return the encoding of a file that begins with ``head``, and whether it has a byte-order mark."""
+    for mark, name in BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return name, True
+    return "utf-8", False
+
+
+def decode_text(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
+    """Yield ``blocks`` as UTF-8, without a byte-order mark.
+
+    Invalid UTF-8 passes unchanged; invalid text in another encoding becomes ``INVALID``.
+    """
+    return _strip_bom(blocks) if name == "utf-8" else _transcode(blocks, name)
+
+
+def _strip_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    head = b""
+    for block in blocks:
+        head += block
+        if len(head) >= len(codecs.BOM_UTF8):
+            break
+    if head := head.removeprefix(codecs.BOM_UTF8):
+        yield head
+    yield from blocks
+
+
+def _transcode(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(name)("ftwizard.mark")
+    for block in blocks:
+        if decoded := decoder.decode(block):
+            yield decoded.encode("utf-8", "surrogatepass")
+    if decoded := decoder.decode(b"", final=True):
+        yield decoded.encode("utf-8", "surrogatepass")
+
+
+def too_large_problem() -> RowProblem:
+    """Return the problem of a row larger than ``MAX_LINE``."""
+    return RowProblem(
+        "too_large", f"it is larger than {MAX_LINE >> 20} MB", "shorten it, or split it"
+    )
+
+
+class TextLine(NamedTuple):
+    """One physical line."""
+
+    number: int
+    """1-based."""
+    data: bytes
+    """Without its line feed; only the beginning of a line that is too long."""
+    too_long: bool = False
+
+
+class Broken(Damage):
+    """Damage, with the number of its line and the readable part of that line."""
+
+    def __init__(self, damage: Damage, number: int, rest: bytes) -> None:
+        super().__init__(damage.message, damage.fix)
+        self.number = number
+        self.rest = rest
+
+
+def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[TextLine]:
+    """Yield the lines of ``blocks``; raise Broken if these raise Damage.
+
+    Of a line longer than ``MAX_LINE``, only the beginning is kept in memory.
+    """
+    number, parts, size = 1, list[bytes](), 0
+    try:
+        for block in blocks:
+            first, *rest = block.split(newline)
+            size += len(first)
+            parts.append(first)
+            if size > MAX_LINE:
+                parts = [_truncate(parts)]
+            if not rest:
+                continue
+            yield _join(number, parts, size)
+            last = rest.pop()
+            for line in rest:
+                number += 1
+                yield TextLine(number, line, len(line) > MAX_LINE)
+            number, parts, size = number + 1, [last], len(last)
+    except Damage as damage:
+        raise Broken(damage, number, b"".join(parts)) from None
+    if size:
+        yield _join(number, parts, size)
+
+
+def _join(number: int, parts: list[bytes], size: int) -> TextLine:
+    return TextLine(number, parts[0] if len(parts) == 1 else b"".join(parts), size > MAX_LINE)
+
+
+def _truncate(parts: list[bytes]) -> bytes:
+    start = b""
+    for part in parts:
+        start += part[: MAX_SHOWN_BYTES - len(start)]
+    return start

@@ -1,1 +1,0 @@
-"""Repairs that need no guessing: one module for each kind of damage."""

@@ -1,0 +1,112 @@
+"""Detection and redaction of secrets and personal data in text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ftwizard.data.privacy.prefilter import RULES, get_prefilter
+from ftwizard.data.privacy.secret_rules import compile_pattern
+
+
+class Secret(NamedTuple):
+    """A secret or personal data at one position in a text."""
+
+    kind: str
+    """Display name: ``GitHub token``, ``email address``."""
+    start: int
+    end: int
+    code: str
+    """``secret``, ``card_number``, ``bank_account``, ``national_id`` or ``personal_data``."""
+
+
+def find(text: str) -> list[Secret]:
+    """Return the secrets and personal data in a text, in order and without overlaps."""
+    orders = get_prefilter().rules(text)
+    spans = [(start, end, order) for order in orders for start, end in _find_spans(order, text)]
+    merged: list[tuple[int, int, int]] = []
+    for start, end, order in sorted(spans):
+        if merged and start < merged[-1][1]:
+            first, last, before = merged[-1]
+            merged[-1] = (first, max(last, end), min(before, order))
+        else:
+            merged.append((start, end, order))
+    return [Secret(RULES[i].kind, start, end, RULES[i].code) for start, end, i in merged]
+
+
+def _find_spans(order: int, text: str) -> Iterator[tuple[int, int]]:
+    rule = RULES[order]
+    for match in compile_pattern(rule.pattern).finditer(text):
+        if rule.real(match):
+            start = match.start("value")
+            yield start, start + rule.trim(match["value"])
+
+
+_MAX_ROUNDS = 8
+_MAX_SECRETS = 200
+_MAX_DEPTH = 100
+
+
+def redact(text: str) -> str:
+    """Replace each secret in a text by its kind and length: ``[GitHub token, 40 characters]``.
+
+    The text next to a replaced secret can itself look like one, so the result is searched again. A
+    text that consists mostly of secrets is replaced as a whole.
+    """
+    length = len(text)
+    for _ in range(_MAX_ROUNDS):
+        secrets = find(text)
+        if not secrets:
+            return text
+        if len(secrets) > _MAX_SECRETS:
+            break
+        text = _replace(text, secrets)
+    return f"[text full of secrets or personal data, {length:,} characters]"
+
+
+def _replace(text: str, secrets: list[Secret]) -> str:
+    labels: dict[str, str] = {}
+    parts, offset = [], 0
+    for secret in secrets:
+        value = text[secret.start : secret.end]
+        labels[value] = f"[{secret.kind}, {len(value):,} characters]"
+        parts += [text[offset : secret.start], labels[value]]
+        offset = secret.end
+    result = "".join([*parts, text[offset:]])
+    for value, label in labels.items():
+        result = result.replace(value, label)  # also where no context identifies it
+    return result
+
+
+def redact_value(value: Any) -> Any:
+    """Redact the texts of a JSON value, including its keys.
+
+    A key can mark its value as a secret, as in ``{"password": …}``. Values nested more than 100
+    levels deep are removed.
+    """
+    return _redact_nested(value, _MAX_DEPTH)
+
+
+def _redact_nested(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if depth == 0:
+        return "[nested too deeply to show]"
+    if isinstance(value, dict):
+        return {_redact_nested(k, depth): _redact_entry(k, v, depth - 1) for k, v in value.items()}
+    return [_redact_nested(item, depth - 1) for item in value]
+
+
+def _redact_entry(key: Any, value: Any, depth: int) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return _redact_nested(value, depth)
+    prefix = f"{key}: "
+    text = f"{prefix}{value}"
+    redacted = redact(text)
+    if redacted == text:
+        return value
+    if redacted.startswith(prefix):
+        return redacted.removeprefix(prefix)
+    return _redact_nested(str(value), depth)

@@ -1,0 +1,143 @@
+"""Prefilter for the checks of texts and secrets: one fast scan over the texts of many rows.
+
+The exact checks take 50 microseconds or more per row, and nearly all rows have no findings. The
+prefilter runs at hundreds of megabytes per second and matches wherever those checks find anything,
+with some false positives, so only the matching rows need the exact checks.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ftwizard.data.privacy import pii_rules, secret_rules
+from ftwizard.data.privacy.multi_regex import Patterns, compile_patterns
+from ftwizard.data.privacy.secret_rules import Rule
+
+# Trigger expressions that decide which exact text checks a row needs.
+#
+# Hyperscan searches for all expressions at once, at a gigabyte per second; Python's ``re`` takes a
+# hundred times as long. An expression may have false positives, but no false negatives.
+
+TEXT: dict[str, bytes] = {
+    "control": rb"[\x00-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]|\xc2[\x80-\x9f]",
+    "separator": rb"\x1e",
+    "bidi": rb"\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]",
+    "hidden": rb"\xe2\x80\x8b|\xe2\x81[\xa0-\xa4]|\xef\xbb\xbf|\xf3\xa0[\x80\x81]|"
+    rb"(?:\xef\xb8[\x80-\x8f]|\xf3\xa0[\x84-\x87][\x80-\xbf]){2}",
+    "replacement": rb"\xef\xbf\xbd",
+    "mojibake": rb"\xc3[\x82-\xb4](?:\xc2[\x80-\xbf]|\xc5[\x92-\xbe]|\xcb[\x86\x9c]|"
+    rb"\xe2\x80[\x93-\xbf]|\xe2[\x81-\x83]|\xe2\x84[\x80-\xa2])",
+    "page": rb"(?i)<!doctype html|<html[\s>\\]|<body[\s>\\]|<script[\s>\\]",
+    "placeholder": rb"(?i)\[object Object\]|lorem ipsum|\{\{ ?[a-z_][a-z0-9_]* ?\}\}",
+    "no_value": rb"(?m)(?:^|\")(?:[ \t\r]|\\[nr])*(?:nan|NaN|NaT|<NA>|undefined|#REF!|#N/A|#VALUE!)"
+    rb"(?:[ \t\r]|\\[nr])*(?:$|\")",
+    "special": rb"<\|[a-zA-Z0-9_]{1,40}\|>|<\xef\xbd\x9c|\[/?INST\]|<</?SYS>>|"
+    rb"<(?:start|end)_of_turn>|</?s>|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\]|"
+    rb"<(?:bos|eos)>|<end_of_utterance>",
+}  # fmt: skip
+"""Triggers of ``checks/text.py``, for texts or for lines of JSON that escape only line ends, quotes
+and backslashes. ``no_value`` matches a whole line or string."""
+
+FACTS: dict[str, bytes] = {
+    "money": rb"(?:\$|\xe2\x82\xac|\xc2\xa3|\xc2\xa5|\xe2\x82\xb9) ?[0-9]|"
+    rb"[0-9](?: |\xc2\xa0)?(?i:USD|EUR|GBP|CHF|dollar|\xe2\x82\xac|\xc2\xa3)",
+    "part": rb"(?i)\bSKU\b|\b(?:part|model|item|article|product|catalog|catalogue) "
+    rb"(?:number|no|code|ID)\b",
+    "version": rb"(?i)\b(?:version|release|firmware) v?[0-9]|v[0-9][0-9.]|"
+    rb"\b(?:latest|newest|current|recent|stable)[^.\n]* (?:version|release|build|edition|firmware)",
+    "as_of": rb"(?i)\bas of (?:now|today|this|writing|my|the|end|start|begin|time|early|mid|late|[0-9]|jan|feb|mar|apr|"
+    rb"may|jun|jul|aug|sep|oct|nov|dec)",
+    "current": rb"(?i)\b(?:is|are) currently (?:led|head|own|run|pric|val|avail|on |out|in |held|"
+    rb"rank|offer|worth)|\bthe current (?:CEO|chief|pres|prime|chanc|king|queen|pope|gov|mayor|"
+    rb"champ|record|price|exch|inter|market)",
+    "hours": rb"(?i)[0-9] ?(?:a\.?m|p\.?m|o'clock)\b|\b(?:opening|business|office|store) hours |"
+    rb"\bopen 24/7|\b(?:open|closed) (?:on |daily|weekend|mon|tue|wed|thu|fri|sat|sun)",
+    "policy": rb"(?i)\b(?:return|refund|exchange|cancell?ation|warranty|shipping|delivery)s? "
+    rb"(?:policy|window|period)|\b(?:business|working) days|\bfree (?:shipping|delivery|returns) |"
+    rb" within [0-9]+ (?:day|week|month|hour)|(?:day|week|month|year)s?(?:'|\xe2\x80\x99)? (?:return|refund|money|warranty|guarantee|"
+    rb"free trial|trial)",
+    "effective": rb"(?i)\b(?:effective|in effect|in force|expires?|deadline|due|applies|apply) "
+    rb"(?:from|until|till|through|by|on|as of|since|is) (?:the |[0-9]|jan|feb|mar|apr|may|jun|jul|"
+    rb"aug|sep|oct|nov|dec)",
+}  # fmt: skip
+"""Triggers of ``checks/facts.py``."""
+
+
+def match_text(text: str) -> frozenset[str]:
+    """Return the names of the expressions of ``TEXT`` that may match."""
+    return _names(TEXT, text_patterns(), text)
+
+
+def match_facts(text: str) -> frozenset[str]:
+    """Return the names of the expressions of ``FACTS`` that may match."""
+    return _names(FACTS, facts_patterns(), text)
+
+
+@functools.cache
+def text_patterns() -> Patterns:
+    """Return the expressions of ``TEXT``, numbered in its order."""
+    return compile_patterns([*TEXT.values()])
+
+
+@functools.cache
+def facts_patterns() -> Patterns:
+    """Return the expressions of ``FACTS``, numbered in its order."""
+    # Separate: with this many words at once, Hyperscan falls back to a search four times as slow.
+    return compile_patterns([*FACTS.values()])
+
+
+def _names(expressions: dict[str, bytes], patterns: Patterns, text: str) -> frozenset[str]:
+    matches = patterns.scan(text.encode("utf-8", "surrogatepass"))
+    if not matches:
+        return _NOTHING
+    names = [*expressions]
+    return frozenset(names[number] for number, _ in matches)
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+RULES: tuple[Rule, ...] = (*secret_rules.RULES, *pii_rules.RULES)
+"""Rules for secrets and personal data. Of two overlapping matches, the earlier rule names both."""
+
+
+class Prefilter:
+    """All patterns, compiled once per process."""
+
+    def __init__(self) -> None:
+        coarse = [rule.coarse.encode("ascii") for rule in RULES]
+        sources = list(dict.fromkeys((*TEXT.values(), *coarse)))
+        self._patterns = compile_patterns(sources)
+        self._rules: list[list[int]] = [[] for _ in sources]
+        for order, source in enumerate(coarse):
+            self._rules[sources.index(source)].append(order)
+
+    def suspects(self, text: bytes) -> list[int]:
+        """Return the offsets in ``text`` of possible findings, in any order.
+
+        ``text`` is UTF-8: everything that ``texts`` yields for many rows, separated by line feeds,
+        about a megabyte at a time. If the checks of texts or secrets would find anything in a row,
+        at least one offset lies within that row. False positives are possible.
+
+        A line of JSON can replace its texts if it is UTF-8 and has no escapes other than ``\\n``,
+        ``\\r``, ``\\"`` and ``\\\\``.
+        """
+        return [offset for _, offset in self._patterns.scan(text)]
+
+    def facts(self, text: bytes) -> list[int]:
+        """Return the same for the check of volatile facts.
+
+        Separate, because one in fifteen ordinary chat rows has a price, and few are such facts.
+        """
+        return [offset for _, offset in facts_patterns().scan(text)]
+
+    def rules(self, text: str) -> set[int]:
+        """Return the indices of the ``RULES`` that may match in ``text``."""
+        matches = self._patterns.scan(text.encode("utf-8", "surrogatepass"))
+        return {order for number, _ in matches for order in self._rules[number]}
+
+
+@functools.cache
+def get_prefilter() -> Prefilter:
+    """Return the prefilter of this process."""
+    return Prefilter()

@@ -1,0 +1,197 @@
+"""Row reader that reports every bad row with its line and keeps all good rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data import formats
+from ftwizard.data.conversation import Conversation, RowProblem, conversation
+from ftwizard.data.example import Example
+from ftwizard.data.format_names import Format, FormatChoice
+from ftwizard.data.io import records
+from ftwizard.data.io.inspect import Container, FileProblem, inspect
+from ftwizard.data.io.records import Record
+from ftwizard.data.io.source import Source
+from ftwizard.errors import FtwizardError
+from ftwizard.text import plural, visible
+
+SHOWN_PROBLEMS = 3
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One usable row."""
+
+    line: int
+    """1-based physical line it starts at; its 1-based number in files without lines (Parquet, an
+    array on one line)."""
+    example: Example
+    """Its meaning."""
+    conversation: Conversation
+    """The conversation that local training uses."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a row cannot be used."""
+
+    line: int
+    code: str
+    message: str
+    fix: str
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows of a data file."""
+
+    path: str
+    rows: list[Row]
+    problems: list[Problem]
+    sha256: str
+    """Hash of the file's bytes."""
+    format: Format | None
+    """Format of the rows; None if no row is a JSON object."""
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows, good and bad."""
+        return len(self.rows) + len(self.problems)
+
+
+def no_row(path: Path) -> FileProblem:
+    """Return the problem of a readable file without rows."""
+    return FileProblem(
+        "file_empty", f"{visible(str(path))} has no rows.", "Write one JSON object per line."
+    )
+
+
+def read(path: Path, format: FormatChoice = "auto") -> Table:
+    """Read the rows of any file that ``container.inspect`` supports.
+
+    ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
+    the file itself cannot be used; bad rows are ``problems``.
+    """
+    container = inspect(path)
+    values = list(_values(path, container))
+    if not values:
+        raise no_row(path)
+    row_format = (
+        _detect_format(path, [value for _, value in values]) if format == "auto" else format
+    )
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, value in values:
+        try:
+            meaning = _example(value, row_format, format == "auto")
+            rows.append(Row(line=line, example=meaning, conversation=conversation(meaning)))
+        except RowProblem as problem:
+            problems.append(
+                Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
+            )
+    return Table(
+        path=str(path),
+        rows=rows,
+        problems=problems,
+        sha256=_sha256(path, container),
+        format=row_format,
+    )
+
+
+def _sha256(path: Path, container: Container) -> str:
+    with Source(path, container.identity) as source:
+        return source.sha256()
+
+
+def _example(value: Any, format: Format | None, exactly: bool) -> Example:
+    if isinstance(value, RowProblem):
+        raise value
+    if format is None:
+        raise RowProblem("not_object", "not a JSON object", "write one object per line")
+    formats.check(formats.recognised(value), format, exactly=exactly, row=value)
+    return formats.example(value, format)
+
+
+def _detect_format(path: Path, values: list[Any]) -> Format | None:
+    """Return the format of most rows; raise FtwizardError if it is unclear."""
+    return formats.tally(values).decide(path).format
+
+
+def usable(table: Table, *, skip_bad: bool) -> list[Row]:
+    """Return the good rows; raise FtwizardError for bad rows unless they may be skipped."""
+    if table.problems and not (skip_bad and table.rows):
+        first = "; ".join(
+            f"line {problem.line}: {problem.message} ({problem.fix})"
+            for problem in table.problems[:SHOWN_PROBLEMS]
+        )
+        more = len(table.problems) - SHOWN_PROBLEMS
+        rest = f"; and {more:,} more" if more > 0 else ""
+        good = plural(len(table.rows), "good row")
+        raise FtwizardError(
+            f"{len(table.problems):,} of {plural(table.count, 'row')} in "
+            f"{visible(table.path)} cannot be used: {first}{rest}.",
+            f"Fix them, or train on the {good} with: --allow skip-bad-rows" if table.rows else "",
+        )
+    return table.rows
+
+
+def _values(path: Path, container: Container) -> Iterator[tuple[int, Any]]:
+    for record in records.records(path, container):
+        try:
+            yield record.line, records.decoded(record)
+        except RowProblem as problem:
+            yield record.line, problem
+
+
+# Rows of a file as examples, after detecting the file's format from all rows.
+
+Decode = Callable[[Record], Iterable[Any]]
+"""Returns the values of a record; raises RowProblem."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a file's rows are read."""
+
+    path: Path
+    container: Container
+    format: Format | None
+    """None if no row is an object."""
+    is_demanded: bool
+    """The format was set explicitly; fields of other formats are then allowed."""
+
+    def example(self, value: Any) -> Example:
+        """Return a row as an example; raise RowProblem."""
+        if self.format is None:
+            raise RowProblem("not_object", "not a JSON object", "write one object per line")
+        looks = formats.recognised(value)
+        formats.check(looks, self.format, exactly=not self.is_demanded, row=value)
+        return formats.example(value, self.format)
+
+    def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
+        """Yield the line of each row with its example or its problem."""
+        for record in records.records(self.path, self.container):
+            try:
+                yield record.line, self.example(records.decoded(record))
+            except RowProblem as problem:
+                yield record.line, problem
+
+
+def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = None) -> Reading:
+    """Inspect a file and detect its format from all rows unless one is set.
+
+    Raises FileProblem if no rows can be read or their format is unclear.
+    """
+    container = inspect(path)
+    if choice != "auto":
+        return Reading(path=path, container=container, format=choice, is_demanded=True)
+    tally = formats.FormatCounter()
+    for record in records.records(path, container):
+        try:
+            values = decode(record) if decode else [records.decoded(record)]
+        except RowProblem:
+            continue
+        for value in values:
+            tally.add(value)
+    decision = tally.decide(path)
+    return Reading(path=path, container=container, format=decision.format, is_demanded=False)

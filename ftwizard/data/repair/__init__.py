@@ -1,0 +1,1 @@
+"""Repairs that have one meaning only, and what they changed."""

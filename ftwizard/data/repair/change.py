@@ -1,0 +1,54 @@
+"""Description of one change that a repair makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ftwizard.text import visible
+
+MAX_SHOWN = 60
+"""Maximum characters shown of a changed text."""
+
+
+class RowChange(NamedTuple):
+    """One fix in a row."""
+
+    code: str
+    """The code of the check in assets/checks.toml."""
+    where: str
+    """The path within the row, such as ``messages[1].content``; empty for the whole row."""
+    was: str
+    """The old value or a short description of it; control characters made visible."""
+    now: str
+    """The new value; empty if it was removed."""
+
+
+def shorten(text: str) -> str:
+    """Return a piece of the user's text as a change shows it."""
+    return visible(text, MAX_SHOWN)
+
+
+# Paths of the texts within a row.
+
+Path = tuple[str | int, ...]
+"""Keys and list indexes, from the row down."""
+
+
+def format_path(path: Path) -> str:
+    """Return a path within a row in the usual notation: ``messages[1].content``."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{shorten(step)}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def iterate_texts(row: Any) -> Iterator[tuple[Any, Any, Path]]:
+    """Yield container, key and path of every text value of a row, at any depth."""
+    waiting: list[tuple[Any, Path]] = [(row, ())]
+    while waiting:
+        container, path = waiting.pop()
+        pairs = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, value in list(pairs):
+            if isinstance(value, str):
+                yield container, key, (*path, key)
+            elif isinstance(value, dict | list):
+                waiting.append((value, (*path, key)))

@@ -1,0 +1,164 @@
+"""Fixes for message fields with one possible meaning: roles, weights and tool calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ftwizard.data.example import ROLES, Message
+from ftwizard.data.formats import sharegpt
+from ftwizard.data.platforms import Target
+from ftwizard.data.repair.change import Path, RowChange, format_path, shorten
+
+_MESSAGE_LISTS = (
+    "messages", "conversations", "conversation", "contents", "prompt", "completion", "chosen",
+    "rejected", "chosen_messages", "rejected_messages", "preferred_output",
+    "non_preferred_output",
+)  # fmt: skip
+_ROLES = {
+    "role": frozenset({*ROLES, "model"}),
+    "from": frozenset(sharegpt.ROLES),
+}
+_WEIGHTS: dict[Any, int] = {"0": 0, "1": 1}
+
+
+def fix_fields(row: Any, target: Target | None) -> list[RowChange]:
+    """Fix the fields of a row's messages in place and return the changes.
+
+    Fixed are the case and blanks of roles, weights given as text or booleans, tool-call arguments in
+    the form that ``target`` does not read, and OpenAI's legacy function calls.
+    """
+    if not isinstance(row, dict):
+        return []
+    changes: list[RowChange] = []
+    for messages, path in _find_message_lists(row):
+        for number, message in enumerate(messages):
+            if isinstance(message, dict):
+                message_path = (*path, number)
+                changes += _fix_role(message, message_path)
+                changes += _fix_weight(message, message_path)
+        changes += _fix_legacy_calls(messages, path)
+        if target is not None and target.arguments != "any":
+            changes += _fix_arguments(messages, path, as_text=target.arguments == "text")
+    changes += _fix_legacy_functions(row)
+    return changes
+
+
+def _find_message_lists(row: dict[str, Any]) -> Iterator[tuple[list[Any], Path]]:
+    """Yield every list of messages in a row, with its path."""
+    for key in _MESSAGE_LISTS:
+        if isinstance(row.get(key), list):
+            yield row[key], (key,)
+        elif isinstance(row.get(key), dict):
+            yield [row[key]], (key,)
+    source = row.get("input")
+    if isinstance(source, dict) and isinstance(source.get("messages"), list):
+        yield source["messages"], ("input", "messages")
+
+
+def _fix_role(message: Message, path: Path) -> Iterator[RowChange]:
+    for key, valid_roles in _ROLES.items():
+        role = message.get(key)
+        if isinstance(role, str) and role not in valid_roles:
+            plain = role.strip().lower()
+            if plain in valid_roles:
+                message[key] = plain
+                yield RowChange(
+                    "unknown_role", format_path((*path, key)), f"“{shorten(role)}”", plain
+                )
+
+
+def _fix_weight(message: Message, path: Path) -> Iterator[RowChange]:
+    weight = message.get("weight")
+    if isinstance(weight, str):
+        number = _WEIGHTS.get(weight.strip())
+    elif isinstance(weight, bool | float) and weight in (0, 1):
+        number = int(weight)
+    else:
+        return
+    if number is not None:
+        message["weight"] = number
+        was = json.dumps(weight)
+        yield RowChange("weight", format_path((*path, "weight")), shorten(was), str(number))
+
+
+def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterator[RowChange]:
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for index, call in enumerate(calls if isinstance(calls, list) else []):
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict):
+                continue
+            arguments = function.get("arguments")
+            field = format_path((*path, number, "tool_calls", index, "function", "arguments"))
+            if as_text and isinstance(arguments, dict):
+                function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+                yield RowChange("tool_arguments_form", field, "an object", "its JSON text")
+            elif not as_text and isinstance(value := _decode(arguments), dict):
+                function["arguments"] = value
+                yield RowChange("tool_arguments_form", field, "JSON text", "the object")
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, str):
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[RowChange]:
+    """Rewrite function calls as tool calls, and function results as tool messages."""
+    open_call: tuple[str, Any] | None = None
+    used = {
+        call.get("id")
+        for message in messages
+        if isinstance(message, dict) and isinstance(message.get("tool_calls"), list)
+        for call in message["tool_calls"]
+        if isinstance(call, dict) and isinstance(call.get("id"), str)
+    }
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict):
+            continue
+        call = message.get("function_call")
+        if isinstance(call, dict) and not message.get("tool_calls"):
+            call_id = next(f"call_{n}" for n in range(1, len(used) + 2) if f"call_{n}" not in used)
+            used.add(call_id)
+            del message["function_call"]
+            message["tool_calls"] = [{"id": call_id, "type": "function", "function": call}]
+            open_call = call_id, call.get("name")
+            field = format_path((*path, number, "function_call"))
+            yield RowChange("deprecated", field, "function_call", "tool_calls")
+        elif message.get("role") == "function" and open_call is not None:
+            call_id, function_name = open_call
+            if message.get("name") in (None, function_name):
+                message["role"], message["tool_call_id"] = "tool", call_id
+                open_call = None
+                field = format_path((*path, number, "role"))
+                yield RowChange("deprecated", field, "function", f"tool, answering {call_id}")
+
+
+def _fix_legacy_functions(row: dict[str, Any]) -> Iterator[RowChange]:
+    functions = row.get("functions")
+    if (
+        row.get("tools")
+        or not isinstance(functions, list)
+        or not functions
+        or not all(
+            isinstance(function, dict) and isinstance(function.get("name"), str)
+            for function in functions
+        )
+    ):
+        return
+    tools = [{"type": "function", "function": function} for function in functions]
+    # Replace the old key in position, so that the rest of the row is unchanged.
+    items = [
+        ("tools", tools) if key == "functions" else (key, value)
+        for key, value in row.items()
+        if key != "tools"
+    ]
+    row.clear()
+    row.update(items)
+    yield RowChange("deprecated", "functions", "functions", "tools")

@@ -1,0 +1,282 @@
+"""Repair of data files: a fixed copy, and a log of every change.
+
+Valid rows are copied byte for byte. Rows that could only be fixed by guessing are left out and
+reported: an empty answer, truncated JSON, an unknown role.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ftwizard.data import checks, reader
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.dedup import row_hashes
+from ftwizard.data.findings import FileFound, Findings, Found
+from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.io import records
+from ftwizard.data.io.records import Record
+from ftwizard.data.new_file import new_file, require_free
+from ftwizard.data.platforms import Target, usual
+from ftwizard.data.reader import Reading
+from ftwizard.data.repair import fields, file_changes, json_repair, redaction, unicode_repair
+from ftwizard.data.repair.change import RowChange
+from ftwizard.data.repair.file_changes import FileChange
+from ftwizard.data.repair.json_repair import RepairedLine
+from ftwizard.errors import FtwizardError
+from ftwizard.text import plural, visible
+
+_DESCRIPTIONS = {
+    "bom": "removed the byte-order mark",
+    "bom_missing": "added a byte-order mark",
+    "encoding": "converted the file to UTF-8",
+    "compressed": "decompressed the file",
+    "needs_conversion": "converted the file to JSON Lines",
+    "line_end": "changed line endings to line feeds",
+    "blank_line": "removed blank lines",
+    "duplicate": "removed duplicate rows",
+    "duplicate_key": "removed duplicate keys with equal values",
+    "invalid_json": "fixed invalid JSON",
+    "extra_data": "split several objects on one line",
+    "control_char": "removed control characters",
+    "mojibake": "restored wrongly decoded text (mojibake)",
+    "bidi": "removed bidirectional controls",
+    "hidden_text": "removed invisible characters",
+    "unknown_role": "normalized roles",
+    "weight": "converted weights to numbers",
+    "tool_arguments_form": "converted tool-call arguments to the target's form",
+    "deprecated": "converted function calls to tool calls",
+}
+
+
+class Repairs(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a repair; ``repairs`` in the output of ``ftwizard check --fix --json``."""
+
+    out: str
+    changes: str
+    """The log of all changes, one JSON object per line."""
+    rows_in: int
+    rows_out: int
+    changed: list[FileFound]
+    """Grouped by fix; a row may count several times."""
+    left_out: list[FileFound]
+    """Grouped by reason; a row counts once."""
+    sha256: str
+    """Hash of the new file."""
+
+
+def changes_path(out: Path) -> Path:
+    """Return the path of the change log of a repair to ``out``."""
+    return out.with_name(f"{out.name}.changes.jsonl")
+
+
+def repair(
+    path: Path,
+    out: Path,
+    target: Target | None = None,
+    *,
+    format: FormatChoice = "auto",
+    redact: bool = False,
+    say: Callable[..., None] | None = None,
+) -> Repairs:
+    """Write the rows of ``path``, fixed for ``target``, to the new file ``out``.
+
+    The default target is what the file looks made for. Every change is logged to
+    ``changes_path(out)``. With ``redact``, secrets are replaced with placeholders. Rows that still
+    have an error for the target are left out. Raises FtwizardError if ``path`` cannot be read, an
+    output file exists, the disk is full, or no row is left.
+    """
+    log = changes_path(out)
+    require_free(out, not_over=[path])
+    require_free(log, not_over=[path])
+    reading = reader.reading(path, format, _parse_values)
+    target = target or usual(reading.format)
+    repairer = _Repairer(reading, target, redact)
+    sha = hashlib.sha256()
+    with contextlib.ExitStack() as undo:
+        with new_file(out, not_over=[path]) as file:
+            with new_file(log) as changes:
+                for change in file_changes.find_changes(path, reading.container, target):
+                    repairer.add_file_change(change, changes)
+                for line in repairer.lines(changes, say):
+                    sha.update(line)
+                    file.write(line)
+                report = repairer.report(out, sha.hexdigest())
+                if not report.rows_out:
+                    raise _nothing_left(report, path)
+            undo.callback(log.unlink, missing_ok=True)
+        undo.pop_all()
+    return report
+
+
+def _parse_values(record: Record) -> list[Any]:
+    if isinstance(record.value, bytes):
+        return json_repair.parse(record.value).values
+    return [records.decoded(record)]
+
+
+class _Repairer:
+    """State of the repair of one file."""
+
+    def __init__(self, reading: Reading, target: Target, redact: bool) -> None:
+        self._reading, self._target, self._redact = reading, target, redact
+        self._rows_in = self._rows_out = 0
+        self._changed, self._left_out = Findings(), Findings()
+        self._file_changes: list[FileChange] = []
+        self._line_of_key: dict[tuple[int, ...], int] = {}
+
+    def lines(self, changes: BinaryIO, say: Callable[..., None] | None) -> Iterator[bytes]:
+        """Yield the bytes of each output line; log each change to ``changes``."""
+        for number, data in records.records(self._reading.path, self._reading.container):
+            self._rows_in += 1
+            if say is not None and self._rows_in % 1000 == 0:
+                say("repairing", done=self._rows_in, unit="rows")
+            try:
+                lines = self._repair_row(number, data, changes)
+            except RowProblem as problem:
+                self._leave_out(number, problem, changes)
+                continue
+            for line in lines:
+                marked = not self._rows_out and self._target.bom == "needed"
+                self._rows_out += 1
+                yield (codecs.BOM_UTF8 if marked else b"") + line + b"\n"
+
+    def add_file_change(self, change: FileChange, changes: BinaryIO) -> None:
+        """Record and log a change of the file as a whole."""
+        self._file_changes.append(change)
+        _log(changes, msgspec.structs.asdict(change))
+
+    def report(self, out: Path, sha256: str) -> Repairs:
+        """Return the report."""
+        whole = [
+            FileFound(
+                code=change.code,
+                message=_describe(change.code),
+                fix="",
+                count=change.count,
+                lines=list(change.lines),
+            )
+            for change in self._file_changes
+        ]
+        return Repairs(
+            out=str(out),
+            changes=str(changes_path(out)),
+            rows_in=self._rows_in,
+            rows_out=self._rows_out,
+            changed=[*whole, *self._changed.grouped()],
+            left_out=self._left_out.grouped(),
+            sha256=sha256,
+        )
+
+    def _repair_row(self, number: int, data: Any, changes: BinaryIO) -> list[bytes]:
+        """Return the output lines of a record; raise RowProblem if it must be left out."""
+        if isinstance(data, RowProblem):
+            raise data
+        repaired = json_repair.parse(data) if isinstance(data, bytes) else RepairedLine([data], [])
+        lines: list[bytes] = []
+        row_changes: list[RowChange] = []
+        for value in repaired.values:
+            own = self._fix(value, None if repaired.changes else data)  # escapes may differ
+            try:
+                key = self._check(value)
+                line = _format_line(value, data, changed=bool(own or repaired.changes))
+            except RowProblem as problem:
+                if len(repaired.values) == 1:
+                    raise
+                self._leave_out(number, problem, changes)
+                continue
+            if first := self._line_of_key.get(key):
+                row_changes.append(RowChange("duplicate", "", f"the same as line {first:,}", ""))
+                continue
+            if any(key):
+                self._line_of_key[key] = number
+            row_changes += own
+            lines.append(line)
+        if lines:
+            row_changes += repaired.changes
+        self._record(number, row_changes, changes)
+        return lines
+
+    def _fix(self, value: Any, data: Any) -> list[RowChange]:
+        row_changes: list[RowChange] = []
+        if not isinstance(value, dict | list):
+            return row_changes
+        if not isinstance(data, bytes) or unicode_repair.may_need_fixes(data):
+            row_changes += unicode_repair.fix_texts(value)
+        row_changes += fields.fix_fields(value, self._target)
+        if self._redact:
+            row_changes += redaction.redact_row(value)
+        return row_changes
+
+    def _check(self, value: Any) -> tuple[int, ...]:
+        """Return a key that is equal for duplicate rows; raise RowProblem for an error."""
+        example = self._reading.example(value)
+        error = checks.error_of_row(example, self._target)
+        if error is not None:
+            raise RowProblem(*error)
+        prompt, answer, _ = row_hashes.hashes(example)
+        # Prompts also differ by the fields that a grader reads; plain texts differ by text alone.
+        extra = row_hashes.digest(_encode(example.extra)) if example.kind == "prompt" else 0
+        return prompt, answer, extra
+
+    def _record(self, number: int, row_changes: list[RowChange], changes: BinaryIO) -> None:
+        for change in row_changes:
+            _log(changes, {"line": number, **change._asdict()})
+        for code in dict.fromkeys(change.code for change in row_changes):
+            self._changed.add(number, Found(code, _describe(code), ""))
+
+    def _leave_out(self, number: int, problem: RowProblem, changes: BinaryIO) -> None:
+        self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
+        _log(
+            changes,
+            {"line": number, "code": problem.code, "where": "", "was": "the row", "now": None}
+            | {"why": problem.message, "fix": problem.fix},
+        )
+
+
+def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:
+    """Return a row on one line, byte for byte as in the file unless it was changed."""
+    if isinstance(data, bytes) and not changed:
+        # Raw line ends can only be insignificant white space: within strings they are escaped.
+        return data if b"\n" not in data and b"\r" not in data else _join_lines(data)
+    is_ascii = isinstance(data, bytes) and data.isascii()
+    try:
+        return json_repair.encode(value, ascii=is_ascii).encode()
+    except (ValueError, TypeError, RecursionError):
+        raise RowProblem(
+            "invalid_json", "one of its values cannot be written as JSON", "fix the value"
+        ) from None
+
+
+def _join_lines(data: bytes) -> bytes:
+    return msgspec.json.format(data, indent=0)
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _describe(code: str) -> str:
+    return _DESCRIPTIONS.get(code, "redacted secrets")
+
+
+def _log(changes: BinaryIO, record: dict[str, Any]) -> None:
+    changes.write(msgspec.json.encode(record) + b"\n")
+
+
+def _nothing_left(report: Repairs, source: Path) -> FtwizardError:
+    first = report.left_out[0] if report.left_out else None
+    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
+    error = FtwizardError(
+        f"No row in {visible(str(source))} can be kept{why}.",
+        f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
+    )
+    error.document = {"repairs": msgspec.to_builtins(report)}
+    return error

@@ -1,0 +1,135 @@
+"""Fixes for texts: control characters, invisible characters and mojibake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ftwizard.data import unicode
+from ftwizard.data.repair.change import Path, RowChange, format_path, iterate_texts, shorten
+
+# No match begins within another unfinished one, so a text of sequence starts takes one pass.
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colors, the cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"  # OSC: titles, the clipboard
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x80-\x9f]*+(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|\x1b[()*+][0-9A-Za-z]"  # a character set
+)
+_C1 = re.compile(r"[\x80-\x9f]")
+# Found in a line of JSON if a text in it may need fixing; cheap to search for.
+_MAYBE = re.compile(rb"\\[ubf]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MAX_ROUNDS = 10
+_MIN_SECRET = 6
+
+
+def may_need_fixes(line: bytes) -> bool:
+    """Return whether a text in a row's JSON may need fixing; cheap, without false negatives."""
+    return not line.isascii() or _MAYBE.search(line) is not None
+
+
+def fix_texts(row: Any) -> list[RowChange]:
+    """Fix every text of a row in place and return the changes."""
+    changes: list[RowChange] = []
+    for container, key, path in iterate_texts(row):
+        text: str = container[key]
+        if text.isascii() and not unicode.CONTROL.search(text):
+            continue
+        fixed = text
+        for code, was, now in _apply_fixes(text):
+            fixed = now
+            changes.append(_describe_change(code, path, was, now))
+        container[key] = fixed
+    return changes
+
+
+def _apply_fixes(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield code, old text and new text for each fix that changes the text."""
+    for _ in range(_MAX_ROUNDS):
+        before = text
+        for code, step in _FIXES:
+            if (now := step(text)) != text:
+                yield code, text, now
+                text = now
+        if text == before:  # a removal can join its two sides into something that needs fixing
+            return
+
+
+def _remove_sequences(text: str) -> str:
+    if not unicode.CONTROL.search(text):
+        return text
+    for _ in range(_MAX_ROUNDS):  # they can be nested
+        text, count = _SEQUENCES.subn("", text)
+        if not count:
+            break
+    return text
+
+
+def _fix_encoding(text: str) -> str:
+    """Undo a wrong decoding of a text if that is unambiguous."""
+    if text.isascii():
+        return text
+    if unicode.is_mojibake(text):
+        import ftfy
+
+        # ftfy's other fixes change intact text, or insert U+FFFD for what is lost.
+        config = ftfy.TextFixerConfig(
+            restore_byte_a0=True, replace_lossy_sequences=False, decode_inconsistent_utf8=True,
+            fix_c1_controls=False,
+        )  # fmt: skip
+        text = ftfy.fix_encoding(text, config)
+    if _C1.search(text):
+        from ftfy.fixes import fix_c1_controls
+
+        text = str(fix_c1_controls(text))
+    return text
+
+
+def _remove_controls(text: str) -> str:
+    if "\b" in text:
+        text = "\n".join(
+            _apply_backspaces(line) if "\b" in line else line for line in text.split("\n")
+        )
+    return unicode.CONTROL.sub("", text)
+
+
+def _apply_backspaces(line: str) -> str:
+    """Apply the backspaces in a line as a terminal does."""
+    cells: list[str] = []
+    column = 0
+    for char in line:
+        if char == "\b":
+            column = max(0, column - 1)
+            continue
+        cells[column : column + 1] = [char]
+        column += 1
+    return "".join(cells)
+
+
+_FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("control_char", _remove_sequences),
+    ("mojibake", _fix_encoding),
+    ("control_char", _remove_controls),
+    ("bidi", unicode.without_bidi),
+    ("hidden_text", unicode.without_hidden),
+)
+
+
+def _describe_change(code: str, path: Path, was: str, now: str) -> RowChange:
+    """Return the change, reduced to where the texts differ and without secrets."""
+    start = 0
+    while start < min(len(was), len(now)) and was[start] == now[start]:
+        start += 1
+    end = 0
+    while end < min(len(was), len(now)) - start and was[-1 - end] == now[-1 - end]:
+        end += 1
+    pieces = was[start : len(was) - end], now[start : len(now) - end]
+    return RowChange(code, format_path(path), *(shorten(_redact(piece)) for piece in pieces))
+
+
+def _redact(piece: str) -> str:
+    from ftwizard.data.privacy.detect import (
+        redact,  # imported late: its patterns are slow to compile
+    )
+
+    return redact(piece) if len(piece) >= _MIN_SECRET else piece

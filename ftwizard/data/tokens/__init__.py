@@ -1,0 +1,1 @@
+"""Tokenizers, token counts, and what a platform bills."""

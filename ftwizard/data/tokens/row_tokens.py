@@ -1,0 +1,155 @@
+"""Token counts of single rows, with trainable tokens."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.data.example import Example, Message
+from ftwizard.data.platforms import Target
+from ftwizard.data.tokens import tokenizers
+from ftwizard.data.tokens.tokenizers import Encoding
+
+IGNORED = -100
+"""Label of a token without loss (PyTorch's ``ignore_index``)."""
+MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
+"""Columns next to ``input_ids`` in which 0 means no loss (TRL dataset formats)."""
+
+
+class RowCount(NamedTuple):
+    """Tokens of one row, as counted by the encoding."""
+
+    text: int
+    """Tokens of texts; exact."""
+    frame: int
+    """Tokens around messages: role, start and end."""
+    guessed: int
+    """Tokens of tools and tool calls, whose encoding is undocumented."""
+    pictures: int
+    """Number of images, not tokens."""
+    trained: int
+    """Trainable tokens among ``text``, ``frame`` and ``guessed``."""
+    before: int
+    """Tokens before the first trainable one; all if there is none."""
+
+    @property
+    def tokens(self) -> int:
+        """Return all tokens except those of images."""
+        return self.text + self.frame + self.guessed
+
+
+class RowCounter:
+    """Counts rows for one target with one encoding."""
+
+    def __init__(self, target: Target, encoding: Encoding) -> None:
+        self._target, self._encoding = target, encoding
+        self._count = tokenizers.make_counter(encoding)
+        self._roles: dict[str, int] = {}
+
+    def count(self, example: Example) -> RowCount:
+        """Count one row; never raises, whatever the row contains."""
+        if example.kind == "tokens":
+            return _count_pretokenized(example)
+        if example.kind == "text":
+            text = self._count(example.text or "")
+            frame = self._encoding.per_row + self._encoding.end
+            trained = text + self._encoding.end
+            return RowCount(text, frame, 0, 0, trained, before=self._encoding.per_row)
+        return self._count_messages(example)
+
+    def _count_messages(self, example: Example) -> RowCount:
+        encoding, trained_turns = self._encoding, _find_trained_turns(example, self._target)
+        text, frame, pictures, trained = 0, encoding.per_row, 0, 0
+        guessed = self._count(_to_json(example.tools)) if example.tools else 0
+        before: int | None = None
+        for number, message in enumerate(example.turns):
+            text_tokens, call_tokens, images = self._count_parts(message)
+            overhead = encoding.per_message + self._count_role(message)
+            if number in trained_turns:
+                trained += text_tokens + call_tokens + encoding.end
+                if before is None:
+                    before = text + frame + guessed + overhead - encoding.end
+            text, frame, guessed = text + text_tokens, frame + overhead, guessed + call_tokens
+            pictures += images
+        total = text + frame + guessed
+        return RowCount(
+            text, frame, guessed, pictures, trained, total if before is None else before
+        )
+
+    def _count_parts(self, message: Message) -> tuple[int, int, int]:
+        """Return the tokens of a message's text and tool calls, and its number of images."""
+        text, pictures = 0, 0
+        content = message.get("content")
+        if isinstance(content, str):
+            text = self._count(content)
+        elif isinstance(content, list):
+            for part in content:
+                part_text = part.get("text") if isinstance(part, dict) else None
+                if isinstance(part_text, str):
+                    text += self._count(part_text)
+                else:
+                    pictures += 1
+        name = message.get("name")
+        if isinstance(name, str):
+            text += self._count(name) + 1  # as in OpenAI's cookbook
+        calls = message.get("tool_calls") or message.get("function_call")
+        return text, self._count(_to_json(calls)) if calls else 0, pictures
+
+    def _count_role(self, message: Message) -> int:
+        role = message.get("role")
+        if not isinstance(role, str):
+            return 0
+        if role not in self._roles:
+            self._roles[role] = self._count(role)
+        return self._roles[role]
+
+
+def _find_trained_turns(example: Example, target: Target) -> set[int]:
+    """Return the indexes of the turns that are trained on."""
+    turns = example.turns
+    answers = [number for number, turn in enumerate(turns) if turn.get("role") == "assistant"]
+    if target.method == "rft":
+        return set()  # a grader scores generated answers
+    if target.method == "dpo":
+        return {number for number in answers if number >= len(example.messages)}
+    if target.method == "kto":
+        return set(answers[-1:])
+    if not target.weight:
+        return set(answers)
+    return {number for number in answers if turns[number].get("weight", 1) != 0}
+
+
+def learnt_of_tokens(example: Example) -> list[int]:
+    """Return the positions of trainable tokens in a pretokenized row, before truncation.
+
+    The first token is never predicted. Without labels, all others are trained on unless a TRL mask
+    excludes them; padding never is.
+    """
+    columns = example.tokens or {}
+    ids = columns.get("input_ids")
+    if not isinstance(ids, list):
+        return []
+    masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
+    labels = columns.get("labels")
+    if isinstance(labels, list):
+        masks.append([label != IGNORED for label in labels])
+    return [
+        position
+        for position in range(1, len(ids))
+        if all(position < len(mask) and mask[position] for mask in masks)
+    ]
+
+
+def _count_pretokenized(example: Example) -> RowCount:
+    ids = (example.tokens or {}).get("input_ids")
+    total = len(ids) if isinstance(ids, list) else 0
+    trained = learnt_of_tokens(example)
+    return RowCount(total, 0, 0, 0, len(trained), trained[0] if trained else total)
+
+
+def _to_json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        return ""

@@ -1,0 +1,310 @@
+"""Token statistics of data files: totals, trainable tokens and row lengths.
+
+``sample_estimate`` gives a quick estimate with an interval; ``TokenCounter`` and ``exact`` count every row.
+Counts are ranges if a tokenizer is private, or if the tokens of tools, images or a chat template are
+undocumented.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+from statistics import NormalDist
+from typing import Any
+
+import msgspec
+
+from ftwizard.data import histogram as spread
+from ftwizard.data.example import Example
+from ftwizard.data.findings import SHOWN_LINES, FileFound
+from ftwizard.data.platforms import Target
+from ftwizard.data.tokens import tokenizers
+from ftwizard.data.tokens.row_tokens import RowCount, RowCounter
+from ftwizard.data.tokens.tokenizers import Encoding
+from ftwizard.text import plural
+
+CONFIDENCE = 0.95
+_MAX_LENGTH = 2**32 - 1
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Estimated tokens of a whole file."""
+
+    value: int
+    low: int
+    high: int
+
+
+class Lengths(msgspec.Struct, frozen=True, kw_only=True):
+    """Total tokens and row lengths; ``tokens`` in a report."""
+
+    total: int
+    low: int
+    high: int
+    exact: bool
+    """Whether every row was counted with the model's own tokenizer and nothing was estimated."""
+    encoding: str
+    """Display name of the encoding."""
+    rows: int
+    """Counted rows; the figures below are of these."""
+    mean: float
+    p50: int
+    p95: int
+    p99: int
+    max: int
+    over_limit: int
+    """Rows longer than ``limit`` tokens."""
+    limit: int | None
+    histogram: list[tuple[int, int]]
+    """(upper edge, rows up to it and above the previous edge), in order."""
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """Trainable tokens; ``trained_tokens`` in a report."""
+
+    total: int
+    low: int
+    high: int
+    exact: bool
+    rows_without: int
+    """Rows with no trainable tokens."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of counting rows."""
+
+    tokens: Lengths
+    trained: Trained
+    over_lines: list[int]
+    """Lines of rows over the limit; at most ``SHOWN_LINES``."""
+    longest_line: int | None
+    emptied: int
+    """Rows with no trainable tokens left after truncation at the limit."""
+    emptied_lines: list[int]
+    uncounted_pictures: int
+    """Images whose number of tokens is undocumented."""
+
+
+class TokenCounter:
+    """Accumulates the counts of rows; picklable, and mergeable across parts of a file."""
+
+    def __init__(self, target: Target, encoding: Encoding, limit: int | None = None) -> None:
+        """Set ``limit``, the maximum tokens of a row; defaults to that of the target."""
+        self.target, self.encoding = target, encoding
+        self.limit = target.max_tokens if limit is None else limit
+        self.lengths = array("I")
+        """Estimated tokens of each row."""
+        self.sums = RowCount(0, 0, 0, 0, 0, 0)
+        self.rows_without = self.over = self.emptied = 0
+        self.over_lines: list[int] = []
+        self.emptied_lines: list[int] = []
+        self.longest: tuple[int, int] = (-1, 0)
+        """Tokens and negative line, so that the first of equal rows wins."""
+        self._counter: RowCounter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_counter": None}  # tokenizers cannot be pickled
+
+    def add(self, line: int, example: Example) -> tuple[int, int]:
+        """Count a row; return its estimated tokens and trainable tokens."""
+        if self._counter is None:
+            self._counter = RowCounter(self.target, self.encoding)
+        count = self._counter.count(example)
+        self.sums = _sum(self.sums, count)
+        factor = self.encoding.factor[1]
+        likely = round(count.tokens * factor) + count.pictures * self._picture
+        self.lengths.append(min(likely, _MAX_LENGTH))
+        self.longest = max(self.longest, (likely, -line))
+        self.rows_without += not count.trained
+        if self.limit is not None and likely > self.limit:
+            self.over += 1
+            _add_line(self.over_lines, line)
+            if count.trained and round(count.before * factor) >= self.limit:
+                self.emptied += 1
+                _add_line(self.emptied_lines, line)
+        return likely, round(count.trained * factor)
+
+    @property
+    def _picture(self) -> int:
+        return self.encoding.pictures[1] if self.encoding.pictures else 0
+
+    def extend(self, later: TokenCounter, lines_before: int) -> None:
+        """Add the rows of a part of the file that begins after ``lines_before`` lines."""
+        later.over_lines = [line + lines_before for line in later.over_lines]
+        later.emptied_lines = [line + lines_before for line in later.emptied_lines]
+        later.longest = (later.longest[0], later.longest[1] - lines_before)
+        self.merge(later)
+
+    def merge(self, tally: TokenCounter) -> None:
+        """Add the rows of another tally with the same target, encoding and limit."""
+        self.lengths.extend(tally.lengths)
+        self.sums = _sum(self.sums, tally.sums)
+        self.rows_without += tally.rows_without
+        self.over += tally.over
+        self.emptied += tally.emptied
+        self.over_lines = sorted([*self.over_lines, *tally.over_lines])[:SHOWN_LINES]
+        self.emptied_lines = sorted([*self.emptied_lines, *tally.emptied_lines])[:SHOWN_LINES]
+        self.longest = max(self.longest, tally.longest)
+
+    def counts(self) -> Counts:
+        """Return the counts so far."""
+        return Counts(
+            tokens=self._lengths(),
+            trained=self._trained(),
+            over_lines=list(self.over_lines),
+            longest_line=-self.longest[1] if self.lengths else None,
+            emptied=self.emptied,
+            emptied_lines=list(self.emptied_lines),
+            uncounted_pictures=0 if self.encoding.pictures else self.sums.pictures,
+        )
+
+    def _lengths(self) -> Lengths:
+        total = sum(self.lengths)
+        is_exact = self.encoding.is_exact and not self.sums.guessed and not self.sums.pictures
+        low, high = (total, total) if is_exact else self._range(total)
+        return Lengths(
+            total=total, low=low, high=high, exact=is_exact, encoding=self.encoding.words,
+            rows=len(self.lengths), over_limit=self.over, limit=self.limit,
+            **spread.of(self.lengths),
+        )  # fmt: skip
+
+    def _range(self, total: int) -> tuple[int, int]:
+        """Return the lower and upper bound of the total tokens."""
+        least, _, most = self.encoding.factor
+        fewest, _, top = self.encoding.pictures or (0, 0, 0)
+        sure = self.sums.text + (self.sums.frame if self.encoding.is_exact else 0)
+        added = self.encoding.added * len(self.lengths)
+        low = math.floor(sure * least) + self.sums.pictures * fewest
+        high = math.ceil(self.sums.tokens * most) + added + self.sums.pictures * top
+        return min(low, total), max(high, total)
+
+    def _trained(self) -> Trained:
+        least, likely, most = self.encoding.factor
+        trained, guessed = self.sums.trained, self.sums.guessed
+        total = round(trained * likely)
+        exact = self.encoding.own and not guessed
+        return Trained(
+            total=total,
+            low=total if exact else math.floor(max(trained - guessed, 0) * least),
+            high=total if exact else math.ceil(trained * most),
+            exact=exact,
+            rows_without=self.rows_without,
+        )
+
+
+def exact(
+    rows: Iterable[tuple[int, Example]],
+    target: Target,
+    encoding: Encoding | None = None,
+    limit: int | None = None,
+) -> Counts:
+    """Count every row (line, example); ``limit`` as in ``TokenCounter``."""
+    tally = TokenCounter(target, encoding or tokenizers.choose(target), limit)
+    for line, example in rows:
+        tally.add(line, example)
+    return tally.counts()
+
+
+def sample_estimate(
+    pairs: Iterable[tuple[int, int]], total_bytes: int, total_rows: int
+) -> Estimate:
+    """Estimate the tokens of a file from a random sample, with a 95% interval.
+
+    ``pairs`` are bytes and tokens of each sampled row, ``total_bytes`` and ``total_rows`` those of the
+    file. Tokens per byte vary less than tokens per row (ratio estimate with finite population
+    correction: Cochran, Sampling Techniques, 3rd ed., chapter 6). If all rows are sampled, the result
+    is exact. Raises ValueError if fewer than two of several rows are sampled.
+    """
+    drawn = list(pairs)
+    count = len(drawn)
+    bytes_, tokens = sum(b for b, _ in drawn), sum(t for _, t in drawn)
+    if count >= total_rows:
+        return Estimate(value=tokens, low=tokens, high=tokens)
+    if count < 2 or not bytes_:
+        raise ValueError(f"{plural(count, 'row')} of {total_rows:,} do not allow an interval")
+    ratio = tokens / bytes_
+    variance = sum((t - ratio * b) ** 2 for b, t in drawn) / (count - 1)
+    # Scaled by bytes, not by rows, which is also correct if the sample has longer rows.
+    scale = total_bytes * count / bytes_
+    error = scale * math.sqrt(variance * (1 - count / total_rows) / count)
+    value, margin = ratio * total_bytes, _get_t_quantile(count - 1) * error
+    # The total is at least what was counted.
+    low = max(math.floor(value - margin), tokens)
+    return Estimate(value=max(round(value), low), low=low, high=max(math.ceil(value + margin), low))
+
+
+def _get_t_quantile(freedom: int) -> float:
+    """Return the quantile of Student's t for ``CONFIDENCE`` (Cornish-Fisher: 1% error at 5)."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
+
+
+def sampled(counts: Counts, tokens: Estimate, trained: Estimate) -> Counts:
+    """Return the counts of a sample with the estimated totals of the file.
+
+    Row lengths stay those of the sample. If the encoding is a range itself, the interval widens.
+    """
+
+    def widened(counted: Lengths | Trained, estimate: Estimate) -> dict[str, Any]:
+        low, high = (
+            (counted.low / counted.total, counted.high / counted.total) if counted.total else (1, 1)
+        )
+        return {
+            "total": estimate.value,
+            "low": math.floor(estimate.low * low),
+            "high": math.ceil(estimate.high * high),
+            "exact": False,
+        }
+
+    return msgspec.structs.replace(
+        counts,
+        tokens=msgspec.structs.replace(counts.tokens, **widened(counts.tokens, tokens)),
+        trained=msgspec.structs.replace(counts.trained, **widened(counts.trained, trained)),
+    )
+
+
+def findings(counts: Counts, target: Target) -> list[FileFound]:
+    """Return findings on rows that are too long."""
+    lengths, about = counts.tokens, "" if counts.tokens.exact else "about "
+    if lengths.limit is None or not lengths.over_limit:
+        return []
+    limit = f"{lengths.limit:,} tokens"
+    limit_of = f"limit of {target.words}" if target.hosted else "max_length"
+    too_long = plural(lengths.over_limit, "row has", "rows have")
+    alternative = "" if target.hosted else ", or raise max_length"
+    results = [
+        FileFound(
+            code="too_long",
+            message=f"{too_long} more than {limit} ({limit_of}); the longest, at line "
+            f"{counts.longest_line}, has {about}{lengths.max:,} ({lengths.encoding})",
+            fix=f"shorten or split them{alternative}; longer rows are "
+            f"{'rejected or truncated' if target.hosted else 'truncated'}",
+            count=lengths.over_limit,
+            lines=counts.over_lines,
+        )
+    ]
+    if counts.emptied and target.method == "sft":
+        too_late = plural(counts.emptied, "row begins its", "rows begin their")
+        results.append(
+            FileFound(
+                code="nothing_to_train_after_truncation",
+                message=f"{too_late} first answer after {limit}: no trainable tokens are left after "
+                "truncation",
+                fix=f"shorten the text before the answer{alternative}",
+                count=counts.emptied,
+                lines=counts.emptied_lines,
+            )
+        )
+    return results
+
+
+def _add_line(lines: list[int], line: int) -> None:
+    if len(lines) < SHOWN_LINES:
+        lines.append(line)
+
+
+def _sum(a: RowCount, b: RowCount) -> RowCount:
+    return RowCount(*(x + y for x, y in zip(a, b, strict=True)))

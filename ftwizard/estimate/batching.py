@@ -1,0 +1,219 @@
+"""Batching of rows into forward passes: padding, packed sequences and optimizer steps.
+
+Everything is computed from the distribution of row lengths that the data check reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ftwizard.estimate import training_setup
+
+FILL = 0.98
+"""Fill ratio of packed sequences with best-fit decreasing: 97 to 99% if most rows are short (Krell
+et al. 2021, Efficient Sequence Packing without Cross-contamination)."""
+
+
+MAX_GROUPS = 48
+"""Number of groups of rows of similar length."""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of similar length."""
+
+    upto: float
+    """Largest number of tokens of a row."""
+    length: float
+    """Mean tokens per row."""
+    rows: float
+
+
+class Lengths(msgspec.Struct, frozen=True, kw_only=True):
+    """Distribution of row lengths in tokens: a few dozen numbers for any number of rows."""
+
+    rows: int
+    total: float
+    """Tokens of all rows, before truncation."""
+    p99: float
+    """99th percentile of tokens per row."""
+    buckets: tuple[Bucket, ...]
+    """In ascending order."""
+    most: float = 1.0
+    """Upper bound of the error factor, if another tokenizer than the model's was used."""
+
+    @property
+    def mean(self) -> float:
+        """Return the mean tokens per row."""
+        return self.total / self.rows if self.rows else 0.0
+
+    def scaled(self, rows: int) -> Lengths:
+        """Return the same distribution for another number of rows, such as the training set."""
+        share = rows / self.rows if self.rows else 0.0
+        scaled = tuple(
+            msgspec.structs.replace(bucket, rows=bucket.rows * share) for bucket in self.buckets
+        )
+        return msgspec.structs.replace(self, rows=rows, total=self.total * share, buckets=scaled)
+
+
+class Passes(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of one training."""
+
+    steps: int
+    """Optimizer steps."""
+    passes: float
+    """Forward passes, each with a backward pass."""
+    tokens: float
+    """Of all epochs, after truncation, without padding."""
+    padding: float
+    """Padding tokens of all epochs."""
+    attended: float
+    """Tokens that attention spans: of the longest row of a batch, or of a packed row."""
+    cut: float
+    """Share of the rows that are truncated."""
+
+    @property
+    def each(self) -> float:
+        """Return the tokens of one forward pass, padding included."""
+        return (self.tokens + self.padding) / self.passes
+
+    @property
+    def padded(self) -> float:
+        """Return the share of computed tokens that is padding."""
+        return self.padding / (self.tokens + self.padding)
+
+
+def of_estimate(document: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
+    """Return row lengths by part from the document of an estimate.
+
+    None if it encoded no rows, or truncated some, because their real length is then unknown.
+    """
+    by_part = document.get("lengths")
+    if not by_part or any(part["cut"] for part in document["parts"].values()):
+        return None
+    return msgspec.convert(by_part, dict[str, Lengths | None])
+
+
+def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
+    """Build the length distribution from ``tokens`` of a check report; None if it has no counts.
+
+    Rows are assumed to be as long as the middle of their bucket; all buckets are then scaled so that
+    the mean matches the counted one.
+    """
+    if not tokens or not tokens.get("histogram") or not tokens.get("mean"):
+        return None
+    edges = [float(edge) for edge, _ in tokens["histogram"]]
+    counts = [int(count) for _, count in tokens["histogram"]]
+    rows, mean = sum(counts), float(tokens["mean"])
+    middles = [(low + high) / 2 for low, high in zip([edges[0], *edges], edges, strict=False)]
+    guess = sum(m * c for m, c in zip(middles, counts, strict=True)) / rows
+    buckets = tuple(
+        Bucket(upto=edge, length=min(edge, middle * mean / guess), rows=count)
+        for edge, middle, count in zip(edges, middles, counts, strict=True)
+        if count
+    )
+    # For a large file, lengths come from a sample but the total is exact.
+    total = float(tokens["total"]) or 1.0
+    counted = Lengths(
+        rows=rows, total=mean * rows, p99=float(tokens["p99"]), buckets=buckets,
+        most=max(1.0, float(tokens.get("high") or total) / total),
+    )  # fmt: skip
+    return counted.scaled(max(rows, round(total / mean)))
+
+
+def of_rows(counts: Sequence[int]) -> Lengths | None:
+    """Build the length distribution from token counts per row; None without rows.
+
+    Rows are sorted into groups of about equal size.
+    """
+    ordered = sorted(counts)
+    if not ordered:
+        return None
+    each = max(1, -(-len(ordered) // MAX_GROUPS))
+    groups = [ordered[start : start + each] for start in range(0, len(ordered), each)]
+    return Lengths(
+        rows=len(ordered),
+        total=sum(ordered),
+        p99=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+        buckets=tuple(
+            Bucket(upto=group[-1], length=sum(group) / len(group), rows=len(group))
+            for group in groups
+        ),
+    )
+
+
+def of_one_length(rows: int, tokens: float) -> Lengths:
+    """Build a distribution in which all rows have ``tokens`` tokens, if only the mean is known."""
+    bucket = Bucket(upto=tokens, length=tokens, rows=rows)
+    return Lengths(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
+
+
+def cut_share(spread: Lengths, max_length: float) -> float:
+    """Return the share of rows longer than ``max_length``, assuming uniform lengths per bucket."""
+    longer, below = 0.0, 0.0
+    for bucket in spread.buckets:
+        if bucket.upto > max_length:
+            low = max(below, 2 * bucket.length - bucket.upto)
+            longer += bucket.rows * min(
+                1.0, (bucket.upto - max_length) / max(bucket.upto - low, 1.0)
+            )
+        below = bucket.upto
+    return longer / spread.rows if spread.rows else 0.0
+
+
+def passes(
+    spread: Lengths,
+    *,
+    batch_size: int,
+    accumulation: int,
+    epochs: float,
+    max_length: int,
+    packing: bool,
+) -> Passes:
+    """Compute the totals of a training on randomly shuffled rows.
+
+    Raises ValueError without rows.
+    """
+    rows = spread.rows
+    kept = [(min(bucket.length, max_length), bucket.rows) for bucket in spread.buckets]
+    if rows < 1:
+        raise ValueError("there are no rows to train on")
+    total = sum(length * count for length, count in kept)
+    if packing:
+        sequences = _packed(kept, total, max_length)
+        longest, padding = sum(length**2 * count for length, count in kept) / total, 0.0
+    else:
+        sequences = rows
+        longest = _longest(kept, rows, min(batch_size, rows))
+        padding = max(0.0, longest * rows - total)
+    batches = -(-sequences // batch_size)
+    return Passes(
+        steps=training_setup.total_steps(sequences, batch_size, accumulation, epochs),
+        passes=batches * epochs,
+        tokens=total * epochs,
+        padding=padding * epochs,
+        attended=longest,
+        cut=cut_share(spread, max_length),
+    )
+
+
+def _packed(kept: list[tuple[float, float]], total: float, max_length: int) -> int:
+    """Return the number of packed sequences; two rows longer than half a sequence never share one."""
+    large = sum(count for length, count in kept if length > max_length / 2)
+    return max(1, round(large), math.ceil(total / (max_length * FILL)))
+
+
+def _longest(kept: list[tuple[float, float]], rows: int, batch: int) -> float:
+    """Return the expected length of the longest of ``batch`` rows drawn at random.
+
+    Source: the maximum of n draws is at most x with probability F(x)ⁿ.
+    """
+    expected = below = 0.0
+    for length, count in kept:
+        share = min(1.0, below + count / rows)
+        expected += length * (share**batch - below**batch)
+        below = share
+    return expected

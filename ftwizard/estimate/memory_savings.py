@@ -1,0 +1,262 @@
+"""Changes that reduce a training's memory, cheapest first.
+
+Each change is re-estimated in full; no saving is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.estimate import batching
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.training_setup import TILED_SINCE, Setup
+from ftwizard.text import plural
+
+MIN_RANK = 8
+MIN_LENGTH = 256
+MAX_PAIRS = 3
+FEW_CUT, MANY_CUT = 0.01, 0.1
+"""Shares of truncated rows below which the cost is negligible, and above which it is highest."""
+_COST = {
+    "head": 0, "few cut": 1, "batch_size": 2, "rank": 3, "checkpointing": 4, "some cut": 5,
+    "lora": 6, "qlora": 7, "many cut": 8,
+}  # fmt: skip
+"""Free changes come first, then those that only take longer."""
+SETTINGS = {
+    "method": "method", "batch_size": "batch_size", "gradient_accumulation": "accumulation",
+    "gradient_checkpointing": "checkpointing", "rank": "rank", "alpha": "alpha",
+    "max_length": "length",
+}  # fmt: skip
+"""Recipe field → setup field."""
+
+Estimate = Callable[[Setup], Memory]
+Fits = Callable[[Memory], bool]
+Reduction = Callable[[Setup], list[Setup]]
+"""Returns setups that need less memory, the smallest change first."""
+
+
+class Candidate(NamedTuple):
+    """Another setup and its memory."""
+
+    setup: Setup
+    memory: Memory
+
+
+def search(
+    setup: Setup, estimate: Estimate, fits: Fits, *, spread: Lengths | None = None
+) -> list[Candidate]:
+    """Return setups that fit, the cheapest change first.
+
+    These are single changes; if none is enough, up to three pairs; if no pair is enough, all
+    changes together; else nothing. ``spread``: row lengths, to count truncated rows.
+    """
+
+    def cost(candidate: Candidate) -> tuple[int, int]:
+        parts = [_COST[name] for name in changed(setup, candidate.setup, spread)]
+        return max(parts), sum(parts)
+
+    def first(tried: Sequence[Setup]) -> Candidate | None:
+        every = (Candidate(candidate_setup, estimate(candidate_setup)) for candidate_setup in tried)
+        return next((candidate for candidate in every if fits(candidate.memory)), None)
+
+    if singles := [single for reduce in _REDUCTIONS if (single := first(reduce(setup)))]:
+        return sorted(singles, key=cost)
+    pairs = [_combine(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
+    if enough := [pair for pair in pairs if pair]:
+        return sorted(enough, key=cost)[:MAX_PAIRS]
+    bottom = least(setup, estimate)
+    shorter = _shorter_lengths(bottom)
+    combined = first([bottom, *shorter, *_lower_ranks((shorter or [bottom])[-1])])
+    return [combined] if combined else []
+
+
+def least(setup: Setup, estimate: Estimate) -> Setup:
+    """Return the setup with the lowest memory for the same length and rank.
+
+    Each change is applied only if it helps: several passes per step keep gradients, which a single
+    larger pass does not.
+    """
+    for reduce in (_tiled, _recomputed, _methods, _smaller_batches):
+        setup = min(
+            (setup, *reduce(setup)),
+            key=lambda candidate: (highest(estimate(candidate)), candidate is not setup),
+        )
+    return setup
+
+
+def highest(memory: Memory) -> float:
+    """Return the upper end of the peak, in bytes."""
+    return memory.peak.value if memory.peak.high is None else memory.peak.high
+
+
+def settings(old: Setup, new: Setup) -> dict[str, Any]:
+    """Return the changed settings by recipe name; empty if only the installation changes."""
+    return {
+        name: getattr(new, field)
+        for name, field in SETTINGS.items()
+        if getattr(new, field) != getattr(old, field)
+    }
+
+
+def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
+    """Yield the cost keys of the changes: ``batch_size``, ``qlora``, ``few cut``."""
+    if new.head != old.head:
+        yield "head"
+    if new.batch_size != old.batch_size:
+        yield "batch_size"
+    if new.checkpointing != old.checkpointing:
+        yield "checkpointing"
+    if new.length != old.length:
+        share = _extra_cut_share(old, new, spread)
+        if share is None or FEW_CUT < share <= MANY_CUT:
+            yield "some cut"
+        else:
+            yield "few cut" if share <= FEW_CUT else "many cut"
+    if new.rank != old.rank:
+        yield "rank"
+    if new.method != old.method:
+        yield new.method
+
+
+def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+    """Describe the changes, and their cost."""
+    pairs = [_describe_change(name, old, new, spread) for name in changed(old, new, spread)]
+    return "; ".join(change for change, _ in pairs), "; ".join(cost for _, cost in pairs)
+
+
+def _describe_change(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+    if name == "head":
+        release = ".".join(map(str, TILED_SINCE.release[:2]))
+        return f"TRL {release} or newer, which never keeps all logits", "nothing"
+    if name == "batch_size":
+        rows = f"{plural(new.batch_size, 'row')} per pass instead of {old.batch_size}"
+        passes = f"{plural(new.accumulation, 'pass', 'passes')} per step"
+        return f"{rows}, {passes}", "some time, the same result"
+    if name == "checkpointing":
+        return "recompute activations (gradient checkpointing)", (
+            "about a third more time, the same result"
+        )
+    if name == "rank":
+        alpha = "alpha reduced by the same factor"
+        if old.alpha is not None:
+            alpha = f"alpha {new.alpha} instead of {old.alpha}, for the same scale"
+        return f"rank {new.rank} instead of {old.rank}, {alpha}", "a smaller adapter capacity"
+    if name == "lora":
+        return "train an adapter (lora) instead of all weights", (
+            "smaller changes to the model, enough for most tasks"
+        )
+    if name == "qlora":
+        return "QLoRA: an adapter on 4-bit weights", (
+            "about a third more time, and slightly rounded base weights"
+        )
+    share = _extra_cut_share(old, new, spread)
+    change = f"max length {new.length:,} tokens instead of {old.length:,}"
+    if share is None:
+        return change, "longer rows are truncated"
+    return change, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
+
+
+def _extra_cut_share(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
+    """Return the additional share of truncated rows; None if unknown."""
+    if spread is None:
+        return None
+    before = batching.cut_share(spread, old.length)
+    return max(0.0, batching.cut_share(spread, new.length) - before)
+
+
+def _combine(
+    setup: Setup, a: Reduction, b: Reduction, first: Callable[[Sequence[Setup]], Candidate | None]
+) -> Candidate | None:
+    """Combine two changes, each as small as possible given the other."""
+    weaker = a(setup)
+    if not weaker:
+        return None
+    strongest = weaker[-1]
+    combined = first(b(strongest))
+    if combined is None:
+        return None
+    own = [
+        name
+        for name in Setup.__struct_fields__
+        if getattr(setup, name) != getattr(strongest, name) == getattr(combined.setup, name)
+    ]
+    tried = [
+        msgspec.structs.replace(combined.setup, **{name: getattr(variant, name) for name in own})
+        for variant in weaker
+    ]
+    return first(tried) or combined
+
+
+def _tiled(setup: Setup) -> list[Setup]:
+    return [msgspec.structs.replace(setup, head="tiled")] if setup.head == "full" else []
+
+
+def _smaller_batches(setup: Setup) -> list[Setup]:
+    """Return smaller micro-batches with the same rows per step: 4 → 2 → 1."""
+    rows = setup.batch_size
+    return [
+        msgspec.structs.replace(setup, batch_size=n, accumulation=setup.accumulation * rows // n)
+        for n in range(rows // 2, 0, -1)
+        if not rows % n
+    ]
+
+
+def _lower_ranks(setup: Setup) -> list[Setup]:
+    """Return lower ranks with the same alpha / rank, the adapter's scale.
+
+    Ranks for which alpha would not be an integer are left out.
+    """
+    if setup.method == "full":
+        return []
+    halves = [setup.rank >> n for n in range(1, setup.rank.bit_length())]
+    alphas = [(rank, (setup.alpha or 0) * rank / setup.rank) for rank in halves if rank >= MIN_RANK]
+    return [
+        msgspec.structs.replace(
+            setup, rank=rank, alpha=setup.alpha if setup.alpha is None else int(alpha)
+        )
+        for rank, alpha in alphas
+        if alpha.is_integer()
+    ]
+
+
+def _recomputed(setup: Setup) -> list[Setup]:
+    return [] if setup.checkpointing else [msgspec.structs.replace(setup, checkpointing=True)]
+
+
+def _shorter_lengths(setup: Setup) -> list[Setup]:
+    """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
+    round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
+    fewer = sorted((length for length in round_ones if length < setup.length), reverse=True)
+    return [msgspec.structs.replace(setup, length=length) for length in fewer]
+
+
+def _lora(setup: Setup) -> list[Setup]:
+    return [msgspec.structs.replace(setup, method="lora")] if setup.method == "full" else []
+
+
+def _qlora(setup: Setup) -> list[Setup]:
+    if setup.method == "qlora":
+        return []
+    # Without bf16, a run computes 4-bit models in 32 bit.
+    precision = "fp32" if setup.precision == "fp16" else setup.precision
+    return [msgspec.structs.replace(setup, method="qlora", precision=precision)]
+
+
+def _methods(setup: Setup) -> list[Setup]:
+    return [*_lora(setup), *_qlora(setup)]
+
+
+_REDUCTIONS: tuple[Reduction, ...] = (
+    _tiled,
+    _smaller_batches,
+    _lower_ranks,
+    _recomputed,
+    _shorter_lengths,
+    _lora,
+    _qlora,
+)

@@ -1,0 +1,276 @@
+"""Cache of probe measurements, keyed by everything they depend on. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from ftwizard import locations
+from ftwizard.data import bundled_samples
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import write_json
+from ftwizard.models import hub
+from ftwizard.models.hub import Source
+from ftwizard.plan.schema import Plan
+from ftwizard.quantity import Figure, today
+from ftwizard.runs.prediction import Expected
+
+UNRELATED_SETTINGS = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
+              "evaluation_steps", "save_steps", "patience", "alpha", "seed")  # fmt: skip
+"""Recipe settings that affect neither the memory nor the time of a step."""
+SPREAD = 1.15
+"""Minimum ratio between the bounds of a time and its middle, because only a few steps are timed."""
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Raw measurements of a probe: bytes, seconds and tokens, padding included unless noted."""
+
+    device: str
+    """Description of the device."""
+    device_memory: int
+    """Total memory of the GPU, or of the machine."""
+    precision: str
+    memory_source: str
+    memory_before: int
+    """Before the model was loaded: libraries and rows; 0 on a GPU."""
+    memory_loaded: int
+    """Peak after loading the model."""
+    memory_training: int
+    """Peak of training steps on the longest rows."""
+    memory_evaluation: int | None
+    """Peak of the evaluation step; None without validation rows."""
+    memory_allocated: int | None
+    """Peak of the tensors alone; GPU only."""
+    memory_on_device: int | None
+    """Memory in use at the end according to the driver, including other programs; GPU only."""
+    longest: int
+    """Tokens of the longest sequence."""
+    steps: int
+    """Timed optimizer steps on the longest rows."""
+    step_s: float
+    """Of one optimizer step on the longest rows, with all its forward passes."""
+    tokens_per_s: float
+    """On the longest rows."""
+    useful_tokens_per_s: float
+    """On typical rows, without padding."""
+    rates: list[float]
+    """Tokens per second of each timed step on typical rows."""
+    evaluation_s: float | None
+    """Of one evaluation step on the longest validation rows."""
+    evaluation_tokens_per_s: float | None
+    epoch_tokens: int
+    validation_tokens: int
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of a probe as shown and cached."""
+
+    batch_size: int
+    """The batch size that fits: the plan's, or less."""
+    gradient_accumulation: int
+    halved: int
+    """How often the batch was reduced until it fit."""
+    memory: Figure
+    memory_parts: dict[str, Figure]
+    tokens_per_s: Figure
+    useful_tokens_per_s: Figure
+    step_s: Figure
+    evaluation_s: Figure | None
+    seconds: Figure
+    """Of the whole training with this batch."""
+    device: str
+    device_memory: Figure
+    predicted: Expected
+    """The estimates before the probe."""
+    measured: Measured
+    fingerprint: str = ""
+    """Of the measured model."""
+    findings: list[str] = []
+    """Messages of the probe."""
+
+
+def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted: Expected) -> Probe:
+    """Convert measurements to figures; ``fits`` is the plan with the batch that fits."""
+    prefix, date = f"measured on {measured.device}", today()
+
+    def figure(value: float, unit: str, description: str) -> Figure:
+        return Figure(value=value, unit=unit, source=f"{prefix}: {description}", as_of=date)
+
+    parts = {
+        "before": figure(measured.memory_before, "bytes", "libraries and rows, before the model"),
+        "loaded": figure(
+            measured.memory_loaded,
+            "bytes",
+            "after loading the model"
+            if measured.memory_on_device is not None
+            else "after loading the model; its weights are read on first use",
+        ),
+        "training": figure(measured.memory_training, "bytes", "training on the longest rows"),
+    }
+    if measured.memory_evaluation is not None:
+        parts["evaluation"] = figure(measured.memory_evaluation, "bytes", "during evaluation")
+    peak = max(part.value for part in parts.values())
+    if measured.memory_allocated is not None:
+        parts["tensors"] = figure(
+            measured.memory_allocated, "bytes", "tensors alone (torch.cuda.max_memory_allocated)"
+        )
+    if measured.memory_on_device is not None:
+        description = "in use according to the driver (NVML), including other programs"
+        parts["on_device"] = figure(measured.memory_on_device, "bytes", description)
+    evaluation = measured.evaluation_s
+    return Probe(
+        batch_size=fits.recipe.batch_size,
+        gradient_accumulation=fits.recipe.gradient_accumulation,
+        halved=halved,
+        memory=figure(peak, "bytes", measured.memory_source),
+        memory_parts=parts,
+        tokens_per_s=figure(
+            measured.tokens_per_s, "tokens/s", "on the longest rows, padding included"
+        ),
+        useful_tokens_per_s=figure(
+            measured.useful_tokens_per_s, "tokens/s", "on typical rows, without padding"
+        ),
+        step_s=figure(measured.step_s, "s", "one optimizer step on the longest rows"),
+        evaluation_s=None
+        if evaluation is None
+        else figure(evaluation, "s", "one evaluation step on the longest validation rows"),
+        seconds=training_time(measured, fits.recipe.epochs, evaluations),
+        device=measured.device,
+        device_memory=figure(measured.device_memory, "bytes", "its total memory"),
+        predicted=predicted,
+        measured=measured,
+    )
+
+
+def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure:
+    """Return the seconds of training at the measured speed, including ``evaluations``.
+
+    Loading, saving, merging and comparing are extra.
+    """
+    tokens, looks = measured.epoch_tokens * epochs, 0.0
+    if measured.evaluation_tokens_per_s:
+        looks = evaluations * measured.validation_tokens / measured.evaluation_tokens_per_s
+    rates = measured.rates or [measured.tokens_per_s]
+    middle = sum(rates) / len(rates)
+    fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
+    return Figure(
+        value=tokens / middle + looks,
+        low=tokens / fast + looks / SPREAD,
+        high=tokens / slow + looks * SPREAD,
+        unit="s",
+        source="speed measured by a probe on this machine; loading, saving, merging and comparing "
+        "are extra",
+        as_of=today(),
+    )
+
+
+def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
+    """Return the cached probe of this plan on this machine; None if there is none.
+
+    It must match in rows, relevant settings, machine and libraries. With ``source`` the model must
+    be identical; without it, a folder is fingerprinted and a Hub id is trusted. Files are hashed
+    once while they do not change.
+    """
+    try:
+        next((locations.cache() / "probes").iterdir())  # avoids hashing files if nothing is cached
+        probe = msgspec.json.decode(_file(plan).read_bytes(), type=Probe)
+        if source is None and hub.is_folder(plan.model.name):
+            source = hub.locate(plan.model.name)
+    except (OSError, ValueError, FtwizardError, RecursionError, StopIteration):
+        return None
+    return probe if source is None or source.fingerprint == probe.fingerprint else None
+
+
+def remember(plan: Plan, probe: Probe) -> None:
+    """Cache a probe for the plan as it is and with the batch that fits.
+
+    An unwritable cache is ignored.
+    """
+    smaller = with_batch(plan, probe.batch_size, probe.gradient_accumulation)
+    fits = msgspec.structs.replace(probe, halved=0)
+    with contextlib.suppress(OSError, FtwizardError):
+        for variant, entry in ((plan, probe), (smaller, fits)):
+            path = _file(variant)
+            locations.private_folder(path.parent)
+            write_json(path, entry)
+
+
+def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
+    """Return the plan with another batch size and accumulation."""
+    recipe = msgspec.structs.replace(
+        plan.recipe, batch_size=batch_size, gradient_accumulation=accumulation
+    )
+    return msgspec.structs.replace(plan, recipe=recipe)
+
+
+def _file(plan: Plan) -> Path:
+    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), _versions()]))
+    return locations.cache() / "probes" / f"{key.hexdigest()[:24]}.json"
+
+
+def _plan_key(plan: Plan) -> Any:
+    """Return the parts of the plan that a measurement depends on; files by content."""
+    recipe = msgspec.to_builtins(plan.recipe)
+    data = msgspec.to_builtins(plan.data)
+    data["files"] = {
+        part: name and _hash_content(Path(name))
+        for part, name in msgspec.to_builtins(plan.data.files).items()
+    }
+    if plan.data.mix.share:
+        data["mix"]["rows"] = _hash_content(bundled_samples.rows_file(plan.data.mix.rows))
+    return {
+        "data": data,
+        "shares": [plan.validation_share, plan.test_share],
+        "skips": "skip-bad-rows" in plan.allow,
+        "model": [plan.model.name, plan.model.revision],
+        "recipe": {name: value for name, value in recipe.items() if name not in UNRELATED_SETTINGS},
+        "gpu": plan.where.gpu,
+    }
+
+
+def _hash_content(path: Path) -> str:
+    status = path.stat()
+    return _hash_file(str(path), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _hash_file(path: str, size: int, changed: int) -> str:
+    """Hash a file; ``size`` and ``changed`` invalidate the cache if it changes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _machine() -> list[Any]:
+    """Identify the hardware from ``/proc``."""
+    processors = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line for line in processors.splitlines() if line.startswith("model name")), "")
+    gpus = []
+    with contextlib.suppress(OSError):
+        for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+            gpus += [line for line in file.read_text().splitlines() if line.startswith("Model:")]
+    return [
+        model,
+        len(os.sched_getaffinity(0)),
+        psutil.virtual_memory().total,
+        gpus,
+        os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"),
+    ]
+
+
+def _versions() -> list[str | None]:
+    versions: list[str | None] = []
+    for name in LIBRARIES:
+        try:
+            versions.append(metadata.version(name))
+        except metadata.PackageNotFoundError:
+            versions.append(None)
+    return versions

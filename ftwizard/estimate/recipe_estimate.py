@@ -1,0 +1,287 @@
+"""Instant estimates for a recipe: steps, tokens, memory, time and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from ftwizard.catalog import gpu_specs
+from ftwizard.catalog.gpu_specs import Card
+from ftwizard.catalog.prices import Rate
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching, cpu_memory, duration, training_setup
+from ftwizard.estimate import memory as estimate
+from ftwizard.estimate.batching import Lengths, Passes
+from ftwizard.estimate.duration import Around, Speed
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.training_setup import Head, Setup
+from ftwizard.hardware.machine import Facts
+from ftwizard.models.shapes import Shape
+from ftwizard.plan.schema import Recipe
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure, today
+from ftwizard.text import plural
+
+STATE_BYTES = 12
+"""Bytes per trainable parameter in a checkpoint."""
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """Row lengths of the training and the validation set."""
+
+    train: Lengths
+    validation: Lengths | None = None
+    """Never packed, whatever the recipe says. None without a validation set."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine, as far as it affects time and cost."""
+
+    card: Card | None = None
+    """None without a GPU, and for a GPU that is not in the catalog."""
+    gpu: bool = False
+    cores: int = 0
+    bfloat16_cpu: bool = False
+    hour: Rate | None = None
+    """Price per hour; None if not set."""
+    head: Head = "tiled"
+    """How the installed TRL computes the loss."""
+    speeds: tuple[Speed, ...] = ()
+    """Of similar earlier runs; they take precedence over computed speed."""
+    probed: float | None = None
+    """Tokens per second measured by a probe, padding included; takes precedence over all else."""
+    probed_on: str | None = None
+    """Date of that probe."""
+
+
+class Follows(msgspec.Struct, frozen=True, kw_only=True):
+    """Estimates for one recipe; None if unknown."""
+
+    steps: Figure
+    steps_per_epoch: int
+    evaluations: int
+    tokens: Figure
+    """Over all epochs, without padding."""
+    padding: Figure
+    """Share of the computed tokens that is padding."""
+    cut: Figure
+    """Share of the rows that are truncated."""
+    memory: Memory | None
+    """Of the GPU, else of the machine; None for target modules that the model does not have."""
+    time: Figure | None
+    """Seconds of training alone."""
+    otherwise: Figure | None
+    """Seconds of training with packing toggled; None if there is little padding."""
+    parts: dict[str, Figure]
+    """Seconds of the whole run by part, including ``time``; empty if unknown."""
+    whole: Figure | None
+    """Seconds of the whole run."""
+    cost: Figure | None
+    """US dollars of the whole run, at the machine's hourly price."""
+
+
+def here(facts: Facts, card: Card | None, hour: Rate | None = None) -> Machine:
+    """Build a machine from the detected facts."""
+    return Machine(
+        card=card, gpu=bool(facts.gpus), cores=facts.cores, bfloat16_cpu=facts.bfloat16_cpu,
+        hour=hour,
+    )  # fmt: skip
+
+
+def follows(
+    recipe: Recipe,
+    rows: Rows,
+    shape: Shape | None,
+    machine: Machine,
+    *,
+    merges: bool = True,
+) -> Follows:
+    """Estimate a recipe in a few milliseconds, without any I/O.
+
+    ``shape`` is None before the model is known. Raises ValueError without rows.
+    """
+    work = _work(recipe, rows.train, recipe.packing)
+    setup = setup_of(recipe, machine, rows.train)
+    evaluations = _evaluations(recipe, rows, work.steps)
+    time = _time(shape, setup, machine, work)
+    parts: dict[str, Figure] = {}
+    if shape is not None and time is not None:
+        around = _around(recipe, rows, shape, setup, evaluations, merges)
+        parts = duration.parts(time, shape, setup, machine.card, work, around)
+    whole = duration.total(parts) if parts else None
+    return Follows(
+        steps=_counted(work.steps, "steps", f"{plural(round(work.passes), 'pass', 'passes')}"),
+        steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
+        evaluations=evaluations,
+        tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
+        padding=_counted(work.padded, "share", "the expected longest row of random batches"),
+        cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
+        memory=_memory(shape, setup, machine),
+        time=time,
+        otherwise=_otherwise(recipe, rows, shape, setup, machine, work),
+        parts=parts,
+        whole=whole,
+        cost=machine_rate.cost(whole or time, machine.hour),
+    )
+
+
+def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -> Setup:
+    """Resolve a recipe for a machine, choosing the open settings as the run does.
+
+    ``lengths``: of the training set, whose rows may all be shorter than the recipe allows.
+    """
+    again, length = recipe.gradient_checkpointing, recipe.max_length
+    if lengths is not None and lengths.buckets and not recipe.packing:
+        length = min(length, math.ceil(lengths.buckets[-1].upto))
+    return Setup(
+        method=recipe.method,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        targets=recipe.target_modules,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.gradient_accumulation,
+        length=length,
+        checkpointing=machine.gpu if again is None else again,
+        head=machine.head,
+        precision=_precision(recipe, machine),
+    )
+
+
+def _precision(recipe: Recipe, machine: Machine) -> Literal["bf16", "fp16", "fp32"]:
+    if recipe.precision != "auto":
+        return recipe.precision
+    if not machine.gpu:
+        return "bf16" if machine.bfloat16_cpu else "fp32"
+    if machine.card is None or machine.card.bf16:
+        return "bf16"
+    return "fp32" if recipe.method == "qlora" else "fp16"
+
+
+def _work(recipe: Recipe, lengths: Lengths, packing: bool) -> Passes:
+    return batching.passes(
+        lengths,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.gradient_accumulation,
+        epochs=recipe.epochs,
+        max_length=recipe.max_length,
+        packing=packing,
+    )
+
+
+def _evaluations(recipe: Recipe, rows: Rows, total: int) -> int:
+    if rows.validation is None or rows.validation.rows < 1:
+        return 0
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
+    return max(1, -(-total // every))  # includes the one at the end
+
+
+def _memory(shape: Shape | None, setup: Setup, machine: Machine) -> Memory | None:
+    if shape is None:
+        return None
+    try:
+        if not machine.gpu:
+            return cpu_memory.estimate(shape, setup)
+        return estimate.estimate(shape, setup)
+    except FtwizardError:
+        return None
+
+
+def _time(shape: Shape | None, setup: Setup, machine: Machine, work: Passes) -> Figure | None:
+    """Return seconds of training: from a probe, else from earlier runs, else computed."""
+    if machine.probed is not None:
+        computed = work.tokens + work.padding
+        return duration.measured(
+            computed, machine.probed, "a probe of this model here", as_of=machine.probed_on
+        )
+    if machine.speeds:
+        return duration.training(work.tokens, machine.speeds)
+    if shape is None:
+        return None
+    if machine.gpu or machine.card is not None:
+        return duration.expected(shape, setup, machine.card, work)
+    return duration.on_processors(
+        shape, setup, work, cores=machine.cores, bf16=machine.bfloat16_cpu
+    )
+
+
+def _otherwise(
+    recipe: Recipe,
+    rows: Rows,
+    shape: Shape | None,
+    setup: Setup,
+    machine: Machine,
+    work: Passes,
+) -> Figure | None:
+    """Return the training time with packing toggled.
+
+    None if speed was measured, because that holds for the current setting only.
+    """
+    if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
+        return None
+    toggled = _work(recipe, rows.train, not recipe.packing)
+    if max(work.padded, toggled.padded) < 0.1:
+        return None
+    return _time(shape, setup, machine, toggled)
+
+
+def _around(
+    recipe: Recipe, rows: Rows, shape: Shape, setup: Setup, evaluations: int, merges: bool
+) -> Around:
+    full = recipe.method == "full"
+    trained = shape.parameters if full else shape.adapter(setup.rank, setup.targets)
+    evaluated = 0.0
+    if rows.validation is not None and rows.validation.rows:
+        once = msgspec.structs.replace(recipe, epochs=1.0)
+        looked_at = _work(once, rows.validation, packing=False)
+        evaluated = looked_at.tokens + looked_at.padding
+    return Around(
+        weights=shape.parameters * 2,
+        checkpoint=trained * STATE_BYTES,
+        evaluations=evaluations,
+        evaluated=evaluated,
+        merged=shape.parameters * 2 if merges or full else 0,
+    )
+
+
+def _counted(value: float, unit: str, source: str) -> Figure:
+    return Figure(value=value, unit=unit, source=source, as_of=today())
+
+
+def hours(
+    recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str], *, merges: bool = True
+) -> dict[str, Figure]:
+    """Estimate the hours of the whole run on each GPU in ``names`` (names of the driver or a price).
+
+    Unknown GPUs and those that are ``too_small`` are left out.
+    """
+    names = tuple(names)
+    small = too_small(recipe, rows, shape, names)
+    by_name: dict[str, Figure] = {}
+    for name in names:
+        card = gpu_specs.card(name)
+        if card is None or name in small:
+            continue
+        estimate = follows(recipe, rows, shape, Machine(card=card, gpu=True), merges=merges)
+        if estimate.whole is None:
+            continue
+        source = estimate.time.source if estimate.time is not None else estimate.whole.source
+        in_hours = duration.scaled(estimate.whole, 1 / 3600, source)
+        by_name[name] = msgspec.structs.replace(in_hours, unit="h")
+    return by_name
+
+
+def too_small(recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str]) -> frozenset[str]:
+    """Return the GPUs in ``names`` with less memory than the lower end of the estimate."""
+    small = []
+    for name in names:
+        card = gpu_specs.card(name)
+        if card is None:
+            continue
+        here = Machine(card=card, gpu=True)
+        memory = _memory(shape, setup_of(recipe, here, rows.train), here)
+        if memory and (memory.peak.low or memory.peak.value) > card.memory * 1e9:
+            small.append(name)
+    return frozenset(small)

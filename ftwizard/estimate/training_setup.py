@@ -1,0 +1,128 @@
+"""Training setup: the settings that determine memory and time."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from ftwizard.plan.schema import Method
+
+Head = Literal["tiled", "full"]
+"""How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """A fully resolved training setup, without open settings."""
+
+    method: Method
+    rank: int = 16
+    alpha: int | None = None
+    """Does not affect memory, but changes with the rank. None if unknown."""
+    targets: tuple[str, ...] | None = None
+    """Names of the adapted modules; None: every linear layer of the blocks."""
+    batch_size: int = 4
+    """Rows, or packed sequences, in one forward pass."""
+    accumulation: int = 1
+    """Forward passes in one optimizer step."""
+    length: int = 1024
+    """Tokens of the longest row of a batch, to which the others are padded."""
+    checkpointing: bool = True
+    head: Head = "tiled"
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of one forward pass, padding included."""
+        return self.batch_size * self.length
+
+
+# Memory behavior of a training framework, in bytes.
+
+Counter = Literal["allocated", "reserved", "device"]
+"""What is counted: tensors (allocated), torch's allocator including its cache (reserved), or memory
+as the driver sees it, including the CUDA context (device)."""
+TILED_SINCE = Version("1.10.0")
+"""First TRL release that tiles the logits by default.
+Source: pull request 5846 of huggingface/trl, May 2026, in 1.10.0.dev0."""
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory behavior of one framework; the defaults describe ftwizard's trainer.
+
+    Source of the defaults: ftwizard.train (base_model, adapter, sft_config), TRL 1.16, peft 0.21
+    and transformers 5.24.
+    """
+
+    adapter_bytes: int = 4
+    """Per adapter weight; the same for its gradient and for each moment."""
+    full_bytes: int = 4
+    """Per weight in full fine-tuning: 4 with autocast, 2 in pure bf16."""
+    autocast: bool = True
+    """Whether 32-bit weights are cast for each matmul, which keeps copies."""
+    moment_bytes: int | None = None
+    """Per trained weight for both moments; None: AdamW, each as wide as the weight."""
+    loose_bytes: int | None = None
+    """Per weight of embeddings, output layer and norms of a 4-bit model; None: compute precision."""
+    packed_bytes: float = 0.515869
+    """Per 4-bit weight with its scales. NF4 with blocks of 64 and double quantization: measured with
+    bitsandbytes 0.50.2; 0.5625 without double quantization."""
+    dropout: bool = True
+    """Whether adapters use dropout, which keeps a mask."""
+    padded: bool | None = None
+    """Whether attention gets a mask, for which keys and values are copied to all query heads; None:
+    if a batch has several rows."""
+    logit_bytes: float = 12.0
+    """Per logit if all exist at once: 4 for the 32-bit log-softmax, 4 for its gradient, 4 for that
+    of the cast; 2 more if a loop keeps the model's outputs during the backward pass."""
+    stranded_bytes: float = 2.0
+    """Per logit, held back by torch's allocator if all exist at once: the freed block of 16-bit
+    logits is too small for the 32-bit blocks that follow."""
+    tile: tuple[int, int] = (4_096, 32_768)
+    """Tokens × vocabulary of a logits tile (TOKEN_CHUNK_SIZE and _CHUNKED_LOGPROB_CHUNK_SIZE)."""
+    fused_optimizer: bool = True
+    """Whether the optimizer works in place (adamw_torch_fused) without copies."""
+    context_bytes: float = 0.75 * 2**30
+    """CUDA context, kernels and cuBLAS workspaces: 0.4 to 0.9 GiB since CUDA 11.7 loads kernels
+    lazily; 1,343 MiB before (transformers' documentation of 2022, "Methods and tools for efficient
+    training on a single GPU")."""
+    counter: Counter = "device"
+
+
+OURS = Stack()
+
+
+def head_for(trl_version: str, *, label_smoothing: float = 0.0, own_loss: bool = False) -> Head:
+    """Return how this TRL version computes the loss of supervised fine-tuning.
+
+    Since 1.10 it tiles the logits by default, unless label smoothing or a custom loss is used. An
+    invalid version counts as old, which needs more memory.
+    Source: ``SFTTrainer._compute_loss`` of TRL 1.16.
+    """
+    if label_smoothing > 0 or own_loss:
+        return "full"
+    try:
+        release = Version(trl_version).release
+    except InvalidVersion:
+        return "full"
+    return "tiled" if release >= TILED_SINCE.release else "full"
+
+
+# Number of optimizer steps, and the interval between evaluations.
+
+EVALUATION_STEPS = 50
+MIN_EVALUATIONS = 6
+
+
+def total_steps(rows: int, batch_size: int, accumulation: int, epochs: float) -> int:
+    """Return the total optimizer steps, counted as in transformers' Trainer."""
+    batches = -(-rows // batch_size)
+    each_epoch = max(1, -(-batches // accumulation))
+    return max(1, math.ceil(each_epoch * epochs))
+
+
+def evaluation_steps(total: int) -> int:
+    """Return the evaluation interval: 50 steps, or less to get six evaluations."""
+    return max(1, min(EVALUATION_STEPS, total // MIN_EVALUATIONS))

@@ -1,0 +1,1 @@
+"""Evaluation: the tuned model compared with its base."""

@@ -1,0 +1,214 @@
+"""Comparison of base and tuned model on the test set: loss, exact match, valid JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data.reader import Row
+from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Plan
+from ftwizard.train import generate, model_loading, runtime, test_split
+from ftwizard.train.encoder import Encoded, Encoder, encode_rows
+from ftwizard.train.train_result import Trained
+
+GENERATION_BATCH_SIZE = 16
+MAX_ENUM_VALUES = 12
+
+
+class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of one model on the test set."""
+
+    loss: float | None
+    """Mean negative log-likelihood per answer token, in nats; None if all are truncated."""
+    exact: float
+    """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
+    json_valid: float | None
+    """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
+    seconds: float
+
+
+def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
+    """Generate answers for the test set with both models (greedy decoding) and score them.
+
+    The merged model is used if it exists, so that what is measured is what will be served. Returns
+    ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers are written to
+    ``eval/compare.json``.
+    """
+    worker.phase("comparing")
+    test_set = test_split.read(worker.folder)
+    rows = test_set.rows
+    if not rows:
+        return {"rows": 0}
+    weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
+    tokenizer = model_loading.load_tokenizer(weights)
+    base = Path(trained.base)
+    encoder = Encoder(tokenizer, model_loading.stop_ids(base) | set(trained.end_ids))
+    encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
+    schema = infer_json_schema(test_set.answers)
+    limit = plan.finish.max_new_tokens or _find_longest_answer(tokenizer, rows) * 3 // 2 + 16
+
+    answers: dict[str, list[str]] = {}
+    scores: dict[str, ModelScores] = {}
+    for name in ("base", "tuned"):
+        start = time.monotonic()
+        worker.phase("comparing", what=f"{name} model")
+        model = _load(name, worker, plan, base)
+        answers[name] = _generate_answers(worker, name, model, encoder, rows, limit)
+        loss = _compute_loss(worker, model, encoded)
+        del model
+        gc.collect()
+        scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - start)
+
+    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    all_pairs = _build_pairs(rows, **answers)
+    write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
+    return {
+        "rows": len(rows),
+        **{name: msgspec.to_builtins(score) for name, score in scores.items()},
+        "schema": schema,
+        "pairs": all_pairs[: plan.finish.pairs],
+    }
+
+
+def _build_pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[str, Any]]:
+    """Return the prompt, the expected answer and both models' answers for each row."""
+    return [
+        {
+            "line": row.line,
+            "prompt": row.conversation.prompt,
+            "expected": row.conversation.answer,
+            "base": base[index],
+            "tuned": tuned[index],
+        }
+        for index, row in enumerate(rows)
+    ]
+
+
+def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
+    """Infer a JSON Schema from ``answers``; return None if they are not all JSON objects.
+
+    Keys in every answer are required, unknown keys are forbidden, and strings with few distinct
+    values become enumerations.
+    """
+    from genson import SchemaBuilder
+
+    objects: list[dict[str, Any]] = []
+    for answer in answers:
+        try:
+            value = json.loads(answer)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return None
+        objects.append(value)
+    if not objects:
+        return None
+    builder = SchemaBuilder()
+    for value in objects:
+        builder.add_object(value)
+    schema: dict[str, Any] = builder.to_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["additionalProperties"] = False
+    for key, kind in schema.get("properties", {}).items():
+        if kind.get("type") == "string":
+            values = Counter(v[key] for v in objects if key in v)
+            if len(values) <= MAX_ENUM_VALUES and values.total() >= 2 * len(values):
+                kind["enum"] = sorted(values)
+    return schema
+
+
+def is_valid(schema: dict[str, Any], answer: str) -> bool:
+    """Return whether ``answer`` is JSON that is valid for ``schema``."""
+    from jsonschema import Draft202012Validator
+
+    try:
+        return bool(Draft202012Validator(schema).is_valid(json.loads(answer)))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _score(
+    answers: list[str],
+    rows: list[Row],
+    schema: dict[str, Any] | None,
+    loss: float | None,
+    seconds: float,
+) -> ModelScores:
+    exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
+    valid = [is_valid(schema, a) for a in answers] if schema else []
+    return ModelScores(
+        loss=loss,
+        exact=sum(exact) / len(exact),
+        json_valid=sum(valid) / len(valid) if schema else None,
+        seconds=round(seconds, 1),
+    )
+
+
+def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
+    import torch
+
+    precision = runtime.choose_precision(plan.recipe, model_loading.refuse_quantised(base))
+    if name == "base":
+        model = model_loading.load(base, precision)
+    elif worker.folder.merged.exists():
+        model = model_loading.load(worker.folder.merged, precision)
+    else:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(
+            model_loading.load(base, precision), worker.folder.adapter
+        )
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _generate_answers(
+    worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[Row], limit: int
+) -> list[str]:
+    """Generate one greedy answer per row, in batches of similar prompt length."""
+    prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
+    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
+    texts = [""] * len(rows)
+    for start in range(0, len(order), GENERATION_BATCH_SIZE):
+        batch = order[start : start + GENERATION_BATCH_SIZE]
+        worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
+        answers = generate.answers(model, encoder, [prompts[i] for i in batch], limit)
+        for i, answer in zip(batch, answers, strict=True):
+            texts[i] = answer.text
+    return texts
+
+
+def _compute_loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
+    """Return the mean negative log-likelihood of the trainable tokens, or None without any.
+
+    Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
+    vocabulary of 150,000, the logits of a batch take gigabytes.
+    """
+    import torch
+
+    total = count = 0.0
+    for row in rows:
+        worker.check_stop()
+        ids = torch.tensor([row.input_ids], device=model.device)
+        labels = torch.tensor(row.labels[1:], device=model.device)
+        positions = (labels != IGNORED).nonzero().flatten()
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, positions].float()
+        total += float(
+            torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
+        )
+        count += len(positions)
+    return total / count if count else None
+
+
+def _find_longest_answer(tokenizer: Any, rows: list[Row]) -> int:
+    texts = [row.conversation.answer for row in rows]
+    return max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

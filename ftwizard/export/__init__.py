@@ -1,0 +1,1 @@
+"""Export: one merged model for any server."""

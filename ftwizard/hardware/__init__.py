@@ -1,0 +1,1 @@
+"""This machine: GPUs, CPU, memory, disks."""

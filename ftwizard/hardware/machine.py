@@ -1,0 +1,304 @@
+"""This machine and its current load: memory, CPU, disk, and NVIDIA GPUs by NVML."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from ftwizard import credentials, locations, text, user_paths
+from ftwizard.hardware import nvml
+
+# Selection of GPUs by ``CUDA_VISIBLE_DEVICES``, in the order in which a run counts them.
+
+
+def select(gpus: list[dict[str, Any]], selection: str) -> list[dict[str, Any]]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` selects, in its order.
+
+    As in CUDA: indices, or unique prefixes of UUIDs; the first invalid entry ends the list. For a
+    MIG instance, the driver does not tell the memory here.
+    """
+    selected: list[dict[str, Any]] = []
+    for name in map(str.strip, selection.split(",")):
+        if name.startswith("MIG-"):
+            selected.append({"name": None, "memory_total": None, "memory_used": None})
+            continue
+        matches = [gpu for gpu in gpus if _matches(gpu, name)]
+        if len(matches) != 1 or matches[0] in selected:
+            break
+        selected += matches
+    return selected
+
+
+def _matches(gpu: dict[str, Any], name: str) -> bool:
+    if name.isdecimal():
+        return bool(gpu["index"] == int(name))
+    return name.startswith("GPU-") and str(gpu.get("uuid") or "").startswith(name)
+
+
+Sample = dict[str, Any]
+EXTRAS = {
+    "local": ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
+    "demo": ("gguf",),
+}
+"""Modules of an extra beyond the bare installation; ``demo`` includes ``local``."""
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+
+MAX_IDLE_BYTES = 1 << 30
+"""Memory in use on an idle GPU: a desktop, the driver."""
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """One NVIDIA GPU, as described by its driver."""
+
+    name: str | None
+    memory: int | None
+    """Bytes; None if unknown."""
+    used: int | None = None
+    """Bytes in use now."""
+
+    @property
+    def held(self) -> int:
+        """Return the bytes used by other processes; what an idle GPU uses does not count."""
+        return self.used if self.used and self.used > MAX_IDLE_BYTES else 0
+
+    @property
+    def free(self) -> int | None:
+        """Return the bytes available to a run; None if unknown."""
+        return None if self.memory is None else max(0, self.memory - self.held)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about this machine, so that nobody needs to be asked."""
+
+    gpus: tuple[Gpu, ...]
+    """GPUs that a run may use, in the order of ``where.gpu``."""
+    no_gpu: str | None
+    """Why ``gpus`` is empty."""
+    memory: int
+    """Bytes of CPU memory."""
+    cores: int
+    """CPU cores that this process may use."""
+    bfloat16_cpu: bool
+    """Whether the CPU supports bfloat16 natively."""
+    disk_free: int
+    """Free bytes for runs."""
+    credentials: tuple[credentials.Credential, ...]
+    """Services with a key or a login: where it is, never its value."""
+    extras: tuple[str, ...]
+    """Installed extras of ftwizard."""
+    flash_attn: bool = False
+    """Whether the package flash-attn is installed."""
+
+    @property
+    def gpu_memory(self) -> int | None:
+        """Return the memory of the largest GPU in bytes; None without one, or if unknown."""
+        return max((gpu.memory for gpu in self.gpus if gpu.memory), default=None)
+
+    @property
+    def gpu_free(self) -> int | None:
+        """Return the bytes available on the GPU with the most free memory."""
+        return max((gpu.free for gpu in self.gpus if gpu.free is not None), default=None)
+
+
+def facts(*, timeout_s: float = 3.0) -> Facts:
+    """Inspect this machine; a driver that hangs delays it by ``timeout_s`` at most."""
+    usable, reason = gpus(timeout_s)
+    return Facts(
+        gpus=usable,
+        no_gpu=reason,
+        memory=psutil.virtual_memory().total,
+        cores=len(os.sched_getaffinity(0)),
+        bfloat16_cpu=has_bfloat16_cpu(),
+        disk_free=free_bytes(locations.runs_folder()),
+        credentials=credentials.present(),
+        extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
+        flash_attn=is_installed("flash_attn"),
+    )
+
+
+def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
+    """Return the GPUs that training may use, in its order, and the reason if there are none."""
+    selection = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if selection in ("", "-1"):
+        return (), "CUDA_VISIBLE_DEVICES hides all GPUs"
+    sampler = Sampler(uuids=selection is not None)
+    sampler.wait(timeout_s)
+    reading = sampler.sample()
+    sampler.close()
+    readings: list[Sample] = reading["gpus"]
+    working = [gpu for gpu in readings if not gpu.get("lost") and not gpu.get("error")]
+    if readings and not working:
+        first = readings[0]
+        return (), f"NVML: {'the GPU is lost' if first.get('lost') else first['error']}"
+    visible = working
+    if selection is not None and working:
+        visible = select(working, selection)
+        if not visible:
+            name = text.visible(selection, 60)
+            return (), f"CUDA_VISIBLE_DEVICES={name} matches no GPU"
+    usable = tuple(
+        Gpu(name=gpu["name"], memory=gpu["memory_total"], used=gpu["memory_used"])
+        for gpu in visible
+    )
+    return usable, reading.get("no_gpu")
+
+
+class Sampler:
+    """Samples the machine and its GPUs without blocking its caller.
+
+    A driver can hang in any NVML call, so a daemon thread makes these; a reading older than
+    ``stale_s`` is not returned. ``uuids``: read the UUID of each GPU too.
+    """
+
+    def __init__(
+        self, interval_s: float = 2.0, *, stale_s: float = 10.0, uuids: bool = False
+    ) -> None:
+        self._uuids = uuids
+        self._interval = interval_s
+        self._stale = stale_s
+        self._start = time.monotonic()
+        self._gpus: tuple[float, list[Sample]] | None = None
+        self._reason: str | None = None
+        self._answered = threading.Event()
+        self._closed = threading.Event()
+        psutil.cpu_percent()  # the first call only starts the measurement
+        threading.Thread(target=self._follow_gpus, daemon=True, name="nvml").start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the driver answered or is known to be absent; return whether it did in time."""
+        return self._answered.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop reading; a thread that hangs in the driver ends with this process."""
+        self._closed.set()
+
+    def sample(self) -> Sample:
+        """Return one reading: ``cpu`` in percent of all cores, memory in bytes, ``gpus``.
+
+        ``no_gpu`` is the reason if there are none; ``hung`` is set if the driver does not answer.
+        """
+        memory = psutil.virtual_memory()
+        reading: Sample = {
+            "t": time.time(),
+            "cpu": psutil.cpu_percent(),
+            "memory_used": memory.total - memory.available,
+            "memory_total": memory.total,
+        }
+        if self._gpus is None:
+            reading["gpus"] = []
+            reading["no_gpu"] = self._reason or "no answer from the driver yet"
+            if self._reason is None and time.monotonic() - self._start > self._stale:
+                reading["hung"] = True
+        elif time.monotonic() - self._gpus[0] > self._stale:
+            reading["gpus"] = []
+            reading["no_gpu"] = "the driver stopped responding"
+            reading["hung"] = True
+        else:
+            reading["gpus"] = self._gpus[1]
+        return reading
+
+    def _follow_gpus(self) -> None:
+        try:
+            self._read_gpus()
+        except Exception as error:  # noqa: BLE001 (a driver may raise anything)
+            self._gpus, self._reason = None, f"NVML: {type(error).__name__}: {error}"
+        finally:
+            self._answered.set()
+
+    def _read_gpus(self) -> None:
+        try:
+            import pynvml
+        except ImportError:
+            self._reason = "the package nvidia-ml-py is not installed"
+            return
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as error:
+            reasons = {
+                pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here",
+                pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver updated while running "
+                "(version mismatch): reboot",
+            }
+            self._reason = reasons.get(error.value, f"NVML: {error}")
+            return
+        if not count:
+            self._reason = "the NVIDIA driver lists no GPU"
+            return
+        while not self._closed.is_set():
+            readings = [nvml.read_gpu(pynvml, index, uuid=self._uuids) for index in range(count)]
+            self._gpus = (time.monotonic(), readings)
+            self._answered.set()
+            self._closed.wait(self._interval)
+
+
+def oom_kills() -> int | None:
+    """Return the number of out-of-memory kills in this cgroup; None if unknown.
+
+    Source: ``oom_kill`` in ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); without
+    these, ``/proc/vmstat``, which counts the whole machine.
+    """
+    for file in (*_list_oom_counters(), PROC / "vmstat"):
+        try:
+            counters = dict(row.split() for row in file.read_text().splitlines())
+            return int(counters["oom_kill"])
+        except (OSError, KeyError, ValueError):
+            continue
+    return None
+
+
+def _list_oom_counters() -> Iterator[Path]:
+    """Yield the files in which the kernel may count the kills of this cgroup."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        names = {"": ("", "memory.events"), "memory": ("memory", "memory.oom_control")}
+        if controllers in names:
+            folder, name = names[controllers]
+            yield CGROUPS / folder / path.lstrip("/") / name
+            yield CGROUPS / folder / name  # a container may see its own cgroup as the root
+
+
+def has_bfloat16_cpu() -> bool:
+    """Return whether the CPU supports bfloat16 natively (AVX-512 BF16, AMX or Arm BF16)."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = set(info.split())
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free bytes for this user on the disk of ``path``, which need not exist."""
+    stat = os.statvfs(_get_existing_parent(path))
+    return stat.f_bavail * stat.f_frsize
+
+
+def on_one_disk(a: Path, b: Path) -> bool:
+    """Return whether two paths are or would be on the same file system."""
+    return _get_existing_parent(a).stat().st_dev == _get_existing_parent(b).stat().st_dev
+
+
+def _get_existing_parent(path: Path) -> Path:
+    """Return the path, or its nearest existing parent."""
+    while not user_paths.exists(path):
+        path = path.parent
+    return path
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a top-level module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,85 @@
+"""Folders and files of ftwizard on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ftwizard import user_paths
+from ftwizard.errors import FtwizardError
+
+
+def home() -> Path:
+    """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
+    if chosen := os.environ.get("FTWIZARD_HOME"):
+        return _expand_variable("FTWIZARD_HOME", chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ftwizard"))
+
+
+def runs_folder() -> Path:
+    """Return the folder that holds one folder per run."""
+    return home() / "runs"
+
+
+def cache() -> Path:
+    """Return the folder of files that can be recreated (models, analyses)."""
+    if chosen := os.environ.get("FTWIZARD_CACHE"):
+        return _expand_variable("FTWIZARD_CACHE", chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ftwizard"))
+
+
+def config() -> Path:
+    """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
+    (``~/.config/ftwizard`` on Linux)."""
+    if chosen := os.environ.get("FTWIZARD_CONFIG"):
+        return _expand_variable("FTWIZARD_CONFIG", chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("ftwizard"))
+
+
+def prices_file() -> Path:
+    """Return the path of the user's own prices; it may not exist."""
+    return config() / "prices.toml"
+
+
+def config_file() -> Path:
+    """Return the path of the user's settings; it may not exist."""
+    return config() / "config.toml"
+
+
+def _expand_variable(variable: str, name: str) -> Path:
+    try:
+        return user_paths.expand(name).absolute()
+    except FtwizardError as error:
+        raise FtwizardError(f"{variable}: {error.message}", error.hint) from None
+
+
+def private_folder(path: Path) -> Path:
+    """Create ``path`` and its missing parents, readable by the owner only; return it.
+
+    Write access by other users is removed. Raises FtwizardError where the folder cannot be created
+    or written to, or belongs to another user.
+    """
+    try:
+        for level in reversed([path, *path.parents]):
+            if not level.exists():
+                level.mkdir(mode=0o700, exist_ok=True)
+        status = path.stat()
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+        if status.st_uid != os.geteuid():
+            raise PermissionError(13, "it belongs to another user")
+        if status.st_mode & 0o022:
+            path.chmod(0o700)
+    except OSError as error:
+        raise FtwizardError(
+            f"Could not write to {path}: {error.strerror}.",
+            "Free some disk space, or set FTWIZARD_HOME (runs), FTWIZARD_CACHE (models) or "
+            "FTWIZARD_CONFIG (your prices) to a writable folder.",
+        ) from error
+    return path

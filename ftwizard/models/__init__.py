@@ -1,0 +1,1 @@
+"""Base models: where they are found, their configuration and their shape."""

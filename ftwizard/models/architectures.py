@@ -1,0 +1,313 @@
+"""Readers that derive the layers of each supported architecture from its configuration.
+
+Source: the classes of transformers 5.24 (``models/<type>/modeling_<type>.py``). A test compares the
+counts with its modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ftwizard.models.config_reader import FAMILIES, ConfigReader, Family
+from ftwizard.models.shapes import Linear, Shape
+
+# Building blocks of decoders: attention, feed-forward, experts, and the assembled model.
+#
+# Source of every layer and bias: the classes of transformers 5.24 (``modeling_<type>.py``).
+
+MAX_LAYERS, MAX_EXPERTS = 1_000, 10_000
+
+
+class Block(msgspec.Struct, kw_only=True):
+    """Totals over all blocks of a model."""
+
+    linears: list[Linear]
+    others: int
+    """Parameters outside linear layers: norms, biases, routers."""
+    idle: int = 0
+    """Parameters of experts that a token does not pass through."""
+    quantized: int = 0
+    """Parameters among ``others`` that are in linear layers outside the blocks."""
+    intermediate: int
+    experts: int = 0
+    """Active experts per block and token."""
+
+
+class Widths(msgspec.Struct, frozen=True, kw_only=True):
+    """Dimensions of a decoder."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+
+
+def widths(config: ConfigReader, family: Family) -> Widths:
+    """Read the dimensions; raise FtwizardError if heads are not a multiple of key heads."""
+    hidden = config.count("hidden_size")
+    heads = config.count("num_attention_heads", family.heads, maximum=100_000)
+    kv_heads = config.count("num_key_value_heads", family.kv_heads or heads, maximum=100_000)
+    head_dim = config.count("head_dim", family.head_dim or max(hidden // heads, 1))
+    if heads % kv_heads:
+        raise config.error(f"has {heads} attention heads, not a multiple of {kv_heads} key heads")
+    return Widths(
+        layers=config.count("num_hidden_layers", maximum=MAX_LAYERS),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocabulary=config.count("vocab_size", family.vocabulary),
+        tied=config.flag("tie_word_embeddings", family.tied),
+    )
+
+
+def attention_linears(config: ConfigReader, family: Family, w: Widths) -> Block:
+    """Return the attention and the norms of all blocks."""
+    own = config.flag("attention_bias", family.attention_bias)
+    qkv_bias = own if family.qkv_bias is None else family.qkv_bias
+    output_bias = own if family.output_bias is None else family.output_bias
+    q, kv = w.heads * w.head_dim, w.kv_heads * w.head_dim
+    if family.joined:
+        linears = [linear("qkv_proj", w.hidden, q + 2 * kv, w.layers)]
+    else:
+        linears = [
+            linear("q_proj", w.hidden, q, w.layers),
+            linear("k_proj", w.hidden, kv, w.layers),
+            linear("v_proj", w.hidden, kv, w.layers),
+        ]
+    linears.append(linear("o_proj", q, w.hidden, w.layers))
+    per_block = family.norms * w.hidden + family.head_norms * w.head_dim
+    per_block += (q + 2 * kv) * qkv_bias + w.hidden * output_bias
+    return Block(linears=linears, others=w.layers * per_block, intermediate=0)
+
+
+def dense_linears(config: ConfigReader, family: Family, w: Widths, wide: int, layers: int) -> Block:
+    """Return the feed-forward parts of ``layers`` blocks."""
+    bias = config.flag("mlp_bias", False) if family.mlp_bias is None else family.mlp_bias
+    if family.joined:
+        linears = [linear("gate_up_proj", w.hidden, 2 * wide, layers)]
+    else:
+        linears = [
+            linear("gate_proj", w.hidden, wide, layers),
+            linear("up_proj", w.hidden, wide, layers),
+        ]
+    linears.append(linear("down_proj", wide, w.hidden, layers))
+    return Block(linears=linears, others=layers * (2 * wide + w.hidden) * bias, intermediate=wide)
+
+
+def expert_linears(
+    w: Widths, wide: int, experts: int, chosen: int, layers: int, *, computes_all: bool = False
+) -> Block:
+    """Return the fused experts of ``layers`` blocks with ``chosen`` active experts per token.
+
+    ``computes_all``: the implementation multiplies each token by all experts anyway.
+    """
+    computed = experts if computes_all else chosen
+    linears = [
+        Linear(
+            name=name,
+            inputs=inputs,
+            outputs=outputs,
+            count=layers * experts,
+            active=layers * chosen,
+            computed=layers * computed if computes_all else None,
+            fused=True,
+        )
+        for name, inputs, outputs in (
+            ("gate_up_proj", w.hidden, 2 * wide),
+            ("down_proj", wide, w.hidden),
+        )
+    ]
+    return Block(
+        linears=linears,
+        others=layers * experts * w.hidden,  # the router
+        idle=layers * (experts - chosen) * 3 * w.hidden * wide,
+        intermediate=computed * wide,
+        experts=computed if layers else 0,
+    )
+
+
+def linear(name: str, inputs: int, outputs: int, count: int) -> Linear:
+    """Return ``count`` layers that every token passes through."""
+    return Linear(name=name, inputs=inputs, outputs=outputs, count=count, active=count)
+
+
+def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[int, int]:
+    """Read the number of experts and of active experts; the last two arguments are defaults."""
+    # transformers 5 writes num_local_experts; models on the Hub have num_experts.
+    experts = config.count(
+        key, config.count("num_local_experts", experts, maximum=MAX_EXPERTS), maximum=MAX_EXPERTS
+    )
+    chosen = config.count("num_experts_per_tok", chosen, maximum=MAX_EXPERTS)
+    if chosen > experts:
+        raise config.error(f"chooses {chosen} of {experts} experts")
+    return experts, chosen
+
+
+def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Shape:
+    """Assemble a model from ``parts``, embeddings and the last norm."""
+    linears = tuple(layer for part in parts for layer in part.linears if layer.count)
+    embeddings = w.vocabulary * w.hidden * (1 if w.tied else 2)
+    within = sum(layer.inputs * layer.outputs * layer.count for layer in linears)
+    parameters = within + embeddings + w.hidden + sum(part.others for part in parts)
+    return Shape(
+        model_type=model_type,
+        layers=w.layers,
+        hidden=w.hidden,
+        intermediate=max(part.intermediate for part in parts),
+        experts=max(part.experts for part in parts),
+        heads=w.heads,
+        kv_heads=w.kv_heads,
+        head_dim=w.head_dim,
+        vocabulary=w.vocabulary,
+        tied=w.tied,
+        linears=linears,
+        parameters=parameters,
+        active=parameters - sum(part.idle for part in parts),
+        beside=sum(part.quantized for part in parts),
+        covered=not any(layer.fused for layer in linears),
+        source=source,
+    )
+
+
+# Vision towers, which are loaded with a text model but never trained.
+#
+# Source: the classes of transformers 5.24 (``models/siglip``).
+
+
+def siglip(config: ConfigReader, wide: int) -> tuple[int, int]:
+    """Return the parameters of a SigLIP vision tower, and how many are in linear layers."""
+    layers = config.count("num_hidden_layers", 12, maximum=MAX_LAYERS)
+    inner = config.count("intermediate_size", 3_072)
+    patch, image = config.count("patch_size", 16), config.count("image_size", 224)
+    feed_forward, its_biases = 2 * wide * inner, inner + wide
+    within = layers * (4 * wide * wide + feed_forward)
+    others = layers * (4 * wide + its_biases + 4 * wide)
+    others += config.count("num_channels", 3) * patch * patch * wide + wide
+    others += (image // patch) ** 2 * wide + 2 * wide
+    if config.flag("vision_use_head", True):  # attention pooling
+        within += wide * wide + feed_forward
+        others += wide + 3 * wide * wide + 4 * wide + 2 * wide + its_biases
+    return within + others, within
+
+
+def known() -> list[str]:
+    """Return the supported architectures, by transformers' names."""
+    return sorted(READERS)
+
+
+def _llama_like(model_type: str, config: ConfigReader, source: str) -> Shape:
+    family = FAMILIES[model_type]
+    w = widths(config, family)
+    wide = config.count("intermediate_size")
+    parts = [attention_linears(config, family, w), dense_linears(config, family, w, wide, w.layers)]
+    return assemble(model_type, source, w, parts)
+
+
+def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> Shape:
+    family = FAMILIES[model_type]
+    w = widths(config, family)
+    step = config.count("decoder_sparse_step", 1, maximum=MAX_LAYERS)
+    plain = config.indices("mlp_only_layers", w.layers) or []
+    sparse = sum(not (i + 1) % step and i not in plain for i in range(w.layers))
+    experts, chosen = routing(config, "num_experts", 128, 8)
+    parts = [attention_linears(config, family, w)]
+    if sparse < w.layers:
+        wide = config.count("intermediate_size")
+        parts.append(dense_linears(config, family, w, wide, w.layers - sparse))
+    wide = config.count("moe_intermediate_size", 768)
+    parts.append(expert_linears(w, wide, experts, chosen, sparse))
+    return assemble(model_type, source, w, parts)
+
+
+def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> Shape:
+    family = FAMILIES[model_type]
+    w = widths(config, family)
+    wide = config.count("intermediate_size")
+    experts, chosen = routing(config, "num_local_experts", 128, 4)
+    attention = attention_linears(config, family, w)
+    attention.others += w.layers * w.heads  # sinks
+    routed = expert_linears(w, wide, experts, chosen, w.layers)
+    biases = 2 * wide + w.hidden
+    routed.others += w.layers * experts * (1 + biases)  # the router's bias and the experts'
+    routed.idle += w.layers * (experts - chosen) * biases
+    return assemble(model_type, source, w, [attention, routed])
+
+
+def _llama4(model_type: str, config: ConfigReader, source: str) -> Shape:
+    family = FAMILIES[model_type]
+    w = widths(config, family)
+    step = config.count("interleave_moe_layer_step", 1, maximum=MAX_LAYERS)
+    which = config.indices("moe_layers", w.layers)
+    sparse = len(range(step - 1, w.layers, step)) if which is None else len(which)
+    experts, chosen = routing(config, "num_local_experts", 16, 1)
+    wide = config.count("intermediate_size")
+    # Llama4TextMoe repeats each token for every expert.
+    routed = expert_linears(w, wide, experts, chosen, sparse, computes_all=True)
+    shared = dense_linears(config, family, w, wide, sparse)  # the shared expert of every token
+    routed.intermediate += wide * bool(sparse)
+    parts = [attention_linears(config, family, w), routed, shared]
+    if sparse < w.layers:
+        dense = config.count("intermediate_size_mlp", 16_384)
+        parts.append(dense_linears(config, family, w, dense, w.layers - sparse))
+    return assemble(model_type, source, w, parts)
+
+
+def _gemma3(model_type: str, config: ConfigReader, source: str) -> Shape:
+    """Return Gemma 3 with its vision tower, which is loaded but never trained."""
+    text = config.part("text_config")
+    vision = config.part("vision_config") or ConfigReader({}, source)
+    if text is None:
+        raise config.error("has no text_config")
+    shape = _llama_like("gemma3_text", text, source)
+    wide = vision.count("hidden_size", 768)
+    tower, within = siglip(vision, wide)
+    parameters = tower + wide * shape.hidden + wide  # and the projection into the text
+    return msgspec.structs.replace(
+        shape,
+        model_type=model_type,
+        parameters=shape.parameters + parameters,
+        beside=within,
+    )
+
+
+def _gpt2(model_type: str, config: ConfigReader, source: str) -> Shape:
+    hidden = config.count("n_embd", 768)
+    layers = config.count("n_layer", 12, maximum=MAX_LAYERS)
+    heads = config.count("n_head", 12, maximum=100_000)
+    inner = config.count("n_inner", 4 * hidden)
+    w = Widths(
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=max(hidden // heads, 1),
+        vocabulary=config.count("vocab_size", 50_257),
+        tied=config.flag("tie_word_embeddings", True),
+    )
+    linears = [
+        linear("c_attn", hidden, 3 * hidden, layers),
+        linear("c_proj", hidden, hidden, layers),
+        linear("c_fc", hidden, inner, layers),
+        linear("c_proj", inner, hidden, layers),
+    ]
+    biases = 3 * hidden + hidden + inner + hidden
+    others = layers * (biases + 4 * hidden) + hidden  # the last norm also has a bias
+    others += config.count("n_positions", 1_024) * hidden
+    block = Block(linears=linears, others=others, intermediate=inner)
+    return assemble(model_type, source, w, [block])
+
+
+READERS: dict[str, Callable[[str, ConfigReader, str], Shape]] = {
+    **dict.fromkeys(FAMILIES, _llama_like),
+    "qwen3_moe": _qwen3_moe,
+    "gpt_oss": _gpt_oss,
+    "llama4_text": _llama4,
+    "gemma3": _gemma3,
+    "gpt2": _gpt2,
+}

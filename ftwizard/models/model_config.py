@@ -1,0 +1,115 @@
+"""Model configurations by name, from a folder, the Hugging Face cache or the catalog.
+
+Without network access or heavy imports, so that a screen can call this on every key press.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from ftwizard import user_paths
+from ftwizard.catalog import model_configs
+from ftwizard.errors import FtwizardError
+from ftwizard.models import hub
+from ftwizard.models.shapes import Shape, from_config
+from ftwizard.text import size, visible
+
+MAX_BYTES = 4_000_000
+"""Size limit of a config.json; those of large quantized models have some hundred kB."""
+_FILE = "config.json"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+_REVISION = re.compile(r"[\w][\w./-]{0,99}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def config(name: str, revision: str | None = None) -> tuple[dict[str, Any], str] | None:
+    """Return a model's config.json and a description of its origin; None if it is unknown.
+
+    ``name`` is a folder or a Hub ID. Order: the folder; the snapshot of ``revision`` in the
+    Hugging Face cache, complete or not (None: the main branch, else the newest); the catalog.
+    Raises FtwizardError if the file cannot be read or is not a JSON object.
+    """
+    if not name.strip():
+        return None
+    if hub.is_folder(name):
+        folder = user_paths.expand(name)
+        return _read(folder / _FILE, f"the folder {visible(str(folder), 200)}")
+    snapshot = _snapshot(name, revision)
+    if snapshot is not None:
+        origin = f"{visible(name, 200)} in the Hugging Face cache (commit {snapshot.name[:8]})"
+        if cached := _read(snapshot / _FILE, origin):
+            return cached
+    entry = model_configs.known(name)
+    if entry is None:
+        return None
+    return entry.config, f"{entry.name} as of {entry.as_of}: {entry.source}"
+
+
+def shape(name: str, revision: str | None = None) -> Shape | None:
+    """Return the shape of a model; None if its configuration is unknown.
+
+    Raises FtwizardError as ``config`` does, and for an unknown architecture.
+    """
+    result = config(name, revision)
+    return from_config(*result) if result is not None else None
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a snapshot in the Hugging Face cache."""
+    if not _REPOSITORY.fullmatch(name):
+        return None
+    folder = hub.hub_cache() / f"models--{name.replace('/', '--')}"
+    if commit := _commit(folder, revision or "main"):
+        return folder / "snapshots" / commit
+    if revision is not None:
+        return None
+    # No branch points to a snapshot that was downloaded by commit.
+    try:
+        snapshots = [path for path in (folder / "snapshots").iterdir() if (path / _FILE).is_file()]
+        return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+    except OSError:
+        return None
+
+
+def _commit(folder: Path, revision: str) -> str | None:
+    if _COMMIT.fullmatch(revision):
+        return revision
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        return None
+    try:
+        commit = (folder / "refs" / revision).read_text("ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def _read(path: Path, origin: str) -> tuple[dict[str, Any], str] | None:
+    """Return the object in a file and its origin, None if there is no such file."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _read_error(origin, "is not a file")
+        if status.st_size > MAX_BYTES:
+            raise _read_error(origin, f"is {size(status.st_size)}, more than any model needs")
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _read_error(origin, f"could not be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise _read_error(origin, f"is broken: {visible(str(error), 100)}") from None
+    if not isinstance(value, dict):
+        raise _read_error(origin, "is not a JSON object")
+    return value, origin
+
+
+def _read_error(origin: str, problem: str) -> FtwizardError:
+    return FtwizardError(
+        f"{_FILE} of {origin} {problem}.",
+        "Save the model again with save_pretrained, or delete it from the cache and download it "
+        "again.",
+    )

@@ -1,1 +1,0 @@
-"""Where a plan is carried out: one module a path."""

@@ -1,0 +1,354 @@
+"""The plan: everything the user decided, one immutable value, one YAML file."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Container, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard import strict_yaml
+from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.split import GroupBy
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.plan import checks, resolve_paths
+from ftwizard.text import visible
+
+RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
+Provider = Literal["local"]
+Reporter = Literal["wandb", "tensorboard", "trackio"]
+Method = Literal["lora", "qlora", "full"]
+LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
+"""Peak learning rate for each method where the plan names none. Adapters take about ten times the
+learning rate of a full fine-tune."""
+MANY_EPOCHS = 3
+"""More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the plan; an unknown key is an error."""
+
+
+class Files(_Part, frozen=True):
+    """Data files; relative names are relative to the plan's folder."""
+
+    train: str
+    """Rows to train on, in ``data.format``: JSON Lines or a JSON array."""
+    validation: str | None = None
+    """Rows for the validation loss. Default: split off ``train``."""
+    test: str | None = None
+    """Test set, on which the base and the tuned model are compared. Default: split off ``train``."""
+
+
+class Split(_Part, frozen=True):
+    """Shares of ``files.train`` that are set aside; related rows stay in one part."""
+
+    validation: float | None = None
+    """Share for validation; 0.1–0.2 is advised. Default: 0.1 without a validation file."""
+    test: float | None = None
+    """Share for the test set. Default: 0.1 without a test file."""
+    group_by: GroupBy = "near-copies"
+    """What keeps rows in one part. ``near-copies``: a prompt in common (ignoring case and white
+    space) or near-duplicate text, with every kind of row in each part; ``prompts``: exactly the same
+    prompt."""
+    seed: int = 42
+    """Seed of the split and of the draw of ``data.mix``."""
+
+
+class Mix(_Part, frozen=True):
+    """General examples mixed into the training set, against forgetting. They are never part of the
+    validation or the test set."""
+
+    share: float = 0.0
+    """Share of the training set, these rows included. 0.05–0.1 is advised; 0 is none."""
+    rows: str = "general"
+    """``general``, the set that ships with ftwizard, or a file of rows in any supported format. Each
+    row is used at most once, and never if its prompt is in another file of the plan."""
+
+
+class Data(_Part, frozen=True):
+    """The data to train on."""
+
+    files: Files
+    format: FormatChoice = "auto"
+    """``openai-chat``: messages, with an optional top-level ``system`` and ``tools``;
+    ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
+    ``input``, ``output``; ``auto``: detected from the keys of all rows, for each file."""
+    split: Split = Split()
+    mix: Mix = Mix()
+
+
+class Model(_Part, frozen=True):
+    """The base model."""
+
+    name: str
+    """A folder with safetensors weights, or an id on the Hugging Face Hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; the run records the commit."""
+
+
+class Recipe(_Part, frozen=True):
+    """Training settings."""
+
+    method: Method = "lora"
+    """``lora``: an adapter on 16-bit weights; ``qlora``: an adapter on 4-bit weights (NF4, double
+    quantization), for less memory; ``full``: all weights, at about 16 bytes of memory per weight."""
+    rank: int = 16
+    """LoRA rank r."""
+    alpha: int = 32
+    """LoRA scaling numerator: the update is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """Dropout on the adapter's input."""
+    target_modules: tuple[str, ...] | None = None
+    """Modules that get an adapter. Default: the seven projections of a Llama-like block (q, k, v,
+    o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
+    routers or the output layer."""
+    epochs: float = 3.0
+    learning_rate: float | None = None
+    """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after warmup."""
+    warmup: float = 0.03
+    """Share of all steps over which the learning rate rises to its peak."""
+    batch_size: int = 4
+    """Examples, or packed sequences, in one forward pass (per device)."""
+    gradient_accumulation: int = 1
+    """Forward passes per optimizer step."""
+    max_length: int = 1024
+    """Maximum tokens per example; longer ones are cut at the end."""
+    packing: bool = False
+    """Pack several examples, which do not attend to each other, into sequences of ``max_length``
+    tokens: faster with short examples, in fewer and larger steps. Refused for models that mix them."""
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """``auto``: bf16 where the hardware supports it; else fp32 on CPUs, for QLoRA and for Gemma, and
+    fp16 on other GPUs. Gemma in fp16 is refused."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """``auto``: FlashAttention where flash-attn is installed and the GPU is Ampere or newer, else
+    sdpa."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations to save memory. Default: on a GPU only."""
+    evaluation_steps: int | None = None
+    """Steps between evaluations. Default: 50, or fewer so that there are at least six."""
+    save_steps: int | None = None
+    """Steps between extra checkpoints, besides those at each evaluation. Default: none."""
+    patience: int = 3
+    """Evaluations without a lower validation loss before early stopping."""
+    seed: int = 42
+
+
+class Where(_Part, frozen=True):
+    """The hardware to train on."""
+
+    gpu: int | None = None
+    """Index of the GPU to use. Default: the first, or the CPU without one."""
+
+
+class Budget(_Part, frozen=True):
+    """Limits at which the run stops."""
+
+    hours: float | None = None
+    """Save and stop after this many hours in one attempt."""
+    usd: float | None = None
+    """Save and stop when all attempts together have cost this many US dollars. Needs the hourly price
+    of the machine."""
+
+
+class Finish(_Part, frozen=True):
+    """What the run does after training."""
+
+    merge: bool = True
+    """Merge the adapter into the 16-bit base model: one model that any server loads. A full
+    fine-tune is already one."""
+    compare: bool = True
+    """Answer the test set with the base and the tuned model."""
+    pairs: int = 5
+    """How many pairs of answers to show."""
+    max_new_tokens: int | None = None
+    """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
+
+
+class Samples(_Part, frozen=True):
+    """Fixed prompts that the model answers before the first step and at each evaluation."""
+
+    count: int = 3
+    """Validation prompts to use where ``prompts`` is not set, spread over lengths; 0: no samples."""
+    prompts: tuple[str, ...] | str | None = None
+    """Your own prompts, or a file: rows in any format, whose answers are shown as the expected ones,
+    or a ``.txt`` file with one prompt per line. The first 20 are used."""
+    max_tokens: int = 64
+    """Tokens of an answer. Samples may take half as long as the evaluation, or one second."""
+
+
+class Plan(_Part, frozen=True, kw_only=True):
+    """Everything the user decided."""
+
+    provider: Provider = "local"
+    """Where it is trained. ``local``: on this machine, with the Hugging Face libraries."""
+    provider_reason: str = ""
+    """Why that provider was chosen, for the record."""
+    data: Data
+    model: Model
+    recipe: Recipe = Recipe()
+    where: Where = Where()
+    budget: Budget = Budget()
+    samples: Samples = Samples()
+    report_to: tuple[Reporter, ...] = ()
+    """Where metrics go besides the run folder; API keys come from the environment."""
+    allow: tuple[RiskName, ...] = ()
+    """Risks that the user allows, by name."""
+    finish: Finish = Finish()
+
+    @property
+    def validation_share(self) -> float:
+        """Return the share of the training file that is set aside for validation."""
+        return _default_share(self.data.split.validation, self.data.files.validation)
+
+    @property
+    def test_share(self) -> float:
+        """Return the share of the training file that is set aside for the test set."""
+        if not self.finish.compare:
+            return self.data.split.test or 0.0
+        return _default_share(self.data.split.test, self.data.files.test)
+
+
+def _default_share(share: float | None, file: str | None) -> float:
+    if share is not None:
+        return share
+    return 0.0 if file else 0.1
+
+
+PlanError = strict_yaml.SettingsError
+"""Raised for a plan that cannot be used."""
+
+
+def load(
+    path: Path,
+    allow: Iterable[str] = (),
+    *,
+    begun: bool = False,
+    deferred: Container[RiskName] = (),
+) -> Plan:
+    """Read and check a plan; make its paths absolute and fill in the learning rate.
+
+    ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
+    begun, so what was asked at its start is not asked again. ``deferred``: risks that the caller checks.
+    Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
+    """
+    plan = parse(_read(path), str(path))
+    plan = _fill_in_learning_rate(resolve_paths.make_absolute(plan, path.absolute().parent))
+    allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
+    plan = msgspec.structs.replace(plan, allow=allowed)
+    check(plan, ("many-epochs",) if begun else deferred)
+    return plan
+
+
+def parse(text: str, name: str = "plan.yaml") -> Plan:
+    """Parse YAML 1.2 text, without checks across fields; raise PlanError."""
+    return strict_yaml.loads(text, Plan, name)
+
+
+def dump(plan: Plan) -> str:
+    """Return the plan as YAML that ``parse`` reads back as the same value.
+
+    All settings are written except those left to the run (None).
+    """
+    return strict_yaml.dumps(_to_tree(plan))
+
+
+def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
+    tree = {}
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        value = _to_tree(value) if isinstance(value, msgspec.Struct) else value
+        if value not in (None, {}):
+            tree[name] = value
+    return tree
+
+
+def check(plan: Plan, deferred: Container[RiskName] = ()) -> None:
+    """Check fields against each other; raise PlanError, or FtwizardError for a risk not allowed.
+
+    ``deferred``: risks that the caller checks, because they depend on earlier runs.
+    """
+    for problem, hint in checks.find_contradictions(plan):
+        raise PlanError(problem, hint)
+    if not has_validation(plan) and "no-validation" not in deferred:
+        _require_allowed(
+            plan,
+            "no-validation",
+            "Without validation data, overfitting goes unnoticed.",
+            "Set data.split.validation to 0.1, or data.files.validation to a file.",
+        )
+    if "many-epochs" not in deferred:
+        check_epochs(plan)
+
+
+def has_validation(plan: Plan) -> bool:
+    """Return whether the plan has validation data."""
+    return bool(plan.data.files.validation or plan.validation_share)
+
+
+def check_epochs(plan: Plan, earlier: str = "") -> None:
+    """Raise FtwizardError for more than ``MANY_EPOCHS`` that the plan does not allow.
+
+    ``earlier``: a sentence on why an earlier run does not support more epochs.
+    """
+    if plan.recipe.epochs > MANY_EPOCHS:
+        _require_allowed(
+            plan,
+            "many-epochs",
+            f"{plan.recipe.epochs:g} epochs usually lead to memorization.",
+            earlier or f"Start with {MANY_EPOCHS} and check the validation loss.",
+        )
+
+
+def parse_risk(name: str) -> RiskName:
+    """Return the risk called ``name``; raise FtwizardError for an unknown name."""
+    risks: dict[str, RiskName] = {risk: risk for risk in typing.get_args(RiskName)}
+    if name not in risks:
+        raise FtwizardError(
+            f"Unknown risk “{visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
+        )
+    return risks[name]
+
+
+def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> None:
+    if name not in plan.allow:
+        raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise PlanError(
+            f"There is no plan at {visible(str(path))}.", "Check the name of the YAML file."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise PlanError(
+            f"{visible(str(path))} is not UTF-8 (byte {error.start}).",
+            "A plan is a YAML text file.",
+        ) from None
+    except IsADirectoryError:
+        raise PlanError(f"{visible(str(path))} is a folder.", "Name a plan file in it.") from None
+    except OSError as error:
+        raise PlanError(
+            f"{visible(str(path))} could not be read: {error.strerror}.",
+            "Check its permissions: ls -l",
+        ) from None
+    except ValueError:
+        raise PlanError(f"{visible(str(path))} is not a valid file name.") from None
+
+
+def _fill_in_learning_rate(plan: Plan) -> Plan:
+    """Fill in the method's learning rate, so that the plan kept by a run has the number."""
+    if plan.recipe.learning_rate is not None:
+        return plan
+    rate = LEARNING_RATES[plan.recipe.method]
+    recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
+    return msgspec.structs.replace(plan, recipe=recipe)

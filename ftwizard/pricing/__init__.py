@@ -1,0 +1,1 @@
+"""Costs in US dollars: offers, prices of your own, this machine, a month of use."""

@@ -1,0 +1,184 @@
+"""Cost of training on a GPU: hours × hourly price, plus instance setup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from ftwizard.catalog.gpu_specs import card as known_card
+from ftwizard.catalog.prices import ARTICLE, Market, Prices, Rate, differing, money, stale
+from ftwizard.catalog.providers import catalog
+from ftwizard.pricing import monthly
+from ftwizard.pricing.offer import CARD, Asked, Load, Offer
+from ftwizard.quantity import Figure
+
+ARTICLE_TOKENS = Decimal(4_500_000)
+"""The basis of the article's hours: 5,000 examples of 300 tokens, 3 epochs."""
+ARTICLE_HOURS = (Decimal(1), Decimal(2), Decimal(2))
+"""Low, used in its calculation, high."""
+SETUP_HOURS = (Decimal("0.5"), Decimal(1), Decimal(2))
+"""Low, likely, high: rental, driver, packages, model download. Assumed: the article calls it the
+real cost but gives no figure."""
+CARDS = {
+    "a100-40gb": "A100 40 GB", "a100-80gb": "A100 80 GB", "h100-80gb": "H100 80 GB",
+    "rtx-4090": "RTX 4090 24 GB",
+}  # fmt: skip
+SETUP_HERE = "assumed: 0.5–2 h to install and download the model, if not done yet"
+OWN = "This machine"
+NOT_SAID = "Set the hourly price of this machine with --price machine=USD."
+BUDGET = (
+    "The article (2026-04) budgets $3–6 for the training itself: QLoRA of an 8B model, 5,000 examples, "
+    "1–2 h. Instance setup is the real cost."
+)
+TOO_SMALL = "The model does not fit on this GPU during training."
+TOO_SMALL_HERE = "The model does not fit on this machine during training."
+HOURS_UNKNOWN = "Training hours are not known yet."
+SETUP = "assumed: 0.5–2 h to rent, install and download the model; often the real cost"
+
+
+def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
+    """Yield an offer for each GPU and market with a price, then for this machine."""
+    hours = asked.hours
+    if hours is None:
+        hours = {CARD: article_hours(load.total)} if asked.by_rule else {}
+    for card, market in prices.cards(asked.edition):
+        yield _rented(card, market, hours.get(card), prices, asked)
+    own = prices.machine()
+    if own is not None:
+        yield _here(own, asked)
+    elif asked.edition != ARTICLE:
+        here = asked.here
+        estimated = here.hours is not None or here.too_small
+        yield _offer(
+            asked,
+            OWN if estimated else "Your own GPU",  # this machine may have no GPU
+            hours=None if here.too_small else here.hours,
+            too_small=here.too_small,
+            notes=(NOT_SAID, *((TOO_SMALL_HERE,) if here.too_small else ())),
+        )
+
+
+def article_hours(tokens: int) -> Figure:
+    """Return the hours on the article's GPU by its rule, in proportion to the tokens."""
+    low, value, high = (Decimal(tokens) / ARTICLE_TOKENS * hours for hours in ARTICLE_HOURS)
+    source = (
+        "the article's rule: QLoRA of Llama 3.1 8B takes 1–2 h for 4.5 million tokens; it uses 2 h"
+    )
+    return money(value, low, high, "h", source, ARTICLE)
+
+
+def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, asked: Asked) -> Offer:
+    rate, beside = prices.gpu(card, market, asked.edition)
+    assert rate is not None  # only GPUs with a price are listed
+    serves = monthly.holds(card, asked)
+    served = asked.volume is not None and market == "on demand" and serves
+    figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
+    return _offer(
+        asked,
+        f"{_name(card)} {market}",
+        card=card,
+        market=market,
+        training=_training(hours, rate),
+        other=_training(hours, beside) if beside else None,
+        rate=rate.figure(),
+        hours=hours,
+        beside=differing(figures, others),
+        as_of=rate.as_of,
+        stale=stale(rate.as_of, asked.today),
+        too_small=card in asked.too_small,
+        serves=serves,
+        notes=tuple(_notes(card, market, rate, hours, asked)),
+        **figures,
+    )
+
+
+def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
+    """Return the figures of an hourly price except training."""
+    low, value, high = _times(SETUP_HOURS, rate)
+    return {
+        "setup": money(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
+        "hosting": rate.figure(),
+        "monthly": monthly.rented(rate) if served else None,
+    }
+
+
+def _name(card: str) -> str:
+    """Return the display name of a GPU; for user prices, the vendor's name."""
+    spec = None if card in CARDS else known_card(card)
+    return spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
+
+
+def _here(rate: Rate, asked: Asked) -> Offer:
+    """Return the offer for the user's machine at the price they set."""
+    here, setup = asked.here, _times(SETUP_HOURS, rate)
+    hours = None if here.too_small else here.hours
+    serves = here.may_serve(asked.served)
+    return _offer(
+        asked,
+        OWN,
+        training=_training(hours, rate),
+        rate=rate.figure(),
+        hours=hours,
+        too_small=here.too_small,
+        serves=serves,
+        setup=money(
+            setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {_hourly(rate)}", rate.as_of
+        ),
+        hosting=rate.figure(),
+        monthly=monthly.rented(rate) if asked.volume is not None and serves else None,
+        as_of=rate.as_of,
+        stale=stale(rate.as_of, asked.today),
+        notes=tuple(_notes(None, None, rate, hours, asked)),
+    )  # fmt: skip
+
+
+def _offer(asked: Asked, name: str, **more: object) -> Offer:
+    local = catalog().path("local")
+    return Offer(
+        path="local", platform="local", model=asked.model, name=name, weights="yes",
+        owner=local.claims("ownership")[0].words, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _training(hours: Figure | None, rate: Rate) -> Figure | None:
+    if hours is None:
+        return None
+    value = _exact(hours.value)
+    low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
+    amounts = _times((low, value, high), rate)
+    return money(
+        amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
+        rate.as_of,
+    )  # fmt: skip
+
+
+def _times(hours: tuple[Decimal, Decimal, Decimal], rate: Rate) -> tuple[Decimal, Decimal, Decimal]:
+    low = rate.usd if rate.low is None else rate.low
+    high = rate.usd if rate.high is None else rate.high
+    return hours[0] * low, hours[1] * rate.usd, hours[2] * high
+
+
+def _hourly(rate: Rate) -> str:
+    return f"${rate.usd:,.2f} per hour ({rate.source})"
+
+
+def _notes(
+    card: str | None, market: Market | None, rate: Rate, hours: Figure | None, asked: Asked
+) -> Iterator[str]:
+    if card == CARD and market == "on demand" and asked.by_rule:
+        yield BUDGET
+    if market == "spot":
+        yield "Spot instances can be preempted. A run resumes from its last checkpoint."
+    if rate.note:
+        yield f"Price: {rate.note}."
+    if card in asked.too_small:
+        yield TOO_SMALL
+    elif card is None and asked.here.too_small:
+        yield TOO_SMALL_HERE
+    elif hours is None:
+        yield HOURS_UNKNOWN
+
+
+def _exact(value: float) -> Decimal:
+    """Return the decimal with the digits of the float's repr."""
+    return Decimal(str(value))

@@ -1,0 +1,65 @@
+"""Formatting of US dollar figures."""
+
+from __future__ import annotations
+
+import re
+
+from ftwizard.quantity import Figure
+from ftwizard.text import dollar_range, dollars, visible
+
+UNKNOWN = "unknown"
+
+
+def amount(value: float) -> str:
+    """Format US dollars with the significant digits: ``$0.004``, ``$112.50``, ``$1,240``."""
+    return dollars(value)
+
+
+def span(figure: Figure | None) -> str:
+    """Format an amount or its range: ``$3.60``, ``$3.36–24.00``; ``unknown`` for None."""
+    if figure is None:
+        return UNKNOWN
+    if figure.low is None or figure.high is None or figure.low == figure.high:
+        return amount(figure.value)
+    return dollar_range(figure.low, figure.high)
+
+
+# Parser for typed amounts in US dollars.
+
+CURRENCIES = ("eur", "euro", "gbp", "chf", "inr", "cny", "jpy", "cad", "aud", "€", "£", "¥", "₹")
+"""Other currencies that people type."""
+CONVERT = "Prices are in US dollars. Convert the amount to dollars."
+_HOURLY = re.compile(
+    r"(?:usd\s*|\$\s*)?(\d[\d_]*(?:\.\d+)?|\.\d+)\s*(?:usd|\$|dollars?)?\s*"
+    r"(?:(?:/|per|an|a)\s*(?:h|hr|hour))?",
+    re.IGNORECASE,
+)
+
+
+class NoAmountError(Exception):
+    """The typed text is not an amount."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.problem, self.hint = problem, hint
+
+
+def hourly(value: object) -> object:
+    """Return the digits of a text such as ``1.50``, ``$1.50/h``, ``1.5 USD an hour``.
+
+    Other types are returned unchanged. Raises NoAmountError with the problem and a hint.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if match := _HOURLY.fullmatch(text):
+        return match[1]
+    if any(currency in text.lower() for currency in CURRENCIES):
+        hint = CONVERT
+    elif re.search(r"(?:/|\bper\b|\ban?\b)\s*[a-z]+\.?$", text, re.IGNORECASE):
+        hint = "Enter the hourly price: divide a daily price by 24, a monthly price by 730."
+    elif re.fullmatch(r"\$?\s*\d+,\d+", text):
+        hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
+    else:
+        hint = "Enter US dollars per hour, like 1.50."
+    raise NoAmountError(f"“{visible(text, 40)}” is not an hourly price in US dollars.", hint)

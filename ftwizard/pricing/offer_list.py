@@ -1,0 +1,274 @@
+"""Cost table: offers of all providers and models for one dataset.
+
+Pure: tokens and prices in, figures out. Amounts are Decimal and become figures at the end. Unknown
+amounts are None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Literal
+
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, HostedModel, Life, hosted, life
+from ftwizard.catalog.prices import (  # fmt: skip
+    ARTICLE,
+    Discount,
+    Edition,
+    Kind,
+    Prices,
+    Rate,
+    differing,
+    money,
+    stale,
+)
+from ftwizard.catalog.providers import catalog
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.pricing.gpu_costs import gpus
+from ftwizard.pricing.monthly import Month, Serving, month
+from ftwizard.pricing.offer import CHECK, Asked, Load, Offer
+from ftwizard.quantity import Figure
+
+SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
+SHARING = (
+    "It applies to standard and batch. Data sharing is an OpenAI organization setting, not a job "
+    "setting: turn it on before you create the job"
+)
+_MILLION = Decimal(1_000_000)
+_SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
+
+
+def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
+    """Return every offer of an edition in catalog order: OpenAI, GPUs, clouds."""
+    monthly = month(prices, asked)
+    hosted_offers = [
+        _hosted(model, load, prices, asked, monthly) for model in hosted(asked.edition)
+    ]
+    openai = (offer for offer in hosted_offers if offer.path == "openai")
+    clouds = (offer for offer in hosted_offers if offer.path != "openai")
+    return (*openai, *gpus(load, prices, asked), *clouds)
+
+
+def in_order(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
+    """Sort offers, cheapest first; unknown amounts come last."""
+    if key == "path":
+        return list(rows)
+    if key == "name":
+        return sorted(rows, key=lambda offer: offer.name.lower())
+
+    def order(offer: Offer) -> tuple[bool, float]:
+        figure: Figure | None = getattr(offer, key)
+        return figure is None, figure.value if figure else 0.0
+
+    return sorted(rows, key=order)
+
+
+def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[str]:
+    """Return notes about the table as a whole."""
+    texts = ["Prices change and each has a date. Check the provider's page before you pay."]
+    discount = prices.discount("openai", "input")
+    if confidential:
+        texts.append("The data is confidential, so OpenAI's data sharing discount is not applied.")
+    elif discount and asked.share_data:
+        texts.append(
+            f"OpenAI input and output are {discount.share:.0%} off for sharing data (as of "
+            f"{discount.as_of}). {SHARING}. Note: {discount.note}."
+        )
+    elif discount:
+        texts.append(
+            f"If the data is not confidential, OpenAI offers {discount.share:.0%} off input and "
+            f"output for sharing it (as of {discount.as_of}; --share-data). {SHARING}."
+        )
+    return texts
+
+
+def _hosted(
+    model: HostedModel, load: Load, prices: Prices, asked: Asked, monthly: Month | None
+) -> Offer:
+    method = model.methods[0]
+    rate, beside = prices.rates(model.platform, model.priced_as, "training", asked.edition)
+    tokens = load.billed(model, method)
+    training, other_training = _training(rate, tokens), _training(beside, tokens)
+    full = _serving(model, prices, asked.edition)
+    others = _other_edition(model, prices, asked.edition, full)
+    serving = full
+    if asked.share_data:
+        serving, others = (
+            _apply_discounts(full, prices, model),
+            _apply_discounts(others, prices, model),
+        )
+    figures = _figures(serving, monthly)
+    dates = [price.as_of for price in (rate, *serving.values()) if price]
+    alive = life(model, asked.today)
+    return Offer(
+        path=model.path,
+        platform=model.platform,
+        model=model.id,
+        name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
+        method=method,
+        training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
+        other=other_training,
+        rate=rate.figure() if rate else None,
+        input=figures["input"],
+        cached=figures["cached"],
+        output=figures["output"],
+        hosting=figures["hosting"],
+        storage=figures["storage"],
+        relative=_relative(serving, prices, model),
+        weights=model.weights(),
+        owner=catalog().path(model.path).claims("ownership", _platform(model))[0].words,
+        recommended=model.recommended,
+        tunable=alive.tunable,
+        since=alive.since,
+        until=alive.until,
+        ends=alive.ends,
+        monthly=figures.get("monthly"),
+        break_even=figures.get("break_even"),
+        beside=differing(figures, _figures(others, monthly.other_edition() if monthly else None)),
+        as_of=min(dates, default=None),
+        stale=any(stale(day, asked.today) for day in dates),
+        notes=tuple(_notes(model, asked.edition, rate, training, serving, alive)),
+    )
+
+
+def _platform(model: HostedModel) -> Literal["vertex", "bedrock", "foundry", "together"] | None:
+    return None if model.platform == "openai" else model.platform
+
+
+def _serving(model: HostedModel, prices: Prices, edition: Edition) -> Serving:
+    return {
+        kind: prices.rates(model.platform, model.priced_as, kind, edition)[0] for kind in _SERVING
+    }
+
+
+def _other_edition(model: HostedModel, prices: Prices, edition: Edition, shown: Serving) -> Serving:
+    """Return the prices of the other edition, filled up with the ``shown`` ones."""
+    others = _serving(model, prices, "current" if edition == ARTICLE else ARTICLE)
+    return {kind: rate or shown[kind] for kind, rate in others.items()}
+
+
+def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None]:
+    """Return the figures for serving prices, and for the monthly bill."""
+    figures: dict[str, Figure | None] = {
+        kind: rate.figure() if rate else None for kind, rate in serving.items()
+    }
+    return figures | (monthly.figures(serving) if monthly else {})
+
+
+def _apply_discounts(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
+    return {
+        kind: _apply_discount(rate, prices.discount(model.platform, kind))
+        for kind, rate in serving.items()
+    }
+
+
+def _apply_discount(rate: Rate | None, discount: Discount | None) -> Rate | None:
+    """Apply a discount to a price; user prices stay unchanged."""
+    if rate is None or discount is None or rate.own:
+        return rate
+    left = 1 - discount.share
+    source = f"{rate.source}, {discount.share:.0%} off for sharing data ({discount.source})"
+    return Rate(
+        usd=rate.usd * left, unit=rate.unit, source=source,
+        low=None if rate.low is None else rate.low * left,
+        high=None if rate.high is None else rate.high * left,
+        as_of=min(rate.as_of, discount.as_of), confidence=discount.confidence, note=discount.note,
+    )  # fmt: skip
+
+
+def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
+    """Return the price of these tokens; None if unknown or billed per hour."""
+    if rate is None or tokens is None or rate.unit != "million tokens":
+        return None
+    low = rate.usd if rate.low is None else rate.low
+    high = rate.usd if rate.high is None else rate.high
+    return money(
+        rate.usd * tokens.value / _MILLION,
+        low * tokens.low / _MILLION,
+        high * tokens.high / _MILLION,
+        "USD",
+        f"{tokens.value:,} tokens × ${rate.usd:,.2f} per million ({rate.source})",
+        rate.as_of,
+    )
+
+
+def _span_editions(training: Figure | None, older: Figure | None) -> Figure | None:
+    """Return the newer figure with a range that includes the older one."""
+    if training is None or older is None:
+        return training
+    ends = [
+        end
+        for figure in (training, older)
+        for end in (figure.low, figure.value, figure.high)
+        if end is not None
+    ]
+    return Figure(
+        value=training.value, unit=training.unit, low=min(ends), high=max(ends),
+        source=f"{training.source}; as of {older.as_of}: {older.source}", as_of=training.as_of,
+    )  # fmt: skip
+
+
+def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | None:
+    """Return how much more the tuned model costs than its base model, in percent."""
+    ratios: list[tuple[Decimal, Rate]] = []
+    sides: tuple[tuple[Kind, Kind], ...] = (("input", "base_input"), ("output", "base_output"))
+    for kind, base_kind in sides:
+        tuned, base = serving[kind], prices.rates(model.platform, (model.id,), base_kind)[0]
+        if tuned is None or base is None or not base.usd:
+            return None
+        ratios.append(((tuned.usd / base.usd - 1) * 100, base))
+    (into, base), (out, _) = ratios
+    words = (
+        f"compared with ${base.usd:,.2f} per million input tokens of the base model, without "
+        f"discounts ({base.source})"
+    )
+    return money(into, min(into, out), max(into, out), "%", words, base.as_of)
+
+
+def _notes(
+    model: HostedModel, edition: Edition, rate: Rate | None, training: Figure | None,
+    serving: Serving, alive: Life,
+) -> Iterator[str]:  # fmt: skip
+    if alive.why_not:
+        yield alive.why_not
+    elif alive.ends or alive.until:
+        yield _describe_end(alive)
+    yield from alive.cautions
+    if model.advice:
+        yield model.advice
+    if rate is None:
+        yield f"Training: {_describe_billing(model, edition)}; {CHECK}."
+    elif training is None:
+        yield f"Training is billed per {rate.unit}: ${rate.usd:,.2f}. The amount is unknown."
+    if rate and rate.note:
+        yield f"Training: {rate.note}."
+    if serving["input"] is None:
+        yield f"Inference: price unknown; {CHECK}."
+    hosting = serving["hosting"]
+    if hosting:
+        note = f": {hosting.note}" if hosting.note else ""
+        yield f"Hosting is billed per hour until you stop it{note}."
+    elif model.platform == "together":
+        yield "Served on a dedicated endpoint, billed per minute until you stop it."
+
+
+def _describe_billing(model: HostedModel, edition: Edition) -> str:
+    """Describe how a platform bills training if no price is known."""
+    claims = catalog().path(model.path).claims("cost", _platform(model))
+    for claim in claims:
+        if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
+            return f"{claim.words[:1].lower()}{claim.words[1:]}"
+    return "price unknown"
+
+
+def _describe_end(alive: Life) -> str:
+    since, until, ends = alive.since, alive.until, alive.ends
+    same_source = until is not None and ends is not None and until.said == ends.said
+    words = [f"available since {since.date} ({since.source})"] if since else []
+    words += (
+        [f"no new jobs from {until.date}{'' if same_source else f' {until.said}'}"] if until else []
+    )
+    words += [f"the tuned model shuts down on {ends.date} {ends.said}"] if ends else []
+    words += [] if since else ["start of availability unknown"]
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]}."

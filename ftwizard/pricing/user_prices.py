@@ -1,0 +1,352 @@
+"""User prices from the price file in the settings folder and from ``--price``."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import errno
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, get_args
+
+from ftwizard.catalog import gpu_specs
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, hosted
+from ftwizard.catalog.prices import Kind, Market, Price, Unit, date_of, packaged
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.pricing import money
+from ftwizard.text import visible
+
+# Safe reading of the user's price file.
+
+MAX_BYTES = 1_000_000
+"""A larger file is not a price file."""
+_MOVE = (
+    "Replace it with a text file of prices, or move it away. Each price is a table [[prices]] "
+    "with provider, model, kind and usd."
+)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a price file; empty if there is none. Raises FtwizardError."""
+    shown = visible(str(path), 200)
+    try:
+        content = _bytes(path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise FtwizardError(f"{shown} is not a regular file.", _MOVE) from None
+        raise FtwizardError(
+            f"{shown} cannot be read: {error.strerror}.", "Make it readable, or move it away."
+        ) from None
+    if content is None:
+        raise FtwizardError(f"{shown} is not a regular file.", _MOVE)
+    if len(content) > MAX_BYTES:
+        raise FtwizardError(f"{shown} is over 1 MB, too large for a price file.", _MOVE)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise FtwizardError(
+            f"{shown} cannot be read: line {line} is not UTF-8 text.", _MOVE
+        ) from None
+
+
+def _bytes(path: Path) -> bytes | None:
+    """Return up to MAX_BYTES + 1 bytes of a file; None for a folder, device or pipe."""
+    # Non-blocking: a pipe without a writer would hang.
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            return None
+        with os.fdopen(opened, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(opened)
+
+
+MAX_USD = Decimal(1_000_000)
+"""Largest plausible price in US dollars per unit."""
+_KEYS = (
+    "provider", "model", "kind", "unit", "usd", "low", "high", "market", "as_of", "source",
+    "confidence", "note",
+)  # fmt: skip
+_NEEDED = ("provider", "model", "kind", "usd")
+MACHINE: Kind = "machine"
+"""Kind of the hourly price of the user's machine, which has no provider and no model."""
+_OF_MACHINE = ("kind", "usd")
+_UNITS: dict[Kind, tuple[Unit, ...]] = {
+    "hosting": ("hour",), "gpu": ("hour",), "storage": ("month", "GB-month"),
+    "training": ("million tokens", "hour"), MACHINE: ("hour",),
+}  # fmt: skip
+"""Units by kind, the usual one first; all other kinds are per million tokens."""
+_GPU = re.compile(r"gpu(?:-(spot|on-demand))?")
+_FORM = (
+    "Use PROVIDER/MODEL/KIND=USD, like openai/gpt-4.1-mini/training=5, or machine=USD for the "
+    "hourly price of this machine."
+)
+_ROW = '[[prices]] followed by kind = "machine" and usd = 1.50'
+
+
+def given(texts: Iterable[str], today: datetime.date) -> list[Price]:
+    """Parse prices of ``--price PROVIDER/MODEL/KIND=USD`` and ``machine=USD``, in their order.
+
+    The kind of a GPU is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
+    for an invalid price.
+    """
+    return [price for text in texts for price in _parse_argument(text, today)]
+
+
+def from_file(path: Path, today: datetime.date) -> list[Price]:
+    """Read prices from a file in the form of assets/prices.toml; none if there is no file.
+
+    Required are ``provider``, ``model``, ``kind`` and ``usd``; for this machine only ``kind``
+    (``machine``) and ``usd``. ``as_of`` defaults to ``today``. Raises FtwizardError with the line or
+    row, the key and the nearest valid key.
+    """
+    return parse(read_text(path), path, today)
+
+
+def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
+    """Parse the text of a price file; see ``from_file``."""
+    try:
+        data = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise FtwizardError(
+            f"{_display_path(path)} is not valid TOML: {visible(str(error), 200)}.", "Fix it there."
+        ) from None
+    for key in data:
+        if key != "prices":
+            raise FtwizardError(
+                f"{_display_path(path)}: {visible(key, 60)} does not belong in a price file.",
+                f"Write the hourly price of this machine as {_ROW}."
+                if key == MACHINE
+                else "Each price is a table [[prices]].",
+            )
+    rows = data.get("prices", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise FtwizardError(
+            f"{_display_path(path)}: prices is not a list of tables.",
+            "Each price is a table [[prices]].",
+        )
+    return [price for n, row in enumerate(rows) for price in _parse_row(row, n, path, text, today)]
+
+
+def _parse_row(
+    row: dict[str, Any], number: int, path: Path, text: str, today: datetime.date
+) -> Iterator[Price]:
+    def fail(key: str, problem: str, hint: str) -> FtwizardError:
+        line = _find_line(text, number, key)
+        where = f"{_display_path(path)}, row {number + 1}" + (f", line {line}" if line else "")
+        return FtwizardError(f"{where}: {problem}", hint)
+
+    for key in row:
+        if key not in _KEYS:
+            hint = money.CONVERT if key.lower() in money.CURRENCIES else _suggest(key, _KEYS)
+            raise fail(key, f"{visible(key, 60)} is not a key of a price.", hint)
+    of_machine = row.get("kind") == MACHINE
+    needed = _OF_MACHINE if of_machine else _NEEDED
+    for key in needed:
+        if key not in row:
+            raise fail("", f"{key} is missing.", f"Required: {', '.join(needed)}.")
+    for key in ("provider", "model") if of_machine else ():
+        if key in row:
+            raise fail(key, f"The price of this machine has no {key}.", f"Write it as {_ROW}.")
+    for key in ("provider", "model", "kind", "unit", "market", "as_of", "source", "note"):
+        if key in row and not isinstance(row[key], str):
+            raise fail(key, f"{key} is not a string.", 'Write it in quotes: "…".')
+    try:
+        yield from _prices(row, f"your own ({path})", today)
+    except _PriceError as error:
+        raise fail(error.key, error.problem, error.hint) from None
+
+
+class _PriceError(Exception):
+    def __init__(self, key: str, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.key, self.problem, self.hint = key, problem, hint
+
+
+def _parse_argument(text: str, today: datetime.date) -> list[Price]:
+    name, equals, amount = text.partition("=")
+    if equals and name.strip().lower() == MACHINE:
+        return [hour(amount, "your own (--price)", today)]
+    provider, _, rest = name.strip().partition("/")
+    model, _, kind = rest.rpartition("/")
+    if not (equals and provider and model and kind):
+        raise FtwizardError(f"“{visible(text, 80)}” is not a price.", _FORM, USAGE)
+    row: dict[str, Any] = {
+        "provider": provider,
+        "model": model,
+        "kind": kind,
+        "usd": amount.strip(),
+    }
+    if gpu := _GPU.fullmatch(kind):
+        row["kind"] = "gpu"
+        if gpu[1]:
+            row["market"] = gpu[1].replace("-", " ")
+    try:
+        return list(_prices(row, "your own (--price)", today))
+    except _PriceError as error:
+        raise FtwizardError(
+            f"--price {visible(text, 80)}: {error.problem}", error.hint, USAGE
+        ) from None
+
+
+def hour(typed: str, source: str, today: datetime.date) -> Price:
+    """Parse a typed hourly price of the user's machine: ``1.50``, ``$1.50/h``.
+
+    Raises FtwizardError if it is not an hourly amount in US dollars.
+    """
+    row = {"kind": MACHINE, "usd": typed.strip()}
+    try:
+        return next(_prices(row, source, today))
+    except _PriceError as error:
+        raise FtwizardError(
+            f"Hourly price of this machine: {error.problem}", error.hint, USAGE
+        ) from None
+
+
+def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[Price]:
+    kind = _check_choice("kind", row["kind"], get_args(Kind))
+    if kind == MACHINE:
+        row = {"provider": "own", "model": MACHINE, **row}
+        try:
+            row["usd"] = money.hourly(row["usd"])
+        except money.NoAmountError as error:
+            raise _PriceError("usd", error.problem, error.hint) from None
+    else:
+        _normalize_model(row, kind)
+    units = _UNITS.get(kind, ("million tokens",))
+    unit = row.get("unit", _usual_unit(row, kind, units))
+    if unit not in units:
+        raise _PriceError(
+            "unit", f"{visible(unit, 60)} is not a unit of {kind}.", f"Use {' or '.join(units)}."
+        )
+    amounts = {key: _amount(key, row[key]) for key in ("usd", "low", "high") if key in row}
+    if (
+        not amounts.get("low", amounts["usd"])
+        <= amounts["usd"]
+        <= amounts.get("high", amounts["usd"])
+    ):
+        raise _PriceError("usd", "usd is not between low and high.", "Fix one of them.")
+    markets = get_args(Market) if kind == "gpu" else (None,)
+    if "market" in row:
+        if kind != "gpu":
+            raise _PriceError("market", f"{kind} has no market.", "Only GPU prices have one.")
+        markets = (_check_choice("market", row["market"], get_args(Market)),)
+    row_source = row.get("source")
+    for market in markets:
+        yield Price(
+            provider=row["provider"], model=row["model"], kind=kind, unit=unit, market=market,
+            as_of=_check_date(row.get("as_of"), today), confidence="high", note=row.get("note", ""),
+            source=f"{source}: {row_source}" if row_source else source, own=True,
+            usd=amounts["usd"], low=amounts.get("low"), high=amounts.get("high"),
+        )  # fmt: skip
+
+
+def _normalize_model(row: dict[str, Any], kind: Kind) -> None:
+    """Normalize a GPU's name in ``row``; raise for a model without prices, which would be ignored."""
+    if kind == "gpu":
+        row["model"] = _find_card_name(row["model"])
+        return
+    provider = _check_choice("provider", row["provider"], tuple(PLATFORM_NAMES))
+    names = [name for model in hosted() if model.platform == provider for name in model.priced_as]
+    if row["model"] not in names:
+        raise _PriceError(
+            "model", f"{provider} has no price for {visible(row['model'], 60)}.",
+            _suggest(row["model"], tuple(dict.fromkeys(names))),
+        )  # fmt: skip
+
+
+def _find_card_name(typed: str) -> str:
+    """Return the name of a GPU in the packaged prices, else its own key."""
+    priced = dict.fromkeys(price.model for price in packaged().rows if price.kind == "gpu")
+    if typed in priced:
+        return typed
+    meant = gpu_specs.card(typed)
+    if meant is None:
+        names = [card.name for card in gpu_specs.cards()]
+        near = gpu_specs.nearest(typed)
+        raise _PriceError(
+            "model", f"{visible(typed, 60)} is not a known GPU.",
+            f"Did you mean {near}?" if near else f"Known: {', '.join(names)}.",
+        )  # fmt: skip
+    return next((name for name in priced if gpu_specs.card(name) == meant), meant.key)
+
+
+def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Unit:
+    """Return the unit of the same price in the packaged table, else the usual one."""
+    for price in packaged().rows:
+        if (price.provider, price.model, price.kind) == (row["provider"], row["model"], kind):
+            return price.unit
+    return units[0]
+
+
+def _check_choice(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
+    if value not in allowed:
+        raise _PriceError(key, f"{key} cannot be {visible(value, 60)}.", _suggest(value, allowed))
+    return value
+
+
+def _amount(key: str, value: object) -> Decimal:
+    hint = "Use US dollars, like 5 or 0.80. Remove the row if the price is unknown."
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        amount = Decimal(value) if isinstance(value, int | str | Decimal) else None
+    except (InvalidOperation, TypeError, ValueError):
+        amount = None
+    if amount is None or not amount.is_finite() or not 0 <= amount <= MAX_USD:
+        if any(currency in str(value).lower() for currency in money.CURRENCIES):
+            hint = money.CONVERT
+        raise _PriceError(key, f"{key} is not an amount: {visible(str(value), 40)}.", hint)
+    return amount
+
+
+def _check_date(value: str | None, today: datetime.date) -> str:
+    if value is None:
+        return today.isoformat()
+    try:
+        if date_of(value) > today or len(value) not in (7, 10):
+            raise ValueError
+    except ValueError:
+        raise _PriceError(
+            "as_of", f"as_of is not a past month or day: {visible(value, 40)}.",
+            'Write it as "2026-11" or "2026-11-25".',
+        ) from None  # fmt: skip
+    return value
+
+
+def _suggest(word: str, names: Iterable[str]) -> str:
+    names = tuple(names)
+    near = difflib.get_close_matches(str(word), names, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}."
+
+
+def _find_line(text: str, number: int, key: str) -> int | None:
+    """Return the line of a key in a row by number; tomllib does not keep lines."""
+    row = -1
+    heading = None
+    for line, content in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*\[\[\s*prices\s*\]\]", content):
+            row += 1
+            if row == number:
+                heading = line
+        elif row == number and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", content):
+            return line
+    return heading
+
+
+def _display_path(path: Path) -> str:
+    return visible(str(path), 200)
+
+
+def read(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
+    """Return all user prices, those of the command line last."""
+    return [*from_file(path, today), *given(texts, today)]

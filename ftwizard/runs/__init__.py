@@ -1,0 +1,1 @@
+"""Runs on disk: list, follow, describe, compare, delete."""

@@ -1,0 +1,382 @@
+"""Comparison of runs: settings that differ, scores, and which of them are comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import number
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.quantity import Figure
+from ftwizard.runs import listing, search, store
+from ftwizard.runs.listing import RunRecord
+from ftwizard.runs.store import Progress
+from ftwizard.text import dollars, duration, visible
+
+MOST = 8
+"""Runs that fit side by side."""
+_IGNORED_SETTINGS = frozenset(("provider_reason", "allow", "report_to"))
+"""Settings without effect on the training."""
+_SPLIT_SETTINGS = tuple(f"data.split.{name}" for name in ("validation", "test", "group_by", "seed"))
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of one run; None means unknown."""
+
+    best_eval_loss: float | None = None
+    """The lowest validation loss, in nats per token, at ``best_step``."""
+    best_step: int | None = None
+    eval_loss: float | None = None
+    """The last validation loss."""
+    loss: float | None = None
+    """The last training loss."""
+    steps: int | None = None
+    tokens: int | None = None
+    """Trained on so far, without padding."""
+    seconds: float | None = None
+    """Duration of the training."""
+    tokens_per_s: float | None = None
+    cost: float | None = None
+    """US dollars."""
+    test_loss: float | None = None
+    """Loss of the tuned model on the test set."""
+    test_exact: float | None = None
+    """Share of exact matches on the test set."""
+    test_json_valid: float | None = None
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in a comparison."""
+
+    label: str
+    """``A``, ``B``, … in the order given."""
+    record: RunRecord
+    settings: dict[str, Any]
+    """Settings of its plan by full name; empty if unreadable."""
+    hashes: dict[str, str]
+    """Hashes of its inputs, as in ``job.json``."""
+    scores: Scores
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison of two or more runs."""
+
+    sides: list[Side]
+    settings: dict[str, list[Any]]
+    """Settings that differ: a value for each run in order; None if it has none."""
+    comparable: dict[str, bool | None]
+    """``validation_loss``, ``training_loss``, ``test``: whether these show which run is better;
+    None if unknown."""
+    why: list[str]
+    """Reasons why not, a sentence each."""
+
+
+def label(index: int) -> str:
+    """Return the letter of a run by its index: ``A`` for 0."""
+    return chr(ord("A") + index)
+
+
+def find(names: Sequence[str]) -> list[JobFolder]:
+    """Find the folders of at least two runs, each once.
+
+    Raises FtwizardError for an unknown run, fewer than two, or more than ``MOST``.
+    """
+    folders = list({folder.path: folder for folder in map(store.find, names)}.values())
+    if len(folders) < 2:
+        raise FtwizardError("One run alone cannot be compared.", "Name at least two runs.", 2)
+    if len(folders) > MOST:
+        raise FtwizardError(
+            f"{len(folders)} runs are too many to compare.", f"Name at most {MOST}.", 2
+        )
+    return folders
+
+
+def side(
+    folder: JobFolder,
+    index: int,
+    progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Side:
+    """Read one run of a comparison.
+
+    ``index`` counts from 0. ``progress`` and ``settings``: its events and its plan, if already read.
+    """
+    progress = progress or store.progress(folder)
+    record = listing.read_record(folder, progress)
+    try:
+        hashes = folder.read_job().hashes
+    except (OSError, FtwizardError):
+        hashes = {}
+    return Side(
+        label=label(index),
+        record=record,
+        settings=search.settings_of(folder) if settings is None else settings,
+        hashes=hashes,
+        scores=_collect_scores(record, progress, store.result(folder)),
+    )
+
+
+def compare(sides: list[Side]) -> Comparison:
+    """Compare runs."""
+    same_validation = _combine(sides, _has_same_validation)
+    same_test = _combine(sides, _has_same_test)
+    same_model = _combine(
+        sides, lambda a, b: _has_same_hash(a, b, "model") and _has_same_hash(a, b, "template", True)
+    )
+    same_length = _combine(sides, lambda a, b: _has_same_setting(a, b, "recipe.max_length"))
+    same_train = _combine(sides, lambda a, b: _has_same_hash(a, b, "train"))
+    tokens = _both(same_model, same_length)
+    return Comparison(
+        sides=sides,
+        settings=find_differences([run.settings for run in sides]),
+        comparable={
+            "validation_loss": _both(same_validation, tokens),
+            "training_loss": _both(same_train, tokens),
+            "test": same_test,
+        },
+        why=[
+            *_explain(sides, same_validation, same_model, same_length),
+            *_describe_unreadable(sides),
+        ],
+    )
+
+
+def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the settings that differ between runs, in the order of the plan.
+
+    Runs without settings (unreadable plan) are ignored.
+    """
+    readable = [values for values in settings if values]
+    names = dict.fromkeys(name for values in readable for name in values)
+    return {
+        name: [values.get(name) for values in settings]
+        for name in names
+        if name not in _IGNORED_SETTINGS
+        and any(values.get(name) != readable[0].get(name) for values in readable)
+    }
+
+
+def find_best(comparison: Comparison, score: str) -> set[int]:
+    """Return the indices of the runs with the lowest loss; empty if not comparable."""
+    kinds = {
+        "best_eval_loss": "validation_loss", "eval_loss": "validation_loss", "loss": "training_loss",
+        "test_loss": "",
+    }  # fmt: skip
+    if score not in kinds or not comparison.comparable.get(kinds[score]):
+        return set()
+    values = [getattr(run.scores, score) for run in comparison.sides]
+    present = [value for value in values if value is not None]
+    if len(present) < 2 or len(set(present)) == 1:
+        return set()
+    return {index for index, value in enumerate(values) if value == min(present)}
+
+
+def score_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Format the scores: a name, and a cell for each run. Scores that no run has are omitted.
+
+    ``✓`` marks the lowest loss if the runs are comparable.
+    """
+    rows: list[tuple[str, list[str]]] = []
+    for score, name, write in _ROWS:
+        values = [getattr(run.scores, score) for run in comparison.sides]
+        if all(value is None for value in values):
+            continue
+        marked = find_best(comparison, score)
+        cells = ["–" if value is None else write(value) for value in values]
+        if score == "best_eval_loss":
+            steps = [run.scores.best_step for run in comparison.sides]
+            cells = [
+                f"{cell} at {step}" if step is not None else cell
+                for cell, step in zip(cells, steps, strict=True)
+            ]
+        rows.append((name, [f"✓ {c}" if i in marked else c for i, c in enumerate(cells)]))
+    return rows
+
+
+def setting_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Format the settings that differ: a name, and a cell for each run."""
+    return [
+        (name, [_format_setting(value) for value in values])
+        for name, values in comparison.settings.items()
+    ]
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Return the JSON document of a comparison."""
+    ids = [run.id for run in comparison.sides]
+    return {
+        "runs": [
+            {
+                "id": run.id,
+                "state": run.record.state,
+                "end_reason": run.record.end_reason,
+                **msgspec.to_builtins(run.scores),
+            }
+            for run in comparison.sides
+        ],
+        "settings": {
+            name: dict(zip(ids, values, strict=True))
+            for name, values in comparison.settings.items()
+        },
+        "comparable": comparison.comparable,
+        "why": comparison.why,
+    }
+
+
+def _format_loss(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _format_count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _format_percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("best_eval_loss", "best validation loss", _format_loss),
+    ("eval_loss", "last validation loss", _format_loss),
+    ("loss", "last training loss", _format_loss),
+    ("test_loss", "test loss", _format_loss),
+    ("test_exact", "test, exact match", _format_percent),
+    ("test_json_valid", "test, valid JSON", _format_percent),
+    ("steps", "steps", _format_count),
+    ("tokens", "tokens", _format_count),
+    ("seconds", "training", duration),
+    ("tokens_per_s", "tokens/s", _format_count),
+    ("cost", "cost", dollars),
+)
+
+
+def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> Scores:
+    actual = record.actual
+    tokens = progress.metrics.get("tokens")
+    times = list(progress.times.points(0, float("inf")))
+    seconds = times[-1][1] - times[0][1] if len(times) > 1 and progress.attempt <= 1 else None
+    tuned = result.get("compare")
+    tuned = tuned.get("tuned") if isinstance(tuned, dict) else None
+    tuned = tuned if isinstance(tuned, dict) else {}
+    trained = tokens.last if tokens is not None else None
+    return Scores(
+        best_eval_loss=record.best_eval_loss,
+        best_step=record.best_step,
+        eval_loss=record.eval_loss,
+        loss=record.loss,
+        steps=record.step,
+        tokens=None if trained is None else int(trained),
+        seconds=_get_value(actual.seconds if actual else None, seconds),
+        tokens_per_s=_get_value(actual.tokens_per_s if actual else None, record.tokens_per_s),
+        cost=_get_value(actual.cost if actual else None, None),
+        test_loss=number(tuned.get("loss")),
+        test_exact=number(tuned.get("exact")),
+        test_json_valid=number(tuned.get("json_valid")),
+    )
+
+
+def _get_value(figure: Figure | None, default: float | None) -> float | None:
+    return default if figure is None else figure.value
+
+
+def _has_same_hash(a: Side, b: Side, part: str, missing: bool | None = None) -> bool | None:
+    """Return whether a hash is the same in both; ``missing`` if neither has it, None if unknown."""
+    first, second = a.hashes.get(part), b.hashes.get(part)
+    if first is None and second is None:
+        return missing
+    if first is None or second is None:
+        return None
+    return first == second
+
+
+def _has_same_setting(a: Side, b: Side, name: str) -> bool | None:
+    if not a.settings or not b.settings:
+        return None
+    return bool(a.settings.get(name) == b.settings.get(name))
+
+
+def _has_same_validation(a: Side, b: Side) -> bool | None:
+    return _has_same_rows(a, b, "validation")
+
+
+def _has_same_test(a: Side, b: Side) -> bool | None:
+    return _has_same_rows(a, b, "test")
+
+
+def _has_same_rows(a: Side, b: Side, part: str) -> bool | None:
+    """Return whether a part has the same rows: the same file, or the same split of one file."""
+    if part in a.hashes or part in b.hashes:
+        return a.hashes.get(part) == b.hashes.get(part)
+    if (train := _has_same_hash(a, b, "train")) is not True:
+        return train
+    if _has_same_hash(a, b, "split"):
+        return True
+    # The hash covers the other parts too, such as rows mixed in: then compare the settings.
+    files = "test" if part == "validation" else "validation"
+    if (files in a.hashes) != (files in b.hashes):
+        return None
+    settings = [_has_same_setting(a, b, name) for name in _SPLIT_SETTINGS]
+    return False if False in settings else None if None in settings else True
+
+
+def _combine(
+    sides: Sequence[Side], same: Callable[[Side, Side], bool | None]
+) -> bool | None:  # fmt: skip
+    """Return whether all equal the first: False if one differs, None if one is unknown."""
+    results = [same(sides[0], run) for run in sides[1:]]
+    return False if False in results else None if None in results else True
+
+
+def _both(a: bool | None, b: bool | None) -> bool | None:
+    return False if False in (a, b) else None if None in (a, b) else True
+
+
+def _explain(
+    sides: Sequence[Side], validation: bool | None, model: bool | None, length: bool | None
+) -> list[str]:
+    reasons = []
+    if model is False:
+        models = [f"{run.label} {_format_setting(run.settings.get('model.name'))}" for run in sides]
+        reasons.append(
+            f"Different models or templates ({', '.join(models)}): losses are per token of each "
+            "model's tokenizer, so they cannot be compared."
+        )
+    elif model is None:
+        reasons.append("Not recorded whether the models are the same.")
+    if validation is False:
+        reasons.append("Different validation rows: validation losses cannot be compared.")
+    elif validation is None:
+        reasons.append("Not recorded whether the validation rows are the same.")
+    if length is False:
+        lengths = [_format_setting(run.settings.get("recipe.max_length")) for run in sides]
+        reasons.append(
+            f"Different max lengths (recipe.max_length {', '.join(lengths)}): losses of longer rows "
+            "do not cover the same tokens."
+        )
+    return reasons
+
+
+def _describe_unreadable(sides: Sequence[Side]) -> list[str]:
+    names = [visible(run.id) for run in sides if not run.settings]
+    if not names:
+        return []
+    return [f"Could not read the plan of {', '.join(names)}: settings are not compared."]
+
+
+def _format_setting(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return visible(", ".join(map(str, value)), 200) or "none"
+    return visible(str(value), 200)

@@ -1,0 +1,179 @@
+"""Deletion of runs: their disk usage, and removal that never leaves half a run."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import lock, remote_host
+from ftwizard.jobs.folder import JobFolder, sync_folder
+from ftwizard.jobs.status import observe
+from ftwizard.runs import store
+from ftwizard.text import size, visible
+
+PREFIX = ".removed-"
+"""Name prefix of a folder that is being deleted; not a valid run name."""
+_MAX_TRIES = 100
+PARTS = ("checkpoints", "adapter", "merged", "export")
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """Disk usage of a run in bytes, by part."""
+
+    checkpoints: int = 0
+    adapter: int = 0
+    merged: int = 0
+    export: int = 0
+    rest: int = 0
+    """Events, log, plan, comparison and others."""
+
+    @property
+    def total(self) -> int:
+        return self.checkpoints + self.adapter + self.merged + self.export + self.rest
+
+
+def sizes(folder: JobFolder) -> Sizes:
+    """Measure the disk usage of a run in blocks; a file linked twice counts once."""
+    inodes: set[tuple[int, int]] = set()
+    parts = {name: _measure_bytes(folder.path / name, inodes) for name in PARTS}
+    rest = sum(
+        _measure_bytes(Path(entry), inodes)
+        for entry in _list_entries(folder.path)
+        if entry.name not in PARTS
+    )
+    return Sizes(**parts, rest=rest)
+
+
+def said(usage: Sizes) -> str:
+    """Format the disk usage of a run, with the parts that it has."""
+    sizes_by_part = [(name, getattr(usage, name)) for name in (*PARTS, "rest")]
+    parts = [f"{name} {size(value)}" for name, value in sizes_by_part if value]
+    return f"{size(usage.total)} ({', '.join(parts)})" if len(parts) > 1 else size(usage.total)
+
+
+def remove(folder: JobFolder) -> None:
+    """Delete a run.
+
+    Its folder is renamed first, so that a kill in the middle never leaves half a run; leftovers of
+    an earlier kill are deleted too. Raises FtwizardError while a process of the run is alive.
+    """
+    with _lock_ended(folder):
+        doomed = folder.path.with_name(f"{PREFIX}{os.getpid()}-{folder.id}")
+        folder.path.rename(doomed)
+        sync_folder(doomed.parent)
+    _delete(doomed)
+    sweep(doomed.parent)
+
+
+def remove_checkpoints(folder: JobFolder) -> None:
+    """Delete the checkpoints of a run that ended; its results stay."""
+    with _lock_ended(folder):
+        doomed = folder.path / f"{PREFIX}{os.getpid()}-checkpoints"
+        with contextlib.suppress(FileNotFoundError):
+            folder.checkpoints.rename(doomed)
+            sync_folder(folder.path)
+            _delete(doomed)
+        sweep(folder.path)
+
+
+def sweep(root: Path) -> None:
+    """Delete what a killed removal left below ``root``."""
+    for entry in _list_entries(root):
+        if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(entry.path)
+
+
+def refuse_living(folder: JobFolder) -> None:
+    """Raise FtwizardError if a process of a run is alive, on this machine or another."""
+    locks = [folder.lock, *folder.path.glob("jobs/*/lock")]
+    if observe(folder).state != "ended" or any(map(lock.is_held, locks)):
+        raise _make_error(folder)
+    if remote_host.find_live_host(folder):
+        raise _make_error(folder)
+
+
+def children(folder: JobFolder) -> list[str]:
+    """Return the ids of the child runs of a run, which stay when it is deleted."""
+    return [child.id for child in store.all_runs() if read_parent(child).get("id") == folder.id]
+
+
+def read_parent(folder: JobFolder) -> dict[str, object]:
+    """Return the parent in a run's ``job.json``; empty without one."""
+    try:
+        job = msgspec.json.decode(folder.job.read_bytes(), type=dict[str, object])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    inputs = job.get("inputs")
+    record = job.get("parent") or (inputs.get("parent") if isinstance(inputs, dict) else None)
+    return record if isinstance(record, dict) else {}
+
+
+@contextlib.contextmanager
+def _lock_ended(folder: JobFolder) -> Iterator[None]:
+    """Hold the lock of a run that ended, so that it cannot start meanwhile."""
+    refuse_living(folder)
+    lock_fd = lock.take_exclusive(folder.lock)
+    if lock_fd is None:
+        raise _make_error(folder)
+    try:
+        yield
+    finally:
+        os.close(lock_fd)
+
+
+def _make_error(folder: JobFolder) -> FtwizardError:
+    return FtwizardError(
+        f"Run {visible(folder.id)} has not ended; nothing was deleted.",
+        f"Stop it first: ftwizard stop {visible(folder.id)}",
+    )
+
+
+def _delete(folder: Path) -> None:
+    target = folder.resolve() if folder.is_symlink() else folder
+    for _ in range(_MAX_TRIES):
+        try:
+            shutil.rmtree(target)
+            if target != folder:
+                folder.unlink()
+            return
+        except FileNotFoundError:  # another removal sweeps here too
+            if not target.exists():
+                return
+        except OSError as error:
+            reason = os.strerror(error.errno or errno.EIO)
+            raise FtwizardError(
+                f"The run was removed from the list, but not all of it was deleted: {reason}.",
+                f"The rest is in {visible(str(target))}",
+            ) from None
+
+
+def _measure_bytes(path: Path, inodes: set[tuple[int, int]]) -> int:
+    """Measure the disk usage of a file or a folder, without following links."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    inode = (status.st_dev, status.st_ino)
+    if stat.S_ISDIR(status.st_mode):
+        return sum(_measure_bytes(Path(entry), inodes) for entry in _list_entries(path))
+    if status.st_nlink > 1 and inode in inodes:
+        return 0
+    inodes.add(inode)
+    return status.st_blocks * 512
+
+
+def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []

@@ -1,0 +1,137 @@
+"""Follower of a run for every view: it reads the run's folder in bounded slices."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ftwizard.jobs.events import EventReader, sample
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import store
+from ftwizard.runs.store import Progress, RunStatus
+from ftwizard.runs.telemetry import Telemetry
+
+SLICE_BYTES = 1 << 16
+MAX_UNSAMPLED_BYTES = 1 << 23
+"""Size of events above which a sample of them is shown first."""
+PIECES, PIECE_BYTES = 400, 1024
+LOG_TAIL_BYTES = 1 << 14
+
+
+class Follower:
+    """Follows one run. It only reads; ``look`` and ``read`` return quickly."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        self.progress = Progress()
+        self.is_gone = False
+        """Whether the folder was removed."""
+        self._events = EventReader(folder.events)
+        self.heard = time.monotonic()
+        """Monotonic time at which something new was read; at first, the time of creation."""
+        self._overview = self._read_sample()
+        self._telemetry: Telemetry | None = None
+        self.status: Status = Status(state="starting", attempt=0)
+        self.look()
+
+    @property
+    def shown(self) -> Progress:
+        """Return the progress to draw: for a long run, a sample until all of it is read."""
+        return self._overview or self.progress
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the initial events are still being read."""
+        return self._overview is not None
+
+    def _read_sample(self) -> Progress | None:
+        if self._events.behind <= MAX_UNSAMPLED_BYTES:
+            return None
+        overview = Progress()
+        overview.feed(sample(self.folder.events, PIECES, PIECE_BYTES))
+        return overview
+
+    @property
+    def report(self) -> RunStatus:
+        """Return the status, as ``ftwizard status`` does."""
+        return store.report(self.folder, self.status, self.shown)
+
+    @property
+    def torn(self) -> int:
+        """Return the number of event lines that could not be read."""
+        return self._events.torn
+
+    def look(self) -> None:
+        """Read the state of the run."""
+        try:
+            self.is_gone = not self.folder.job.is_file()
+            if not self.is_gone:
+                self.status = observe(self.folder)
+        except OSError:
+            self.is_gone = True
+
+    def read(self, budget_s: float) -> bool:
+        """Read new events for about ``budget_s`` seconds; return whether more remain."""
+        end = time.perf_counter() + budget_s
+        while True:
+            try:
+                events = self._events.read(SLICE_BYTES)
+            except OSError:
+                return False
+            self.progress.feed(events)
+            if not events:
+                self._overview = None
+                return False
+            self.heard = time.monotonic()
+            if time.perf_counter() >= end:
+                return True
+
+    def machine(self, samples: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest readings of the host that wrote last, oldest first.
+
+        Without ``samples``, return all that are kept (``telemetry.KEPT``). Only new data is read.
+        """
+        files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
+        if not files:
+            return []
+        if self._telemetry is None or self._telemetry.path != files[-1]:
+            self._telemetry = Telemetry(files[-1])
+        self._telemetry.read()
+        readings = list(self._telemetry.samples)
+        return readings if samples is None else readings[-samples:]
+
+    def log(self, lines: int) -> list[str]:
+        """Return the last lines of the worker's log.
+
+        Of a progress bar that overwrites itself, only its last state is returned.
+        """
+        text = _read_tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
+        overwritten = (
+            [state for state in line.split("\r") if state.strip()] for line in text.split("\n")
+        )
+        return [states[-1] for states in overwritten if states][-lines:]
+
+
+def _read_tail(path: Path, count: int) -> bytes:
+    """Return the last ``count`` bytes: whole lines, or the end of a longer line.
+
+    Empty without a file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = max(0, os.fstat(file.fileno()).st_size - count)
+            file.seek(start)
+            data = file.read(count)
+    except OSError:
+        return b""
+    return (data[data.find(b"\n") + 1 :] or data) if start else data
+
+
+def _get_mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

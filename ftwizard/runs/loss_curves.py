@@ -1,0 +1,315 @@
+"""Loss curves from runs and from files of other tools, as input of a diagnosis."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftwizard.diagnosis import Curve, Objective, Point
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import number
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs.store import Progress
+from ftwizard.text import visible
+from ftwizard.timeseries import Series
+
+MAX_BYTES = 1 << 28
+MAX_STEPS = 1 << 53
+"""Steps above are not exact as floats."""
+Row = Mapping[str, Any]
+_LOSS = ("loss", "train_loss", "train/loss", "training_loss")
+_EVAL = (
+    "eval_loss", "valid_loss", "full_valid_loss", "validation_loss", "val_loss", "eval/loss",
+)  # fmt: skip
+_EVAL_SET_LOSS = re.compile("eval[_/](.+)_loss")
+_FULL_EVAL = "full_valid_loss"
+"""Loss on all validation rows; ``valid_loss`` next to it is of one batch."""
+_STEP = ("step", "global_step", "train/global_step", "_step", "Step")
+_RATE = ("learning_rate", "lr", "train/learning_rate")
+_NORM = ("grad_norm", "train/grad_norm")
+_SCORES = (
+    "eval_mean_token_accuracy", "eval_accuracy", "full_valid_mean_token_accuracy",
+    "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
+)  # fmt: skip
+_PADDED = (
+    "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
+    "full_valid_loss", "full_valid_mean_token_accuracy", "full_valid_accuracy",
+)  # fmt: skip
+"""Columns of a result file in which some services write -1 for steps without validation."""
+_SUPPORTED = (
+    "Supported: a run's folder or events.jsonl, transformers' trainer_state.json, an OpenAI result "
+    "file, and any CSV, TSV, JSON or JSON Lines with step, loss and eval_loss."
+)
+_KNOWN_NAMES = {*_LOSS, *_EVAL, *_STEP, *_RATE, *_NORM, *_SCORES, "epoch"}
+_ReadResult = tuple[Curve, list[str]]
+"""A curve, and the names of all columns in the file."""
+
+
+def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
+    """Return the curve of a run; with its folder, only checkpoints on disk are listed."""
+    metrics = progress.metrics
+    checkpoints = sorted(progress.checkpoints)
+    if folder is not None:
+        parent = folder.path / "checkpoints"
+        checkpoints = [step for step in checkpoints if (parent / f"checkpoint-{step}").is_dir()]
+    return Curve(
+        train=_to_points(metrics["loss"]),
+        evals=_to_points(metrics["eval_loss"]),
+        learning_rate=_to_points(metrics.get("learning_rate")),
+        grad_norm=_to_points(metrics.get("grad_norm")),
+        scores={name: _to_points(metrics[name]) for name in _SCORES if name in metrics},
+        total_steps=progress.total_steps,
+        steps_per_epoch=_get_steps_per_epoch(_to_points(metrics.get("epoch"))),
+        vocabulary=progress.vocabulary,
+        accumulation=progress.accumulation,
+        objective=_guess_objective(metrics),
+        checkpoints=checkpoints,
+    )
+
+
+def of_file(path: Path) -> Curve:
+    """Read the curve in a file of another tool.
+
+    Raises FtwizardError for an unsupported file.
+    """
+    text = _read_text(path)
+    for read in (_from_json, _from_json_lines, _from_csv):
+        if (result := read(text)) is not None:
+            break
+    curve, names = result or (Curve([]), [])
+    if not (curve.train or curve.evals):
+        columns = f" Its columns: {visible(', '.join(names), 200)}." if names else ""
+        raise FtwizardError(
+            f"{visible(str(path), 200)} contains no loss curve.{columns}", _SUPPORTED
+        )
+    return curve
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FtwizardError(
+                f"{visible(str(path), 200)} is too large for a loss curve.", _SUPPORTED
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise FtwizardError(
+            f"{visible(str(path), 200)} could not be read: {error.strerror}."
+        ) from None
+    # OpenAI's API returns a job's result file in Base64.
+    with contextlib.suppress(binascii.Error, ValueError):
+        data = base64.b64decode(data.strip(), validate=True)
+    return data.decode("utf-8-sig", "replace")
+
+
+def _from_json(text: str) -> _ReadResult | None:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    if isinstance(content, list):
+        return _from_named_rows(content)
+    if not isinstance(content, dict):
+        return None
+    if isinstance(rows := content.get("log_history"), list):
+        return _from_named_rows(rows, total_steps=_to_count(content.get("max_steps")))
+    if isinstance(content.get("train"), list):
+        return _from_pairs(content), list(content)
+    return _from_named_rows(_transpose(content) or [content])
+
+
+def _transpose(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Convert columns (lists of values by name, such as Keras' history) to rows.
+
+    Empty if no column is a loss.
+    """
+    columns = {name: values for name, values in content.items() if isinstance(values, list)}
+    if not any(_normalize(name) in (*_LOSS, *_EVAL) for name in columns):
+        return []
+    length = max(map(len, columns.values()), default=0)
+    return [
+        {name: values[index] for name, values in columns.items() if index < len(values)}
+        for index in range(length)
+    ]
+
+
+def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadResult:
+    """Read the curve in rows whose names may be written for people: Training Loss."""
+    valid = [row for row in rows if isinstance(row, dict)]
+    names = list(dict.fromkeys(name for row in valid for name in row))
+    renamed = {
+        name: to for name in names if (to := _normalize(name)) in _KNOWN_NAMES and to not in names
+    }
+    if renamed:
+        valid = [{renamed.get(name, name): value for name, value in row.items()} for row in valid]
+    return of_rows(valid, total_steps), names
+
+
+def _from_pairs(content: dict[str, Any]) -> Curve:
+    """Read the curve in lists of (step, value) pairs, by name."""
+    extra = content.get("extra")
+    more: dict[str, Any] = extra if isinstance(extra, dict) else {}
+
+    def to_points(series: Any) -> list[Point]:
+        return _sort_points(
+            (step, value)
+            for pair in (series if isinstance(series, list) else [])
+            if isinstance(pair, list) and len(pair) == 2
+            if (step := number(pair[0])) is not None and (value := number(pair[1])) is not None
+        )
+
+    return Curve(
+        train=to_points(content.get("train")),
+        evals=to_points(content.get("eval")),
+        learning_rate=to_points(more.get("learning_rate")),
+        grad_norm=to_points(more.get("grad_norm")),
+        scores={name: to_points(more[name]) for name in _SCORES if name in more},
+        steps_per_epoch=_get_steps_per_epoch(to_points(more.get("epoch"))),
+    )
+
+
+def _normalize(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def _from_json_lines(text: str) -> _ReadResult | None:
+    rows = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return None
+    if any(row.get("kind") in ("log", "eval") for row in rows):
+        progress = Progress()
+        progress.feed([row for row in rows if isinstance(row, dict)])
+        return of_progress(progress), []
+    return _from_named_rows(rows)
+
+
+def _from_csv(text: str) -> _ReadResult | None:
+    head = text.partition("\n")[0]
+    delimiter = max(",\t;", key=head.count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+    except csv.Error:
+        return None
+    # With semicolons as delimiters, a comma is the decimal point.
+    comma = "," if delimiter == ";" else None
+    curve, names = _from_named_rows(
+        [{name: _parse_cell(cell, comma) for name, cell in row.items() if name} for row in rows]
+    )
+    # Plain text has a first line too.
+    is_table = len(names) > 1 and all(name.isprintable() for name in names)
+    return curve, names if is_table else []
+
+
+def _parse_cell(cell: Any, comma: str | None) -> Any:
+    try:
+        return float(cell.replace(comma, ".") if comma and cell else cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
+    """Read the curve in rows of named numbers, such as a trainer's ``log_history``."""
+    valid = [row for row in rows if isinstance(row, dict)]
+    names = {name for row in valid for name in row}
+
+    def points(candidates: tuple[str, ...]) -> list[Point]:
+        name = next((candidate for candidate in candidates if candidate in names), None)
+        if name is None:
+            return []
+        return _sort_points(
+            (step, value)
+            for index, row in enumerate(valid)
+            if name in row
+            and (value := number(row[name])) is not None
+            and not (value == -1 and name in _PADDED)
+            and (step := _get_step(row, index)) is not None
+        )
+
+    full = points((_FULL_EVAL,))
+    use_full = len(full) > 1
+    evals = full if use_full else points(_EVAL) or full
+    sets = {} if evals else _find_eval_sets(names)
+    return Curve(
+        train=points(_LOSS),
+        evals=_average([points((name,)) for name in sets.values()]) if sets else evals,
+        eval_sets=list(sets),
+        learning_rate=points(_RATE),
+        grad_norm=points(_NORM),
+        scores={
+            name: points((name,))
+            for name in _SCORES
+            if name in names and not (use_full and name.startswith("valid_"))
+        },
+        total_steps=total_steps,
+        steps_per_epoch=_get_steps_per_epoch(points(("epoch", "train/epoch"))),
+        objective=_guess_objective(names),
+    )
+
+
+def _find_eval_sets(names: set[str]) -> dict[str, str]:
+    """Return the column of the loss of each validation set, by the name of the set.
+
+    Trainers log the runtime of a set too; if they do, a loss without one is only a loss component.
+    """
+    columns = {
+        match[1]: name for name in sorted(names) if (match := _EVAL_SET_LOSS.fullmatch(name))
+    }
+    timed = {key: name for key, name in columns.items() if f"{name[:-4]}runtime" in names}
+    return timed or columns
+
+
+def _average(sets: list[list[Point]]) -> list[Point]:
+    """Average series at each step that all of them have."""
+    values = [dict(points) for points in sets]
+    return [
+        (step, sum(losses[step] for losses in values) / len(values))
+        for step, _ in sets[0]
+        if all(step in losses for losses in values)
+    ]
+
+
+def _get_step(row: Row, index: int) -> float | None:
+    name = next((name for name in _STEP if name in row), None)
+    return index + 1 if name is None else number(row[name])
+
+
+def _sort_points(points: Iterable[Point]) -> list[Point]:
+    """Sort points by step; the last value of a step counts, and invalid steps are dropped."""
+    return sorted((step, value) for step, value in dict(points).items() if abs(step) < MAX_STEPS)
+
+
+def _guess_objective(names: Iterable[str]) -> Objective:
+    columns = set(names)
+    if {"reward", "reward_std", "completions/mean_length"} & columns:
+        return "reinforcement"
+    return "preference" if any(name.startswith("rewards/") for name in columns) else "supervised"
+
+
+def _get_steps_per_epoch(epochs: list[Point]) -> float | None:
+    """Return the steps per epoch by the trainer's own count of epochs."""
+    started = [(step, epoch) for step, epoch in epochs if epoch > 0]
+    return started[-1][0] / started[-1][1] if started else None
+
+
+def _to_count(value: Any) -> int | None:
+    count = number(value)
+    return int(count) if count is not None and 0 < count < MAX_STEPS else None
+
+
+def _to_points(series: Series | None) -> list[Point]:
+    return [] if series is None else [series[index] for index in range(len(series))]

@@ -1,0 +1,90 @@
+"""Predicted and actual memory, time, disk and cost of a run, with the error."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.quantity import Figure
+
+NAMES = ("peak_memory", "seconds", "tokens_per_s", "disk", "cost")
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """Predicted or measured figures of one run; None if unknown."""
+
+    peak_memory: Figure | None = None
+    """Bytes, during training."""
+    seconds: Figure | None = None
+    """Of training: from the first step to the last save, all attempts."""
+    tokens_per_s: Figure | None = None
+    """Without padding."""
+    disk: Figure | None = None
+    """Peak bytes on disk."""
+    cost: Figure | None = None
+    """US dollars of the whole run, at the hourly price it was started with; None without one."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``predicted``, ``actual`` and ``error`` of ``result.json``."""
+
+    predicted: Expected
+    actual: Expected
+    error: dict[str, float | None]
+    """Relative error by name: 0.1 means the prediction was 10% too high. If training ended early,
+    time and cost are predicted for the completed steps."""
+
+
+def compare(predicted: Expected, actual: Expected, *, share: float = 1.0) -> Outcome:
+    """Return both with their errors; ``share`` is the share of completed steps, 0–1."""
+    error: dict[str, float | None] = {}
+    for name in NAMES:
+        before, after = getattr(predicted, name), getattr(actual, name)
+        if before is None or after is None or not after.value:
+            error[name] = None
+            continue
+        value = before.value * (share if name in ("seconds", "cost") else 1.0)
+        error[name] = round(value / after.value - 1, 4)
+    return Outcome(predicted=predicted, actual=actual, error=error)
+
+
+def predict(folder: JobFolder, predicted: Expected) -> None:
+    """Record the prediction once: a resumed run is compared with its first prediction."""
+    if read_prediction(folder) is None:
+        write_json(folder.prediction, predicted)
+
+
+def read_prediction(folder: JobFolder) -> Expected | None:
+    """Return the recorded prediction of a run; None if there is no readable one."""
+    try:
+        prediction = msgspec.json.decode(folder.prediction.read_bytes(), type=Expected)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return prediction if _is_sound(prediction) else None
+
+
+def of_result(result: dict[str, Any]) -> Outcome | None:
+    """Return the outcome in a ``result.json``; None if it has no valid one."""
+    try:
+        outcome = msgspec.convert(
+            {name: result[name] for name in Outcome.__struct_fields__}, Outcome
+        )
+    except (KeyError, ValueError):
+        return None
+    return outcome if _is_sound(outcome.predicted) and _is_sound(outcome.actual) else None
+
+
+def _is_sound(expected: Expected) -> bool:
+    """Return whether all numbers are finite and not negative, because files are untrusted."""
+    figures = [getattr(expected, name) for name in NAMES]
+    numbers = [
+        n
+        for figure in figures
+        if figure
+        for n in (figure.value, figure.low, figure.high)
+        if n is not None
+    ]
+    return all(math.isfinite(n) and n >= 0 for n in numbers)

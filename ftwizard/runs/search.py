@@ -1,0 +1,237 @@
+"""Search over runs: words and conditions, matched against the fields of each run."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import describe
+from ftwizard.runs.store import RunStatus
+from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from ftwizard.plan.schema import Plan
+
+ALIASES = {
+    "rate": "learning_rate", "lr": "learning_rate", "batch": "batch_size",
+    "accumulation": "gradient_accumulation", "length": "max_length", "run": "id", "best": "best_eval_loss",
+    "steps": "total_steps", "eval_loss": "eval_loss",
+}  # fmt: skip
+"""Short names of settings and figures."""
+FIGURES = ("loss", "eval_loss", "best_eval_loss", "best_step", "step", "total_steps", "epoch")
+"""Figures that can be compared with a number, like settings."""
+_REQUESTED_ENDS = ("stopped", "killed", "cancelled")
+EXAMPLES = "state:finished, model:qwen, data:tickets, method:qlora, lr>1e-4, best<0.5"
+_CONDITION = re.compile(r"([A-Za-z_][\w.-]*)(>=|<=|:|=|>|<)(.*)", re.DOTALL)
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The fields of a run that a search matches."""
+
+    id: str
+    state: str
+    """All names of its state in lower case, a line each."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of its plan by full name: ``recipe.learning_rate``."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return str(self.settings.get("model.name") or "")
+
+    @property
+    def data(self) -> list[str]:
+        """Return the names of its data files."""
+        files = [v for k, v in self.settings.items() if k.startswith("data.files.") and v]
+        mixed = self.settings.get("data.mix.share") and self.settings.get("data.mix.rows")
+        return [*map(str, files), *([str(mixed)] if mixed else [])]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a search; without a ``key`` it matches any text field."""
+
+    text: str
+    key: str = ""
+    sign: str = ":"
+    value: str = ""
+
+    def matches(self, facts: Facts) -> bool:
+        """Return whether a run matches."""
+        value = self.value.casefold()
+        if not value:  # typed only in part
+            return True
+        if not self.key:
+            texts = [v for v in facts.settings.values() if isinstance(v, str)]
+            return any(value in text.casefold() for text in (facts.id, facts.state, *texts))
+        fields = _get_values(facts, self.key)
+        if self.sign in _COMPARE:
+            bound = float(value)
+            return any(_COMPARE[self.sign](float(v), bound) for v in fields if _is_number(v))
+        return any(_is_like(v, value, whole=self.sign == "=") for v in fields)
+
+
+def parse(texts: Iterable[str]) -> list[Term]:
+    """Parse a search into terms, all of which must match.
+
+    Raises FtwizardError (USAGE) for an unknown name or an invalid number.
+    """
+    return [_parse_term(word) for text in texts for word in text.split()]
+
+
+def matching(terms: Sequence[Term], facts: Facts) -> bool:
+    """Return whether a run matches every term."""
+    return all(term.matches(facts) for term in terms)
+
+
+def nothing(terms: Sequence[Term], everything: Sequence[Facts]) -> tuple[str, str]:
+    """Return a message that nothing matches, and a hint with the term that excludes all runs."""
+    query = " ".join(visible(term.text, 60) for term in terms)
+    message = f"None of the {len(everything)} runs matches “{query}”."
+    if len(everything) == 1:
+        message = f"The only run does not match “{query}”."
+    if len(terms) > 1:
+        for term in terms:
+            rest = [other_term for other_term in terms if other_term is not term]
+            if count := sum(matching(rest, facts) for facts in everything):
+                matches = "1 run matches" if count == 1 else f"{count} runs match"
+                return message, f"Without “{visible(term.text, 60)}”, {matches}."
+    near = difflib.get_close_matches(query, [facts.id for facts in everything], 1)
+    if near:
+        return message, f"Did you mean {visible(near[0])}?"
+    return message, f"Examples: {EXAMPLES}"
+
+
+def facts_of(status: RunStatus, settings: Mapping[str, Any]) -> Facts:
+    """Return the searchable fields of a run from its status and the settings of its plan."""
+    reason = (status.end_reason or "lost") if status.state == "ended" else ""
+    states = [status.state, reason, reason.replace("_", " "), describe.state(status)]
+    if not reason:
+        states += ["living", status.phase or ""]
+    elif reason not in (*GOOD, *_REQUESTED_ENDS):
+        states.append("failed")
+    figures = {name: getattr(status, name) for name in FIGURES}
+    present = {name: float(value) for name, value in figures.items() if value is not None}
+    return Facts(status.id, "\n".join(states).casefold(), settings, present)
+
+
+def settings_of(folder: JobFolder) -> dict[str, Any]:
+    """Return the settings of a run's plan by full name; empty if it cannot be read."""
+    from ftwizard.plan import schema  # plans are slow to import, and home lists runs without them
+
+    with contextlib.suppress(FtwizardError, OSError, ValueError):
+        return flatten(schema.parse(folder.plan.read_text(encoding="utf-8")))
+    return {}
+
+
+def flatten(plan: Plan) -> dict[str, Any]:
+    """Return the settings of a plan by full name: ``recipe.learning_rate``."""
+    settings: dict[str, Any] = {}
+
+    def add(tree: Mapping[str, Any], prefix: str) -> None:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                add(value, f"{prefix}{name}.")
+            else:
+                settings[prefix + name] = value
+
+    add(msgspec.to_builtins(plan), "")
+    return settings
+
+
+def _parse_term(text: str) -> Term:
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        return Term(text, value=text)
+    name, sign, value = match.groups()
+    key = name.casefold().replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key not in _keys():
+        if sign in ":=" and "/" in text:  # a path or a URL
+            return Term(text, value=text)
+        near = difflib.get_close_matches(key, [*_keys(), *ALIASES], 1)
+        hint = f"Did you mean {near[0]}{sign}{visible(value, 40)}?" if near else ""
+        raise FtwizardError(
+            f"Runs have no field “{visible(name, 40)}”.",
+            hint or f"Examples: {EXAMPLES}",
+            USAGE,
+        )
+    if sign in _COMPARE and value and not _is_number(value):
+        raise FtwizardError(
+            f"{visible(text, 60)}: “{visible(value, 40)}” is not a number.",
+            f"Write a number after {sign}, as in lr>1e-4.",
+            USAGE,
+        )
+    return Term(text, key, sign, value)
+
+
+@lru_cache
+def _keys() -> frozenset[str]:
+    """Return all searchable names: settings by full name and by each of its suffixes."""
+    from ftwizard.plan.schema import Plan
+
+    names = {"id", "state", "model", "data", *FIGURES}
+
+    def add(struct: type[msgspec.Struct], prefix: str) -> None:
+        for item in msgspec.structs.fields(struct):
+            name = prefix + item.name
+            if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
+                add(item.type, f"{name}.")
+            else:
+                parts = name.split(".")
+                names.update(".".join(parts[i:]) for i in range(len(parts)))
+
+    add(Plan, "")
+    return frozenset(names)
+
+
+def _get_values(facts: Facts, key: str) -> list[Any]:
+    if key == "id":
+        return [facts.id]
+    if key == "state":
+        return facts.state.split("\n")
+    if key == "model":
+        return [facts.model]
+    if key == "data":
+        return [*facts.data]
+    if key in facts.figures:
+        return [facts.figures[key]]
+    return [v for k, v in facts.settings.items() if k == key or k.endswith(f".{key}")]
+
+
+def _is_like(field_value: Any, value: str, *, whole: bool) -> bool:
+    if field_value is None:
+        return value == "none"
+    if isinstance(field_value, list | tuple):
+        return any(_is_like(item, value, whole=whole) for item in field_value)
+    if isinstance(field_value, bool):
+        return value == str(field_value).casefold()
+    if isinstance(field_value, int | float):
+        return _is_number(value) and float(field_value) == float(value)
+    text = str(field_value).casefold()
+    return text == value if whole else value in text
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,213 @@
+"""Reading, splitting and encoding of a plan's rows, with reports on what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.data import bundled_samples, reader, split
+from ftwizard.data.format_names import FormatChoice
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.worker import Worker
+from ftwizard.models import context_length
+from ftwizard.plan.schema import Plan
+from ftwizard.text import plural, visible
+from ftwizard.train import model_loading
+from ftwizard.train.encoder import Encoded, Encoder, EncodingError, Report, encode_rows
+
+PROGRESS_INTERVAL_S = 1.0
+SHOWN_LINES = 1000
+Rows = dict[str, list[reader.Row]]
+"""``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
+general rows that are trained on beside those of ``train``."""
+
+
+def load(
+    plan: Plan,
+    hashes: Mapping[str, str],
+    say: Callable[[str, reader.Table], None] = lambda part, table: None,
+) -> Rows:
+    """Read and split the rows; ``say`` is called with each part's table.
+
+    ``hashes`` are those that the run started with: of each part's file, and of the split. Raises
+    FtwizardError if a file or the split has changed, for bad rows (unless the plan allows them),
+    and for too few rows.
+    """
+
+    def usable(part: str, path: Path, format: FormatChoice) -> list[reader.Row]:
+        table = reader.read(path, format)
+        if table.sha256 != hashes.get(part, table.sha256):
+            raise FtwizardError(
+                f"{visible(table.path)} has changed since the run was started.",
+                "Restore the old file and resume, or start a new run.",
+            )
+        rows = reader.usable(table, skip_bad="skip-bad-rows" in plan.allow)
+        say(part, table)
+        return rows
+
+    files = plan.data.files
+    separate = {
+        part: usable(part, Path(name), plan.data.format)
+        for part in ("train", "validation", "test")
+        if (name := getattr(files, part))
+    }
+    parts = split.split(
+        separate.pop("train"),
+        validation=plan.validation_share,
+        test=plan.test_share,
+        seed=plan.data.split.seed,
+        group_by=plan.data.split.group_by,
+    )
+    rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | separate
+    if plan.data.mix.share:
+        from ftwizard.data import mix
+
+        general = usable("mix", bundled_samples.rows_file(plan.data.mix.rows), "auto")
+        excluded = [*rows["validation"], *rows["test"]]
+        rows["mix"] = mix.draw(
+            general, plan.data.mix.share, rows["train"], excluded, plan.data.split.seed
+        )
+    if fingerprint(rows) != hashes.get("split", fingerprint(rows)):
+        raise FtwizardError(
+            "The data split differs from the one at the start of the run, because a library version "
+            "has changed.",
+            "Resume in the original environment, or start a new run.",
+        )
+    return rows
+
+
+def fingerprint(rows: Rows) -> str:
+    """Return a hash of the lines in each part."""
+    lines = {part: [row.line for row in rows[part]] for part in sorted(rows)}
+    return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
+
+
+def reading_reporter(
+    worker: Worker, unreadable: dict[str, int]
+) -> Callable[[str, reader.Table], None]:
+    """Return a callback for ``load`` that writes events and counts skipped rows.
+
+    The counts go into ``unreadable``, by part.
+    """
+
+    def report(part: str, table: reader.Table) -> None:
+        if table.problems:
+            unreadable[part] = len(table.problems)
+        worker.phase(
+            "reading", part=part, format=table.format, rows=len(table.rows),
+            skipped=len(table.problems),
+        )  # fmt: skip
+
+    return report
+
+
+def encode(
+    worker: Worker, encoder: Encoder, rows: Rows, max_length: int
+) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
+    """Encode every part and write a report on it to the events.
+
+    Rows of ``mix`` are returned with those of ``train``.
+    """
+    encoded, reports = encode_parts(encoder, rows, max_length, lambda name: _row_progress(worker))
+    for name, report in reports.items():
+        fields = msgspec.to_builtins(report)
+        fields["lost"] = report.lost[:SHOWN_LINES]
+        if name == "train":
+            fields["mixed"] = reports["mix"].kept if "mix" in reports else 0
+        worker.events.write("data", part=name, **fields)
+        if report.lost:
+            worker.events.write(
+                "finding",
+                code="rows_without_loss",
+                severity="warning",
+                message=f"{len(report.lost):,} of {plural(report.rows, 'row')} ({name}) have no "
+                f"trainable tokens and are left out, the first at line {report.lost[0]}. They are "
+                f"truncated to {max_length} tokens, or every answer has weight 0.",
+            )
+    if encoder.added:
+        shown = ", ".join(f"“{visible(text, 40)}”" for text in sorted(encoder.added))
+        worker.events.write(
+            "finding",
+            code="template_adds_loss",
+            severity="info",
+            message=f"Besides answers and their ends, training includes template text: {shown}.",
+        )
+    return encoded, reports
+
+
+def encode_parts(
+    encoder: Encoder,
+    rows: Rows,
+    max_length: int,
+    progress: Callable[[str], Callable[[int, int], None]],
+) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
+    """Return the encoded rows and a report for each part.
+
+    Rows of ``mix`` are returned with those of ``train``. ``progress`` returns a callback for a
+    part, called with the rows done and in total.
+    """
+    encoded: dict[str, list[Encoded]] = {}
+    reports: dict[str, Report] = {}
+    for name, part in rows.items():
+        needed = name in ("train", "validation")
+        try:
+            encoded[name], reports[name] = encode_rows(
+                encoder, part, max_length, progress(name), needed=needed
+            )
+        except EncodingError as error:
+            if name != "mix":
+                raise
+            raise EncodingError(f"data.mix.rows: {error.message}", error.hint) from None
+    encoded["train"] += encoded.pop("mix", [])
+    return encoded, reports
+
+
+def check_lengths(base: Path, encoded: Mapping[str, list[Encoded]]) -> str | None:
+    """Return a warning if rows exceed the context length of the model in ``base``.
+
+    Raises FtwizardError if rows exceed a hard limit.
+    """
+    config = model_loading.load_config(base).to_dict()
+    tokens = max((len(row.input_ids) for part in encoded.values() for row in part), default=0)
+    if error := context_length.refusal(config, tokens, str(base)):
+        raise error
+    return context_length.warning(config, tokens)
+
+
+def report_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
+    """Write a finding if there are fewer general rows than the plan asks for."""
+    if message := describe_shortage(plan, rows):
+        worker.events.write("finding", code="mix_short", severity="warning", message=message)
+
+
+def describe_shortage(plan: Plan, rows: Rows) -> str | None:
+    """Return a message if there are fewer general rows than the plan asks for, else None."""
+    if "mix" not in rows:
+        return None
+    from ftwizard.data import mix
+
+    return mix.shortage(len(rows["mix"]), len(rows["train"]), plan.data.mix.share)
+
+
+def phase_reporter(worker: Worker, phase: str) -> Callable[..., None]:
+    """Return a callback that writes a phase event for each new item, else once a second."""
+    last: dict[str, Any] = {"at": time.monotonic(), "item": None}
+
+    def report(item: str | None, **fields: Any) -> None:
+        now = time.monotonic()
+        if item == last["item"] and now - last["at"] < PROGRESS_INTERVAL_S:
+            return
+        last.update(at=now, item=item)
+        worker.phase(phase, what=item, **fields)
+
+    return report
+
+
+def _row_progress(worker: Worker) -> Callable[[int, int], None]:
+    report = phase_reporter(worker, "tokenising")
+    return lambda done, total: report(None, done=done, total=total, unit="rows")

@@ -1,0 +1,335 @@
+"""Tokenization and loss masks, shared by the training and everything that displays them.
+
+The loss covers the answers and the token that ends each, and nothing else. There are three routes:
+a chat template with generation markers (the tokenizer's own, or TRL's training template); for other
+templates that only append, the rendered prefixes of the conversation; and for a model without a chat
+template, one prompt and one answer as plain text. Every row's mask is verified on its tokens before
+the first step. Plain text and token rows are trained on as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.data.conversation import Conversation, Message
+from ftwizard.data.reader import Row
+from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.text import plural, visible
+from ftwizard.train import raw_rows
+from ftwizard.train.mask_check import MaskError, TokenRange, assistant_messages, verify_mask
+
+MAX_ADDITIONS = 5
+Route = Literal["template", "training-template", "prefixes", "plain", "text", "tokens"]
+
+
+class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+    """A tokenized row with its labels."""
+
+    line: int
+    input_ids: list[int]
+    labels: list[int]
+    """The same length; ``IGNORED`` for tokens that do not count toward the loss."""
+
+    @property
+    def trained(self) -> int:
+        """Return the number of trainable tokens."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of one part's rows after encoding."""
+
+    route: Route
+    rows: int
+    """Rows read."""
+    kept: int
+    """Rows that are trained on."""
+    cut: int
+    """Rows truncated to ``max_length``."""
+    lost: list[int]
+    """Lines of rows with no trainable tokens, which are left out."""
+    tokens: int
+    trained: int
+    """Trainable tokens."""
+    longest: int
+    """Tokens of the longest row before truncation."""
+    added: list[str]
+    """Template text that counts toward the loss besides answer and end of turn."""
+
+
+class EncodingError(FtwizardError):
+    """A row that cannot be encoded with a correct loss mask."""
+
+    def __init__(self, message: str, hint: str, *, reason: str = "") -> None:
+        """Create the error; ``reason`` is the cause without the line."""
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class Encoder:
+    """Encodes rows with one tokenizer, as plain lists of token IDs."""
+
+    def __init__(self, tokenizer: Any, stop_ids: set[int]) -> None:
+        """Choose the route; ``stop_ids`` are the tokens that end the model's generation.
+
+        Raises EncodingError if the tokenizer has neither a chat template nor an end-of-text token.
+        """
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self._special_ids = stop_ids | {int(i) for i in tokenizer.all_special_ids}
+        self.route, self._template = _choose_route(tokenizer)
+        self.added: set[str] = set()
+        self.end_ids: set[int] = set()
+        """Tokens that ended answers so far."""
+
+    def route_of(self, rows: list[Row]) -> Route:
+        """Return the route for ``rows``, which are all of one kind."""
+        kind = rows[0].example.kind if rows else None
+        return kind if kind in ("text", "tokens") else self.route
+
+    def encode_row(self, row: Row) -> Encoded:
+        """Return the encoded row; raise EncodingError with the line."""
+        example = row.example
+        try:
+            if example.kind == "text":
+                ids = raw_rows.encode_text(self.tokenizer, example.text or "")
+                self.end_ids.add(ids[-1])
+                return Encoded(line=row.line, input_ids=ids, labels=[IGNORED, *ids[1:]])
+            if example.kind == "tokens":
+                ids, labels = raw_rows.encode_tokens(self.tokenizer, example)
+                return Encoded(line=row.line, input_ids=ids, labels=labels)
+        except MaskError as problem:
+            hint = "Tokenize it again for this model, or delete the row."
+            raise EncodingError(f"Line {row.line}: {problem}.", hint, reason=str(problem)) from None
+        return self.encode(row.conversation, row.line)
+
+    def encode(self, conversation: Conversation, line: int) -> Encoded:
+        """Return the encoded row with a verified mask; raise EncodingError with the line."""
+        messages, tools = conversation.messages, conversation.tools
+        try:
+            if self.route == "plain":
+                ids, spans = raw_rows.encode(self.tokenizer, messages, tools)
+            elif self.route == "prefixes":
+                ids, spans = self._encode_by_prefixes(messages, tools)
+            else:
+                ids, spans = self._encode_by_markers(messages, tools)
+            spans = self._trim_after_end(ids, spans)
+            check = verify_mask(self.tokenizer, self._special_ids, messages, ids, spans)
+        except MaskError as problem:
+            raise EncodingError(
+                f"Line {line}: {problem}.",
+                "Choose its instruct variant, or use rows with one prompt and one answer."
+                if self.route == "plain"
+                else "This model's chat template cannot encode this row. Choose another model, or "
+                "delete the row.",
+                reason=str(problem),
+            ) from None
+        self.end_ids |= check.end_ids
+        if len(self.added) < MAX_ADDITIONS and self.route != "plain":
+            self.added |= check.added
+        labels = [IGNORED] * len(ids)
+        for message, (start, end) in zip(assistant_messages(messages), spans, strict=True):
+            if message.get("weight", 1):
+                labels[start:end] = ids[start:end]
+        return Encoded(line=line, input_ids=ids, labels=labels)
+
+    def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
+        """Return a prompt's tokens, rendered with the tokenizer's own template."""
+        if self.route == "plain":
+            return raw_rows.prompt_ids(self.tokenizer, messages)
+        try:
+            text = self._render(messages, tools, add_generation_prompt=True)
+        except MaskError as problem:
+            raise EncodingError(f"Prompt: {problem}.", "Choose another model.") from None
+        return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def _render(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, **options: Any
+    ) -> str:
+        from jinja2.exceptions import TemplateError
+
+        unweighted = _drop_weights(messages)
+        try:
+            text = self.tokenizer.apply_chat_template(
+                unweighted, tools=tools, tokenize=False, **options
+            )
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise MaskError(f"the chat template rejects it: {visible(str(error), 200)}") from None
+        return str(text)
+
+    def _encode_by_markers(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> tuple[list[int], list[TokenRange]]:
+        from jinja2.exceptions import TemplateError
+
+        unweighted = _drop_weights(messages)
+        try:
+            output = self.tokenizer.apply_chat_template(
+                unweighted,
+                tools=tools,
+                chat_template=self._template,
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
+            )
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise MaskError(f"the chat template rejects it: {visible(str(error), 200)}") from None
+        ids = [int(i) for i in output["input_ids"]]
+        return ids, _find_ranges(output["assistant_masks"])
+
+    def _encode_by_prefixes(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> tuple[list[int], list[TokenRange]]:
+        """Locate each answer between the rendered prefixes before and after it."""
+        whole = self._render(messages, tools)
+        char_ranges: list[tuple[int, int]] = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self._render(messages[:index], tools, add_generation_prompt=True)
+            after = self._render(messages[: index + 1], tools)
+            if not (whole.startswith(before) and whole.startswith(after)):
+                raise MaskError(
+                    f"the chat template changes earlier turns (message {index + 1}), so its "
+                    "answers cannot be located"
+                )
+            char_ranges.append((len(before), len(after)))
+        output = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        ids = [int(i) for i in output["input_ids"]]
+        offsets = output["offset_mapping"]
+        spans: list[TokenRange] = []
+        token = 0
+        for start, end in char_ranges:
+            while token < len(ids) and offsets[token][1] <= start:
+                token += 1
+            first = token
+            while token < len(ids) and offsets[token][0] < end:
+                token += 1
+            spans.append((first, token))
+        return ids, spans
+
+    def _trim_after_end(self, ids: list[int], spans: list[TokenRange]) -> list[TokenRange]:
+        """With prefixes, exclude what follows the end-of-turn token (usually a line break)."""
+        if self.route != "prefixes":
+            return spans
+        trimmed = []
+        for start, end in spans:
+            last = end
+            while last > start and ids[last - 1] not in self._special_ids:
+                last -= 1
+            trimmed.append((start, last if last > start else end))
+        return trimmed
+
+
+def _drop_weights(messages: list[Message]) -> list[dict[str, Any]]:
+    """Return messages without their ``weight``, which templates do not know."""
+    return [
+        {key: value for key, value in message.items() if key != "weight"} for message in messages
+    ]
+
+
+def encode_rows(
+    encoder: Encoder,
+    rows: list[Row],
+    max_length: int,
+    progress: Any = lambda done, total: None,
+    *,
+    needed: bool = True,
+) -> tuple[list[Encoded], Report]:
+    """Encode rows, verify their masks and truncate them to ``max_length`` tokens.
+
+    Rows with no trainable tokens are reported, not returned; TRL would drop them silently. Raises
+    EncodingError if a row cannot be masked, FtwizardError (declined) if no rows remain and they are
+    ``needed``.
+    """
+    kept: list[Encoded] = []
+    lost: list[int] = []
+    cut = longest = 0
+    for number, row in enumerate(rows):
+        encoded = encoder.encode_row(row)
+        longest = max(longest, len(encoded.input_ids))
+        cut += len(encoded.input_ids) > max_length
+        trained = truncate(encoded, max_length)
+        if trained is None:
+            lost.append(row.line)
+        else:
+            kept.append(trained)
+        progress(number + 1, len(rows))
+    report = Report(
+        route=encoder.route_of(rows),
+        rows=len(rows),
+        kept=len(kept),
+        cut=cut,
+        lost=lost,
+        tokens=sum(len(encoded.input_ids) for encoded in kept),
+        trained=sum(encoded.trained for encoded in kept),
+        longest=longest,
+        added=sorted(encoder.added),
+    )
+    if rows and not kept and needed:
+        raise _no_rows_error(report, max_length)
+    return kept, report
+
+
+def truncate(row: Encoded, max_length: int) -> Encoded | None:
+    """Return the row's first ``max_length`` tokens, None if none of them is trainable.
+
+    The first token is never predicted, so its label does not count.
+    """
+    if len(row.input_ids) > max_length:
+        row = msgspec.structs.replace(
+            row, input_ids=row.input_ids[:max_length], labels=row.labels[:max_length]
+        )
+    return None if all(label == IGNORED for label in row.labels[1:]) else row
+
+
+def _no_rows_error(report: Report, max_length: int) -> FtwizardError:
+    start = f"None of {plural(report.rows, 'row')} has trainable tokens:"
+    if not report.cut:
+        return FtwizardError(
+            f"{start} every answer has weight 0.", "Set the weight of answers to 1.", DECLINED
+        )
+    return FtwizardError(
+        f"{start} recipe.max_length {max_length} cuts off every answer (the longest row has "
+        f"{report.longest:,} tokens).",
+        "Raise recipe.max_length.",
+        DECLINED,
+    )
+
+
+def _find_ranges(mask: list[int]) -> list[TokenRange]:
+    """Return the ranges of ones."""
+    ranges: list[TokenRange] = []
+    start = None
+    for index, value in enumerate([*mask, 0]):
+        if value and start is None:
+            start = index
+        elif not value and start is not None:
+            ranges.append((start, index))
+            start = None
+    return ranges
+
+
+def _choose_route(tokenizer: Any) -> tuple[Route, str | None]:
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if not tokenizer.chat_template:
+        if tokenizer.eos_token_id is None:
+            raise EncodingError(
+                "The model has neither a chat template nor an end-of-text token, so it would never "
+                "learn to stop.",
+                "Choose its instruct variant.",
+            )
+        return "plain", None
+    try:
+        template = get_training_chat_template(tokenizer)
+    except Exception:  # noqa: BLE001 (TRL does not support it, or its test rendering fails)
+        return "prefixes", None
+    if template is not None:
+        return "training-template", template
+    if has_generation_markers(tokenizer.chat_template):
+        return "template", None
+    return "prefixes", None

@@ -1,0 +1,117 @@
+"""Validation rows with the highest loss, where wrong labels show up.
+
+They cost no extra computation: TRL's head returns the loss of each token in evaluations anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ftwizard.data.conversation import to_show
+from ftwizard.data.reader import Row
+from ftwizard.jobs.worker import Worker
+from ftwizard.train.encoder import Encoded
+
+MAX_ROWS = 20
+MAX_PREVIEW = 80
+"""Characters shown of a question and of an answer."""
+
+
+class HighLossRows(TrainerCallback):
+    """Writes a ``rows`` event at each evaluation."""
+
+    def __init__(
+        self, worker: Worker, encoded: Sequence[Encoded], rows: Sequence[Row], *, split_off: bool
+    ) -> None:
+        """Set up the callback.
+
+        ``encoded`` are the evaluated rows in order, ``rows`` include their source rows, and
+        ``split_off`` tells whether those are in the training file.
+        """
+        self._events = worker.events
+        self._lines = [row.line for row in encoded]
+        self._rows = {row.line: row for row in rows}
+        self._file = "train" if split_off else "validation"
+        self._losses: list[Any] = []
+        self._tokens: list[Any] = []
+
+    def attach(self, trainer: Any) -> None:
+        """Collect losses from the trainer's model."""
+        trainer.model.register_forward_hook(self._collect, with_kwargs=True)
+
+    def _collect(self, model: Any, _: Any, inputs: dict[str, Any], output: Any) -> None:
+        if model.training or not inputs.get("fused_lm_head"):
+            return
+        losses, tokens = sum_by_row(output, inputs)
+        self._losses.append(losses)
+        self._tokens.append(tokens)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        import torch
+
+        losses, tokens = self._losses, self._tokens
+        self._losses, self._tokens = [], []
+        if not losses:
+            return
+        totals = torch.cat(losses).tolist()
+        counts = torch.cat(tokens).tolist()
+        if len(totals) != len(self._lines):  # an evaluation of other rows
+            return
+        ranked = [
+            (total / count, count, line)
+            for total, count, line in zip(totals, counts, self._lines, strict=True)
+            if count
+        ]
+        ranked.sort(key=lambda row: (-row[0] if math.isfinite(row[0]) else -math.inf, row[2]))
+        rows = [self._to_event(*row) for row in ranked[:MAX_ROWS]]
+        self._events.write("rows", step=state.global_step, rows=rows)
+
+    def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
+        start, answer = self._preview(line)
+        return {
+            "row": line,
+            "file": self._file,
+            "loss": round(loss, 6),
+            "tokens": tokens,
+            "start": start,
+            "answer": answer,
+        }
+
+    def _preview(self, line: int) -> tuple[str, str]:
+        """Return the beginnings of the row's last question and its answer."""
+        row = self._rows.get(line)
+        if row is None:
+            return "", ""
+        shown = to_show(row.example, row.conversation)
+        prompt = row.conversation.prompt or shown.messages
+        return _shorten(str(prompt[-1]["content"])), _shorten(row.conversation.answer)
+
+
+def sum_by_row(output: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the total loss, in nats, and the trainable tokens of each row of a batch.
+
+    ``output`` is that of TRL's head, with one entry per predicted token. ``inputs`` is the batch:
+    padded, or rows end to end with positions that restart at each row.
+    """
+    import torch
+
+    losses, mask = -output.log_probs.detach().float(), output.label_mask
+    if "attention_mask" in inputs or "position_ids" not in inputs:
+        return losses.sum(1), mask.sum(1)
+    # The first token of a row is not predicted, so no entry belongs to two rows.
+    row = (inputs["position_ids"][0] == 0).cumsum(0) - 1
+    count = int(row[-1]) + 1
+    empty = torch.zeros(count, device=losses.device)
+    totals = empty.index_add(0, row[1:], losses[0])
+    tokens = empty.long().index_add(0, row[1:], mask[0].long())
+    return totals, tokens
+
+
+def _shorten(text: str) -> str:
+    return " ".join(text[: 4 * MAX_PREVIEW].split())[:MAX_PREVIEW]

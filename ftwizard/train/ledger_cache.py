@@ -1,0 +1,94 @@
+"""Memory counted tensor by tensor, cached by its inputs: a count takes up to a minute."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard import locations
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.training_setup import Setup
+from ftwizard.hardware.machine import Facts, is_installed
+from ftwizard.jobs.folder import write_json
+from ftwizard.models import shapes
+from ftwizard.models.shapes import Shape
+from ftwizard.plan.schema import Plan
+
+LIBRARIES = ("ftwizard", "torch", "transformers", "peft", "trl")
+
+
+class MemoryCount(NamedTuple):
+    """Memory of a plan from a count of tensors; empty where none is needed."""
+
+    memory: Memory | None = None
+    why: str | None = None
+    """Why it could not be counted, as a sentence; else None."""
+
+
+def count_plan(
+    plan: Plan, config: Mapping[str, Any] | None, shape: Shape | None,
+    lengths: Mapping[str, Lengths | None], facts: Facts, say: Callable[..., None],
+) -> MemoryCount:  # fmt: skip
+    """Count the memory of a plan that the closed form does not cover.
+
+    That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
+    the model's class. ``config``: the model's config.json; ``shape``: None if its layers are unknown.
+    """
+    setup = plan_estimate.setup(plan, lengths, facts)
+    if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
+        return MemoryCount()
+    if not config:
+        return MemoryCount(why="Its configuration is unknown.")
+    if not facts.gpus:
+        return MemoryCount(
+            why=f"Tensors are counted for GPUs only, and there is none. {_explain_unknown_shape(config)}"
+        )
+    if not is_installed("torch"):
+        return MemoryCount(
+            why="Counting tensors on the model's own class needs the training libraries: "
+            "pip install 'ftwizard[local]'."
+        )
+    return count_memory(config, setup, say)
+
+
+def count_memory(config: Mapping[str, Any], setup: Setup, say: Callable[..., None]) -> MemoryCount:
+    """Count the memory of a model with this config.json, or return why that fails."""
+    file = _cache_file(config, setup)
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return MemoryCount(msgspec.json.decode(file.read_bytes(), type=Memory))
+    say("counting memory", what="on the model's own class, without weights; up to a minute")
+    from ftwizard.train.memory_ledger import ledger
+
+    try:
+        memory = ledger(config, setup)
+    except FtwizardError as error:
+        return MemoryCount(why=f"Its tensors could not be counted. {error.message}")
+    with contextlib.suppress(OSError, FtwizardError):  # next time it is counted again
+        locations.private_folder(file.parent)
+        write_json(file, memory)
+    return MemoryCount(memory)
+
+
+def _explain_unknown_shape(config: Mapping[str, Any]) -> str:
+    """Return why the model's layers are unknown."""
+    try:
+        shapes.from_config(config, "its config.json")
+    except FtwizardError as error:
+        return error.message
+    return ""
+
+
+def _cache_file(config: Any, setup: Setup) -> Path:
+    setup = msgspec.structs.replace(setup, alpha=None)  # does not change any tensor's size
+    versions = [metadata.version(name) for name in LIBRARIES]
+    key = hashlib.sha256(msgspec.json.encode([config, setup, versions], order="deterministic"))
+    return locations.cache() / "ledgers" / f"{key.hexdigest()[:24]}.json"

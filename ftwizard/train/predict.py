@@ -1,0 +1,165 @@
+"""Prediction of a training's memory, time, disk and cost before its first step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ftwizard.advice import run_history
+from ftwizard.catalog.prices import Rate
+from ftwizard.estimate import batching, disk, duration, plan_estimate, probe_cache
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.probe_cache import Probe
+from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.hardware import machine
+from ftwizard.plan.schema import Plan, Recipe
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure
+from ftwizard.runs import prediction as outcome
+from ftwizard.runs.prediction import Expected
+from ftwizard.train import disk_check, early_stopping
+from ftwizard.train.encoder import Encoded
+
+if TYPE_CHECKING:
+    from ftwizard.jobs.worker import Worker
+    from ftwizard.train.trainer import Prepared
+
+ALLOCATOR_OVERHEAD_RATIO = 0.02
+"""Memory that torch's allocator most likely reserves on top of the tensors."""
+
+
+def save_prediction(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> None:
+    """Write the run's prediction to its folder, unless an earlier attempt did."""
+    if outcome.read_prediction(worker.folder):
+        return
+    prediction = predict(
+        plan,
+        ready.base,
+        tokens=sum(len(row.input_ids) for row in ready.encoded["train"]) * plan.recipe.epochs,
+        lengths=row_lengths(ready.encoded),
+        trained=count_trainable(model),
+        run=worker.folder.id,
+        probe=probe_cache.remembered(plan, ready.source),
+        hour=machine_rate.recorded(worker.folder),
+    )
+    with contextlib.suppress(OSError):  # a full disk is reported when weights are saved
+        outcome.predict(worker.folder, prediction)
+
+
+def predict(
+    plan: Plan,
+    base: Path,
+    *,
+    tokens: float,
+    lengths: Mapping[str, Lengths | None],
+    trained: int,
+    run: str = "",
+    probe: Probe | None = None,
+    hour: Rate | None = None,
+) -> Expected:
+    """Return the estimates, with measurements of ``probe`` where it has them; None where unknown.
+
+    ``lengths`` are those of the encoded rows, ``trained`` is the number of trainable parameters,
+    ``run`` the predicted run, whose own speed is not used, and ``hour`` the machine's hourly price.
+    """
+    facts, earlier = machine.facts(), tuple(run_history.of_runs(plan, but=run))
+    if probe and probe.halved:
+        probe = None
+    estimate = plan_estimate.of_plan(
+        plan, lengths, plan_estimate.shape(base), facts, speeds=earlier, probe=probe, hour=hour
+    )
+    is_from_runs = bool(earlier) and probe is None
+    seconds = _time(estimate, is_from_runs=is_from_runs) if estimate else None
+    memory = estimate.memory if estimate else None
+    peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
+    return Expected(
+        peak_memory=probe.memory if probe else peak,
+        seconds=seconds,
+        tokens_per_s=_tokens_per_s(tokens, seconds),
+        disk=_disk(plan, base, trained),
+        cost=_cost(estimate, plan) if estimate else None,
+    )
+
+
+def count_evaluations(recipe: Recipe, total: int) -> int:
+    """Return the number of evaluations in a training of ``total`` steps."""
+    every = recipe.evaluation_steps or early_stopping.evaluation_steps(total)
+    return -(-total // every)  # the last step is always evaluated
+
+
+def count_trainable(model: Any) -> int:
+    """Return the number of trainable parameters of a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _time(estimate: Follows, *, is_from_runs: bool) -> Figure | None:
+    """Return the time as measured in a run: steps, evaluations and saves.
+
+    The speed of earlier runs includes these already.
+    """
+    if estimate.time is None or is_from_runs:
+        return estimate.time
+    measured = ("training", "evaluations", "checkpoints")
+    parts = {name: part for name, part in estimate.parts.items() if name in measured}
+    total = duration.total(parts or {"training": estimate.time})
+    return msgspec.structs.replace(total, source=estimate.time.source, as_of=estimate.time.as_of)
+
+
+def _cost(estimate: Follows, plan: Plan) -> Figure | None:
+    """Return the cost of the run, without a comparison, whose duration is unknown."""
+    if estimate.cost is None or not plan.finish.compare:
+        return estimate.cost
+    source = f"{estimate.cost.source}; without the comparison"
+    return msgspec.structs.replace(estimate.cost, source=source)
+
+
+def _peak_memory(memory: Memory, *, gpu: bool) -> Figure:
+    """Return the peak as measured: on a GPU by torch, which does not count the CUDA context."""
+    if not gpu:
+        return memory.peak
+    peak, context = memory.peak, memory.parts["context"]
+    tensors = peak.value - context.value
+    low = max((peak.low or peak.value) - (context.low or context.value), memory.sure)
+    high = (peak.high or peak.value) - (context.high or context.value)
+    slack = ALLOCATOR_OVERHEAD_RATIO * tensors
+    return msgspec.structs.replace(
+        peak,
+        value=tensors + slack,
+        low=low,
+        high=high + 4 * slack,
+        source=f"{peak.source}, without the CUDA context",
+    )
+
+
+def row_lengths(encoded: Mapping[str, Sequence[Encoded]]) -> dict[str, Lengths | None]:
+    """Return the lengths of the training and validation rows."""
+    return {
+        name: batching.of_rows([len(row.input_ids) for row in encoded[name]])
+        for name in ("train", "validation")
+    }
+
+
+def _tokens_per_s(tokens: float, seconds: Figure | None) -> Figure | None:
+    if seconds is None or not seconds.value:
+        return None
+    return Figure(
+        value=tokens / seconds.value,
+        unit="tokens/s",
+        source=f"tokens without padding over the training time, {seconds.source}",
+        as_of=seconds.as_of,
+    )
+
+
+def _disk(plan: Plan, base: Path, trained: int) -> Figure:
+    parts = disk.parts(
+        trained=trained,
+        parameters=disk_check.count_parameters(base),
+        adapter=plan.recipe.method != "full",
+        merges=plan.finish.merge,
+    )
+    return disk.needed(parts)

@@ -1,0 +1,122 @@
+"""Sample answers to fixed prompts, before the first step and at each evaluation.
+
+Sampling does not affect the training: modes, random state and settings are restored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ftwizard.jobs.worker import Worker
+from ftwizard.train import generate
+from ftwizard.train.encoder import Encoder
+from ftwizard.train.sample_prompts import SamplePrompt
+
+FIRST_LIMIT_S = 10.0
+"""Time limit before the first step, when the duration of an evaluation is unknown."""
+MIN_LIMIT_S = 1.0
+TIME_RATIO = 0.5
+"""Time limit, as a share of the preceding evaluation's duration."""
+
+
+class SampleCallback(TrainerCallback):
+    """Writes ``sample`` events. A failure ends the sampling, never the training."""
+
+    def __init__(
+        self, worker: Worker, prompts: Sequence[SamplePrompt], encoder: Encoder, limit: int
+    ) -> None:
+        """Set up the callback; ``limit`` is the maximum of new tokens per answer."""
+        self._events = worker.events
+        self._prompts = prompts
+        self._encoder = encoder
+        self._limit = limit
+        self._trainer: Any = None
+
+    def attach(self, trainer: Any) -> None:
+        """Set the trainer whose model answers."""
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._answer(0, FIRST_LIMIT_S)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        eval_s = float((metrics or {}).get("eval_runtime", 0.0))
+        self._answer(state.global_step, max(MIN_LIMIT_S, TIME_RATIO * eval_s))
+
+    def _answer(self, step: int, limit_s: float) -> None:
+        if not self._prompts:
+            return
+        self._events.write("phase", phase="evaluating", what="samples")
+        began = time.monotonic()
+        try:
+            with _evaluation_mode(self._trainer):
+                answers = generate.answers(
+                    self._trainer.model,
+                    self._encoder,
+                    [prompt.ids for prompt in self._prompts],
+                    self._limit,
+                    seconds=limit_s,
+                )
+        except Exception as error:  # noqa: BLE001 (such as memory that suffices only for training)
+            self._give_up(step, error)
+            return
+        seconds = round(time.monotonic() - began, 3)
+        for index, (prompt, answer) in enumerate(zip(self._prompts, answers, strict=True)):
+            self._events.write(
+                "sample",
+                step=step,
+                index=index,
+                prompt=prompt.prompt,
+                answer=answer.text,
+                expected=prompt.expected,
+                seconds=seconds,  # of the whole batch
+                truncated=not answer.ended,
+            )
+
+    def _give_up(self, step: int, error: Exception) -> None:
+        self._prompts = ()
+        reason = (str(error).splitlines() or [""])[0][:200]
+        self._events.write(
+            "finding",
+            code="samples_failed",
+            severity="info",
+            step=step,
+            message=f"Sample answers failed and are off for this run: {type(error).__name__}: "
+            f"{reason}",
+        )
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _evaluation_mode(trainer: Any) -> Iterator[None]:
+    """Use evaluation mode in the training's precision, then restore modes and random state."""
+    import torch
+
+    model = trainer.model
+    modes = [(module, module.training) for module in model.modules()]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), trainer.accelerator.autocast():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode

@@ -1,0 +1,139 @@
+"""Fixed sample prompts of a run, chosen once and saved for later attempts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.data import reader
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import Message
+from ftwizard.data.reader import Row
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan.checks import MOST_SAMPLES
+from ftwizard.plan.schema import Plan
+from ftwizard.text import visible
+from ftwizard.train.encoder import Encoded, Encoder, EncodingError
+
+MAX_SHOWN = 2000
+"""Characters of a prompt and of an expected answer in the events."""
+
+
+class SamplePrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt that the model answers at each evaluation."""
+
+    ids: list[int]
+    """The tokens of the prompt."""
+    prompt: str
+    """The text shown, only its end if it is long."""
+    expected: str | None
+    """The beginning of the row's answer; None for the user's own prompt."""
+
+
+class _SavedPrompts(msgspec.Struct, frozen=True, rename={"prompts": "asked"}):
+    """``eval/samples.json``."""
+
+    prompts: list[SamplePrompt]
+
+
+def choose(
+    worker: Worker, plan: Plan, encoder: Encoder, rows: list[Row], encoded: list[Encoded]
+) -> list[SamplePrompt]:
+    """Return the prompts of a run; later attempts reuse those of the first.
+
+    ``rows`` are the validation rows and ``encoded`` those that are used. The user's own prompts are
+    skipped, with a finding, if they exceed max_length. Raises FtwizardError if a prompt file cannot
+    be read.
+    """
+    samples, max_length = plan.samples, plan.recipe.max_length
+    path = worker.folder.evaluations / "samples.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_SavedPrompts).prompts
+    except (FileNotFoundError, msgspec.DecodeError):
+        pass
+    if not samples.count:
+        return []
+    if samples.prompts is None:
+        conversations = _choose_rows(rows, encoded, samples.count)
+    else:
+        conversations = _read_prompts(samples.prompts)
+    prompts = []
+    for number, conversation in enumerate(conversations, 1):
+        prompt = _encode(encoder, conversation)
+        if prompt is not None and len(prompt.ids) <= max_length:
+            prompts.append(prompt)
+        elif samples.prompts is not None:
+            _report_skipped(worker, number, max_length)
+    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    write_json(path, _SavedPrompts(prompts))
+    return prompts
+
+
+def _choose_rows(rows: list[Row], encoded: list[Encoded], count: int) -> list[Conversation]:
+    """Return ``count`` rows with a text to compare with, spread evenly over the lengths."""
+    lengths = {row.line: len(row.input_ids) for row in encoded}
+    usable = [row for row in rows if row.line in lengths and row.conversation.answer.strip()]
+    usable.sort(key=lambda row: (lengths[row.line], row.line))
+    count = min(count, len(usable))
+    return [usable[(2 * i + 1) * len(usable) // (2 * count)].conversation for i in range(count)]
+
+
+def _read_prompts(prompts: tuple[str, ...] | str) -> list[Conversation]:
+    if isinstance(prompts, tuple):
+        return [Conversation(messages=_user_message(text)) for text in prompts]
+    path = Path(prompts)
+    if path.suffix.lower() != ".txt":
+        rows = reader.usable(reader.read(path), skip_bad=False)
+        return [row.conversation for row in rows if row.conversation.messages][:MOST_SAMPLES]
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise FtwizardError(
+            f"samples.prompts: {visible(str(path))} could not be read: {reason}.",
+            "Use a text file with one prompt per line, or remove samples.prompts.",
+        ) from None
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise FtwizardError(
+            f"samples.prompts: {visible(str(path))} contains no prompts.", "Write one per line."
+        )
+    return [Conversation(messages=_user_message(text)) for text in texts[:MOST_SAMPLES]]
+
+
+def _user_message(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]
+
+
+def _encode(encoder: Encoder, conversation: Conversation) -> SamplePrompt | None:
+    """Return the tokenized prompt; None if the chat template cannot encode it alone."""
+    has_answer = any(message["role"] == "assistant" for message in conversation.messages)
+    messages = conversation.prompt if has_answer else conversation.messages
+    try:
+        ids = encoder.prompt_ids(messages, conversation.tools)
+    except EncodingError:
+        return None
+    return SamplePrompt(
+        ids=ids,
+        prompt=_format_messages(messages)[-MAX_SHOWN:],
+        expected=conversation.answer[:MAX_SHOWN] if has_answer else None,
+    )
+
+
+def _format_messages(messages: list[Message]) -> str:
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def _report_skipped(worker: Worker, number: int, max_length: int) -> None:
+    worker.events.write(
+        "finding",
+        code="sample_left_out",
+        severity="info",
+        message=f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
+        f"({max_length:,} tokens), or the chat template cannot encode it.",
+    )

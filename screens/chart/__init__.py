@@ -1,0 +1,1 @@
+"""Line charts for the terminal."""

@@ -1,0 +1,1 @@
+"""The table of costs, and the prices it asks for."""

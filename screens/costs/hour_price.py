@@ -1,0 +1,118 @@
+"""Dialog for the hourly price of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
+
+from ftwizard.catalog.prices import Rate
+from ftwizard.errors import FtwizardError
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.widgets.text_input import Entry
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
+
+
+# Texts of the question for the hourly price of this machine.
+
+QUESTION = "What does this machine cost per hour?"
+NAME = "US dollars per hour"
+WHY = "Rent, or power and wear. The cost of a run is its time × this price."
+REMEMBER = "Save this price?"
+
+
+def describe_saving() -> str:
+    """Describe what saving the price does."""
+    return f"Later estimates and runs use it. It is saved in {machine_rate.shown_file()}."
+
+
+def describe_rental(estimate: dict[str, Any] | None) -> str:
+    """Describe the rental price of the estimate's GPU; empty if unknown."""
+    rental = ((estimate or {}).get("hour") or {}).get("rental")
+    return machine_rate.guide(msgspec.convert(rental, Figure | None))
+
+
+MAX_CHARACTERS = 24
+
+
+class HourPage(Dialog[Rate | None]):
+    """Dismisses with the typed price, None on esc. ``guide``: typical rental price of the GPU."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "back", show=False),
+    ]
+
+    def __init__(self, hour: Rate | None, guide: str) -> None:
+        super().__init__()
+        self._hour, self._guide = hour, guide
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="volume"):
+            yield Static(Text(QUESTION, "bold"), markup=False)
+            yield Static(WHY, classes="about", markup=False)
+            if self._guide:
+                yield Static(Text(self._guide, "dim"), classes="about", markup=False)
+            with Horizontal(classes="named"):
+                yield Static(NAME, classes="name", markup=False)
+                shown = f"{self._hour.usd:f}" if self._hour else ""
+                yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
+            yield Static(id="wrong", markup=False)
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
+                ("esc", f"bold {palette.ACCENT}"), " cancels",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self._say("")
+        self.query_one(Input).focus()
+
+    def on_input_changed(self) -> None:
+        self._say("")
+
+    def on_input_submitted(self) -> None:
+        """Accept the price; Enter arrives after the keys typed before it."""
+        try:
+            price = machine_rate.said(self.query_one(Input).value)
+        except FtwizardError as error:
+            self._say(f"{error.message} {error.hint}")
+        else:
+            self.dismiss(price)
+
+    def _say(self, wrong: str) -> None:
+        self.query(".about").set(display=not wrong)  # both do not fit on a small terminal
+        line = self.query_one("#wrong", Static)
+        line.display = bool(wrong)
+        line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))
+
+
+async def ask_price(app: FtwizardApp, hour: Rate | None, guide: str = "") -> Rate | None:
+    """Ask for the hourly price and whether to save it; return it, or ``hour`` on esc."""
+    from ftwizard.screens.dialogs.confirm import Ask
+    from ftwizard.screens.dialogs.error import Problem
+
+    price = await app.push_screen_wait(HourPage(hour, guide))
+    if price is None:
+        return hour
+    if (before := machine_rate.remembered()) and before.usd == price.usd:
+        return before
+    if not await app.push_screen_wait(
+        Ask(REMEMBER, describe_saving(), "save it", "this time only")
+    ):
+        return price
+    try:
+        machine_rate.remember(price.usd)
+    except FtwizardError as error:
+        await app.push_screen_wait(Problem(error))
+        return price
+    return machine_rate.remembered() or price

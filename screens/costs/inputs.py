@@ -1,0 +1,273 @@
+"""Inputs of the cost table: a draft's tokens, its answers, and the prices."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard import locations
+from ftwizard.advice.provider_costs import supposed
+from ftwizard.advice.questions import wanted_size
+from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
+from ftwizard.catalog.providers import PathId, PlatformId, catalog
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.plan.schema import Plan
+from ftwizard.pricing import offer_list, user_prices
+from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
+from ftwizard.quantity import Figure
+from ftwizard.screens.wizard import setting_values
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.text import plural, visible
+
+DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)
+"""Tokens of a request and its response if the data shows none."""
+MAX_AMOUNT = Decimal(10**12)
+_RULE_OF_THUMB_SIZES = (6e9, 10e9)
+"""Model sizes that the article's training hours (for 8B) apply to."""
+_ZERO_TOKENS = Estimate(value=0, low=0, high=0)
+PRIVACY_REASONS = {
+    "stay": "your answers keep the data on this machine",
+    "own-cloud": "your answers keep the data in your own cloud account",
+}
+"""Why data cannot be shared with a provider, by the answer to “data”."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Everything that the cost table depends on."""
+
+    load: Load | None
+    """None if the tokens are unknown."""
+    query: Asked
+    usual: Volume
+    """Mean tokens of one request, without a number of requests."""
+    measured: bool
+    """Whether ``usual`` was measured in the data."""
+    private: str = ""
+    """Why the data cannot be shared for a discount; empty if it can."""
+    path: PathId = "local"
+    platform: PlatformId | None = None
+    """The recommended path and platform."""
+    own_machine: bool = False
+    """Whether the local path means a machine of one's own. Otherwise a GPU is rented. True with a
+    GPU here or elsewhere, for a model that trains on the CPU, or if the data must stay."""
+    hour: Rate | None = None
+    """Hourly price of this machine; None if not set."""
+
+    def with_query(self, **changes: Any) -> Basis:
+        """Return the basis with a changed query."""
+        return replace(self, query=msgspec.structs.replace(self.query, **changes))
+
+    def with_other_edition(self) -> Basis:
+        """Return the basis with the other price edition."""
+        edition: Edition = "2026-04" if self.query.edition == "current" else "current"
+        return self.with_query(edition=edition)
+
+    @property
+    def tokens(self) -> str:
+        """Describe the tokens that are trained on."""
+        return _describe_tokens(self.load)
+
+
+def build_basis(draft: Draft, today: datetime.date) -> Basis:
+    """Build the basis of a draft's costs: from its estimate, else from its data check."""
+    size, plan = draft.parameters, supposed(draft.plan, draft.answers)
+    cards = _read_card_estimates(draft.estimate or {}) or _estimate_cards(draft, plan, today)
+    shape = live_estimate.load_shape(plan.model.name)
+    weights = size or (shape.parameters if shape else None)
+    query = Asked(
+        today=today,
+        hours=cards.hours or None,
+        too_small=cards.too_small,
+        served=2.0 * weights if weights else None,
+        here=_estimate_local_run(draft, plan),
+        by_rule=bool(draft.plan.model.name)
+        and plan.recipe.method != "full"
+        and (size is None or _RULE_OF_THUMB_SIZES[0] <= size <= _RULE_OF_THUMB_SIZES[1]),
+        model=plan.model.name,
+    )
+    measured = _volume_of_rows(draft)
+    return Basis(
+        load=_load_from_estimate(draft) or _load_from_check(draft),
+        query=query,
+        usual=measured or Volume(tokens_in=DEFAULT_TOKENS_IN, tokens_out=DEFAULT_TOKENS_OUT),
+        measured=measured is not None,
+        private=PRIVACY_REASONS.get(draft.answers.get("data", ""), ""),
+        path=draft.recommended,
+        platform=draft.platform,
+        own_machine=_has_own_machine(draft),
+        hour=draft.hour,
+    )
+
+
+def _has_own_machine(draft: Draft) -> bool:
+    answers = draft.answers
+    return (
+        bool(draft.machine.gpus)
+        or answers.get("gpu_elsewhere") == "own"
+        or answers.get("data") == "stay"
+        or catalog().need(wanted_size(answers)).processors
+    )
+
+
+def _estimate_local_run(draft: Draft, plan: Plan) -> Here:
+    """Estimate a run on this machine: from the draft's estimate, else from its prospect."""
+    recipe_estimate, memory = None, None
+    if (estimate := draft.estimate or {}).get("follows"):
+        recipe_estimate, memory = msgspec.convert(
+            (estimate["follows"], estimate.get("memory")), tuple[Follows, Memory | None]
+        )
+    else:
+        recipe_estimate = live_estimate.estimate_recipe(replace(draft, plan=plan))
+    return plan_estimate.this_machine(plan, draft.machine, recipe_estimate, memory)
+
+
+class _Cards(NamedTuple):
+    """Training on the GPUs that have a price."""
+
+    hours: Mapping[str, Figure]
+    too_small: frozenset[str]
+
+
+def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
+    """Estimate the plan's hours by GPU, and the GPUs that it does not fit on. Both are empty if
+    model or data are unknown."""
+    inputs = plan, live_estimate.get_lengths(draft), live_estimate.load_shape(plan.model.name)
+    names = {card for card, _ in load_prices(today)[0].cards()}
+    try:
+        return _Cards(plan_estimate.hours(*inputs, names), plan_estimate.too_small(*inputs, names))
+    except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
+        return _Cards({}, frozenset())
+
+
+def load_prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
+    """Load the packaged prices, overridden by the user's own. If the user's file has an error,
+    return the packaged prices alone and the error."""
+    try:
+        own = user_prices.from_file(locations.prices_file(), today)
+    except FtwizardError as error:
+        return packaged(), error
+    return packaged().over(own), None
+
+
+def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
+    """Compute every offer; without tokens the training costs are unknown."""
+    table = table.at(basis.hour)
+    if basis.load is not None:
+        return list(offer_list.offers(basis.load, table, basis.query))
+    nothing = Load(tokens=_ZERO_TOKENS, epochs=1, counted="")
+    query = msgspec.structs.replace(basis.query, by_rule=False)
+    return [
+        msgspec.structs.replace(offer, training=None, other=None)
+        for offer in offer_list.offers(nothing, table, query)
+    ]
+
+
+def find_recommended(offers: list[Offer], basis: Basis) -> Offer | None:
+    """Return the offer to start with on the recommended path; None if there is none."""
+    candidates = [offer for offer in offers if offer.tunable and offer.path == basis.path]
+    if basis.path == "local":
+        own = [offer for offer in candidates if (offer.card is None) == basis.own_machine]
+        return min(own or candidates, key=_price_key, default=None)
+    if basis.platform:
+        candidates = [offer for offer in candidates if offer.platform == basis.platform]
+    first = [offer for offer in candidates if offer.recommended]
+    return next(iter(first or candidates), None)
+
+
+def _price_key(offer: Offer) -> tuple[bool, float]:
+    return offer.training is None, offer.training.value if offer.training else 0.0
+
+
+def _load_from_estimate(draft: Draft) -> Load | None:
+    """Return the tokens that ``ftwizard estimate`` counted with the model's tokenizer."""
+    estimate = draft.estimate
+    if not estimate or not estimate["tokens"]:
+        return None
+    epochs = draft.plan.recipe.epochs
+    return Load(
+        tokens=_exact_estimate(max(1, round(estimate["tokens"] / epochs))),
+        epochs=epochs,
+        counted=f"counted with {_short_name(draft.plan.model.name)}",
+        rows=setting_values.count_trained_rows(draft),
+        by_model=msgspec.convert(estimate.get("by_model") or {}, dict[str, Estimate]),
+    )
+
+
+def _read_card_estimates(estimate: dict[str, Any]) -> _Cards | None:
+    """Return the hours by GPU from ``ftwizard estimate``; None if it has none."""
+    rows = [row for row in estimate.get("costs", ()) if row.get("card")]
+    hours = {row["card"]: msgspec.convert(row["hours"], Figure) for row in rows if row.get("hours")}
+    small = frozenset(row["card"] for row in rows if row.get("too_small"))
+    return _Cards(hours, small) if hours or small else None
+
+
+def _load_from_check(draft: Draft) -> Load | None:
+    """Return the tokens that the data check counted, without validation and test shares."""
+    counted = (draft.checked or {}).get("tokens")
+    if not counted or not counted.get("total"):
+        return None
+    left = max(0.0, 1 - draft.plan.validation_share - draft.plan.test_share)
+    return Load(
+        tokens=Estimate(
+            value=round(counted["total"] * left),
+            low=math.floor(counted["low"] * left),
+            high=math.ceil(counted["high"] * left),
+        ),
+        epochs=draft.plan.recipe.epochs,
+        counted=f"counted with {visible(str(counted['encoding']), 40)}",
+        rows=round(counted["rows"] * left),
+    )  # fmt: skip
+
+
+def _short_name(name: str) -> str:
+    """Return a model's name without owner or folder."""
+    return visible(name.rstrip("/").rpartition("/")[2], 40)
+
+
+def _exact_estimate(tokens: int) -> Estimate:
+    return Estimate(value=tokens, low=tokens, high=tokens)
+
+
+def _volume_of_rows(draft: Draft) -> Volume | None:
+    """Return the mean tokens of a row's prompt and response; None if unknown."""
+    if draft.estimate and (part := draft.estimate["parts"].get("train")):
+        return _mean_volume(part["tokens"], part["trained"], part["kept"])
+    report = draft.checked or {}
+    tokens, trained = report.get("tokens"), report.get("trained_tokens")
+    if tokens and trained:
+        return _mean_volume(tokens["total"], trained["total"], tokens["rows"])
+    return None
+
+
+def _mean_volume(tokens: int, answers: int, rows: int) -> Volume | None:
+    if not (rows and answers and tokens > answers):
+        return None
+    into = max(1, round((tokens - answers) / rows))
+    return Volume(tokens_in=Decimal(into), tokens_out=Decimal(max(1, round(answers / rows))))
+
+
+def _describe_tokens(load: Load | None) -> str:
+    if load is None:
+        return "Tokens are not counted yet, so the training cost is unknown"
+    about = "" if load.tokens.low == load.tokens.high else "about "
+    passes = f"{load.tokens.value:,} × {_format_epochs(load.epochs)}"
+    return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
+
+
+def _format_epochs(epochs: float) -> str:
+    """``1 epoch``, ``2.5 epochs``."""
+    if epochs == int(epochs):
+        return plural(int(epochs), "epoch")
+    return f"{epochs:g} epochs"

@@ -1,0 +1,251 @@
+"""The Costs page: every offer for this data in one table."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.geometry import Region
+from textual.message import Message
+from textual.widgets import Static
+
+from ftwizard.catalog.prices import Prices
+from ftwizard.pricing.offer import Offer
+from ftwizard.screens.chart.widget import Chart
+from ftwizard.screens.costs import hour_price, inputs, plot, table, text
+from ftwizard.screens.costs.table import Order
+from ftwizard.screens.costs.volume import VolumePage
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.menu import INDENT, Line, Menu
+from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.text import dollars
+
+ROOMY = 36
+"""Window height from which groups are separated by a blank line."""
+
+
+class OfferPane(Reading):
+    """Details of one offer; notifies the page when its size changes."""
+
+    class Resized(Message):
+        """The size of the pane changed."""
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
+
+
+class CostsPage(Page[Draft]):
+    """Every offer on a line; the pane below explains the selected one.
+
+    Dismisses with a draft whose hourly price may have changed."""
+
+    NAME = "Costs"
+    HELP = (
+        "Every offer with its cost for your data. The pane below the table shows date and source for "
+        "the selected line. Prices change, so check the provider's page before you pay. “unknown” "
+        "does not mean free; “–” means not billed. in/M and out/M are US dollars per million tokens "
+        "of the tuned model.\n\n"
+        "Where two editions differ by more than 20%, the range covers both. Put your own prices "
+        "into prices.toml in the settings folder. Sorting uses the likely amount. Unknown values "
+        "come after known ones, and offers that have ended come last.\n\n"
+        "h sets the hourly price of your own machine, which no price list has."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "sort", "sort"),
+        Binding("r", "reverse", "reverse"),
+        Binding("v", "volume", "volume"),
+        Binding("p", "plot", "plot"),
+        Binding("e", "edition", "edition"),
+        Binding("d", "share", "discount"),
+        Binding("h", "hour", "hourly price"),
+        Binding("tab", "app.focus_next", "scroll", key_display="tab"),
+    ]
+
+    def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
+        super().__init__()
+        self._draft = draft
+        self._basis = inputs.build_basis(draft, today or datetime.date.today())
+        self._order = Order()
+        self._prices: Prices
+        self._offers: list[Offer] = []
+        self._own_left_out = False
+        self._recommended: str | None = None
+        """The recommended offer."""
+        self._selected: str | None = None
+        """The offer that the page selected; the cursor differs once a person has moved it."""
+
+    def body(self) -> ComposeResult:
+        yield Static(id="of", markup=False)
+        yield Static(id="head", markup=False)
+        yield Menu(id="offers")
+        with Horizontal(id="below"):
+            yield OfferPane(id="offer")
+            chart = Chart(
+                x_name="requests per month", ascii=getattr(self.app, "ascii", False), write=dollars
+            )
+            chart.can_focus = False
+            yield chart
+
+    def on_mount(self) -> None:
+        self._prices, problem = inputs.load_prices(self._basis.query.today)
+        self._own_left_out = problem is not None
+        self.query_one(Menu).focus()
+        self._compute()
+        self._selected = self._recommended
+        self.call_after_refresh(self._show, to=self._recommended)
+        if problem is not None:
+            self.app.push_screen(Problem(problem))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def on_menu_moved(self) -> None:
+        self._show_details()
+
+    def on_offer_pane_resized(self) -> None:
+        self._show_details()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "plot":
+            return self._is_monthly and not self.has_class("-wide")
+        return True
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._order = table.next_order(self._order, monthly=self._is_monthly)
+        self._show_first()
+
+    def action_reverse(self) -> None:
+        """Sort the other way."""
+        self._order = Order(self._order.by, not self._order.reverse)
+        self._show_first()
+
+    def _show_first(self) -> None:
+        """Select the first line, or by path the recommended one. A cursor that a person has
+        moved stays on its offer."""
+        if self.query_one(Menu).chosen != self._selected:
+            self._show()
+            return
+        first = table.sort_offers(self._offers, self._order)[0]
+        self._selected = self._recommended if self._order == Order() else table.get_key(first)
+        self._show(to=self._selected)
+
+    def action_edition(self) -> None:
+        """Switch between the newest prices and those of the article."""
+        self._basis = self._basis.with_other_edition()
+        self._compute()
+        chosen = self.query_one(Menu).chosen
+        if not any(table.get_key(offer) == chosen for offer in self._offers):
+            self._selected = chosen
+        self._show_first()
+
+    @work(group="volume", exclusive=True, exit_on_error=False)
+    async def action_volume(self) -> None:
+        """Ask for the monthly volume."""
+        volume_now = self._basis.query.volume or self._basis.usual
+        measured = self._basis.measured
+        volume = await self.app.push_screen_wait(VolumePage(volume_now, measured=measured))
+        if volume is not None:
+            self._basis = self._basis.with_query(volume=volume)
+            self._compute()
+            self._show()
+
+    @work(group="hour", exclusive=True, exit_on_error=False)
+    async def action_hour(self) -> None:
+        """Ask for the hourly price of this machine."""
+        app: Any = self.app
+        before, guide = self._draft.hour, hour_price.describe_rental(self._draft.estimate)
+        self._draft = self._draft.priced(await hour_price.ask_price(app, before, guide))
+        self._basis = replace(self._basis, hour=self._draft.hour)
+        self._compute()
+        self._show()
+
+    def action_back(self) -> None:
+        self.dismiss(self._draft)
+
+    def action_plot(self) -> None:
+        """Toggle between plot and details where only one fits."""
+        self.toggle_class("plotted")
+        self.refresh_bindings()
+        self.call_after_refresh(self._show_details)
+
+    def action_share(self) -> None:
+        """Toggle OpenAI's data-sharing discount."""
+        if self._basis.private:
+            message = f"Not available: {self._basis.private}. {text.SHARING_NOTE}"
+            self.notify(message, severity="warning", markup=False)
+            return
+        self._basis = self._basis.with_query(share_data=not self._basis.query.share_data)
+        if self._basis.query.share_data:
+            self.notify(text.SHARING_NOTE, markup=False)
+        self._compute()
+        self._show()
+
+    @property
+    def _is_monthly(self) -> bool:
+        return self._basis.query.volume is not None
+
+    def _compute(self) -> None:
+        """Recompute every offer."""
+        self._offers = inputs.compute_offers(self._basis, self._prices)
+        first = inputs.find_recommended(self._offers, self._basis)
+        self._recommended = table.get_key(first) if first else None
+        self.set_class(self._is_monthly, "monthly")
+
+    def _show(self, to: str | None = None) -> None:
+        """Draw the table; the cursor stays on its offer, or moves to the key ``to``."""
+        menu = self.query_one(Menu)
+        width = menu.scrollable_content_region.width - len(INDENT)
+        if width <= 0:
+            return
+        heading = text.format_heading(self._basis, self._order, own_left_out=self._own_left_out)
+        if not self._is_monthly:
+            heading.append(" · v sets a monthly volume", "dim")
+        self.query_one("#of", Static).update(heading)
+        layout = table.build_layout(self._offers, self._order, width, monthly=self._is_monthly)
+        self.query_one("#head", Static).update(layout.head())
+        offers = table.sort_offers(self._offers, self._order)
+        menu.show(self._lines(offers, layout), cursor=to)
+        self.call_after_refresh(self._keep_in_view)
+        self._show_details()
+        self.refresh_bindings()
+
+    def _keep_in_view(self) -> None:
+        """Scroll to the cursor once the table is laid out."""
+        menu = self.query_one(Menu)
+        menu.scroll_to_region(Region(0, menu.cursor, 1, 1), animate=False)
+
+    def _lines(self, offers: Sequence[Offer], layout: table.TableLayout) -> list[Line]:
+        above = table.build_headings(offers, self._order)
+        lines: list[Line] = []
+        for offer in offers:
+            id = table.get_key(offer)
+            if id in above:
+                lines += [Line(Text())] if lines and self.size.height >= ROOMY else []
+                lines.append(Line(Text.assemble((above[id], "dim"))))
+            lines.append(Line(layout.line(offer, star=id == self._recommended), id))
+        return lines
+
+    def _show_details(self) -> None:
+        """Show the selected offer as text and, with a volume, as a plot."""
+        chosen = self.query_one(Menu).chosen
+        offer = next((row for row in self._offers if table.get_key(row) == chosen), None)
+        pane, chart = self.query_one(Reading), self.query_one(Chart)
+        if offer is None:
+            return
+        width = pane.room[0]
+        if pane.display and width > 0:
+            star = chosen == self._recommended
+            pane.show(text.format_detail(offer, self._basis, star=star, width=width))
+        drawn = plot.build_plot(offer, self._offers, self._basis.query)
+        chart.say(drawn.empty)
+        chart.show(drawn.lines, drawn.marks)

@@ -1,0 +1,273 @@
+"""Columns, layout, sorting and lines of the cost table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from ftwizard.catalog.providers import catalog
+from ftwizard.pricing.money import UNKNOWN, amount, span
+from ftwizard.pricing.offer import Offer
+from ftwizard.quantity import Figure
+from ftwizard.screens import palette
+from ftwizard.text import visible
+
+NOT_BILLED = "–"
+TOO_SMALL = "does not fit"
+STAR, ENDED, STALE = "●", "✗", "!"
+GAP = 2
+_RECOMMENDED = "  recommended"
+_MARK_WIDTH = 2
+_MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 9, 48
+ColumnId = Literal[
+    "path", "training", "input", "output", "relative", "hosting", "monthly", "break_even",
+    "weights", "until",
+]  # fmt: skip
+_WEIGHTS = {"yes": "yours", "no": "theirs", "unknown": UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; ``path`` is the name column."""
+
+    id: ColumnId
+    name: str
+    cell: Callable[[Offer], str]
+    key: Callable[[Offer], Any]
+    """Sort key, best first; None if unknown."""
+    words: str
+    """Description of the sort order."""
+    monthly: bool = False
+    """Whether it needs a monthly volume."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the table is sorted."""
+
+    by: ColumnId = "path"
+    reverse: bool = False
+
+    @property
+    def words(self) -> str:
+        """Describe the order."""
+        return f"{COLUMNS[self.by].words}{', reversed' if self.reverse else ''}"
+
+
+def get_key(offer: Offer) -> str:
+    """Return the offer's unique key."""
+    return "/".join(
+        part or "" for part in (offer.platform, offer.model, offer.card, offer.market, offer.method)
+    )
+
+
+def list_columns(*, monthly: bool) -> list[Column]:
+    """List the sortable columns, in order."""
+    return [column for column in COLUMNS.values() if monthly or not column.monthly]
+
+
+def next_order(order: Order, *, monthly: bool) -> Order:
+    """Return the sort order by the next column."""
+    ids = [column.id for column in list_columns(monthly=monthly)]
+    index = ids.index(order.by) if order.by in ids else -1
+    return Order(ids[(index + 1) % len(ids)], False)
+
+
+def sort_offers(offers: Sequence[Offer], order: Order) -> list[Offer]:
+    """Sort the offers: unknown values after known ones, ended offers last."""
+    column = COLUMNS[order.by]
+    rows: list[Offer] = []
+    for tunable in (True, False):
+        group = [offer for offer in offers if offer.tunable is tunable]
+        if order.by == "path":
+            rows += group[::-1] if order.reverse else group
+            continue
+        priced = [offer for offer in group if column.key(offer) is not None]
+        rows += sorted(priced, key=column.key, reverse=order.reverse)
+        rows += [offer for offer in group if column.key(offer) is None]
+    return rows
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Visible columns and their widths."""
+
+    shown: tuple[tuple[Column, int], ...]
+    """Columns and widths, without the name column."""
+    name: int
+    order: Order
+
+    def head(self) -> Text:
+        """Return the header line."""
+        text = Text(" " * _MARK_WIDTH, no_wrap=True)
+        text.append_text(self._title(COLUMNS["path"], self.name, left=True))
+        for column, width in self.shown:
+            text.append(" " * GAP).append_text(self._title(column, width))
+        return text
+
+    def line(self, offer: Offer, *, star: bool) -> Text:
+        """Format one offer; ``star`` marks the recommended one."""
+        quiet = "" if offer.tunable else "dim"
+        text = Text(no_wrap=True)
+        if star:
+            text.append(f"{STAR} ", f"bold {palette.ACCENT}")
+        elif not offer.tunable:
+            text.append(f"{ENDED} ", quiet)
+        else:
+            text.append(f"{STALE} " if offer.stale else "  ", palette.WARNING)
+        name = Text(visible(offer.name), quiet)
+        if star and cell_len(name.plain) + len(_RECOMMENDED) <= self.name:
+            name.append(_RECOMMENDED, palette.ACCENT)
+        name.truncate(self.name, overflow="ellipsis", pad=True)
+        text.append_text(name)
+        for column, width in self.shown:
+            cell = column.cell(offer)
+            pale = quiet or ("dim" if cell in (UNKNOWN, NOT_BILLED, TOO_SMALL) else "")
+            text.append(" " * GAP).append(cell.rjust(width), pale)
+        return text
+
+    def _title(self, column: Column, width: int, *, left: bool = False) -> Text:
+        is_sorted = column.id == self.order.by
+        arrow = ("↓" if self.order.reverse else "↑") if is_sorted else ""
+        label = f"{column.name}{arrow}" if left else f"{arrow}{column.name}"
+        style = f"bold {palette.ACCENT}" if is_sorted else "dim"
+        return Text(label.ljust(width) if left else label.rjust(width), style)
+
+
+def build_layout(
+    offers: Sequence[Offer], order: Order, width: int, *, monthly: bool
+) -> TableLayout:
+    """Choose what fits ``width`` cells: whole names, then columns by importance. The column that
+    is sorted by is always shown."""
+    longest = max((cell_len(visible(offer.name)) for offer in offers), default=0)
+    longest = max(_MIN_NAME_WIDTH, min(longest, _MAX_NAME_WIDTH, width // 2))
+    left = width - _MARK_WIDTH - longest
+    wanted = [column for column in list_columns(monthly=monthly) if column.id != "path"]
+    widths = {
+        column.id: _column_width(column, offers, sorted_by=column.id == order.by)
+        for column in wanted
+    }
+    by_weight: tuple[tuple[ColumnId, ...], ...] = (
+        ("training",), ("monthly",), ("input", "output"), ("until",), ("hosting",),
+        ("break_even",), ("weights",), ("relative",),
+    )  # fmt: skip
+    groups = [group for group in by_weight if group[0] in widths]
+    groups.sort(key=lambda group: order.by not in group)
+    kept: set[str] = set()
+    for group in groups:
+        need = sum(widths[id] + GAP for id in group)
+        if need <= left or not kept:
+            kept.update(group)
+            left -= need
+    shown = tuple((column, widths[column.id]) for column in wanted if column.id in kept)
+    name = longest + min(left, len(_RECOMMENDED))
+    return TableLayout(shown, max(_MIN_NAME_WIDTH, name), order)
+
+
+def build_headings(offers: Sequence[Offer], order: Order) -> dict[str, str]:
+    """Return the headings above offers, by key: the path if sorted by path, and where ended
+    offers begin."""
+    titles: dict[str, str] = {}
+    before: object = None
+    for offer in offers:
+        group: object = offer.path if offer.tunable else None
+        if group is None and before is not None:
+            titles[get_key(offer)] = "no longer offered"
+        elif group != before and order.by == "path":
+            titles[get_key(offer)] = catalog().path(offer.path).name
+        before = group
+    return titles
+
+
+def _column_width(column: Column, offers: Sequence[Offer], *, sorted_by: bool) -> int:
+    return max(len(column.name) + sorted_by, *(cell_len(column.cell(offer)) for offer in offers), 0)
+
+
+def _format_training(offer: Offer) -> str:
+    if offer.too_small:
+        return TOO_SMALL
+    if offer.path == "local" and offer.card is None:
+        return UNKNOWN if offer.rate is None else _format_own(offer)
+    if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
+        return f"{span(offer.rate)}/h"
+    return span(offer.training)
+
+
+def _format_own(offer: Offer) -> str:
+    return span(offer.training) if offer.training else f"{span(offer.rate)}/h"
+
+
+def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
+    def cell(offer: Offer) -> str:
+        figure: Figure | None = getattr(offer, id)
+        return NOT_BILLED if offer.path == "local" else span(figure)
+
+    return cell
+
+
+def _format_hosting(offer: Offer) -> str:
+    if offer.hosting is None and (offer.path == "local" or offer.input is not None):
+        return NOT_BILLED
+    return span(offer.hosting)
+
+
+def _format_relative(offer: Offer) -> str:
+    if offer.path == "local":
+        return NOT_BILLED
+    return UNKNOWN if offer.relative is None else f"{offer.relative.value:+.0f}%"
+
+
+def _format_monthly(offer: Offer) -> str:
+    if not offer.serves and offer.market != "spot":
+        return TOO_SMALL
+    if offer.path == "local" and offer.card is None:
+        return UNKNOWN if offer.monthly is None else amount(offer.monthly.value)
+    if offer.market == "spot":
+        return NOT_BILLED
+    return span(offer.monthly) if offer.monthly is None else amount(offer.monthly.value)
+
+
+def _format_break_even(offer: Offer) -> str:
+    if offer.path == "local":
+        return NOT_BILLED
+    return UNKNOWN if offer.break_even is None else f"{offer.break_even.value:,.0f}"
+
+
+def _format_until(offer: Offer) -> str:
+    if not offer.tunable:
+        return "ended"
+    return str(offer.until.date) if offer.until else NOT_BILLED
+
+
+def _value_key(id: str) -> Callable[[Offer], float | None]:
+    def value(offer: Offer) -> float | None:
+        figure: Figure | None = getattr(offer, id)
+        return None if figure is None else figure.value
+
+    return value
+
+
+def _weights_key(offer: Offer) -> int | None:
+    return {"yes": 0, "no": 1}.get(offer.weights)
+
+
+COLUMNS: dict[ColumnId, Column] = {
+    column.id: column
+    for column in (
+        Column("path", "provider", lambda offer: offer.name, lambda offer: 0, "by provider"),
+        Column("training", "training", _format_training, _value_key("training"), "by training"),
+        Column("input", "in/M", _token_price_cell("input"), _value_key("input"), "by input price"),
+        Column("output", "out/M", _token_price_cell("output"), _value_key("output"), "by output price"),
+        Column("relative", "vs base", _format_relative, _value_key("relative"), "by price vs base"),
+        Column("hosting", "per hour", _format_hosting, _value_key("hosting"), "by hosting price"),
+        Column("monthly", "monthly", _format_monthly, _value_key("monthly"), "by monthly cost", True),
+        Column("break_even", "break-even", _format_break_even, _value_key("break_even"), "by break-even", True),
+        Column("weights", "weights", lambda offer: _WEIGHTS[offer.weights], _weights_key,
+               "by weight ownership"),
+        Column("until", "until", _format_until, lambda offer: offer.until, "by end date"),
+    )
+}  # fmt: skip

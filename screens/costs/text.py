@@ -1,0 +1,193 @@
+"""Texts around the cost table: its heading and the details of one offer."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+
+from rich.text import Text
+
+from ftwizard.catalog.prices import STALE_DAYS, mark
+from ftwizard.pricing import gpu_costs
+from ftwizard.pricing.money import UNKNOWN, amount, span
+from ftwizard.pricing.monthly import HOURS, cannot_serve, pace
+from ftwizard.pricing.offer import Asked, Offer, Volume
+from ftwizard.quantity import Figure
+from ftwizard.screens import palette
+from ftwizard.screens.costs.inputs import Basis
+from ftwizard.screens.costs.table import ENDED, STALE, STAR, TOO_SMALL, Order
+from ftwizard.screens.wizard import texts
+from ftwizard.text import size, visible
+
+FigureLine = tuple[str, str, str]
+"""Name, text and source of a figure."""
+NAME_WIDTH = 12
+"""Cells of the name column of an offer's figures."""
+_DOWNLOAD = {
+    "yes": "downloadable", "no": "not downloadable", "unknown": "download unknown",
+}  # fmt: skip
+PRICE_HINT = "h sets the hourly price"
+SHARING_NOTE = (
+    "OpenAI halves input and output prices for organizations that share their data. Enable it in "
+    "the organization settings before you create the job. It applies to standard and batch."
+)
+
+
+def format_heading(basis: Basis, order: Order, *, own_left_out: bool) -> Text:
+    """Describe the table's data, prices and order in two lines."""
+    query = basis.query
+    parts = ["current prices" if query.edition == "current" else "prices of 2026-04", order.words]
+    if (volume := query.volume) and volume.requests:
+        parts.insert(1, f"{volume.requests:,f} requests per month")
+    if query.share_data:
+        parts.append("data sharing: −50% at OpenAI")
+    text = Text.assemble(basis.tokens, "\n", no_wrap=True, overflow="ellipsis")
+    if own_left_out:
+        text.append("! ", f"bold {palette.WARNING}").append("your prices are ignored · ")
+    return text.append(" · ".join(parts), "dim")
+
+
+def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text:
+    """Format every figure of an offer with source and date, and its notes."""
+    text = Text.assemble((visible(offer.name), "bold"))
+    if star:
+        text.append(f"  {STAR} recommended", palette.ACCENT)
+    if not offer.tunable:
+        text.append(f"  {ENDED} no longer offered", f"bold {palette.BAD}")
+    elif offer.stale:
+        text.append(f"  ! prices from {offer.as_of}, over {STALE_DAYS} days old", palette.WARNING)
+    text.append("\n")
+    notes = list(offer.notes)
+    if notes and (not offer.tunable or offer.until or offer.ends):  # the first is of its end
+        name = "until" if offer.tunable else "why"
+        text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{visible(notes.pop(0), 600)}\n")
+    for name, words, source in _list_figures(offer, basis):
+        text.append(f"{name:<{NAME_WIDTH}}", "dim").append(words)
+        text.append(f"  {source}\n" if source else "\n", "dim")
+    for note in notes:
+        if note == gpu_costs.NOT_SAID:  # a line above says so
+            continue
+        text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{visible(note, 600)}\n")
+    return texts.hanging(text, NAME_WIDTH, width)
+
+
+def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
+    """Yield the figures of an offer, known and unknown."""
+    today = basis.query.today
+    yield from _list_training(offer, today)
+    if basis.query.volume:
+        yield from _list_monthly(offer, basis.query, basis.query.volume)
+    if offer.path != "local":
+        yield from _list_inference(offer, today)
+        since = offer.since
+        yield "since", since.date if since else UNKNOWN, since.source if since else ""
+    elif offer.hosting:
+        words = f"{_format_rate(offer.hosting)} while it runs"
+        yield "serving", words, _format_source(offer.hosting, today)
+        yield from _list_other_edition(offer, "hosting", _format_rate, today)
+    yield "weights", f"{_DOWNLOAD[offer.weights]}: {visible(offer.owner, 200)}", ""
+
+
+def _list_other_edition(
+    offer: Offer, name: str, words: Callable[[Figure], str], today: datetime.date
+) -> Iterator[FigureLine]:
+    """Yield the other edition's figure of this name if it differs."""
+    if figure := offer.beside.get(name):
+        yield "", words(figure), f"other edition: {_format_source(figure, today)}"
+
+
+def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
+    figure, other_edition, rate = offer.training, offer.other, offer.rate
+    if figure and other_edition:
+        older = f"; as of {other_edition.as_of}: {visible(other_edition.source, 500)}"
+        newer = _format_source(figure, today).replace(older, "")
+        yield "training", amount(figure.value), newer
+        yield "", span(other_edition), f"other edition: {_format_source(other_edition, today)}"
+    elif figure:
+        yield "training", _format_likely(figure), _format_source(figure, today)
+    elif offer.too_small:
+        yield "training", TOO_SMALL, ""
+    elif offer.path == "local" and offer.card is None:
+        reason = "unknown: no time estimate" if rate else f"unknown; {PRICE_HINT}"
+        yield "training", reason, ""
+    else:
+        yield "training", UNKNOWN, ""
+    if rate and not figure:
+        yield "unit price", _format_rate(rate), _format_source(rate, today)
+    if offer.setup:
+        yield "setup", _format_likely(offer.setup), _format_source(offer.setup, today)
+        yield from _list_other_edition(offer, "setup", _format_likely, today)
+
+
+def _list_monthly(offer: Offer, query: Asked, volume: Volume) -> Iterator[FigureLine]:
+    today = query.today
+    if offer.monthly:
+        yield "monthly", _format_likely(offer.monthly), _format_source(offer.monthly, today)
+        yield from _list_other_edition(offer, "monthly", _format_likely, today)
+    elif offer.path != "local":
+        yield "monthly", UNKNOWN, "input or output price missing"
+    elif not offer.serves and query.served:
+        yield "monthly", TOO_SMALL, f"the 16-bit weights take {size(query.served)}"
+    if even := offer.break_even:
+        words = f"a GPU is cheaper from {even.value:,.0f} requests per month"
+        if even.low is not None and even.high is not None:
+            words += f" (range {even.low:,.0f}–{even.high:,.0f})"
+        if rate := pace(volume):
+            words += f" if it sustains {rate.value:,.1f} output tokens/s on average"
+        yield "break-even", words, _format_source(even, today)
+        yield from _list_other_edition(
+            offer, "break_even", lambda figure: f"from {figure.value:,.0f}", today
+        )
+    elif offer.path != "local" and (why := cannot_serve(query)):
+        yield "break-even", UNKNOWN, why
+
+
+def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
+    prices = (("in", offer.input), ("out", offer.output), ("cached", offer.cached))
+    by_source: dict[str, list[str]] = {}
+    for name, figure in prices:
+        if figure:
+            by_source.setdefault(_format_source(figure, today), []).append(f"{span(figure)} {name}")
+    for source, parts in by_source.items():
+        yield "inference", f"{', '.join(parts)}, per million tokens", source
+    for name, kind in (("in", "input"), ("out", "output"), ("cached", "cached")):
+        if figure := offer.beside.get(kind):
+            yield "", f"{span(figure)} {name}", f"other edition: {_format_source(figure, today)}"
+    missing = [name for name, figure in prices[:2] if figure is None]
+    if missing:
+        yield "inference", f"{' and '.join(missing)} {UNKNOWN}", ""
+    if figure := offer.relative:
+        apart = figure.low is not None and figure.low != figure.high
+        words = f"{figure.low:+.0f} to {figure.high:+.0f}%" if apart else f"{figure.value:+.0f}%"
+        yield "vs base", words, _format_source(figure, today)
+    if figure := offer.hosting:
+        month = figure.value * float(HOURS)
+        yield (
+            "hosting",
+            f"{_format_rate(figure)}, {amount(month)} for a full month",
+            _format_source(figure, today),
+        )
+        yield from _list_other_edition(offer, "hosting", _format_rate, today)
+    elif offer.input is None:
+        yield "hosting", UNKNOWN, ""
+    if offer.storage:
+        yield "storage", _format_rate(offer.storage), _format_source(offer.storage, today)
+        yield from _list_other_edition(offer, "storage", _format_rate, today)
+
+
+def _format_likely(figure: Figure) -> str:
+    """Format the likely amount, with its range if it has one."""
+    return (
+        amount(figure.value) if figure.low is None else f"{amount(figure.value)} ({span(figure)})"
+    )
+
+
+def _format_rate(figure: Figure) -> str:
+    return f"{span(figure)} {figure.unit.removeprefix('USD ')}"
+
+
+def _format_source(figure: Figure, today: datetime.date) -> str:
+    """Format a figure's source, its date, and whether that is stale."""
+    date = f", as of {figure.as_of}" if figure.as_of else ""
+    old = f" ({STALE} over {STALE_DAYS} days old)" if mark(figure.as_of, today) else ""
+    return f"{visible(figure.source, 500)}{date}{old}"

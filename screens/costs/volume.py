@@ -1,0 +1,100 @@
+"""Dialog for the monthly volume of requests."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
+
+from ftwizard.pricing.offer import Volume
+from ftwizard.screens import palette
+from ftwizard.screens.costs.inputs import MAX_AMOUNT
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.text import visible
+
+# Parsing of typed request and token counts.
+
+NAMES = ("Requests per month", "Input tokens", "Output tokens")
+MEASURED_NOTE = "Token counts are the averages of your data."
+ASSUMED_NOTE = "Token counts are typical values: your data does not show them."
+
+
+def parse_amount(name: str, typed: str) -> Decimal:
+    """Parse ``10,000``, ``10k`` or ``1.5M``; raise ValueError with a message."""
+    text = typed.strip().replace(",", "").replace("_", "").replace(" ", "")
+    factor = {"k": 10**3, "m": 10**6, "g": 10**9}.get(text[-1:].lower(), 1)
+    try:
+        amount = Decimal(text[:-1] if factor > 1 else text) * factor
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
+        wrong = (
+            f"“{visible(typed.strip(), 24)}” is not a number" if typed.strip() else "enter a number"
+        )
+        raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
+    return amount
+
+
+MAX_CHARACTERS = 24
+
+
+class VolumePage(Dialog[Volume | None]):
+    """Dismisses with a volume, None on esc. ``usual``: values to start with."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "back", show=False),
+        Binding("up", "app.focus_previous", "up", show=False),
+        Binding("down", "app.focus_next", "down", show=False),
+    ]
+
+    def __init__(self, usual: Volume, *, measured: bool) -> None:
+        super().__init__()
+        self._usual, self._measured = usual, measured
+
+    def compose(self) -> ComposeResult:
+        usual = self._usual
+        values = (usual.requests, usual.tokens_in, usual.tokens_out)
+        with Vertical(id="volume"):
+            yield Static(Text("How many requests per month?", "bold"), markup=False)
+            yield Static(MEASURED_NOTE if self._measured else ASSUMED_NOTE, markup=False)
+            for name, value in zip(NAMES, values, strict=True):
+                with Horizontal(classes="named"):
+                    yield Static(name, classes="name", markup=False)
+                    shown = "" if value is None else f"{value:,f}"
+                    yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
+            yield Static(id="wrong", markup=False)
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
+                ("esc", f"bold {palette.ACCENT}"), " goes back",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self._say("")
+        self.query(Input).first().focus()
+
+    def on_input_changed(self) -> None:
+        self._say("")
+
+    def on_input_submitted(self) -> None:
+        """Accept the volume; Enter arrives after the keys typed before it."""
+        try:
+            amounts = [
+                parse_amount(name, line.value)
+                for name, line in zip(NAMES, self.query(Input), strict=True)
+            ]
+        except ValueError as error:
+            self._say(str(error))
+            return
+        self.dismiss(Volume(requests=amounts[0], tokens_in=amounts[1], tokens_out=amounts[2]))
+
+    def _say(self, wrong: str) -> None:
+        line = self.query_one("#wrong", Static)
+        line.display = bool(wrong)
+        line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))

@@ -1,0 +1,94 @@
+"""Progress dialog of a running command."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.runs import describe
+from ftwizard.screens import crash_log, palette, subprocesses
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.monitor import readings
+from ftwizard.text import duration
+
+POLL_EVERY_S = 0.25
+SHOW_AFTER_S = 0.3
+"""Shorter commands show no dialog."""
+
+
+class Working(Dialog[Any]):
+    """Runs a command; dismisses with its document, its FtwizardError, or None on Esc.
+
+    A ``lasting`` command is not canceled, neither by Esc nor when the app exits.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "cancel", show=False),
+    ]
+
+    def __init__(self, title: str, *argv: str, lasting: bool = False) -> None:
+        super().__init__()
+        self._lasting = lasting
+        self._heading = title
+        self._argv = argv
+        self._child = subprocesses.Child(*argv)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="working"):
+            yield Static(Text(self._heading, "bold"), markup=False)
+            yield Static(id="doing", markup=False)
+            if not self._lasting:
+                keys = Text.assemble(("esc", f"bold {palette.ACCENT}"), " cancels")
+                yield Static(keys, markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#working").display = False
+        self.set_interval(POLL_EVERY_S, self._show)
+        self._run()
+
+    @work(group="working", exclusive=True, exit_on_error=False)
+    async def _run(self) -> None:
+        try:
+            result = await self._run_command()
+        except FtwizardError as error:
+            result = error
+        except OSError as error:
+            result = subprocesses.to_start_error(self._argv[0], error)
+        except Exception as error:  # noqa: BLE001 (the dialog could not be closed)
+            result = crash_log.told(error)
+        self.dismiss(result)
+
+    async def _run_command(self) -> Any:
+        if self._lasting:  # the app waits for this thread on exit
+            return await asyncio.to_thread(
+                subprocesses.run, *self._argv, tell=lambda _: None, lasting=True
+            )
+        return await self._child.document()
+
+    def _show(self) -> None:
+        self._child.look()
+        progress, elapsed_s = self._child.progress, self._child.spent_s
+        if elapsed_s < SHOW_AFTER_S:
+            return
+        box = self.query_one("#working")
+        box.display = True
+        width = max(20, box.content_size.width)
+        activity = describe.doing(progress) if progress.phase else "starting"
+        lines = [Text(f"{activity}   {duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")]
+        share = readings.share(progress)
+        lines.append(readings.bar(share, width) if share is not None else Text("─" * width, "dim"))
+        self.query_one("#doing", Static).update(Text("\n").join(lines))
+
+    def action_cancel(self) -> None:
+        if self._lasting:
+            return
+        self.workers.cancel_group(self, "working")
+        self.dismiss(None)

@@ -1,0 +1,40 @@
+"""Error dialog with a fix."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.text import visible
+
+
+class Problem(Dialog[None]):
+    """Shows an error until it is closed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter", "dismiss", "close", show=False),
+    ]
+
+    def __init__(self, error: FtwizardError) -> None:
+        super().__init__()
+        self._error = error
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="problem"):
+            yield Static(
+                Text.assemble(("✗ ", f"bold {palette.BAD}"), visible(self._error.message, 1500)),
+                markup=False,
+            )
+            if self._error.hint:
+                yield Static(visible(self._error.hint, 1000), markup=False)
+            yield Static(
+                Text.assemble(("enter", f"bold {palette.ACCENT}"), " closes"), markup=False
+            )

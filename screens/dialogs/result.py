@@ -1,0 +1,51 @@
+"""Dialog with the result of a command, to accept or decline."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.wizard import texts
+
+
+class Outcome(Dialog[bool]):
+    """Dismisses with True on Enter, False on Esc; arrow keys scroll."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "dismiss(True)", "yes", show=False, priority=True),
+        Binding("escape", "dismiss(False)", "no", show=False),
+    ]
+
+    def __init__(self, heading: Text, body: Text, yes: str, no: str) -> None:
+        super().__init__()
+        self._heading, self._body = heading, body
+        self._yes, self._no = yes, no
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="outcome"):
+            yield Static(self._heading, markup=False)
+            yield Reading(id="account")
+            keys = Text.assemble(
+                ("enter", f"bold {palette.ACCENT}"), f" {self._yes}     ",
+                ("esc", f"bold {palette.ACCENT}"), f" {self._no}",
+            )  # fmt: skip
+            yield Static(keys, classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Reading).focus()
+        self.call_after_refresh(self._show)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        pane = self.query_one(Reading)
+        pane.show(texts.hanging(self._body, 2, pane.room[0]))

@@ -1,0 +1,1 @@
+"""The home screen and what opens from it."""

@@ -1,0 +1,64 @@
+"""Start page of the demo: what it does, needs and takes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from ftwizard import locations
+from ftwizard.data import bundled_samples
+from ftwizard.errors import FtwizardError
+from ftwizard.plan import schema
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.page import Page
+from ftwizard.text import visible
+
+INTRODUCTION = """\
+The demo fine-tunes a small language model to turn support tickets into JSON with a fixed schema. \
+It downloads the model, trains it on this machine and merges it. Then the base and the tuned \
+model answer the same unseen tickets.
+
+Watch the loss fall during training. At the end, compare the answers and keep a model that any \
+server can load."""
+
+
+class Demo(Page[str]):
+    """Dismisses with the path of the sample plan, or None."""
+
+    NAME = "Demo"
+    HELP = (
+        "Enter starts the demo. It is a normal run: you can leave it, return to it or stop it. "
+        "Your data stays on this machine. The model is downloaded once."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "begin", "start", key_display="enter"),
+    ]
+
+    def body(self) -> ComposeResult:
+        yield Static(INTRODUCTION, classes="lead", markup=False)
+        yield Static(id="facts", classes="lead", markup=False)
+
+    def on_mount(self) -> None:
+        try:
+            self._file = bundled_samples.plan_file()
+            demo_plan = schema.load(self._file)
+        except FtwizardError as error:
+            self.app.push_screen(Problem(error), lambda _: self.dismiss(None))
+            return
+        facts = (
+            ("model", f"{demo_plan.model.name} (135 million parameters)"),
+            ("rows", str(self._file.parent)),
+            ("runs", str(locations.runs_folder())),
+            ("time", bundled_samples.TAKES),
+        )
+        text = Text("\n").join(
+            Text.assemble((f"{name:<8}", "dim"), visible(value)) for name, value in facts
+        )
+        self.query_one("#facts", Static).update(text)
+
+    def action_begin(self) -> None:
+        self.dismiss(str(self._file))

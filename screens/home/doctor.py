@@ -1,0 +1,109 @@
+"""Doctor page: what this machine can do and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.runs import describe
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.monitor import readings
+from ftwizard.screens.page import Page
+from ftwizard.screens.subprocesses import Child
+from ftwizard.text import duration, plural, visible
+
+POLL_EVERY_S = 0.25
+MARKS = {
+    "missing": ("✗", f"bold {palette.BAD}"),
+    "warning": ("!", f"bold {palette.WARNING}"),
+    "ok": ("✓", palette.GOOD),
+}
+"""By status, the most severe first."""
+
+
+class Doctor(Page[None]):
+    """Shows the results of ``ftwizard doctor`` as they arrive."""
+
+    NAME = "Doctor"
+    HELP = (
+        "Requirements for training on this machine: what is missing (✗), what may fail (!) and what "
+        "works (✓). Each problem comes with a fix.\n\n"
+        "Static checks finish at once. Then a separate process trains a tiny model for one step, on "
+        "the CPU and on each GPU, also through a 4-bit layer. Only this proves that drivers and "
+        "packages work together.\n\n"
+        "Press r to check again after a fix. On the command line: ftwizard doctor"
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "check again")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._child: Child | None = None
+        """The running command."""
+
+    def body(self) -> ComposeResult:
+        yield Static(id="standing", classes="lead", markup=False)
+        with VerticalScroll(id="doctor"):
+            yield Static(id="checks", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#doctor").focus()
+        self.set_interval(POLL_EVERY_S, self._tick)
+        self._check()
+
+    def action_again(self) -> None:
+        """Check again; the old results stay until then."""
+        self._check()
+
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def _check(self) -> None:
+        child = self._child = Child("doctor")
+        self._tick()
+        try:
+            report = await child.document()
+        except FtwizardError as error:
+            self._child = None
+            await self.app.push_screen_wait(Problem(error))
+            self.dismiss(None)
+            return
+        self._child = None
+        self._show(report["checks"])
+        self.query_one("#standing", Static).update(summarize(report["checks"]))
+
+    def _tick(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        if child.look() and child.first_look is not None:
+            self._show(child.first_look["checks"])
+        doing = describe.doing(child.progress) if child.progress.phase else "starting"
+        line = Text.assemble(("● ", palette.ACCENT), f"{doing}   {duration(child.spent_s)}")
+        line.no_wrap, line.overflow = True, "ellipsis"
+        self.query_one("#standing", Static).update(line)
+
+    def _show(self, checks: list[dict[str, Any]]) -> None:
+        order = list(MARKS)
+        rows = []
+        for check in sorted(checks, key=lambda check: order.index(check["status"])):
+            value = Text(visible(check["found"]))
+            if check["fix"]:
+                value.append(f"\n{visible(check['fix'])}", "dim")
+            name = Text.assemble(MARKS[check["status"]], f" {visible(check['name'])}")
+            rows.append((name, value))
+        self.query_one("#checks", Static).update(readings.build_table(rows))
+
+
+def summarize(checks: list[dict[str, Any]]) -> Text:
+    """Return the number of problems, as one line."""
+    count = {status: sum(check["status"] == status for check in checks) for status in MARKS}
+    warnings = f", {plural(count['warning'], 'warning')}" if count["warning"] else ""
+    if count["missing"]:
+        return Text.assemble(MARKS["missing"], f" {count['missing']} missing{warnings}")
+    return Text.assemble(MARKS["ok"], f" nothing missing{warnings}")

@@ -1,0 +1,259 @@
+"""Home page: actions and the list of runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input, Static
+
+from ftwizard.background import beside
+from ftwizard.runs import comparison, store
+from ftwizard.runs.follower import Follower
+from ftwizard.screens.home import rows
+from ftwizard.screens.home.rows import ACTIONS, RUN
+from ftwizard.screens.home.search import RunSearch
+from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.text_input import Entry
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
+
+POLL_EVERY_S = 2.0
+SLICE_S = 0.01
+MAX_SEARCH_CHARACTERS = 200
+
+
+class Actions(Menu):
+    """A menu that shows Enter among the keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "open", key_display="enter"),
+    ]
+
+
+class Home(Page[None]):
+    """Shows the actions, then all runs, newest first."""
+
+    CSS_PATH = None
+
+    NAME = "Home"
+    HELP = (
+        "Press Enter to open the selected line.\n\n"
+        "Runs continue when you close this window. Open them again from here, or with "
+        "`ftwizard watch RUN` in any terminal on this machine.\n\n"
+        "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
+        "method:qlora, rate>1e-4, best<0.5. Esc shows all runs again.\n\n"
+        "Space marks runs. c compares the marked runs, x deletes them. Without marks, x deletes "
+        "the selected run."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "search", "search", key_display="/"),
+        Binding("space", "mark", "mark"),
+        Binding("c", "compare", "compare"),
+        Binding("x,delete", "remove", "delete", key_display="x"),
+        # Last, so that they are dropped first: the list shows these actions too.
+        *(Binding(key, f"begin('{id}')", name.lower()) for id, key, name, _ in ACTIONS),
+        Binding("escape", "back", "back", show=False),
+        Binding("down", "to_list", "to the list", show=False),
+        Binding("q", "app.quit", "quit", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._followers: dict[str, Follower] = {}
+        self._polling = self._reading = False
+        self._search = RunSearch()
+        self._marked: list[str] = []
+
+    def body(self) -> ComposeResult:
+        # Synchronous the first time, so that keys typed ahead act on the right lines.
+        self._followers = _refresh_followers({})
+        yield Static(
+            "Fine-tune an LLM. Then evaluate it, merge it and serve it.",
+            classes="lead",
+            markup=False,
+        )
+        yield Static("", classes="note", id="hint", markup=False)
+        search = Entry(max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE)
+        search.display = False
+        yield search
+        yield Actions(self._lines(), id="home")
+
+    def on_mount(self) -> None:
+        self._read_on()
+        self.set_interval(POLL_EVERY_S, self._poll)
+        self.query_one(Menu).focus()
+
+    def on_screen_resume(self) -> None:
+        app = cast("FtwizardApp", self.app)
+        if app.shown_last:
+            self._followers = _refresh_followers(self._followers)
+            self.query_one(Menu).show(self._lines(), cursor=f"{RUN}{app.shown_last}")
+            app.shown_last = ""
+        self._poll()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "search":
+            return bool(self._followers)
+        if action == "mark":
+            return bool(self._selected_run)
+        if action == "remove":
+            return bool(self._target_runs)
+        if action == "compare":
+            return bool(self._marked)
+        return True
+
+    @property
+    def _selected_run(self) -> str:
+        """The id of the run under the cursor, empty if there is none."""
+        chosen = (self.query(Menu).first().chosen if self.is_mounted else None) or ""
+        return chosen.removeprefix(RUN) if chosen.startswith(RUN) else ""
+
+    @property
+    def _target_runs(self) -> list[str]:
+        """The runs that a key acts on: the marked ones, else the selected one."""
+        return self._marked or [self._selected_run] * bool(self._selected_run)
+
+    def action_back(self) -> None:
+        """End the search, or clear the marks; home has no page to go back to."""
+        if self._search.is_open:
+            self._search.is_open = False
+            self.query_one("#hint", Static).update("")
+            entry = self.query_one("#search", Entry)
+            entry.value = ""
+            entry.display = False
+            self._search.text = ""
+            self.query_one(Menu).focus()
+        else:
+            self._marked = []
+        self._draw()
+        self.refresh_bindings()
+
+    def action_begin(self, route: str) -> None:
+        cast("FtwizardApp", self.app).begin(route)
+
+    def action_search(self) -> None:
+        self._search.is_open = True
+        self.query_one("#hint", Static).update("Enter: go to the list. Esc: show all runs.")
+        entry = self.query_one("#search", Entry)
+        entry.display = True
+        entry.focus()
+        self._poll()
+
+    def action_to_list(self) -> None:
+        self.query_one(Menu).focus()
+
+    def action_mark(self) -> None:
+        """Toggle the mark of the selected run and move to the next one."""
+        id = self._selected_run
+        if id in self._marked:
+            self._marked.remove(id)
+        elif len(self._marked) < comparison.MOST:
+            self._marked.append(id)
+        else:
+            self.notify(f"You can compare up to {comparison.MOST} runs.", markup=False)
+            return
+        self._draw()
+        self.query_one(Menu).action_move(1)
+        self.refresh_bindings()
+
+    def action_compare(self) -> None:
+        candidates = dict.fromkeys((*self._marked, self._selected_run))
+        ids = self._marked if len(self._marked) > 1 else [id for id in candidates if id]
+        if len(ids) < 2:
+            self.notify("Select a second run, or mark it with space.", markup=False)
+            return
+        paths = "\0".join(str(self._followers[id].folder.path) for id in ids)
+        cast("FtwizardApp", self.app).begin("compare", paths)
+
+    def action_remove(self) -> None:
+        folders = [self._followers[id].folder for id in self._target_runs]
+        paths = "\0".join(str(folder.path) for folder in folders)
+        cast("FtwizardApp", self.app).begin("remove", paths)
+
+    def on_menu_moved(self, _: Menu.Moved) -> None:
+        self.refresh_bindings()
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        kind, _, name = event.id.partition(":")
+        cast("FtwizardApp", self.app).begin(kind, name)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._search.text = event.value
+        matches, _ = self._search.find_runs(self._followers)
+        first = f"{RUN}{matches[0].folder.id}" if matches and event.value.strip() else None
+        self.query_one(Menu).show(self._lines(), cursor=first)
+        self.refresh_bindings()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_to_list()
+
+    @work(group="poll", exit_on_error=False)
+    async def _poll(self) -> None:
+        """Refresh the list of runs, then read their new events in slices."""
+        if self._polling or self.app.screen is not self:
+            return
+        self._polling = True
+        try:
+            self._followers = await beside(_refresh_followers, self._followers)
+            if self._search.is_open:
+                await beside(self._search.load_settings, self._followers)
+        finally:
+            self._polling = False
+        if any(id not in self._followers for id in self._marked):
+            self._marked = [id for id in self._marked if id in self._followers]
+            self.refresh_bindings()
+        self._draw()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._reading:  # otherwise every poll would add another reader of a long run
+            self._reading = True
+            self.call_later(self._read)
+
+    def _read(self) -> None:
+        """Read events for a moment; continue after pending keys were handled."""
+        for follower in reversed(self._followers.values()):
+            if follower.read(SLICE_S):
+                self.set_timer(SLICE_S, self._read)
+                return
+        self._reading = False
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.is_mounted:
+            self.query_one(Menu).show(self._lines())
+
+    def _lines(self) -> list[Line]:
+        lines = [] if self._search.text.strip() else rows.build_actions()
+        if not self._followers:
+            return lines + rows.build_notes("No runs yet.")
+        matches, messages = self._search.find_runs(self._followers)
+        if messages:
+            return lines + rows.build_notes(*messages)
+        # Before the first layout only the window width is known; the margins take one cell each.
+        width = self.query(Menu).first().content_size.width if self.is_mounted else 0
+        columns = width or self.app.size.width - 2
+        return lines + rows.build_runs(matches, self._marked, columns)
+
+
+_EXAMPLE = "any word, or state:finished model:qwen rate>1e-4"
+
+
+def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:
+    """Return an up-to-date follower for each run, reusing the current ones."""
+    followers: dict[str, Follower] = {}
+    for folder in store.all_runs():
+        if follower := current.get(folder.id):
+            follower.look()
+        followers[folder.id] = follower or Follower(folder)
+    return followers

@@ -1,0 +1,37 @@
+"""Confirmation before runs are deleted."""
+
+from __future__ import annotations
+
+from ftwizard.background import beside
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import delete
+from ftwizard.screens.dialogs.confirm import DestructiveConfirm
+from ftwizard.text import size, visible
+
+MAX_NAMED = 6
+"""Runs that are listed by name."""
+
+
+async def sure(folders: list[JobFolder]) -> DestructiveConfirm:
+    """Return the confirmation dialog; sizes are computed in a thread.
+
+    Raises FtwizardError if a process of a run is still alive.
+    """
+    return await beside(_build_dialog, folders)
+
+
+def _build_dialog(folders: list[JobFolder]) -> DestructiveConfirm:
+    for folder in folders:
+        delete.refuse_living(folder)
+    sizes = [delete.sizes(folder) for folder in folders]
+    lines = []
+    for folder, folder_size in list(zip(folders, sizes, strict=True))[:MAX_NAMED]:
+        name = f"{visible(folder.id)}: " if len(folders) > 1 else ""
+        lines.append(f"{name}{delete.said(folder_size)}")
+        if branches := delete.children(folder):
+            lines.append(f"  Branched runs are kept: {visible(', '.join(branches), 120)}")
+    if len(folders) > MAX_NAMED:
+        lines.append(f"and {len(folders) - MAX_NAMED} more")
+    subject = f"run {visible(folders[0].id, 40)}" if len(folders) == 1 else f"{len(folders)} runs"
+    total = size(sum(folder_size.total for folder_size in sizes))
+    return DestructiveConfirm(f"Permanently delete {subject}? {total}", "\n".join(lines), "delete")

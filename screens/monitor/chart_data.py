@@ -1,0 +1,215 @@
+"""Chart settings and data of the monitor: metric, x axis and smoothing, kept between views."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from dataclasses import replace
+from typing import Literal
+
+import msgspec
+
+from ftwizard import locations
+from ftwizard.jobs.events import count
+from ftwizard.runs.store import Progress
+from ftwizard.screens import palette
+from ftwizard.screens.chart.widget import ChartLine, Mark
+from ftwizard.screens.monitor import readings
+from ftwizard.timeseries import Series, Smoothed
+
+Axis = Literal["step", "epoch", "minutes", "tokens"]
+Pane = Literal["all", "chart", "gpus"]
+AXES: tuple[Axis, ...] = ("step", "epoch", "minutes", "tokens")
+AXIS_NAMES: dict[Axis, str] = {
+    "step": "step", "epoch": "epoch", "minutes": "min", "tokens": "tokens",
+}  # fmt: skip
+PANES: tuple[Pane, ...] = ("all", "chart", "gpus")
+"""In the order that a key cycles through."""
+SMOOTHINGS = (0.6, 0.9, 0.97, 0.0)
+"""EMA weights that a key cycles through; 0 draws only the raw values."""
+LOSS = "loss"
+NAMES = {
+    "loss": "train",
+    "eval_loss": "validation",
+    "learning_rate": "learning rate",
+    "grad_norm": "grad norm",
+    "mean_token_accuracy": "token accuracy",
+    "eval_mean_token_accuracy": "validation accuracy",
+    "tokens_per_s": "tokens/s",
+    "padding_share": "padding share",
+    "wait_share": "data wait share",
+    "flops_share": "MFU",
+}
+VALIDATION_METRICS = {"loss": "eval_loss", "mean_token_accuracy": "eval_mean_token_accuracy"}
+"""Validation metrics that are drawn with the training metric."""
+UNCHARTED = frozenset(("epoch", "tokens", "eval_runtime", "memory"))
+MARKED_PATTERNS = frozenset(("plateau", "spike"))
+"""Findings that are marked on the curve although their severity is info."""
+
+
+class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The user's choices, stored in ``view.json``."""
+
+    metric: str = LOSS
+    axis: Axis = "step"
+    smoothing: float = SMOOTHINGS[0]
+    log_scale: bool = False
+    pane: Pane = "all"
+    """The pane that fills the screen."""
+
+
+def load_settings() -> ChartSettings:
+    """Return the settings of the last view, or the defaults."""
+    try:
+        return msgspec.json.decode(
+            (locations.home() / "view.json").read_bytes(), type=ChartSettings
+        )
+    except (OSError, msgspec.DecodeError):
+        return ChartSettings()
+
+
+def save_settings(chart_settings: ChartSettings) -> None:
+    """Store the settings for the next view; a full disk is ignored."""
+    path = locations.home() / "view.json"
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(chart_settings))
+
+
+def list_metrics(progress: Progress) -> list[str]:
+    """Return the metrics that can be charted: the loss first, the rest by name."""
+    drawn = {VALIDATION_METRICS[name] for name in VALIDATION_METRICS if name in progress.metrics}
+    rest = sorted(
+        name
+        for name, series in progress.metrics.items()
+        if len(series) and name not in drawn and name not in UNCHARTED and name != LOSS
+    )
+    return [LOSS, *rest]
+
+
+def list_axes(progress: Progress) -> list[Axis]:
+    """Return the x axes for which the run has data."""
+    available: dict[Axis, bool] = {
+        "step": True,
+        "epoch": bool(len(progress.metrics.get("epoch", ()))),
+        "minutes": len(progress.times) > 1,
+        "tokens": bool(len(progress.metrics.get("tokens", ()))),
+    }
+    return [axis for axis in AXES if available[axis]]
+
+
+def _mark_findings(progress: Progress) -> list[Mark]:
+    """Return a mark at the onset of each finding, else where it was reported, sorted by step."""
+    marks = []
+    for event in progress.findings:
+        since = count(event.get("since"))
+        step = count(event.get("step")) if since is None else since
+        is_marked = event.get("severity") != "info" or event.get("code") in MARKED_PATTERNS
+        if step is not None and is_marked:
+            name = readings.finding_name(event) if "code" in event else ""
+            marks.append(Mark(step, "finding", name=name))
+    return sorted(marks, key=lambda mark: mark.x)
+
+
+class ChartData:
+    """Lines and marks of a run under some settings. Derived series are extended, not rebuilt."""
+
+    def __init__(self, chart_settings: ChartSettings) -> None:
+        self.settings = chart_settings
+        self._smoothed: dict[tuple[str, float], tuple[Series, Smoothed]] = {}
+        self._converted: dict[tuple[int, Axis], tuple[Series, Series]] = {}
+
+    def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
+        """Return the lines to draw; the loss if the run lacks the chosen metric.
+
+        ``plain`` leaves out the raw values behind a smoothed line.
+        """
+        name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
+        raw = progress.metrics[name]
+        validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
+        label, smoothing = NAMES.get(name, name), self.settings.smoothing
+        lines = []
+        if smoothing:
+            if not plain:
+                lines.append(ChartLine("", self._along_axis(raw, progress), palette.TRAIN, "faint"))
+            smooth = self._smooth(name, raw, progress)
+            lines.append(
+                ChartLine(label, self._along_axis(smooth, progress), palette.TRAIN, "solid")
+            )
+        else:
+            lines.append(ChartLine(label, self._along_axis(raw, progress), palette.TRAIN, "solid"))
+        if validation is not None:
+            validation_name = VALIDATION_METRICS[name]
+            label = "validation" if name == LOSS else NAMES.get(validation_name, validation_name)
+            series = self._along_axis(validation, progress)
+            lines.append(ChartLine(label, series, palette.VALIDATION, "dashed", "◆"))
+        return lines
+
+    def locate(self, step: float, progress: Progress) -> float | None:
+        """Return the position of a step on the x axis, None if unknown."""
+        if self.settings.axis == "step":
+            return step
+        axis = self._axis_series(progress)
+        point = axis.nearest(step) if axis is not None else None
+        return None if point is None else self._to_axis_value(point[1], axis)
+
+    def marks(self, progress: Progress) -> list[Mark]:
+        """Return marks for checkpoints, the best evaluation and findings."""
+        marks = [Mark(step, "checkpoint") for step in progress.checkpoints]
+        if progress.best_step is not None:
+            marks.append(Mark(progress.best_step, "best"))
+        marks += _mark_findings(progress)
+        located = ((self.locate(mark.x, progress), mark) for mark in marks)
+        return [replace(mark, x=x) for x, mark in located if x is not None]
+
+    def x_end(self, progress: Progress) -> float | None:
+        """Return where the x axis will end, None if unknown."""
+        return progress.total_steps if self.settings.axis == "step" else None
+
+    def _smooth(self, name: str, raw: Series, progress: Progress) -> Series:
+        if name == LOSS and self.settings.smoothing == SMOOTHINGS[0]:
+            return progress.smoothed
+        key = name, self.settings.smoothing
+        source, smooth = self._smoothed.get(key, (raw, None))
+        if smooth is None or source is not raw or len(smooth) > len(raw):
+            smooth = Smoothed(self.settings.smoothing)
+            self._smoothed[key] = raw, smooth
+        for index in range(max(0, len(smooth) - 1), len(raw)):
+            smooth.append(*raw[index])
+        return smooth
+
+    def _along_axis(self, series: Series, progress: Progress) -> Series:
+        """Convert a series over steps to one along the chosen axis."""
+        axis = self._axis_series(progress)
+        if self.settings.axis == "step" or axis is None:
+            return series
+        key = id(series), self.settings.axis
+        source, converted = self._converted.get(key, (series, Series()))
+        if source is not series or len(converted) > len(series):
+            converted = Series()
+        self._converted[key] = series, converted
+        for index in range(max(0, len(converted) - 1), len(series)):
+            step, value = series[index]
+            point = axis.nearest(step)
+            x = self._to_axis_value(point[1], axis) if point else step
+            last_x = converted.last_x
+            if index >= len(converted) and last_x is not None and x <= last_x:
+                x = math.nextafter(last_x, math.inf)  # the clock was set back
+            converted.append(max(x, last_x or x), value)
+        return converted
+
+    def _axis_series(self, progress: Progress) -> Series | None:
+        return {
+            "step": None,
+            "epoch": progress.metrics.get("epoch"),
+            "minutes": progress.times,
+            "tokens": progress.metrics.get("tokens"),
+        }[self.settings.axis]
+
+    def _to_axis_value(self, value: float, axis: Series | None) -> float:
+        """Return an axis value as drawn: times become minutes since the first step."""
+        if self.settings.axis == "minutes" and axis is not None and len(axis):
+            return (value - axis[0][1]) / 60
+        return value

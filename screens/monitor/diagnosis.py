@@ -1,0 +1,285 @@
+"""Diagnosis page: findings on a run's curve, their numbers and available actions."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import Event
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import checkpoints, describe
+from ftwizard.runs.checkpoints import Checkpoint
+from ftwizard.runs.follower import Follower
+from ftwizard.screens.dialogs.command_progress import Working
+from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.monitor import actions as steering
+from ftwizard.screens.monitor import readings
+from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.text import visible
+
+# Child runs that a diagnosis offers: the changed settings and the starting weights.
+
+SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
+"""Patterns that spoil the weights from their onset on."""
+
+
+class SettingsChange(NamedTuple):
+    """A difference between a child run and its parent."""
+
+    label: str
+    options: tuple[str, ...]
+    """Arguments of ``ftwizard branch``."""
+    from_scratch: bool = False
+    """Whether to discard everything trained so far."""
+
+
+CHANGES = {
+    "again_half_rate": SettingsChange("half the learning rate", ("--rate-times", "0.5")),
+    "again_more_accumulation": SettingsChange(
+        "double the gradient accumulation", ("--accumulation-times", "2")
+    ),
+    "again_half_rate_more_accumulation": SettingsChange(
+        "half the learning rate, double the accumulation",
+        ("--rate-times", "0.5", "--accumulation-times", "2"),
+    ),
+    "again_higher_rate": SettingsChange(
+        "5× the learning rate", ("--rate-times", "5"), from_scratch=True
+    ),
+    "again_ten_times_rate": SettingsChange(
+        "10× the learning rate", ("--rate-times", "10"), from_scratch=True
+    ),
+}
+
+
+class ChildRun(NamedTuple):
+    """A run that can be started with ``ftwizard branch``."""
+
+    start: str
+    """Where its weights come from, as text."""
+    change: str
+    options: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return f"new run from {self.start}: {self.change}"
+
+
+def plan_child(action: str, finding: Event, saved: list[Checkpoint], *, is_alive: bool) -> ChildRun:
+    """Return the run that an action on a finding starts; ``saved`` are the checkpoints on disk."""
+    change = CHANGES[action]
+    if change.from_scratch:
+        option, start = "start", "the start"
+    else:
+        option, start = _choose_start(finding, saved, is_alive)
+    return ChildRun(start, change.label, ("--from", option, *change.options))
+
+
+def list_checkpoints(folder: JobFolder) -> list[Checkpoint]:
+    """Return the checkpoints that ``ftwizard branch`` can start from."""
+    try:
+        return checkpoints.all_complete(folder.checkpoints)
+    except OSError:  # the run is being deleted
+        return []
+
+
+def _choose_start(finding: Event, saved: list[Checkpoint], is_alive: bool) -> tuple[str, str]:
+    """Choose the best checkpoint, else the newest; return it as an option and as text."""
+    if best := checkpoints.best(saved):
+        return str(best.step), f"the best checkpoint (step {best.step:,})"
+    if finding.get("code") in SPOILING_PATTERNS:
+        since = finding.get("since")
+        earlier = [item for item in saved if isinstance(since, int) and item.step < since]
+        if not earlier:
+            return "start", "the start"
+        return str(earlier[-1].step), f"step {earlier[-1].step:,}, before it began"
+    if is_alive:  # stopping the run first saves one more
+        return "best", "the newest checkpoint"
+    if not saved:
+        return "start", "the start"
+    return str(saved[-1].step), f"the newest checkpoint (step {saved[-1].step:,})"
+
+
+ACTIONS = {
+    "stop_keep_best": "stop now and keep the best weights",
+    "stop": "stop now",
+    "save": "save a checkpoint now",
+    "evaluate": "evaluate now",
+}
+"""Actions on a live run, in addition to ``again.CHANGES``; others are shown as text only."""
+EVIDENCE = {
+    "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "severity_share": "above best",
+    "evaluations_since": "evaluations since", "noise_share": "noise", "steps_down": "drops",
+    "drop_share": "drop per epoch", "grad_norm": "grad norm", "fell": "fell", "falls_now": "falling now",
+}  # fmt: skip
+
+
+class VerdictPage(Page[str]):
+    """Dismisses with the id of a run that was started from here, or None."""
+
+    NAME = "Diagnosis"
+    HELP = (
+        "The worker diagnoses its loss curve at each evaluation, even while no one is watching. "
+        "The mark shows the severity, the percentage the confidence. Enter runs the selected action "
+        "and asks before it stops or starts a run. A new run uses the same plan and data, and starts "
+        "from the weights named in its line.\n\n"
+        "On the command line: `ftwizard diagnose RUN`. It also reads curves from other tools."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def body(self) -> ComposeResult:
+        yield Menu(id="verdicts")
+
+    def on_mount(self) -> None:
+        self.query_one(Menu).focus()
+        self.set_interval(1.0, self._show)
+        self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    @property
+    def _is_alive(self) -> bool:
+        return self._follower.status.state != "ended"
+
+    def _show(self) -> None:
+        if not self.size.width:
+            return
+        folder, width = self._follower.folder, self.size.width - 6
+        findings = select_findings(self._follower.progress.findings)
+        saved = list_checkpoints(folder)
+        lines = build_lines(findings, width, saved, is_alive=self._is_alive)
+        if not self._is_alive and (weights := describe.kept_weights(folder)):
+            lines = [*(Line(part) for part in _wrap(weights, width)), Line(Text()), *lines]
+        self.query_one(Menu).show(lines)
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self._perform(*event.id.split(":", 1))
+
+    @work(group="perform", exclusive=True, exit_on_error=False)
+    async def _perform(self, action: str, code: str) -> None:
+        if action in CHANGES:
+            findings = select_findings(self._follower.progress.findings)
+            finding = next((item for item in findings if str(item.get("code")) == code), None)
+            if finding is None:  # the run was resumed meanwhile
+                return
+            saved = list_checkpoints(self._follower.folder)
+            await self._branch(plan_child(action, finding, saved, is_alive=self._is_alive))
+        elif action == "save":
+            await steering.ask_for(self.app, self._follower, "save")
+        elif action == "evaluate":
+            await steering.ask_for(self.app, self._follower, "evaluate")
+        elif await steering.stop(self.app, self._follower):
+            self.dismiss(None)  # the monitor shows how it ends
+
+    async def _branch(self, child: ChildRun) -> None:
+        run = self._follower.folder
+        if self._is_alive:
+            question = Ask(
+                "This run is still training. Stop it first?",
+                "It saves first. When it has ended, select this line again. The new run then starts "
+                f"from {child.start}.",
+                "save and stop",
+            )
+            await steering.stop(self.app, self._follower, question)
+            return
+        argv = ("branch", str(run.path), *child.options)
+        question = Ask(
+            "Start a new run?",
+            f"It starts from {child.start}, with {child.change}. Everything else is as in {run.id}, which "
+            "is kept.",
+            "start",
+        )
+        if not await self.app.push_screen_wait(question):
+            return
+        result = await self.app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
+        if isinstance(result, FtwizardError):
+            await self.app.push_screen_wait(Problem(result))
+        elif result is not None:
+            self.dismiss(result["id"])
+
+
+def select_findings(findings: list[Event]) -> list[Event]:
+    """Return the newest event of each finding, the newest verdict first."""
+    newest = {str(event.get("code")): event for event in findings}
+    verdict = next((event for event in reversed(findings) if event.get("verdict")), None)
+    rest = [
+        event for event in newest.values() if verdict is None or event["code"] != verdict["code"]
+    ]
+    relevant = [event for event in rest if event.get("severity") != "info"]
+    return [*([verdict] if verdict else []), *reversed(relevant)]
+
+
+def build_lines(
+    findings: list[Event], width: int, saved: list[Checkpoint], *, is_alive: bool
+) -> list[Line]:
+    """Return findings with their actions, as lines of at most ``width`` cells.
+
+    ``saved`` are the checkpoints on disk.
+    """
+    if not findings:
+        return [Line(Text("No diagnosis yet: not enough evaluations.", "dim"))]
+    lines: list[Line] = []
+    for event in findings:
+        lines += _describe_finding(event, width, is_alive=is_alive)
+        for action, label in list_actions(event, saved, is_alive=is_alive).items():
+            first, *rest = _wrap(label, width)
+            lines.append(Line(first, f"{action}:{event.get('code')}"))
+            lines += [Line(part) for part in rest]
+        if evidence := _format_evidence(event):
+            lines += [Line(part) for part in _wrap(evidence, width, "dim")]
+        lines.append(Line(Text()))
+    return lines
+
+
+def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> dict[str, str]:
+    """Return the actions available for a finding now, and their labels."""
+    actions = event.get("actions")
+    labels = {}
+    for action in actions if isinstance(actions, list) else ():
+        if not isinstance(action, str):
+            continue
+        if action in CHANGES:
+            labels[action] = plan_child(action, event, saved, is_alive=is_alive).label
+        elif action in ACTIONS and is_alive:
+            labels[action] = ACTIONS[action]
+    return labels
+
+
+def _describe_finding(event: Event, width: int, *, is_alive: bool) -> list[Line]:
+    head = Text.assemble(readings.finding_mark(event), (readings.finding_name(event), "bold"))
+    confidence, since = event.get("confidence"), event.get("since")
+    if isinstance(confidence, int | float):
+        head.append(f"  {100 * confidence:.0f}% confidence", "dim")
+    if isinstance(since, int):
+        head.append(f"  since step {since:,}", "dim")
+    parts = [head, *_wrap(visible(str(event.get("message")), 600), width)]
+    if advice := readings.get_advice(event, is_alive=is_alive):
+        parts += _wrap(f"→ {advice}", width, "bold")
+    return [Line(part) for part in parts]
+
+
+def _wrap(text: str, width: int, style: str = "") -> list[Text]:
+    return list(Text(text, style).wrap(Console(width=width), max(20, width)))
+
+
+def _format_evidence(event: Event) -> str:
+    evidence = event.get("evidence")
+    parts = []
+    for name, value in evidence.items() if isinstance(evidence, dict) else ():
+        if name in EVIDENCE and isinstance(value, int | float) and math.isfinite(value):
+            figure = f"{100 * value:.1f}%" if name.endswith("_share") else f"{value:.3g}"
+            parts.append(f"{EVIDENCE[name]} {figure}")
+    return " · ".join(parts)

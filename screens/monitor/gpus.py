@@ -1,0 +1,338 @@
+"""GPU table of the monitor: one line per GPU, as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from ftwizard.runs import telemetry
+from ftwizard.runs.store import Progress
+from ftwizard.screens import palette
+from ftwizard.screens.chart.sparkline import draw_bars
+from ftwizard.screens.monitor.readings import get_number
+from ftwizard.text import plural, visible
+
+OURS, OTHERS, FREE = "━", "┅", "─"
+"""Distinct without color and in ASCII; thin, so that adjacent lines stay separate."""
+FULL = 100 * 7 / 6
+"""Utilization of a full-height bar: 100% stays below it, separate from the line above."""
+ALARM = f"bold {palette.WARNING}"
+POWER_CAP = "power cap"
+"""Normal for a busy GPU, so not a problem."""
+HINT = "z: GPUs only"
+SPAN = "10 min"
+"""Length of a history (telemetry.HISTORY_S)."""
+GpuReading = dict[str, Any]
+
+
+class GpuSettings(msgspec.Struct, frozen=True):
+    """Columns that a line shows."""
+
+    bar: int
+    """Cells of the memory bar."""
+    history: int
+    """Cells of the utilization history."""
+    details: bool
+    """Whether memory used by others has its own figure."""
+    name: bool = False
+    power: bool = True
+
+
+LAYOUTS = (
+    GpuSettings(24, 24, True, name=True),
+    GpuSettings(16, 20, True, name=True),
+    GpuSettings(16, 20, True),
+    GpuSettings(10, 10, True),
+    GpuSettings(8, 0, True),
+    GpuSettings(8, 8, False),
+    GpuSettings(5, 0, False),
+    GpuSettings(0, 0, False),
+    GpuSettings(0, 0, False, power=False),
+)
+"""From the widest to the narrowest."""
+LAYOUTS_WITH_HISTORY_LINES = (
+    GpuSettings(24, 0, True, name=True),
+    GpuSettings(16, 0, True),
+    GpuSettings(5, 0, True),
+    GpuSettings(0, 0, True),
+    GpuSettings(5, 0, False),
+    GpuSettings(0, 0, False),
+    GpuSettings(0, 0, False, power=False),
+)
+"""Layouts for histories on separate lines."""
+
+
+class GpuRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU with its texts; None where the driver reports nothing."""
+
+    head: str
+    utilization: float | None = None
+    history: list[float | None] = []
+    shares: tuple[float, float] | None = None
+    """Shares of the memory: this run, others."""
+    memory_details: str = "memory n/a"
+    memory: str = "memory n/a"
+    rest: tuple[str, ...] = ()
+    """Temperature, power."""
+    problem: str = ""
+    note: str = ""
+    name: str = ""
+    index: int | None = None
+
+
+def newest(samples: Sequence[GpuReading]) -> list[GpuReading]:
+    """Return the GPUs of the newest reading."""
+    gpus = samples[-1].get("gpus") if samples else None
+    return [gpu for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
+
+
+def build_lines(
+    samples: Sequence[GpuReading],
+    progress: Progress,
+    width: int,
+    max_lines: int,
+    planned_gpu: int | None = None,
+    *,
+    alone: bool = False,
+) -> Text:
+    """Return at most ``max_lines`` lines of the newest reading, one per GPU.
+
+    If there are more GPUs, this run's come first, then those with problems, then the busiest; the
+    rest are counted. ``planned_gpu`` is the index from the plan. With ``alone``, the table fills the
+    screen, and each history gets its own line if there is space.
+    """
+    gpus = newest(samples)
+    if not gpus:
+        return Text()
+    our_bytes = find_our_memory(gpus, progress, planned_gpu)
+    gpu_count = max_lines if len(gpus) <= max_lines else max(1, max_lines - 1)
+    shown = _select_gpus(gpus, our_bytes, gpu_count)
+    histories = telemetry.history(samples, max(layout.history for layout in LAYOUTS))
+    rows: list[GpuRow] = []
+    for index in shown:
+        rows.append(_build_row(gpus[index], our_bytes[index], histories))
+        instances = _build_instances(gpus[index])
+        if len(rows) + len(instances) <= max_lines - (len(shown) - shown.index(index) - 1):
+            rows += instances
+    if alone and 2 * len(rows) <= max_lines and len(shown) == len(gpus):
+        return Text("\n").join(_layout_with_histories(rows, samples, width))
+    lines = _fit_layout(rows, width)
+    if len(gpus) > len(shown):
+        lines.append(_summarize_rest(gpus, shown))
+        if not alone:
+            lines[-1].append(f"  {HINT}", "dim")
+    return Text("\n").join(lines)
+
+
+def find_our_memory(
+    gpus: Sequence[GpuReading], progress: Progress, planned_gpu: int | None
+) -> list[float | None]:
+    """Return this run's bytes on each GPU, None where unknown.
+
+    If the keeper could not measure them, use the run's own figure for the GPU that it must be; this
+    excludes the CUDA context. A run on the CPU has no such figure.
+    """
+    our_bytes = [get_number(gpu, "ours") for gpu in gpus]
+    our_index = 0 if len(gpus) == 1 else planned_gpu
+    for index, gpu in enumerate(gpus):
+        if our_bytes[index] is None and progress.gpu_memory and gpu.get("index") == our_index:
+            used = get_number(gpu, "memory_used")
+            # A figure above the memory in use must belong to another GPU.
+            fits = used and progress.gpu_memory <= used
+            our_bytes[index] = progress.gpu_memory if fits else None
+    return our_bytes
+
+
+def _select_gpus(
+    gpus: Sequence[GpuReading], our_bytes: Sequence[float | None], count: int
+) -> list[int]:
+    def rank(index: int) -> tuple[bool, bool, float, int]:
+        gpu = gpus[index]
+        utilization = get_number(gpu, "utilisation") or 0.0
+        return not our_bytes[index], not _describe_problem(gpu), -utilization, index
+
+    return sorted(sorted(range(len(gpus)), key=rank)[:count])
+
+
+def _summarize_rest(gpus: Sequence[GpuReading], shown: Sequence[int]) -> Text:
+    rest = [gpu for index, gpu in enumerate(gpus) if index not in shown]
+    line = Text.assemble((f"and {plural(len(rest), 'more GPU')}", "dim"))
+    utilizations = [v for gpu in rest if (v := get_number(gpu, "utilisation")) is not None]
+    if utilizations:
+        low, high = f"{min(utilizations):.0f}", f"{max(utilizations):.0f}"
+        line.append(f", {low if low == high else f'{low}–{high}'}% utilization", "dim")
+    problems = sum(bool(_describe_problem(gpu)) for gpu in rest)
+    return line.append(f"  ! {plural(problems, 'problem')}", ALARM) if problems else line
+
+
+def _build_row(
+    gpu: GpuReading, our_bytes: float | None, histories: dict[int, list[float | None]]
+) -> GpuRow:
+    index = gpu.get("index")
+    head = f"GPU {visible(str(index), 8)}"
+    if gpu.get("lost") or gpu.get("error"):
+        return GpuRow(head=head, problem=_describe_problem(gpu))
+    names = ("temperature", "power", "power_limit")
+    temperature, power, limit = (get_number(gpu, name) for name in names)
+    watts = "n/a" if power is None else f"{power:.0f} W"
+    if power is not None and limit:
+        watts = f"{power:.0f} of {limit:.0f} W"
+    shares, details, memory = _describe_memory(gpu, our_bytes)
+    mig = gpu.get("mig")
+    return GpuRow(
+        head=head,
+        utilization=get_number(gpu, "utilisation"),
+        history=histories.get(index, []) if isinstance(index, int) else [],
+        index=index if isinstance(index, int) else None,
+        shares=shares,
+        memory_details=details,
+        memory=memory,
+        rest=("n/a" if temperature is None else f"{temperature:.0f} °C", watts),
+        problem=_describe_problem(gpu),
+        note=_format_note(gpu, mig),
+        name=visible(str(gpu.get("name") or ""), 40),
+    )
+
+
+def _format_note(gpu: GpuReading, mig: object) -> str:
+    notes = [f"MIG: {plural(len(mig), 'instance')}"] if isinstance(mig, list) else []
+    if _list_throttling(gpu) == [POWER_CAP]:
+        notes.append("at power cap")
+    return ", ".join(notes)
+
+
+def _build_instances(gpu: GpuReading) -> list[GpuRow]:
+    instances = gpu.get("mig")
+    rows = []
+    for instance in instances if isinstance(instances, list) else ():
+        if isinstance(instance, dict):
+            shares, details, memory = _describe_memory(instance, None)
+            head = f" MIG {visible(str(instance.get('index')), 6)}"
+            rows.append(GpuRow(head=head, shares=shares, memory_details=details, memory=memory))
+    return rows
+
+
+def _describe_problem(gpu: GpuReading) -> str:
+    if gpu.get("lost"):
+        return "lost: no response from the driver"
+    if error := gpu.get("error"):
+        return visible(str(error), 60)
+    reasons = [reason for reason in _list_throttling(gpu) if reason != POWER_CAP]
+    return f"throttled: {', '.join(reasons)}" if reasons else ""
+
+
+def _list_throttling(gpu: GpuReading) -> list[str]:
+    value = gpu.get("throttled")
+    reasons = value if isinstance(value, list) else []
+    return [visible(reason, 30) for reason in reasons if isinstance(reason, str)][:3]
+
+
+def _describe_memory(
+    gpu: GpuReading, our_bytes: float | None
+) -> tuple[tuple[float, float] | None, str, str]:
+    """Return the shares of a GPU's memory for the bar, and a long and a short text."""
+    used, total = get_number(gpu, "memory_used"), get_number(gpu, "memory_total")
+    if used is None or not total:
+        return None, "memory n/a", "memory n/a"
+    digits = 0 if total >= 1e11 else 1
+
+    def gb(count: float) -> str:
+        return f"{count / 1e9:.{digits}f}"
+
+    free = f"free {gb(max(0.0, total - used)):>4} GB"
+    short = f"{gb(used)} of {gb(total)} GB"
+    if our_bytes is None:
+        return (0.0, used / total), f"used {gb(used):>4}  {free}", short
+    ours = min(our_bytes, used)
+    reserved = min(get_number(gpu, "memory_reserved") or 0.0, used - ours)
+    others = used - ours - reserved
+    details = f"run {gb(ours):>4}  others {gb(others):>4}  {free}"
+    return (ours / total, (used - ours) / total), details, short
+
+
+def _layout_with_histories(
+    rows: Sequence[GpuRow], samples: Sequence[GpuReading], width: int
+) -> list[Text]:
+    """Return each row followed by the GPU's utilization history on a second, full-width line."""
+    indent = max(len(row.head) for row in rows) + 5
+    histories = telemetry.history(samples, max(1, width - indent - 1))
+    lines = []
+    for row, line in zip(rows, _fit_layout(rows, width, LAYOUTS_WITH_HISTORY_LINES), strict=True):
+        lines.append(line)
+        if row.index in histories:
+            lines.append(Text(f"{SPAN:>{indent}} ", "dim", no_wrap=True))
+            lines[-1].append(draw_bars(histories[row.index], 0.0, FULL), palette.ACCENT)
+    return lines
+
+
+def _fit_layout(
+    rows: Sequence[GpuRow], width: int, layouts: Sequence[GpuSettings] = LAYOUTS
+) -> list[Text]:
+    """Return the rows in the widest layout that fits."""
+    lines: list[Text] = []
+    for layout in layouts:
+        lines = _build_columns(rows, layout)
+        if all(line.cell_len <= width for line in lines):
+            break
+    return lines
+
+
+def _build_columns(rows: Sequence[GpuRow], layout: GpuSettings) -> list[Text]:
+    def max_length(format_cell: Callable[[GpuRow], str]) -> int:
+        return max((len(format_cell(row)) for row in rows), default=0)
+
+    head_cells = max_length(lambda row: row.head)
+    memory_cells = max_length(lambda row: _memory_text(row, layout) if row.rest else "")
+    rest_cells = [
+        max_length(lambda row, n=n: row.rest[n] if row.rest else "")  # type: ignore[misc]
+        for n in range(2 if layout.power else 1)
+    ]
+    lines = []
+    for row in rows:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"{row.head:<{head_cells}} ", "dim")
+        if row.rest or row.shares:
+            _append_figures(line, row, layout, memory_cells, rest_cells)
+        if row.problem:
+            line.append(f"{'  ' if row.rest else ''}! {row.problem}", ALARM)
+        if row.note:
+            line.append(f"  {row.note}", "" if row.note.startswith("MIG") else "dim")
+        if layout.name and row.name:
+            line.append(f"  {row.name}", "dim")
+        lines.append(line)
+    return lines
+
+
+def _append_figures(
+    line: Text, row: GpuRow, layout: GpuSettings, memory_cells: int, rest_cells: Sequence[int]
+) -> None:
+    if row.rest:
+        line.append(" n/a" if row.utilization is None else f"{row.utilization:3.0f}%")
+    else:
+        line.append(" " * 4)
+    if layout.history:
+        history = row.history[-layout.history :]
+        line.append(f"  {draw_bars(history, 0.0, FULL):>{layout.history}}", palette.ACCENT)
+    if layout.bar:
+        line.append("  " if layout.history else " ").append_text(_bar(row.shares, layout.bar))
+    line.append(f" {_memory_text(row, layout):<{memory_cells}}")
+    for text, cells in zip(row.rest, rest_cells, strict=False):
+        line.append(f"  {text:>{cells}}")
+
+
+def _memory_text(row: GpuRow, layout: GpuSettings) -> str:
+    return row.memory_details if layout.details else row.memory
+
+
+def _bar(shares: tuple[float, float] | None, cells: int) -> Text:
+    if shares is None:
+        return Text(" " * cells)
+    our_cells, used_cells = (round(max(0.0, min(1.0, x)) * cells) for x in (shares[0], sum(shares)))
+    return Text.assemble(
+        (OURS * our_cells, palette.ACCENT),
+        OTHERS * (used_cells - our_cells),
+        (FREE * (cells - used_cells), "dim"),
+    )

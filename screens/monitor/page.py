@@ -1,0 +1,209 @@
+"""Monitor page: one run, live. It only reads; closing it does not affect the run."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from ftwizard.background import beside
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import requests
+from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import schema
+from ftwizard.pricing import machine_rate
+from ftwizard.runs.follower import Follower
+from ftwizard.runs.notifications import Noticer
+from ftwizard.screens.monitor import actions, chart_data
+from ftwizard.screens.monitor.run_view import RunView
+from ftwizard.screens.page import Page
+from ftwizard.screens.terminal import driver
+from ftwizard.text import visible
+
+READ_EVERY_S = 0.25
+DRAW_EVERY = 4
+"""Reads per redraw: at most one redraw per second."""
+SLOW_FACTOR = 3
+"""How much less often to redraw on a slow connection."""
+SLICE_S = 0.01
+OTHER = "run:"
+"""Prefix of the id of a run to show instead."""
+
+
+class Monitor(Page[str]):
+    """Shows a run; dismisses with ``results``, ``run:`` and an id, or None."""
+
+    NAME = "Monitor"
+    HELP = (
+        "The run continues when you close this window. Press esc to leave, and return with "
+        "`ftwizard watch RUN` from any terminal.\n\n"
+        "Solid line: training loss, with raw values faint behind it. Dashed line with ◆: validation "
+        "loss. Both should fall. If validation loss rises while training loss falls, the model is "
+        "overfitting. The run then stops early and keeps the best weights. On the axis, ● marks the "
+        "best evaluation and ! the start of a finding.\n\n"
+        "d shows the findings with numbers and actions. a shows sample answers over time and the "
+        "highest-loss examples.\n\n"
+        "Chart keys: m next metric, M previous, x axis (steps, epochs, minutes, tokens), w smoothing, "
+        "l log scale, + and - zoom, ← and → pan, end newest, 0 everything, f whole run. Shift with "
+        "← or → reads values. z shows the chart only, then the GPUs if there are any, then "
+        "everything. These settings are saved.\n\n"
+        "The end time is based on the speed of the last steps.\n\n"
+        "Stop saves a checkpoint first. You can resume a stopped run."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "results", "results", key_display="enter"),
+        Binding("z", "pane('chart')", "chart only", show=False),
+        Binding("z", "pane('gpus')", "GPUs"),
+        Binding("z", "pane('all')", "all"),
+        Binding("s", "stop", "stop"),
+        Binding("r", "resume", "resume"),
+        Binding("v", "ask_for('save')", "save"),
+        Binding("e", "ask_for('evaluate')", "eval"),
+        Binding("o", "log", "output"),
+        Binding("d", "verdict", "diagnosis"),
+        Binding("a", "answers", "answers"),
+        Binding("escape,q", "back", "leave", key_display="esc"),
+    ]
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__()
+        self.follower = Follower(folder)
+        self._ticks = 0
+        self._reading = True
+        self._key_state: object = None
+        self._notifications = Noticer(folder.id)
+        self._run_view = RunView(self.follower, id="monitor")
+
+    def body(self) -> ComposeResult:
+        yield self._run_view
+
+    def top_line(self) -> Text:
+        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
+        return line.append(visible(self.follower.folder.id), "bold")
+
+    def on_mount(self) -> None:
+        self.set_interval(READ_EVERY_S, self._tick)
+        self._tick()
+        self._load_plan()
+
+    @work(group="plan", exclusive=True, exit_on_error=False)
+    async def _load_plan(self) -> None:
+        """Read plan and price in a thread: the plan reader is slow to import."""
+        folder = self.follower.folder
+        with contextlib.suppress(FtwizardError, OSError, ValueError):
+            self._run_view.hour = await beside(lambda: machine_rate.recorded(folder))
+        with contextlib.suppress(FtwizardError, OSError, ValueError):
+            self._run_view.plan = await beside(lambda: schema.parse(folder.plan.read_text()))
+            self.refresh_bindings()
+            self._run_view.draw()
+
+    def on_resize(self) -> None:
+        self._run_view.draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        ended = self.follower.status.state == "ended"
+        if self.follower.is_gone and action in ("results", "resume", "ask_for", "stop"):
+            return False
+        if action == "results":
+            return ended and self.follower.status.end_reason in GOOD
+        if action == "answers":
+            return self._has_answers
+        if action == "pane":
+            return parameters == (self._run_view.next_pane,)
+        if action == "resume":
+            return ended and self.follower.status.end_reason not in GOOD
+        if action == "ask_for" and parameters == ("evaluate",):
+            return not ended and self._validates
+        if action in ("stop", "ask_for"):
+            return not ended
+        return True
+
+    @property
+    def _is_slow(self) -> bool:
+        return bool(getattr(self.app, "slow", False))
+
+    @property
+    def _has_answers(self) -> bool:
+        return bool(self.follower.shown.samples or self.follower.shown.hardest)
+
+    @property
+    def _validates(self) -> bool:
+        plan = self._run_view.plan
+        return plan is None or bool(plan.data.files.validation or plan.validation_share)
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if self._is_slow else 1)) == 1
+        if due:
+            attempt = self.follower.status.attempt
+            self.follower.look()
+            if self.follower.status.attempt != attempt:
+                self._load_plan()  # budget or price may differ
+        if not self._reading or self._ticks == 1:
+            self._reading = True
+            self._read()
+        if due:
+            self._run_view.draw()
+            self._update_keys()
+
+    def _update_keys(self) -> None:
+        """Refresh the footer when the available actions change."""
+        follower, previous = self.follower, self._key_state
+        pane = self._run_view.next_pane
+        self._key_state = follower.status, follower.is_gone, self._has_answers, pane
+        if self._key_state != previous:
+            self.refresh_bindings()
+
+    def _read(self) -> None:
+        """Read events for a moment; if there are more, continue after pending keys were handled."""
+        if self.follower.read(SLICE_S):
+            self.set_timer(SLICE_S / 10, self._read)
+            return
+        self._reading = False
+        notices = self._notifications.news(self.follower.status, self.follower.progress)
+        driver.send_notifications(self.app, notices)
+        if self._ticks <= 1 or not self._run_view.is_drawn:
+            self._run_view.draw()
+
+    def action_pane(self, pane: chart_data.Pane) -> None:
+        """Show one pane only, or everything."""
+        self._run_view.show_pane(pane)
+        self.refresh_bindings()
+
+    def action_answers(self) -> None:
+        from ftwizard.screens.monitor.samples import Answers
+
+        self.app.push_screen(Answers(self.follower, self._run_view.plan))
+
+    def action_verdict(self) -> None:
+        from ftwizard.screens.monitor.diagnosis import VerdictPage
+
+        def open_run(run_id: str | None) -> None:
+            if run_id:
+                self.dismiss(f"{OTHER}{run_id}")
+
+        self.app.push_screen(VerdictPage(self.follower), open_run)
+
+    def action_results(self) -> None:
+        self.dismiss("results")
+
+    def action_log(self) -> None:
+        from ftwizard.screens.monitor.log import Log
+
+        self.app.push_screen(Log(self.follower))
+
+    @work(group="stop", exclusive=True, exit_on_error=False)
+    async def action_stop(self) -> None:
+        await actions.stop(self.app, self.follower)
+
+    def action_resume(self) -> None:
+        actions.resume(self.app, self.follower)
+
+    @work(group="ask", exit_on_error=False)
+    async def action_ask_for(self, name: requests.Name) -> None:
+        await actions.ask_for(self.app, self.follower, name)

@@ -1,0 +1,204 @@
+"""Results page: comparison, single answers, files and next commands of a run."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, ClassVar
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.runs import describe, prediction, store
+from ftwizard.screens import palette
+from ftwizard.screens.monitor import readings
+from ftwizard.screens.page import Page
+from ftwizard.text import plural, visible, visible_lines
+
+ANSWERS_PER_PAGE = 3
+"""Answers shown at once on a tall screen."""
+MAX_CHARACTERS = 400
+"""Characters of a text shown at first, so that base and tuned fit on one screen."""
+
+
+class Finish(Page[str]):
+    """Shows the results of a run; dismisses with ``monitor`` to return to the monitor, or None."""
+
+    NAME = "Results"
+    HELP = (
+        "Both models answered test examples that were not trained on. Use ← and → to step "
+        "through the answers. All of them are in eval/compare.json in the run folder.\n\n"
+        "merged/ contains the full tuned model in 16-bit safetensors, ready for any server. "
+        "adapter/ contains only the LoRA weights."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,n", "turn(1)", "next answer", key_display="→"),
+        Binding("left,p", "turn(-1)", "previous", key_display="←"),
+        Binding("a", "toggle_full", "full answers"),
+        Binding("m", "monitor", "monitor"),
+        Binding("escape,enter,q", "back", "done", key_display="enter"),
+    ]
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__()
+        self._folder = folder
+        self._result = store.result(folder)
+        self._answers = _read_answers(folder)
+        self._index = 0
+        self._limit: int | None = MAX_CHARACTERS
+        """Characters of each text, None for all."""
+
+    def top_line(self) -> Text:
+        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
+        line.append(visible(self._folder.id), "bold")
+        reason = observe(self._folder).end_reason or "lost"
+        return line.append(
+            f"  {describe.MARKS.get(reason, '✗')} {describe.sentence(reason)}", palette.GOOD
+        )
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="finish"):
+            yield Static(self._format_scores(), id="scores", markup=False)
+            yield Static(id="answer", markup=False)
+            yield Static(self._build_files(), id="files", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#finish").focus()
+        self._show()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._answers) if action in ("turn", "toggle_full") else True
+
+    def action_turn(self, by: int) -> None:
+        page = self._page_length
+        last = (len(self._answers) - 1) // page * page
+        index = self._index // page * page + by * page
+        self._index = 0 if index > last else last if index < 0 else index
+        self._show()
+
+    @property
+    def _page_length(self) -> int:
+        """Number of answers shown at once."""
+        return ANSWERS_PER_PAGE if self.has_class("-tall") else 1
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def action_toggle_full(self) -> None:
+        """Switch between full and truncated texts."""
+        self._limit = None if self._limit else MAX_CHARACTERS
+        self._show()
+
+    def action_monitor(self) -> None:
+        self.dismiss("monitor")
+
+    def _show(self) -> None:
+        part = self.query_one("#answer", Static)
+        part.display = bool(self._answers)
+        if self._answers:
+            total = len(self._answers)
+            parts: list[RenderableType] = []
+            for index in range(self._index, min(self._index + self._page_length, total)):
+                parts += ["", build_answer(self._answers[index], index, total, self._limit)]
+            part.update(Group(*parts[1:]))
+
+    def _format_scores(self) -> Text:
+        compared = self._result.get("compare") or {}
+        if not compared.get("rows"):
+            return Text("No comparison: it was not requested, or there is no test set.", "dim")
+        return format_scores(compared)
+
+    def _build_files(self) -> Table:
+        folder = self._folder
+        merged = self._result.get("merged")
+        paths = (
+            ("merged", folder.merged, merged),
+            ("adapter", folder.adapter, folder.adapter.is_dir()),
+            ("answers", folder.evaluations / "compare.json", self._answers),
+            ("plan", folder.plan, True),
+        )
+        rows = [(name, visible(str(path))) for name, path, exists in paths if exists]
+        if merged:
+            rows.append(("serve", _format_command("vllm", "serve", str(folder.merged))))
+        rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
+        training = self._result.get("training") or {}
+        if trained := describe.rows_trained(training):
+            # On a small terminal, warnings come first; good news can wait below the commands.
+            rows.insert(len(rows) if describe.all_trained(training) else 0, ("rows", trained))
+        if measured := prediction.of_result(self._result):
+            for line in describe.predicted_and_actual(measured):
+                name, _, value = line.partition("  ")
+                rows.append((name, value.strip()))
+        return readings.build_table(rows)
+
+
+def format_scores(compared: dict[str, Any]) -> Text:
+    """Return the scores of base and tuned model side by side, with a mark for the change."""
+    text = Text.assemble(
+        (f"{plural(compared['rows'], 'test example'):<28}", "bold"), ("    base     tuned", "dim")
+    )
+    base, tuned = compared["base"], compared["tuned"]
+    for key, name, is_loss in (
+        ("loss", "test loss", True),
+        ("exact", "exact match", False),
+        ("json_valid", "valid JSON for the schema", False),
+    ):
+        before, after = base.get(key), tuned.get(key)
+        if before is None or after is None:
+            continue
+        cells = [f"{v:8.3f}" if is_loss else f"{v:8.0%}" for v in (before, after)]
+        better = after < before if is_loss else after > before
+        mark, style = ("✓", palette.GOOD) if better else ("!", palette.WARNING)
+        if after == before:
+            mark, style = "=", "dim"
+        text.append(f"\n  {name:<26}{cells[0]}  {cells[1]}  ").append(mark, style)
+    return text
+
+
+def build_answer(
+    answer: dict[str, Any], index: int, count: int, limit: int | None = MAX_CHARACTERS
+) -> Group:
+    """Return a test example: prompt, expected answer and the answers of both models.
+
+    ``limit`` is the number of characters of each text, None for all of them.
+    """
+    prompt = answer["prompt"][-1]["content"] if answer.get("prompt") else ""
+    is_exact = answer["tuned"].strip() == answer["expected"].strip()
+    title = Text.assemble(
+        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer['line']}", "dim"),
+        ("  ✓ exact match", palette.GOOD) if is_exact else ("  · differs from expected", "dim"),
+    )  # fmt: skip
+    return Group(
+        title,
+        readings.build_table([
+            ("prompt", _truncate(prompt, limit)),
+            ("expected", _truncate(answer["expected"], limit)),
+            ("base", _truncate(answer["base"], limit)),
+            ("tuned", Text(_truncate(answer["tuned"], limit), "bold")),
+        ]),
+    )  # fmt: skip
+
+
+def _format_command(*argv: str) -> str:
+    return visible(shlex.join(argv), 1000)
+
+
+def _truncate(text: str, limit: int | None) -> str:
+    text = text.strip()
+    cut = limit is not None and len(text) > limit
+    return visible_lines(text[:limit] if cut else text) + ("…" if cut else "")
+
+
+def _read_answers(folder: JobFolder) -> list[dict[str, Any]]:
+    try:
+        comparison = msgspec.json.decode((folder.evaluations / "compare.json").read_bytes())
+        return list(comparison["answers"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        return []

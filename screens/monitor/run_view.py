@@ -1,0 +1,267 @@
+"""Main view of the monitor: figures, chart, machine and log tail of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ftwizard.catalog.prices import Rate
+from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.watchdog import SILENT_S
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe
+from ftwizard.runs.follower import Follower
+from ftwizard.screens import palette
+from ftwizard.screens.chart.widget import Chart
+from ftwizard.screens.monitor import chart_data, gpus, readings
+from ftwizard.screens.monitor import figures as efficiency
+from ftwizard.screens.monitor import figures as spent
+from ftwizard.screens.monitor.chart_data import AXIS_NAMES, PANES, SMOOTHINGS, ChartData, Pane
+from ftwizard.text import duration, visible
+
+SIDE_WIDTH = 44
+MIN_GPU_LINES, MAX_GPU_LINES = 3, 16
+OUTER_ROWS = 3
+"""Window rows outside this view: the top line, a blank line and the keys."""
+MIN_CHART_ROWS, MIN_WIDE_CHART_ROWS = 7, 12
+"""Rows that the GPUs leave to the chart."""
+
+
+class RunView(Container):
+    """Draws a run; its keys change the chart settings, which are saved."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "metric(1)", "metric", show=False),
+        Binding("M", "metric(-1)", "previous metric", show=False),
+        Binding("x", "axis", "axis", show=False),
+        Binding("w", "smoothing", "smoothing", show=False),
+        Binding("pagedown", "scroll_side(1)", "scroll down", show=False),
+        Binding("pageup", "scroll_side(-1)", "scroll up", show=False),
+    ]
+
+    def __init__(self, follower: Follower, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.plan: Plan | None = None
+        """None until it has been read."""
+        self.hour: Rate | None = None
+        """Hourly price of the machine, if recorded with the run."""
+        self._follower = follower
+        self._drawn: dict[str, Text] = {}
+        self._gpus: list[dict[str, Any]] = []
+        """GPUs of the newest reading, empty if it is stale."""
+        self._chart_data = ChartData(chart_data.load_settings())
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="side"):
+            for name in ("now", "next", "figures", "machine", "findings", "about"):
+                yield Static(id=name, markup=False)
+        self._chart = Chart([], ascii=getattr(self.app, "ascii", False), id="chart")
+        yield self._chart
+        yield Static(id="efficiency", markup=False)
+        yield Static(id="gpus", markup=False)
+        yield Static(id="log", markup=False)
+
+    def on_mount(self) -> None:
+        self._chart.log_scale = self._chart_data.settings.log_scale
+        self._chart.focus()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether anything has been drawn yet."""
+        return bool(self._drawn)
+
+    def draw(self) -> None:
+        """Redraw everything from the run's current state."""
+        page = self.screen
+        if not self.is_mounted or not page.size.width:
+            return
+        wide = page.has_class("-wide")
+        width = SIDE_WIDTH if wide else page.size.width - 4
+        follower, progress = self._follower, self._follower.shown
+        report = follower.report
+        live = report.state != "ended"
+        roomy = wide or page.has_class("-tall")
+        time_shares = efficiency.list_figures(progress) if live and roomy else []
+        cost = self._format_spent(live=live)
+        figures = readings.list_figures(progress, report, cost, with_speed=not time_shares)
+        layout = readings.format_columns if wide else readings.format_inline
+        log_lines = 8 if page.has_class("-tall") else 2
+        self._put("now", readings.format_progress(follower, width))
+        self._put("figures", layout(figures, width))
+        self._put("efficiency", readings.format_inline(time_shares, page.size.width - 4))
+        samples = follower.machine() if live else []
+        self._gpus = gpus.newest(samples) if readings.is_recent(samples) else []
+        self._put("machine", readings.format_machine(samples, width) if live else Text())
+        about = readings.format_plan(self.plan, width) if self.plan and wide else Text()
+        self._put("about", about)
+        self._put("next", _format_next(follower))
+        self._put("findings", readings.format_findings(progress, 6 if wide else 2, is_alive=live))
+        succeeded = follower.status.end_reason in GOOD
+        self._put("log", Text() if succeeded else readings.format_log(follower.log(log_lines)))
+        self._draw_gpus(samples)
+        self._arrange()
+        self._draw_chart()
+
+    def _format_spent(self, *, live: bool) -> tuple[str, str] | None:
+        if self.plan is None:
+            return None
+        # Time between two attempts costs nothing: count only after the first event of the newer one.
+        started = self._follower.status.attempt == self._follower.shown.attempt
+        now = time.time() if live and started else None
+        return spent.format_spent(self._follower.shown, self.hour, self.plan.budget, now)
+
+    @property
+    def next_pane(self) -> Pane:
+        """The pane that z shows next: the chart, the GPUs if there are any, then everything."""
+        panes = [pane for pane in PANES if pane != "gpus" or self._gpus]
+        return panes[(panes.index(self._pane) + 1) % len(panes)]
+
+    def show_pane(self, pane: Pane) -> None:
+        """Show one pane alone, or everything."""
+        self._update_settings(pane=pane)
+        self.draw()
+
+    @property
+    def _pane(self) -> Pane:
+        """The pane that fills the view; never the GPUs if there are none."""
+        pane = self._chart_data.settings.pane
+        return "all" if pane == "gpus" and not self._gpus else pane
+
+    def _arrange(self) -> None:
+        """Show the parts that have text, or only those of the chosen pane; keep focus on the chart."""
+        pane = self._pane
+        self.set_class(pane != "all", "-alone")
+        was_hidden = not self._chart.display
+        for part in (*self.children, *self.query_one("#side").children):
+            region = part.id if part.parent is self else "side"
+            shown = self._has_text(part) and pane in ("all", region)
+            if part.display != shown:
+                part.display = shown
+        if was_hidden and self._chart.display:
+            self._chart.focus()
+
+    def _has_text(self, part: Widget) -> bool:
+        text = self._drawn.get(part.id or "")
+        return text is None or bool(text.plain)
+
+    def _draw_gpus(self, samples: Sequence[dict[str, Any]]) -> None:
+        plan, progress = self.plan, self._follower.progress
+        planned_gpu = None if plan is None else plan.where.gpu or 0
+        width, alone = self.screen.size.width - 4, self._pane == "gpus"
+        max_lines = self._max_gpu_lines()
+        lines = gpus.build_lines(samples, progress, width, max_lines, planned_gpu, alone=alone)
+        self._put("gpus", lines if self._gpus else Text())
+
+    def _max_gpu_lines(self) -> int:
+        """Return how many lines the GPUs may take without covering the chart or other text."""
+        page = self.screen
+        free_rows = page.size.height - OUTER_ROWS
+        if self._pane == "gpus":
+            return max(MIN_GPU_LINES, free_rows)
+        wide = page.has_class("-wide")
+        full, gap = page.size.width - 4, 1 if wide else 0
+
+        def height(part: Widget, width: int) -> int:
+            lines = part.get_content_height(page.size, page.size, width)
+            return lines + gap if self._has_text(part) else 0
+
+        for name in ("efficiency", "log"):
+            free_rows -= height(self.query_one(f"#{name}"), full)
+        parts = [part for part in self.query_one("#side").children if part.id != "about"]
+        side = sum(height(part, SIDE_WIDTH if wide else full) for part in parts)
+        free_rows -= max(MIN_WIDE_CHART_ROWS, side) + gap if wide else MIN_CHART_ROWS + side
+        return max(MIN_GPU_LINES, min(MAX_GPU_LINES, free_rows))
+
+    def _put(self, name: str, text: Text) -> None:
+        """Update a part only if its text changed: an idle monitor sends nothing."""
+        if self._drawn.get(name) != text:
+            self._drawn[name] = text
+            self.query_one(f"#{name}", Static).update(text)
+
+    def _draw_chart(self) -> None:
+        progress, data = self._follower.shown, self._chart_data
+        self._chart.x_name = AXIS_NAMES[data.settings.axis]
+        is_alive = self._follower.status.state != "ended"
+        plain = bool(getattr(self.app, "slow", False))
+        self._chart.show(
+            data.lines(progress, plain=plain),
+            data.marks(progress),
+            data.x_end(progress) if is_alive else 0.0,
+        )
+
+    def action_metric(self, by: int) -> None:
+        """Chart another metric."""
+        names = chart_data.list_metrics(self._follower.shown)
+        current = self._chart_data.settings.metric
+        index = names.index(current) if current in names else 0
+        self._update_settings(metric=names[(index + by) % len(names)])
+
+    def action_axis(self) -> None:
+        """Draw along steps, epochs, minutes or tokens."""
+        axes = chart_data.list_axes(self._follower.shown)
+        current = self._chart_data.settings.axis
+        index = axes.index(current) if current in axes else -1
+        self._update_settings(axis=axes[(index + 1) % len(axes)])
+        self._chart.action_reset()  # the old zoom window does not apply to another axis
+
+    def action_smoothing(self) -> None:
+        """Increase the smoothing; after the maximum turn it off."""
+        current = self._chart_data.settings.smoothing
+        index = SMOOTHINGS.index(current) if current in SMOOTHINGS else -1
+        smoothing = SMOOTHINGS[(index + 1) % len(SMOOTHINGS)]
+        self._update_settings(smoothing=smoothing)
+        state = f"{smoothing:g}" if smoothing else "off"
+        self.notify(f"Smoothing: {state}", markup=False, timeout=2)
+
+    def _update_settings(self, **changes: Any) -> None:
+        self._chart_data.settings = msgspec.structs.replace(self._chart_data.settings, **changes)
+        chart_data.save_settings(self._chart_data.settings)
+        self._draw_chart()
+
+    def on_chart_log_scale(self, event: Chart.LogScale) -> None:
+        self._update_settings(log_scale=event.on)
+
+    def action_scroll_side(self, by: int) -> None:
+        side = self.query_one("#side")
+        side.scroll_relative(y=by * max(1, side.size.height - 1), animate=False)
+
+
+def _format_next(follower: Follower) -> Text:
+    """Return how the run ended and the next step, or problems of a live run."""
+    lines = []
+    if follower.is_gone:
+        lines.append(Text("✗ The run folder was deleted.", f"bold {palette.BAD}"))
+    elif follower.status.state == "ended":
+        ending = describe.ending(follower.folder, follower.status)[1:]
+        lines += [Text(line) for line in ending]
+        if follower.status.end_reason in GOOD:
+            lines.append(_format_key("enter", " shows the results"))
+        elif any("ftwizard resume" in line for line in ending):
+            lines.append(_format_key("r", " resumes the run"))
+    elif follower.status.keeper_lives is False:
+        lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
+    if host := follower.status.host:
+        lines.append(Text(f"· Running on {visible(host, 64)}.", "dim"))
+    silent_s = time.monotonic() - follower.heard
+    if follower.status.state == "running" and silent_s > SILENT_S:
+        lines.append(
+            Text(f"! No events for {duration(silent_s)}. Press o for the output.", palette.WARNING)
+        )
+    if follower.is_behind:
+        lines.append(Text("· Long run: showing a sample while reading the rest.", "dim"))
+    if follower.torn:
+        lines.append(Text(f"! Skipped {follower.torn} incomplete event lines.", "dim"))
+    return Text("\n").join(lines)
+
+
+def _format_key(key: str, effect: str) -> Text:
+    return Text.assemble((key, f"bold {palette.ACCENT}"), effect)

@@ -1,0 +1,264 @@
+"""A run's answers to its fixed prompts over time, and its highest-loss examples."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Console
+from rich.text import Text
+from textual import work
+from textual.binding import Binding, BindingType
+
+from ftwizard import user_paths
+from ftwizard.background import beside
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import Event
+from ftwizard.plan.schema import Plan
+from ftwizard.runs.follower import Follower
+from ftwizard.runs.store import Progress
+from ftwizard.screens import palette
+from ftwizard.screens.monitor import high_loss_rows
+from ftwizard.screens.scroll_page import ScrollingPage
+from ftwizard.screens.widgets.menu import Line
+from ftwizard.text import visible
+
+MIN_SIDE_BY_SIDE = 110
+"""Columns needed to show the answers of three steps side by side."""
+MAX_LINES = 8
+"""Lines shown of one answer."""
+MIN_LABEL_CELLS = 10
+
+
+class Answers(ScrollingPage):
+    """Scrolls through the prompts with their answers over time, then the highest-loss examples.
+
+    When the examples are in view, up and down move between them. Left and right choose the
+    evaluation shown between the first and the newest; the default is the best one.
+    """
+
+    NAME = "Answers"
+    HELP = (
+        "The model answers a few fixed prompts before training and at every evaluation, with greedy "
+        "decoding. The plan's `samples` sets the prompts, their number and the answer length. The "
+        "default is three validation examples.\n\n"
+        "You see the first answer, the one at the best validation loss, and the newest. Use ← and "
+        "→ to step through the evaluations in between. The top line shows the step and its "
+        "validation loss.\n\n"
+        "Below are the validation examples with the highest loss per token. Wrong labels show up "
+        "here. Enter opens the selected example in its file."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "row", "open example", key_display="enter"),
+        Binding("right,l", "middle(1)", "evaluation", key_display="←→"),
+        Binding("left,h", "middle(-1)", "evaluation", show=False),
+    ]
+
+    def __init__(self, follower: Follower, plan: Plan | None) -> None:
+        """``plan`` is the run's plan, None if it could not be read."""
+        super().__init__(follower)
+        self._plan = plan
+        self._shown: list[Line] = []
+        self._chosen_step: int | None = None
+        """The step shown in the middle; None for the default, the best evaluation."""
+        self._evaluation_text = ""
+        """Description of that evaluation, in the top line."""
+
+    def on_mount(self) -> None:
+        self.watch(self._menu, "scroll_y", self.refresh_bindings, init=False)
+        self.set_interval(1.0, self._show)
+        self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        if not self.size.width:
+            return
+        progress, middle = self._follower.shown, self._middle_step()
+        shown = build_lines(progress, self.size.width - 6, self._plan, middle)
+        evaluation_text = describe_evaluation(progress, middle)
+        if evaluation_text != self._evaluation_text:
+            self._evaluation_text = evaluation_text
+            self.say_line()
+        if shown != self._shown:
+            self._shown, top = shown, self._menu.scroll_offset.y
+            self._menu.show(shown)
+            self._menu.scroll_to(y=top, animate=False)  # keep the position, not the cursor
+        self.call_after_refresh(self.refresh_bindings)
+
+    def top_line(self) -> Text:
+        return super().top_line().append(self._evaluation_text)
+
+    def _middle_step(self) -> int | None:
+        """Return the step shown in the middle, None if there are no answers."""
+        progress, chosen = self._follower.shown, self._chosen_step
+        return chosen if chosen in list_steps(progress) else default_step(progress)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "middle":
+            return len(list_steps(self._follower.shown)) > 1
+        return action != "row" or self._menu.shows_cursor
+
+    def action_middle(self, by: int) -> None:
+        """Show the answers of the next or the previous evaluation in the middle."""
+        progress, current = self._follower.shown, self._middle_step()
+        if current is None:
+            return
+        steps = list_steps(progress)
+        candidates = [step for step in steps if (step > current if by > 0 else step < current)]
+        if candidates:
+            step = min(candidates) if by > 0 else max(candidates)
+            self._chosen_step = None if step == default_step(progress) else step
+            self._show()
+
+    def action_scroll(self, by: int) -> None:
+        if self._menu.shows_cursor and self._menu.can_move(by):
+            self._menu.action_move(by)
+        else:
+            super().action_scroll(by)
+
+    @work(group="row", exclusive=True, exit_on_error=False)
+    async def action_row(self) -> None:
+        """Show the selected example in its file."""
+        from ftwizard.screens.dialogs.error import Problem
+
+        event, id, folder = self._follower.shown.hardest, self._menu.chosen, self._follower.folder
+        if event is None or id is None or self._plan is None:
+            return
+        rows = high_loss_rows.select_rows(event, id, self._plan)
+        if not await beside(user_paths.exists, Path(rows.path)):
+            message = f"The data file no longer exists: {visible(rows.path, 300)}."
+            error = FtwizardError(message, "Restore it to view this example.")
+            await self.app.push_screen_wait(Problem(error))
+            return
+        try:
+            hashes = (await beside(folder.read_job)).hashes
+        except (OSError, FtwizardError):
+            hashes = {}
+        part = id.partition(":")[0]
+        self.app.push_screen(high_loss_rows.HighestLossPage(rows, hashes.get(part)))
+
+
+def build_lines(
+    progress: Progress, width: int, plan: Plan | None, middle: int | None
+) -> list[Line]:
+    """Return prompts with their answers, then the highest-loss examples, ``width`` cells wide.
+
+    ``middle`` is the step shown between the first and the newest.
+    """
+    lines: list[Line] = []
+    movable = middle if len(list_steps(progress)) > 1 else None
+    for index, answers in sorted(progress.samples.items()):
+        if answers:
+            lines += _build_prompt(index, select_answers(answers, middle), width, movable)
+    if not lines:
+        message = "No prompts answered yet, or samples are turned off in the plan."
+        lines = [Line(Text(message, "dim")), Line(Text())]
+    if progress.hardest:
+        lines += high_loss_rows.build_lines(progress.hardest, width, plan)
+    return lines
+
+
+def select_answers(answers: list[Event], middle: int | None) -> list[Event]:
+    """Return the first answer to a prompt, the one at step ``middle``, and the newest."""
+    at_middle = [answer for answer in answers if answer.get("step") == middle]
+    selected = (*answers[:1], *at_middle[-1:], *answers[-1:])
+    return list({answer.get("step"): answer for answer in selected}.values())
+
+
+def default_step(progress: Progress) -> int | None:
+    """Return the step of the best evaluation; the newest step if the best has no answers."""
+    answered = _list_answered(progress)
+    if not answered:
+        return None
+    return progress.best_step if progress.best_step in answered else answered[-1]
+
+
+def list_steps(progress: Progress) -> list[int]:
+    """Return the steps that can be shown in the middle, in order.
+
+    These are the steps between the first and the newest, and the default one.
+    """
+    default = default_step(progress)
+    return sorted({*_list_answered(progress)[1:-1], *(() if default is None else (default,))})
+
+
+def describe_evaluation(progress: Progress, middle: int | None) -> str:
+    """Describe the evaluation shown in the middle: step and validation loss."""
+    if middle is None:
+        return ""
+    loss = next((y for _, y in progress.evaluations.points(middle, middle)), math.nan)
+    loss_text = f"validation loss {loss:.4f}" if math.isfinite(loss) else "no validation loss"
+    best = ", best" if middle == progress.best_step else ""
+    return f"   {_format_step(middle)}: {loss_text}{best}"
+
+
+def _list_answered(progress: Progress) -> list[int]:
+    return sorted({answer["step"] for answers in progress.samples.values() for answer in answers})
+
+
+def _build_prompt(index: int, answers: list[Event], width: int, movable: int | None) -> list[Line]:
+    """Return the lines of one prompt.
+
+    ``movable`` is the step that left and right change, None if there is no other.
+    """
+    first = answers[0]
+    prompt = visible(str(first.get("prompt") or ""), 400)
+    lines = [Line(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
+    steps = [answer["step"] for answer in answers]
+    labels = [
+        f"‹ {_format_step(step)} ›" if step == movable else _format_step(step) for step in steps
+    ]
+    label_cells = max(MIN_LABEL_CELLS, len(_format_step(steps[-1])) + (0 if movable is None else 4))
+    if first.get("expected"):
+        lines += _build_labeled("expected", label_cells, first, "expected", width, palette.GOOD)
+    if width >= MIN_SIDE_BY_SIDE and len(answers) > 1:
+        lines += _build_columns(labels, answers, width)
+    else:
+        for label, answer in zip(labels, answers, strict=True):
+            lines += _build_labeled(label, label_cells, answer, "answer", width, "")
+    return [*lines, Line(Text())]
+
+
+def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[Line]:
+    column_cells = (width - 3) // len(answers) - 2
+    columns = [
+        [Text(label, "dim"), *_wrap(answer, "answer", column_cells)]
+        for label, answer in zip(labels, answers, strict=True)
+    ]
+    rows = []
+    for index in range(max(map(len, columns))):
+        row = Text("   ")
+        for column in columns:
+            cell = column[index] if index < len(column) else Text()
+            row.append_text(cell).append(" " * (column_cells + 2 - cell.cell_len))
+        row.rstrip()
+        rows.append(Line(row))
+    return rows
+
+
+def _build_labeled(
+    label: str, label_cells: int, event: Event, field: str, width: int, style: str
+) -> list[Line]:
+    parts = _wrap(event, field, max(20, width - label_cells - 5), style)
+    labels = [label, *[""] * (len(parts) - 1)]
+    return [
+        Line(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part))
+        for label, part in zip(labels, parts, strict=True)
+    ]
+
+
+def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
+    text = visible(str(event.get(field) or ""), 2000) or "(empty)"
+    if field == "answer" and event.get("truncated"):
+        text += " …"
+    parts = list(Text(text, style).wrap(Console(width=width), max(8, width)))
+    if len(parts) > MAX_LINES:
+        parts = [*parts[: MAX_LINES - 1], Text("…", "dim")]
+    return parts
+
+
+def _format_step(step: int) -> str:
+    return "base" if step == 0 else f"step {step:,}"

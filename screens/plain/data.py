@@ -1,0 +1,295 @@
+"""The questions about the data in plain mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from ftwizard import user_paths
+from ftwizard.data import platforms
+from ftwizard.data.format_names import NAMES
+from ftwizard.errors import FtwizardError
+from ftwizard.plan import schema
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs import save_as
+from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
+from ftwizard.screens.wizard import drafts, suggestions, texts
+from ftwizard.screens.wizard.data import (
+    data_check,
+    length_histogram,
+    new_files,
+    overview,
+    report_text,
+    row_text,
+    row_view,
+    selection,
+)
+from ftwizard.screens.wizard.data.selection import Subject
+from ftwizard.screens.wizard.drafts import OWN_FILE, SHARES, Draft
+from ftwizard.text import plural, visible
+
+MAX_SHOWN_ROWS = 5
+"""First rows to choose from, and rows of a finding shown at once."""
+HISTOGRAM_SIZE = (76, 24)
+"""Width and height of the histogram."""
+_SUGGEST = suggestions.build_path_suggester(suggestions.is_data_file)
+
+
+def ask_file(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the data file until it is usable; print its findings."""
+    prompter.explain(
+        "One example per line: chat messages, Alpaca, prompt/completion and many other formats."
+    )
+    name = drafts.format_path(draft.plan.data.files.train)
+    while True:
+        name = prompter.ask_line("Data file", name, check=_find_file_problem, suggest=_SUGGEST)
+        own = draft.plan.data.files.validation
+        files = schema.Files(train=drafts.get_absolute_path(name), validation=own)
+        changed = files.train != draft.plan.data.files.train
+        draft = draft.with_data(format="auto") if changed else draft
+        read = check_rows(prompter, draft.with_check(files, None))
+        if read is not None:
+            return read
+
+
+def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
+    """Check a draft's data and print the findings; return None if no row is usable."""
+    path = draft.plan.data.files.train
+    fingerprint = drafts.get_fingerprint(path)
+    argv = data_check.build_check_args(draft, path)
+    try:
+        report = prompter.run(f"Reading {visible(drafts.format_path(path), 50)}", "check", *argv)
+    except FtwizardError as error:
+        if not (fit := data_check.find_candidate_formats(error)):
+            prompter.print_problem(error)
+            return None
+        prompter.print(visible(error.message, 500))
+        chosen = prompter.choose("Which format is it?", [(name, NAMES[name]) for name in fit])
+        named = next(name for name in fit if name == chosen)
+        return check_rows(prompter, draft.with_data(format=named))
+    print_findings(prompter, draft, report)
+    read = draft.with_check(draft.plan.data.files, report, fingerprint)
+    if not report_text.converts_first(report):
+        return read if report["usable"] else None
+    options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
+    if prompter.choose("The target needs another format. What now?", options) == OTHER:
+        return None
+    created = _convert(prompter, read)
+    return None if created is None else _read_new(prompter, read, created)
+
+
+def _find_file_problem(name: str) -> str:
+    return user_paths.problem(name) if name else "Enter a file name."
+
+
+def print_findings(prompter: Prompter, draft: Draft, report: report_text.Report) -> None:
+    """Print the verdict, then each finding with its lines and fix."""
+    prompter.print(report_text.format_verdict(report), hang=2)
+    if facts := report_text.format_facts(report):
+        prompter.print(facts, hang=2)
+    for note in report.get("notes") or []:
+        prompter.print(f"· {visible(str(note), 300)}", hang=2)
+    for subject in selection.list_subjects(report).values():
+        if finding := subject.finding:
+            prompter.print(report_text.format_finding(finding), hang=2)
+            prompter.print(
+                f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {visible(str(finding['fix']).rstrip('.'), 300)}.",
+                hang=2,
+            )
+    if lengths := overview.get_lengths(report, draft):
+        title = Text(f"Lengths in {lengths.unit}{lengths.rows}: ")
+        prompter.print(title.append_text(length_histogram.format_figures(lengths)), hang=2)
+
+
+def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
+    """Show rows or offer tools until the person continues."""
+    while True:
+        by_id = selection.list_subjects(draft.checked or {})
+        first = [id for id, subject in by_id.items() if subject.row][:MAX_SHOWN_ROWS]
+        with_rows = [id for id, subject in by_id.items() if subject.lines]
+        options = [(CONTINUE, "no, continue")]
+        options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
+        options.append((OTHER, "no, but fix, split or convert them, or see their lengths"))
+        chosen = prompter.choose("Look at a row?", options)
+        if chosen == CONTINUE:
+            return draft
+        if chosen == OTHER:
+            draft = _ask_tool(prompter, draft)
+        elif by_id[chosen].finding:
+            _print_rows(prompter, draft, by_id[chosen])
+        else:
+            prompter.print(by_id[chosen].describe())
+            prompter.print()
+
+
+def _format_label(subject: Subject) -> str:
+    if row := subject.row:
+        return f"row {row['line']:,}: {row_view.summarize(row['example'])}"
+    assert subject.finding is not None
+    shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding["count"]
+    first = f"the first {shown} of {count:,} rows" if shown < count else plural(count, "row")
+    return f"{report_text.format_title(subject.finding)}: {first}"
+
+
+def _print_rows(prompter: Prompter, draft: Draft, subject: Subject) -> None:
+    lines = [part for line in subject.lines[:MAX_SHOWN_ROWS] for part in ("--line", str(line))]
+    argv = ("show", *data_check.build_target_args(draft.plan, draft.target, subject.path), *lines)
+    try:
+        document = prompter.run("Reading the rows", *argv)
+    except FtwizardError as error:
+        prompter.print_problem(error)
+        return
+    for row in document["rows"]:
+        prompter.print(row_text.format_row(row, prompter.width))
+        prompter.print()
+
+
+def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
+    """Offer a tool: a new file, or the row lengths."""
+    options = [
+        (CONTINUE, "nothing"),
+        ("repair", "fix rows into a new file"),
+        ("split", "split off a validation file"),
+        ("convert", "convert rows for another target"),
+        ("lengths", "see the lengths of the rows"),
+    ]
+    chosen = prompter.choose("What else?", options)
+    if chosen == "lengths":
+        prompter.print(overview.draw_bars(draft.checked or {}, draft, *HISTOGRAM_SIZE))
+    make = {"repair": _fix, "split": _split, "convert": _convert}.get(chosen)
+    made = make(prompter, draft) if make else None
+    if made is None:
+        return draft
+    return _read_new(prompter, draft, made) or draft
+
+
+def _read_new(prompter: Prompter, draft: Draft, made: new_files.CreatedFiles) -> Draft | None:
+    files = schema.Files(train=made.train, validation=made.validation)
+    return check_rows(prompter, draft.with_data(format="auto").with_check(files, None))
+
+
+def _fix(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
+    source = draft.plan.data.files.train
+    out = _ask_name(prompter, "New file", save_as.suggest_name(source, "fixed"))
+    argv = ("check", *data_check.build_target_args(draft.plan, draft.target, source), "--fix", out)
+    done = _run_command(prompter, "Fixing", argv, out)
+    if done is None:
+        return None
+    _print_done(prompter, done["repairs"], out, "Nothing needed fixing.")
+    return _ask_use(prompter, new_files.CreatedFiles(out, draft.plan.data.files.validation))
+
+
+def _split(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
+    source = draft.plan.data.files.train
+    train = _ask_name(prompter, "Training file", save_as.suggest_name(source, "train"))
+    own = _ask_name(prompter, "Validation file", save_as.suggest_name(source, "validation"), train)
+    done = _run_command(
+        prompter, "Splitting", new_files.build_split_command(draft, train, own), train, own
+    )
+    return None if done is None else new_files.CreatedFiles(train, own)
+
+
+def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
+    source = draft.plan.data.files.train
+    options = new_files.list_targets(draft.checked or {})
+    name = prompter.choose("Convert for which target?", options, str(draft.target or ""))
+    out = _ask_name(prompter, "New file", save_as.suggest_name(source, name))
+    argv = (
+        "convert",
+        *data_check.build_file_args(draft.plan, source),
+        "--target",
+        name,
+        "--out",
+        out,
+    )
+    done = _run_command(prompter, f"Converting for {platforms.target(name).words}", argv, out)
+    if done is None:
+        return None
+    _print_done(prompter, done, out, "Every row was converted completely.")
+    return _ask_use(prompter, new_files.CreatedFiles(out))
+
+
+def _ask_name(prompter: Prompter, question: str, default: str, *other_names: str) -> str:
+    named = [drafts.format_path(name) for name in other_names]
+    typed = prompter.ask_line(
+        question, default, check=lambda name: save_as.find_problem([name, *named])
+    )
+    return drafts.get_absolute_path(typed)
+
+
+def _run_command(
+    prompter: Prompter, title: str, argv: Sequence[str], *files: str
+) -> dict[str, Any] | None:
+    """Run a command that writes files; return its document, None if it failed."""
+    try:
+        document: dict[str, Any] = prompter.run(title, *argv)
+    except FtwizardError as error:
+        prompter.print_problem(error)
+        return None
+    prompter.written_files += files
+    return document
+
+
+def _print_done(prompter: Prompter, done: dict[str, Any], out: str, none: str) -> None:
+    prompter.print(new_files.format_written(done, out), hang=2)
+    prompter.print(new_files.format_changes(done, none), hang=2)
+
+
+def _ask_use(prompter: Prompter, made: new_files.CreatedFiles) -> new_files.CreatedFiles | None:
+    options: Sequence[tuple[str, str]] = [(CONTINUE, "yes"), (OTHER, "no, keep the old one")]
+    return made if prompter.choose("Use the new file?", options) == CONTINUE else None
+
+
+def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
+    """Confirm skipping unusable rows, or continuing despite errors."""
+    report = draft.checked or {}
+    bad = report["rows"] - report["usable"]
+    if bad:
+        good = plural(report["usable"], "usable row")
+        options = [(CONTINUE, f"yes, with {good}"), (OTHER, "no, choose another file")]
+        if prompter.choose(f"Continue without {plural(bad, 'row')}?", options) == OTHER:
+            raise GoBack("file")
+    elif report["verdict"] == "error":
+        options = [(CONTINUE, "yes, continue"), (OTHER, "no, choose another file")]
+        if prompter.choose("Continue despite these errors?", options) == OTHER:
+            raise GoBack("file")
+    if raised := report_text.find_tool_warning(report):
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.words), hang=2)
+        options = [(CONTINUE, "continue anyway"), (OTHER, "no, choose another file")]
+        if prompter.choose("Fine-tune on facts that change?", options) == OTHER:
+            raise GoBack("file")
+    return draft.allowing("skip-bad-rows", bool(bad))
+
+
+def ask_validation(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for a validation share or file; none needs confirmation."""
+    prompter.explain("Validation loss shows when the model starts memorizing the training data.")
+    chosen = prompter.choose("Validation data", SHARES, draft.share)
+    draft = _ask_own_file(prompter, draft) if chosen == OWN_FILE else draft.with_validation(chosen)
+    if not draft.validates and "no-validation" not in draft.plan.allow:
+        try:
+            prompter.confirm_phrase(*texts.NO_VALIDATION)
+        except GoBack:
+            return ask_validation(prompter, draft.with_validation(SHARES[0][0]))
+    return draft.allowing("no-validation", not draft.validates)
+
+
+def _ask_own_file(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the validation file and check it with the data."""
+    name = drafts.format_path(draft.plan.data.files.validation or "")
+    while True:
+        name = prompter.ask_line(
+            "Validation file", name, check=_find_file_problem, suggest=_SUGGEST
+        )
+        own = drafts.get_absolute_path(name)
+        files = draft.plan.data.files
+        if own == files.validation:  # already checked with the data
+            return draft.with_validation(OWN_FILE)
+        wanted = draft.with_validation(OWN_FILE).with_check(
+            msgspec.structs.replace(files, validation=own), None
+        )
+        if (read := check_rows(prompter, wanted)) is not None:
+            return read

@@ -1,0 +1,123 @@
+"""The questions about the provider in plain mode."""
+
+from __future__ import annotations
+
+import datetime
+from typing import cast
+
+from rich.text import Text
+
+from ftwizard.advice import provider_advice
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.questions import FIT, Question
+from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.screens import palette
+from ftwizard.screens.plain import costs
+from ftwizard.screens.plain.prompts import CONTINUE, OTHER, Prompter
+from ftwizard.screens.wizard import drafts, texts
+from ftwizard.screens.wizard.drafts import NOT_SPECIFIED, UNANSWERED, Draft
+from ftwizard.screens.wizard.provider import costs as path_costs
+from ftwizard.screens.wizard.provider import text
+from ftwizard.screens.wizard.provider.text import INDENT, DataFindings
+
+_COSTS = "\0costs"
+"""A value that no path has."""
+
+
+def ask_question(question: Question, prompter: Prompter, draft: Draft) -> Draft:
+    """Ask a question that the machine cannot answer."""
+    prompter.explain(question.why)
+    options = [option for option in drafts.list_answers(question) if option[0] != UNANSWERED]
+    if not question.assumed:
+        options.append((UNANSWERED, NOT_SPECIFIED))
+    answer = draft.answers.get(question.id, question.assumed or UNANSWERED)
+    chosen = prompter.choose(question.text, options, answer)
+    rest = {id: value for id, value in draft.answers.items() if id != question.id}
+    return draft.with_answers(rest if chosen == UNANSWERED else {**rest, question.id: chosen})
+
+
+def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
+    """Confirm if fine-tuning is the wrong tool."""
+    recommendation = _recommendation(draft)
+    if draft.answers.get(FIT.id) and recommendation.wrong_tool:
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), recommendation.fit or ""))
+        prompter.choose("Fine-tune on facts that change?", [(CONTINUE, "continue anyway")])
+    return draft
+
+
+def choose_path(prompter: Prompter, draft: Draft) -> Draft:
+    """Recommend a path with reasons and costs, and ask for one."""
+    recommendation, findings = _recommendation(draft), _get_findings(draft)
+    _print_recommendation(prompter, recommendation, findings)
+    names: list[tuple[str, str]] = [(path.id, path.name) for path in catalog().paths]
+    names.sort(key=lambda path: path[0] != recommendation.path)
+    names[0] = (recommendation.path, f"{names[0][1]} (recommended)")
+    more = [(OTHER, "compare them and see what would change this")]
+    if findings.costs:
+        more.append((_COSTS, "compare the costs of all offers"))
+    draft = draft.with_recommendation(
+        recommendation.path, recommendation.reasons, recommendation.platform
+    )
+    default: str = draft.path or recommendation.path
+    while (chosen := prompter.choose("Which provider?", [*names, *more], default)) in (
+        OTHER,
+        _COSTS,
+    ):
+        if chosen == _COSTS:
+            costs.browse_costs(prompter, draft, datetime.date.today())
+        else:
+            _print_comparison(prompter, recommendation, [cast(PathId, id) for id, _ in names])
+    if chosen != recommendation.path:
+        prompter.print()
+        prompter.print(
+            text.format_instead(recommendation, cast(PathId, chosen), findings.costs),
+            hang=INDENT,
+        )
+    return draft.on_path(cast(PathId, chosen) if chosen != recommendation.path else None)
+
+
+def _print_recommendation(
+    prompter: Prompter, recommendation: Recommendation, findings: DataFindings
+) -> None:
+    for words, hang in (
+        (text.format_warning(findings.evidence), 2),
+        (text.format_recommendation(recommendation, findings.evidence), INDENT),
+        (text.format_suggestions(findings.evidence), INDENT),
+    ):
+        if words:
+            prompter.print(words, hang=hang)
+            prompter.print()
+    if recommendation.blocked:
+        prompter.print(texts.format_flips(recommendation)[1:], hang=INDENT)
+        prompter.print()
+    more = "all offers can be listed below"
+    for line in text.format_costs(
+        recommendation, recommendation.path, findings, prompter.width, more
+    ).split("\n"):
+        prompter.print_line(line)
+    prompter.print()
+
+
+def _print_comparison(
+    prompter: Prompter, recommendation: Recommendation, paths: list[PathId]
+) -> None:
+    for id in paths:
+        prompter.print(texts.format_factors(recommendation, id), hang=22)
+        prompter.print()
+    if not recommendation.blocked:  # else already printed
+        prompter.print(texts.format_flips(recommendation), hang=INDENT)
+    prompter.print()
+    prompter.print(text.format_sources(recommendation, datetime.date.today()), hang=INDENT)
+
+
+def _get_findings(draft: Draft) -> DataFindings:
+    evidence, today = path_costs.get_evidence(draft), datetime.date.today()
+    priced = path_costs.price_offers(draft, today) if path_costs.can_price(draft) else None
+    if priced is None:
+        return DataFindings(evidence)
+    costs = priced.by_path(draft, today)
+    return DataFindings(evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
+
+
+def _recommendation(draft: Draft) -> Recommendation:
+    return provider_advice.recommend(draft.machine, draft.answers, datetime.date.today())

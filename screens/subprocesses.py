@@ -1,0 +1,157 @@
+"""Public commands run as child processes: every action of a screen is also a command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import credentials
+from ftwizard.errors import FAILED, FtwizardError
+from ftwizard.jobs import launch
+from ftwizard.jobs.events import PROGRESS_FILE, EventReader
+from ftwizard.runs.store import Progress
+from ftwizard.text import visible
+
+POLL_EVERY_S = 0.25
+
+COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
+"""Commands that see every API key: to pass them to a run, or to report which ones are set."""
+
+
+async def command(*argv: str, progress: str | None = None) -> Any:
+    """Run ``ftwizard ARGV… --json`` and return its document.
+
+    Raises FtwizardError with the command's own message if it fails. Canceling ends the command.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *launch.python(), "-m", "ftwizard", *argv, "--json",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(argv[0], progress),
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = await child.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        raise
+    return _decode_document(argv[0], child.returncode or 0, out, err)
+
+
+class Child:
+    """A running public command: its progress, and its document at the end."""
+
+    def __init__(self, *argv: str) -> None:
+        self.progress = Progress()
+        self.first_look: dict[str, Any] | None = None
+        """The newest partial report of a running check."""
+        self._argv = argv
+        self._started = time.monotonic()
+        self._reader: EventReader | None = None
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._started
+
+    async def document(self) -> Any:
+        """Run the command and return its document; raise FtwizardError if it fails.
+
+        Canceling ends the command.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+                events = Path(folder) / "events.jsonl"
+                self._reader = EventReader(events)
+                return await command(*self._argv, progress=str(events))
+        except OSError as error:
+            raise to_start_error(self._argv[0], error) from error
+
+    def look(self) -> bool:
+        """Read its new events; return whether there were any."""
+        events = self._reader.read() if self._reader else []
+        self.progress.feed(events)
+        for event in events:
+            if event["kind"] == "report" and isinstance(event.get("report"), dict):
+                self.first_look = event["report"]
+        return bool(events)
+
+
+def to_start_error(name: str, error: OSError) -> FtwizardError:
+    """Return the error to show if a command could not be started."""
+    return FtwizardError(
+        f"Could not start “ftwizard {name}”: {error.strerror or error}.",
+        "Check free disk space and the folder for temporary files (TMPDIR).",
+    )
+
+
+def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:
+    """Do as ``command`` does for a caller without an event loop; ``tell`` hears how far it is.
+
+    An exception, ctrl+c among them, ends the command, unless it is ``lasting``.
+    """
+    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+        events = Path(folder) / "events.jsonl"
+        reader, progress = EventReader(events), Progress()
+        child = subprocess.Popen(
+            [*launch.python(), "-m", "ftwizard", *argv, "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(argv[0], str(events)),
+            start_new_session=True,
+        )
+        try:
+            while True:
+                try:
+                    out, err = child.communicate(timeout=POLL_EVERY_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    progress.feed(reader.read())
+                    tell(progress)
+        except BaseException:
+            if not lasting:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+                child.wait()
+            raise
+    return _decode_document(argv[0], child.returncode, out, err)
+
+
+def environment(name: str, progress: str | None = None) -> dict[str, str]:
+    """Return the environment of a command, with no API keys except the one for downloads.
+
+    Commands in ``COMMANDS_WITH_KEYS`` get all keys. ``progress`` is the file for progress events.
+    """
+    base: Mapping[str, str] = os.environ
+    if name not in COMMANDS_WITH_KEYS:
+        base = credentials.without_secrets(base, credentials.HUGGING_FACE)
+    variables = launch.import_path(base)
+    if progress:
+        variables[PROGRESS_FILE] = progress
+    return variables
+
+
+def _decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
+    try:
+        document = msgspec.json.decode(out) if out.strip() else None
+    except msgspec.DecodeError:
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), dict):
+        error = document["error"]
+        raise FtwizardError(str(error.get("message")), str(error.get("hint") or ""), code or FAILED)
+    if document is None:
+        last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
+        raise FtwizardError(f"“ftwizard {name}” failed (exit code {code}): {visible(last[0], 300)}")
+    return document

@@ -1,0 +1,1 @@
+"""The wizard, a folder for each of its larger pages."""

@@ -1,0 +1,96 @@
+"""Background data checks for the Data page: a quick first look, then the whole file."""
+
+from __future__ import annotations
+
+import re
+
+from rich.text import Text
+
+from ftwizard.data.format_names import NAMES, Format
+from ftwizard.data.hub import ids
+from ftwizard.data.platforms import TargetName
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe
+from ftwizard.screens import palette
+from ftwizard.screens.monitor import readings
+from ftwizard.screens.subprocesses import Child
+from ftwizard.screens.wizard.drafts import Draft, Fingerprint, format_path, get_fingerprint
+from ftwizard.text import duration, visible
+
+QUICK_S = 0.3
+"""Shorter checks show no progress."""
+BAR_CELLS = 30
+
+
+class DataCheck(Child):
+    """``ftwizard check`` on the rows of a draft."""
+
+    def __init__(self, draft: Draft, path: str) -> None:
+        super().__init__("check", *build_check_args(draft, path))
+        self._on_hub = ids.parse(path) is not None
+        self._path = path
+        self._fingerprint = get_fingerprint(path)
+
+    def fingerprint_of(self, file: str) -> Fingerprint | None:
+        """Return the fingerprint of a file from before it was read. For a Hub dataset, that of the
+        file it was downloaded to."""
+        return get_fingerprint(file) if self._on_hub else self._fingerprint
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is too short so far to show progress."""
+        return self.first_look is None and self.spent_s < QUICK_S
+
+    def format_status(self, width: int) -> Text:
+        """Format the current phase and progress on one line, with a bar if it fits."""
+        doing = describe.doing(self.progress) if self.progress.phase else "starting"
+        if self.first_look is not None:
+            doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
+        else:
+            name = visible(format_path(self._path), 50)
+            doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
+        line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {duration(self.spent_s)}")
+        line.truncate(max(1, width), overflow="ellipsis")
+        share = readings.share(self.progress)
+        if share is not None and line.cell_len + 8 + BAR_CELLS <= width:
+            line.append(f"  {share:4.0%} ").append_text(readings.bar(share, BAR_CELLS))
+        return line
+
+
+def build_file_args(plan: Plan, path: str) -> list[str]:
+    """Build the arguments of every command that reads a plan's data: file and format."""
+    format = plan.data.format
+    return [path] if format == "auto" else [path, "--format", format]
+
+
+def build_target_args(plan: Plan, target: TargetName | None, path: str) -> list[str]:
+    """Build the arguments of commands that check rows: also the target."""
+    return [*build_file_args(plan, path), *(("--target", target) if target else ())]
+
+
+def build_check_args(draft: Draft, path: str) -> list[str]:
+    """Build the arguments of a check: also the validation file and the max length."""
+    own = draft.plan.data.files.validation
+    argv = [
+        *build_target_args(draft.plan, draft.target, path),
+        "--max-length",
+        str(draft.plan.recipe.max_length),
+    ]
+    return [*argv, "--val", own] if own else argv
+
+
+def needs_recheck(draft: Draft) -> bool:
+    """Tell whether the target, or a max length that truncates rows, changed since the check."""
+    if draft.checked is None:
+        return False
+    tokens, now = draft.checked.get("tokens") or {}, draft.plan.recipe.max_length
+    longest, then = tokens.get("max"), tokens.get("limit")
+    cut = bool(longest and then and then != now and min(then, now) < longest)
+    return cut or draft.checked_for != draft.target
+
+
+def find_candidate_formats(error: FtwizardError) -> list[Format]:
+    """Return the formats that an error's hint names as candidates; empty if it names none."""
+    named = set(re.findall(r"--format ([a-z-]+)", error.hint))
+    return [name for name in NAMES if name in named]

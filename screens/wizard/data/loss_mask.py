@@ -1,0 +1,82 @@
+"""The loss mask of a row, shown in its rendered template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import Plan
+from ftwizard.screens import navigation, palette
+from ftwizard.screens.terminal import visible_text
+from ftwizard.screens.wizard.data import data_check
+from ftwizard.text import plural
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
+
+TRAINED, CUT = "▌ ", "░ "
+_NO_LOSS = "  "
+MAX_CHARACTERS = 20_000
+NO_MODEL = FtwizardError(
+    "No model is chosen yet. The loss mask depends on the model's chat template.",
+    "Choose a model on the next page, Recipe. Then press esc to come back.",
+)
+
+
+async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
+    """Render a row as a run of the plan would; return it with its loss mask. Return None after
+    showing an error."""
+    from ftwizard.screens.dialogs.error import Problem
+
+    if not plan.model.name:
+        await app.push_screen_wait(Problem(NO_MODEL))
+        return None
+    argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
+    argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
+    document = await navigation.work(app, "Rendering the row with the chat template", *argv)
+    row: dict[str, Any] | None = document and document.get("row")
+    return row
+
+
+def format_mask(row: dict[str, Any], width: int) -> Text:
+    """Format a row's spans in ``width`` cells; a bar at the left marks trainable tokens."""
+    trainable, kept = row["trained"], row["kept"]
+    lines = [
+        Text.assemble((f"row {row['line']:,}", "bold"), "  as trained on"),
+        Text.assemble(
+            (TRAINED, palette.ACCENT), f"{trainable:,} of {plural(row['tokens'], 'token')} count toward the loss"
+            if trainable else "no trainable tokens: the row is skipped",
+        ),
+    ]  # fmt: skip
+    if kept < row["tokens"]:
+        cut = plural(row["tokens"] - kept, "token")
+        lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} truncated"))
+    lines.append(Text())
+    left = MAX_CHARACTERS
+    for start, _, span, trained in row["spans"]:
+        gutter, style = (CUT, palette.WARNING) if start >= kept else (
+            (TRAINED, palette.ACCENT) if trained else (_NO_LOSS, "")
+        )  # fmt: skip
+        lines += _add_gutter(
+            visible_text.lines(span, left), gutter, style, "" if trained else "dim", width
+        )
+        left -= len(span)
+        if left <= 0:
+            break
+    return Text("\n").join(lines)
+
+
+def _add_gutter(text: Text, gutter: str, style: str, text_style: str, width: int) -> list[Text]:
+    """Wrap text to ``width`` cells, with a gutter before each line."""
+    room = max(10, width - len(gutter))
+    text.right_crop(1) if text.plain.endswith("\n") else None
+    text.style = text_style
+    wrapped = [
+        part
+        for line in text.split("\n", allow_blank=True) or [Text()]
+        for part in line.wrap(Console(width=room), room) or [Text()]
+    ]
+    return [Text.assemble((gutter, style), part) for part in wrapped]

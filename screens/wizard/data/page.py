@@ -1,0 +1,361 @@
+"""The Data page: the data file, its check, and its validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from ftwizard.data.format_names import NAMES
+from ftwizard.data.hub import ids
+from ftwizard.errors import FtwizardError
+from ftwizard.plan import schema
+from ftwizard.screens.dialogs.choose import Pick
+from ftwizard.screens.dialogs.confirm import Typed
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.wizard import texts
+from ftwizard.screens.wizard.data import data_check, next_step, report_text, tools
+from ftwizard.screens.wizard.data.data_check import DataCheck
+from ftwizard.screens.wizard.data.fields import DataFields
+from ftwizard.screens.wizard.data.new_files import CreatedFiles
+from ftwizard.screens.wizard.data.report_view import ReportView
+from ftwizard.screens.wizard.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
+from ftwizard.text import visible
+
+POLL_S = 0.04
+"""Interval at which a running check is polled, so that a first look shows at once."""
+POLLS_PER_DRAW = 6
+"""Polls between two redraws of the progress."""
+UNREAD = "Press enter to read and check the file."
+UNNAMED = "Enter a file name first; tab completes it."
+UNNAMED_OWN = "Name the validation file, or choose a share of the rows."
+Make = Callable[[Any, Draft], Awaitable[CreatedFiles | None]]
+
+
+class DataPage(WizardPage[Step]):
+    """Dismisses with a draft that names usable data."""
+
+    STEP = 1
+    HELP = (
+        "Name your data file, or a dataset on the Hugging Face Hub as owner/name. Append "
+        "/configuration or :split if you do not want train. A dataset is downloaded once and kept "
+        "as a file. Up and down select a suggestion, tab accepts it.\n\n"
+        "Enter reads the file. Findings are listed with the number of rows they affect: ✗ unusable, "
+        "! usable but probably a mistake, · worth knowing. Enter on a finding shows its rows. Enter "
+        "on the line with the arrow continues.\n\n"
+        "Some rows, or a separate file, are kept for validation. Validation loss shows when the "
+        "model starts memorizing the training data. Another 10% is the test set, which compares "
+        "the tuned model with its base."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "read", "read", key_display="enter", priority=True),
+        Binding("enter", "next", "continue", key_display="enter", priority=True),
+        Binding("enter", "form", "convert", key_display="enter", priority=True),
+        Binding("enter", "rows", "show rows", key_display="enter", priority=True),
+        Binding("enter", "row", "open row", key_display="enter", priority=True),
+        Binding("f", "repair", "fix"),
+        Binding("s", "split", "split"),
+        Binding("c", "convert", "convert"),
+        Binding("escape", "cancel", "cancel", key_display="esc"),
+        Binding("escape", "back", "back", key_display="esc"),
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._check: DataCheck | None = None
+        """The running check."""
+        self._polls = 0
+        self._named = format_path(draft.plan.data.files.train)
+        """The last known content of the file field."""
+        self._reading_from: tuple[Widget | None, str] = (None, "")
+        """The focus and the validation file when reading began."""
+        self._read_validation = format_path(draft.plan.data.files.validation or "")
+        """The validation file that was read with the data; empty if none was."""
+
+    def body(self) -> ComposeResult:
+        yield DataFields(self._draft)
+        yield ReportView(id="report")
+
+    def on_mount(self) -> None:
+        self.set_interval(POLL_S, self._poll)
+        self._show()
+        if self._draft.checked is None:
+            self._fields.rows.focus_input()
+        elif data_check.needs_recheck(self._draft):  # answers on other pages changed
+            self._start_check(self._named)
+        else:
+            self._view.focus_go()
+
+    @property
+    def _fields(self) -> DataFields:
+        return self.query_one(DataFields)
+
+    @property
+    def _view(self) -> ReportView:
+        return self.query_one(ReportView)
+
+    @property
+    def _report(self) -> report_text.Report | None:
+        """The full report, or that of a first look."""
+        return self._draft.checked or (self._check.first_look if self._check else None)
+
+    # ------------------------------------------------------------------ answers
+
+    @on(FileInput.Edited, "#train")
+    def _file_edited(self) -> None:
+        # Read the current value: while keys come fast, the event's value is outdated.
+        name = self._fields.rows.value
+        if name != self._named:
+            self._named = name
+            files = msgspec.structs.replace(self._draft.plan.data.files, train=name)
+            self._draft = self._draft.with_data(format="auto").with_check(files, None)
+            self._cancel()
+
+    @on(FileInput.Edited, "#own-file")
+    @on(Choice.Changed)
+    def _validation_changed(self) -> None:
+        self._show()
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether every named file was read."""
+        own = self._fields.validation_file
+        return bool(
+            self._draft.checked and own == self._read_validation and not self._lacks_validation_file
+        )
+
+    @property
+    def _lacks_validation_file(self) -> bool:
+        """Whether the validation file still has to be named."""
+        return self._fields.share == OWN_FILE and not self._fields.validation_file
+
+    def _with_answers(self) -> Draft:
+        """Return the draft with the page's current answers."""
+        draft = self._draft.with_validation(self._fields.share)
+        if self._is_read or self._fields.share != OWN_FILE:
+            return draft
+        files = draft.plan.data.files
+        return draft.with_data(
+            files=msgspec.structs.replace(files, validation=self._fields.validation_file)
+        )
+
+    # ------------------------------------------------------------------ keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.is_mounted:
+            return True
+        checked = self._draft.checked
+        if action in ("read", "next", "form", "rows", "row"):
+            return action == self._enter
+        if action in ("cancel", "back"):
+            return (action == "cancel") == (self._check is not None)
+        if action == "repair":
+            return bool(checked and checked["findings"])
+        if action == "split":
+            return bool(checked and checked["usable"])
+        if action == "convert":
+            return bool(checked and report_text.can_convert(checked))
+        return True
+
+    @property
+    def _enter(self) -> str:
+        """The action that Enter performs at the focus; empty if there is none."""
+        if self._report and (subject := self._view.subject):
+            return "row" if subject.row else "rows" if subject.lines else ""
+        if self._check is not None:
+            return ""
+        if not self._is_read:
+            return "read"
+        if report_text.converts_first(self._draft.checked or {}):
+            return "form"
+        return "next" if self._usable else "read"
+
+    @property
+    def _usable(self) -> int:
+        return int(self._draft.checked["usable"]) if self._draft.checked else 0
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._fields.validation.fold(not self._fields.validation.has_focus_within)
+        self.refresh_bindings()
+
+    def on_report_view_moved(self) -> None:
+        self.refresh_bindings()
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._with_answers(), -1))
+
+    def action_cancel(self) -> None:
+        self._cancel()
+        self._fields.rows.focus_input()
+
+    action_read = action_form = action_rows = action_row = WizardPage.action_next
+
+    def go_on(self) -> None:
+        self._file_edited()
+        if self._enter == "next":
+            self._leave()
+        elif self._enter == "read":
+            self._read()
+        elif self._enter == "form":
+            self.action_convert()
+        else:
+            self._view.open()
+
+    @work(group="next", exclusive=True, exit_on_error=False)
+    async def _leave(self) -> None:
+        if self._draft.is_stale:
+            self.notify("The file has changed and is read again.", markup=False)
+            self._start_check(self._named)
+            return
+        draft = self._with_answers()
+        if not await self._confirm(draft):
+            return
+        report = draft.checked or {}
+        draft = draft.allowing("skip-bad-rows", report["rows"] > report["usable"])
+        self.dismiss(Step(draft.allowing("no-validation", not draft.validates), 1))
+
+    async def _confirm(self, draft: Draft) -> bool:
+        """Confirm unusable rows, and a run without validation data."""
+        for doubt in next_step.list_doubts(draft.checked or {}):
+            if not await self.app.push_screen_wait(doubt):
+                return False
+        return draft.validates or await self.app.push_screen_wait(Typed(*texts.NO_VALIDATION))
+
+    # ------------------------------------------------------------------ new files
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_repair(self) -> None:
+        await self._make(tools.repair)
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_split(self) -> None:
+        await self._make(tools.split)
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_convert(self) -> None:
+        await self._make(tools.convert)
+
+    async def _make(self, make: Make) -> None:
+        """Create new files from the rows; read them if they are to be used."""
+        made = await make(self.app, self._with_answers())
+        if made is None:
+            return
+        self._named = format_path(made.train)
+        self._fields.rows.put(self._named)
+        if made.validation is not None:
+            self._fields.set_validation_file(format_path(made.validation))
+        self._draft = self._draft.with_data(format="auto")
+        self._start_check(made.train)
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self) -> None:
+        fields = self._fields
+        if self._draft.checked is None and not fields.rows.settle():
+            return
+        self._named = fields.rows.value
+        if not self._named:
+            fields.say(Text(UNNAMED))
+        elif fields.share == OWN_FILE and not (
+            fields.validation.settle() and fields.validation.value
+        ):
+            self.notify(UNNAMED_OWN, markup=False)
+            fields.validation.focus_input()
+        else:
+            self._start_check(self._named)
+
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def _start_check(self, name: str) -> None:
+        """Read a file or a Hub dataset and show the report."""
+        own = self._fields.validation_file
+        self._reading_from = (self.focused, own)
+        path = name if ids.parse(name) else get_absolute_path(name)
+        files = schema.Files(train=path, validation=get_absolute_path(own) if own else None)
+        self._draft = self._with_answers().with_check(files, None)
+        self._check = check = DataCheck(self._draft, path)
+        self._show()
+        try:
+            report = await check.document()
+        except FtwizardError as error:
+            self._check = None
+            self._show()
+            await self._show_refusal(name, error)
+            return
+        finally:
+            if self._check is check:
+                self._check = None
+        # For a Hub dataset this is the downloaded file: the run reads that one.
+        files = msgspec.structs.replace(files, train=report["path"])
+        self._draft = self._draft.with_check(files, report, check.fingerprint_of(report["path"]))
+        self._read_validation = own
+        self._show()
+        self._focus_next_step()
+
+    async def _show_refusal(self, name: str, error: FtwizardError) -> None:
+        """Show why a file cannot be read; ask for the format if several fit."""
+        options = [(format, NAMES[format]) for format in data_check.find_candidate_formats(error)]
+        if not options:
+            await self.app.push_screen_wait(Problem(error))
+            return
+        question, words = "Which format is it?", visible(error.message, 500)
+        chosen = await self.app.push_screen_wait(Pick(question, words, options))
+        if chosen is not None:
+            self._draft = self._draft.with_data(format=chosen)
+            self._start_check(name)
+
+    def _cancel(self) -> None:
+        self.workers.cancel_group(self, "check")
+        self._check = None
+        self._show()
+
+    def _poll(self) -> None:
+        """Show the progress of the running check."""
+        if (check := self._check) is None:
+            return
+        self._polls += 1
+        had = check.first_look
+        check.look()
+        is_first = had is None and check.first_look is not None
+        if is_first or (self._polls % POLLS_PER_DRAW == 0 and not check.is_quick):
+            self._show()
+        if is_first:
+            self._focus_next_step()
+
+    def _focus_next_step(self) -> None:
+        """Focus the next-step line, unless a person is answering another question."""
+        fields, (was, own) = self._fields, self._reading_from
+        inside = (fields.validation, fields.query_one("#validation"))
+        answers = self.focused is not was and any(field.has_focus_within for field in inside)
+        if not answers and fields.validation_file == own:
+            self._view.focus_go()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        """Show suggestions, or the report and the next step."""
+        report, check = self._report, self._check
+        waits = check is not None and not check.is_quick
+        self._view.display = report is not None
+        self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
+        width = self.size.width - 4
+        if report is not None:
+            self._fields.say(next_step.format_verdict(report, width))
+            self._view.show(report, self._draft)
+            changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"
+            self._view.show_next_step(
+                check.format_status(width) if check else next_step.format_next_step(report, changed)
+            )
+        else:
+            self._fields.say(check.format_status(width) if check and waits else Text(UNREAD, "dim"))
+        self.refresh_bindings()

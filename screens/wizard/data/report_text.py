@@ -1,0 +1,254 @@
+"""Texts of a data check report: verdict, findings by severity, and locations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+from rich.text import Text
+
+from ftwizard.advice import evidence
+from ftwizard.advice.evidence import Raised
+from ftwizard.data.format_names import NAMES
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import palette
+from ftwizard.screens.terminal import visible_text
+from ftwizard.text import plural, visible
+
+Report = dict[str, Any]
+"""The ``ftwizard check --json`` document."""
+MARKS = {
+    "ok": ("✓", palette.GOOD),
+    "error": ("✗", palette.BAD),
+    "warning": ("!", f"bold {palette.WARNING}"),
+    "info": ("·", "dim"),
+}
+"""Mark and style of each verdict or severity."""
+_SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
+_MILLIONS_FROM = 1_000_000
+"""Counts from here on are given in millions."""
+MAX_SHOWN_LINES = 24
+"""Line ranges of a finding that are listed."""
+
+
+def format_verdict(report: Report) -> Text:
+    """Format the verdict: rows, format, and whether they are usable."""
+    sign, style = MARKS[report["verdict"]]
+    text = Text.assemble((f"{sign} ", style))
+    if report.get("partial"):
+        text.append("first look", "bold").append(f" at {plural(report['rows'], 'row')}")
+        return text.append(f" ({_describe_format(report)}): {_describe_state(report)} so far")
+    text.append(plural(report["rows"], "row"), "bold").append(f", {_describe_format(report)}; ")
+    return text.append(_describe_state(report), palette.BAD if report["verdict"] == "error" else "")
+
+
+def find_tool_warning(report: Report) -> Raised | None:
+    """Return the warning that fine-tuning is the wrong tool for this data, if any."""
+    try:
+        return evidence.raised(evidence.evidence(report))
+    except FtwizardError:  # a report of an older version
+        return None
+
+
+def list_suggestions(report: Report) -> list[str]:
+    """List what else the data suggests: reinforcement where answers are verifiable."""
+    if report.get("partial"):
+        return []
+    try:
+        rft = evidence.evidence(report).rft
+    except FtwizardError:
+        return []
+    return [f"{rft.reason} {rft.caution}"] if rft else []
+
+
+def lacks_conversion(report: Report) -> bool:
+    """Tell whether the target needs rows in another format."""
+    return any(finding["code"] == "needs_conversion" for finding in report["findings"])
+
+
+def converts_first(report: Report) -> bool:
+    """Tell whether every row must be converted for the target first."""
+    return _concerns_all(report, "needs_conversion") and not is_wrong_kind(report)
+
+
+def is_wrong_kind(report: Report) -> bool:
+    """Tell whether the target cannot train on this kind of rows at all."""
+    return _concerns_all(report, "wrong_kind")
+
+
+def _concerns_all(report: Report, code: str) -> bool:
+    return any(
+        finding["code"] == code
+        and finding["severity"] == "error"
+        and finding["count"] >= report["rows"]
+        for finding in report["findings"]
+    )
+
+
+def can_convert(report: Report) -> bool:
+    """Tell whether there are rows that can be converted."""
+    return bool(report["usable"]) or lacks_conversion(report)
+
+
+def _describe_format(report: Report) -> str:
+    names = (words for name, words in NAMES.items() if name == report["format"])
+    return next(names, "unknown format")
+
+
+def _describe_state(report: Report) -> str:
+    bad = report["rows"] - report["usable"]
+    if bad:
+        return f"{plural(bad, 'row')} unusable"
+    if not report["rows"]:
+        return "none usable"
+    if report["verdict"] == "error":
+        errors = [
+            format_title(finding)
+            for finding in report["findings"]
+            if finding["severity"] == "error"
+        ]
+        return f"unusable as is: {', '.join(errors[:3])}"
+    if report["verdict"] == "warning":
+        return f"all usable, {_count_kinds(report, 'warning')}"
+    return "all usable"
+
+
+def _count_kinds(report: Report, severity: str) -> str:
+    kinds = sum(finding["severity"] == severity for finding in report["findings"])
+    return plural(kinds, severity)
+
+
+def format_facts(report: Report) -> Text:
+    """Format the tokens, the validation file and the source, a line each."""
+    lines = []
+    if counted := format_tokens(report):
+        lines.append(counted)
+    if validation := report.get("validation"):
+        lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
+    if report.get("source"):
+        lines.append(Text.assemble((f"  {visible(report['source'], 200)}", "dim")))
+    return Text("\n").join(lines)
+
+
+def format_tokens(report: Report) -> Text:
+    """Format the numbers of tokens and of trainable tokens; empty if unknown."""
+    parts = []
+    if counted := report.get("tokens"):
+        parts.append(_format_amount(counted, " tokens"))
+    if trainable := report.get("trained_tokens"):
+        parts.append(f"trainable: {_format_amount(trainable, '' if counted else ' tokens')}")
+    return Text(f"  {'; '.join(parts)}" if parts else "")
+
+
+def _format_amount(counted: dict[str, Any], unit: str) -> str:
+    """Format ``812,345 tokens``, or for an estimate ``812,000 tokens (800,000–825,000)``."""
+    low, total, high = (int(counted[name]) for name in ("low", "total", "high"))
+    if _is_exact(counted):
+        return f"{total:,}{unit}"
+    low, total, high = (
+        _round_to_3_digits(low, math.floor),
+        _round_to_3_digits(total, round),
+        _round_to_3_digits(high, math.ceil),
+    )
+    if total < _MILLIONS_FROM:
+        return f"{total:,}{unit} ({low:,}–{high:,})"
+    return f"{_format_millions(total)} million{unit} ({_format_millions(low)}–{_format_millions(high)})"
+
+
+def _is_exact(counted: dict[str, Any]) -> bool:
+    return bool(counted.get("exact", True) or counted["low"] == counted["high"])
+
+
+def _format_millions(value: int) -> str:
+    return f"{value / 1e6:,.10g}"
+
+
+def _round_to_3_digits(value: int, rounding: Callable[[float], int]) -> int:
+    """Round an estimated count to three significant digits."""
+    unit: int = 10 ** max(0, len(str(abs(value))) - 3)
+    return rounding(value / unit) * unit
+
+
+def sort_by_severity(report: Report) -> list[dict[str, Any]]:
+    """Sort the findings by severity, then by count."""
+    return sorted(
+        report["findings"],
+        key=lambda finding: (_SEVERITY_ORDER.get(finding["severity"], 3), -finding["count"]),
+    )
+
+
+def format_title(finding: dict[str, Any]) -> str:
+    """Format a finding's code as words."""
+    return visible(str(finding["code"]).replace("_", " "), 60)
+
+
+def format_finding_line(finding: dict[str, Any], counts: int, names: int, *, brief: bool) -> Text:
+    """Format a finding on a line: mark, count, name and, unless ``brief``, its message.
+
+    ``counts`` and ``names`` are the widths of these columns.
+    """
+    sign, style = MARKS.get(finding["severity"], MARKS["info"])
+    text = Text.assemble((f"{sign} ", style), f"{finding['count']:>{counts},}  ", no_wrap=True)
+    text.append(format_title(finding) if brief else f"{format_title(finding):<{names}}  ")
+    if not brief:
+        words = visible_text.line(str(finding["message"]), 300)
+        words.style = "dim"
+        text.append_text(words)
+    return text
+
+
+def format_finding(finding: dict[str, Any]) -> Text:
+    """Format a finding's name and message."""
+    sign, style = MARKS.get(finding["severity"], MARKS["info"])
+    text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), ": ")
+    return text.append_text(visible_text.line(str(finding["message"]), 300))
+
+
+def describe_finding(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> Text:
+    """Describe a finding in full: message, location and fix."""
+    sign, style = MARKS.get(finding["severity"], MARKS["info"])
+    text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), "\n\n")
+    text.append_text(visible_text.line(str(finding["message"]), 1000)).append("\n")
+    for cause in finding.get("also") or ():
+        fix = f"; {cause['fix']}" if cause["fix"] != finding.get("fix") else ""
+        words = f"At {unit} {cause['line']:,}: {cause['message']}{fix}"
+        text.append_text(visible_text.line(words, 1000)).append("\n")
+    text.append("\n")
+    text.append(f"{describe_location(finding, partial=partial, unit=unit)}\n\n")
+    if fix := str(finding.get("fix") or ""):
+        text.append("Fix  ", "dim").append_text(visible_text.line(f"{fix.rstrip('.')}.", 1000))
+    return text
+
+
+def describe_location(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> str:
+    """Describe how many rows a finding affects, and where; ``unit``: what lines count."""
+    rows = plural(finding["count"], "row")
+    if partial:
+        return f"{rows} so far; line numbers follow once the whole file is read"
+    if not finding["lines"]:
+        return rows if finding["count"] > 1 else "the whole file"
+    return f"{rows}, at {format_lines(finding, unit=unit)}"
+
+
+def format_lines(
+    finding: dict[str, Any], *, unit: str = "line", most: int = MAX_SHOWN_LINES
+) -> str:
+    """Format the lines of a finding: ``line 3, 8–11, 40 and 388 more``."""
+    numbers = finding["lines"]
+    runs = _find_runs(numbers)
+    shown = ", ".join(f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in runs[:most])
+    named = sum(b - a + 1 for a, b in runs[:most])
+    more = finding["count"] - named
+    return f"{unit} {shown}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def _find_runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of three or more consecutive numbers; other numbers
+    stay single."""
+    runs: list[tuple[int, int]] = []
+    for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        runs += [(run[0], run[-1])] if len(run) > 2 else [(number, number) for number in run]
+    return runs

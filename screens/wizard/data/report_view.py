@@ -1,0 +1,167 @@
+"""View of a data report: next step, list of findings and rows, and details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.wizard.data import overview, row_text, rows, selection
+from ftwizard.screens.wizard.data.report_text import Report
+from ftwizard.screens.wizard.data.selection import Subject
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.text import plural
+
+
+class ReportView(Vertical):
+    """Shows a report; a new one keeps the cursor on an item that is in both."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "mask", "mask"),
+        Binding("h", "lengths", "lengths"),
+    ]
+
+    class Moved(Message):
+        """The cursor or the focus moved."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._report: Report | None = None
+        self._draft: Draft | None = None
+        self._subjects: dict[str, Subject] = {}
+        self._shows_lengths = False
+
+    def compose(self) -> ComposeResult:
+        yield Go(id="go")
+        with Horizontal(id="look"):
+            yield Menu(id="rows", leaves=True)
+            with Vertical(id="beside"):
+                yield Reading(id="row")
+                yield Static(id="lengths", markup=False)
+
+    def show(self, report: Report, draft: Draft) -> None:
+        """Show a report on the rows of a draft."""
+        is_new = report is not self._report
+        if is_new:
+            self._subjects = selection.list_subjects(report)
+        self._report, self._draft = report, draft
+        self._draw(from_top=is_new and self.subject is None)
+
+    def show_next_step(self, text: Text) -> None:
+        """Show the next step, or the progress of a check."""
+        self.query_one(Go).update(text)
+
+    def focus_go(self) -> None:
+        """Focus the next-step line, unless the focus is in the list already."""
+        if not self.has_focus_within:
+            self.query_one(Go).focus()
+
+    @property
+    def subject(self) -> Subject | None:
+        """Return the selected item; None if the focus is elsewhere."""
+        # Ask the screen: the widgets learn of the focus later than keys that arrive together.
+        in_list = self.screen.focused in (self.query_one(Menu), self.query_one(Reading))
+        return self._chosen if in_list else None
+
+    @property
+    def _chosen(self) -> Subject | None:
+        return self._subjects.get(self.query_one(Menu).chosen or "")
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the lengths fit below the details."""
+        return self.screen.has_class("-wide") and self.screen.has_class("-tall")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        subject = self.subject if self.is_mounted else None
+        if action == "mask":
+            return bool(subject and subject.row)
+        if action == "lengths":
+            return subject is not None and not self.is_roomy
+        return True
+
+    def open(self, *, masked: bool = False) -> None:
+        """Show the rows of the selected finding, or the selected row."""
+        subject = self.subject
+        if subject and subject.lines and subject.finding:
+            self._open(subject, row_text.format_heading(subject.finding), subject.lines)
+        elif subject and subject.row and self._report:
+            first = {row["line"]: row for row in self._report["preview"]}
+            heading = Text(f"the first {plural(len(first), 'row')}", "bold")
+            self._open(subject, heading, list(first), first, masked=masked)
+
+    def action_mask(self) -> None:
+        self.open(masked=True)
+
+    def _open(
+        self,
+        subject: Subject,
+        heading: Text,
+        lines: Sequence[int],
+        rows_by_line: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+        *,
+        masked: bool = False,
+    ) -> None:
+        draft = self._draft
+        assert draft is not None
+        at = subject.row["line"] if subject.row else None
+        shown = rows.Rows(heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at)
+        self.app.push_screen(rows.RowsPage(shown, masked=masked))
+
+    def action_lengths(self) -> None:
+        """Toggle between lengths and details."""
+        self._shows_lengths = not self._shows_lengths
+        self._update_details()
+
+    def on_menu_moved(self) -> None:
+        self._reset_details()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self._reset_details()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def _draw(self, *, from_top: bool = False) -> None:
+        menu = self.query_one(Menu)
+        first = next(iter(self._subjects), None) if from_top else None
+        lines = selection.format_lines(self._subjects, menu.size.width)
+        menu.show([Line(text, id) for text, id in lines], cursor=first)
+        if from_top:
+            menu.scroll_home(animate=False)
+        self._update_details()
+
+    def _reset_details(self) -> None:
+        self._shows_lengths = False
+        self._update_details()
+        self.post_message(self.Moved())
+
+    def _update_details(self) -> None:
+        """Show the details of the selected item, or the overview."""
+        if self._report is None or self._draft is None or not self.is_mounted:
+            return
+        pane, roomy = self.query_one(Reading), self.is_roomy
+        self.query_one(Menu).marks = roomy or self.subject is not None
+        subject = self._chosen if roomy else self.subject
+        if subject and not self._shows_lengths:
+            pane.show(subject.describe())
+        else:
+            pane.show(
+                overview.build_overview(self._report, self._draft, pane.room, with_bars=not roomy)
+            )
+        below = self.query_one("#lengths", Static)
+        below.display = roomy
+        if roomy:
+            width, height = pane.room[0], self.size.height // 2
+            below.update(overview.draw_bars(self._report, self._draft, width, height))

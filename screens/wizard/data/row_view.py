@@ -1,0 +1,189 @@
+"""Texts of parsed rows: conversations, preference pairs, text and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from ftwizard.screens import palette
+from ftwizard.screens.terminal import visible_text
+from ftwizard.text import plural, size, visible
+
+MAX_CHARACTERS = 4000
+"""Characters shown of one text in a row."""
+MAX_MESSAGES = 200
+MAX_TOKENS = 40
+_MAX_NAME_CHARACTERS = 60
+_TITLE = "bold"
+_SIDE = "dim"
+
+
+def format_example(example: dict[str, Any]) -> Text:
+    """Format a row: its messages, labels and extra fields."""
+    text = Text()
+    for part in _list_parts(example):
+        if text:
+            text.append("\n\n")
+        text.append_text(part)
+    return text
+
+
+def summarize(example: dict[str, Any]) -> str:
+    """Return the first user message, or the beginning of a row, on a line."""
+    messages = example.get("messages") or []
+    asked = next((message for message in messages if message.get("role") == "user"), None)
+    if asked := asked or next(iter(messages), None):
+        return visible(" ".join(_list_texts(asked)), 200)
+    if example.get("tokens"):
+        return _describe_tokens(example["tokens"])
+    return visible(str(example.get("text") or ""), 200)
+
+
+def _list_parts(example: dict[str, Any]) -> Iterator[Text]:
+    kind = example.get("kind", "chat")
+    if tools := example.get("tools"):
+        names = ", ".join(visible(_get_tool_name(tool), _MAX_NAME_CHARACTERS) for tool in tools)
+        yield Text.assemble(("tools  ", _SIDE), names)
+    yield from _format_messages(example.get("messages"))
+    if kind == "preference":
+        yield Text.assemble(("✓ ", f"bold {palette.GOOD}"), ("chosen", _TITLE))
+        yield from _format_messages(example.get("chosen"))
+        yield Text.assemble(("✗ ", f"bold {palette.BAD}"), ("rejected", _TITLE))
+        yield from _format_messages(example.get("rejected"))
+    if kind == "labelled":
+        wanted = ("✓ ", f"bold {palette.GOOD}"), "desirable response"
+        unwanted = ("✗ ", f"bold {palette.BAD}"), "undesirable response"
+        yield Text.assemble(*(wanted if example.get("label") else unwanted))
+    if example.get("text") is not None:
+        yield visible_text.lines(str(example["text"]), MAX_CHARACTERS)
+    if tokens := example.get("tokens"):
+        yield _format_tokens(tokens)
+    if extra := example.get("extra"):
+        names = ", ".join(visible(str(tool), _MAX_NAME_CHARACTERS) for tool in list(extra)[:20])
+        yield Text.assemble(("extra  ", _SIDE), names)
+
+
+def _format_messages(messages: Any) -> Iterator[Text]:
+    shown = list(messages or [])[:MAX_MESSAGES]
+    yield from map(_format_message, shown)
+    if more := len(messages or []) - len(shown):
+        yield Text(f"… and {plural(more, 'more message')}", _SIDE)
+
+
+def _format_message(message: dict[str, Any]) -> Text:
+    """Format a message below its role."""
+    text = Text.assemble((visible(str(message.get("role")), 20), f"bold {palette.ACCENT}"))
+    for note in _list_notes(message):
+        text.append(f"  {note}", _SIDE)
+    for part in _list_contents(message):
+        text.append("\n").append_text(part)
+    return text
+
+
+def _list_notes(message: dict[str, Any]) -> Iterator[str]:
+    if name := message.get("name"):
+        yield visible(str(name), _MAX_NAME_CHARACTERS)
+    if call := message.get("tool_call_id"):
+        yield f"result of {visible(str(call), _MAX_NAME_CHARACTERS)}"
+    if (weight := message.get("weight")) is not None:
+        yield "not trained on (weight 0)" if weight == 0 else f"weight {visible(str(weight), 20)}"
+
+
+def _list_contents(message: dict[str, Any]) -> Iterator[Text]:
+    content = message.get("content")
+    if isinstance(content, list):
+        yield from map(_format_part, content)
+    elif content is not None:
+        yield visible_text.lines(str(content), MAX_CHARACTERS)
+    calls = message.get("tool_calls") or []
+    if message.get("function_call"):
+        calls = [*calls, {"function": message["function_call"]}]
+    yield from map(_format_call, calls)
+
+
+def _format_part(part: Any) -> Text:
+    """Format a part of a message: its text, or its type."""
+    if not isinstance(part, dict):
+        return visible_text.lines(str(part), MAX_CHARACTERS)
+    if isinstance(part.get("text"), str):
+        return visible_text.lines(part["text"], MAX_CHARACTERS)
+    kind = visible(str(part.get("type", "part")), _MAX_NAME_CHARACTERS)
+    address = part.get("image_url")
+    if isinstance(address, dict):
+        address = address.get("url")
+    if kind == "image_url":
+        return Text(f"[image{_format_address(address)}]", _SIDE)
+    return Text(f"[{kind}]", _SIDE)
+
+
+def _format_address(address: Any) -> str:
+    if not isinstance(address, str):
+        return ""
+    if address.startswith("data:"):
+        head, _, data = address.partition(",")
+        kind = visible(head.removeprefix("data:").partition(";")[0], _MAX_NAME_CHARACTERS)
+        return f": {kind}, {size(len(data) * 3 // 4)} in the row"
+    return f": {visible(address, 200)}"
+
+
+def _format_call(call: Any) -> Text:
+    function = call.get("function") if isinstance(call, dict) else None
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments", "")
+    if not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    text = Text.assemble(
+        ("→ ", palette.ACCENT), visible(str(function.get("name")), _MAX_NAME_CHARACTERS), "("
+    )
+    text.append_text(visible_text.lines(arguments, MAX_CHARACTERS))
+    return text.append(")")
+
+
+def _get_tool_name(tool: Any) -> str:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    named = function if isinstance(function, dict) else tool
+    return str(named.get("name")) if isinstance(named, dict) else str(tool)
+
+
+def _format_tokens(tokens: dict[str, Any]) -> Text:
+    text = Text.assemble((_describe_tokens(tokens), _TITLE))
+    for name in ("input_ids", "labels"):
+        values = tokens.get(name)
+        if isinstance(values, list) and values:
+            more = " …" if len(values) > MAX_TOKENS else ""
+            shown = " ".join(visible(str(value), 20) for value in values[:MAX_TOKENS])
+            text.append(f"\n{name}  ", _SIDE).append(f"{shown}{more}")
+    return text
+
+
+def _describe_tokens(tokens: dict[str, Any]) -> str:
+    ids, labels = tokens.get("input_ids"), tokens.get("labels")
+    words = plural(len(ids) if isinstance(ids, list) else 0, "token")
+    if isinstance(labels, list):
+        words += f", {sum(label != -100 for label in labels):,} trainable"
+    return words
+
+
+def _list_texts(message: dict[str, Any]) -> Iterable[str]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    for part in parts:
+        if isinstance(part, str):
+            yield part[:MAX_CHARACTERS]
+        elif isinstance(part, dict):
+            text = part.get("text")
+            yield text[:MAX_CHARACTERS] if isinstance(text, str) else _format_part(part).plain
+
+
+def count_characters(example: dict[str, Any]) -> int:
+    """Count the characters of a row's texts."""
+    turns = [
+        message
+        for part in ("messages", "chosen", "rejected")
+        for message in example.get(part) or []
+    ]
+    characters = sum(len(text) for message in turns for text in _list_texts(message))
+    return characters + len(str(example.get("text") or ""))

@@ -1,0 +1,186 @@
+"""The Rows page: rows of a file as parsed, raw, or with their loss mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from ftwizard.data.platforms import TargetName
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import Plan
+from ftwizard.screens import palette, subprocesses
+from ftwizard.screens.page import Page
+from ftwizard.screens.terminal import visible_text
+from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.wizard.data import data_check, loss_mask, row_text
+
+BATCH = 40
+"""Rows fetched at once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows to show."""
+
+    heading: Text
+    path: str
+    lines: Sequence[int]
+    plan: Plan
+    """Determines how the file is read and rows are rendered."""
+    target: TargetName | None
+    """Target whose rules are checked."""
+    cached: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows that are already loaded, by line."""
+    at: int | None = None
+    """The line to start with."""
+
+
+class RowsPage(Page[None]):
+    """Shows rows; up and down move between them."""
+
+    STEP: ClassVar[int | None] = 1
+    NAME = "Rows"
+    HELP = (
+        "Control characters and invisible characters are highlighted and shown as a symbol or code. "
+        "Secrets are redacted.\n\n"
+        "Up, down and enter move between rows. Tab moves to the row's text, which then scrolls."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next row", key_display="enter", priority=True),
+        Binding("r", "raw", "raw"),
+        Binding("m", "mask", "mask"),
+        Binding("tab", "app.focus_next", "scroll", key_display="tab"),
+    ]
+
+    def __init__(self, rows: Rows, *, masked: bool = False) -> None:
+        super().__init__()
+        self._rows = rows
+        self._cached: dict[int, dict[str, Any]] = dict(rows.cached)
+        self._fetched: set[int] = set()
+        """Lines that were fetched."""
+        self._masks: dict[int, dict[str, Any]] = {}
+        self._view = "read"
+        self._begins_masked = masked
+        self._fetching = False
+
+    def body(self) -> ComposeResult:
+        yield Static(self._rows.heading, id="heading", markup=False)
+        with Horizontal(id="look"):
+            yield Menu(id="rows")
+            yield Reading(id="row")
+
+    def on_mount(self) -> None:
+        menu = self.query_one(Menu)
+        at = self._rows.lines[0] if self._rows.at is None else self._rows.at
+        menu.show(self._lines(), cursor=str(at))
+        menu.focus()
+        self.call_after_refresh(self._show)
+        if self._begins_masked:
+            self.action_mask()
+
+    @property
+    def _line(self) -> int:
+        return int(self.query_one(Menu).chosen or 0)
+
+    def _lines(self) -> list[Line]:
+        shown = []
+        for line in self._rows.lines:
+            text = Text(f"{line:>6,}  ", no_wrap=True)
+            if row := self._cached.get(line):
+                text.append_text(row_text.format_first_words(row))
+            shown.append(Line(text, str(line)))
+        return shown
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "mask" and self.is_mounted:
+            return bool(self._cached.get(self._line, {}).get("example"))
+        return True
+
+    def on_menu_moved(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def action_next(self) -> None:
+        self.query_one(Menu).action_move(1)
+
+    def action_raw(self) -> None:
+        self._turn_to("raw")
+
+    @work(group="mask", exclusive=True, exit_on_error=False)
+    async def action_mask(self) -> None:
+        line = self._line
+        if self._view != "mask" and line not in self._masks and not await self._fetch_mask(line):
+            return
+        self._turn_to("mask")
+
+    def _turn_to(self, view: str) -> None:
+        """Toggle between the view and the parsed rows."""
+        self._view = "read" if self._view == view else view
+        self._show()
+
+    async def _fetch_mask(self, line: int) -> bool:
+        app: Any = self.app
+        mask = await loss_mask.fetch_mask(app, self._rows.plan, self._rows.path, line)
+        if mask is not None:
+            self._masks[line] = mask
+        return mask is not None
+
+    def _show(self) -> None:
+        """Show the selected row; fetch it if needed."""
+        line, pane = self._line, self.query_one(Reading)
+        if line in self._fetched and line not in self._cached:
+            pane.show(row_text.add_title(line, Text("This row is no longer in the file.", "dim")))
+        elif line not in self._cached or (self._view == "raw" and line not in self._fetched):
+            pane.show(Text("reading the row …", "dim"))
+            self._fetch()
+        elif self._view == "raw":
+            pane.show(
+                row_text.add_title(
+                    line, visible_text.lines(str(self._cached[line].get("raw") or ""))
+                )
+            )
+        elif self._view == "mask" and line in self._masks:
+            pane.show(loss_mask.format_mask(self._masks[line], pane.room[0]))
+        else:
+            self._view = "read"
+            pane.show(row_text.format_row(self._cached[line], pane.room[0]))
+        self.refresh_bindings()
+
+    def _fetch(self) -> None:
+        """Fetch the selected row and some after it, unless a fetch is running."""
+        if not self._fetching:
+            self._fetching = True
+            self._fetch_some()
+
+    @work(group="rows", exit_on_error=False)
+    async def _fetch_some(self) -> None:
+        start = list(self._rows.lines).index(self._line)
+        some = self._rows.lines[start : start + BATCH]
+        wanted = [line for line in some if line not in self._fetched]
+        named = [part for line in wanted for part in ("--line", str(line))]
+        rows = self._rows
+        argv = ("show", *data_check.build_target_args(rows.plan, rows.target, rows.path), *named)
+        try:
+            document = await subprocesses.command(*argv)
+        except FtwizardError as error:
+            message = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
+            self.query_one(Reading).show(message)
+            return
+        finally:
+            self._fetching = False
+        for row in document["rows"]:
+            self._cached[row["line"]] = row
+        self._fetched.update(wanted)
+        self.query_one(Menu).show(self._lines())
+        self._show()

@@ -1,0 +1,116 @@
+"""Tools that write new data files: fix, split and convert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftwizard.data import platforms
+from ftwizard.screens import navigation
+from ftwizard.screens.dialogs.choose import Pick
+from ftwizard.screens.dialogs.result import Outcome
+from ftwizard.screens.dialogs.save_as import NewFile, suggest_name
+from ftwizard.screens.wizard.data import data_check, new_files
+from ftwizard.screens.wizard.data.new_files import CreatedFiles
+from ftwizard.screens.wizard.drafts import SHARES, Draft, format_path
+from ftwizard.text import visible
+
+if TYPE_CHECKING:
+    from ftwizard.screens.app import FtwizardApp
+
+_USE = ("use the new file", "keep the old one")
+
+
+async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Fix the rows into a new file and show the changes; return it if it is to be used."""
+    source = draft.plan.data.files.train
+    named = await app.push_screen_wait(
+        NewFile(
+            "Fix into a new file",
+            "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
+            "Your file is not changed.",
+            [("New file", suggest_name(source, "fixed"))],
+            "writes it",
+        )
+    )
+    if named is None:
+        return None
+    argv = (
+        "check",
+        *data_check.build_target_args(draft.plan, draft.target, source),
+        "--fix",
+        named[0],
+    )
+    document = await navigation.work(app, f"Fixing {visible(format_path(source), 50)}", *argv)
+    if document is None:
+        return None
+    done = document["repairs"]
+    account = new_files.format_changes(done, "Nothing needed fixing.")
+    if not await app.push_screen_wait(
+        Outcome(new_files.format_written(done, named[0]), account, *_USE)
+    ):
+        return None
+    return CreatedFiles(named[0], draft.plan.data.files.validation)
+
+
+async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Split the rows into a training and a validation file; return both."""
+    source = draft.plan.data.files.train
+    share = dict(SHARES)[new_files.get_split_share(draft)]
+    without = "\nUnreadable rows are skipped." if new_files.count_bad_rows(draft) else ""
+    named = await app.push_screen_wait(
+        NewFile(
+            "Split into two files",
+            f"Validation gets {share}. Rows with the same prompt stay together.{without}",
+            [
+                ("Training", suggest_name(source, "train")),
+                ("Validation", suggest_name(source, "validation")),
+            ],
+            "writes them",
+        )
+    )
+    if named is None:
+        return None
+    title = f"Splitting {visible(format_path(source), 50)}"
+    document = await navigation.work(
+        app, title, *new_files.build_split_command(draft, named[0], named[1])
+    )
+    return None if document is None else CreatedFiles(*named)
+
+
+async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+    """Convert the rows for a target; return the file if it is to be used."""
+    source, report = draft.plan.data.files.train, draft.checked or {}
+    options = new_files.list_targets(report)
+    name = await app.push_screen_wait(
+        Pick("Convert for which target?", "", options, str(draft.target or ""))
+    )
+    if name is None:
+        return None
+    words = platforms.target(name).words
+    named = await app.push_screen_wait(
+        NewFile(
+            f"Convert for {words}",
+            "What the target cannot represent is listed by row, never dropped silently.",
+            [("New file", suggest_name(source, name))],
+            "writes it",
+        )
+    )
+    if named is None:
+        return None
+    argv = (
+        "convert",
+        *data_check.build_file_args(draft.plan, source),
+        "--target",
+        name,
+        "--out",
+        named[0],
+    )
+    done = await navigation.work(app, f"Converting for {words}", *argv)
+    if done is None:
+        return None
+    account = new_files.format_changes(done, "Every row was converted completely.")
+    if not await app.push_screen_wait(
+        Outcome(new_files.format_written(done, named[0]), account, *_USE)
+    ):
+        return None
+    return CreatedFiles(named[0])

@@ -1,0 +1,336 @@
+"""The wizard's answers so far, independent of how they are asked."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import locations, strict_yaml, user_paths
+from ftwizard.advice import questions
+from ftwizard.advice.questions import FIT, Question
+from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.providers import PathId, PlatformId
+from ftwizard.data.platforms import TargetName
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching
+from ftwizard.estimate.batching import Lengths
+from ftwizard.hardware.machine import Facts
+from ftwizard.jobs.folder import is_id, write_whole
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan, RiskName
+from ftwizard.pricing import machine_rate
+from ftwizard.runs import store
+from ftwizard.screens.wizard import history
+from ftwizard.text import visible
+
+_TARGETS: dict[PlatformId, TargetName] = {
+    "foundry": "foundry-sft", "together": "together-sft", "vertex": "vertex-gemini",
+}  # fmt: skip
+"""Targets of the cloud services whose row format does not depend on the model."""
+Fingerprint = tuple[int, int, int]
+"""Inode, size in bytes and modification time (ns) of a file."""
+UNANSWERED = ""
+NOT_SPECIFIED = "not specified"
+OWN_FILE = "file"
+SHARES = (
+    ("0.1", "10%"), ("0.2", "20%"), (OWN_FILE, "a file"), ("none", "none"),
+)  # fmt: skip
+"""Sources of validation data: a share of the rows, or a separate file."""
+
+
+def _empty_plan() -> Plan:
+    files = schema.Files(train="")
+    return Plan(data=schema.Data(files=files), model=schema.Model(name=""))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """All answers so far; each page returns a changed copy."""
+
+    machine: Facts
+    plan: Plan = field(default_factory=_empty_plan)
+    answers: dict[str, str] = field(default_factory=dict)
+    """Answers of the Provider page, by question."""
+    path: PathId | None = None
+    """The chosen path; None while the recommendation is followed."""
+    recommended: PathId = "local"
+    reasons: tuple[str, ...] = ()
+    """Reasons for the recommendation."""
+    platform: PlatformId | None = None
+    """The recommended cloud service, if any."""
+    hour: Rate | None = None
+    """Hourly price of this machine, if set."""
+    touched: frozenset[str] = frozenset()
+    """Settings of the recipe that the person has chosen."""
+    checked: dict[str, Any] | None = None
+    """The ``ftwizard check`` report on the training file."""
+    stamp: Fingerprint | None = None
+    """Fingerprint of the training file before its check."""
+    checked_for: TargetName | None = None
+    """The target of the check."""
+    estimate: dict[str, Any] | None = None
+    """The ``ftwizard estimate`` document for the plan."""
+    lengths: Mapping[str, Lengths | None] | None = None
+    """Lengths of training and validation rows, counted with the model's tokenizer. None before
+    the count, and if rows were truncated, as they may be longer."""
+    parameters: int | None = None
+    """Parameters of the model; None until counted."""
+    earlier: EarlierRate | None = None
+    """The learning rate that the person chose for the previous model."""
+    name: str = ""
+    """Name of the run."""
+    saved: str = ""
+    """The name of the saved plan; its file may be overwritten."""
+
+    def with_plan(self, **parts: Any) -> Draft:
+        """Return a draft with changed parts of the plan; an estimate of the old plan is dropped."""
+        changed = msgspec.structs.replace(self.plan, **parts)
+        if changed == self.plan:
+            return self
+        draft = replace(self, plan=changed, estimate=None)
+        if (changed.data, changed.model) != (self.plan.data, self.plan.model):
+            draft = replace(draft, lengths=None)
+        return draft if changed.model == self.plan.model else draft._with_new_model(self)
+
+    def _with_new_model(self, before: Draft) -> Draft:
+        """Forget the size of the model; remember for which model the learning rate was chosen."""
+        rate, earlier = before.plan.recipe.learning_rate, before.earlier
+        if rate and "learning_rate" in before.touched:
+            size = before.parameters or history.count_parameters(before.plan.model.name)
+            earlier = EarlierRate(rate=rate, parameters=size) if size else earlier
+        return replace(self, parameters=None, earlier=earlier)
+
+    def with_estimate(self, estimate: dict[str, Any]) -> Draft:
+        """Return a draft with the ``ftwizard estimate`` document for its plan."""
+        draft = replace(self, estimate=estimate, parameters=estimate["parameters"])
+        return replace(draft, lengths=batching.of_estimate(estimate))
+
+    def with_recipe(self, **settings: Any) -> Draft:
+        return self.with_plan(recipe=msgspec.structs.replace(self.plan.recipe, **settings))
+
+    def with_data(self, **parts: Any) -> Draft:
+        return self.with_plan(data=msgspec.structs.replace(self.plan.data, **parts))
+
+    def with_answers(self, answers: dict[str, str]) -> Draft:
+        return replace(self, answers=answers)
+
+    @property
+    def way(self) -> PathId:
+        """Return the chosen path, else the recommended one."""
+        return self.path or self.recommended
+
+    def on_path(self, path: PathId | None) -> Draft:
+        return replace(self, path=path)
+
+    def with_recommendation(
+        self, path: PathId, reasons: Iterable[str] = (), platform: PlatformId | None = None
+    ) -> Draft:
+        return replace(self, recommended=path, reasons=tuple(reasons), platform=platform)
+
+    @property
+    def target(self) -> TargetName | None:
+        """Return the target of the data check; None while the service is unknown."""
+        if self.way == "local":
+            return "trl-sft"
+        if self.way == "openai":
+            return "openai-sft"
+        return _TARGETS.get(self.platform) if self.platform else None
+
+    def with_provider_reason(self) -> Draft:
+        """Return a draft whose plan records why this provider was chosen."""
+        if self.way == self.recommended:
+            why = " ".join(("recommended:", *self.reasons)) if self.reasons else "recommended"
+        else:
+            why = f"chosen although {self.recommended} was recommended"
+        return self.with_plan(provider_reason=why)
+
+    def with_check(
+        self, files: schema.Files, checked: dict[str, Any] | None, stamp: Fingerprint | None = None
+    ) -> Draft:
+        """Return a draft with other data and its check report.
+
+        Decisions about the rows of the previous data are reset.
+        """
+        draft = self.with_data(files=files).allowing("skip-bad-rows", False)
+        return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the training file changed since its check."""
+        return self.stamp is not None and self.stamp != get_fingerprint(self.plan.data.files.train)
+
+    @property
+    def share(self) -> str:
+        """The chosen one of ``SHARES``."""
+        if self.plan.data.files.validation is not None:
+            return OWN_FILE
+        split = self.plan.data.split.validation
+        return "none" if split == 0 else f"{split or 0.1:g}"
+
+    def with_validation(self, share: str) -> Draft:
+        """Return a draft that validates with one of ``SHARES``."""
+        if share == OWN_FILE:
+            return self.with_data(split=schema.Split())
+        files = msgspec.structs.replace(self.plan.data.files, validation=None)
+        split = schema.Split(validation=0.0 if share == "none" else float(share))
+        return self.with_data(files=files, split=split)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is validation data."""
+        return bool(self.plan.data.files.validation or self.plan.validation_share)
+
+    def priced(self, hour: Rate | None) -> Draft:
+        """Return a draft with the hourly price of this machine."""
+        return replace(self, hour=hour)
+
+    def named(self, name: str) -> Draft:
+        return replace(self, name=name)
+
+    def with_touched(self, name: str) -> Draft:
+        """Return a draft that records a setting as chosen by the person."""
+        return replace(self, touched=self.touched | {name})
+
+    def allowing(self, name: RiskName, on: bool = True) -> Draft:
+        """Return a draft that allows a risk, or no longer does."""
+        if on == (name in self.plan.allow):
+            return self
+        rest = tuple(risk for risk in self.plan.allow if risk != name)
+        return self.with_plan(allow=(*rest, name) if on else rest)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The outcome of a page."""
+
+    draft: Draft
+    direction: int
+    """1: next, -1: back, 0: the wizard ends."""
+
+
+def list_questions(draft: Draft) -> tuple[Question, ...]:
+    """List the questions that neither the machine nor the wizard can answer."""
+    return (
+        FIT,
+        *(question for question in questions.questions(draft.machine) if question.id != FIT.id),
+    )
+
+
+def list_answers(question: Question) -> list[tuple[str, str]]:
+    """List id and label of each answer, “not specified” first if nothing is assumed."""
+    answers = [(option.id, option.label) for option in question.options]
+    return answers if question.assumed else [(UNANSWERED, NOT_SPECIFIED), *answers]
+
+
+@contextlib.contextmanager
+def temporary_plan(draft: Draft) -> Iterator[str]:
+    """Yield a temporary file with the current plan.
+
+    Raises FtwizardError if it cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ftwizard-"))
+            file = Path(folder) / "plan.yaml"
+            file.write_text(schema.dump(draft.plan))
+        except OSError as error:
+            raise FtwizardError(
+                f"A temporary file could not be written: {error.strerror or error}.",
+                "Free some disk space, or set TMPDIR to a writable folder.",
+            ) from error
+        yield str(file)
+
+
+def save(draft: Draft) -> str:
+    """Save the plan; return its file. Raises FtwizardError if it cannot be written."""
+    file = get_plan_path(draft.name)
+    locations.private_folder(file.parent)
+    try:
+        write_whole(file, schema.dump(draft.plan).encode())
+    except OSError as error:
+        raise FtwizardError(
+            f"The plan could not be written to {file}: {error.strerror}."
+        ) from error
+    return str(file)
+
+
+def get_plan_path(name: str) -> Path:
+    """Return the path of a run's plan."""
+    return locations.home() / "plans" / f"{name}.yaml"
+
+
+def get_fingerprint(file: str) -> Fingerprint | None:
+    """Return the fingerprint of a file; None if it cannot be read."""
+    try:
+        status = Path(file).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def format_path(path: str) -> str:
+    """Format a path for display: relative if it is below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def get_absolute_path(name: str) -> str:
+    """Return a typed file name as an absolute path; raises FtwizardError if it is invalid."""
+    return str(user_paths.whole(name))
+
+
+def non_default_yaml(plan: Plan) -> str:
+    """Return the plan as YAML without default values; it loads as the same plan."""
+    return strict_yaml.dumps(_non_default_values(plan))
+
+
+def _non_default_values(part: msgspec.Struct) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for field_ in msgspec.structs.fields(part):
+        value = getattr(part, field_.name)
+        if isinstance(value, msgspec.Struct):
+            if below := _non_default_values(value):
+                chosen[field_.name] = below
+        elif field_.required or value != field_.default:
+            chosen[field_.name] = value
+    return chosen
+
+
+def suggest_run_name(draft: Draft) -> str:
+    """Return the run's name, or one made from the data file and the time."""
+    return draft.name or store.new_id(Path(draft.plan.data.files.train).stem)
+
+
+def find_name_problem(name: str, saved: str = "") -> str:
+    """Describe why a run name is unusable; empty if it is usable.
+
+    ``saved``: the name of the plan that this wizard saved itself.
+    """
+    if not is_id(name):
+        return "Use only letters, digits, dots, dashes and underscores."
+    if (locations.runs_folder() / name).exists():
+        return f"Run {name} already exists. Choose another name."
+    if name != saved and get_plan_path(name).exists():
+        return f"A plan {name} already exists. Choose another name."
+    return ""
+
+
+def format_command(name: str, hour: Rate | None = None) -> str:
+    """Format the command that starts the saved plan, with the hourly price that was typed."""
+    words = [
+        "ftwizard",
+        "train",
+        str(get_plan_path(name)),
+        "--name",
+        name,
+        *machine_rate.argv(hour),
+    ]
+    return visible(shlex.join(words))

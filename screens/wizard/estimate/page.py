@@ -1,0 +1,163 @@
+"""The Estimate page: steps, memory, time and cost of the plan, before training."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import crash_log, navigation, palette
+from ftwizard.screens.costs import hour_price
+from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.wizard import setting_values, texts
+from ftwizard.screens.wizard.drafts import Draft, Step, temporary_plan
+from ftwizard.screens.wizard.estimate import text
+from ftwizard.screens.wizard.recipe import live_estimate
+
+PROBE_TITLE = "Probing: training steps on the longest rows"
+
+
+def describe_smaller_batch(draft: Draft, probe: dict[str, Any]) -> str:
+    """Describe how a probe reduced a batch size that ran out of memory."""
+    recipe = draft.plan.recipe
+    return (
+        f"Batch size {recipe.batch_size} ran out of memory. Batch size {probe['batch_size']} with "
+        f"{probe['gradient_accumulation']} gradient accumulation steps fits. The effective batch "
+        "size stays the same."
+    )
+
+
+class EstimatePage(WizardPage[Step]):
+    """Counts tokens with the model's tokenizer; dismisses with a draft that has the estimate."""
+
+    STEP = 3
+    HELP = (
+        "Every row is rendered with the model's chat template and tokenized with its tokenizer, as "
+        "in training. Only the model's responses count toward the loss.\n\n"
+        "Memory and time are ranges, estimated from the model's configuration, your data and this "
+        "machine. Measurements from a probe or an earlier run replace them. p runs a probe: a few "
+        "training steps on the longest rows, one or two minutes. c compares costs by provider. "
+        "h sets the hourly price of this machine, which adds the cost of the run here and on the "
+        "Recipe page. A run keeps the price it was started with. Disk is what the run keeps."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "probe", "probe (measure)"),
+        Binding("c", "costs", "costs"),
+        Binding("h", "hour", "hourly price"),
+        Binding("tab", "app.focus_next", show=False),  # there is only one field
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._changes: list[str] = []
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="estimate"):
+            yield Static(id="figures", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#estimate").focus()
+        if self._draft.estimate is None:
+            self._begin()
+        self.call_after_refresh(self._show)
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._draft, -1))
+
+    def action_costs(self) -> None:
+        from ftwizard.screens.costs.page import CostsPage
+
+        def priced(draft: Draft | None) -> None:
+            if draft is not None:
+                self._draft = self._draft.priced(draft.hour)
+                self._show()
+
+        self.app.push_screen(CostsPage(self._draft), priced)
+
+    @work(group="hour", exclusive=True, exit_on_error=False)
+    async def action_hour(self) -> None:
+        """Ask for the hourly price of this machine."""
+        app: Any = self.app
+        guide = hour_price.describe_rental(self._draft.estimate)
+        price = await hour_price.ask_price(app, self._draft.hour, guide)
+        self._draft = self._draft.priced(price)
+        self._show()
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def action_probe(self) -> None:
+        """Measure memory and speed with a few training steps; offer the batch size that fits."""
+        app: Any = self.app
+        with temporary_plan(self._draft) as file:
+            probe = await navigation.work(app, PROBE_TITLE, "probe", file)
+        if probe is None:
+            return
+        batch = {name: probe[name] for name in ("batch_size", "gradient_accumulation")}
+        if probe["halved"] and await self.app.push_screen_wait(
+            Ask(
+                "Use the batch size that fits?",
+                describe_smaller_batch(self._draft, probe),
+                "use it",
+                "keep mine",
+            )
+        ):
+            for name in batch:
+                self._draft = self._draft.with_touched(name)
+            self._draft = self._draft.with_recipe(**batch)
+        await self._count()
+
+    def go_on(self) -> None:
+        if self._draft.estimate is not None:
+            self.dismiss(Step(self._draft, 1))
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def _begin(self) -> None:
+        try:
+            await self._count()
+        except Exception as error:  # noqa: BLE001 (else the page stays blank)
+            problem = error if isinstance(error, FtwizardError) else crash_log.told(error)
+            await self.app.push_screen_wait(Problem(problem))
+            self.dismiss(Step(self._draft, -1))
+
+    async def _count(self) -> None:
+        app: Any = self.app
+        if self._draft.is_stale:
+            await self.app.push_screen_wait(Problem(texts.file_changed_error(self._draft)))
+            self.dismiss(Step(self._draft, -2))
+            return
+        draft, again = self._draft, True
+        while again:
+            with temporary_plan(draft) as file:
+                estimate = await navigation.work(app, texts.COUNTING, "estimate", file)
+            if estimate is None:
+                self.dismiss(Step(self._draft, -1))
+                return
+            self._draft = draft.with_estimate(estimate)
+            # The model's size is known now, so more advice applies.
+            draft, changes = setting_values.apply_advice(self._draft)
+            again = bool(changes) and not self._changes
+            self._changes = self._changes or changes
+        self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        estimate, part = self._draft.estimate, self.query_one("#figures", Static)
+        if estimate and part.size.width:
+            words = text.format_estimate(
+                estimate, self._draft.plan.recipe.max_length, self._draft.hour
+            )
+            words.append_text(texts.format_adjustments(self._changes))
+            plan = self._draft.plan
+            if caution := live_estimate.describe_caution(plan.model.name, plan.recipe):
+                words.append("\n! ", f"bold {palette.WARNING}").append(caution)
+            part.update(texts.hanging(words, text.NAMES_WIDTH, part.size.width))

@@ -1,0 +1,62 @@
+"""Costs of the paths for a draft's data, and what the data suggests."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from ftwizard.advice import evidence, provider_advice
+from ftwizard.advice.evidence import Evidence
+from ftwizard.advice.provider_costs import PathCost, by_path
+from ftwizard.advice.questions import effective
+from ftwizard.errors import FtwizardError
+from ftwizard.pricing.offer import Offer
+from ftwizard.screens.costs import inputs
+from ftwizard.screens.wizard.drafts import Draft
+
+
+@dataclass(frozen=True)
+class PricedOffers:
+    """Every offer for a draft's data; depends only on the rows and the model size."""
+
+    offers: tuple[Offer, ...]
+    tokens: str
+    """Description of the tokens trained on."""
+    own_left_out: bool
+    """Whether the user's own prices are ignored."""
+
+    def by_path(self, draft: Draft, today: datetime.date) -> tuple[PathCost, ...]:
+        """Return the cost of each path under the answers of a draft."""
+        facts, answers = draft.machine, effective(draft.machine, draft.answers)
+        verdicts = provider_advice.verdicts(facts, draft.answers, today)
+        return by_path(self.offers, verdicts, facts, answers)
+
+
+def can_price(draft: Draft) -> bool:
+    """Tell whether a draft's data was read and has usable rows."""
+    report = draft.checked or {}
+    return bool(report.get("usable") and (report.get("tokens") or draft.estimate))
+
+
+def price_offers(draft: Draft, today: datetime.date) -> PricedOffers | None:
+    """Compute every offer for a draft's data; None if its tokens are unknown.
+
+    Reads the user's prices and the model's configuration, so run it in a thread.
+    """
+    basis = inputs.build_basis(draft, today)
+    if basis.load is None:
+        return None
+    table, problem = inputs.load_prices(today)
+    return PricedOffers(
+        tuple(inputs.compute_offers(basis, table)), basis.tokens, problem is not None
+    )
+
+
+def get_evidence(draft: Draft) -> Evidence | None:
+    """Return what the data itself suggests; None if it was not read."""
+    if not draft.checked or draft.checked.get("partial"):
+        return None
+    try:
+        return evidence.evidence(draft.checked)
+    except FtwizardError:  # a report of an older version
+        return None

@@ -1,0 +1,216 @@
+"""The Provider page: questions, a recommendation with reasons, and the choice."""
+
+from __future__ import annotations
+
+import datetime
+from typing import ClassVar, cast
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.advice import provider_advice
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.questions import wanted_size
+from ftwizard.background import beside
+from ftwizard.catalog.providers import PathId, Size, catalog
+from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.wizard import texts
+from ftwizard.screens.wizard.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
+from ftwizard.screens.wizard.provider import costs as path_costs
+from ftwizard.screens.wizard.provider import text
+from ftwizard.screens.wizard.provider.costs import PricedOffers
+from ftwizard.screens.wizard.provider.text import DataFindings
+
+ROOMY = 110
+"""Window width from which questions are shown in full."""
+
+
+class PathPage(WizardPage[Step]):
+    """Dismisses with a draft that has the path."""
+
+    STEP = 0
+    HELP = (
+        "Fine-tune on your own machine, through a provider's API, or with a cloud service. Questions "
+        "that this machine already answers are skipped. Each answer updates the recommendation "
+        "below. You can choose another provider and see what that costs.\n\n"
+        "Until your data is read, prices are per unit of training. Come back afterwards (esc on "
+        "the Data page) to see what your data costs with each provider, and what it suggests. c "
+        "then lists every offer.\n\n"
+        "Up and down move between the questions, left and right change an answer. Page up and "
+        "page down scroll the text below."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pagedown", "read(1)", "more", key_display="pgdn"),
+        Binding("pageup", "read(-1)", "scroll back", show=False),
+        Binding("c", "costs", "costs"),
+    ]
+
+    def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
+        super().__init__()
+        self._draft = draft
+        self._today = today or datetime.date.today()
+        self._questions = list_questions(draft)
+        self._selected_path: str = draft.path or "local"
+        """The path that the page selected last."""
+        self._evidence = path_costs.get_evidence(draft)
+        self._priced: dict[Size, PricedOffers | None] = {}
+        """Cost of the data on every path, by model size."""
+        self._can_scroll = False
+        """Whether the text is longer than its pane."""
+        self._pricing: set[Size] = set()
+        """Model sizes whose costs are being computed."""
+
+    def body(self) -> ComposeResult:
+        yield Static(id="here", classes="note one-line", markup=False)
+        for question in self._questions:
+            with Horizontal(classes="question"):
+                yield Static(question.text, classes="name", markup=False)
+                answer = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
+                yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
+        with Horizontal(classes="question", id="paths"):
+            yield Static("Provider", classes="name", markup=False)
+            names = [(path.id, path.name) for path in catalog().paths]
+            yield Choice(names, self._selected_path, id="path")
+        with VerticalScroll(id="advice", can_focus=False):
+            yield Static(id="words", markup=False)
+
+    def on_mount(self) -> None:
+        self.query(Choice).first().focus()
+        self._update_recommendation()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show full or short questions, depending on the width."""
+        roomy = event.size.width >= ROOMY
+        for question, name in zip(self._questions, self.query(".question > .name"), strict=False):
+            cast(Static, name).update(question.text if roomy else question.short)
+        here = texts.describe_machine(self._draft.machine, event.size.width - 4)
+        self.query_one("#here", Static).update(here)
+        self.call_after_refresh(self._update_recommendation)
+
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        if event.choice.id == "path":
+            self._draft = self._draft.on_path(cast(PathId, event.value))
+        self._update_recommendation()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "costs":
+            return path_costs.can_price(self._draft)
+        if action == "read" and self.is_mounted:
+            return self._can_scroll
+        return True
+
+    def action_read(self, by: int) -> None:
+        pane = self.query_one("#advice")
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
+
+    def action_costs(self) -> None:
+        """Show every offer for this data."""
+        from ftwizard.screens.costs.page import CostsPage
+
+        def priced(draft: Draft | None) -> None:
+            if draft is not None and draft.hour != self._draft.hour:
+                self._draft = self._draft.priced(draft.hour)
+                self.workers.cancel_group(self, "price")
+                self._priced.clear()
+                self._pricing.clear()
+                self._update_recommendation(from_the_top=False)
+
+        shown = CostsPage(self._with_recommendation(self._with_answers()), self._today)
+        self.app.push_screen(shown, priced)
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._with_answers(), -1))
+
+    @work(group="next", exclusive=True, exit_on_error=False)
+    async def go_on(self) -> None:
+        draft = self._with_answers()
+        recommendation = self._recommendation(draft)
+        if recommendation.wrong_tool and not await self.app.push_screen_wait(
+            Ask(
+                "Fine-tune on facts that change?",
+                recommendation.fit or "",
+                "continue anyway",
+                "back",
+            )
+        ):
+            return
+        self.dismiss(Step(self._with_recommendation(draft), 1))
+
+    def _with_answers(self) -> Draft:
+        answers: dict[str, str] = {
+            question.id: value
+            for question in self._questions
+            if (value := self.query_one(f"#answer-{question.id}", Choice).value) != UNANSWERED
+        }
+        path = self.query_one("#path", Choice).value
+        draft = (
+            self._draft if path == self._selected_path else self._draft.on_path(cast(PathId, path))
+        )
+        return draft.with_answers(answers)
+
+    def _recommendation(self, draft: Draft) -> Recommendation:
+        return provider_advice.recommend(draft.machine, draft.answers, self._today)
+
+    def _with_recommendation(self, draft: Draft) -> Draft:
+        recommendation = self._recommendation(draft)
+        return draft.with_recommendation(
+            recommendation.path, recommendation.reasons, recommendation.platform
+        )
+
+    def _update_recommendation(self, *, from_the_top: bool = True) -> None:
+        """Update the recommendation; keep the scroll position unless ``from_the_top``."""
+        draft = self._with_answers()
+        recommendation = self._recommendation(draft)
+        chooser = self.query_one("#path", Choice)
+        if (
+            draft.path is None and chooser.value == self._selected_path
+        ):  # else its Changed message is still to come
+            self._selected_path = recommendation.path
+            with self.prevent(Choice.Changed):
+                chooser.value = recommendation.path
+        part = self.query_one("#words", Static)
+        findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
+        part.update(
+            text.format_page(
+                recommendation,
+                cast(PathId, chooser.value),
+                findings,
+                width,
+                "c lists all offers",
+                self._today,
+            )
+        )
+        if from_the_top:
+            self.query_one("#advice").scroll_home(animate=False)
+        self.call_after_refresh(self._update_keys)
+
+    def _update_keys(self) -> None:
+        """Show the scroll key if there is more text; redraw keys only on change, as it is slow."""
+        if (reads := bool(self.query_one("#advice").max_scroll_y)) != self._can_scroll:
+            self._can_scroll = reads
+            self.refresh_bindings()
+
+    def _get_findings(self, draft: Draft) -> DataFindings:
+        """Return the findings on the data; start computing what is missing."""
+        if not path_costs.can_price(draft):
+            return DataFindings(self._evidence)
+        size = wanted_size(draft.answers)
+        if size not in self._priced:
+            if size not in self._pricing:
+                self._pricing.add(size)
+                self._compute_costs(draft, size)
+            return DataFindings(self._evidence, counting=True)
+        if (priced := self._priced[size]) is None:
+            return DataFindings(self._evidence)
+        costs = priced.by_path(draft, self._today)
+        return DataFindings(self._evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
+
+    @work(group="price", exit_on_error=False)
+    async def _compute_costs(self, draft: Draft, size: Size) -> None:
+        self._priced[size] = await beside(path_costs.price_offers, draft, self._today)
+        self._update_recommendation(from_the_top=False)

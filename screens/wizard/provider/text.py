@@ -1,0 +1,252 @@
+"""Texts of the Provider page: recommendation, costs, alternatives, comparison and sources."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from ftwizard.advice import evidence as evidences
+from ftwizard.advice import provider_costs
+from ftwizard.advice.evidence import Evidence
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.provider_costs import PathCost
+from ftwizard.catalog.prices import STALE_DAYS
+from ftwizard.catalog.providers import Claims, PathId, catalog
+from ftwizard.screens import palette
+from ftwizard.screens.wizard import texts
+
+INDENT = 4
+_NAME_WIDTH = 20
+"""Cells of the path name column."""
+_WIDE = 70
+"""Width in cells from which costs are in a column."""
+COMPARISON_WIDTH = 100
+"""Width in cells from which all paths' factors fit next to each other."""
+_LABEL_WIDTH = 20
+NOT_READ = "No data is read yet. Once it is, its costs appear here."
+NO_ROWS = "No row is usable, so these are general prices."
+COUNTING = "Computing the costs of your data …"
+LEFT_OUT = "Your own prices are ignored: their file has an error."
+
+
+@dataclass(frozen=True)
+class DataFindings:
+    """Findings on the data."""
+
+    evidence: Evidence | None = None
+    costs: tuple[PathCost, ...] = ()
+    """Empty while unknown."""
+    tokens: str = ""
+    """Description of the tokens trained on."""
+    counting: bool = False
+    """Whether the costs are being computed."""
+    own_left_out: bool = False
+
+
+def format_page(
+    recommendation: Recommendation,
+    path: PathId,
+    findings: DataFindings,
+    width: int,
+    more: str,
+    today: datetime.date,
+) -> Text:
+    """Format everything below the questions, in ``width`` cells.
+
+    ``more``: how to list every offer, in words.
+    """
+    parts: list[Text] = []
+    if path != recommendation.path:
+        parts.append(
+            texts.hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
+        )
+    if text := format_warning(findings.evidence):
+        parts.append(texts.hanging(text, 2, width))
+    parts.append(
+        texts.hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
+    )
+    turns = texts.format_flips(recommendation)
+    if recommendation.blocked:  # one of these has to change first
+        parts.append(texts.hanging(turns[1:], INDENT, width))
+    parts.append(format_costs(recommendation, path, findings, width, more))
+    if text := format_suggestions(findings.evidence):
+        parts.append(texts.hanging(text, INDENT, width))
+    if turns and not recommendation.blocked:
+        parts.append(texts.hanging(turns[1:], INDENT, width))
+    if width >= COMPARISON_WIDTH:
+        parts.append(format_comparison(recommendation, path, width))
+    else:
+        parts.append(
+            texts.hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
+        )
+    parts.append(texts.hanging(format_sources(recommendation, today), INDENT, width))
+    return Text("\n\n").join(parts)
+
+
+def format_warning(evidence: Evidence | None) -> Text:
+    """Format the warning against fine-tuning on this data; empty if there is none."""
+    warning = evidences.raised(evidence) if evidence else None
+    if warning is None:
+        return Text()
+    mark, style = ("✗", palette.BAD) if warning.wrong_tool else ("!", f"bold {palette.WARNING}")
+    lines = ", ".join(map(str, warning.lines))
+    return Text.assemble((f"{mark} ", style), warning.words, (f" Lines {lines}.", "dim"))
+
+
+def format_suggestions(evidence: Evidence | None) -> Text:
+    """Format what else the data suggests: reinforcement where answers are verifiable."""
+    if evidence is None or evidence.rft is None:
+        return Text()
+    text = Text.assemble(("What the data suggests\n", "bold"))
+    where = f"Offered by {' and '.join(evidence.rft.where)}." if evidence.rft.where else ""
+    words = f"{evidence.rft.reason} {evidence.rft.caution} {where}"
+    return text.append("  · ", "dim").append(words.rstrip())
+
+
+def format_recommendation(recommendation: Recommendation, evidence: Evidence | None) -> Text:
+    """Format the recommendation; evidence in the data outweighs an answer."""
+    if evidence is not None and evidences.raised(evidence) and not recommendation.wrong_tool:
+        recommendation = msgspec.structs.replace(recommendation, fit=None)
+    text = texts.format_recommendation(recommendation)
+    text.rstrip()
+    return text
+
+
+def format_instead(recommendation: Recommendation, path: PathId, costs: Sequence[PathCost]) -> Text:
+    """Format the cost of choosing another path, money first."""
+    text = texts.format_instead(recommendation, path)
+    by_path = {cost.path: cost for cost in costs}
+    if costs and (words := provider_costs.instead(by_path[path], by_path[recommendation.path])):
+        title = text.plain.index("\n") + 1
+        text = text[:title] + Text.assemble(("  · ", "dim"), f"{words}\n") + text[title:]
+    text.rstrip()
+    return text
+
+
+def format_costs(
+    recommendation: Recommendation, path: PathId, findings: DataFindings, width: int, more: str
+) -> Text:
+    """Format the cost of each path for the data, or in general; ``path`` is the chosen one."""
+    of_rows = findings.costs or findings.counting
+    title = "Training cost for your data" if of_rows else "Training cost"
+    hang = INDENT + _NAME_WIDTH + 2 if width >= _WIDE else INDENT + 2
+    parts = [Text.assemble((title, "bold"))]
+    for id, text in _list_costs(recommendation, findings):
+        mark = "→" if id == recommendation.path and not recommendation.blocked else " "
+        line = Text.assemble((f"  {mark} ", palette.ACCENT))
+        line.append(f"{catalog().path(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
+        parts.append(texts.hanging(line.append_text(text), hang, width))
+    parts.append(texts.hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
+    if findings.own_left_out:
+        warning = Text.assemble(("  ! ", f"bold {palette.WARNING}"), LEFT_OUT)
+        parts.append(texts.hanging(warning, INDENT, width))
+    return Text("\n").join(parts)
+
+
+def _list_costs(
+    recommendation: Recommendation, findings: DataFindings
+) -> Iterator[tuple[PathId, Text]]:
+    """Yield each path with its cost, a placeholder, or its general price."""
+    if findings.costs:
+        yield from _list_priced(findings.costs)
+    elif findings.counting:
+        yield from ((path.id, Text("…", "dim")) for path in catalog().paths)
+    else:
+        yield from _list_general_prices(recommendation)
+
+
+def _describe_basis(findings: DataFindings, more: str) -> str:
+    """Describe what the costs are based on."""
+    if findings.costs:
+        tokens = f"{findings.tokens[:1].upper()}{findings.tokens[1:]}"
+        return f"{tokens}. Cheapest offer per provider; {more}."
+    if findings.counting:
+        return COUNTING
+    return NO_ROWS if findings.evidence else NOT_READ
+
+
+def _list_priced(costs: Sequence[PathCost]) -> Iterator[tuple[PathId, Text]]:
+    room = max(cell_len(cost.amount) for cost in costs)
+    for cost in costs:
+        quiet = "dim" if cost.why_not else ""
+        yield (
+            cost.path,
+            Text.assemble((f"{cost.amount:>{room}}", quiet or "bold"), "  ", cost.words),
+        )
+
+
+def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[PathId, Text]]:
+    """Yield the price of a unit of training on each path, newest first."""
+    for path in catalog().paths:
+        claims = path.claims("cost", recommendation.platform if path.id == "cloud" else None)
+        yield path.id, Text(_format_claims(claims))
+
+
+def _format_claims(claims: Claims) -> str:
+    return "; ".join(f"{claim.words}, {claim.as_of}" for claim in claims)
+
+
+def format_comparison(recommendation: Recommendation, path: PathId, width: int) -> Text:
+    """Format the six factors of the paths in columns; the chosen one is bold."""
+    room = (width - _LABEL_WIDTH - 2) // len(catalog().paths) - 2
+    platform = recommendation.platform
+    head = Text(" " * (_LABEL_WIDTH + 2))
+    for column in catalog().paths:
+        mark = "→ " if column.id == recommendation.path and not recommendation.blocked else ""
+        name = Text(f"{mark}{column.name}", "bold" if column.id == path else "dim")
+        head.append_text(_pad(name, room)).append("  ")
+    lines = [Text("Comparison", "bold"), head]
+    console = Console(width=room)
+    for factor, label in catalog().factors.items():
+        cells = [
+            Text(column.claims(factor, platform if column.id == "cloud" else None)[0].words).wrap(
+                console, room
+            )
+            for column in catalog().paths
+        ]
+        for number in range(max(map(len, cells))):
+            line = Text.assemble((f"  {'' if number else label:<{_LABEL_WIDTH}}", "dim"))
+            for cell in cells:
+                part = cell[number] if number < len(cell) else Text()
+                line.append_text(_pad(part, room)).append("  ")
+            lines.append(line)
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
+def format_sources(recommendation: Recommendation, today: datetime.date) -> Text:
+    """Format the sources and dates of the claims. The most frequent source comes last, as
+    “everything else”."""
+    paths = catalog()
+    labels: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for factor, label in paths.factors.items():
+        for path in paths.paths:
+            claims = path.claims(factor, recommendation.platform if path.id == "cloud" else None)
+            for claim in claims if factor == "cost" else claims[:1]:  # all cost claims are shown
+                names = labels.setdefault((claim.date(today), claim.source), {})
+                names.setdefault(f"{label[0].lower()}{label[1:]}", []).append(path.name)
+    for need in paths.needs:
+        names = labels.setdefault((need.as_of, need.source), {})
+        names.setdefault("GPU by model size", []).append(need.label)
+    (first, _), *rest = sorted(labels.items(), key=lambda item: -len(item[1]))
+    text = Text("Sources\n", "bold")
+    for (date, source), names in rest:
+        which = ", ".join(f"{name} ({', '.join(path_names)})" for name, path_names in names.items())
+        text.append("  · ", "dim").append(f"{which}: {source}; {date}\n", "dim")
+    text.append("  · ", "dim").append(f"everything else: {first[1]}; {first[0]}", "dim")
+    if any(date.endswith("!") for date, _ in labels):
+        text.append(f"; !: a price over {STALE_DAYS} days old", "dim")
+    return text
+
+
+def _pad(text: Text, room: int) -> Text:
+    text.rstrip()
+    text.truncate(room, overflow="ellipsis", pad=True)
+    return text

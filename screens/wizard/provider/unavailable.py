@@ -1,0 +1,56 @@
+"""Last wizard page for a provider whose jobs ftwizard cannot start."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.screens.page import Page
+from ftwizard.screens.wizard import texts
+from ftwizard.screens.wizard.drafts import Draft, Step
+
+LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
+
+
+class Elsewhere(Page[Step]):
+    """Explains what to do outside ftwizard; Enter switches to local training."""
+
+    NAME = "Elsewhere"
+    STEP = 1
+    HELP = "Your rows are checked. ftwizard cannot start jobs on this provider."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "here", "train here instead", key_display="enter"),
+        Binding("c", "costs", "costs"),
+        Binding("h", "home", "home"),
+        Binding("escape", "back", "back", key_display="esc"),
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(classes="lead"):
+            text = texts.elsewhere(self._draft.way, self._draft.checked or {})
+            yield Static(text.append(LOCAL_HINT, "dim"), markup=False)
+
+    def action_here(self) -> None:
+        self.dismiss(Step(self._draft.on_path("local"), 1))
+
+    def action_costs(self) -> None:
+        from ftwizard.screens.costs.page import CostsPage
+
+        def apply_price(draft: Draft | None) -> None:
+            self._draft = self._draft.priced(draft.hour) if draft else self._draft
+
+        self.app.push_screen(CostsPage(self._draft), apply_price)
+
+    def action_home(self) -> None:
+        self.dismiss(Step(self._draft, 0))
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._draft, -1))

@@ -1,0 +1,212 @@
+"""Live preview of a recipe: memory, time, cost and steps."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+from rich.text import Text
+
+from ftwizard import locations
+from ftwizard.advice import run_history, target_modules
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching, plan_estimate, probe_cache
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.probe_cache import Probe
+from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.models import context_length, model_config
+from ftwizard.models.shapes import Shape
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Method, Recipe
+from ftwizard.pricing import machine_rate
+from ftwizard.screens import palette
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.estimate.memory import judge_fit
+from ftwizard.text import plural, size, sizes, spans
+
+MAX_LINES = 2
+SEPARATOR = "  ·  "
+INDENT = 2
+"""Cells of the arrow."""
+UNPRICED = "cost unknown"
+"""Shown last and dim; help and the next page explain how to set a price."""
+
+
+@functools.lru_cache(maxsize=32)
+def load_shape(name: str) -> Shape | None:
+    """Return the shape of a local or known model; None otherwise."""
+    try:
+        return model_config.shape(name)
+    except FtwizardError:  # the token count reports the error
+        return None
+
+
+@functools.lru_cache(maxsize=32)
+def load_context_length(name: str) -> int | None:
+    """Return a model's context length in tokens; None if unknown."""
+    try:
+        config = model_config.config(name)
+    except FtwizardError:
+        return None
+    limits = context_length.of(config[0]) if config else None
+    return limits.most if limits else None
+
+
+def describe_caution(name: str, recipe: Recipe) -> str:
+    """Describe the cautions for adapting a model with a recipe; empty if there are none."""
+    shape = load_shape(name)
+    if shape is None or recipe.method == "full":
+        return ""
+    adaptation = target_modules.adapted(shape, recipe.rank, recipe.target_modules)
+    if not adaptation.warnings:
+        return ""
+    safer = f"Safer for a first run: {' or '.join(adaptation.safer)}. " if adaptation.safer else ""
+    return safer + " ".join(adaptation.warnings)
+
+
+def get_lengths(draft: Draft) -> Mapping[str, Lengths | None]:
+    """Return the lengths of training and validation rows: counted with the model's tokenizer,
+    else from the data check."""
+    if draft.lengths:
+        return draft.lengths
+    every = batching.lengths((draft.checked or {}).get("tokens"))
+    if every is None:
+        return {}
+    plan, rows = draft.plan, int((draft.checked or {}).get("usable") or every.rows)
+    validation_rows = round(rows * plan.validation_share)
+    train = max(1, rows - validation_rows - round(rows * plan.test_share))
+    return {
+        "train": every.scaled(train),
+        "validation": every.scaled(validation_rows) if validation_rows else None,
+    }
+
+
+def estimate_recipe(draft: Draft) -> Follows | None:
+    """Estimate the draft's recipe on this machine; None if too little is known.
+
+    Uses the draft's estimate if there is one, else a probe, else earlier runs.
+    """
+    if estimate := _read_estimate(draft):
+        return estimate
+    plan = draft.plan
+    try:
+        return plan_estimate.of_plan(
+            plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
+            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
+            probe=_find_probe(draft), hour=draft.hour,
+        )  # fmt: skip
+    except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
+        return None  # an invalid setting; its field shows the error
+
+
+def _read_estimate(draft: Draft) -> Follows | None:
+    """Return the draft's estimate if it is of this recipe, with measured memory and the current
+    hourly price."""
+    document = draft.estimate or {}
+    if not document.get("follows") or _without_learning_rate(
+        msgspec.convert(document["recipe"], Recipe)
+    ) != _without_learning_rate(draft.plan.recipe):
+        return None
+    estimate, memory = msgspec.convert(
+        (document["follows"], document["memory"]), tuple[Follows, Memory | None]
+    )
+    cost = machine_rate.cost(estimate.whole or estimate.time, draft.hour)
+    return msgspec.structs.replace(estimate, memory=memory or estimate.memory, cost=cost)
+
+
+def _without_learning_rate(recipe: Recipe) -> Recipe:
+    """Return a recipe without its learning rate, which loading a plan fills in."""
+    return msgspec.structs.replace(recipe, learning_rate=None)
+
+
+def _find_probe(draft: Draft) -> Probe | None:
+    """Return a probe of this plan with its own batch size; None if there is none."""
+    document = (draft.estimate or {}).get("probe")
+    probe = msgspec.convert(document, Probe) if document else probe_cache.remembered(draft.plan)
+    return None if probe is None or probe.halved else probe
+
+
+def _runs_state() -> tuple[int, int]:
+    """Return a cache key that changes with each new run and every 30 s."""
+    with contextlib.suppress(OSError):
+        return locations.runs_folder().stat().st_mtime_ns, int(time.monotonic() // 30)
+    return 0, 0
+
+
+@functools.lru_cache(maxsize=32)
+def _speeds(name: str, method: Method, *_: int) -> tuple[Speed, ...]:
+    """Return the speeds of earlier runs of a model, cached while there are no new ones."""
+    plan = schema.Plan(
+        data=schema.Data(files=schema.Files(train="")),
+        model=schema.Model(name=name),
+        recipe=schema.Recipe(method=method),
+    )
+    return tuple(run_history.of_runs(plan))
+
+
+def format_prospect(draft: Draft, width: int | None = None) -> Text:
+    """Format the preview on one line, or two if wider than ``width``, most important first.
+
+    Parts that do not fit are dropped. Empty if nothing is known.
+    """
+    estimate = estimate_recipe(draft)
+    if estimate is None:
+        return Text()
+    return _lay_out(_list_parts(draft, estimate), width or 10**6)
+
+
+def _list_parts(draft: Draft, estimate: Follows) -> Iterator[Text]:
+    """Yield the parts, most important first."""
+    if estimate.memory is not None:
+        yield _format_memory(draft, estimate.memory)
+    if estimate.time and estimate.time.low is not None and estimate.time.high is not None:
+        yield Text(spans(estimate.time.low, estimate.time.high))
+    if estimate.cost:
+        yield Text(f"{machine_rate.spread(estimate.cost)} in total")
+    if estimate.cut.value >= 0.001:
+        yield Text(f"{estimate.cut.value:.1%} of rows truncated", palette.WARNING)
+    yield Text(plural(round(estimate.steps.value), "step"))
+    if estimate.padding.value >= 0.2:
+        yield Text(f"{estimate.padding.value:.0%} padding")
+    if not estimate.cost:
+        yield Text(UNPRICED, "dim")
+
+
+def _lay_out(parts: Iterable[Text], width: int) -> Text:
+    """Lay the parts out on up to ``MAX_LINES`` lines."""
+    lines = [Text.assemble(("→ ", palette.ACCENT))]
+    for part in parts:
+        now = lines[-1]
+        if now.cell_len > INDENT and now.cell_len + len(SEPARATOR) + part.cell_len > width:
+            if len(lines) == MAX_LINES:
+                break
+            lines.append(now := Text(" " * INDENT))
+        if now.cell_len > INDENT:
+            now.append(SEPARATOR, "dim")
+        now.append_text(part)
+    return Text("\n").join(lines)
+
+
+def _format_memory(draft: Draft, memory: Memory) -> Text:
+    low, middle, high, room = get_memory_range(draft, memory)
+    if not room:
+        return Text(sizes(low, high))
+    mark, word, style = judge_fit(middle, high, room)
+    gpu = plan_estimate.gpu(draft.plan, draft.machine)
+    available = f"{size(room)} free" if gpu and gpu.held else size(room)
+    return Text.assemble(f"{sizes(low, high)} of {available} ", (f"{mark} {word}", style))
+
+
+def get_memory_range(draft: Draft, memory: Memory) -> tuple[float, float, float, int | None]:
+    """Return low, middle and high end of the memory need in bytes, and the bytes available. A
+    probe's measurement replaces the estimate."""
+    room, peak = plan_estimate.room(draft.plan, draft.machine), memory.peak
+    if probe := _find_probe(draft):
+        value = plan_estimate.measured(probe, memory).value
+        return value, value, value, room
+    return peak.low or peak.value, peak.value, peak.high or peak.value, room

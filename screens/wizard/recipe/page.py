@@ -1,0 +1,268 @@
+"""The Recipe page: the model and its training settings, with reasons and sources."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from rich.text import Text
+from textual import events, work
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Static
+
+from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.advice.run_history import Earlier
+from ftwizard.advice.setting_help import settings
+from ftwizard.background import beside
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.plan import schema
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs.confirm import Typed
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.collapsible import Fold
+from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.wizard import history, texts
+from ftwizard.screens.wizard.drafts import Draft, Step
+from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from ftwizard.screens.wizard.setting_values import (
+    AFTER,
+    describe_model,
+    find_cautions,
+    find_prompts_problem,
+    get_advice,
+    get_value,
+    resolve_model,
+    resolve_prompt_file,
+    with_value,
+)
+from ftwizard.screens.wizard.suggestions import suggest_models
+
+ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
+
+MARGINS = 4
+"""Cells left and right of the preview."""
+
+
+class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """Fields that up and down move between; the focused one is scrolled into view."""
+
+
+class RecipePage(WizardPage[Step]):
+    """Dismisses with a draft that names a model and how to train it."""
+
+    STEP = 2
+    HELP = (
+        "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
+        "suggestions (tab accepts it). Every setting has a value that suits most first runs. The "
+        "reason and its source are below the list.\n\n"
+        "Up and down move, left and right choose. The last line expands settings that a first run "
+        "does not need.\n\n"
+        "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
+        "price: h on the next page."
+    )
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._settings = settings()
+        self._advised: dict[str, Advised] = {}
+        self._problem = ""
+        """Why it did not continue; cleared on the next change."""
+        self._earlier_run: Earlier | None = None
+        """An earlier run on the same data that informs the number of epochs."""
+
+    def body(self) -> ComposeResult:
+        plan = self._draft.plan
+        with RecipeFields(id="recipe"):
+            with Horizontal(classes="field", id="model"):
+                yield Static("Model", classes="name", markup=False)
+                yield FileInput(
+                    plan.model.name,
+                    suggest_models,
+                    hint="owner/model, or a folder",
+                    id="model-name",
+                )
+            for setting in self._settings:
+                if not setting.advanced:
+                    yield SettingRow(setting, get_value(plan, setting))
+            yield SettingRow(AFTER, get_value(plan, AFTER))
+            yield Fold(
+                f"advanced: {sum(setting.advanced for setting in self._settings)} more settings"
+            )
+            for setting in self._settings:
+                if setting.advanced:
+                    yield SettingRow(setting, get_value(plan, setting))
+        yield Static(id="prospect", markup=False)
+        yield Static(id="reason", markup=False)
+
+    def on_mount(self) -> None:
+        for row in self.query(SettingRow):
+            row.set_class(row.setting.advanced, "advanced")
+            if row.setting is not AFTER and row.setting.name in self._draft.touched:
+                row.put(get_value(self._draft.plan, row.setting), "yours")
+        self._apply_advice()
+        self._find_earlier_run()
+        self.query_one(FileInput).focus_input()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
+        self._update_texts()
+
+    def on_fold_turned(self, event: Fold.Turned) -> None:
+        self.query_one("#recipe").set_class(event.unfolded, "unfolded")
+
+    def on_file_input_edited(self) -> None:
+        self._problem = ""
+        self._apply_advice()
+        self._find_earlier_run()
+        self._update_texts()
+
+    def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
+        self._problem = ""
+        if event.row.setting.name == "learning_rate":
+            self._draft, _ = self._read_rows()  # remembers for which model it was chosen
+        if event.row.setting.name == "method":
+            self._apply_advice()
+        if event.row.setting.name == "epochs":
+            self._find_earlier_run()
+        self._update_texts()
+
+    def on_resize(self) -> None:
+        self._update_texts()
+
+    def action_back(self) -> None:
+        draft, _ = self._read_rows()
+        self.dismiss(Step(draft, -1))
+
+    @work(group="next", exclusive=True, exit_on_error=False)
+    async def go_on(self) -> None:
+        line = self.query_one(FileInput)
+        before = line.value
+        line.settle()
+        if line.value != before:  # let the person see the suggestion first
+            self.query(SettingRow).first().focus_field()
+            return
+        draft, problem = read = self._read_rows()
+        name = resolve_model(draft.plan.model.name)
+        if name != draft.plan.model.name:  # a run has another working directory
+            draft = draft.with_plan(model=schema.Model(name=name))
+        if not problem and not draft.plan.model.name:
+            problem = "Choose a model first: up and down select a suggestion, tab accepts it."
+        if not problem and not (problem := await beside(find_prompts_problem, draft)):
+            draft = resolve_prompt_file(draft)
+        while not problem:
+            try:
+                schema.check(draft.plan, await _find_supported_risks(draft))
+            except FtwizardError as error:
+                if error.exit_code != DECLINED:
+                    problem = f"{error.message} {error.hint}"
+                elif not await self.app.push_screen_wait(Typed(error.message, *texts.MANY_EPOCHS)):
+                    return
+                else:
+                    draft = draft.allowing("many-epochs")
+            else:
+                if self._read_rows() == read:  # else something was changed meanwhile
+                    self.dismiss(Step(draft, 1))
+                return
+        if self._read_rows() != read:
+            return
+        row = self._row_of(problem)
+        self._problem = (
+            problem.replace(f"{row.setting.part}.{row.setting.name} ", f"{row.setting.label} ")
+            if row
+            else problem
+        )
+        self._update_texts()
+        if row:
+            self._focus_row(row)
+
+    def _row_of(self, problem: str) -> SettingRow | None:
+        """Return the row that a problem is about."""
+        for row in self.query(SettingRow):
+            setting = row.setting
+            if problem.startswith((f"{setting.label}:", f"{setting.part}.{setting.name} ")):
+                return row
+        return None
+
+    def _focus_row(self, row: SettingRow) -> None:
+        """Focus a row."""
+        if row.setting.advanced:
+            self.query_one(Fold).action_turn(True)
+        self.call_after_refresh(row.focus_field)  # once it is expanded
+
+    def _read_rows(self) -> tuple[Draft, str]:
+        """Return the draft with the current values, and the first problem."""
+        draft, problem = self._draft, ""
+        name = self.query_one(FileInput).value
+        if name != draft.plan.model.name:
+            draft = draft.with_plan(model=schema.Model(name=name))
+        for row in self.query(SettingRow):
+            draft = draft.with_touched(row.setting.name) if row.edited else draft
+            try:
+                draft = with_value(draft, row.setting, row.value)
+            except ValueError as error:
+                problem = problem or str(error)
+        many = draft.plan.recipe.epochs > schema.MANY_EPOCHS
+        return (draft if many else draft.allowing("many-epochs", False)), problem
+
+    def _apply_advice(self) -> None:
+        """Fill in advised values where the person has chosen none."""
+        rows = {row.setting.name: row for row in self.query(SettingRow)}
+        method: Method = rows["method"].value
+        draft = self._draft.with_plan(model=schema.Model(name=self.query_one(FileInput).value))
+        if not rows["method"].edited:
+            method = cast(Method, get_advice(draft, method)["method"].value)
+        self._advised = get_advice(draft, method)
+        for name, advice in self._advised.items():
+            if name in rows and not rows[name].edited:
+                rows[name].put(advice.value, "advised")
+
+    @work(group="before", exclusive=True, exit_on_error=False)
+    async def _find_earlier_run(self) -> None:
+        """Find an earlier run on the same data that informs the number of epochs."""
+        before = await beside(history.find_earlier_run, self._read_rows()[0])
+        if before != self._earlier_run:
+            self._earlier_run = before
+            self._update_texts()
+
+    def _update_texts(self) -> None:
+        """Explain the focused setting, and update the preview."""
+        draft, problem = self._read_rows()
+        # An invalid value has no preview, and the previous one no longer applies.
+        part = self.query_one("#prospect", Static)
+        warning = Text.assemble(("→ ", "dim"), (problem, "dim"))
+        part.update(
+            warning if problem else live_estimate.format_prospect(draft, self.size.width - MARGINS)
+        )
+        self.query_one("#reason", Static).update(self._format_reason(draft))
+
+    def _format_reason(self, draft: Draft) -> Text:
+        """Return the problem, else the explanation of the focused row."""
+        if self._problem:
+            return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
+        if self.query_one(Fold).has_focus:
+            return Text.assemble(("Advanced", "bold"), f"  {ADVANCED}")
+        row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
+        if row is None:
+            name = self.query_one(FileInput).value
+            return Text.assemble(("Model", "bold"), f"  {describe_model(name, draft.plan.recipe)}")
+        setting = row.setting
+        text, before = Text(), self._earlier_run
+        falling = before is not None and before.falling
+        if caution := find_cautions(draft, falling=falling).get(setting.name):
+            text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
+        if setting.name == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
+            text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))
+        return text.append_text(
+            texts.format_reason(setting, self._advised.get(setting.name), row.origin)
+        )
+
+
+async def _find_supported_risks(draft: Draft) -> tuple[schema.RiskName, ...]:
+    """Return the risks that need no confirmation: many epochs, if an earlier run on the same data
+    supports them."""
+    if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
+        return ()
+    before = await beside(history.find_earlier_run, draft)  # may read a large file
+    return ("many-epochs",) if before and before.falling else ()

@@ -1,0 +1,97 @@
+"""The Review page: the plan, its warnings, and the start."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Input, Static
+
+from ftwizard.plan import schema
+from ftwizard.screens import palette
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.wizard import texts
+from ftwizard.screens.wizard.drafts import (
+    Draft,
+    Step,
+    find_name_problem,
+    format_command,
+    suggest_run_name,
+)
+from ftwizard.text import visible_lines
+
+MIN_READ_S = 0.6
+"""Enter is ignored this soon: nobody can have read the plan yet."""
+
+
+class ReviewPage(WizardPage[Step]):
+    """Dismisses with the named draft once confirmed."""
+
+    STEP = 4
+    HELP = (
+        "Nothing is saved yet. Enter saves the plan under the name above and starts the run, which "
+        "keeps running without this window.\n\n"
+        "The command below does the same without the wizard, here or on another machine."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "save and start", key_display="enter", priority=True),
+        # Without priority the input would take these keys.
+        Binding("pagedown", "read(1)", "more", key_display="pgdn", priority=True),
+        Binding("pageup", "read(-1)", "scroll back", show=False, priority=True),
+        Binding("tab", "app.focus_next", "next field", show=False),  # there is only one
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+        self._shown = time.monotonic()
+
+    def body(self) -> ComposeResult:
+        draft = self._draft
+        with Horizontal(classes="field"):
+            yield Static("Name", classes="name", markup=False)
+            yield Entry(suggest_run_name(draft), max_length=64, select_on_focus=False)
+        yield Static(id="problem-line", classes="note", markup=False)
+        yield Static(texts.format_warnings(draft), id="warnings", classes="note", markup=False)
+        yield Static(texts.format_summary(draft), id="comes-to", classes="note", markup=False)
+        with VerticalScroll(id="plan", can_focus=False):
+            yield Static(visible_lines(schema.dump(draft.plan)), markup=False)
+        yield Static(id="command", classes="note", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#warnings").display = bool(texts.format_warnings(self._draft).plain)
+        self.query_one("#comes-to").display = bool(self._draft.estimate)
+        self.query_one(Input).focus()
+        self._say()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._say()
+
+    def action_read(self, by: int) -> None:
+        pane = self.query_one("#plan")
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
+
+    def action_back(self) -> None:
+        self.dismiss(Step(self._draft.named(self.query_one(Input).value), -1))
+
+    def go_on(self) -> None:
+        """Continue, unless Enter was pressed twice on the page before."""
+        if time.monotonic() - self._shown < MIN_READ_S:
+            return
+        name = self.query_one(Input).value.strip()
+        if not find_name_problem(name, self._draft.saved):
+            self.dismiss(Step(self._draft.named(name), 1))
+
+    def _say(self) -> None:
+        name = self.query_one(Input).value.strip()
+        line = self.query_one("#problem-line", Static)
+        problem = find_name_problem(name, self._draft.saved)
+        line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")
+        line.display = bool(problem)
+        same = Text.assemble(("same as  ", "dim"), format_command(name, self._draft.hour))
+        self.query_one("#command", Static).update(same)

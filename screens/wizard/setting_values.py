@@ -1,0 +1,264 @@
+"""Setting values: parsing, formatting, and advice."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+import msgspec
+
+from ftwizard import user_paths
+from ftwizard.advice import recipe_advice
+from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.advice.setting_help import PARTS, TYPES, Choice, Setting, setting
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.estimate import batching, plan_estimate
+from ftwizard.models.hub import is_folder
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Finish, Plan, Recipe
+from ftwizard.screens.wizard.drafts import Draft, get_absolute_path
+from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.text import visible
+
+MODEL_REASON = (
+    "The base model. Start with a small one: a first run shows in minutes whether the data works. "
+    "The same plan then trains a larger model."
+)
+UNKNOWN_MODEL = "Its size, memory and time are unknown until the next page looks it up."
+AFTER = Setting(
+    name="finish",
+    label="After training",
+    reason="Merging turns adapter and base into one 16-bit model that any server loads. The "
+    "comparison runs the test set through both models.",
+    source="End-to-End Fine-Tuning Pipeline (article)",
+    as_of="2026-04",
+    options=(
+        Choice(value="both", label="merge and compare with the base"),
+        Choice(value="merge", label="merge only"),
+        Choice(value="compare", label="compare only"),
+        Choice(value="neither", label="neither"),
+    ),
+)
+_ADAPTER_SETTINGS = ("method", "rank", "target_modules")
+"""Settings that show a caution about adapting the model."""
+PROMPTS_HINT = (
+    "Name a text file with one prompt per line, or a data file. Leave it empty to use validation "
+    "rows."
+)
+_TYPE_NAMES = {int: "a whole number", float: "a number"}
+
+
+def get_advice(draft: Draft, method: Method) -> dict[str, Advised]:
+    """Return the advice for model, data and machine, by setting.
+
+    ``method``: the one in use, on which the other settings depend.
+    """
+    spread = batching.lengths((draft.checked or {}).get("tokens"))
+    shape = live_estimate.load_shape(draft.plan.model.name)
+    size = draft.parameters or (shape.parameters if shape else None)
+    settings_advice = recipe_advice.advise(
+        method, size, count_trained_rows(draft), draft.machine,
+        lengths=spread, shape=shape, context=live_estimate.load_context_length(draft.plan.model.name),
+    )  # fmt: skip
+    method_advice = recipe_advice.method_for(
+        size, plan_estimate.on_its_gpu(draft.plan, draft.machine), shape=shape
+    )
+    return {advice.name: advice for advice in (method_advice, *settings_advice)}
+
+
+def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
+    """Return a draft with the advised settings, except those that the person has chosen, and a
+    list of the changes. The advice depends on the model's size, known only after counting.
+    """
+    recipe, method = draft.plan.recipe, draft.plan.recipe.method
+    if "method" not in draft.touched:
+        method = typing.cast(Method, get_advice(draft, method)["method"].value)
+    changed = {
+        name: advice.value
+        for name, advice in get_advice(draft, method).items()
+        if name not in draft.touched and advice.value != getattr(recipe, name)
+    }
+    named = [
+        f"{setting(name).label}: {format_value(name, getattr(recipe, name))} → {format_value(name, value)}"
+        for name, value in changed.items()
+    ]
+    return draft.with_recipe(**changed), named
+
+
+def format_value(name: str, value: Any) -> str:
+    """Format a setting's value."""
+    found_setting = setting(name)
+    return (
+        found_setting.option(value).label
+        if found_setting.options
+        else format_input(value) or found_setting.empty
+    )
+
+
+def count_trained_rows(draft: Draft) -> int | None:
+    """Count the training examples: from the estimate, else from the shares that are set aside.
+
+    An estimate from a model's configuration alone has no counts.
+    """
+    if draft.estimate and (train := draft.estimate["parts"].get("train")):
+        return int(train["kept"])
+    if draft.checked is None:
+        return None
+    share = 1 - draft.plan.validation_share - draft.plan.test_share
+    return round(int(draft.checked["usable"]) * share)
+
+
+def describe_model(name: str, recipe: Recipe) -> str:
+    """Describe the named model."""
+    if name and live_estimate.load_shape(name) is None:
+        return f"{UNKNOWN_MODEL} {MODEL_REASON}"
+    return live_estimate.describe_caution(name, recipe) or MODEL_REASON
+
+
+def find_cautions(draft: Draft, *, falling: bool = False) -> dict[str, str]:
+    """Return the cautions for these settings, by setting.
+
+    ``falling``: an earlier run on the same data ended with falling validation loss.
+    """
+    shape = live_estimate.load_shape(draft.plan.model.name)
+    size = draft.parameters or (shape.parameters if shape else None)
+    messages: dict[str, str] = {}
+    for warning in recipe_advice.warnings(draft.plan.recipe, size, draft.earlier, falling=falling):
+        name = "epochs" if warning.allow == "many-epochs" else "learning_rate"
+        messages.setdefault(name, warning.message)
+    if about := live_estimate.describe_caution(draft.plan.model.name, draft.plan.recipe):
+        messages.update(dict.fromkeys(_ADAPTER_SETTINGS, about))
+    return messages
+
+
+def resolve_model(typed: str) -> str:
+    """Return the model as a plan names it, with a folder as absolute path.
+
+    Raises FtwizardError if the folder name is invalid.
+    """
+    return get_absolute_path(typed) if is_folder(typed) else typed
+
+
+def describe_reason(setting: Setting, advised: Advised | None) -> str:
+    """Describe what a setting does, and why its value is advised."""
+    if advised and advised.reason not in setting.reason:
+        return f"{setting.reason} {advised.reason}"
+    return setting.reason
+
+
+def describe_sources(setting: Setting, advised: Advised | None, origin: str) -> str:
+    """Describe where a value comes from, with dates; ``origin``: default, advised or yours.
+
+    The advice and the description of a setting may have different sources.
+    """
+    start = f"yours ({describe_default(setting, advised)})" if origin == "yours" else origin
+    if advised is None or origin == "default":
+        return f"{start}: {setting.source}, {setting.as_of}"
+    text = f"{start}: {advised.source}, {advised.as_of}"
+    if advised.source == setting.source or advised.reason in setting.reason:
+        return text
+    return f"{text}; setting: {setting.source}, {setting.as_of}"
+
+
+def find_problem(plan: Plan) -> str:
+    """Describe a contradiction in a plan; empty if there is none. Allowable risks do not count."""
+    try:
+        schema.check(plan)
+    except FtwizardError as error:
+        return f"{error.message} {error.hint}" if error.exit_code != DECLINED else ""
+    return ""
+
+
+def get_after(finish: Finish) -> str:
+    """Return the chosen option of ``AFTER``."""
+    return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
+        (finish.merge, finish.compare), "neither"
+    )
+
+
+def describe_default(setting: Setting, advised: Advised | None) -> str:
+    """Describe the value that a setting has if the person chooses nothing."""
+    if advised:
+        return f"advised: {format_value(setting.name, advised.value).partition(':')[0]}"
+    if setting is AFTER:
+        return f"default: “{AFTER.option('both').label}”"
+    return f"default: {format_value(setting.name, getattr(PARTS[setting.part](), setting.name))}"
+
+
+def get_value(plan: Plan, setting: Setting) -> Any:
+    """Return a plan's value for a setting."""
+    if setting is AFTER:
+        return get_after(plan.finish)
+    return getattr(getattr(plan, setting.part), setting.name)
+
+
+def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
+    """Return a draft with this value for a setting."""
+    if setting is AFTER:
+        return draft.with_plan(finish=with_after(draft.plan.finish, value))
+    part = msgspec.structs.replace(getattr(draft.plan, setting.part), **{setting.name: value})
+    return draft.with_plan(**{setting.part: part})
+
+
+def find_prompts_problem(draft: Draft) -> str:
+    """Describe what is wrong with the prompt file; empty if it is fine or none is named."""
+    named = draft.plan.samples.prompts
+    if not isinstance(named, str) or not (problem := user_paths.problem(named)):
+        return ""
+    return f"{setting('prompts').label}: {problem} {PROMPTS_HINT}"
+
+
+def resolve_prompt_file(draft: Draft) -> Draft:
+    """Return a draft with an absolute path of the prompt file, as a run has another working
+    directory. Raises FtwizardError if the name is invalid."""
+    samples = draft.plan.samples
+    if not isinstance(samples.prompts, str):
+        return draft
+    return draft.with_plan(
+        samples=msgspec.structs.replace(samples, prompts=get_absolute_path(samples.prompts))
+    )
+
+
+def with_after(finish: Finish, chosen: str) -> Finish:
+    """Return ``finish`` with the chosen option of ``AFTER``."""
+    return msgspec.structs.replace(
+        finish, merge=chosen in ("both", "merge"), compare=chosen in ("both", "compare")
+    )
+
+
+def format_input(value: Any) -> str:
+    """Format a value as it is typed; empty for “automatic”."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        short = recipe_advice.in_words(value) if 0 < value < 1e-3 else f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value)
+
+
+def can_be_automatic(setting: Setting) -> bool:
+    """Tell whether a setting may be left to the run."""
+    return type(None) in typing.get_args(TYPES[setting.part][setting.name])
+
+
+def parse_value(setting: Setting, typed: str) -> Any:
+    """Parse typed text into the plan's type; raise ValueError with a message."""
+    kind, text = TYPES[setting.part][setting.name], typed.strip()
+    parts = typing.get_args(kind) or (kind,)
+    if text in ("", setting.empty) and can_be_automatic(setting):
+        return None
+    if str in parts:
+        return text
+    if any(typing.get_origin(kind_part) is tuple for kind_part in (kind, *parts)):
+        return tuple(text.replace(",", " ").split())
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        wanted = next(
+            (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts),
+            "another value",
+        )
+        reason = f"“{visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
+        raise ValueError(f"{setting.label}: {reason}") from None

@@ -1,0 +1,214 @@
+"""Texts shared by the wizard's screens and its plain mode."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from ftwizard.advice import questions, recipe_advice
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.recipe_rules import Advised
+from ftwizard.advice.run_history import Earlier
+from ftwizard.advice.setting_help import Setting
+from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware.machine import Facts
+from ftwizard.screens import palette
+from ftwizard.screens.wizard import history, setting_values
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.text import plural, size, spans, visible
+
+COUNTING = "Counting with the model's tokenizer"
+NO_VALIDATION = (
+    "Without validation data, overfitting goes unnoticed.",
+    "10% of the rows is enough. Their loss is the dashed line in the chart.",
+    "no validation",
+)
+"""A warning, its fix, and the phrase that confirms it."""
+_ANSWER_FLAG = re.compile(r" \([a-z_]+=[a-z-]+\)")
+"""An answer as a command-line argument, which screens do not show."""
+MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
+"""The fix and the phrase for the warning of the plan's own check."""
+
+
+def describe_machine(facts: Facts, width: int = 200) -> str:
+    """Describe this machine on a line, shorter if ``width`` is small."""
+    facts_by_name = dict(questions.seen(facts))
+    room = f"{facts_by_name['memory']} memory, {facts_by_name['free disk']} free"
+    gpu = f"GPU {facts_by_name['GPU']}" if facts.gpus else "no GPU"
+    lines = (
+        f"This machine: GPU {facts_by_name['GPU']}; {room}; {facts_by_name['CPU']}",
+        f"This machine: {gpu}; {room}; {facts_by_name['CPU']}",
+        f"This machine: {gpu}; {room}",
+        f"{gpu}; {room}",
+    )
+    return next((line for line in lines if cell_len(line) <= width), lines[-1])
+
+
+def hanging(text: Text, hang: int, width: int) -> Text:
+    """Wrap text at words, with continuation lines indented by ``hang``.
+
+    ``width`` counts cells.
+    """
+    room, lines = max(20, width - hang), []
+    text.rstrip()
+    for line in text.split("\n", allow_blank=True) or [text]:
+        first, *below = line[hang:].wrap(Console(width=room), room) or [Text()]
+        lines += [line[:hang] + first, *(Text(" " * hang) + part for part in below)]
+    return Text("\n").join(lines)
+
+
+def format_recommendation(recommendation: Recommendation) -> Text:
+    """Format the recommended path with its reasons and cautions."""
+    paths, text = catalog(), Text()
+    name = paths.path(recommendation.path).name
+    if recommendation.platform:
+        name += f", {paths.platform(recommendation.platform).name}"
+    if recommendation.fit:
+        mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
+        text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
+    if recommendation.blocked:
+        text.append("✗ ", palette.BAD).append(f"{recommendation.blocked}\n")
+        text.append("  ~ ", "dim").append("Closest: ").append(name, "bold").append(".\n")
+    else:
+        text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
+    _append_list(text, "+", recommendation.reasons)
+    _append_list(text, "-", recommendation.cautions)
+    if recommendation.close_to:
+        _append_list(
+            text, "~", [f"{paths.path(recommendation.close_to).name} is nearly as good here."]
+        )
+    return text
+
+
+def format_instead(recommendation: Recommendation, path: PathId) -> Text:
+    """Format the consequences of choosing another path."""
+    chosen = catalog().path(path)
+    text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
+    _append_list(text, "·", [recommendation.costs_of[path]])
+    if not chosen.available and chosen.unavailable not in recommendation.costs_of[path]:
+        text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
+    return text
+
+
+def format_factors(recommendation: Recommendation, path: PathId) -> Text:
+    """Format a path's six factors."""
+    paths = catalog()
+    text = Text.assemble((f"{paths.path(path).name}\n", "bold"))
+    for factor, label in paths.factors.items():
+        platform = recommendation.platform if path == "cloud" else None
+        claim = paths.path(path).claims(factor, platform)[0]
+        text.append(f"  {label:<20}", "dim").append(f"{claim.words}\n")
+    return text
+
+
+def format_flips(recommendation: Recommendation) -> Text:
+    """Format what would change the recommendation, or unblock a path; empty if nothing would."""
+    text = Text()
+    if recommendation.blocked:
+        text.append("\nOne of these has to change\n", "bold")
+        _append_list(text, "·", (_ANSWER_FLAG.sub("", change) for change in recommendation.changes))
+    elif recommendation.flips:
+        text.append("\nWhat would change the recommendation\n", "bold")
+        _append_list(text, "·", recommendation.flips)
+    return text
+
+
+def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        text.append(f"  {mark} ", "dim").append(f"{line}\n")
+
+
+def elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
+    """Format the checked rows, why the wizard ends here, and upcoming end dates."""
+    chosen = catalog().path(path)
+    text = Text.assemble((f"{chosen.name}\n\n", "bold"))
+    text.append("✓ ", palette.GOOD)
+    text.append(
+        f"{plural(checked.get('usable', 0), 'usable row')} in {visible(str(checked.get('path')))} "
+        f"({checked.get('format')}).\n"
+    )
+    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
+    today = datetime.date.today()
+    for end in catalog().lifecycles:
+        if end.path == path and end.date > today:
+            text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
+    return text
+
+
+def format_adjustments(changes: Sequence[str]) -> Text:
+    """Format the settings that were adjusted to the model's size."""
+    text = Text()
+    for change in changes:
+        text.append("\n· ", palette.ACCENT).append(f"adjusted to the model's size  {change}")
+    return text
+
+
+def file_changed_error(draft: Draft) -> FtwizardError:
+    """Return the error for a file that changed after its check."""
+    return FtwizardError(
+        f"{visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
+        "Check it again: press enter on the Data page.",
+    )
+
+
+def format_warnings(draft: Draft) -> Text:
+    """Format the warnings before training."""
+    estimate = draft.estimate or {}
+    text = Text()
+    before = history.find_earlier_run(draft)
+    falling = before is not None and before.falling
+    for warning in recipe_advice.warnings(
+        draft.plan.recipe, draft.parameters, draft.earlier, falling=falling
+    ):
+        text.append("! ", f"bold {palette.WARNING}").append(f"{warning.message}\n")
+    if before is not None:
+        text.append_text(format_earlier_run(before, draft.plan.recipe.epochs))
+    if (estimate.get("disk") or {}).get("short"):
+        text.append("! ", f"bold {palette.WARNING}").append(
+            "There is not enough free disk space for this run.\n"
+        )
+    for name in draft.plan.allow:
+        text.append("· ", "dim").append(f"allowed: {name}\n")
+    text.right_crop(1) if text else None
+    return text
+
+
+def format_earlier_run(before: Earlier, epochs: float) -> Text:
+    """Format what an earlier run on the same data says about this many epochs."""
+    mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
+    return Text.assemble((mark, style), f"{epochs:g} epochs: {before.said}\n")
+
+
+def format_summary(draft: Draft) -> Text:
+    """Format steps, time and disk of the run to start; empty without an estimate."""
+    estimate = draft.estimate
+    if not estimate:
+        return Text()
+    parts = [plural(estimate["steps"], "step")] if estimate.get("steps") else []
+    whole = (estimate.get("follows") or {}).get("whole") or estimate.get("time")
+    if whole and whole["low"] is not None:
+        ends = time.strftime("%H:%M", time.localtime(time.time() + whole["value"]))
+        parts.append(f"{spans(whole['low'], whole['high'])}, ends about {ends}")
+    if disk := estimate.get("disk"):
+        parts.append(f"about {size(disk['needed']['value'])} of disk space")
+    parts.append("runs in the background")
+    return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
+
+
+def format_reason(setting: Setting, advised: Advised | None, origin: str) -> Text:
+    """Format why a setting has its value, with sources.
+
+    ``origin``: ``default``, ``advised`` or ``yours``.
+    """
+    text = Text.assemble(
+        (setting.label, "bold"), f"  {setting_values.describe_reason(setting, advised)}"
+    )
+    return text.append(f"\n{setting_values.describe_sources(setting, advised, origin)}", "dim")

@@ -1,0 +1,307 @@
+"""What follows from rows and machine: each value is one that the plan takes, and is earned."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import recipe_advice, target_modules
+from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.catalog import gpu_specs
+from ftwizard.data import histogram
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching, memory
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.training_setup import Setup
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.models.shapes import Shape
+from ftwizard.plan.schema import Recipe
+from tests.advice.test_provider_advice import machine
+from tests.helpers.shapes import PUBLISHED
+
+LLAMA, MIXTURE = PUBLISHED["llama-3.1-8b"], PUBLISHED["qwen3-30b-a3b"]
+METHODS: st.SearchStrategy[Method] = st.sampled_from(["lora", "qlora", "full"])
+SHAPES = st.none() | st.sampled_from(list(PUBLISHED.values()))
+CONTEXTS = st.none() | st.sampled_from([2048, 8192, 131072])
+
+
+def known(rows: list[int]) -> Lengths:
+    tokens = {"rows": len(rows), "total": sum(rows), **histogram.of(array("I", rows))}
+    found = batching.lengths(tokens)
+    assert found is not None
+    return found
+
+
+LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200).map(known)
+MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
+
+
+def on(name: str, **more: Any) -> Facts:
+    known = gpu_specs.card(name)
+    gpu = Gpu(name=name, memory=known.usable if known else 24 * 10**9)
+    return msgspec.structs.replace(machine(24), gpus=(gpu,), **more)
+
+
+def advised(
+    *, method: Method = "lora", rows: int | None = 5000, facts: Facts | None = None, **more: Any
+) -> dict[str, Advised]:
+    parameters = more["shape"].parameters if more.get("shape") else 8 * 10**9
+    found = recipe_advice.advise(method, parameters, rows, facts or machine(80), **more)
+    return {one.name: one for one in found}
+
+
+def drawn(middle: float, width: float, count: int = 2000) -> Lengths:
+    """Return lengths as chats have them: log-normal."""
+    draw = random.Random(3)
+    return known([max(4, round(draw.lognormvariate(middle, width))) for _ in range(count)])
+
+
+@given(METHODS, st.none() | st.integers(1, 10**6), MACHINES, LENGTHS, SHAPES, CONTEXTS)
+def test_advice_is_a_recipe_whatever_is_known(
+    method: Method,
+    rows: int | None,
+    facts: Facts,
+    lengths: Lengths | None,
+    shape: Shape | None,
+    context: int | None,
+) -> None:
+    found = advised(
+        method=method, rows=rows, facts=facts, lengths=lengths, shape=shape, context=context
+    )
+    made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
+    assert 1 <= made.batch_size * made.gradient_accumulation <= 16
+    assert 128 <= made.max_length <= 8192 and 0.03 <= made.warmup <= 0.1
+    assert made.alpha == 2 * made.rank and 16 <= made.rank <= 256
+    assert context is None or made.max_length <= max(context, 1024)
+    for one in found.values():
+        assert one.reason.isprintable() and len(one.reason) <= 170 and one.source and one.as_of
+
+
+def test_the_length_cuts_one_row_in_a_hundred() -> None:
+    lengths = drawn(5.0, 0.9)
+    one = advised(lengths=lengths)["max_length"]
+    assert isinstance(one.value, int) and one.value % 64 == 0
+    assert 0 < batching.cut_share(lengths.scaled(5000), one.value) <= 0.012
+    assert "99%" in one.reason and f"{lengths.p99:,.0f}" in one.reason
+
+
+def test_no_row_is_cut_where_the_longest_is_no_outlier() -> None:
+    one = advised(lengths=known([100] * 500 + [200] * 500))["max_length"]
+    assert one.value == 256 and "none is truncated" in one.reason
+
+
+def test_no_length_is_beyond_what_the_model_reads() -> None:
+    one = advised(lengths=known([9000] * 100), context=2048)["max_length"]
+    assert one.value == 2048 and "context is 2,048 tokens; 100% of the rows" in one.reason
+
+
+def test_what_another_tokenizer_counted_gets_room() -> None:
+    about = msgspec.structs.replace(known([100] * 500), most=2.3)
+    one = advised(lengths=about)["max_length"]
+    assert one.value == 256 and "about 100 tokens" in one.reason
+    assert advised(lengths=known([100] * 500))["max_length"].value == 128
+
+
+def test_very_long_rows_are_cut_at_what_a_card_holds() -> None:
+    one = advised(lengths=known([20_000] * 100), context=131_072)["max_length"]
+    assert one.value == 8192 and "100% of the rows are longer" in one.reason
+
+
+def test_packing_goes_by_padding_and_by_the_steps_that_are_left() -> None:
+    ragged, even = drawn(5.0, 1.0, 20_000), known([400] * 20_000)
+    assert advised(rows=20_000, lengths=ragged)["packing"].value is True
+    assert "would be padding" in advised(rows=20_000, lengths=ragged)["packing"].reason
+    assert advised(rows=20_000, lengths=even)["packing"].value is False
+    few = advised(rows=100, lengths=ragged)["packing"]
+    assert few.value is False and "too few to learn" in few.reason
+    here = advised(rows=20_000, lengths=ragged, facts=machine())["packing"]
+    assert here.value is False and "On a CPU" in here.reason
+    assert "packing" not in advised()
+
+
+def test_packed_steps_hold_about_as_many_rows() -> None:
+    lengths = drawn(5.0, 1.0, 20_000)
+    found = advised(rows=20_000, lengths=lengths)
+    each = int(found["max_length"].value or 0) / lengths.mean
+    together = each * int(found["batch_size"].value or 0)
+    together *= int(found["gradient_accumulation"].value or 0)
+    assert 8 <= together <= 24
+
+
+@given(st.integers(10, 10**6), st.integers(10, 10**6))
+def test_more_to_learn_never_takes_a_lower_rank(one: int, other: int) -> None:
+    few, many = (
+        advised(rows=rows, lengths=known([300] * 10), shape=PUBLISHED["smollm2-135m"])["rank"].value
+        for rows in sorted((one, other))
+    )
+    assert isinstance(few, int) and isinstance(many, int) and few <= many
+
+
+def test_a_rank_has_room_for_what_there_is_to_learn() -> None:
+    """A million rows of 300 tokens: 300 million bits, at 2 a weight and 2.6 million weights a rank."""
+    assert advised(rows=5000, lengths=known([300]), shape=LLAMA)["rank"].value == 16
+    many = advised(rows=10**6, lengths=known([300]), shape=LLAMA)["rank"]
+    assert many.value == 64 and "rank 64" in many.reason
+    most = advised(rows=10**8, lengths=known([300]), shape=LLAMA)["rank"]
+    assert most.value == 256 and "full fine-tune" in most.reason
+    assert "rank" not in advised(method="full", lengths=known([300]), shape=LLAMA)
+
+
+@pytest.mark.parametrize(("rows", "share"), [(60, 0.1), (1000, 0.03), (None, 0.03), (200, 0.04)])
+def test_few_steps_warm_up_over_about_five(rows: int | None, share: float) -> None:
+    assert advised(rows=rows)["warmup"].value == share
+
+
+def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
+    """Some seven rows share a sequence: of so few steps 3 % are too few to rise over."""
+    lengths = drawn(5.0, 1.0, 370)
+    found = advised(rows=370, lengths=lengths)
+    made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
+    assert made.packing
+    left = batching.passes(
+        lengths, batch_size=made.batch_size, accumulation=made.gradient_accumulation,
+        epochs=made.epochs, max_length=made.max_length, packing=True,
+    ).steps  # fmt: skip
+    assert found["warmup"].reason.startswith(f"3% of {left} steps") and left < 167
+    assert 5 <= made.warmup * left < 7
+
+
+def test_what_follows_from_memory_or_the_card_has_a_source_of_its_own() -> None:
+    """Not that of the setting's default: no run of QLoRA's had this memory."""
+    found = advised(lengths=known([300]), shape=LLAMA)["batch_size"]
+    assert "of this GPU's memory" in found.reason and "memory estimate" in found.source
+    small = advised(lengths=known([300]), shape=LLAMA, facts=machine(8))["batch_size"]
+    assert "may not fit" in small.reason and "memory estimate" in small.source
+    assert "Unsloth" in advised()["batch_size"].source
+    assert "master copy" in advised(method="full")["batch_size"].source
+    few = advised(rows=100)["gradient_accumulation"]
+    assert "ftwizard's own rule" in few.source and "100 rows are few" in few.reason
+
+
+def test_what_a_card_can_is_said_by_its_maker() -> None:
+    found = advised(facts=on("NVIDIA A100-SXM4-80GB", flash_attn=True))
+    for name in ("precision", "attention"):
+        assert "A100" in found[name].source and found[name].as_of < "2026"
+    here = advised(facts=machine())
+    assert "own runs" in here["precision"].source
+
+
+@given(
+    st.sampled_from(["llama-3.2-3b", "llama-3.1-8b", "llama-3.1-70b"]),
+    METHODS,
+    st.sampled_from([8, 16, 24, 48, 80, 141]),
+    st.integers(100, 4000),
+)
+def test_the_batch_is_the_largest_that_surely_fits(
+    model: str, method: Method, gigabytes: int, tokens: int
+) -> None:
+    shape = PUBLISHED[model]
+    found = advised(
+        method=method, lengths=known([tokens] * 50), shape=shape, facts=machine(gigabytes)
+    )
+    batch, length = found["batch_size"].value, found["max_length"].value
+    assert isinstance(batch, int) and isinstance(length, int)
+    assert int(found["gradient_accumulation"].value or 0) * batch == 16
+
+    def fits(size: int) -> bool:
+        peak = memory.estimate(shape, Setup(method=method, batch_size=size, length=length)).peak
+        return (peak.high or peak.value) <= gigabytes * 0.95e9
+
+    assert fits(batch) or (batch == 1 and "may not fit" in found["batch_size"].reason)
+    assert batch == 4 or not fits(batch * 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "gigabytes", "method", "says"),
+    [
+        ("llama-3.1-8b", 80, "lora", "LoRA needs up to"),
+        ("llama-3.1-8b", 16, "qlora", "QLoRA needs up to"),
+        ("llama-3.1-70b", 16, "qlora", "smaller model"),
+    ],
+)
+def test_the_method_is_one_that_fits_by_the_estimate(
+    model: str, gigabytes: int, method: str, says: str
+) -> None:
+    shape = PUBLISHED[model]
+    found = recipe_advice.method_for(shape.parameters, machine(gigabytes), shape=shape)
+    assert found.value == method and says in found.reason and len(found.reason) <= 170
+
+
+@pytest.mark.parametrize(
+    ("name", "flash", "precision", "attention"),
+    [
+        ("NVIDIA L40S", True, "bf16, which L40S", "flash attention"),
+        ("NVIDIA L40S", False, "bf16, which L40S", "is not installed"),
+        ("Tesla T4", True, "T4 does not support bf16", "does not run on T4"),
+        ("Double", False, "bf16 if the GPU", "is not installed"),
+        ("Double", True, "bf16 if the GPU", "Ampere or newer"),
+    ],
+)
+def test_kernels_and_precision_by_the_card(
+    name: str, flash: bool, precision: str, attention: str
+) -> None:
+    found = advised(facts=on(name, flash_attn=flash))
+    assert precision in found["precision"].reason and attention in found["attention"].reason
+    assert (found["precision"].value, found["attention"].value) == ("auto", "auto")
+
+
+def test_metrics_go_nowhere_unless_asked_for() -> None:
+    found = recipe_advice.report_to()
+    assert found.value is None and found.source and found.as_of and "key" in found.reason
+
+
+def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
+    found = target_modules.adapted(LLAMA, 16)
+    assert found.parameters == 41_943_040 and len(found.names) == 7
+    assert (found.warnings, found.safer, found.experts) == ((), (), 0)
+    some = target_modules.adapted(LLAMA, 16, ("q_proj", "other"))
+    assert some.names == ("q_proj",) and "other" in some.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "says", "error"),
+    [
+        (("q_proj", "w1"), "has no w1 (recipe.target_modules)", ""),
+        (("w1",), "has no w1", "It has: q_proj, k_proj, v_proj, o_proj, gate_proj"),
+        (("qproj", "upproj"), "has no qproj, upproj", "Nearest: q_proj"),
+        (("self_attn.q_proj", "model.layers.3.mlp.up_proj"), "", ""),
+        (None, "", ""),
+    ],
+)
+def test_names_that_a_model_lacks_are_said(
+    targets: tuple[str, ...] | None, says: str, error: str
+) -> None:
+    assert says in target_modules.missing(LLAMA, targets) and bool(says) == bool(
+        target_modules.missing(LLAMA, targets)
+    )
+    if not error:
+        target_modules.check(LLAMA, targets)
+        return
+    with pytest.raises(FtwizardError) as raised:
+        target_modules.check(LLAMA, targets)
+    assert says in raised.value.message and error in raised.value.hint
+
+
+def test_a_name_in_full_counts_as_its_last_word() -> None:
+    found = target_modules.adapted(LLAMA, 16, ("self_attn.q_proj",))
+    assert found.names == ("q_proj",) and found.parameters == LLAMA.adapter(16, ("q_proj",))
+
+
+def test_a_mixture_of_experts_is_warned_of_and_a_dense_model_offered() -> None:
+    found = target_modules.adapted(MIXTURE, 16)
+    assert found.experts > 0.9 and "Llama-3.1-8B" in found.safer[0]
+    assert any("Experts hold" in one for one in found.warnings)
+    assert any("16 bit" in one for one in found.warnings)
+
+
+def test_a_model_of_an_unknown_kind_is_warned_of() -> None:
+    found = target_modules.adapted(
+        msgspec.structs.replace(LLAMA, covered=False, model_type="odd"), 16
+    )
+    assert found.safer and "odd" in found.warnings[0]

@@ -1,0 +1,118 @@
+"""The data's own evidence: facts that change, answers that a program can judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import evidence, rft
+from ftwizard.data.checks import run
+from ftwizard.data.checks.run import Asked
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import Recipe
+
+
+def checked(folder: Path, rows: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return what ``check --json`` prints of rows of question and answer."""
+    file = folder / "rows.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({
+                "messages": [
+                    {"role": "user", "content": question}, {"role": "assistant", "content": answer},
+                ]
+            }) + "\n"
+            for question, answer in rows
+        )
+    )  # fmt: skip
+    asked = Asked(
+        format="auto", target="trl-sft", max_length=Recipe().max_length, count=None, near=True
+    )
+    found: dict[str, Any] = msgspec.to_builtins(run.examine(file, asked))
+    return found
+
+
+PROSE = [(f"Question number {n}?", f"Well, that is a longer story about thing {n}, told so.")
+         for n in range(40)]  # fmt: skip
+
+
+def test_rows_tokens_and_lengths_are_those_of_the_check(tmp_path: Path) -> None:
+    found = evidence.evidence(checked(tmp_path, PROSE))
+    assert (found.rows, found.usable, found.changing, found.rft) == (40, 40, 0, None)
+    assert found.tokens is not None and found.tokens.unit == "tokens" and found.tokens.source
+    assert found.lengths is not None and found.lengths.rows == 40
+    assert evidence.raised(found) is None
+
+
+def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
+    prices = [(f"What is item {n}?", f"It costs ${n}9.99 as of 3 March 2026.") for n in range(30)]
+    few = evidence.raised(evidence.evidence(checked(tmp_path, [*PROSE, *prices[:4]])))
+    assert few is not None and not few.wrong_tool
+    assert "4 rows of 44 (9%)" in few.words and few.lines == (41, 42, 43, 44)
+    most = evidence.raised(evidence.evidence(checked(tmp_path, prices)))
+    assert most is not None and most.wrong_tool and "wrong tool" in most.words
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("number", [f"{n} apples and {n} more.\n#### {2 * n}" for n in range(30)]),
+        ("number", [f"So the answer is: {n}.5" for n in range(30)]),
+        ("number", [str(n) for n in range(30)]),
+        ("json", [json.dumps({"id": n, "kind": "refund"}) for n in range(30)]),
+        ("code", [f"```python\nprint({n})\n```" for n in range(30)]),
+        ("code", [f"def add_{n}(a, b):\n    return a + b" for n in range(30)]),
+        ("choice", ["refund", "complaint", "question"] * 10),
+    ],
+)
+def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[str]) -> None:
+    found = rft.verifiable(answers)
+    assert found is not None and found.kind == kind and found.share == 1
+    said = rft.suggestion(found)
+    assert said is not None and said.source and said.as_of and "RFT" in said.reason
+    assert any("Bedrock" in one for one in said.where)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [], ["7"] * 5, [answer for _, answer in PROSE],
+        ["7"] * 15 + [f"It is a long story, told at length, and number {n} of it." for n in range(15)],
+        [f"{{not json {n}" for n in range(30)],
+    ],
+)  # fmt: skip
+def test_others_do_not(answers: list[str]) -> None:
+    found = rft.verifiable(answers)
+    assert found is None and rft.suggestion(found) is None
+
+
+@given(st.lists(st.text(max_size=200), max_size=60))
+def test_any_answers_are_looked_at(answers: list[str]) -> None:
+    found = rft.verifiable(answers)
+    assert found is None or (0.8 <= found.share <= 1 and found.looked_at >= 20)
+
+
+def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
+    rows = [(f"Extract {n}", json.dumps({"id": n})) for n in range(30)]
+    found = evidence.evidence(checked(tmp_path, rows))
+    assert found.verifiable is not None and found.verifiable.kind == "json"
+    assert found.rft is not None
+
+
+@pytest.mark.parametrize(
+    "report",
+    [{}, {"rows": 3}, {"rows": "x", "usable": 1, "findings": [], "tokens": None, "preview": []},
+     {"rows": 1, "usable": 1, "findings": [{}], "tokens": None, "preview": [], "path": "x"},
+     {"rows": 1, "usable": 1, "findings": [], "tokens": 3, "preview": [], "path": "x", "format": None},
+     {"rows": 1, "usable": 1, "findings": [], "tokens": None, "preview": [3], "path": "x"}],
+)  # fmt: skip
+def test_another_document_is_refused(report: dict[str, Any]) -> None:
+    with pytest.raises(FtwizardError) as error:
+        evidence.evidence(report)
+    assert "not a data check report" in error.value.message

@@ -1,0 +1,235 @@
+"""Every machine and every combination of answers gets a path, its reasons and what changes it."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import provider_advice, questions
+from ftwizard.advice.questions import FIT, FIT_ADVICE, QUESTIONS, Question
+from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.credentials import Credential, Service
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.text import visible
+
+TODAY = datetime.date(2026, 11, 25)
+EDITION = datetime.date(2026, 4, 15)
+CLOSED = datetime.date(2027, 1, 6)
+
+
+def machine(
+    *gigabytes: float, credentials: tuple[Service, ...] = (), extras: tuple[str, ...] = ("local",)
+) -> Facts:
+    """Return a machine with GPUs of so much memory (GB)."""
+    return Facts(
+        gpus=tuple(Gpu(name="Double", memory=int(one * 1e9)) for one in gigabytes),
+        no_gpu=None if gigabytes else "NVML: no device",
+        memory=32 * 10**9,
+        cores=4,
+        bfloat16_cpu=True,
+        disk_free=10**11,
+        credentials=tuple(Credential(service=one, where="X") for one in credentials),
+        extras=extras,
+    )
+
+
+_machines = st.builds(
+    Facts,
+    gpus=st.lists(
+        st.builds(
+            Gpu,
+            name=st.none() | st.text(max_size=80),
+            memory=st.none() | st.integers(1, 2 * 10**11),
+        ),
+        max_size=3,
+    ).map(tuple),
+    no_gpu=st.none() | st.text(max_size=100),
+    memory=st.integers(10**9, 10**12),
+    cores=st.integers(1, 256),
+    bfloat16_cpu=st.booleans(),
+    disk_free=st.integers(0, 10**13),
+    credentials=st.lists(
+        st.builds(Credential, service=st.sampled_from(get_args(Service)), where=st.just("X")),
+        max_size=4,
+    ).map(tuple),
+    extras=st.sampled_from([(), ("local",), ("local", "demo")]),
+)
+_answers = st.fixed_dictionaries(
+    {}, optional={one.id: st.sampled_from([o.id for o in one.options]) for one in (FIT, *QUESTIONS)}
+)
+_days = st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1))
+
+
+def texts(found: provider_advice.Recommendation) -> list[str]:
+    return [*found.reasons, *found.cautions, *found.flips, *found.assumed, found.fit or "-"]
+
+
+@given(_machines, _answers, _days)
+def test_there_is_always_a_path_with_reasons(
+    facts: Facts, answers: dict[str, str], today: datetime.date
+) -> None:
+    found = provider_advice.recommend(facts, answers, today)
+    assert found.reasons
+    assert set(found.costs_of) == set(get_args(PathId)) - {found.path}
+    assert all(found.costs_of.values())
+    for words in (*texts(found), *found.costs_of.values()):
+        assert visible(words) == words and 0 < len(words) <= 480
+        assert "$0 " not in words
+    assert found.startable == (found.path == "local")
+    assert (found.platform is None) or found.path == "cloud"
+    for question, what in questions.seen(facts):
+        assert question and what and visible(what) == what
+
+
+@given(_machines, _answers, _days)
+def test_what_is_ruled_out_is_never_recommended(
+    facts: Facts, answers: dict[str, str], today: datetime.date
+) -> None:
+    found = provider_advice.recommend(facts, answers, today)
+    if answers.get("data") == "stay":
+        assert found.path == "local"
+    if answers.get("data") == "own-cloud":
+        assert found.path != "openai" and found.platform != "together"
+    if answers.get("weights") == "yes":
+        assert found.path != "openai" and found.platform not in ("bedrock", "foundry")
+    if today >= CLOSED:
+        assert found.path != "openai"
+
+
+@given(_machines, _answers)
+def test_a_flip_is_what_really_happens(facts: Facts, answers: dict[str, str]) -> None:
+    found = provider_advice.recommend(facts, answers, TODAY)
+    for question, option in _single_changes(questions.effective(facts, answers)):
+        changed = provider_advice.recommend(facts, {**answers, question.id: option}, TODAY)
+        said = [one for one in found.flips if f"If {question.option(option).when}:" in one]
+        if question.assumed == option and question.id not in answers:
+            continue
+        assert bool(said) == (changed.path != found.path)
+        assert all(catalog().path(changed.path).name in one for one in said)
+
+
+def _single_changes(given: dict[str, str]) -> list[tuple[Question, str]]:
+    return [
+        (question, option.id)
+        for question in QUESTIONS
+        for option in question.options
+        if given.get(question.id) != option.id
+    ]
+
+
+def test_every_combination_of_answers() -> None:
+    """Exhaustive over answers, on three machines: none is left without a path."""
+    ids = [[None, *(option.id for option in one.options)] for one in QUESTIONS]
+    for facts in (machine(), machine(16), machine(80, credentials=("aws", "openai"))):
+        for chosen in itertools.product(*ids):
+            answers: dict[str, str] = {
+                one.id: option for one, option in zip(QUESTIONS, chosen, strict=True) if option
+            }
+            ranked = provider_advice.verdicts(facts, answers, TODAY)
+            assert len(ranked) == 3
+            assert not ranked[0].why_not
+            assert all(one.why_not or one.points for one in ranked)
+
+
+def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
+    found = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
+    assert found.path == "local"
+    assert any("Double has 24.0 GB" in one for one in found.reasons)
+    assert "gpu_elsewhere" not in [one.id for one in questions.questions(machine(24), {})]
+
+
+def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up() -> None:
+    found = provider_advice.recommend(
+        machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
+    )
+    assert (found.path, found.platform) == ("cloud", "bedrock")
+    assert not found.startable and any("cannot start" in one for one in found.cautions)
+    assert any("AWS keeps the model" in one for one in found.cautions)
+    assert "48 GB" in found.costs_of["local"]
+
+
+def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> None:
+    found = provider_advice.recommend(machine(8), {"data": "stay", "size": "medium"}, TODAY)
+    assert found.path == "local"
+    assert any("around 3B would fit" in one for one in found.cautions)
+    assert all(words.startswith("Not possible") for words in found.costs_of.values())
+
+
+def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
+    facts = machine()
+    facts = Facts(
+        gpus=(Gpu(name=None, memory=None),), no_gpu=None, memory=facts.memory, cores=4,
+        bfloat16_cpu=False, disk_free=0, credentials=(), extras=(),
+    )  # fmt: skip
+    assert ("GPU", "a GPU, memory unknown") in questions.seen(facts)
+    found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
+    assert any("does not report" in one for one in found.cautions)
+
+
+def test_openai_by_the_day() -> None:
+    hurried = {"priority": "speed", "data": "leave", "weights": "no"}
+    assert provider_advice.recommend(machine(), hurried, EDITION).path == "openai"
+    assert any(
+        one.startswith("From 2026-05-07:")
+        for one in provider_advice.recommend(machine(), hurried, EDITION).flips
+    )
+    now = provider_advice.recommend(machine(), hurried, TODAY)
+    assert now.path == "cloud"
+    assert "2027-01-06" in now.costs_of["openai"] and "in 50 days" in now.costs_of["openai"]
+    closed = provider_advice.recommend(machine(), hurried, CLOSED)
+    assert "Microsoft Foundry" in closed.costs_of["openai"]
+    assert closed.costs_of["openai"].startswith("Not possible")
+
+
+def test_two_that_are_about_as_good_are_called_so() -> None:
+    found = provider_advice.recommend(machine(), {"size": "tiny", "priority": "speed"}, TODAY)
+    assert found.close_to == "cloud"
+
+
+def test_what_the_machine_knows_is_not_asked() -> None:
+    facts = machine(credentials=("gcp", "openai"))
+    assert questions.effective(facts, {}) == {"cloud": "gcp"}
+    assert "cloud" not in [one.id for one in questions.questions(facts, {})]
+    assert provider_advice.recommend(facts, {}, TODAY).platform == "vertex"
+    two = machine(credentials=("gcp", "aws"))
+    assert "cloud" in [one.id for one in questions.questions(two, {})]
+    assert questions.effective(facts, {"cloud": "aws"}) == {"cloud": "aws"}
+
+
+def test_behaviour_or_knowledge() -> None:
+    for option in FIT.options:
+        found = provider_advice.recommend(machine(), {"fit": option.id}, TODAY)
+        assert found.fit == FIT_ADVICE[option.id]
+        assert found.wrong_tool == (option.id == "facts")
+    assert provider_advice.recommend(machine(), {}, TODAY).fit is None
+    for option_id in ("facts", "unsure"):
+        assert "RAG" in FIT_ADVICE[option_id] and "tools" in FIT_ADVICE[option_id]
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"dta": "stay"}, "Did you mean data?"),
+        ({"data": "sty"}, "Did you mean stay?"),
+        ({"": ""}, "Questions: fit"),
+    ],
+)
+def test_an_answer_that_does_not_exist_is_wrong_usage(answers: dict[str, str], says: str) -> None:
+    with pytest.raises(FtwizardError) as error:
+        provider_advice.recommend(machine(), answers, TODAY)
+    assert error.value.exit_code == USAGE and says in error.value.hint
+
+
+def test_questions_fit_a_terminal() -> None:
+    for question in (FIT, *QUESTIONS):
+        assert len(question.text) <= 50 and len(question.why) <= 80
+        assert question.assumed is None or question.option(question.assumed)
+        for option in question.options:
+            assert len(option.label) <= 46 and len(option.when) <= 46
+            assert (option.label + option.when).isprintable()

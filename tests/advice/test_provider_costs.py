@@ -1,0 +1,213 @@
+"""What each path costs for some rows: only what the answers leave, and always said."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import provider_advice
+from ftwizard.advice.provider_costs import (
+    MIN_BILLIONS,
+    MODELS,
+    PathCost,
+    by_path,
+    instead,
+    supposed,
+)
+from ftwizard.advice.questions import QUESTIONS, effective
+from ftwizard.catalog import model_configs
+from ftwizard.catalog.prices import packaged
+from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.pricing import offer_list
+from ftwizard.pricing.offer import Asked, Load, Offer
+from ftwizard.quantity import Figure
+
+TODAY = datetime.date(2026, 11, 25)
+LOAD = Load(
+    tokens=Estimate(value=1_500_000, low=1_400_000, high=1_600_000), epochs=3, counted="counted",
+    rows=5000,
+)  # fmt: skip
+HOURS = {
+    card: Figure(value=2, unit="h", low=1, high=4, source="test") for card, _ in packaged().cards()
+}
+OFFERS = offer_list.offers(LOAD, packaged(), Asked(today=TODAY, hours=HOURS))
+_ANSWERS = st.fixed_dictionaries(
+    {}, optional={one.id: st.sampled_from([o.id for o in one.options]) for one in QUESTIONS}
+)
+
+
+def machine(*gigabytes: int) -> Facts:
+    return Facts(
+        gpus=tuple(Gpu(name="Double", memory=one * 10**9) for one in gigabytes),
+        no_gpu=None if gigabytes else "none", memory=32 * 10**9, cores=4, bfloat16_cpu=True,
+        disk_free=10**11, credentials=(), extras=("local",),
+    )  # fmt: skip
+
+
+def costs(
+    facts: Facts, offers: Sequence[Offer] = OFFERS, /, **answers: str
+) -> dict[PathId, PathCost]:
+    verdicts = provider_advice.verdicts(facts, answers, TODAY)
+    return {one.path: one for one in by_path(offers, verdicts, facts, effective(facts, answers))}
+
+
+@given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
+def test_each_path_is_priced_by_what_the_answers_leave(
+    gigabytes: list[int], answers: dict[str, str]
+) -> None:
+    facts = machine(*gigabytes)
+    found = costs(facts, OFFERS, **answers)
+    assert list(found) == [one.id for one in catalog().paths]
+    by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
+    for verdict in provider_advice.verdicts(facts, answers, TODAY):
+        one = found[verdict.path]
+        assert one.why_not == verdict.why_not and one.amount and one.words
+        assert "None" not in one.words and "$0.00" not in one.amount
+        if one.training is None:
+            assert one.amount in ("no rent", "not possible", "unknown")
+            continue
+        offer = by_name[one.name]
+        assert one.as_of and one.as_of in one.words
+        assert verdict.platform in (None, offer.platform)
+        assert answers.get("weights") != "yes" or offer.weights != "no"
+        same = [o for o in by_name.values() if o.platform == offer.platform and o.training]
+        least = MIN_BILLIONS[_size(answers)]
+        assert one.path == "local" or least or offer == min(same, key=_amount)
+
+
+def _size(answers: dict[str, str]) -> Any:
+    return answers.get("size", "medium")
+
+
+def _amount(offer: Offer) -> float:
+    assert offer.training is not None
+    return offer.training.value
+
+
+def test_a_large_model_is_not_priced_as_a_small_one() -> None:
+    medium, large = costs(machine())["cloud"], costs(machine(), size="large")["cloud"]
+    assert medium.name == "Together Llama 3.1 8B" and large.name == "Together Llama 3.3 70B"
+
+
+def test_a_service_of_ones_own_cloud_is_priced_where_that_was_answered() -> None:
+    assert costs(machine(), cloud="gcp")["cloud"].name.startswith("Vertex")
+    assert costs(machine(), cloud="aws")["cloud"].name.startswith("Bedrock")
+    azure = costs(machine(), cloud="azure")["cloud"]
+    assert azure.amount == "unknown" and "per hour of training" in azure.words
+
+
+def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
+    assert costs(machine(24))["local"].words == "on the GPU here; excluding power and wear"
+    assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].words
+    assert "the CPU here" in costs(machine(), size="tiny")["local"].words
+    stays = costs(machine(), data="stay")
+    assert stays["local"].amount == "no rent" and "16 GB" in stays["local"].words
+    assert {stays[id].amount for id in ("openai", "cloud")} == {"not possible"}
+
+
+def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
+    hour = Figure(value=1.5, unit="USD per hour", source="test")
+    others = [one for one in OFFERS if one.card is not None]
+    own = next(one for one in OFFERS if one.path == "local" and one.card is None)
+    priced = msgspec.structs.replace(own, rate=hour, training=usd(3.0), as_of="2026-11-25")
+    found = costs(machine(24), [*others, priced])["local"]
+    assert (found.amount, found.words) == ("$3.00", "on the GPU here, as of 2026-11-25")
+    unknown = msgspec.structs.replace(own, rate=hour)
+    found = costs(machine(24), [*others, unknown])["local"]
+    assert found.amount == "unknown" and "$1.50 per hour of training" in found.words
+    elsewhere = costs(machine(), [*others, priced], gpu_elsewhere="own")["local"]
+    assert elsewhere.amount == "no rent", "the price is of another machine"
+
+
+def test_a_rented_gpu_is_set_up_besides() -> None:
+    rented = costs(machine())["local"]
+    assert rented.setup is not None and "; plus $" in rented.words and "spot" not in rented.name
+
+
+def test_what_is_not_known_is_said() -> None:
+    assert costs(machine(), ())["openai"].words == "training price unknown"
+    assert costs(machine(), ())["local"].amount == "unknown"
+
+
+def usd(value: float, low: float | None = None, high: float | None = None) -> Figure:
+    return Figure(value=value, unit="USD", low=low, high=high, source="test")
+
+
+def test_overruling_costs_what_the_two_are_apart() -> None:
+    hosted = PathCost(path="openai", name="A", training=usd(3.0, 2.0, 4.0))
+    cheaper = PathCost(path="cloud", name="B", training=usd(1.0))
+    rented = PathCost(path="local", name="C", training=usd(0.5), setup=usd(4.0))
+    own, unknown = PathCost(path="local", own="the GPU here"), PathCost(path="cloud")
+    assert instead(hosted, cheaper).endswith("$2.00–4.00 instead of $1.00: likely $2.00 more.")
+    assert instead(cheaper, hosted).endswith(": likely $2.00 less.")
+    assert instead(cheaper, cheaper).endswith(": about the same.")
+    assert instead(rented, cheaper).endswith("likely $3.50 more, including GPU setup.")
+    assert instead(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
+    assert instead(unknown, unknown) == ""
+    assert instead(PathCost(path="openai", why_not="It leaves."), own) == ""
+
+
+@pytest.mark.parametrize(("size", "model"), MODELS.items())
+def test_a_model_stands_for_a_size_until_one_is_named(size: str, model: str) -> None:
+    plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name=""))
+    found = supposed(plan, {"size": size})
+    assert found.model.name == model and found.recipe.method == "qlora"
+    assert model_configs.known(model) is not None, "its shape is known without the network"
+    assert supposed(found, {"size": "tiny"}) == found
+
+
+def test_a_larger_size_stands_for_more_parameters() -> None:
+    known = [model_configs.known(model) for model in MODELS.values()]
+    counts = [one.parameters for one in known if one]
+    assert all(one < other for one, other in itertools.pairwise(counts))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.00001, 0.002, "<$0.01"), (0.0019, 0.04, "<$0.01–0.04"), (0.01, 0.04, "$0.01–0.04"),
+        (0.62, 1.47, "$0.62–1.47"), (0, 0, "$0.00"),
+    ],
+)  # fmt: skip
+def test_less_than_a_cent_is_less_than_a_cent(low: float, high: float, words: str) -> None:
+    training = Figure(
+        value=(low + high) / 2, unit="USD", low=low, high=high, source="test", as_of="2026-11"
+    )
+    assert PathCost(path="openai", training=training).amount == words
+
+
+def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
+    answers = {"data": "stay", "size": "large"}
+    found = provider_advice.recommend(machine(), answers, TODAY)
+    assert found.blocked.startswith("No option is possible")
+    assert "48 GB" in found.blocked and found.changes
+    for one in found.changes:
+        assert one.endswith(".")
+    for better in ({"size": "tiny"}, {"gpu_elsewhere": "own"}, {"data": "leave"}):
+        assert not provider_advice.recommend(machine(), {**answers, **better}, TODAY).blocked
+    assert not provider_advice.recommend(machine(80), answers, TODAY).blocked
+
+
+@given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
+def test_what_would_have_to_change_makes_a_path_possible(
+    gigabytes: list[int], answers: dict[str, str]
+) -> None:
+    found = provider_advice.recommend(machine(*gigabytes), answers, TODAY)
+    possible = [
+        one
+        for one in provider_advice.verdicts(machine(*gigabytes), answers, TODAY)
+        if not one.why_not
+    ]
+    assert possible and bool(found.blocked) == bool(found.changes)
+    if found.blocked:
+        assert [one.path for one in possible] == ["local"]

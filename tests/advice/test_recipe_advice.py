@@ -1,0 +1,178 @@
+"""Each setting is explained; values follow method, size, data and machine; warnings are earned."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import recipe_advice, setting_help
+from ftwizard.advice.recipe_advice import EarlierRate, Method
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan.schema import Recipe, Samples
+from tests.advice.test_provider_advice import machine
+
+METHODS: tuple[Method, ...] = get_args(Method)
+OFFERED = [choice.value for choice in setting_help.setting("method").options]
+FIELDS = {field.name: field for field in msgspec.structs.fields(Recipe)}
+OF_SAMPLES = {field.name: field for field in msgspec.structs.fields(Samples)}
+_sizes = st.none() | st.integers(10**6, 10**12)
+_rows = st.none() | st.integers(0, 10**7)
+_machines = st.builds(machine, st.floats(1, 200)) | st.just(machine())
+
+
+def test_every_setting_of_the_recipe_is_explained() -> None:
+    names = [one.name for one in setting_help.settings() if one.part == "recipe"]
+    assert sorted(names) == sorted(FIELDS)
+
+
+@pytest.mark.parametrize("one", setting_help.settings(), ids=lambda one: one.name)
+def test_a_setting_is_short_plain_and_sourced(one: setting_help.Setting) -> None:
+    assert len(one.label) <= 32 and len(one.reason) <= 170
+    assert (one.label + one.reason + one.source).isprintable()
+    assert re.fullmatch(r"20\d\d-\d\d", one.as_of) and len(one.source) > 10
+    default = (FIELDS if one.part == "recipe" else OF_SAMPLES)[one.name].default
+    if one.options:
+        assert one.option(default).label
+        assert all(len(choice.label) <= 44 for choice in one.options)
+    if one.low is not None and one.high is not None:
+        assert one.low < one.high
+        assert default is None or one.low <= default <= one.high
+
+
+@given(st.sampled_from(METHODS), _sizes, _rows, _machines)
+def test_advice_is_a_recipe(
+    method: Method, parameters: int | None, rows: int | None, facts: Facts
+) -> None:
+    advised = recipe_advice.advise(method, parameters, rows, facts)
+    values = {one.name: one.value for one in advised}
+    made = msgspec.convert(values, Recipe)
+    assert 4 <= made.batch_size * made.gradient_accumulation <= 16
+    assert 1 <= made.epochs <= 3
+    if method in OFFERED:
+        made = msgspec.convert({**values, "method": method}, Recipe)
+        assert not recipe_advice.warnings(made, parameters)
+    for one in advised:
+        assert one.reason.isprintable() and len(one.reason) <= 170 and one.source and one.as_of
+
+
+@given(st.sampled_from(METHODS), st.integers(1, 10**12), st.integers(1, 10**12))
+def test_larger_models_never_get_a_higher_rate(method: Method, one: int, other: int) -> None:
+    small, large = sorted((one, other))
+    low, high = (recipe_advice.learning_rate(method, size).value for size in (large, small))
+    assert isinstance(low, float) and isinstance(high, float) and 0 < low <= high
+
+
+@given(st.sampled_from(["lora", "qlora"]), _sizes)
+def test_adapters_take_ten_times_the_rate_of_all_weights_at_every_size(
+    method: Method, parameters: int | None
+) -> None:
+    adapter, full = (recipe_advice.learning_rate(m, parameters) for m in (method, "full"))
+    assert isinstance(adapter.value, float) and isinstance(full.value, float)
+    assert adapter.value == pytest.approx(10 * full.value)
+    assert "ten times" in adapter.reason and "A tenth" in full.reason
+    assert "LoRA Without Regret" in adapter.source and "LoRA Without Regret" in full.source
+
+
+@pytest.mark.parametrize(("billions", "names"), [(8, "5e-6 for its 8B"), (70, "2e-6 for its 70B")])
+def test_what_one_recipe_took_stands_beside_the_rate_and_is_no_warning(
+    billions: int, names: str
+) -> None:
+    size = billions * 10**9
+    assert recipe_advice.learning_rate("full", size).reason.endswith(f"{names}.")
+    took = Recipe(method="full", learning_rate=float(names.partition(" ")[0]))
+    assert not recipe_advice.warnings(took, size)
+
+
+@pytest.mark.parametrize(
+    ("method", "billions", "rate"),
+    [
+        ("lora", 0.135, 2e-4), ("qlora", 8, 2e-4), ("qlora", 13.02, 2e-4), ("qlora", 32, 1e-4),
+        ("lora", 70, 1e-4), ("full", 1, 2e-5), ("full", 8, 2e-5), ("full", 70, 1e-5),
+    ],
+)  # fmt: skip
+def test_rates_go_by_method_and_size(method: Method, billions: float, rate: float) -> None:
+    assert recipe_advice.learning_rate(method, int(billions * 1e9)).value == rate
+
+
+def test_a_size_that_is_not_known_is_said_to_be() -> None:
+    assert "Model size unknown" in recipe_advice.learning_rate("lora", None).reason
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(None, 3), (200, 3), (9_999, 3), (10_000, 2), (500_000, 1)]
+)
+def test_large_sets_take_fewer_epochs(rows: int | None, epochs: float) -> None:
+    found = {one.name: one.value for one in recipe_advice.advise("lora", None, rows, machine())}
+    assert found["epochs"] == epochs
+
+
+def test_little_memory_takes_one_row_a_pass_and_as_many_a_step() -> None:
+    for memory, size in ((8, 1), (24, 4)):
+        found = {
+            one.name: one.value
+            for one in recipe_advice.advise("qlora", 8 * 10**9, 5000, machine(memory))
+        }
+        assert (found["batch_size"], found["gradient_accumulation"]) == (size, 16 // size)
+
+
+@given(_sizes, _machines)
+def test_the_method_advised_is_one_that_the_plan_has(parameters: int | None, facts: Facts) -> None:
+    found = recipe_advice.method_for(parameters, facts)
+    assert msgspec.convert({"method": found.value}, Recipe)
+    assert found.reason and found.source and len(found.reason) <= 170
+    if not facts.gpus:
+        assert found.value == "lora"
+
+
+def codes(one: Recipe, *rest: object, **more: bool) -> list[str]:
+    return [found.code for found in recipe_advice.warnings(one, *rest, **more)]  # type: ignore[arg-type]
+
+
+def test_a_rate_carried_over_from_another_size_is_warned_about() -> None:
+    one = Recipe(learning_rate=2e-4)
+    small, large = 10**9, 70 * 10**9
+    assert codes(one, large, EarlierRate(rate=2e-4, parameters=small)) == ["rate-from-another-size"]
+    assert codes(one, small, EarlierRate(rate=2e-4, parameters=large)) == ["rate-from-another-size"]
+    assert codes(one, small, EarlierRate(rate=2e-4, parameters=small)) == []
+    assert codes(one, large, EarlierRate(rate=1e-4, parameters=small)) == []
+    assert codes(one, None, EarlierRate(rate=2e-4, parameters=small)) == []
+    assert codes(one, large, EarlierRate(rate=2e-4, parameters=None)) == []
+
+
+def test_a_rate_far_from_the_usual_is_warned_about() -> None:
+    size = 8 * 10**9
+    assert codes(Recipe(learning_rate=2e-5), size) == ["rate-too-low"]
+    assert codes(Recipe(learning_rate=2e-3), size) == ["rate-too-high"]
+    for rate in (3e-5, 1e-3):
+        assert codes(Recipe(learning_rate=rate), size) == []
+
+
+def test_what_must_be_insisted_on() -> None:
+    (epochs,) = recipe_advice.warnings(Recipe(epochs=4), None)
+    assert (epochs.code, epochs.allow) == ("many-epochs", "many-epochs")
+    (validation,) = recipe_advice.warnings(Recipe(), None, validates=False)
+    assert (validation.code, validation.allow) == ("no-validation", "no-validation")
+    assert recipe_advice.warnings(Recipe(), None) == ()
+
+
+@pytest.mark.parametrize(("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "1e-1")])
+def test_rates_in_words(rate: float, words: str) -> None:
+    assert recipe_advice.in_words(rate) == words
+
+
+@pytest.mark.parametrize(
+    ("method", "says"), [("qlora", "else fp32."), ("lora", "else fp16, and fp32 for Gemma.")]
+)
+def test_the_precision_is_said_as_the_training_chooses_it(method: Method, says: str) -> None:
+    """tests/unit/test_hardware.py has the choice itself."""
+    (one,) = (
+        one
+        for one in recipe_advice.advise(method, 10**9, 1000, machine(16.0))
+        if one.name == "precision"
+    )
+    assert one.value == "auto" and one.reason.endswith(says)

@@ -1,0 +1,191 @@
+"""What earlier runs on the same rows say: of more epochs, and of a rate from another model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import run_history
+from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.cli import train, warnings
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan, RiskName
+from ftwizard.screens.wizard import history, texts
+from ftwizard.screens.wizard.drafts import Draft
+from tests.advice.test_provider_advice import machine
+from tests.screens.runs_helpers import make_run
+
+FALLING, FLAT, RISING = [2.0, 1.5, 1.2, 1.0], [2.0, 1.2, 1.199, 1.198], [2.0, 1.2, 1.25, 1.4]
+SMALL, LARGE = "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.1-70B"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    file.write_text(json.dumps({"messages": turns}) + "\n")
+    return file
+
+
+def plan_of(
+    rows: Path, epochs: float = 5, model: str = SMALL, allow: tuple[RiskName, ...] = (),
+    rate: float = 2e-4,
+) -> Plan:  # fmt: skip
+    return Plan(
+        data=schema.Data(files=schema.Files(train=str(rows))),
+        model=schema.Model(name=model),
+        recipe=schema.Recipe(epochs=epochs, learning_rate=rate),
+        allow=allow,
+    )
+
+
+def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | str) -> JobFolder:
+    """Write a run on ``rows`` that ended with these validation losses."""
+    folder = make_run(home, name, steps=0, end_reason=str(more.pop("ended", "finished")))
+    sha256 = run_history.hash_of(str(rows))
+    assert sha256 is not None
+    record = folder.read_job()
+    write_json(folder.job, msgspec.structs.replace(record, hashes={"train": sha256}))
+    epochs = float(more.pop("epochs", 3))
+    chosen = plan_of(rows, epochs, **more)  # type: ignore[arg-type]
+    folder.plan.write_text(schema.dump(chosen))
+    folder.events.unlink()
+    events = EventWriter(folder.events, 1)
+    for number, loss in enumerate(losses, 1):
+        step = number * 10
+        events.write("log", step=step, loss=1.0, epoch=epochs * number / len(losses), tokens=1)
+        events.write("eval", step=step, eval_loss=loss)
+    events.write("done", end_reason="finished")
+    events.close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("losses", "falling"),
+    [(FALLING, True), (FLAT, False), (RISING, False), ([2.0, 1.0, 1.5, 1.2], False)],
+)
+def test_a_validation_loss_falls_flattens_or_rises(
+    home: Path, rows: Path, losses: list[float], falling: bool
+) -> None:
+    ran(home, "one", rows, losses)
+    found = run_history.loss_of(plan_of(rows))
+    assert found is not None and found.falling is falling and found.run == "one"
+    assert ("was still falling" in found.said) is falling
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=3, max_size=12))
+def test_only_a_loss_that_ends_at_its_lowest_falls(losses: list[float]) -> None:
+    found = run_history.ending("one", 3.0, losses)
+    assert found is not None
+    assert not found.falling or losses[-1] == min(losses) < losses[-3]
+
+
+def test_two_evaluations_or_a_loss_that_is_none_say_nothing() -> None:
+    assert run_history.ending("one", 3.0, [2.0, 1.0]) is None
+    assert run_history.ending("one", 3.0, [2.0, float("nan"), 1.0]) is None
+
+
+def test_runs_on_other_rows_say_nothing(home: Path, rows: Path) -> None:
+    ran(home, "one", rows, FALLING)
+    rows.write_text(rows.read_text() * 2)
+    assert run_history.loss_of(plan_of(rows)) is None
+
+
+def test_the_longest_run_of_the_same_model_decides(home: Path, rows: Path) -> None:
+    ran(home, "short", rows, FALLING, epochs=1)
+    ran(home, "long", rows, FLAT, epochs=3)
+    ran(home, "later", rows, FALLING, epochs=2)
+    ran(home, "other", rows, FALLING, epochs=9, model=LARGE)
+    found = run_history.loss_of(plan_of(rows))
+    assert found is not None and found.run == "long"
+
+
+def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
+    home: Path, rows: Path
+) -> None:
+    with pytest.raises(FtwizardError) as refused:
+        warnings.find_supporting_run(plan_of(rows))
+    assert refused.value.exit_code == DECLINED and "Start with 3" in refused.value.hint
+    ran(home, "one", rows, FLAT)
+    with pytest.raises(FtwizardError) as refused:
+        warnings.find_supporting_run(plan_of(rows))
+    assert "run one had flattened or risen" in refused.value.hint
+    assert "--allow many-epochs" in refused.value.hint
+    assert warnings.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
+    assert warnings.find_supporting_run(plan_of(rows, epochs=3)) is None
+    ran(home, "two", rows, FALLING, epochs=4)
+    found = warnings.find_supporting_run(plan_of(rows))
+    assert found is not None and found.run == "two"
+    assert warnings.explain_epochs(plan_of(rows)) == found.said
+    assert not warnings.check_plan(plan_of(rows), None)
+
+
+def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
+    home: Path, rows: Path
+) -> None:
+    (one,) = warnings.check_plan(plan_of(rows), None)
+    assert one.code == "many-epochs"
+    assert not warnings.check_plan(plan_of(rows, allow=("many-epochs",)), None)
+
+
+def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
+    ran(home, "one", rows, FALLING, rate=3e-4)
+    chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
+    rate = run_history.rate_of(chosen)
+    assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
+    (one,) = warnings.check_plan(chosen, 70_553_706_496)
+    assert one.code == "rate-from-another-size" and "1e-4" in one.message
+    assert run_history.rate_of(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
+    assert run_history.rate_of(plan_of(rows, epochs=3, rate=3e-4)) is None
+
+
+def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> None:
+    draft = Draft(machine()).with_plan(**msgspec.structs.asdict(plan_of(rows)))
+    assert history.find_earlier_run(draft) is None
+    assert "memorization" in texts.format_warnings(draft).plain
+    ran(home, "one", rows, FALLING)
+    said = texts.format_warnings(draft).plain
+    assert (
+        "5 epochs: On the same data, the validation loss of run one" in said
+        and "memorization" not in said
+    )
+    assert history.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
+
+
+def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
+    home: Path,
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(schema.dump(plan_of(rows, rate=0.01)))
+    ran(home, "before", rows, FALLING)
+    begun = ran(home, "begun", rows, [])
+    before = warnings.find_supporting_run(plan_of(rows))
+    assert before is not None
+    record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.said})
+    write_json(begun.job, record)
+    monkeypatch.setattr(train, "start", lambda chosen, run_id, hour: begun)
+    given = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
+    assert train.train(argparse.Namespace(**given, json=False)) == 0
+    said = capsys.readouterr()
+    assert said.out == "begun\n"
+    warning, why = said.err.splitlines()
+    assert warning.startswith("! 1e-2 is far above the usual 2e-4")
+    assert why == f"· 5 epochs: {before.said}"
+    assert train.train(argparse.Namespace(**given, json=True)) == 0
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert not said.err and [one["code"] for one in document["warnings"]] == ["rate-too-high"]
+    assert document["epochs_because"] == before.said and document["id"] == "begun"

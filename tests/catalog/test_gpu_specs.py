@@ -1,0 +1,172 @@
+"""Cards are known by what drivers call them; every figure of theirs has a datasheet and a date."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.catalog.gpu_specs import Card, card, cards, nearest, typed
+from ftwizard.cli import estimate_by_config
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.hardware import machine
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100 SXM 80 GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100 SXM 40 GB"),
+        ("NVIDIA A100-PCIE-40GB", "A100 PCIe 40 GB"),
+        ("NVIDIA A100 80GB PCIe", "A100 PCIe 80 GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA B200", "B200"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA A10", "A10"),
+        ("NVIDIA A40", "A40"),
+        ("NVIDIA RTX A6000", "RTX A6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("NVIDIA GeForce RTX 4090", "GeForce RTX 4090"),
+        ("GeForce RTX 3090", "GeForce RTX 3090"),
+        ("NVIDIA GeForce RTX 5090", "GeForce RTX 5090"),
+        ("Tesla V100-SXM2-16GB", "V100 SXM 16 GB"),
+        ("Tesla V100-PCIE-32GB", "V100 PCIe 32 GB"),
+        ("Tesla T4", "T4"),
+        ("A10G 24GB", "A10G"),
+        ("A100 40 GB", "A100 SXM 40 GB"),
+        ("a100-80gb", "A100 SXM 80 GB"),
+        ("v100 16 GiB", "V100 SXM 16 GB"),
+        ("rtx4090", "GeForce RTX 4090"),
+        ("rtx-4090", "GeForce RTX 4090"),
+        ("A100 80 GB", "A100 SXM 80 GB"),
+        ("NVIDIA H200 NVL", "H200 NVL"),
+        ("NVIDIA GH200 480GB", "GH200 (H100 96 GB)"),
+    ],
+)
+def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
+    found = card(name)
+    assert found is not None and found.name == known
+    assert typed(name) == found, "nothing is left over"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        None, "", "Double 0", "AMD Instinct MI300X", "NVIDIA GeForce GTX 1080", "NVIDIA L400",
+        "A100 24 GB", "T4 160 GB",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 4090 D", "NVIDIA GeForce RTX 3090 Ti", "NVIDIA A100-SXM-64GB",
+        "GRID A100-40C",
+    ],
+)  # fmt: skip
+def test_what_is_not_known_is_none(name: str | None) -> None:
+    assert card(name) is None
+
+
+@pytest.mark.parametrize("known", cards(), ids=lambda one: str(one.name))
+def test_the_name_that_is_said_of_a_card_means_that_card(known: Card) -> None:
+    for name in (known.name, known.name.lower(), known.name.upper()):
+        assert card(name) == known
+
+
+def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Return the cards that ``--gpu`` names."""
+    here = machine.Facts(
+        gpus=(), no_gpu="none", memory=1, cores=1, bfloat16_cpu=True, disk_free=1, credentials=(),
+        extras=(),
+    )  # fmt: skip
+    monkeypatch.setattr(machine, "facts", lambda: here)
+    return [one.name for one in estimate_by_config.machine_facts(argparse.Namespace(gpu=text)).gpus]
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "name"),
+    [
+        ("A100", 1, "A100 SXM 80 GB"),
+        ("rtx 4090", 1, "GeForce RTX 4090"),
+        ("2 x A100 40 GB", 2, "A100 SXM 40 GB"),
+        ("2×A100", 2, "A100 SXM 80 GB"),
+        ("64 X T4", 64, "T4"),
+        ("A100 x 2", 2, "A100 SXM 80 GB"),
+        ("A100x2", 2, "A100 SXM 80 GB"),
+        ("RTX 4090 X 3", 3, "GeForce RTX 4090"),
+    ],
+)
+def test_several_cards_are_named_with_their_number_before_or_after(
+    text: str, count: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert named(text, monkeypatch) == [name] * count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-1 x A100", "+2 x A100", "1.5 x A100", "1,000 x A100", "0 x A100", "65 x A100",
+        "1000000 x A100", "A100 x 1.5", "A100 x -1", "2 x A100 and L4", "2 x A100, L4", "A100 L4",
+        "2 x A100 x 2", "A100 2", "x A100", "two x A100", "2 x", "A100 x", "A100 24 GB",
+    ],
+)  # fmt: skip
+def test_numbers_that_are_none_and_words_left_over_are_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FtwizardError, match=r"is not a valid number of GPUs|Unknown GPU") as error:
+        named(text, monkeypatch)
+    assert error.value.exit_code == USAGE
+
+
+def test_the_nearest_name() -> None:
+    assert nearest("rtx 4080") == "GeForce RTX 4090"
+    assert nearest("voodoo 2") is None
+
+
+def test_cards_of_one_name_are_told_apart_by_their_memory() -> None:
+    for memory, known in ((42_949_672_960, "A100 SXM 40 GB"), (85_899_345_920, "A100 SXM 80 GB")):
+        found = card("NVIDIA Graphics A100", memory)
+        assert found is not None and found.name == known
+
+
+def test_a_card_of_another_size_is_none_of_these() -> None:
+    for name, mib in (("NVIDIA A100-SXM-64GB", 65_536), ("NVIDIA H100", 65_247),
+                      ("NVIDIA GeForce RTX 4090", 49_140)):  # fmt: skip
+        assert card(name, mib * 2**20) is None
+
+
+@pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
+def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: Card) -> None:
+    assert 0.93 * one.memory * 1024 <= one.driver_memory <= one.memory * 1024
+    words = " ".join(one.words)
+    assert card(words, one.usable) == one
+
+
+def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
+    found = {one.name: one.usable for one in cards()}
+    assert found["L40S"] == 46_068 * 2**20 == 48_305_799_168
+    assert found["L4"] == 23_034 * 2**20 and found["T4"] == 15_360 * 2**20
+
+
+@given(st.none() | st.text(max_size=80), st.none() | st.integers(1, 2**40))
+def test_any_name_is_answered(name: str | None, memory: int | None) -> None:
+    assert card(name, memory) is None or card(name, memory) in cards()
+
+
+@pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
+def test_figures_are_sourced_dated_and_of_a_card(one: Card) -> None:
+    assert re.fullmatch(r"20\d\d-\d\d", one.as_of)
+    assert re.search("datasheet|whitepaper", one.source)
+    assert 8 <= one.memory <= 300 and 20 <= one.tflops <= 5000 and 200 <= one.bandwidth <= 10_000
+    assert 7.0 <= one.capability <= 13
+    assert one.bf16 == one.flash == (one.capability >= 8.0)
+
+
+def test_the_cards_that_are_asked_for_most_are_there() -> None:
+    names = " ".join(one.name for one in cards())
+    for wanted in ("H100 SXM", "H100 PCIe", "H200", "B200", "L40S", "L4", "A10G", "A6000",
+                   "6000 Ada", "4090", "3090", "5090", "V100", "T4", "A40"):  # fmt: skip
+        assert wanted in names

@@ -1,0 +1,156 @@
+"""What a platform tunes, until when; what nobody tunes; one source of truth for the days."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.catalog import hosted_models
+from ftwizard.catalog.hosted_models import HostedModel, find, hosted, life, refuse, tunable
+from ftwizard.catalog.providers import catalog
+from ftwizard.cli.cost_inputs import check_model
+from ftwizard.errors import FtwizardError
+
+EVERY = hosted()
+APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
+
+
+def model(name: str, platform: hosted_models.Host = "openai") -> HostedModel:
+    found = find(name, platform)
+    assert found is not None
+    return found
+
+
+def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
+    openai = [one for one in hosted("2026-04") if one.platform == "openai"]
+    assert [one.id for one in openai] == [
+        "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-4o", "gpt-4o-mini", "o4-mini",
+    ]  # fmt: skip
+    assert [one.id for one in openai if one.recommended] == ["gpt-4.1-mini"]
+    assert "mini is not good enough" in model("gpt-4.1").advice
+    assert model("o4-mini").methods == ("reinforcement",)
+    assert all(tunable(one, APRIL) for one in openai)
+
+
+def test_openai_closes_step_by_step() -> None:
+    openai = [one for one in EVERY if one.platform == "openai"]
+    now = {one.id for one in openai if tunable(one, NOW)}
+    assert now == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
+    assert not any(tunable(one, LATE) for one in openai)
+    known = life(model("gpt-4.1"), NOW)
+    assert known.until and known.ends
+    assert str(known.until.date) == "2027-01-06" and str(known.ends.date) == "2027-01-14"
+    assert len(known.cautions) == 2 and known.until.as_of and known.ends.source
+    assert "Foundry" in life(model("gpt-4.1-nano"), NOW).why_not
+    assert tunable(model("gpt-4.1", "foundry"), LATE), "the end is OpenAI's alone"
+
+
+@given(days=st.lists(st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1)), min_size=2))
+def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
+    for one in EVERY:
+        alive = [life(one, day).tunable for day in sorted(days)]
+        assert alive == sorted(alive, reverse=True)
+        ends = life(one, days[0])
+        assert ends.until is None or ends.ends is None or ends.until <= ends.ends
+        assert bool(ends.why_not) != ends.tunable
+
+
+def test_the_days_stand_in_one_place_alone() -> None:
+    """A day in models.toml besides ``as_of`` would be a second truth beside the lifecycles."""
+    text = files("ftwizard").joinpath("assets", "models.toml").read_text("utf-8")
+    text = text[: text.index("[sources]")]
+    lines = [one for one in text.splitlines() if re.search(r"\b20\d\d-\d\d(-\d\d)?\b", one)]
+    allowed = r"as_of = |api = |since = |advice = |editions = |#"
+    assert [one for one in lines if not re.match(allowed, one)] == []
+    ended = {name for one in catalog().lifecycles for name in one.models}
+    assert ended <= {one.id for one in EVERY}
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: f"{one.platform}/{one.id}")
+def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
+    assert one.methods and one.editions and len(one.source) > 10
+    method = {"sft": "supervised", "dpo": "preference", "rft": "reinforcement"}
+    for tuning in one.methods:
+        assert method[one.limits(tuning).method] == tuning
+        assert one.targets[tuning].startswith(one.platform)
+    assert one.weights() in ("no", "unknown" if one.platform == "foundry" else "yes") or (
+        one.platform == "bedrock"
+    )
+    assert find(f"{one.platform}/{one.id}") == one
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        ("gpt-4.1", "openai/gpt-4.1"), ("ft:gpt-4.1-mini-2025-04-14", "openai/gpt-4.1-mini"),
+        ("GPT-4o-2024-08-06", "openai/gpt-4o"), ("foundry/gpt-4.1", "foundry/gpt-4.1"),
+        ("amazon.nova-lite-v1:0:300k", "bedrock/nova-lite"), ("gemini-2.5-flash", "vertex/gemini-2.5-flash"),
+        ("meta/llama3-3@llama-3.3-70b-instruct", "vertex/llama-3.3-70b"),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", "together/llama-3.1-8b"),
+        ("gpt-4", None), ("owner/name", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> None:
+    found = find(name)
+    assert (found and f"{found.platform}/{found.id}") == which
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-5.4", "GPT-5.4-mini", "openai/gpt-5.4", "gpt-5.4-2026-03-05"]
+)
+def test_what_is_for_inference_only_is_refused_with_an_alternative(name: str) -> None:
+    with pytest.raises(FtwizardError) as error:
+        refuse(name, NOW)
+    assert "inference only" in error.value.message and error.value.exit_code == 1
+    assert "gpt-4.1-mini" in error.value.hint and "2027-01-06" in error.value.hint
+    with pytest.raises(FtwizardError) as error:
+        refuse(name, LATE)
+    assert "Foundry" in error.value.hint and "Use gpt-4.1-mini" not in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["gpt-4.1", "gpt-5.40", "gpt-5", "owner/gpt-5.4", ""])
+def test_others_are_not(name: str) -> None:
+    refuse(name, NOW)
+
+
+def test_the_nearest_name() -> None:
+    assert hosted_models.nearest("gpt-4.1-mni") == "gpt-4.1-mini"
+    assert hosted_models.nearest("zzz") is None
+
+
+def test_it_is_known_since_when_where_that_was_announced() -> None:
+    days = {f"{one.platform}/{one.id}": life(one, NOW).since for one in EVERY}
+    found = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
+    assert [one and one.date for one in found] == ["2024-08-20", "2026-02"]
+    assert days["openai/gpt-4.1"] is None, "what is not known is not made up"
+    for one in EVERY:
+        if one.since:
+            assert len(one.since.source) > 10
+            ends = [end for end in (life(one, NOW).until, life(one, NOW).ends) if end]
+            assert all(one.since.date < str(end.date) for end in ends)
+
+
+def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
+    for name in ("together/llama-4-scout", "together/llama-4-maverick", "together/mistral-7b",
+                 "bedrock/llama-3.2-1b", "bedrock/llama-3.2-90b"):  # fmt: skip
+        found = find(name)
+        assert found and found.editions == ("2026-04", "current") and found.api
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", None),
+        ("together/llama-4-scout", "together"),
+        ("meta/llama4@llama-4-scout-17b-16e-instruct", "vertex"),
+        ("gpt-4.1-mini", "openai"),
+    ],
+)
+def test_a_name_of_the_hub_is_the_open_model_whoever_hosts_it(name: str, meant: str | None) -> None:
+    found = check_model(name)
+    assert (found.platform if found else None) == meant

@@ -1,0 +1,260 @@
+"""Known configurations give the published counts; those on this machine come before them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftwizard.catalog.model_configs import Config, configs, known
+from ftwizard.catalog.model_configs import nearest as configs_nearest
+from ftwizard.catalog.sourced import asset
+from ftwizard.errors import FtwizardError
+from ftwizard.models import model_config
+from ftwizard.models.shapes import from_config
+from ftwizard.text import visible
+
+EVERY = configs()
+PUBLISHED = {
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
+    "meta-llama/Llama-3.1-70B": 70_553_706_496,
+    "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "Qwen/Qwen3-1.7B": 1_720_574_976,
+    "Qwen/Qwen3-4B-Instruct-2507": 4_022_468_096,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen3-14B": 14_768_307_200,
+    "Qwen/Qwen3-32B": 32_762_123_264,
+    "Qwen/Qwen3-30B-A3B": 30_532_122_624,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "google/gemma-3-1b-it": 999_885_952,
+    "google/gemma-3-4b-it": 4_300_079_472,
+    "google/gemma-3-12b-it": 12_187_325_040,
+    "google/gemma-3-27b-it": 27_432_406_640,
+    "mistralai/Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "mistralai/Mistral-Small-24B-Instruct-2501": 23_572_403_200,
+    "openai/gpt-oss-20b": 20_914_757_184,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 361_821_120,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "microsoft/Phi-3-mini-4k-instruct": 3_821_079_552,
+}
+"""Parameters as the Hub, llama.cpp or KerasHub count them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_ones(name: str) -> None:
+    found = known(name)
+    assert found is not None and found.parameters == PUBLISHED[name]
+    assert from_config(found.config, name).parameters == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: str(one.ids[0]))
+def test_every_configuration_is_dated_sourced_and_read(one: Config) -> None:
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of) and len(one.source) > 30
+    shape = from_config(one.config, one.source)
+    loaded = one.parameters - (871_932_416 if "Scout" in one.name else 0)  # its vision tower
+    assert shape.parameters == loaded
+    text = one.config.get("text_config", one.config)
+    assert 2048 < text["max_position_embeddings"] <= 10 * 2**20
+
+
+def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
+    import torch
+    from transformers import AutoConfig, Llama4ForConditionalGeneration
+
+    found = known("meta-llama/Llama-4-Scout-17B-16E-Instruct")
+    assert found is not None and found.parameters / 1e9 == pytest.approx(109, abs=0.5)
+    read: Any = AutoConfig
+    with torch.device("meta"):
+        model: Any = Llama4ForConditionalGeneration(read.for_model(**found.config))
+    assert sum(one.numel() for one in model.parameters()) == found.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("Llama-4-Scout-17B-16E", 17), ("Qwen3-30B-A3B", 3.3), ("gpt-oss-20b", 3.6)],
+)
+def test_active_parameters_are_the_published_ones(name: str, billions: float) -> None:
+    """Model cards count the output layer, and leave the input embeddings out or in."""
+    found = next(one for one in EVERY if one.ids[0].split("/")[1].startswith(name))
+    shape = from_config(found.config, name)
+    without = shape.active - shape.vocabulary * shape.hidden
+    assert found.active == billions
+    assert without / 1e9 - 0.05 <= billions <= shape.active / 1e9 + 0.05
+
+
+def test_a_name_leads_to_one_configuration_in_any_case() -> None:
+    every = [name.lower() for one in EVERY for name in one.ids]
+    assert len(every) == len(set(every)) > 100
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in every)
+    found = known(" QWEN/qwen3-8b ")
+    assert found is not None and found.name == "Qwen3 8B"
+    assert known("Qwen/Qwen3-9B") is None and known("") is None
+
+
+def test_context_lengths_differ_where_the_models_do() -> None:
+    def context(name: str) -> int:
+        found = known(name)
+        assert found is not None
+        return int(found.config["max_position_embeddings"])
+
+    assert context("Qwen/Qwen3-4B") == 40_960
+    assert context("Qwen/Qwen3-4B-Base") == 32_768
+    assert context("unsloth/Qwen3-4B-Instruct-2507-unsloth-bnb-4bit") == 262_144
+
+
+def test_what_is_given_out_is_a_copy() -> None:
+    first = known("google/gemma-3-4b-it")
+    assert first is not None
+    first.config["text_config"]["hidden_size"] = 1
+    second = known("google/gemma-3-4b-it")
+    assert second is not None and second.config["text_config"]["hidden_size"] == 2560
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Qwen/NoSuch-Model-9B", r"Qwen/Qwen[^,]*, Qwen/Qwen"),
+        ("meta-llama/Llama-3.1-8B-Instructt", r"meta-llama/Llama-3\.1-8B-Instruct,"),
+        ("me-ta/Llama-3.1-8B-Instruct", r"meta-llama/Llama-3\.1-8B-Instruct"),
+        ("zzz/0000", "^$"),
+    ],
+)
+def test_the_nearest_known_of_a_name_are_the_owners_else_any_that_are_alike(
+    name: str, near: str
+) -> None:
+    assert re.search(near, ", ".join(configs_nearest(name)))
+
+
+def test_every_source_is_used() -> None:
+    sources = asset("configs.toml", dict[str, Any])["sources"]
+    assert set(sources.values()) == {one.source for one in EVERY}
+
+
+# ------------------------------------------------------------------ configurations of a machine
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def _cached(cache: Path, name: str, text: str, *, branch: str | None = "main") -> Path:
+    folder = cache / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(text)
+    if branch:
+        (folder / "refs").mkdir()
+        (folder / "refs" / branch).write_text(COMMIT)
+    return snapshot / "config.json"
+
+
+def _with_layers(layers: int) -> str:
+    found = known("Qwen/Qwen3-8B")
+    assert found is not None
+    return json.dumps({**found.config, "num_hidden_layers": layers})
+
+
+def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert model_config.config(str(tmp_path / "mine")) is None
+    (tmp_path / "mine" / "config.json").write_text(_with_layers(2))
+    found = model_config.config(str(tmp_path / "mine"))
+    assert found is not None and found[0]["num_hidden_layers"] == 2 and "mine" in found[1]
+    shape = model_config.shape(str(tmp_path / "mine"))
+    assert shape is not None and shape.layers == 2
+    assert model_config.config(str(tmp_path / "nowhere")) is None
+
+
+@pytest.mark.parametrize("branch", ["main", None])
+def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -> None:
+    known_one = model_config.config("Qwen/Qwen3-8B")
+    assert known_one is not None and known_one[0]["num_hidden_layers"] == 36
+    assert "Qwen3 8B as of 2026" in known_one[1]
+    _cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
+    found = model_config.config("Qwen/Qwen3-8B")
+    assert found is not None and found[0]["num_hidden_layers"] == 5
+    assert "Hugging Face cache (commit 01234567)" in found[1]
+    by_commit = model_config.config("Qwen/Qwen3-8B", COMMIT)
+    assert by_commit is not None and by_commit[0]["num_hidden_layers"] == 5
+
+
+def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
+    _cached(cache, "me/model", _with_layers(5), branch="draft")
+    assert model_config.config("me/model", "draft") is not None
+    assert model_config.config("me/model", "release") is None
+    assert model_config.config("me/other") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is broken"),
+        ("", "is broken"),
+        ("[]", "is not a JSON object"),
+        ("[" * 200_000, "is broken"),
+        ('{"hidden_size": ' + "1" * 5_000 + "}", "is broken"),
+        ("{" + " " * 5_000_000 + "}", "more than any model needs"),
+    ],
+)
+def test_a_broken_file_is_a_sentence(cache: Path, text: str, said: str) -> None:
+    _cached(cache, "Qwen/Qwen3-8B", text)
+    with pytest.raises(FtwizardError, match=said) as caught:
+        model_config.config("Qwen/Qwen3-8B")
+    assert "config.json of Qwen/Qwen3-8B" in caught.value.message and caught.value.hint
+
+
+def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
+    path = _cached(cache, "me/model", "")
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(FtwizardError, match="is broken"):
+        model_config.config("me/model")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FtwizardError, match="is not a file"):
+        model_config.config("me/model")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    name=st.text(max_size=30) | st.sampled_from(["../a", "a/../b", "/", "a/b/c", "~", "x\0y"]),
+    revision=st.none() | st.text(max_size=20) | st.sampled_from(["../main", "a/../../b"]),
+)
+def test_no_name_ends_in_a_traceback(cache: Path, name: str, revision: str | None) -> None:
+    try:
+        found = model_config.config(name, revision)
+    except FtwizardError as error:
+        assert visible(error.message) == error.message
+    else:
+        assert found is None or isinstance(found[0], dict)
+
+
+def test_a_revision_leads_nowhere_else(cache: Path) -> None:
+    _cached(cache, "me/model", _with_layers(5))
+    secret = cache / "models--me--model" / "secret"
+    secret.write_text(COMMIT)
+    assert model_config.config("me/model", "../secret") is None
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from ftwizard import model_config; model_config.shape('Qwen/Qwen3-8B');"
+        "print(*{'torch', 'transformers', 'huggingface_hub', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

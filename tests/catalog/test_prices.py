@@ -1,0 +1,310 @@
+"""Prices are dated, sourced and never 0; two editions, one's own over them, all in Decimal."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import socket
+from decimal import Decimal
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ftwizard.catalog import gpu_specs, hosted_models, prices
+from ftwizard.catalog.gpu_specs import Card
+from ftwizard.catalog.prices import (
+    APART,
+    ARTICLE,
+    STALE_DAYS,
+    Kind,
+    Market,
+    Price,
+    Prices,
+    packaged,
+)
+from ftwizard.errors import FtwizardError
+from ftwizard.pricing import user_prices
+from ftwizard.pricing.gpu_costs import CARDS
+
+TODAY = datetime.date(2026, 11, 25)
+AMOUNTS = st.decimals("0.01", "1000", places=2)
+ROWS = packaged().rows
+
+
+def price(usd: Decimal | str, **more: object) -> Price:
+    found = {
+        "provider": "openai", "model": "gpt-4.1", "kind": "training", "unit": "million tokens",
+        "usd": str(usd), "as_of": "2026-11", "source": "somewhere", "confidence": "high",
+    } | more  # fmt: skip
+    return msgspec.convert(found, Price)
+
+
+@pytest.mark.parametrize("one", ROWS, ids=lambda one: f"{one.provider}/{one.model}/{one.kind}")
+def test_every_price_is_dated_sourced_and_above_0(one: Price) -> None:
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-[0-3]\d)?", one.as_of)
+    assert len(one.source) > 10
+    assert 0 < (one.low or one.usd) <= one.usd <= (one.high or one.usd)
+    assert (one.kind == "gpu") == (one.market is not None)
+    assert (one.edition == ARTICLE) == (one.as_of == "2026-04" and "article" in one.source)
+
+
+def test_every_price_is_of_something_that_is_offered() -> None:
+    names = {(one.platform, name) for one in hosted_models.hosted() for name in one.priced_as}
+    for one in ROWS:
+        if one.kind == "gpu":
+            assert one.model in CARDS
+        else:
+            assert (one.provider, one.model) in names, one
+
+
+def test_no_two_rows_say_the_same_thing_of_one_date() -> None:
+    keys = [(o.provider, o.model, o.kind, o.market, o.edition, o.as_of) for o in ROWS]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_copy_of_a_page_is_as_old_as_the_page() -> None:
+    copied = {
+        "2026-09": ("openai", "gpt-4.1-mini", "training"),
+        "2026-03-09": ("vertex", "gemini-2.5-flash", "training"),
+        "2025-05-05": ("bedrock", "nova-lite", "hosting"),
+        "2025-05": ("bedrock", "llama-3.3-70b", "training"),
+    }
+    for as_of, what in copied.items():
+        rows = [one for one in ROWS if (one.provider, one.model, one.kind) == what]
+        assert max(one.as_of for one in rows) == as_of
+    for one in ROWS:
+        if re.search("copies|quotes|bill|without a date", one.source):
+            assert one.as_of < "2026-10" and one.confidence != "high", one
+
+
+def test_the_articles_figures_stand_in_its_edition() -> None:
+    def said(provider: str, model: str, kind: Kind) -> str:
+        rate, _ = packaged().rates(provider, (model,), kind, ARTICLE)
+        assert rate is not None
+        return f"{rate.usd}"
+
+    for model, amounts in (
+        ("gpt-4.1-mini", ["0.80", "0.80", "3.20"]),
+        ("gpt-4.1", ["3.00", "3.00", "12.00"]),
+        ("gpt-4o", ["25.00", "3.75", "15.00"]),
+    ):
+        kinds: tuple[Kind, ...] = ("training", "input", "output")
+        assert [said("openai", model, kind) for kind in kinds] == amounts
+    assert packaged().rates("openai", ("o4-mini",), "training", ARTICLE)[0] is None
+    assert packaged().rates("vertex", ("gemini-2.5-flash",), "training", ARTICLE)[0] is None
+    ranges = {}
+    for market in get_args(Market):
+        rate, _ = packaged().gpu("a100-40gb", market, ARTICLE)
+        assert rate is not None
+        ranges[market] = (rate.low, rate.usd, rate.high)
+    assert ranges == {
+        "spot": (Decimal(1), Decimal("1.5"), Decimal(2)),
+        "on demand": (Decimal(3), Decimal("3.5"), Decimal(4)),
+    }
+
+
+def test_what_is_not_known_is_none() -> None:
+    assert packaged().rates("foundry", ("gpt-4.1",), "training") == (None, None)
+    assert packaged().gpu("a100-80gb", "on demand", ARTICLE) == (None, None)
+
+
+@given(old=AMOUNTS, new=AMOUNTS)
+def test_both_editions_are_returned_where_they_are_a_fifth_apart(
+    old: Decimal, new: Decimal
+) -> None:
+    table = Prices(rows=(price(old, edition="2026-04", as_of="2026-04"), price(new)))
+    rate, other = table.rates("openai", ("gpt-4.1",), "training")
+    back, beside = table.rates("openai", ("gpt-4.1",), "training", ARTICLE)
+    assert rate and back and (rate.usd, back.usd) == (new, old)
+    assert (rate.as_of, back.as_of) == ("2026-11", "2026-04")
+    far = max(old, new) - min(old, new) > APART * min(old, new)
+    assert (other is not None) == (beside is not None) == far
+    if other and beside:
+        assert (other.usd, beside.usd) == (old, new)
+
+
+@given(
+    dates=st.lists(st.dates(datetime.date(2025, 1, 1), TODAY), min_size=1, max_size=6, unique=True)
+)
+def test_the_newest_counts(dates: list[datetime.date]) -> None:
+    rows = tuple(price(str(n + 1), as_of=str(day)) for n, day in enumerate(dates))
+    rate, _ = Prices(rows=rows).rates("openai", ("gpt-4.1",), "training")
+    assert rate and rate.as_of == str(max(dates))
+
+
+@given(dates=st.lists(st.dates(datetime.date(2020, 1, 1), TODAY), min_size=2, max_size=2))
+def test_stale_is_over_90_days_and_goes_by_today_alone(dates: list[datetime.date]) -> None:
+    then, now = sorted(dates)
+    assert prices.stale(str(then), now) == ((now - then).days > STALE_DAYS)
+    assert not prices.stale(str(then), then)
+    if prices.stale(str(then), now):
+        assert prices.stale(str(then)[:7], now), "of a month less is known, not more"
+
+
+@given(usd=st.lists(AMOUNTS, min_size=1, max_size=5))
+def test_a_card_costs_the_middle_of_its_offers_within_their_range(usd: list[Decimal]) -> None:
+    rows = tuple(
+        price(one, provider=f"p{n}", model="card", kind="gpu", unit="hour", market="spot")
+        for n, one in enumerate(usd)
+    )
+    rate, _ = Prices(rows=rows).gpu("card", "spot")
+    assert rate and min(usd) <= rate.usd <= max(usd)
+    assert (rate.low or rate.usd, rate.high or rate.usd) == (min(usd), max(usd))
+
+
+def test_an_old_offer_does_not_pull_at_the_middle_of_new_ones() -> None:
+    common = {"model": "card", "kind": "gpu", "unit": "hour", "market": "spot"}
+    rows = (price("1", provider="a", as_of="2026-01", **common), price("5", provider="b", **common))
+    rate, _ = Prices(rows=rows).gpu("card", "spot")
+    assert rate and rate.usd == 5
+
+
+# ------------------------------------------------------------------------------- one's own prices
+
+
+@given(usd=st.decimals("0", "100000", places=3), edition=st.sampled_from(["2026-04", "current"]))
+def test_ones_own_price_wins_in_both_editions_and_says_so(
+    usd: Decimal, edition: prices.Edition
+) -> None:
+    table = packaged().over(user_prices.given([f"openai/gpt-4.1-mini/training={usd}"], TODAY))
+    rate, other = table.rates("openai", ("gpt-4.1-mini",), "training", edition)
+    assert rate and rate.usd == usd and other is None
+    assert rate.own and rate.source.startswith("your own") and rate.as_of == "2026-11-25"
+    same = packaged().rates("openai", ("gpt-4.1",), "training", edition)
+    assert table.rates("openai", ("gpt-4.1",), "training", edition) == same
+
+
+def test_the_last_price_of_one_thing_counts() -> None:
+    texts = ["openai/gpt-4o/input=1", "openai/gpt-4o/input=2"]
+    rate, _ = packaged().over(user_prices.given(texts, TODAY)).rates("openai", ("gpt-4o",), "input")
+    assert rate and rate.usd == 2
+
+
+def test_a_gpus_price_is_any_market_s_or_one_s() -> None:
+    both = packaged().over(user_prices.given(["mine/a100-40gb/gpu=0.5"], TODAY))
+    assert [rate.usd for m in get_args(Market) if (rate := both.gpu("a100-40gb", m)[0])] == [
+        Decimal("0.5"), Decimal("0.5"),
+    ]  # fmt: skip
+    spot = packaged().over(user_prices.given(["mine/a100-40gb/gpu-spot=0.5"], TODAY))
+    rate, _ = spot.gpu("a100-40gb", "on demand")
+    assert rate and rate.usd == Decimal("2.74")
+
+
+def test_a_file_of_ones_own_needs_four_keys_a_row(tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    assert user_prices.from_file(file, TODAY) == []
+    file.write_text(
+        '[[prices]]\nprovider = "foundry"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2.0\n'
+        '[[prices]]\nprovider = "lambda"\nmodel = "rtx-4090"\nkind = "gpu"\nmarket = "spot"\n'
+        'usd = "0.125"\nas_of = "2026-10"\nnote = "by contract"\n'
+    )
+    one, two = user_prices.from_file(file, TODAY)
+    assert (one.usd, one.unit, one.as_of) == (Decimal("2.0"), "million tokens", "2026-11-25")
+    assert (two.usd, two.unit, two.as_of) == (Decimal("0.125"), "hour", "2026-10")
+    assert str(file) in one.source and one.own
+
+
+GOOD = 'provider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "problem", "hint"),
+    [
+        ("[[prices]]\n" + GOOD + "notes = 3\n", "row 1, line 6", "notes", "Did you mean note?"),
+        ("[[prices]]\n" + GOOD.replace("openai", "openia"), "row 1, line 2", "openia", "openai"),
+        ("[[prices]]\n" + GOOD.replace("4.1", "4.l"), "row 1, line 3", "gpt-4.l", "gpt-4.1"),
+        ("[[prices]]\n" + GOOD.replace("train", "tain"), "row 1, line 4", "taining", "training"),
+        ("[[prices]]\n" + GOOD.replace("usd", "use"), "row 1, line 5", "use", "usd"),
+        ("[[prices]]\n" + GOOD + "[[prices]]\nkind = 'input'\n", "row 2, line 6", "provider", "Required"),
+        ("[[prices]]\n" + GOOD.replace("= 2", "= -2"), "line 5", "-2", "US dollars"),
+        ("[[prices]]\n" + GOOD.replace("= 2", "= true"), "line 5", "True", "US dollars"),
+        ("[[prices]]\n" + GOOD.replace("= 2", "= nan"), "line 5", "NaN", "US dollars"),
+        ("[[prices]]\n" + GOOD + 'unit = "day"\n', "line 6", "day", "million tokens"),
+        ("[[prices]]\n" + GOOD + 'as_of = "2099-01"\n', "line 6", "2099-01", "2026-11"),
+        ("[[prices]]\n" + GOOD + 'as_of = "soon"\n', "line 6", "soon", "2026-11"),
+        ("[[prices]]\n" + GOOD + "low = 3\n", "line 5", "between", "Fix"),
+        ("[[prices]]\n" + GOOD + "note = 3\n", "line 6", "not a string", "quotes"),
+        ("[[prices]]\n" + GOOD + 'market = "spot"\n', "line 6", "no market", "GPU"),
+        ("prices = [{model = 3}]\n", "row 1", "provider is missing", "Required"),
+        ("[[price]]\n" + GOOD, "prices.toml", "price", "[[prices]]"),
+        ("prices = 3\n", "prices.toml", "not a list", "[[prices]]"),
+        ("[[prices]\n", "prices.toml", "line 1", "Fix"),
+        (b"a = 1\n\xff\xfe", "prices.toml", "line 2 is not UTF-8", "move it away"),
+        (b"#" * 1_000_001, "prices.toml", "over 1 MB", "move it away"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_the_file_is_named_with_its_place_and_the_nearest_right_word(
+    tmp_path: Path, text: str | bytes, where: str, problem: str, hint: str
+) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FtwizardError) as error:
+        user_prices.from_file(file, TODAY)
+    said = error.value
+    assert str(file) in said.message and where in said.message and problem in said.message
+    assert hint in said.hint and said.exit_code == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "socket"])
+def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            listening.bind(str(path))
+        with pytest.raises(FtwizardError) as error:
+            user_prices.from_file(path, TODAY)
+    assert (
+        error.value.message == f"{path} is not a regular file."
+        and "Errno" not in error.value.message
+    )
+    assert "move it away" in error.value.hint
+
+
+@pytest.mark.parametrize("card", gpu_specs.cards(), ids=lambda one: one.name)
+def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: Card) -> None:
+    for typed in (card.name, card.key):
+        (own,) = user_prices.given([f"me/{typed}/gpu-on-demand=0.7"], TODAY)
+        assert gpu_specs.card(own.model) == card
+        prices = packaged().over([own])
+        assert (own.model, "on demand") in prices.cards()
+        rate, _ = prices.gpu(own.model, "on demand")
+        assert rate is not None and rate.usd == Decimal("0.7")
+
+
+def test_a_card_that_nobody_knows_is_a_sentence() -> None:
+    with pytest.raises(FtwizardError, match="not a known GPU") as error:
+        user_prices.given(["me/abacus/gpu=1"], TODAY)
+    assert "L4" in error.value.hint
+
+
+@given(text=st.text(max_size=40))
+def test_no_text_is_a_price_by_mistake(text: str) -> None:
+    assume(not re.fullmatch(r"\s*\w+/.+/.+=\s*[\d.]+\s*", text))
+    with pytest.raises(FtwizardError) as error:
+        user_prices.given([text], TODAY)
+    assert error.value.exit_code == 2 and error.value.hint
+
+
+@given(text=st.text(max_size=200))
+def test_no_file_ends_in_anything_but_prices_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    file = tmp_path_factory.mktemp("own") / "prices.toml"
+    file.write_text(text, "utf-8", errors="replace")
+    try:
+        found = user_prices.from_file(file, TODAY)
+    except FtwizardError as error:
+        assert error.message.isprintable()
+    else:
+        assert all(one.own for one in found)

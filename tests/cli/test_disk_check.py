@@ -1,0 +1,89 @@
+"""A run that will not fit on its disk is refused before it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftwizard.catalog import model_configs
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import disk
+from ftwizard.hardware import machine
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.models.shapes import from_config
+from ftwizard.plan import schema
+from ftwizard.train import disk_check
+
+MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
+WEIGHTS = 1_000_000
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Return a model of a million weights in two files, as far as their headers go."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name, shape in (("a", [600, 1000]), ("b", [400_000])):
+        header = json.dumps({
+            "__metadata__": {"format": "pt"},
+            "w": {"dtype": "BF16", "shape": shape, "data_offsets": [0, 1]},
+        }).encode()  # fmt: skip
+        (folder / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "each", "tokenizers"),
+    [
+        ("", 2, 5),
+        ("recipe: {method: qlora}", 2, 5),
+        ("finish: {merge: false}", 0, 4),
+        ("recipe: {method: full}", 38, 4),
+        ("recipe: {method: full}\nfinish: {merge: false}", 38, 4),
+    ],
+)
+def test_what_is_written_must_fit(
+    tmp_path: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: str,
+    each: int,
+    tokenizers: int,
+) -> None:
+    chosen = schema.parse(f"{MINIMAL}{more}\n")
+    folder = JobFolder(tmp_path / "run")
+    needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed)
+    disk_check.check_disk(folder, chosen, base)
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 1)
+    with pytest.raises(FtwizardError, match=r"This run needs about .* are free at"):
+        disk_check.check_disk(folder, chosen, base)
+    # A resumed run has written part of it.
+    folder.checkpoints.mkdir(parents=True)
+    (folder.checkpoints / "x").write_bytes(b"1")
+    disk_check.check_disk(folder, chosen, base)
+    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 2)
+    with pytest.raises(FtwizardError, match="and has written 1 B, but") as error:
+        disk_check.check_disk(folder, chosen, base)
+    assert "FTWIZARD_HOME" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [("openai/gpt-oss-20b", 13.8), ("unsloth/gpt-oss-20b-BF16", 41.8), ("Qwen/Qwen3-8B", 16.4)],
+)
+def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
+    name: str, gigabytes: float
+) -> None:
+    config = model_configs.known(name)
+    assert config is not None
+    shape = from_config(config.config, name)
+    found = disk.parts(
+        trained=1, parameters=shape.parameters, adapter=True, merges=True, download=None,
+        stored=disk.stored(config.config, shape),
+    )  # fmt: skip
+    assert round(found["download"].value / 1e9, 1) == gigabytes
+    assert round(found["merged"].value / 1e9) == round(shape.parameters * 2 / 1e9)
+    assert ("MXFP4" in found["download"].source) == (gigabytes == 13.8)

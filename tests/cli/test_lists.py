@@ -1,0 +1,61 @@
+"""Lists of runs and of checks keep their words whole in terminals of any width."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console, RenderableType
+
+from ftwizard.cli import doctor, output, runs
+from ftwizard.doctor.check import warning
+from ftwizard.quantity import Figure
+from ftwizard.runs.listing import RunRecord
+from ftwizard.runs.prediction import Expected
+
+
+def _seen(what: RenderableType, width: int) -> list[str]:
+    out = Console(width=width, color_system=None)
+    with out.capture() as found:
+        out.print(what)
+    return found.get().splitlines()
+
+
+def _run(**more: Any) -> RunRecord:
+    took = Expected(
+        peak_memory=Figure(value=4.7e9, unit="bytes", source="measured"),
+        seconds=Figure(value=302, unit="s", source="measured"),
+    )
+    known = {
+        "id": "demo-1125-125910", "state": "ended", "end_reason": "finished", "attempt": 1,
+        "phase": None, "step": 100, "total_steps": 100, "epoch": 2.5, "loss": 0.0213,
+        "eval_loss": 0.0279, "best_step": 100, "best_eval_loss": 0.0279, "tokens_per_s": 82.1,
+        "eta_s": None, "started": 1.0, "updated": time.time() - 31_000, "folder": "/runs/x",
+        "predicted": None, "actual": msgspec.to_builtins(took),
+        "error": {"seconds": 0.1234, "peak_memory": -0.08},
+    }  # fmt: skip
+    return msgspec.convert(known | more, RunRecord)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_a_run_is_one_line_and_what_matters_stays(width: int) -> None:
+    head, _, line = _seen(runs._build_table([_run()], width), width)
+    for words in ("demo-1125-125910", "✓ finished", "100/100", "8 h"):
+        assert words in line
+    assert ("best validation" in head) is (width >= 80)
+    assert ("memory off by" in head) is (width >= 120) is ("-8%" in line)
+    assert "predicted" not in head, "nothing was"
+
+
+def test_how_far_off_is_by_the_sign() -> None:
+    line = " ".join(_seen(runs._build_table([_run()], 160), 160)[2].split())
+    assert "5 min 02 s +12% 4.7 GB -8%" in line
+
+
+def test_what_to_do_stands_below_what_was_found_in_one_column() -> None:
+    fix = "hf auth login   (or set HF_TOKEN), after accepting the model's licence"
+    lines = _seen(output.pairs(doctor._check_rows(warning("key", "none is there", fix))), 40)
+    assert lines[0].startswith("! key  none is there")
+    assert len(lines) > 2 and all(line.startswith(" " * 9) for line in lines[1:])

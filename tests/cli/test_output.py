@@ -1,0 +1,29 @@
+"""JSON for scripts, also where a person reads it in a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+
+import pytest
+
+from ftwizard.cli import output
+from tests.screens.hostile import TEXTS, obeyed
+
+
+def test_json_is_the_same_value_and_nothing_in_it_is_obeyed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every = "".join(
+        char
+        for char in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")
+    )
+    texts = [text for text in TEXTS.values() if "\ud800" not in text]
+    value = {"every": every, every: 1, "texts": texts, "plain": "ß é 漢 👩"}
+    output.print_json(value)
+    said = capsys.readouterr().out
+    assert json.loads(said) == value
+    assert not obeyed(said)
+    assert "ß é 漢 👩" in said

@@ -1,0 +1,54 @@
+"""What is typed means the same before and after the command."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from ftwizard.catalog.prices import Edition
+from ftwizard.cli import parser as of_estimate
+from ftwizard.cli.parser import RISKS, parser
+from ftwizard.data import formats
+from ftwizard.data.format_names import NAMES, Format, FormatChoice
+from ftwizard.errors import FtwizardError
+from ftwizard.plan import schema
+from ftwizard.pricing.offer_list import SortKey
+
+WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
+
+
+@pytest.mark.parametrize("command", [*WITH_A_VIEW, ["status", "x"], []])
+@pytest.mark.parametrize("option", ["--plain", "--ascii", "--slow"])
+def test_how_to_show_may_be_said_before_the_command(command: list[str], option: str) -> None:
+    for name in ("plain", "ascii", "slow"):
+        said = parser().parse_args([option, *command])
+        assert getattr(said, name) is (option == f"--{name}")
+        assert getattr(parser().parse_args(command), name) is False
+
+
+@pytest.mark.parametrize("command", WITH_A_VIEW)
+def test_and_after_it(command: list[str]) -> None:
+    said = parser().parse_args(["--plain", *command, "--ascii"])
+    assert said.plain and said.ascii
+
+
+def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
+    assert get_args(FormatChoice) == ("auto", *get_args(Format))
+    assert tuple(NAMES) == tuple(formats.READERS) == get_args(Format)
+    text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
+    for name in get_args(FormatChoice):
+        assert parser().parse_args(["check", "x", "--format", name]).format == name
+        assert schema.parse(text % name).data.format == name
+    with pytest.raises(FtwizardError, match="--format cannot be “xml”"):
+        parser().parse_args(["check", "x", "--format", "xml"])
+    with pytest.raises(schema.PlanError) as error:
+        schema.parse(text % "xml")
+    assert error.value.hint == f"One of: {', '.join(get_args(FormatChoice))}."
+
+
+def test_editions_columns_and_epochs_are_those_of_the_engine() -> None:
+    assert get_args(Edition) == of_estimate.EDITIONS
+    assert get_args(schema.RiskName) == RISKS
+    assert get_args(SortKey) == of_estimate.SORTS
+    assert schema.Recipe().epochs == of_estimate.EPOCHS

@@ -1,0 +1,43 @@
+"""What is no plan is said to be none, by every command that takes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.cli.parser import dispatch
+from ftwizard.errors import FAILED, USAGE
+from ftwizard.plan import schema
+
+
+def _door(*_: Any, **__: Any) -> int:
+    raise AssertionError("no screens are opened")
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("probe", "{files: {train: rows.jsonl}}"), ("train", "{files: {train: rows.jsonl}}"),
+        ("estimate", "ftwizard estimate rows.jsonl --model gpt-4.1-mini"),
+    ],
+)  # fmt: skip
+def test_rows_in_place_of_a_plan(
+    command: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch([command, "rows.jsonl"], _door) == USAGE
+    said = capsys.readouterr().err
+    assert "rows.jsonl is a data file, not a plan." in said and hint in said
+
+
+def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF\xff\x00")
+    for what, words in ((tmp_path, "is a folder."), (program, "is not UTF-8")):
+        with pytest.raises(schema.PlanError, match=words) as error:
+            schema.load(what)
+        assert error.value.hint
+    assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _door) == USAGE
+    assert dispatch(["probe", str(tmp_path)], _door) == FAILED
+    assert "--steps is 1,000,000; it must be 1 to 1,000." in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""How long a run still takes is measured over its last steps, and said to be."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ftwizard.cli import runs, watch
+from ftwizard.runs import describe
+from ftwizard.runs.store import Progress, RunStatus
+
+EVENTS = [
+    {"kind": "phase", "t": 0.0, "attempt": 1, "phase": "training", "step": 0, "total": 100},
+    *(
+        {"kind": "log", "t": 10.0 * n, "attempt": 1, "step": n, "tokens": 50 * n}
+        for n in range(1, 6)
+    ),
+]
+
+
+@pytest.fixture
+def progress() -> Progress:
+    found = Progress()
+    found.feed(EVENTS)
+    return found
+
+
+def test_watch_and_runs_say_that_it_is_measured(progress: Progress) -> None:
+    assert progress.eta_s == pytest.approx(950.0), "95 steps of 10 s"
+    assert str(dict(watch._progress_rows(progress))["training ends"]).endswith(
+        f", {describe.MEASURED}"
+    )
+    fields = {one.name: None for one in msgspec.structs.fields(RunStatus) if one.required}
+    status = RunStatus(**{  # type: ignore[arg-type]
+        **fields, "id": "a", "state": "running", "attempt": 1, "total_steps": 100, "step": 5,
+        "eta_s": progress.eta_s, "folder": "/a",
+    })  # fmt: skip
+    assert dict(runs._report_lines(status))["time left"] == f"15 min 50 s, {describe.MEASURED}"

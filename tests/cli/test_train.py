@@ -1,0 +1,141 @@
+"""A budget in dollars or hours: asked for a price, warned of, and kept over all attempts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from transformers import TrainerControl, TrainerState
+
+from ftwizard.catalog.prices import Rate
+from ftwizard.cli import train
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import EventReader, EventWriter
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Budget, Data, Files, Model, Plan
+from ftwizard.pricing import machine_rate
+from ftwizard.train import budget
+from ftwizard.train.budget import Limit
+from ftwizard.train.callbacks import RunControl
+
+HOUR = Rate(
+    usd=Decimal("3.60"), unit="hour", source="own", as_of="2026-11", confidence="high"
+)  # 0.1 cent a second
+
+
+def plan_of(**limits: float) -> Plan:
+    return Plan(
+        data=Data(files=Files(train="rows.jsonl")), model=Model(name="m"), budget=Budget(**limits)
+    )
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def worked(folder: JobFolder, *attempts: float) -> None:
+    """Let each attempt have worked for so many seconds, hours apart."""
+    lines, began = [], 1_700_000_000.0
+    for number, seconds in enumerate(attempts, 1):
+        for at in (began, began + seconds):
+            lines.append(f'{{"v":1,"t":{at},"kind":"phase","phase":"x","attempt":{number}}}\n')
+        began += 10_000 + seconds
+    folder.events.write_text("".join(lines))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "attempts").mkdir()
+    found = JobFolder(tmp_path)
+    record = JobRecord(
+        kind="train", argv=[], version="1", created=0.0, inputs=machine_rate.record(HOUR)
+    )
+    write_json(found.job, record)
+    return found
+
+
+def test_dollars_without_a_price_are_refused() -> None:
+    with pytest.raises(FtwizardError, match=r"budget\.usd is 5, but the hourly price") as refused:
+        train.check_budget(plan_of(usd=5.0), None)
+    assert "--price machine=USD" in refused.value.hint
+    train.check_budget(plan_of(usd=5.0), HOUR)
+    train.check_budget(plan_of(hours=1.0), None)
+
+
+@pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_is_an_amount(usd: float) -> None:
+    with pytest.raises(schema.PlanError, match=r"budget\.usd"):
+        schema.check(plan_of(usd=usd))
+
+
+def test_a_plan_says_it(tmp_path: Path) -> None:
+    text = schema.dump(plan_of(usd=2.5))
+    assert "usd: 2.5" in text and schema.parse(text).budget.usd == 2.5
+
+
+def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFolder) -> None:
+    worked(folder, 100, 50)
+    writer = EventWriter(folder.events, 3)
+    writer.write("phase", phase="reading")
+    writer.close()
+    worker: Any = SimpleNamespace(folder=folder)
+    (limit,) = budget.limits(worker, plan_of(usd=1.0))
+    assert limit.seconds == pytest.approx(1000)
+    assert 150 <= limit.used() < 150 + 30
+    assert "$0.15 of $1.00" in limit.describe_warning()
+    (hours,) = budget.limits(worker, plan_of(hours=1.0))
+    assert hours.used() < 30, "hours are those of one attempt"
+
+
+def test_what_is_spent_is_not_gone_on_with(folder: JobFolder) -> None:
+    worked(folder, 600, 500)
+    with pytest.raises(FtwizardError, match=r"has spent its budget: \$1\.10 of \$1\.00") as refused:
+        budget.refuse_spent(folder, plan_of(usd=1.0), HOUR)
+    assert "Raise budget.usd" in refused.value.hint
+    budget.refuse_spent(folder, plan_of(usd=2.0), HOUR)
+    budget.refuse_spent(folder, plan_of(usd=1.0), None)
+    budget.refuse_spent(folder, plan_of(hours=0.1), HOUR)
+
+
+def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: JobFolder) -> None:
+    clock = Clock()
+    limit = Limit("budget.usd", 100.0, 30.0, 0.0, lambda s: f"${s / 100:.2f}", " at a price", clock)
+    writer = EventWriter(folder.events, 1)
+    worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
+    steering = RunControl(worker, [limit])
+    args: Any = SimpleNamespace(eval_strategy="steps")
+    state = TrainerState(global_step=7, max_steps=99)
+
+    def step(now: float) -> TrainerControl:
+        clock.now = now
+        return steering.on_step_end(args, state, TrainerControl())
+
+    assert not step(49).should_training_stop
+    assert not EventReader(folder.events).read()
+    for now in (50, 60, 69):
+        assert not step(now).should_training_stop
+    (said,) = EventReader(folder.events).read()
+    assert (said["code"], said["severity"], said["step"]) == ("budget", "warning", 7)
+    assert said["message"].startswith("budget.usd is 80% used: $0.80 of $1.00 at a price. ")
+    control = step(70)
+    assert control.should_training_stop and control.should_save
+    assert steering.end_reason == "stopped"
+    assert steering.message == "budget.usd is used up: $1.00 of $1.00 at a price."
+    writer.close()
+
+
+def test_a_machine_that_costs_nothing_has_no_limit(folder: JobFolder) -> None:
+    free = Rate(usd=Decimal(0), unit="hour", source="own", as_of="2026-11", confidence="high")
+    again = Attempt(number=2, started=0.0, host="h", argv=[], inputs=machine_rate.record(free))
+    write_json(folder.attempt(2), again)
+    worker: Any = SimpleNamespace(folder=folder)
+    assert budget.limits(worker, plan_of(usd=1.0)) == []

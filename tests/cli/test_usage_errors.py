@@ -1,0 +1,90 @@
+"""A slip of the hand gets one sentence and the nearest that is right, in JSON too."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.cli.parser import dispatch
+from ftwizard.errors import DECLINED, FAILED, USAGE
+
+SLIPS = {
+    "estimat": ("There is no command estimat.", "Did you mean estimate?"),
+    "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
+    "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
+    "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --help"),
+    "estimate --examples -5": ("--examples: -5 is not a whole number", "ftwizard estimate --help"),
+    "probe p.yaml --steps x": ("--steps: “x” is not a whole number.", "ftwizard probe --help"),
+    "estimate --sort trainin": ("--sort cannot be “trainin”.", "Did you mean training?"),
+    "estimate --edition 2025": ("--edition cannot be “2025”.", "Choose from: 2026-04, current."),
+    "estimate --share-data --confidential": ("--confidential and --share-data", "Remove one."),
+    "estimate --e 5": ("--e is ambiguous: --examples, --epochs, --edition.", "Write it out."),
+    "estimate --model": ("--model needs a value.", "ftwizard estimate --help"),
+    "probe": ("PLAN is missing.", "ftwizard probe [-h] [--json]"),
+    "doctor foo": (
+        "Unexpected argument “foo”.",
+        "ftwizard doctor --help",
+    ),
+    "\x1b[2J": ("There is no command \\x1b[2J.", "Choose from:"),
+}
+
+
+def _open_screens(*_: Any, **__: Any) -> int:
+    raise AssertionError("no screens are opened")
+
+
+@pytest.mark.parametrize("typed", SLIPS)
+def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    message, hint = SLIPS[typed]
+    assert dispatch(typed.split(" "), _open_screens) == USAGE
+    said = capsys.readouterr()
+    first, second = said.err.rstrip("\n").split("\n")
+    assert message in first and hint in second
+    assert said.out == ""
+
+
+def test_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["doctor", "--json", "--quik"], _open_screens) == USAGE
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {
+            "message": "ftwizard doctor has no option --quik.",
+            "hint": "Did you mean --quick?",
+        }
+    }
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_behind_the_output_is_a_sentence(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys.stdout, "write", full)
+    assert dispatch(["runs", *more], _open_screens) == FAILED
+    said = capsys.readouterr().err
+    assert said == (
+        "ftwizard: No space left on device.\n  Free some disk space there, then try again.\n"
+    )
+
+
+def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from ftwizard import commands\n"
+        "commands._load_function = lambda _: lambda _: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(commands.dispatch(['runs'], None))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        capture_output=True, text=True, check=False, env=environment, timeout=180,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (DECLINED, "\nInterrupted.\n")

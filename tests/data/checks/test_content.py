@@ -1,0 +1,175 @@
+"""What messages hold: empty ones, weights, keys, old forms, reserved text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import check_row, content
+from ftwizard.data.checks.turns import is_blank
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+
+USER: dict[str, Any] = {"role": "user", "content": "How much is two and two?"}
+ANSWER: dict[str, Any] = {"role": "assistant", "content": "Four."}
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def codes(*messages: dict[str, Any], to: str = "openai-sft", **fields: Any) -> list[str]:
+    row = Example(**{"kind": "chat", "messages": list(messages), **fields})
+    return [found.code for found in content.check(row, target(to))]
+
+
+def says(message: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": message}
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n\t \u3000", "\u200b", "\ufeff \u2060", "\u2800", "\u3164", "\xad"]
+)
+def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
+    assert codes(USER, says(text)) == ["empty_assistant"]
+    assert codes(USER, says([{"type": "text", "text": text}])) == ["empty_assistant"]
+
+
+def test_one_empty_answer_of_several_is_told_with_its_place() -> None:
+    row = Example(kind="chat", messages=[USER, says(" "), USER, ANSWER, USER, says("")])
+    (found,) = content.check(row, target("trl-sft"))
+    assert found.code == "empty_assistant"
+    assert found.message == "2 of 3 answers are empty, the first in message 2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER,
+        says("٣"),
+        says("👍"),
+        says("می‌خواهم"),
+        says([{"type": "text", "text": "Four."}]),
+        {**says(None), "tool_calls": [CALL]},
+        {**says(""), "tool_calls": [CALL]},
+        {**says(None), "refusal": "I cannot say."},
+    ],
+)
+def test_an_answer_that_says_or_does_something_is_not(answer: dict[str, Any]) -> None:
+    assert codes(USER, answer) == []
+
+
+def test_an_empty_answer_that_is_not_learnt_from_is_only_empty_content() -> None:
+    assert codes(USER, {**says(""), "weight": 0}, USER, ANSWER) == ["empty_content"]
+
+
+@pytest.mark.parametrize("role", ["system", "user", "tool"])
+def test_other_messages_that_are_empty(role: str) -> None:
+    assert "empty_content" in codes({"role": role, "content": " "}, USER, ANSWER)
+
+
+def test_a_picture_alone_is_no_empty_message() -> None:
+    shown = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
+    assert codes(shown, ANSWER) == []
+
+
+@pytest.mark.parametrize("kind", ["prompt", "preference"])
+def test_a_prompt_that_is_empty(kind: str) -> None:
+    assert codes({"role": "user", "content": ""}, kind=kind) == ["empty_prompt"]
+    assert codes(USER, kind=kind) == []
+
+
+def test_plain_text_that_is_empty() -> None:
+    assert codes(kind="text", text=" \n") == ["empty_text"]
+    assert codes(kind="text", text="a") == []
+
+
+def test_nobody_speaks() -> None:
+    assert codes({"role": "system", "content": "Be brief."}) == ["no_assistant", "no_user"]
+    assert codes(ANSWER) == ["no_user"]
+    assert codes(USER) == ["no_assistant"]
+
+
+def test_white_space_around_an_answer_is_worth_knowing() -> None:
+    assert codes(USER, says(" Four.")) == ["blank_edges"]
+    assert codes(USER, says("Four.\n")) == ["blank_edges"]
+    assert codes({"role": "user", "content": "How much? "}, ANSWER) == []
+
+
+@pytest.mark.parametrize("weight", ["1", 2, -1, 0.5, 1.0, True, False, [1], {}, float("inf"), ""])
+def test_a_weight_is_the_whole_number_0_or_1(weight: Any) -> None:
+    assert codes(USER, {**ANSWER, "weight": weight}) == ["weight"]
+    assert codes({**USER, "weight": weight}, ANSWER) == ["weight"]
+
+
+def test_weights_that_are_right() -> None:
+    muted = {**ANSWER, "weight": 0}
+    assert codes(USER, muted, USER, {**ANSWER, "weight": 1}) == []
+    assert codes(USER, muted, USER, ANSWER) == []
+    assert codes(USER, {**ANSWER, "weight": None}, to="trl-sft") == []
+    assert codes({**USER, "weight": 0}, ANSWER, to="together-sft") == []
+
+
+def test_weights_that_leave_nothing_or_are_not_obeyed() -> None:
+    muted = {**ANSWER, "weight": 0}
+    assert codes(USER, muted) == ["nothing_to_train"]
+    assert codes(USER, muted, USER, muted) == ["nothing_to_train"]
+    assert codes(USER, muted, USER, ANSWER, to="vertex-open") == ["weight_unused"]
+    assert codes(USER, {**ANSWER, "weight": 1}, to="vertex-open") == []
+    assert codes({**USER, "weight": 1}, ANSWER) == ["weight_unused"]
+    assert codes(USER, {**ANSWER, "weight": None}) == ["weight"]
+
+
+def test_the_old_form_of_calls() -> None:
+    assert codes(USER, {**says(None), "function_call": {"name": "f", "arguments": "{}"}}) == [
+        "deprecated"
+    ]
+    back = {"role": "function", "name": "f", "content": "4"}
+    assert codes(USER, back, ANSWER) == ["deprecated"]
+    assert codes(USER, ANSWER, extra={"functions": [{"name": "f"}]}) == ["deprecated"]
+
+
+def test_keys_that_a_place_does_not_know() -> None:
+    odd = {**ANSWER, "mood": "good", "\x1b[2Jid": 1}
+    (found,) = content.check(Example(kind="chat", messages=[USER, odd]), target("openai-sft"))
+    assert found.code == "extra_keys"
+    assert found.message == (
+        "message 2 (assistant) has keys that OpenAI (SFT) does not support: mood, ␛[2Jid"
+    )
+    assert codes(USER, odd, to="trl-sft") == []
+    assert codes(USER, {**ANSWER, "mood": None}) == []
+    assert codes({**USER, "name": "Ada"}, ANSWER) == []
+    assert codes(USER, {**ANSWER, "reasoning": "2+2"}, to="together-sft") == []
+    assert codes(USER, {**ANSWER, "reasoning": "2+2"}) == ["extra_keys"]
+    row = Example(kind="chat", messages=[USER, odd])
+    assert target("bedrock-claude").severity("extra_keys") == "error"
+    assert [found.code for found in check_row(row, target("bedrock-claude"))] == ["extra_keys"]
+
+
+def test_columns_that_a_place_does_not_know() -> None:
+    assert codes(USER, ANSWER, extra={"id": 1}) == ["extra_columns"]
+    assert codes(USER, ANSWER, extra={"id": 1}, to="trl-sft") == []
+    assert codes(USER, ANSWER, extra={"parallel_tool_calls": True}) == []
+    assert codes(USER, kind="prompt", extra={"answer": 1}, to="openai-rft") == []
+
+
+def test_text_that_a_place_reserves() -> None:
+    said = {"role": "user", "content": "he wrote\nHuman: hello"}
+    assert codes(said, ANSWER, to="bedrock-claude") == ["reserved_text"]
+    assert codes(said, ANSWER, to="openai-sft") == []
+    # One message ends before the other begins.
+    split = [{"role": "user", "content": "a"}, says("Human: b")]
+    assert codes(*split, to="bedrock-claude") == []
+    assert codes({"role": "user", "content": "User: hi"}, ANSWER, to="bedrock-nova") == [
+        "reserved_text"
+    ]
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1))
+def test_letters_figures_and_signs_are_never_blank(text: str) -> None:
+    assert not is_blank(text) or set(text) <= set("\u115f\u1160\u2800\u3164\uffa0")
+
+
+@given(st.text(" \t\n\u00a0\u200b\ufeff\u3000\u2028"))
+def test_white_space_and_what_is_not_seen_is_blank(text: str) -> None:
+    assert is_blank(text)

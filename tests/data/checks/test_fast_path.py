@@ -1,0 +1,280 @@
+"""The questions line by line, asked by a script: order, back, insistence, and what they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan import schema
+from ftwizard.runs.store import Progress
+from ftwizard.screens.plain import data, provider, steps, wizard
+from ftwizard.screens.plain import recipe as recipes
+from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit, Validator
+from ftwizard.screens.plain.steps import Item
+from ftwizard.screens.wizard import drafts, setting_values
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.suggestions import Suggest
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+
+
+class Scripted(Prompter):
+    """Answers from a list: a value, "" for what Enter takes, BACK."""
+
+    keys = ""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__(ascii=False)
+        self.answers = list(answers)
+        self.questions: list[str] = []
+        self.refused: list[str] = []
+        self.can_go_back = True
+
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+        self.questions.append(question)
+        answer = self._next() or given
+        assert answer in [value for value, _ in options], (answer, options)
+        return answer
+
+    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
+        self.questions.append(question)
+        while problem := check(answer := self._next() or given):
+            self.refused.append(problem)
+        return answer
+
+    @contextlib.contextmanager
+    def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
+        yield lambda progress: None
+
+    def _next(self) -> str:
+        if not self.answers:
+            raise UserQuit
+        answer = self.answers.pop(0)
+        if answer == BACK:
+            raise GoBack
+        return answer
+
+
+def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
+    """Return a file of rows, some of them bad, and the draft once it has been read."""
+    file = tmp_path / "rows.jsonl"
+    good = {"instruction": "Say \x1b]0;hi\x07", "input": "", "output": "hi"}
+    lines = [json.dumps({**good, "input": str(n)}) for n in range(20)]
+    file.write_text("\n".join([*lines, *['{"instruction": "Say'] * bad]))
+    return file, data.ask_file(Scripted(str(file)), Draft(FACTS))
+
+
+def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None:
+    def item(name: str) -> Item:
+        def ask(asker: Prompter, draft: Draft) -> Draft:
+            return draft.named(draft.name + asker.ask_line(name, check=lambda _: ""))
+
+        return Item("Provider", ask, name)
+
+    def silent(asker: Prompter, draft: Draft) -> Draft:
+        return draft
+
+    ask = Scripted("a", "b", BACK, BACK, "x", "y", "z")
+    items = [item("one"), Item("Provider", silent), item("two"), item("three")]
+    seen: list[str] = []
+
+    def end(asker: Prompter, draft: Draft) -> Draft:
+        seen.append(draft.name)
+        raise UserQuit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "list_items", lambda _: [*items, Item("Provider", end)])
+        with pytest.raises(UserQuit):
+            wizard._ask_all(ask, Draft(FACTS), [])
+    assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
+    assert seen == ["abxyz"]
+
+
+def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
+    items = steps.list_items(Draft(FACTS))
+    draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
+    assert draft.answers == {"fit": "behaviour"}
+    assert items[0].ask(Scripted(""), draft).answers == {"fit": "behaviour"}, "Enter keeps it"
+
+
+def test_changing_facts_are_asked_about_twice() -> None:
+    draft = Draft(FACTS, answers={"fit": "facts"})
+    ask = Scripted("")
+    provider.confirm_tool(ask, draft)
+    assert ask.questions == ["Fine-tune on facts that change?"]
+    ask = Scripted()
+    provider.confirm_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
+    assert not ask.questions
+
+
+def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    draft = provider.choose_path(Scripted(OTHER, "openai"), draft)
+    assert draft.path == "openai"
+    with pytest.raises(UserQuit):
+        steps.ask_elsewhere(Scripted("leave"), draft)
+    assert steps.ask_elsewhere(Scripted("here"), draft).path == "local"
+
+
+def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
+    nothing = tmp_path / "none.jsonl"
+    empty = tmp_path / "empty.jsonl"
+    empty.write_bytes(b"")
+    file, _ = checked(tmp_path)
+    ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
+    draft = data.ask_file(ask, Draft(FACTS))
+    assert draft.plan.data.files.train == str(file)
+    assert draft.checked and draft.checked["usable"] == 20
+    assert [refused.partition(" /")[0] for refused in ask.refused] == [
+        "Enter a file name.",
+        "That is a folder. Name a file in it.",
+        "There is no such file:",
+        "“a␛[2Jb” contains control characters.",
+        "That is too long.",
+    ]
+
+
+def test_bad_rows_are_left_out_only_when_agreed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path, bad=2)
+    assert "line 21, 22" in capsys.readouterr().out
+    assert data.confirm_doubts(Scripted(""), draft).plan.allow == ("skip-bad-rows",)
+    with pytest.raises(GoBack) as back:
+        data.confirm_doubts(Scripted(OTHER), draft)
+    assert back.value.to == "file"
+
+
+def test_rows_are_shown_on_request_and_harmless(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path)
+    capsys.readouterr()
+    data.inspect_rows(Scripted("row:2", ""), draft)
+    shown = capsys.readouterr().out
+    assert "assistant\nhi" in shown and "␛]0;hi␇" in shown
+    assert "\x1b" not in shown and "\x07" not in shown
+
+
+def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    ask = Scripted("none", "yes", "No Validation")
+    without = data.ask_validation(ask, draft)
+    assert without.plan.validation_share == 0 and without.plan.allow == ("no-validation",)
+    assert ask.refused == ["Type “no validation”, or go back."]
+    again = data.ask_validation(Scripted("0.2"), without)
+    assert again.plan.validation_share == 0.2 and not again.plan.allow
+    back = data.ask_validation(Scripted("none", BACK, ""), draft)
+    assert back.plan.validation_share == 0.1 and not back.plan.allow
+
+
+def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None:
+    _, draft = checked(tmp_path)
+    draft = recipes.ask_model(Scripted(OTHER, "", "owner/mine"), draft)
+    assert draft.plan.model.name == "owner/mine"
+    assert recipes.ask_model(Scripted(""), draft) == draft, "Enter keeps it"
+    ask = Scripted("", "2", "", "1e-3", "many", "8", "", "", "merge", "rank", "0", "32", "")
+    for question in recipes.list_questions():
+        draft = question(ask, draft)
+    recipe = draft.plan.recipe
+    assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (2.0, 2e-4, 8)
+    assert recipe.rank == 32 and "rank" in draft.touched and "learning_rate" not in draft.touched
+    assert draft.plan.finish.merge and not draft.plan.finish.compare
+    assert any("is not a whole number" in one for one in ask.refused)
+    assert "recipe.rank is 0. It must be at least 1." in ask.refused
+
+
+def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "asked.txt").write_text("May I send it back?\n")
+    draft = Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None)
+    draft = draft.with_plan(model=schema.Model(name="owner/m"))
+    ask = Scripted("prompts", "none.txt", "asked.txt", "count", "30", "5", "")
+    chosen = recipes.ask_advanced(ask, draft)
+    assert chosen.plan.samples == schema.Samples(prompts=str(tmp_path / "asked.txt"), count=5)
+    assert {"prompts", "count"} <= chosen.touched
+    assert ask.refused[0].startswith("Sample prompts: There is no such file: none.txt.")
+    assert ask.refused[1].startswith("samples.count is 30. It must be 0 to 20")
+    again = recipes.ask_advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
+    assert again.plan.samples == schema.Samples(count=0)
+    assert schema.parse(drafts.non_default_yaml(chosen.plan)) == chosen.plan
+
+
+def test_a_plan_in_brief_is_the_same_plan() -> None:
+    draft = (
+        Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None).with_validation("0.2")
+    )
+    draft = draft.with_plan(model=schema.Model(name="owner/m")).with_recipe(epochs=2.0)
+    draft = draft.with_plan(finish=setting_values.with_after(draft.plan.finish, "merge"))
+    text = drafts.non_default_yaml(draft.plan)
+    assert schema.parse(text) == draft.plan
+    assert len(text.splitlines()) == 11, text
+
+
+def test_a_name_that_is_taken_is_said(home: Path) -> None:
+    (home / "runs" / "taken").mkdir(parents=True)
+    assert "already" in drafts.find_name_problem("taken")
+    assert "letters" in drafts.find_name_problem("../x")
+    assert drafts.find_name_problem("free") == ""
+
+
+def test_rows_are_mended_split_and_converted_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, draft = checked(tmp_path, bad=1)
+    capsys.readouterr()
+    ask = Scripted(
+        OTHER, "repair", "", "", OTHER, "lengths", OTHER, "convert", "openai-sft", "", OTHER
+    )
+    with pytest.raises(UserQuit):
+        data.inspect_rows(ask, draft)
+    shown = capsys.readouterr().out
+    assert "✓ 20 of 21 rows written to rows.fixed.jsonl" in shown
+    assert "✗ 1 row skipped" in shown and "! 20 rows: removed control characters" in shown
+    assert "20 rows, Alpaca" in shown and "≤" in shown
+    assert "✓ 20 of 20 rows written to rows.fixed.openai-sft.jsonl" in shown
+    assert [Path(name).name for name in ask.written_files] == [
+        "rows.fixed.jsonl", "rows.fixed.openai-sft.jsonl",
+    ]  # fmt: skip
+    assert "New data files: " in wizard._describe_leftovers([], ask.written_files)
+    assert wizard._describe_leftovers([], []) == wizard.NOTHING
+
+
+def test_a_file_of_its_own_validates_after_it_was_read_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, draft = checked(tmp_path)
+    ask = Scripted(OTHER, "split", "", "", "")
+    draft = data.inspect_rows(ask, draft)
+    assert draft.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
+    assert draft.checked and draft.checked["validation"]["rows"] >= 1
+    assert "validation  " in capsys.readouterr().out
+    kept = data.ask_validation(Scripted("", ""), draft)
+    assert kept.validates and not kept.plan.allow and kept.checked == draft.checked
+    share = data.ask_validation(Scripted("0.2"), kept)
+    assert share.plan.data.files.validation is None and share.plan.validation_share == 0.2
+    own = data.ask_validation(Scripted("file", "rows.validation.jsonl"), share)
+    assert own.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
+    schema.check(own.with_plan(model=schema.Model(name="owner/m")).plan)
+
+
+def test_the_rows_of_a_finding_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, draft = checked(tmp_path, bad=1)
+    capsys.readouterr()
+    data.inspect_rows(Scripted("train:error:invalid_json", ""), draft)
+    shown = capsys.readouterr().out
+    assert "row 21" in shown and '{"instruction": "Say' in shown

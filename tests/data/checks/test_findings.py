@@ -1,0 +1,85 @@
+"""Findings by code: exact counts, rising lines, whatever the parts."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.findings import MAX_CAUSES, SHOWN_LINES, FileFound, Findings, Found
+from ftwizard.data.platforms import target
+
+CODES = ("empty_assistant", "duplicate", "changing_facts", "weight")
+OPENAI = target("openai-sft")
+
+
+def collected(rows: list[str], start: int = 1) -> Findings:
+    found = Findings()
+    for line, code in enumerate(rows, start):
+        found.add(line, Found(code, f"at {line}", "mend it"))
+    return found
+
+
+@given(st.lists(st.sampled_from(CODES)), st.lists(st.sampled_from(CODES)))
+def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None:
+    whole = collected([*first, *second]).listed(OPENAI)
+    parts = collected(first)
+    parts.merge(collected(second), len(first))
+    assert [(one.code, one.count, one.lines) for one in parts.listed(OPENAI)] == [
+        (one.code, one.count, one.lines) for one in whole
+    ]
+
+
+def test_counts_are_exact_and_lines_are_not_endless() -> None:
+    (one,) = collected(["weight"] * (SHOWN_LINES + 5)).listed(OPENAI)
+    assert one.count == SHOWN_LINES + 5
+    assert one.lines == list(range(1, SHOWN_LINES + 1))
+    assert one.message == "at 1"
+
+
+def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() -> None:
+    found = collected(["changing_facts", "duplicate", "weight", "duplicate"])
+    assert [(one.severity, one.code) for one in found.listed(OPENAI)] == [
+        ("error", "weight"),
+        ("warning", "duplicate"),
+        ("info", "changing_facts"),
+    ]
+    found.add_file(FileFound(code="bom", message="m", fix="f", count=4, lines=[]))
+    assert "bom" not in [one.code for one in found.listed(target("trl-sft"))]
+    assert "bom" in [one.code for one in found.listed(OPENAI)]
+
+
+CAUSES_ = (
+    "it is a list, {n} long",
+    "it breaks off",
+    "NaN is no number",
+    "a comment",
+    "HTML",
+    "XML",
+)
+
+
+def caused(rows: list[str], start: int = 1) -> Findings:
+    found = Findings()
+    for line, cause in enumerate(rows, start):
+        found.add(line, Found("invalid_json", cause.format(n=line), f"mend: {cause[:4]}"))
+    return found
+
+
+@given(st.lists(st.sampled_from(CAUSES_), min_size=1), st.lists(st.sampled_from(CAUSES_)))
+def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
+    first: list[str], second: list[str]
+) -> None:
+    rows = [*first, *second]
+    (one,) = caused(rows).listed(OPENAI)
+    firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:MAX_CAUSES]
+    assert [one.lines[0], *(cause.line for cause in one.also)] == firsts
+    assert [cause.message for cause in one.also] == [
+        rows[line - 1].format(n=line) for line in firsts[1:]
+    ]
+    parts = caused(second)  # merged in the other order
+    whole = Findings()
+    whole.merge(parts, len(first))
+    whole.merge(caused(first))
+    (merged,) = whole.listed(OPENAI)
+    assert [cause.line for cause in merged.also] == [cause.line for cause in one.also]
+    assert (merged.message, merged.lines, merged.count) == (one.message, one.lines, one.count)

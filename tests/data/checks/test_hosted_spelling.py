@@ -1,0 +1,44 @@
+"""Chat rows that can be read, and that a host would refuse as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.data.checks import run
+from ftwizard.data.checks.run import Asked
+
+TURNS = [{"role": "user", "content": "Which one?"}, {"role": "assistant", "content": "This one."}]
+TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": {}}}
+
+
+def found(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
+    plain = [
+        {"messages": [{"role": "user", "content": f"Number {n}?"}, TURNS[1]]} for n in range(11)
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in [*plain[:4], row, *plain[4:]]))
+    report = run.examine(path, Asked(target=target, near=False, count="no"))
+    return [(one.code, one.lines) for one in report.findings if one.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": TURNS},
+        {"system": "Be kind.", "messages": TURNS},
+        {"messages": TURNS, "tools": json.dumps([TOOL])},
+    ],
+)
+def test_a_host_wants_its_own_spelling_and_training_here_takes_others(
+    row: Any, tmp_path: Path
+) -> None:
+    assert found(row, "openai-sft", tmp_path / "a.jsonl") == [("needs_conversion", [5])]
+    assert found(row, "trl-sft", tmp_path / "b.jsonl") == []
+
+
+@pytest.mark.parametrize("more", [{}, {"tools": [TOOL]}, {"system": None}])
+def test_what_is_as_the_host_takes_it(more: dict[str, Any], tmp_path: Path) -> None:
+    assert found({"messages": TURNS, **more}, "openai-sft", tmp_path / "a.jsonl") == []

@@ -1,0 +1,142 @@
+"""Rows at given lines: the right ones, what is said of each, and nothing that must not be shown."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.__main__ import main
+from ftwizard.data import row_preview
+from ftwizard.data.checks import inspect_rows
+from ftwizard.data.io import inspect
+from tests.screens.hostile import TEXTS, obeyed
+
+TOKEN = "ghp_" + "Zk3QmV9xT1bLw8RpYd4n" + "Hc6SgJ2uFa7eKo5N"
+
+
+def chat(question: str, answer: str = "Yes.") -> dict[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def write(path: Path, *rows: Any) -> Path:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_each_row_has_its_meaning_its_text_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl", chat("one"), "", '{"messages": [', chat("four", ""), chat("a\x1b")
+    )
+    found = {row.line: row for row in inspect_rows.rows(path, [5, 1, 3, 4, 2, 99], to="trl-sft")}
+    assert list(found) == [1, 3, 4, 5], "blank lines and lines beyond the end hold no row"
+    assert found[1].example is not None and found[1].example["messages"][0]["content"] == "one"
+    assert found[1].findings == [] and json.loads(found[1].raw) == chat("one")
+    assert [one.code for one in found[3].findings] == ["invalid_json"]
+    assert found[3].example is None and found[3].raw == '{"messages": ['
+    assert [one.code for one in found[4].findings] == ["empty_assistant"]
+    assert [one.severity for one in found[5].findings] == ["warning"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@given(
+    sizes=st.lists(st.integers(0, 3000), min_size=1, max_size=120),
+    wanted=st.sets(st.integers(0, 140), max_size=12),
+)
+def test_counted_lines_are_those_that_are_read_one_by_one(
+    packed: bool, sizes: list[int], wanted: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    rows = (json.dumps(chat("q" * size)) if size % 7 else "" for size in sizes)
+    data = "\n".join([json.dumps(chat("first")), *rows]).encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    lines = data.split(b"\n")
+    found = {
+        one.line: one.value
+        for one in inspect_rows.read_records(path, inspect.inspect(path), wanted)
+    }
+    expected = {n: lines[n - 1] for n in wanted if 1 <= n <= len(lines) and lines[n - 1]}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        json.dumps(chat(f"my token is {TOKEN}")),
+        json.dumps(chat(f"my token is {TOKEN}")).replace("ghp_", "gh\\u0070_"),
+        '{"messages": [{"role": "user", "content": "my token is ' + TOKEN,
+        '{"messages": [{"role": "user", "content": "my token is gh\\u0070' + TOKEN[3:],
+        json.dumps(chat("q " + "x" * (row_preview.MAX_CHARACTERS - 60) + f" {TOKEN} ")),
+    ],
+)
+def test_no_secret_is_shown_however_it_is_written(row: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", chat("one"), row)
+    (found,) = inspect_rows.rows(path, [2])
+    assert TOKEN[6:16] not in found.raw + json.dumps(found.example)
+
+
+def test_long_texts_are_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", chat("x" * 100_000))
+    (found,) = inspect_rows.rows(path, [1])
+    assert found.example is not None
+    assert len(found.raw) == row_preview.MAX_CHARACTERS + 1
+    assert len(found.example["messages"][0]["content"]) == row_preview.MAX_CHARACTERS + 1
+
+
+def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\n"a\nb",c\nd,e\n')
+    found = inspect_rows.rows(path, range(1, 9))
+    assert [json.loads(row.raw) for row in found] == [
+        {"prompt": "a\nb", "completion": "c"},
+        {"prompt": "d", "completion": "e"},
+    ]
+
+
+def test_show_prints_rows_that_no_terminal_obeys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [text for text in TEXTS.values() if "\ud800" not in text]
+    path = write(tmp_path / "rows.jsonl", *map(chat, texts), '{"messages": \x9b[')
+    lines = [part for n in range(1, len(texts) + 2) for part in ("--line", str(n))]
+    assert main(["show", str(path), *lines]) == 0
+    said = capsys.readouterr().out
+    assert said.count("assistant\n  Yes.") == len(texts)
+    assert "✗ invalid_json: " in said
+    assert not obeyed(said.replace("\t", ""))
+
+
+def test_a_line_without_a_row_is_an_error_and_in_json_a_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "rows.jsonl", chat("one"))
+    assert main(["show", str(path), "--line", "7"]) == 1
+    assert "has no row at line 7" in capsys.readouterr().err
+    assert main(["show", str(path), "--line", "7", "--line", "1", "--json"]) == 0
+    assert [row["line"] for row in json.loads(capsys.readouterr().out)["rows"]] == [1]
+
+
+def test_what_is_said_of_a_row_is_among_what_is_said_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(
+        tmp_path / "rows.jsonl", chat("one"), chat("two", " "), {"messages": []}, chat("\u202eno"),
+        {"prompt": "a", "completion": "b"}, chat(TOKEN), '{"a": 1, "a": 2}', chat("end"),
+    )  # fmt: skip
+    main(["check", str(path), "--target", "trl-sft", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["findings"]) >= 6
+    for finding in report["findings"]:
+        for row in inspect_rows.rows(path, finding["lines"], to="trl-sft"):
+            assert finding["code"] in [one.code for one in row.findings], finding

@@ -1,0 +1,220 @@
+"""Pairs, labels, echoes, and what is only seen over all rows."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import FILE_FAMILIES, preference
+from ftwizard.data.checks.aggregate import (
+    IgnoredLabel,
+    ImageMix,
+    LabelBalance,
+    LengthBias,
+    SystemMix,
+)
+from ftwizard.data.example import Example
+from ftwizard.data.findings import FileFound
+from ftwizard.data.platforms import target
+
+ASKED = "What would you answer to a question of more than forty letters?"
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def says(text: Any, role: str = "assistant") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+def pair(chosen: Any, rejected: Any, asked: str = ASKED) -> Example:
+    sides = [[says(one)] if isinstance(one, str) else one for one in (chosen, rejected)]
+    return Example(
+        kind="preference", messages=[says(asked, "user")], chosen=sides[0], rejected=sides[1]
+    )
+
+
+def codes(row: Example, to: str = "openai-dpo") -> list[str]:
+    return [found.code for found in preference.check(row, target(to))]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("Good.", "Bad.", []),
+        ("Yes", "No", []),
+        ("Good.", "Good.", ["identical_pair"]),
+        ("Good. ", " Good.\n", ["identical_pair"]),
+        ("Good.", "good", ["similar_pair"]),
+        ("one  two three", "one two three", ["similar_pair"]),
+        ("", "Bad.", ["empty_chosen"]),
+        ("Good.", " \u200b", ["empty_rejected"]),
+        ([], "Bad.", ["empty_chosen"]),
+        ("", "", ["empty_chosen", "empty_rejected", "identical_pair"]),
+        ([says("a"), says("b")], "Bad.", ["one_answer"]),
+        ("Good.", [says("x", "user")], ["one_answer"]),
+        (ASKED + " I would.", "No.", ["prompt_echoed"]),
+    ],
+)
+def test_what_makes_a_pair_teach_nothing(chosen: Any, rejected: Any, expected: list[str]) -> None:
+    assert codes(pair(chosen, rejected)) == expected
+
+
+def test_several_messages_are_an_answer_where_the_place_takes_them() -> None:
+    row = pair([says("a"), says("b")], "Bad.")
+    assert codes(row, "trl-dpo") == codes(row, "foundry-dpo") == []
+    assert codes(row, "together-dpo") == ["one_answer"]
+
+
+def test_pairs_that_differ_in_what_they_call() -> None:
+    calls: list[Any] = [
+        [{**says(None), "tool_calls": [{"id": "a", "function": {"name": name}}]}] for name in "fg"
+    ]
+    assert codes(pair(calls[0], calls[1])) == []
+    assert codes(pair(calls[0], calls[0])) == ["identical_pair"]
+
+
+def test_an_answer_that_repeats_the_prompt() -> None:
+    def of(asked: str, answer: str) -> list[str]:
+        return codes(Example(kind="chat", messages=[says(asked, "user"), says(answer)]), "trl-sft")
+
+    assert of(ASKED, ASKED + "\nSo.") == ["prompt_echoed"]
+    assert of(ASKED + "\n", "  " + ASKED) == ["prompt_echoed"]
+    assert of(ASKED, "You ask: " + ASKED) == []
+    assert of("The sky", "The sky is blue.") == []
+    assert of(ASKED, ASKED[:-1] + "!") == []
+
+
+def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFound]:
+    for line, row in enumerate(rows, 1):
+        whole.add(line, row)
+    return list(whole.findings(target(to), len(rows)))
+
+
+def test_length_that_is_preferred() -> None:
+    longer = [pair("x" * (50 + n % 9), "y" * (20 + n % 7)) for n in range(40)]
+    (one,) = found(LengthBias(), longer)
+    assert one.code == "length_bias" and one.count == 40 and one.lines == list(range(1, 41))
+    assert "the chosen answer is longer in 40 of 40 pairs" in one.message
+    assert "54 characters chosen, 23 rejected" in one.message
+    shorter = [pair("x" * (20 + n % 7), "y" * (50 + n % 9)) for n in range(40)]
+    assert "the rejected answer is longer" in found(LengthBias(), shorter)[0].message
+    assert found(LengthBias(), longer[:29]) == []
+    even = [pair("x" * (50 + n % 9), "y" * (50 + (n * 7) % 9)) for n in range(90)]
+    assert found(LengthBias(), even) == []
+    assert found(LengthBias(), [pair("same", "size")] * 40) == []
+
+
+def labelled(wanted: int, unwanted: int) -> list[Example]:
+    labels = [True] * wanted + [False] * unwanted
+    return [Example(kind="labelled", messages=[says("a")], label=label) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unwanted", "code"),
+    [
+        (10, 10, None),
+        (57, 43, None),
+        (60, 40, None),
+        (40, 60, None),
+        (61, 39, "label_imbalance"),
+        (39, 61, "label_imbalance"),
+        (90, 10, "label_imbalance"),
+        (3, 1, None),
+        (20, 0, "label_one_sided"),
+        (0, 1, "label_one_sided"),
+    ],
+)
+def test_labels_in_and_out_of_proportion(wanted: int, unwanted: int, code: str | None) -> None:
+    seen = found(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
+    assert [one.code for one in seen] == ([] if code is None else [code])
+
+
+def test_the_weights_that_would_even_labels_out() -> None:
+    (one,) = found(LabelBalance(), labelled(80, 20), "trl-kto")
+    assert one.count == 20 and one.lines == list(range(81, 101))
+    assert one.fix.startswith("set undesirable_weight between 3.01 and 4.00")
+    (one,) = found(LabelBalance(), labelled(20, 80), "trl-kto")
+    assert one.fix.startswith("set desirable_weight between 4.00 and 5.32")
+
+
+@pytest.mark.parametrize(
+    ("labels", "lines"),
+    [
+        ([1, 0, 1, 0], [2, 4]),
+        ([1.0, 0.0], [2]),
+        (["True", "false"], [2]),
+        (["1", "0"], [2]),
+        ([None, False], [2]),
+        ([1, 1], []),
+        ([None, None], []),
+        ([0, 1, 2], []),
+        ([0, -1, 1], []),
+        (["0", "spam"], []),
+        ([0, [1]], []),
+    ],
+)
+def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
+    labels: list[Any], lines: list[int]
+) -> None:
+    said = [says("q", "user"), says("a")]
+    rows = [Example(kind="chat", messages=said, extra={"label": label}) for label in labels]
+    seen = found(IgnoredLabel(), rows, "trl-sft")
+    assert [(one.code, one.lines) for one in seen] == ([("label_ignored", lines)] if lines else [])
+    assert target("trl-sft").severity("label_ignored") == "warning"
+    rows = [Example(kind="prompt", messages=said[:1], extra={"label": label}) for label in labels]
+    assert found(IgnoredLabel(), rows, "openai-rft") == []
+
+
+def test_pictures_in_some_rows_only() -> None:
+    with_one = Example(kind="chat", messages=[says([PICTURE], "user"), says("a")])
+    without = Example(kind="chat", messages=[says("q", "user"), says("a")])
+    rows = [without, with_one, without]
+    (one,) = found(ImageMix(), rows, "together-sft")
+    assert (one.code, one.count, one.lines) == ("image_mixed", 1, [2])
+    assert found(ImageMix(), rows, "openai-sft") == []
+    assert found(ImageMix(), [with_one] * 3, "together-sft") == []
+    mixed = ImageMix()
+    mixed.add(1, with_one)
+    mixed.add_plain(2, [False, True])
+    assert [one.count for one in mixed.findings(target("together-sft"), 3)] == [1]
+
+
+def test_a_system_prompt_in_some_rows_only() -> None:
+    without = Example(kind="chat", messages=[says("q", "user"), says("a")])
+    with_one = Example(kind="chat", messages=[says("s", "system"), *without.messages])
+    (one,) = found(SystemMix(), [with_one, without, with_one], "trl-sft")
+    assert (one.code, one.count, one.lines) == ("mixed_system", 1, [2])
+    assert one.message == "1 of 3 rows has no system prompt, the others do"
+    assert found(SystemMix(), [with_one] * 3, "trl-sft") == []
+    assert found(SystemMix(), [without] * 3, "trl-sft") == []
+    mixed = SystemMix()
+    mixed.add(1, without)
+    mixed.add_plain(2, [False, True, False])
+    assert [(one.count, one.lines) for one in mixed.findings(target("trl-sft"), 4)] == [(1, [3])]
+
+
+ROWS = st.lists(
+    st.sampled_from([
+        pair("x" * 60, "y"), pair("x", "y" * 9), *labelled(1, 1), labelled(1, 0)[0],
+        Example(kind="chat", messages=[says("a")], extra={"label": 0}),
+    ]),
+    max_size=80,
+)  # fmt: skip
+
+
+@given(ROWS, st.integers(0, 80))
+def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: int) -> None:
+    cut = min(cut, len(rows))
+    for make in FILE_FAMILIES:
+        parts: list[Any] = [make(), make()]
+        for line, row in enumerate(rows[:cut], 1):
+            parts[0].add(line, row)
+        for line, row in enumerate(rows[cut:], 1):
+            parts[1].add(line, row)
+        parts = pickle.loads(pickle.dumps(parts))
+        parts[0].merge(parts[1], cut)
+        merged = list(parts[0].findings(target("trl-dpo"), len(rows)))
+        assert merged == found(make(), rows)

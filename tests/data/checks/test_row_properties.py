@@ -1,0 +1,158 @@
+"""Whatever stands in a row: nothing of it is lost, and nothing crashes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data import formats
+from ftwizard.data.conversation import RowProblem, conversation
+from ftwizard.data.example import ROLES
+from ftwizard.data.format_names import Format
+from ftwizard.data.platforms import severities
+from tests.helpers.format_rows import ANSWER, DIALECTS, read
+
+FORMATS = get_args(Format)
+
+
+SAID_OTHERWISE = (
+    "human",
+    "gpt",
+    "model",
+    "function_call",
+    "observation",
+    "tool_use",
+    "tool_result",
+    "bedrock-conversation-2024",
+)
+"""Words for roles and kinds of parts that the inner form has other words for."""
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Yield every text within a row, JSON text unpacked and places of pictures left out."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        value = json.loads(value)
+    if isinstance(value, str):
+        if value not in SAID_OTHERWISE:
+            yield value.replace("<image>", "").strip()
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from texts(one)
+
+
+@pytest.mark.parametrize(("format", "row"), DIALECTS)
+def test_every_dialect_is_read_and_the_row_left_as_it_was(format: Format, row: Any) -> None:
+    before = copy.deepcopy(row)
+    found = read(format, row)
+    assert row == before
+    for message in found.turns:
+        assert message["role"] in ROLES
+        assert isinstance(message["content"], str | list | None)
+    kept = str(msgspec.to_builtins(found))
+    for text in texts(row):
+        assert all(word in kept for word in text.split())
+
+
+def nested(kind: type) -> Any:
+    deep: Any = "x"
+    for _ in range(5_000):
+        deep = [deep] if kind is list else {"content": deep}
+    return deep
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", [list, dict])
+def test_deep_nesting_is_a_problem_not_a_crash(format: Format, kind: type) -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "x", "toolResult": {"content": nested(kind)}}]}
+        for _ in range(2)
+    ]
+    row = {
+        "chosen": [turns[0], ANSWER], "rejected": [turns[1], ANSWER], "messages": turns[:1],
+        "contents": [{"role": "user", "parts": [{"functionResponse": {"response": nested(kind)}}]}],
+        "label": True, "text": nested(kind), "input_ids": nested(kind), "tools": nested(kind),
+    }  # fmt: skip
+    formats.recognised(row)
+    try:
+        found = read(format, row)
+    except RowProblem as problem:
+        assert severities()[problem.code] == "error"
+        assert (problem.code == "nesting") is (
+            format in ("preference", "vertex", "bedrock-converse")
+        )
+    else:
+        assert found.kind
+
+
+_KEYS = sorted({
+    key
+    for _, row in DIALECTS
+    for key in json.dumps(row).replace("\\", "").split('"')
+    if key.replace("_", "").isalnum()
+})  # fmt: skip
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+    | st.sampled_from(["user", "assistant", "model", "human", "<image>", "{", "[]", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=3), inner, max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(one, (*path, key))
+
+
+def put(row: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    changed = copy.copy(row)
+    changed[path[0]] = put(row[path[0]], path[1:], value)
+    return changed
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObject) -> None:
+    _, row = data.draw(st.sampled_from(DIALECTS))
+    row = put(row, data.draw(st.sampled_from(list(places(row)))), data.draw(_anything))
+    if isinstance(row, dict) and data.draw(st.booleans()):
+        row = {**row, data.draw(st.sampled_from(_KEYS)): data.draw(_anything)}
+    looks = formats.recognised(row)
+    for format in {data.draw(st.sampled_from(FORMATS)), *looks.holds}:
+        try:
+            found = read(format, row)
+        except RowProblem as problem:
+            assert severities()[problem.code] == "error"
+            continue
+        for message in found.turns:
+            assert message["role"] in ROLES
+            content = message["content"]
+            assert isinstance(content, str | list | None)
+            for part in content if isinstance(content, list) else []:
+                assert isinstance(part["type"], str)
+                assert part["type"] != "text" or isinstance(part["text"], str)
+        assert found.kind == "tokens" or found.kind == "text" or found.turns
+        try:
+            assert conversation(found).answer is not None
+        except RowProblem as problem:
+            assert severities()[problem.code] == "error"
+
+
+@given(st.data())
+def test_no_field_of_a_row_is_lost(data: st.DataObject) -> None:
+    format, row = data.draw(st.sampled_from([d for d in DIALECTS if isinstance(d[1], dict)]))
+    more = data.draw(st.dictionaries(st.from_regex(r"\Ax_[a-z]{1,5}\Z"), _anything, max_size=3))
+    found = read(format, {**row, **more})
+    assert {key: found.extra[key] for key in more} == more
+    assert read(format, row).extra == {k: v for k, v in found.extra.items() if k not in more}

@@ -1,0 +1,244 @@
+"""The whole check of a file: what is seen only over all rows, for a target, beside another file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.data.checks import run
+from ftwizard.data.checks.report import Report
+from ftwizard.data.checks.run import Asked
+from ftwizard.data.dedup import leakage
+from ftwizard.data.findings import Finding
+from ftwizard.data.io import chunks
+from ftwizard.data.io.inspect import FileProblem
+
+WORDS = [f"word{n}" for n in range(400)]
+
+
+def chat(prompt: str, answer: str) -> dict[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    return [
+        chat(" ".join(draw.choices(WORDS, k=12)) + "?", " ".join(draw.choices(WORDS, k=40)) + ".")
+        for _ in range(count)
+    ]
+
+
+def write(path: Path, some: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in some))
+    return path
+
+
+def by_code(found: Report) -> dict[str, Finding]:
+    return {one.code: one for one in found.findings}
+
+
+def near(row: dict[str, Any]) -> dict[str, Any]:
+    answer = row["messages"][1]["content"].split()
+    answer[3] = "another"
+    return chat(row["messages"][0]["content"], " ".join(answer))
+
+
+def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", rows(60))
+    for name in ("trl-sft", "openai-sft", "together-sft", "vertex-open"):
+        found = run.examine(file, Asked(target=name))
+        assert (found.verdict, found.findings, found.usable) == ("ok", [], 60)
+        assert found.tokens and found.tokens.rows == 60
+
+
+def test_near_copies_are_found_once_each_and_not_as_duplicates(tmp_path: Path) -> None:
+    some = rows(40)
+    some[10], some[20], some[30] = near(some[5]), some[6], near(some[6])
+    found = by_code(run.examine(write(tmp_path / "rows.jsonl", some), Asked()))
+    assert found["near_duplicate"].lines == [11, 31]
+    assert found["duplicate"].lines == [21]
+    assert found["conflict"].lines == [6, 7, 11, 21, 31]
+    assert "near_duplicate" not in by_code(run.examine(tmp_path / "rows.jsonl", Asked(near=False)))
+
+
+def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
+    tmp_path: Path,
+) -> None:
+    train, other = rows(40), rows(10, seed=1)
+    other[2] = train[7]
+    other[5] = chat(train[8]["messages"][0]["content"], "Something else altogether, in few words.")
+    other[8] = near(train[9])
+    found = run.examine(
+        write(tmp_path / "train.jsonl", train), Asked(),
+        validation=write(tmp_path / "validation.jsonl", other),
+    )  # fmt: skip
+    codes = by_code(found)
+    assert found.verdict == "error"
+    assert codes["leakage"].lines == [3]
+    assert codes["prompt_leakage"].lines == [6, 9]
+    assert codes["near_leakage"].lines == [9]
+    assert found.validation and (found.validation.rows, found.validation.verdict) == (10, "ok")
+
+
+def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
+    bad = [*rows(3, seed=1), {"messages": []}]
+    found = run.examine(
+        write(tmp_path / "train.jsonl", rows(20)), Asked(),
+        validation=write(tmp_path / "validation.jsonl", bad),
+    )  # fmt: skip
+    assert (found.verdict, found.findings) == ("error", [])
+    assert found.validation and found.validation.findings[0].lines == [4]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "code"),
+    [
+        ("openai-sft", 9, "too_few"),
+        ("bedrock-claude", 31, "too_few"),
+        ("bedrock-llama", 10_001, "too_many"),
+        ("foundry-sft", 12, "bom_missing"),
+        ("vertex-gemini", 12, "needs_conversion"),
+        ("openai-dpo", 12, "wrong_kind"),
+    ],
+)
+def test_what_a_target_does_not_take(tmp_path: Path, name: Any, count: int, code: str) -> None:
+    file = write(tmp_path / "rows.jsonl", rows(count))
+    found = run.examine(file, Asked(target=name, near=False, count="no"))
+    assert by_code(found)[code].count == count
+
+
+@pytest.mark.parametrize("text", ["[]", "[ ]\n"])
+def test_a_list_without_a_row_is_an_empty_file(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(text)
+    with pytest.raises(FileProblem) as raised:
+        run.examine(file, Asked())
+    assert raised.value.code == "file_empty"
+
+
+def test_a_host_takes_no_packed_file_and_training_here_does(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(gzip.compress("\n".join(map(json.dumps, rows(12))).encode()))
+    assert by_code(run.examine(file, Asked(target="openai-sft")))["compressed"].count == 12
+    assert run.examine(file, Asked()).verdict == "ok"
+
+
+def test_of_a_large_file_parts_are_looked_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FIRST_LOOK_BYTES", 1000)
+    some = rows(300)
+    some[299]["messages"][1]["content"] = " "
+    shown: list[Report] = []
+    said: list[tuple[int, int]] = []
+    file = write(tmp_path / "rows.jsonl", some)
+    found = run.examine(file, Asked(), say=lambda *done: said.append(done), show=shown.append)
+    first, second = shown
+    assert first.partial and second.partial and not found.partial
+    assert first.tokens is None and second.tokens and second.tokens.rows == 300
+    assert by_code(first)["empty_assistant"].lines == []
+    assert by_code(found)["empty_assistant"].lines == [300]
+    assert said[-1][0] == file.stat().st_size
+
+
+def test_tokens_of_a_sample_hold_those_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "SAMPLE_BLOCK_BYTES", 500)
+    held = 0
+    for seed in range(20):
+        some = rows(2000, seed)
+        some.sort(key=lambda row: row["messages"][1]["content"])
+        for row in some[:900]:  # a file in two halves: what stands together is alike
+            row["messages"][1]["content"] = "日本語の答え。" * (seed + 3)
+        file = write(tmp_path / "rows.jsonl", some)
+        asked = Asked(target="openai-sft", count="exact", near=False)
+        exact = run.examine(file, asked).tokens
+        about = run.examine(file, msgspec.structs.replace(asked, count="estimate")).tokens
+        assert exact and about and exact.exact and not about.exact
+        assert about.low < about.total < about.high < 1.5 * about.low
+        held += about.low <= exact.total <= about.high
+    assert held >= 17
+
+
+def test_tokens_of_parts_are_those_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = rows(200)
+    some[150]["messages"][1]["content"] = "long " * 3000
+    file = write(tmp_path / "rows.jsonl", some)
+    asked = Asked(count="exact", near=False, max_length=1024, processes=2)
+    whole = run.examine(file, asked)
+    monkeypatch.setattr(chunks, "PART_BYTES", 5000)
+    cut = run.examine(file, asked)
+    assert whole.tokens == cut.tokens and whole.findings == cut.findings
+    assert by_code(cut)["too_long"].lines == [151]
+
+
+def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leakage, "MAX_ROWS", 50)
+    some = [row for one in rows(60) for row in (one, near(one))]
+    found = by_code(run.examine(write(tmp_path / "rows.jsonl", some), Asked()))
+    assert "1 of 3 prompts" in found["sampled"].message
+    assert 0 < found["near_duplicate"].count < 60
+    assert all(line % 2 == 0 for line in found["near_duplicate"].lines)
+
+
+def test_rows_that_are_unlike_the_first_ones_decide_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FIRST_ROWS", 5)
+    pairs = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30)]
+    found = run.examine(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), Asked())
+    assert (found.format, found.rows, found.usable) == ("prompt-completion", 36, 30)
+    assert by_code(found)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_table_without_a_column_of_answers_is_named_so(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("prompt,answr\na,b\nc,d\n")
+    with pytest.raises(FileProblem) as raised:
+        run.examine(file, Asked(target="trl-sft"))
+    assert raised.value.code == "missing_column" and "answr" in raised.value.message
+
+
+def test_secrets_are_redacted_in_what_is_shown(tmp_path: Path) -> None:
+    key = "ghp_" + "k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
+    some = rows(12)
+    some[3]["messages"][0]["content"] = f"My token is {key}."
+    some[4]["api_key"] = key
+    found = run.examine(write(tmp_path / "rows.jsonl", some), Asked())
+    assert by_code(found)["secret"].lines == [4, 5]
+    assert key.encode() not in msgspec.json.encode(found)
+
+
+def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", rows(160, 1))
+    for count, fits in ((160, False), (60, False), (36, True), (16, True)):
+        other = write(tmp_path / f"{count}.jsonl", rows(count, 2))
+        share = other.stat().st_size / train.stat().st_size
+        assert (share <= 0.25) == fits
+        found = run.examine(
+            train, Asked(target="vertex-open", count="no", near=False), validation=other
+        )
+        assert found.validation and found.verdict == ("ok" if fits else "error")
+        codes = [one.code for one in found.validation.findings]
+        assert codes == ([] if fits else ["validation_share"])
+        if not fits:
+            (one,) = found.validation.findings
+            assert f"{share:.0%}" in one.message and "25%" in one.message and "10%" in one.fix
+        elsewhere = Asked(target="openai-sft", count="no", near=False)
+        assert run.examine(train, elsewhere, validation=other).verdict == "ok"

@@ -1,0 +1,173 @@
+"""The fast way through a file says what the exact way says, however the file is cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import fast_path, scan
+from ftwizard.data.checks.row_checker import RowChecker
+from ftwizard.data.checks.scan import ScanResult
+from ftwizard.data.checks.turns import is_blank
+from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.platforms import Target, target
+
+ASKED = "This prompt is longer than forty characters, by a few."
+ECHOED = json.dumps(
+    {
+        "messages": [
+            {"role": "user", "content": ASKED},
+            {"role": "assistant", "content": ASKED + " Yes."},
+        ]
+    }
+)
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from((
+        "", " ", "plain", "ein Wort", "日本語", " edge", "\u200b", "\u3164", "a\x07b", "\n\u2029\n",
+        "a\n\u2029\nb", "nan", "<|im_start|>", "{{name}}", "me@firm.de", "Ã©tÃ©", "\u202ex",
+        '"role":', '\\":', '"content" :', "costs $4 per month", "\nHuman: hi", "\ufffd",
+        "password: hunter2hunter2",
+    )),
+)  # fmt: skip
+ROLES = st.sampled_from(("system", "user", "assistant", "user", "assistant", "tool", "User"))
+MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": TEXTS}), max_size=4)
+LINES = st.one_of(
+    st.builds(
+        lambda messages, ascii, tight: json.dumps(
+            {"messages": messages},
+            ensure_ascii=ascii,
+            separators=(",", ":") if tight else None,
+        ),
+        MESSAGES,
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.sampled_from((
+        "", "  ", "{", "[]", "1", '{"messages": []}', '{"text": "a"}',
+        '{"messages": [{"role": "user", "role": "user", "content": "a"}]}',
+        '{"messages": [{"role": "user", "r\\u006fle": "tool", "content": "a"}]}',
+        '{"messages": [{"role" : "user", "role": "user", "content": "a"}]}',
+        '{"messages": [{"role": "user", "content": "a"}], "messages": []}',
+        '{"messages": [{"role": "assistant", "content": "b", "weight": 2}]}',
+        '{"messages": [{"role": "assistant", "content": "\\ud800"}]}',
+        '{"messages": [{"role": "assistant", "content": "\\u0041KIABDOZJVKWISSLGSXI"}]}\r',
+    )),
+)  # fmt: skip
+TARGETS = st.sampled_from(("trl-sft", "openai-sft", "together-sft", "bedrock-claude"))
+
+
+def exact(lines: list[str], place: Target) -> RowChecker:
+    """Check every row the slow way."""
+    checker = RowChecker("openai-chat", place, exactly=True)
+    for number, line in enumerate("\n".join(lines).split("\n"), 1):
+        checker.take_line(number, line.encode("utf-8", "surrogatepass"))
+    return checker
+
+
+def shown(found: RowChecker | ScanResult, place: Target) -> dict[str, Any]:
+    """Return all that is known of a file, in an order of its own."""
+    hashes = found.hashes
+    return {
+        "rows": (found.rows, found.usable),
+        "findings": found.findings.listed(place),
+        "hashes": sorted(
+            zip(hashes.lines, hashes.prompts, hashes.answers, hashes.openings, strict=True)
+        ),
+        "looks": found.tally._looks,
+    }
+
+
+@settings(deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=12), TARGETS, st.sampled_from((1, 3, 10_000)))
+@example(['{"messages": [{"role": "assistant", "content": "a\\n\\u2029\\nb"}]}'], "trl-sft", 1)
+@example([ECHOED], "openai-sft", 1)
+def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, parts: int) -> None:
+    place = target(name)
+    body = "\n".join([*lines, '{"messages": []}']).encode("utf-8", "surrogatepass")
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        file = Path(folder) / "rows.jsonl"
+        file.write_bytes(body)
+        what = inspect.inspect(file)
+        if not what.plain:
+            return
+        patch.setattr(chunks, "PART_BYTES", max(1, len(body) // parts))
+        found = scan.scan(
+            file, what, "openai-chat", place, exactly=True, say=lambda *_: None, processes=1
+        )
+    wanted = exact([*lines, '{"messages": []}'], place)
+    assert shown(found, place) == shown(wanted, place)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    draw = random.Random(1)
+    found: list[dict[str, Any]] = []
+    for number in range(count):
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": f"Question {number}?"},
+            {"role": "assistant", "content": "word " * draw.randrange(1, 60) + str(number)},
+        ]
+        if number % 50 == 7:
+            messages[1]["weight"] = "1"
+        found.append({"messages": messages})
+    return found
+
+
+def test_several_processes_find_what_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows(2000)))
+    monkeypatch.setattr(chunks, "PART_BYTES", 10_000)
+    place = target("openai-sft")
+    said: list[tuple[int, int]] = []
+    both = [
+        scan.scan(
+            file, inspect.inspect(file), "openai-chat", place, exactly=True,
+            say=lambda *done: said.append(done), processes=count,
+        )
+        for count in (1, 2)
+    ]  # fmt: skip
+    assert shown(both[0], place) == shown(both[1], place)
+    assert both[0].rows == 2000
+    assert both[0].findings.listed(place)[0].lines == list(range(8, 2001, 50))
+    assert said[-1] == (file.stat().st_size, file.stat().st_size)
+    assert len(said) > 10
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl.gz", "rows.parquet"])
+def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name: str) -> None:
+    import gzip
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file, place, some = tmp_path / name, target("trl-sft"), rows(60)
+    for row in some:
+        row["messages"][1].pop("weight", None)
+    some[40]["messages"][1]["content"] = " "
+    if name.endswith("json"):
+        file.write_text("[\n" + ",\n".join(map(json.dumps, some)) + "\n]")
+    elif name.endswith("gz"):
+        file.write_bytes(gzip.compress("\n".join(map(json.dumps, some)).encode()))
+    else:
+        pq.write_table(pa.Table.from_pylist(some), file)
+    found = scan.scan(
+        file, inspect.inspect(file), "openai-chat", place, exactly=True, say=lambda *_: None
+    )
+    first = next(records.records(file, inspect.inspect(file))).line
+    assert (found.rows, found.usable) == (60, 59)
+    (one,) = [one for one in found.findings.listed(place) if one.severity == "error"]
+    assert (one.code, one.lines) == ("empty_assistant", [40 + first])
+
+
+def test_no_other_letter_shows_nothing() -> None:
+    letters = (chr(code) for code in range(0x110000) if chr(code).isalpha())
+    assert {one for one in letters if is_blank(one)} == set(fast_path.FILLERS)

@@ -1,0 +1,56 @@
+"""Rows that are tokens already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import tokens
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+
+
+def codes(**columns: Any) -> list[str]:
+    row = Example(kind="tokens", tokens=columns)
+    return [found.code for found in tokens.check(row, target("trl-sft"))]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"input_ids": [1, 2, 3]}, []),
+        ({"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "attention_mask": [1, 1, 1]}, []),
+        ({"input_ids": [1, 2, 3], "completion_mask": [False, True, True]}, []),
+        ({}, ["tokens_type"]),
+        ({"input_ids": []}, ["tokens_type"]),
+        ({"input_ids": "1 2 3"}, ["tokens_type"]),
+        ({"input_ids": [1, 2.0]}, ["tokens_type"]),
+        ({"input_ids": [1, True]}, ["tokens_type"]),
+        ({"input_ids": [1, None]}, ["tokens_type"]),
+        ({"input_ids": [1, -1]}, ["tokens_type"]),
+        ({"input_ids": [1, 2**31]}, ["tokens_type"]),
+        ({"input_ids": [1, 2], "labels": "x"}, ["tokens_type"]),
+        ({"input_ids": [1, 2], "labels": [-1, 2]}, ["tokens_type"]),
+        ({"input_ids": [1, 2], "attention_mask": [1, 2]}, ["tokens_type"]),
+        ({"input_ids": [1, 2], "labels": [1]}, ["tokens_length"]),
+        ({"input_ids": [1, 2], "attention_mask": [1, 1, 1]}, ["tokens_length"]),
+        ({"input_ids": [1, 2], "labels": [-100, -100]}, ["tokens_nothing_to_train"]),
+        ({"input_ids": [1, 2], "labels": [1, -100]}, ["tokens_nothing_to_train"]),
+        ({"input_ids": [1, 2], "completion_mask": [0, 0]}, ["tokens_nothing_to_train"]),
+        ({"input_ids": [5, 6, 7, 8], "labels": [6, 7, 8, -100]}, ["tokens_shifted"]),
+        ({"input_ids": [5, 6, 7, 8], "labels": [-100, 7, 8, 9]}, ["tokens_shifted"]),
+        ({"input_ids": [5, 6, 7, 8], "labels": [-100, 9, 9, 9]}, []),
+    ],
+)
+def test_what_is_found_in_tokens(columns: dict[str, Any], expected: list[str]) -> None:
+    assert codes(**columns) == expected
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=2, max_size=50), st.data())
+def test_a_row_of_which_some_tokens_are_learnt_is_fine(ids: list[int], data: st.DataObject) -> None:
+    learnt = data.draw(st.integers(1, len(ids) - 1))
+    labels = [-100] * learnt + ids[learnt:]
+    assert codes(input_ids=ids, labels=labels, attention_mask=[1] * len(ids)) == []

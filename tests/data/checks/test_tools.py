@@ -1,0 +1,293 @@
+"""Tool calls: their form, their arguments against what is declared, and what answers them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import tool_schemas, tools
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+
+USER: dict[str, Any] = {"role": "user", "content": "How warm is it?"}
+ANSWER: dict[str, Any] = {"role": "assistant", "content": "3 degrees."}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "unit": {"type": "string", "enum": ["C", "F"]},
+                "days": {"type": "array", "items": {"type": "integer"}},
+            },
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def call(arguments: Any = '{"city": "Oslo"}', **changed: Any) -> dict[str, Any]:
+    function = {"name": changed.pop("name", "get_weather"), "arguments": arguments}
+    return {"id": "c1", "type": "function", "function": function, **changed}
+
+
+def calls(*listed: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": list(listed)}
+
+
+def back(id: str | None = "c1") -> dict[str, Any]:
+    found = {"role": "tool", "content": '{"t": 3}', "tool_call_id": id}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def codes(
+    *messages: dict[str, Any], to: str = "openai-sft", declared: Any = (WEATHER,), **more: Any
+) -> list[str]:
+    listed = None if declared is None else list(declared)
+    row = Example(**{"kind": "chat", "messages": list(messages), "tools": listed, **more})
+    return [found.code for found in tools.check(row, target(to))]
+
+
+def message(*messages: dict[str, Any], to: str = "openai-sft", declared: Any = (WEATHER,)) -> str:
+    row = Example(kind="chat", messages=list(messages), tools=list(declared))
+    return next(tools.check(row, target(to))).message
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (USER, calls(call()), back(), ANSWER),
+        (USER, calls(call())),  # the call is what is to be learnt
+        (USER, calls(call(), call(id="c2")), back(), back("c2"), ANSWER),
+        (USER, calls(call(), call(id="c2")), back("c2"), back(), ANSWER),
+        (USER, calls(call()), back(), calls(call(id="c2")), back("c2"), ANSWER, USER, ANSWER),
+        (USER, calls(call('{"city": "Oslo", "unit": "C", "days": [1, 2]}')), back(), ANSWER),
+    ],
+)
+def test_calls_that_are_right(turns: tuple[dict[str, Any], ...]) -> None:
+    assert codes(*turns) == []
+
+
+def test_rows_without_tools_have_nothing_to_say() -> None:
+    assert codes(USER, ANSWER, declared=None) == []
+    assert codes(USER, ANSWER, declared=None, to="bedrock-claude") == []
+
+
+def test_tools_that_are_declared_and_not_called() -> None:
+    assert codes(USER, ANSWER) == ["unused_tools"]
+    assert codes(USER, kind="prompt", to="openai-rft") == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "code"),
+    [
+        ("no list", "tool_call"),
+        ({}, "tool_call"),
+        ([3], "tool_call"),
+        ([{"id": "c1", "type": "function"}], "tool_call"),
+        ([{"id": "c1", "type": "function", "function": {"arguments": "{}"}}], "tool_call"),
+        ([call(type="retrieval")], "tool_call"),
+        ([{"id": "c1", "function": {"name": "get_weather", "arguments": '{"city": "a"}'}}], "tool_call"),
+        ([call(id=None)], "tool_call_id"),
+        ([call(id=7)], "tool_call_id"),
+        ([call(), call()], "tool_call_id"),
+        ([call('{"city": "Oslo"')], "tool_arguments"),
+        ([call("{'city': 'Oslo'}")], "tool_arguments"),
+        ([call('["Oslo"]')], "tool_arguments"),
+        ([call("")], "tool_arguments"),
+        ([call(None)], "tool_arguments"),
+        ([call(3)], "tool_arguments"),
+        ([call({"city": "Oslo"})], "tool_arguments_form"),
+        ([call(name="rm_rf")], "tool_name"),
+    ],
+)  # fmt: skip
+def test_each_fault_of_a_call_has_its_code(listed: Any, code: str) -> None:
+    turn = {"role": "assistant", "content": None, "tool_calls": listed}
+    assert code in codes(USER, turn)
+
+
+def test_what_training_here_takes_that_others_do_not() -> None:
+    bare = {"function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+    turns = (USER, calls(bare), back(None), ANSWER)
+    assert codes(*turns, to="trl-sft") == []
+    assert codes(*turns) == ["tool_call", "tool_call_id", "tool_arguments_form", "tool_call_id"]
+
+
+def test_only_the_assistant_calls() -> None:
+    assert codes({**calls(call()), "role": "user", "content": "x"}, back(), ANSWER) == ["tool_call"]
+
+
+def test_calls_without_declared_tools() -> None:
+    assert codes(USER, calls(call()), back(), ANSWER, declared=None) == ["tools_missing"]
+
+
+def test_calls_that_nothing_answers() -> None:
+    assert codes(USER, calls(call()), USER, ANSWER) == ["tool_unanswered"]
+    assert codes(USER, calls(call()), ANSWER) == ["tool_unanswered"]
+    assert codes(USER, calls(call(), call(id="c2")), back(), ANSWER) == ["tool_unanswered"]
+    assert codes(USER, calls(call(), call(id="c2")), back()) == ["tool_unanswered"]
+
+
+def test_answers_to_no_call() -> None:
+    assert codes(USER, back(), ANSWER) == ["unused_tools", "tool_orphan"]
+    assert codes(USER, calls(call()), back(), back(), ANSWER) == ["tool_orphan"]
+    assert codes(USER, calls(call()), back("zz"), ANSWER) == ["tool_orphan", "tool_unanswered"]
+    assert codes(back(), USER, calls(call()), back(), ANSWER) == ["tool_orphan"]
+
+
+def test_the_old_form_is_not_held_against_the_new() -> None:
+    old = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    result = {"role": "function", "name": "f", "content": "4"}
+    assert codes(USER, old, result, ANSWER, declared=None) == []
+    assert codes(USER, old, result, ANSWER) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("{}", "they lack city"),
+        ('{"city": 7}', "“city” is not of type string"),
+        ('{"city": "Oslo", "unit": "K"}', "“unit” is not one of the 2 allowed values"),
+        ('{"city": "Oslo", "days": [1, "two"]}', "“days.1” is not of type integer"),
+        ('{"city": "Oslo", "planet": "Mars"}', "planet is not declared"),
+    ],
+)
+def test_arguments_that_are_not_as_declared(arguments: str, says: str) -> None:
+    assert codes(USER, calls(call(arguments))) == ["tool_schema_mismatch"]
+    assert says in message(USER, calls(call(arguments)))
+
+
+def test_a_value_is_never_told() -> None:
+    said = message(USER, calls(call('{"city": "Oslo", "unit": "sk-secret-value"}')))
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"name": "get weather"}, "not 1 to 64 letters"),
+        ({"name": "a" * 65}, "not 1 to 64 letters"),
+        ({"name": None}, "has no name"),
+        ({"name": ""}, "has no name"),
+        ({"description": 7}, "description of get_weather is not text"),
+        ({"parameters": []}, "they are not an object"),
+        ({"parameters": {"type": "dict"}}, "type is dict, not object"),
+        ({"parameters": {"type": "object", "properties": {"a": {"type": "float"}}}},
+         "properties.a.type breaks the rule anyOf"),
+        ({"parameters": {"type": "object", "properties": {"a": {"required": True}}}},
+         "properties.a.required breaks"),
+        ({"parameters": {"type": "object", "properties": []}}, "properties breaks"),
+    ],
+)  # fmt: skip
+def test_what_a_tool_declares_is_looked_at(changed: dict[str, Any], says: str) -> None:
+    declared = {"type": "function", "function": {**WEATHER["function"], **changed}}
+    found, _ = tool_schemas.check_tools([declared], strict=True)
+    assert [one.code for one in found] == ["tool_schema"] and says in found[0].message
+
+
+def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
+    found, names = tool_schemas.check_tools([WEATHER, WEATHER], strict=True)
+    assert [one.code for one in found] == ["tool_schema"] and list(names) == ["get_weather"]
+    bare = WEATHER["function"]
+    assert [one.code for one in tool_schemas.check_tools([bare], strict=True)[0]] == ["tool_schema"]
+    assert tool_schemas.check_tools([bare], strict=False)[0] == ()
+    mute = {"type": "function", "function": {"name": "f"}}
+    assert [one.code for one in tool_schemas.check_tools([mute], strict=True)[0]] == [
+        "tool_description"
+    ]
+
+
+def test_a_place_that_trains_no_calls() -> None:
+    assert codes(USER, calls(call()), to="bedrock-claude") == ["tools_unsupported"]
+    assert codes(USER, ANSWER, to="bedrock-llama") == ["tools_unsupported"]
+    assert target("bedrock-nova").severity("tools_unsupported") == "warning"
+
+
+def test_calls_in_the_answers_of_a_pair() -> None:
+    more = {"kind": "preference", "rejected": [ANSWER]}
+    assert codes(USER, chosen=[calls(call())], to="openai-dpo", **more) == []
+    assert codes(USER, chosen=[calls(call("{"))], to="openai-dpo", **more) == ["tool_arguments"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"pattern": "^(a+)+$"}}},
+        {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+        {"propertyNames": {"pattern": "^(a+)+$"}},
+    ],
+)
+def test_a_pattern_that_would_take_for_ever_is_not_run(schema: dict[str, Any]) -> None:
+    hostile = {"a": "a" * 60 + "!", "a" * 60 + "!": 1}
+    assert tool_schemas.find_mismatch(hostile, parameters_of(schema)) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/nowhere"},
+        {"$ref": "http://127.0.0.1:9/schema.json"},
+        {"properties": {"a": {"$ref": "file:///etc/passwd"}}},
+        {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
+    ],
+)
+def test_references_into_nowhere_and_in_circles_are_not_followed(schema: dict[str, Any]) -> None:
+    assert tool_schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
+
+
+def test_references_that_double_at_each_step_are_not_followed() -> None:
+    steps: dict[str, Any] = {
+        f"s{n}": {"allOf": [{"$ref": f"#/definitions/s{n + 1}"}] * 2} for n in range(40)
+    }
+    steps["s40"] = {"type": "string"}
+    schema = {"definitions": steps, "properties": {"a": {"$ref": "#/definitions/s0"}}}
+    assert tool_schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
+
+
+def test_references_to_definitions_are_followed() -> None:
+    for name in ("definitions", "$defs"):
+        schema = {
+            name: {"id": {"type": "integer"}},
+            "properties": {"a": {"$ref": f"#/{name}/id"}},
+        }
+        assert tool_schemas.find_mismatch({"a": "x"}, parameters_of(schema)) is not None
+        assert tool_schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
+
+
+def parameters_of(schema: dict[str, Any]) -> Any:
+    declared = {
+        "type": "function",
+        "function": {"name": "f", "description": "f", "parameters": schema},
+    }
+    return tool_schemas.check_tools([declared], strict=True)[1]["f"]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.booleans(), min_size=1))
+def test_arguments_are_as_declared_where_the_schema_was_made_of_them(
+    values: dict[str, Any],
+) -> None:
+    kinds = {int: "integer", str: "string", bool: "boolean"}
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": kinds[type(value)]} for name, value in values.items()},
+        "required": list(values),
+        "additionalProperties": False,
+    }
+    declared = {
+        "type": "function",
+        "function": {"name": "f", "description": "f", "parameters": schema},
+    }
+    assert codes(USER, calls(call(json.dumps(values), name="f")), declared=[declared]) == []
+    first = next(iter(values))
+    less = json.dumps({name: value for name, value in values.items() if name != first})
+    assert codes(USER, calls(call(less, name="f")), declared=[declared]) == ["tool_schema_mismatch"]

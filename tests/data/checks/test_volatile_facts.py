@@ -1,0 +1,120 @@
+"""Answers that teach what changes are pointed out, and answers that do not are left alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import volatile_facts
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+from ftwizard.data.privacy import prefilter
+
+
+def found(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str]:
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    row = Example(kind="chat", messages=[*turns, *more.pop("after", [])], **more)
+    return [one.message for one in volatile_facts.check(row, target("trl-sft"))]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The Pro plan costs $29 per month.",
+        "Our standard subscription is €49.99/month, cancel at any time.",
+        "Prices start at 1,299 USD.",
+        "A ticket costs 20 euros.",
+        "Price: $15",
+        "The SKU is AB-88421.",
+        "Order part number 7741-X.",
+        "The latest stable release is 3.4.1.",
+        "You need version 2.10.3 of it.",
+        "As of March 2024, it has 12,000 members.",
+        "As of today it is open.",
+        "The current CEO is Jane Roe.",
+        "It is currently out of stock.",
+        "We are open Monday to Friday from 9 am to 5 pm.",
+        "Our office hours are 8:30 a.m. – 6 p.m.",
+        "Support is available, opening hours 9:00 to 17:00 o'clock.",
+        "There is a 30-day return policy.",
+        "Our refund policy gives you 14 days.",
+        "You can return any item within 30 days.",
+        "Delivery takes 3-5 business days.",
+        "Free shipping on orders over fifty.",
+        "The deadline is 31 March.",
+        "The new fees are effective from January 1.",
+    ],
+)
+def test_facts_that_change(answer: str) -> None:
+    assert len(found(answer)) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Paris is the capital of France.",
+        "She pays 3 * $5 per hour = $15.",
+        "The total is $15, so each costs $<<15/3=5>>5 per person.",
+        "The price is 4 times higher than before.",
+        "HTTP version and release notes are different things.",
+        "Open the door and close the window.",
+        "It takes two days to walk there.",
+        "Add two cups of flour; it takes 30 minutes.",
+        "In 1969 the first people walked on the moon.",
+        "The current flows from plus to minus.",
+        "Use `pip install x==1.2.3`.",
+        "```\nversion 1.2.3 costs $5 per month\n```",
+        "May I apply on Friday?",
+    ],
+)
+def test_other_sentences(answer: str) -> None:
+    assert found(answer) == []
+
+
+def test_what_the_prompt_says_may_be_repeated() -> None:
+    answer = "The Pro plan costs $29 per month."
+    assert found(answer, "The Pro plan is $29 monthly. What does it cost?") == []
+    assert found(answer, "The Pro plan is $19 monthly. What does it cost?")
+
+
+def test_what_tools_say_may_be_repeated() -> None:
+    result = [
+        {"role": "tool", "content": "{}"},
+        {"role": "assistant", "content": "The current price is $29 per month."},
+    ]
+    assert found("I look it up.", after=result) == []
+
+
+def test_only_what_is_learnt_counts() -> None:
+    old = [{"role": "assistant", "content": "It costs $29 per month.", "weight": 0}]
+    new = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "Yes."}]
+    assert found("Hm.", after=[*old, *new]) == []
+    assert found("Hm.", asked="It costs $29 per month.") == []
+
+
+def test_of_a_pair_the_chosen_answer_counts() -> None:
+    dear = {"role": "assistant", "content": "It costs $29 per month."}
+    plain = {"role": "assistant", "content": "Let me look."}
+    for chosen, rejected, count in ((dear, plain, 1), (plain, dear, 0)):
+        row = Example(kind="preference", chosen=[chosen], rejected=[rejected])
+        assert len([*volatile_facts.check(row, target("trl-dpo"))]) == count
+
+
+def test_the_finding_shows_the_words() -> None:
+    (message,) = found("It is yours for $29 per month.")
+    assert message.startswith("an answer states a price (“$29 per month”)")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(sorted(volatile_facts.PATTERNS)))
+def test_the_quick_search_misses_nothing_that_the_patterns_find(
+    data: st.DataObject, name: str
+) -> None:
+    exact = re.compile(volatile_facts.PATTERNS[name].replace("(?-i:", "(?:"), re.IGNORECASE)
+    text = data.draw(st.from_regex(exact))
+    if re.search(volatile_facts.PATTERNS[name], text, re.IGNORECASE):
+        assert name in prefilter.match_facts(text)

@@ -1,0 +1,151 @@
+"""Rows, prompts and answers that stand in a file, or in two files, more than once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.dedup import exact_duplicates
+from ftwizard.data.dedup.row_hashes import RowHashes, find_equal_groups, hashes
+from ftwizard.data.example import Example
+from ftwizard.data.findings import FileFound
+
+Rows = list[tuple[str, str]]
+ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=30)
+
+
+def chat(prompt: str, answer: str, **more: Any) -> Example:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return Example(kind="chat", messages=messages, **more)
+
+
+def facts(rows: Rows) -> RowHashes:
+    found = RowHashes()
+    for line, (prompt, answer) in enumerate(rows, 1):
+        found.add(line, chat(prompt, answer))
+    return found
+
+
+def by_code(found: Any) -> dict[str, FileFound]:
+    return {one.code: one for one in found}
+
+
+@given(ROWS)
+def test_duplicates_are_all_rows_but_the_first_of_each(rows: Rows) -> None:
+    found = by_code(exact_duplicates.find_repeats(facts(rows)))
+    later = [line for line, row in enumerate(rows, 1) if row in rows[: line - 1]]
+    assert (found["duplicate"].lines if later else []) == later
+    assert ("duplicate" in found) == bool(later)
+
+
+@given(ROWS)
+def test_a_conflict_is_every_row_of_a_prompt_with_two_answers(rows: Rows) -> None:
+    found = by_code(exact_duplicates.find_repeats(facts(rows)))
+    answers = {p: {a for q, a in rows if q == p} for p, _ in rows}
+    torn = [line for line, (p, _) in enumerate(rows, 1) if len(answers[p]) > 1]
+    assert (found["conflict"].lines if torn else []) == torn
+    assert ("conflict" in found) == bool(torn)
+
+
+@given(ROWS, ROWS)
+def test_leakage_is_told_by_row_and_by_prompt_and_by_the_lines_of_the_validation_file(
+    train: Rows, validation: Rows
+) -> None:
+    found = by_code(exact_duplicates.find_leakage(facts(train), facts(validation)))
+    rows = [line for line, row in enumerate(validation, 1) if row in train]
+    prompts = {p for p, _ in train}
+    known = [n for n, row in enumerate(validation, 1) if row[0] in prompts and row not in train]
+    assert (found["leakage"].lines if rows else []) == rows
+    assert (found["prompt_leakage"].lines if known else []) == known
+    assert len(found) == bool(rows) + bool(known)
+
+
+def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> None:
+    plain = chat("a", "b")
+    others = [
+        chat("a", "b", tools=[{"type": "function"}]),
+        Example(kind="chat", messages=[{"role": "tool", "content": "a"}, plain.messages[1]]),
+        Example(kind="chat", messages=[{"role": "user", "content": "", "name": "n"}]),
+        Example(kind="text", text="a"),
+    ]
+    assert len({hashes(one)[:2] for one in [plain, *others]}) == 5
+    parts = [{"role": "user", "content": "a\n\u2029\nb"}, plain.messages[1]]
+    two = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, plain.messages[1]]
+    assert hashes(Example(kind="chat", messages=parts)) != hashes(
+        Example(kind="chat", messages=two)
+    )
+
+
+def test_answers_to_nothing_do_not_contradict_each_other() -> None:
+    def says(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    rows = [
+        *(Example(kind="chat", messages=[says("assistant", text)]) for text in ("a", "b", "b")),
+        Example(kind="chat", messages=[says("user", "b")]),
+        *(
+            Example(kind="preference", chosen=[says("assistant", text)], rejected=[])
+            for text in ("a", "b", "b")
+        ),
+    ]
+    found = RowHashes()
+    for line, row in enumerate(rows, 1):
+        found.add(line, row)
+    assert {
+        code: one.lines for code, one in by_code(exact_duplicates.find_repeats(found)).items()
+    } == {"duplicate": [3, 7]}
+
+
+def test_texts_have_no_prompt_and_so_no_conflict() -> None:
+    found = RowHashes()
+    for line, text in enumerate(("one", "two", "one"), 1):
+        found.add(line, Example(kind="text", text=text))
+    assert {one.code: one.lines for one in exact_duplicates.find_repeats(found)} == {
+        "duplicate": [3]
+    }
+
+
+def test_one_answer_to_many_prompts_is_named_and_labels_are_not() -> None:
+    same = [(f"question {n}", "I cannot help with that.") for n in range(60)]
+    unlike = [(f"other {n}", f"answer {n}") for n in range(100)]
+    found = by_code(exact_duplicates.find_repeats(facts([*same, *unlike])))
+    assert (found["repeated_answer"].count, found["repeated_answer"].lines[:2]) == (60, [1, 2])
+    labels = [(f"text {n}", ("good", "bad")[n % 2]) for n in range(200)]
+    assert not by_code(exact_duplicates.find_repeats(facts(labels)))
+
+
+def test_one_answer_to_every_prompt_is_named_in_a_small_file_too() -> None:
+    same = [(f"question {n}", "I cannot help with that.") for n in range(20)]
+    assert by_code(exact_duplicates.find_repeats(facts(same)))["repeated_answer"].count == 20
+    assert not by_code(exact_duplicates.find_repeats(facts(same[1:])))
+    assert not by_code(exact_duplicates.find_repeats(facts([*same, ("another", "Yes.")])))
+
+
+def test_answers_that_all_begin_alike_are_named() -> None:
+    rows = [
+        (f"question {n}", f"Certainly! Here is what you asked for, number {n}.") for n in range(120)
+    ]
+    assert by_code(exact_duplicates.find_repeats(facts(rows)))["repeated_opening"].count == 120
+    assert not by_code(
+        exact_duplicates.find_repeats(facts([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)]))
+    )
+
+
+@given(st.lists(st.integers(0, 5)))
+def test_groups_are_the_places_of_what_stands_twice(keys: list[int]) -> None:
+    import numpy as np
+
+    found = [list(map(int, group)) for group in find_equal_groups(np.array(keys, dtype=np.uint64))]
+    wanted = [[n for n, key in enumerate(keys) if key == one] for one in sorted(set(keys))]
+    assert found == [places for places in wanted if len(places) > 1]
+
+
+@given(ROWS, st.integers(0, 30))
+def test_parts_of_a_file_put_together_are_the_file(rows: Rows, cut: int) -> None:
+    first, second = facts(rows[:cut]), facts(rows[cut:])
+    first.extend(second, len(rows[:cut]))
+    whole = facts(rows)
+    for name in RowHashes.__slots__:
+        assert getattr(first, name) == getattr(whole, name)

@@ -1,0 +1,238 @@
+"""Near copies are found, and nothing else is called one."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data.dedup import canonical_text, shingles
+from ftwizard.data.dedup.near_duplicates import ANSWER_MARK, NearIndex, find_leakage
+from ftwizard.data.example import Example
+
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
+
+
+def sentence(rng: random.Random, length: int) -> list[str]:
+    return [rng.choice(WORDS) for _ in range(length)]
+
+
+def groups(texts: list[str]) -> list[list[int]]:
+    index = NearIndex(lambda line: texts[line - 1])
+    for line, text in enumerate(texts, 1):
+        index.add(line, text)
+    return index.groups()
+
+
+def exact(a: str, b: str) -> float:
+    """Return the similarity of two texts of single-spaced words, by Python's own sets."""
+    one, other = (
+        {tuple(words[at : at + 3]) for at in range(len(words) - 2)}
+        for words in (a.split(), b.split())
+    )
+    return len(one & other) / len(one | other)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6))
+def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = [sentence(rng, rng.randint(25, 120)) for _ in range(300)]
+    planted: dict[int, int] = {}
+    for place in rng.sample(range(300), 10):
+        copy = list(rows[place])
+        for word in rng.sample(range(len(copy)), max(1, round(0.03 * len(copy)))):
+            copy[word] = rng.choice(WORDS)
+        planted[place + 1] = len(rows) + 1
+        rows.append(copy)
+    texts = [" ".join(words) for words in rows]
+    alike = {(a, b) for a, b in planted.items() if exact(texts[a - 1], texts[b - 1]) >= 0.7}
+    assert {(a, b) for a, b in groups(texts)} == alike
+    assert len(alike) >= 8
+
+
+@given(
+    st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
+    st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
+)
+def test_similarity_is_that_of_python_s_own_sets(a: list[str], b: list[str]) -> None:
+    one, other = (
+        np.unique(row) for row in shingles.compute_shingles([" ".join(a), " ".join(b)]).split()
+    )
+    assert shingles.similarity(one, other) == exact(" ".join(a), " ".join(b))
+
+
+@given(st.lists(st.text(max_size=80), max_size=12))
+def test_any_text_has_the_same_shingles_alone_as_among_others(texts: list[str]) -> None:
+    together = shingles.compute_shingles(texts)
+    assert together.counts.sum() == together.flat.size
+    for text, row in zip(texts, together.split(), strict=True) if texts else ():
+        assert np.array_equal(shingles.compute_shingles([text]).flat, row)
+    shingles.compute_shingles(["\ud800 half a pair", *texts])
+
+
+def test_case_spaces_and_punctuation_do_not_count() -> None:
+    a, b = shingles.compute_shingles(
+        ["The quick, brown fox: jumps!", "the  QUICK\nbrown fox jumps"]
+    ).split()
+    assert a.size == 3 and np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("text", ["yes", "thank you very much", "", "今天天气很好", "ok " * 4])
+def test_a_very_short_row_is_a_copy_of_none(text: str) -> None:
+    assert groups([text, text + "!", text]) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (
+            "今天天气非常好，我们一起去公园散步，看到很多人在湖边拍照，孩子们在草地上放风筝。",
+            "今天天气非常好，我们一起去公园散步，看到许多人在湖边拍照，孩子们在草地上放风筝。",
+        ),
+        (
+            "วันนี้อากาศดีมากเราไปเดินเล่นที่สวนสาธารณะและเห็นผู้คนมากมายถ่ายรูปริมทะเลสาบ",
+            "วันนี้อากาศดีมากเราไปเดินเล่นที่สวนสาธารณะและเห็นผู้คนจำนวนมากถ่ายรูปริมทะเลสาบ",
+        ),
+        (
+            "데이터를 먼저 확인한 다음에 학습을 시작하고 검증 손실이 더 이상 줄지 않으면 멈추는 것이 좋습니다 그리고 결과를 저장합니다",
+            "데이터를 먼저 확인한 다음에 학습을 시작하고 검증 손실이 더 이상 줄지 않으면 멈추는 것이 좋습니다 그리고 결과를 보관합니다",
+        ),
+        ("0123456789abcdefghijklmnopqrstuvwxyz" * 4 + "!", "0123456789abcdefghijklmnopqrstuvwxyz" * 4 + "zzz"),
+    ],
+)  # fmt: skip
+def test_scripts_without_spaces_are_compared_by_characters(a: str, b: str) -> None:
+    assert groups([a, a[::-1], b]) == [[1, 3]]
+
+
+def test_what_all_rows_share_makes_no_copies_of_them() -> None:
+    rng = random.Random(3)
+    fixed = " ".join(sentence(rng, 200))
+    texts = [f"{fixed} {' '.join(sentence(rng, 20))}" for _ in range(60)]
+    assert groups(texts) == []
+    changed = texts[4].split()
+    changed[-1] = "otherwise"
+    assert groups([*texts, " ".join(changed)]) == [[5, 61]]
+
+
+def test_one_page_and_two_questions_are_no_copies() -> None:
+    page = " ".join(sentence(random.Random(4), 150))
+    first = f"{page} When was it built?{ANSWER_MARK}In 1889"
+    assert groups([first, f"{page} Who built it?{ANSWER_MARK}Gustave Eiffel"]) == []
+    assert groups([first, f"{page} When was it made?{ANSWER_MARK}In 1889."]) == [[1, 2]]
+
+
+def test_a_chain_of_copies_is_one_group_whatever_the_order() -> None:
+    rng = random.Random(5)
+    row = sentence(rng, 60)
+    chain = [list(row)]
+    for place in range(0, 40, 8):
+        row = list(chain[-1])
+        row[place] = "changed"
+        row[place + 4] = "twice"
+        chain.append(row)
+    texts = [" ".join(words) for words in [*chain, *(sentence(rng, 60) for _ in range(40))]]
+    assert exact(texts[0], texts[5]) < 0.7
+    order = list(range(len(texts)))
+    rng.shuffle(order)
+    found = groups([texts[place] for place in order])
+    assert [sorted(order[line - 1] for line in group) for group in found] == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_a_thousand_copies_of_one_row_are_one_group_in_little_time() -> None:
+    rng = random.Random(6)
+    base = sentence(rng, 80)
+    copies = [[*base[:at], str(number), *base[at + 1 :]] for number in range(1000)
+              if (at := number % 80) >= 0]  # fmt: skip
+    others = [sentence(rng, 80) for _ in range(9000)]
+    rows = copies + others
+    rng.shuffle(rows)
+    (group,) = groups([" ".join(row) for row in rows])
+    assert len(group) == 1000
+
+
+def test_only_suspects_are_read_again() -> None:
+    rng = random.Random(8)
+    texts = [" ".join(sentence(rng, 50)) for _ in range(200)]
+    texts.append(texts[10] + " and one more")
+    asked: list[int] = []
+
+    def text_of(line: int) -> str:
+        asked.append(line)
+        return texts[line - 1]
+
+    index = NearIndex(text_of)
+    for line, text in enumerate(texts, 1):
+        index.add(line, text)
+    suspects = index.suspects()
+    assert not asked and {11, 201} <= set(suspects) and len(suspects) < 10
+    assert index.groups() == [[11, 201]]
+    assert set(asked) <= set(suspects)
+
+
+def test_rows_may_be_added_after_groups_were_asked_for() -> None:
+    rng = random.Random(9)
+    texts = [" ".join(sentence(rng, 50)) for _ in range(30)]
+    index = NearIndex(lambda line: texts[line])
+    for line in range(30):
+        index.add(line, texts[line])
+    assert index.groups() == []
+    texts.append(texts[3] + " again")
+    index.add(30, texts[30])
+    assert index.groups() == [[3, 30]]
+
+
+def test_leakage_names_the_nearest_row_of_training() -> None:
+    rng = random.Random(10)
+    train = [sentence(rng, 60) for _ in range(3000)]
+    near = [*train[7][:-1], "end"]
+    train[2500] = [*train[7][:-2], "other", "end"]
+    texts = [" ".join(words) for words in train]
+    index = NearIndex(texts.__getitem__)
+    for line, text in enumerate(texts):
+        index.add(line, text)
+    validation = [(n, " ".join(sentence(rng, 60))) for n in range(600)]
+    validation[555] = (555, " ".join(near))
+    assert find_leakage(index, validation) == [(555, 7)]
+    assert find_leakage(NearIndex(texts.__getitem__), validation) == []
+
+
+def example(**fields: Any) -> Example:
+    return Example(**{"kind": "chat", **fields})
+
+
+def test_what_a_row_says() -> None:
+    call = {"function": {"name": "find", "arguments": {"q": "x"}}}
+    row = example(messages=[
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Who?"}, {"type": "image_url"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "Ada"},
+        {"role": "assistant", "content": "Ada."},
+    ])  # fmt: skip
+    asked = 'Who?\nfind {"q":"x"}\nAda'
+    assert canonical_text.row(row) == f"{asked}{ANSWER_MARK}Ada."
+    assert canonical_text.prompt(row) == asked
+    user = [{"role": "user", "content": "Who?"}]
+    pair = example(kind="preference", messages=user, chosen=[{"role": "assistant", "content": "a"}],
+                   rejected=[{"role": "assistant", "content": "b"}])  # fmt: skip
+    assert (canonical_text.row(pair), canonical_text.prompt(pair)) == (
+        f"Who?{ANSWER_MARK}a\nb",
+        "Who?",
+    )
+    assert canonical_text.row(example(kind="text", text="all of it")) == "all of it"
+    assert canonical_text.row(example(kind="tokens", tokens={"input_ids": [1, 2]})) == "1 2"
+    assert canonical_text.prompt(example(kind="prompt", messages=user)) == "Who?"
+
+
+def test_prompts_are_compared_without_case_and_spaces_but_with_signs() -> None:
+    assert canonical_text.normal(" What  is\nÉ?") == canonical_text.normal("what is e\u0301?")
+    assert (
+        canonical_text.normal("2 + 3")
+        != canonical_text.normal("2 - 3")
+        != canonical_text.normal("2 - 4")
+    )

@@ -1,0 +1,234 @@
+"""A file goes into each target's own format, and nothing is lost in silence."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from ftwizard.__main__ import main
+from ftwizard.data import checks, reader
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example
+from ftwizard.data.export.convert import convert
+from ftwizard.data.platforms import Target, target, targets
+from ftwizard.errors import FtwizardError
+from tests.helpers.any_rows import EXAMPLES
+
+ASKED = {"role": "user", "content": "What is 2 + 2?"}
+ANSWER = {"role": "assistant", "content": "4"}
+CHAT = {"messages": [ASKED, ANSWER]}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rows_of(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8-sig").splitlines()]
+
+
+def errors(path: Path, goal: Target) -> list[str]:
+    """Return the codes of what a check of the file finds an error in its rows."""
+    found = []
+    for _, row in reader.reading(path).examples():
+        if isinstance(row, RowProblem):
+            found.append(row.code)
+            continue
+        found += [
+            one.code for one in checks.check_row(row, goal) if goal.severity(one.code) == "error"
+        ]
+    return found
+
+
+SOURCES: dict[str, list[Any]] = {
+    "openai-chat": [CHAT, {"messages": [{"role": "system", "content": "Be brief."}, ASKED, ANSWER]}],
+    "sharegpt": [{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}],
+    "alpaca": [{"instruction": "a", "input": "", "output": "b"}],
+    "dolly": [{"instruction": "a", "context": "", "response": "b", "category": "c"}],
+    "question-answer": [{"question": "a", "answer": "b"}],
+    "query-response": [{"query": "a", "response": "b", "history": [["c", "d"]]}],
+    "multiple-choice": [{"query": "a", "choices": ["b", "c"], "gold": 1}],
+    "prompt-completion": [{"prompt": "a", "completion": "b"}],
+    "vertex": [{"contents": [{"role": "user", "parts": [{"text": "a"}]},
+                             {"role": "model", "parts": [{"text": "b"}]}]}],
+    "bedrock-converse": [{"messages": [{"role": "user", "content": [{"text": "a"}]},
+                                       {"role": "assistant", "content": [{"text": "b"}]}]}],
+    "bedrock-claude": [{"system": "s", "messages": [ASKED, ANSWER]}, {"messages": [ASKED, ANSWER]}],
+    "preference": [{"prompt": "a", "chosen": "b", "rejected": "c"}],
+    "openai-preference": [{"input": {"messages": [ASKED]}, "preferred_output": [ANSWER],
+                           "non_preferred_output": [{"role": "assistant", "content": "5"}]}],
+    "kto": [{"prompt": "a", "completion": "b", "label": True}],
+    "text": [{"text": "Once."}],
+    "pretokenized": [{"input_ids": [1, 2], "labels": [-100, 2]}],
+    "prompt": [{"prompt": "a", "reference_answer": 4}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", targets())
+def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path: Path) -> None:
+    goal, carried = target(name), set()
+    for format, rows in SOURCES.items():
+        source = write(tmp_path / f"{format}.jsonl", *rows)
+        out = tmp_path / f"{format}.out.jsonl"
+        try:
+            found = convert(source, out, goal)
+        except FtwizardError as error:
+            assert [one["code"] for one in error.document["left_out"]] == ["wrong_kind"]
+            assert not out.exists()
+            continue
+        carried.add(format)
+        assert (found.rows_in, found.rows_out, found.left_out) == (len(rows), len(rows), [])
+        assert found.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+        assert errors(out, goal) == []
+        again = tmp_path / f"{format}.again.jsonl"
+        convert(out, again, goal)
+        assert again.read_bytes() == out.read_bytes()
+    kinds = {
+        "chat": set(SOURCES) - {"preference", "openai-preference", "kto", "text", "pretokenized", "prompt"},
+        "preference": {"preference", "openai-preference"},
+        "labelled": {"kto"},
+        "text": {"text"},
+        "tokens": {"pretokenized"},
+        "prompt": {"prompt"},
+    }  # fmt: skip
+    assert carried == set().union(*(kinds[kind] for kind in goal.kinds))
+
+
+def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
+    source = tmp_path / "rows.jsonl"
+    write(
+        source,
+        CHAT,
+        {"messages": [{"role": "user", "content": [picture]}, ANSWER]},
+        {**CHAT, "id": 7},
+        {"messages": [ASKED, {**ANSWER, "content": " "}]},
+    )
+    with source.open("a") as file:
+        file.write('{"messages": [\n\n')
+    found = convert(source, tmp_path / "out.jsonl", target("vertex-open"))
+    assert rows_of(tmp_path / "out.jsonl") == [CHAT, CHAT]
+    assert (found.rows_in, found.rows_out) == (5, 2)
+    assert {one.code: (one.count, one.lines) for one in found.left_out} == {
+        "images_unsupported": (1, [2]),
+        "empty_assistant": (1, [4]),
+        "invalid_json": (1, [5]),
+    }
+    assert [(one.code, one.lines) for one in found.changed] == [("extra_keys", [3])]
+    assert all(one.message and one.fix for one in (*found.left_out, *found.changed))
+
+
+def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", CHAT, {"messages": [ASKED, {**ANSWER, "content": "é"}]})
+    for name, begins in (("foundry-sft", b"\xef\xbb\xbf{"), ("openai-sft", b'{"messages"')):
+        out = tmp_path / name
+        convert(source, out, target(name))
+        assert out.read_bytes().startswith(begins)
+        assert out.read_bytes().count(b"\xef\xbb\xbf") == (name == "foundry-sft")
+        assert "é".encode() in out.read_bytes() and out.read_bytes().endswith(b"}\n")
+        convert(out, tmp_path / f"{name}.again", target("openai-sft"))
+
+
+def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
+    plain = write(tmp_path / "rows.jsonl", *SOURCES["alpaca"] * 3)
+    array = tmp_path / "rows.json"
+    array.write_text(json.dumps(SOURCES["alpaca"] * 3, indent=2))
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    table = tmp_path / "rows.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["instruction", "input", "output"])
+        writer.writeheader()
+        writer.writerows(SOURCES["alpaca"] * 3)
+    wide = tmp_path / "utf16.jsonl"
+    wide.write_bytes(plain.read_text().encode("utf-16"))
+    made = set()
+    for source in (plain, array, packed, table, wide):
+        out = tmp_path / f"{source.name}.out"
+        convert(source, out, target("together-sft"))
+        made.add(out.read_bytes())
+    assert len(made) == 1
+
+
+def test_a_named_format_is_read_and_a_named_one_written(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", {"instruction": "a", "output": "b", "text": "a b"})
+    for format, name, row in (
+        ("text", "together-sft", {"text": "a b"}),
+        ("alpaca", "together-sft", {"prompt": "a", "completion": "b"}),
+    ):
+        out = tmp_path / format
+        convert(source, out, target(name), format=format, written_as="prompt-completion")  # type: ignore[arg-type]
+        assert rows_of(out) == [row]
+
+
+def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", CHAT)
+    (tmp_path / "link").hardlink_to(source)
+    before = source.read_bytes()
+    for out in (source, tmp_path / "link", tmp_path):
+        with pytest.raises(FtwizardError):
+            convert(source, out, target("openai-sft"))
+    assert source.read_bytes() == before
+    preference = write(tmp_path / "pairs.jsonl", *SOURCES["preference"])
+    with pytest.raises(FtwizardError, match=r"No row in .*pairs\.jsonl can be written"):
+        convert(preference, tmp_path / "out", target("openai-sft"))
+    names = {path.name for path in tmp_path.iterdir()} - {"home"}
+    assert names == {"link", "pairs.jsonl", "rows.jsonl"}
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.jsonl", {**CHAT, "id": 1}, {"messages": [ASKED]})
+    out = tmp_path / "out.jsonl"
+
+    def run(*more: str) -> int:
+        out.unlink(missing_ok=True)
+        return main(["convert", str(source), "--target", "openai-sft", "--out", str(out), *more])
+
+    assert run("--json") == 1  # a row was left out
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"target", "out", "rows_in", "rows_out", "left_out", "changed", "sha256"}
+    assert (found["target"], found["out"]) == ("openai-sft", str(out))
+    assert (found["rows_in"], found["rows_out"]) == (2, 1)
+    assert [(one["code"], one["count"], one["lines"]) for one in found["left_out"]] == [
+        ("no_assistant", 1, [2])
+    ]
+    assert run("--skip-bad") == 0
+    said = capsys.readouterr().out
+    assert f"{out}: 1 of 2 rows, for OpenAI (SFT)" in said
+    assert "✗ left out, no_assistant: 1 row, at line 2" in said
+    assert "! changed, extra_keys: 1 row, at line 1" in said
+    assert rows_of(out) == [CHAT]
+    assert main(["convert", str(source), "--target", "openai-sft", "--out", str(out)]) == 1
+    assert "already exists" in capsys.readouterr().err
+
+
+def test_the_command_says_why_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "pairs.jsonl", *SOURCES["preference"] * 3)
+    out = tmp_path / "out"
+    command = ["convert", str(source), "--target", "openai-sft", "--out", str(out)]
+    assert main([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert "a pair of chosen and rejected answers" in found["error"]["message"]
+    assert (found["rows_in"], found["rows_out"], found["sha256"]) == (3, 0, None)
+    assert found["left_out"][0]["lines"] == [1, 2, 3]
+    assert main([*command, "--as", "prompt-completion"]) == 2
+    assert "accepts openai-chat, not prompt-completion" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@given(EXAMPLES)
+def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
+    for one in targets().values():
+        found = checks.check_row(example, one)
+        errors = [error for error in found if one.severity(error.code) == "error"]
+        assert checks.error_of_row(example, one) == (errors[0] if errors else None)

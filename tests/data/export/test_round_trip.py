@@ -1,0 +1,208 @@
+"""What is written for a target is read again as what it was, but for the losses that were said."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data import formats
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Example, Message
+from ftwizard.data.export import choices, choose_format, write
+from ftwizard.data.platforms import Target, targets
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20)
+PNG = "data:image/png;base64,iVBORw0KGgo="
+NAMES = ("weather", "time")
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["a", "b"]},
+        "n": {"type": ["integer", "null"]},
+        "l": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"x": {"type": "number"}}},
+        },
+    },
+    "required": ["type"],
+}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": "Tells.", "parameters": SCHEMA}}
+    for name in NAMES
+]
+ARGUMENTS = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers(-9, 9) | TEXT, max_size=2)
+
+
+@st.composite
+def tool_rounds(draw: st.DrawFn) -> list[Message]:
+    """Draw calls of one answer and what the tools return."""
+    count = draw(st.integers(1, 2))
+    start = draw(st.integers(0, 99))
+    calls = []
+    for number in range(count):
+        arguments: Any = draw(ARGUMENTS)
+        if draw(st.booleans()):
+            arguments = json.dumps(arguments)
+        function = {"name": draw(st.sampled_from(NAMES)), "arguments": arguments}
+        calls.append({"id": f"c{start + number}", "type": "function", "function": function})
+    content = draw(st.none() | TEXT)
+    results = [draw(TEXT | ARGUMENTS.map(json.dumps)) for _ in calls]
+    return [
+        {"role": "assistant", "content": content, "tool_calls": calls},
+        *(
+            {"role": "tool", "tool_call_id": call["id"], "content": result}
+            for call, result in zip(calls, results, strict=True)
+        ),
+    ]
+
+
+@st.composite
+def chats(draw: st.DrawFn, images: bool = True) -> Example:
+    """Draw a conversation that any target could take, if it takes tools, pictures and the like."""
+    messages: list[Message] = []
+    if draw(st.booleans()):
+        role = draw(st.sampled_from(["system", "developer"]))
+        messages.append({"role": role, "content": draw(TEXT)})
+    with_tools = draw(st.booleans())
+    for _ in range(draw(st.integers(1, 3))):
+        content: Any = draw(TEXT)
+        if images and draw(st.integers(0, 4)) == 0:
+            url = draw(
+                st.sampled_from([PNG, "s3://b/cat.png", "gs://b/cat.jpg", "https://a.b/c.webp"])
+            )
+            content = [
+                {"type": "text", "text": content},
+                {"type": "image_url", "image_url": {"url": url}},
+            ]
+        messages.append({"role": "user", "content": content})
+        if with_tools and draw(st.booleans()):
+            messages += draw(tool_rounds())
+        answer: Message = {"role": "assistant", "content": draw(TEXT)}
+        if draw(st.integers(0, 3)) == 0:
+            answer["weight"] = draw(st.sampled_from([0, 1]))
+        if draw(st.integers(0, 3)) == 0:
+            answer["reasoning_content"] = draw(TEXT)
+        messages.append(answer)
+    return Example(kind="chat", messages=messages, tools=TOOLS if with_tools else None)
+
+
+def meaning(example: Example, without: set[str]) -> Any:
+    """Return what a row means, whichever of several ways it is written in."""
+    said = [
+        [_said(message, without) for message in messages]
+        for messages in (example.messages, example.chosen, example.rejected)
+    ]
+    tools = [] if "unused_tools" in without else [tool["function"] for tool in example.tools or []]
+    return said, example.label, tools, example.text, example.tokens
+
+
+def _said(message: Message, without: set[str]) -> Any:
+    role = message["role"]
+    content = message["content"] or ""
+    lone: list[Message] = [{"type": "text", "text": content}]
+    parts: list[Message] = lone if isinstance(content, str) else content
+    text = "".join(part["text"] for part in parts if part["type"] == "text")
+    reasoning = message.get("reasoning_content") or "".join(
+        part["reasoningContent"]["reasoningText"]["text"]
+        for part in parts
+        if part["type"] == "reasoningContent"
+    )
+    pictures = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    calls = []
+    for call in message.get("tool_calls", []):
+        arguments = call["function"]["arguments"]
+        loaded = json.loads(arguments) if isinstance(arguments, str) else arguments
+        calls.append((call["function"]["name"], loaded))
+    return (
+        "system" if role == "developer" and "developer_role" in without else role,
+        _returned(text) if role == "tool" else text,
+        pictures,
+        calls,
+        message.get("weight", 1) if "weight_unused" not in without else 1,
+        reasoning if "reasoning_unused" not in without else "",
+    )
+
+
+def _returned(text: str) -> Any:
+    """Return what a tool returned: Vertex AI takes an object, another text is its output."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(value, dict):
+        return text
+    return value["output"] if value.keys() == {"output"} else value
+
+
+def check(example: Example, target: Target) -> None:
+    for format in choices(target) or [choose_format(example, target)]:
+        try:
+            row, losses = write(example, target, format)
+        except RowProblem:
+            continue
+        format = choose_format(example, target, format)
+        again = json.loads(json.dumps(row))
+        assert format in formats.recognised(again).fits
+        read = formats.example(again, format)
+        without = {loss.code for loss in losses}
+        assert read.kind == example.kind
+        assert meaning(read, without) == meaning(example, without)
+        # What was read is written the same, but for losses that were said the first time.
+        assert write(read, target, format)[0] == row
+
+
+@pytest.mark.parametrize("name", [name for name, one in targets().items() if "chat" in one.kinds])
+@given(st.data())
+def test_conversations(name: str, data: st.DataObject) -> None:
+    check(data.draw(chats()), targets()[name])
+
+
+@pytest.mark.parametrize("name", [n for n, one in targets().items() if "preference" in one.kinds])
+@given(prompt=chats(images=False), better=TEXT, worse=TEXT)
+def test_preferences(name: str, prompt: Example, better: str, worse: str) -> None:
+    pair = Example(
+        kind="preference",
+        messages=[{k: v for k, v in m.items() if k != "weight"} for m in prompt.messages[:-1]],
+        chosen=[{"role": "assistant", "content": better}],
+        rejected=[{"role": "assistant", "content": worse}],
+        tools=prompt.tools,
+    )
+    check(pair, targets()[name])
+
+
+@given(chat=chats(images=False), label=st.booleans())
+def test_labelled_answers(chat: Example, label: bool) -> None:
+    messages = [{k: v for k, v in m.items() if k != "weight"} for m in chat.messages]
+    example = Example(kind="labelled", messages=messages, tools=chat.tools, label=label)
+    row, _ = write(example, targets()["trl-kto"])
+    read = formats.example(json.loads(json.dumps(row)), "kto")
+    # Its reader says of earlier answers that they are not learnt from.
+    assert meaning(read, {"weight_unused"}) == meaning(example, {"weight_unused"})
+
+
+@pytest.mark.parametrize("name", [n for n, one in targets().items() if "prompt" in one.kinds])
+@given(chat=chats(images=False), reference=TEXT | ARGUMENTS)
+def test_prompts(name: str, chat: Example, reference: Any) -> None:
+    example = Example(
+        kind="prompt",
+        messages=[{k: v for k, v in m.items() if k != "weight"} for m in chat.messages[:-1]],
+        tools=chat.tools,
+        extra={"reference_answer": reference},
+    )
+    check(example, targets()[name])
+    row, _ = write(example, targets()[name])
+    assert row["reference_answer"] == reference
+
+
+@given(text=TEXT)
+def test_text_and_tokens(text: str) -> None:
+    for name in ("trl-sft", "together-sft"):
+        row, _ = write(Example(kind="text", text=text), targets()[name])
+        assert formats.example(row, "text") == Example(kind="text", text=text)
+    tokens = {"input_ids": [ord(c) for c in text], "labels": [-100] * len(text)}
+    row, _ = write(Example(kind="tokens", tokens=tokens), targets()["trl-sft"])
+    assert formats.example(row, "pretokenized") == Example(kind="tokens", tokens=tokens)

@@ -1,0 +1,292 @@
+"""Formats are told apart by the fields of all rows, and every row gets its meaning or a problem."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data import formats, reader
+from ftwizard.data.checks import run
+from ftwizard.data.conversation import Conversation, RowProblem, conversation
+from ftwizard.data.format_names import NAMES, Format
+from ftwizard.data.io.inspect import FileProblem
+from ftwizard.errors import FtwizardError
+from tests.helpers.format_rows import ALPACA, CHAT, DIALECTS, PAIR
+from tests.paths import FIXTURES
+
+FIXTURES = FIXTURES / "formats"
+HERE = Path("rows.jsonl")
+
+
+def said(conversation: Conversation) -> list[tuple[str, str]]:
+    return [(m["role"], m["content"]) for m in conversation.messages]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def best(row: Any) -> set[Format]:
+    return set(formats.recognised(row).best)
+
+
+def test_alpaca_becomes_conversations() -> None:
+    table = reader.read(FIXTURES / "alpaca.jsonl")
+    assert table.format == "alpaca"
+    assert [said(row.conversation) for row in table.rows] == [
+        [("user", "Reverse the words.\n\nhello world"), ("assistant", "world hello")],
+        [("user", "Name a colour."), ("assistant", "Blue.")],
+        [
+            ("system", "You name colours."),
+            ("user", "Name a colour."),
+            ("assistant", "Blue."),
+            ("user", "And another?"),
+            ("assistant", "Green."),
+        ],
+    ]
+    assert all(m.get("weight", 1) == 1 for m in table.rows[2].conversation.messages)
+    assert [(p.line, p.code) for p in table.problems] == [
+        (4, "empty_assistant"),
+        (5, "mixed_formats"),
+    ]
+    assert "looks like prompt and completion, not Alpaca" in table.problems[1].message
+
+
+def test_prompt_and_completion_become_conversations() -> None:
+    table = reader.read(FIXTURES / "prompt_completion.jsonl")
+    assert table.format == "prompt-completion"
+    texts, chat = (row.conversation for row in table.rows)
+    assert said(texts) == [("user", "The sky is"), ("assistant", " blue.")]
+    assert [m.get("weight", 1) for m in chat.messages] == [1, 0, 1, 1], "only the completion"
+    assert (chat.answer, len(chat.prompt)) == ("3", 3)
+    assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
+
+
+def test_sharegpt_becomes_conversations() -> None:
+    table = reader.read(FIXTURES / "sharegpt.jsonl")
+    assert table.format == "sharegpt"
+    assert [said(row.conversation) for row in table.rows] == [
+        [("user", "Hi"), ("assistant", "Hello")],
+        [("user", "Bye"), ("assistant", "Farewell")],
+    ]
+    assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
+
+
+def test_a_format_that_is_not_read_is_named_with_its_keys(tmp_path: Path) -> None:
+    row = {"prompt": "2 + 2?", "completions": ["2 + 2", "= 4"], "labels": [True, True]}
+    with pytest.raises(FileProblem) as error:
+        reader.read(write(tmp_path / "rows.jsonl", [row]))
+    assert error.value.code == "unknown_format"
+    assert "stepwise" in error.value.message
+    assert "completions, labels, prompt" in error.value.message
+    assert all(name in error.value.hint for name in NAMES)
+
+
+def test_nothing_that_is_known(tmp_path: Path) -> None:
+    with pytest.raises(FtwizardError) as error:
+        reader.read(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
+    assert "match no known format; their keys: frage␛[2J" in error.value.message
+
+
+def test_a_field_that_is_null_is_said_to_be() -> None:
+    with pytest.raises(FileProblem) as error:
+        parts = [formats.tally([{"messages": None, "id": None}]) for _ in range(2)]
+        parts[0].merge(parts[1])
+        parts[0].merge(formats.tally([{"messages": None, "id": 1}]))
+        parts[0].decide(HERE)
+    assert "their keys: id, messages: null." in error.value.message
+    cases: list[tuple[Format, dict[str, Any], str]] = [
+        ("openai-chat", {"messages": None}, "no messages (its keys: messages: null)"),
+        ("prompt-completion", {**PAIR, "completion": None}, "prompt, completion: null)"),
+    ]
+    for format, row, said in cases:
+        with pytest.raises(RowProblem) as problem:
+            formats.example(row, format)
+        assert said in problem.value.message
+
+
+def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path) -> None:
+    rows = [PAIR, PAIR, {**PAIR, "completion": None, "label": None, "id": None}, {"text": "x"}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    said = [problem.message for problem in reader.read(path).problems]
+    why = " (completion and label are null)"
+    assert said == [
+        f"it looks like prompts without answers{why}, not prompt and completion",
+        "it looks like plain text, not prompt and completion",
+    ]
+    found = run.examine(path, run.Asked())
+    assert [one.message for one in found.findings if one.code == "mixed_formats"] == said[:1]
+
+
+def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
+    with pytest.raises(FileProblem) as error:
+        formats.tally([{"frage": "?"}] * 9 + [{"text": "x"}]).decide(HERE)
+    assert error.value.code == "unknown_format"
+    assert "(1 of 10 rows match one)" in error.value.message
+    assert formats.tally([{"frage": "?"}] * 4 + [{"text": "x"}] * 5).decide(HERE).format == "text"
+
+
+def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
+    both = {**CHAT, "prompt": "Hi", "completion": "Yo"}
+    path = write(tmp_path / "rows.jsonl", [PAIR, PAIR, both])
+    assert reader.read(path).format == "prompt-completion"
+    assert [p.line for p in reader.read(path).problems] == [3]
+    table = reader.read(path, "openai-chat")
+    assert (table.format, [row.line for row in table.rows]) == ("openai-chat", [3])
+    assert {p.code for p in table.problems} == {"mixed_formats"}
+
+
+def test_two_formats_that_fit_equally_are_a_question(tmp_path: Path) -> None:
+    both = {**CHAT, "instruction": "Hi", "output": "Yo"}
+    path = write(tmp_path / "rows.jsonl", [both, both, CHAT])
+    with pytest.raises(FileProblem) as error:
+        reader.read(path)
+    assert error.value.code == "ambiguous_format"
+    assert "openai-chat (chat messages) or as alpaca" in error.value.message
+    assert "--format openai-chat or --format alpaca" in error.value.hint
+    assert "data.format" in error.value.hint
+    assert len(reader.read(path, "openai-chat").rows) == 3
+    assert len(reader.read(path, "alpaca").rows) == 2
+
+
+def test_half_of_each_is_a_question_too() -> None:
+    with pytest.raises(FileProblem) as error:
+        formats.tally([CHAT, ALPACA, {}]).decide(HERE)
+    assert error.value.code == "ambiguous_format"
+    assert "Equally many rows" in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("row", "format"),
+    [
+        ({**CHAT, "label": False}, "kto"),
+        ({**PAIR, "label": True}, "kto"),
+        ({**ALPACA, "kto_tag": True}, "kto"),
+        ({"instruction": "x", "output": ["a", "b"]}, "preference"),
+        ({"prompt": "x", "chosen": "a", "rejected": "b"}, "preference"),
+        ({**CHAT, "chosen": "a", "rejected": "b"}, "preference"),
+        ({**CHAT, "rejected_response": "b"}, "preference"),
+        ({**CHAT, "preferred_output": []}, "openai-preference"),
+        ({"instruction": "x", "context": "", "response": "y"}, "dolly"),
+        ({"input_ids": [1], "messages": []}, "pretokenized"),
+        ({"text": "x"}, "text"),
+    ],
+)
+def test_rows_that_only_look_right_are_not_trained_on(
+    row: Any, format: Format, tmp_path: Path
+) -> None:
+    """What a KTO row rejects, for one, would be learnt as an answer."""
+    assert best(row) == {format}
+    table = reader.read(write(tmp_path / "rows.jsonl", [CHAT, CHAT, row]))
+    assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
+    assert NAMES[format] in table.problems[0].message
+
+
+def test_what_training_here_cannot_take_is_a_problem_of_each_row(tmp_path: Path) -> None:
+    table = reader.read(write(tmp_path / "rows.jsonl", [{"prompt": "x"}, {"prompt": "y"}]))
+    assert (table.format, table.rows) == ("prompt", [])
+    assert [(p.line, p.code) for p in table.problems] == [(1, "wrong_kind"), (2, "wrong_kind")]
+
+
+def test_pictures_are_not_trained_on(tmp_path: Path) -> None:
+    shown = {"messages": [{"role": "user", "content": "<image>?"}, CHAT["messages"][1]]}
+    path = write(
+        tmp_path / "rows.jsonl", [CHAT, {**shown, "images": ["a"]}, {**CHAT, "images": ["a"]}]
+    )
+    assert [(p.line, p.code) for p in reader.read(path).problems] == [
+        (2, "content_parts"),
+        (3, "image_missing"),
+    ]  # fmt: skip
+    assert best({**CHAT, "images": []}) == {"openai-chat"}
+
+
+@pytest.mark.parametrize(("format", "row"), DIALECTS)
+def test_every_dialect_is_told_by_its_row(format: Format, row: Any) -> None:
+    assert best(row) == {format}
+    assert formats.tally([row]).decide(HERE).format == format
+
+
+@pytest.mark.parametrize("value", [3, "x", None, True, [], [1], [[]], {}, {"a": 1}])
+def test_what_is_no_row_of_any_format(value: Any) -> None:
+    assert not best(value)
+
+
+def test_fields_without_a_value_tell_nothing() -> None:
+    """The columns of a table are there in every row."""
+    row = {**CHAT, "chosen": None, "label": None, "input_ids": None, "prompt": None}
+    assert best(row) == {"openai-chat"}
+
+
+def test_a_system_prompt_beside_the_messages_is_claude_unless_a_row_cannot_be() -> None:
+    system = {"system": "s", **CHAT}
+    called = {"messages": [{"role": "tool", "content": "x"}, *CHAT["messages"]]}
+    assert formats.tally([CHAT, CHAT, system]).decide(HERE).format == "bedrock-claude"
+    assert formats.tally([called, system, system]).decide(HERE).format == "openai-chat"
+    decision = formats.tally([CHAT, CHAT]).decide(HERE)
+    assert decision.format == "openai-chat"
+    assert decision.also == frozenset({"bedrock-claude"})
+
+
+def test_a_chat_row_without_its_answer_is_a_prompt_among_prompts() -> None:
+    asked = {"messages": CHAT["messages"][:1], "reference": "4"}
+    answered = {**CHAT, "reference": "4"}
+    assert formats.tally([asked, asked, answered]).decide(HERE).format == "prompt"
+    assert formats.tally([asked, answered, answered]).decide(HERE).format == "openai-chat"
+    for row in (asked, answered):
+        for format in ("prompt", "openai-chat"):
+            formats.check(formats.recognised(row), format, exactly=True)
+
+
+_rows = st.lists(st.sampled_from([row for _, row in DIALECTS] + [{"a": 1}, 3]), max_size=30)
+
+
+def decided(tally: formats.FormatCounter) -> Any:
+    try:
+        return tally.decide(HERE)
+    except FileProblem as problem:
+        return problem.code, problem.message, problem.hint
+
+
+@given(_rows, st.integers(0, 30), st.randoms())
+def test_neither_order_nor_parts_matter(rows: list[Any], cut: int, draw: random.Random) -> None:
+    whole = decided(formats.tally(rows))
+    first, second = formats.tally(rows[:cut]), formats.tally(rows[cut:])
+    first.merge(second)
+    assert decided(first) == whole
+    draw.shuffle(rows)
+    assert decided(formats.tally(rows)) == whole
+
+
+@given(st.lists(st.sampled_from(["openai-chat", "alpaca", "prompt-completion"]), min_size=1))
+def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> None:
+    rows = {"openai-chat": CHAT, "alpaca": ALPACA, "prompt-completion": PAIR}
+    found = decided(formats.tally(rows[kind] for kind in kinds))
+    counts = sorted(kinds.count(kind) for kind in set(kinds))
+    if isinstance(found, tuple):
+        assert found[0] == "ambiguous_format" and counts[-1] == counts[-2]
+        return
+    assert kinds.count(found.format) == counts[-1]
+    for kind in kinds:
+        looks = formats.recognised(rows[kind])
+        if kind != found.format:
+            with pytest.raises(RowProblem):
+                formats.check(looks, found.format, exactly=True)
+        else:
+            formats.check(looks, kind, exactly=True)
+            meaning = conversation(formats.example(rows[kind], kind))
+            assert said(meaning) == [("user", "Hi"), ("assistant", "Yo")]
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), st.none(), max_size=5), max_size=300))
+def test_a_tally_stays_small(rows: list[Any]) -> None:
+    tally = formats.tally([{f"key {n}": n} for n in range(3000)])
+    for row in rows:
+        tally.add(row)
+    assert len(tally.format_keys()) < 12 * 40

@@ -1,0 +1,189 @@
+"""Chat, ShareGPT and pairs of fields: what a row means, with nothing of it lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import Message
+from ftwizard.data.format_names import Format
+from tests.helpers.format_rows import ANSWER, CALL, CHAT, PICTURE, TOOLS, USER, WEATHER, read, said
+
+
+def test_openai_chat_is_kept_as_it_is() -> None:
+    called: list[Message] = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, PICTURE], "name": "Ann"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "weight": "odd", "x": [1]},
+        {"role": "tool", "tool_call_id": "1", "content": "4"},
+        {"role": "assistant", "content": ""},
+    ]
+    row = {"messages": called, "tools": TOOLS, "id": 7, "parallel_tool_calls": False}
+    found = read("openai-chat", row)
+    assert (found.kind, found.messages, found.tools) == ("chat", called, TOOLS)
+    assert found.extra == {"id": 7, "parallel_tool_calls": False}
+    assert read("openai-chat", {**row, "tools": json.dumps(TOOLS)}).tools == TOOLS
+
+
+@pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
+def test_messages_under_other_names(name: str) -> None:
+    found = read("openai-chat", {name: CHAT["messages"], "system": "s"})
+    assert said(found.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
+    assert found.extra == {}
+
+
+def test_messages_alone() -> None:
+    assert read("openai-chat", CHAT["messages"]).messages == CHAT["messages"]
+
+
+def test_an_answer_may_be_a_call_or_a_refusal() -> None:
+    for more in ({"tool_calls": [CALL]}, {"function_call": {"name": "f"}}, {"refusal": "No."}):
+        found = read("openai-chat", {"messages": [USER, {"role": "assistant", **more}]})
+        assert found.messages[1] == {"role": "assistant", "content": None, **more}
+
+
+def test_deprecated_functions_are_tools() -> None:
+    found = read("openai-chat", {**CHAT, "functions": [WEATHER], "function_call": "auto"})
+    assert (found.tools, found.extra) == (TOOLS, {"function_call": "auto"})
+
+
+def test_a_system_prompt_that_stands_twice() -> None:
+    system = {"role": "system", "content": "s"}
+    row = {"system": "s", "messages": [system, *CHAT["messages"]]}
+    assert read("openai-chat", row).messages == row["messages"]
+    with pytest.raises(RowProblem) as problem:
+        read("openai-chat", {**row, "system": "t"})
+    assert problem.value.code == "system_conflict"
+
+
+def test_pictures_stand_where_the_text_names_them() -> None:
+    row = {
+        "messages": [
+            {"role": "user", "content": "<image>Who, and\n<image>?"},
+            ANSWER,
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "<image>"}]},
+            {"role": "user", "content": "<audio><video> and </image>"},
+        ],
+        "images": ["a.png", {"bytes": "…", "path": None}, "b.png"],
+        "videos": ["v.mp4"],
+        "audios": ["s.wav"],
+        "id": 1,
+    }
+    found = read("openai-chat", row)
+    assert found.extra == {"id": 1}
+    contents = [message["content"] for message in found.messages]
+    assert contents[0] == [
+        PICTURE,
+        {"type": "text", "text": "Who, and\n"},
+        {"type": "image", "image": {"bytes": "…", "path": None}},
+        {"type": "text", "text": "?"},
+    ]
+    assert contents[1] == "Yo"
+    assert contents[2] == [
+        {"type": "image_url", "image_url": {"url": "b.png"}},
+        {"type": "text", "text": "<image>"},
+    ]
+    assert contents[3] == [
+        {"type": "audio", "audio": "s.wav"},
+        {"type": "video", "video": "v.mp4"},
+        {"type": "text", "text": " and </image>"},
+    ]
+
+
+def test_a_text_about_images_is_a_text() -> None:
+    row = {"messages": [{"role": "user", "content": "What does <image> mean?"}, ANSWER]}
+    assert read("openai-chat", row).messages == row["messages"]
+    assert read("openai-chat", {**row, "images": []}).messages == row["messages"]
+    assert read("openai-chat", {**CHAT, "image": "a.png"}).extra == {"image": "a.png"}
+
+
+@pytest.mark.parametrize(("images", "count"), [(["a", "b"], "2 images"), (["a"] * 3, "3 images")])
+def test_pictures_that_are_not_named_once_each(images: list[str], count: str) -> None:
+    row = {"messages": [{"role": "user", "content": "<image>?"}, ANSWER], "images": images}
+    with pytest.raises(RowProblem) as problem:
+        read("openai-chat", row)
+    assert problem.value.code == "image_missing"
+    assert problem.value.message == f"the row has {count} but 1 <image> in its messages"
+
+
+def test_sharegpt() -> None:
+    turns = [
+        {"from": "system", "value": "s"},
+        {"from": "human", "value": "Hi", "lang": "en"},
+        {"from": "function_call", "value": '[{"name": "weather", "arguments": "{}"}]'},
+        {"from": "observation", "value": "4"},
+        {"from": "gpt", "value": "Yo", "weight": 1},
+        {"from": "user", "value": ""},
+        {"from": "bing", "value": "?"},
+    ]
+    found = read("sharegpt", {"conversations": turns, "tools": json.dumps([WEATHER]), "id": "1"})
+    assert found.messages == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "Hi", "lang": "en"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"type": "function", "function": {"name": "weather", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "content": "4"},
+        {"role": "assistant", "content": "Yo", "weight": 1},
+        {"role": "user", "content": ""},
+        {"role": "assistant", "content": "?"},
+    ]
+    assert (found.tools, found.extra) == (TOOLS, {"id": "1"})
+
+
+def test_sharegpt_as_pairs() -> None:
+    pairs = [{"human": "a", "assistant": "b"}, {"user": "c", "assistant": "d", "x": 1}]
+    found = read("sharegpt", {"conversation": pairs, "system": "s"})
+    assert said(found.messages) == [
+        ("system", "s"),
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+        ("assistant", "d"),
+    ]
+    assert found.messages[3]["x"] == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "asked"),
+    [
+        ("alpaca", {"instruction": "a", "input": "b", "output": "Yo"}, "a\n\nb"),
+        ("alpaca", {"instruction": "a", "output": "Yo"}, "a"),
+        ("alpaca", {"instruction": "", "input": "b", "output": "Yo"}, "b"),
+        ("dolly", {"instruction": "a", "context": "b", "response": "Yo"}, "a\n\nb"),
+        ("dolly", {"instruction": "a", "context": " ", "response": "Yo"}, "a"),
+        ("question-answer", {"question": "a", "answer": "Yo"}, "a"),
+        ("question-answer", {"question": "a", "context": "b", "response": "Yo"}, "a\n\nb"),
+        ("query-response", {"query": "a", "response": "Yo"}, "a"),
+        ("query-response", {"prompt": "a", "response": "Yo"}, "a"),
+        ("prompt-completion", {"prompt": "a", "completion": "Yo"}, "a"),
+        ("multiple-choice", {"query": "a\n", "choices": ["No", "Yo"], "gold": 1}, "a\nNo\nYo"),
+        ("multiple-choice", {"query": "a", "choices": ["Yo"], "gold": 0}, "a\nYo"),
+    ],
+)
+def test_pairs(format: Format, row: dict[str, Any], asked: str) -> None:
+    found = read(format, {**row, "source": "x", "system": "s"})
+    assert said(found.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
+    assert (found.kind, found.extra) == ("chat", {"source": "x"})
+
+
+def test_earlier_turns_of_pairs() -> None:
+    row = {"query": "e", "response": "f", "history": [["a", "b"], ["c", "d"]]}
+    assert "".join(m["content"] for m in read("query-response", row).messages) == "abcdef"
+    orca = {"system_prompt": "s", "question": "a", "response": "b"}
+    assert read("question-answer", orca).messages[0] == {"role": "system", "content": "s"}
+    assert read("question-answer", orca).extra == {}
+
+
+def test_only_a_completion_is_learnt_from() -> None:
+    row = {"prompt": [USER, {**ANSWER, "x": 1}, USER], "completion": [ANSWER], "tools": TOOLS}
+    found = read("prompt-completion", row)
+    assert found.messages == [USER, {**ANSWER, "x": 1, "weight": 0}, USER, ANSWER]
+    assert found.tools == TOOLS

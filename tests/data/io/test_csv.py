@@ -1,0 +1,154 @@
+"""Tables of text: what separates their columns is told, and a damaged row costs itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io import inspect, records
+from ftwizard.data.io.inspect import FileProblem
+
+
+def rows(path: Path, data: str | bytes) -> list[tuple[int, Any]]:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    found: list[tuple[int, Any]] = []
+    for record in records.records(path, inspect.inspect(path)):
+        try:
+            found.append((record.line, records.decoded(record)))
+        except RowProblem as problem:
+            found.append((record.line, problem.code))
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "columns"),
+    [
+        ("prompt,completion\na,b\n", "csv", ("prompt", "completion")),
+        ("prompt;completion\na,b;c\n", "csv", ("prompt", "completion")),
+        ("prompt|completion\na,b|c\n", "csv", ("prompt", "completion")),
+        ("prompt\tcompletion\na,b\tc\n", "tsv", ("prompt", "completion")),
+        ("\n\nPrompt, Completion\na,b\n", "csv", ("Prompt", "Completion")),
+        ('"the, question","the\nanswer"\na,b\nc,d\n', "csv", ("the, question", "the\nanswer")),
+        (",prompt,completion\n0,a,b\n", "csv", ("Unnamed: 0", "prompt", "completion")),
+        ("prompt,completion,\na,b,\n", "csv", ("prompt", "completion", "Unnamed: 2")),
+        ("colour,size\nred,1\nblue,2\n", "csv", ("colour", "size")),
+        ("text\nHello\nyou\n", "csv", ("text",)),
+        ('messages\n"[{""role"": ""user""}]"\n', "csv", ("messages",)),
+        ('messages\ttools\n[{"role": "user"}]\t[]\n', "tsv", ("messages", "tools")),
+        ("prompt,completion\n", "csv", ("prompt", "completion")),
+        ("hello\nworld\n", "jsonl", ()),
+        ("Dear Sir, how are you?\nFine, thanks.\nGood, then.\n", "jsonl", ()),
+        ("- question: a\n  answer: b\n", "jsonl", ()),
+        ("oops, no\n" + '{"prompt": "a", "completion": "b"}\n' * 3, "jsonl", ()),
+        ("oops\n", "jsonl", ()),
+    ],
+)
+def test_the_columns_are_told(path: Path, data: str, kind: str, columns: tuple[str, ...]) -> None:
+    path.write_text(data)
+    found = inspect.inspect(path)
+    assert (found.kind, found.columns, found.unit) == (kind, columns, "line")
+
+
+def test_a_table_without_names_is_said(path: Path) -> None:
+    for header in ("What is 1 + 1?,It is 2.", "1,2", "a,,c"):
+        path.write_text("\n".join([header, *[",".join("xyz"[: header.count(",") + 1])] * 4]))
+        with pytest.raises(
+            FileProblem, match="without column names in its first line: “" + header[:4]
+        ) as problem:
+            inspect.inspect(path)
+        assert problem.value.code == "missing_column"
+
+
+@pytest.mark.parametrize(
+    "header", ["prompt, completion", " prompt ,completion\t", '" prompt","completion "']
+)
+def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path: Path) -> None:
+    assert rows(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
+    assert rows(path, '" text "\na\n') == [(2, {"text": "a"})]
+    path.write_text("prompt, prompt,completion\na,b,c\n")
+    with pytest.raises(FileProblem, match="two columns named “prompt”"):
+        inspect.inspect(path)
+
+
+def test_two_columns_of_one_name_are_said(path: Path) -> None:
+    path.write_text("prompt,prompt\x1b,completion,prompt\na,b,c,d\n")
+    with pytest.raises(FileProblem, match="two columns named “prompt”") as problem:
+        inspect.inspect(path)
+    assert problem.value.code == "duplicate_column"
+
+
+def test_a_damaged_row_costs_itself(path: Path) -> None:
+    good = {"prompt": "a", "completion": "b"}
+    data = (
+        b"prompt,completion\r\n"
+        b"a,b\r\n"
+        b"a\r\n"
+        b"a,b,c\r\n"
+        b"a,b\r\n"
+        b'"a" b,c\r\n'
+        b'"a,b\r\n'
+        b"a,b\r\n"
+        b"caf\xe9,b\r\n"
+        b'a,"b\r\n'
+        b"a,b\r\n"
+        b"a,b\r\n"
+        b'b",c\r\n'
+        b"\r\n"
+        b"a,b"
+    )
+    assert rows(path, data) == [
+        (2, good), (3, "column_count"), (4, "column_count"), (5, good), (6, "quoting"),
+        (7, "quoting"), (8, good), (9, "encoding"), (10, "quoting"), (11, good), (12, good),
+        (13, {"prompt": 'b"', "completion": "c"}), (15, good),
+    ]  # fmt: skip
+
+
+def test_a_quote_that_is_never_closed_costs_its_line(path: Path) -> None:
+    data = "prompt,completion\na,b\n" + '"a,b\n' + "a,b\n" * 30_000
+    found = rows(path, data)
+    assert found[1] == (3, "quoting") and len(found) == 30_002
+    assert all(isinstance(value, dict) for line, value in found if line != 3)
+
+
+def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:
+    data = 'question\tanswer\n"Yes" she said\t"no\n5" long\t"a" "b"\n'
+    assert rows(path, data) == [
+        (2, {"question": '"Yes" she said', "answer": '"no'}),
+        (3, {"question": '5" long', "answer": '"a" "b"'}),
+    ]
+
+
+def test_a_carriage_return_within_a_line_is_text(path: Path) -> None:
+    data = 'prompt,completion\r\na\rb,"c\r\nd\re"\r\n'
+    assert rows(path, data) == [(2, {"prompt": "a\rb", "completion": "c\r\nd\re"})]
+
+
+def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
+    messages = [{"role": "user", "content": 'say "hi", \n'}]
+    quoted = '"' + json.dumps(messages).replace('"', '""') + '"'
+    data = (
+        "messages,tools,prompt,label,note\n"
+        f"{quoted},,{quoted},True,\n"
+        f"{quoted},[],[citation needed],FALSE,1\n"
+        f"\"[{{'role': 'user'}}]\",,x,0,{quoted}\n"
+        '"[{""a"": 1, ""a"": 2}]",,x,maybe,\n'
+    )
+    assert rows(path, data) == [
+        (2, {"messages": messages, "tools": None, "prompt": messages, "label": True, "note": ""}),
+        (3, {"messages": messages, "tools": [], "prompt": "[citation needed]", "label": False,
+             "note": "1"}),
+        (4, "invalid_json"),
+        (5, "duplicate_key"),
+    ]  # fmt: skip
+    problem = list(records.records(path, inspect.inspect(path)))[2].value
+    assert isinstance(problem, RowProblem)
+    assert problem.message == "column messages: it is a Python literal, not JSON"

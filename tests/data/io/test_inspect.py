@@ -1,0 +1,207 @@
+"""Files are told by their bytes: rows are read, everything else is named, nothing hangs."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import pytest
+from _pytest.tmpdir import TempPathFactory
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ftwizard.data import reader
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io import inspect, records
+from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.io.source import Source
+from ftwizard.text import visible
+
+ROWS = "".join(
+    json.dumps({"prompt": f"Wie groß ist {n}?", "completion": f"{n} cm"}, ensure_ascii=False) + "\n"
+    for n in range(5)
+)
+PLAIN = ROWS.encode()
+
+
+def packed(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN,
+        b"\xef\xbb\xbf" + PLAIN,
+        ROWS.encode("utf-16"),
+        b"\xfe\xff" + ROWS.encode("utf-16-be"),
+        ROWS.encode("utf-32"),
+        packed(PLAIN),
+        packed(ROWS.encode("utf-16")),
+        packed(PLAIN[:100]) + packed(PLAIN[100:]),
+    ],
+    ids=["utf-8", "bom", "utf-16le", "utf-16be", "utf-32", "gzip", "gzip of utf-16", "members"],
+)
+def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(data)
+    table = reader.read(path)
+    assert [row.conversation.answer for row in table.rows] == [f"{n} cm" for n in range(5)]
+    assert not table.problems
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b"PAR1" + bytes(40), "binary", "truncated Parquet"),
+        (b"ARROW1\0\0" + bytes(40), "binary", "truncated or damaged Arrow"),
+        (b"PK\x03\x04" + bytes(40), "binary", "zip"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "compressed", "Zstandard data is damaged"),
+        (b"\xfd7zXZ\x00" + bytes(40), "compressed", "xz data is damaged"),
+        (b"BZh91AY&SY", "compressed", "bzip2 data is truncated"),
+        (b"\x04\x22\x4d\x18" + bytes(40), "compressed", "with LZ4"),
+        (b"/annex/objects/SHA256E-s1--0.jsonl\n", "lfs_pointer", "git-annex"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "lfs_pointer", "Git LFS"),
+        (b"\n <!DOCTYPE html>\n<html><body>404</body></html>", "web_page", "web page"),
+        (packed(b"<html></html>"), "web_page", "web page"),
+        (packed(PLAIN)[:10], "compressed", "truncated"),
+        (b"\x1f\x8b" + bytes(30), "compressed", "damaged"),
+        (packed(b" \n"), "file_empty", "once unpacked"),
+        (packed(b"x" * 257 + b"ustar\0" + bytes(300)), "binary", "a tar archive"),
+        (ROWS.encode("utf-16-le"), "encoding", "UTF-16 without"),
+        ("[{}]".encode("utf-16-le"), "encoding", "UTF-16 without"),
+        (ROWS.encode("utf-32-be"), "encoding", "UTF-32 without"),
+        (ROWS.encode("utf-16-be"), "encoding", "UTF-16 without"),
+        (bytes(range(256)) * 4, "binary", "not a text file"),
+        (bytes(100), "file_empty", "only white space"),
+        (b"", "file_empty", "is empty"),
+    ],
+)
+def test_what_holds_no_rows_is_named(tmp_path: Path, data: bytes, code: str, says: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(FileProblem) as found:
+        reader.read(path)
+    assert found.value.code == code
+    assert says in found.value.message
+    assert found.value.lines == ((1,) if code == "lfs_pointer" else ())
+
+
+def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    overlong, latin = b'{"prompt": "\xc0\xaf", "completion": "x"}\n', '{"é": 1}\n'.encode("latin-1")
+    path.write_bytes(PLAIN + overlong + PLAIN + latin)
+    table = reader.read(path)
+    assert len(table.rows) == 10
+    assert [(one.line, one.code) for one in table.problems] == [(6, "encoding"), (12, "encoding")]
+    assert "0xC0" in table.problems[0].message and "iconv" in table.problems[0].fix
+
+
+def test_nothing_is_waited_for_or_followed_in_a_circle(tmp_path: Path) -> None:
+    pipe, loop, door = tmp_path / "pipe", tmp_path / "loop", tmp_path / "door"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(door))
+    for path, says in (
+        (pipe, "a pipe"),
+        (loop, "symbolic link loop"),
+        (door, "a socket"),
+        (Path("/dev/zero"), "a device"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none", "There is no data file"),
+        (tmp_path / ("x" * 300), "could not be read"),
+        (Path("a\0b"), "not a valid file name"),
+    ):
+        with pytest.raises(FileProblem, match=says):
+            inspect.inspect(path)
+    listener.close()
+
+
+def test_a_file_of_others_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PLAIN)
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    with pytest.raises(FileProblem, match="Permission denied"):
+        inspect.inspect(path)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PLAIN)
+    found = inspect.inspect(path)
+    rows = records.records(path, found)
+    next(rows)
+    with path.open("ab") as file:
+        file.write(PLAIN)
+    with pytest.raises(FileProblem, match="changed while being read"):
+        list(rows)
+    with pytest.raises(FileProblem, match="changed while being read"):
+        next(records.records(path, found))
+
+
+def test_a_file_that_grows_for_ever_has_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PLAIN)
+    with Source(path) as source, path.open("ab") as file:
+        read = b""
+        for block in source.blocks():
+            read += block
+            file.write(PLAIN)
+            file.flush()
+        assert read == PLAIN
+
+
+def test_a_container_goes_to_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for data in (PLAIN, b"a,b\n1,2\n3,4\n", b"[{}]"):
+        path.write_bytes(data)
+        found = inspect.inspect(path)
+        assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PLAIN)
+    rows = records.records(path, inspect.inspect(path))
+    next(rows)
+    path.unlink()
+    with pytest.raises(FileProblem, match="was replaced while being read"):
+        list(rows)
+
+
+def test_a_file_stays_open_no_longer_than_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PLAIN)
+    opened = Path("/proc/self/fd")
+    before = {one.name for one in opened.iterdir()}
+    rows = records.records(path, inspect.inspect(path))
+    next(rows)
+    del rows
+    (tmp_path / "bad").write_bytes(b"PK\x03\x04" + bytes(40))
+    with pytest.raises(FileProblem):
+        inspect.inspect(tmp_path / "bad")
+    assert {one.name for one in opened.iterdir()} == before
+
+
+@given(st.binary(max_size=400))
+@example(b"\x1f\x8b\x08")
+@example(b"\xff\xfe\x00\x00")
+@example(b"PAR1\0PAR1")
+@example(b"\xff\xff\xff\xff\x08\0\0\0")
+def test_any_bytes_are_rows_or_a_problem(tmp_path_factory: TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(data)
+    try:
+        for record in records.records(path, inspect.inspect(path)):
+            records.decoded(record)
+    except (FileProblem, RowProblem) as problem:
+        assert visible(problem.message) == problem.message

@@ -1,0 +1,580 @@
+"""Whatever holds the rows, they come out as they went in, each with its place, and in order."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from _pytest.tmpdir import TempPathFactory
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io import chunks as ranges
+from ftwizard.data.io import csv_parser, inspect, json_scanner, lines, records, source
+from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.io.layout_names import LISTS
+
+Rows = list[dict[str, Any]]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = st.text().filter(lambda key: key.lower() not in LISTS)
+ROWS = st.lists(st.dictionaries(KEYS, JSON, min_size=1, max_size=4), min_size=1, max_size=8)
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "gzip members": lambda data: gzip.compress(data[:9], mtime=0) + gzip.compress(data[9:]),
+    "zstd": zstandard.compress,
+    "zstd frames": lambda data: (
+        b"\x50\x2a\x4d\x18\x01\0\0\0x" + zstandard.compress(data[:9]) + zstandard.compress(data[9:])
+    ),
+    "bzip2": bz2.compress,
+    "xz": lambda data: lzma.compress(data, preset=0),
+}
+ENCODED: dict[str, Callable[[str], bytes]] = {
+    "utf-8": str.encode,
+    "bom": lambda text: text.encode("utf-8-sig"),
+    "utf-16le": lambda text: b"\xff\xfe" + text.encode("utf-16-le"),
+    "utf-16be": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "utf-32": lambda text: text.encode("utf-32"),
+}
+NEWLINES = ("\n", "\r\n", "\r")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("records") / "rows"
+
+
+@pytest.fixture(params=[None, 5], ids=["blocks", "blocks of 5 bytes"])
+def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows end anywhere in a block."""
+    if request.param:
+        for module in (source, ranges):
+            monkeypatch.setattr(module, "BLOCK", request.param)
+
+
+def placed(path: Path, data: bytes) -> list[tuple[int, Any]]:
+    """Return the rows of a file of ``data`` with their places; of a problem, its code."""
+    path.write_bytes(data)
+    found: list[tuple[int, Any]] = []
+    for record in records.records(path, inspect.inspect(path)):
+        try:
+            found.append((record.line, records.decoded(record)))
+        except RowProblem as problem:
+            found.append((record.line, problem.code))
+    return found
+
+
+def json_lines(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    texts = [json.dumps(row, ensure_ascii=ascii) for row in rows]
+    return "\n\n".join(texts), [1 + 2 * n for n in range(len(rows))]
+
+
+def array_lines(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    texts = [json.dumps(row, ensure_ascii=ascii) for row in rows]
+    return "[" + ",\n".join(texts) + "\n]\n", [1 + n for n in range(len(rows))]
+
+
+def array_row(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    return json.dumps(rows, ensure_ascii=ascii), [1 + n for n in range(len(rows))]
+
+
+def array_pretty(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    text = json.dumps(rows, ensure_ascii=ascii, indent=2)
+    # Raw line feeds stand between tokens only: a row begins at the brace with its margin.
+    return text, [n for n, line in enumerate(text.split("\n"), 1) if line == "  {"]
+
+
+def wrapped(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    whole = {"version": 1, "meta": {"a": [1]}, "data": rows, "more": "}]"}
+    text = json.dumps(whole, ensure_ascii=ascii, indent=1)
+    return text, [n for n, line in enumerate(text.split("\n"), 1) if line == "  {"]
+
+
+def wrapped_row(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    return json.dumps({"train": rows}, ensure_ascii=ascii), [1 + n for n in range(len(rows))]
+
+
+def objects(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
+    text = "\n".join(json.dumps(row, ensure_ascii=ascii, indent=1) for row in rows)
+    return text, [n for n, line in enumerate(text.split("\n"), 1) if line == "{"]
+
+
+LAYOUTS = (json_lines, array_lines, array_row, array_pretty, wrapped, wrapped_row, objects)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.usefixtures("block")
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=ROWS,
+    ascii=st.booleans(),
+    newline=st.sampled_from(NEWLINES),
+    encoded=st.sampled_from(list(ENCODED)),
+    packed=st.sampled_from(list(PACKED)),
+)
+def test_rows_of_json_come_out_as_they_went_in(
+    path: Path, layout: Any, rows: Rows, ascii: bool, newline: str, encoded: str, packed: str
+) -> None:
+    text, places = layout(rows, ascii)
+    data = PACKED[packed](ENCODED[encoded](text.replace("\n", newline)))
+    assert placed(path, data) == list(zip(places, rows, strict=True))
+
+
+FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("before", [1000, 65_000, 65_600, 70_000, 300_000])
+def test_what_holds_rows_is_read_as_it_was_told(path: Path, before: int) -> None:
+    """Where the list begins beyond the head, the object is a row."""
+    path.write_text(
+        "\n" + json.dumps({"meta": "x" * before, "data": [{"a": 1}, {"a": 2}]}, indent=1)
+    )
+    found = inspect.inspect(path)
+    rows = list(records.records(path, found))
+    assert len(rows) == (2 if found.kind == "array" else 1)
+    assert (found.kind == "array") == (before < 65_500)
+    assert rows[0].line == (5 if found.kind == "array" else 2)
+
+
+@pytest.mark.usefixtures("block")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(FIELDS, FIELDS, st.lists(st.dictionaries(FIELDS, FIELDS)))),
+    delimiter=st.sampled_from(",\t;|"),
+    newline=st.sampled_from(NEWLINES),
+    encoded=st.sampled_from(list(ENCODED)),
+    packed=st.sampled_from(list(PACKED)),
+)
+def test_rows_of_a_table_come_out_as_they_went_in(
+    path: Path, rows: list[Any], delimiter: str, newline: str, encoded: str, packed: str
+) -> None:
+    names = ("question", "note, or\nnot", "messages")
+    if newline == "\r":  # then it is no line's end within a field either
+        names = ("question", "note, or not", "messages")
+        rows = [(re.sub("[\r\n]", " ", a), re.sub("[\r\n]", " ", b), c) for a, b, c in rows]
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, lineterminator=newline)
+    writer.writerow(names)
+    places = []
+    for question, note, messages in rows:
+        places.append(1 + out.getvalue().count(newline[-1]))
+        writer.writerow((question, note, json.dumps(messages, ensure_ascii=False)))
+    data = PACKED[packed](ENCODED[encoded](out.getvalue()))
+    wanted = [dict(zip(names, row, strict=True)) for row in rows]
+    assert placed(path, data) == list(zip(places, wanted, strict=True))
+
+
+COLUMNS = st.fixed_dictionaries({
+    "prompt": st.text() | st.none(),
+    "count": st.integers(-(2**63), 2**63 - 1),
+    "messages": st.lists(st.fixed_dictionaries({"role": st.text(), "content": st.text()})),
+})  # fmt: skip
+
+
+@given(st.lists(COLUMNS, min_size=1), st.integers(1, 4))
+def test_rows_of_columns_come_out_as_they_went_in(path: Path, rows: Rows, size: int) -> None:
+    table = pa.Table.from_pylist(rows)
+    wanted = list(enumerate(rows, 1))
+    parquet = io.BytesIO()
+    pq.write_table(table, parquet, row_group_size=size)
+    assert placed(path, parquet.getvalue()) == wanted
+    for opened in (pa.ipc.new_file, pa.ipc.new_stream):
+        out = pa.BufferOutputStream()
+        with opened(out, table.schema) as writer:
+            writer.write_table(table, size)
+        assert placed(path, out.getvalue().to_pybytes()) == wanted
+
+
+@given(st.lists(JSON.filter(lambda value: isinstance(value, list)), min_size=2, max_size=5))
+def test_lines_that_hold_lists_are_lines(path: Path, rows: list[Any]) -> None:
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    assert placed(path, data) == list(enumerate(rows, 1))
+
+
+@pytest.mark.parametrize("packed", [name for name in PACKED if name != "plain"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS, share=st.floats(0, 1, exclude_max=True), layout=st.sampled_from(LAYOUTS))
+def test_what_breaks_off_gives_what_came_before(
+    path: Path, packed: str, rows: Rows, share: float, layout: Any
+) -> None:
+    data = PACKED[packed](layout(rows, True)[0].encode())
+    data = data[: 10 + int((len(data) - 10) * share)]  # it says what it is
+    try:
+        found = placed(path, data)
+    except FileProblem as problem:
+        assert problem.code in ("compressed", "file_empty")
+        return
+    values = [value for _, value in found]
+    if values and values[-1] in ("compressed", "binary"):
+        values.pop()
+        # A whole first object may be all there is of several lines.
+        assert values in (rows[: len(values)], ["invalid_json"], ["extra_data"])
+    else:  # cut where a member ended
+        assert packed in ("gzip members", "zstd frames")
+
+
+def test_every_line_before_the_damage_is_read(path: Path) -> None:
+    rows = [{"prompt": f"{n} {n * n}", "completion": "x" * n} for n in range(300)]
+    plain = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    data = gzip.compress(plain, mtime=0)
+    assert placed(path, data[:-1]) == [*enumerate(rows, 1), (301, "compressed")]
+    damaged = bytearray(data)
+    damaged[-6] ^= 1  # the check sum
+    assert placed(path, bytes(damaged))[-1] == (301, "compressed")
+    assert placed(path, data + b"\0" * 512) == list(enumerate(rows, 1))
+    assert placed(path, data + b"more") == [*enumerate(rows, 1), (301, "compressed")]
+
+
+GOOD = [{"prompt": f"p{n}", "completion": {"a": [n, "]}"]}} for n in range(5)]
+BAD = {
+    '{"prompt": NaN, "completion": [1]}': "invalid_json",
+    "{'prompt': None, 'completion': ['}']}": "invalid_json",
+    '{"prompt": "a", "completion": }': "invalid_json",
+    '{"prompt": "a" "completion": [1]}': "invalid_json",
+    '{"prompt": "a\\q", "completion": [1]}': "invalid_json",
+    '{"prompt": "\\ud800", "completion": [1]}': "lone_surrogate",
+    '{"prompt": "a", "prompt": [1]}': "duplicate_key",
+    '{"prompt": "a", "completion": {"a": [1]}': "invalid_json",
+    '{"prompt": "a", "completion": {"a": [1}}': "invalid_json",
+    '{"prompt": "a, "completion": {"a": [1]}}': "invalid_json",
+    '{"prompt": ' + '{"a":' * 5000 + "1" + "}" * 5000 + "}": "nesting",
+    '{"prompt": "a\tb"}': "invalid_json",
+    '{"prompt": 1e999}': "number_range",
+    '{"prompt": tru}': "invalid_json",
+    "oops": "invalid_json",
+    '{"prompt": "é"}': "encoding",
+}
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("between", [", ", ",\n", ",\n  "], ids=["row", "lines", "margin"])
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("place", range(len(GOOD) + 1))
+def test_a_damaged_row_of_an_array_costs_itself(
+    path: Path, bad: str, place: int, between: str
+) -> None:
+    texts = [json.dumps(row) for row in GOOD]
+    texts.insert(place, bad)
+    data = "[" + between[1:] + between.join(texts) + between[1:] + "]"
+    found = placed(path, data.encode("latin-1"))
+    assert [value for _, value in found if not isinstance(value, str)] == GOOD
+    problems = [(line, value) for line, value in found if isinstance(value, str)]
+    first = 1 + place + (between != ", ")
+    assert problems == [(first, BAD[bad])]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
+    path: Path, closed: bool
+) -> None:
+    rows: Rows = [{"messages": [{"n": n, "text": "x" * 1000}]} for n in range(3000)]
+    texts = json.dumps(rows, indent=1).split("\n")
+    broken = 1 + 8 * 100
+    assert texts[broken + 6 : broken + 8] == ["  ]", " },"]
+    del texts[broken + 6]
+    text = "\n".join(texts)
+    found = placed(path, (text.removesuffix("]") + "]}]" if closed else text).encode())
+    assert [value for _, value in found if isinstance(value, dict)] == rows[:100] + rows[101:]
+    problems = [line for line, value in found if isinstance(value, str)]
+    assert problems[0] == broken + 1
+
+
+def test_rows_without_indentation_hold_objects_like_themselves(path: Path) -> None:
+    rows: Rows = [{"id": n, "parts": [{"id": 1, "a": []}, {"id": 2, "a": [{}]}]} for n in range(3)]
+    for indent in (0, 1, 2, "\t"):
+        found = placed(path, json.dumps(rows, indent=indent).encode())
+        assert [value for _, value in found] == rows
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
+    """Return a file of which one row, not the first, is damaged, and its other rows."""
+    text = st.sampled_from(["hi", 'a "q" b', "{x}", "[1]", "é", "\\", 'no, {"a": 1}', "\n"])
+    rows: Rows = [
+        {"messages": [{"role": "user", "content": draw(text), "n": n}, {"n": []}], "id": n}
+        for n in range(6)
+    ]
+    indent = draw(st.sampled_from([None, 2, "\t"]))
+    texts = [json.dumps(row, indent=indent, ensure_ascii=False) for row in rows]
+    around, between = draw(st.sampled_from([("[]", ",\n"), ("[]", ", "), ("", "\n")]))
+    if indent and around:
+        texts = [text.replace("\n", "\n  ") for text in texts]
+        around, between = draw(st.sampled_from(["[]", '{"v": 1, "data": []}'])), ",\n  "
+    place = draw(st.integers(1, 5))
+    row = bytearray(texts[place].encode())
+    start, count = draw(st.integers(0, len(row) - 1)), draw(st.integers(0, 8))
+    change = draw(st.binary(max_size=2) | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b"'"]))
+    row[start : start + count] = change
+    if between == ", ":  # on one line, a bracket that is missing holds what follows
+        assume(all(row.count(one) == texts[place].encode().count(one) for one in b"[]{}"))
+        assume(b"\n" not in change)  # it would make lines of them
+    lines_ = [text.encode() for text in texts]
+    lines_[place] = bytes(row)
+    before, _, after = around.partition("]")
+    begin = between[1:].encode() if around else b""
+    data = before.encode() + begin + between.encode().join(lines_)
+    return data + (b"\n]" + after.encode() if around else b""), rows[:place] + rows[place + 1 :]
+
+
+@settings(max_examples=100)
+@given(damaged())
+def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]) -> None:
+    data, others = case
+    values = iter([value for _, value in placed(path, data)])
+    assert all(any(value == other for value in values) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ('[{"a": 1}, {"a": 2}', [(1, {"a": 1}), (2, {"a": 2}), (3, "invalid_json")]),
+        ('[{"a": 1}, {"a": ', [(1, {"a": 1}), (2, "invalid_json")]),
+        ('[{"a": 1},, {"a": 2}]', [(1, {"a": 1}), (2, "invalid_json"), (3, {"a": 2})]),
+        ('[{"a": 1} {"a": 2}]', [(1, {"a": 1}), (2, "invalid_json"), (3, {"a": 2})]),
+        ('[{"a": 1},]', [(1, {"a": 1}), (2, "invalid_json")]),
+        ('[{"a": 1}][{"a": 2}]', [(1, {"a": 1}), (2, "extra_data"), (3, {"a": 2})]),
+        ('[\n{"a": 1}\n]\n{"a": 2}', [(2, {"a": 1}), (4, "extra_data"), (4, {"a": 2})]),
+        ('{"a": 1},\n{"a": 2},\n', [(1, {"a": 1}), (1, "invalid_json"), (2, {"a": 2})]),
+        ('{\n"a": 1}\n{\n"a": ', [(1, {"a": 1}), (3, "invalid_json")]),
+        ('{"data": [{"a": 1}], "b": [{"c": 2}]}', [(1, {"a": 1}), (2, "ambiguous_format")]),
+        ('{"data": [{"a": 1}], "text": "b"}', [(1, {"a": 1}), (2, "ambiguous_format")]),
+        ('{"text": "b", "data": [{"a": 1}]}', [(1, {"text": "b", "data": [{"a": 1}]})]),
+        ('{"data": [{"a": 1}], "b": 2', [(1, {"a": 1}), (2, "invalid_json")]),
+        ('{"data": [{"role": "x"}]}', [(1, {"data": [{"role": "x"}]})]),
+        ('{"messages": [{"a": 1}]}', [(1, {"messages": [{"a": 1}]})]),
+        ('{"data": [{"a": 1}]}\n{"data": []}', [(1, {"data": [{"a": 1}]}), (2, {"data": []})]),
+        ("[1, 2]", [(1, 1), (2, 2)]),
+        ("[1, {'a': None}, tru", [(1, 1), (2, "invalid_json"), (3, "invalid_json")]),
+        ('{"a": "b\n{"a": 1}\n', [(1, "invalid_json"), (2, {"a": 1})]),
+        ('{"a": {"b": 1},\n{"a": 1}\n', [(1, "invalid_json"), (2, {"a": 1})]),
+        ('\ufeff{"a": 1}\n\ufeff{"a": 2}\n', [(1, {"a": 1}), (2, "invalid_json")]),
+        ('{"a": 1}\n\0\0\0\n', [(1, {"a": 1}), (2, "invalid_json")]),
+        ('{"a": 1}\r{"a": 2}\n{"a": 3}', [(1, "extra_data"), (2, {"a": 3})]),
+    ],
+)
+@pytest.mark.usefixtures("block")
+def test_what_stands_around_rows(path: Path, data: str, wanted: list[Any]) -> None:
+    assert placed(path, data.encode()) == wanted
+
+
+def test_broken_characters_of_other_encodings_cost_their_row(path: Path) -> None:
+    text = '{"a": "x"}\n{"a": "\ud83d"}\n{"a": "y"}\n'
+    data = b"\xff\xfe" + text.encode("utf-16-le", "surrogatepass")
+    assert placed(path, data) == [(1, {"a": "x"}), (2, "encoding"), (3, {"a": "y"})]
+    assert placed(path, data[:-1]) == [(1, {"a": "x"}), (2, "encoding"), (3, "encoding")]
+    wide = b"\xff\xfe\0\0" + '{"a": "x"}\n'.encode("utf-32-le") + b"\0\0\x11\0"
+    assert placed(path, wide) == [(1, {"a": "x"}), (2, "encoding")]
+
+
+def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
+    rows = [{"a": f"{n}" * 50} for n in range(30)]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out, row_group_size=10, compression="none",
+                   use_dictionary=False)  # fmt: skip
+    data = bytearray(out.getvalue())
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
+    data[group.data_page_offset : group.data_page_offset + 40] = b"\xff" * 40
+    found = placed(path, bytes(data))
+    assert [one for one in found if isinstance(one[1], dict)] == [
+        (n, row) for n, row in enumerate(rows, 1) if not 10 < n <= 20
+    ]
+    assert [one for one in found if isinstance(one[1], str)] == [(11, "binary")]
+
+
+def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
+    bad = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"),
+                         pa.py_buffer(b"a\xffb")],
+    )  # fmt: skip
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_file(out, pa.schema({"a": pa.string()})) as writer:
+        writer.write_table(pa.table({"a": bad}))
+    found = placed(path, out.getvalue().to_pybytes())
+    assert found == [(1, {"a": "a"}), (2, "encoding"), (3, {"a": "b"})]
+
+
+def test_without_pyarrow_it_is_said_what_to_install(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table({"a": [1]}), path)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(FileProblem, match="pyarrow is not installed") as problem:
+        list(records.records(path, inspect.inspect(path)))
+    assert "pip install 'ftwizard[local]'" in problem.value.hint
+    assert problem.value.exit_code == 2
+
+
+@pytest.fixture
+def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest row that is read has 1,000 bytes."""
+    for module in (lines, json_scanner, csv_parser, ranges):
+        monkeypatch.setattr(module, "MAX_LINE", 1000)
+
+
+@pytest.mark.usefixtures("short_lines", "block")
+def test_a_line_too_long_costs_itself(path: Path) -> None:
+    long = json.dumps({"a": "x" * 2000})
+    data = f'{{"a": 1}}\n{long}\n{{"a": 2}}\n{long}'.encode()
+    wanted = [(1, {"a": 1}), (2, "too_large"), (3, {"a": 2}), (4, "too_large")]
+    for packed in PACKED.values():
+        assert placed(path, packed(data)) == wanted
+    table = f'text,note\na,b\n{"x" * 2000},b\n"{"x" * 600}\n{"x" * 600}",c\nd,e\n'
+    assert [value for _, value in placed(path, table.encode())][:2] == [
+        {"text": "a", "note": "b"}, "too_large",
+    ]  # fmt: skip
+
+
+def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
+    zeros = bytes(1 << 20)
+    packer = zstandard.ZstdCompressor().compressobj()
+    bomb = packer.compress(b'{"a": 1}\n') + b"".join(packer.compress(zeros) for _ in range(300))
+    path.write_bytes(bomb + packer.flush())
+    assert path.stat().st_size < 50_000
+    tracemalloc.start()
+    try:
+        found = list(records.records(path, inspect.inspect(path)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [record.line for record in found] == [1, 2]
+    assert isinstance(found[1].value, RowProblem) and found[1].value.code == "too_large"
+    assert peak < 1.5 * lines.MAX_LINE
+
+
+@pytest.mark.parametrize("layout", [json_lines, array_row, array_pretty, wrapped])
+def test_memory_does_not_grow_with_the_file(path: Path, layout: Any) -> None:
+    rows: Rows = [{"prompt": f"{n}", "completion": "x" * 1000} for n in range(5000)]
+    path.write_text(layout(rows, True)[0])
+    found = inspect.inspect(path)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in records.records(path, found))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 5000
+    assert peak < 2_000_000 < found.size
+
+
+LINES = st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=30)
+
+
+@pytest.mark.usefixtures("block")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(LINES, st.booleans(), st.booleans(), st.integers(1, 40))
+def test_ranges_hold_what_the_file_holds(
+    path: Path, rest: list[bytes], bom: bool, ended: bool, parts: int
+) -> None:
+    data = b"\n".join([b'{"a": 1}', *rest]) + b"\n" * ended
+    path.write_bytes(b"\xef\xbb\xbf" * bom + data)
+    found = inspect.inspect(path)
+    if not found.plain:
+        with pytest.raises(ValueError, match="cannot be read by byte ranges"):
+            ranges.ranges(path, found, parts)
+        return
+    cuts = ranges.ranges(path, found, parts)
+    assert len(cuts) <= parts
+    blocks = [b"".join(ranges.lines_in(path, found, *cut)) for cut in cuts]
+    assert b"".join(blocks) == data
+    assert all(block.endswith(b"\n") for block in blocks[:-1])
+    for block in ranges.lines_in(path, found, *cuts[0]):
+        assert block.endswith(b"\n") or data.endswith(block)
+    whole = data.split(b"\n")
+    for record in records.records(path, found):
+        assert isinstance(record.value, bytes)
+        assert whole[record.line - 1].removesuffix(b"\r") == record.value
+
+
+@pytest.mark.usefixtures("short_lines")
+def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "BLOCK", 100)
+    path.write_bytes(b'{"a": 1}\n' + b"x" * 5000 + b"\n" + b"y" * 500 + b"\nz")
+    found = inspect.inspect(path)
+    blocks = list(ranges.lines_in(path, found, 0, found.size))
+    assert [type(block) for block in blocks] == [bytes, ranges.TooLong, bytes, bytes]
+    assert sum(block.count(b"\n") for block in blocks) == 3
+    assert isinstance(blocks[1], ranges.TooLong) and blocks[1].problem.code == "too_large"
+    assert blocks[2] == b"y" * 500 + b"\n"
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 9), st.integers())
+def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed: int) -> None:
+    rows = [json.dumps({"n": n, "a": "x" * size}).encode() for n, size in enumerate(sizes)]
+    data = b"\n".join(rows)
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 200)
+        found = inspect.inspect(path)
+        sampled = list(ranges.sample(path, found, blocks=blocks, seed=seed))
+    for one in sampled:
+        assert isinstance(one.value, bytes) and one.offset is not None
+        assert data[one.offset :].split(b"\n", 1)[0] == one.value
+        assert one.line is None or rows[one.line - 1] == one.value
+    offsets = [one.offset for one in sampled]
+    assert len(set(offsets)) == len(offsets)
+    assert sampled[0].line == 1
+    if len(data) <= 200 * (blocks + 2):
+        assert [one.value for one in sampled] == rows
+
+
+def test_a_sample_of_what_is_not_read_by_bytes_is_its_head(path: Path) -> None:
+    rows = [{"a": n} for n in range(2000)]
+    path.write_text(json.dumps(rows))
+    sampled = list(ranges.sample(path, inspect.inspect(path)))
+    assert [(one.line, one.value) for one in sampled[:2]] == [(1, b'{"a": 0}'), (2, b'{"a": 1}')]
+    assert len(sampled) < len(rows)
+
+
+def test_what_hosts_take_is_said(path: Path) -> None:
+    def code(data: bytes, **wants: Any) -> str | None:
+        path.write_bytes(data)
+        found = inspect.inspect(path).hosted_ready(**wants)
+        return found.code if found else None
+
+    line = b'{"a": 1}\n'
+    assert code(line) is None
+    assert code(line, bom="needed") == "bom_missing"
+    assert code(b"\xef\xbb\xbf" + line) == "bom"
+    assert code(b"\xef\xbb\xbf" + line, bom="needed") is None
+    for data in (b"[" + line + b"]", b"text,label\na,b\n",
+                 line[:-1] + b"\r" + line[:-1], b'{\n"a": 1}'):  # fmt: skip
+        assert code(data) == "needs_conversion"
+    assert code(line.decode().encode("utf-16")) == "encoding"
+    for packed in ("gzip", "zstd", "bzip2", "xz"):
+        assert code(PACKED[packed](line)) == "compressed"
+    out = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), out)
+    assert code(out.getvalue()) == "parquet"
+
+
+def chunks(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[place : place + size] for place in range(0, len(data), size))
+
+
+@given(st.binary(), st.integers(1, 9))
+def test_lines_are_those_that_split_gives(data: bytes, size: int) -> None:
+    found = list(lines.split_lines(chunks(data, size)))
+    wanted = data.split(b"\n")
+    if not wanted[-1]:
+        wanted.pop()
+    assert [line.data for line in found] == wanted
+    assert [line.number for line in found] == list(range(1, len(wanted) + 1))

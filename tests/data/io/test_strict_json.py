@@ -1,0 +1,181 @@
+"""What lenient JSON readers take in silence is a problem with its code."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data import reader
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.io import strict_json
+
+PAIR = {"prompt": "a", "completion": "b"}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ('{"a": 1, "a": 2}', "duplicate_key", "duplicate key “a”"),
+        ('{"b": [{"role": "x", "role": "y"}]}', "duplicate_key", "duplicate key “role”"),
+        ('{"a": 1, "\\u0061": 2}', "duplicate_key", "duplicate key “a”"),
+        ('{"a\\u001b[2J": 1, "a\\u001b[2J": 2}', "duplicate_key", "a␛[2J"),
+        ('{"a": NaN}', "invalid_json", "NaN is not valid"),
+        ('{"a": [1, -Infinity]}', "invalid_json", "Infinity is not valid"),
+        ('{"a": "\\ud83d"}', "lone_surrogate", "lone surrogate"),
+        ('{"a": "\\ud83d and more"}', "lone_surrogate", "lone surrogate"),
+        ('{"a": "\\udc00 x"}', "lone_surrogate", "lone surrogate"),
+        ("{'a': None}", "invalid_json", "Python"),
+        ('{"a": True}', "invalid_json", "Python"),
+        ('{"a": 1}{"a": 2}', "extra_data", "more data follows"),
+        ('{"a": "b', "invalid_json", "truncated"),
+        ('{"a": 1e999}', "number_range", "out of range"),
+        ('{"a": 1,}', "invalid_json", "trailing comma"),
+        ("hello", "invalid_json", "“hello” is not JSON"),
+        ('{"a":' * 100_000, "nesting", "too deeply"),
+    ],
+)
+def test_each_has_its_code(text: str, code: str, says: str) -> None:
+    with pytest.raises(RowProblem) as found:
+        strict_json.decode(text)
+    assert (found.value.code, says in found.value.message) == (code, True), found.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b'{"a": "\xff"}', "encoding", "0xFF"),
+        (b'{"a": "\xc0\xaf"}', "encoding", "0xC0"),  # overlong
+        (b'{"a": "\xe0\x80\xaf"}', "encoding", "0xE0"),
+        (b'{"a": "\xed\xa0\xbd\xed\xb8\x80"}', "encoding", "0xED"),  # CESU
+        (b'{"a": "\xf4\x90\x80\x80"}', "encoding", "0xF4"),  # beyond Unicode
+        (b'{"\xe9": 1}', "encoding", "0xE9"),
+        (b'{"a": "caf\xc3"}', "encoding", "0xC3"),
+        (b"{\xa0}", "encoding", "0xA0"),
+        (b'\xef\xbb\xbf{"a": 1}', "invalid_json", "byte-order mark"),
+        (b'{"a": 1}\x00\x00', "invalid_json", "2 NUL bytes"),
+        (b'{"a": 1},', "extra_data", "a comma follows"),
+        (b'{"a": 1}\r{"a": 2}', "extra_data", "after a carriage return"),
+        (b'{"a" : 1, "a" : 2}', "duplicate_key", "duplicate key “a”"),
+        (b'{"a"\t:1,"b":{"a":1,"a"\r\n:2}}', "duplicate_key", "duplicate key “a”"),
+        (b'{"a\\\\":1,"b":"\\":","a\\\\":2}', "duplicate_key", "duplicate key"),
+        (b'{"a": [1e999], "b": 1.2.3}', "number_range", "out of range"),
+        (b"[" * 100_000, "nesting", "too deeply"),
+        (b"", "invalid_json", "truncated"),
+    ],
+)
+def test_bytes_are_read_by_the_book_too(data: bytes, code: str, says: str) -> None:
+    found = strict_json.find_problem(data)
+    assert found is not None and (found.code, says in found.message) == (code, True), found
+    assert strict_json.find_problem(b'{"a": 1}') is None
+
+
+@given(VALUES, st.booleans())
+def test_honest_json_is_read_as_it_is(value: Any, ascii: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii)
+    assert strict_json.decode(text) == value
+    assert strict_json.decode(text.encode()) == value
+
+
+BLANKS = st.text(st.sampled_from(" \t\r\n"), max_size=2)
+WORDS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"a\\\\"', '"\\":"', '"a\\":1"', '""', '": "'])
+
+
+def spaced(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(*(one for part in parts for one in (BLANKS, part))).map("".join)
+
+
+TEXTS = st.recursive(
+    WORDS | st.sampled_from(["1", "-0.5e3", "null", "true", "NaN", "1e999", "{}", "[]"]),
+    lambda inner: (
+        st.lists(spaced(inner), max_size=3).map(lambda found: f"[{','.join(found)}]")
+        | st.lists(spaced(WORDS, st.just(":"), inner), max_size=4).map(
+            lambda found: "{" + ",".join(found) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def by_the_book(data: bytes) -> Any:
+    """Return what ``data`` means, read slowly; raise ValueError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    def number(text: str) -> Any:
+        raise ValueError
+
+    def real(text: str) -> float:
+        if math.isinf(float(text)):
+            raise ValueError
+        return float(text)
+
+    text = data.decode()
+    value = json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=real)
+    json.dumps(value, ensure_ascii=False).encode()  # no half of a pair
+    return value
+
+
+@given(TEXTS, st.integers(0, 400), st.binary(max_size=2), st.booleans())
+def test_it_reads_what_a_slow_reader_reads(
+    text: str, place: int, change: bytes, changed: bool
+) -> None:
+    data = text.encode()
+    if changed:
+        place %= len(data) + 1
+        data = data[:place] + change + data[place + len(change) :]
+    try:
+        wanted = by_the_book(data)
+    except ValueError:
+        with pytest.raises(RowProblem):
+            strict_json.decode(data)
+    else:
+        assert strict_json.decode(data) == wanted
+
+
+@given(VALUES, st.text())
+def test_a_key_that_stands_twice_is_found_anywhere(value: Any, key: str) -> None:
+    name, inner = json.dumps(key), json.dumps(value)
+    with pytest.raises(RowProblem, match="duplicate key"):
+        strict_json.decode(f"[{inner}, {{{name}: {inner}, {name} : {inner}}}]")
+
+
+def test_text_that_looks_like_keys_is_text() -> None:
+    row = {"a": 'he wrote {"a": 1, "a": 2}', "b": "“x”: y"}
+    assert strict_json.decode(json.dumps(row)) == row
+
+
+def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    good = json.dumps(PAIR)
+    path.write_text(f'[{good}, {{"prompt": "a", "prompt": "c", "completion": "b"}},\n {good} ]\n')
+    table = reader.read(path)
+    assert [row.line for row in table.rows] == [1, 2]
+    assert [(one.line, one.code) for one in table.problems] == [(1, "duplicate_key")]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"messages": [{"role": "assistant", "content": "x", "weight": 1e999}]}', "weight"),
+        ('{"text": "a", "score": -1e400}', "number_range"),
+        ('{"text": "a", "scores": [1e400]}', "number_range"),
+    ],
+)
+def test_numbers_beyond_what_a_number_can_be_are_named(text: str, code: str) -> None:
+    with pytest.raises(RowProblem) as raised:
+        strict_json.decode(text)
+    assert raised.value.code == code

@@ -1,0 +1,200 @@
+"""Whatever the exact checks find in a row, the fast pass over many rows has pointed at that row."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import secrets, text_quality, volatile_facts
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+from ftwizard.data.privacy import prefilter
+from ftwizard.data.privacy.detect import find
+from ftwizard.data.privacy.multi_regex import Patterns, RePatterns, compile_patterns
+from ftwizard.data.privacy.prefilter import RULES, Prefilter, get_prefilter
+from ftwizard.data.privacy.secret_rules import compile_pattern
+from tests.data.privacy.test_detect import IN_PLACES, TOKENS
+from tests.data.privacy.test_detect import texts as secret_texts
+from tests.paths import FIXTURES
+
+SFT = target("trl-sft")
+DATA = FIXTURES
+SOURCES = list(dict.fromkeys((*prefilter.TEXT.values(), *(rule.coarse.encode() for rule in RULES))))
+
+
+@functools.cache
+def plain_prefilter() -> Prefilter:
+    """Return the prefilter of a processor that has no hyperscan."""
+    found = Prefilter()
+    found._patterns = PLAIN
+    return found
+
+
+PLAIN = RePatterns(SOURCES)
+FAST = compile_patterns(SOURCES)
+
+
+def rows_of(suspects: Callable[[bytes], list[int]], rows: list[str]) -> set[int]:
+    """Return which rows of a block a prefilter points at, as its callers find out."""
+    parts = [row.encode() for row in rows]
+    starts, at = [], 0
+    for part in parts:
+        starts.append(at)
+        at += len(part) + 1
+    block = b"\n".join(parts)
+    return {bisect.bisect_right(starts, offset) - 1 for offset in suspects(block)}
+
+
+def exact(row: str) -> list[str]:
+    """Return the codes of what the checks of text, secrets and facts find in an answer."""
+    example = Example(kind="chat", messages=[{"role": "assistant", "content": row}])
+    found = [one.code for one in text_quality.check(example, SFT)]
+    return found + [one.code for one in find(row)]
+
+
+def encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+oddities = st.sampled_from(
+    ["\x00", "\x1b[31m", "\x1e", "\x7f", "\x85", "\u202e", "\u2066", "\u200b", "\ufeff", "\u2061", "\U000e0041",
+     "\ufffd", "Ã©", "â€™", "Ð\x9f", "é\xa0»", "<!doctype HTML>", "<HTML>", "<ſcript>", "<script ", "<body\n",
+     "[object Object]", "Lorem ipsum", "{{ name }}", "<|im_start|>", "<｜User｜>", "[INST]", "<s>", "</s>", "<<SYS>>",
+     "nan", "#N/A", "<start_of_turn>", "[TOOL_CALLS]", "`", "```", " ", "\n", "\t", "word", "日本語", "ü", "…"]
+)  # fmt: skip
+rows_strategy = st.lists(
+    st.one_of(
+        st.lists(st.one_of(oddities, st.text(max_size=5)), max_size=6).map("".join), secret_texts
+    ).map(encodable),
+    min_size=1,
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("prefilter_of", [get_prefilter, plain_prefilter])
+@given(rows=rows_strategy)
+def test_no_row_that_the_checks_find_fault_with_is_passed_over(
+    prefilter_of: Callable[[], Prefilter], rows: list[str]
+) -> None:
+    pointed = rows_of(prefilter_of().suspects, rows)
+    for number, row in enumerate(rows):
+        if codes := exact(row):
+            assert number in pointed, (codes, row)
+
+
+@given(
+    rows=rows_strategy, compact=st.booleans(), name=st.sampled_from(["content", "password", "a"])
+)
+def test_a_line_of_json_without_other_escapes_stands_for_its_texts(
+    rows: list[str], compact: bool, name: str
+) -> None:
+    separators = (",", ":") if compact else (", ", ": ")
+    extra = [{name: [row], "role": "user"} for row in rows]
+    lines = [json.dumps(row, ensure_ascii=False, separators=separators) for row in extra]
+    pointed = rows_of(get_prefilter().suspects, lines)
+    for number, row in enumerate(extra):
+        escapes = set(re.findall(r"\\(.)", lines[number]))
+        example = Example(kind="chat", extra=row)
+        found = any(exact(rows[number])) or any(secrets.check(example, SFT))
+        if found and escapes <= {"n", "r", '"', "\\"}:
+            assert number in pointed, lines[number]
+
+
+@given(st.one_of(secret_texts, st.lists(oddities).map("".join)).map(encodable))
+def test_hyperscan_and_re_see_the_same(text: str) -> None:
+    numbers = [{number for number, _ in engine.scan(text.encode())} for engine in (FAST, PLAIN)]
+    assert numbers[0] == numbers[1]
+
+
+@given(secret_texts.map(encodable))
+def test_each_rule_is_a_candidate_where_it_matches(text: str) -> None:
+    candidates = get_prefilter().rules(text)
+    for order, rule in enumerate(RULES):
+        if compile_pattern(rule.pattern).search(text):
+            assert order in candidates, rule.kind
+
+
+def test_offsets_are_within_the_row_among_many() -> None:
+    quiet = ["All is well here, on 3 May 2024 at 10:30.", "1 + 1 = 2", "Größe: 5 µm", "print('a')"]
+    secret = [token for _, token in TOKENS] + [a + b + c for _, a, b, c in IN_PLACES]
+    rows = [row for one in secret for row in (*quiet, encodable(one))]
+    for found in (get_prefilter(), plain_prefilter()):
+        pointed = rows_of(found.suspects, rows)
+        assert pointed == {n for n in range(len(rows)) if n % 5 == 4}
+
+
+def test_ordinary_text_is_passed_over() -> None:
+    rows = [
+        json.dumps(json.loads(line), ensure_ascii=False)
+        for name in ("alpaca.jsonl", "prompt_completion.jsonl", "sharegpt.jsonl")
+        for line in (DATA / "formats" / name).read_text("utf-8").splitlines()
+    ]
+    assert len(rows) > 5
+    assert rows_of(get_prefilter().suspects, rows) == set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["The plan costs $25 per month.", "As of March 2024, it holds.", "We are open daily from 9 to 5 pm.",
+     "Its latest version is 3.2.", "The SKU is AB-1203."],
+)  # fmt: skip
+def test_facts_that_change_are_pointed_at(answer: str) -> None:
+    example = Example(kind="chat", messages=[{"role": "assistant", "content": answer}])
+    assert [*volatile_facts.check(example, SFT)]
+    rows = ["Nothing of the kind.", answer, "Nor here."]
+    assert rows_of(get_prefilter().facts, rows) == {1}
+
+
+def test_one_prefilter_serves_several_threads() -> None:
+    rows = ["fine"] * 2000 + ["a\x00b", *("fine" for _ in range(2000))]
+    answers: list[set[int]] = []
+
+    def look() -> None:
+        for _ in range(50):
+            answers.append(rows_of(get_prefilter().suspects, rows))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [{2000}] * 200
+
+
+def test_without_hyperscan_re_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hyperscan", None)
+    found: Patterns = compile_patterns([b"a[0-9]", rb"\x00"])
+    assert isinstance(found, RePatterns)
+    assert {number for number, _ in found.scan(b"xa1\x00")} == {0, 1}
+
+
+def test_compiled_patterns_are_kept_for_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
+    sources = [rb"a+b", rb"(?i:xyz)"]
+    text, wanted = b"aab XyZ", [(0, 2), (1, 6)]
+    assert compile_patterns(sources).scan(text) == wanted
+    (file,) = (tmp_path / "patterns").iterdir()
+    kept = file.read_bytes()
+    assert compile_patterns(sources).scan(text) == wanted
+    for bad in (b"", kept[:40], kept[:3000] + b"\xff" * 8 + kept[3008:]):
+        file.write_bytes(bad)
+        assert compile_patterns(sources).scan(text) == wanted
+        assert file.read_bytes() == kept
+    file.chmod(0o644)  # somebody else may read it; it could as well be theirs
+    file.write_bytes(b"not ours")
+    assert compile_patterns(sources).scan(text) == wanted
+    (tmp_path / "patterns").rename(tmp_path / "away")
+    (tmp_path / "patterns").write_text("in the way")
+    assert compile_patterns(sources).scan(text) == wanted

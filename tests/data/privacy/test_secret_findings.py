@@ -1,0 +1,120 @@
+"""What is secret in a row is named with its place, whatever holds it, and never repeated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data.checks import check_row
+from ftwizard.data.checks.row_texts import iter_texts
+from ftwizard.data.checks.secrets import check
+from ftwizard.data.example import Example
+from ftwizard.data.platforms import target
+from ftwizard.data.privacy.detect import find
+from tests.data.privacy.test_detect import PASSWORD, TOKENS, drawn, json_values
+
+TOKEN = "gh" + "p_" + drawn(36)
+SFT = target("openai-sft")
+
+
+def chat(*messages: Any, **more: Any) -> Example:
+    return Example(kind="chat", messages=list(messages), **more)
+
+
+def user(content: Any, **more: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content, **more}
+
+
+def calls(arguments: Any) -> list[dict[str, Any]]:
+    return [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}]
+
+
+SCHEMA = {"type": "function", "function": {"name": "f", "description": f"Send {TOKEN} along"}}
+PLACES: list[tuple[str, Example]] = [
+    ("message 1 (user)", chat(user(f"use {TOKEN}"))),
+    ("message 2 (user)", chat(user("a"), user([{"type": "text", "text": TOKEN}]))),
+    (
+        "message 1 (user)",
+        chat(user([{"type": "image_url", "image_url": {"url": f"https://a.io/?t={TOKEN}"}}])),
+    ),
+    ("a tool call of message 1 (user)", chat(user(None, tool_calls=calls(f'{{"t": "{TOKEN}"}}')))),
+    ("a tool call of message 1 (user)", chat(user(None, tool_calls=calls({"t": [{"u": TOKEN}]})))),
+    ("message 1 (user)", chat(user("a", reasoning_content=TOKEN))),
+    ("the tools", chat(user("a"), tools=[SCHEMA])),
+    ("the field “note”", chat(user("a"), extra={"note": {"by": TOKEN}})),
+    ("the text", Example(kind="text", text=f"a {TOKEN}")),
+    ("the chosen answer", Example(kind="preference", messages=[user("a")], chosen=[user(TOKEN)])),
+    (
+        "the rejected answer",
+        Example(kind="preference", messages=[user("a")], chosen=[user("b")], rejected=[user(TOKEN)]),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("where", "example"), PLACES)
+def test_the_finding_names_kind_and_place_and_not_the_secret(where: str, example: Example) -> None:
+    (found,) = check(example, SFT)
+    assert found.code == "secret"
+    assert found.message == f"{where} contains a possible secret: GitHub token, 40 characters"
+    assert TOKEN not in found.fix and SFT.severity(found.code) == "warning"
+
+
+def test_names_speak_for_values() -> None:
+    arguments = {"db_password": PASSWORD, "card": 4539578763621486, "n": 4539578763621486}
+    codes = [found.code for found in check(chat(user(None, tool_calls=calls(arguments))), SFT)]
+    assert codes == ["secret", "card_number"]
+
+
+def test_a_kind_is_told_once_a_place() -> None:
+    content = f"{TOKEN} {TOKEN} ana@acme.io bob@acme.io 212-664-7665"
+    found = [*check(chat(user(content), user(TOKEN)), SFT)]
+    assert [one.message.split(":")[1].split(",")[0] for one in found] == [
+        " GitHub token", " email address", " phone number", " GitHub token",
+    ]  # fmt: skip
+    assert [one.code for one in check_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
+        "secret", "personal_data",
+    ]  # fmt: skip
+
+
+def test_a_secret_written_with_escapes_is_found_once_it_is_read() -> None:
+    token = next(token for kind, token in TOKENS if kind == "AWS access key")
+    line = '{"role": "user", "content": "' + "".join(f"\\u{ord(c):04x}" for c in token) + '"}'
+    assert token not in line
+    (found,) = check(chat(json.loads(line)), SFT)
+    assert found.code == "secret" and token not in found.message
+
+
+def test_pictures_in_the_row_are_not_searched() -> None:
+    url = (
+        "data:image/png;base64,"
+        + drawn(200)
+        + "/"
+        + "AK"
+        + "IA"
+        + drawn(16, "ABCDEFGH234567")
+        + "/"
+    )
+    example = chat(user([{"type": "image_url", "image_url": {"url": url}}]))
+    assert [*iter_texts(example)] == [("message 1 (user)", "type: image_url")]
+    assert [*check(example, SFT)] == []
+
+
+odd = st.one_of(json_values, st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), json_values)))  # fmt: skip
+
+
+@given(odd, odd, odd, odd, odd)
+def test_no_value_in_any_place_stops_it(
+    one: Any, two: Any, three: Any, four: Any, five: Any
+) -> None:
+    example = Example(kind="chat", messages=one, chosen=two, tools=three, text=four, extra=five)
+    for found in check(example, SFT):
+        assert find(found.message) == []
+
+
+def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:
+    (found,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
+    assert found.message.startswith("the field “[GitHub token, 40 characters]” contains")

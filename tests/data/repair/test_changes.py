@@ -1,0 +1,313 @@
+"""What is mended, and what would have to be guessed and is not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data import unicode
+from ftwizard.data.conversation import RowProblem
+from ftwizard.data.platforms import target
+from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
+from ftwizard.data.repair.change import RowChange
+from ftwizard.text import visible
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+ROWS = st.dictionaries(st.text(max_size=5), JSON, min_size=1, max_size=3)
+FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "codes"),
+    [
+        ('{"a": 1}', [{"a": 1}], []),
+        ('{"a": 1, "a": 1}', [{"a": 1}], ["duplicate_key"]),
+        ('{"a": {"b": [1], "b": [1]}}', [{"a": {"b": [1]}}], ["duplicate_key"]),
+        ('{"a": NaN}', [{"a": None}], ["invalid_json"]),
+        ('{"a": "NaN"}', [{"a": "NaN"}], []),
+        ('{"a": "x\ty"}', [{"a": "x\ty"}], ["invalid_json"]),
+        ('{"a": [1, 2, ], }', [{"a": [1, 2]}], ["invalid_json"]),
+        ('{"a": "1,]"}', [{"a": "1,]"}], []),
+        ('{"a": 1},', [{"a": 1}], ["extra_data"]),
+        ('\ufeff{"a": 1}', [{"a": 1}], ["invalid_json"]),
+        ('{"a": 1}{"b": 2}', [{"a": 1}, {"b": 2}], ["extra_data"]),
+        ('{"a": 1} , {"b": 2}', [{"a": 1}, {"b": 2}], ["extra_data", "extra_data"]),
+        ("{'a': None, 'b': [True, -1.5, \"it's\"]}", [{"a": None, "b": [True, -1.5, "it's"]}],
+         ["invalid_json"]),
+    ],
+)  # fmt: skip
+def test_lines_that_can_be_read_one_way_only(
+    text: str, values: list[Any], codes: list[str]
+) -> None:
+    found = json_repair.parse(text.encode())
+    assert found.values == values
+    assert [change.code for change in found.changes] == codes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',  # which one?
+        '{"a": 1, "a": true}',
+        '{"a": Infinity}',
+        '{"a": 1e999}',
+        '{"a": [1, , 2]}',
+        '{"a": [,]}',
+        '{"a": }',
+        '{"a": "b"',
+        '{"a": 1} [2]',
+        '{"a": "\\ud83d"}',
+        "{'a': true}",
+        "{'a': (1, 2)}",
+        "{'a': {1, 2}}",
+        "{'a': b'x'}",
+        "{'a': 1, 'a': 2}",
+        "{'a': 'C:\\data'}",
+        "{'a': 1} # b",
+        "{'a': __import__('os')}",
+        "{'a': 1e999}",
+        "[" * 100_000,
+        "{'a': " * 5_000,
+        "a",
+    ],
+)
+def test_what_would_have_to_be_guessed_is_a_problem(text: str) -> None:
+    with pytest.raises(RowProblem):
+        json_repair.parse(text.encode())
+
+
+def test_bytes_that_are_not_utf_8_are_a_problem() -> None:
+    with pytest.raises(RowProblem) as caught:
+        json_repair.parse(b'{"a": "\xe9"}')
+    assert caught.value.code == "encoding"
+
+
+@given(ROWS)
+def test_python_s_notation_of_a_row_means_the_row(row: dict[str, Any]) -> None:
+    text = repr(row)
+    if text == json.dumps(row, ensure_ascii=False):
+        return
+    try:
+        found = json_repair.parse(text.encode())
+    except RowProblem:
+        assert "\\" in text  # JSON knows no \x07, and \' is none of its escapes either
+        raise
+    assert found.values == [row]
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
+    try:
+        found = json_repair.parse(line)
+    except RowProblem:
+        return
+    for value in found.values:
+        assert json_repair.parse(json_repair.encode(value).encode()) == ([value], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "mended", "codes"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red", ["control_char"]),
+        ("a\x1b]52;c;aGk=\x07b\x1b]8;;http://x\x1b\\c", "abc", ["control_char"]),
+        ("a\x00b\x7fc\td\n", "abc\td\n", ["control_char"]),
+        ("N\bNO\bOTE", "NOTE", ["control_char"]),
+        ("10%\b\b\b20%", "20%", ["control_char"]),
+        ("cafÃ©", "café", ["mojibake"]),
+        ("\x93so\x94 \x85", "“so” …", ["mojibake"]),
+        ("a\u202eb\u2066c", "abc", ["bidi"]),
+        ("a\u200bb\U000e0041c", "abc", ["hidden_text"]),
+        ("a\U000e0158\U000e0159b", "ab", ["hidden_text"]),
+        ("❤\ufe0f\ufe0e\U000e0158 葛\U000e0100", "❤\ufe0f 葛\U000e0100", ["hidden_text"]),
+        ("Ã\u200b©", "é", ["hidden_text", "mojibake"]),
+        ("\x1b\x1b[0m[31ma", "a", ["control_char"]),
+        (f"Alba {FLAG}", f"Alba {FLAG}", []),
+        ("می‌خواهم 👨‍👩‍👧 naïve Ünïcödé", "می‌خواهم 👨‍👩‍👧 naïve Ünïcödé", []),
+    ],
+)
+def test_texts(text: str, mended: str, codes: list[str]) -> None:
+    row = {"messages": [{"role": "user", "content": text}], "n": 1}
+    changes = unicode_repair.fix_texts(row)
+    assert row["messages"][0]["content"] == mended  # type: ignore[index]
+    assert sorted(change.code for change in changes) == sorted(codes)
+    assert all(change.where == "messages[0].content" for change in changes)
+    assert unicode_repair.fix_texts(row) == []
+    assert unicode_repair.may_need_fixes(json.dumps({"a": text}).encode()) or not codes
+    assert (
+        unicode_repair.may_need_fixes(json.dumps({"a": text}, ensure_ascii=False).encode())
+        or not codes
+    )
+
+
+@given(st.text())
+def test_texts_that_are_mended_need_no_more(text: str) -> None:
+    row = {"a": [text]}
+    unicode_repair.fix_texts(row)
+    again = copy.deepcopy(row)
+    assert unicode_repair.fix_texts(again) == []
+    assert again == row
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x9d" * 1_000_000,
+        "\x1b]" * 500_000,
+        "\x90" * 1_000_000,
+        "\x1b" * 300_000 + "[0m" * 300_000,
+        "a\b" * 500_000,
+        "\x1b[" + "1" * 1_000_000,
+        "Ã" * 200_000,
+        "\u200b" * 1_000_000,
+    ],
+    ids=lambda text: repr(text[:4]),
+)
+def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
+    row = {"a": text}
+    unicode_repair.fix_texts(row)
+    assert not unicode.CONTROL.search(row["a"]) and not unicode.HIDDEN.search(row["a"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a": ' + b"," * 1_000_000 + b"}",
+        b'{"a": "' * 200_000,
+        b'{"a": [' + b"1, " * 300_000 + b"]" + b" " * 300_000 + b"}",
+        b"{" + b'"a": 1, ' * 100_000 + b"}",
+        b"{'a': [" + b"'b', " * 150_000 + b"]}",
+    ],
+    ids=lambda line: repr(line[:12]),
+)
+def test_a_hostile_line_is_read_or_refused(line: bytes) -> None:
+    try:
+        assert json_repair.parse(line).changes
+    except RowProblem as problem:
+        assert problem.code in ("invalid_json", "nesting", "extra_data")
+
+
+def test_a_change_shows_what_was_there_and_no_more() -> None:
+    row = {"a": "x" * 500 + "\x1b[31m" + "y" * 500}
+    assert unicode_repair.fix_texts(row) == [RowChange("control_char", "a", "␛[31m", "")]
+    token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
+    changes = unicode_repair.fix_texts({"a": f"Ã© {token} Ã©"})
+    assert len(changes) == 1 and token not in str(changes) and token[:12] not in str(changes)
+
+
+def test_roles_and_weights() -> None:
+    row: dict[str, Any] = {
+        "messages": [
+            {"role": " User\n", "content": "a", "weight": "0"},
+            {"role": "ASSISTANT", "content": "b", "weight": 1.0},
+            {"role": "robot", "content": "c", "weight": 2},
+            {"role": "assistant", "content": "d", "weight": True},
+        ],
+        "conversations": [{"from": "Human ", "value": "a"}],
+    }
+    changes = fields.fix_fields(row, target("openai-sft"))
+    assert [m["role"] for m in row["messages"]] == ["user", "assistant", "robot", "assistant"]
+    assert [m["weight"] for m in row["messages"]] == [0, 1, 2, 1]
+    assert all(type(m["weight"]) is int for m in row["messages"])
+    assert row["conversations"][0]["from"] == "human"
+    assert [(c.code, c.where) for c in changes] == [
+        ("unknown_role", "messages[0].role"),
+        ("weight", "messages[0].weight"),
+        ("unknown_role", "messages[1].role"),
+        ("weight", "messages[1].weight"),
+        ("weight", "messages[3].weight"),
+        ("unknown_role", "conversations[0].from"),
+    ]
+    assert fields.fix_fields(row, target("openai-sft")) == []
+
+
+def test_arguments_have_the_form_that_the_target_reads() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": "é"}}}
+    row = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
+    assert fields.fix_fields(row, target("trl-sft")) == []  # which reads both
+    assert [c.code for c in fields.fix_fields(row, target("openai-sft"))] == ["tool_arguments_form"]
+    assert call["function"]["arguments"] == '{"a": "é"}'  # type: ignore[index]
+    assert fields.fix_fields(row, target("openai-sft")) == []
+
+
+def test_calls_of_the_older_form_become_tool_calls() -> None:
+    row: dict[str, Any] = {
+        "functions": [{"name": "f", "parameters": {}}],
+        "messages": [
+            {
+                "role": "assistant",
+                "content": None,
+                "function_call": {"name": "f", "arguments": "{}"},
+            },
+            {"role": "function", "name": "f", "content": "1"},
+        ],
+    }
+    changes = fields.fix_fields(row, target("openai-sft"))
+    assert {change.code for change in changes} == {"deprecated"}
+    assert row == {
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "messages": [
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": "{}"},
+                    }
+                ],
+            },
+            {"role": "tool", "name": "f", "content": "1", "tool_call_id": "call_1"},
+        ],
+    }
+    assert list(row) == ["tools", "messages"]
+    assert fields.fix_fields(row, target("openai-sft")) == []
+
+
+def test_secrets_are_replaced_by_what_they_are() -> None:
+    token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
+    row = {"messages": [{"content": f"use {token}, not {token}"}, {"content": "no secret"}]}
+    changes = redaction.redact_row(row)
+    assert token not in json.dumps(row)
+    assert row["messages"][0]["content"].startswith("use [redacted: GitHub token], not [redacted")
+    assert row["messages"][1]["content"] == "no secret"
+    assert [(c.code, c.where) for c in changes] == [("secret", "messages[0].content")] * 2
+    assert token not in str(changes)
+    assert redaction.redact_row(row) == []
+
+
+LISTS = st.sampled_from(
+    ["messages", "conversations", "chosen", "prompt", "input", "functions", "tools"]
+)
+MESSAGE = st.dictionaries(
+    st.sampled_from(["role", "from", "weight", "tool_calls", "function_call", "name", "content"]),
+    JSON | st.sampled_from(["User", "function", "1", True])
+    | st.lists(st.fixed_dictionaries({}, optional={"id": JSON, "function": JSON}), max_size=2),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(LISTS, JSON | st.lists(MESSAGE, max_size=3)),
+    st.sampled_from(["openai-sft", "trl-sft"]),
+)
+def test_whatever_a_row_holds_its_fields_are_mended_once(row: dict[str, Any], name: str) -> None:
+    for change in (
+        *fields.fix_fields(row, target(name)),
+        *unicode_repair.fix_texts(row),
+        *redaction.redact_row(row),
+    ):
+        assert "".join(change) == visible("".join(change))
+    again = copy.deepcopy(row)
+    assert fields.fix_fields(again, target(name)) == []
+    assert again == row

@@ -1,0 +1,43 @@
+"""The rules of each place are whole, and speak of codes and formats that exist."""
+
+from __future__ import annotations
+
+import pickle
+from typing import get_args
+
+import pytest
+
+from ftwizard.data.example import ROLES
+from ftwizard.data.platforms import TargetName, severities, target, targets
+
+
+def test_every_name_has_its_rules() -> None:
+    assert set(targets()) == set(get_args(TargetName))
+    with pytest.raises(KeyError):
+        target("nowhere")
+
+
+@pytest.mark.parametrize("name", sorted(targets()))
+def test_rules_agree_with_themselves(name: str) -> None:
+    place = target(name)
+    assert set(place.severities) <= set(severities())
+    assert set(place.roles) <= set(ROLES)
+    assert set(place.first) <= set(place.roles) and set(place.last) <= set(place.roles)
+    assert place.sources and place.as_of
+    assert place.min_rows <= (place.max_rows or place.min_rows)
+    if place.images is not None:
+        assert place.images.schemes and set(place.images.roles) <= set(place.roles)
+    by_method = {"sft": "chat", "dpo": "preference", "kto": "labelled", "rft": "prompt"}
+    assert by_method[place.method] in place.kinds
+
+
+def test_how_grave_a_finding_is() -> None:
+    assert target("openai-sft").severity("bom") == "warning"
+    assert target("trl-sft").severity("bom") is None
+    assert target("trl-sft").severity("no_assistant") == "error"
+    assert not (set(severities()) & {"off"})
+
+
+def test_a_place_survives_the_way_to_another_process() -> None:
+    there = pickle.loads(pickle.dumps(target("openai-sft")))
+    assert there.name == "openai-sft" and there.images == target("openai-sft").images

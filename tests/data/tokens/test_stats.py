@@ -1,0 +1,265 @@
+"""Rows come to the tokens that are billed; a range holds the truth."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.data import histogram
+from ftwizard.data.example import Example
+from ftwizard.data.findings import SHOWN_LINES
+from ftwizard.data.platforms import severities, target, targets
+from ftwizard.data.tokens import stats, tokenizers
+from ftwizard.data.tokens.row_tokens import RowCounter
+from ftwizard.data.tokens.stats import Counts, TokenCounter, exact, findings, sample_estimate
+from ftwizard.data.tokens.tokenizers import choose
+from tests.helpers.tokens import multilingual, tiktoken_encoding
+
+OPENAI = target("openai-sft")
+ROWS = [multilingual(random.Random(seed)) for seed in range(4000)]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+def chat(*turns: tuple[str, str], **more: Any) -> Example:
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return Example(kind="chat", messages=messages, **more)
+
+
+def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> Counts:
+    return exact(enumerate(rows, 1), target(name), limit=limit)
+
+
+def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> None:
+    oracle = tiktoken_encoding("o200k_base")
+    expected = [
+        sum(3 + len(oracle.encode_ordinary(m["role"] + "")) + len(oracle.encode_ordinary(m["content"]))
+            for m in row.messages)
+        for row in ROWS[:500]
+    ]  # fmt: skip
+    found = counted(*ROWS[:500])
+    assert (found.tokens.total, found.tokens.exact) == (sum(expected), True)
+    assert found.tokens.low == found.tokens.total == found.tokens.high
+    assert found.tokens.max == max(expected)
+    assert found.longest_line == expected.index(max(expected)) + 1
+
+
+def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -> None:
+    row = chat(("user", "Hi"), ("assistant", "Hello there"), ("user", "Bye"), ("assistant", "Bye"))
+    without = msgspec.structs.replace(
+        row, messages=[row.messages[0], {**row.messages[1], "weight": 0}, *row.messages[2:]]
+    )
+    count = tokenizers.make_counter(choose(OPENAI))
+    whole, part = counted(row), counted(without)
+    assert whole.trained.total == count("Hello there") + count("Bye")
+    assert part.trained.total == count("Bye")
+    assert part.tokens.total == whole.tokens.total
+    # Where weights are not obeyed, every answer is learnt.
+    assert (
+        counted(without, name="vertex-open").trained.total
+        == counted(row, name="vertex-open").trained.total
+    )
+
+
+def test_what_is_learnt_of_pairs_labels_texts_and_tokens() -> None:
+    pair = Example(
+        kind="preference",
+        messages=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "earlier"}],
+        chosen=[{"role": "assistant", "content": "good"}],
+        rejected=[{"role": "assistant", "content": "bad"}],
+    )
+    assert counted(pair, name="openai-dpo").trained.total == 2
+    row = chat(("user", "Hi"), ("assistant", "one two"), ("user", "Hi"), ("assistant", "three"))
+    labelled = msgspec.structs.replace(row, kind="labelled", label=True)
+    assert counted(labelled, name="trl-kto").trained.total == 1 + 1
+    assert counted(chat(("user", "Hi")), name="openai-rft").trained.total == 0
+    text = counted(Example(kind="text", text="one two three"), name="together-sft")
+    assert text.trained.total == 3 + 1
+    assert text.tokens.total == 3 + 1 + 1
+    ids = Example(kind="tokens", tokens={"input_ids": [1, 2, 3, 4], "labels": [1, -100, 3, 4]})
+    assert (counted(ids).tokens.total, counted(ids).trained.total) == (4, 2)
+    bare = Example(kind="tokens", tokens={"input_ids": [1, 2, 3, 4]})
+    assert counted(bare).trained.total == 3, "the first token is never predicted"
+
+
+def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
+    plain = chat(("user", "Hi"), ("assistant", "Hello"))
+    tools = msgspec.structs.replace(plain, tools=[{"type": "function", "function": {"name": "f"}}])
+    found = counted(plain, tools).tokens
+    assert not found.exact and found.low < found.total == found.high
+    shown = [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}},
+             {"type": "text", "text": "Hi"}]  # fmt: skip
+    picture = Example(kind="chat", messages=[{"role": "user", "content": shown}, plain.messages[1]])
+    found = counted(picture).tokens
+    base = counted(plain).tokens.total
+    assert (found.low, found.total, found.high) == (base + 85, base + 765, base + 1445)
+    assert counted(picture).uncounted_pictures == 0
+    unknown = counted(picture, name="together-sft")
+    assert unknown.uncounted_pictures == 1
+    called = Example(kind="chat", messages=[
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
+    ])  # fmt: skip
+    trained = counted(called).trained
+    assert not trained.exact and trained.low == 0 < trained.total
+
+
+@pytest.mark.parametrize("name", sorted(targets()))
+def test_estimates_are_ranges_and_say_that_they_are(name: str) -> None:
+    found = counted(*ROWS[:50], name=name)
+    assert found.tokens.low <= found.tokens.total <= found.tokens.high
+    assert found.trained.low <= found.trained.total <= found.trained.high
+    assert found.tokens.exact == name.startswith(("openai", "foundry"))
+    assert found.tokens.exact or found.tokens.low < found.tokens.high
+    lengths = msgspec.to_builtins(found.tokens)
+    assert {"total", "low", "high", "exact", "encoding", "mean", "p50", "p95", "p99", "max",
+            "over_limit", "limit", "histogram"} <= lengths.keys()  # fmt: skip
+
+
+@given(
+    content=JSON, role=JSON, calls=JSON, weight=JSON, name=JSON, tools=JSON, text=JSON, ids=JSON,
+    labels=JSON, kind=st.sampled_from(["chat", "prompt", "preference", "labelled", "text", "tokens"]),
+)  # fmt: skip
+def test_no_row_stops_the_count(
+    content: Any, role: Any, calls: Any, weight: Any, name: Any, tools: Any, text: Any, ids: Any,
+    labels: Any, kind: Any,
+) -> None:  # fmt: skip
+    odd = {"role": role, "content": content, "tool_calls": calls, "weight": weight, "name": name}
+    answer = {**odd, "role": "assistant"}
+    row = Example(
+        kind=kind, messages=[odd, answer], chosen=[answer], rejected=[odd], tools=tools,
+        text=text if isinstance(text, str) else None,
+        tokens={"input_ids": ids, "labels": labels},
+    )  # fmt: skip
+    for place in ("openai-sft", "openai-dpo", "openai-rft", "trl-kto", "vertex-gemini"):
+        one = RowCounter(target(place), choose(target(place))).count(row)
+        assert 0 <= one.trained <= one.tokens and 0 <= one.before <= one.tokens
+        assert counted(row, name=place).tokens.rows == 1
+
+
+def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
+    whole = TokenCounter(OPENAI, choose(OPENAI), limit=300)
+    parts = [TokenCounter(OPENAI, choose(OPENAI), limit=300) for _ in range(3)]
+    for line, row in enumerate(ROWS[:900], 1):
+        whole.add(line, row)
+        parts[line % 3].add(line, row)
+    merged = pickle.loads(pickle.dumps(parts[0]))
+    for part in parts[1:]:
+        merged.merge(pickle.loads(pickle.dumps(part)))
+    assert merged.counts() == whole.counts()
+    merged.add(901, ROWS[901])
+    assert merged.counts().tokens.rows == 901
+    empty = TokenCounter(OPENAI, choose(OPENAI)).counts()
+    assert (empty.tokens.total, empty.tokens.mean, empty.tokens.histogram) == (0, 0, [])
+    assert empty.longest_line is None and findings(empty, OPENAI) == []
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=200))
+def test_percentiles_and_histogram_are_those_of_the_rows(lengths: list[int]) -> None:
+    rows = [Example(kind="tokens", tokens={"input_ids": [0] * length}) for length in lengths]
+    found = counted(*rows).tokens
+    ordered = sorted(lengths)
+    for share, value in ((0.50, found.p50), (0.95, found.p95), (0.99, found.p99)):
+        assert sum(one <= value for one in ordered) >= share * len(ordered)
+        assert sum(one < value for one in ordered) < share * len(ordered)
+    assert (found.total, found.max) == (sum(ordered), ordered[-1])
+    edges = [edge for edge, _ in found.histogram]
+    assert edges == sorted(set(edges)) and edges[-1] == ordered[-1]
+    assert 1 <= len(edges) <= histogram.BUCKETS
+    below = 0
+    for edge, count in found.histogram:
+        below += count
+        assert below == sum(one <= edge for one in ordered)
+
+
+def test_rows_over_the_limit_are_found_with_their_lines() -> None:
+    short = chat(("user", "Hi"), ("assistant", "Hello"))
+    long_answer = chat(("user", "Hi"), ("assistant", "word " * 100))
+    long_prompt = chat(("user", "word " * 100), ("assistant", "Hello"))
+    found = counted(short, long_answer, short, long_prompt, limit=50)
+    assert (found.tokens.over_limit, found.over_lines) == (2, [2, 4])
+    assert (found.emptied, found.emptied_lines) == (1, [4])
+    said = findings(found, OPENAI)
+    assert [one.code for one in said] == ["too_long", "nothing_to_train_after_truncation"]
+    assert all(severities()[one.code] == "warning" for one in said)
+    assert (said[0].count, said[0].lines, said[1].lines) == (2, [2, 4], [4])
+    assert "50 tokens" in said[0].message and "about" not in said[0].message
+    guessed = counted(long_answer, name="bedrock-claude", limit=50)
+    assert "about" in findings(guessed, target("bedrock-claude"))[0].message
+    assert findings(counted(short, limit=50), OPENAI) == []
+    assert counted(short).tokens.limit == OPENAI.max_tokens
+    many = counted(*[long_answer] * (SHOWN_LINES + 5), limit=50)
+    (one,) = findings(many, OPENAI)
+    assert (one.count, len(one.lines)) == (SHOWN_LINES + 5, SHOWN_LINES)
+
+
+def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
+    row = chat(("user", "word " * 20), ("assistant", "Hello you"))
+    one = RowCounter(OPENAI, choose(OPENAI)).count(row)
+    assert counted(row, limit=one.before + 1).emptied == 0
+    assert counted(row, limit=one.before).emptied == 1
+
+
+@pytest.mark.parametrize("measure", ["text", "row"])
+def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
+    tally = TokenCounter(OPENAI, choose(OPENAI))
+    pairs, trained = [], []
+    for line, row in enumerate(ROWS, 1):
+        whole, learnt = tally.add(line, row)
+        texts = [m["content"] for m in row.messages]
+        size = (
+            sum(len(text.encode()) for text in texts)
+            if measure == "text"
+            else len(msgspec.json.encode(row.messages))
+        )
+        pairs.append((size, whole))
+        trained.append((size, learnt))
+    sizes = sum(size for size, _ in pairs)
+    for of in (pairs, trained):
+        truth = sum(count for _, count in of)
+        hits = 0
+        for seed in range(300):
+            drawn = random.Random(seed).sample(of, 400)
+            one = sample_estimate(drawn, sizes, len(of))
+            assert one.low <= one.value <= one.high
+            hits += one.low <= truth <= one.high
+        assert 0.93 <= hits / 300 < 1
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)), min_size=2),
+    rest=st.integers(1, 10**6), more=st.integers(1, 10**9),
+)  # fmt: skip
+def test_a_sample_never_says_less_than_it_counted(
+    pairs: list[tuple[int, int]], rest: int, more: int
+) -> None:
+    whole = sum(size for size, _ in pairs) + more
+    one = sample_estimate(pairs, whole, len(pairs) + rest)
+    assert sum(count for _, count in pairs) <= one.low <= one.value <= one.high
+
+
+def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
+    assert sample_estimate([(5, 2)], 5, 1) == stats.Estimate(value=2, low=2, high=2)
+    assert sample_estimate([], 0, 0) == stats.Estimate(value=0, low=0, high=0)
+    with pytest.raises(ValueError, match="1 row of 10"):
+        sample_estimate([(5, 2)], 50, 10)
+
+
+@settings(max_examples=20)
+@given(st.floats(0.2, 3))
+def test_an_interval_widens_by_that_of_the_encoding(share: float) -> None:
+    guess = stats.Estimate(value=1000, low=900, high=1100)
+    known = stats.sampled(counted(*ROWS[:20]), guess, guess)
+    assert (known.tokens.low, known.tokens.high, known.tokens.exact) == (900, 1100, False)
+    vague = stats.sampled(counted(*ROWS[:20], name="bedrock-nova"), guess, guess)
+    assert vague.tokens.low < 900 and vague.tokens.high > 1100
+    assert vague.tokens.p50 == counted(*ROWS[:20], name="bedrock-nova").tokens.p50

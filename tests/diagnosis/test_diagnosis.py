@@ -1,0 +1,310 @@
+"""The diagnosis: each pattern found while it grows, and nothing cried over a run that is well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftwizard.diagnosis import Curve, Point, Verdict, best_in_words, diagnose, findings
+from ftwizard.diagnosis.statistics import noise, noise_about_convex
+from ftwizard.diagnosis.validation import find_overfitting
+from tests.helpers import curves
+
+SEEDS = range(12)
+
+
+def said(curve: Curve) -> dict[str, float]:
+    """Return what is said of a curve as it grows, and at which step first."""
+    found: dict[str, float] = {}
+    for step, _ in curve.evals or curve.train[::12]:
+        verdict = diagnose(curve.until(step))
+        for name in (verdict.pattern, *verdict.also):
+            found.setdefault(name, step)
+    return found
+
+
+KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
+    (curves.overfitting, "overfit", {"no_learning", "diverged", "nan"}),
+    (lambda seed: curves.overfitting(seed, rise=0.05), "overfit", {"no_learning", "diverged"}),
+    (
+        lambda seed: curves.overfitting(seed, rise=0.025, eval_noise=0.002),
+        "overfit",
+        {"no_learning", "diverged"},
+    ),
+    (
+        lambda seed: curves.overfitting(seed, rise=0.3, eval_noise=0.03),
+        "overfit",
+        {"no_learning", "diverged"},
+    ),
+    (curves.flattening, "plateau", {"diverged", "no_learning"}),
+    (curves.staircase, "memorising", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, known=False), "memorising", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, validated=False), "memorising", {"spiky", "diverged"}),
+    (curves.running_away, "diverged", {"overfit"}),
+    (curves.one_spike, "spike", {"diverged", "overfit", "spiky", "memorising"}),
+    (curves.still, "no_learning", {"overfit", "plateau"}),
+    (curves.jumpy, "spiky", {"diverged"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "pattern", "never"), KINDS)
+def test_each_pattern_is_found_and_taken_for_no_other(
+    kind: Callable[[int], Curve], pattern: str, never: set[str]
+) -> None:
+    found = [said(kind(seed)) for seed in SEEDS]
+    assert sum(pattern in one for one in found) >= len(SEEDS) - 1
+    assert sum(bool(never & set(one)) for one in found) <= 1
+
+
+@pytest.mark.parametrize("kind", [curves.healthy, curves.slow_start])
+def test_nothing_is_cried_over_a_run_that_is_well(kind: Callable[[int], Curve]) -> None:
+    alarms = {"overfit", "memorising", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
+    assert sum(bool(alarms & set(said(kind(seed)))) for seed in SEEDS) <= 1
+
+
+def test_a_healthy_run_is_called_so_at_its_end() -> None:
+    verdicts = [diagnose(curves.healthy(seed)) for seed in SEEDS]
+    assert sum(one.pattern == "healthy" for one in verdicts) >= len(SEEDS) - 1
+
+
+def test_validation_that_is_noisy_but_falls_is_no_overfitting() -> None:
+    found = [said(curves.healthy(seed, eval_noise=0.03)) for seed in SEEDS]
+    assert sum("overfit" in one for one in found) <= 1
+
+
+def test_a_flat_validation_loss_is_seldom_ever_taken_for_a_rising_one() -> None:
+    taken = 0
+    for seed in range(100):
+        curve = replace(curves.flattening(seed), train=())
+        taken += any(find_overfitting(curve.until(step)) is not None for step, _ in curve.evals)
+    assert taken <= 8
+
+
+def test_overfitting_is_said_soon_and_names_the_best() -> None:
+    delays = []
+    for seed in SEEDS:
+        curve = curves.overfitting(seed, onset=240)
+        delays.append((said(curve)["overfit"] - 240) / 30)
+        verdict = diagnose(curve)
+        assert verdict.best_step is not None and abs(verdict.best_step - 240) <= 60
+        assert verdict.best_loss == dict(curve.evals)[verdict.best_step]
+        assert verdict.onset_step == verdict.best_step
+    assert sorted(delays)[len(delays) // 2] <= 4
+
+
+def test_the_noise_of_few_evaluations_is_not_taken_from_a_steep_fall() -> None:
+    falls = curves.falling(3.0, 1.0, 50)
+    known, found, naive = 0.004, [], []
+    for seed in SEEDS:
+        drawn = curves.drawn(falls, falls, evaluations=8, eval_noise=known, seed=seed)
+        losses = [loss for _, loss in drawn.evals]
+        found.append(noise_about_convex(losses))
+        naive.append(noise(losses))
+    assert median(found) == pytest.approx(known, rel=0.5)
+    assert median(naive) > 2 * median(found)
+
+
+def test_all_of_many_evaluations_are_counted() -> None:
+    fall = curves.falling(2.0, 0.9, 70)
+    curve = curves.drawn(
+        fall, lambda s: fall(min(s, 200)) * (1 + max(0, s - 200) / 1000), evaluations=300
+    )
+    verdict = diagnose(curve)
+    best = min(curve.evals, key=lambda point: point[1])
+    assert verdict.pattern == "overfit" and verdict.onset_step == best[0]
+    assert verdict.evidence["best_loss"] == best[1]
+    assert verdict.evidence["evaluations_since"] == 299 - curve.evals.index(best)
+
+
+def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
+    curve = curves.overfitting(1)
+    measured = diagnose(curve)
+    assert measured.best_on_disk is None
+    kept = replace(curve, checkpoints=[30, 450, 480])
+    verdict = diagnose(kept)
+    assert verdict.best_step == measured.best_step
+    assert verdict.best_on_disk == min(
+        (loss, int(step)) for step, loss in curve.evals if int(step) in (30, 450, 480)
+    )[1]  # fmt: skip
+    assert f"on disk: step {verdict.best_on_disk}" in best_in_words(verdict)
+
+
+# ------------------------------------------------------------------ what is broken
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_said_at_its_step(value: float) -> None:
+    curve = curves.healthy(1)
+    broken = [(step, value if step >= 300 else loss) for step, loss in curve.train]
+    verdict = diagnose(replace(curve, train=broken))
+    assert (verdict.pattern, verdict.onset_step, verdict.confidence) == ("nan", 300, 1.0)
+    assert verdict.best_step is not None
+
+
+def test_gradients_that_are_no_numbers_show_a_loss_that_was_filtered() -> None:
+    curve = curves.healthy(1)
+    norms = [(step, math.nan if step >= 300 else norm) for step, norm in curve.grad_norm]
+    assert diagnose(replace(curve, grad_norm=norms)).pattern == "nan"
+    infinite = [(step, math.inf if step % 50 == 0 else norm) for step, norm in curve.grad_norm]
+    assert diagnose(replace(curve, grad_norm=infinite)).pattern == "healthy"
+
+
+def test_a_validation_loss_that_is_no_number() -> None:
+    curve = curves.healthy(1)
+    evals = [(step, math.nan if step == 300 else loss) for step, loss in curve.evals]
+    verdict = diagnose(replace(curve, evals=evals))
+    assert (verdict.pattern, verdict.onset_step) == ("eval_nan", 300)
+    assert "in 1 of 20 evaluations" in findings(verdict)[0].message
+
+
+def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
+    zeros: list[Point] = [(step, 0.0) for step in range(1, 8)]
+    assert diagnose(Curve(zeros[:2])).pattern != "zero_loss"
+    assert diagnose(Curve(zeros[:3])).pattern == "zero_loss"
+    assert diagnose(Curve(zeros, objective="reinforcement")).pattern != "zero_loss"
+    later = [
+        *((step, 1.0 - step / 100) for step in range(1, 40)),
+        *((s, 0.0) for s in (40, 41, 42)),
+    ]
+    assert diagnose(Curve(later)).onset_step == 40
+    curve = curves.healthy(1)
+    verdict = diagnose(replace(curve, evals=[(step, 0.0) for step, _ in curve.evals]))
+    assert verdict.pattern == "zero_loss"
+    assert "Validation loss is exactly 0" in findings(verdict)[0].message
+
+
+def test_zeros_beside_evaluations_that_are_no_numbers_are_no_numbers() -> None:
+    curve = curves.healthy(1)
+
+    def gave_way(since: float, evaluated: float) -> Curve:
+        train = [(step, 0.0 if step >= since else loss) for step, loss in curve.train]
+        evals = [(step, evaluated if step >= since else loss) for step, loss in curve.evals]
+        return replace(curve, train=train, evals=evals)
+
+    verdict = diagnose(gave_way(300, math.nan))
+    assert (verdict.pattern, verdict.onset_step, verdict.also) == ("nan", 300, ())
+    message = findings(verdict)[0].message
+    assert "exactly 0" in message and "is NaN" in message and "no token" not in message
+    assert verdict.best_step is not None and f"step {verdict.best_step}" in message
+    assert diagnose(gave_way(0, math.nan)).pattern == "zero_loss", "no token from the first step on"
+    assert diagnose(gave_way(300, 1.0)).pattern == "zero_loss"
+    assert diagnose(replace(gave_way(300, math.nan), objective="reinforcement")).pattern != "nan"
+
+
+def test_a_learning_rate_of_zero_is_said_as_such() -> None:
+    curve = curves.healthy(1)
+    verdict = diagnose(replace(curve, learning_rate=[(step, 0.0) for step, _ in curve.train]))
+    assert verdict.pattern == "no_learning"
+    assert "rate is 0" in findings(verdict)[0].message
+    assert findings(verdict)[0].action == "Set a learning rate above 0."
+
+
+def test_a_model_that_guesses_among_its_vocabulary() -> None:
+    verdict = diagnose(replace(curves.still(1, math.log(32_000)), vocabulary=32_000))
+    assert "random guessing" in findings(verdict)[0].message
+
+
+def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
+    curve = curves.running_away(1)
+    for vocabulary, guesses in ((32_000, True), (None, False), (152_000, False)):
+        verdict = diagnose(replace(curve, vocabulary=vocabulary))
+        assert verdict.pattern == "diverged"
+        message = findings(verdict)[0].message
+        assert (
+            ". That is random guessing (ln of the vocabulary size is 10.37)." in message
+        ) == guesses
+
+
+def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
+    for seed in SEEDS:
+        fall = curves.falling(1.2, 0.9, 150)
+        curve = curves.drawn(fall, fall, noise=0.12, seed=seed)
+        large = replace(curve, grad_norm=[(step, 4 * norm) for step, norm in curve.grad_norm])
+        assert diagnose(curve).pattern != "spiky"
+        verdict = diagnose(large)
+        assert verdict.pattern == "spiky", verdict
+        assert isinstance(share := verdict.evidence["noise_share"], float) and 0.09 <= share < 0.13
+        assert "with a grad norm of" in findings(verdict)[0].message
+
+
+def test_a_loss_near_zero_before_any_row_was_seen_twice() -> None:
+    fall = curves.falling(2.0, 0.005, 20)
+    curve = replace(curves.drawn(fall, fall, noise=0.001, eval_noise=0.001), steps_per_epoch=400.0)
+    verdict = diagnose(curve)
+    assert "too_good" in (verdict.pattern, *verdict.also)
+
+
+# ------------------------------------------------------------------ what cannot be told
+
+
+def test_too_few_evaluations_are_said_to_be() -> None:
+    curve = curves.healthy(1)
+    for step in (1, 30, 90):
+        assert diagnose(curve.until(step)).pattern == "insufficient"
+
+
+def test_without_validation_that_is_said() -> None:
+    curve = replace(curves.healthy(1), evals=())
+    verdict = diagnose(curve)
+    assert verdict.pattern == "no_eval"
+    assert verdict.best_step is None and best_in_words(verdict) == ""
+    assert diagnose(replace(curve, validates=True)).pattern == "insufficient"
+
+
+def test_validation_alone_is_judged() -> None:
+    assert diagnose(replace(curves.overfitting(1), train=())).pattern == "overfit"
+    assert diagnose(replace(curves.healthy(1), train=())).pattern == "healthy"
+
+
+def test_losses_of_reinforcement_are_not_judged_by_their_rise() -> None:
+    curve = replace(curves.overfitting(1), objective="reinforcement")
+    assert diagnose(curve).pattern == "healthy"
+    assert "No problems found" in findings(diagnose(curve))[0].message
+
+
+numbers = st.one_of(
+    st.floats(0, 20), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e308, -1.0, 1e-300])
+)
+points = st.tuples(st.lists(numbers, max_size=60), st.sampled_from([10.0, 10.0, 0.0])).map(
+    lambda drawn: [(drawn[1] * (k + 1), value) for k, value in enumerate(drawn[0])]
+)
+
+
+@given(
+    points,
+    points,
+    points,
+    points,
+    st.sampled_from([None, 7.0, 100.0, 1e9, 1e-9, 0.0, -1.0, math.nan, math.inf]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_numbers_have_a_verdict_in_words(
+    train: list[Point], evals: list[Point], rates: list[Point], norms: list[Point],
+    per_epoch: float | None,
+) -> None:  # fmt: skip
+    curve = Curve(train, evals, rates, norms, steps_per_epoch=per_epoch)
+    verdict: Verdict = diagnose(curve)
+    assert 0 <= verdict.confidence <= 1
+    assert verdict.pattern not in verdict.also
+    found = findings(verdict)
+    assert found[0].code == verdict.pattern
+    assert all(one.message.strip() and one.action and one.actions for one in found)
+    assert (verdict.best_step is None) == (not any(math.isfinite(loss) for _, loss in evals))
+
+
+@given(st.floats(0.2, 5), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_the_unit_of_the_loss_changes_no_verdict(scale: float, seed: int) -> None:
+    for curve in (curves.overfitting(seed), curves.healthy(seed), curves.running_away(seed)):
+        scaled = replace(
+            curve,
+            train=[(step, loss * scale) for step, loss in curve.train],
+            evals=[(step, loss * scale) for step, loss in curve.evals],
+        )
+        assert diagnose(scaled).pattern == diagnose(curve).pattern

@@ -1,0 +1,82 @@
+"""A training loss that is logged as the sum over micro-batches: read as its mean, and said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ftwizard.diagnosis import Curve, diagnose, findings
+from ftwizard.diagnosis.training_loss import find_loss_multiple
+from tests.helpers import curves
+
+SEEDS = range(4)
+SAID = " Training loss is logged as {} × its mean (gradient accumulation)."
+
+
+def summed(curve: Curve, times: float) -> Curve:
+    return replace(curve, train=[(step, loss * times) for step, loss in curve.train])
+
+
+def guessing(seed: int) -> Curve:
+    return replace(curves.running_away(seed), vocabulary=32_000)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [curves.healthy, curves.overfitting, curves.flattening, curves.staircase, curves.one_spike,
+     curves.still, curves.jumpy, guessing],
+)  # fmt: skip
+@pytest.mark.parametrize(("times", "known"), [(16, None), (4, 4), (3, 3)])
+def test_it_changes_no_verdict_and_is_said(
+    kind: Callable[[int], Curve], times: int, known: int | None
+) -> None:
+    for seed in SEEDS:
+        curve = replace(kind(seed), accumulation=known)
+        is_so = diagnose(curve)
+        told = diagnose(summed(curve, times))
+        assert (told.pattern, told.also, told.onset_step) == (
+            is_so.pattern, is_so.also, is_so.onset_step,
+        )  # fmt: skip
+        assert told.evidence["logged_times"] == times and "logged_times" not in is_so.evidence
+        first, *rest = findings(told)
+        of_mean, *others = findings(is_so)
+        assert first.message == of_mean.message + SAID.format(times)
+        assert [one.message for one in rest] == [one.message for one in others]
+
+
+@pytest.mark.parametrize("known", [None, 4])
+def test_a_training_loss_that_is_high_early_is_none(known: int | None) -> None:
+    steep = curves.falling(11.0, 1.0, 20)
+    curve = replace(curves.drawn(steep, curves.falling(1.3, 1.0, 100)), accumulation=known)
+    early = [loss for step, loss in curve.train if 15 <= step <= 30]
+    assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, "at the first evaluation it looks so"
+    for step, _ in curve.evals:
+        assert find_loss_multiple(curve.until(step)) is None
+        assert "logged" not in findings(diagnose(curve.until(step)))[0].message
+
+
+def test_only_what_accumulates_is_taken_for_accumulation() -> None:
+    curve = curves.healthy(1)
+    assert find_loss_multiple(curve) is None
+    assert find_loss_multiple(summed(curve, 2)) is None, "rows may be harder by so much"
+    assert find_loss_multiple(replace(summed(curve, 2), accumulation=2)) == 2
+    assert find_loss_multiple(replace(summed(curve, 8), accumulation=4)) is None
+    assert find_loss_multiple(replace(curve, accumulation=1)) is None
+    assert find_loss_multiple(replace(summed(curve, 8), objective="reinforcement")) is None
+    assert find_loss_multiple(replace(summed(curve, 8), evals=curve.evals[:2])) is None
+    assert (
+        find_loss_multiple(summed(replace(curve, evals=[(s, 0.0) for s, _ in curve.evals]), 8))
+        is None
+    )
+    wild = [(step, math.nan) for step, _ in curve.evals]
+    assert find_loss_multiple(replace(summed(curve, 8), evals=wild)) is None
+
+
+def test_a_run_that_overfits_from_its_start_is_seen_to() -> None:
+    fall = curves.falling(1.4, 0.3, 250)
+    curve = curves.drawn(fall, lambda s: 1.3 + 0.4 * s / 600)
+    verdict = diagnose(summed(curve, 16))
+    assert (verdict.pattern, verdict.evidence["logged_times"]) == ("overfit", 16)

@@ -1,0 +1,462 @@
+"""Doctor: every finding says what was found, and what is not right says what to do."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+
+from ftwizard import credentials, doctor
+from ftwizard.credentials import Credential
+from ftwizard.doctor import check, error_hints, extras, gpu, kernels, keys, system, versions
+from ftwizard.doctor.check import Check
+from ftwizard.doctor.driver import Card, Driver, GpuProcess
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.train import runtime
+from tests.paths import ROOT
+
+GB = 10**9
+CARD = Gpu(name="evil\x1b]0;x\x07", memory=24 * GB)
+FINE = Driver(
+    version="570.124.06", cuda=(12, 8), cards=(Card(index=0, name="one", capability=(8, 9)),)
+)
+
+
+def facts(*gpus: Gpu, no_gpu: str = "no NVIDIA driver here", **more: Any) -> Facts:
+    return Facts(
+        gpus=gpus, no_gpu=None if gpus else no_gpu, memory=16 * GB, cores=8,
+        bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(), **more,
+    )  # fmt: skip
+
+
+def by_name(found: list[Check]) -> dict[str, Check]:
+    return {one.name: one for one in found}
+
+
+def test_what_is_not_right_always_says_what_to_do() -> None:
+    driver = Driver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
+    for found in (
+        doctor.collect_checks(facts(), Driver()),
+        doctor.collect_checks(facts(CARD), driver),
+    ):
+        assert all(one.fix for one in found if one.status != "ok")
+        assert all(one.detail for one in found)
+        assert len({one.name for one in found}) == len(found)
+        assert not any("\x1b" in one.detail + one.fix for one in found)
+
+
+def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None:
+    first = [check.ok("a", "1"), check.missing("b", "2", "fix")]
+    assert check.merge(first, check.ok("b", "3"), check.ok("c", "4")) == [
+        check.ok("a", "1"), check.ok("b", "3"), check.ok("c", "4"),
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- packages
+
+
+def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None:
+    found = by_name(list(extras.run_checks()))
+    assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(found)
+    assert found["trl"].status == "ok"
+    assert found["extra: demo"].status == "ok" and "torch" not in found["extra: demo"].detail
+    assert not {"extra: dev", "extra: all", "extra: local"} & set(found)
+
+
+def test_what_is_missing_or_too_old_is_named_with_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"trl": "0.9", "torch": None, "gguf": None}
+    known = versions.get_version
+    monkeypatch.setattr(versions, "get_version", lambda name: there.get(name, known(name)))
+    found = by_name(list(extras.run_checks()))
+    assert found["trl"].status == found["torch"].status == "missing"
+    assert "0.9, needs" in found["trl"].detail
+    assert found["torch"].fix.endswith("pip install 'ftwizard[local]'")
+    assert found["extra: demo"].status == "warning"
+    assert found["extra: demo"].fix.endswith("pip install 'ftwizard[demo]'")
+
+
+def test_the_extras_are_those_of_pyproject() -> None:
+    file = ROOT / "pyproject.toml"
+    declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
+    assert set(extras.read_extras()) == set(declared)
+    for name, needs in extras.read_extras().items():
+        own = {Requirement(line).name for line in declared[name]} - {"ftwizard"}
+        assert own <= {one.name for one in needs}
+
+
+def test_extras_that_name_each_other_end() -> None:
+    found = extras.read_extras({"a": ["ftwizard[b]", "x>1"], "b": ["ftwizard[a]", "y"]})
+    assert {one.name for one in found["a"]} == {"x", "y"}
+
+
+# ------------------------------------------------------------------------- driver and torch
+
+VERSION_PY = """from typing import Optional
+__all__ = ['__version__', 'debug', 'cuda', 'git_version', 'hip', 'rocm', 'xpu']
+__version__ = '{version}'
+cuda: Optional[str] = {cuda}
+hip: Optional[str] = {hip}
+"""
+
+
+def build(folder: Path, version: str, cuda: str = "None", hip: str = "None") -> versions.Build:
+    (folder / "version.py").write_text(VERSION_PY.format(version=version, cuda=cuda, hip=hip))
+    found = versions.read_torch_build(folder)
+    assert found is not None
+    return found
+
+
+def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -> None:
+    assert build(tmp_path, "2.13.0+cu130", "'13.0'").cuda == (13, 0)
+    assert build(tmp_path, "2.13.0+cpu").cuda is None
+    assert build(tmp_path, "2.13.0+rocm7.1", hip="'7.1.2'").other_platform == "ROCm"
+    assert versions.read_torch_build(tmp_path / "none") is None
+    here = versions.read_torch_build()
+    assert here is not None and here.version == versions.get_version("torch")
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "status", "fix"),
+    [
+        ((12, 8), "'12.6'", "ok", ""),
+        ((12, 2), "'12.8'", "ok", ""),  # minor version compatibility
+        ((13, 0), "'12.8'", "ok", ""),
+        ((12, 8), "'13.0'", "missing", "580"),
+        ((12, 8), "'13.0'", "missing", "whl/cu126"),
+        ((11, 4), "'12.8'", "missing", "525"),
+        ((13, 0), "None", "missing", "whl/cu130"),
+        ((12, 8), "None", "missing", "whl/cu126"),
+        (None, "'12.8'", "ok", ""),
+    ],
+)
+def test_a_driver_and_a_torch_that_do_not_fit(
+    tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
+) -> None:
+    said = Driver(version="1", cuda=driver, cards=FINE.cards)
+    found = versions.check_build(said, build(tmp_path, "2.13.0", cuda))
+    assert found is not None
+    assert found.status == status and fix in found.fix and bool(fix) == bool(found.fix)
+
+
+def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
+    new = Driver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
+    for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
+        found = versions.check_build(new, torch)
+        assert found is not None and "580" in found.fix and "cu126" not in found.fix
+
+
+def test_a_bitsandbytes_without_a_binary_for_torchs_cuda(tmp_path: Path) -> None:
+    torch = build(tmp_path, "2.13.0+cu130", "'13.0'")
+    for name in ("cpu", "cuda118", "cuda121", "cuda128"):
+        (tmp_path / f"libbitsandbytes_{name}.so").touch()
+    found = versions.check_bitsandbytes(FINE, torch, tmp_path)
+    assert found is not None and found.status == "missing"
+    assert "CUDA 13" in found.detail and "11.8, 12.1, 12.8" in found.detail
+    assert found.fix == "pip install -U bitsandbytes"
+    (tmp_path / "libbitsandbytes_cuda132.so").touch()
+    assert versions.check_bitsandbytes(FINE, torch, tmp_path) is None
+    assert versions.check_bitsandbytes(Driver(), torch, tmp_path / "none") is None
+
+
+def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
+    assert versions.check_build(Driver(), build(tmp_path, "2.13.0+cpu")) is None
+    assert versions.check_build(FINE, None) is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "archs", "runs"),
+    [
+        ((8, 6), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((9, 0), ["sm_80", "sm_86"], False),
+        ((12, 0), ["sm_80", "compute_90"], True),
+        ((6, 1), ["sm_75", "sm_80", "compute_120"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 0), ["sm_90a"], False),
+        ((10, 3), ["sm_100f"], True),
+        ((8, 0), [], False),
+    ],
+)
+def test_kernels_for_a_card(capability: versions.Version, archs: list[str], runs: bool) -> None:
+    assert versions.has_kernels(capability, archs) == runs
+
+
+@given(st.tuples(st.integers(5, 13), st.integers(0, 9)))
+def test_a_card_runs_what_was_built_for_exactly_it(capability: versions.Version) -> None:
+    major, minor = capability
+    for arch in (f"sm_{major}{minor}", f"sm_{major}{minor}a", f"compute_{major}{minor}"):
+        assert versions.has_kernels(capability, [arch])
+
+
+# ------------------------------------------------------------------------------------ GPUs
+
+
+def states(card: Card, **more: bool) -> dict[str, Check]:
+    return by_name(list(gpu.check_card(card, **more)))
+
+
+def test_a_card_with_nothing_odd_says_nothing() -> None:
+    assert states(Card(index=0, memory=80 * GB, used=GB // 2, persistence=True)) == {}
+    assert states(Card(index=0)) == {}
+
+
+def test_memory_that_other_programs_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = (GpuProcess(pid=1, memory=12 * GB), GpuProcess(pid=2**30, memory=None))
+    card = Card(index=1, memory=24 * GB, used=13 * GB, processes=held)
+    found = states(card)["GPU 1"]
+    assert found.status == "warning" and "13.0 GB of 24.0 GB" in found.detail
+    assert "1 (" in found.detail and "where.gpu" in found.fix
+    # In a container the pids are the host's: no name of ours belongs to them.
+    assert "1 (" not in states(card, in_container=True)["GPU 1"].detail
+    alone = Card(index=1, memory=24 * GB, used=13 * GB, processes=held, compute_mode=gpu.EXCLUSIVE)
+    assert states(alone)["GPU 1"].status == "missing"
+
+
+def test_each_trouble_of_a_card_is_named() -> None:
+    assert "Xid" in states(Card(index=2, lost=True))["GPU 2"].fix
+    assert "2 uncorrectable" in states(Card(index=0, uncorrected=2))["GPU 0 memory"].detail
+    assert "--gpu-reset" in states(Card(index=0, rows_pending=True))["GPU 0 memory"].fix
+    assert "replaced" in states(Card(index=0, rows_failed=True))["GPU 0 memory"].fix
+    assert states(Card(index=0, capability=(3, 7)))["GPU 0 age"].status == "missing"
+    assert "too hot" in states(Card(index=0, throttle=0x40))["GPU 0 clocks"].detail
+    assert states(Card(index=0, throttle=0x1 | 0x4)) == {}  # idle; at its power limit: normal
+    assert "MIG" in states(Card(index=0, mig=True))["GPU 0 MIG"].fix
+    assert states(Card(index=0, compute_mode=gpu.PROHIBITED))["GPU 0 mode"].status == "missing"
+    assert "persistenced" in states(Card(index=0, persistence=False))["GPU 0 persistence"].fix
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "fix"),
+    [
+        (gpu.MISMATCH, "NVML: Driver/library version mismatch", "reboot"),
+        (gpu.DRIVER_NOT_LOADED, "NVML: Driver Not Loaded", "modprobe"),
+        (gpu.NO_PERMISSION, "NVML: Insufficient Permissions", "usermod"),
+        (None, "CUDA_VISIBLE_DEVICES hides all GPUs", "unset CUDA_VISIBLE_DEVICES"),
+        (None, "NVML: the GPU is lost", "reboot"),
+        (None, "no answer from the driver yet", "dmesg"),
+        (gpu.LIBRARY_NOT_FOUND, "no NVIDIA driver here", gpu.CPU_ADVICE),
+    ],
+)
+def test_why_there_is_no_gpu(tmp_path: Path, code: int | None, said: str, fix: str) -> None:
+    found = next(gpu.run_checks(facts(no_gpu=said), Driver(error=code), root=tmp_path))
+    assert found.status == "warning" and said in found.detail and fix in found.fix
+
+
+def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
+    device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text("0x10de\n")
+    (device / "class").write_text("0x030200\n")
+    said = Driver(error=gpu.LIBRARY_NOT_FOUND)
+    found = next(gpu.run_checks(facts(), said, root=tmp_path))
+    assert "1 NVIDIA card on the bus" in found.detail and "ubuntu-drivers" in found.fix
+    (tmp_path / ".dockerenv").touch()
+    assert "--gpus all" in next(gpu.run_checks(facts(), said, root=tmp_path)).fix
+    (device / "class").write_text("0x040300\n")  # its sound
+    assert gpu.count_nvidia_cards(tmp_path) == 0
+
+
+def test_cards_of_one_kind_are_counted() -> None:
+    found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), Driver()))
+    assert found.detail == "8 × H100, 80.0 GB"
+
+
+def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
+    mixed = Driver(cards=(Card(index=0, name="old"), Card(index=1, name="new")))
+    assert "PCI_BUS_ID" in next(gpu.check_several(mixed, {})).fix
+    assert next(gpu.check_several(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})).status == "ok"
+    assert list(gpu.check_several(FINE, {})) == []
+    lost = Driver(cards=(Card(index=0, name="a"), Card(index=1, lost=True)))
+    assert list(gpu.check_several(lost, {})) == []
+
+
+# --------------------------------------------------------------- precision and attention
+
+
+def test_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.AMPERE == runtime.AMPERE
+    old, new = (
+        kernels.check_precision(facts(CARD), (7, 5)),
+        kernels.check_precision(facts(CARD), (8, 0)),
+    )
+    assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.detail
+    assert "bf16" in kernels.check_precision(facts(), None).detail
+    assert "not installed" in kernels.check_attention((8, 0), on_gpu=True).detail
+    monkeypatch.setattr(machine, "is_installed", lambda name: True)
+    assert "uses flash-attn" in kernels.check_attention((8, 0), on_gpu=True).detail
+    assert "uses sdpa" in kernels.check_attention((7, 5), on_gpu=True).detail
+    assert "uses sdpa" in kernels.check_attention(None, on_gpu=False).detail
+
+
+def test_the_gpu_that_a_run_takes() -> None:
+    driver = Driver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
+    taken = [
+        kernels.get_first_visible(driver, environment)
+        for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,1"}, {"CUDA_VISIBLE_DEVICES": "MIG-x"})
+    ]
+    assert [card.index for card in taken if card] == [1, 2, 1]
+    assert kernels.get_first_visible(Driver(), {}) is None
+
+
+# ------------------------------------------------------------------------------------ keys
+
+
+def look_at_keys(
+    environment: dict[str, str], has: bool | None = True
+) -> tuple[list[Check], dict[str, Check]]:
+    found = list(keys.run_checks(credentials.present(environment), environment, lambda _: has))
+    return found, by_name(found)
+
+
+def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = {"OPENAI_API_KEY": "sk-secret", "HF_TOKEN": "hf_secret"}
+    found, named = look_at_keys(environment)
+    assert "OPENAI_API_KEY is set" in named["key: openai"].detail
+    assert "HF_TOKEN is set" in named["key: huggingface"].detail
+    assert named["keys: none for"].detail == "azure, together, aws, gcp"
+    assert "secret" not in repr(found)
+    lacking = look_at_keys(environment, has=False)[1]["key: openai"]
+    assert lacking.status == "warning" and lacking.fix.endswith("'ftwizard[openai]'")
+    assert look_at_keys(environment, has=None)[1]["key: openai"].status == "ok"
+
+
+def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = look_at_keys({"HF_HUB_OFFLINE": "1"})[1]
+    assert found["key: huggingface"].status == "warning"
+    assert "hf auth login" in found["key: huggingface"].fix
+    assert found["Hub"].fix == "unset HF_HUB_OFFLINE"
+    (tmp_path / "token").write_text("hf_secret")
+    (tmp_path / "token").chmod(0o600)
+    moved = look_at_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
+    assert moved.status == "ok" and str(tmp_path / "token") in moved.detail
+
+
+def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
+    environment = {"OPENAI_API_KEY": "sk-secret\n", "HF_TOKEN_PATH": str(tmp_path / "none")}
+    found, named = look_at_keys(environment)
+    assert "whitespace" in named["key: openai"].detail
+    assert "does not exist" in named["key: huggingface"].detail
+    assert "secret" not in repr(found)
+    token = tmp_path / "token"
+    token.write_text("hf_secret")
+    token.chmod(0o644)
+    one = Credential(service="huggingface", where=str(token))
+    assert keys.check_key(one, {}, lambda _: True).fix == f"chmod 600 {token}"
+
+
+# ---------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning", "fix"),
+    [
+        (
+            "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
+            "too old",
+            "Update the driver",
+        ),
+        ("RuntimeError: CUDA error: no kernel image is available", "capability", "build for it"),
+        (
+            "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+            "fabric",
+            "nvidia-fabricmanager",
+        ),
+        (
+            "Error 804: forward compatibility was attempted on non supported HW",
+            "804",
+            "LD_LIBRARY_PATH",
+        ),
+        (
+            "OSError: libcudart.so.12: cannot open shared object file: No such file or directory",
+            "libcudart.so.12 is missing",
+            "--force-reinstall",
+        ),
+        (
+            "OSError: /lib/libc.so.6: version `GLIBC_2.34' not found (required by x.so)",
+            "GLIBC_2.34",
+            "newer system",
+        ),
+        (
+            "ImportError: x.so: undefined symbol: __nvJitLinkComplete_12_4",
+            "LD_LIBRARY_PATH",
+            "unset LD_LIBRARY_PATH",
+        ),
+        ("ImportError: x.so: undefined symbol: _ZN3c104cuda9SetDeviceEi", "another version", ""),
+        (
+            "RuntimeError: \n🚨 CUDA VERSION MISMATCH 🚨\nRequested CUDA version: 12.9",
+            "no binary",
+            "pip install -U bitsandbytes",
+        ),
+        (
+            "RuntimeError: Method 'cgemm' not available in CPU-only version of bitsandbytes.",
+            "for the CPU only",
+            "--force-reinstall",
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "no free memory", "Stop"),
+        (
+            "RuntimeError: operator torchvision::nms does not exist",
+            "another torch",
+            "pip uninstall torchvision",
+        ),
+        ("RuntimeError: Failed to find C compiler.", "C compiler", "build-essential"),
+        ("ModuleNotFoundError: No module named 'triton'", "find triton", "ftwizard[local]"),
+        ("ValueError: something new", "ValueError: something new", ""),
+        ("", "no error message", ""),
+    ],
+)
+def test_errors_in_plain_words(error: str, meaning: str, fix: str) -> None:
+    means, what_to_do = error_hints.explain_error(error, {})
+    assert meaning in means and fix in what_to_do
+
+
+def test_a_variable_that_chooses_the_binary_is_the_first_suspect() -> None:
+    error = "RuntimeError: No compatible CUDA binary found at libbitsandbytes_cuda999.so"
+    assert (
+        error_hints.explain_error(error, {"BNB_CUDA_VERSION": "999"})[1] == "unset BNB_CUDA_VERSION"
+    )
+    assert error_hints.explain_error(error, {})[1] == "pip install -U bitsandbytes"
+
+
+@given(st.text(max_size=300))
+def test_no_error_breaks_its_explanation(error: str) -> None:
+    means, _ = error_hints.explain_error(error, {})
+    assert means and "\n" not in means
+
+
+# -------------------------------------------------------------------------------- terminal
+
+
+@pytest.mark.parametrize(
+    ("size", "environment", "encoding", "fix"),
+    [
+        ((80, 24), {"TERM": "xterm-256color"}, "utf-8", ""),
+        ((50, 24), {"TERM": "xterm"}, "utf-8", "60×16"),
+        ((80, 24), {"TERM": "dumb"}, "utf-8", "--plain"),
+        ((80, 24), {}, "utf-8", "--plain"),
+        ((80, 24), {"TERM": "xterm"}, "iso-8859-1", "C.UTF-8"),
+        ((0, 0), {"TERM": "xterm"}, "utf-8", ""),  # a terminal that does not tell
+    ],
+)
+def test_the_terminal(
+    size: tuple[int, int], environment: dict[str, str], encoding: str, fix: str
+) -> None:
+    found = system.check_terminal(size, environment, encoding)
+    assert fix in found.fix and (found.status == "ok") == (not fix)
+
+
+def test_colours() -> None:
+    assert system.describe_colors({"NO_COLOR": "1", "COLORTERM": "truecolor"}).startswith(
+        "no colors"
+    )
+    assert system.describe_colors({"COLORTERM": "truecolor"}) == "16 million colors"
+    assert system.describe_colors({"TERM": "screen-256color"}) == "256 colors"

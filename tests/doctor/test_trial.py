@@ -1,0 +1,221 @@
+"""The trial step: a child that crashes, hangs, ends early or fails is told as what it did."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard import doctor
+from ftwizard.doctor import trial, trial_report
+from ftwizard.doctor.check import Check
+from ftwizard.doctor.driver import Card, Driver
+from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialLimits
+from ftwizard.hardware import machine
+from tests.paths import DOUBLES
+
+DOUBLE = DOUBLES / "trial_child.py"
+QUICK = TrialLimits(quiet=1.0, whole=30.0)
+ONE_CARD = Driver(
+    version="570.1", cuda=(12, 8), cards=(Card(index=0, name="Double", capability=(8, 6)),)
+)
+
+
+def command(how: str) -> list[str]:
+    return [sys.executable, str(DOUBLE), how]
+
+
+def found(how: str, limits: TrialLimits = QUICK) -> dict[str, Check]:
+    said = doctor.run_trial(ONE_CARD, command(how), limits)
+    return {one.name: one for one in said if isinstance(one, Check)}
+
+
+def test_what_works_is_said_to_work() -> None:
+    checks = found("well")
+    assert all(one.status == "ok" for one in checks.values()), checks
+    assert list(checks) == ["CUDA", "step: CPU", "step: GPU 0", "4-bit: GPU 0", "libraries"]
+    assert "driver 570.1, torch 2.13.0 for CUDA 12.8" in checks["CUDA"].detail
+    assert "bf16" in checks["step: GPU 0"].detail
+
+
+def test_what_comes_next_is_said_before_it_is_done() -> None:
+    words = list(trial.run_trials(command("well"), QUICK))
+    assert words[0] == Started("torch", "importing torch")
+    assert words.index(Started("step cpu", "the heart of step cpu")) < words.index(
+        Succeeded("step cpu", {"dtype": "bf16"}, 0.5)
+    )
+
+
+def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None:
+    checks = found("crash step cuda:0")
+    crashed = checks["step: GPU 0"]
+    assert crashed.status == "missing" and crashed.fix
+    assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.detail
+    assert "last output: last words" in crashed.detail and "\x1b" not in crashed.detail
+    assert checks["4-bit: GPU 0"].status == checks["libraries"].status == "ok"
+
+
+def test_what_stands_on_a_crashed_import_is_not_tried_again_and_again() -> None:
+    checks = found("crash bitsandbytes")
+    assert "SIGSEGV" in checks["bitsandbytes"].detail
+    assert "python -m bitsandbytes" in checks["bitsandbytes"].fix
+    assert checks["libraries"].status == "ok"
+
+
+def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
+    began = time.monotonic()
+    checks = found("hang 4bit cuda:0")
+    assert time.monotonic() - began < 20
+    said = checks["4-bit: GPU 0"].detail
+    assert "it hung for 1 s" in said
+    assert not _lives(int(re.findall(r"waiting for (\d+)", said)[0]))
+    assert "Xid" in checks["4-bit: GPU 0"].fix
+    assert checks["libraries"].status == "ok"
+
+
+def test_without_torch_there_is_nothing_left_to_try() -> None:
+    checks = found("hang-at-import")
+    assert list(checks) == ["torch"]
+    assert "while importing torch" in checks["torch"].detail
+
+
+def test_all_together_may_take_only_so_long() -> None:
+    (died,) = (
+        word
+        for word in trial.run_trials(command("hang step cpu"), TrialLimits(quiet=60, whole=1.5))
+        if isinstance(word, Crashed)
+    )
+    assert died.hung and "took too long" in died.how
+
+
+def test_an_early_end_and_an_error_are_told() -> None:
+    ended = found("exit step cpu")["step: CPU"]
+    assert "exited with code 3" in ended.detail
+    failed = found("fail bitsandbytes")["bitsandbytes"]
+    assert failed.status == "missing"
+    assert (
+        "the heart of bitsandbytes failed: the library libcudart.so.12 is missing" in failed.detail
+    )
+    assert "--force-reinstall" in failed.fix
+
+
+def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
+    said = doctor.run_trial(Driver(), [str(tmp_path / "none")], QUICK)
+    (check,) = (one for one in said if isinstance(one, Check))
+    assert (check.name, check.status) == ("trial", "missing")
+    assert "No such file" in check.detail
+
+
+def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter((3, 4))
+    monkeypatch.setattr(machine, "oom_kills", lambda: next(kills))
+    argv = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    (died,) = trial.run_trials(argv, QUICK)
+    assert isinstance(died, Crashed) and died.out_of_memory
+    (check,) = trial_report.to_checks(died, Driver())
+    assert "memory ran out" in check.detail and "Add memory" in check.fix
+
+
+def test_the_child_ends_with_the_doctor() -> None:
+    code = (
+        "import sys\n"
+        "from ftwizard.doctor import smoke\n"
+        "for word in trial.run_trials([sys.executable, '-c', sys.argv[1]]):\n"
+        "    print(word.action, flush=True)\n"
+    )
+    child = (
+        "import json, os, time\n"
+        "from ftwizard.doctor import trial_child\n"
+        "trial_child._die_with_parent()\n"
+        "print(json.dumps({'trial': 'x', 'doing': str(os.getpid())}), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, child], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and _lives(pid):
+        time.sleep(0.02)
+    assert not _lives(pid)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    given = trial.make_environment()
+    assert not {"OPENAI_API_KEY", "HF_TOKEN"} & set(given)
+    assert given["HF_HUB_OFFLINE"] == "1"
+    assert os.environ["HF_TOKEN"] == "hf_secret"
+
+
+def test_without_torch_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "is_installed", lambda name: name != "torch")
+    (check,) = doctor.run_trial(Driver())
+    assert isinstance(check, Check)
+    assert check.status == "missing" and "ftwizard[local]" in check.fix
+
+
+# --------------------------------------------------------------------- what torch sees
+
+
+def devices(**changed: Any) -> Check:
+    usual = {
+        "version": "2.13.0", "cuda": "12.8", "available": True, "why": [],
+        "archs": ["sm_80", "sm_90"], "cards": [{"index": 0, "name": "x", "capability": [9, 0]}],
+    }  # fmt: skip
+    (check,) = trial_report.to_checks(Succeeded("devices", {**usual, **changed}), ONE_CARD)
+    return check
+
+
+def test_a_card_that_torch_has_no_kernels_for() -> None:
+    new = devices(cards=[{"index": 0, "name": "new\x1b", "capability": [12, 0]}])
+    assert new.status == "missing" and "compute capability 12.0" in new.detail
+    assert "pip install -U torch" in new.fix and "\x1b" not in new.detail
+    old = devices(cards=[{"index": 0, "name": "old", "capability": [6, 1]}])
+    assert "whl/cu126" in old.fix
+
+
+def test_a_gpu_that_torch_does_not_see() -> None:
+    hidden = devices(available=False, why=["CUDA initialization: Error 802: system not yet …"])
+    assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
+    assert "a CPU build" in devices(available=False, cuda=None).detail
+    assert "no reason given" in devices(available=False).detail
+    nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
+    assert list(trial_report.to_checks(nothing, Driver())) == []
+
+
+def test_four_bit_on_processors_is_a_bonus() -> None:
+    for name, status in (("4bit cpu", "warning"), ("4bit cuda:0", "missing")):
+        (check,) = trial_report.to_checks(Failed(name, "ValueError: x", "a pass"), Driver())
+        assert check.status == status and check.fix
+    (flash,) = trial_report.to_checks(
+        Failed("flash cuda:0", "ImportError: undefined symbol: _Z", "x"), ONE_CARD
+    )
+    assert flash.status == "missing" and flash.name == "flash-attn: GPU 0"
+
+
+def test_a_driver_that_does_not_let_go() -> None:
+    stuck = Crashed(trial="step cuda:0", doing="x", how="it hung", hung=True, stuck=True)
+    (check,) = trial_report.to_checks(stuck, ONE_CARD)
+    assert "cannot be killed" in check.detail and "Reboot" in check.fix
+    illegal = Crashed(trial="torch", doing="x", how="it was killed by SIGILL", signal="SIGILL")
+    (check,) = trial_report.to_checks(illegal, ONE_CARD)
+    assert "AVX2" in check.fix

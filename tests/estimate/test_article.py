@@ -1,0 +1,60 @@
+"""The article's rule of thumb beside our own figure."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftwizard.catalog.model_configs import known
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.article import RuleOfThumb
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.models.shapes import Shape, from_config
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Method
+
+CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
+
+
+def _shape(name: str) -> Shape:
+    config = known(name)
+    assert config is not None
+    return from_config(config.config, name)
+
+
+def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None:
+    chosen = schema.Plan(
+        data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name=name),
+        recipe=schema.Recipe(method=method),
+    )  # fmt: skip
+    facts = Facts(
+        gpus=gpus, no_gpu=None, memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+        credentials=(), extras=(),
+    )  # fmt: skip
+    return plan_estimate.article(chosen, {}, _shape(name), facts)
+
+
+@pytest.mark.parametrize("gpus", [(), (CARD,)])
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [("meta-llama/Llama-3.1-8B", 16), ("meta-llama/Llama-3.1-70B", 48)],
+)
+def test_the_article_stands_beside_ours_with_the_reason(
+    name: str, gigabytes: int, method: Method, gpus: tuple[Gpu, ...]
+) -> None:
+    said = _said(name, method, *gpus)
+    assert said is not None
+    assert said.peak.value == gigabytes * 10**9
+    assert said.peak.as_of == "2026-04"
+    assert "4-bit weights with embeddings take" in said.why
+    assert ("our estimate is" in said.why) == (method != "qlora" or not gpus)
+    assert not said.parts or sum(part.value for part in said.parts.values()) == said.peak.value
+
+
+def test_its_parts_are_ten_two_and_four() -> None:
+    said = _said("meta-llama/Llama-3.1-8B")
+    assert said and [one.value / 1e9 for one in said.parts.values()] == [10, 2, 4]
+
+
+def test_it_says_nothing_of_other_sizes() -> None:
+    assert _said("meta-llama/Llama-3.2-1B") is None

@@ -1,0 +1,134 @@
+"""Rows into passes: what is counted is the same however it is packed; padding only ever adds."""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.data import histogram
+from ftwizard.estimate import batching
+from ftwizard.estimate.batching import Lengths
+from ftwizard.train import early_stopping, packing
+from ftwizard.train.encoder import Encoded
+
+ROWS = st.lists(st.integers(1, 5000), min_size=1, max_size=300)
+
+
+def report(rows: list[int]) -> dict[str, Any]:
+    return {"rows": len(rows), "total": sum(rows), **histogram.of(array("I", rows))}
+
+
+def known(rows: list[int]) -> Lengths:
+    found = batching.lengths(report(rows))
+    assert found is not None
+    return found
+
+
+def work(rows: Lengths, **changed: Any) -> batching.Passes:
+    settings = {
+        "batch_size": 4,
+        "accumulation": 2,
+        "epochs": 3.0,
+        "max_length": 1024,
+        "packing": False,
+    }
+    return batching.passes(rows, **{**settings, **changed})
+
+
+@given(ROWS)
+def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
+    found = known(rows)
+    assert found.rows == len(rows)
+    assert math.isclose(found.mean, sum(rows) / len(rows), rel_tol=0.02, abs_tol=0.1)
+    assert math.isclose(sum(one.rows for one in found.buckets), len(rows))
+    edges = [one.upto for one in found.buckets]
+    assert edges == sorted(edges) and all(one.length <= one.upto for one in found.buckets)
+
+
+@pytest.mark.parametrize("tokens", [None, {}, {"histogram": [], "mean": 0.0}])
+def test_without_counted_tokens_there_are_no_lengths(tokens: dict[str, Any] | None) -> None:
+    assert batching.lengths(tokens) is None
+
+
+def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
+    rows = [100, 200, 300]
+    found = batching.lengths({**report(rows), "total": 600_000})
+    assert found is not None and found.rows == 3000 and math.isclose(found.total, 600_000)
+
+
+@given(ROWS, st.integers(1, 16), st.integers(1, 8), st.sampled_from([1.0, 2.5, 3.0]), st.booleans())
+def test_passes_hold_together(
+    rows: list[int], batch: int, accumulation: int, epochs: float, packed: bool
+) -> None:
+    found = work(
+        known(rows), batch_size=batch, accumulation=accumulation, epochs=epochs, packing=packed
+    )
+    assert found.tokens > 0 and found.padding >= 0 and 0 <= found.padded < 1
+    assert 0 <= found.cut <= 1 and found.attended <= 1024 + 1e-6
+    assert found.steps >= 1 and found.passes >= found.steps / 2
+    if packed:
+        assert found.padding == 0
+    else:
+        assert found.steps == early_stopping.total_steps(len(rows), batch, accumulation, epochs)
+
+
+@given(ROWS, st.integers(1, 8))
+def test_a_larger_batch_pads_no_less(rows: list[int], batch: int) -> None:
+    one, more = (work(known(rows), batch_size=size) for size in (batch, batch * 2))
+    assert more.padding >= one.padding - 1e-6
+
+
+def test_rows_one_by_one_are_not_padded() -> None:
+    assert work(known([10, 500, 900]), batch_size=1).padding < 1e-6
+
+
+def test_padding_is_what_random_batches_have() -> None:
+    draw = random.Random(5)
+    rows = [max(1, round(draw.lognormvariate(5, 0.8))) for _ in range(4000)]
+    shuffled = [rows[:]]
+    for _ in range(5):
+        draw.shuffle(rows)
+        shuffled.append(rows[:])
+    really = sum(
+        4 * max(min(n, 1024) for n in order[at : at + 4])
+        for order in shuffled
+        for at in range(0, 4000, 4)
+    ) / len(shuffled)
+    found = work(known(rows), epochs=1.0)
+    assert math.isclose(found.tokens + found.padding, really, rel_tol=0.05)
+
+
+def test_packed_sequences_are_as_many_as_trl_makes() -> None:
+    draw = random.Random(6)
+    lengths = [min(512, max(4, round(draw.lognormvariate(4.3, 0.7)))) for _ in range(600)]
+    rows = [
+        Encoded(line=at, input_ids=[1] * length, labels=[1] * length)
+        for at, length in enumerate(lengths)
+    ]
+    really = len(packing.build_dataset(rows, pack_to=512))
+    found = work(known(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
+    assert math.isclose(found.passes, really, rel_tol=0.05)
+
+
+def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
+    found = batching.lengths({**report([100, 200]), "low": 150, "high": 600})
+    assert found is not None and found.most == 2.0 and known([100, 200]).most == 1.0
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError):
+        work(known([5]).scaled(0))
+
+
+@given(ROWS, st.integers(1, 6000))
+def test_the_share_that_is_cut_is_about_right(rows: list[int], length: int) -> None:
+    found = batching.cut_share(known(rows), length)
+    really = sum(row > length for row in rows) / len(rows)
+    below = [one.rows for one in known(rows).buckets]
+    assert abs(found - really) <= max(below) / len(rows) + 1e-9

@@ -1,0 +1,207 @@
+"""Estimates: what is not known is None, ranges hold their middle, parts add up."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.advice import run_history
+from ftwizard.cli import disk_check, estimate_text
+from ftwizard.estimate import disk, duration
+from ftwizard.estimate.duration import Speed
+from ftwizard.hardware import machine
+from ftwizard.jobs.events import EventReader
+from ftwizard.plan import schema
+from ftwizard.screens.wizard.estimate import text
+from ftwizard.text import age
+from tests.screens.costs.test_hour_price import ESTIMATE
+from tests.screens.runs_helpers import PLAN, make_run
+
+RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
+
+
+def test_time_is_unknown_before_the_first_run() -> None:
+    assert duration.training(1000, []) is None
+    assert duration.training(1000, [Speed(run="a", tokens_per_s=0.0)]) is None
+
+
+@given(tokens=st.floats(1, 1e12), rates=RATES)
+def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
+    tokens: float, rates: list[float]
+) -> None:
+    found = duration.training(tokens, [Speed(run="a", tokens_per_s=rate) for rate in rates])
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    for rate in rates:
+        assert found.low <= tokens / rate * (1 + 1e-9)
+        assert found.high >= tokens / rate * (1 - 1e-9)
+
+
+def test_disk_of_the_small_model_is_what_was_measured() -> None:
+    """A checkpoint of SmolLM2-135M at rank 16 was measured at 63 MB, the merged model at 270 MB."""
+    parts = disk.parts(trained=4_884_480, parameters=134_515_008, adapter=True, merges=True)
+    assert abs(parts["checkpoints"].value / 3 - 63e6) < 2e6
+    assert abs(parts["merged"].value - 273e6) < 3e6
+    assert set(parts) == {"checkpoints", "adapter", "merged"}
+
+
+def test_a_full_fine_tune_has_a_model_and_no_adapter() -> None:
+    parts = disk.parts(trained=100, parameters=100, adapter=False, merges=False)
+    assert set(parts) == {"checkpoints", "merged"}
+
+
+def test_a_model_that_is_still_to_be_fetched_needs_room_too() -> None:
+    def bytes_of(download: int | None) -> float | None:
+        parts = disk.parts(
+            trained=1, parameters=10**9, adapter=True, merges=False, download=download
+        )
+        return parts["download"].value if "download" in parts else None
+
+    assert [bytes_of(download) for download in (0, 7 * 10**9, None)] == [None, 7e9, 2e9]
+
+
+@pytest.mark.parametrize("one_disk", [True, False])
+def test_a_download_counts_where_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_disk: bool
+) -> None:
+    monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
+    needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
+    found = disk_check.to_document(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
+    rest = round(sum(part.value for name, part in needs.items() if name != "download"))
+    lines = list(estimate_text.disk_lines(found))
+    said, shown = (
+        dict(lines),
+        text.format_estimate({**ESTIMATE, "disk": found}, 1024).plain,
+    )
+    later = "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB"
+    assert later in lines[-1][1] and later in " ".join(shown.split()), (
+        "and the screen says the same"
+    )
+    assert lines[-2][1].partition(" (")[0] in shown
+    assert "5.0 GB of it for the model" in shown if one_disk else "5.0 GB to download, of" in shown
+    if one_disk:
+        assert found["needed"]["value"] == rest + 5 * 10**9 and found["elsewhere"] is None
+        assert "5.0 GB of it for the model download" in said["disk"]
+    else:
+        assert found["needed"]["value"] == rest and found["elsewhere"]["needed"]["value"] == 5e9
+        assert "about 5.0 GB to download" in said["model"] and str(tmp_path) in said["model"]
+
+
+@pytest.mark.parametrize(
+    ("left", "ends"),
+    [
+        (21e9, "with a 4-bit file 20.9 GB"),
+        (17e9, "with a 4-bit file 20.9 GB (the latter exceeds the free space)"),
+        (15e9, "with a 4-bit file 20.9 GB (both exceed the free space)"),
+    ],
+)
+def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
+    assert disk.later_words(disk.later(8 * 10**9), left).endswith(ends)
+    figure = {"value": 5e9}
+    assert disk.left({"short": None, "free": {"value": left + 5e9}, "needed": figure}) == left
+    assert disk.left({"short": {"missing": 1}, "free": {"value": 1}, "needed": figure}) == math.inf
+
+
+def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:
+    assert machine.on_one_disk(tmp_path / "a" / "b", tmp_path / "c")
+    assert not machine.on_one_disk(tmp_path, Path("/proc/x"))
+
+
+def test_age_in_its_largest_unit() -> None:
+    said = [age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)]
+    assert said == [
+        "0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "1 day", "2 days",
+    ]  # fmt: skip
+
+
+def test_the_time_says_that_it_is_of_the_training_alone() -> None:
+    found = duration.training(1000, [Speed(run="a", tokens_per_s=10.0)])
+    assert found and found.source.endswith("loading, merging and comparing are extra")
+
+
+def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "TAIL_BYTES", 2048)
+    for number in range(7):
+        job = make_run(home, f"run-{number}")
+        begun = job.events.read_bytes()
+        noise = json.dumps({"kind": "log", "t": 1.0, "attempt": 1, "step": 1, "tokens": 9e9})
+        job.events.write_bytes((noise.encode() + b"\n") * 5_000 + begun)
+    make_run(home, "other").plan.write_text(PLAN.replace("owner/model", "owner/other"))
+    make_run(home, "broken").plan.write_text("[")
+
+    def refuse(*_: Any) -> NoReturn:
+        raise AssertionError("all of the events were read")
+
+    monkeypatch.setattr(EventReader, "read", refuse)
+    found = run_history.of_runs(schema.parse(PLAN))
+    assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
+    assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
+
+
+def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_history, "MAX_RUNS_FOR_SPEED", 2)
+    for number in range(4):
+        make_run(home, f"run-{number}")
+    assert [speed.run for speed in run_history.of_runs(schema.parse(PLAN))] == ["run-3", "run-2"]
+
+
+def bytes_of(**more: Any) -> dict[str, Any]:
+    given_: dict[str, Any] = {
+        "trained": 41_943_040, "parameters": 8_030_261_248, "adapter": True, "merges": True,
+    } | more  # fmt: skip
+    return disk.parts(**given_)
+
+
+def test_a_full_fine_tune_keeps_the_states_of_its_optimizer() -> None:
+    """Llama 3.1 8B: 96 GB a checkpoint, three of them there at once."""
+    parts = bytes_of(trained=8_030_261_248, adapter=False)
+    assert parts["checkpoints"].value == pytest.approx(3 * 96.4e9, rel=0.01)
+    assert "optimizer" in parts["checkpoints"].source
+
+
+def test_exports_are_as_large_as_their_bits() -> None:
+    """Sizes of Llama 3.1 8B in llama.cpp's own table: Q4_K_M 4.9 GB, Q8_0 8.5 GB, F16 16.1 GB."""
+    sizes = {}
+    for kind in disk.BITS:
+        both = bytes_of(exports=(kind, "gguf-f16"))["exports"].value
+        sizes[kind] = both - (16.06e9 if kind != "gguf-f16" else 0)
+    assert sizes["gguf-q4_k_m"] == pytest.approx(4.92e9, rel=0.03)
+    assert sizes["gguf-q8_0"] == pytest.approx(8.54e9, rel=0.03)
+    assert sizes["gguf-f16"] == pytest.approx(16.07e9, rel=0.03)
+    alone = bytes_of(merges=False, exports=("gguf-q4_k_m",))
+    assert alone["exports"].value == pytest.approx(4.92e9 + 16.06e9, rel=0.03)
+    assert "merged" in alone, "an export is made of the merged model"
+
+
+def test_what_fits_is_not_spoken_of() -> None:
+    assert disk.short(bytes_of(), free=10**12, folder="/runs") is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "free", "cache_free", "says", "hint"),
+    [
+        (bytes_of(download=141 * 10**9), 10**11, None, "files alone need about 141", "HF_HOME and"),
+        (bytes_of(download=141 * 10**9), 10**13, 10**11, "files need about 141", "Set HF_HOME to"),
+        (bytes_of(download=10**9), 10**10, 10**11, "needs about 17.8", "finish.merge: false"),
+        (bytes_of(exports=("gguf-q8_0",)), 3 * 10**10, None, "exports 24", "without the exports"),
+        (bytes_of(trained=8 * 10**9, adapter=False), 10**11, None, "checkpoints 28", "adapter"),
+        (bytes_of(), 10**6, None, "needs about 17.8", "smaller model"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence_and_a_next_step(
+    parts: dict[str, Any], free: int, cache_free: int | None, says: str, hint: str
+) -> None:
+    found = disk.short(parts, free=free, folder="/runs", cache_free=cache_free, cache="/\x1bcache")
+    assert found is not None and found.missing > 0
+    assert says in found.message and hint in found.hint
+    assert (found.message + found.hint).isprintable()

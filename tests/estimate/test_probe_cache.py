@@ -1,0 +1,145 @@
+"""A measurement is remembered for what it depends on, and for nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.estimate import probe_cache
+from ftwizard.estimate.probe_cache import Probe
+from ftwizard.models.hub import Source
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.runs.prediction import Expected
+from tests.helpers.probes import measured
+
+SOURCE = Source(kind="hub", name="a/b", fingerprint="one", said="a/b")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    return schema.parse(
+        f"data: {{files: {{train: {tmp_path}/rows.jsonl}}}}\n"
+        "model: {name: a/b}\nrecipe: {batch_size: 8}\n"
+    )
+
+
+def kept(plan: Plan, batch: int = 8, halved: int = 0) -> Probe:
+    fits = probe_cache.with_batch(plan, batch, 8 // batch)
+    probe = msgspec.structs.replace(
+        probe_cache.of(measured(), fits, halved, 6, Expected()), fingerprint="one"
+    )
+    probe_cache.remember(plan, probe)
+    return probe
+
+
+def changed(plan: Plan, **recipe: Any) -> Plan:
+    return msgspec.structs.replace(plan, recipe=msgspec.structs.replace(plan.recipe, **recipe))
+
+
+def test_it_is_known_again_and_so_is_the_batch_that_fits(plan: Plan) -> None:
+    assert probe_cache.remembered(plan) is None
+    probe = kept(plan, batch=2, halved=2)
+    assert probe_cache.remembered(plan) == probe
+    smaller = probe_cache.remembered(changed(plan, batch_size=2, gradient_accumulation=4))
+    assert smaller and smaller.halved == 0 and smaller.memory == probe.memory
+    assert probe_cache.remembered(changed(plan, batch_size=4, gradient_accumulation=2)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 1.0}, {"learning_rate": 1.0}, {"patience": 9}, {"seed": 7}, {"alpha": 64}],
+)
+def test_what_changes_no_step_changes_nothing(plan: Plan, change: dict[str, Any]) -> None:
+    probe = kept(plan)
+    assert probe_cache.remembered(changed(plan, **change)) == probe
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rank": 64}, {"max_length": 99}, {"method": "qlora"}, {"packing": True},
+     {"precision": "fp32"}, {"gradient_checkpointing": True}, {"target_modules": ("q_proj",)}],
+)  # fmt: skip
+def test_what_changes_a_step_is_not_known(plan: Plan, change: dict[str, Any]) -> None:
+    kept(plan)
+    assert probe_cache.remembered(changed(plan, **change)) is None
+
+
+def test_rows_count_by_what_is_in_them(plan: Plan, tmp_path: Path) -> None:
+    probe = kept(plan)
+    rows = tmp_path / "rows.jsonl"
+    copy = rows.rename(tmp_path / "moved.jsonl")
+    files = msgspec.structs.replace(plan.data.files, train=str(copy))
+    moved = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, files=files))
+    assert probe_cache.remembered(moved) == probe
+    assert probe_cache.remembered(plan) is None, "its file is gone"
+    rows.write_text("{}\n{}\n")
+    assert probe_cache.remembered(plan) is None
+
+
+def test_another_model_of_that_name_and_another_machine_are_not_known(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = kept(plan)
+    assert probe_cache.remembered(plan, SOURCE) == probe
+    assert probe_cache.remembered(plan, msgspec.structs.replace(SOURCE, fingerprint="two")) is None
+    monkeypatch.setattr(probe_cache, "_machine", lambda: ["another"])
+    assert probe_cache.remembered(plan, SOURCE) is None
+
+
+def test_what_cannot_be_read_or_kept_is_no_error(plan: Plan, cache: Path) -> None:
+    kept(plan)
+    for file in (cache / "probes").iterdir():
+        file.write_text('{"batch_size": "x"}')
+    assert probe_cache.remembered(plan) is None
+    for file in (cache / "probes").iterdir():
+        file.unlink()
+    (cache / "probes").rmdir()
+    (cache / "probes").write_text("a file")
+    kept(plan)
+    assert probe_cache.remembered(plan) is None
+
+
+def test_the_time_is_that_of_all_tokens_and_evaluations() -> None:
+    found = probe_cache.training_time(measured(), 3, 6)
+    assert found.value == 3 * 50_000 / 1000 + 6 * 4000 / 2000
+    none = probe_cache.training_time(measured(evaluation_tokens_per_s=None), 1, 0)
+    assert none.value == 50
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=1, max_size=6), st.floats(0.1, 9), st.integers(0, 50))
+def test_the_time_lies_within_its_range(rates: list[float], epochs: float, looks: int) -> None:
+    found = probe_cache.training_time(measured(rates=rates), epochs, looks)
+    assert found.low is not None and found.high is not None
+    assert found.low < found.value < found.high
+
+
+def test_every_number_is_a_figure_that_says_where_and_when(plan: Plan) -> None:
+    probe = kept(plan)
+    figures = [probe.memory, probe.tokens_per_s, probe.useful_tokens_per_s, probe.step_s,
+               probe.seconds, probe.device_memory, *probe.memory_parts.values()]  # fmt: skip
+    assert all(one.source and one.as_of for one in figures)
+    assert probe.memory.value == 4000, "the most of loading, steps and evaluation"
+
+
+def test_nothing_heavy_is_imported_to_remember() -> None:
+    code = (
+        "import sys, ftwizard.estimate.probe_cache; "
+        "print({'torch', 'transformers', 'numpy', 'datasets', 'huggingface_hub'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,215 @@
+"""Every figure that is worked out has a source and a date where it is made, not on its way out."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import datetime
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import ftwizard
+from ftwizard.advice import evidence
+from ftwizard.catalog import gpu_specs, model_configs
+from ftwizard.catalog.prices import packaged
+from ftwizard.catalog.providers import catalog
+from ftwizard.cli import advise_data, cost_inputs, disk_check
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.estimate import disk, plan_estimate, recipe_estimate
+from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import of_rows as lengths_of
+from ftwizard.estimate.duration import Speed
+from ftwizard.hardware import machine as machine_facts
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.models import shapes
+from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
+from ftwizard.pricing.offer import Load
+from ftwizard.quantity import Figure
+
+PATHS = Path(ftwizard.__file__).parent / "assets" / "paths.toml"
+TODAY = datetime.date(2026, 11, 25)
+LENGTHS: dict[str, Lengths | None] = {
+    "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
+}  # fmt: skip
+MODELS = [
+    next(one for one in model_configs.configs() if one.name == name)
+    for name in (
+        "Llama 3.1 8B", "Llama 3.3 70B", "gpt-oss-20B", "Gemma 3 27B", "Qwen3 30B-A3B",
+    )
+]  # fmt: skip
+CARDS = (None, "RTX 4090", "A100 80 GB", "H100")
+RECIPES = (
+    Recipe(method="qlora"),
+    Recipe(method="lora", batch_size=4, packing=True),
+    Recipe(method="full", batch_size=8, gradient_checkpointing=False),
+)
+
+
+def machine(card: str | None) -> Facts:
+    """Return a machine with such a GPU, or with none."""
+    one = gpu_specs.card(card) if card else None
+    gpu = (Gpu(name=one.name, memory=round(one.memory * 2**30)),) if one else ()
+    return Facts(
+        gpus=gpu, no_gpu=None if gpu else "none", memory=64 * 10**9, cores=8, bfloat16_cpu=True,
+        disk_free=10**12, credentials=(), extras=("local",),
+    )  # fmt: skip
+
+
+def figures(found: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
+    """Yield every figure among objects, with where it is."""
+    if isinstance(found, Figure):
+        yield where, found
+    elif isinstance(found, msgspec.Struct):
+        for name in found.__struct_fields__:
+            yield from figures(getattr(found, name), f"{where}.{name}")
+    elif isinstance(found, dict):
+        for name, one in found.items():
+            yield from figures(one, f"{where}.{name}")
+    elif isinstance(found, list | tuple):
+        for number, one in enumerate(found):
+            yield from figures(one, f"{where}[{number}]")
+
+
+def undated(found: Any) -> list[str]:
+    """Return where figures lack a source, or a date that is a month or a day that was."""
+    return [where for where, one in figures(found) if not one.source or not is_date(one.as_of)]
+
+
+def is_date(text: str | None) -> bool:
+    """Say whether a text is a month or a day that is not to come."""
+    if not text or len(text) not in (7, 10):
+        return False
+    day = datetime.date.fromisoformat(text if len(text) == 10 else f"{text}-01")
+    return day <= datetime.date.today()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda one: one.method)
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
+def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
+    model: model_configs.Config, recipe: Recipe
+) -> None:
+    plan = Plan(data=Data(files=Files(train="rows")), model=Model(name=model.name), recipe=recipe)
+    shape = shapes.from_config(model.config, model.source)
+    speeds = (
+        Speed(run="one", tokens_per_s=900, as_of="2026-10-01"),
+        Speed(run="b", tokens_per_s=1),
+    )
+    hour = packaged().gpu("a100-40gb", "on demand")[0]
+    for card in CARDS:
+        facts = machine(card)
+        come = plan_estimate.of_plan(plan, LENGTHS, shape, facts, hour=hour)
+        assert come is not None and len(list(figures(come))) >= 12
+        found = [
+            come,
+            plan_estimate.of_plan(plan, LENGTHS, shape, facts, speeds=speeds),
+            plan_estimate.run_hours(come),
+            plan_estimate.fits(plan, LENGTHS, shape, facts),
+            plan_estimate.article(plan, LENGTHS, shape, facts),
+            plan_estimate.hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
+            plan_estimate.rental(facts.gpus[0] if facts.gpus else None, packaged()),
+            disk.parts(
+                trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
+                adapter=recipe.method != "full", merges=True, download=10**9,
+                exports=("gguf-q4_k_m",),
+            ),
+            disk.later(shape.parameters),
+        ]  # fmt: skip
+        assert undated(found) == []
+
+
+def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
+    train = lengths_of([300] * 100)
+    assert train is not None
+    here = recipe_estimate.Machine(gpu=True, probed=1000.0, probed_on="2026-11-02")
+    shape = shapes.from_config(MODELS[0].config, MODELS[0].source)
+    found = recipe_estimate.follows(Recipe(), recipe_estimate.Rows(train=train), shape, here)
+    assert found.time is not None and found.time.as_of == "2026-11-02"
+    assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
+
+
+@pytest.mark.parametrize("edition", ["current", "2026-04"])
+@pytest.mark.parametrize("share", [False, True])
+def test_all_costs_have_a_source_and_a_date(
+    edition: str, share: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
+    arguments = argparse.Namespace(
+        edition=edition, share_data=share, confidential=False, sort="path", gpu=None,
+        price=["openai/gpt-4.1-mini/training=5", "machine=1.5"], tokens_in=None, tokens_out=None,
+        requests_per_month=Decimal(10_000), serve_on="a100-40gb",
+    )  # fmt: skip
+    load = Load(
+        tokens=Estimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
+        counted="counted",
+    )  # fmt: skip
+    found = cost_inputs.compute_costs(load, arguments, request=(Decimal(200), Decimal(100)))
+    assert len(list(figures(found))) > 50
+    assert undated(found) == []
+
+
+def test_what_the_rows_say_has_a_source_and_a_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
+    rows = tmp_path / "rows.jsonl"
+    one = '{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "b"}]}'
+    rows.write_text("\n".join(one % number for number in range(40)))
+    found = advise_data.read_evidence(str(rows))
+    assert isinstance(found, evidence.Evidence) and found.tokens is not None
+    document = advise_data.to_document(found, machine("A100 80 GB"), {}, TODAY)
+    assert len(list(figures(document))) >= 3
+    assert undated(document) == []
+
+
+def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
+    said = PATHS.read_text("utf-8")
+    assert "$" not in said, "money stands in no words: it has its number, and so a figure"
+    known = catalog()
+    claims = [
+        claim
+        for path in known.paths
+        for factors in (path.factors, *(one.factors for one in path.platforms))
+        for some in factors.values()
+        for claim in some
+    ]
+    prices = [(one.price, one) for one in claims if "$" in one.words]
+    needs = [(one.memory, one) for one in known.needs]
+    assert len(prices) >= 8 and len(needs) == 4
+    for found, one in (*prices, *needs):
+        assert found is not None and (found.source, found.as_of) == (one.source, one.as_of)
+        assert undated(found) == []
+    assert all(one.source and is_date(one.as_of) for one in claims)
+
+
+@pytest.mark.parametrize("one_disk", [True, False])
+def test_room_has_a_source_and_a_date(
+    one_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_facts, "on_one_disk", lambda *_: one_disk)
+    needs = disk.parts(trained=1, parameters=10**9, adapter=True, merges=True, download=10**9)
+    found = disk_check.to_document(needs, tmp_path, tmp_path / "cache", 10**9)
+    assert found.keys() - {"short"} == {"parts", "later", "needed", "free", "elsewhere"}
+    where = {name: msgspec.convert(found[name], Figure) for name in ("needed", "free")}
+    for name in ("parts", "later"):
+        where |= msgspec.convert(found[name], dict[str, Figure])
+    if not one_disk:
+        for name in ("needed", "free"):
+            where[f"model {name}"] = msgspec.convert(found["elsewhere"][name], Figure)
+    assert undated(where) == []
+
+
+def test_no_figure_is_made_without_saying_its_date() -> None:
+    folder = Path(ftwizard.__file__).parent
+    lacking = []
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Figure":
+                named = {one.arg for one in node.keywords}
+                if not {"source", "as_of"} <= named:
+                    lacking.append(f"{file.relative_to(folder)}:{node.lineno}")
+    assert lacking == []

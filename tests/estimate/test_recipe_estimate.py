@@ -1,0 +1,155 @@
+"""What follows from a recipe: monotone, sourced, and unknown where it is unknown."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.catalog.gpu_specs import card
+from ftwizard.catalog.prices import Rate
+from ftwizard.estimate import batching, memory, recipe_estimate
+from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.recipe_estimate import Follows, Machine, Rows
+from ftwizard.plan.schema import Recipe
+from ftwizard.train import early_stopping
+from tests.advice.test_data_settings import drawn
+from tests.helpers.shapes import PUBLISHED
+
+LLAMA = PUBLISHED["llama-3.1-8b"]
+RAGGED = drawn(5.0, 1.0)
+ROWS = Rows(train=RAGGED, validation=RAGGED.scaled(200))
+A100 = Machine(card=card("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
+RECIPES = st.builds(
+    Recipe,
+    method=st.sampled_from(["lora", "qlora", "full"]),
+    epochs=st.sampled_from([1.0, 2.0, 3.0]),
+    batch_size=st.integers(1, 8),
+    gradient_accumulation=st.integers(1, 8),
+    max_length=st.sampled_from([128, 512, 1024, 4096]),
+    packing=st.booleans(),
+)
+
+
+def seconds(found: Follows) -> float:
+    assert found.time is not None
+    return found.time.value
+
+
+def of(recipe: Recipe, machine: Machine = A100, **more: Any) -> Follows:
+    return recipe_estimate.follows(recipe, ROWS, LLAMA, machine, **more)
+
+
+@given(RECIPES)
+def test_each_figure_has_a_source_and_holds_its_middle(recipe: Recipe) -> None:
+    found = of(recipe)
+    figures = [
+        found.steps, found.tokens, found.padding, found.cut, found.time, found.whole,
+        *found.parts.values(),
+    ]  # fmt: skip
+    for one in figures:
+        assert one is not None and one.source
+        assert (one.low is None) == (one.high is None)
+        if one.low is not None and one.high is not None:
+            assert one.low <= one.value <= one.high
+    assert found.whole is not None and found.whole.value > seconds(found)
+    assert found.evaluations >= 1 and found.memory is not None and found.cost is None
+    if not recipe.packing:
+        rows = (2000, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs)
+        assert found.steps.value == early_stopping.total_steps(*rows)
+
+
+@given(RECIPES)
+def test_more_epochs_and_longer_rows_never_take_less(recipe: Recipe) -> None:
+    more = msgspec.structs.replace(recipe, epochs=recipe.epochs + 1)
+    assert seconds(of(recipe)) < seconds(of(more))
+    longer = msgspec.structs.replace(recipe, max_length=recipe.max_length * 2)
+    assert of(recipe).tokens.value <= of(longer).tokens.value
+    assert of(recipe).cut.value >= of(longer).cut.value
+
+
+def test_padding_is_said_both_ways() -> None:
+    plain = of(Recipe())
+    packed = of(Recipe(packing=True))
+    assert plain.padding.value > 0.3 and packed.padding.value == 0
+    assert plain.otherwise is not None and plain.otherwise.value < seconds(plain)
+    assert packed.otherwise is not None and packed.otherwise.value == seconds(plain)
+    even = Rows(train=batching.of_one_length(2000, 300))
+    assert recipe_estimate.follows(Recipe(), even, LLAMA, A100).otherwise is None
+
+
+def test_what_was_measured_comes_first() -> None:
+    earlier = msgspec.structs.replace(A100, speeds=(Speed(run="mine", tokens_per_s=100.0),))
+    assert seconds(of(Recipe(), earlier)) == pytest.approx(of(Recipe()).tokens.value / 100)
+    probed = msgspec.structs.replace(earlier, probed=50.0)
+    found = of(Recipe(packing=True), probed)
+    assert seconds(found) == pytest.approx(found.tokens.value / 50)
+    assert found.time is not None and found.time.source.startswith("measured")
+
+
+def test_what_is_not_known_is_none() -> None:
+    odd = Machine(gpu=True, cores=8)
+    assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
+    found = recipe_estimate.follows(Recipe(), ROWS, None, A100)
+    assert (found.time, found.memory) == (None, None) and found.steps.value > 0
+    with pytest.raises(ValueError):
+        recipe_estimate.follows(Recipe(), Rows(train=RAGGED.scaled(0)), LLAMA, A100)
+
+
+def test_processors_are_told_from_cards() -> None:
+    found = of(Recipe(), Machine(cores=2, bfloat16_cpu=True))
+    assert found.time is not None and "CPU cores" in found.time.source
+    assert seconds(found) > 50 * seconds(of(Recipe()))
+
+
+def test_memory_is_estimated_as_the_run_will_be() -> None:
+    old = Machine(card=card("Tesla T4"), gpu=True)
+    first = recipe_estimate.setup_of(Recipe(max_length=100_000), old, RAGGED)
+    assert (first.precision, first.checkpointing) == ("fp16", True)
+    assert first.length == RAGGED.buckets[-1].upto, "no row is as long as the recipe allows"
+    second = recipe_estimate.setup_of(
+        Recipe(max_length=512, packing=True, method="qlora"), A100, RAGGED
+    )
+    assert (second.precision, second.length) == ("bf16", 512)
+    assert recipe_estimate.setup_of(Recipe(method="qlora"), old).precision == "fp32"
+    assert recipe_estimate.setup_of(Recipe(), Machine(cores=2)).checkpointing is False
+    found = of(Recipe(max_length=512, packing=True, method="qlora"))
+    assert found.memory == memory.estimate(LLAMA, second)
+    rough = of(Recipe(), Machine(cores=2)).memory
+    assert rough and rough.peak.high and rough.peak.low
+    assert rough.peak.high > 2 * rough.peak.low, "on processors little is known"
+    assert of(Recipe(target_modules=("nothing",))).memory is None
+
+
+def test_a_recipe_costs_what_its_whole_run_takes() -> None:
+    hour = Rate(
+        usd=Decimal("1.5"), unit="hour", source="a price", as_of="2026-11", confidence="high"
+    )
+    assert of(Recipe()).cost is None, "nobody said what an hour costs"
+    priced = of(Recipe(), msgspec.structs.replace(A100, hour=hour))
+    assert priced.cost is not None and priced.whole is not None
+    assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
+    fast = Speed(run="earlier", tokens_per_s=1000.0)
+    alone = recipe_estimate.follows(
+        Recipe(), ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
+    )
+    assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
+    assert alone.cost.value == pytest.approx(alone.time.value / 3600 * 1.5)
+
+
+def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
+    names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
+    found = recipe_estimate.hours(Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names)
+    assert list(found) == ["h100-80gb"]
+    small = recipe_estimate.too_small(
+        Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names
+    )
+    assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
+    known = recipe_estimate.hours(Recipe(method="qlora"), ROWS, LLAMA, names)
+    assert set(names) - set(known) == {"abacus"}
+    assert known["h100-80gb"].value < known["a100-40gb"].value < known["t4"].value
+    assert all(one.unit == "h" and one.source and one.as_of for one in known.values())

@@ -1,0 +1,82 @@
+"""The real small model, fetched and converted once a test session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.models import hub
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def fetch_smollm2(cache: Path) -> Path:
+    """Return the folder of the model; it comes the way that users get it."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FTWIZARD_CACHE", str(cache))
+    try:
+        return hub.fetch(hub.locate(SMOLLM2), lambda *_, **__: None)
+    finally:
+        patch.undo()
+
+
+def cache_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return where the model is kept: ``FTWIZARD_TEST_CACHE``, else new in each session."""
+    if kept := os.environ.get("FTWIZARD_TEST_CACHE"):
+        return Path(kept)
+    return factory.mktemp("cache")
+
+
+def make_small(real: Path, folder: Path) -> Path:
+    """Write a model of the same kind as ``real``, with its tokenizer, that trains far more quickly;
+    it learns little."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(
+        real, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16,
+    )  # fmt: skip
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(real).save_pretrained(folder)
+    return folder
+
+
+def tiny_tokenizer() -> Any:
+    """Return a tokenizer with a chat template and one token a byte."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bare = Tokenizer(BPE(vocab={char: place for place, char in enumerate(alphabet)}, merges=[]))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>"],
+    )  # fmt: skip
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return tokenizer
+
+
+def make_tiny(folder: Path) -> Path:
+    """Write a model of random weights that trains in seconds; it learns nothing worth knowing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

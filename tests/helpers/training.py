@@ -1,0 +1,104 @@
+"""Whole trainings of tiny models within the process of a test, in a second or two."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from ftwizard.jobs import launch
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
+from ftwizard.jobs.worker import Worker
+from ftwizard.models import hub
+from ftwizard.plan import schema
+from tests.helpers.jobs import events
+from tests.helpers.models import make_tiny
+
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "saw",
+    "one",
+    "bird",
+    "fly",
+    "over",
+    "two",
+    "red",
+    "roofs",
+]
+
+
+def tiny_model(root: Path) -> Path:
+    """Return a model of random weights, always the same ones."""
+    import torch
+
+    path = root / "tiny"
+    if not path.exists():
+        torch.manual_seed(3)
+        make_tiny(path)
+    return path
+
+
+def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Return rows of different lengths."""
+    return [
+        {"messages": [
+            {"role": "user", "content": f"{n}: " + " ".join(WORDS[: 1 + n * 5 % 11])},
+            {"role": "assistant", "content": " ".join(WORDS[n % 5 : n % 5 + 1 + n % 4])},
+        ]}
+        for n in range(first, first + count)
+    ]  # fmt: skip
+
+
+def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
+          validation: int = 9, **recipe: Any) -> JobFolder:  # fmt: skip
+    """Train as the worker does, without a process of its own; return the run's folder."""
+    for file, part in (("train", rows(training)), ("validation", rows(validation, 500))):
+        text = "".join(json.dumps(row) + "\n" for row in part)
+        (root / f"{file}.jsonl").write_text(text)
+    body = {
+        "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"}},
+        "model": {"name": str(tiny_model(root))},
+        "recipe": {"batch_size": 2, "epochs": 1, "rank": 4, "evaluation_steps": 4,
+                   "max_length": 200, "learning_rate": 5e-3, **recipe},
+        "finish": {"merge": False, "compare": False},
+        **({"samples": samples} if samples is not None else {}),
+    }  # fmt: skip
+    path = root / f"{name}.yaml"
+    path.write_text(json.dumps(body))
+    plan = schema.load(path, allow=["many-epochs"])
+    source = hub.locate(plan.model.name)
+    record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
+        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
+    }})  # fmt: skip
+    folder = launch.create(root / name, record, {"plan.yaml": schema.dump(plan).encode()})
+    write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
+    return again(folder)
+
+
+def again(folder: JobFolder) -> JobFolder:
+    """Train what is in a run's folder, in its newest attempt."""
+    from ftwizard.train import trainer
+
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    worker = Worker(folder)
+    try:
+        trainer.run(worker)
+    finally:
+        worker.events.close()
+        for one, handler in kept.items():
+            signal.signal(one, handler)
+    return folder
+
+
+def losses(folder: JobFolder) -> list[float]:
+    """Return the loss of each step and then of each evaluation, exactly."""
+    return [e["loss"] for e in events(folder, "log")] + [
+        e["eval_loss"] for e in events(folder, "eval")
+    ]

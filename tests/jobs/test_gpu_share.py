@@ -1,0 +1,99 @@
+"""Whose a GPU's memory is, by the driver's list of processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.hardware import nvml
+from ftwizard.jobs import gpu_share, identity
+from ftwizard.jobs.identity import Identity
+
+CHILD = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "print('up', flush=True); input()"], start_new_session=True)
+input()
+"""
+
+
+@pytest.fixture
+def command() -> Iterator[tuple[Identity, int]]:
+    """Start a command with a child in a session of its own; return it and the child's pid."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], start_new_session=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        known = identity.from_pid(process.pid)
+        assert known is not None
+        import psutil
+
+        (child,) = psutil.Process(process.pid).children()
+        on_host = msgspec.structs.replace(known, pid_namespace=gpu_share.HOST_NAMESPACE)
+        yield on_host, child.pid
+        process.kill()
+        child.kill()
+
+
+def gpu(*processes: tuple[int, int | None]) -> dict[str, Any]:
+    return {"index": 0, "processes": [{"pid": pid, "memory": held} for pid, held in processes]}
+
+
+def ours(reading: dict[str, Any], command: Identity | None) -> Any:
+    (marked,) = gpu_share.add_own_memory([reading], command)
+    assert set(marked) == {"index", "ours"}
+    return marked["ours"]
+
+
+def test_the_command_and_its_descendants_are_ours(command: tuple[Identity, int]) -> None:
+    root, child = command
+    assert ours(gpu((root.pid, 5), (child, 7), (1, 100)), root) == 12
+    assert ours(gpu((1, 100)), root) == 0
+    assert ours(gpu(), root) == 0
+
+
+def test_what_the_driver_does_not_tell_is_unknown(command: tuple[Identity, int]) -> None:
+    root, child = command
+    assert ours(gpu((root.pid, None), (child, 7)), root) is None
+    assert ours(gpu((root.pid, 5), (1, None)), root) == 5
+    assert ours({"index": 0, "processes": None}, root) is None
+    assert ours(gpu((root.pid, 5)), None) is None
+
+
+def test_in_a_container_pids_of_the_driver_are_others(command: tuple[Identity, int]) -> None:
+    root, _ = command
+    inside = msgspec.structs.replace(root, pid_namespace=4026532000)
+    assert ours(gpu((root.pid, 5)), inside) is None
+
+
+def test_a_pid_that_is_gone_or_none_is_not_ours(command: tuple[Identity, int]) -> None:
+    root, _ = command
+    assert ours(gpu((2**31 - 1, 5), (2**32 - 1, 5), (0, 5)), root) == 0
+
+
+def test_a_lost_gpu_stays_as_it_is() -> None:
+    assert gpu_share.add_own_memory([{"index": 1, "lost": True}], None) == [
+        {"index": 1, "lost": True}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0x1, []),
+        (0x2, []),
+        (0x4, ["power cap"]),
+        (0x8, ["hardware slowdown"]),
+        (0x48, ["thermal"]),
+        (0x88, ["power brake"]),
+        (0x64, ["thermal", "power cap"]),
+    ],
+)
+def test_clock_reasons_in_words(bits: int, words: list[str]) -> None:
+    assert nvml.decode_throttling(bits) == words

@@ -1,0 +1,130 @@
+"""The user's own command: told of findings and ends with nobody watching, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftwizard import locations
+from ftwizard.jobs import lock, requests
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.hook import Hook
+from tests.helpers.jobs import make, start, until, until_ended, until_step
+from tests.screens.runs_helpers import make_run
+
+TELLS = """\
+import json, os, sys
+names = ("FTWIZARD_RUN", "FTWIZARD_EVENT", "FTWIZARD_MESSAGE")
+with open(sys.argv[1], "a") as file:
+    file.write(json.dumps([os.environ[name] for name in names]) + "\\n")
+"""
+
+
+def configure(command: list[str], more: str = "") -> None:
+    path = locations.config_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[notify]\ncommand = {json.dumps(command)}\n{more}\n")
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """Configure a command that writes down what it is told."""
+    path = tmp_path / "told.jsonl"
+    configure([sys.executable, "-c", TELLS, str(path)])
+    return path
+
+
+def lines(path: Path) -> list[list[str]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_the_keeper_tells_of_an_end(home: Path, told: Path) -> None:
+    folder = start(make(home / "runs" / "one", steps=3))
+    until_ended(folder)
+    until(folder, lambda _: bool(lines(told)))
+    assert lines(told) == [["one", "end", "Run one finished."]]
+
+
+def test_a_failure_is_told_once_and_with_its_reason(home: Path, told: Path) -> None:
+    folder = start(make(home / "runs" / "one", mode="crash"))
+    until_ended(folder)
+    until(folder, lambda _: bool(lines(told)))
+    (said,) = lines(told)
+    assert said[1] == "failure"
+    assert "made up" in said[2]
+
+
+def test_a_stop_that_was_asked_for_is_no_failure(home: Path, told: Path) -> None:
+    folder = start(make(home / "runs" / "one", steps=10_000))
+    until_step(folder, 2)
+    requests.stop(folder, 1, grace_s=20, now=False)
+    until_ended(folder)
+    until(folder, lambda _: bool(lines(told)))
+    assert [line[1] for line in lines(told)] == ["end"]
+
+
+def test_only_what_was_asked_for_is_told(home: Path, told: Path) -> None:
+    configure([sys.executable, "-c", TELLS, str(told)], 'on = ["failure"]')
+    Hook(make_run(home, "one")).end("finished")
+    assert not lines(told)
+
+
+def test_findings_are_told_once_and_old_ones_never(home: Path, told: Path) -> None:
+    folder = make_run(home, "one", findings=[{"severity": "error", "message": "old"}])
+    hook = Hook(folder)
+    events = EventWriter(folder.events, 2)
+    events.write("finding", step=3, severity="info", message="of no weight")
+    events.write("finding", step=3, severity="warning", message="overfitting\x1b]0;x\x07")
+    hook.look()
+    hook.look()
+    events.close()
+    hook.end("finished")
+    assert [line[1] for line in lines(told)] == ["finding", "end"]
+    assert lines(told)[0][2].startswith("overfitting")
+    assert "\x1b" not in lines(told)[0][2]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import sys; sys.exit('cannot reach it')", "exit status 1: cannot reach it"),
+        ("import time; time.sleep(60)", "longer than 0.5 s"),
+        ("import sys; sys.stderr.write('x' * 1_000_000); sys.exit(3)", "exit status 3"),
+    ],
+)
+def test_its_failure_is_a_line_in_the_log_and_ends_nothing(
+    home: Path, code: str, says: str
+) -> None:
+    timeout = "timeout_s = 0.5" if "sleep" in code else ""
+    configure([sys.executable, "-c", code], timeout)
+    folder = start(make(home / "runs" / "one", steps=3))
+    assert until_ended(folder).end_reason == "finished"
+    until(folder, lambda _: "notify.command" in folder.log.read_text())
+    assert says in folder.log.read_text()
+
+
+def test_it_gets_no_key(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    seen = tmp_path / "seen"
+    configure([sys.executable, "-c", f"import os; open({str(seen)!r}, 'w').write(str(os.environ))"])
+    Hook(make_run(home, "one")).end("finished")
+    assert "FTWIZARD_RUN" in seen.read_text()
+    assert "hf_secret" not in seen.read_text()
+
+
+def test_a_slow_command_does_not_hold_the_run(home: Path) -> None:
+    configure([sys.executable, "-c", "import time; time.sleep(20)"])
+    folder: JobFolder = start(make(home / "runs" / "one", steps=3))
+    until_ended(folder, timeout=45)
+    assert not lock.is_held(folder.lock)
+
+
+def test_a_file_that_went_wrong_meanwhile_is_said_in_the_log(home: Path) -> None:
+    configure(["no-such-program-here"])
+    folder = start(make(home / "runs" / "one", steps=3))
+    until_ended(folder)
+    assert "not found" in folder.log.read_text()

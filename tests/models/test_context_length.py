@@ -1,0 +1,95 @@
+"""Rows longer than a model's positions: an error where these are a table, a warning where not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import batching
+from ftwizard.models import context_length
+from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.train import dataset
+from ftwizard.train.encoder import Encoded
+
+SMALL: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16},
+    "gptj": {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16, "rotary_dim": 4},
+    "opt": {
+        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8,
+        "word_embed_proj_dim": 8, "max_position_embeddings": 16,
+    },
+    "bert": {
+        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+        "max_position_embeddings": 16, "is_decoder": True,
+    },
+    "llama": {
+        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+        "max_position_embeddings": 16,
+    },
+}  # fmt: skip
+SMALL["roberta"] = SMALL["bert"] | {"max_position_embeddings": 18}  # two before the first
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    config: Any = AutoConfig.for_model(kind, vocab_size=60_000, **SMALL[kind])
+    model = auto.from_config(config, trust_remote_code=False)
+    found = context_length.of(config.to_dict())
+    assert found == (16, kind != "llama")
+    with torch.no_grad():
+        model(input_ids=torch.full((1, 16), 5))
+        if found.is_hard_limit:
+            with pytest.raises((IndexError, RuntimeError)):
+                model(input_ids=torch.full((1, 17), 5))
+        else:
+            model(input_ids=torch.full((1, 17), 5))
+
+
+def encoded(tokens: int) -> dict[str, list[Encoded]]:
+    """Return one row that trains and one that validates, the longer of so many tokens."""
+    return {
+        name: [Encoded(line=1, input_ids=[5] * n, labels=[5] * n)]
+        for name, n in (("train", 3), ("validation", tokens))
+    }
+
+
+def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path) -> None:
+    for kind in ("gpt2", "llama"):
+        (tmp_path / kind).mkdir()
+        config = {"model_type": kind, **SMALL[kind]}
+        (tmp_path / kind / "config.json").write_text(json.dumps(config))
+        assert dataset.check_lengths(tmp_path / kind, encoded(16)) is None
+    with pytest.raises(FtwizardError, match=r"17 tokens, .* only 16 positions") as error:
+        dataset.check_lengths(tmp_path / "gpt2", encoded(17))
+    assert "recipe.max_length to 16" in error.value.hint
+    warned = dataset.check_lengths(tmp_path / "llama", encoded(17))
+    assert warned is not None and "made for 16" in warned
+    assert live_estimate.load_context_length(str(tmp_path / "gpt2")) == 16
+
+
+def test_a_stretched_rotation_goes_further() -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
+    found = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
+    assert context_length.of(found) == (131_072, False)
+    found["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
+    assert context_length.of(found) == (131_072, False)
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, True, "many", 2.5])
+def test_what_is_no_number_is_not_known(value: object) -> None:
+    config = {"model_type": "gpt2", "n_positions": value}
+    assert context_length.of(config) is None and context_length.refusal(config, 10**6, "m") is None
+
+
+def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
+    found = batching.of_one_length(10, 500.0)
+    assert [context_length.longest(found, most) for most in (400, 1024)] == [400, 500]
+    assert context_length.longest(None, 1024) == 0

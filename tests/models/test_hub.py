@@ -1,0 +1,47 @@
+"""Why the Hub cannot be reached, in words that are nobody's class names."""
+
+from __future__ import annotations
+
+import ssl
+from types import SimpleNamespace
+
+import pytest
+
+from ftwizard.models import hub
+
+
+class ConnectError(Exception):
+    """As of a library."""
+
+
+class ReadTimeout(Exception):
+    """As of a library."""
+
+
+def _answering(status: int) -> Exception:
+    error = ConnectError("no")
+    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectError("[Errno -2] Name or service not known"), "cannot be reached"),
+        (ReadTimeout(""), "cannot be reached (timed out)"),
+        (_answering(503), "cannot be reached (HTTP 503)"),
+        (
+            ssl.SSLCertVerificationError("certificate verify failed"),
+            "cannot be reached (certificate rejected)",
+        ),
+    ],
+)
+def test_it_is_said_in_words(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    _, problem = hub._hub_commit("owner/model", None)
+    assert problem.text == f"the Hub {said}"
+    assert "the network" in hub._suggest_fix("owner/model", problem)

@@ -1,0 +1,217 @@
+"""A plan comes back as it was written, and every mistake in it is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan, PlanError
+
+MINIMAL = """\
+data:
+  files:
+    train: rows.jsonl
+model:
+  name: owner/model
+"""
+
+_name = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+_plans = st.builds(
+    Plan,
+    data=st.builds(
+        schema.Data,
+        files=st.builds(schema.Files, train=_name, validation=st.none() | _name),
+        split=st.builds(schema.Split, validation=st.none() | st.floats(0, 0.5), seed=st.integers()),
+    ),
+    model=st.builds(schema.Model, name=_name, revision=st.none() | _name),
+    provider_reason=_name,
+    recipe=st.builds(
+        schema.Recipe,
+        rank=st.integers(1, 512),
+        learning_rate=st.none() | st.floats(1e-9, 1, allow_subnormal=False),
+        method=st.sampled_from(["lora", "qlora", "full"]),
+        precision=st.sampled_from(["auto", "bf16", "fp16", "fp32"]),
+        gradient_checkpointing=st.none() | st.booleans(),
+        target_modules=st.none() | st.lists(_name, min_size=1).map(tuple),
+    ),
+    samples=st.builds(
+        schema.Samples,
+        count=st.integers(0, 20),
+        prompts=st.none() | _name | st.lists(_name, min_size=1).map(tuple),
+    ),
+    allow=st.lists(st.sampled_from(["no-validation", "many-epochs"])).map(tuple),
+)
+
+
+@given(_plans)
+def test_what_is_saved_is_loaded(one: Plan) -> None:
+    assert schema.parse(schema.dump(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "says", "hint"),
+    [
+        ("recipe:\n  epocs: 3\n", 7, "recipe.epocs is not a setting", "recipe.epochs"),
+        ("recipes: 1\n", 6, "recipes is not a setting", "recipe"),
+        ("recipe:\n  epochs: three\n", 7, "expected a number, got text", ""),
+        ("recipe:\n  rank: 1.5\n", 7, "expected a whole number", ""),
+        ("recipe:\n  method: lorra\n", 7, "recipe.method", "lora"),
+        ("samples:\n  tokens: 3\n", 7, "samples.tokens is not a setting", "max_tokens"),
+        ("samples:\n  prompts: 3\n", 7, "samples.prompts", ""),
+        ("report_to: no\n", 6, "expected a list, got text", "tensorboard"),
+        ("where:\n  gpu: yes\n", 7, "expected a whole number, got text", ""),
+        ("allow: [everything]\n", 6, "allow", "no-validation"),
+        ("recipe:\n  rank: 1\n  rank: 2\n", 8, "duplicate key", ""),
+        ("recipe: [\n", 7, "expected", ""),
+        ("recipe: 3\n", 6, "expected a group of settings", ""),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint: str) -> None:
+    with pytest.raises(PlanError) as error:
+        schema.parse(MINIMAL + more)
+    assert f"line {line}" in error.value.message
+    assert says in error.value.message
+    assert hint in error.value.hint
+    assert error.value.exit_code == 1
+
+
+def test_yaml_means_what_it_says() -> None:
+    one = schema.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
+    assert one.recipe.learning_rate == 1e-4
+    assert one.provider_reason == "no"
+
+
+@pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(FtwizardError):
+        schema.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("recipe: {epochs: 0}", "recipe.epochs is 0"),
+        ("recipe: {epochs: -1}", "recipe.epochs is -1"),
+        ("recipe: {learning_rate: .nan}", "recipe.learning_rate is nan"),
+        ("recipe: {learning_rate: 2}", "recipe.learning_rate is 2"),
+        ("recipe: {dropout: 1}", "recipe.dropout is 1"),
+        ("recipe: {rank: 0}", "recipe.rank is 0"),
+        ("recipe: {target_modules: [q_proj, lm_head]}", "lm_head"),
+        ("recipe: {target_modules: []}", "empty"),
+        ("recipe: {method: full, target_modules: [q_proj]}", "trains all weights"),
+        ("budget: {hours: 0}", "budget.hours"),
+        ("samples: {count: -1}", "samples.count is -1"),
+        ("samples: {count: 21}", "samples.count is 21"),
+        ("samples: {max_tokens: 0}", "samples.max_tokens is 0"),
+        ("samples: {prompts: []}", "samples.prompts is empty"),
+        ("samples: {prompts: ' '}", "samples.prompts names no file"),
+        ("samples: {prompts: [a, ' ']}", "samples.prompts has an empty prompt"),
+        (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: str) -> None:
+    with pytest.raises(PlanError, match=r"recipe|budget|samples") as error:
+        schema.load(_file(tmp_path, MINIMAL + more + "\n"))
+    assert says in error.value.message
+
+
+def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
+    chosen = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: my prompts.txt}\n"))
+    assert chosen.samples.prompts == str(tmp_path / "my prompts.txt")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rate"),
+    [
+        ("", 2e-4),
+        ("recipe: {method: qlora}", 2e-4),
+        ("recipe: {method: full}", 2e-5),
+        ("recipe: {method: full, learning_rate: 1e-6}", 1e-6),
+    ],
+)
+def test_a_loaded_plan_says_its_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
+    one = schema.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
+    assert one.recipe.learning_rate == rate
+    assert schema.parse(schema.dump(one)) == one
+
+
+def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "train: rows.jsonl",
+        "train: rows.jsonl\n    validation: more.jsonl\n  split: {validation: 0.2}",
+    )
+    with pytest.raises(PlanError, match=r"Both data.files.validation and data.split.validation"):
+        schema.load(_file(tmp_path, text))
+
+
+def test_no_validation_needs_insistence(tmp_path: Path) -> None:
+    path = _file(tmp_path, MINIMAL.replace("model:", "  split: {validation: 0}\nmodel:"))
+    with pytest.raises(FtwizardError) as error:
+        schema.load(path)
+    assert error.value.exit_code == DECLINED
+    assert "--allow no-validation" in error.value.hint
+    assert schema.load(path, allow=["no-validation"]).allow == ("no-validation",)
+
+
+def test_many_epochs_need_insistence(tmp_path: Path) -> None:
+    path = _file(tmp_path, MINIMAL + "recipe: {epochs: 4}\n")
+    with pytest.raises(FtwizardError) as error:
+        schema.load(path)
+    assert error.value.exit_code == DECLINED
+    assert schema.load(path, allow=["many-epochs"]).recipe.epochs == 4
+    assert schema.load(path, deferred=("many-epochs",)).allow == ()
+    assert schema.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
+    with pytest.raises(FtwizardError) as unknown:
+        schema.load(path, allow=["many-epoch"])
+    assert unknown.value.exit_code == USAGE
+
+
+def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    text = MINIMAL.replace("owner/model", "base")
+    one = schema.load(_file(tmp_path, text))
+    assert one.data.files.train == str(tmp_path / "rows.jsonl")
+    assert one.model.name == str(tmp_path / "base")
+    assert schema.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
+    asked = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: ask.txt}\n")).samples
+    assert asked.prompts == str(tmp_path / "ask.txt")
+    own = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: [ask.txt]}\n")).samples
+    assert own.prompts == ("ask.txt",)
+
+
+@pytest.mark.parametrize("data", [None, b"\xff\xfe", b"a: \xe9"])
+def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "plan.yaml"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(PlanError, match=r"no plan|UTF-8"):
+        schema.load(path)
+    with pytest.raises(PlanError):
+        schema.load(tmp_path)
+
+
+def test_every_setting_is_documented() -> None:
+    """A docstring follows each setting in the source."""
+    source = Path(schema.__file__).read_text()
+    for part in (
+        schema.Recipe,
+        schema.Files,
+        schema.Split,
+        schema.Finish,
+        schema.Budget,
+        schema.Samples,
+    ):
+        body = source.split(f"class {part.__name__}(")[1].split("\nclass ")[0]
+        assert body.count('"""') >= len(msgspec.structs.fields(part)), part
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    return path

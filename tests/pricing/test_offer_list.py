@@ -1,0 +1,349 @@
+"""The table of costs: the article's to the cent, exact sums, figures that say where they are from."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
+from ftwizard.data.tokens.stats import Estimate
+from ftwizard.pricing import gpu_costs, monthly, offer_list, user_prices
+from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
+from ftwizard.pricing.offer_list import SortKey, in_order, offers
+from ftwizard.quantity import Figure
+
+TODAY = datetime.date(2026, 11, 25)
+EDITIONS = pytest.mark.parametrize("edition", get_args(Edition))
+TOKENS = st.integers(1, 10**11)
+
+
+def load(tokens: int = 1_500_000, epochs: float = 3.0, **more: Any) -> Load:
+    exact = Estimate(value=tokens, low=tokens, high=tokens)
+    return Load(tokens=exact, epochs=epochs, counted="counted", **more)
+
+
+def table(
+    what: Load | None = None, edition: Edition = "current", prices: Prices | None = None,
+    **asked: Any,
+) -> dict[str, Offer]:  # fmt: skip
+    ask = Asked(today=TODAY, edition=edition, **asked)
+    return {one.name: one for one in offers(what or load(), prices or packaged(), ask)}
+
+
+def cents(figure: Figure | None) -> Decimal | None:
+    return None if figure is None else Decimal(str(figure.value))
+
+
+def test_the_articles_example_to_the_cent() -> None:
+    found = table(edition="2026-04")
+    assert {name: cents(one.training) for name, one in found.items() if one.training} == {
+        "OpenAI GPT-4.1": Decimal("13.5"), "OpenAI GPT-4.1-mini": Decimal("3.6"),
+        "OpenAI GPT-4o": Decimal("112.5"), "A100 40 GB spot": Decimal("3.0"),
+        "A100 40 GB on demand": Decimal("7.0"), "Together Llama 3.3 8B": Decimal("20.25"),
+        **dict.fromkeys(
+            ("Together Llama 3.3 70B", "Together Mistral 7B", "Together Llama 4 Scout",
+             "Together Llama 4 Maverick"), Decimal("20.25"),
+        ),
+    }  # fmt: skip
+    flash = found["Vertex Gemini 2.5 Flash"]
+    assert flash.training is None and any("check the provider's page" in n for n in flash.notes)
+    assert found["A100 40 GB spot"].hours and found["A100 40 GB spot"].hours.value == 2
+    assert found["OpenAI GPT-4.1"].relative and found["OpenAI GPT-4.1"].relative.value == 50
+    for name in ("OpenAI GPT-4.1", "OpenAI GPT-4.1-mini", "OpenAI GPT-4o"):
+        training = found[name].training
+        assert training and training.low is None and training.high is None
+
+
+def test_the_newer_prices_say_what_the_article_said_where_they_are_far_apart() -> None:
+    one = table()["OpenAI GPT-4.1"]
+    assert one.training and one.other
+    assert (one.training.value, one.training.low, one.training.high) == (112.5, 13.5, 112.5)
+    assert (one.training.as_of, one.other.value, one.other.as_of) == ("2026-09", 13.5, "2026-04")
+    assert table()["OpenAI GPT-4o"].other is None
+
+
+def figures(value: object) -> Iterator[Figure]:
+    if isinstance(value, Figure):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from figures(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from figures(one)
+
+
+@EDITIONS
+def test_every_amount_is_a_figure_with_its_source_and_its_date(edition: Edition) -> None:
+    volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
+    found = table(edition=edition, volume=volume, share_data=True)
+    seen = 0
+    for one in found.values():
+        for name in one.__struct_fields__:
+            assert not isinstance(getattr(one, name), float | Decimal), (one.name, name)
+        for figure in figures(one):
+            seen += 1
+            assert figure.source and figure.as_of, (one.name, figure)
+            assert figure.unit == "%" or figure.value > 0, "unknown is None, never 0"
+            if figure.low is not None and figure.high is not None:
+                assert figure.low <= figure.value <= figure.high
+        assert one.owner
+    assert seen > 30
+
+
+@given(tokens=TOKENS, epochs=st.sampled_from([0.5, 1.0, 3.0, 4.0]))
+def test_training_is_tokens_times_price_to_the_last_digit(tokens: int, epochs: float) -> None:
+    found = table(load(tokens, epochs))
+    whole = Decimal(round(tokens * epochs))
+    for name, usd in (("OpenAI GPT-4.1", "25"), ("Vertex Llama 3.1 8B", "0.67")):
+        training = found[name].training
+        assert training and training.value == float(whole * Decimal(usd) / 1_000_000)
+
+
+@given(parts=st.lists(TOKENS, min_size=1, max_size=6), usd=st.decimals("0.01", "30", places=2))
+def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decimal) -> None:
+    prices = packaged().over(user_prices.given([f"openai/gpt-4.1/training={usd}"], TODAY))
+
+    def amount(tokens: int) -> Decimal:
+        training = table(load(tokens, 1.0), prices=prices)["OpenAI GPT-4.1"].training
+        assert training is not None
+        return Decimal(str(training.value))
+
+    whole = amount(sum(parts))
+    assert abs(sum(map(amount, parts)) - whole) <= whole * Decimal("1e-14") * len(parts)
+
+
+def test_tokens_of_each_model_are_its_own_and_a_range_stays_one() -> None:
+    other = Estimate(value=2_000_000, low=1_000_000, high=3_000_000)
+    one = table(load(by_model={"vertex/llama-3.1-8b": other}))["Vertex Llama 3.1 8B"]
+    assert one.training
+    assert (one.training.low, one.training.value, one.training.high) == (2.01, 4.02, 6.03)
+
+
+def test_together_bills_validation_and_what_is_not_packed() -> None:
+    look = Estimate(value=100_000, low=100_000, high=100_000)
+    for more, tokens in (
+        ({"validation": look, "evaluations": 5}, 5_000_000),
+        ({"rows": 5_000, "unpacked_length": 1_000}, 15_000_000),
+    ):
+        training = table(load(**more))["Together Llama 3.1 8B"].training
+        assert training and Decimal(str(training.value)) == tokens * Decimal("0.48") / 1_000_000
+
+
+def test_hours_that_are_known_take_the_place_of_the_rule() -> None:
+    hours = Figure(value=0.5, unit="h", low=0.4, high=0.8, source="measured", as_of="2026-11-25")
+    found = table(hours={"rtx-4090": hours})
+    one = found["RTX 4090 24 GB on demand"]
+    assert one.hours == hours and one.training
+    assert (one.training.low, one.training.value, one.training.high) == (0.116, 0.185, 0.352)
+    assert found["A100 40 GB spot"].training is None and found["A100 40 GB spot"].rate
+    assert all(one.hours is None for one in table(by_rule=False).values())
+
+
+def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> None:
+    volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
+    small = frozenset({"a100-40gb", "rtx-4090"})
+    found = {
+        (one.card, one.market): one
+        for one in table(hours={}, too_small=small, served=141e9, volume=volume).values()
+    }
+    there = [one for one in found.values() if one.card]
+    assert {one.card for one in there if one.too_small} == small
+    assert all((gpu_costs.TOO_SMALL in one.notes) == one.too_small for one in there)
+    assert all(one.monthly is None for one in there), "141 GB are more than any of them has"
+    assert not any(one.serves for one in there)
+
+
+def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
+    hours = Figure(value=65, unit="h", source="worked out", as_of="2026-11")
+    volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
+    dollar = Rate(usd=Decimal(1), unit="hour", source="own", as_of="2026-11", confidence="high")
+    asked = Asked(
+        today=TODAY, volume=volume, served=141e9,
+        here=Here(hours=hours, too_small=True, memory=16 * 10**9),
+    )  # fmt: skip
+    for prices in (packaged(), packaged().at(dollar)):
+        own = next(o for o in offer_list.offers(load(), prices, asked) if o.name == gpu_costs.OWN)
+        assert own.too_small and own.training is own.hours is own.monthly is None
+        assert gpu_costs.TOO_SMALL_HERE in own.notes
+    asked = msgspec.structs.replace(asked, here=Here(hours=hours, memory=10**12))
+    own = next(
+        o
+        for o in offer_list.offers(load(), packaged().at(dollar), asked)
+        if o.name == gpu_costs.OWN
+    )
+    assert own.training and own.monthly and own.serves and not own.too_small
+
+
+def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> None:
+    volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
+    asked = Asked(today=TODAY, volume=volume, serve_on="a100-40gb", served=16e9)
+    assert not monthly.cannot_serve(asked)
+    assert any(one.break_even for one in offer_list.offers(load(), packaged(), asked))
+    asked = msgspec.structs.replace(asked, served=141e9)
+    assert "141.0 GB" in monthly.cannot_serve(asked)
+    assert not any(one.break_even for one in offer_list.offers(load(), packaged(), asked))
+
+
+def test_setting_up_is_a_line_of_its_own() -> None:
+    one = table(edition="2026-04")["A100 40 GB spot"]
+    assert one.setup and one.training and "assumed" in one.setup.source
+    assert (one.setup.low, one.setup.value, one.setup.high) == (0.5, 1.5, 4.0)
+
+
+def test_an_old_price_is_marked_whoevers_it_is() -> None:
+    found = table()
+    assert found["Together Llama 3.1 8B"].stale and not found["OpenAI GPT-4.1"].stale
+    prices = packaged().over(user_prices.given(["together/llama-3.1-8b/training=1"], TODAY))
+    one = table(prices=prices)["Together Llama 3.1 8B"]
+    assert not one.stale and one.training and one.training.value == 4.5 and one.other is None
+    old = [
+        msgspec.structs.replace(price, as_of="2026-01")
+        for text in ("together/llama-3.1-8b/training=1", "any/a100-40gb/gpu=1.2")
+        for price in user_prices.given([text], TODAY)
+    ]
+    found = table(prices=packaged().over(old))
+    assert found["Together Llama 3.1 8B"].stale and found["A100 40 GB on demand"].stale
+
+
+@EDITIONS
+def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition: Edition) -> None:
+    volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
+    found = table(edition=edition, volume=volume)
+    one, hosted = found["A100 40 GB on demand"], found["OpenAI GPT-4.1"]
+    amounts = {"current": Decimal("2.74"), "2026-04": Decimal("3.50")}
+    other = next(usd for name, usd in amounts.items() if name != edition)
+    assert cents(one.hosting) == amounts[edition] and cents(one.beside["hosting"]) == other
+    assert cents(one.beside["monthly"]) == other * 730 and cents(one.beside["setup"]) == other
+    assert hosted.break_even and "monthly" not in hosted.beside, "input and output are the same"
+    beside = hosted.beside["break_even"]
+    ratio = hosted.break_even.value / beside.value
+    assert ratio == pytest.approx(float(amounts[edition] / other), rel=1e-4)
+    for name, offer in found.items():
+        for key, figure in offer.beside.items():
+            shown = getattr(offer, key)
+            assert shown.as_of != figure.as_of and shown.unit == figure.unit, (name, key)
+
+
+def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
+    for edition in get_args(Edition):
+        notes = table(edition=edition)["A100 40 GB on demand"].notes
+        assert any("$3–6 for the training itself" in note for note in notes)
+    said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY)))
+    assert "applies to standard and batch" in said
+
+
+def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
+    found = table()
+    since, notes = found["OpenAI GPT-4o"].since, found["OpenAI GPT-4o"].notes
+    assert since and since.date == "2024-08-20"
+    assert (
+        notes[0].startswith("Available since 2024-08-20 (OpenAI")
+        and "no new jobs from 2027" in notes[0]
+    )
+    assert found["OpenAI GPT-4.1"].since is None and "unknown" in found["OpenAI GPT-4.1"].notes[0]
+
+
+def test_what_can_no_longer_be_tuned_is_said_first() -> None:
+    one = table()["OpenAI GPT-4.1-nano"]
+    assert not one.tunable and one.notes[0].startswith("Since 2026-10-23")
+    one = table()["OpenAI GPT-4.1"]
+    assert one.tunable and one.ends and str(one.ends.date) == "2027-01-14"
+    assert "2027-01-06" in one.notes[0]
+
+
+def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
+    ended = 0
+    for one in table().values():
+        days = [day for day in (one.until, one.ends) if day is not None]
+        assert all(day.source and re.fullmatch(r"20\d\d-\d\d", day.as_of) for day in days)
+        for note in one.notes:
+            if note.startswith(("Since", "No new jobs", "The tuned model shuts")):
+                assert re.search(r"\([^()]+, as of 20\d\d-\d\d\)", note), note
+                ended += 1
+    assert ended > 5
+
+
+def test_shared_data_halves_answers_at_openai_and_nothing_else() -> None:
+    plain, shared = table(), table(share_data=True)
+    for name, one in plain.items():
+        other = shared[name]
+        assert (other.training, other.hosting) == (one.training, one.hosting)
+        for kind in ("input", "cached", "output"):
+            before, after = getattr(one, kind), getattr(other, kind)
+            if before is None or one.platform != "openai":
+                assert after == before
+            else:
+                assert after.value * 2 == before.value and "sharing" in after.source
+
+
+def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount() -> None:
+    for name, before, after in (("GPT-4.1", 50, -25), ("GPT-4.1-mini", 100, 0)):
+        plain, shared = (table(share_data=on)[f"OpenAI {name}"].relative for on in (False, True))
+        assert plain and shared and (plain.value, shared.value) == (before, after)
+        assert "without discounts" in shared.source
+
+
+def test_the_discount_is_said_to_be_an_organization_setting() -> None:
+    for shares in (False, True):
+        said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY, share_data=shares)))
+        assert "organization setting" in said and "50%" in said
+    said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY), confidential=True))
+    assert "confidential" in said and "50%" not in said
+
+
+# ------------------------------------------------------------------------------------- the month
+
+
+@given(
+    requests=st.integers(1, 10**9), into=st.integers(1, 100_000), out=st.integers(1, 100_000)
+)  # fmt: skip
+def test_at_the_break_even_both_cost_the_same(requests: int, into: int, out: int) -> None:
+    volume = Volume(
+        tokens_in=Decimal(into), tokens_out=Decimal(out), requests=Decimal(requests)
+    )  # fmt: skip
+    one = table(volume=volume)["OpenAI GPT-4.1"]
+    assert one.monthly and one.break_even
+    each = (Decimal(into) * 3 + Decimal(out) * 12) / 1_000_000
+    assert one.monthly.value == float(each * requests)
+    gpu = Decimal("2.74") * monthly.HOURS
+    turn = Decimal(str(one.break_even.value))
+    assert (turn - 1) * each < gpu <= turn * each
+    assert one.break_even.low and one.break_even.high
+    assert one.break_even.low <= one.break_even.value <= one.break_even.high
+
+
+def test_hosting_by_the_hour_is_part_of_the_month() -> None:
+    own = ["foundry/gpt-4.1/input=3", "foundry/gpt-4.1/output=12"]
+    prices = packaged().over(user_prices.given(own, TODAY))
+    volume = Volume(tokens_in=Decimal(1000), tokens_out=Decimal(0), requests=Decimal(1000))
+    one = table(prices=prices, volume=volume)["Foundry GPT-4.1"]
+    assert cents(one.monthly) == Decimal("1.70") * 730 + 3
+    dear = user_prices.given([*own, "foundry/gpt-4.1/hosting=9"], TODAY)
+    one = table(prices=packaged().over(dear), volume=volume)["Foundry GPT-4.1"]
+    assert one.break_even is None, "the GPU is cheaper from the first request on"
+
+
+def test_a_month_of_what_has_no_price_is_not_known() -> None:
+    volume = Volume(tokens_in=Decimal(1), tokens_out=Decimal(1), requests=Decimal(1))
+    one = table(volume=volume)["Vertex Llama 3.1 8B"]
+    assert one.monthly is None and one.break_even is None
+
+
+@pytest.mark.parametrize("key", get_args(SortKey))
+def test_sorted_the_unknown_come_last_and_none_is_lost(key: SortKey) -> None:
+    volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100))
+    found = tuple(table(volume=volume).values())
+    ordered = in_order(found, key)
+    assert sorted(one.name for one in ordered) == sorted(one.name for one in found)
+    if key not in ("path", "name"):
+        values = [f.value if (f := getattr(one, key)) else float("inf") for one in ordered]
+        assert values == sorted(values) and values[0] < float("inf")

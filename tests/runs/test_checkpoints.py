@@ -1,0 +1,87 @@
+"""Only what is whole counts as a checkpoint, and the last whole one is never removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftwizard.runs import checkpoints
+from ftwizard.train import checkpoint_rotation
+from tests.helpers.checkpoints import save
+
+
+def test_complete_ones_are_found_by_step(tmp_path: Path) -> None:
+    for step in (100, 9, 20):
+        save(tmp_path, step)
+    save(tmp_path, 200, marked=False)
+    (tmp_path / "other").mkdir()
+    assert [c.step for c in checkpoints.all_complete(tmp_path)] == [9, 20, 100]
+    assert checkpoints.all_complete(tmp_path / "none") == []
+
+
+def test_a_checkpoint_cut_anywhere_does_not_count(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5)
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        for cut in {0, 1, len(data) // 2, len(data.rstrip()) - 1}:
+            path.write_bytes(data[:cut])
+            assert checkpoints.read(folder) is None, (path.name, cut)
+        path.unlink()
+        assert checkpoints.read(folder) is None, path.name
+        path.write_bytes(data)
+    assert checkpoints.read(folder)
+
+
+def test_a_header_that_lies_does_not_count(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5, marked=False)
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"[0, 16]", b"[0, 17]"))
+    checkpoint_rotation.mark_complete(folder, step=5, attempt=1)
+    assert checkpoints.read(folder) is None
+
+
+def test_a_renamed_checkpoint_does_not_count(tmp_path: Path) -> None:
+    save(tmp_path, 5).rename(tmp_path / "checkpoint-6")
+    assert checkpoints.all_complete(tmp_path) == []
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
+@given(losses=st.lists(st.none() | st.floats(0, 9), min_size=1, max_size=6))
+def test_rotation_keeps_the_best_and_the_newest(
+    tmp_path_factory: pytest.TempPathFactory, losses: list[float | None]
+) -> None:
+    root = tmp_path_factory.mktemp("rotate")
+    for step, loss in enumerate(losses, 1):
+        save(root, step, loss)
+        checkpoint_rotation.rotate(root)
+    left = checkpoints.all_complete(root)
+    assert left[-1].step == len(losses)
+    measured = [(loss, step) for step, loss in enumerate(losses, 1) if loss is not None]
+    if measured:
+        best = checkpoints.best(left)
+        assert best and (best.eval_loss, best.step) == min(measured)
+    assert len(left) <= 2
+
+
+def test_torn_ones_are_set_aside_not_lost(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    save(tmp_path, 10, marked=False)
+    assert checkpoint_rotation.move_torn(tmp_path) == ["checkpoint-10"]
+    save(tmp_path, 10, marked=False)
+    assert checkpoint_rotation.move_torn(tmp_path) == ["checkpoint-10"]
+    assert len(list((tmp_path / "torn").iterdir())) == 2
+    assert [c.step for c in checkpoints.all_complete(tmp_path)] == [5]
+    checkpoint_rotation.remove_torn(tmp_path)
+    assert not (tmp_path / "torn").exists()
+
+
+def test_rotation_touches_no_torn_one(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    save(tmp_path, 10, marked=False)
+    assert checkpoint_rotation.rotate(tmp_path) == []
+    assert (tmp_path / "checkpoint-10").exists()

@@ -1,0 +1,111 @@
+"""Runs held against each other: what differs, what came of it, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import comparison
+from ftwizard.runs.comparison import Comparison
+from tests.screens.runs_helpers import make_result, make_run
+
+SAME = {"train": "t", "split": "s", "model": "m", "template": "p"}
+
+
+def run(home: Path, name: str, recipe: str = "", hashes: Any = SAME, **more: Any) -> JobFolder:
+    folder = make_run(home, name, **more)
+    folder.plan.write_text(f"data: {{files: {{train: /d.jsonl}}}}\nmodel: {{name: m}}\n{recipe}")
+    job = json.loads(folder.job.read_text())
+    folder.job.write_text(json.dumps(job | {"hashes": hashes}))
+    return folder
+
+
+def compared(*folders: JobFolder) -> Comparison:
+    return comparison.compare([comparison.side(one, i) for i, one in enumerate(folders)])
+
+
+def test_only_settings_that_differ_are_told(home: Path) -> None:
+    found = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
+    assert found.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
+    assert comparison.setting_rows(found)[1] == ("recipe.learning_rate", ["–", "0.0001"])
+
+
+def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
+    found = compared(run(home, "a"), run(home, "b", steps=60))
+    assert found.comparable == {"validation_loss": True, "training_loss": True, "test": True}
+    assert found.why == []
+    rows = dict(comparison.score_rows(found))
+    assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
+    assert rows["tokens"] == ["4,000", "6,000"]
+
+
+@pytest.mark.parametrize(
+    ("hashes", "recipe", "comparable", "says"),
+    [
+        (SAME | {"model": "other"}, "", False, "tokenizer"),
+        (SAME | {"template": "other"}, "", False, "tokenizer"),
+        (SAME | {"train": "other"}, "", False, "Different validation rows"),
+        (SAME | {"validation": "v"}, "", False, "Different validation rows"),
+        (SAME, "recipe: {max_length: 512}", False, "Different max lengths"),
+        ({}, "", None, "Not recorded"),
+        (SAME | {"split": "x"}, "", True, ""),
+    ],
+)
+def test_what_cannot_be_compared_is_said_and_not_marked(
+    home: Path, hashes: Any, recipe: str, comparable: bool | None, says: str
+) -> None:
+    found = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
+    assert found.comparable["validation_loss"] is comparable
+    assert says in " ".join(found.why)
+    marked = comparison.find_best(found, "best_eval_loss")
+    assert marked == ({1} if comparable else set())
+
+
+def test_another_share_for_validation_is_another_set_of_rows(home: Path) -> None:
+    other = run(home, "b", hashes=SAME | {"split": "x"})
+    files = "files: {train: /d.jsonl}"
+    other.plan.write_text(f"data: {{{files}, split: {{validation: 0.2}}}}\nmodel: {{name: m}}\n")
+    assert compared(run(home, "a"), other).comparable["validation_loss"] is False
+
+
+def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> None:
+    a, b = run(home, "a"), run(home, "b")
+    make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
+    rows = dict(comparison.score_rows(compared(a, b)))
+    assert rows["test loss"] == ["0.25", "–"]
+    assert rows["test, exact match"] == ["50%", "–"]
+
+
+def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> None:
+    a, b = run(home, "a"), run(home, "b")
+    b.plan.write_text("]")
+    b.job.write_text("{")
+    b.result.write_text('{"attempt": 1, "compare": {"tuned": [3]}}')
+    found = compared(a, b)
+    assert found.settings == {}
+    assert "Could not read the plan of b" in " ".join(found.why)
+    assert found.comparable["validation_loss"] is None
+    assert comparison.document(found)["runs"][1]["id"] == "b"
+
+
+def test_fewer_than_two_runs_are_refused(home: Path) -> None:
+    run(home, "a")
+    with pytest.raises(FtwizardError, match="One run alone"):
+        comparison.find(["a", "a"])
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)), min_size=2, max_size=5))
+def test_a_setting_is_told_exactly_where_two_runs_have_it_different(
+    settings: list[dict[str, int]],
+) -> None:
+    found = comparison.find_differences(settings)
+    known = [one for one in settings if one]
+    for name in "abc":
+        assert (name in found) == (len({one.get(name) for one in known}) > 1)

@@ -1,0 +1,121 @@
+"""What a view learns from a run's folder, whatever lies in it."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import store
+from ftwizard.runs.follower import LOG_TAIL_BYTES, Follower
+from tests.screens.runs_helpers import make_run
+
+
+@pytest.fixture
+def job(home: Path) -> JobFolder:
+    return make_run(home, "one", steps=3)
+
+
+def test_the_end_of_a_line_longer_than_the_tail_is_shown(job: JobFolder) -> None:
+    for end in ("", "\n", "\r\n"):
+        job.log.write_bytes(b"before\n" + b"x" * 1_000_000 + b"end" + end.encode())
+        (line,) = Follower(job).log(5)
+        assert line.startswith("xxx") and line.endswith("xend")
+        assert len(line) < 20_000
+
+
+def test_of_a_progress_bar_the_newest_state_is_shown(job: JobFolder) -> None:
+    job.log.write_bytes(
+        b"loading\r\n  1%|   |\r 50%|#  |\r100%|###|\nsaved\n\n\r\n12%|  |\r13%|  |\r"
+    )
+    assert Follower(job).log(9) == ["loading", "100%|###|", "saved", "13%|  |"]
+
+
+def test_bytes_that_are_no_text_are_replaced(job: JobFolder) -> None:
+    job.log.write_bytes(b"a\xff\xfeb\n\xe2\x82")
+    assert Follower(job).log(5) == ["a\ufffd\ufffdb", "\ufffd"]
+
+
+def test_readings_of_the_machine_that_are_torn_are_left_out(job: JobFolder) -> None:
+    file = job.machine("here")
+    file.write_bytes(b'{"t":1}\n{"t":2\n[3]\n{"t":4}\n{"t":5')
+    assert Follower(job).machine(9) == [{"t": 1}, {"t": 4}]
+    file.write_bytes(b"x" * 1_000_000 + b"\n")
+    assert Follower(job).machine() == []
+
+
+def test_a_folder_that_is_removed_is_said_to_be_gone(job: JobFolder) -> None:
+    follower = Follower(job)
+    job.events.unlink()
+    assert not follower.read(1.0)
+    job.job.unlink()
+    follower.look()
+    assert follower.is_gone
+    assert follower.log(3) == [] and follower.machine() == []
+
+
+@pytest.mark.parametrize(
+    ("log", "lines"),
+    [
+        (b"one\ntwo\n", ["one", "two"]),
+        (b"one\r\n\r\n \ntwo", ["one", "two"]),
+        (b"  0%|   \r 50%|#  \r100%|###\nnext\n", ["100%|###", "next"]),
+        (b"\r  0%|   \r 50%|#  \r", [" 50%|#  "]),
+        (b"100%|###\r        \r\nnext", ["100%|###", "next"]),
+        (b"\r\r\n\r", []),
+        (b"\xff\xfe\n", ["\ufffd\ufffd"]),
+        (b"\r 50%|#" * LOG_TAIL_BYTES, [" 50%|#"]),
+    ],
+)
+def test_of_a_bar_in_the_log_the_last_state_is_shown(
+    home: Path, log: bytes, lines: list[str]
+) -> None:
+    job = make_run(home, "one")
+    job.log.write_bytes(log)
+    assert Follower(job).log(10) == lines
+
+
+def test_the_last_lines_of_the_log_are_shown(home: Path) -> None:
+    job = make_run(home, "one")
+    assert Follower(job).log(3) == []
+    job.log.write_text("".join(f"line {number}\r\n" for number in range(9)))
+    assert Follower(job).log(2) == ["line 7", "line 8"]
+
+
+def test_damaged_files_say_nothing(job: JobFolder) -> None:
+    for damage in (b"", b"{", b'{"state":"\xff"}', b"\0" * 100, b"[]", b"null", b"1"):
+        for file in (job.state, job.result, job.events):
+            file.write_bytes(damage)
+        follower = Follower(job)
+        assert not follower.read(1.0)
+        assert follower.status.state == "ended" and follower.status.end_reason == "lost"
+        assert store.result(job) == {}
+
+
+def test_a_long_run_is_shown_by_a_sample_until_it_is_read(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 5_000
+    with job.events.open("wb") as file:
+        file.write(b'{"t":1,"attempt":1,"kind":"phase","phase":"training","step":0,"total":9999}\n')
+        for step in range(1, steps + 1):
+            kind, name = ("eval", "eval_loss") if step % 100 == 0 else ("log", "loss")
+            line = {"t": step, "attempt": 1, "kind": kind, "step": step, name: 1 + 1 / step}
+            file.write(json.dumps(line).encode() + b"\n")
+    monkeypatch.setattr("ftwizard.runs.follower.MAX_UNSAMPLED_BYTES", 1000)
+    monkeypatch.setattr("ftwizard.runs.follower.PIECES", 40)
+    monkeypatch.setattr("ftwizard.runs.follower.PIECE_BYTES", 700)
+    follower = Follower(job)
+    assert follower.is_behind and follower.shown is not follower.progress
+    sample = follower.shown.losses
+    assert sample.first_x == 1 and sample.last_x == steps - 1
+    xs = [sample[index][0] for index in range(len(sample))]
+    assert max(b - a for a, b in pairwise(xs)) < steps / 30
+    assert follower.report.total_steps == 9999
+    while follower.read(0.01):
+        assert follower.is_behind
+    assert not follower.is_behind and follower.shown is follower.progress
+    assert len(follower.progress.losses) == steps - steps // 100

@@ -1,0 +1,299 @@
+"""Curves of runs and of files from elsewhere, and the command that judges them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.diagnosis import Curve, diagnose, findings
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import loss_curves, store
+from tests.e2e.cli import as_json, ok, run
+from tests.helpers.curves import overfitting, running_away
+from tests.paths import FIXTURES
+from tests.screens.runs_helpers import make_run
+
+GALLERY = FIXTURES / "curves"
+
+
+@pytest.fixture
+def curve() -> Curve:
+    return overfitting(1)
+
+
+def log_history(curve: Curve) -> list[dict[str, Any]]:
+    """Return a curve as transformers' trainer logs it."""
+    rows: list[dict[str, Any]] = [
+        {"step": step, "epoch": step / 200, "loss": loss, "learning_rate": 1e-4, "grad_norm": 0.5}
+        for step, loss in curve.train
+    ]
+    rows += [{"step": step, "epoch": step / 200, "eval_loss": loss} for step, loss in curve.evals]
+    rows.sort(key=lambda row: row["step"])
+    return [*rows, {"step": 600, "epoch": 3.0, "train_loss": 1.0, "total_flos": 1e9}]
+
+
+def same(found: Curve, curve: Curve) -> bool:
+    return list(found.train) == list(curve.train) and list(found.evals) == list(curve.evals)
+
+
+def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": log_history(curve), "max_steps": 600}))
+    found = loss_curves.of_file(file)
+    assert same(found, curve) and found.total_steps == 600
+    assert found.steps_per_epoch == pytest.approx(200)
+    assert len(found.learning_rate) == len(found.grad_norm) == len(curve.train)
+
+
+def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
+    rows = [{"step": k, "loss": math.nan if k > 5 else 1.0} for k in range(1, 9)]
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": rows}))
+    assert diagnose(loss_curves.of_file(file)).pattern == "nan"
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded: bool) -> None:
+    evals = dict(curve.evals)
+    lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    lines += [
+        f"{step},{loss},0.5,{evals.get(step, '')},{0.6 if step in evals else ''}"
+        for step, loss in curve.train
+    ]
+    data = "\n".join(lines).encode()
+    file = tmp_path / "result.csv"
+    file.write_bytes(base64.b64encode(data) if encoded else data)
+    found = loss_curves.of_file(file)
+    assert same(found, curve)
+    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+
+
+def test_a_result_file_filled_with_minus_one_is_read_as_without(
+    tmp_path: Path, curve: Curve
+) -> None:
+    evals = dict(curve.evals)
+    lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    lines += [
+        f"{step},{loss},0.5,{evals.get(step, -1.0)},{0.6 if step in evals else -1.0}"
+        for step, loss in curve.train
+    ]
+    file = tmp_path / "result.csv"
+    file.write_text("\n".join(lines))
+    found = loss_curves.of_file(file)
+    assert same(found, curve)
+    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+    file.write_text("step,loss,eval_loss\n1,0.5,-1.0\n2,-1.0,-1.2\n")
+    found = loss_curves.of_file(file)
+    assert (len(found.train), len(found.evals)) == (2, 2), "a loss of another kind may be -1"
+
+
+@pytest.mark.parametrize(("every", "is_judged"), [(100, True), (600, False)])
+def test_a_result_file_is_judged_by_all_its_validation_rows(
+    tmp_path: Path, curve: Curve, every: int, is_judged: bool
+) -> None:
+    lines = ["step,train_loss,valid_loss,valid_accuracy,full_valid_loss"]
+    lines += [
+        f"{step},{loss},{loss + 0.1},{step / 1000},{1 + step / 1000 if step % every == 0 else ''}"
+        for step, loss in curve.train
+    ]
+    file = tmp_path / "result.csv"
+    file.write_text("\n".join(lines))
+    found = loss_curves.of_file(file)
+    assert len(found.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
+    assert ("valid_accuracy" in found.scores) != is_judged, "it is of one batch as well"
+    verdict = diagnose(found)
+    assert (verdict.pattern == "overfit") == is_judged
+    assert (verdict.best_step == 100) == is_judged
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_several_validation_sets_are_read_as_their_mean(
+    tmp_path: Path, curve: Curve, home: Path, apart: bool
+) -> None:
+    rows: list[dict[str, Any]] = [{"step": step, "loss": loss} for step, loss in curve.train]
+    for step, loss in curve.evals:
+        a = {"eval_a_loss": loss - 0.25, "eval_a_runtime": 1.0}
+        b = {"eval_b_loss": loss + 0.25, "eval_b_runtime": 1.0, "eval_nll_loss": 9.0}
+        rows += [{"step": step, **a}, {"step": step, **b}] if apart else [{"step": step, **a, **b}]
+    rows.append({"step": 601, "eval_a_loss": 0.1})
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": rows}))
+    found = loss_curves.of_file(file)
+    assert list(found.eval_sets) == ["a", "b"]
+    assert [step for step, _ in found.evals] == [step for step, _ in curve.evals]
+    assert [loss for _, loss in found.evals] == pytest.approx([loss for _, loss in curve.evals])
+    assert "20 validation losses (each the mean of a, b)" in ok("diagnose", file)
+
+
+def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
+    rows = [{"step": step, "eval_loss": loss, "eval_nll_loss": 9.0} for step, loss in curve.evals]
+    found = loss_curves.of_rows(rows)
+    assert list(found.evals) == list(curve.evals) and not found.eval_sets
+
+
+@pytest.mark.parametrize("between", [",", "\t", ";"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("step", "train_loss", "val_loss"),
+        ("Step", "Training Loss", "Validation Loss"),
+        ("STEP", " Loss", "Eval Loss "),
+    ],
+)
+def test_columns_of_any_usual_name_and_separator(
+    tmp_path: Path, curve: Curve, between: str, names: tuple[str, ...]
+) -> None:
+    evals = dict(curve.evals)
+    lines = [(str(step), str(loss), str(evals.get(step, ""))) for step, loss in curve.train]
+    file = tmp_path / "log.csv"
+    text = "\n".join(between.join(line) for line in [names, *lines])
+    for written in (text, text.replace(".", ",") if between == ";" else text):
+        file.write_text(written)
+        assert same(loss_curves.of_file(file), curve)
+
+
+def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
+    file = tmp_path / "history.json"
+    file.write_text(json.dumps({"loss": [2, 1.5, 1.1], "val_loss": [1.8, 1.5, 1.4], "lr": []}))
+    found = loss_curves.of_file(file)
+    assert list(found.train) == [(1, 2.0), (2, 1.5), (3, 1.1)]
+    assert list(found.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
+    file.write_text(json.dumps({"step": 7, "loss": 1.5, "tags": ["a", "b"]}))
+    assert list(loss_curves.of_file(file).train) == [(7, 1.5)], (
+        "lists of other things are no columns"
+    )
+
+
+def test_one_column_is_enough(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("loss\n2\n1.5\n")
+    assert list(loss_curves.of_file(file).train) == [(1, 2.0), (2, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["cost,perplexity\n1,2\n", "cost;perplexity\n1;2\n", "cost\tperplexity\n1\t2\n",
+     '{"cost": [1, 2], "perplexity": [2, 3]}', '[{"cost": 1}, {"perplexity": 2}]',
+     '{"cost": 1}\n{"perplexity": 2}\n'],
+)  # fmt: skip
+def test_where_no_column_is_a_loss_those_that_are_there_are_named(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "what"
+    file.write_text(content)
+    with pytest.raises(FtwizardError, match=r"curve\. Its columns: cost, perplexity\."):
+        loss_curves.of_file(file)
+
+
+def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
+    lines = tmp_path / "log.jsonl"
+    lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
+    assert same(loss_curves.of_file(lines), curve)
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps({"train": list(curve.train), "eval": list(curve.evals)}))
+    assert same(loss_curves.of_file(pairs), curve)
+
+
+def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.json"
+    told: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
+    wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
+    file.write_text(json.dumps({"train": [*wrong, *told], "eval": [*wrong, *told[::5]]}))
+    found = loss_curves.of_file(file)
+    assert [list(point) for point in found.train] == told and len(found.evals) == 8
+    assert diagnose(found).best_step == 36
+    file.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}], "max_steps": "inf"}))
+    assert loss_curves.of_file(file).total_steps is None
+
+
+def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
+    rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
+    file = tmp_path / "log.json"
+    file.write_text(json.dumps(rows))
+    found = loss_curves.of_file(file)
+    assert found.objective == "reinforcement"
+    assert diagnose(found).pattern != "zero_loss"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"{}", b"[1, 2]", b"a,b\n1,2\n", b"\x00\xff" * 50, b'{"train": 3}']
+)
+def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "what"
+    file.write_bytes(content)
+    with pytest.raises(FtwizardError, match="contains no loss curve") as error:
+        loss_curves.of_file(file)
+    assert "trainer_state.json" in error.value.hint
+
+
+def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
+    folder = make_run(home, "some", steps=6)
+    read = store.progress(folder)
+    assert loss_curves.of_progress(read).checkpoints == sorted(read.checkpoints)
+    assert loss_curves.of_progress(read, folder).checkpoints == []
+    (folder.path / "checkpoints" / f"checkpoint-{min(read.checkpoints, default=2)}").mkdir(
+        parents=True
+    )
+    assert len(loss_curves.of_progress(read, folder).checkpoints or ()) == bool(read.checkpoints)
+
+
+@pytest.mark.parametrize("vocabulary", [32_000, "32000", None])
+def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
+    tmp_path: Path, vocabulary: Any
+) -> None:
+    folder = JobFolder(tmp_path)
+    events = EventWriter(folder.events, 1)
+    events.write(
+        "phase", phase="training", step=0, total=600, vocabulary=vocabulary, accumulation=4
+    )
+    for step, loss in running_away(1).train:
+        events.write("log", step=int(step), loss=loss)
+    events.close()
+    known = vocabulary == 32_000
+    for found in (
+        loss_curves.of_progress(store.progress(folder)),
+        loss_curves.of_file(folder.events),
+    ):
+        assert found.vocabulary == (32_000 if known else None) and found.accumulation == 4
+        first = findings(diagnose(found))[0]
+        assert first.code == "diverged" and ("random guessing" in first.message) == known
+
+
+@pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)
+def test_the_faults_of_a_public_gallery(file: Path) -> None:
+    known = json.loads(file.read_text())
+    verdict = diagnose(loss_curves.of_file(file))
+    assert verdict.pattern in (known["label"], *known["also_acceptable"])
+    if known["label"] == "overfit":
+        assert verdict.onset_step == known["onset_step"]
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_on_a_file(tmp_path: Path, curve: Curve, home: Path) -> None:
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": log_history(curve)}))
+    found = as_json("diagnose", file)
+    assert set(found) >= {
+        "pattern", "also", "onset_step", "best_step", "confidence", "evidence", "action", "findings",
+    }  # fmt: skip
+    assert found["pattern"] == found["findings"][0]["code"] == "overfit"
+    best = min(curve.evals, key=lambda point: point[1])
+    assert (found["best_step"], found["best_eval_loss"]) == best
+    said = ok("diagnose", file)
+    assert said.startswith("! overfitting (") and "→ Stop now and keep the best" in said
+
+
+def test_the_command_on_nothing_and_on_a_folder(tmp_path: Path, home: Path) -> None:
+    for name, words in ((tmp_path, "is a folder"), (tmp_path / "nope.json", "There is no run")):
+        done = run("diagnose", name)
+        assert done.returncode == 1 and words in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,175 @@
+"""Predicted against actual: what is recorded, how far off it was, and files that anybody wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure
+from ftwizard.runs import describe, listing, prediction
+from ftwizard.runs.prediction import NAMES, Expected
+from ftwizard.train import measure
+
+
+def figure(
+    value: float, unit: str = "s", *, low: float | None = None, high: float | None = None
+) -> Figure:
+    return Figure(value=value, unit=unit, low=low, high=high, source="made up")
+
+
+def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
+    return {"v": 1, "t": t, "kind": kind, "attempt": attempt, **fields}
+
+
+def training(t: float, attempt: int = 1) -> dict[str, Any]:
+    return event("phase", t, attempt, phase="training", step=0, total=9)
+
+
+def test_the_error_is_of_what_came() -> None:
+    came = prediction.compare(
+        Expected(seconds=figure(60), disk=figure(0.5), peak_memory=figure(9)),
+        Expected(seconds=figure(50), disk=figure(1), tokens_per_s=figure(7)),
+    )
+    assert came.error == {
+        "seconds": 0.2, "disk": -0.5, "peak_memory": None, "tokens_per_s": None, "cost": None
+    }  # fmt: skip
+
+
+def test_a_training_that_ended_early_is_held_against_its_share_of_the_time() -> None:
+    predicted = Expected(seconds=figure(100), disk=figure(8), cost=figure(4))
+    took = Expected(seconds=figure(50), disk=figure(8), cost=figure(2))
+    came = prediction.compare(predicted, took, share=0.5)
+    assert came.error["seconds"] == came.error["disk"] == came.error["cost"] == 0
+    assert came.predicted.seconds == predicted.seconds, "what was said stays as it was said"
+
+
+def test_the_first_word_counts(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    assert prediction.read_prediction(folder) is None
+    prediction.predict(folder, Expected(seconds=figure(10, low=5, high=20)))
+    prediction.predict(folder, Expected(seconds=figure(99)))
+    found = prediction.read_prediction(folder)
+    assert found and found.seconds == figure(10, low=5, high=20)
+
+
+def test_the_time_of_a_run_is_that_of_all_its_attempts_and_of_nothing_between() -> None:
+    assert measure.training_seconds([]) == 0
+    assert measure.training_seconds([
+        event("phase", 0, phase="loading"),
+        event("log", 1, step=1),  # of a file whose beginning is lost
+        training(10),
+        event("log", 14, step=1),
+        event("eval", 15, step=1),
+        event("checkpoint", 17, step=1),
+        event("phase", 90, phase="merging"),
+        event("done", 99),
+        event("phase", 500, 2, phase="loading"),
+        training(520, 2),
+        event("log", 523, 2, step=2),
+    ]) == 10  # fmt: skip
+
+
+def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
+    (folder.checkpoints / "checkpoint-2" / "weights").write_bytes(b"x" * 3000)
+    folder.adapter.mkdir()
+    (folder.adapter / "weights").write_bytes(b"x" * 1000)
+    lines = [
+        training(0), event("log", 4, step=1, memory=700), event("log", 8, step=2, memory=900),
+        event("checkpoint", 10, step=2, memory=950, disk=3500), training(20, 2),
+        event("log", 30, 2, step=3, memory=800),
+    ]  # fmt: skip
+    folder.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = measure.measure_run(folder, tokens=400)
+    assert {name: one.value for name in NAMES if (one := getattr(found, name))} == {
+        "peak_memory": 950, "seconds": 20, "tokens_per_s": 20, "disk": 4000,
+    }  # fmt: skip
+    assert found.peak_memory and "resident" in found.peak_memory.source
+    assert found.cost is None, "nobody said what an hour costs"
+    hour = machine_rate.said("3.60")
+    priced = measure.measure_run(folder, 400, hour)
+    assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
+    later = measure.measure_run(folder, 400, hour, now=40.0)
+    assert later.cost and later.cost.value == 0.03, "what follows the training costs as well"
+    (folder.adapter / "weights").unlink()
+    smaller = measure.measure_run(folder, tokens=400)
+    assert smaller.disk and smaller.disk.value == 3500, "what was there while it trained"
+
+
+def test_a_run_without_steps_has_neither_time_nor_memory(tmp_path: Path) -> None:
+    found = measure.measure_run(JobFolder(tmp_path), tokens=0)
+    assert found.seconds is found.tokens_per_s is found.peak_memory is None
+
+
+_junk = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner),
+    max_leaves=5,
+)
+_figure = st.fixed_dictionaries(
+    {"value": st.floats() | _junk, "unit": st.text(max_size=3), "source": st.just("s")},
+    optional={"low": st.floats(), "high": st.floats() | _junk},
+)
+_expected = st.dictionaries(st.sampled_from(NAMES), _figure | _junk)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["predicted", "actual", "error"]),
+        _expected | _junk | st.dictionaries(st.sampled_from(NAMES), st.floats(-1, 9)),
+    )
+)
+def test_whatever_a_result_holds_it_is_shown_or_left_out(result: dict[str, Any]) -> None:
+    came = prediction.of_result(result)
+    if came:
+        describe.predicted_and_actual(came)
+        json.loads(msgspec.json.encode(came))
+        for name in NAMES:
+            for one in (getattr(came.predicted, name), getattr(came.actual, name)):
+                assert one is None or math.isfinite(one.value)
+
+
+def test_a_line_says_both_and_how_far_off() -> None:
+    came = prediction.compare(
+        Expected(seconds=figure(70, low=60, high=180), peak_memory=figure(2e9, "bytes")),
+        Expected(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
+    )
+    assert describe.predicted_and_actual(came) == [
+        "training     1 min 40 s (predicted 1 min – 3 min, 30% too low)",
+        "memory       2.0 GB (predicted 2.0 GB, exact)",
+        f"cost         {describe.COST_UNKNOWN}",
+    ]
+    alone = prediction.compare(Expected(), came.actual)
+    assert describe.predicted_and_actual(alone)[:2] == [
+        "training     1 min 40 s",
+        "memory       2.0 GB",
+    ]
+    priced = prediction.compare(
+        Expected(cost=figure(0.3, "USD", low=0.2, high=0.5)),
+        Expected(seconds=figure(100), cost=figure(0.4, "USD")),
+    )
+    assert describe.predicted_and_actual(priced)[-1] == (
+        "cost         $0.40 (predicted $0.20 – $0.50, 25% too low)"
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"seconds": 3}', '{"seconds": {"value": 1e999}}']
+)
+def test_a_damaged_prediction_is_none(damage: str, home: Path) -> None:
+    folder = JobFolder(home / "runs" / "one")
+    folder.path.mkdir(parents=True)
+    folder.job.write_text("{}")
+    folder.prediction.write_text(damage)
+    [found] = listing.read_records()
+    assert (found.predicted, found.actual, found.error) == (None, None, None)

@@ -1,0 +1,228 @@
+"""What events add up to, also when a resumed attempt replays steps."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ftwizard import locations
+from ftwizard.cli import watch
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status
+from ftwizard.runs import describe, store
+from ftwizard.runs.store import MAX_GRACE_S, Progress, new_id
+
+
+def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
+    return {"v": 1, "t": t, "kind": kind, "attempt": attempt, **fields}
+
+
+def steps(first: int, last: int, attempt: int = 1, loss: float = 1.0) -> list[dict[str, Any]]:
+    return [
+        event("log", float(s), attempt, step=s, loss=loss, tokens=100 * s, epoch=s / 10)
+        for s in range(first, last + 1)
+    ]
+
+
+def test_speed_and_time_left() -> None:
+    progress = Progress()
+    progress.feed([event("phase", 0, phase="training", step=0, total=30), *steps(1, 10)])
+    assert (progress.step, progress.total_steps, progress.phase) == (10, 30, "training")
+    assert progress.tokens_per_s == 100
+    assert progress.eta_s == 20
+
+
+def test_a_resumed_attempt_takes_back_what_it_replays() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 0, phase="training", step=0, total=30),
+        *steps(1, 14, loss=2.0),
+        event("eval", 14.5, step=14, eval_loss=0.5),
+        event("checkpoint", 10.5, step=10, eval_loss=0.9),
+        event("phase", 20, 2, phase="training", step=10, total=30),
+        *steps(11, 12, attempt=2, loss=3.0),
+    ])  # fmt: skip
+    losses = dict(progress.losses.points(0, 100))
+    assert list(losses) == list(range(1, 13))
+    assert (losses[10], losses[11], progress.loss) == (2.0, 3.0, 3.0)
+    assert progress.best_step is None, "step 14 has not happened any more"
+    assert list(progress.checkpoints) == [10]
+
+
+def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
+    def said(step: int, attempt: int = 1) -> list[dict[str, Any]]:
+        return [
+            event("rows", step + 0.1, attempt, step=step, rows=[{"row": step}, 3]),
+            *(event("sample", step + 0.2, attempt, step=step, index=i, prompt="p",
+                    answer=f"{i} at {step}, attempt {attempt}") for i in range(2)),
+        ]  # fmt: skip
+
+    progress = Progress()
+    assert progress.hardest is None and progress.samples == {}
+    progress.feed([event("phase", 0, phase="training", step=0, total=30)])
+    progress.feed([*said(0), *said(10), *said(14)])
+    assert progress.hardest is not None and progress.hardest["step"] == 14
+    progress.feed([event("phase", 20, 2, phase="training", step=10, total=30)])
+    assert progress.hardest is not None and progress.hardest["rows"] == [{"row": 10}]
+    assert {i: [e["step"] for e in found] for i, found in progress.samples.items()} == {
+        0: [0, 10], 1: [0, 10],
+    }  # fmt: skip
+    progress.feed(said(10, 2))
+    assert [e["answer"] for e in progress.samples[1]] == ["1 at 0, attempt 1", "1 at 10, attempt 2"]
+
+
+def test_answered_samples_end_their_phase() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 1, phase="training", step=0, total=9),
+        event("phase", 2, phase="evaluating", what="samples"),
+    ])  # fmt: skip
+    assert (progress.phase, progress.what) == ("evaluating", "samples")
+    progress.feed([event("sample", 3, step=0, index=0, prompt="p", answer="a")])
+    assert (progress.phase, progress.what) == ("training", None)
+
+
+def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
+    progress = Progress()
+    progress.feed([
+        event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
+    ])  # fmt: skip
+    assert len(progress.samples) == store.MAX_PROMPTS
+    for found in progress.samples.values():
+        assert len(found) == store.MAX_ANSWERS
+        assert (found[0]["step"], found[1]["step"], found[-1]["step"]) == (0, 201, 599)
+    progress.feed([
+        event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),
+        event("rows", 1, step=1, rows="no list"), event("rows", 1, step="x", rows=[]),
+    ])  # fmt: skip
+    assert progress.hardest is None and -1 not in progress.samples
+
+
+def test_the_best_is_the_first_of_equals_and_never_nan() -> None:
+    progress = Progress()
+    progress.feed([
+        event("eval", 1, step=1, eval_loss="nan"),
+        event("eval", 2, step=2, eval_loss=0.5),
+        event("eval", 3, step=3, eval_loss=0.5),
+        event("eval", 4, step=4, eval_loss="inf"),
+    ])  # fmt: skip
+    assert progress.best_step == 2
+    assert progress.eval_loss == math.inf
+
+
+def test_an_evaluation_ends_its_phase() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 1, phase="training", step=0, total=9),
+        event("phase", 2, phase="evaluating", done=1, total=4, unit="batches"),
+    ])  # fmt: skip
+    assert (progress.phase, progress.done) == ("evaluating", 1)
+    progress.feed([event("eval", 3, step=1, eval_loss=1.0)])
+    assert (progress.phase, progress.done) == ("training", None)
+
+
+def test_a_stop_gets_time_for_a_long_step_and_a_slow_save() -> None:
+    progress = Progress()
+    assert progress.stop_grace_s == 30
+    progress.feed([
+        event("log", 0, step=1, loss=1.0),
+        event("log", 100, step=2, loss=1.0),
+        event("checkpoint", 101, step=2, seconds=20.0),
+    ])  # fmt: skip
+    assert progress.stop_grace_s == 160
+
+
+def test_unknown_kinds_are_skipped() -> None:
+    progress = Progress()
+    progress.feed([event("new", 1, step=3), event("log", 2, step="x"), event("log", 3)])
+    assert not progress.losses
+
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)  # no line holds a lone one
+_junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _text
+    | st.sampled_from(["nan", "inf", "-inf", 10**400, -(10**400), 2**53, 1e308, 5e-324]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner),
+    max_leaves=6,
+)  # fmt: skip
+_fields = ("v", "attempt", "step", "loss", "eval_loss", "epoch", "tokens", "learning_rate",
+           "grad_norm", "seconds", "path", "code", "severity", "message", "phase", "what", "done",
+           "total", "unit")  # fmt: skip
+_phases = st.sampled_from(["training", "evaluating", "loading"]) | _junk
+_events = st.builds(
+    lambda head, rest: {**rest, **head},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kind": st.sampled_from(["phase", "log", "eval", "checkpoint", "finding"]) | _junk,
+            "t": st.floats(0, 2e9) | _junk,
+            "phase": _phases,
+            "step": st.integers(0, 50) | _junk,
+            "attempt": st.integers(1, 3) | _junk,
+        },
+    ),
+    st.dictionaries(st.sampled_from(_fields) | _text, _junk | st.floats(0, 10)),
+)
+
+
+def seen_by_every_view(progress: Progress) -> None:
+    """Draw it as status, watch and the monitor do."""
+    folder = JobFolder(locations.runs_folder() / "x")
+    status = Status(state="running", attempt=1)
+    msgspec.json.encode(store.report(folder, status, progress))
+    assert 30 <= progress.stop_grace_s <= MAX_GRACE_S
+    out = Console(file=io.StringIO(), markup=False)
+    for view in (watch._Live(folder, out), watch._Plain(folder, out)):
+        view.show(status, progress)
+    out.print(watch._Live(folder, out)._draw(status, progress))
+    watch._format_step(progress)
+    describe.doing(progress)
+    for event in progress.findings:
+        assert event.get("step") is None or 0 <= event["step"] < 2**53
+
+
+@given(st.lists(_events, max_size=12))
+@example([event("phase", 0, phase="training", step="x", total=[])])
+@example([event("log", 0, step=10**400, loss=1.0), event("log", 0, step=True, loss=1.0)])
+@example([event("log", 0, step=1, loss={}), event("eval", 1, step=1, eval_loss=[1])])
+@example([
+    event("phase", 0, phase="training", total=2**53 - 1),
+    event("log", 0, step=1), event("log", 2e11, step=2, tokens=1e308),
+])  # fmt: skip
+def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) -> None:
+    progress = Progress()
+    for one in events:
+        progress.feed([one])
+        seen_by_every_view(progress)
+    for whole in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
+        assert whole is None or type(whole) is int
+    for figure in (progress.epoch, progress.done, progress.total, progress.updated):
+        assert figure is None or (type(figure) is float and 0 <= figure < math.inf)
+    for words_ in (progress.phase, progress.what, progress.unit):
+        assert words_ is None or type(words_) is str
+
+
+def test_a_bad_field_does_not_cost_the_others() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 0, phase="training", step=0, total=30),
+        {"t": 1.0, "kind": "log", "attempt": [], "step": 1, "loss": 0.5, "epoch": "no", "tokens": {}},
+        {"t": "later", "kind": "log", "step": 2, "loss": 0.1},
+    ])  # fmt: skip
+    assert (progress.step, progress.total_steps, progress.loss, progress.epoch) == (
+        1,
+        30,
+        0.5,
+        None,
+    )
+
+
+def test_ids_are_made_of_safe_letters() -> None:
+    assert new_id("Mein Plän!").startswith("Mein-Pl-n-")
+    assert new_id("...").startswith("run-")

@@ -1,0 +1,123 @@
+"""Runs are found by any word of theirs, by conditions, and a search that finds none says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.errors import FtwizardError
+from ftwizard.runs import search, store
+from ftwizard.runs.search import Facts, facts_of, matching, parse, settings_of
+from ftwizard.runs.store import RunStatus
+from tests.screens.runs_helpers import living, make_run
+
+PLAN = """\
+data: {files: {train: /data/Tickets.jsonl, validation: /data/held.jsonl}}
+model: {name: Qwen/Qwen2.5-0.5B}
+recipe: {method: qlora, learning_rate: 2e-4, rank: 8, packing: true}
+"""
+
+
+@pytest.fixture
+def facts(home: Path) -> Facts:
+    folder = make_run(home, "tickets-1124", end_reason="early_stopped")
+    folder.plan.write_text(PLAN)
+    return facts_of(store.status(folder), settings_of(folder))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "TICKETS", "1124", "id:tickets", "run:1124", "qwen", "model:qwen", "data:held",
+        "data:tickets.jsonl", "state:ended", "state:early_stopped", "state:finished", "qlora",
+        "method:qlora", "recipe.method=qlora", "rate>1e-4", "rate>=2e-4", "learning-rate:0.0002",
+        "lr<1", "rank:8", "packing:true", "best<0.2", "loss<=0.1", "steps=40", "model:", "rate>",
+        "tickets state:finished rate>1e-4",
+    ],
+)  # fmt: skip
+def test_it_is_found(facts: Facts, words: str) -> None:
+    assert matching(parse(words.split()), facts)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "llama", "model:tickets", "data:general", "state:running", "failed", "method=lora",
+        "rate>2e-4", "rank:80", "packing:false", "best>1", "id=tickets", "tickets failed",
+        "/data/other.jsonl",
+    ],
+)  # fmt: skip
+def test_it_is_not_found(facts: Facts, words: str) -> None:
+    assert not matching(parse(words.split()), facts)
+
+
+def test_failed_is_what_nobody_asked_for(home: Path) -> None:
+    found = {}
+    for reason in ("crashed", "stopped", "out_of_memory", "killed", "finished"):
+        status = store.status(make_run(home, reason, end_reason=reason))
+        found[reason] = matching(parse(["failed"]), facts_of(status, {}))
+    assert [name for name, failed in found.items() if failed] == ["crashed", "out_of_memory"]
+
+
+def test_a_living_run(home: Path) -> None:
+    folder = make_run(home, "one")
+    folder.events.unlink()
+    with living(folder):
+        status = store.status(folder)
+    assert matching(parse(["state:running", "living"]), facts_of(status, {}))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sate:finished", "Did you mean state:finished?"),
+        ("learning_rat>1", "Did you mean learning_rate>1?"),
+        ("rate>fast", "is not a number"),
+        ("zzzz:1", "Examples:"),
+    ],
+)
+def test_what_cannot_be_searched_by_is_said(words: str, says: str) -> None:
+    with pytest.raises(FtwizardError) as caught:
+        parse([words])
+    assert says in f"{caught.value.message} {caught.value.hint}"
+    assert caught.value.exit_code == 2
+
+
+def test_a_search_that_finds_nothing_says_which_word_it_is(facts: Facts) -> None:
+    other = Facts("other", "ended\nfinished", {"model.name": "llama"})
+    terms = parse(["qwen", "rate>1"])
+    message, hint = search.nothing(terms, [facts, other])
+    assert message == "None of the 2 runs matches “qwen rate>1”."
+    assert hint == "Without “rate>1”, 1 run matches."
+
+
+def test_a_slip_in_an_id_is_told(facts: Facts) -> None:
+    assert "tickets-1124" in search.nothing(parse(["tickest-1124"]), [facts])[1]
+
+
+def test_a_plan_that_cannot_be_read_hides_no_run(home: Path) -> None:
+    folder = make_run(home, "one")
+    folder.plan.write_bytes(b"\xff: [")
+    assert settings_of(folder) == {}
+    assert matching(parse(["one"]), facts_of(store.status(folder), {}))
+
+
+STATUS = RunStatus(
+    id="x", state="ended", end_reason=None, attempt=1, phase=None, step=None, total_steps=None,
+    epoch=None, loss=None, eval_loss=None, best_step=None, best_eval_loss=None, tokens_per_s=None,
+    eta_s=None, started=None, updated=None, folder="/x",
+)  # fmt: skip
+
+
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_whatever_is_typed_there_is_an_answer(texts: list[str]) -> None:
+    try:
+        terms = parse(texts)
+    except FtwizardError:
+        return
+    one = facts_of(STATUS, {"recipe.learning_rate": 1e-4, "data.files.train": "\x1b"})
+    if not matching(terms, one):
+        assert all(search.nothing(terms, [one]))

@@ -1,0 +1,81 @@
+"""Runs are listed whatever lies beside them, and whatever happens to them meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.runs import listing, store
+
+
+def make(home: Path, name: str, *, age: float = 0.0) -> Path:
+    folder = home / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    os.utime(folder / "job.json", (1e9 - age, 1e9 - age))
+    return folder
+
+
+def listed() -> list[str]:
+    return [folder.id for folder in store.all_runs()]
+
+
+def test_runs_are_listed_by_age_and_nothing_else_is(home: Path) -> None:
+    for name, age in (("b", 0.0), ("a", 0.0), ("old", 9.0)):
+        make(home, name, age=age)
+    root = home / "runs"
+    (root / "file").write_text("{}")
+    (root / "dangling").symlink_to(root / "nowhere")
+    (root / "loop").symlink_to(root / "loop")
+    (root / "empty").mkdir()
+    (root / "odd" / "job.json").mkdir(parents=True)
+    assert listed() == ["old", "a", "b"]
+
+
+def test_a_run_that_may_not_be_looked_at_is_left_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may look at everything, so the refusal is made up."""
+    for name in ("closed", "open"):
+        make(home, name)
+    look = Path.stat
+
+    def refuse(path: Path, **more: Any) -> os.stat_result:
+        if "closed" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **more)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert listed() == ["open"]
+    assert store.find("open").id == "open"
+
+
+def test_a_run_that_is_removed_meanwhile_is_left_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "here"):
+        make(home, name)
+    look = Path.stat
+
+    def remove(path: Path, **more: Any) -> os.stat_result:
+        found = look(path, **more)
+        if "gone" in path.parts:
+            shutil.rmtree(home / "runs" / "gone", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", remove)
+    store.all_runs()
+    assert listed() == ["here"]
+    assert [status.id for status in listing.read_records()] == ["here"]
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
+    make(home, "broken")
+    (home / "runs" / "broken" / "events.jsonl").mkdir()
+    make(home, "well")
+    assert listed() == ["broken", "well"]
+    assert [status.id for status in listing.read_records()] == ["well"]

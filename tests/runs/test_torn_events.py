@@ -1,0 +1,131 @@
+"""The events of a real training, torn at every byte: every view tells what is whole, none fails."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.__main__ import main
+from ftwizard.cli import watch
+from ftwizard.diagnosis import diagnose
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder, State, write_json
+from ftwizard.runs import listing, loss_curves, store
+from ftwizard.runs.follower import Follower
+from tests.paths import FIXTURES
+from tests.screens.runs_helpers import make_run
+
+DATA = (FIXTURES / "events.jsonl").read_bytes()
+LINES = DATA.splitlines(keepends=True)
+ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
+AROUND = {end + more for end in ENDS for more in (-2, -1, 0, 1)}
+GARBAGE = {
+    "zeros": bytes(4096),
+    "no text": b"\xff\xfe\x00\xd8{",
+    "another object": b'{"v":1,"t":1,"kind":"log","step":[22],"loss":{}}\n',
+    "no object": b'[]\nnull\n"done"\n1e999\n',
+    "half a last word": b'{"v":1,"t":1795599701.2,"kind":"done","attempt":1,"end_reason":"fini',
+    "deep": b'{"v":1,"t":1,"kind":"log","x":' + b"[" * 5000 + b"\n",
+}
+
+
+@pytest.fixture
+def run(home: Path) -> JobFolder:
+    """Make a run that was lost: what it says of its end is in its events alone."""
+    folder = make_run(home, "torn")
+    write_json(folder.state, State(state="running", attempt=1, started=1795599691.0))
+    return folder
+
+
+def shortly(folder: JobFolder) -> dict[str, Any]:
+    """Return what ``status`` makes of a run."""
+    found = store.status(folder)
+    return {name: getattr(found, name) for name in ("step", "loss", "eval_loss", "end_reason")}
+
+
+def told(folder: JobFolder) -> dict[str, Any]:
+    """Return what each reader makes of a run, which must be the same."""
+    progress = store.progress(folder)
+    status = store.status(folder)
+    record = listing.read_record(folder)
+    follower = Follower(folder)
+    assert not follower.read(10.0)
+    for other in (record, follower.report):
+        assert all(
+            getattr(other, name) == getattr(status, name) for name in status.__struct_fields__
+        )
+    verdict = diagnose(loss_curves.of_progress(progress, folder))
+    return {
+        "step": status.step, "loss": status.loss, "eval_loss": status.eval_loss,
+        "best_step": status.best_step, "total_steps": status.total_steps,
+        "end_reason": status.end_reason, "checkpoints": tuple(progress.checkpoints),
+        "pattern": verdict.pattern,
+    }  # fmt: skip
+
+
+def expected(whole: list[bytes], *, said_its_last: bool) -> dict[str, Any]:
+    """Return what the whole lines say, read by hand."""
+    events = [json.loads(line) for line in whole]
+
+    def last(kind: str, name: str) -> Any:
+        return next((e[name] for e in reversed(events) if e["kind"] == kind and name in e), None)
+
+    evals = [(e["eval_loss"], e["step"]) for e in events if e["kind"] == "eval"]
+    begun = [e for e in events if e.get("phase") == "training"]
+    return {
+        "step": last("log", "step") if last("log", "step") else 0 if begun else None,
+        "loss": last("log", "loss"), "eval_loss": last("eval", "eval_loss"),
+        "best_step": min(evals)[1] if evals else None,
+        "total_steps": begun[-1]["total"] if begun else None,
+        "end_reason": "stopped" if said_its_last else "lost",
+        "checkpoints": tuple(e["step"] for e in events if e["kind"] == "checkpoint"),
+    }  # fmt: skip
+
+
+def test_torn_at_every_byte_each_view_tells_what_is_whole(run: JobFolder) -> None:
+    run.events.unlink()
+    with run.events.open("ab", buffering=0) as file:
+        for cut in range(len(DATA) + 1):
+            file.write(DATA[cut - 1 : cut] if cut else b"")
+            whole = LINES[: sum(end <= cut for end in ENDS[1:])]
+            found = told(run) if cut in AROUND else shortly(run)
+            right = expected(whole, said_its_last=cut >= len(DATA) - 1)
+            assert found.items() <= {**right, "pattern": found.get("pattern")}.items(), cut
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_at_the_end_changes_nothing_and_is_counted(run: JobFolder, garbage: bytes) -> None:
+    for end in ENDS:
+        run.events.write_bytes(DATA[:end])
+        before = told(run)
+        run.events.write_bytes(DATA[:end] + garbage)
+        assert told(run) == before, end
+        # A new attempt ends the torn line first, and is read.
+        writer = EventWriter(run.events, 1)
+        writer.write("log", step=99, loss=0.25)
+        writer.close()
+        after = told(run)
+        assert (after["step"], after["loss"], after["end_reason"]) == (
+            99, 0.25, before["end_reason"],
+        )  # fmt: skip
+
+
+def test_every_command_answers_for_a_torn_run(
+    run: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL_S", 0.0)
+    for cut in (0, ENDS[3] + 20, ENDS[15] - 1, ENDS[-2] + 60):
+        run.events.write_bytes(DATA[:cut] + b"\0" * 64)
+        for command in (("runs",), ("status", "torn"), ("diagnose", "torn"), ("watch", "torn")):
+            for more in ((), ("--json",)):
+                said = io.StringIO()
+                with redirect_stdout(said):
+                    code = main([*command, *more])
+                assert code == (1 if command[0] == "watch" else 0), (command, cut)
+                if more:
+                    assert json.loads(said.getvalue())

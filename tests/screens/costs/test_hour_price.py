@@ -1,0 +1,265 @@
+"""What an hour of this machine costs, asked on pages and in lines: taken, remembered, left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard import locations
+from ftwizard.plan import schema
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.costs import inputs
+from ftwizard.screens.costs.hour_price import HourPage
+from ftwizard.screens.costs.page import CostsPage
+from ftwizard.screens.plain import hour_price as hours
+from ftwizard.screens.plain import steps
+from ftwizard.screens.plain.prompts import BACK
+from ftwizard.screens.wizard import drafts
+from ftwizard.screens.wizard.drafts import Draft, Step
+from ftwizard.screens.wizard.estimate import text as estimate_texts
+from ftwizard.screens.wizard.estimate.page import EstimatePage
+from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.recipe import live_estimate
+from tests.data.checks.test_fast_path import Scripted
+from tests.screens.costs.helpers import FACTS, TODAY, checked
+from tests.screens.frames import asked, assert_frame, drive, frame, says, until
+
+_PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
+         "cut": 0, "lost": []}  # fmt: skip
+_TIME = {"value": 3600.0, "low": 1800.0, "high": 7200.0, "unit": "s", "source": "worked out"}
+ESTIMATE: dict[str, Any] = {
+    "model": {"said": "owner/small"}, "parameters": 10**9, "trained": 10**7, "parts": {"train": _PART},
+    "tokens": 450_000, "steps": 375, "steps_per_epoch": 125, "evaluate_every": 50, "memory": None,
+    "here": None, "time": _TIME, "disk": {"needed": {"value": 1e9}, "free": {"value": 1e11}, "short": None},
+    "hour": {"price": None, "rental": {
+        "value": 0.37, "low": 0.29, "high": 0.44, "unit": "USD per hour", "as_of": "2026-09",
+        "source": "RTX 4090 on demand: a list",
+    }},
+}  # fmt: skip
+
+
+def estimated() -> Draft:
+    """Return a draft whose estimate says an hour, more or less."""
+    return checked().with_plan(model=schema.Model(name="owner/small")).with_estimate(ESTIMATE)
+
+
+def played(
+    page: Callable[[], Any],
+    play: Callable[[Pilot[Any], list[Any]], Any],
+    size: tuple[int, int] = (80, 24),
+) -> list[Any]:
+    """Show a page and play on it; return what it was left with."""
+    left: list[Any] = []
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(page(), left.append)
+        await pilot.pause()
+        await play(pilot, left)
+
+    drive(FtwizardApp(), size, scenario)
+    return left
+
+
+async def typed(pilot: Pilot[Any], text: str) -> None:
+    await pilot.press("h")
+    await asked(pilot, HourPage)
+    await pilot.press(*text, "enter")
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
+    remembers: bool, home: Any
+) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await says(pilot, "cost        unknown; h sets the hourly price")
+        await typed(pilot, "$0.50")
+        await says(pilot, "Save this price?")
+        await pilot.press("enter" if remembers else "escape")
+        await says(pilot, "$0.25–1.00")
+        assert "setup       $0.25–1.00 extra" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated()), play)
+    assert (
+        isinstance(step, Step) and step.draft.hour and f"{step.draft.hour.usd}" in ("0.50", "0.5")
+    )
+    known = machine_rate.remembered()
+    assert (known is not None) == remembers == locations.prices_file().exists()
+    said = () if remembers else ("--price", "machine=0.50")
+    assert machine_rate.argv(step.draft.hour) == said, "the run is told what it cannot read"
+    assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != remembers
+
+
+def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
+    before = machine_rate.said("2")
+
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await says(pilot, "$1.00–4.00")
+        await typed(pilot, "1,50")
+        await says(pilot, "a decimal point")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, EstimatePage))
+        assert "$1.00–4.00" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated().priced(before)), play)
+    assert step.draft.hour == before and not locations.prices_file().exists()
+
+
+def test_a_file_that_cannot_be_changed_costs_the_memory_alone(home: Any) -> None:
+    locations.prices_file().parent.mkdir(parents=True, exist_ok=True)
+    locations.prices_file().write_text("[[price]]\n")
+
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await typed(pilot, "3")
+        await says(pilot, "Save this price?")
+        await pilot.press("enter")
+        await says(pilot, "Each price is a table [[prices]]")
+        await pilot.press("enter")
+        await says(pilot, "$1.50–6.00")
+
+    played(lambda: EstimatePage(estimated()), play)
+    assert locations.prices_file().read_text() == "[[price]]\n"
+
+
+def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Save this price?")
+        await pilot.press("escape")
+        await says(pilot, "This machine")
+        await pilot.press("escape")
+        await says(pilot, "your own price of")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: EstimatePage(estimated()), play, (160, 50))
+    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+
+
+def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await until(pilot, lambda: pilot.app.screen.focused is not None)
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Save this price?")
+        await pilot.press("escape")
+        await says(pilot, "This machine")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        await until(pilot, lambda: "yours" in str(pilot.app.screen.query_one("#words").render()))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: PathPage(checked(), TODAY), play, (160, 50))
+    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+
+
+def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await typed(pilot, "0.5")
+        await says(pilot, "Save this price?")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Elsewhere))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    (step,) = played(lambda: Elsewhere(checked().on_path("openai")), play)
+    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+
+
+@pytest.mark.parametrize(("size", "keys"), [((80, 24), ""), ((60, 16), "2 EUR")])
+def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> None:
+    async def play(pilot: Pilot[Any], left: list[Any]) -> None:
+        if keys:
+            await typed(pilot, keys)
+            await says(pilot, "Convert the amount")
+        else:
+            await pilot.press("h")
+            await says(pilot, "esc cancels")
+        pilot.app.screen.query_one(Input).cursor_blink = False
+        assert_frame(f"hour-{size[0]}x{size[1]}", frame(pilot.app))
+
+    played(lambda: EstimatePage(estimated()), play, size)
+
+
+def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
+    draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
+    quiet = live_estimate.format_prospect(draft).plain
+    assert quiet.endswith(live_estimate.UNPRICED) and "$" not in quiet
+    found = live_estimate.estimate_recipe(draft.priced(machine_rate.said("2")))
+    assert found and found.cost and found.cost.low and found.cost.high
+    said = live_estimate.format_prospect(draft.priced(machine_rate.said("2"))).plain
+    assert (
+        f"{machine_rate.spread(found.cost)} in total" in said and live_estimate.UNPRICED not in said
+    )
+
+
+def test_what_is_not_known_is_never_0() -> None:
+    untimed = ESTIMATE | {"time": None}
+    said = estimate_texts.format_estimate(untimed, 1024, machine_rate.said("2")).plain
+    assert "unknown: no time estimate; at $2.00 per hour" in said
+    unsaid = estimate_texts.format_estimate(ESTIMATE, 1024).plain
+    assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
+    assert "setup" not in unsaid
+
+
+def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
+    whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
+    assert inputs.build_basis(estimated(), TODAY).query.here.hours is None
+    follows = {
+        "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
+        "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {},
+        "whole": {"value": 7200, "low": 3600, "high": 14_400, "unit": "s", "source": "all"},
+        "cost": None,
+    }  # fmt: skip
+    draft = estimated().with_estimate(ESTIMATE | {"follows": follows})
+    here = inputs.build_basis(draft, TODAY).query.here.hours
+    assert here and (here.value, here.low, here.high, here.unit) == (2, 1, 4, "h")
+    assert whole.value == here.value * 3600
+
+
+# ---------------------------------------------------------------------------------------- in lines
+
+
+def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = Scripted("hour", "1,5", "1.5", "once", "")
+    draft = steps.show_estimate(ask, estimated())
+    assert draft.hour and draft.hour.source == machine_rate.SAID
+    assert "a decimal point" in ask.refused[0] and not locations.prices_file().exists()
+    said = capsys.readouterr().out
+    assert "unknown; choose “set the hourly price” below" in said
+    assert "$0.75–3.00" in said and "for comparison" in said
+    ask = Scripted("2", "remember")
+    draft = hours.ask_hour(ask, draft)
+    assert draft.hour and draft.hour == machine_rate.remembered() and draft.hour.usd == 2
+
+
+@pytest.mark.parametrize("answers", [(BACK,), ("3", BACK)])
+def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) -> None:
+    before = Draft(FACTS, hour=machine_rate.said("1"))
+    assert hours.ask_hour(Scripted(*answers), before) == before
+    assert not locations.prices_file().exists()
+
+
+def test_the_table_in_lines_takes_it(home: Any) -> None:
+    from ftwizard.screens.plain import costs
+
+    found = costs.browse_costs(Scripted("hour", "4", "once", ""), estimated(), TODAY)
+    assert found.hour and found.hour.usd == 4

@@ -1,0 +1,96 @@
+"""The table of costs and its plot as text: order, width, amounts; for whatever is in it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from ftwizard.catalog.prices import packaged
+from ftwizard.pricing import money
+from ftwizard.pricing.offer import Offer
+from ftwizard.quantity import Day
+from ftwizard.screens.costs import inputs, plot, table, volume
+from ftwizard.screens.costs.table import Order
+from tests.screens.costs.helpers import COLUMN_IDS, MONTH, TODAY, counted, usd
+
+AMOUNTS = st.floats(0.0001, 1e7)
+FIGURES = st.none() | AMOUNTS.map(usd)
+OFFERS = st.lists(
+    st.builds(
+        lambda number, tunable, local, training, input, output, hosting, weights, until: Offer(
+            path="local" if local else "cloud", platform="vertex", model=str(number),
+            name="x" * (number % 60), tunable=tunable, training=training, input=input,
+            output=output, hosting=hosting, weights=weights, owner="", until=until,
+        ),
+        st.integers(0, 10**6), st.booleans(), st.booleans(), FIGURES, FIGURES, FIGURES, FIGURES,
+        st.sampled_from(["yes", "no", "unknown"]), st.none() | st.dates().map(lambda one: Day(date=one, source="x", as_of="2026-11")),
+    ),
+    max_size=12, unique_by=lambda one: one.model,
+)  # fmt: skip
+ORDERS = st.builds(Order, st.sampled_from(COLUMN_IDS), st.booleans())
+
+
+@given(OFFERS, ORDERS)
+def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
+    found: list[Offer], order: Order
+) -> None:
+    rows = table.sort_offers(found, order)
+    assert sorted(map(table.get_key, rows)) == sorted(map(table.get_key, found))
+    keyed = table.COLUMNS[order.by].key
+    assert [one.tunable for one in rows] == sorted((one.tunable for one in rows), reverse=True)
+    for tunable in (True, False):
+        keys = [keyed(one) for one in rows if one.tunable is tunable]
+        known = [one for one in keys if one is not None]
+        assert keys[: len(known)] == known
+        assert known == sorted(known, reverse=order.reverse)
+
+
+@given(OFFERS, ORDERS, st.integers(40, 200), st.booleans())
+def test_every_line_is_as_wide_as_the_head_and_has_room(
+    found: list[Offer], order: Order, width: int, monthly: bool
+) -> None:
+    layout = table.build_layout(found, order, width, monthly=monthly)
+    head = layout.head().cell_len
+    assert all(layout.line(one, star=bool(n % 2)).cell_len == head for n, one in enumerate(found))
+    if width >= 54:
+        assert head <= width
+    shown = [column.id for column, _ in layout.shown]
+    if order.by != "path" and (monthly or not table.COLUMNS[order.by].monthly):
+        assert order.by in shown, "what it is sorted by is seen"
+
+
+@given(st.floats(0, 1e9))
+def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> None:
+    said = money.amount(value)
+    assert cell_len(said) <= 14
+    assert (value == 0) == (float(said[1:].replace(",", "")) == 0)
+
+
+@given(st.decimals(1, 10**12, allow_nan=False, places=0))
+def test_a_number_is_read_as_it_is_written(number: Decimal) -> None:
+    assert volume.parse_amount("", f"{number:,f}") == number
+    assert volume.parse_amount("", f" {number:f} ") == number
+
+
+@pytest.mark.parametrize("typed", ["", "0", "-1", "x", "nan", "inf", "1e99", "k", "\x1b[2J", "٣x"])
+def test_what_is_no_number_is_refused(typed: str) -> None:
+    with pytest.raises(ValueError, match=r"not a number|enter a number"):
+        volume.parse_amount("Tokens in", typed)
+
+
+def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
+    basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
+    found = inputs.compute_offers(basis, packaged())
+    drawn = [plot.build_plot(one, found, basis.query) for one in found if one.break_even]
+    assert drawn
+    for one in drawn:
+        even = next(mark.x for mark in one.marks if mark.kind == "break-even")
+        offered, rented = (line.series for line in one.lines)
+        (x0, y0), (x1, y1) = offered[0], offered[len(offered) - 1]
+        at_even = y0 + (y1 - y0) * (even - x0) / (x1 - x0)
+        assert at_even == pytest.approx(rented[0][1], rel=1e-3)
+        assert max(mark.x for mark in one.marks) < x1

@@ -1,0 +1,217 @@
+"""The page of the diagnosis: it offers what can be done now, and does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.cli import branch, parser, train
+from ftwizard.diagnosis import Pattern, advice
+from ftwizard.jobs import requests
+from ftwizard.jobs.events import Event
+from ftwizard.jobs.folder import JobFolder, Parent, write_json
+from ftwizard.jobs.status import observe
+from ftwizard.models.hub import Source
+from ftwizard.plan import schema
+from ftwizard.runs import store
+from ftwizard.screens import subprocesses
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor import diagnosis, readings
+from ftwizard.screens.monitor.diagnosis import build_lines
+from ftwizard.screens.monitor.page import Monitor
+from tests.helpers.checkpoints import save
+from tests.helpers.jobs import keeper_pid, make, start, until_step
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.runs_helpers import make_run
+
+SPIKY: dict[str, Any] = {
+    "code": "spiky", "severity": "warning", "since": 2, "message": "It jumps.", "verdict": True,
+    "action": "Halve the learning rate and double the gradient accumulation.", "confidence": 0.9,
+    "actions": ["again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"],
+}  # fmt: skip
+OVERFIT: dict[str, Any] = {
+    "code": "overfit", "severity": "warning", "since": 20, "message": "It rises.", "verdict": True,
+    "action": "Stop now and keep the best. Then use fewer epochs, or more diverse rows.",
+    "actions": ["stop_keep_best", "again_half_rate"], "confidence": 0.9,
+}  # fmt: skip
+
+
+@pytest.fixture
+def parent(home: Path) -> JobFolder:
+    """Return a run that has ended and can be branched: its plan and rows are there."""
+    run = make_run(home, "jumpy", end_reason="stopped", findings=[SPIKY])
+    rows = [{"prompt": f"{n}: ", "completion": "yes"} for n in range(20)]
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run.plan.write_text(
+        f"data: {{files: {{train: {home / 'rows.jsonl'}}}, split: {{validation: 0.2}}}}\n"
+        "model: {name: owner/model}\nrecipe: {method: lora, learning_rate: 0.0002, gradient_accumulation: 4}\n"
+    )
+    source = Source(kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0")
+    inputs = {"model": msgspec.to_builtins(source)}
+    hashes = train._hash_data(schema.load(run.plan, begun=True))
+    write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs, hashes=hashes))
+    return run
+
+
+def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
+    adapter = save(parent.checkpoints, 40) / "adapter_model.safetensors"
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! spiky")
+        await pilot.press("d")
+        await says(pilot, "▸ new run from the newest checkpoint (step 40): half the learning rate,")
+        await pilot.press("enter")
+        await says(pilot, "Start a new run?")
+        assert "starts from the newest checkpoint (step 40)" in frame(pilot.app)
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert len(store.all_runs()) == 1, "esc starts nothing"
+        await pilot.press("enter")
+        await says(pilot, "Start a new run?")
+        await pilot.press("enter")
+        await until(pilot, lambda: is_shown(pilot, shown))
+
+    drive(FtwizardApp(("run", "jumpy")), (80, 24), play)
+    child = store.find(shown[0])
+    changes = {"recipe.learning_rate": (0.0002, 0.0001), "recipe.gradient_accumulation": (4, 8)}
+    assert child.read_job().parent == Parent(id="jumpy", step=40, changes=changes)
+    assert (child.origin / adapter.name).read_bytes() == adapter.read_bytes()
+    assert child.newest_attempt() == 1, "it was really started"
+
+
+def is_shown(pilot: Pilot[Any], shown: list[str]) -> bool:
+    """Say whether the monitor shows another run than at first, and note which."""
+    screen = pilot.app.screen
+    if not isinstance(screen, Monitor) or screen.follower.folder.id == "jumpy":
+        return False
+    shown.append(screen.follower.folder.id)
+    return shown[-1] in frame(pilot.app)
+
+
+KEPT: dict[str, list[tuple[int, float | None]]] = {
+    "none": [],
+    "no best": [(10, None), (40, None)],
+    "a best": [(10, 1.5), (20, 0.8), (40, 1.2)],
+}
+
+
+@pytest.mark.parametrize(
+    ("finding", "kept", "begins", "begin"),
+    [
+        (SPIKY, "none", "the start", "start"),
+        (SPIKY, "no best", "the newest checkpoint (step 40)", "40"),
+        (SPIKY, "a best", "the best checkpoint (step 20)", "20"),
+        (OVERFIT, "none", "the start", "start"),
+        (OVERFIT, "no best", "step 10, before it began", "10"),
+        ({**OVERFIT, "since": 5}, "no best", "the start", "start"),
+        ({**OVERFIT, "since": None}, "no best", "the start", "start"),
+        (OVERFIT, "a best", "the best checkpoint (step 20)", "20"),
+    ],
+)
+def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
+    parent: JobFolder, finding: Event, kept: str, begins: str, begin: str
+) -> None:
+    for step, eval_loss in KEPT[kept]:
+        save(parent.checkpoints, step, eval_loss)
+    on_disk = diagnosis.list_checkpoints(parent)
+    for action, change in diagnosis.CHANGES.items():
+        child = diagnosis.plan_child(action, finding, on_disk, is_alive=False)
+        told = parser.parser().parse_args(["branch", "jumpy", *child.options])
+        branch.find_beginning(parent, told.begin)
+        _, changes = branch.change_plan(
+            schema.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
+        )
+        assert len(changes) == len(change.options) / 2
+        expected = ("the start", "start") if change.from_scratch else (begins, begin)
+        assert (child.start, told.begin) == expected, action
+
+
+def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
+    assert (
+        diagnosis.plan_child("again_half_rate", SPIKY, [], is_alive=True).start
+        == "the newest checkpoint"
+    )
+
+
+def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> None:
+    actions = advice._MEANINGS["no_learning"].actions
+    assert not callable(actions)
+    shown = build_lines([{"code": "no_learning", "actions": list(actions)}], 74, [], is_alive=False)
+    assert [line.text.plain for line in shown if line.id] == [
+        "new run from the start: 5× the learning rate", "new run from the start: 10× the learning rate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", advice._MEANINGS)
+def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> None:
+    action = advice._MEANINGS[code].action
+    for seen in {"rate_share": 0.01}, {"rate_share": 1.0}:
+        said = action if isinstance(action, str) else action({**seen, "learning_rate": 1.0})
+        event = {"code": code, "action": said}
+        assert readings.get_advice(event, is_alive=True) == said
+        ended = readings.get_advice(event, is_alive=False)
+        assert not ended.startswith(("Stop", "Let it finish", "Keep", "Continue")), ended
+
+
+def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) -> None:
+    run = make_run(home, "heart", end_reason="stopped", findings=[OVERFIT])
+    save(run.checkpoints, 20, 0.21)
+    run.adapter.mkdir()
+    run.trained.write_text(json.dumps({"step": 20, "method": "lora", "eval_loss": 0.21}))
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "→ Next time, train for fewer epochs")
+        shown.append(frame(pilot.app))
+        await pilot.press("d")
+        await says(pilot, "The best weights (step 20) are in")
+
+    shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
+    assert "→ Next time, train for fewer epochs or on more diverse data." in shown[1]
+    assert "▸ new run from the best checkpoint (step 20): half the learning" in shown[1]
+    assert not any("top now" in one or "stop now" in one for one in shown)
+
+
+@pytest.mark.parametrize("key", ["s", "d"])
+def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
+    home: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = start(make(home / "runs" / "alive", steps=5000, mode="hang"))
+    until_step(folder, 5)
+    os.kill(keeper_pid(folder), signal.SIGKILL)
+    with folder.events.open("ab") as file:
+        event = {"v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 5, **OVERFIT}
+        file.write(msgspec.json.encode(event) + b"\n")
+    ran: list[tuple[str, ...]] = []
+
+    def run(*argv: str, **_: Any) -> None:
+        """Write the request, as the command does at once; what it does then has tests of its own."""
+        requests.stop(folder, 1, grace_s=30)
+        ran.append(argv)
+
+    monkeypatch.setattr(subprocesses, "run", run)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! The supervisor process")
+        for question, calls in (("Stop this run?", 1), ("Kill it now?", 2)):
+            await until(pilot, lambda: isinstance(pilot.app.screen, Monitor))
+            await pilot.press(key)
+            if key == "d":
+                await says(pilot, "▸ stop now and keep the best weights")
+                await pilot.press("enter")
+            await says(pilot, question)
+            await pilot.press("enter")
+            await until(pilot, lambda calls=calls: len(ran) == calls)  # type: ignore[misc]
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert ran == [("stop", str(folder.path)), ("stop", str(folder.path), "--kill")]
+    assert observe(folder).state == "stopping", "both were only asked for"

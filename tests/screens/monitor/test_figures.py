@@ -1,0 +1,60 @@
+"""What a run has cost so far, against its budget."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ftwizard.catalog.prices import Rate
+from ftwizard.plan.schema import Budget
+from ftwizard.runs.store import Progress
+from ftwizard.screens.monitor.figures import format_spent
+
+
+def rate(usd: str, **more: Any) -> Rate:
+    return Rate(
+        usd=Decimal(usd), unit="hour", source="own", as_of="2026-11", confidence="high", **more
+    )
+
+
+def progress(*told: tuple[float, int, str]) -> Progress:
+    """Return what phases at moments of attempts add up to."""
+    found = Progress()
+    found.feed([
+        {"t": t, "attempt": attempt, "kind": "phase", "phase": phase} for t, attempt, phase in told
+    ])  # fmt: skip
+    return found
+
+
+TWICE = progress(
+    (0, 1, "loading"), (600, 1, "training"), (3600, 1, "saving"),
+    (10_000, 2, "loading"), (10_600, 2, "training"), (10_960, 2, "training"),
+)  # fmt: skip
+"""Attempts of 3600 and, so far, of 960 seconds, of which it trained 3000 and 360."""
+
+
+def test_dollars_are_of_all_attempts_hours_of_the_training_of_the_newest() -> None:
+    both = Budget(usd=5.0, hours=2.0)
+    assert format_spent(TWICE, rate("1"), both, None) == ("cost", "$1.27 of $5.00 · 0.1 of 2 h")
+    assert format_spent(TWICE, rate("1"), both, 14_560.0) == ("cost", "$2.27 of $5.00 · 1.1 of 2 h")
+
+
+def test_only_what_is_known_is_told() -> None:
+    assert format_spent(TWICE, None, Budget(), 11_000.0) is None
+    assert format_spent(TWICE, None, Budget(usd=5.0), 11_000.0) is None, (
+        "no run without a price has one"
+    )
+    assert format_spent(TWICE, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
+    dear = rate("1", low=Decimal("0.5"), high=Decimal(3))
+    assert format_spent(TWICE, dear, Budget(), None) == ("cost", "$0.63–3.80")
+
+
+@pytest.mark.parametrize("phase", ["loading", "merging"])
+def test_what_is_no_training_takes_nothing_of_the_hours(phase: str) -> None:
+    done = progress(
+        (0, 1, "training"), (3600, 1, "saving"), (3600, 2 - (phase == "merging"), phase)
+    )
+    told = {"loading": "0.0 of 4 h", "merging": "1.0 of 4 h"}[phase]
+    assert format_spent(done, None, Budget(hours=4), 90_000.0) == ("time", told)

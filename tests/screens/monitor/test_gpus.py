@@ -1,0 +1,109 @@
+"""What the monitor's line of a GPU says, for whatever a driver or a file tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.runs.store import Progress
+from ftwizard.screens.monitor import gpus
+from ftwizard.text import visible
+
+_any = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50)
+_values = _any | st.lists(_any, max_size=3) | st.dictionaries(st.text(max_size=3), _any, max_size=2)
+_names = (
+    "index", "name", "utilisation", "memory_used", "memory_total", "memory_reserved", "temperature",
+    "power", "power_limit", "throttled", "mig", "ours", "lost", "error",
+)  # fmt: skip
+_readings = st.fixed_dictionaries({}, optional=dict.fromkeys(_names, _values))
+
+
+def card(**more: Any) -> dict[str, Any]:
+    return {
+        "index": 0, "utilisation": 50, "memory_used": 20e9, "memory_total": 80e9, "power": 100.0,
+        "temperature": 50, "ours": None, **more,
+    }  # fmt: skip
+
+
+def said(*readings: dict[str, Any], memory: float | None = None, most: int = 8, **more: Any) -> str:
+    progress = Progress()
+    progress.gpu_memory = memory
+    sample = {"t": 1000.0, "gpus": list(readings)}
+    return gpus.build_lines([sample], progress, 156, most, **more).plain
+
+
+@given(st.lists(_readings | _any, max_size=12), st.integers(1, 20), st.integers(56, 200))
+def test_it_bears_whatever_stands_in_the_file(found: list[Any], most: int, width: int) -> None:
+    samples = [{"t": 1.0, "gpus": found}]
+    shown = gpus.build_lines(samples, Progress(), width, most)
+    text = shown.plain
+    assert len(text.split("\n")) <= max(most, 2)
+    assert all(visible(line) == line for line in text.split("\n"))
+
+
+def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:
+    assert "run  5.0  others 15.0  free 60.0 GB" in said(card(), memory=5e9)
+    assert "used 20.0  free 60.0 GB" in said(card())
+    assert "run  3.0" in said(card(ours=3e9), memory=5e9)
+    # More than is in use on it is not held there.
+    assert "run " not in said(card(), memory=21e9)
+
+
+@pytest.mark.parametrize(("says", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")])
+def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str) -> None:
+    log = {"t": 1.0, "kind": "log", "attempt": 1, "step": 1, "memory": 5e9, "memory_on_gpu": says}
+    progress = Progress()
+    progress.feed([log])
+    assert progress.memory == 5e9
+    assert shown in gpus.build_lines([{"t": 1000.0, "gpus": [card()]}], progress, 156, 8).plain
+
+
+def test_of_several_gpus_the_run_is_on_the_one_of_its_plan() -> None:
+    two = card(), card(index=1)
+    assert "run " not in said(*two, memory=5e9)
+    first, second = said(*two, memory=5e9, planned_gpu=1).split("\n")
+    assert "run " not in first and "run  5.0" in second
+
+
+def test_what_the_driver_keeps_for_itself_is_nobodys() -> None:
+    assert "run  5.0  others 14.0" in said(card(ours=5e9, memory_reserved=1e9))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"throttled": ["thermal"]}, "! throttled: thermal"),
+        ({"throttled": ["thermal", "power cap"]}, "! throttled: thermal"),
+        ({"throttled": ["hardware slowdown"]}, "! throttled: hardware slowdown"),
+        ({"throttled": ["power cap"]}, "at power cap"),
+        ({"power_limit": 450.0}, "100 of 450 W"),
+        ({"lost": True}, "! lost: no response from the driver"),
+        ({"error": "Insufficient Permissions"}, "! Insufficient Permissions"),
+        ({"mig": []}, "MIG: 0 instances"),
+    ],
+)
+def test_each_state_in_its_words(more: dict[str, Any], words: str) -> None:
+    assert words in said(card(**more))
+
+
+def test_this_runs_gpu_then_those_in_trouble_then_the_busiest_are_shown() -> None:
+    cards = [card(index=n, utilisation=10 * n, ours=0) for n in range(8)]
+    cards[1]["ours"] = 5e9
+    cards[2]["throttled"] = ["thermal"]
+    lines = said(*cards, most=4).split("\n")
+    assert [line[:5] for line in lines] == ["GPU 1", "GPU 2", "GPU 7", "and 5"]
+    assert lines[-1] == "and 5 more GPUs, 0–60% utilization  z: GPUs only"
+    alone = said(*cards, most=4, alone=True).split("\n")
+    assert alone[-1] == "and 5 more GPUs, 0–60% utilization"
+
+
+def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_room() -> None:
+    cards = [card(index=0), card(index=1, lost=True), card(index=2, utilisation=None)]
+    first, history, lost, silent = said(*cards, most=6, alone=True).split("\n")
+    assert first.startswith("GPU 0  50% ") and "▄" not in first
+    assert history.startswith("    10 min ") and history.endswith("▄") and len(history) == 156
+    assert lost.startswith("GPU 1 ! lost") and silent.startswith("GPU 2  n/a")
+    assert len(said(*cards, most=5, alone=True).split("\n")) == 3

@@ -1,0 +1,263 @@
+"""The monitor's keys on a run that really lives: stop, save, evaluate, its output, leaving."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.jobs import lock, requests
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.screens import subprocesses
+from ftwizard.screens.app import FtwizardApp
+from tests.helpers.jobs import make, start, until_ended, until_step
+from tests.screens.frames import drive, frame, says, until
+
+
+def living(home: Path, **inputs: Any) -> JobFolder:
+    """Start a run of the dummy command that takes long."""
+    folder = start(make(home / "runs" / "alive", steps=5000, step_s=0.05, **inputs))
+    until_step(folder, 2)
+    return folder
+
+
+def test_stop_asks_then_saves_and_ends_the_run(home: Path) -> None:
+    folder = living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("escape")
+        await pilot.pause(0.3)
+        assert observe(folder).state == "running", "esc leaves it alone"
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter")
+        await says(pilot, "■ stopped")
+
+    shown = drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert "ftwizard resume alive" in shown
+    assert until_ended(folder).end_reason == "stopped"
+    assert (folder.path / "counter.json").exists(), "it saved"
+
+
+def test_a_second_stop_ends_it_at_once(home: Path) -> None:
+    folder = living(home, mode="deaf")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter")
+        await says(pilot, "stopping")
+        await pilot.press("s")
+        await says(pilot, "Kill it now?")
+        await pilot.press("enter")
+        await until(pilot, lambda: observe(folder).state == "ended")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert until_ended(folder).end_reason == "killed"
+
+
+def test_save_and_evaluate_are_asked_for_by_small_files(home: Path) -> None:
+    folder = living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("v")
+        await says(pilot, "Saving a checkpoint after this step.")
+        await pilot.press("e")
+        await says(pilot, "Evaluating after this step")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert requests.pending(folder, "save", 1)
+    assert requests.pending(folder, "evaluate", 1)
+    assert lock.is_held(folder.lock)
+
+
+def test_its_output_is_shown_and_not_obeyed(home: Path) -> None:
+    folder = living(home)
+    with folder.log.open("a") as log:
+        log.write("plain\n[red]markup[/] \x1b]52;c;QQ==\x07\n" + "x" * 5000 + "\n")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("o")
+        await says(pilot, "[red]markup[/] ␛]52;c;QQ==␇")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+
+
+def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> None:
+    folder = living(home)
+    app = FtwizardApp(("run", "alive"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+
+    drive(app, (80, 24), play)
+    assert app.farewell == ["Run alive keeps running. Come back with: ftwizard watch alive"]
+    assert observe(folder).state == "running"
+
+
+def test_stop_is_asked_for_even_when_the_screen_is_left_at_once(home: Path) -> None:
+    folder = living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("s")
+        await says(pilot, "Stop this run?")
+        await pilot.press("enter", "escape")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert until_ended(folder).end_reason == "stopped"
+
+
+def test_resume_outlasts_a_screen_that_is_left_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = living(home)
+    requests.stop(folder, 1, grace_s=10)
+    until_ended(folder)
+    ran: list[tuple[str, ...]] = []
+
+    def run(*argv: str, **_: Any) -> None:
+        time.sleep(1.0)
+        ran.append(argv)
+
+    monkeypatch.setattr(subprocesses, "run", run)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "■ stopped")
+        await pilot.press("r", "escape")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert ran == [("resume", str(folder.path))]
+
+
+def test_a_resume_that_fails_says_why(home: Path) -> None:
+    folder = living(home)
+    requests.stop(folder, 1, grace_s=10)
+    until_ended(folder)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "■ stopped")
+        held = lock.take_exclusive(folder.lock)
+        assert held is not None
+        await pilot.press("r")
+        await says(pilot, "✗")
+        os.close(held)
+
+    assert "alive" in drive(FtwizardApp(("run", "alive")), (80, 24), play)
+
+
+def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
+    folder = living(home)
+    shown: list[str] = []
+    for split in ("{validation: 0.1}", "{validation: 0}"):
+        folder.plan.write_text(
+            f"data: {{files: {{train: /rows.jsonl}}, split: {split}}}\nmodel: {{name: owner/name}}\n"
+            "allow: [no-validation]\n"
+        )
+
+        async def play(pilot: Pilot[Any]) -> None:
+            await until(pilot, lambda: pilot.app.screen._run_view.plan is not None)  # type: ignore[attr-defined]
+            await pilot.press("e")
+
+        shown.append(drive(FtwizardApp(("run", "alive")), (100, 30), play))
+    assert "e eval" in shown[0]
+    assert "e eval" not in shown[1]
+
+
+def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:
+    folder = living(home)
+    with folder.log.open("a") as log:
+        log.writelines(f"line {n}\n" for n in range(200))
+    shown: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("o")
+        await says(pilot, "line 199")
+        await pilot.press("pageup", "pageup")
+        await pilot.pause(0.1)
+        shown.append(frame(pilot.app))
+        with folder.log.open("a") as log:
+            log.write("brand new\n")
+        await pilot.pause(1.2)
+        shown.append(frame(pilot.app))
+        await pilot.press("end")
+        await says(pilot, "brand new")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert "line 199" not in shown[0]
+    assert "line 150" in shown[0]
+    assert "brand new" not in shown[1], "who reads further up is left in peace"
+
+
+def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
+    living(home)
+    offered: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        offered.extend(one.title for one in pilot.app.get_system_commands(pilot.app.screen))
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert {"Stop", "Save", "Output", "Leave", "Help"} <= set(offered)
+    assert not {"Theme", "Screenshot"} & set(offered)
+
+
+# ---------------------------------------------------------------------- what the chart shows
+
+
+def test_the_chart_alone_and_back(home: Path) -> None:
+    living(home)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "loss")
+        await pilot.press("z")
+        await says(pilot, "z all")
+        assert "── train" in frame(pilot.app) and "no GPU" not in frame(pilot.app)
+        await pilot.press("z")
+        await says(pilot, "no GPU")
+
+    drive(FtwizardApp(("run", "alive")), (100, 30), play)
+
+
+def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
+    folder = living(home)
+    with folder.events.open("ab") as file:
+        file.write(msgspec.json.encode({
+            "v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 3, "code": "overfit",
+            "severity": "warning", "message": "It rises.", "action": "Stop now.", "verdict": True,
+            "actions": ["stop_keep_best", "again_half_rate", "evaluate"], "confidence": 0.9,
+            "evidence": {},
+        }) + b"\n")  # fmt: skip
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "! overfitting")
+        await pilot.press("d")
+        await says(pilot, "new run from the start: half the learning rate")
+        await pilot.press("down", "enter")
+        await says(pilot, "This run is still training. Stop it first?")
+        await pilot.press("escape")
+        await pilot.press("down", "enter")
+        await says(pilot, "Evaluating after this step.")
+        await pilot.press("up", "up", "enter")
+        await says(pilot, "Stop this run?")
+        assert observe(folder).state == "running"
+        await pilot.press("enter")
+        await until(pilot, lambda: observe(folder).state == "ended")
+
+    drive(FtwizardApp(("run", "alive")), (80, 24), play)
+    assert until_ended(folder).end_reason == "stopped"

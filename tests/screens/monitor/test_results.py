@@ -1,0 +1,97 @@
+"""Finish: the scores, the answers one by one, the files, what to type next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor.results import Finish
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.runs_helpers import make_result, make_run
+
+ANSWERS = [
+    {
+        "line": number,
+        "prompt": [{"role": "user", "content": f"question {number} [bold]x[/] \x1b]52;c;QQ==\x07"}],
+        "expected": "yes",
+        "base": "no idea",
+        "tuned": "yes" if number == 1 else "perhaps",
+    }
+    for number in (1, 2)
+]
+
+
+async def to_results(pilot: Pilot[Any]) -> None:
+    await says(pilot, "enter shows the results")
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, Finish))
+
+
+def test_results_follow_the_monitor(home: Path) -> None:
+    make_result(make_run(home, "one"), ANSWERS)
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
+    assert "answer 1 of 2" in shown
+    assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
+    assert "✓ exact match" in shown
+    assert "vllm serve" in shown
+    assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
+
+
+def test_left_and_right_turn_the_answers(home: Path) -> None:
+    make_result(make_run(home, "one"), ANSWERS)
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for key in ("right", "right", "left"):
+            await pilot.press(key)
+            seen.append(frame(pilot.app))
+
+    drive(FtwizardApp(("run", "one")), (80, 24), play)
+    assert "answer 2 of 2" in seen[0]
+    assert "· differs" in seen[0]
+    assert "answer 1 of 2" in seen[1]
+    assert "answer 2 of 2" in seen[2]
+
+
+def test_a_run_without_a_comparison_says_so(home: Path) -> None:
+    make_run(home, "one")
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    assert "No comparison: it was not requested" in shown
+    assert "ftwizard train" in shown
+
+
+def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
+    make_result(make_run(home, "one"), ANSWERS * 2)
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for _ in range(3):
+            seen.append(frame(pilot.app))
+            await pilot.press("right")
+
+    drive(FtwizardApp(("run", "one")), (160, 50), play)
+    for shown, numbers in zip(seen, ((1, 2, 3), (4,), (1, 2, 3)), strict=True):
+        assert re.findall(r"answer (\d) of 4", shown) == [str(n) for n in numbers]
+
+
+def test_long_answers_are_cut_until_all_of_them_is_asked_for(home: Path) -> None:
+    long = {**ANSWERS[0], "base": "x" * 600 + "end"}
+    make_result(make_run(home, "one"), [long])
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_results(pilot)
+        for _ in range(3):
+            seen.append(frame(pilot.app))
+            await pilot.press("a")
+
+    drive(FtwizardApp(("run", "one")), (80, 40), play)
+    assert ["xend" in one for one in seen] == [False, True, False]
+    assert "x…" in seen[0]

@@ -1,0 +1,117 @@
+"""The table of costs line by line: what is printed, and what is asked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from rich.cells import cell_len
+
+from ftwizard.runs.store import Progress
+from ftwizard.screens.costs import inputs
+from ftwizard.screens.plain import costs
+from ftwizard.screens.plain.prompts import GoBack, Prompter, Validator
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.suggestions import Suggest
+from tests.screens.costs.helpers import TODAY, counted, offers
+
+
+class Scripted(Prompter):
+    """Answers what it was told to; “b” goes back."""
+
+    keys = ""
+
+    def __init__(self, *answers: str, ascii: bool = False) -> None:
+        super().__init__(ascii=ascii)
+        self._answers = list(answers)
+        self.refused: list[str] = []
+
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+        answer = self._next(given)
+        assert answer in [value for value, _ in options]
+        return answer
+
+    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
+        while problem := check(answer := self._next(given)):
+            self.refused.append(problem)
+        return answer
+
+    @contextlib.contextmanager
+    def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
+        yield lambda progress: None
+
+    def _next(self, given: str) -> str:
+        answer = self._answers.pop(0) if self._answers else ""
+        if answer == "b":
+            raise GoBack
+        return given if answer == "enter" else answer
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(inputs, "compute_offers", offers)
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str], draft: Draft, *answers: str, ascii: bool = False
+) -> str:
+    ask = Scripted(*answers, ascii=ascii)
+    costs.browse_costs(ask, draft, TODAY)
+    assert not ask._answers, "every answer was asked for"
+    said = capsys.readouterr().out
+    assert max(map(cell_len, said.split("\n"))) <= 80
+    return said
+
+
+def rows(said: str) -> list[str]:
+    """Return the names in the last table that was printed."""
+    last = said.rpartition("training")[0].rpartition("\n")[0]
+    lines = said[len(last) :].split("\n")
+    return [line[6:26].strip() for line in lines if line[:3].strip().isdigit()]
+
+
+def test_the_table_has_a_number_before_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted())
+    assert "  1 ● OpenAI small" in said and "  8 ✗ OpenAI gone" in said
+    assert "no longer offered" in said and "$3.36–24.00" in said
+
+
+def test_a_row_is_told_in_full_by_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted(), "row", "9", "x", "8")
+    assert "why         Since 2026-10-23: It is shut down." in said
+
+
+def test_it_is_sorted_either_way(capsys: pytest.CaptureFixture[str]) -> None:
+    up = rows(shown(capsys, counted(), "sort", "training", ""))
+    down = rows(shown(capsys, counted(), "sort", "training", "reverse"))
+    assert up[:2] == ["Together 8B", "A100 40 GB on demand"]
+    assert down[:4] == up[3::-1] and down[-1] == "OpenAI gone"
+
+
+def test_a_volume_brings_the_month(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted(), "volume", "none", "2M", "enter", "enter")
+    assert "2,000,000 requests per month" in said and "$960.00" in said
+
+
+def test_going_back_leaves_it_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted(), "volume", "b", "sort", "b", "row", "b", "b")
+    assert "requests per month" not in said.rpartition("newest prices")[2]
+
+
+def test_edition_and_discount_are_switched(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted(), "edition", "share", "share")
+    assert "prices of 2026-04" in said and said.count("data sharing") == 1
+
+
+def test_confidential_data_is_not_shared(capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, counted(data="stay"), "share")
+    assert "your answers keep the data on this machine" in " ".join(said.split())
+    assert "data sharing" not in said
+
+
+def test_where_ascii_is_all_there_is_nothing_else_is_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert shown(capsys, counted(), "row", "1", ascii=True).isascii()

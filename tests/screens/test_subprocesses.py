@@ -1,0 +1,58 @@
+"""Commands that a screen starts get the keys that they need, and no others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftwizard
+from ftwizard.jobs.events import PROGRESS_FILE
+from ftwizard.screens import subprocesses
+
+KEYS = ("OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL")
+DOWNLOAD = ("HF_TOKEN", "HF_TOKEN_PATH")
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*KEYS, *DOWNLOAD):
+        monkeypatch.setenv(name, "secret")
+
+
+@pytest.mark.parametrize("name", ["check", "estimate", "stop", "advise"])
+def test_an_analysis_gets_what_a_download_needs(name: str) -> None:
+    found = subprocesses.environment(name)
+    assert not found.keys() & set(KEYS)
+    assert found.keys() >= set(DOWNLOAD) and "PATH" in found
+    assert PROGRESS_FILE not in found
+
+
+@pytest.mark.parametrize("name", ["train", "resume", "doctor"])
+def test_a_start_gets_the_keys_that_plans_name(name: str) -> None:
+    assert subprocesses.environment(name).keys() >= {*KEYS, *DOWNLOAD}
+
+
+def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    given: list[dict[str, str]] = []
+    start: Any = subprocess.Popen
+
+    def seen(*arguments: Any, env: dict[str, str], **more: Any) -> Any:
+        given.append(env)
+        return start(*arguments, env=env, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", seen)
+    assert subprocesses.run("check", str(rows), tell=lambda _: None)["usable"] == 1
+    assert len(given) == 1 and PROGRESS_FILE in given[0] and not given[0].keys() & set(KEYS)
+
+
+def test_the_variable_is_named_once() -> None:
+    package = Path(str(ftwizard.__file__)).parent
+    files = [*package.rglob("*.py"), *(package / "screens").rglob("*.py")]
+    named = {path.name for path in files if '"FTWIZARD_PROGRESS"' in path.read_text()}
+    assert named == {"events.py"}

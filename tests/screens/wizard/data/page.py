@@ -1,0 +1,53 @@
+"""The data page alone, in the hands of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan import schema
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.drafts import Draft, Step
+from tests.screens.frames import drive, until
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+FILE = "/data/rows.jsonl"
+Play = Callable[[Pilot[Any], DataPage, list[Step]], Any]
+
+
+def draft_of(file: str = FILE, model: str = "") -> Draft:
+    draft = Draft(FACTS).with_plan(model=schema.Model(name=model))
+    return draft.with_check(schema.Files(train=file), None)
+
+
+def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = False) -> str:
+    """Show the page alone, play, and return the last frame."""
+    left: list[Step] = []
+
+    async def whole(pilot: Pilot[Any]) -> None:
+        page = DataPage(draft)
+        pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
+        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        await pilot.pause()
+        await play(pilot, page, left)
+
+    app = FtwizardApp(ascii=ascii)
+    return drive(app, size, whole)
+
+
+async def read(pilot: Pilot[Any], *keys: str) -> None:
+    """Have the file read, then press keys."""
+    await pilot.press("enter")
+    await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
+    await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()

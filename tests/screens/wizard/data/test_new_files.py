@@ -1,0 +1,186 @@
+"""New files from the data page, by the real commands: repair, split, convert, the mask of a row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard.plan import schema
+from ftwizard.screens.dialogs.choose import Pick
+from ftwizard.screens.dialogs.result import Outcome
+from ftwizard.screens.dialogs.save_as import NewFile
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.drafts import Step
+from tests.helpers.models import make_tiny
+from tests.screens.frames import frame, says, until
+from tests.screens.wizard.data.page import draft_of, on_page, read
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file of rows, two of which cannot be used and one of which can be mended."""
+    file = tmp_path / "rows.jsonl"
+    lines = [
+        json.dumps({"messages": [
+            {"role": "user", "content": f"What is {n} and {n * 7}?"},
+            {"role": "assistant", "content": f"It is {n * 8}."},
+        ]})
+        for n in range(30)
+    ]  # fmt: skip
+    lines[3] = '{"messages": [{"role": "user", "con'
+    lines[9] = json.dumps({"messages": [{"role": "user", "content": "Why?"}]})
+    lines[12] = lines[12].replace("What", "\\u001b[31mWhat")
+    file.write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return file
+
+
+def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: Path) -> None:
+    before = rows.read_bytes()
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "rows.fixed.jsonl" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
+        assert "1 row skipped" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, "✓ 28 rows, chat messages")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        made = left[0].draft.plan.data.files.train
+        assert made == str(rows.with_name("rows.fixed.jsonl"))
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+    assert rows.read_bytes() == before
+    assert "\\u001b" not in rows.with_name("rows.fixed.jsonl").read_text()
+
+
+def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
+    rows.with_name("rows.fixed.jsonl").write_text("mine")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "rows.fixed-2.jsonl" in frame(pilot.app)
+        for name, wrong in (
+            ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
+            ("none/x.jsonl", "There is no folder"),
+            ("", "Enter a file name."),
+        ):
+            pilot.app.screen.query_one(Input).value = name
+            await pilot.pause()
+            await pilot.press("enter")
+            await says(pilot, wrong)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+
+    on_page(draft_of(str(rows)), (80, 24), play)
+    assert rows.with_name("rows.fixed.jsonl").read_text() == "mine"
+
+
+def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Unreadable rows are skipped." in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, "to validate  ")
+        assert "(•) a file" in frame(pilot.app)
+        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        await pilot.press("enter")
+        await says(pilot, "Continue without 1 row?")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+        files = left[0].draft.plan.data.files
+        assert files.train == str(rows.with_name("rows.train.jsonl"))
+        assert files.validation == str(rows.with_name("rows.validation.jsonl"))
+        schema.check(left[0].draft.with_plan(model=schema.Model(name="owner/m")).plan)
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
+def test_convert_writes_for_another_place(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        assert "OpenAI (DPO)" not in frame(pilot.app), "these are conversations"
+        await pilot.press("end", "up", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Convert for Google Vertex AI (Gemini)" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert page.query_one("#train Input", Input).value == "rows.jsonl"
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+    first = rows.with_name("rows.vertex-gemini.jsonl").read_text().splitlines()[0]
+    assert "contents" in json.loads(first)
+
+
+def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> None:
+    turns = [{"role": role, "content": [{"text": "a"}]} for role in ("user", "assistant")]
+    rows.write_text(f"{json.dumps({'messages': turns})}\n" * 12)
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
+        assert "enter convert" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        assert "Convert for OpenAI" in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await pilot.press("enter")
+        await says(pilot, "12 rows, chat messages")
+        await says(pilot, "→ Continue with")
+
+    on_page(replace(draft_of(str(rows)), path="openai"), (100, 30), play)
+
+
+def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
+    own = rows.with_name("own.jsonl")
+    own.write_text("".join(rows.read_text().splitlines(keepends=True)[:2]))
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot)
+        page.query_one("#share", Choice).value = "file"
+        await pilot.press("enter")
+        await says(pilot, "Name the validation file")
+        await until(pilot, lambda: page.query_one("#own-file Input").has_focus)
+        await pilot.press(*"own.jsonl")
+        await says(pilot, "→ Read the data again with the changes")
+        await pilot.press("enter")
+        await says(pilot, "to validate  ✓ 2 rows")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
+        page.query_one("#share", Choice).value = "0.2"
+        await until(pilot, lambda: page._enter == "read")
+        await pilot.press("enter")
+        await until(pilot, lambda: page._enter == "next" and "leakage" not in frame(pilot.app))
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
+def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
+    model = make_tiny(tmp_path)
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "end", "m")
+        await says(pilot, "tokens count toward the loss")
+        assert "▌ It is 232." in frame(pilot.app)
+
+    on_page(draft_of(str(rows), str(model)), (100, 30), play)

@@ -1,0 +1,224 @@
+"""What is said of data: verdict and findings in words, rows of every kind, lengths and their limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.text import Text
+
+from ftwizard.data import formats, row_preview
+from ftwizard.screens.terminal import visible_text
+from ftwizard.screens.wizard.data import (
+    length_histogram,
+    loss_mask,
+    new_files,
+    report_text,
+    row_view,
+    selection,
+)
+from ftwizard.screens.wizard.data.length_histogram import RowLengths
+from tests.helpers.format_rows import DIALECTS
+from tests.screens.hostile import TEXTS, obeyed
+from tests.screens.wizard.data.reports import REPORT, TOKENS, clean, example, finding, report
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner,
+                                                                max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+TURN = st.fixed_dictionaries(
+    {"role": st.text(max_size=5)},
+    optional={
+        "content": ANYTHING, "tool_calls": st.lists(ANYTHING, max_size=3), "weight": ANYTHING,
+        "function_call": ANYTHING, "name": ANYTHING, "tool_call_id": ANYTHING,
+    },
+)  # fmt: skip
+TURNS = st.lists(TURN, max_size=3)
+EXAMPLE = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["chat", "prompt", "preference", "labelled", "text", "tokens"]),
+        "messages": TURNS, "chosen": TURNS, "rejected": TURNS, "label": ANYTHING,
+        "tools": st.none() | st.lists(ANYTHING, max_size=3),
+        "text": st.none() | st.text(max_size=8),
+        "tokens": st.none() | st.dictionaries(
+            st.sampled_from(["input_ids", "labels", "attention_mask"]), ANYTHING
+        ),
+        "extra": st.dictionaries(st.text(max_size=6), ANYTHING, max_size=3),
+    }
+)  # fmt: skip
+
+
+@given(EXAMPLE)
+def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
+    for said in (row_view.format_example(found).plain, row_view.summarize(found)):
+        assert not obeyed(said.replace("\t", ""))
+    assert row_view.count_characters(found) >= 0
+
+
+@pytest.mark.parametrize(("format", "row"), DIALECTS)
+def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
+    found = row_preview.redact_example(formats.example(row, format))
+    said = row_view.format_example(found).plain
+    for message in (*found["messages"], *found["chosen"], *found["rejected"]):
+        assert message["role"] in said
+        if isinstance(message.get("content"), str):
+            assert message["content"].strip() in said
+    assert row_view.summarize(found)
+    if found["kind"] == "preference":
+        assert said.index("✓ chosen") < said.index("✗ rejected")
+    if found["kind"] == "labelled":
+        assert ("undesirable" in said) == (not found["label"])
+
+
+def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
+    call = {"function": {"name": "weather", "arguments": {"at": "x"}}}
+    found = example(
+        "q",
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Who?"}, picture]},
+            {"role": "assistant", "content": None, "tool_calls": [call], "weight": 0},
+            {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        ],
+        tools=[{"type": "function", "function": {"name": "weather"}}],
+        extra={"id": 3},
+    )
+    said = row_view.format_example(found).plain
+    assert "Who?\n[image: image/png, 3 kB in the row]" in said
+    assert '→ weather({"at":"x"})' in said
+    assert "assistant  not trained on (weight 0)" in said and "tool  result of c1" in said
+    assert said.startswith("tools  weather") and said.endswith("extra  id")
+    assert row_view.summarize(found).startswith("Who? [picture")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> None:
+    text = TEXTS[name][:5000]
+    for said in (visible_text.lines(text), visible_text.line(text)):
+        assert not obeyed(said.plain.replace("\t", ""))
+        bad = "".join(said.plain[span.start : span.end] for span in said.spans)
+        assert bool(bad) == any(
+            visible_text.line(char).spans != [] for char in text if char not in "\n\t"
+        )
+    assert visible_text.lines("all is well\n\tand plain: ß é 漢 👩").spans == []
+
+
+def test_the_verdict_is_a_mark_and_words() -> None:
+    assert report_text.format_verdict(report("x")).plain == (
+        "✗ 1,800 rows, chat messages; 6 rows unusable"
+    )
+    assert report_text.format_verdict(clean("x")).plain == "✓ 1,800 rows, chat messages; all usable"
+    warned = clean("x") | {
+        "verdict": "warning",
+        "findings": [finding("warning", "bidi", "m", [1]), finding("info", "sampled", "m", [])],
+    }
+    assert report_text.format_verdict(warned).plain.startswith("! 1,800 rows")
+    assert report_text.format_verdict(warned).plain.endswith("all usable, 1 warning")
+    nothing = report("x", rows=3, usable=0, format=None)
+    assert "unknown format; 3 rows unusable" in report_text.format_verdict(nothing).plain
+
+
+def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
+    assert report_text.format_tokens(report("x")).plain.strip() == (
+        "812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
+    )
+    exact = TOKENS | {"exact": True}
+    learnt = {"total": 9, "low": 9, "high": 9, "exact": False}
+    assert report_text.format_tokens(
+        report("x", tokens=exact, trained_tokens=learnt)
+    ).plain.strip() == ("812,345 tokens; trainable: 9")
+    many = TOKENS | {"total": 40_123_456, "low": 28_649_000, "high": 60_412_000}
+    assert report_text.format_tokens(
+        report("x", tokens=many, trained_tokens=None)
+    ).plain.strip() == ("about 40.1 million tokens (28.6–60.5)")
+    assert not report_text.format_tokens(report("x", tokens=None, trained_tokens=None))
+
+
+@given(st.sets(st.integers(1, 60)), st.integers(0, 5))
+def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
+    known = sorted(numbers)
+    found = finding("error", "code", "m", known, count=len(known) + more)
+    said = report_text.describe_location(found, unit="row").partition(", at row ")[2]
+    named, _, rest = said.partition(" and ")
+    seen: list[int] = []
+    for part in filter(None, named.split(", ")):
+        first, _, last = part.partition("–")
+        seen += range(int(first), int(last or first) + 1)
+    assert seen == known[: len(seen)]
+    if known:
+        assert len(seen) + int((rest or "0").split()[0]) == len(known) + more
+
+
+def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None:
+    found = selection.list_subjects(report("x"))
+    graded = [one.finding["severity"] for one in found.values() if one.finding]
+    assert graded == sorted(graded, key=["error", "warning", "info"].index)
+    twice = [finding("error", "same", "a", [1]), finding("error", "same", "b", [2])]
+    assert len(selection.list_subjects(report("x", findings=twice, preview=[]))) == 2
+    shown_ids = [id for _, id in selection.format_lines(found, 60) if id]
+    assert shown_ids == list(found)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)), min_size=1, max_size=25,
+             unique_by=lambda one: one[0]),
+    st.none() | st.integers(1, 10**6), st.integers(30, 160), st.integers(5, 40),
+)  # fmt: skip
+def test_a_histogram_fits_and_marks_the_limit(
+    bins: list[tuple[int, int]], limit: int | None, width: int, height: int
+) -> None:
+    bins.sort()
+    figures = {"p50": 1, "p95": 2, "max": bins[-1][0]}
+    drawn = length_histogram.draw_histogram(
+        RowLengths("tokens", bins, figures, limit, None, "its"), width, height
+    )
+    lines = drawn.plain.split("\n")
+    rows = [line for line in lines if line.lstrip().startswith("≤")]
+    assert len(lines) <= max(height, 5) and 1 <= len(rows) <= len(bins)
+    assert all(len(line) <= max(width, 40) for line in rows)
+    assert drawn.plain.count("◂") == (limit is not None and limit <= bins[-1][0])
+    if limit is not None and limit > bins[-1][0]:
+        assert "no row exceeds its" in drawn.plain
+
+
+def test_where_no_tokens_are_known_characters_are_drawn() -> None:
+    found = length_histogram.build_lengths(report("x", tokens=None), 1024, "its")
+    assert found is not None and found.unit == "characters" and found.limit is None
+    assert found.rows == ", the first 40 rows"
+    assert sum(rows for _, rows in found.bins) == 40
+    assert length_histogram.build_lengths(report("x", tokens=None, preview=[]), 1024) is None
+
+
+def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
+    pair = example("q", kind="preference")
+    names = [
+        name for name, _ in new_files.list_targets({"preview": [{"line": 1, "example": pair}]})
+    ]
+    assert "openai-dpo" in names and "openai-sft" not in names
+    assert len(new_files.list_targets({"preview": []})) > len(names)
+
+
+def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
+    spans = [[0, 3, "ask\nmore", False], [3, 5, "one two three\n\nfour", True], [5, 9, "cut", True]]
+    row = {"line": 7, "tokens": 9, "kept": 5, "trained": 2, "spans": spans}
+    said = loss_mask.format_mask(row, 12)
+    lines = said.plain.split("\n")[4:]
+    assert lines == ["  ask", "  more", "▌ one two ", "▌ three", "▌ ", "▌ four", "░ cut"]
+    none = loss_mask.format_mask({**row, "trained": 0, "spans": []}, 30)
+    assert "no trainable tokens" in none.plain
+
+
+def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() -> None:
+    done = {
+        "changed": [finding("", "bidi", "characters were taken out", [3, 4])],
+        "left_out": [finding("", "invalid_json", "it breaks off", [9])],
+    }
+    said = new_files.format_changes(done, "nothing").plain
+    assert "! 2 rows: characters were taken out\n  line 3, 4" in said
+    assert "✗ 1 row skipped: it breaks off\n  line 9" in said
+    assert new_files.format_changes({}, "nothing") == Text("nothing")
+    assert REPORT["rows"] == 1800, "no test has changed it"

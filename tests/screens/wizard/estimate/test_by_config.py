@@ -1,0 +1,74 @@
+"""The pages after an estimate by a model's configuration alone: nothing was encoded or counted."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan import schema
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.costs import inputs
+from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.wizard import setting_values
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from tests.screens.frames import drive
+from tests.screens.wizard.steps import on
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+ESTIMATE: dict[str, Any] = {
+    "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "said": "from its configuration only"},
+    "parameters": 8_030_261_248, "trained": 41_943_040, "parts": {}, "tokens": 25_248,
+    "costs": [], "by_model": {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def draft() -> Draft:
+    model = schema.Model(name="meta-llama/Llama-3.1-8B-Instruct")
+    return Draft(FACTS).with_plan(model=model).with_estimate(ESTIMATE)
+
+
+def test_settings_are_advised_by_the_configuration(draft: Draft) -> None:
+    advised, _ = setting_values.apply_advice(draft)
+    assert advised.plan.recipe.learning_rate == 2e-4
+
+
+def test_costs_go_by_the_tokens_that_the_check_counted(draft: Draft) -> None:
+    found = inputs.build_basis(draft, datetime.date(2026, 11, 25))
+    assert found.load is not None and found.load.total == 25_248
+
+
+def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
+    """Also where both models are named on one visit to the page, and neither was counted."""
+    read: list[Draft] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        page = RecipePage(Draft(FACTS).with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")))
+        await pilot.app.push_screen(page)
+        await on(pilot, RecipePage)
+        row = page.query_one("#setting-learning_rate", SettingRow)
+        row.query_one(Input).value = "3e-4"
+        await pilot.pause()
+        page.query_one(FileInput).query_one(Input).value = "meta-llama/Llama-3.1-70B"
+        await pilot.pause()
+        read.append(page._read_rows()[0])
+        row.focus_field()
+        await pilot.pause()
+        said = str(page.query_one("#reason", Static).render())
+        assert "yours (advised: 1e-4): QLoRA, 2023" in said
+        assert "setting: End-to-End Fine-Tuning Pipeline (article), 2026-04" in said
+
+    drive(FtwizardApp(), (100, 30), play)
+    assert read[0].earlier == EarlierRate(rate=3e-4, parameters=596_049_920)

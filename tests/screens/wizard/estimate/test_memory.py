@@ -1,0 +1,174 @@
+"""What the estimate says of memory: its parts, what was measured, what could not be counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.catalog.model_configs import known
+from ftwizard.cli import estimate_text
+from ftwizard.estimate import plan_estimate, probe_cache
+from ftwizard.estimate.memory import Memory
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.models.shapes import Shape, from_config
+from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
+from ftwizard.quantity import Figure
+from ftwizard.runs.prediction import Expected
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.wizard.estimate import text
+from ftwizard.screens.wizard.estimate.memory import BAR_WIDTH
+from ftwizard.screens.wizard.estimate.page import EstimatePage
+from ftwizard.train import ledger_cache
+from ftwizard.train.ledger_cache import MemoryCount
+from tests.helpers.probes import measured
+from tests.screens.costs.test_hour_price import ESTIMATE, estimated
+from tests.screens.frames import drive, frame, says
+
+GB = 10**9
+NAME = "meta-llama/Llama-3.1-8B"
+CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=25 * GB)
+
+
+def machine(*gpus: Gpu) -> Facts:
+    return Facts(
+        gpus=gpus, no_gpu=None, memory=64 * GB, cores=2, bfloat16_cpu=True, disk_free=10**11,
+        credentials=(), extras=(),
+    )  # fmt: skip
+
+
+def llama() -> Shape:
+    config = known(NAME)
+    assert config is not None
+    return from_config(config.config, NAME)
+
+
+def chosen(**recipe: Any) -> Plan:
+    return schema.Plan(
+        data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name=NAME),
+        recipe=schema.Recipe(**recipe),
+    )  # fmt: skip
+
+
+def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
+    """Return an estimate of QLoRA of Llama 3.1 8B on the machine."""
+    one, facts = chosen(method="qlora"), machine(*gpus)
+    fit = plan_estimate.fits(one, {}, llama(), facts)
+    gpu = plan_estimate.gpu(one, facts)
+    assert gpu and fit
+    return ESTIMATE | {
+        "memory": msgspec.to_builtins(fit.memory), "fit": msgspec.to_builtins(fit),
+        "here": {"name": gpu.name, "memory": gpu.memory, "gpu": True},
+        "room": plan_estimate.room(one, facts), "probe": None, "measured": None,
+        "article": msgspec.to_builtins(plan_estimate.article(one, {}, llama(), facts)),
+        "uncounted": None, "one_gpu": None, **more,
+    }  # fmt: skip
+
+
+def said(found: dict[str, Any]) -> str:
+    return text.format_estimate(found, 1024).plain
+
+
+def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
+    words = said(document(CARD))
+    for name in ("weights", "LoRA", "optimizer", "activations"):
+        assert f" {name} " in words
+    assert "): 16.0 GB (model and overhead 10.0 GB, LoRA 2.0 GB, optimizer 4.0 GB)" in words
+
+
+def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
+    found = document(msgspec.structs.replace(CARD, used=20 * GB))
+    assert "✗ does not fit" in said(found) and "of 5.0 GB free of 25.0 GB" in said(found)
+
+
+MEASURED = Figure(value=12.5 * GB, unit="bytes", source="measured", as_of="2026-11-25")
+
+
+def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> None:
+    found = document(CARD, measured=msgspec.to_builtins(MEASURED))
+    words = said(found)
+    assert "✓ fits  12.5 GB of 25.0 GB" in words
+    assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
+    assert "measured 2026-11-25; estimated" in words
+    lines = dict(reversed(list(estimate_text._memory_lines(found))))
+    assert lines["memory"] == "12.5 GB, measured by a probe here on 2026-11-25: ✓ of 25.0 GB"
+
+
+def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
+    one = chosen(method="qlora")
+    probe = probe_cache.of(measured(), probe_cache.with_batch(one, 2, 2), 1, 6, Expected())
+    found = document(CARD, probe=msgspec.to_builtins(probe))
+    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(found)
+    assert "with a batch size of 2; this one ran out of memory" in " ".join(
+        words for _, words in estimate_text._memory_lines(found)
+    )
+
+
+def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
+    memory = msgspec.convert(document(CARD)["memory"], Memory)
+    context = memory.parts["context"].value
+
+    def of(on_device: float) -> float:
+        seen = measured(memory_training=8 * GB, memory_on_device=round(on_device))
+        probe = probe_cache.of(seen, chosen(), 0, 6, Expected())
+        return plan_estimate.measured(probe, memory).value
+
+    assert of(8.25 * GB) == 8.25 * GB
+    assert of(20 * GB) == 8 * GB + context
+    alone = probe_cache.of(measured(), chosen(), 0, 6, Expected())
+    assert plan_estimate.measured(alone, memory) == alone.memory
+
+
+def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
+    words = said(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
+    assert "Its tensors hide." in words and "A run uses one GPU." in words
+    without = said(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
+    assert "unknown for this model" in without and "Its tensors hide." in without
+
+
+@pytest.mark.parametrize(
+    ("gpus", "again", "counts"),
+    [((CARD,), False, True), ((CARD,), None, False), ((), False, False)],
+)
+def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
+    gpus: tuple[Gpu, ...], again: bool | None, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def memory(config: Any, setup: Any, say: Any) -> MemoryCount:
+        asked.append(setup)
+        return MemoryCount(why="asked")
+
+    monkeypatch.setattr(ledger_cache, "count_memory", memory)
+    monkeypatch.setattr(ledger_cache, "is_installed", lambda name: True)
+    one = chosen(gradient_checkpointing=again)
+    found = ledger_cache.count_plan(
+        one, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None
+    )
+    assert bool(asked) == counts == (found.why == "asked")
+
+
+def test_the_page_shows_no_key_that_does_nothing() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(EstimatePage(estimated()))
+        await says(pilot, "probe (measure)")
+        assert "next field" not in frame(pilot.app)
+
+    drive(FtwizardApp(), (160, 50), play)
+
+
+def test_times_are_no_finer_than_they_are_known() -> None:
+    time = {"value": 4000.0, "low": 1337.0, "high": 12_013.0, "unit": "s", "source": "estimated"}
+    assert "22 min – 3 h 20 min, ends" in said(document(CARD, time=time))
+
+
+def test_a_caution_about_the_model_stands_here_too() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = estimated().with_plan(model=schema.Model(name="Qwen/Qwen3-30B-A3B"))
+        pilot.app.push_screen(EstimatePage(draft.with_estimate(ESTIMATE)))
+        await says(pilot, "! Safer for a first run")
+
+    drive(FtwizardApp(), (160, 50), play)

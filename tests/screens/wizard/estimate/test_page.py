@@ -1,0 +1,272 @@
+"""From the count to the start: figures, the plan to confirm, and what goes wrong in between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard.hardware.machine import facts
+from ftwizard.jobs.status import observe
+from ftwizard.plan import schema
+from ftwizard.runs.store import find
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.dialogs.confirm import Typed
+from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.wizard import review
+from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.drafts import Draft, Step, get_fingerprint
+from ftwizard.screens.wizard.estimate.page import EstimatePage
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.review import ReviewPage
+from tests.helpers.models import make_tiny
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.wizard.steps import on, to_checked
+
+BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model of random weights."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Return a file of twenty good Alpaca rows."""
+    file = tmp_path / "rows.jsonl"
+    lines = (
+        json.dumps({"instruction": f"Q {n}", "input": "", "output": f"A {n}"}) for n in range(20)
+    )
+    file.write_text("\n".join(lines))
+    return file
+
+
+def draft_of(rows: Path, tiny: Path) -> Draft:
+    """Return a draft that was answered as far as the estimate."""
+    checked = {"rows": 20, "usable": 20, "findings": [], "preview": [], "format": "alpaca"}
+    draft = Draft(facts()).with_check(
+        schema.Files(train=str(rows)), checked, get_fingerprint(str(rows))
+    )
+    return draft.with_plan(model=schema.Model(name=str(tiny)))
+
+
+def show(pilot: Pilot[Any], page: EstimatePage | ReviewPage) -> list[Step]:
+    """Show a page; return a list that what it dismisses with will be in."""
+    left: list[Step] = []
+    pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
+    return left
+
+
+@BOTH_SIZES
+def test_the_plan_is_counted_and_every_figure_is_on_one_page(
+    size: tuple[int, int], rows: Path, tiny: Path
+) -> None:
+    left: list[Step] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft_of(rows, tiny)))
+        await pilot.press("enter")
+        assert not steps, "there is nothing to go on with before it is counted"
+        await says(pilot, "an epoch")
+        shown.append(frame(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    shown: list[str] = []
+    drive(FtwizardApp(), size, play)
+    for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "cost"):
+        assert words in shown[0]
+    assert left[0].direction == 1
+    assert left[0].draft.estimate
+    assert left[0].draft.parameters == left[0].draft.estimate["parameters"]
+
+
+def test_a_file_that_changed_after_its_check_is_checked_again(rows: Path, tiny: Path) -> None:
+    left: list[Step] = []
+    draft = draft_of(rows, tiny)
+    rows.write_text("{}")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft))
+        await says(pilot, "has changed since it was checked")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert left[0].direction == -2, "to the page of the data"
+
+
+@BOTH_SIZES
+def test_the_review_shows_plan_warnings_and_command(
+    size: tuple[int, int], rows: Path, tiny: Path, home: Path
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).allowing("no-validation")
+        show(pilot, ReviewPage(draft.named("first")))
+        await says(pilot, "data:")
+
+    shown = drive(FtwizardApp(), size, play)
+    assert "0.2 is far above the usual" in shown.replace("2e-1", "0.2")
+    assert "allowed: no-validation" in shown
+    assert "ftwizard train" in shown
+    assert not (home / "plans").exists(), "nothing is written before it is confirmed"
+
+
+def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
+    rows: Path, tiny: Path, home: Path
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        estimate = {
+            "steps": 30, "parameters": 10**6, "disk": {"needed": {"value": 484e6}, "free": {"value": 1e12}},
+            "time": {"value": 90.0, "low": 60.0, "high": 120.0},
+        }  # fmt: skip
+        show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(estimate)))
+        await says(pilot, "→ 30 steps · 1–2 min, until about")
+        await says(pilot, "484 MB on the disk ·")
+        await says(pilot, "pgdn read on")
+        assert "next field" not in frame(pilot.app)
+        await pilot.press("pagedown")
+        await until(pilot, lambda: pilot.app.screen.query_one("#plan").scroll_offset.y > 0)
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
+def test_the_second_of_two_enters_starts_nothing(
+    rows: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MIN_READ_S", 4.0)  # a busy machine takes its time to press a key
+    counts: list[int] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, ReviewPage(draft_of(rows, tiny)))
+        await pilot.press("enter")
+        counts.append(len(steps))
+        await pilot.pause(review.MIN_READ_S)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+        counts.append(len(steps))
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert counts == [0, 1]
+
+
+def test_a_name_that_is_taken_is_said_and_not_taken(rows: Path, tiny: Path, home: Path) -> None:
+    (home / "runs/old").mkdir(parents=True)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, ReviewPage(draft_of(rows, tiny).named("old")))
+        await says(pilot, "✗ Run old already exists")
+        await pilot.pause(review.MIN_READ_S)
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        assert not steps
+        await pilot.press("2")
+        await until(pilot, lambda: "already exists" not in frame(pilot.app))
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
+async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "") -> None:
+    """Answer every page as far as the review."""
+    await to_checked(pilot, rows)
+    await pilot.press("enter")
+    await on(pilot, RecipePage)
+    await pilot.press(*str(tiny))
+    if epochs:
+        pilot.app.screen.query_one("#setting-epochs Input", Input).value = epochs
+    await pilot.press("enter")
+    if epochs:
+        await on(pilot, Typed)
+        await pilot.press(*"many epochs", "enter")
+    await says(pilot, "an epoch")
+    await pilot.press("enter")
+    await on(pilot, ReviewPage)
+    await pilot.pause(review.MIN_READ_S)
+
+
+def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
+    rows: Path, tiny: Path, home: Path
+) -> None:
+    names: list[str] = []
+    seen: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_review(pilot, rows, tiny)
+        names.append(pilot.app.screen.query_one(Input).value)
+        kept = rows.read_text()
+        rows.unlink()
+        await pilot.press("enter")
+        await on(pilot, Problem)
+        seen.append(frame(pilot.app))
+        await pilot.press("enter")
+        await on(pilot, ReviewPage)
+        names.append(pilot.app.screen.query_one(Input).value)
+        rows.write_text(kept)
+        await pilot.pause(review.MIN_READ_S)
+        await pilot.press("enter")
+        await on(pilot, Monitor)
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+    assert "There is no data file" in seen[0]
+    assert names[0] == names[1]
+    assert observe(find(names[0])).attempt == 1
+    assert (home / f"plans/{names[0]}.yaml").is_file()
+
+
+def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_review(pilot, rows, tiny, "5")
+
+    shown = drive(FtwizardApp(("new", "")), (100, 40), play)
+    assert "allowed: many-epochs" in shown
+    assert "epochs: 5" in shown
+
+
+def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
+    good = rows.read_text()
+    rows.write_text(good + '\n{"instruction": 1}')
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await to_checked(pilot, rows)
+        assert "cannot be used" in frame(pilot.app)
+        await pilot.pause(0.01)  # a file system's clock has its ticks
+        rows.write_text(good)
+        await pilot.press("enter")
+        await says(pilot, "✓ 20 rows")
+        assert isinstance(pilot.app.screen, DataPage)
+        await pilot.press("enter")
+        await on(pilot, RecipePage)
+        assert not pilot.app.screen._draft.plan.allow
+
+    drive(FtwizardApp(("new", "")), (100, 30), play)
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_leads_back_with_every_answer(
+    rows: Path, tiny: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Step] = []
+    draft = draft_of(rows, tiny)
+
+    async def broken(*_: Any) -> None:
+        raise KeyError("parts")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        steps = show(pilot, EstimatePage(draft))
+        await says(pilot, "Internal error.")
+        await pilot.press("escape")
+        await until(pilot, lambda: bool(steps))
+        left.extend(steps)
+
+    monkeypatch.setattr("ftwizard.screens.navigation.work", broken)
+    drive(FtwizardApp(), (80, 24), play)
+    assert left == [Step(draft, -1)]
+    assert "KeyError" in next((home / "crashes").iterdir()).read_text()

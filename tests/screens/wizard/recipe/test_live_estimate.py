@@ -1,0 +1,183 @@
+"""What a recipe comes to, on a line or two: what is measured and counted comes before a guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.advice.recipe_advice import method_for
+from ftwizard.estimate import probe_cache
+from ftwizard.estimate.probe_cache import Probe
+from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.plan import schema
+from ftwizard.runs.prediction import Expected
+from ftwizard.screens.wizard import setting_values
+from ftwizard.screens.wizard.drafts import Draft, temporary_plan
+from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.text import size
+from tests.helpers.probes import measured
+from tests.screens.runs_helpers import make_run
+from tests.screens.wizard.data.reports import report
+
+GB = 10**9
+MODEL = "Qwen/Qwen3-4B"
+
+
+def machine(*gpus: Gpu) -> Facts:
+    return Facts(
+        gpus=gpus, no_gpu=None if gpus else "none", memory=64 * GB, cores=8, bfloat16_cpu=True,
+        disk_free=10**12, credentials=(), extras=("local",),
+    )  # fmt: skip
+
+
+def draft(*gpus: Gpu, rows: str = "/data/rows.jsonl", model: str = MODEL) -> Draft:
+    files = schema.Files(train=rows)
+    return (
+        Draft(machine(*gpus))
+        .with_plan(model=schema.Model(name=model))
+        .with_check(files, report(rows))
+    )
+
+
+def card(gigabytes: float, used: float = 0) -> Gpu:
+    return Gpu(name="NVIDIA GeForce RTX 4090", memory=round(gigabytes * GB), used=round(used * GB))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+
+
+def test_memory_is_held_against_what_other_programs_leave() -> None:
+    alone, shared = (draft(card(25.8, used)) for used in (0.2, 17.2))
+    assert "of 25.8 GB ✓ fits" in live_estimate.format_prospect(alone).plain
+    assert "of 8.6 GB free ✗ does not fit" in live_estimate.format_prospect(shared).plain
+
+
+def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
+    def method(one: Draft) -> Any:
+        return setting_values.get_advice(one, "lora")["method"]
+
+    small, large = card(12), card(80)
+    assert method(draft(card(25.8))).value == "lora"
+    busy = method(draft(card(25.8, 17.2)))
+    assert busy.value == "qlora" and "8.6 GB free" in busy.reason
+    both = draft(small, large)
+    assert method(both).value == "qlora", "the first is taken"
+    chosen = both.with_plan(where=schema.Where(gpu=1))
+    assert method(chosen).value == "lora"
+    assert "free" not in method_for(None, machine(small)).reason
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}\n")
+    return str(file)
+
+
+def probed(one: Draft, halved: int = 0) -> Probe:
+    """Remember a probe of the plan, as the command is told of it."""
+    with temporary_plan(one) as file:
+        plan = schema.load(Path(file))
+    recipe = plan.recipe
+    fits = probe_cache.with_batch(
+        plan, recipe.batch_size // 2**halved, recipe.gradient_accumulation
+    )
+    probe = probe_cache.of(measured(), fits, halved, 6, Expected())
+    probe_cache.remember(plan, probe)
+    return probe
+
+
+def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
+    before = draft(rows=rows)
+    worked_out = live_estimate.estimate_recipe(before)
+    probe = probed(before)
+    found = live_estimate.estimate_recipe(before)
+    assert worked_out and found and worked_out.time and found.time
+    assert "a probe" in found.time.source and "a probe" not in worked_out.time.source
+    assert live_estimate.format_prospect(before).plain.startswith(
+        f"→ {size(probe.memory.value)} of 64.0 GB ✓ fits"
+    )
+    other = before.with_recipe(batch_size=before.plan.recipe.batch_size * 2)
+    assert "–" in live_estimate.format_prospect(other).plain.split("of 64.0 GB")[0], (
+        "it was not probed"
+    )
+
+
+def test_a_probe_of_a_smaller_batch_is_not_of_this_one(rows: str) -> None:
+    before = draft(rows=rows)
+    expected = live_estimate.format_prospect(before).plain
+    probed(before, halved=1)
+    assert live_estimate.format_prospect(before).plain == expected
+
+
+def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> None:
+    one = draft(rows=rows)
+    make_run(home, "before").plan.write_text(schema.dump(one.plan))
+    found = live_estimate.estimate_recipe(one)
+    assert found and found.time and "earlier" in found.time.source
+
+
+def estimated(one: Draft, **more: Any) -> Draft:
+    come = live_estimate.estimate_recipe(one)
+    assert come and come.memory
+    peak = msgspec.structs.replace(come.memory.peak, value=9e9, low=9e9, high=9e9)
+    counted = msgspec.structs.replace(come.memory, peak=peak)
+    rated = msgspec.structs.replace(one.plan.recipe, learning_rate=2e-4)
+    recipe = msgspec.json.decode(msgspec.json.encode(rated))
+    return one.with_estimate({
+        "parameters": 4 * 10**9, "recipe": recipe,
+        "follows": msgspec.to_builtins(come), "memory": msgspec.to_builtins(counted),
+        "probe": None, "parts": {"train": {"cut": 0, "kept": 7}}, **more,
+    })  # fmt: skip
+
+
+def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:
+    one = estimated(draft().with_recipe(target_modules=("q_proj", "v_proj"), learning_rate=None))
+    assert "→ 9.0 GB of 64.0 GB" in live_estimate.format_prospect(one).plain
+    changed = one.with_recipe(batch_size=32)
+    assert "9.0 GB of" not in live_estimate.format_prospect(changed).plain
+
+
+def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
+    plain = draft()
+    every = live_estimate.get_lengths(plain)["train"]
+    assert every
+    counted = msgspec.to_builtins({"train": every.scaled(7), "validation": None})
+    one = estimated(plain, lengths=counted).with_recipe(batch_size=1, gradient_accumulation=1)
+    train = live_estimate.get_lengths(one)["train"]
+    assert one.estimate is None and train and train.rows == 7
+    other = one.with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
+    assert other.lengths is None, "another tokenizer counts other tokens"
+    cut = estimated(plain, lengths=counted, parts={"train": {"cut": 2}})
+    assert cut.lengths is None, "rows that were cut may be longer"
+
+
+@pytest.mark.parametrize("width", [56, 76, 120])
+def test_the_most_important_is_said_first_and_no_line_is_wider(width: int) -> None:
+    one = draft(card(25.8, 17.2)).with_recipe(max_length=128)
+    said = live_estimate.format_prospect(one, width).plain.splitlines()
+    assert len(said) <= live_estimate.MAX_LINES
+    assert all(len(line) <= width for line in said)
+    whole = " ".join(said)
+    assert whole.index("does not fit") < whole.index("rows truncated") < whole.index("step")
+    for words in ("does not fit", "of rows truncated", "step"):
+        assert words in whole
+
+
+def test_a_caution_goes_by_the_rank_and_the_targets_of_the_plan() -> None:
+    small, large = (
+        live_estimate.describe_caution("Qwen/Qwen3-30B-A3B", schema.Recipe(rank=rank))
+        for rank in (8, 64)
+    )
+    assert small and large and small != large
+    assert live_estimate.describe_caution(MODEL, schema.Recipe()) == ""
+    odd = schema.Recipe(target_modules=("w_q",))
+    assert "w_q" in live_estimate.describe_caution(MODEL, odd)
+    assert live_estimate.describe_caution(MODEL, msgspec.structs.replace(odd, method="full")) == ""
+    cautions = setting_values.find_cautions(draft().with_recipe(target_modules=("w_q",)))
+    assert "w_q" in cautions["target_modules"]

@@ -1,0 +1,189 @@
+"""The recipe page alone: what it says of each setting, and of values that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftwizard.hardware.machine import Facts
+from ftwizard.plan import schema
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.collapsible import Fold
+from ftwizard.screens.wizard.drafts import Draft, Step
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from tests.advice.test_run_history import FALLING, ran
+from tests.screens.frames import drive, frame, says, until
+from tests.screens.wizard.data.reports import report
+
+FACTS = Facts(
+    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
+    credentials=(), extras=("local",),
+)  # fmt: skip
+MODEL = "Qwen/Qwen3-0.6B"
+Play = Callable[[Pilot[Any], RecipePage], Any]
+
+
+def on_page(
+    play: Play,
+    model: str = MODEL,
+    size: tuple[int, int] = (80, 24),
+    file: str = "/data/rows.jsonl",
+    left: Callable[[Step | None], None] | None = None,
+) -> str:
+    """Show the page alone, play, and return the last frame; ``left`` hears how it was left."""
+    files = schema.Files(train=file)
+    draft = Draft(FACTS).with_plan(model=schema.Model(name=model)).with_check(files, report("x"))
+
+    async def whole(pilot: Pilot[Any]) -> None:
+        page = RecipePage(draft)
+        pilot.app.push_screen(page, left)
+        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        await pilot.pause()
+        await play(pilot, page)
+
+    return drive(FtwizardApp(), size, whole)
+
+
+def focus(page: RecipePage, name: str) -> Input:
+    line = page.query_one(f"#setting-{name} Input", Input)
+    line.focus()
+    return line
+
+
+@pytest.mark.parametrize("before", ["the advice", "Enter"])
+def test_a_choice_is_kept_whatever_comes_before_its_message(before: str) -> None:
+    """A key may be handled between a change of a line and the message that tells of it."""
+    steps: list[Step | None] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        method = page.query_one("#setting-method Choice", Choice)
+        rate = page.query_one("#setting-learning_rate Input", Input)
+        with page.prevent(Choice.Changed, Input.Changed):
+            method.value, rate.value = "qlora", "3e-4"
+        if before == "the advice":
+            page.on_file_input_edited()
+        await pilot.pause()
+        assert (method.value, rate.value) == ("qlora", "3e-4")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(steps))
+
+    on_page(play, left=steps.append)
+    (step,) = steps
+    assert step is not None
+    assert {"method", "learning_rate"} <= step.draft.touched
+    assert (step.draft.plan.recipe.method, step.draft.plan.recipe.learning_rate) == ("qlora", 3e-4)
+
+
+def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await says(pilot, "steps  ·")
+        focus(page, "batch_size").value = ""
+        await says(pilot, "→ Batch size: enter a whole number.")
+        shown = frame(pilot.app)
+        assert "steps  ·" not in shown
+        assert "automatic" not in shown  # the run does not decide this one
+        page.query_one("#setting-batch_size Input", Input).value = "2"
+        await says(pilot, "steps  ·")
+
+    on_page(play)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "caution"),
+    [
+        ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 for LoRA"),
+        ("epochs", "9", "! 9 epochs usually lead to memorization"),
+    ],
+)
+def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, caution: str) -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, name).value = value
+        await says(pilot, caution)
+        focus(page, "batch_size")
+        await until(pilot, lambda: caution not in frame(pilot.app))
+
+    on_page(play)
+
+
+def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
+    home: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    ran(home, "one", rows, FALLING)
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, "epochs").value = "5"
+        await says(pilot, "✓ 5 epochs: On the same data, the validation")
+        assert "! 5 epochs mostly" not in frame(pilot.app)
+        page.query_one("#setting-epochs Input", Input).value = "3"
+        await until(pilot, lambda: "of run one" not in frame(pilot.app))
+
+    on_page(play, file=str(rows))
+
+
+def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_chosen() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        line = focus(page, "learning_rate")
+        await says(
+            pilot, "advised: QLoRA, 2023 (2e-4; 1e-4 above 13B); ten times: LoRA Without Regret"
+        )
+        line.value = "1e-4"
+        await says(pilot, "yours (advised: 2e-4): QLoRA, 2023")
+
+    on_page(play)
+
+
+def test_what_is_usual_is_whole_at_80_columns() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        focus(page, "max_length").value = "100"
+        await says(pilot, "yours; usually 128 to 8192")
+
+    on_page(play)
+
+
+def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await says(pilot, "Its size, memory and time")
+
+    on_page(play, model="owner/mine")
+
+
+def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
+    left: list[Step | None] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        line = focus(page, "prompts")
+        await says(pilot, "default: ftwizard's own default")
+        assert line.placeholder == "validation rows"
+        line.value = "none.txt"
+        page.query_one("#setting-epochs Input", Input).focus()
+        await pilot.press("enter")
+        await says(pilot, "✗ Sample prompts: There is no such file: none.txt.")
+        await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
+        assert page.query_one(Fold).unfolded
+        line.value = "my prompts.txt"
+        page.query_one("#setting-count Input", Input).value = "30"
+        await pilot.press("enter")
+        await says(pilot, "✗ Number of samples is 30. It must be 0 to 20; 0: no samples.")
+        await until(pilot, lambda: page.query_one("#setting-count").has_focus_within)
+        page.query_one("#setting-count Input", Input).value = "5"
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(play, left=left.append)
+    step = left[0]
+    assert step is not None and step.direction == 1
+    wanted = schema.Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
+    assert step.draft.plan.samples == wanted
+    assert {"prompts", "count"} <= step.draft.touched

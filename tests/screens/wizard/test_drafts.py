@@ -1,0 +1,117 @@
+"""What has been answered: kept, forgotten when it no longer holds, and never mixed up."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware.machine import Facts, facts
+from ftwizard.plan import schema
+from ftwizard.screens.wizard import drafts, texts
+from ftwizard.screens.wizard.drafts import Draft
+
+
+@pytest.fixture(scope="module")
+def here() -> Facts:
+    return facts()
+
+
+def counted(parameters: int) -> dict[str, Any]:
+    return {"parameters": parameters, "parts": {"train": {"kept": 100}}}
+
+
+def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Facts) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}")
+    draft = Draft(here).with_check(
+        schema.Files(train=str(file)), {}, drafts.get_fingerprint(str(file))
+    )
+    assert not draft.is_stale
+    file.write_text("{} ")
+    assert draft.is_stale
+    file.unlink()
+    assert draft.is_stale
+    assert drafts.get_fingerprint("nul\0") is None
+
+
+def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(here: Facts) -> None:
+    draft = Draft(here).allowing("skip-bad-rows").allowing("no-validation")
+    other = draft.with_check(schema.Files(train="/other.jsonl"), None)
+    assert other.plan.allow == ("no-validation",)
+
+
+def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> None:
+    draft = Draft(here).with_plan(model=schema.Model(name="owner/small"))
+    draft = draft.with_recipe(learning_rate=2e-4).with_touched("learning_rate")
+    small = draft.with_estimate(counted(135_000_000))
+    assert not texts.format_warnings(small).plain
+    large = small.with_plan(model=schema.Model(name="owner/large"))
+    assert large.parameters is None
+    assert large.earlier == EarlierRate(rate=2e-4, parameters=135_000_000)
+    said = texts.format_warnings(large.with_estimate(counted(14_000_000_000))).plain
+    assert "2e-4 comes from a model of another size." in said
+    other = large.with_recipe(learning_rate=1e-4).with_estimate(counted(14_000_000_000))
+    assert "another size" not in texts.format_warnings(other).plain
+
+
+def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Facts) -> None:
+    draft = Draft(here).with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
+    draft = draft.with_recipe(learning_rate=3e-4).with_touched("learning_rate")
+    large = draft.with_plan(model=schema.Model(name="meta-llama/Llama-3.1-70B"))
+    assert large.earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
+    said = texts.format_warnings(large.with_estimate(counted(70_553_706_496))).plain
+    assert "3e-4 comes from a model of another size. Usual for this size with LoRA: 1e-4" in said
+    unknown = draft.with_plan(model=schema.Model(name="owner/nowhere"))
+    assert unknown.with_plan(model=schema.Model(name="x/y")).earlier == large.earlier
+
+
+def test_a_name_that_is_taken_by_a_run_or_a_plan_is_refused(home: Path) -> None:
+    (home / "runs/old").mkdir(parents=True)
+    (home / "plans").mkdir()
+    (home / "plans/kept.yaml").touch()
+    assert "Run old already exists" in drafts.find_name_problem("old")
+    assert "A plan kept already exists" in drafts.find_name_problem("kept")
+    assert drafts.find_name_problem("kept", saved="kept") == ""
+    assert "letters" in drafts.find_name_problem("../x")
+
+
+def test_the_same_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "my home"))
+    argv = shlex.split(drafts.format_command("first"))
+    plan = str(tmp_path / "my home/plans/first.yaml")
+    assert argv == ["ftwizard", "train", plan, "--name", "first"]
+
+
+def test_no_room_for_a_temporary_file_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Facts
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(FtwizardError) as error, drafts.temporary_plan(Draft(here)):
+        pass
+    assert "TMPDIR" in error.value.hint
+
+
+def test_the_recommendation_is_followed_until_another_path_is_chosen(here: Facts) -> None:
+    draft = Draft(here).with_recommendation("cloud")
+    assert draft.way == "cloud"
+    assert draft.on_path("local").with_recommendation("openai").way == "local"
+
+
+def test_the_plan_records_why_the_path_was_taken(here: Facts) -> None:
+    followed = (
+        Draft(here).with_recommendation("local", ("The rows stay here.",)).with_provider_reason()
+    )
+    assert followed.plan.provider_reason == "recommended: The rows stay here."
+    chosen = (
+        Draft(here)
+        .with_recommendation("openai", ("No GPU.",))
+        .on_path("local")
+        .with_provider_reason()
+    )
+    assert chosen.plan.provider_reason == "chosen although openai was recommended"

@@ -1,0 +1,197 @@
+"""What is shown of a setting is what was meant; what was typed becomes the plan's own type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis.strategies import floats
+from rich.console import Console
+
+from ftwizard.advice import recipe_advice
+from ftwizard.advice.recipe_advice import Advised
+from ftwizard.advice.setting_help import setting
+from ftwizard.hardware.machine import Facts, Gpu, facts
+from ftwizard.plan.schema import Finish, Samples
+from ftwizard.screens.wizard import texts
+from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.wizard.setting_values import (
+    AFTER,
+    apply_advice,
+    find_prompts_problem,
+    format_input,
+    format_value,
+    get_after,
+    get_value,
+    parse_value,
+    resolve_model,
+    resolve_prompt_file,
+    with_after,
+    with_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("learning_rate", 2e-4, "2e-4"),
+        ("learning_rate", 1.5e-4, "1.5e-4"),
+        ("learning_rate", 0.001, "0.001"),
+        ("learning_rate", None, ""),
+        ("epochs", 3.0, "3"),
+        ("batch_size", 4, "4"),
+        ("target_modules", ("q_proj", "v_proj"), "q_proj, v_proj"),
+        ("prompts", "my prompts, new.txt", "my prompts, new.txt"),
+        ("count", 3, "3"),
+    ],
+)
+def test_a_value_is_read_back_as_it_is_shown(name: str, value: Any, shown: str) -> None:
+    assert format_input(value) == shown
+    assert parse_value(setting(name), shown) == value
+
+
+def test_what_stands_for_no_value_is_none_also_where_it_is_typed() -> None:
+    for name, words in (("learning_rate", "automatic"), ("prompts", "validation rows")):
+        assert parse_value(setting(name), words) is parse_value(setting(name), "") is None
+    assert format_value("prompts", None) == "validation rows"
+
+
+def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
+    draft = Draft(facts())
+    assert find_prompts_problem(draft) == "" and resolve_prompt_file(draft) == draft
+    for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
+        found = find_prompts_problem(with_value(draft, setting("prompts"), typed))
+        assert found.startswith("Sample prompts: ") and problem in found
+        assert "one prompt per line" in found
+    named = with_value(draft, setting("prompts"), "my prompts.txt")
+    assert find_prompts_problem(named) == ""
+    plan = resolve_prompt_file(with_value(named, setting("count"), 5)).plan
+    assert plan.samples == Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
+    assert get_value(plan, setting("count")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "says"),
+    [
+        ("epochs", "many", "Epochs: “many” is not a number."),
+        ("batch_size", "1.5", "Batch size: “1.5” is not a whole number."),
+        ("epochs", "\x1b[31m", "Epochs: “␛[31m” is not a number."),
+    ],
+)
+def test_a_wrong_value_is_a_sentence(name: str, typed: str, says: str) -> None:
+    with pytest.raises(ValueError) as error:
+        parse_value(setting(name), typed)
+    assert str(error.value) == says
+
+
+@pytest.mark.parametrize("chosen", [str(one.value) for one in AFTER.options])
+def test_what_follows_the_training_is_read_back_as_it_was_chosen(chosen: str) -> None:
+    assert get_after(with_after(Finish(), chosen)) == chosen
+
+
+@given(floats(min_value=1e-9, max_value=100, allow_nan=False))
+def test_every_number_is_shown_exactly(value: float) -> None:
+    assert parse_value(setting("learning_rate"), format_input(value)) == value
+
+
+def advice_of(name: str, **more: Any) -> Advised:
+    found = recipe_advice.advise("lora", 8 * 10**9, 20_000, facts(), **more)
+    return next(one for one in found if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "date"),
+    [("learning_rate", "QLoRA, 2023", "2025-09"), ("epochs", "Tülu 3", "2024-11")],
+)
+def test_what_is_advised_is_shown_with_its_own_source_and_date(
+    name: str, source: str, date: str
+) -> None:
+    """Not with that of the setting's default, the article of 2026-04, which stands apart."""
+    one = advice_of(name)
+    said = texts.format_reason(setting(name), one, "advised").plain.splitlines()[-1]
+    assert said.startswith("advised: ") and f"{one.source}, {date}" in said
+    assert source in said.partition("; setting: ")[0]
+    assert said.endswith("; setting: End-to-End Fine-Tuning Pipeline (article), 2026-04")
+
+
+def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
+    said = texts.format_reason(setting("learning_rate"), advice_of("learning_rate"), "yours").plain
+    assert "yours (advised: 2e-4): QLoRA" in said
+    said = texts.format_reason(setting("seed"), None, "yours").plain
+    assert said.endswith(f"yours (default: 42): {setting('seed').source}, {setting('seed').as_of}")
+    said = texts.format_reason(setting("seed"), None, "default").plain
+    assert f"default: {setting('seed').source}" in said
+
+
+def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
+    """Six of 76 cells, at 80 columns."""
+    here = msgspec.structs.replace(facts(), gpus=(Gpu(name="Tesla T4", memory=16 * 10**9),))
+    for machine in (facts(), here):
+        for method in ("lora", "full"):
+            found = recipe_advice.advise(method, 70 * 10**9, 370, machine)
+            way = recipe_advice.method_for(70 * 10**9, machine)
+            for one in (way, *found):
+                for origin in ("advised", "yours"):
+                    text = texts.format_reason(setting(one.name), one, origin)
+                    assert len(text.wrap(Console(width=76), 76)) <= 6, text.plain
+
+
+GPU = Gpu(name="one", memory=16_000_000_000)
+
+
+def draft_on(machine: Facts, parameters: int | None) -> Draft:
+    found = {"parameters": parameters, "parts": {"train": {"kept": 5000}}}
+    draft = Draft(machine)
+    return draft.with_estimate(found) if parameters else draft
+
+
+def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> None:
+    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    before = draft_on(machine, None).plan.recipe
+    draft, changes = apply_advice(draft_on(machine, 14_000_000_000))
+    recipe = draft.plan.recipe
+    assert (before.method, recipe.method) == ("lora", "qlora")
+    assert recipe.learning_rate == 1e-4
+    assert recipe.batch_size == 1
+    assert draft.estimate is None, "it is counted again"
+    assert "Learning rate: automatic → 1e-4" in changes
+    assert (
+        apply_advice(
+            draft.with_estimate({"parameters": 14_000_000_000, "parts": {"train": {"kept": 5000}}})
+        )[1]
+        == []
+    )
+
+
+def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() -> None:
+    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    draft = Draft(machine).with_estimate(
+        {"parameters": 14_000_000_000, "parts": {}, "tokens": None}
+    )
+    assert apply_advice(draft)[0].plan.recipe.method == "qlora"
+
+
+def test_what_the_person_has_chosen_stays() -> None:
+    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    draft = draft_on(machine, 14_000_000_000).with_touched("learning_rate").with_touched("method")
+    kept, changes = apply_advice(draft)
+    assert kept.plan.recipe.method == "lora"
+    assert kept.plan.recipe.learning_rate == draft.plan.recipe.learning_rate
+    assert not [one for one in changes if one.startswith(("Learning rate", "Method"))]
+
+
+def test_a_folder_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("owner/mine") == str(tmp_path / "owner/mine")
+    assert resolve_model("./x") == str(tmp_path / "x")
+    assert resolve_model("owner/other") == "owner/other"

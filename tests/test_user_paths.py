@@ -1,0 +1,114 @@
+"""Whatever a person types as the name of a file becomes a path or a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard import locations, user_paths
+from ftwizard.data import reader
+from ftwizard.data.hub import datasets, ids
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.models import hub as models
+from ftwizard.plan import schema
+from ftwizard.runs import store
+
+BAD = {
+    "~nosuchuser/x": "home folder of user “nosuchuser” not found",
+    "./a\0b": "a NUL character",
+    "./" + "x" * 300: "too long for a file name",
+    "/" + "x/" * 4000: "too long for a file name",
+    "./\ud800": "a character that a file name cannot have",
+}
+each_bad_name = pytest.mark.parametrize(("name", "says"), BAD.items(), ids=range(len(BAD)))
+IN_YAML = {name: says for name, says in BAD.items() if "\ud800" not in name}
+
+
+@given(st.text() | st.text("~/.a\0\ud800", min_size=1))
+def test_any_text_is_a_path_or_a_sentence(name: str) -> None:
+    for make in (user_paths.expand, user_paths.whole):
+        try:
+            path = make(name)
+        except FtwizardError as error:
+            assert error.message.endswith(".") and "\0" not in error.message
+        else:
+            assert path.is_absolute() or make is user_paths.expand
+            assert user_paths.exists(path) >= user_paths.is_folder(path)
+    assert not (user_paths.is_folder(Path(name)) and not user_paths.exists(Path(name)))
+
+
+def test_a_name_is_seen_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_paths.whole("a/../b.jsonl", Path("/x")) == Path("/x/b.jsonl")
+    assert user_paths.whole("~/b.jsonl", Path("/x")) == tmp_path / "b.jsonl"
+    assert user_paths.expand("~") == tmp_path
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FtwizardError, match="was deleted"):
+        user_paths.whole("rows.jsonl")
+    assert user_paths.whole("/rows.jsonl") == Path("/rows.jsonl")
+
+
+@each_bad_name
+@pytest.mark.parametrize(
+    "use",
+    [
+        models.locate,
+        lambda name: reader.read(datasets.locate(name, print)[0]),
+    ],
+    ids=["model", "data"],
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(
+    name: str, says: str, use: Callable[[str], object]
+) -> None:
+    with pytest.raises(FtwizardError) as error:
+        use(name)
+    assert says in error.value.message and error.value.hint
+
+
+@pytest.mark.parametrize(("name", "says"), IN_YAML.items(), ids=range(len(IN_YAML)))
+@pytest.mark.parametrize("setting", ["data.files.train", "data.files.test", "model.name"])
+def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting: str) -> None:
+    files = {"train": "rows.jsonl"}
+    model = {"name": "owner/model"}
+    (model if setting == "model.name" else files)[setting.rpartition(".")[2]] = name
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({"data": {"files": files}, "model": model}))
+    with pytest.raises(FtwizardError) as error:
+        schema.load(path)
+    assert error.value.message.startswith(f"{setting}: ") and says in error.value.message
+
+
+@each_bad_name
+def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
+    """Also where the name did not go through ours."""
+    for use in (schema.load, reader.read):
+        with pytest.raises(FtwizardError):
+            use(Path(name))
+    with pytest.raises(FtwizardError, match="There is no run"):
+        store.find(name)
+
+
+def test_a_hub_id_with_a_long_end_is_looked_for_as_a_file_without_harm() -> None:
+    found = ids.parse(f"owner/name/{'c' * 190}:{'s' * 90}")
+    assert found is not None and found.split == "s" * 90
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "/" + "x" * 300])
+def test_a_variable_with_such_a_name_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_HOME", name)
+    with pytest.raises(FtwizardError, match=r"^FTWIZARD_HOME: "):
+        locations.home()
+    monkeypatch.setenv("HF_HOME", name)
+    assert models.known(), "suggestions do without the cache"
+    assert machine.free_bytes(Path(name).absolute()) > 0

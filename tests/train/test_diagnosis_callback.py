@@ -1,0 +1,199 @@
+"""The live diagnosis: what it writes, when, and not again; on a trainer that is not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from transformers import TrainerControl, TrainerState
+
+from ftwizard.diagnosis import Curve, diagnose
+from ftwizard.jobs.events import EventReader, EventWriter
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import loss_curves, store
+from ftwizard.train import diagnosis_callback
+from ftwizard.train.diagnosis_callback import DiagnosisCallback
+from tests.helpers import curves as drawn
+
+
+class Trainer:
+    """Tells a DiagnosisCallback of a curve's logs and evaluations, as transformers' trainer does."""
+
+    def __init__(self, folder: JobFolder, attempt: int = 1, history: list[Any] | None = None):
+        self.folder, self.attempt = folder, attempt
+        self.state = TrainerState(log_history=list(history or []))
+        self.looks = 0
+
+    def tell(self, curve: Curve, *, first: int = 1, last: float = math.inf) -> None:
+        writer = EventWriter(self.folder.events, self.attempt)
+        worker: Any = SimpleNamespace(events=writer)
+        args: Any = SimpleNamespace(
+            output_dir=str(self.folder.checkpoints),
+            gradient_accumulation_steps=1,
+            eval_strategy="steps" if curve.evals else "no",
+            get_warmup_steps=lambda _: 0,
+        )
+        callback, control = DiagnosisCallback(worker), TrainerControl()
+        self.state.max_steps = curve.total_steps or 0
+        callback.on_train_begin(args, self.state, control)
+        for step, name, value in points(curve):
+            if not first <= step <= last:
+                continue
+            self.state.global_step = int(step)
+            self.state.log_history.append({"step": step, name: value})
+            before = callback.last
+            if name == "loss":
+                callback.on_log(args, self.state, control)
+            else:
+                callback.on_evaluate(args, self.state, control)
+            self.looks += callback.last is not before
+        callback.on_train_end(args, self.state, control)
+        writer.close()
+
+    @property
+    def found(self) -> list[dict[str, Any]]:
+        events = EventReader(self.folder.events).read()
+        return [e for e in events if e["kind"] == "finding" and e["attempt"] == self.attempt]
+
+    @property
+    def verdicts(self) -> list[str]:
+        return [e["code"] for e in self.found if e["verdict"]]
+
+
+def points(curve: Curve) -> Iterator[tuple[float, str, float]]:
+    """Yield step, name and value in the order in which a trainer reports them."""
+    both = [(s, 0, "loss", v) for s, v in curve.train] + [
+        (s, 1, "eval_loss", v) for s, v in curve.evals
+    ]
+    for step, _, name, value in sorted(both):
+        yield step, name, value
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return Trainer(JobFolder(tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) -> None:
+    trainer.tell(drawn.overfitting(seed))
+    assert all(one != other for one, other in pairwise(trainer.verdicts))
+    assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
+    (said,) = [e for e in trainer.found if e["code"] == "overfit"]
+    assert said["severity"] == "warning" and "stop_keep_best" in said["actions"]
+    assert 200 <= said["best_step"] <= 300 < said["step"] < 600
+
+
+def test_the_last_verdict_is_that_of_the_whole_curve(trainer: Trainer) -> None:
+    for kind in (drawn.healthy, drawn.flattening, drawn.running_away, drawn.one_spike):
+        one = Trainer(JobFolder(trainer.folder.path / kind.__name__))
+        one.folder.path.mkdir()
+        one.tell(kind(1))
+        whole = diagnose(loss_curves.of_rows(one.state.log_history, one.state.max_steps))
+        assert one.verdicts[-1] == whole.pattern, kind
+
+
+def test_a_warning_is_said_once(trainer: Trainer) -> None:
+    trainer.tell(drawn.running_away(2))
+    warnings = [e["code"] for e in trainer.found if e["severity"] != "info" and not e["verdict"]]
+    assert len(set(warnings)) == len(warnings)
+    assert "diverged" in [e["code"] for e in trainer.found]
+
+
+def test_what_comes_and_goes_is_not_said_each_time(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the boundary of two patterns, noise alone chooses among them."""
+    real = {
+        "healthy": diagnose(drawn.healthy(1)),
+        "plateau": diagnose(drawn.flattening(1)),
+    }
+    assert {name: one.pattern for name, one in real.items()} == {n: n for n in real}
+    turns = 0
+
+    def coin(_: Curve) -> Any:
+        nonlocal turns
+        turns += 1
+        return real["healthy" if turns % 2 else "plateau"]
+
+    monkeypatch.setattr(diagnosis_callback, "diagnose", coin)
+    trainer.tell(drawn.flattening(1))
+    assert turns > 40
+    assert len(trainer.verdicts) <= 3, trainer.verdicts
+
+
+def test_between_evaluations_it_looks_when_the_logs_have_grown(trainer: Trainer) -> None:
+    def flat(_: float) -> float:
+        return 1.0
+
+    curve = drawn.drawn(flat, None, steps=20_000, every=5)
+    assert len(curve.train) == 4000
+    trainer.tell(curve)
+    most = math.log(4000 / diagnosis_callback.MIN_LOGS, diagnosis_callback.GROWTH_FACTOR)
+    assert 10 < trainer.looks <= most + 20, (trainer.looks, most)
+
+
+def test_an_evaluation_is_looked_at_at_once(trainer: Trainer) -> None:
+    trainer.tell(drawn.healthy(1))
+    assert trainer.looks >= len(drawn.healthy(1).evals)
+
+
+def test_a_resumed_run_says_again_what_still_holds_and_nothing_twice(trainer: Trainer) -> None:
+    curve = drawn.overfitting(1)
+    trainer.tell(curve, last=500)
+    assert trainer.verdicts[-1] == "overfit"
+    again = Trainer(trainer.folder, 2, trainer.state.log_history)
+    again.tell(curve, first=501, last=505)
+    assert again.verdicts == ["overfit"], "at the first look of the new attempt"
+    seen = store.progress(trainer.folder).findings
+    codes = [e["code"] for e in seen]
+    assert codes.count("overfit") == 1 and len(set(codes)) == len(codes), codes
+
+
+def test_a_resumed_run_does_not_say_what_holds_no_more(trainer: Trainer) -> None:
+    curve = drawn.overfitting(1)
+    trainer.tell(curve, last=500)
+    # Its newest checkpoint is from before the rise, and what follows is another course.
+    kept = [row for row in trainer.state.log_history if row["step"] <= 150]
+    again = Trainer(trainer.folder, 2, kept)
+    again.tell(drawn.healthy(1), first=151, last=200)
+    assert "overfit" not in [e["code"] for e in store.progress(trainer.folder).findings]
+
+
+def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:
+    from ftwizard.train.diagnosis_callback import _Points
+
+    history: list[dict[str, float]] = []
+    read = _Points()
+    for number, (step, name, value) in enumerate(points(drawn.overfitting(4))):
+        history.append(
+            {"step": step, "epoch": step / 100, name: value, "eval_mean_token_accuracy": 0.5}
+            if name == "eval_loss"
+            else {"step": step, "epoch": step / 100, name: value, "grad_norm": 1.0}
+        )
+        if number % 7 == 0:
+            read.read(history)
+    read.read(history)
+    whole = loss_curves.of_rows(history)
+    assert (read.train, read.evals, read.grad_norm) == (whole.train, whole.evals, whole.grad_norm)
+    assert read.scores == dict(whole.scores) and read.steps_per_epoch == whole.steps_per_epoch
+
+
+def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(curve: Curve) -> None:
+        raise ZeroDivisionError("made up")
+
+    monkeypatch.setattr(diagnosis_callback, "diagnose", fail)
+    folder = JobFolder(home / "runs" / "one")
+    folder.path.mkdir(parents=True)
+    trainer = Trainer(folder)
+    trainer.tell(drawn.healthy(1))
+    (said,) = trainer.found
+    assert said["code"] == "diagnosis_failed" and "made up" in said["message"]

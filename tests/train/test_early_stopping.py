@@ -1,0 +1,54 @@
+"""How often a run looks at its validation loss, and when it has seen enough."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.train.early_stopping import Patience, evaluation_steps, is_scheduled, total_steps
+
+
+@given(st.integers(1, 100_000))
+def test_every_50_steps_and_at_least_six_times(total: int) -> None:
+    every = evaluation_steps(total)
+    assert 1 <= every <= 50
+    assert total // every >= min(6, total)
+    if total >= 300:
+        assert every == 50
+
+
+@given(
+    rows=st.integers(1, 500),
+    batch=st.integers(1, 16),
+    accumulation=st.integers(1, 8),
+    epochs=st.floats(0.1, 5),
+)
+def test_steps_are_counted_as_the_trainer_counts(
+    rows: int, batch: int, accumulation: int, epochs: float
+) -> None:
+    """The formula of transformers' ``Trainer.set_initial_training_values``."""
+    batches = math.ceil(rows / batch)
+    each = max(batches // accumulation + int(batches % accumulation > 0), 1)
+    assert total_steps(rows, batch, accumulation, epochs) == max(1, math.ceil(epochs * each))
+
+
+def test_evaluations_that_a_viewer_asked_for_do_not_count() -> None:
+    assert [step for step in range(1, 26) if is_scheduled(step, 10, 25)] == [10, 20, 25]
+    seen = Patience(2)
+    history = [{"step": step, "eval_loss": loss} for step, loss in
+               ((5, 1.0), (6, 2.0), (7, 3.0), (10, 4.0), (12, 9.0))]  # fmt: skip
+    seen.replay([*history, {"step": 13, "loss": 1.0}], 5)
+    assert (seen.best_step, seen.since_best, seen.is_exhausted) == (5, 1, False)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(1, 5))
+def test_patience_counts_evaluations_since_the_best(losses: list[float], patience: int) -> None:
+    seen = Patience(patience)
+    for step, loss in enumerate(losses):
+        fired = seen.update(step, loss)
+        best = min(losses[: step + 1])
+        assert seen.best_loss == best
+        assert seen.best_step == losses.index(best)
+        assert fired == (step - losses.index(best) >= patience)

@@ -1,0 +1,135 @@
+"""Where the time of a step goes, and the setting that saves the most of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.plan.schema import Recipe
+from ftwizard.train.efficiency import (  # fmt: skip
+    ADVICE_AFTER_STEPS,
+    MIN_SAVING_RATIO,
+    PEAK_UTILIZATION,
+    ComputeSpec,
+    EfficiencyCallback,
+    StepUsage,
+    advise,
+    compute_shares,
+    flops_per_token,
+)
+
+H100 = 989.5e12
+"""Operations a second of its 16-bit products, as its maker says."""
+
+
+def spent(*, seconds: float = 10.0, waited: float = 0.0, computed: int = 40_000,
+          real: int = 40_000, passes: int = 10) -> StepUsage:  # fmt: skip
+    return StepUsage(seconds, waited, computed, real, passes)
+
+
+def test_shares_are_of_time_and_of_computed_tokens() -> None:
+    found = compute_shares(spent(waited=2.5, real=30_000), ComputeSpec(1e9, 1e14))
+    assert found == {
+        "padding_share": 0.25, "wait_share": 0.25, "tokens_per_s": 3000.0, "flops_share": 0.04,
+    }  # fmt: skip
+    assert compute_shares(spent(), None) == {
+        "padding_share": 0,
+        "wait_share": 0,
+        "tokens_per_s": 4000,
+    }
+    assert compute_shares(StepUsage(), ComputeSpec(1e9, 1e14)) == {}
+
+
+def test_products_of_a_token() -> None:
+    """7 × 10⁹ weights: facts of each way, in operations a token."""
+    size = 7_000_000_000
+    assert flops_per_token(size, "full", checkpointing=False) == 42e9
+    assert flops_per_token(size, "full", checkpointing=True) == 56e9
+    assert flops_per_token(size, "lora", checkpointing=False) == 28e9
+    assert flops_per_token(size, "qlora", checkpointing=True) == 42e9
+
+
+@pytest.mark.parametrize(
+    ("found", "recipe", "says"),
+    [
+        (spent(real=32_800), Recipe(), "18% of computed tokens are padding. recipe.packing"),
+        (spent(real=32_800), Recipe(packing=True), None),
+        (spent(real=35_000), Recipe(), None),
+        (spent(waited=3.0), Recipe(), "Training waits for data 30% of the time"),
+        (spent(waited=3.0, real=32_800), Recipe(), "Training waits for data 30%"),
+        (spent(waited=2.0, real=28_000), Recipe(), "30% of computed tokens"),
+        (spent(waited=1.0), Recipe(), None),
+        (StepUsage(), Recipe(), None),
+    ],
+)
+def test_the_setting_that_saves_the_most_is_named(
+    found: StepUsage, recipe: Recipe, says: str | None
+) -> None:
+    said = advise(found, recipe, None)
+    assert said is None if says is None else said and said.message.startswith(says)
+
+
+def test_small_passes_leave_a_known_card_idle() -> None:
+    speed = ComputeSpec(flops_per_token(7_000_000_000, "lora", checkpointing=True), H100)
+    small = spent(computed=25_600, real=25_600, passes=100)  # 256 tokens each, 11 % of the peak
+    said = advise(small, Recipe(), speed)
+    assert said and said.setting == "recipe.batch_size: 16" and 0.7 < said.saves < 0.8
+    assert said.message.startswith(
+        "Passes of 256 tokens leave the GPU underused. Batch size ×4 would save"
+    )
+    assert "recipe.batch_size 16)" in said.message
+    both = advise(small, Recipe(gradient_accumulation=8), speed)
+    assert (
+        both
+        and "recipe.batch_size 16 with gradient_accumulation 2 for the same steps" in both.message
+    )
+    assert advise(small, Recipe(), None) is None, "of an unknown card nothing is said"
+    assert advise(spent(computed=200_000, real=200_000), Recipe(), speed) is None, "large already"
+
+
+def test_the_finding_names_the_setting_beside_its_sentence() -> None:
+    told: list[dict[str, Any]] = []
+    worker: Any = SimpleNamespace(
+        events=SimpleNamespace(write=lambda kind, **said: told.append({"kind": kind, **said}))
+    )
+    callback = EfficiencyCallback(worker, Recipe(), Path())
+    for step in range(1, ADVICE_AFTER_STEPS + 2):
+        callback._began, callback._current = 0.0, StepUsage(computed=1000, passes=1)
+        state: Any = SimpleNamespace(global_step=step)
+        logs = {"loss": 1.0, "num_tokens": 600 * step}
+        callback.on_log(None, state, None, logs=logs)  # type: ignore[arg-type]
+    (one,) = told
+    assert one["kind"] == "finding" and one["step"] == ADVICE_AFTER_STEPS and one["saves"] == 0.4
+    assert one["setting"] == "recipe.packing: true" and one["message"].startswith("40% of computed")
+
+
+@given(
+    computed=st.integers(1, 10**6), real=st.integers(0, 10**6), passes=st.integers(1, 10**4),
+    seconds=st.floats(1e-3, 1e4), waited=st.floats(0, 1), flops=st.floats(1, 1e12),
+    batch=st.integers(1, 64), accumulation=st.integers(1, 64),
+    method=st.sampled_from(sorted(PEAK_UTILIZATION)),
+)  # fmt: skip
+def test_whatever_was_measured_a_saving_is_a_share_that_is_worth_it(
+    computed: int, real: int, passes: int, seconds: float, waited: float, flops: float,
+    batch: int, accumulation: int, method: str,
+) -> None:  # fmt: skip
+    found = StepUsage(seconds, waited * seconds, computed, min(real, computed), passes)
+    recipe = Recipe(
+        method=method,  # type: ignore[arg-type]
+        batch_size=batch,
+        gradient_accumulation=accumulation,
+    )
+    speed = ComputeSpec(flops, 1e14)
+    assert all(
+        math.isfinite(value) and value >= 0 for value in compute_shares(found, speed).values()
+    )
+    said = advise(found, recipe, speed)
+    if said:
+        percent = [word.rstrip("%") for word in said.message.split() if word.endswith("%")]
+        assert [MIN_SAVING_RATIO * 100 - 1 < int(one) <= 100 for one in percent] == [True]

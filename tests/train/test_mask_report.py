@@ -1,0 +1,196 @@
+"""What is shown of the mask is what is trained."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ftwizard.cli import mask as command
+from ftwizard.cli.parser import parser
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.reader import Row
+from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.plan.schema import Recipe
+from ftwizard.train import mask_report
+from ftwizard.train.encoder import Encoder, encode_rows
+from tests.helpers.models import tiny_tokenizer
+from tests.helpers.rows import row_of
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=30)
+TURNS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Iterator[Encoder]:
+    tokenizer = tiny_tokenizer()
+    yield Encoder(tokenizer, {tokenizer.eos_token_id})
+
+
+def talk(line: int, *pairs: tuple[str, str], weight: int = 1) -> Row:
+    messages: list[dict[str, Any]] = []
+    for asked, answered in pairs:
+        messages += [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": answered, "weight": weight},
+        ]
+    return row_of(line, Conversation(messages=messages))
+
+
+def report(encoder: Encoder, rows: list[Row], length: int = 1000) -> mask_report.TokenReport:
+    return mask_report.token_report(encoder, rows, length, "a model", lambda *_, **__: None)[0]
+
+
+@settings(max_examples=30)
+@given(conversations=st.lists(TURNS, min_size=1, max_size=4), length=st.integers(20, 200))
+def test_it_counts_what_is_trained(
+    encoder: Encoder, conversations: list[list[tuple[str, str]]], length: int
+) -> None:
+    rows = [talk(line, *turns) for line, turns in enumerate(conversations, 1)]
+    kept, trained = encode_rows(encoder, rows, length, needed=False)
+    found, again = mask_report.token_report(encoder, rows, length, "a model", lambda *_, **__: None)
+    assert again == kept
+    assert found.route == trained.route == "prefixes"
+    assert (found.rows, found.kept, found.kept_tokens) == (
+        trained.rows, trained.kept, trained.tokens
+    )  # fmt: skip
+    assert found.without_loss_lines == trained.lost
+    assert found.counts.trained.total == trained.trained
+    assert (found.counts.tokens.over_limit, found.counts.tokens.max) == (
+        trained.cut, trained.longest
+    )  # fmt: skip
+    assert found.counts.tokens.exact
+    for row in rows:
+        shown = mask_report.row_mask(encoder, row, length)
+        held = next((one for one in kept if one.line == row.line), None)
+        assert shown.trained == (held.trained if held else 0)
+        assert sum(s.end - s.start for s in shown.spans if s.trained) == shown.trained
+
+
+@settings(max_examples=30)
+@given(turns=TURNS, length=st.integers(2, 200))
+def test_spans_are_the_whole_row_in_order(
+    encoder: Encoder, turns: list[tuple[str, str]], length: int
+) -> None:
+    row = talk(1, *turns)
+    shown, whole = mask_report.row_mask(encoder, row, length), encoder.encode_row(row)
+    assert [s.start for s in shown.spans] == [0, *(s.end for s in shown.spans[:-1])]
+    assert shown.spans[-1].end == shown.tokens == len(whole.input_ids)
+    assert shown.kept == min(length, shown.tokens)
+    assert not any(s.start < shown.kept < s.end for s in shown.spans)
+    assert not any(s.trained for s in shown.spans if s.start >= shown.kept)
+    for one in shown.spans:
+        if shown.trained and one.end <= shown.kept:
+            learnt = [label != IGNORED for label in whole.labels[one.start : one.end]]
+            assert learnt == [one.trained] * len(learnt)
+
+
+def test_answers_and_their_ends_are_shown_as_trained(encoder: Encoder) -> None:
+    shown = mask_report.row_mask(encoder, talk(7, ("Hi", "Hello"), ("Bye", "See you")), 1000)
+    assert [s.text for s in shown.spans if s.trained] == ["Hello<|im_end|>", "See you<|im_end|>"]
+    assert "".join(s.text for s in shown.spans) == (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+        "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\nSee you<|im_end|>\n"
+    )
+    assert shown.line == 7
+
+
+def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
+    rows = [
+        talk(1, ("Hi", "Hello")),
+        talk(3, ("Hi " * 100, "Hello")),
+        talk(4, ("Hi", "Hello"), weight=0),
+        talk(9, ("Hi", "Hello " * 100)),
+    ]
+    found = report(encoder, rows, 100)
+    assert found.summary == (
+        "2 of 4 rows will have no trainable tokens with this template and max_length 100."
+    )
+    assert found.without_loss_lines == [3, 4]
+    assert found.ends_cut == 1, "the last is cut within its answer"
+    by_code = {one.code: one for one in found.findings}
+    assert by_code["too_long"].lines == [3, 9]
+    assert by_code["nothing_to_train_after_truncation"].lines == [3]
+    assert found.end_tokens == ["<|im_end|>"]
+    shown = mask_report.row_mask(encoder, rows[1], 100)
+    assert (shown.kept, shown.trained) == (100, 0)
+    assert len(shown.spans) == 2
+
+
+def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0].content == 'no' %}{{ raise_exception('never say no') }}{% endif %}"
+        + tokenizer.chat_template
+    )
+    encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
+    rows = [talk(1, ("Hi", "Hello")), talk(2, ("no", "Hello")), talk(5, ("no", "Hello"))]
+    found = report(encoder, rows)
+    (one,) = found.findings
+    assert (one.code, one.count, one.lines) == ("model_mismatch", 2, [2, 5])
+    assert found.summary.startswith(f"2 of {found.rows} rows will have no trainable tokens")
+    assert "never say no" in one.message and "at line 2" in one.message
+    assert (found.rows, found.kept, found.without_loss) == (3, 1, 0)
+    assert not found.counts.tokens.exact
+
+
+def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
+    tokenizer = tiny_tokenizer()
+    assert not report(
+        Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))]
+    ).pad_is_end
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.chat_template = "<|im_start|>" + tokenizer.chat_template
+    found = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))])
+    assert found.pad_is_end and found.doubled_begin == 1
+
+
+def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
+    rows = [talk(line, ("a" * line, "b" * line)) for line in range(1, 30)]
+    _, kept = mask_report.token_report(encoder, rows, 300, "a model", lambda *_, **__: None)
+    packed = mask_report.packed(kept, 300)
+    assert sorted(line for lines in packed.lines for line in lines) == list(range(1, 30))
+    sizes = {one.line: len(one.input_ids) for one in kept}
+    assert all(sum(sizes[line] for line in lines) <= 300 for lines in packed.lines)
+    assert packed.sequences == len(packed.lines) < 29
+    assert packed.filled == round(sum(sizes.values()) / (packed.sequences * 300), 3)
+
+
+def console(**more: Any) -> Console:
+    return Console(file=io.StringIO(), width=80, markup=False, highlight=False, **more)
+
+
+def printed(out: Console, row: mask_report.RowMask, *, whole: bool = True) -> str:
+    out.print(command._highlight(row, out, whole=whole), soft_wrap=True)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def test_loss_is_told_apart_without_colours(encoder: Encoder) -> None:
+    row = mask_report.row_mask(encoder, talk(1, ("Hi ‹you›", "He\x1b[31mllo‹›\u202e")), 1000)
+    for out in (console(), console(force_terminal=True, no_color=True)):
+        text = printed(out, row)
+        assert "‹He␛[31mllo\\u2039\\u203a\\u202e<|im_end|>›" in text
+        assert "Hi \\u2039you\\u203a" in text
+        assert "\x1b[31m" not in text
+    coloured = printed(console(force_terminal=True, color_system="truecolor"), row)
+    assert "\x1b[1;4;36mHe␛[31mllo‹›\\u202e<|im_end|>\x1b[0m" in coloured
+
+
+def test_long_rows_are_shown_by_their_ends_unless_asked_for(encoder: Encoder) -> None:
+    row = mask_report.row_mask(encoder, talk(1, ("word " * 1000, "Hello")), 2000)
+    assert len(printed(console(), row, whole=False)) < 3000
+    whole = printed(console(), row)
+    before, mark, after = whole.partition("\n[cut after 2,000 tokens; the rest:]\n")
+    assert mark and "word " * 1000 in before + after
+
+
+def test_its_default_length_is_that_of_a_plan() -> None:
+    said = parser().parse_args(["mask", "x", "--model", "m"])
+    assert said.max_length == Recipe().max_length

@@ -1,0 +1,149 @@
+"""The ledger: fakes weigh what real tensors weigh, and the closed form agrees with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate.memory import estimate
+from ftwizard.estimate.training_setup import Setup, Stack
+from ftwizard.models.shapes import from_config
+from ftwizard.train.fake_model import build_model
+from ftwizard.train.memory_ledger import ledger, run_step
+
+TENSORS = Stack(counter="allocated")
+SMALL: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000, "head_dim": 32,
+}  # fmt: skip
+WIDE = {**SMALL, "hidden_size": 2048, "intermediate_size": 8192, "head_dim": 512}
+SETUPS = {
+    "lora": Setup(method="lora", batch_size=2, length=256),
+    "lora, nothing recomputed": Setup(method="lora", batch_size=2, length=256, checkpointing=False),
+    "qlora, one row": Setup(method="qlora", batch_size=1, length=512),
+    "full": Setup(method="full", batch_size=2, length=256),
+    "full, all logits": Setup(method="full", batch_size=2, length=256, head="full"),
+    "lora in fp32": Setup(method="lora", batch_size=2, length=256, precision="fp32"),
+    "two passes a step": Setup(method="full", batch_size=1, length=512, accumulation=2),
+}
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
+    setup = SETUPS[name]
+    # Real rows without padding get no mask; fakes would.
+    stack = msgspec.structs.replace(TENSORS, padded=False)
+    real = run_step(build_model(SMALL, setup, stack), setup, stack)
+    fake = ledger(SMALL, setup, stack=stack)
+    assert fake.peak.value == pytest.approx(real.peak, rel=0.04)
+    assert fake.trained == real.trained
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_the_closed_form_agrees(name: str) -> None:
+    setup = msgspec.structs.replace(SETUPS[name], length=2048)
+    counted = ledger(WIDE, setup, stack=TENSORS).peak.value
+    assert estimate(from_config(WIDE, "x"), setup, stack=TENSORS).peak.value == pytest.approx(
+        counted, rel=0.06
+    )
+
+
+def test_a_model_that_nothing_is_written_for() -> None:
+    config = {
+        "model_type": "qwen2_moe", "hidden_size": 64, "intermediate_size": 96,
+        "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 500, "num_experts": 4,
+        "num_experts_per_tok": 2,
+    }  # fmt: skip
+    found = ledger(config, Setup(method="lora", batch_size=1, length=64))
+    assert found.parts["weights"].value > 0
+    assert sum(part.value for part in found.parts.values()) == pytest.approx(found.peak.value)
+
+
+ROUTED: dict[str, Any] = {
+    **SMALL, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "num_experts": 4,
+    "num_local_experts": 4,
+}  # fmt: skip
+
+
+MIXED: dict[str, Any] = {
+    "hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 32_000, "intermediate_size": 2048,
+}  # fmt: skip
+MIXTURES: dict[str, dict[str, Any]] = {
+    "qwen3_moe": {"num_experts": 32, "num_experts_per_tok": 8, "moe_intermediate_size": 768},
+    "gpt_oss": {"num_local_experts": 16, "num_experts_per_tok": 4, "layer_types": ["full_attention"] * 4},
+    "llama4_text": {"num_local_experts": 8, "num_experts_per_tok": 1},
+}  # fmt: skip
+MIXED_SETUPS = {
+    "long rows": Setup(method="qlora", batch_size=4, length=2048),
+    "nothing recomputed": Setup(method="lora", batch_size=4, length=512, checkpointing=False),
+    "attention alone": Setup(
+        method="lora", batch_size=4, length=2048, targets=("q_proj", "v_proj")
+    ),
+    "full": Setup(method="full", batch_size=2, length=1024),
+}
+
+
+@pytest.mark.parametrize("name", MIXED_SETUPS)
+@pytest.mark.parametrize("model_type", MIXTURES)
+def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
+    config = {**MIXED, **MIXTURES[model_type], "model_type": model_type}
+    counted = ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
+    found = estimate(from_config(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
+    assert found.peak.value == pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss", "llama4_text", "mixtral"])
+def test_experts_are_counted_in_whatever_precision(
+    model_type: str, precision: Any, method: Any
+) -> None:
+    setup = Setup(method=method, batch_size=2, length=32, precision=precision)
+    found = ledger({**ROUTED, "model_type": model_type}, setup)
+    assert found.peak.value > found.parts["weights"].value > 0
+
+
+def test_a_model_without_attention_is_counted() -> None:
+    config = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 100}
+    assert ledger(config, Setup(method="lora", length=32)).trained > 0
+
+
+def test_dropout_of_the_model_itself_is_counted() -> None:
+    config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 500}
+    assert ledger(config, Setup(method="qlora", length=32)).trained > 0
+
+
+def test_a_class_that_a_library_refuses_is_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    config = {"model_type": "xlnet", "d_model": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}
+    with pytest.raises(FtwizardError, match="could not be prepared for training: XLNet") as error:
+        ledger(config, Setup(method="lora", length=32))
+    assert "ftwizard probe" in error.value.hint
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_class_that_looks_at_values_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.models.llama import modeling_llama
+
+    def forward(self: Any, x: Any) -> Any:
+        return 2 * x if x.sum().item() else x
+
+    monkeypatch.setattr(modeling_llama.LlamaMLP, "forward", forward)
+    with pytest.raises(FtwizardError, match="control flow depends on tensor values"):
+        ledger(SMALL, Setup(method="full", length=32))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"model_type": "no_such"}, {**SMALL, "num_attention_heads": 0}, {"model_type": "vit"}, {}],
+)
+def test_what_cannot_be_built_is_a_sentence(config: dict[str, Any]) -> None:
+    with pytest.raises(FtwizardError, match="cannot build"):
+        ledger(config, Setup(method="lora"))

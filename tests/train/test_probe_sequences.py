@@ -1,0 +1,67 @@
+"""What a probe steps through is the worst of the data, and stands for a training as it is."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwizard.train import early_stopping, probe
+
+_lengths = st.lists(st.integers(1, 400), min_size=1, max_size=60)
+_batch = st.integers(1, 12)
+
+
+@given(_lengths, st.integers(1, 80))
+def test_the_longest_come_first_and_few_rows_are_taken_again(
+    lengths: list[int], count: int
+) -> None:
+    places = probe.longest(lengths, count)
+    assert len(places) == count
+    first = [lengths[place] for place in places[: len(lengths)]]
+    assert first == sorted(lengths, reverse=True)[:count]
+
+
+@given(_lengths, _batch)
+def test_no_batch_of_a_training_is_larger_than_that_of_the_longest(
+    lengths: list[int], batch: int
+) -> None:
+    size, _ = probe.effective_batch(batch, 1, len(lengths))
+    top = [lengths[place] for place in probe.longest(lengths, size)]
+    order = [lengths[place] for place in probe.shuffled(lengths, len(lengths), 7)]
+    for flat in (False, True):
+        worst = sum(probe.tokens_per_pass(top, size, flat=flat))
+        assert max(probe.tokens_per_pass(order, batch, flat=flat)) <= worst
+
+
+@given(_lengths, _batch, st.integers(0, 5))
+def test_padding_only_adds(lengths: list[int], batch: int, seed: int) -> None:
+    flat = probe.tokens_per_epoch(lengths, batch, seed, flat=True)
+    padded = probe.tokens_per_epoch(lengths, batch, seed, flat=False)
+    assert flat == sum(lengths) <= padded <= len(lengths) * max(lengths)
+    assert probe.tokens_per_epoch(lengths, 1, seed, flat=False) == flat
+
+
+@given(st.integers(2, 64), st.integers(1, 16))
+def test_the_optimizer_sees_the_same_rows_and_it_ends_at_one(batch: int, accumulation: int) -> None:
+    whole = batch * accumulation
+    while batch > 1:
+        smaller, more = probe.halve(batch, accumulation)
+        assert smaller * more == whole and 2 * smaller <= batch
+        batch, accumulation = smaller, more
+    assert (batch, accumulation) == (1, whole)
+
+
+def test_a_batch_is_halved_where_it_can_be() -> None:
+    assert probe.halve(8, 2) == (4, 4)
+    assert probe.halve(6, 1) == (3, 2)
+    assert probe.halve(3, 2) == (1, 6)
+
+
+@given(_batch, st.integers(1, 8), st.integers(1, 60))
+def test_few_rows_fill_no_larger_step_than_training_has(
+    batch: int, accumulation: int, rows: int
+) -> None:
+    size, passes = probe.effective_batch(batch, accumulation, rows)
+    assert 1 <= size <= min(batch, rows) and 1 <= passes <= accumulation
+    if early_stopping.total_steps(rows, batch, accumulation, 1) == 1:
+        assert (passes - 1) * size < rows <= size * passes

@@ -1,0 +1,106 @@
+"""Precision and attention follow the hardware; what would go wrong on it is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.plan.schema import Recipe
+from ftwizard.train import runtime
+
+LLAMA = {"model_type": "llama"}
+GEMMA = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}
+TURING, HOPPER = (7, 5), (9, 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that makes torch see a GPU of a capability, or none."""
+
+    def see(capability: tuple[int, int] | None, *, flash_attn: bool = True) -> None:
+        cuda = SimpleNamespace(
+            is_available=lambda: capability is not None,
+            is_bf16_supported=lambda including_emulation: capability and capability >= (8, 0),
+            get_device_capability=lambda: capability,
+        )
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        monkeypatch.setattr(machine, "is_installed", lambda name: flash_attn)
+        monkeypatch.setattr(runtime, "model_has_flash", lambda base: base == Path("able"))
+
+    return see
+
+
+@pytest.mark.parametrize(
+    ("capability", "method", "config", "precision"),
+    [
+        (HOPPER, "lora", LLAMA, "bf16"),
+        (HOPPER, "qlora", GEMMA, "bf16"),
+        (TURING, "lora", LLAMA, "fp16"),
+        (TURING, "full", LLAMA, "fp16"),
+        (TURING, "qlora", LLAMA, "fp32"),
+        (TURING, "lora", GEMMA, "fp32"),
+        (TURING, "lora", {"text_config": {"model_type": "gemma2"}}, "fp32"),
+    ],
+)
+def test_precision_follows_the_gpu(
+    gpu: Any, capability: Any, method: Any, config: dict[str, Any], precision: str
+) -> None:
+    gpu(capability)
+    assert runtime.choose_precision(Recipe(method=method), config) == precision
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_precision_follows_the_processors(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
+) -> None:
+    gpu(None)
+    monkeypatch.setattr(machine, "has_bfloat16_cpu", lambda: has_bf16)
+    assert runtime.choose_precision(Recipe(), LLAMA) == ("bf16" if has_bf16 else "fp32")
+    assert runtime.choose_precision(Recipe(precision="fp32"), LLAMA) == "fp32"
+
+
+def test_fp16_is_refused_where_it_goes_wrong(gpu: Any) -> None:
+    gpu(TURING)
+    assert runtime.choose_precision(Recipe(precision="fp16"), LLAMA) == "fp16"
+    with pytest.raises(FtwizardError, match="Gemma") as refusal:
+        runtime.choose_precision(Recipe(precision="fp16"), GEMMA)
+    assert "auto" in refusal.value.hint
+    gpu(None)
+    with pytest.raises(FtwizardError, match="needs a GPU"):
+        runtime.choose_precision(Recipe(precision="fp16"), LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("capability", "flash_attn", "precision", "base", "attention"),
+    [
+        (HOPPER, True, "bf16", "able", "flash_attention_2"),
+        (HOPPER, True, "bf16", "unable", None),
+        (HOPPER, True, "fp32", "able", None),
+        (HOPPER, False, "bf16", "able", None),
+        (TURING, True, "fp16", "able", None),
+        (None, True, "bf16", "able", None),
+    ],
+)
+def test_flash_attention_only_where_it_runs(
+    gpu: Any, capability: Any, flash_attn: bool, precision: str, base: str, attention: str | None
+) -> None:
+    gpu(capability, flash_attn=flash_attn)
+    assert runtime.choose_attention(Recipe(), precision, Path(base)) == attention
+    assert runtime.choose_attention(Recipe(attention="eager"), precision, Path(base)) == "eager"
+
+
+def test_flash_attention_on_demand_is_had_or_refused(gpu: Any) -> None:
+    recipe = Recipe(attention="flash_attention_2")
+    gpu(HOPPER)
+    assert runtime.choose_attention(recipe, "bf16", Path("able")) == "flash_attention_2"
+    with pytest.raises(FtwizardError, match="needs 16 bit"):
+        runtime.choose_attention(recipe, "fp32", Path("able"))
+    gpu(TURING)
+    with pytest.raises(FtwizardError, match="Ampere"):
+        runtime.choose_attention(recipe, "fp16", Path("able"))
