@@ -18,12 +18,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of ``work``, or raise what it raises, without blocking the event loop."""
     return await asyncio.wrap_future(_start(work, *args, **kwargs))
 
 
-def call_with_timeout(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def call_or_none(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of ``work``, or raise what it raises; block for at most ``seconds``.
 
     Raises TimeoutError after that; the thread is abandoned.

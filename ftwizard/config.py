@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard import locations, strict_yaml
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 Occasion = Literal["end", "finding", "failure"]
 
@@ -46,13 +46,13 @@ def load(path: Path | None = None) -> Config:
     Raises FtwizardError, with the closest valid key, for a file that cannot be used.
     """
     path = path or locations.config_file()
-    name = visible(str(path))
+    name = make_visible(str(path))
     try:
         tree = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         return Config()
     except tomllib.TOMLDecodeError as error:
-        problem = visible(str(error), 200).rstrip(".")
+        problem = make_visible(str(error), 200).rstrip(".")
         raise FtwizardError(f"{name}: {problem}.", "Fix the TOML there.") from None
     except UnicodeDecodeError as error:
         raise FtwizardError(
@@ -63,7 +63,7 @@ def load(path: Path | None = None) -> Config:
         raise FtwizardError(
             f"{name} could not be read: {why}.", "Check its permissions: ls -l"
         ) from None
-    config = strict_yaml.fitted(tree, Config, name)
+    config = strict_yaml.convert_settings(tree, Config, name)
     _check(config.notify, name)
     return config
 
@@ -77,15 +77,15 @@ def _check(notify: Notify, name: str) -> None:
         return
     if any("\0" in argument for argument in notify.command):
         raise FtwizardError(f"{name}: notify.command has a NUL character.", "Remove it.")
-    if program(notify) is None:
+    if find_program(notify) is None:
         raise FtwizardError(
-            f"{name}: notify.command: program “{visible(notify.command[0], 80)}” not found.",
+            f"{name}: notify.command: program “{make_visible(notify.command[0], 80)}” not found.",
             "Name a program on the PATH, or its absolute path. The list is a program and "
             'its arguments, without a shell: ["notify-send", "ftwizard"].',
         )
 
 
-def program(notify: Notify) -> str | None:
+def find_program(notify: Notify) -> str | None:
     """Return the path of the program to run, or None if it is not found."""
     first = notify.command[0]
     if first.startswith("~/"):

@@ -47,7 +47,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """The variable or the file that holds it."""
 
 
-def present(environment: Mapping[str, str] | None = None) -> tuple[Credential, ...]:
+def find_credentials(environment: Mapping[str, str] | None = None) -> tuple[Credential, ...]:
     """Return the credentials that exist here, without reading them."""
     environment = os.environ if environment is None else environment
     credentials = []

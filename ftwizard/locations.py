@@ -9,7 +9,7 @@ from ftwizard import user_paths
 from ftwizard.errors import FtwizardError
 
 
-def home() -> Path:
+def home_folder() -> Path:
     """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
     if chosen := os.environ.get("FTWIZARD_HOME"):
         return _expand_variable("FTWIZARD_HOME", chosen)
@@ -20,10 +20,10 @@ def home() -> Path:
 
 def runs_folder() -> Path:
     """Return the folder that holds one folder per run."""
-    return home() / "runs"
+    return home_folder() / "runs"
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Return the folder of files that can be recreated (models, analyses)."""
     if chosen := os.environ.get("FTWIZARD_CACHE"):
         return _expand_variable("FTWIZARD_CACHE", chosen)
@@ -32,7 +32,7 @@ def cache() -> Path:
     return Path(platformdirs.user_cache_dir("ftwizard"))
 
 
-def config() -> Path:
+def config_folder() -> Path:
     """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
     (``~/.config/ftwizard`` on Linux)."""
     if chosen := os.environ.get("FTWIZARD_CONFIG"):
@@ -44,12 +44,12 @@ def config() -> Path:
 
 def prices_file() -> Path:
     """Return the path of the user's own prices; it may not exist."""
-    return config() / "prices.toml"
+    return config_folder() / "prices.toml"
 
 
 def config_file() -> Path:
     """Return the path of the user's settings; it may not exist."""
-    return config() / "config.toml"
+    return config_folder() / "config.toml"
 
 
 def _expand_variable(variable: str, name: str) -> Path:
@@ -59,7 +59,7 @@ def _expand_variable(variable: str, name: str) -> Path:
         raise FtwizardError(f"{variable}: {error.message}", error.hint) from None
 
 
-def private_folder(path: Path) -> Path:
+def create_private_folder(path: Path) -> Path:
     """Create ``path`` and its missing parents, readable by the owner only; return it.
 
     Write access by other users is removed. Raises FtwizardError where the folder cannot be created

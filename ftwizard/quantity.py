@@ -22,7 +22,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Date of the price, measurement or check behind it. None only in records of older versions."""
 
 
-class Day(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class EndDate(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """An announced end date."""
 
     date: datetime.date
@@ -42,6 +42,6 @@ def today() -> str:
     return str(datetime.date.today())
 
 
-def oldest(dates: Iterable[str | None]) -> str | None:
+def oldest_date(dates: Iterable[str | None]) -> str | None:
     """Return the earliest of some dates (``2026-04``, ``2026-11-25``); None if there is none."""
     return min(filter(None, dates), default=None)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _TYPE_NAMES = {
@@ -40,17 +40,17 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
-        problem = visible(str(error.problem or error.context).splitlines()[0], 200)
+        problem = make_visible(str(error.problem or error.context).splitlines()[0], 200)
         raise SettingsError(f"{where}: {problem}.", "Fix the YAML there.") from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{name} is not valid YAML: {visible(str(error), 200)}.") from None
+        raise SettingsError(f"{name} is not valid YAML: {make_visible(str(error), 200)}.") from None
     if not isinstance(tree, dict):
         wanted = ", ".join(f.name for f in msgspec.structs.fields(kind) if f.required)
         raise SettingsError(f"{name} contains no settings.", f"Required: {wanted}.")
-    return fitted(tree, kind, name)
+    return convert_settings(tree, kind, name)
 
 
-def fitted(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
+def convert_settings(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
     """Convert settings parsed from any file format to ``kind``; raise SettingsError."""
     _reject_unknown(tree, kind, "", name)
     try:
@@ -87,7 +87,7 @@ def _reject_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
                 else f"Valid keys: {', '.join(field_types)}."
             )
             raise SettingsError(
-                f"{name}{_format_line(tree, [key])}: {visible(f'{at}{key}', 100)} is not a setting.",
+                f"{name}{_format_line(tree, [key])}: {make_visible(f'{at}{key}', 100)} is not a setting.",
                 hint,
             )
         field_type = field_types[key]
@@ -145,4 +145,4 @@ def _rephrase(message: str) -> str:
     for code, words in _TYPE_NAMES.items():
         message = message.replace(code, words)
     message = message.replace("Invalid enum value", "invalid value")
-    return visible(message[:1].lower() + message[1:], 200)
+    return make_visible(message[:1].lower() + message[1:], 200)

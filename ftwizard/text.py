@@ -10,7 +10,7 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-def visible(text: str, limit: int | None = None) -> str:
+def make_visible(text: str, limit: int | None = None) -> str:
     """Return ``text`` on one line, with control characters made visible.
 
     ``limit`` is the maximum length in characters; longer text ends in an ellipsis.
@@ -22,7 +22,7 @@ def visible(text: str, limit: int | None = None) -> str:
     return "".join(_escape(c) for c in text)
 
 
-def visible_lines(text: str) -> str:
+def make_lines_visible(text: str) -> str:
     """Return ``text`` as ``visible`` does, but keep line breaks and tabs."""
     return "".join(c if c in "\n\t" else _escape(c) for c in text)
 
@@ -40,12 +40,12 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def plural(count: int, singular: str, plural: str | None = None) -> str:
+def format_count(count: int, singular: str, plural: str | None = None) -> str:
     """Format a count with its noun: ``1 row``, ``2 rows``, ``1,200 rows``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes: ``512 B``, ``63 MB``, ``1.4 GB`` (powers of ten)."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -54,12 +54,12 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def dollars(value: float) -> str:
+def format_dollars(value: float) -> str:
     """Format US dollars to the digits that matter: ``$0.004``, ``$112.50``, ``$1,240``."""
     return f"${_format_amount(value)}"
 
 
-def dollar_range(low: float, high: float) -> str:
+def format_dollar_range(low: float, high: float) -> str:
     """Format a range of US dollars: ``$3.36–24.00``, or ``$3.60`` where both ends read the same."""
     first, last = _format_amount(low), _format_amount(high)
     return f"${first}–{last}" if first != last else f"${first}"
@@ -73,7 +73,7 @@ def _format_amount(value: float) -> str:
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration: ``8 s``, ``4 min 10 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
@@ -85,16 +85,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def sizes(low: float, high: float) -> str:
+def format_byte_range(low: float, high: float) -> str:
     """Format a range of bytes: ``9.1–11.4 GB``, ``900 MB – 1.2 GB``."""
-    first, last = size(low), size(high)
+    first, last = format_bytes(low), format_bytes(high)
     if first == last:
         return first
     (amount, unit), last_unit = first.split(" "), last.rpartition(" ")[2]
     return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
 
 
-def spans(low: float, high: float) -> str:
+def format_duration_range(low: float, high: float) -> str:
     """Format an estimated range of time: ``7–16 min``, ``50 s – 2 min``, ``1 h 30 min – 3 h``.
 
     Rounded to minutes above two minutes, to ten minutes above two hours.
@@ -109,15 +109,15 @@ def spans(low: float, high: float) -> str:
 def _round_duration(seconds: float) -> str:
     for minimum, step in ((36_000, 3_600), (7_200, 600), (120, 60), (60, 10), (0, 1)):
         if seconds >= minimum:
-            rounded = duration(max(1, round(seconds / step)) * step)
+            rounded = format_duration(max(1, round(seconds / step)) * step)
             return rounded.removesuffix(" 00 min")
-    return duration(seconds)
+    return format_duration(seconds)
 
 
-def age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Format an age in its largest unit: ``8 s``, ``4 min``, ``3 h``, ``2 days``."""
     for unit, length in (("day", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             count = int(seconds // length)
-            return plural(count, "day") if unit == "day" else f"{count} {unit}"
+            return format_count(count, "day") if unit == "day" else f"{count} {unit}"
     return f"{max(0, int(seconds))} s"

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _MAX_SHOWN = 100
 
@@ -23,7 +23,7 @@ def expand(name: str) -> Path:
     return path
 
 
-def whole(name: str, folder: Path | None = None) -> Path:
+def make_absolute(name: str, folder: Path | None = None) -> Path:
     """Return the absolute path that ``name`` means, relative to ``folder`` (default: the current one).
 
     ``.`` and ``..`` are resolved. Raises FtwizardError as ``expand`` does, and where the current
@@ -57,15 +57,15 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def problem(name: str) -> str:
+def explain_problem(name: str) -> str:
     """Return why a typed name is not an existing file, in a sentence; empty where it is one."""
     try:
-        path = whole(name)
+        path = make_absolute(name)
     except FtwizardError as error:
         return f"{error.message} {error.hint}"
     if is_folder(path):
         return "That is a folder. Name a file in it."
-    return "" if exists(path) else f"There is no such file: {visible(name, 200)}."
+    return "" if exists(path) else f"There is no such file: {make_visible(name, 200)}."
 
 
 def _expanded(name: str) -> Path:
@@ -73,7 +73,7 @@ def _expanded(name: str) -> Path:
         return Path(name).expanduser()
     except (RuntimeError, ValueError):  # an unknown or impossible user name
         user = name.partition("/")[0].removeprefix("~")
-        home = f"home folder of user “{visible(user, 40)}”" if user else "your home folder"
+        home = f"home folder of user “{make_visible(user, 40)}”" if user else "your home folder"
         raise FtwizardError(
             f"{_quote(name)}: {home} not found.",
             "Use an absolute path.",
@@ -97,4 +97,4 @@ def _refuse_impossible(path: Path, name: str) -> None:
 
 
 def _quote(name: str) -> str:
-    return f"“{visible(name, _MAX_SHOWN)}”"
+    return f"“{make_visible(name, _MAX_SHOWN)}”"

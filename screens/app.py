@@ -20,7 +20,7 @@ from textual.worker import Worker, WorkerState
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
-from ftwizard.screens.home.page import Home
+from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
 from ftwizard.screens.terminal import driver as terminal
 from ftwizard.screens.terminal import glyphs
@@ -58,7 +58,7 @@ class FtwizardApp(App[int]):
     def __init__(
         self, route: tuple[str, str] | None = None, *, ascii: bool = False, slow: bool = False
     ) -> None:
-        super().__init__(driver_class=terminal.Driver)
+        super().__init__(driver_class=terminal.TerminalDriver)
         self.ascii = ascii
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
@@ -76,7 +76,7 @@ class FtwizardApp(App[int]):
         self.theme = THEME.name
 
     def get_default_screen(self) -> Screen[Any]:
-        return Screen() if self._route else Home()
+        return Screen() if self._route else HomePage()
 
     def begin(self, route: str, argument: str = "") -> None:
         """Start a route of ``flow.ROUTES`` on top of home.
@@ -92,7 +92,7 @@ class FtwizardApp(App[int]):
         from ftwizard.screens import navigation
 
         try:
-            code = await navigation.follow(self, route, argument)
+            code = await navigation.follow_route(self, route, argument)
         except Exception as error:
             if self._route:  # there is no screen below to go back to
                 self._handle_exception(error)
@@ -137,7 +137,7 @@ class FtwizardApp(App[int]):
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """Send the cells that changed, once the terminal has received the previous frame."""
         driver = self._driver
-        if isinstance(renderable, CompositorUpdate) and isinstance(driver, terminal.Driver):
+        if isinstance(renderable, CompositorUpdate) and isinstance(driver, terminal.TerminalDriver):
             if renderable is not self._frame_diff:
                 self._frame_diff.take(renderable, self.size, self.console)
             fits = self._frame_diff.size == self.size  # otherwise a new layout follows shortly
@@ -151,7 +151,7 @@ class FtwizardApp(App[int]):
         if not self._running or not self.screen_stack:
             return
         self._display(self.screen, self._frame_diff)
-        link = self._driver.link if isinstance(self._driver, terminal.Driver) else None
+        link = self._driver.link if isinstance(self._driver, terminal.TerminalDriver) else None
         self._set_slow(self._slow_requested or (link is not None and link.is_slow))
 
     def _set_slow(self, slow: bool) -> None:
@@ -175,13 +175,13 @@ class FtwizardApp(App[int]):
         self._set_slow(self._slow_requested)
         if self.is_headless:
             return
-        if isinstance(self._driver, terminal.Driver):
+        if isinstance(self._driver, terminal.TerminalDriver):
             self._driver.on_room = self._send_pending
         self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
         self.set_timer(FREEZE_AFTER_S, _tune_garbage_collector)
 
     def _check_terminal(self) -> None:
-        if isinstance(self._driver, terminal.Driver) and self._driver.is_gone:
+        if isinstance(self._driver, terminal.TerminalDriver) and self._driver.is_gone:
             self.exit()
         self._send_pending()
 
@@ -191,11 +191,11 @@ class FtwizardApp(App[int]):
 
     def tell(self, error: BaseException) -> None:
         """Show an error from part of a screen; the rest keeps running."""
-        from ftwizard.screens.dialogs.error import Problem
+        from ftwizard.screens.dialogs.error import ErrorDialog
 
         if not isinstance(error, FtwizardError):
-            error = crash_log.told(error)
-        self.push_screen(Problem(error))
+            error = crash_log.to_user_error(error)
+        self.push_screen(ErrorDialog(error))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
@@ -228,7 +228,7 @@ def open_app(
 ) -> int:
     """Run the app in this terminal; return its exit code."""
     terminal.forget_exported_size()
-    app = FtwizardApp(route, ascii=ascii or not glyphs.shows_unicode(), slow=slow)
+    app = FtwizardApp(route, ascii=ascii or not glyphs.supports_unicode(), slow=slow)
     code = app.run(mouse=False)  # keeps the terminal's own text selection working
     terminal.print_farewell(app.farewell)
     return code if code is not None else app.return_code or 0

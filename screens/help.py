@@ -13,7 +13,7 @@ from textual.widgets import Static
 from ftwizard.screens.dialogs.dialog import Dialog
 
 
-class Help(Dialog[None]):
+class HelpDialog(Dialog[None]):
     """Shows the help of the screen below; any of its keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

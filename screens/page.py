@@ -93,9 +93,9 @@ class Page(BaseScreen[ScreenResultType]):
             cast("FtwizardApp", self.app).tell(event.worker.error)
 
     def action_help(self) -> None:
-        from ftwizard.screens.help import Help
+        from ftwizard.screens.help import HelpDialog
 
-        self.app.push_screen(Help(self.NAME or STEPS[self.STEP or 0], self.HELP))
+        self.app.push_screen(HelpDialog(self.NAME or STEPS[self.STEP or 0], self.HELP))
 
 
 def _key_position(action: str) -> int:

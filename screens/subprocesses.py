@@ -20,7 +20,7 @@ from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.events import PROGRESS_FILE, EventReader
 from ftwizard.runs.store import Progress
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 POLL_EVERY_S = 0.25
 
@@ -28,13 +28,13 @@ COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
 """Commands that see every API key: to pass them to a run, or to report which ones are set."""
 
 
-async def command(*argv: str, progress: str | None = None) -> Any:
+async def run_command(*argv: str, progress: str | None = None) -> Any:
     """Run ``ftwizard ARGV… --json`` and return its document.
 
     Raises FtwizardError with the command's own message if it fails. Canceling ends the command.
     """
     child = await asyncio.create_subprocess_exec(
-        *launch.python(), "-m", "ftwizard", *argv, "--json",
+        *launch.get_python_command(), "-m", "ftwizard", *argv, "--json",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -50,7 +50,7 @@ async def command(*argv: str, progress: str | None = None) -> Any:
     return _decode_document(argv[0], child.returncode or 0, out, err)
 
 
-class Child:
+class CommandProcess:
     """A running public command: its progress, and its document at the end."""
 
     def __init__(self, *argv: str) -> None:
@@ -74,7 +74,7 @@ class Child:
             with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
                 events = Path(folder) / "events.jsonl"
                 self._reader = EventReader(events)
-                return await command(*self._argv, progress=str(events))
+                return await run_command(*self._argv, progress=str(events))
         except OSError as error:
             raise to_start_error(self._argv[0], error) from error
 
@@ -96,7 +96,7 @@ def to_start_error(name: str, error: OSError) -> FtwizardError:
     )
 
 
-def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:
+def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> Any:
     """Do as ``command`` does for a caller without an event loop; ``tell`` hears how far it is.
 
     An exception, ctrl+c among them, ends the command, unless it is ``lasting``.
@@ -105,7 +105,7 @@ def run(*argv: str, tell: Callable[[Progress], None], lasting: bool = False) -> 
         events = Path(folder) / "events.jsonl"
         reader, progress = EventReader(events), Progress()
         child = subprocess.Popen(
-            [*launch.python(), "-m", "ftwizard", *argv, "--json"],
+            [*launch.get_python_command(), "-m", "ftwizard", *argv, "--json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -137,7 +137,7 @@ def environment(name: str, progress: str | None = None) -> dict[str, str]:
     base: Mapping[str, str] = os.environ
     if name not in COMMANDS_WITH_KEYS:
         base = credentials.without_secrets(base, credentials.HUGGING_FACE)
-    variables = launch.import_path(base)
+    variables = launch.with_import_path(base)
     if progress:
         variables[PROGRESS_FILE] = progress
     return variables
@@ -153,5 +153,7 @@ def _decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
         raise FtwizardError(str(error.get("message")), str(error.get("hint") or ""), code or FAILED)
     if document is None:
         last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
-        raise FtwizardError(f"“ftwizard {name}” failed (exit code {code}): {visible(last[0], 300)}")
+        raise FtwizardError(
+            f"“ftwizard {name}” failed (exit code {code}): {make_visible(last[0], 300)}"
+        )
     return document

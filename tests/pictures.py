@@ -51,9 +51,9 @@ async def start_demo() -> str:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("enter")
-        await until(lambda: bool(store.all_runs()))
-        await until(lambda: store.status(store.all_runs()[0]).state == "running")
-    return store.all_runs()[0].id
+        await until(lambda: bool(store.list_runs()))
+        await until(lambda: store.read_status(store.list_runs()[0]).state == "running")
+    return store.list_runs()[0].id
 
 
 async def of_a_run(folder: Path, run: str, name: str, *keys: str, ascii: bool = False) -> None:
@@ -152,7 +152,7 @@ def main() -> None:
         asyncio.run(of_a_run(folder, run, "monitor"))
         asyncio.run(home(folder))
         asyncio.run(of_the_wizard(folder))
-        asyncio.run(until(lambda: store.status(store.find(run)).state == "ended"))
+        asyncio.run(until(lambda: store.read_status(store.find(run)).state == "ended"))
         asyncio.run(of_a_run(folder, run, "results", "enter"))
         asyncio.run(of_trouble(folder, Path(root)))
         for name in ("by-heart", "eight-gpus"):

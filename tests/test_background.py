@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from ftwizard.background import beside, call_with_timeout
+from ftwizard.background import call_or_none, run_in_thread
 from ftwizard.hardware import machine
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.widgets.file_input import FileInput
@@ -28,12 +28,12 @@ def gate() -> Iterator[threading.Event]:
 
 
 def test_a_result_and_an_error_come_back() -> None:
-    assert asyncio.run(beside(divmod, 7, 2)) == (3, 1)
+    assert asyncio.run(run_in_thread(divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(beside(divmod, 7, 0))
-    assert call_with_timeout(60, divmod, 7, 2) == (3, 1)
+        asyncio.run(run_in_thread(divmod, 7, 0))
+    assert call_or_none(60, divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        call_with_timeout(60, divmod, 7, 0)
+        call_or_none(60, divmod, 7, 0)
 
 
 def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
@@ -43,13 +43,13 @@ def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
         ended.append(gate.wait(100))
 
     async def begin() -> None:
-        asyncio.get_running_loop().create_task(beside(hang))
+        asyncio.get_running_loop().create_task(run_in_thread(hang))
         await asyncio.sleep(0.05)
 
     asyncio.run(begin())
     assert not ended
     with pytest.raises(TimeoutError):
-        call_with_timeout(0.05, hang)
+        call_or_none(0.05, hang)
 
 
 def test_a_folder_that_never_answers_takes_no_key_and_no_way_out(gate: threading.Event) -> None:
@@ -80,7 +80,7 @@ def test_the_wizard_is_left_while_the_driver_hangs(
     gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[bool] = []
-    monkeypatch.setattr(machine, "facts", lambda: ended.append(gate.wait(100)))
+    monkeypatch.setattr(machine, "read_machine_info", lambda: ended.append(gate.wait(100)))
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("n", "ctrl+q")

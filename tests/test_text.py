@@ -8,26 +8,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.text import duration, plural, size, sizes, spans, visible, visible_lines
+from ftwizard.text import (
+    format_byte_range,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_duration_range,
+    make_lines_visible,
+    make_visible,
+)
 
 
 @given(st.text())
 def test_no_control_is_left(text: str) -> None:
-    shown = visible(text)
+    shown = make_visible(text)
     assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in shown)
-    kept = visible_lines(text)
+    kept = make_lines_visible(text)
     assert all(c in "\n\t" or unicodedata.category(c) != "Cc" for c in kept)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"]), max_size=50))
 def test_plain_text_is_left_alone(text: str) -> None:
-    assert visible(text) == text
+    assert make_visible(text) == text
 
 
 def test_controls_are_shown() -> None:
-    assert visible("\x1b]52;c;aGk=\x07") == "␛]52;c;aGk=␇"
-    assert visible("a\nb\u202ec\x9b") == "a\\nb\\u202ec\\u009b"
-    assert visible("abcdef", 4) == "abc…"
+    assert make_visible("\x1b]52;c;aGk=\x07") == "␛]52;c;aGk=␇"
+    assert make_visible("a\nb\u202ec\x9b") == "a\\nb\\u202ec\\u009b"
+    assert make_visible("abcdef", 4) == "abc…"
 
 
 @pytest.mark.parametrize(
@@ -35,24 +43,24 @@ def test_controls_are_shown() -> None:
     [(8, "8 s"), (60, "1 min"), (250, "4 min 10 s"), (59.7, "1 min"), (7500, "2 h 05 min")],
 )
 def test_times(value: float, words: str) -> None:
-    assert duration(value) == words
+    assert format_duration(value) == words
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(0, "0 B"), (999, "999 B"), (92.9e6, "93 MB"), (1.44e9, "1.4 GB")]
 )
 def test_sizes(value: float, words: str) -> None:
-    assert size(value) == words
+    assert format_bytes(value) == words
 
 
 def test_counts() -> None:
-    assert [plural(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+    assert [format_count(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
 
 
 def test_ranges_say_their_unit_once() -> None:
-    assert sizes(9.1e9, 11.4e9) == "9.1–11.4 GB"
-    assert sizes(9e8, 1.2e9) == "900 MB – 1.2 GB"
-    assert sizes(5e6, 5e6) == "5 MB"
+    assert format_byte_range(9.1e9, 11.4e9) == "9.1–11.4 GB"
+    assert format_byte_range(9e8, 1.2e9) == "900 MB – 1.2 GB"
+    assert format_byte_range(5e6, 5e6) == "5 MB"
 
 
 @pytest.mark.parametrize(
@@ -66,10 +74,10 @@ def test_ranges_say_their_unit_once() -> None:
 def test_an_estimate_of_time_is_no_finer_than_it_is_known(
     low: float, high: float, words: str
 ) -> None:
-    assert spans(low, high) == words
+    assert format_duration_range(low, high) == words
 
 
 @given(low=st.floats(0, 1e7), more=st.floats(1, 5))
 def test_a_rough_time_is_near_the_time(low: float, more: float) -> None:
-    for words in (spans(low, low), spans(low, low * more)):
+    for words in (format_duration_range(low, low), format_duration_range(low, low * more)):
         assert words and "00 min" not in words

@@ -15,7 +15,7 @@ from ftwizard.data import reader
 from ftwizard.data.hub import datasets, ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
-from ftwizard.models import hub as models
+from ftwizard.models import hub
 from ftwizard.plan import schema
 from ftwizard.runs import store
 
@@ -32,7 +32,7 @@ IN_YAML = {name: says for name, says in BAD.items() if "\ud800" not in name}
 
 @given(st.text() | st.text("~/.a\0\ud800", min_size=1))
 def test_any_text_is_a_path_or_a_sentence(name: str) -> None:
-    for make in (user_paths.expand, user_paths.whole):
+    for make in (user_paths.expand, user_paths.make_absolute):
         try:
             path = make(name)
         except FtwizardError as error:
@@ -45,8 +45,8 @@ def test_any_text_is_a_path_or_a_sentence(name: str) -> None:
 
 def test_a_name_is_seen_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert user_paths.whole("a/../b.jsonl", Path("/x")) == Path("/x/b.jsonl")
-    assert user_paths.whole("~/b.jsonl", Path("/x")) == tmp_path / "b.jsonl"
+    assert user_paths.make_absolute("a/../b.jsonl", Path("/x")) == Path("/x/b.jsonl")
+    assert user_paths.make_absolute("~/b.jsonl", Path("/x")) == tmp_path / "b.jsonl"
     assert user_paths.expand("~") == tmp_path
 
 
@@ -55,16 +55,16 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(FtwizardError, match="was deleted"):
-        user_paths.whole("rows.jsonl")
-    assert user_paths.whole("/rows.jsonl") == Path("/rows.jsonl")
+        user_paths.make_absolute("rows.jsonl")
+    assert user_paths.make_absolute("/rows.jsonl") == Path("/rows.jsonl")
 
 
 @each_bad_name
 @pytest.mark.parametrize(
     "use",
     [
-        models.locate,
-        lambda name: reader.read(datasets.locate(name, print)[0]),
+        hub.locate,
+        lambda name: reader.read_table(datasets.locate(name, print)[0]),
     ],
     ids=["model", "data"],
 )
@@ -92,7 +92,7 @@ def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting:
 @each_bad_name
 def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
     """Also where the name did not go through ours."""
-    for use in (schema.load, reader.read):
+    for use in (schema.load, reader.read_table):
         with pytest.raises(FtwizardError):
             use(Path(name))
     with pytest.raises(FtwizardError, match="There is no run"):
@@ -108,7 +108,7 @@ def test_a_hub_id_with_a_long_end_is_looked_for_as_a_file_without_harm() -> None
 def test_a_variable_with_such_a_name_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_HOME", name)
     with pytest.raises(FtwizardError, match=r"^FTWIZARD_HOME: "):
-        locations.home()
+        locations.home_folder()
     monkeypatch.setenv("HF_HOME", name)
-    assert models.known(), "suggestions do without the cache"
-    assert machine.free_bytes(Path(name).absolute()) > 0
+    assert hub.find_known_models(), "suggestions do without the cache"
+    assert machine.get_free_bytes(Path(name).absolute()) > 0

@@ -7,14 +7,14 @@ import math
 import msgspec
 
 from ftwizard.advice.hardware_settings import SAFE
-from ftwizard.advice.recipe_rules import Advised, Method, memory, said, table
+from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, memory, table
 from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate import memory as estimate
-from ftwizard.estimate.batching import Lengths, Passes
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.hardware.machine import Facts
-from ftwizard.models.shapes import Shape
-from ftwizard.text import plural
+from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models.shapes import ModelShape
+from ftwizard.text import format_count
 
 ROWS_PER_STEP = 16
 """As in QLoRA's own runs."""
@@ -38,7 +38,7 @@ MAX_OVER_P99 = 1.25
 WARMUP, WARMUP_STEPS, MAX_WARMUP = 0.03, 5, 0.1
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class RowsCase(msgspec.Struct, frozen=True, kw_only=True):
     """Model, rows and machine to advise on; None where unknown."""
 
     method: Method
@@ -46,15 +46,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Of the model."""
     rows: int | None
     """Number of training examples."""
-    facts: Facts
-    lengths: Lengths | None = None
+    facts: MachineInfo
+    lengths: LengthDistribution | None = None
     """Of the training examples."""
-    shape: Shape | None = None
+    shape: ModelShape | None = None
     context: int | None = None
     """Context length of the model in tokens."""
 
 
-def advise(case: Case) -> tuple[Advised, ...]:
+def advise(case: RowsCase) -> tuple[AdvisedValue, ...]:
     """Advise the settings that depend on the rows; those that need unknown facts are left out."""
     length = max_length(case)
     packing = _packing(case, length)
@@ -67,16 +67,16 @@ def advise(case: Case) -> tuple[Advised, ...]:
     return tuple(advice for advice in candidates if advice is not None)
 
 
-def epochs(rows: int | None) -> Advised:
+def epochs(rows: int | None) -> AdvisedValue:
     """Advise the number of epochs: three, fewer for large datasets."""
     rule = [row for row in table().epochs if row.rows <= (rows or 0)][-1]
-    return Advised(
+    return AdvisedValue(
         name="epochs", value=rule.value, reason=rule.reason,
         as_of=rule.as_of, source=rule.source,
     )  # fmt: skip
 
 
-def max_length(case: Case) -> Advised | None:
+def max_length(case: RowsCase) -> AdvisedValue | None:
     """Advise the length that truncates 1% of the rows; None if no lengths are known."""
     if case.lengths is None or not case.lengths.buckets:
         return None
@@ -86,48 +86,50 @@ def max_length(case: Case) -> Advised | None:
     value = min(wanted, limit)
     cut = _percent(batching.cut_share(case.lengths, value))
     if value < p99 and value == case.context:
-        return said("max_length", "length-context", value, context=f"{value:,}", cut=cut)
+        return advise_value("max_length", "length-context", value, context=f"{value:,}", cut=cut)
     if value < p99:
-        return said("max_length", "length-most", value, cut=cut)
+        return advise_value("max_length", "length-most", value, cut=cut)
     if case.lengths.most > 1:
-        return said("max_length", "length-about", value, p99=f"{p99:,.0f}")
+        return advise_value("max_length", "length-about", value, p99=f"{p99:,.0f}")
     if value >= longest:
-        return said("max_length", "length-all", value, longest=f"{longest:,.0f}")
-    return said("max_length", "length", value, p99=f"{p99:,.0f}", cut=cut)
+        return advise_value("max_length", "length-all", value, longest=f"{longest:,.0f}")
+    return advise_value("max_length", "length", value, p99=f"{p99:,.0f}", cut=cut)
 
 
 def _rounded(tokens: float) -> int:
     return max(2 * LENGTH_MULTIPLE, math.ceil(tokens / LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
-def _packing(case: Case, length: Advised | None) -> Advised | None:
+def _packing(case: RowsCase, length: AdvisedValue | None) -> AdvisedValue | None:
     """Advise packing if there is much padding and enough steps remain."""
     if case.lengths is None or length is None or case.lengths.rows < 1:
         return None
     if not case.facts.gpus:
-        return said("packing", "packing-processors", False)
+        return advise_value("packing", "packing-processors", False)
     tokens = int(length.value or 0)
     plain = _passes(case.lengths, ROWS_PER_PASS, 1, tokens, packing=False)
     padded = _percent(plain.padded)
     if plain.padded < MIN_PADDING_SHARE:
-        return said("packing", "packing-little", False, padded=padded)
+        return advise_value("packing", "packing-little", False, padded=padded)
     packed = _passes(case.lengths, 1, 1, tokens, packing=True)
     if packed.steps < MIN_STEPS_PER_EPOCH:
-        steps_words = plural(packed.steps, "step")
-        return said("packing", "packing-few", False, padded=padded, steps=steps_words)
-    return said("packing", "packing", True, padded=padded, length=f"{tokens:,}")
+        steps_words = format_count(packed.steps, "step")
+        return advise_value("packing", "packing-few", False, padded=padded, steps=steps_words)
+    return advise_value("packing", "packing", True, padded=padded, length=f"{tokens:,}")
 
 
 def _passes(
-    lengths: Lengths, batch_size: int, accumulation: int, tokens: int, *, packing: bool
-) -> Passes:
-    return batching.passes(
+    lengths: LengthDistribution, batch_size: int, accumulation: int, tokens: int, *, packing: bool
+) -> TrainingPasses:
+    return batching.compute_passes(
         lengths, batch_size=batch_size, accumulation=accumulation, epochs=1, max_length=tokens,
         packing=packing,
     )  # fmt: skip
 
 
-def _batch(case: Case, length: Advised | None, packing: Advised | None) -> tuple[Advised, Advised]:
+def _batch(
+    case: RowsCase, length: AdvisedValue | None, packing: AdvisedValue | None
+) -> tuple[AdvisedValue, AdvisedValue]:
     """Advise 16 rows per step, fewer if an epoch would have under 50 steps."""
     together = ROWS_PER_STEP
     while case.rows is not None and together > 4 and case.rows < together * MIN_STEPS_PER_EPOCH:
@@ -140,60 +142,62 @@ def _batch(case: Case, length: Advised | None, packing: Advised | None) -> tuple
     wanted = max(1, round(ROWS_PER_PASS / each))
     batch = _fitting(case, wanted, int(length.value) if length and length.value else None)
     accumulation = max(1, round(together / (int(batch.value or 1) * each)))
-    return batch, said(
+    return batch, advise_value(
         "gradient_accumulation", key, accumulation, each=f"{each:.0f}",
         rows=f"{case.rows or 0:,}", together=together,
     )  # fmt: skip
 
 
-def _fitting(case: Case, wanted: int, length: int | None) -> Advised:
+def _fitting(case: RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     """Advise the rows per forward pass."""
     memory_here = case.facts.gpu_memory
     if case.shape is not None and length and memory_here:
         return _by_memory(case, case.shape, wanted, length, memory_here)
     if case.parameters is None or memory_here is None:
-        return said("batch_size", "batch", min(wanted, ROWS_PER_PASS))
+        return advise_value("batch_size", "batch", min(wanted, ROWS_PER_PASS))
     key = "batch-full" if case.method == "full" else "batch"
     # Below 1.75 times the minimum memory, the activations of four rows no longer fit.
     if memory_here < 1.75 * case.parameters * memory(case.method).bytes:
-        return said("batch_size", f"{key}-tight", 1)
-    rows_text = "Four rows" if wanted == ROWS_PER_PASS else plural(wanted, "sequence")
+        return advise_value("batch_size", f"{key}-tight", 1)
+    rows_text = "Four rows" if wanted == ROWS_PER_PASS else format_count(wanted, "sequence")
     fit = "fits" if wanted == 1 else "fit"
-    return said("batch_size", f"{key}-fits", wanted, rows=rows_text, fit=fit)
+    return advise_value("batch_size", f"{key}-fits", wanted, rows=rows_text, fit=fit)
 
 
-def _by_memory(case: Case, shape: Shape, wanted: int, length: int, memory_here: int) -> Advised:
+def _by_memory(
+    case: RowsCase, shape: ModelShape, wanted: int, length: int, memory_here: int
+) -> AdvisedValue:
     """Advise the largest batch, up to ``wanted``, whose upper memory estimate fits."""
     for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
-        setup = Setup(method=case.method, batch_size=size, length=length)
-        peak = estimate.estimate(shape, setup).peak
+        setup = TrainingSetup(method=case.method, batch_size=size, length=length)
+        peak = estimate.estimate_memory(shape, setup).peak
         if (peak.high or peak.value) <= memory_here * SAFE:
             most = f"{(peak.high or peak.value) / 1e9:,.0f} GB"
-            rows = plural(size, "row")
-            return said("batch_size", "batch-memory", size, rows=rows, most=most)
-    return said("batch_size", "batch-too-much", 1)
+            rows = format_count(size, "row")
+            return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
+    return advise_value("batch_size", "batch-too-much", 1)
 
 
-def _adapter(case: Case) -> list[Advised]:
+def _adapter(case: RowsCase) -> list[AdvisedValue]:
     rank = _rank(case)
-    alpha = said("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
+    alpha = advise_value("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
     return [rank, alpha]
 
 
-def _rank(case: Case) -> Advised:
+def _rank(case: RowsCase) -> AdvisedValue:
     """Advise a rank whose adapter can store the information of one epoch."""
     if case.shape is None or case.lengths is None:
-        return said("rank", "rank-unknown", RANK)
+        return advise_value("rank", "rank-unknown", RANK)
     weights = case.shape.adapter(1) or 1  # of an adapter of rank 1
     need = case.lengths.total / (BITS_PER_WEIGHT * weights)
     tokens = f"{_short(case.lengths.total)} tokens"
     if need > MAX_RANK:
-        return said("rank", "rank-most", MAX_RANK, tokens=tokens)
+        return advise_value("rank", "rank-most", MAX_RANK, tokens=tokens)
     rank = max(RANK, 2 ** math.ceil(math.log2(max(need, 1.0))))
     if rank == RANK:
         times = f"{min(RANK / max(need, 1e-9), 1e6):,.0f}"
-        return said("rank", "rank-enough", rank, tokens=tokens, times=times)
-    return said("rank", "rank-larger", rank, tokens=tokens, rank=rank)
+        return advise_value("rank", "rank-enough", rank, tokens=tokens, times=times)
+    return advise_value("rank", "rank-larger", rank, tokens=tokens, rank=rank)
 
 
 def _short(count: float) -> str:
@@ -203,24 +207,24 @@ def _short(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def _warmup(case: Case, batch: int, accumulation: int, packed: int | None) -> Advised:
+def _warmup(case: RowsCase, batch: int, accumulation: int, packed: int | None) -> AdvisedValue:
     """Advise warmup over 3% of the steps, or about five steps if that is more.
 
     ``packed``: tokens per packed sequence, None without packing.
     """
     if case.rows is None or case.rows < 1:
-        return said("warmup", "warmup", WARMUP)
+        return advise_value("warmup", "warmup", WARMUP)
     passes = float(epochs(case.rows).value or 1)
     total = training_setup.total_steps(case.rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
-        total = batching.passes(
+        total = batching.compute_passes(
             case.lengths, batch_size=batch, accumulation=accumulation, epochs=passes,
             max_length=packed, packing=True,
         ).steps  # fmt: skip
     share = min(MAX_WARMUP, max(WARMUP, math.ceil(WARMUP_STEPS / total * 100) / 100))
     if share == WARMUP:
-        return said("warmup", "warmup", WARMUP)
-    return said("warmup", "warmup-short", share, steps=f"{total:,}")
+        return advise_value("warmup", "warmup", WARMUP)
+    return advise_value("warmup", "warmup-short", share, steps=f"{total:,}")
 
 
 def _percent(share: float) -> str:

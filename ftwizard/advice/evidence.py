@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from ftwizard.advice import rft as verifiable
-from ftwizard.advice.rft import Suggestion, Verifiable
+from ftwizard.advice.rft import GradableAnswers, RftSuggestion
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching
-from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.quantity import Figure, today
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
-CHANGING = "changing_facts"
+CHANGING_FACTS_CODE = "changing_facts"
 """Code of the check's finding for answers that state facts that change."""
 MIN_WARNING_SHARE = 0.05
 """Share of rows with such facts from which the user is asked again whether to fine-tune."""
@@ -32,12 +32,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     usable: int
     tokens: Figure | None
     """Of all rows, one epoch."""
-    lengths: Lengths | None
+    lengths: LengthDistribution | None
     changing: int
     """Number of rows whose answers state facts that change."""
     changing_lines: tuple[int, ...]
-    verifiable: Verifiable | None
-    rft: Suggestion | None
+    verifiable: GradableAnswers | None
+    rft: RftSuggestion | None
 
     @property
     def changing_share(self) -> float:
@@ -45,7 +45,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.changing / self.usable if self.usable else 0.0
 
 
-class Raised(msgspec.Struct, frozen=True, kw_only=True):
+class FineTuningWarning(msgspec.Struct, frozen=True, kw_only=True):
     """A warning that the data may be wrong for fine-tuning."""
 
     wrong_tool: bool
@@ -54,7 +54,7 @@ class Raised(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[int, ...]
 
 
-def evidence(report: Mapping[str, Any]) -> Evidence:
+def read_evidence(report: Mapping[str, Any]) -> Evidence:
     """Build evidence from the report of ``ftwizard check --json``.
 
     Raises FtwizardError for any other document.
@@ -62,20 +62,22 @@ def evidence(report: Mapping[str, Any]) -> Evidence:
     try:
         rows, usable = int(report["rows"]), int(report["usable"])
         findings: Sequence[Mapping[str, Any]] = report["findings"]
-        changing = next((finding for finding in findings if finding["code"] == CHANGING), None)
+        changing = next(
+            (finding for finding in findings if finding["code"] == CHANGING_FACTS_CODE), None
+        )
         tokens = report["tokens"]
-        gradable = verifiable.verifiable(verifiable.answers(report["preview"]))
+        gradable = verifiable.detect_gradable(verifiable.preview_answers(report["preview"]))
         return Evidence(
             path=str(report["path"]),
             format=report["format"],
             rows=rows,
             usable=usable,
             tokens=_tokens(tokens),
-            lengths=batching.lengths(tokens),
+            lengths=batching.from_check_tokens(tokens),
             changing=int(changing["count"]) if changing else 0,
             changing_lines=tuple(changing["lines"]) if changing else (),
             verifiable=gradable,
-            rft=verifiable.suggestion(gradable),
+            rft=verifiable.suggest_rft(gradable),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FtwizardError(
@@ -98,16 +100,16 @@ def _tokens(tokens: Mapping[str, Any] | None) -> Figure | None:
     )
 
 
-def raised(data: Evidence) -> Raised | None:
+def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
     """Return a warning if at least 5% of the rows state facts that change, else None."""
     share = data.changing_share
     if share < MIN_WARNING_SHARE:
         return None
-    rows = f"{plural(data.changing, 'row')} of {data.usable:,} ({share:.0%})"
+    rows = f"{format_count(data.changing, 'row')} of {data.usable:,} ({share:.0%})"
     wrong_tool = share >= MIN_WRONG_TOOL_SHARE
     words = f"{rows} contain facts that change, such as prices, dates or policies. "
     if wrong_tool:
         words += "Fine-tuning is the wrong tool for these: use retrieval (RAG) or tools."
     else:
         words += "Put such facts into the prompt, or remove the rows."
-    return Raised(wrong_tool=wrong_tool, words=words, lines=data.changing_lines[:8])
+    return FineTuningWarning(wrong_tool=wrong_tool, words=words, lines=data.changing_lines[:8])

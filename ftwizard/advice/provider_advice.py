@@ -7,19 +7,19 @@ import datetime
 import msgspec
 
 from ftwizard.advice import provider_scoring
-from ftwizard.advice.provider_scoring import Verdict
+from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import (
     BY_ID,
     FIT_ADVICE,
     QUESTIONS,
     Answers,
-    effective,
+    complete_answers,
     fits_here,
-    questions,
+    open_questions,
     wanted_size,
 )
 from ftwizard.catalog.providers import Factor, PathId, PlatformId, catalog
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 
 CLOSE = 1
 """Largest score difference that counts as close."""
@@ -55,13 +55,13 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether fine-tuning is the wrong tool according to the answer to ``fit``."""
 
 
-def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommendation:
+def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Recommendation:
     """Recommend a provider: hard constraints first, then weighted preferences.
 
     ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for an
     unknown question or answer.
     """
-    complete = effective(facts, answers)
+    complete = complete_answers(facts, answers)
     ranked = _ranked(facts, complete, today)
     best, others = ranked[0], ranked[1:]
     blocked = _blocked(facts, complete, best, others)
@@ -85,21 +85,25 @@ def recommend(facts: Facts, answers: Answers, today: datetime.date) -> Recommend
     )
 
 
-def verdicts(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verdict, ...]:
+def rank_providers(
+    facts: MachineInfo, answers: Answers, today: datetime.date
+) -> tuple[ProviderScore, ...]:
     """Return every provider with its pros and cons, the recommended one first."""
-    return _ranked(facts, effective(facts, answers), today)
+    return _ranked(facts, complete_answers(facts, answers), today)
 
 
-def _ranked(facts: Facts, answers: Answers, today: datetime.date) -> tuple[Verdict, ...]:
+def _ranked(
+    facts: MachineInfo, answers: Answers, today: datetime.date
+) -> tuple[ProviderScore, ...]:
     scored = (
-        provider_scoring.local(facts, answers),
-        provider_scoring.cloud(facts, answers, today),
-        provider_scoring.openai(facts, answers, today),
+        provider_scoring.score_local(facts, answers),
+        provider_scoring.score_cloud(facts, answers, today),
+        provider_scoring.score_openai(facts, answers, today),
     )
     return tuple(sorted(scored, key=lambda verdict: (bool(verdict.why_not), -verdict.score)))
 
 
-def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
+def _reasons(best: ProviderScore, others: tuple[ProviderScore, ...]) -> tuple[str, ...]:
     """Return its pros, then what rules the others out."""
     ruled_out = tuple(
         f"{catalog().path(verdict.path).name} is ruled out: {verdict.why_not}"
@@ -110,14 +114,16 @@ def _reasons(best: Verdict, others: tuple[Verdict, ...]) -> tuple[str, ...]:
     return reasons or ("It has fewer drawbacks than the others.",)
 
 
-def _blocked(facts: Facts, answers: Answers, best: Verdict, others: tuple[Verdict, ...]) -> str:
+def _blocked(
+    facts: MachineInfo, answers: Answers, best: ProviderScore, others: tuple[ProviderScore, ...]
+) -> str:
     """Explain why no provider is possible: only this machine is allowed, and it is too small."""
     if "size" not in answers:  # a smaller model may be enough
         return ""
     if (
         best.path != "local"
         or not all(verdict.why_not for verdict in others)
-        or trains(facts, answers)
+        or can_train(facts, answers)
     ):
         return ""
     need = catalog().need(wanted_size(answers))
@@ -128,7 +134,7 @@ def _blocked(facts: Facts, answers: Answers, best: Verdict, others: tuple[Verdic
     )
 
 
-def trains(facts: Facts, answers: Answers) -> bool:
+def can_train(facts: MachineInfo, answers: Answers) -> bool:
     """Return whether a model of the wanted size can be trained on the user's own hardware, or on a
     rented GPU if the answers allow it."""
     elsewhere = answers.get("gpu_elsewhere")
@@ -140,7 +146,7 @@ def trains(facts: Facts, answers: Answers) -> bool:
     )
 
 
-def _changes(facts: Facts, answers: Answers, today: datetime.date) -> tuple[str, ...]:
+def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> tuple[str, ...]:
     """Return every single change that makes a provider possible: another answer or a larger GPU."""
     changes = []
     for question in QUESTIONS:
@@ -160,15 +166,17 @@ def _changes(facts: Facts, answers: Answers, today: datetime.date) -> tuple[str,
     )
 
 
-def _assumed(facts: Facts, answers: Answers) -> tuple[str, ...]:
+def _assumed(facts: MachineInfo, answers: Answers) -> tuple[str, ...]:
     return tuple(
         question.option(question.assumed).when
-        for question in questions(facts, answers)
+        for question in open_questions(facts, answers)
         if question.assumed is not None
     )
 
 
-def _flips(facts: Facts, answers: Answers, today: datetime.date, path: PathId) -> tuple[str, ...]:
+def _flips(
+    facts: MachineInfo, answers: Answers, today: datetime.date, path: PathId
+) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
     flips: list[str] = []
     for question in QUESTIONS:
@@ -193,7 +201,7 @@ def _flips(facts: Facts, answers: Answers, today: datetime.date, path: PathId) -
     return tuple(flips)
 
 
-def _describe_drawbacks(verdict: Verdict, today: datetime.date) -> str:
+def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     if verdict.why_not:
         return f"Not possible: {verdict.why_not}"
     path = catalog().path(verdict.path)
@@ -205,11 +213,11 @@ def _describe_drawbacks(verdict: Verdict, today: datetime.date) -> str:
     )
 
 
-def _display_name(verdict: Verdict) -> str:
+def _display_name(verdict: ProviderScore) -> str:
     name = catalog().path(verdict.path).name
     return f"{name} ({catalog().platform(verdict.platform).name})" if verdict.platform else name
 
 
-def answer_words(question: str, option: str) -> str:
+def describe_answer(question: str, option: str) -> str:
     """Return an answer as a condition; raise KeyError or StopIteration if it is unknown."""
     return BY_ID[question].option(option).when

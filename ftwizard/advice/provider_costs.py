@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ftwizard.advice.provider_scoring import Verdict
+from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import Answers, fits_here, wanted_size
-from ftwizard.catalog.hosted_models import hosted
+from ftwizard.catalog.hosted_models import list_hosted_models
 from ftwizard.catalog.providers import PathId, PlatformId, Size, catalog
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
-from ftwizard.pricing.money import UNKNOWN, amount, span
+from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import Figure
 
@@ -33,7 +33,7 @@ _CLOSE = 0.005
 """US dollars; smaller differences count as equal."""
 
 
-class PathCost(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderCost(msgspec.Struct, frozen=True, kw_only=True):
     """Training cost at one provider, in US dollars."""
 
     path: PathId
@@ -77,7 +77,7 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
             return f"on {self.own}{self.needs}{f', as of {self.as_of}' if self.as_of else ''}"
         if self.training is None:
             return self._rate
-        setup = f"; plus {amount(self.setup.value)} setup" if self.setup else ""
+        setup = f"; plus {format_amount(self.setup.value)} setup" if self.setup else ""
         return f"{self.name}, as of {self.as_of}{', over 90 days ago' if self.stale else ''}{setup}"
 
     @property
@@ -85,7 +85,7 @@ class PathCost(msgspec.Struct, frozen=True, kw_only=True):
         if self.rate is None:
             return "training price unknown"
         unit = self.rate.unit.removeprefix("USD ")
-        return f"{span(self.rate)} {unit} of training; amount unknown"
+        return f"{format_amount_range(self.rate)} {unit} of training; amount unknown"
 
 
 def _format_amount(figure: Figure | None) -> str:
@@ -95,10 +95,14 @@ def _format_amount(figure: Figure | None) -> str:
     low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
     if 0 < high < CENT:
         return f"<${CENT}"
-    return f"<${CENT}–{amount(high).removeprefix('$')}" if 0 < low < CENT else span(figure)
+    return (
+        f"<${CENT}–{format_amount(high).removeprefix('$')}"
+        if 0 < low < CENT
+        else format_amount_range(figure)
+    )
 
 
-def supposed(plan: Plan, answers: Answers) -> Plan:
+def fill_in_model(plan: Plan, answers: Answers) -> Plan:
     """Return the plan, with QLoRA and a model of the wanted size if it names no model.
 
     GPU hours cannot be estimated without a model.
@@ -110,9 +114,9 @@ def supposed(plan: Plan, answers: Answers) -> Plan:
     return msgspec.structs.replace(plan, model=model, recipe=recipe)
 
 
-def by_path(
-    offers: Sequence[Offer], verdicts: Iterable[Verdict], facts: Facts, answers: Answers
-) -> tuple[PathCost, ...]:
+def estimate_provider_costs(
+    offers: Sequence[Offer], verdicts: Iterable[ProviderScore], facts: MachineInfo, answers: Answers
+) -> tuple[ProviderCost, ...]:
     """Return the cost at each provider, in catalog order.
 
     ``offers``: for the rows; ``verdicts``: from ``path.verdicts`` for the same facts and answers.
@@ -125,9 +129,11 @@ def by_path(
     )
 
 
-def _cost(verdict: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+def _cost(
+    verdict: ProviderScore, offers: Sequence[Offer], facts: MachineInfo, answers: Answers
+) -> ProviderCost:
     if verdict.why_not:
-        return PathCost(path=verdict.path, why_not=verdict.why_not)
+        return ProviderCost(path=verdict.path, why_not=verdict.why_not)
     there = [
         offer
         for offer in offers
@@ -141,7 +147,7 @@ def _cost(verdict: Verdict, offers: Sequence[Offer], facts: Facts, answers: Answ
     return _from_offer(_cheapest(large), verdict.path, _rate(large or there))
 
 
-def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
+def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> ProviderCost:
     """Return the user's own machine if it is enough or the only choice, else the cheapest rental."""
     need, own, needs = catalog().need(wanted_size(answers)), "", ""
     if fits_here(facts, answers):
@@ -154,20 +160,20 @@ def _local(offers: Sequence[Offer], facts: Facts, answers: Answers) -> PathCost:
         own, needs = "this machine", f", once it has a GPU with about {need.words}"
     here = next((offer for offer in offers if offer.card is None), None)
     if own and here and own != ELSEWHERE:
-        return PathCost(
+        return ProviderCost(
             path="local", own=own, needs=needs, name=here.name, training=here.training,
             rate=here.rate, owner=here.owner, as_of=here.as_of,
         )  # fmt: skip
     if own:
-        return PathCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
+        return ProviderCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
     rented = [offer for offer in offers if offer.card is not None]
     return _from_offer(_cheapest(rented), "local", _rate(rented))
 
 
-def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> PathCost:
+def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> ProviderCost:
     if offer is None:
-        return PathCost(path=path, rate=rate)
-    return PathCost(
+        return ProviderCost(path=path, rate=rate)
+    return ProviderCost(
         path=path, name=offer.name, training=offer.training, setup=offer.setup,
         owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
     )  # fmt: skip
@@ -202,7 +208,7 @@ def _rate(offers: Iterable[Offer]) -> Figure | None:
 
 @functools.cache
 def _sizes() -> dict[tuple[str, str], float | None]:
-    return {(model.platform, model.id): model.billions for model in hosted()}
+    return {(model.platform, model.id): model.billions for model in list_hosted_models()}
 
 
 def _billions(offer: Offer) -> float | None:
@@ -210,7 +216,7 @@ def _billions(offer: Offer) -> float | None:
     return _sizes().get((offer.platform, offer.model))
 
 
-def instead(chosen: PathCost, recommended: PathCost) -> str:
+def compare_costs(chosen: ProviderCost, recommended: ProviderCost) -> str:
     """Compare the training cost of a chosen provider with the recommended one.
 
     Empty if neither has a price.
@@ -225,10 +231,10 @@ def instead(chosen: PathCost, recommended: PathCost) -> str:
     setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
     if abs(apart) < _CLOSE:
         return f"{text}: about the same{setup}."
-    return f"{text}: likely {amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+    return f"{text}: likely {format_amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
 
 
-def _likely(cost: PathCost) -> float | None:
+def _likely(cost: ProviderCost) -> float | None:
     """Return the likely amount including setup; None if unknown."""
     if cost.training is None:
         return None

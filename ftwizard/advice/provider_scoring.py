@@ -10,23 +10,23 @@ import msgspec
 from ftwizard import text
 from ftwizard.advice.questions import CLOUDS, Answers, fits_here, wanted_size
 from ftwizard.catalog.providers import Lifecycle, PathId, Platform, PlatformId, catalog
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 
 
-class Point(msgspec.Struct, frozen=True):
+class Argument(msgspec.Struct, frozen=True):
     """One consideration; ``weight`` is positive for the provider, negative against it."""
 
     weight: int
     text: str
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
     """The score of one provider for these facts and answers."""
 
     path: PathId
     platform: PlatformId | None = None
     """The scored cloud service; None if the cloud is unknown."""
-    points: tuple[Point, ...]
+    points: tuple[Argument, ...]
     why_not: str = ""
     """The hard constraint that rules it out; empty if it is possible."""
 
@@ -48,54 +48,54 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(point.text for point in ordered if point.weight <= 0)
 
 
-def local(facts: Facts, answers: Answers) -> Verdict:
+def score_local(facts: MachineInfo, answers: Answers) -> ProviderScore:
     """Score training on the user's own machine: never ruled out, but it may not fit."""
-    return Verdict(path="local", points=tuple(_local(facts, answers)))
+    return ProviderScore(path="local", points=tuple(_local(facts, answers)))
 
 
-def _local(facts: Facts, answers: Answers) -> Iterator[Point]:
+def _local(facts: MachineInfo, answers: Answers) -> Iterator[Argument]:
     if answers.get("data") == "stay":
-        yield Point(3, "The data stays on this machine.")
+        yield Argument(3, "The data stays on this machine.")
     if answers.get("weights") == "yes":
-        yield Point(2, "You own the weights and can run them anywhere.")
+        yield Argument(2, "You own the weights and can run them anywhere.")
     yield _gpu(facts, answers)
     if answers.get("priority") == "control":
-        yield Point(2, "You choose the model, method and serving.")
+        yield Argument(2, "You choose the model, method and serving.")
     if "local" in facts.extras:
-        yield Point(1, "The training libraries are installed here.")
+        yield Argument(1, "The training libraries are installed here.")
     elif answers.get("priority") == "speed":
-        yield Point(-1, "The training libraries must be installed first.")
+        yield Argument(-1, "The training libraries must be installed first.")
 
 
-def _gpu(facts: Facts, answers: Answers) -> Point:
+def _gpu(facts: MachineInfo, answers: Answers) -> Argument:
     need = catalog().need(wanted_size(answers))
     wants = f"QLoRA of a model {need.label} needs a GPU with about {need.words}"
     if fits_here(facts, answers):
         largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0)
-        name = text.visible(largest.name or "the GPU here", 40)
-        memory = text.size(largest.memory or 0)
-        return Point(2, f"{wants}; {name} has {memory}.")
+        name = text.make_visible(largest.name or "the GPU here", 40)
+        memory = text.format_bytes(largest.memory or 0)
+        return Argument(2, f"{wants}; {name} has {memory}.")
     elsewhere = answers.get("gpu_elsewhere")
     if elsewhere == "own":
-        return Point(2, f"Run ftwizard on your GPU machine: {_lower(wants)}.")
+        return Argument(2, f"Run ftwizard on your GPU machine: {_lower(wants)}.")
     if need.processors:
-        cores = text.plural(facts.cores, "core")
-        return Point(1, f"A model {need.label} also trains on the CPU ({cores} here), slowly.")
+        cores = text.format_count(facts.cores, "core")
+        return Argument(1, f"A model {need.label} also trains on the CPU ({cores} here), slowly.")
     if elsewhere == "rent" and answers.get("data") != "stay":
         price = catalog().path("local").claims("cost")[0].words
-        return Point(0, f"You need to rent and set up a GPU: {price}.")
-    return Point(-4, f"{wants}; {_describe_gpu(facts)}. {_describe_largest(facts)}")
+        return Argument(0, f"You need to rent and set up a GPU: {price}.")
+    return Argument(-4, f"{wants}; {_describe_gpu(facts)}. {_describe_largest(facts)}")
 
 
-def _describe_gpu(facts: Facts) -> str:
+def _describe_gpu(facts: MachineInfo) -> str:
     if not facts.gpus:
         return "there is none here"
     if facts.gpu_memory is None:
         return "the driver does not report its memory"
-    return f"the largest here has {text.size(facts.gpu_memory)}"
+    return f"the largest here has {text.format_bytes(facts.gpu_memory)}"
 
 
-def _describe_largest(facts: Facts) -> str:
+def _describe_largest(facts: MachineInfo) -> str:
     """Describe the largest size that this machine can train."""
     fitting = [need for need in catalog().needs if fits_here(facts, {"size": need.size})]
     if fitting:
@@ -103,7 +103,7 @@ def _describe_largest(facts: Facts) -> str:
     return f"A model {catalog().needs[0].label} trains without a GPU, slowly."
 
 
-def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
+def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> ProviderScore:
     """Score the best matching cloud service."""
     data, on = answers.get("data"), answers.get("cloud")
     if data == "stay":
@@ -122,7 +122,7 @@ def cloud(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
     if chosen is None and not (on is None and data == "own-cloud"):
         chosen = next((service for service in allowed if service.cloud is None), None)
     points = tuple(_cloud(facts, answers, chosen, today))
-    return Verdict(path="cloud", platform=chosen.id if chosen else None, points=points)
+    return ProviderScore(path="cloud", platform=chosen.id if chosen else None, points=points)
 
 
 def _allows(service: Platform, answers: Answers) -> bool:
@@ -140,36 +140,36 @@ def _no_platform(answers: Answers) -> str:
 
 
 def _cloud(
-    facts: Facts, answers: Answers, service: Platform | None, today: datetime.date
-) -> Iterator[Point]:
+    facts: MachineInfo, answers: Answers, service: Platform | None, today: datetime.date
+) -> Iterator[Argument]:
     path = catalog().path("cloud")
     name = service.name if service else path.name
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
-        yield Point(2, f"{name} needs no GPU of yours.")
+        yield Argument(2, f"{name} needs no GPU of yours.")
     if answers.get("data") == "own-cloud":
-        yield Point(2, "The data stays in your own cloud account.")
+        yield Argument(2, "The data stays in your own cloud account.")
     if service and service.cloud and service.cloud == answers.get("cloud"):
-        yield Point(1, f"{name} is part of the cloud you use.")
+        yield Argument(1, f"{name} is part of the cloud you use.")
     if answers.get("weights") == "yes" and service:
-        yield Point(
+        yield Argument(
             1, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
         )
     elif service and service.weights != "yes":
-        yield Point(
+        yield Argument(
             0, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
         )
     if answers.get("priority") == "speed":
-        yield Point(1, "No GPU, driver or library to set up.")
+        yield Argument(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
-        yield Point(-2, "Only its own models, settings and endpoint.")
+        yield Argument(-2, "Only its own models, settings and endpoint.")
     if not path.available:
-        yield Point(-1, path.unavailable)
+        yield Argument(-1, path.unavailable)
     for end in catalog().lifecycles:
         if service and end.platform == service.id and end.date <= today:
-            yield Point(0, f"{', '.join(end.models)}: {end.text}")
+            yield Argument(0, f"{', '.join(end.models)}: {end.text}")
 
 
-def openai(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
+def score_openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> ProviderScore:
     """Score OpenAI's API; whether it accepts jobs depends on the day."""
     if answers.get("data") in ("stay", "own-cloud"):
         return _rule_out("openai", "The data would go to OpenAI, which you ruled out.")
@@ -182,28 +182,28 @@ def openai(facts: Facts, answers: Answers, today: datetime.date) -> Verdict:
             f"OpenAI stopped accepting fine-tuning jobs on {jobs.date}. Alternatives: Microsoft "
             "Foundry for the same models, Together AI or your own machine for open models.",
         )
-    return Verdict(path="openai", points=tuple(_openai(facts, answers, today)))
+    return ProviderScore(path="openai", points=tuple(_openai(facts, answers, today)))
 
 
-def _openai(facts: Facts, answers: Answers, today: datetime.date) -> Iterator[Point]:
+def _openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Iterator[Argument]:
     if answers.get("priority") == "speed":
-        yield Point(3, "The fastest way to a first result: upload data and wait.")
+        yield Argument(3, "The fastest way to a first result: upload data and wait.")
     if answers.get("priority") == "control":
-        yield Point(-2, "Only OpenAI's own models, settings and endpoint.")
+        yield Argument(-2, "Only OpenAI's own models, settings and endpoint.")
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
-        yield Point(1, "OpenAI needs no GPU of yours.")
+        yield Argument(1, "OpenAI needs no GPU of yours.")
     if any(credential.service == "openai" for credential in facts.credentials):
-        yield Point(1, "An OpenAI key was found here.")
-    yield Point(0, "You can never download the weights.")
+        yield Argument(1, "An OpenAI key was found here.")
+    yield Argument(0, "You can never download the weights.")
     closed = [end for end in map(_openai_end, ("newcomers", "inactive")) if today >= end.date]
     if closed:
         jobs, models = _openai_end("jobs").date, _openai_end("models").date
-        yield Point(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
-        yield Point(
+        yield Argument(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
+        yield Argument(
             -2, f"The models and their fine-tunes end on {models}, {_days_until(models, today)}."
         )
     if not catalog().path("openai").available:
-        yield Point(-1, catalog().path("openai").unavailable)
+        yield Argument(-1, catalog().path("openai").unavailable)
 
 
 def _openai_end(kind: str) -> Lifecycle:
@@ -212,12 +212,12 @@ def _openai_end(kind: str) -> Lifecycle:
     return max(ends, key=lambda end: end.date)
 
 
-def _rule_out(path: PathId, why: str) -> Verdict:
-    return Verdict(path=path, points=(), why_not=why)
+def _rule_out(path: PathId, why: str) -> ProviderScore:
+    return ProviderScore(path=path, points=(), why_not=why)
 
 
 def _days_until(day: datetime.date, today: datetime.date) -> str:
-    return f"in {text.plural((day - today).days, 'day')}"
+    return f"in {text.format_count((day - today).days, 'day')}"
 
 
 def _lower(words: str) -> str:

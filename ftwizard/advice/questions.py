@@ -11,7 +11,7 @@ import msgspec
 from ftwizard import text
 from ftwizard.catalog.providers import Size, catalog
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 
 QuestionId = Literal["fit", "data", "weights", "size", "gpu_elsewhere", "cloud", "priority"]
 Answers = Mapping[str, str]
@@ -149,9 +149,9 @@ FIT_ADVICE = {
 """Advice for each answer to FIT. Source: the article, “behavior, not knowledge”."""
 
 
-def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, ...]:
+def open_questions(facts: MachineInfo, answers: Answers | None = None) -> tuple[Question, ...]:
     """Return the questions that neither the machine nor ``answers`` has answered."""
-    complete = effective(facts, answers or {})
+    complete = complete_answers(facts, answers or {})
     return tuple(
         question
         for question in (FIT, *QUESTIONS)
@@ -160,7 +160,7 @@ def questions(facts: Facts, answers: Answers | None = None) -> tuple[Question, .
     )
 
 
-def effective(facts: Facts, answers: Answers) -> dict[str, str]:
+def complete_answers(facts: MachineInfo, answers: Answers) -> dict[str, str]:
     """Return ``answers``, plus the cloud if the machine has credentials for exactly one.
 
     Raises FtwizardError (wrong usage) for an unknown question or option.
@@ -173,7 +173,7 @@ def effective(facts: Facts, answers: Answers) -> dict[str, str]:
     return {**({"cloud": clouds[0]} if len(clouds) == 1 else {}), **answers}
 
 
-def fits_here(facts: Facts, answers: Answers) -> bool:
+def fits_here(facts: MachineInfo, answers: Answers) -> bool:
     """Return whether QLoRA of the wanted size (default: around 8B) fits a GPU of this machine."""
     # A GPU sold as 16 GB reports 15.9–17.2 × 10⁹ bytes.
     need = catalog().need(wanted_size(answers)).memory.value * 0.95
@@ -185,20 +185,20 @@ def wanted_size(answers: Answers) -> Size:
     return cast(Size, answers.get("size", "medium"))  # the options are the catalog's sizes
 
 
-def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
+def describe_machine(facts: MachineInfo) -> tuple[tuple[str, str], ...]:
     """Return the detected facts as names and descriptions."""
     cards = [
-        f"{text.visible(gpu.name or 'a GPU', 40)}, "
-        f"{text.size(gpu.memory) if gpu.memory else 'memory unknown'}"
+        f"{text.make_visible(gpu.name or 'a GPU', 40)}, "
+        f"{text.format_bytes(gpu.memory) if gpu.memory else 'memory unknown'}"
         for gpu in facts.gpus
     ]
     bfloat16 = "bf16" if facts.bfloat16_cpu else "no bf16"
     keys = [f"{credential.service} ({credential.where})" for credential in facts.credentials]
     return (
-        ("GPU", "; ".join(cards) or f"none ({text.visible(facts.no_gpu or 'not found', 80)})"),
-        ("memory", text.size(facts.memory)),
-        ("CPU", f"{text.plural(facts.cores, 'core')}, {bfloat16}"),
-        ("free disk", text.size(facts.disk_free)),
+        ("GPU", "; ".join(cards) or f"none ({text.make_visible(facts.no_gpu or 'not found', 80)})"),
+        ("memory", text.format_bytes(facts.memory)),
+        ("CPU", f"{text.format_count(facts.cores, 'core')}, {bfloat16}"),
+        ("free disk", text.format_bytes(facts.disk_free)),
         ("keys found", ", ".join(keys) or "none"),
         ("extras", ", ".join(facts.extras) or "none"),
     )
@@ -207,14 +207,14 @@ def seen(facts: Facts) -> tuple[tuple[str, str], ...]:
 def _check(name: str, option: str) -> None:
     if name not in BY_ID:
         raise FtwizardError(
-            f"There is no question “{text.visible(name, 40)}”.",
+            f"There is no question “{text.make_visible(name, 40)}”.",
             f"{_nearest(name, BY_ID)}Questions: {', '.join(BY_ID)}.",
             USAGE,
         )
     options = [answer.id for answer in BY_ID[name].options]
     if option not in options:
         raise FtwizardError(
-            f"“{text.visible(option, 40)}” is not an answer to “{name}”.",
+            f"“{text.make_visible(option, 40)}” is not an answer to “{name}”.",
             f"{_nearest(option, options)}Answers: {', '.join(options)}.",
             USAGE,
         )

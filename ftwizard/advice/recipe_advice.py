@@ -8,17 +8,25 @@ from typing import Literal
 import msgspec
 
 from ftwizard.advice import data_settings, hardware_settings
-from ftwizard.advice.hardware_settings import method_for
-from ftwizard.advice.recipe_rules import Advised, Method, said, table
+from ftwizard.advice.hardware_settings import advise_method
+from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, table
 from ftwizard.advice.setting_help import setting
-from ftwizard.estimate.batching import Lengths
-from ftwizard.hardware.machine import Facts
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import MANY_EPOCHS, Recipe, RiskName
 
 __all__ = [
-    "Advised", "EarlierRate", "Method", "RecipeWarning", "advise", "in_words", "learning_rate",
-    "method_for", "report_to", "warnings",
+    "AdvisedValue",
+    "EarlierRate",
+    "Method",
+    "RecipeWarning",
+    "advise",
+    "advise_learning_rate",
+    "advise_method",
+    "advise_report_to",
+    "format_learning_rate",
+    "warnings",
 ]  # fmt: skip
 WarningCode = Literal[
     "rate-from-another-size",
@@ -52,7 +60,7 @@ class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
     """The name that the user must allow explicitly; None if the warning is enough."""
 
 
-def learning_rate(method: Method, parameters: int | None) -> Advised:
+def advise_learning_rate(method: Method, parameters: int | None) -> AdvisedValue:
     """Advise the usual peak learning rate for a method and a number of parameters.
 
     Without a size it is the rate of the smallest models, which is the plan's default.
@@ -60,7 +68,7 @@ def learning_rate(method: Method, parameters: int | None) -> Advised:
     rates = [rate for rate in table().rates if method in rate.methods]
     rule = next(rate for rate in rates if (parameters or 0) <= rate.up_to)
     unknown = "Model size unknown. " if parameters is None else ""
-    return Advised(
+    return AdvisedValue(
         name="learning_rate", value=rule.value, reason=unknown + rule.reason,
         as_of=rule.as_of, source=rule.source,
     )  # fmt: skip
@@ -70,12 +78,12 @@ def advise(
     method: Method,
     parameters: int | None,
     rows: int | None,
-    facts: Facts,
+    facts: MachineInfo,
     *,
-    lengths: Lengths | None = None,
-    shape: Shape | None = None,
+    lengths: LengthDistribution | None = None,
+    shape: ModelShape | None = None,
     context: int | None = None,
-) -> tuple[Advised, ...]:
+) -> tuple[AdvisedValue, ...]:
     """Advise the settings that depend on method, model, data and machine.
 
     ``parameters``: of the model; ``rows``: number of training examples; ``lengths``: of the rows of
@@ -83,20 +91,20 @@ def advise(
     context length in tokens. None if unknown; advice that depends on it is then left out.
     """
     spread = lengths if lengths is None or rows is None else lengths.scaled(rows)
-    case = data_settings.Case(
+    case = data_settings.RowsCase(
         method=method, parameters=parameters, rows=rows, facts=facts, lengths=spread, shape=shape,
         context=context,
     )  # fmt: skip
     return (
-        learning_rate(method, parameters),
+        advise_learning_rate(method, parameters),
         *data_settings.advise(case),
         *hardware_settings.advise(method, facts),
     )
 
 
-def report_to() -> Advised:
+def advise_report_to() -> AdvisedValue:
     """Advise where metrics go: only to the run folder."""
-    return said("report_to", "report", None)
+    return advise_value("report_to", "report", None)
 
 
 def warnings(
@@ -141,31 +149,31 @@ def _rate_warnings(
     rate: float | None = recipe.learning_rate
     if rate is None:  # the run uses the usual one
         return
-    usual = learning_rate(recipe.method, parameters).value
+    usual = advise_learning_rate(recipe.method, parameters).value
     assert isinstance(usual, float)
     name = setting("method").option(recipe.method).label.partition(":")[0]
     if earlier and earlier.rate == rate and _differ(earlier.parameters, parameters):
         yield RecipeWarning(
             code="rate-from-another-size",
-            message=f"{in_words(rate)} comes from a model of another size. Usual for this size "
-            f"with {name}: {in_words(usual)}.",
+            message=f"{format_learning_rate(rate)} comes from a model of another size. Usual for this size "
+            f"with {name}: {format_learning_rate(usual)}.",
         )
     # Tolerates rounding: 2e-5 instead of 2e-4 is a typical learning rate for full fine-tuning.
     if rate <= usual / FAR * 1.001:
         yield RecipeWarning(
             code="rate-too-low",
-            message=f"{in_words(rate)} is far below the usual {in_words(usual)} for {name}: the "
+            message=f"{format_learning_rate(rate)} is far below the usual {format_learning_rate(usual)} for {name}: the "
             "model may learn nothing.",
         )
     if rate >= usual * FAR * 0.999:
         yield RecipeWarning(
             code="rate-too-high",
-            message=f"{in_words(rate)} is far above the usual {in_words(usual)} for {name}: "
+            message=f"{format_learning_rate(rate)} is far above the usual {format_learning_rate(usual)} for {name}: "
             "training may diverge.",
         )
 
 
-def in_words(rate: float) -> str:
+def format_learning_rate(rate: float) -> str:
     """Format a learning rate as in a plan: ``2e-4``."""
     digits, _, power = f"{rate:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"

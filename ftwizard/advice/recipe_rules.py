@@ -8,12 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, load_asset
 
 Method = Literal["lora", "qlora", "full"]
 
 
-class Advised(Sourced, frozen=True, kw_only=True):
+class AdvisedValue(Sourced, frozen=True, kw_only=True):
     """A recommended value for one setting, with its reason."""
 
     name: str
@@ -21,7 +21,7 @@ class Advised(Sourced, frozen=True, kw_only=True):
     reason: str
 
 
-class Rate(Sourced, frozen=True, kw_only=True):
+class LearningRateRule(Sourced, frozen=True, kw_only=True):
     """A learning rate for methods and model sizes."""
 
     methods: tuple[Method, ...]
@@ -31,7 +31,7 @@ class Rate(Sourced, frozen=True, kw_only=True):
     reason: str
 
 
-class Epochs(Sourced, frozen=True, kw_only=True):
+class EpochsRule(Sourced, frozen=True, kw_only=True):
     """Epochs for a minimum number of rows."""
 
     rows: int = msgspec.field(name="from")
@@ -39,13 +39,13 @@ class Epochs(Sourced, frozen=True, kw_only=True):
     reason: str
 
 
-class Said(Sourced, frozen=True, kw_only=True):
+class Reason(Sourced, frozen=True, kw_only=True):
     """A reason, with placeholders."""
 
     reason: str
 
 
-class Memory(Sourced, frozen=True, kw_only=True):
+class MinimumMemory(Sourced, frozen=True, kw_only=True):
     """Minimum memory of a method, in bytes per parameter."""
 
     method: Method
@@ -55,27 +55,29 @@ class Memory(Sourced, frozen=True, kw_only=True):
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """The file without its settings (see ``advice.setting``)."""
 
-    rates: tuple[Rate, ...]
-    epochs: tuple[Epochs, ...]
-    memory: tuple[Memory, ...]
-    said: dict[str, Said]
+    rates: tuple[LearningRateRule, ...]
+    epochs: tuple[EpochsRule, ...]
+    memory: tuple[MinimumMemory, ...]
+    said: dict[str, Reason]
 
 
 @functools.cache
 def table() -> Table:
     """Return the packaged table; read once."""
-    return asset("recipe.toml", Table)
+    return load_asset("recipe.toml", Table)
 
 
-def memory(method: Method) -> Memory:
+def memory(method: Method) -> MinimumMemory:
     """Return the minimum memory of a method."""
     return next(rule for rule in table().memory if rule.method == method)
 
 
-def said(name: str, key: str, value: str | float | bool | None, **words: object) -> Advised:
+def advise_value(
+    name: str, key: str, value: str | float | bool | None, **words: object
+) -> AdvisedValue:
     """Build advice from the reason under ``key``, with its placeholders filled in."""
     rule = table().said[key]
-    return Advised(
+    return AdvisedValue(
         name=name, value=value, reason=rule.reason.format(**words), as_of=rule.as_of,
         source=rule.source,
     )  # fmt: skip

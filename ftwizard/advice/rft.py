@@ -39,7 +39,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 }
 
 
-class Verifiable(msgspec.Struct, frozen=True, kw_only=True):
+class GradableAnswers(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of answers that can be verified."""
 
     kind: Kind
@@ -49,7 +49,7 @@ class Verifiable(msgspec.Struct, frozen=True, kw_only=True):
     """Number of inspected answers."""
 
 
-class Suggestion(Sourced, frozen=True, kw_only=True):
+class RftSuggestion(Sourced, frozen=True, kw_only=True):
     """A suggestion to use reinforcement fine-tuning."""
 
     reason: str
@@ -58,7 +58,7 @@ class Suggestion(Sourced, frozen=True, kw_only=True):
     """Services that offer it."""
 
 
-def verifiable(answers: Iterable[str]) -> Verifiable | None:
+def detect_gradable(answers: Iterable[str]) -> GradableAnswers | None:
     """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
     texts = [answer.strip() for answer in answers if answer.strip()]
     if len(texts) < MIN_ANSWERS:
@@ -72,7 +72,11 @@ def verifiable(answers: Iterable[str]) -> Verifiable | None:
         return None
     kind, count = counts.most_common(1)[0]
     share = count / len(texts)
-    return Verifiable(kind=kind, share=share, looked_at=len(texts)) if share >= MIN_SHARE else None
+    return (
+        GradableAnswers(kind=kind, share=share, looked_at=len(texts))
+        if share >= MIN_SHARE
+        else None
+    )
 
 
 def _kind(text: str) -> Kind | None:
@@ -93,12 +97,12 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def suggestion(gradable: Verifiable | None) -> Suggestion | None:
+def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
     """Suggest reinforcement fine-tuning if answers can be verified, else return None."""
     if gradable is None:
         return None
     are, grader = _WORDS[gradable.kind]
-    return Suggestion(
+    return RftSuggestion(
         reason=f"{gradable.share:.0%} of {gradable.looked_at:,} answers {are}, so a program can grade "
         f"them ({grader}). Reinforcement fine-tuning (RFT) can learn from such grades, including "
         "the reasoning.",
@@ -118,7 +122,7 @@ def _where() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
+def preview_answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the last assistant message of each row in a report's preview, if it is plain text."""
     texts: list[str] = []
     for row in preview:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.advice.recipe_advice import EarlierRate, learning_rate
+from ftwizard.advice.recipe_advice import EarlierRate, advise_learning_rate
 from ftwizard.data.io.inspect import inspect
-from ftwizard.data.io.source import Source
+from ftwizard.data.io.source import DataSource
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.duration import Speed
-from ftwizard.jobs.events import tail
+from ftwizard.estimate.duration import RunSpeed
+from ftwizard.jobs.events import read_tail
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.models import model_config
@@ -30,11 +30,11 @@ MIN_FALL_RATIO = 0.01
 """Relative fall over the last two evaluations, below which a validation loss has flattened."""
 
 
-Hashed = Callable[[], str | None]
+HashGetter = Callable[[], str | None]
 """Returns the hash of a training file, None if it cannot be read."""
 
 
-class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+class EarlierLoss(msgspec.Struct, frozen=True, kw_only=True):
     """The last validation losses of an earlier run on the same data."""
 
     run: str
@@ -56,17 +56,17 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def hash_of(rows: str) -> str | None:
+def hash_rows(rows: str) -> str | None:
     """Return the hash of a data file as runs record it; None if it cannot be read."""
     try:
         container = inspect(Path(rows))
-        with Source(Path(rows), container.identity) as source:
+        with DataSource(Path(rows), container.identity) as source:
             return source.sha256()
     except (FtwizardError, OSError, ValueError):
         return None
 
 
-def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+def find_earlier_loss(chosen: Plan, hashed: HashGetter | None = None) -> EarlierLoss | None:
     """Return how the validation loss ended in the longest earlier run on the data of ``chosen``.
 
     Runs of the same model take precedence. ``hashed`` returns the hash of the training file, if the
@@ -80,7 +80,7 @@ def loss_of(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
     return max(endings, key=lambda last_losses: last_losses[:2])[2] if endings else None
 
 
-def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
+def find_earlier_rate(chosen: Plan, hashed: HashGetter | None = None) -> EarlierRate | None:
     """Return the learning rate of ``chosen`` if the newest such run on the same data used it with
     another model.
 
@@ -88,7 +88,7 @@ def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
     """
     recipe = chosen.recipe
     size = _parameters(chosen.model.name)
-    if recipe.learning_rate in (None, learning_rate(recipe.method, size).value):
+    if recipe.learning_rate in (None, advise_learning_rate(recipe.method, size).value):
         return None
     for _, plan in _find_same_data(chosen, hashed):
         same = plan.recipe.learning_rate == recipe.learning_rate
@@ -100,16 +100,16 @@ def rate_of(chosen: Plan, hashed: Hashed | None = None) -> EarlierRate | None:
 
 def _parameters(name: str) -> int | None:
     try:
-        shape = model_config.shape(name)
+        shape = model_config.read_shape(name)
     except FtwizardError:
         return None
     return shape.parameters if shape else None
 
 
-def _find_same_data(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFolder, Plan]]:
+def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[JobFolder, Plan]]:
     """Yield the runs with the same training file, newest first."""
     own_hash = None
-    for folder in islice(reversed(store.all_runs()), MAX_RUNS):
+    for folder in islice(reversed(store.list_runs()), MAX_RUNS):
         try:
             record = folder.read_job()
             plan = schema.parse(folder.plan.read_text())
@@ -119,27 +119,27 @@ def _find_same_data(chosen: Plan, hashed: Hashed | None) -> Iterator[tuple[JobFo
         if record.kind != "train" or trained_on is None:
             continue
         # Hashing a large file takes seconds, so it waits until there is a run to compare with.
-        own_hash = own_hash or (hashed() if hashed else hash_of(chosen.data.files.train))
+        own_hash = own_hash or (hashed() if hashed else hash_rows(chosen.data.files.train))
         if own_hash is None:
             return
         if trained_on == own_hash:
             yield folder, plan
 
 
-def _read_ending(folder: JobFolder) -> Earlier | None:
+def _read_ending(folder: JobFolder) -> EarlierLoss | None:
     """Return how the validation loss of a run ended; None while it runs or with too few points."""
     try:
         if observe(folder).state != "ended":
             return None
-        so_far = store.progress(folder)
+        so_far = store.read_progress(folder)
     except (OSError, ValueError, FtwizardError):
         return None
     curve = so_far.evaluations
     losses = [curve[index][1] for index in range(len(curve))]
-    return ending(folder.id, so_far.epoch or 0.0, losses)
+    return summarize_losses(folder.id, so_far.epoch or 0.0, losses)
 
 
-def ending(run: str, epochs: float, losses: list[float]) -> Earlier | None:
+def summarize_losses(run: str, epochs: float, losses: list[float]) -> EarlierLoss | None:
     """Return how validation losses, oldest first, ended; None for fewer than three or with NaN."""
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
@@ -149,7 +149,7 @@ def ending(run: str, epochs: float, losses: list[float]) -> Earlier | None:
         and last <= min(losses)
         and first - last >= MIN_FALL_RATIO * abs(first)
     )
-    return Earlier(run=run, epochs=epochs, first=first, last=last, falling=falling)
+    return EarlierLoss(run=run, epochs=epochs, first=first, last=last, falling=falling)
 
 
 # Speeds of earlier runs of a model on this machine.
@@ -162,12 +162,12 @@ TAIL_BYTES = 1 << 17
 its speed is measured."""
 
 
-def of_runs(chosen: Plan, *, but: str = "") -> list[Speed]:
+def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
     """Return the speeds of the newest runs of the same model and method, except run ``but``."""
-    newest = store.all_runs()[: -MAX_RUNS_FOR_SPEED - 1 : -1]
+    newest = store.list_runs()[: -MAX_RUNS_FOR_SPEED - 1 : -1]
     alike = (folder for folder in newest if folder.id != but and _is_similar(folder, chosen))
     speeds = (
-        Speed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
+        RunSpeed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
         for folder in alike
         if (rate := _read_speed(folder))
     )
@@ -194,7 +194,7 @@ def _read_speed(folder: JobFolder) -> float | None:
     """Return the tokens per second of a run's last steps, reading only the end of its events."""
     progress = Progress()
     try:
-        progress.feed(tail(folder.events, TAIL_BYTES))
+        progress.feed(read_tail(folder.events, TAIL_BYTES))
     except OSError:
         return None
     return progress.tokens_per_s

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.plan.schema import Recipe, Samples
 
 PARTS = {"recipe": Recipe, "samples": Samples}
@@ -19,7 +19,7 @@ TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
 """Types of their fields."""
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class SettingChoice(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a setting and its label."""
 
     value: str | bool | None
@@ -37,7 +37,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """What it does and why it has this value."""
     advanced: bool = False
     """Whether a first run can ignore it."""
-    options: tuple[Choice, ...] = ()
+    options: tuple[SettingChoice, ...] = ()
     """Empty if a number or names are typed."""
     low: float | None = None
     """Lower end of the usual range; other values are allowed."""
@@ -46,7 +46,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
     empty: str = "automatic"
     """Text shown for an optional setting without a value."""
 
-    def option(self, value: str | bool | None) -> Choice:
+    def option(self, value: str | bool | None) -> SettingChoice:
         """Return the choice of a value; raise StopIteration if there is none."""
         return next(choice for choice in self.options if choice.value == value)
 
@@ -64,7 +64,7 @@ def settings() -> tuple[Setting, ...]:
     """Return every setting of the plan in display order, basic ones first."""
     return tuple(
         _setting(entry, TYPES[entry.part][entry.name])
-        for entry in asset("recipe.toml", _Table).settings
+        for entry in load_asset("recipe.toml", _Table).settings
         if entry.name in TYPES[entry.part]
     )
 
@@ -80,7 +80,7 @@ def _setting(entry: _Setting, type_: Any) -> Setting:
     return Setting(**{**fields, "options": tuple(_options(type_, entry.choices))})
 
 
-def _options(type_: Any, labels: dict[str, str]) -> Iterator[Choice]:
+def _options(type_: Any, labels: dict[str, str]) -> Iterator[SettingChoice]:
     parts = typing.get_args(type_) if typing.get_origin(type_) is not Literal else (type_,)
     values: list[str | bool] = []
     for part in parts or (type_,):
@@ -89,7 +89,7 @@ def _options(type_: Any, labels: dict[str, str]) -> Iterator[Choice]:
         elif part is bool:
             values += [True, False]
     if values and NoneType in parts:
-        yield Choice(value=None, label=labels.get("default", "Automatic"))
+        yield SettingChoice(value=None, label=labels.get("default", "Automatic"))
     for value in values:
         key = str(value).lower() if isinstance(value, bool) else value
-        yield Choice(value=value, label=labels.get(key, key))
+        yield SettingChoice(value=value, label=labels.get(key, key))

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.models.shapes import Shape
-from ftwizard.text import visible
+from ftwizard.models.shapes import ModelShape
+from ftwizard.text import make_visible
 
 DOMINANT = 0.5
 """Share of the weights above which experts dominate a model."""
@@ -33,12 +33,14 @@ class Adapted(msgspec.Struct, frozen=True, kw_only=True):
     """Models to start with instead; empty if there is no warning."""
 
 
-def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> Adapted:
+def predict_adapted(
+    shape: ModelShape, rank: int, targets: tuple[str, ...] | None = None
+) -> Adapted:
     """Predict the targets of an adapter of ``rank`` from the model's configuration.
 
     ``targets``: names from the plan; None for every linear layer of the blocks.
     """
-    ends = counted(targets)
+    ends = last_name_parts(targets)
     names = tuple(linear.name for linear in shape.linears if ends is None or linear.name in ends)
     mixed = [linear for linear in shape.linears if linear.active < linear.count]
     share = (
@@ -56,7 +58,7 @@ def adapted(shape: Shape, rank: int, targets: tuple[str, ...] | None = None) -> 
     )
 
 
-def counted(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def last_name_parts(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Return a plan's target modules as a shape names them: ``mlp.up_proj`` becomes ``up_proj``.
 
     None stays None: every linear layer of the blocks.
@@ -66,34 +68,34 @@ def counted(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(target.rpartition(".")[2] for target in targets))
 
 
-def missing(shape: Shape, targets: tuple[str, ...] | None) -> str:
+def describe_missing(shape: ModelShape, targets: tuple[str, ...] | None) -> str:
     """Describe a plan's target modules that the model lacks; empty if it has them all."""
     lacking = _lacking(shape, targets)
     if not lacking:
         return ""
     return (
-        f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so training "
+        f"The model has no {make_visible(', '.join(lacking), 80)} (recipe.target_modules), so training "
         f"will refuse to start. {_suggest_names(shape, lacking)}"
     )
 
 
-def check(shape: Shape, targets: tuple[str, ...] | None) -> None:
+def check_targets(shape: ModelShape, targets: tuple[str, ...] | None) -> None:
     """Raise FtwizardError, with the nearest names, if the model has none of a plan's targets."""
     lacking = _lacking(shape, targets)
     if targets and len(lacking) == len(targets):
         raise FtwizardError(
-            f"The model has no {visible(', '.join(lacking), 80)} (recipe.target_modules), so "
+            f"The model has no {make_visible(', '.join(lacking), 80)} (recipe.target_modules), so "
             "nothing would be trained.",
             f"{_suggest_names(shape, lacking)} Remove the setting to use all linear layers.",
         )
 
 
-def _lacking(shape: Shape, targets: tuple[str, ...] | None) -> list[str]:
+def _lacking(shape: ModelShape, targets: tuple[str, ...] | None) -> list[str]:
     names = {linear.name for linear in shape.linears}
     return [target for target in targets or () if target.rpartition(".")[2] not in names]
 
 
-def _suggest_names(shape: Shape, lacking: list[str]) -> str:
+def _suggest_names(shape: ModelShape, lacking: list[str]) -> str:
     """Suggest the names nearest to the lacking ones, or all names if none is near."""
     names = list(dict.fromkeys(linear.name for linear in shape.linears))
     ends = (target.rpartition(".")[2] for target in lacking)
@@ -102,10 +104,10 @@ def _suggest_names(shape: Shape, lacking: list[str]) -> str:
 
 
 def _warnings(
-    shape: Shape, experts: float, size: int, targets: tuple[str, ...] | None, fused: bool
+    shape: ModelShape, experts: float, size: int, targets: tuple[str, ...] | None, fused: bool
 ) -> list[str]:
     warnings: list[str] = []
-    if lacking := missing(shape, targets):
+    if lacking := describe_missing(shape, targets):
         warnings.append(lacking)
     if experts > DOMINANT:
         warnings.append(
@@ -120,7 +122,7 @@ def _warnings(
             )
     if not shape.covered:
         warnings.append(
-            f"Estimates were not verified for {visible(shape.model_type, 40)} models. Measure a few "
+            f"Estimates were not verified for {make_visible(shape.model_type, 40)} models. Measure a few "
             "real steps with ftwizard probe PLAN."
         )
     return warnings

@@ -8,7 +8,7 @@ import re
 
 import msgspec
 
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, load_asset
 
 AMPERE = 8.0
 """Lowest compute capability with bf16 and with flash-attn 2 (its README)."""
@@ -29,7 +29,7 @@ _SIZE_TOLERANCE = 0.12
 one. Drivers report up to 7.5% more (GiB for GB) and 5% less."""
 
 
-class Card(Sourced, frozen=True, kw_only=True):
+class GpuSpec(Sourced, frozen=True, kw_only=True):
     """One GPU model; ``source`` is the vendor's datasheet."""
 
     name: str
@@ -73,16 +73,16 @@ class Card(Sourced, frozen=True, kw_only=True):
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    cards: tuple[Card, ...]
+    cards: tuple[GpuSpec, ...]
 
 
 @functools.cache
-def cards() -> tuple[Card, ...]:
+def cards() -> tuple[GpuSpec, ...]:
     """Return every GPU of the catalog, more specific ones first."""
-    return asset("gpus.toml", _Table).cards
+    return load_asset("gpus.toml", _Table).cards
 
 
-def card(nvml_name: str | None, memory: int | None = None) -> Card | None:
+def find_gpu(nvml_name: str | None, memory: int | None = None) -> GpuSpec | None:
     """Look up a GPU by the driver's name (``NVIDIA A100-SXM4-80GB``) or a typed name (``a100 40 gb``,
     ``rtx4090``); None if it is not in the catalog.
 
@@ -106,9 +106,9 @@ def card(nvml_name: str | None, memory: int | None = None) -> Card | None:
     return near if abs(near.memory - size) <= _SIZE_TOLERANCE * near.memory else None
 
 
-def typed(name: str) -> Card | None:
+def find_typed_gpu(name: str) -> GpuSpec | None:
     """Look up a typed name as ``card`` does, but return None if it has unrecognized words."""
-    matched = card(name)
+    matched = find_gpu(name)
     if matched is None:
         return None
     text = _GLUED.sub(r"\1 ", _SIZE.sub(" ", name.lower()))
@@ -117,7 +117,7 @@ def typed(name: str) -> Card | None:
     return None if any(not _GENERIC.fullmatch(word) for word in left) else matched
 
 
-def nearest(name: str) -> str | None:
+def nearest_gpu(name: str) -> str | None:
     """Return the GPU name in the catalog that is nearest to a typed one."""
     names = {spec.name.lower().removeprefix("geforce "): spec.name for spec in cards()}
     near = difflib.get_close_matches(name.strip().lower(), names, 1)

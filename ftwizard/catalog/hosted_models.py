@@ -12,24 +12,24 @@ import msgspec
 
 from ftwizard.catalog.prices import Edition
 from ftwizard.catalog.providers import Lifecycle, PathId, PlatformId, catalog
-from ftwizard.catalog.sourced import Sourced, asset
-from ftwizard.data.platforms import Target, TargetName, target
+from ftwizard.catalog.sourced import Sourced, load_asset
+from ftwizard.data.platforms import Target, TargetName, get_target
 from ftwizard.errors import FtwizardError
-from ftwizard.quantity import Day
-from ftwizard.text import visible
+from ftwizard.quantity import EndDate
+from ftwizard.text import make_visible
 
-Host = Literal["openai", "together", "vertex", "bedrock", "foundry"]
+PlatformName = Literal["openai", "together", "vertex", "bedrock", "foundry"]
 Tuning = Literal["supervised", "preference", "reinforcement"]
 Weights = Literal["yes", "no", "unknown"]
 _PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
 _DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
-PLATFORM_NAMES: dict[Host, str] = {
+PLATFORM_NAMES: dict[PlatformName, str] = {
     "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
     "foundry": "Foundry",
 }  # fmt: skip
 
 
-class Since(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Availability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a platform started to offer fine-tuning of a model."""
 
     date: str
@@ -40,7 +40,7 @@ class Since(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class HostedModel(Sourced, frozen=True, kw_only=True):
     """One model on one platform."""
 
-    platform: Host
+    platform: PlatformName
     id: str
     name: str
     api: str | None = None
@@ -51,7 +51,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """Data rules by method."""
     prices: tuple[str, ...] = ()
     """Models of assets/prices.toml that it is priced as, after its own id."""
-    since: Since | None = None
+    since: Availability | None = None
     """None if unknown."""
     editions: tuple[Edition, ...]
     recommended: bool = False
@@ -80,7 +80,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
 
         Raises KeyError for an unsupported method.
         """
-        return target(self.targets[method])
+        return get_target(self.targets[method])
 
     def weights(self) -> Weights:
         """Return whether the tuned weights can be downloaded."""
@@ -93,7 +93,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
         return "yes" if platform_weights == "open models" else platform_weights
 
 
-class Refused(Sourced, frozen=True, kw_only=True):
+class RefusedModel(Sourced, frozen=True, kw_only=True):
     """Models that cannot be fine-tuned anywhere, although people ask for them."""
 
     ids: tuple[str, ...]
@@ -104,16 +104,16 @@ class Refused(Sourced, frozen=True, kw_only=True):
     """Id of the first alternative."""
 
 
-class Life(msgspec.Struct, frozen=True, kw_only=True):
+class Deprecation(msgspec.Struct, frozen=True, kw_only=True):
     """The availability of a model on a given day."""
 
     tunable: bool
     why_not: str = ""
-    since: Since | None = None
+    since: Availability | None = None
     """When the first jobs could be created; None if unknown."""
-    until: Day | None = None
+    until: EndDate | None = None
     """First day without new jobs; None if no end is announced."""
-    ends: Day | None = None
+    ends: EndDate | None = None
     """The day the base model and its fine-tunes are shut down."""
     cautions: tuple[str, ...] = ()
     """Restrictions that apply to some organizations only."""
@@ -121,16 +121,16 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: tuple[HostedModel, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedModel, ...]
     sources: dict[str, str]
 
 
-def hosted(edition: Edition | None = None) -> tuple[HostedModel, ...]:
+def list_hosted_models(edition: Edition | None = None) -> tuple[HostedModel, ...]:
     """Return the models of an edition (None: all), in catalog order."""
     return tuple(model for model in _all().models if edition is None or edition in model.editions)
 
 
-def find(name: str, platform: Host | None = None) -> HostedModel | None:
+def find_model(name: str, platform: PlatformName | None = None) -> HostedModel | None:
     """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
     ``vertex/llama-3.1-8b``; None if it is unknown."""
     bare = _strip_name(name)
@@ -142,28 +142,28 @@ def find(name: str, platform: Host | None = None) -> HostedModel | None:
     return None
 
 
-def nearest(name: str) -> str | None:
+def nearest_model(name: str) -> str | None:
     """Return the known name nearest to ``name``, None if none is near."""
     names = dict.fromkeys([*(model.id for model in _all().models), *_refused_ids()])
     near = difflib.get_close_matches(_strip_name(name), names, 1, 0.75)
     return near[0] if near else None
 
 
-def refuse(name: str, today: datetime.date) -> None:
+def check_refused(name: str, today: datetime.date) -> None:
     """Raise FtwizardError, with an alternative, for a model that cannot be fine-tuned anywhere."""
     bare = _strip_name(name)
     for refused in _all().refused:
         if bare in refused.ids:
             raise FtwizardError(
-                f"{visible(bare, 60)} {refused.reason} (as of {refused.as_of}).",
+                f"{make_visible(bare, 60)} {refused.reason} (as of {refused.as_of}).",
                 _alternative(refused, today),
             )
 
 
-def _alternative(refused: Refused, today: datetime.date) -> str:
+def _alternative(refused: RefusedModel, today: datetime.date) -> str:
     """Suggest an alternative, and how long it can still be fine-tuned."""
     first = next(model for model in _all().models if model.id == refused.instead)
-    availability = life(first, today)
+    availability = check_deprecation(first, today)
     if not availability.tunable:
         return f"{first.name} was the alternative. {availability.why_not}"
     hint = f"Use {refused.alternative}."
@@ -171,7 +171,7 @@ def _alternative(refused: Refused, today: datetime.date) -> str:
     return f"{hint} No new jobs from {until.date} {until.said}." if until else hint
 
 
-def life(model: HostedModel, today: datetime.date) -> Life:
+def check_deprecation(model: HostedModel, today: datetime.date) -> Deprecation:
     """Return the availability of ``model`` on ``today``."""
     ends = [end for end in catalog().lifecycles if _concerns(end, model)]
     shutdown = min((end for end in ends if end.what == "models"), key=_end_date, default=None)
@@ -179,7 +179,7 @@ def life(model: HostedModel, today: datetime.date) -> Life:
     closing = [end for end in (shutdown, jobs) if end]
     over = next((end for end in sorted(closing, key=_end_date) if end.date <= today), None)
     partly = (end for end in ends if end.what in ("newcomers", "inactive") and end.date <= today)
-    return Life(
+    return Deprecation(
         tunable=over is None,
         why_not=f"{_describe_end(over)} {_suggest_alternative(model, today)}" if over else "",
         since=model.since,
@@ -194,13 +194,13 @@ def _describe_end(end: Lifecycle) -> str:
     return f"Since {end.date}: {end.text.rstrip('.')} {day.said}." if day else ""
 
 
-def _to_day(end: Lifecycle | None) -> Day | None:
-    return Day(date=end.date, source=end.source, as_of=end.as_of) if end else None
+def _to_day(end: Lifecycle | None) -> EndDate | None:
+    return EndDate(date=end.date, source=end.source, as_of=end.as_of) if end else None
 
 
-def tunable(model: HostedModel, today: datetime.date) -> bool:
+def is_tunable(model: HostedModel, today: datetime.date) -> bool:
     """Return whether a job on ``model`` can still be created on ``today``."""
-    return life(model, today).tunable
+    return check_deprecation(model, today).tunable
 
 
 def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
@@ -255,4 +255,4 @@ def _refused_ids() -> list[str]:
 
 @functools.cache
 def _all() -> _Models:
-    return asset("models.toml", _Models)
+    return load_asset("models.toml", _Models)

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from ftwizard.catalog.prices import Confidence
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, load_asset
 
 
-class Config(Sourced, frozen=True, kw_only=True):
+class ModelConfig(Sourced, frozen=True, kw_only=True):
     """The keys of one model's config.json that determine size, memory and time."""
 
     name: str
@@ -36,7 +36,7 @@ class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_position_embeddings: int
 
 
-class _Entry(Config, frozen=True, kw_only=True):
+class _Entry(ModelConfig, frozen=True, kw_only=True):
     others: tuple[_Variant, ...] = ()
 
 
@@ -45,12 +45,12 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sources: dict[str, str]
 
 
-def configs() -> tuple[Config, ...]:
+def configs() -> tuple[ModelConfig, ...]:
     """Return every configuration, one for each context length."""
     return copy.deepcopy(tuple({id(config): config for config in _by_id().values()}.values()))
 
 
-def known(name: str) -> Config | None:
+def find_config(name: str) -> ModelConfig | None:
     """Look up the configuration of a Hub id, ignoring case; None if it is not in the catalog.
 
     The result is a copy that the caller may change.
@@ -59,7 +59,7 @@ def known(name: str) -> Config | None:
     return copy.deepcopy(config) if config is not None else None
 
 
-def nearest(name: str, count: int = 3) -> list[str]:
+def nearest_ids(name: str, count: int = 3) -> list[str]:
     """Return the Hub ids nearest to ``name``, best first: of the same owner, else of any owner."""
     ids = {hub_id.lower(): hub_id for config in _by_id().values() for hub_id in config.ids}
     wanted = name.strip().lower()
@@ -70,22 +70,22 @@ def nearest(name: str, count: int = 3) -> list[str]:
 
 
 @functools.cache
-def _by_id() -> dict[str, Config]:
-    by_id: dict[str, Config] = {}
-    for entry in asset("configs.toml", _Table).models:
+def _by_id() -> dict[str, ModelConfig]:
+    by_id: dict[str, ModelConfig] = {}
+    for entry in load_asset("configs.toml", _Table).models:
         for config in (_own(entry), *(_variant(entry, variant) for variant in entry.others)):
             by_id |= {name.lower(): config for name in config.ids}
     return by_id
 
 
-def _own(entry: _Entry) -> Config:
-    return Config(
+def _own(entry: _Entry) -> ModelConfig:
+    return ModelConfig(
         name=entry.name, ids=entry.ids, parameters=entry.parameters, active=entry.active,
         config=entry.config, confidence=entry.confidence, as_of=entry.as_of, source=entry.source,
     )  # fmt: skip
 
 
-def _variant(entry: _Entry, variant: _Variant) -> Config:
+def _variant(entry: _Entry, variant: _Variant) -> ModelConfig:
     """Return the entry with another context length, set in the text model's part."""
     config = copy.deepcopy(entry.config)
     text = config.get("text_config", config)

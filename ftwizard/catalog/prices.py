@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.quantity import Figure
 
 Edition = Literal["2026-04", "current"]
@@ -64,7 +64,7 @@ class Discount(Sourced, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
+class PriceRate(msgspec.Struct, frozen=True, kw_only=True):
     """A price for computation: one row, or the median of several offers."""
 
     usd: Decimal
@@ -79,7 +79,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
     def figure(self) -> Figure:
         """Return it as a figure."""
-        return money(self.usd, self.low, self.high, f"USD per {self.unit}", self.source, self.as_of)
+        return to_figure(
+            self.usd, self.low, self.high, f"USD per {self.unit}", self.source, self.as_of
+        )
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
 
     def rates(
         self, provider: str, models: Sequence[str], kind: Kind, edition: Edition = "current"
-    ) -> tuple[Rate | None, Rate | None]:
+    ) -> tuple[PriceRate | None, PriceRate | None]:
         """Return the price in ``edition``, and the other edition's if it differs enough to be shown.
 
         ``models``: names to look the price up under; the first with a price counts. None if unknown.
@@ -101,11 +103,11 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
         rate = _rate(chosen) if chosen else None
         beside = _rate(alternative) if alternative else None
-        return rate, beside if rate and beside and apart(rate.usd, beside.usd) else None
+        return rate, beside if rate and beside and differ(rate.usd, beside.usd) else None
 
     def gpu(
         self, card: str, market: Market, edition: Edition = "current"
-    ) -> tuple[Rate | None, Rate | None]:
+    ) -> tuple[PriceRate | None, PriceRate | None]:
         """Return the hourly price of a GPU (median of the offers) in both editions, as ``rates``."""
         alike = [
             row for row in self.rows
@@ -114,16 +116,16 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         newest = _merged(_newest_of_each(alike))
         article = _merged([row for row in alike if row.own or row.edition == ARTICLE])
         chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
-        return chosen, alternative if chosen and alternative and apart(
+        return chosen, alternative if chosen and alternative and differ(
             chosen.usd, alternative.usd
         ) else None
 
-    def machine(self) -> Rate | None:
+    def machine(self) -> PriceRate | None:
         """Return the hourly price of the user's machine; None if not set."""
         row = next((candidate for candidate in self.rows if candidate.kind == "machine"), None)
         return _rate(row) if row else None
 
-    def at(self, hour: Rate | None) -> Prices:
+    def at(self, hour: PriceRate | None) -> Prices:
         """Return the table with this hourly price of the user's machine; None changes nothing."""
         if hour is None:
             return self
@@ -168,20 +170,20 @@ def packaged() -> Prices:
     return Prices(rows=table.prices, discounts=table.discounts)
 
 
-def stale(as_of: str, today: datetime.date) -> bool:
+def is_stale(as_of: str, today: datetime.date) -> bool:
     """Return whether a date (``2026-04``, ``2026-04-30``) is over ``STALE_DAYS`` ago.
 
     A month counts from its first day, to err on the side of looking up again.
     """
-    return (today - date_of(as_of)).days > STALE_DAYS
+    return (today - parse_date(as_of)).days > STALE_DAYS
 
 
-def mark(as_of: str | None, today: datetime.date) -> str:
+def stale_mark(as_of: str | None, today: datetime.date) -> str:
     """Return ``!`` if a date is over ``STALE_DAYS`` ago, else an empty string."""
-    return "!" if as_of and stale(as_of, today) else ""
+    return "!" if as_of and is_stale(as_of, today) else ""
 
 
-def differing(
+def differing_figures(
     shown: Mapping[str, Figure | None], other_edition: Mapping[str, Figure | None]
 ) -> dict[str, Figure]:
     """Return the figures of the other edition that differ clearly from the shown ones."""
@@ -190,7 +192,7 @@ def differing(
         for name, beside in other_edition.items()
         if beside
         and (figure := shown.get(name))
-        and apart(_exact(figure.value), _exact(beside.value))
+        and differ(_exact(figure.value), _exact(beside.value))
     }
 
 
@@ -198,17 +200,17 @@ def _exact(value: float) -> Decimal:
     return Decimal(str(value))
 
 
-def date_of(as_of: str) -> datetime.date:
+def parse_date(as_of: str) -> datetime.date:
     """Parse ``2026-04-30``, or ``2026-04`` as its first day; ValueError for anything else."""
     return datetime.date.fromisoformat(as_of if len(as_of) > 7 else f"{as_of}-01")
 
 
-def apart(price: Decimal, other_price: Decimal) -> bool:
+def differ(price: Decimal, other_price: Decimal) -> bool:
     """Return whether two prices differ by more than ``APART``."""
     return abs(price - other_price) > APART * min(price, other_price)
 
 
-def money(
+def to_figure(
     value: Decimal, low: Decimal | None, high: Decimal | None, unit: str, source: str,
     as_of: str | None,
 ) -> Figure:  # fmt: skip
@@ -242,7 +244,7 @@ def _order(row: Price) -> tuple[bool, datetime.date, int]:
 
 def _last_day(as_of: str) -> datetime.date:
     """Return the last day of a month, so it does not sort before its days."""
-    day = date_of(as_of)
+    day = parse_date(as_of)
     if len(as_of) > 7:
         return day
     return day.replace(day=calendar.monthrange(day.year, day.month)[1])
@@ -260,17 +262,17 @@ def _newest_of_each(rows: list[Price]) -> list[Price]:
         newest_by_provider.values()
     )
     newest = max((_last_day(row.as_of) for row in later), default=None)
-    return [row for row in later if newest and not stale(row.as_of, newest)]
+    return [row for row in later if newest and not is_stale(row.as_of, newest)]
 
 
-def _merged(rows: list[Price]) -> Rate | None:
+def _merged(rows: list[Price]) -> PriceRate | None:
     if own := [row for row in rows if row.own]:
         rows = own[:1]
     if len(rows) <= 1:
         return _rate(rows[0]) if rows else None
     names = ", ".join(dict.fromkeys(row.provider for row in rows))
     sources = "; ".join(dict.fromkeys(row.source for row in rows))
-    return Rate(
+    return PriceRate(
         usd=statistics.median(row.usd for row in rows),
         low=min(row.usd if row.low is None else row.low for row in rows),
         high=max(row.usd if row.high is None else row.high for row in rows),
@@ -281,8 +283,8 @@ def _merged(rows: list[Price]) -> Rate | None:
     )
 
 
-def _rate(row: Price) -> Rate:
-    return Rate(
+def _rate(row: Price) -> PriceRate:
+    return PriceRate(
         usd=row.usd, low=row.low, high=row.high, unit=row.unit, source=row.source, as_of=row.as_of,
         confidence=row.confidence, note=row.note, own=row.own,
     )  # fmt: skip
@@ -303,4 +305,4 @@ class _Packaged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @functools.cache
 def _packaged() -> _Packaged:
-    return asset("prices.toml", _Packaged, parse_float=Decimal)
+    return load_asset("prices.toml", _Packaged, parse_float=Decimal)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.catalog.prices import mark
-from ftwizard.catalog.sourced import Sourced, asset
+from ftwizard.catalog.prices import stale_mark
+from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.quantity import Figure
 
 PathId = Literal["openai", "local", "cloud"]
@@ -18,7 +18,7 @@ Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
 Size = Literal["tiny", "small", "medium", "large"]
 
 
-class Claim(Sourced, frozen=True, kw_only=True):
+class Fact(Sourced, frozen=True, kw_only=True):
     """A statement with a date and a source, with or without a price."""
 
     text: str = ""
@@ -53,10 +53,10 @@ class Claim(Sourced, frozen=True, kw_only=True):
 
     def date(self, today: datetime.date) -> str:
         """Return its month or day, followed by ``!`` if it is a price over 90 days old."""
-        return f"{self.as_of}{mark(self.as_of, today) if self.low is not None else ''}"
+        return f"{self.as_of}{stale_mark(self.as_of, today) if self.low is not None else ''}"
 
 
-Claims = tuple[Claim, ...]
+ProviderFacts = tuple[Fact, ...]
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,14 +70,14 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether the tuned weights can be downloaded."""
     own_account: bool
     """Whether the data stays in the user's own cloud account."""
-    models: Claims
+    models: ProviderFacts
     """Models that it fine-tunes."""
-    special: Claims
-    factors: dict[Factor, Claims]
+    special: ProviderFacts
+    factors: dict[Factor, ProviderFacts]
     """Factors that differ from its provider group."""
 
 
-class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider group: OpenAI, this machine, or the clouds."""
 
     id: PathId
@@ -88,10 +88,10 @@ class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     unavailable: str = ""
     """Why it cannot."""
     weights: Literal["yes", "no", "depends"]
-    factors: dict[Factor, Claims]
+    factors: dict[Factor, ProviderFacts]
     platforms: tuple[Platform, ...] = ()
 
-    def claims(self, factor: Factor, platform: PlatformId | None = None) -> Claims:
+    def claims(self, factor: Factor, platform: PlatformId | None = None) -> ProviderFacts:
         """Return the claims about a factor, newest first; a platform's own claims replace those of
         its group."""
         for service in self.platforms:
@@ -100,7 +100,7 @@ class TrainingPath(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return _newest_first(self.factors[factor])
 
 
-class Need(Sourced, frozen=True, kw_only=True):
+class Requirement(Sourced, frozen=True, kw_only=True):
     """The GPU memory that QLoRA of a model of this size needs."""
 
     size: Size
@@ -140,12 +140,12 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     factors: dict[Factor, str]
     """Labels by factor, in the article's order."""
-    paths: tuple[TrainingPath, ...]
-    needs: tuple[Need, ...]
+    paths: tuple[Provider, ...]
+    needs: tuple[Requirement, ...]
     lifecycles: tuple[Lifecycle, ...]
     sources: dict[str, str]
 
-    def path(self, path: PathId) -> TrainingPath:
+    def path(self, path: PathId) -> Provider:
         """Return a provider group by id."""
         return next(candidate for candidate in self.paths if candidate.id == path)
 
@@ -155,7 +155,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             candidate for candidate in self.path("cloud").platforms if candidate.id == platform
         )
 
-    def need(self, size: Size) -> Need:
+    def need(self, size: Size) -> Requirement:
         """Return the memory that a model of this size needs."""
         return next(candidate for candidate in self.needs if candidate.size == size)
 
@@ -163,10 +163,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 @functools.cache
 def catalog() -> Catalog:
     """Return the packaged catalog; read once."""
-    return asset("paths.toml", Catalog)
+    return load_asset("paths.toml", Catalog)
 
 
-def _newest_first(claims: Claims) -> Claims:
+def _newest_first(claims: ProviderFacts) -> ProviderFacts:
     return tuple(sorted(claims, key=lambda claim: claim.as_of, reverse=True))
 
 

@@ -21,7 +21,7 @@ class Sourced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where to look it up."""
 
 
-def asset(name: str, kind: type[_T], *, parse_float: Callable[[str], object] = float) -> _T:
+def load_asset(name: str, kind: type[_T], *, parse_float: Callable[[str], object] = float) -> _T:
     """Read a packaged TOML file into ``kind``, expanding each ``source`` key from ``[sources]``.
 
     ``parse_float`` converts decimal numbers (Decimal for money). Raises msgspec.ValidationError or

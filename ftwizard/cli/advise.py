@@ -11,14 +11,14 @@ import msgspec
 from ftwizard.advice import provider_advice, questions
 from ftwizard.advice import provider_costs as path_costs
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.provider_costs import PathCost
-from ftwizard.advice.provider_scoring import Verdict
+from ftwizard.advice.provider_costs import ProviderCost
+from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import Claims, Factor, catalog
+from ftwizard.catalog.providers import Factor, ProviderFacts, catalog
 from ftwizard.cli import advise_data, output
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +38,9 @@ def advise(arguments: argparse.Namespace) -> int:
     """Compare the providers and recommend one."""
     answers = _parse_answers(arguments.answer)
     evidence = advise_data.read_evidence(arguments.data) if arguments.data else None
-    facts = machine.facts()
+    facts = machine.read_machine_info()
     today = datetime.date.today()
-    effective_answers = questions.effective(facts, answers)
+    effective_answers = questions.complete_answers(facts, answers)
     recommended = provider_advice.recommend(facts, answers, today)
     if arguments.json:
         output.print_json(
@@ -48,11 +48,11 @@ def advise(arguments: argparse.Namespace) -> int:
                 "date": today,
                 "machine": facts,
                 "answers": effective_answers,
-                "questions": questions.questions(facts, answers),
+                "questions": questions.open_questions(facts, answers),
                 "recommendation": recommended,
                 "verdicts": [
                     _to_document(verdict, recommended)
-                    for verdict in provider_advice.verdicts(facts, answers, today)
+                    for verdict in provider_advice.rank_providers(facts, answers, today)
                 ],
                 "data": advise_data.to_document(evidence, facts, effective_answers, today)
                 if evidence
@@ -61,22 +61,22 @@ def advise(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    out = output.console()
+    out = output.make_console()
     provider_costs = (
         advise_data.cost_by_provider(evidence, facts, effective_answers, today) if evidence else ()
     )
     _print_recommendation(out, recommended, provider_costs)
     if evidence:
         advise_data.print_report(out, evidence, facts, effective_answers, today)
-    output.say(out, "", "This machine")
-    out.print(output.pairs(questions.seen(facts)))
+    output.print_lines(out, "", "This machine")
+    out.print(output.build_pair_table(questions.describe_machine(facts)))
     if out.width < WIDE:
         _print_by_factor(out, recommended)
     else:
         out.print("", _build_factor_table(recommended), "", _build_platform_table(), sep="\n")
     legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
-    output.say(out, "", legend, "Sources: ftwizard advise --json")
-    _print_questions(out, questions.questions(facts, answers))
+    output.print_lines(out, "", legend, "Sources: ftwizard advise --json")
+    _print_questions(out, questions.open_questions(facts, answers))
     return 0
 
 
@@ -86,13 +86,13 @@ def _parse_answers(texts: Iterable[str]) -> dict[str, str]:
         name, equals, option = text.partition("=")
         if not equals:
             raise FtwizardError(
-                f"“{visible(text, 60)}” is not an answer.", "Use the form data=stay.", USAGE
+                f"“{make_visible(text, 60)}” is not an answer.", "Use the form data=stay.", USAGE
             )
         answers[name] = option
     return answers
 
 
-def _to_document(verdict: Verdict, recommended: Recommendation) -> dict[str, object]:
+def _to_document(verdict: ProviderScore, recommended: Recommendation) -> dict[str, object]:
     blocked = recommended.blocked if verdict.path == recommended.path else ""
     why_not = verdict.why_not or blocked
     return {
@@ -136,7 +136,7 @@ def _build_factor_table(recommended: Recommendation) -> Table:
     return table
 
 
-def _format_claims(claims: Claims, between: str = "\n") -> str:
+def _format_claims(claims: ProviderFacts, between: str = "\n") -> str:
     """Format claims, newest first, each with its date except the article's own."""
     today = datetime.date.today()
     return between.join(
@@ -174,12 +174,12 @@ def _print_by_factor(out: Console, recommended: Recommendation) -> None:
 
 
 def _print_section(out: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
-    output.say(out, "", title)
-    out.print(output.pairs(lines))
+    output.print_lines(out, "", title)
+    out.print(output.build_pair_table(lines))
 
 
 def _print_recommendation(
-    out: Console, recommendation: Recommendation, costs: tuple[PathCost, ...]
+    out: Console, recommendation: Recommendation, costs: tuple[ProviderCost, ...]
 ) -> None:
     name = catalog().path(recommendation.path).name
     if recommendation.platform:
@@ -187,9 +187,9 @@ def _print_recommendation(
     if recommendation.blocked:
         _print_list(out, "", [recommendation.blocked], mark="✗")
         _print_list(out, "Change one of these", recommendation.changes)
-        output.say(out, "", f"Closest: {name}")
+        output.print_lines(out, "", f"Closest: {name}")
     else:
-        output.say(out, f"→ {name}")
+        output.print_lines(out, f"→ {name}")
     _print_list(out, "", recommendation.reasons, mark="+")
     _print_list(out, "", recommendation.cautions, mark="-")
     if recommendation.fit:
@@ -209,7 +209,7 @@ def _print_recommendation(
     by_path = {cost.path: cost for cost in costs}
     alternatives = []
     for id, words in recommendation.costs_of.items():
-        money = path_costs.instead(by_path[id], by_path[recommendation.path]) if costs else ""
+        money = path_costs.compare_costs(by_path[id], by_path[recommendation.path]) if costs else ""
         alternatives.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
     _print_list(out, "Other providers", alternatives)
 
@@ -221,7 +221,7 @@ def _print_list(out: Console, title: str, lines: Iterable[str], mark: str = "·"
     for line in lines:
         table.add_row(f"  {mark}", line)
     if table.row_count:
-        output.say(out, *(["", title] if title else []))
+        output.print_lines(out, *(["", title] if title else []))
         out.print(table)
 
 
@@ -230,10 +230,10 @@ def _print_questions(out: Console, unanswered: tuple[questions.Question, ...]) -
 
     if not unanswered:
         return
-    output.say(out, "", "To refine this: ftwizard advise --answer ID=OPTION")
+    output.print_lines(out, "", "To refine this: ftwizard advise --answer ID=OPTION")
     for question in unanswered:
         table = Table.grid(padding=(0, 2, 0, 0))
         for choice in question.options:
             table.add_row(f"  {question.id}={choice.id}", choice.label)
-        output.say(out, "", question.text)
+        output.print_lines(out, "", question.text)
         out.print(table)

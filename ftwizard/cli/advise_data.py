@@ -12,22 +12,22 @@ import msgspec
 
 from ftwizard.advice import evidence, provider_advice, recipe_advice
 from ftwizard.advice.evidence import Evidence
-from ftwizard.advice.provider_costs import PathCost, by_path, supposed
+from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
 from ftwizard.advice.questions import Answers
-from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.advice.recipe_advice import AdvisedValue, Method
 from ftwizard.advice.setting_help import setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import cost_inputs, output, progress
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import Lengths
-from ftwizard.hardware.machine import Facts
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import model_config
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from ftwizard.pricing import offer_list
-from ftwizard.pricing.offer import Asked, Load
-from ftwizard.text import plural, visible
+from ftwizard.pricing.offer import PricingQuery, TrainingLoad
+from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,26 +46,26 @@ def read_evidence(data: str) -> Evidence:
     """
     data_evidence = _read_any(data)
     if not data_evidence.usable:
-        name = visible(data_evidence.path, 200)
+        name = make_visible(data_evidence.path, 200)
         raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
     return data_evidence
 
 
 def _read_any(data: str) -> Evidence:
     if report := _read_report(Path(data)):
-        return evidence.evidence(report)
+        return evidence.read_evidence(report)
     from ftwizard.data.checks import run
     from ftwizard.data.hub import datasets
 
     with progress.reporter(shown=True) as say:
         file, _ = datasets.locate(data, say)
-        examined = run.examine(
+        examined = run.check_files(
             file,
             # Near-duplicates do not affect provider or recipe.
-            run.Asked(max_length=Recipe().max_length, near=False),
+            run.CheckOptions(max_length=Recipe().max_length, near=False),
             say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
         )
-    return evidence.evidence(msgspec.to_builtins(examined))
+    return evidence.read_evidence(msgspec.to_builtins(examined))
 
 
 def _read_report(file: Path) -> dict[str, Any] | None:
@@ -85,59 +85,61 @@ def _unit(total: int) -> dict[str, int | str]:
 
 
 def to_document(
-    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
+    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
 ) -> dict[str, Any]:
     """Return the JSON document; ``costs`` only has providers that are possible."""
     provider_costs = cost_by_provider(data_evidence, facts, answers, today)
     return {
         "evidence": data_evidence,
         "changing_share": data_evidence.changing_share,
-        "raised": evidence.raised(data_evidence),
+        "raised": evidence.warn_of_facts(data_evidence),
         "recipe": advise_recipe(data_evidence, facts),
         "costs": {cost.path: cost for cost in provider_costs if not cost.why_not},
     }
 
 
 def cost_by_provider(
-    data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
-) -> tuple[PathCost, ...]:
+    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
+) -> tuple[ProviderCost, ...]:
     """Return the training cost on each provider, from its cheapest known offer.
 
     With the defaults of a plan: 10% validation, 10% test, 3 epochs. GPU hours are those of a known
     model of the answered size. Empty where no tokens were counted.
     """
-    plan = supposed(
+    plan = fill_in_model(
         Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
     )
     load = _to_load(data_evidence, plan)
     if load is None:
         return ()
     prices = cost_inputs.load_prices([], today)
-    lengths, shape = _scale_lengths(data_evidence, plan), model_config.shape(plan.model.name)
+    lengths, shape = _scale_lengths(data_evidence, plan), model_config.read_shape(plan.model.name)
     cards = {card for card, _ in prices.cards()}
-    hours = plan_estimate.hours(plan, lengths, shape, cards)
-    query = Asked(
+    hours = plan_estimate.estimate_gpu_hours(plan, lengths, shape, cards)
+    query = PricingQuery(
         today=today,
         model=plan.model.name,
         hours=hours or None,
-        too_small=plan_estimate.too_small(plan, lengths, shape, cards),
-        here=plan_estimate.this_machine(
-            plan, facts, plan_estimate.of_plan(plan, lengths, shape, facts)
+        too_small=plan_estimate.too_small_gpus(plan, lengths, shape, cards),
+        here=plan_estimate.local_offer(
+            plan, facts, plan_estimate.estimate_plan(plan, lengths, shape, facts)
         ),
         by_rule=False,
     )
-    offers = offer_list.offers(load, prices, query)
-    return by_path(offers, provider_advice.verdicts(facts, answers, today), facts, answers)
+    offers = offer_list.list_offers(load, prices, query)
+    return estimate_provider_costs(
+        offers, provider_advice.rank_providers(facts, answers, today), facts, answers
+    )
 
 
-def _to_load(data_evidence: Evidence, plan: Plan) -> Load | None:
+def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
     tokens = data_evidence.tokens
     if tokens is None or not data_evidence.usable:
         return None
     left = 1 - plan.validation_share - plan.test_share
     low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
-    return Load(
-        tokens=Estimate(
+    return TrainingLoad(
+        tokens=TokenEstimate(
             value=max(1, round(tokens.value * left)),
             low=math.floor(low * left),
             high=math.ceil(high * left),
@@ -148,7 +150,7 @@ def _to_load(data_evidence: Evidence, plan: Plan) -> Load | None:
     )
 
 
-def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, Lengths | None]:
+def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, LengthDistribution | None]:
     """Return the lengths of the training and the validation rows."""
     if data_evidence.lengths is None:
         return {}
@@ -162,26 +164,32 @@ def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, Lengths | N
     }
 
 
-def advise_recipe(data_evidence: Evidence, facts: Facts) -> list[Advised]:
+def advise_recipe(data_evidence: Evidence, facts: MachineInfo) -> list[AdvisedValue]:
     """Return a recipe for this machine, before a model is chosen."""
-    method_setting = recipe_advice.method_for(None, facts)
+    method_setting = recipe_advice.advise_method(None, facts)
     method: Method = next(name for name in get_args(Method) if name == method_setting.value)
     named = recipe_advice.advise(
         method, None, data_evidence.usable or None, facts, lengths=data_evidence.lengths
     )
-    return [method_setting, *named, recipe_advice.report_to()]
+    return [method_setting, *named, recipe_advice.advise_report_to()]
 
 
 def print_report(
-    out: Console, data_evidence: Evidence, facts: Facts, answers: Answers, today: datetime.date
+    out: Console,
+    data_evidence: Evidence,
+    facts: MachineInfo,
+    answers: Answers,
+    today: datetime.date,
 ) -> None:
     """Print the evidence, the costs and the suggested recipe."""
-    output.say(out, "", f"Rows: {visible(data_evidence.path)}")
-    lines = [("rows", f"{data_evidence.usable:,} of {plural(data_evidence.rows, 'row')} usable")]
+    output.print_lines(out, "", f"Rows: {make_visible(data_evidence.path)}")
+    lines = [
+        ("rows", f"{data_evidence.usable:,} of {format_count(data_evidence.rows, 'row')} usable")
+    ]
     if tokens := data_evidence.tokens:
         span = f" ({tokens.low:,.0f} to {tokens.high:,.0f})" if tokens.low is not None else ""
         lines.append(("tokens", f"{tokens.value:,.0f}{span}, {tokens.source}"))
-    if again := evidence.raised(data_evidence):
+    if again := evidence.warn_of_facts(data_evidence):
         numbers = ", ".join(map(str, again.lines))
         lines.append(
             ("✗ tool" if again.wrong_tool else "! tool", f"{again.words} Lines: {numbers}.")
@@ -194,32 +202,38 @@ def print_report(
                 f"{data_evidence.rft.reason} {data_evidence.rft.caution} Offered by {platforms}.",
             )
         )
-    out.print(output.pairs(lines))
+    out.print(output.build_pair_table(lines))
     _print_costs(out, cost_by_provider(data_evidence, facts, answers, today))
-    output.say(out, "", "Suggested recipe for this machine")
+    output.print_lines(out, "", "Suggested recipe for this machine")
     by_name = {setting.name: setting for setting in advise_recipe(data_evidence, facts)}
     out.print(
-        output.pairs(
+        output.build_pair_table(
             _format_settings([by_name[name] for name in SHOWN_SETTINGS if name in by_name])
         )
     )
 
 
-def _print_costs(out: Console, costs_by_provider: tuple[PathCost, ...]) -> None:
+def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> None:
     if not costs_by_provider:
         return
     recipe = Recipe()
-    output.say(out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers")
+    output.print_lines(
+        out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers"
+    )
     names = {provider.id: provider.name for provider in catalog().paths}
-    out.print(output.pairs((names[cost.path], _format_cost(cost)) for cost in costs_by_provider))
-    output.say(
+    out.print(
+        output.build_pair_table(
+            (names[cost.path], _format_cost(cost)) for cost in costs_by_provider
+        )
+    )
+    output.print_lines(
         out,
         "10% of the rows are for validation, 10% for the test set.",
         "All offers: ftwizard estimate DATA --model M",
     )
 
 
-def _format_cost(provider_cost: PathCost) -> str:
+def _format_cost(provider_cost: ProviderCost) -> str:
     if provider_cost.why_not:
         return f"{provider_cost.amount}: {provider_cost.words}"
     owner = (
@@ -230,7 +244,7 @@ def _format_cost(provider_cost: PathCost) -> str:
     return f"{provider_cost.amount}: {provider_cost.words}{owner}"
 
 
-def _format_settings(advised: list[Advised]) -> list[tuple[str, str]]:
+def _format_settings(advised: list[AdvisedValue]) -> list[tuple[str, str]]:
     return [
         (
             setting(advice.name).label,
@@ -240,9 +254,9 @@ def _format_settings(advised: list[Advised]) -> list[tuple[str, str]]:
     ]
 
 
-def _format_value(advice: Advised) -> str:
+def _format_value(advice: AdvisedValue) -> str:
     if options := setting(advice.name).options:
         return next(option.label for option in options if option.value == advice.value)
     if advice.name == "learning_rate" and isinstance(advice.value, float):
-        return recipe_advice.in_words(advice.value)
+        return recipe_advice.format_learning_rate(advice.value)
     return f"{advice.value:g}" if isinstance(advice.value, int | float) else str(advice.value)

@@ -21,7 +21,7 @@ from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import checkpoints, describe, store
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from ftwizard.train import command, initial_weights
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
@@ -40,7 +40,7 @@ class Beginning(NamedTuple):
 def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = store.find(arguments.run)
-    name = arguments.name or store.new_id(_TIME_SUFFIX.sub("", parent.id))
+    name = arguments.name or store.make_id(_TIME_SUFFIX.sub("", parent.id))
     folder = start(
         parent,
         check_id(name),
@@ -53,11 +53,11 @@ def branch(arguments: argparse.Namespace) -> int:
 
         return view(folder, arguments)
     if arguments.json:
-        output.print_json(store.status(folder))
+        output.print_json(store.read_status(folder))
         return 0
     child = folder.read_job().parent
     assert child is not None
-    print(f"{folder.id} is a child of {describe.origin(child)}.")
+    print(f"{folder.id} is a child of {describe.describe_parent(child)}.")
     return 0
 
 
@@ -82,7 +82,7 @@ def start(
     )
     command.check_installed(chosen)
     beginning = find_beginning(parent, begin)
-    hour = machine_rate.recorded(parent) or machine_rate.remembered()
+    hour = machine_rate.read_recorded_price(parent) or machine_rate.read_saved_price()
     train.check_budget(chosen, hour)
     root = train.runs_folder()
     train.refuse_changes(
@@ -91,21 +91,21 @@ def start(
     path = root / run_id
     child = JobRecord(
         kind="train",
-        argv=command.argv(path),
+        argv=command.build_argv(path),
         version=__version__,
         created=time.time(),
         hashes=record.hashes,
-        inputs={**record.inputs, **machine_rate.record(hour)},
+        inputs={**record.inputs, **machine_rate.price_record(hour)},
         parent=Parent(id=parent.id, step=beginning.step, changes=changes),
     )
     folder = launch.create(path, child, {"plan.yaml": schema.dump(chosen).encode()})
     try:
         if beginning.weights:
-            initial_weights.keep(folder, beginning.weights, chosen.recipe.method)
+            initial_weights.save_initial_weights(folder, beginning.weights, chosen.recipe.method)
     except OSError:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
-    launch.start(folder, child.argv, environment=command.environment(chosen))
+    launch.start(folder, child.argv, environment=command.build_environment(chosen))
     return folder
 
 
@@ -159,7 +159,7 @@ def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
         raise FtwizardError(f"Run {parent.id} has no complete checkpoint.", from_start)
     steps = ", ".join(str(saved.step) for saved in kept)
     if begin in (None, "best"):
-        checkpoint = checkpoints.best(kept)
+        checkpoint = checkpoints.find_best(kept)
         if checkpoint is None:
             raise FtwizardError(
                 f"No checkpoint of run {parent.id} has a validation loss, so none is best.",
@@ -169,7 +169,7 @@ def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
         checkpoint = next((saved for saved in kept if str(saved.step) == begin), None)
         if checkpoint is None:
             raise FtwizardError(
-                f"Run {parent.id} has no checkpoint of step “{visible(str(begin), 40)}” on disk.",
+                f"Run {parent.id} has no checkpoint of step “{make_visible(str(begin), 40)}” on disk.",
                 f"Choose from {steps}, best or start. Older checkpoints were deleted.",
             )
     return Beginning(checkpoint.step, parent.checkpoints / checkpoint.name)

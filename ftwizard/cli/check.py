@@ -15,17 +15,17 @@ from ftwizard.cli.convert import format_finding
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
 from ftwizard.data.checks import run
-from ftwizard.data.checks.report import Report, of_file, verdict
-from ftwizard.data.checks.run import Asked
-from ftwizard.data.findings import Findings, in_order
+from ftwizard.data.checks.report import DataReport, overall_verdict, report_unreadable_file
+from ftwizard.data.checks.run import CheckOptions
+from ftwizard.data.findings import Findings, sort_findings
 from ftwizard.data.hub import datasets
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.platforms import TargetName, target
+from ftwizard.data.platforms import TargetName, get_target
 from ftwizard.data.repair.repair import Repairs, repair
-from ftwizard.data.tokens.stats import Estimate, Lengths, Trained
+from ftwizard.data.tokens.stats import TokenEstimate, TokenLengths, TrainableTokens
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan.schema import Recipe
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
     from ftwizard.data.repair.repair import Repairs
@@ -47,7 +47,7 @@ def write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Rep
     return repair(
         file,
         user_paths.expand(arguments.fix),
-        target(arguments.target) if arguments.target else None,
+        get_target(arguments.target) if arguments.target else None,
         format=arguments.format,
         redact=arguments.redact,
         say=say,
@@ -58,12 +58,14 @@ def lines(repairs: Repairs) -> list[str]:
     """Return the lines of the report on repairs."""
     mark = "!" if repairs.left_out else "✓"
     result = "fixed" if repairs.changed else "nothing to fix"
-    listed = [f"{mark} {visible(repairs.out)}: {plural(repairs.rows_out, 'row')}, {result}"]
+    listed = [
+        f"{mark} {make_visible(repairs.out)}: {format_count(repairs.rows_out, 'row')}, {result}"
+    ]
     for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
         for finding in findings:
             listed += format_finding(action, finding)
     if repairs.changed or repairs.left_out:
-        listed.append(f"  All changes, by line: {visible(repairs.changes)}")
+        listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
     return listed
 
 
@@ -90,7 +92,7 @@ def check(arguments: argparse.Namespace) -> int:
         except FileProblem as problem:
             if arguments.json:
                 name: TargetName = arguments.target or "trl-sft"
-                problem.document = msgspec.to_builtins(of_file(file, problem, name))
+                problem.document = msgspec.to_builtins(report_unreadable_file(file, problem, name))
             raise
     report = msgspec.structs.replace(report, source=source)
     if arguments.json:
@@ -98,7 +100,7 @@ def check(arguments: argparse.Namespace) -> int:
         output.print_json(document | ({"repairs": repairs} if repairs else {}))
     else:
         lines = [*_repair_lines(repairs), ""] if repairs else []
-        output.say(output.console(), *lines, *_report_lines(report))
+        output.print_lines(output.make_console(), *lines, *_report_lines(report))
     if repairs:
         return 1 if repairs.left_out else 0
     return 0 if report.verdict != "error" else 1
@@ -117,8 +119,8 @@ def _repair_lines(repairs: Repairs) -> list[str]:
     return lines(repairs)
 
 
-def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> Report:
-    report = run.examine(
+def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:
+    report = run.check_files(
         file,
         _build_options(arguments),
         validation=Path(arguments.val) if arguments.val else None,
@@ -130,9 +132,9 @@ def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> Report:
     return report
 
 
-def _build_options(arguments: argparse.Namespace) -> Asked:
+def _build_options(arguments: argparse.Namespace) -> CheckOptions:
     by_model = arguments.model and arguments.target in (None, "trl-sft")
-    return Asked(
+    return CheckOptions(
         format=arguments.format,
         target=arguments.target,
         max_length=arguments.max_length or Recipe().max_length,
@@ -141,7 +143,7 @@ def _build_options(arguments: argparse.Namespace) -> Asked:
     )
 
 
-def _add_model_tokens(report: Report, arguments: argparse.Namespace, say: Say) -> Report:
+def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Say) -> DataReport:
     """Return the report with token counts and findings from a model's own tokenizer."""
     from ftwizard.cli import tokenizer
 
@@ -149,16 +151,16 @@ def _add_model_tokens(report: Report, arguments: argparse.Namespace, say: Say) -
     from ftwizard.train import mask_report
 
     length = arguments.max_length or Recipe().max_length
-    table = reader.read(Path(report.path), arguments.format)
-    counted, _ = mask_report.token_report(encoder, table.rows, length, arguments.model, say)
-    goal, model_findings = target(report.target), Findings()
+    table = reader.read_table(Path(report.path), arguments.format)
+    counted, _ = mask_report.report_tokens(encoder, table.rows, length, arguments.model, say)
+    goal, model_findings = get_target(report.target), Findings()
     for finding in counted.findings:
         model_findings.add_file(finding)
-    findings = in_order([*report.findings, *model_findings.listed(goal)])
+    findings = sort_findings([*report.findings, *model_findings.listed(goal)])
     return msgspec.structs.replace(
         report,
         findings=findings,
-        verdict=verdict(findings),
+        verdict=overall_verdict(findings),
         tokens=counted.counts.tokens,
         trained_tokens=counted.counts.trained,
     )
@@ -168,15 +170,15 @@ def _unit(total: int) -> dict[str, int | str]:
     return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
 
 
-def _report_lines(report: Report, part: str = "") -> Iterator[str]:
+def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     mark = MARKS[report.verdict]
-    rows = f"{plural(report.rows, 'row')}, {report.usable:,} usable"
+    rows = f"{format_count(report.rows, 'row')}, {report.usable:,} usable"
     yield (
-        f"{mark} {part}{visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
-        f"for {target(report.target).words}"
+        f"{mark} {part}{make_visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
+        f"for {get_target(report.target).words}"
     )
     if report.source:
-        yield f"  from {visible(report.source)}"
+        yield f"  from {make_visible(report.source)}"
         yield "  Name this file in the plan, so the data cannot change with the Hub."
     for finding in report.findings:
         lines = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
@@ -186,7 +188,7 @@ def _report_lines(report: Report, part: str = "") -> Iterator[str]:
             else ""
         )
         at = f", at {report.unit} {lines}{more}" if lines else ""
-        yield f"{MARKS[finding.severity]} {finding.code}: {plural(finding.count, 'row')}{at}"
+        yield f"{MARKS[finding.severity]} {finding.code}: {format_count(finding.count, 'row')}{at}"
         yield f"    {finding.message}; {finding.fix}"
         for cause in finding.also:
             fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
@@ -199,7 +201,7 @@ def _report_lines(report: Report, part: str = "") -> Iterator[str]:
         yield from _report_lines(report.validation, "validation: ")
 
 
-def _token_lines(report: Report) -> Iterator[str]:
+def _token_lines(report: DataReport) -> Iterator[str]:
     tokens, trained = report.tokens, report.trained_tokens
     if tokens is None or trained is None:
         return
@@ -214,11 +216,11 @@ def _token_lines(report: Report) -> Iterator[str]:
         yield f"  Billed: {about}{bill.words}"
 
 
-def _format_total(tokens: Lengths | Trained) -> str:
-    return _format_tokens(Estimate(value=tokens.total, low=tokens.low, high=tokens.high))
+def _format_total(tokens: TokenLengths | TrainableTokens) -> str:
+    return _format_tokens(TokenEstimate(value=tokens.total, low=tokens.low, high=tokens.high))
 
 
-def _format_tokens(tokens: Estimate) -> str:
+def _format_tokens(tokens: TokenEstimate) -> str:
     if tokens.low == tokens.high:
         return f"{tokens.value:,}"
     return f"about {tokens.value:,} ({tokens.low:,} to {tokens.high:,})"

@@ -10,7 +10,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.runs import comparison as side_by_side
 from ftwizard.runs import describe
 from ftwizard.runs.comparison import Comparison
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare runs: as tables, as JSON, or on a screen with their loss curves."""
-    folders = side_by_side.find(arguments.runs)
+    folders = side_by_side.find_runs(arguments.runs)
     if arguments.curves:
         if not output.wants_screens(arguments):
             raise FtwizardError(
@@ -26,25 +26,25 @@ def run(arguments: argparse.Namespace) -> int:
             )
         paths = "\0".join(str(folder.path) for folder in folders)
         return int(arguments.open_screens(("compare", paths), arguments.ascii, slow=arguments.slow))
-    sides = [side_by_side.side(folder, index) for index, folder in enumerate(folders)]
+    sides = [side_by_side.read_side(folder, index) for index, folder in enumerate(folders)]
     comparison = side_by_side.compare(sides)
     if arguments.json:
-        output.print_json(side_by_side.document(comparison))
+        output.print_json(side_by_side.to_document(comparison))
         return 0
-    out = output.console()
-    out.print(_build_table(comparison, [("", [visible(describe.state(side.record), 40) for side in comparison.sides]),
-                             *side_by_side.score_rows(comparison)]))  # fmt: skip
+    out = output.make_console()
+    out.print(_build_table(comparison, [("", [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]),
+                             *side_by_side.format_scores(comparison)]))  # fmt: skip
     for line in comparison.why:
-        output.say(out, f"! {line}")
+        output.print_lines(out, f"! {line}")
     out.print()
-    if rows := side_by_side.setting_rows(comparison):
-        output.say(out, "Different settings")
+    if rows := side_by_side.format_settings(comparison):
+        output.print_lines(out, "Different settings")
         out.print(_build_table(comparison, rows))
     else:
-        output.say(out, "All settings are equal.")
-    names = " ".join(visible(side.id) for side in comparison.sides)
+        output.print_lines(out, "All settings are equal.")
+    names = " ".join(make_visible(side.id) for side in comparison.sides)
     if out.is_terminal:
-        output.say(out, f"Overlay the loss curves: ftwizard compare {names} --curves")
+        output.print_lines(out, f"Overlay the loss curves: ftwizard compare {names} --curves")
     return 0
 
 
@@ -55,7 +55,7 @@ def _build_table(comparison: Comparison, rows: list[tuple[str, list[str]]]) -> T
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", overflow="fold")
     for side in comparison.sides:
-        table.add_column(f"{side.label} {visible(side.id)}", justify="right", overflow="fold")
+        table.add_column(f"{side.label} {make_visible(side.id)}", justify="right", overflow="fold")
     for name, cells in rows:
-        table.add_row(visible(name), *map(visible, cells))
+        table.add_row(make_visible(name), *map(make_visible, cells))
     return table

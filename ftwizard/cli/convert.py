@@ -9,13 +9,13 @@ from ftwizard.cli import output, progress
 from ftwizard.data import export
 from ftwizard.data.export import convert as engine
 from ftwizard.data.export.convert import Conversion
-from ftwizard.data.findings import FileFound
+from ftwizard.data.findings import FileFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.hub import datasets
 from ftwizard.data.new_file import require_free
-from ftwizard.data.platforms import Target, target
+from ftwizard.data.platforms import Target, get_target
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_LINES = 8
 
@@ -25,7 +25,7 @@ def convert(arguments: argparse.Namespace) -> int:
 
     A data set on the Hub is downloaded first.
     """
-    goal = target(arguments.target)
+    goal = get_target(arguments.target)
     _require_choice(arguments.written_as, goal)
     out = user_paths.expand(arguments.out)
     require_free(out)
@@ -43,12 +43,12 @@ def convert(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(conversion)
     else:
-        output.say(output.console(), *_report_lines(conversion, goal, source))
+        output.print_lines(output.make_console(), *_report_lines(conversion, goal, source))
     return 0 if arguments.skip_bad or not conversion.left_out else 1
 
 
 def _require_choice(format: Format | None, goal: Target) -> None:
-    choices = export.choices(goal)
+    choices = export.list_formats(goal)
     if format is not None and format not in choices:
         accepted = " or ".join(choices) or "no format for conversations"
         raise FtwizardError(
@@ -58,18 +58,18 @@ def _require_choice(format: Format | None, goal: Target) -> None:
 
 def _report_lines(conversion: Conversion, goal: Target, source: str | None) -> list[str]:
     mark = "!" if conversion.left_out else "✓"
-    rows = f"{conversion.rows_out:,} of {plural(conversion.rows_in, 'row')}"
-    lines = [f"{mark} {visible(conversion.out)}: {rows}, for {goal.words}"]
+    rows = f"{conversion.rows_out:,} of {format_count(conversion.rows_in, 'row')}"
+    lines = [f"{mark} {make_visible(conversion.out)}: {rows}, for {goal.words}"]
     if source:
-        lines.append(f"  from {visible(source)}")
+        lines.append(f"  from {make_visible(source)}")
     for action, findings in (("left out", conversion.left_out), ("changed", conversion.changed)):
         for finding in findings:
             lines += format_finding(action, finding)
-    lines.append(f"  Check it with: ftwizard check {visible(conversion.out)}")
+    lines.append(f"  Check it with: ftwizard check {make_visible(conversion.out)}")
     return lines
 
 
-def format_finding(action: str, finding: FileFound) -> list[str]:
+def format_finding(action: str, finding: FileFinding) -> list[str]:
     """Format what was done with rows: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
     mark = "✗" if action == "left out" else "!"
     head = f"{mark} {action}, {finding.code}"
@@ -80,6 +80,6 @@ def format_finding(action: str, finding: FileFound) -> list[str]:
             if finding.count > MAX_SHOWN_LINES
             else ""
         )
-        head += f": {plural(finding.count, 'row')}, at line {numbers}{more}"
+        head += f": {format_count(finding.count, 'row')}, at line {numbers}{more}"
     fix = f"; {finding.fix}" if finding.fix else ""
     return [head, f"    {finding.message}{fix}"]

@@ -21,20 +21,20 @@ from ftwizard.data.checks import run
 from ftwizard.data.checks.run import COUNTED_BYTES
 from ftwizard.data.hub import datasets
 from ftwizard.data.io import inspect
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.tokens import counting, tokenizers
-from ftwizard.data.tokens.stats import Counts, Estimate
+from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import batching
-from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.pricing import monthly, offer_list, user_prices
-from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
+from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
 from ftwizard.pricing.offer_list import SortKey
 from ftwizard.quantity import Figure, today
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
-    from ftwizard.data.tokens.counting import Way
+    from ftwizard.data.tokens.counting import TargetEncoding
     from ftwizard.plan.schema import Plan
 
 
@@ -47,10 +47,10 @@ PLAN_BLOCKS = 8
 class CountedRows(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the rows."""
 
-    load: Load
+    load: TrainingLoad
     request: tuple[Decimal, Decimal] | None = None
     """Mean tokens of a request (not trained on) and of its answer (trained on)."""
-    lengths: Lengths | None = None
+    lengths: LengthDistribution | None = None
     """Distribution of row lengths."""
 
 
@@ -68,7 +68,7 @@ def from_options(arguments: argparse.Namespace) -> CountedRows:
         )
     if arguments.plan:
         raise FtwizardError(
-            f"{visible(arguments.plan, 100)} and --examples cannot be combined.",
+            f"{make_visible(arguments.plan, 100)} and --examples cannot be combined.",
             "Use one of them.",
             USAGE,
         )
@@ -81,13 +81,13 @@ def from_options(arguments: argparse.Namespace) -> CountedRows:
             "Check both numbers; --mean-tokens is per row.",
             USAGE,
         )
-    exact = Estimate(value=tokens, low=tokens, high=tokens)
+    exact = TokenEstimate(value=tokens, low=tokens, high=tokens)
     source = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
     return CountedRows(
-        load=Load(
+        load=TrainingLoad(
             tokens=exact, epochs=arguments.epochs or EPOCHS, counted=source, rows=arguments.examples
         ),
-        lengths=batching.of_one_length(arguments.examples, float(arguments.mean_tokens)),
+        lengths=batching.from_mean(arguments.examples, float(arguments.mean_tokens)),
     )
 
 
@@ -98,15 +98,15 @@ def check_model(name: str | None) -> HostedModel | None:
     """
     if name is None:
         return None
-    hosted_models.refuse(name, datetime.date.today())
+    hosted_models.check_refused(name, datetime.date.today())
     # A platform may use the Hub name of an open model; then the open model is meant.
     owner, slash, _ = name.partition("/")
     is_hub_name = slash and owner.lower() not in hosted_models.PLATFORM_NAMES and "@" not in name
-    hosted = None if is_hub_name else hosted_models.find(name)
+    hosted = None if is_hub_name else hosted_models.find_model(name)
     if hosted is None and "/" not in name and not Path(name).exists():
-        near = hosted_models.nearest(name)
+        near = hosted_models.nearest_model(name)
         raise FtwizardError(
-            f"Unknown model {visible(name, 60)}.",
+            f"Unknown model {make_visible(name, 60)}.",
             f"Did you mean {near}?" if near else "Name a hosted model, a folder, or owner/model.",
         )
     return hosted
@@ -118,40 +118,41 @@ def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Sa
     Raises FtwizardError where no row can be read.
     """
     file, _ = datasets.locate(arguments.plan, say)
-    goal = model.limits(model.methods[0]) if model else target("trl-sft")
+    goal = model.limits(model.methods[0]) if model else get_target("trl-sft")
     inspected = inspect.inspect(file)
-    format = run.guessed(file, inspected, None)
+    format = run.guess_format(file, inspected, None)
 
     def report(done: int, total: int) -> None:
         say("counting", what=file.name, done=done, total=total, unit="bytes")
 
     name = model.id if model else arguments.model
     if inspected.size > COUNTED_BYTES and inspected.plain:
-        counts = counting.estimated(file, inspected, format, goal, None, model=name)
+        counts = counting.estimate_tokens(file, inspected, format, goal, None, model=name)
     else:
-        counts = counting.exact(file, inspected, format, goal, None, say=report, model=name)
+        counts = counting.count_tokens(file, inspected, format, goal, None, say=report, model=name)
     if counts is None or not counts.tokens.total:
         raise FtwizardError(
-            f"No row of {visible(str(file), 200)} can be read.",
-            f"To see why: ftwizard check {visible(str(file), 200)}",
+            f"No row of {make_visible(str(file), 200)} can be read.",
+            f"To see why: ftwizard check {make_visible(str(file), 200)}",
         )
     tokens = counts.tokens
-    pair = goal, tokenizers.choose(goal, name)
+    pair = goal, tokenizers.choose_encoding(goal, name)
     hosted = {
-        f"{host.platform}/{host.id}": _target_and_tokenizer(host) for host in hosted_models.hosted()
+        f"{host.platform}/{host.id}": _target_and_tokenizer(host)
+        for host in hosted_models.list_hosted_models()
     }
-    load = Load(
-        tokens=Estimate(value=tokens.total, low=tokens.low, high=tokens.high),
+    load = TrainingLoad(
+        tokens=TokenEstimate(value=tokens.total, low=tokens.low, high=tokens.high),
         epochs=arguments.epochs or EPOCHS,
-        counted=f"tokens of {visible(file.name, 100)} by {tokens.encoding}",
+        counted=f"tokens of {make_visible(file.name, 100)} by {tokens.encoding}",
         rows=tokens.rows,
         by_model=counting.recount(file, inspected, format, pair, tokens.total, hosted),
     )
-    lengths = batching.lengths(msgspec.to_builtins(tokens))
+    lengths = batching.from_check_tokens(msgspec.to_builtins(tokens))
     return CountedRows(load=load, request=_mean_request(counts), lengths=lengths)
 
 
-def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]:
+def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, TokenEstimate]:
     """Return the tokens of a plan's rows for each hosted model; empty where that fails.
 
     ``tokens``: their count with the tokenizer in ``base``.
@@ -159,23 +160,23 @@ def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, Estimate]
     file = Path(chosen.data.files.train)
     try:
         inspected = inspect.inspect(file)
-        format = run.guessed(file, inspected, None)
-        pair = target("trl-sft"), tokenizers.of_folder(base, chosen.model.name)
+        format = run.guess_format(file, inspected, None)
+        pair = get_target("trl-sft"), tokenizers.from_folder(base, chosen.model.name)
         hosted = {
             f"{host.platform}/{host.id}": _target_and_tokenizer(host)
-            for host in hosted_models.hosted()
+            for host in hosted_models.list_hosted_models()
         }
         return counting.recount(file, inspected, format, pair, tokens, hosted, blocks=PLAN_BLOCKS)
     except (FtwizardError, OSError, ValueError):  # costs can do without it
         return {}
 
 
-def _target_and_tokenizer(model: HostedModel) -> Way:
+def _target_and_tokenizer(model: HostedModel) -> TargetEncoding:
     goal = model.limits(model.methods[0])
-    return goal, tokenizers.choose(goal, model.id)
+    return goal, tokenizers.choose_encoding(goal, model.id)
 
 
-def _mean_request(counts: Counts) -> tuple[Decimal, Decimal] | None:
+def _mean_request(counts: TokenCounts) -> tuple[Decimal, Decimal] | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
     rows, trained = counts.tokens.rows, counts.trained.total
     untrained = counts.tokens.total - trained
@@ -201,7 +202,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     date: datetime.date
     tokens: int
     """Tokens of all epochs."""
-    by_model: dict[str, Estimate]
+    by_model: dict[str, TokenEstimate]
     """Tokens of one epoch by a hosted model's own tokenizer: ``platform/id``."""
     counted: dict[str, Figure]
     """``examples``, ``mean``, ``epochs``, ``total``."""
@@ -211,9 +212,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compute_costs(
-    load: Load, arguments: argparse.Namespace, *, request: Request | None = None,
+    load: TrainingLoad, arguments: argparse.Namespace, *, request: Request | None = None,
     model: str | None = None, by_rule: bool = True, hours: Mapping[str, Figure] | None = None,
-    here: Here | None = None, too_small: frozenset[str] = frozenset(),
+    here: LocalOffer | None = None, too_small: frozenset[str] = frozenset(),
     served: float | None = None,
 ) -> Costs:  # fmt: skip
     """Return what ``load`` costs on every provider, with the options of the command line.
@@ -225,32 +226,32 @@ def compute_costs(
     """
     today = datetime.date.today()
     prices = from_arguments(arguments)
-    query = Asked(
+    query = PricingQuery(
         today=today,
         edition=arguments.edition,
         share_data=arguments.share_data,
         volume=_read_volume(arguments, request),
         hours=hours,
-        here=here or Here(),
+        here=here or LocalOffer(),
         too_small=too_small,
         served=served,
         by_rule=by_rule,
         serve_on=_find_card(arguments.serve_on, prices),
         **({"model": model} if model else {}),
     )
-    offers = offer_list.offers(load, prices, query)
-    notes = offer_list.notes(prices, query, confidential=arguments.confidential)
+    offers = offer_list.list_offers(load, prices, query)
+    notes = offer_list.table_notes(prices, query, confidential=arguments.confidential)
     notes.insert(
         1,
-        f"Your own prices take precedence: --price, or {visible(str(locations.prices_file()), 200)}.",
+        f"Your own prices take precedence: --price, or {make_visible(str(locations.prices_file()), 200)}.",
     )
     if old := sum(offer.stale for offer in offers):
         notes.append(
             f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
         )
-    if query.volume and (why := monthly.cannot_serve(query)):
+    if query.volume and (why := monthly.explain_cannot_serve(query)):
         notes.append(f"No break-even: {why} Try a larger GPU: --serve-on CARD.")
-    elif query.volume and (pace := monthly.pace(query.volume)):
+    elif query.volume and (pace := monthly.required_tokens_per_s(query.volume)):
         notes.append(
             "The break-even compares prices only. One GPU must also keep up with "
             f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
@@ -262,7 +263,7 @@ def compute_costs(
         tokens=load.total,
         by_model=dict(load.by_model),
         counted=_to_figures(load),
-        costs=offer_list.in_order(offers, arguments.sort),
+        costs=offer_list.sort_offers(offers, arguments.sort),
         monthly=_monthly_document(query, prices),
         notes=notes,
     )
@@ -270,7 +271,7 @@ def compute_costs(
 
 def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
     """Return the packaged prices, overridden by the user's own."""
-    return packaged().over(user_prices.read(texts, locations.prices_file(), today))
+    return packaged().over(user_prices.read_user_prices(texts, locations.prices_file(), today))
 
 
 def from_arguments(arguments: argparse.Namespace) -> Prices:
@@ -284,7 +285,7 @@ def from_arguments(arguments: argparse.Namespace) -> Prices:
     if not arguments.gpu:
         return prices
     kept = tuple(row for row in prices.rows if row.kind != user_prices.MACHINE)
-    typed = user_prices.given(arguments.price, today)
+    typed = user_prices.parse_options(arguments.price, today)
     return msgspec.structs.replace(prices, rows=kept).over(typed)
 
 
@@ -306,18 +307,18 @@ def _find_card(name: str, prices: Prices) -> str:
     names = sorted({card for card, market in prices.cards() if market == "on demand"})
     if name in names:
         return name
-    gpu = gpu_specs.card(name)  # as typed for --gpu: “A100 40 GB”
-    match = next((card for card in names if gpu and gpu_specs.card(card) == gpu), None)
+    gpu = gpu_specs.find_gpu(name)  # as typed for --gpu: “A100 40 GB”
+    match = next((card for card in names if gpu and gpu_specs.find_gpu(card) == gpu), None)
     if match is None:
         raise FtwizardError(
-            f"No price is known for GPU {visible(name, 40)}.",
+            f"No price is known for GPU {make_visible(name, 40)}.",
             f"Choose from: {', '.join(names)}.",
             USAGE,
         )
     return match
 
 
-def _to_figures(load: Load) -> dict[str, Figure]:
+def _to_figures(load: TrainingLoad) -> dict[str, Figure]:
     def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
         exact = low == high
         return Figure(
@@ -335,12 +336,12 @@ def _to_figures(load: Load) -> dict[str, Figure]:
     return figures | {"total": figure(load.total, "tokens", *ends)}
 
 
-def _monthly_document(query: Asked, prices: Prices) -> dict[str, Any] | None:
+def _monthly_document(query: PricingQuery, prices: Prices) -> dict[str, Any] | None:
     volume = query.volume
     if volume is None:
         return None
     gpu, other_edition = prices.gpu(query.serve_on, "on demand", query.edition)
-    if monthly.cannot_serve(query):
+    if monthly.explain_cannot_serve(query):
         gpu = other_edition = None
 
     def figure(value: Decimal, unit: str) -> Figure:
@@ -352,7 +353,7 @@ def _monthly_document(query: Asked, prices: Prices) -> dict[str, Any] | None:
         "tokens_in": figure(volume.tokens_in, "tokens per request"),
         "tokens_out": figure(volume.tokens_out, "tokens per answer"),
         "gpu": query.serve_on,
-        "gpu_month": monthly.rented(gpu) if gpu else None,
-        "gpu_month_beside": monthly.rented(other_edition) if other_edition else None,
-        "pace": monthly.pace(volume),
+        "gpu_month": monthly.monthly_rent(gpu) if gpu else None,
+        "gpu_month_beside": monthly.monthly_rent(other_edition) if other_edition else None,
+        "pace": monthly.required_tokens_per_s(volume),
     }

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from ftwizard.catalog import hosted_models
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES
-from ftwizard.catalog.prices import mark
+from ftwizard.catalog.prices import stale_mark
 from ftwizard.cli import output
 from ftwizard.cli.cost_inputs import Costs
 from ftwizard.pricing import gpu_costs
-from ftwizard.pricing.offer import CHECK, Offer
+from ftwizard.pricing.offer import CHECK_PRICE, Offer
 from ftwizard.quantity import Figure
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,27 +56,33 @@ def show(out: Console, costs: Costs, model: str | None = None, *, all_notes: boo
 
     ``model``: the model asked for, which is always shown; ``all_notes``: more than ``MAX_NOTES``.
     """
-    hosted = hosted_models.find(model) if model else None
+    hosted = hosted_models.find_model(model) if model else None
     shown, gone, unknown = _sort_out(costs, hosted.id if hosted else None)
     total = costs.counted["total"]
-    output.say(out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}")
+    output.print_lines(
+        out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}"
+    )
     columns = _fitting_columns(out.width)
     out.print(_build_table(shown, costs.sort == "path", columns, costs.date))
     if left := [name for name in COLUMNS if name not in columns]:
-        output.say(out, f"Hidden columns: {', '.join(left)}. Widen the terminal or use --json.")
+        output.print_lines(
+            out, f"Hidden columns: {', '.join(left)}. Widen the terminal or use --json."
+        )
     for title, offers in (("No longer available", gone), ("Price unknown", unknown)):
         if offers:
             names = ", ".join(offer.name for offer in offers)
-            check = f" ({CHECK})" if offers is unknown else ""
-            output.say(out, f"{title}{check}: {names}")
+            check = f" ({CHECK_PRICE})" if offers is unknown else ""
+            output.print_lines(out, f"{title}{check}: {names}")
     if costs.monthly:
         out.print("", _build_monthly_table(costs, shown), sep="\n")
     notes = [*costs.notes, *_offer_notes(shown)]
     kept = notes if all_notes or len(notes) <= MAX_NOTES else notes[: MAX_NOTES - 1]
     # Differences between the editions are always shown.
-    output.say(out, "", *(f"· {note}" for note in [*kept, *_edition_notes(shown, costs.date)]))
+    output.print_lines(
+        out, "", *(f"· {note}" for note in [*kept, *_edition_notes(shown, costs.date)])
+    )
     if more := len(notes) - len(kept):
-        output.say(out, f"· {plural(more, 'more note')}: use --notes or --json")
+        output.print_lines(out, f"· {format_count(more, 'more note')}: use --notes or --json")
 
 
 def _sort_out(costs: Costs, wanted: str | None) -> tuple[list[Offer], list[Offer], list[Offer]]:
@@ -135,7 +141,7 @@ def _build_table(
         name = _short_name(offer) if grouped else offer.name
         cells = _format_cells(offer, today)
         table.add_row(
-            visible(("→ " if offer.recommended else "  ") + name),
+            make_visible(("→ " if offer.recommended else "  ") + name),
             *(cells[column] for column in columns),
         )
         if offer.setup and offer.training:
@@ -188,7 +194,7 @@ def _format_hourly(offer: Offer) -> str:
 
 def _format_month(figure: Figure, today: datetime.date) -> str:
     """Format the month of a figure, with a mark if it is old."""
-    return f"{(figure.as_of or '')[:7]}{mark(figure.as_of, today)}"
+    return f"{(figure.as_of or '')[:7]}{stale_mark(figure.as_of, today)}"
 
 
 def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
@@ -204,7 +210,7 @@ def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
         if offer.break_even or (has_requests and offer.monthly):
             month = [_format_monthly(offer, "monthly", costs.date)] if has_requests else []
             table.add_row(
-                visible(offer.name), *month, _format_monthly(offer, "break_even", costs.date)
+                make_visible(offer.name), *month, _format_monthly(offer, "break_even", costs.date)
             )
     if gpu := volume["gpu_month"]:
         table.caption = (
@@ -250,7 +256,7 @@ def _offer_notes(shown: list[Offer]) -> Iterator[str]:
     by_note: dict[str, list[Offer]] = {}
     for offer in shown:
         for note in offer.notes:
-            if CHECK not in note and note not in SHOWN_IN_TABLE:
+            if CHECK_PRICE not in note and note not in SHOWN_IN_TABLE:
                 by_note.setdefault(note, []).append(offer)
     ordered = sorted(
         by_note.items(), key=lambda item: (not _HAS_END_DATE.match(item[0]), -len(item[1]))

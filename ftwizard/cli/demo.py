@@ -17,7 +17,7 @@ from ftwizard.models import hub
 from ftwizard.plan import schema
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from ftwizard.train import command
 
 if TYPE_CHECKING:
@@ -28,27 +28,27 @@ def demo(arguments: argparse.Namespace) -> int:
     """Fine-tune on the sample, follow the run until it ends, and show five pairs of answers."""
     if not arguments.yes and output.wants_screens(arguments):
         return int(arguments.open_screens(("demo", ""), arguments.ascii, slow=arguments.slow))
-    chosen = schema.load(bundled_samples.plan_file())
+    chosen = schema.load(bundled_samples.copy_plan())
     command.check_installed(chosen)
     source = hub.locate(chosen.model.name, chosen.model.revision)
-    console = output.console(stderr=arguments.json)
-    output.say(
+    console = output.make_console(stderr=arguments.json)
+    output.print_lines(
         console, "A real fine-tune, end to end: turn support tickets into structured JSON.", ""
     )
     console.print(
-        output.pairs(
+        output.build_pair_table(
             [
                 ("model", source.said),
                 ("data", chosen.data.files.train),
                 ("runs", str(locations.runs_folder())),
-                ("takes", bundled_samples.TAKES),
+                ("takes", bundled_samples.DEMO_COST),
             ]
         )
     )
-    output.say(console, "")
+    output.print_lines(console, "")
     if not arguments.yes and not _confirm():
         return DECLINED
-    folder = start(chosen, store.new_id("demo"), machine_rate.remembered())
+    folder = start(chosen, store.make_id("demo"), machine_rate.read_saved_price())
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
         _print_pairs(folder, console)
@@ -67,15 +67,15 @@ def _confirm() -> bool:
 
 
 def _print_pairs(folder: JobFolder, console: Console) -> None:
-    for pair in store.result(folder).get("compare", {}).get("pairs", []):
-        output.say(console, "")
+    for pair in store.read_result(folder).get("compare", {}).get("pairs", []):
+        output.print_lines(console, "")
         console.print(
-            output.pairs(
+            output.build_pair_table(
                 [
-                    ("ticket", visible(pair["prompt"][-1]["content"], 200)),
-                    ("expected", visible(pair["expected"], 200)),
-                    ("base", visible(pair["base"], 200)),
-                    ("tuned", visible(pair["tuned"], 200)),
+                    ("ticket", make_visible(pair["prompt"][-1]["content"], 200)),
+                    ("expected", make_visible(pair["expected"], 200)),
+                    ("base", make_visible(pair["base"], 200)),
+                    ("tuned", make_visible(pair["tuned"], 200)),
                 ]
             )
         )

@@ -10,25 +10,25 @@ from typing import Any
 from ftwizard import user_paths
 from ftwizard.cli import output
 from ftwizard.diagnosis import (
-    IN_WORDS,
+    PATTERN_NAMES,
     Curve,
-    Finding,
+    DiagnosisFinding,
     Verdict,
-    best_in_words,
+    describe_best,
     diagnose,
-    findings,
-    mark,
+    get_mark,
+    to_findings,
 )
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import loss_curves, store
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis of a curve."""
     curve = _read_curve(arguments.run)
     verdict = diagnose(curve)
-    listed = findings(verdict)
+    listed = to_findings(verdict)
     if arguments.json:
         output.print_json(to_document(verdict, listed))
         return 0
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def to_document(verdict: Verdict, listed: list[Finding]) -> dict[str, Any]:
+def to_document(verdict: Verdict, listed: list[DiagnosisFinding]) -> dict[str, Any]:
     """Return what ``--json`` prints."""
     return {
         "pattern": verdict.pattern,
@@ -70,29 +70,31 @@ def _read_curve(name: str) -> Curve:
     if user_paths.exists(path) and not (path / "job.json").is_file():
         if path.is_dir():
             raise FtwizardError(
-                f"{visible(name, 200)} is a folder, but not of a run.",
+                f"{make_visible(name, 200)} is a folder, but not of a run.",
                 "Name a run, or a file such as trainer_state.json.",
             )
-        return loss_curves.of_file(path)
+        return loss_curves.from_file(path)
     folder = store.find(name)
-    return loss_curves.of_progress(store.progress(folder), folder)
+    return loss_curves.from_progress(store.read_progress(folder), folder)
 
 
-def _print(curve: Curve, verdict: Verdict, listed: list[Finding]) -> None:
-    out = output.console()
+def _print(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> None:
+    out = output.make_console()
     first, *rest = listed
     certainty = f"{100 * verdict.confidence:.0f}% sure" if verdict.confidence < 1 else "certain"
     since = f", since step {verdict.onset_step:,}" if verdict.onset_step else ""
-    output.say(out, f"{mark(first)} {IN_WORDS[first.code]} ({certainty}{since})")
-    output.say(out, f"  {first.message}", f"  → {first.action}")
+    output.print_lines(out, f"{get_mark(first)} {PATTERN_NAMES[first.code]} ({certainty}{since})")
+    output.print_lines(out, f"  {first.message}", f"  → {first.action}")
     for finding in rest:
-        output.say(out, f"{mark(finding)} {IN_WORDS[finding.code]}: {finding.message}")
-    if (best := best_in_words(verdict)) and not any(best in finding.message for finding in listed):
-        output.say(out, f"  {best}")
+        output.print_lines(
+            out, f"{get_mark(finding)} {PATTERN_NAMES[finding.code]}: {finding.message}"
+        )
+    if (best := describe_best(verdict)) and not any(best in finding.message for finding in listed):
+        output.print_lines(out, f"  {best}")
     counts = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
-    sets = visible(", ".join(curve.eval_sets), 200)
+    sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
-    output.say(out, f"  {counts}{mean}, up to step {curve.last_step:,.0f}")
+    output.print_lines(out, f"  {counts}{mean}, up to step {curve.last_step:,.0f}")
 
 
 def _to_finite(value: Any) -> Any:

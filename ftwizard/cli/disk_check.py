@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.estimate import disk
 from ftwizard.hardware import machine
 from ftwizard.quantity import Figure, today
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 
 def to_document(
@@ -21,18 +21,18 @@ def to_document(
     ``later``: what exporting a model of ``parameters`` parameters would need in addition.
     """
     download = needs.get("download")
-    elsewhere = download and not machine.on_one_disk(runs_folder, cache)
+    elsewhere = download and not machine.is_same_disk(runs_folder, cache)
     free = _free_space(runs_folder)
     cache_free = _free_space(cache) if elsewhere else None
-    short = disk.short(
+    short = disk.find_shortage(
         needs, free=round(free.value), folder=str(runs_folder),
         cache_free=round(cache_free.value) if cache_free else None, cache=str(cache),
     )  # fmt: skip
     return {
         "short": msgspec.to_builtins(short),
         "parts": msgspec.to_builtins(needs),
-        "later": msgspec.to_builtins(disk.later(parameters)),
-        "needed": msgspec.to_builtins(disk.needed(needs, download=not elsewhere)),
+        "later": msgspec.to_builtins(disk.estimate_later_exports(parameters)),
+        "needed": msgspec.to_builtins(disk.sum_parts(needs, download=not elsewhere)),
         "free": msgspec.to_builtins(free),
         "elsewhere": {
             "folder": str(cache),
@@ -47,6 +47,6 @@ def to_document(
 def _free_space(folder: Path) -> Figure:
     """Return the free bytes on the disk of a folder, which need not exist."""
     return Figure(
-        value=machine.free_bytes(folder), unit="bytes", as_of=today(),
-        source=f"free on the disk of {visible(str(folder), 300)}",
+        value=machine.get_free_bytes(folder), unit="bytes", as_of=today(),
+        source=f"free on the disk of {make_visible(str(folder), 300)}",
     )  # fmt: skip

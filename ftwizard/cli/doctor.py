@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ftwizard import doctor as engine
 from ftwizard.cli import output, progress
 from ftwizard.doctor import Check
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """
     with progress.reporter(shown=not arguments.json) as say:
         say("looking at this machine")
-        checks, driver = engine.quick()
+        checks, driver = engine.run_quick_checks()
         say.show({"checks": checks})
         if not arguments.quick:
             for step in engine.run_trial(driver):
@@ -41,9 +41,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _print(results: Iterable[Check]) -> None:
-    out = output.console()
+    out = output.make_console()
     checks = list(results)
-    out.print(output.pairs(row for check in checks for row in _check_rows(check)))
+    out.print(output.build_pair_table(row for check in checks for row in _check_rows(check)))
     out.print(f"\n{summarize(checks)}")
 
 
@@ -64,4 +64,4 @@ def summarize(checks: list[Check]) -> str:
     if not missing and not warnings:
         return "✓ Ready to train: nothing is missing."
     first = f"✗ {missing} missing" if missing else "✓ Nothing is missing"
-    return f"{first}, {plural(warnings, 'warning')}." if warnings else f"{first}."
+    return f"{first}, {format_count(warnings, 'warning')}." if warnings else f"{first}."

@@ -31,25 +31,24 @@ from ftwizard.cli.cost_inputs import Costs
 from ftwizard.cli.parser import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import disk, plan_estimate, probe_cache
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.hardware.machine import is_installed
-from ftwizard.models import context_length, model_config
-from ftwizard.models import hub as models
+from ftwizard.models import context_length, hub, model_config
 from ftwizard.plan import resolve_paths, schema
 from ftwizard.plan.schema import Plan
-from ftwizard.pricing.offer import Load
-from ftwizard.text import visible
+from ftwizard.pricing.offer import TrainingLoad
+from ftwizard.text import make_visible
 from ftwizard.train import command, ledger_cache
 
 if TYPE_CHECKING:
-    from ftwizard.hardware.machine import Facts
-    from ftwizard.models.hub import Source
-    from ftwizard.models.shapes import Shape
-    from ftwizard.train.encoder import Report
+    from ftwizard.hardware.machine import MachineInfo
+    from ftwizard.models.hub import ModelSource
+    from ftwizard.models.shapes import ModelShape
+    from ftwizard.train.encoder import EncodingReport
     from ftwizard.train.preview import Preview
 
 DEFERRED_RISKS: tuple[schema.RiskName, ...] = ("many-epochs", "no-validation")
@@ -85,7 +84,7 @@ def _check_gpu(arguments: argparse.Namespace) -> None:
     estimate_by_config.machine_facts(arguments)
     model = arguments.model
     typed = arguments.examples is not None
-    if (typed and not model) or (model and "/" not in model and hosted_models.find(model)):
+    if (typed and not model) or (model and "/" not in model and hosted_models.find_model(model)):
         raise FtwizardError(
             "--gpu needs a model that is trained on a GPU.",
             "Name an open model: --model meta-llama/Llama-3.1-8B-Instruct.",
@@ -96,14 +95,14 @@ def _check_gpu(arguments: argparse.Namespace) -> None:
 def _refuse_hosted(chosen: Plan) -> None:
     """Raise FtwizardError for a model that only a platform offers."""
     name = chosen.model.name
-    hosted_models.refuse(name, datetime.date.today())
-    hosted = None if "/" in name else hosted_models.find(name)
-    if hosted and not models.is_folder(name):
+    hosted_models.check_refused(name, datetime.date.today())
+    hosted = None if "/" in name else hosted_models.find_model(name)
+    if hosted and not hub.is_folder(name):
         raise FtwizardError(
-            f"{visible(name, 60)} is fine-tuned at {hosted_models.PLATFORM_NAMES[hosted.platform]}; a plan "
+            f"{make_visible(name, 60)} is fine-tuned at {hosted_models.PLATFORM_NAMES[hosted.platform]}; a plan "
             "trains a model on this machine.",
             "To see its cost there: ftwizard estimate "
-            f"{visible(chosen.data.files.train, 200)} --model {visible(name, 60)}",
+            f"{make_visible(chosen.data.files.train, 200)} --model {make_visible(name, 60)}",
         )
 
 
@@ -115,7 +114,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     with progress.reporter() as say:
         say("looking", what="for the model")
         try:
-            source = models.locate(chosen.model.name, chosen.model.revision)
+            source = hub.locate(chosen.model.name, chosen.model.revision)
             base = tokenizer.fetched(source, say)
         except FtwizardError as error:
             return _estimate_unavailable(arguments, chosen, facts, error, say)
@@ -129,7 +128,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
 
 
 def _estimate_unavailable(
-    arguments: argparse.Namespace, chosen: Plan, facts: Facts, error: FtwizardError, say: Say
+    arguments: argparse.Namespace, chosen: Plan, facts: MachineInfo, error: FtwizardError, say: Say
 ) -> int:
     """Estimate from the catalog's configuration of a model that could not be downloaded.
 
@@ -145,21 +144,21 @@ def _estimate_unavailable(
 
 
 def _estimate_from_config(
-    arguments: argparse.Namespace, chosen: Plan, rows: cost_inputs.CountedRows, shape: Shape,
-    facts: Facts, why: str, say: Say,
+    arguments: argparse.Namespace, chosen: Plan, rows: cost_inputs.CountedRows, shape: ModelShape,
+    facts: MachineInfo, why: str, say: Say,
 ) -> int:  # fmt: skip
     lengths = {"train": rows.lengths}
     prices = cost_inputs.from_arguments(arguments)
     document = estimate_by_config.to_document(chosen, lengths, shape, facts, why, say, prices)
     cards = {card for card, _ in cost_inputs.from_arguments(arguments).cards()}
-    hours = plan_estimate.hours(chosen, lengths, shape, cards)
+    hours = plan_estimate.estimate_gpu_hours(chosen, lengths, shape, cards)
     money = cost_inputs.compute_costs(
         rows.load, arguments, request=rows.request, model=chosen.model.name, hours=hours or None,
         by_rule=RULE_PARAMETERS[0] <= shape.parameters <= RULE_PARAMETERS[1],
-        too_small=plan_estimate.too_small(chosen, lengths, shape, cards), served=2.0 * shape.parameters,
-        here=plan_estimate.this_machine(
+        too_small=plan_estimate.too_small_gpus(chosen, lengths, shape, cards), served=2.0 * shape.parameters,
+        here=plan_estimate.local_offer(
             chosen, facts, *msgspec.convert(
-                (document["follows"], document["memory"]), tuple[Follows | None, Memory | None]
+                (document["follows"], document["memory"]), tuple[RecipeEstimate | None, MemoryEstimate | None]
             ),
         ),
     )  # fmt: skip
@@ -173,10 +172,10 @@ def _print_estimate(
         document = needs_document | _cost_document(money, tokens=needs_document["tokens"])
         output.print_json(document)
     else:
-        out = output.console()
+        out = output.make_console()
         cost_table.show(out, money, all_notes=arguments.notes)
         out.print(
-            "", output.pairs(estimate_text.to_lines(needs_document)), sep="\n"
+            "", output.build_pair_table(estimate_text.to_lines(needs_document)), sep="\n"
         )  # last, so that it stays in view
     return 0
 
@@ -184,43 +183,46 @@ def _print_estimate(
 class _Inspected(NamedTuple):
     """The tokenized data of a plan, its model and the machine."""
 
-    source: Source
+    source: ModelSource
     base: Path
     """Folder of the tokenizer and configuration."""
     config: dict[str, Any] | None
     preview: Preview
-    shape: Shape | None
-    facts: Facts
+    shape: ModelShape | None
+    facts: MachineInfo
     counted: ledger_cache.MemoryCount
     """Memory from the ledger, where the closed form does not cover the model."""
 
 
 def _plan_costs(
-    arguments: argparse.Namespace, chosen: Plan, inspected: _Inspected, estimate: Follows | None
+    arguments: argparse.Namespace,
+    chosen: Plan,
+    inspected: _Inspected,
+    estimate: RecipeEstimate | None,
 ) -> Costs:
     """Return the costs of the plan's tokens, counted with its own tokenizer."""
     preview, epochs = inspected.preview, chosen.recipe.epochs
     train = preview.parts["train"]
     tokens = max(1, round(preview.tokens / epochs))
-    load = Load(
-        tokens=Estimate(value=tokens, low=tokens, high=tokens),
+    load = TrainingLoad(
+        tokens=TokenEstimate(value=tokens, low=tokens, high=tokens),
         epochs=epochs,
         counted="training rows, counted with the model's own tokenizer",
         rows=train.kept,
         by_model=cost_inputs.count_by_model(chosen, inspected.base, tokens),
     )
     cards = {card for card, _ in cost_inputs.from_arguments(arguments).cards()}
-    hours = plan_estimate.hours(chosen, preview.lengths, inspected.shape, cards)
+    hours = plan_estimate.estimate_gpu_hours(chosen, preview.lengths, inspected.shape, cards)
     return cost_inputs.compute_costs(
         load, arguments, request=_mean_request(train), model=chosen.model.name, hours=hours or None,
-        too_small=plan_estimate.too_small(chosen, preview.lengths, inspected.shape, cards),
+        too_small=plan_estimate.too_small_gpus(chosen, preview.lengths, inspected.shape, cards),
         served=2.0 * preview.parameters,
         by_rule=chosen.recipe.method != "full" and RULE_PARAMETERS[0] <= preview.parameters <= RULE_PARAMETERS[1],
-        here=plan_estimate.this_machine(chosen, inspected.facts, estimate, inspected.counted.memory),
+        here=plan_estimate.local_offer(chosen, inspected.facts, estimate, inspected.counted.memory),
     )  # fmt: skip
 
 
-def _mean_request(train: Report) -> tuple[Decimal, Decimal] | None:
+def _mean_request(train: EncodingReport) -> tuple[Decimal, Decimal] | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
     untrained = train.tokens - train.trained
     if not train.kept or untrained <= 0 or train.trained <= 0:
@@ -255,13 +257,13 @@ def _best_method(arguments: argparse.Namespace) -> schema.Method:
         return schema.Recipe().method
     facts = estimate_by_config.machine_facts(arguments)
     first = msgspec.structs.replace(facts, gpus=facts.gpus[:1])  # a run uses one
-    advised = recipe_advice.method_for(shape.parameters, first, shape=shape).value
+    advised = recipe_advice.advise_method(shape.parameters, first, shape=shape).value
     return next(method for method in get_args(schema.Method) if method == advised)
 
 
 def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -> int:
     name = arguments.model or ""
-    hosted = hosted_models.find(name)
+    hosted = hosted_models.find_model(name)
     is_open = bool(name) and cost_inputs.check_model(name) is None
     if is_open and (shape := estimate_by_config.model_shape(name)):
         # Typed lengths are never cut; rows of a file are cut as in a plan.
@@ -287,10 +289,10 @@ def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -
         document["notes"] = [*document["notes"], *([unknown] if unknown else [])]
         output.print_json(document)
     else:
-        out = output.console()
+        out = output.make_console()
         cost_table.show(out, money, arguments.model, all_notes=arguments.notes)
         if unknown:
-            output.say(out, "", f"! {unknown}")
+            output.print_lines(out, "", f"! {unknown}")
     return 0
 
 
@@ -299,11 +301,13 @@ def _cost_document(money: Costs, *, tokens: int) -> dict[str, Any]:
     return document | {"tokens": tokens}
 
 
-def _inspect(chosen: Plan, source: Source, base: Path, facts: Facts, say: Say) -> _Inspected:
-    from ftwizard.train.preview import preview
+def _inspect(
+    chosen: Plan, source: ModelSource, base: Path, facts: MachineInfo, say: Say
+) -> _Inspected:
+    from ftwizard.train.preview import preview_plan
 
-    previewed, shape = preview(chosen, base, say), plan_estimate.shape(base)
-    read = model_config.config(str(base))
+    previewed, shape = preview_plan(chosen, base, say), plan_estimate.read_shape(base)
+    read = model_config.read_config(str(base))
     config = read[0] if read else None
     counted = ledger_cache.count_plan(
         chosen, config, shape, previewed.lengths, facts, say
@@ -311,47 +315,49 @@ def _inspect(chosen: Plan, source: Source, base: Path, facts: Facts, say: Say) -
     return _Inspected(source, base, config, previewed, shape, facts, counted)
 
 
-def _forecast(chosen: Plan, inspected: _Inspected, prices: Prices) -> Follows | None:
+def _forecast(chosen: Plan, inspected: _Inspected, prices: Prices) -> RecipeEstimate | None:
     """Estimate the plan on this machine, at its hourly price."""
-    return plan_estimate.of_plan(
+    return plan_estimate.estimate_plan(
         chosen, inspected.preview.lengths, inspected.shape, inspected.facts,
-        speeds=tuple(run_history.of_runs(chosen)), probe=probe_cache.remembered(chosen, inspected.source),
+        speeds=tuple(run_history.find_speeds(chosen)), probe=probe_cache.read_cached_probe(chosen, inspected.source),
         hour=prices.machine(),
     )  # fmt: skip
 
 
-def _plan_document(chosen: Plan, inspected: _Inspected, estimate: Follows | None) -> dict[str, Any]:
+def _plan_document(
+    chosen: Plan, inspected: _Inspected, estimate: RecipeEstimate | None
+) -> dict[str, Any]:
     """Return the estimate of the plan on this machine, as a document."""
     source, preview, shape = inspected.source, inspected.preview, inspected.shape
     facts, counted = inspected.facts, inspected.counted
     memory = counted.memory
-    needs = disk.parts(
+    needs = disk.estimate_parts(
         trained=preview.trained,
         parameters=preview.parameters,
         adapter=chosen.recipe.method != "full",
         merges=chosen.finish.merge,
-        download=models.bytes_to_fetch(source),
+        download=hub.bytes_to_fetch(source),
     )
-    probe = probe_cache.remembered(chosen, source)
+    probe = probe_cache.read_cached_probe(chosen, source)
     document: dict[str, Any] = msgspec.to_builtins(preview)
     return document | {
         "model": msgspec.to_builtins(source),
         "recipe": msgspec.to_builtins(chosen.recipe),
         "disk": disk_check.to_document(
-            needs, locations.runs_folder(), models.hub_cache(), preview.parameters
+            needs, locations.runs_folder(), hub.hub_cache(), preview.parameters
         ),
         "time": msgspec.to_builtins(estimate.time if estimate else None),
         "memory": msgspec.to_builtins(memory or (estimate.memory if estimate else None)),
         "uncounted": counted.why,
         "one_gpu": estimate_by_config.describe_gpu_choice(chosen, facts),
         "here": estimate_by_config.device_document(chosen, facts),
-        "room": plan_estimate.room(chosen, facts),
+        "room": plan_estimate.available_bytes(chosen, facts),
         "refused": None,  # such a model was refused above
         "fit": msgspec.to_builtins(
-            plan_estimate.fits(chosen, preview.lengths, shape, facts, counted=memory)
+            plan_estimate.check_plan_fit(chosen, preview.lengths, shape, facts, counted=memory)
         ),
         "article": msgspec.to_builtins(
-            plan_estimate.article(chosen, preview.lengths, shape, facts)
+            plan_estimate.compare_with_article(chosen, preview.lengths, shape, facts)
         ),
         "follows": msgspec.to_builtins(estimate),
         "probe": msgspec.to_builtins(probe),
@@ -359,14 +365,16 @@ def _plan_document(chosen: Plan, inspected: _Inspected, estimate: Follows | None
             [
                 *warnings.check_lengths(
                     inspected.config,
-                    context_length.longest(preview.lengths["train"], chosen.recipe.max_length),
+                    context_length.longest_row_tokens(
+                        preview.lengths["train"], chosen.recipe.max_length
+                    ),
                 ),
                 *warnings.check_plan(chosen, preview.parameters),
             ]
         ),
         "epochs_because": warnings.explain_epochs(chosen),
         "measured": msgspec.to_builtins(
-            plan_estimate.measured(probe, memory or (estimate.memory if estimate else None))
+            plan_estimate.measured_peak(probe, memory or (estimate.memory if estimate else None))
             if probe and not probe.halved
             else None
         ),

@@ -19,13 +19,13 @@ from ftwizard.cli import warnings as warned
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import disk
 from ftwizard.estimate import plan_estimate as forecast
-from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import context_length, hub, model_config, support
-from ftwizard.models.shapes import Shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from ftwizard.train import ledger_cache
 
 MAX_GPUS = 64
@@ -34,23 +34,23 @@ _COUNT_FIRST = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
 _NAME_FIRST = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
 
 
-def machine_facts(arguments: argparse.Namespace) -> Facts:
+def machine_facts(arguments: argparse.Namespace) -> MachineInfo:
     """Return the facts of this machine, with its GPUs replaced by those in ``--gpu``.
 
     Raises FtwizardError (``USAGE``) for an unknown GPU, and for a count that is not a whole number
     from 1 to ``MAX_GPUS``.
     """
-    local_facts = machine.facts()
+    local_facts = machine.read_machine_info()
     if not arguments.gpu:
         return local_facts
     count, name = _parse_count(arguments.gpu)
-    card = gpu_specs.typed(name)
+    card = gpu_specs.find_typed_gpu(name)
     if card is None:
-        near = gpu_specs.nearest(name)
+        near = gpu_specs.nearest_gpu(name)
         guess = f"Did you mean {near}? " if near else ""
         names = ", ".join(card.name for card in gpu_specs.cards())
         raise FtwizardError(
-            f"Unknown GPU {visible(name, 60)}.", f"{guess}Choose from: {names}.", USAGE
+            f"Unknown GPU {make_visible(name, 60)}.", f"{guess}Choose from: {names}.", USAGE
         )
     gpu = Gpu(name=card.name, memory=card.usable)
     return msgspec.structs.replace(local_facts, gpus=(gpu,) * count, no_gpu=None)
@@ -64,28 +64,28 @@ def _parse_count(text: str) -> tuple[int, str]:
     count = match["count"]
     if not (re.fullmatch(r"\d{1,4}", count) and 1 <= int(count) <= MAX_GPUS):
         raise FtwizardError(
-            f"{visible(count, 20)} is not a valid number of GPUs.",
+            f"{make_visible(count, 20)} is not a valid number of GPUs.",
             f"Use 1 to {MAX_GPUS}: --gpu '2 x A100 80 GB'.",
             USAGE,
         )
     return int(count), match["name"]
 
 
-def model_shape(name: str) -> Shape | None:
+def model_shape(name: str) -> ModelShape | None:
     """Return the shape of a model on this machine or in the catalog, else None.
 
     Raises FtwizardError for an unknown architecture.
     """
-    return model_config.shape(name) if name else None
+    return model_config.read_shape(name) if name else None
 
 
 def describe_unknown(name: str, *, rows: bool) -> str:
     """Return the note on a model with unknown configuration; ``rows``: a data file was named."""
-    shown = visible(name, 100)
+    shown = make_visible(name, 100)
     fetched = f"To download it: ftwizard estimate DATA --model {shown}"
     if rows:
         fetched = "To download it, first run: pip install 'ftwizard[local]'"
-    near = ", ".join(model_configs.nearest(name))
+    near = ", ".join(model_configs.nearest_ids(name))
     nearest = f"Closest known: {near}. " if near else ""
     return (
         f"Memory, time and GPU hours are unknown: no configuration of {shown} is here or in the "
@@ -95,9 +95,9 @@ def describe_unknown(name: str, *, rows: bool) -> str:
 
 def to_document(
     chosen: Plan,
-    lengths: Mapping[str, Lengths | None],
-    shape: Shape,
-    facts: Facts,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape,
+    facts: MachineInfo,
     why: str,
     say: Callable[..., None],
     prices: Prices,
@@ -107,32 +107,36 @@ def to_document(
     ``why``: a sentence on why the model itself was not read, or ''. Raises FtwizardError where the
     configuration has none of the plan's target modules; ``warnings`` name those it lacks.
     """
-    read = model_config.config(chosen.model.name)
+    read = model_config.read_config(chosen.model.name)
     config = read[0] if read else None
-    longest = context_length.longest(lengths.get("train"), chosen.recipe.max_length)
+    longest = context_length.longest_row_tokens(lengths.get("train"), chosen.recipe.max_length)
     warnings = [
         *_warn_missing_modules(chosen, shape),
         *warned.check_lengths(config, longest),
         *warned.check_plan(chosen, shape.parameters),
     ]
     recipe_as_planned, chosen = chosen.recipe, _with_short_module_names(chosen)
-    error = support.of_config(config, chosen.model.name, longest) if config else None
+    error = support.check_config(config, chosen.model.name, longest) if config else None
     # The estimate is for 16-bit weights: of the model that the refusal suggests instead.
-    stands_for = config is not None and support.quantised(config, chosen.model.name) is not None
+    stands_for = (
+        config is not None and support.check_quantized(config, chosen.model.name) is not None
+    )
     counted = ledger_cache.count_plan(chosen, config, shape, lengths, facts, say)
     memory = counted.memory
-    plan_estimate = forecast.of_plan(
-        chosen, lengths, shape, facts, speeds=tuple(run_history.of_runs(chosen)), hour=prices.machine()
+    plan_estimate = forecast.estimate_plan(
+        chosen, lengths, shape, facts, speeds=tuple(run_history.find_speeds(chosen)), hour=prices.machine()
     )  # fmt: skip
     full = chosen.recipe.method == "full"
     recipe = chosen.recipe
     trained = shape.parameters if full else shape.adapter(recipe.rank, recipe.target_modules)
-    needs = disk.parts(
+    needs = disk.estimate_parts(
         trained=trained, parameters=shape.parameters, adapter=not full,
         merges=chosen.finish.merge, download=None,
-        stored=disk.stored(config, shape) if config else None,
+        stored=disk.estimate_file_size(config, shape) if config else None,
     )  # fmt: skip
-    summary = f"{visible(chosen.model.name, 100)}, from its configuration only ({shape.source})"
+    summary = (
+        f"{make_visible(chosen.model.name, 100)}, from its configuration only ({shape.source})"
+    )
     if why:
         summary += f". {why}"
     return {
@@ -153,12 +157,12 @@ def to_document(
         "uncounted": counted.why,
         "one_gpu": describe_gpu_choice(chosen, facts),
         "here": device_document(chosen, facts),
-        "room": forecast.room(chosen, facts),
+        "room": forecast.available_bytes(chosen, facts),
         "refused": _describe_refusal(error, stands_for) if error else None,
         "fit": None if error and not stands_for else msgspec.to_builtins(
-            forecast.fits(chosen, lengths, shape, facts, counted=memory)
+            forecast.check_plan_fit(chosen, lengths, shape, facts, counted=memory)
         ),
-        "article": msgspec.to_builtins(forecast.article(chosen, lengths, shape, facts)),
+        "article": msgspec.to_builtins(forecast.compare_with_article(chosen, lengths, shape, facts)),
         "follows": msgspec.to_builtins(plan_estimate),
         "hour": price_document(chosen, facts, prices),
         "probe": None,
@@ -168,46 +172,46 @@ def to_document(
     }  # fmt: skip
 
 
-def price_document(chosen: Plan, facts: Facts, prices: Prices) -> dict[str, Any]:
+def price_document(chosen: Plan, facts: MachineInfo, prices: Prices) -> dict[str, Any]:
     """Return the hourly price of the machine (``price``) and, as a guide only, the rental price of
     such a GPU (``rental``)."""
     price = prices.machine()
-    rental = forecast.rental(forecast.gpu(chosen, facts), prices)
+    rental = forecast.rental_price(forecast.plan_gpu(chosen, facts), prices)
     return {
         "price": msgspec.to_builtins(price.figure()) if price else None,
         "rental": msgspec.to_builtins(rental),
     }
 
 
-def _warn_missing_modules(chosen: Plan, shape: Shape) -> list[RecipeWarning]:
+def _warn_missing_modules(chosen: Plan, shape: ModelShape) -> list[RecipeWarning]:
     if chosen.recipe.method == "full":
         return []
-    target_modules.check(shape, chosen.recipe.target_modules)
-    lacking = target_modules.missing(shape, chosen.recipe.target_modules)
+    target_modules.check_targets(shape, chosen.recipe.target_modules)
+    lacking = target_modules.describe_missing(shape, chosen.recipe.target_modules)
     return [RecipeWarning(code="missing-modules", message=lacking)] if lacking else []
 
 
 def _with_short_module_names(chosen: Plan) -> Plan:
     """Return the plan with its target modules named as in a shape."""
-    targets = target_modules.counted(chosen.recipe.target_modules)
+    targets = target_modules.last_name_parts(chosen.recipe.target_modules)
     recipe = msgspec.structs.replace(chosen.recipe, target_modules=targets)
     return msgspec.structs.replace(chosen, recipe=recipe)
 
 
-def device_document(chosen: Plan, facts: Facts) -> dict[str, Any]:
+def device_document(chosen: Plan, facts: MachineInfo) -> dict[str, Any]:
     """Return the training device: its name, and its memory in bytes (None if unknown)."""
-    gpu = forecast.gpu(chosen, facts)
+    gpu = forecast.plan_gpu(chosen, facts)
     if gpu is None:
         return {"name": "this machine", "memory": facts.memory, "gpu": False}
     return {"name": gpu.name or "the GPU", "memory": gpu.memory, "gpu": True}
 
 
-def describe_gpu_choice(chosen: Plan, facts: Facts) -> str | None:
+def describe_gpu_choice(chosen: Plan, facts: MachineInfo) -> str | None:
     """Return the note on which of several GPUs a run uses; None with fewer than two."""
     if len(facts.gpus) < 2:
         return None
     number = chosen.where.gpu or 0
-    name = visible(device_document(chosen, facts)["name"], 60)
+    name = make_visible(device_document(chosen, facts)["name"], 60)
     return (
         f"A run uses one GPU: number {number} of {len(facts.gpus)}, {name}. The memory is for it. "
         "Choose another with where.gpu."

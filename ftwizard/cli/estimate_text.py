@@ -7,11 +7,17 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.estimate.disk import later_words, left, named
-from ftwizard.estimate.memory import Memory
+from ftwizard.estimate.disk import describe_later_exports, format_parts, free_after_run
+from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.pricing import machine_rate
-from ftwizard.quantity import Figure, oldest
-from ftwizard.text import plural, size, sizes, spans, visible
+from ftwizard.quantity import Figure, oldest_date
+from ftwizard.text import (
+    format_byte_range,
+    format_bytes,
+    format_count,
+    format_duration_range,
+    make_visible,
+)
 
 # Cost of a plan on this machine, as lines of an estimate.
 
@@ -21,7 +27,7 @@ def cost_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     hour = document["hour"]
     price = msgspec.convert(hour["price"], Figure | None)
     if price is None:
-        guide = machine_rate.guide(msgspec.convert(hour["rental"], Figure | None))
+        guide = machine_rate.describe_rental(msgspec.convert(hour["rental"], Figure | None))
         file = machine_rate.shown_file()
         row = 'kind = "machine", usd = USD'
         yield (
@@ -33,13 +39,13 @@ def cost_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return
     cost = msgspec.convert((document["follows"] or {}).get("cost"), Figure | None)
     if cost is None:
-        yield "cost", f"unknown, as the time is unknown; {machine_rate.an_hour(price)}"
+        yield "cost", f"unknown, as the time is unknown; {machine_rate.describe_price(price)}"
         return
     fit = document["fit"]
     fitted = " if it fit" if fit and fit["verdict"] == "does not fit" else ""
-    text = f"{machine_rate.spread(cost)} for the whole run{fitted}, {machine_rate.an_hour(price)}"
+    text = f"{machine_rate.format_price_range(cost)} for the whole run{fitted}, {machine_rate.describe_price(price)}"
     yield "cost", text
-    yield "setup", machine_rate.set_up(price)
+    yield "setup", machine_rate.describe_setup_cost(price)
 
 
 METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tune"}
@@ -52,7 +58,7 @@ def to_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a plan's estimate as names and values; a continuation line has no name."""
     lines = [("model", document["model"]["said"])]
     if refused := document["refused"]:
-        lines.append(("✗", visible(refused, 600)))
+        lines.append(("✗", make_visible(refused, 600)))
     lines.append((
         "parameters", f"{document['parameters']:,}, of which {document['trained']:,} trainable"
     ))  # fmt: skip
@@ -78,16 +84,16 @@ def _warning_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the warnings before training."""
     for warning in document["warnings"]:
         option = f" Training needs --allow {warning['allow']}." if warning["allow"] else ""
-        yield "!", visible(warning["message"], 600) + option
+        yield "!", make_visible(warning["message"], 600) + option
     if why := document["epochs_because"]:
-        yield "epochs", visible(why, 600)
+        yield "epochs", make_visible(why, 600)
 
 
 def _format_recipe(recipe: dict[str, Any]) -> str:
     method = METHODS[recipe["method"]]
     rank = "" if recipe["method"] == "full" else f", rank {recipe['rank']}"
     passes = recipe["gradient_accumulation"]
-    step = f" × {plural(passes, 'pass', 'passes')}" if passes > 1 else ""
+    step = f" × {format_count(passes, 'pass', 'passes')}" if passes > 1 else ""
     packed = "packed sequences" if recipe["packing"] else "rows"
     rows = f"{recipe['batch_size']:,} {packed if recipe['batch_size'] != 1 else packed[:-1]}"
     return (
@@ -98,23 +104,23 @@ def _format_recipe(recipe: dict[str, Any]) -> str:
 
 def _data_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, part in document["parts"].items():
-        text = f"{plural(part['kept'], 'row')} of {part['rows']:,}"
+        text = f"{format_count(part['kept'], 'row')} of {part['rows']:,}"
         if part["kept"]:
             text += f", {part['tokens']:,} tokens, {part['trained']:,} trained on"
         if part["cut"]:
-            text += f"; {plural(part['cut'], 'row')} cut"
+            text += f"; {format_count(part['cut'], 'row')} cut"
         yield PARTS.get(name, name), text
     if document["mix_short"]:
         yield "", document["mix_short"]
     if document["steps"]:
         interval = document["evaluate_every"]
-        evaluated = f"; evaluated every {plural(interval, 'step')}" if interval else ""
+        evaluated = f"; evaluated every {format_count(interval, 'step')}" if interval else ""
         per_epoch = f"{document['steps_per_epoch']:,} per epoch"
         yield "steps", f"{document['steps']:,} ({per_epoch}){evaluated}"
 
 
 def _memory_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    memory = msgspec.convert(document["memory"], Memory | None)
+    memory = msgspec.convert(document["memory"], MemoryEstimate | None)
     if memory is None:
         yield (
             "memory",
@@ -122,7 +128,7 @@ def _memory_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     else:
         peak = memory.peak
-        estimated = f"{sizes(peak.low or 0, peak.high or 0)} ({format_source(peak)})"
+        estimated = f"{format_byte_range(peak.low or 0, peak.high or 0)} ({format_source(peak)})"
         if measured := msgspec.convert(document["measured"], Figure | None):
             yield "memory", _format_measured(measured, document["room"])
             yield "", f"estimated: {estimated}"
@@ -133,12 +139,14 @@ def _memory_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if words:
             yield "", words
     if (probe := document["probe"]) and probe["halved"]:
-        fits = f"{size(probe['memory']['value'])} with a batch size of {probe['batch_size']:,}"
+        fits = (
+            f"{format_bytes(probe['memory']['value'])} with a batch size of {probe['batch_size']:,}"
+        )
         yield "", f"A probe here measured {fits}; this one ran out of memory."
     if rule := document["article"]:
         yield "", _format_article(rule)
     if (fit := document["fit"]) and not document["measured"]:
-        yield "", f"{FITS.get(fit['verdict'], '·')} {visible(fit['sentence'], 600)}"
+        yield "", f"{FITS.get(fit['verdict'], '·')} {make_visible(fit['sentence'], 600)}"
         for change in fit["changes"][:4]:
             yield "", f"· {_format_change(change)}"
 
@@ -146,17 +154,19 @@ def _memory_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _format_measured(measured: Figure, room: int | None) -> str:
     """Format the memory that a probe measured, compared with the available memory."""
     on = f" on {measured.as_of}" if measured.as_of else ""
-    text = f"{size(measured.value)}, measured by a probe here{on}"
+    text = f"{format_bytes(measured.value)}, measured by a probe here{on}"
     if not room:
         return text
     fits = measured.value <= room
-    return f"{text}: {FITS['fits'] if fits else FITS['does not fit']} of {size(room)}"
+    return f"{text}: {FITS['fits'] if fits else FITS['does not fit']} of {format_bytes(room)}"
 
 
 def _format_article(rule: dict[str, Any]) -> str:
     """Format the article's figure, its parts, and why our estimate differs."""
-    parts = ", ".join(f"{name} {size(part['value'])}" for name, part in rule["parts"].items())
-    peak = size(rule["peak"]["value"]) + (f" ({parts})" if parts else "")
+    parts = ", ".join(
+        f"{name} {format_bytes(part['value'])}" for name, part in rule["parts"].items()
+    )
+    peak = format_bytes(rule["peak"]["value"]) + (f" ({parts})" if parts else "")
     return f"The article ({rule['peak']['as_of']}), for QLoRA: {peak}. {rule['why']}"
 
 
@@ -165,15 +175,17 @@ def format_source(figure: Figure) -> str:
     return f"{figure.source}; {figure.as_of[:7]}" if figure.as_of else figure.source
 
 
-def _format_parts(memory: Memory) -> str:
+def _format_parts(memory: MemoryEstimate) -> str:
     parts = (
-        f"{name} {size(part.value)}" for name, part in memory.parts.items() if part.value >= 5e5
+        f"{name} {format_bytes(part.value)}"
+        for name, part in memory.parts.items()
+        if part.value >= 5e5
     )
     return ", ".join(parts)
 
 
 def _format_time(time: Figure, fit: dict[str, Any] | None) -> str:
-    span = spans(time.low or 0, time.high or 0)
+    span = format_duration_range(time.low or 0, time.high or 0)
     if fit and fit["verdict"] == "does not fit":
         return f"{span} of training if it fit ({format_source(time)})"
     return f"{span} of training ({format_source(time)})"
@@ -181,7 +193,7 @@ def _format_time(time: Figure, fit: dict[str, Any] | None) -> str:
 
 def _format_change(change: dict[str, Any]) -> str:
     peak = change["memory"]["peak"]
-    return f"{change['words']}: {sizes(peak['low'], peak['high'])}; {change['costs']}"
+    return f"{change['words']}: {format_byte_range(peak['low'], peak['high'])}; {change['costs']}"
 
 
 def disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -192,21 +204,24 @@ def disk_lines(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _disk_parts(disk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    text = f"needs about {size(disk['needed']['value'])}, {size(disk['free']['value'])} free"
+    text = f"needs about {format_bytes(disk['needed']['value'])}, {format_bytes(disk['free']['value'])} free"
     if elsewhere := disk["elsewhere"]:
         yield "disk", text
         yield (
             "model",
             (
-                f"about {size(elsewhere['needed']['value'])} to download; {size(elsewhere['free']['value'])} free on the "
+                f"about {format_bytes(elsewhere['needed']['value'])} to download; {format_bytes(elsewhere['free']['value'])} free on the "
                 f"disk of {elsewhere['folder']}"
             ),
         )
     elif download := disk["parts"].get("download"):
-        yield "disk", f"{text}; {size(download['value'])} of it for the model download"
+        yield "disk", f"{text}; {format_bytes(download['value'])} of it for the model download"
     else:
         yield "disk", text
     parts, later = msgspec.convert((disk["parts"], disk["later"]), tuple[Figures, Figures])
-    date = oldest(part.as_of for part in parts.values())
-    yield "", f"{named(parts)} (by parameters and bytes each{f'; {date[:7]}' if date else ''})"
-    yield "", later_words(later, left(disk))
+    date = oldest_date(part.as_of for part in parts.values())
+    yield (
+        "",
+        f"{format_parts(parts)} (by parameters and bytes each{f'; {date[:7]}' if date else ''})",
+    )
+    yield "", describe_later_exports(later, free_after_run(disk))

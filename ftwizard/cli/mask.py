@@ -11,19 +11,19 @@ import msgspec
 from ftwizard.cli import output, progress, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
-from ftwizard.data.findings import FileFound
+from ftwizard.data.findings import FileFinding
 from ftwizard.data.hub import datasets
-from ftwizard.data.platforms import target
-from ftwizard.data.reader import Row, Table
+from ftwizard.data.platforms import get_target
+from ftwizard.data.reader import DataTable, ParsedRow
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
-from ftwizard.models import hub as models
-from ftwizard.text import plural, visible, visible_lines
+from ftwizard.models import hub
+from ftwizard.text import format_count, make_lines_visible, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ftwizard.train.mask_report import Packed, RowMask, TokenReport
+    from ftwizard.train.mask_report import PackedRows, RowMask, TokenReport
 
 MAX_SHOWN_LINES = 8
 MAX_SHOWN_SEQUENCES = 1000
@@ -45,10 +45,10 @@ ROUTES = {
 class MaskResult(NamedTuple):
     """The content of the report."""
 
-    table: Table
-    source: models.Source
+    table: DataTable
+    source: hub.ModelSource
     report: TokenReport
-    packed: Packed | None
+    packed: PackedRows | None
     shown: list[RowMask]
     asked: bool
     """Whether the shown row was asked for by line."""
@@ -82,23 +82,25 @@ def mask(arguments: argparse.Namespace) -> int:
 def _build_result(arguments: argparse.Namespace, say: Say) -> MaskResult:
     file, _ = datasets.locate(arguments.data, say)
     say("reading", what=str(file))
-    table = reader.read(file, arguments.format)
+    table = reader.read_table(file, arguments.format)
     if not table.rows:
-        reader.usable(table, skip_bad=False)
+        reader.get_usable_rows(table, skip_bad=False)
     requested = None if arguments.row is None else _find_row(table, arguments.row)
     source, encoder = tokenizer.encoder(arguments.model, say)
     from ftwizard.train import mask_report
 
-    report, kept = mask_report.token_report(
+    report, kept = mask_report.report_tokens(
         encoder, table.rows, arguments.max_length, arguments.model, say
     )
-    packed = mask_report.packed(kept, arguments.max_length) if arguments.packing and kept else None
+    packed = (
+        mask_report.pack_rows(kept, arguments.max_length) if arguments.packing and kept else None
+    )
     rows = [requested] if requested else _choose_rows(table.rows, report)
-    shown = [mask_report.row_mask(encoder, row, arguments.max_length) for row in rows]
+    shown = [mask_report.mask_row(encoder, row, arguments.max_length) for row in rows]
     return MaskResult(table, source, report, packed, shown, requested is not None)
 
 
-def _find_row(table: Table, line: int) -> Row:
+def _find_row(table: DataTable, line: int) -> ParsedRow:
     for row in table.rows:
         if row.line == line:
             return row
@@ -109,12 +111,12 @@ def _find_row(table: Table, line: int) -> Row:
             )
     lines = [row.line for row in table.rows]
     raise FtwizardError(
-        f"{visible(table.path)} has no row at line {line}.",
+        f"{make_visible(table.path)} has no row at line {line}.",
         f"Its rows are at lines {lines[0]} to {lines[-1]}.",
     )
 
 
-def _choose_rows(rows: list[Row], report: TokenReport) -> list[Row]:
+def _choose_rows(rows: list[ParsedRow], report: TokenReport) -> list[ParsedRow]:
     """Return the first row, and the first row with no trainable tokens."""
     refused = {line for f in report.findings if f.code == "model_mismatch" for line in f.lines}
     wanted = set(report.without_loss_lines[:1])
@@ -137,7 +139,10 @@ def _to_document(result: MaskResult) -> dict[str, Any]:
         "tokens": counts["tokens"],
         "trained_tokens": counts["trained"],
         "findings": [
-            {"severity": target("trl-sft").severity(finding.code), **msgspec.to_builtins(finding)}
+            {
+                "severity": get_target("trl-sft").severity(finding.code),
+                **msgspec.to_builtins(finding),
+            }
             for finding in report.findings
         ],
         "packing": msgspec.to_builtins(packed),
@@ -146,17 +151,17 @@ def _to_document(result: MaskResult) -> dict[str, Any]:
 
 
 def _print_result(result: MaskResult) -> None:
-    out = output.console()
+    out = output.make_console()
     lines = _format_lines(result.report.without_loss_lines, result.report.without_loss)
-    output.say(
+    output.print_lines(
         out,
         f"{'✓' if result.report.kept == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
     )
-    out.print(output.pairs(_summary_rows(result)))
+    out.print(output.build_pair_table(_summary_rows(result)))
     for finding in result.report.findings:
-        output.say(out, *_format_finding(finding))
+        output.print_lines(out, *_format_finding(finding))
     for row in result.shown:
-        output.say(out, "", _format_title(row, result.packed))
+        output.print_lines(out, "", _format_title(row, result.packed))
         text = _highlight(row, out, whole=result.asked)
         out.print(text, soft_wrap=not out.is_terminal)
 
@@ -167,11 +172,11 @@ def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
     yield "model", result.source.said
     yield "mask", ROUTES[report.route]
     if result.table.problems:
-        count = plural(len(result.table.problems), "row")
+        count = format_count(len(result.table.problems), "row")
         yield "unreadable", f"{count}; see ftwizard check"
-    rows = f"{report.kept:,} of {plural(report.rows, 'row')} are trained on"
+    rows = f"{report.kept:,} of {format_count(report.rows, 'row')} are trained on"
     if lengths.over_limit:
-        cut = plural(lengths.over_limit, "is", "are")
+        cut = format_count(lengths.over_limit, "is", "are")
         rows += f"; {cut} cut to {report.max_length:,} tokens"
     if report.ends_cut:
         rows += f", {report.ends_cut:,} of them inside an answer, so without an end token"
@@ -189,7 +194,7 @@ def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
         yield (
             "packing",
             (
-                f"{plural(result.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
+                f"{format_count(result.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
                 f"{result.packed.filled:.0%} filled"
             ),
         )
@@ -197,7 +202,7 @@ def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
 
 def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
     if report.end_tokens:
-        ends = " and ".join(visible(token, 40) for token in report.end_tokens)
+        ends = " and ".join(make_visible(token, 40) for token in report.end_tokens)
         yield "end", f"{ends}, which counts toward the loss, so the model learns to stop"
         if report.pad_is_end:
             yield "padding", "is the same token; harmless, as padding never counts toward the loss"
@@ -205,17 +210,17 @@ def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
         yield (
             "beginning",
             (
-                f"! {plural(report.doubled_begin, 'row')} start with the beginning-of-text token twice"
+                f"! {format_count(report.doubled_begin, 'row')} start with the beginning-of-text token twice"
             ),
         )
     if report.added:
-        added = ", ".join(f"“{visible(text, 40)}”" for text in report.added)
+        added = ", ".join(f"“{make_visible(text, 40)}”" for text in report.added)
         yield "template", f"also trains on {added}, besides answers and end tokens"
 
 
-def _format_finding(finding: FileFound) -> Iterator[str]:
-    severity = target("trl-sft").severity(finding.code) or "info"
-    yield f"{MARKS[severity]} {finding.code}: {plural(finding.count, 'row')}{_format_lines(finding.lines, finding.count)}"
+def _format_finding(finding: FileFinding) -> Iterator[str]:
+    severity = get_target("trl-sft").severity(finding.code) or "info"
+    yield f"{MARKS[severity]} {finding.code}: {format_count(finding.count, 'row')}{_format_lines(finding.lines, finding.count)}"
     yield f"    {finding.message}; {finding.fix}"
 
 
@@ -227,8 +232,8 @@ def _format_lines(lines: list[int], count: int) -> str:
     return f", at line {shown}{more}"
 
 
-def _format_title(row: RowMask, packed: Packed | None) -> str:
-    title = f"line {row.line}: {plural(row.tokens, 'token')}, {row.trained:,} trained on"
+def _format_title(row: RowMask, packed: PackedRows | None) -> str:
+    title = f"line {row.line}: {format_count(row.tokens, 'token')}, {row.trained:,} trained on"
     if not row.trained:
         title += "; left out"
     packed_lines = (
@@ -251,7 +256,7 @@ def _highlight(row: RowMask, out: Console, *, whole: bool) -> Text:
     before, after = ("", "") if styled else ("‹", "›") if utf else ("<<", ">>")
     text = Text()
     for span in row.spans:
-        shown = visible_lines(span.text if whole else _shorten(span.text))
+        shown = make_lines_visible(span.text if whole else _shorten(span.text))
         for mark in filter(None, (before, after)):  # escape marks in the row's own text
             shown = shown.replace(mark, f"\\u{ord(mark[0]):04x}" * len(mark))
         is_cut = span.start >= row.kept

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftwizard.text import visible, visible_lines
+from ftwizard.text import make_lines_visible, make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ _NOT_ASCII = re.compile("[^\n -~]")
 
 def _escape(match: re.Match[str]) -> str:
     char = match[0]
-    if visible(char) == char:
+    if make_visible(char) == char:
         return char
     units = char.encode("utf-16-be")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
@@ -56,7 +56,7 @@ def can_draw() -> bool:
     return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Return a console that prints text without interpreting markup."""
     from rich.console import Console
 
@@ -67,13 +67,13 @@ def console(*, stderr: bool = False) -> Console:
     return Plain(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
-def say(out: Console, *lines: str) -> None:
+def print_lines(out: Console, *lines: str) -> None:
     """Print lines, wrapped at words on a terminal only."""
     for line in lines:
-        out.print(visible_lines(line), soft_wrap=not out.is_terminal)
+        out.print(make_lines_visible(line), soft_wrap=not out.is_terminal)
 
 
-def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+def build_pair_table(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     """Return a table of names and values; long values wrap within their column."""
     from rich.table import Table
 
@@ -81,5 +81,5 @@ def pairs(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, visible(value) if isinstance(value, str) else value)
+        table.add_row(name, make_visible(value) if isinstance(value, str) else value)
     return table

@@ -550,11 +550,11 @@ def _load_function(name: str) -> Callable[..., int]:
 
 
 def _report_error(error: FtwizardError, as_json: bool) -> int:
-    from ftwizard.text import visible
+    from ftwizard.text import make_visible
 
-    print(f"ftwizard: {visible(error.message)}", file=sys.stderr)
+    print(f"ftwizard: {make_visible(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"  {visible(error.hint)}", file=sys.stderr)
+        print(f"  {make_visible(error.hint)}", file=sys.stderr)
     if as_json:
         from ftwizard.cli.output import print_json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan, RiskName
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 """File name endings of data files. A plan may be JSON, which is YAML."""
@@ -30,7 +30,7 @@ def load(
     checks itself. Raises FtwizardError for a data file, PlanError for an unusable plan.
     """
     if name.lower().endswith(DATA_SUFFIXES):
-        shown = visible(name, 100)
+        shown = make_visible(name, 100)
         raise FtwizardError(
             f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE
         )

@@ -14,11 +14,18 @@ from ftwizard.cli import output, plan_argument, progress
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import Probe
+from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models import hub
 from ftwizard.plan import schema
 from ftwizard.quantity import Figure
-from ftwizard.text import duration, plural, size, sizes, spans, visible
+from ftwizard.text import (
+    format_byte_range,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_duration_range,
+    make_visible,
+)
 from ftwizard.train import command, probe_runner
 
 MAX_STEPS = 1000
@@ -38,18 +45,18 @@ def probe(arguments: argparse.Namespace) -> int:
     out = user_paths.expand(arguments.write) if arguments.write else None
     if out:
         require_free(out, not_over=[Path(arguments.plan)])
-    with progress.reporter(shown=True) as say, probe_runner.ended_in_order():
+    with progress.reporter(shown=True) as say, probe_runner.exit_on_sigterm():
         say("looking", what="for the model")
         source = hub.locate(chosen.model.name, chosen.model.revision)
-        tried = probe_runner.run(chosen, source, arguments.steps, say)
+        tried = probe_runner.run_probe(chosen, source, arguments.steps, say)
     probe_result = msgspec.structs.replace(
-        probe_cache.of(
+        probe_cache.from_measurements(
             tried.measured, tried.plan, tried.halved, tried.evaluations, tried.predicted
         ),
         fingerprint=source.fingerprint,
         findings=tried.findings,
     )
-    probe_cache.remember(chosen, probe_result)
+    probe_cache.cache_probe(chosen, probe_result)
     if out:
         with new_file(out) as file:
             file.write(schema.dump(tried.plan).encode())
@@ -57,25 +64,31 @@ def probe(arguments: argparse.Namespace) -> int:
         document = msgspec.to_builtins(probe_result) | {"written": str(out) if out else None}
         output.print_json(document)
     else:
-        console = output.console()
-        console.print(output.pairs(_result_lines(probe_result)))
-        output.say(console, *_advice_lines(probe_result, arguments.plan, out))
+        console = output.make_console()
+        console.print(output.build_pair_table(_result_lines(probe_result)))
+        output.print_lines(console, *_advice_lines(probe_result, arguments.plan, out))
     return 0
 
 
-def _result_lines(result: Probe) -> Iterator[tuple[str, str]]:
+def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     measured, predicted = result.measured, result.predicted
-    yield "device", f"{result.device}, {size(result.device_memory.value)}, {measured.precision}"
-    passes = plural(result.gradient_accumulation, "forward pass", "forward passes")
+    yield (
+        "device",
+        f"{result.device}, {format_bytes(result.device_memory.value)}, {measured.precision}",
+    )
+    passes = format_count(result.gradient_accumulation, "forward pass", "forward passes")
     yield (
         "batch",
-        f"{plural(result.batch_size, 'example')}, {passes} per step; the longest has {measured.longest:,} tokens",
+        f"{format_count(result.batch_size, 'example')}, {passes} per step; the longest has {measured.longest:,} tokens",
     )
-    yield "memory", f"{size(result.memory.value)}{_format_prediction(predicted.peak_memory, sizes)}"
+    yield (
+        "memory",
+        f"{format_bytes(result.memory.value)}{_format_prediction(predicted.peak_memory, format_byte_range)}",
+    )
     for part in result.memory_parts.values():
         if not part.value:
             continue
-        yield "", f"{size(part.value)} {part.source.partition(': ')[2]}"
+        yield "", f"{format_bytes(part.value)} {part.source.partition(': ')[2]}"
     yield (
         "speed",
         (
@@ -93,14 +106,14 @@ def _result_lines(result: Probe) -> Iterator[tuple[str, str]]:
     yield (
         "training",
         (
-            f"{spans(time.low or 0, time.high or 0)}"
-            f"{_format_prediction(predicted.seconds, spans)}; {time.source}"
+            f"{format_duration_range(time.low or 0, time.high or 0)}"
+            f"{_format_prediction(predicted.seconds, format_duration_range)}; {time.source}"
         ),
     )
 
 
 def _format_seconds(step: Figure) -> str:
-    return f"{step.value:.2g} s" if step.value < 10 else duration(step.value)
+    return f"{step.value:.2g} s" if step.value < 10 else format_duration(step.value)
 
 
 def _format_prediction(predicted: Figure | None, formatter: Callable[[float, float], str]) -> str:
@@ -112,11 +125,11 @@ def _format_prediction(predicted: Figure | None, formatter: Callable[[float, flo
     return f" (predicted: {formatter(predicted.low, predicted.high)})"
 
 
-def _advice_lines(result: Probe, name: str, out: Path | None) -> Iterator[str]:
+def _advice_lines(result: CachedProbe, name: str, out: Path | None) -> Iterator[str]:
     """Yield the findings, and what to do with a smaller batch size."""
-    yield from (f"! {visible(finding, 400)}" for finding in result.findings)
+    yield from (f"! {make_visible(finding, 400)}" for finding in result.findings)
     if out:
-        yield f"✓ Wrote {visible(str(out))}, the plan with the batch size that fits."
+        yield f"✓ Wrote {make_visible(str(out))}, the plan with the batch size that fits."
     elif result.halved:
         yield (
             f"The plan is unchanged. To use the smaller batch: ftwizard probe {shlex.quote(name)} "

@@ -84,12 +84,12 @@ class _Line(Say):
         from rich.text import Text
 
         self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
-        text = describe.doing(self._progress)
+        text = describe.describe_progress(self._progress)
         self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
 
 
 @contextlib.contextmanager
 def _status_line() -> Iterator[Say]:
     """Show progress on one line, which is removed at the end."""
-    with output.console(stderr=True).status("") as status:
+    with output.make_console(stderr=True).status("") as status:
         yield _Line(status)

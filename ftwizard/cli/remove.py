@@ -12,7 +12,7 @@ from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import delete, store
 from ftwizard.runs.delete import Sizes
-from ftwizard.text import plural, size, visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 
 def remove(arguments: argparse.Namespace) -> int:
@@ -20,7 +20,7 @@ def remove(arguments: argparse.Namespace) -> int:
     folders = list({folder.path: folder for folder in map(store.find, arguments.runs)}.values())
     for folder in folders:
         delete.refuse_living(folder)
-    counted = {folder.id: delete.sizes(folder) for folder in folders}
+    counted = {folder.id: delete.measure_sizes(folder) for folder in folders}
     only = arguments.checkpoints
     if not arguments.yes:
         if arguments.json or not output.has_terminal():
@@ -38,9 +38,11 @@ def remove(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(_to_document(folders, counted, only, freed))
     else:
-        count = plural(len(folders), "run")
+        count = format_count(len(folders), "run")
         scope = f"the checkpoints of {count}" if only else count
-        output.say(output.console(), f"Deleted {scope} and freed {size(freed)}.")
+        output.print_lines(
+            output.make_console(), f"Deleted {scope} and freed {format_bytes(freed)}."
+        )
     return 0
 
 
@@ -59,13 +61,19 @@ def _freed_bytes(sizes: Sizes, only_checkpoints: bool) -> int:
 
 
 def _confirm(folders: list[JobFolder], counted: dict[str, Sizes], only: bool) -> bool:
-    out = output.console()
+    out = output.make_console()
     for folder in folders:
-        output.say(out, f"{visible(folder.id)}: {delete.said(counted[folder.id])}")
-        if not only and (children := delete.children(folder)):
-            output.say(out, f"  Child runs, which are kept: {visible(', '.join(children), 200)}")
-    total = size(sum(_freed_bytes(sizes, only) for sizes in counted.values()))
-    count = f"run {visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
+        output.print_lines(
+            out, f"{make_visible(folder.id)}: {delete.format_sizes(counted[folder.id])}"
+        )
+        if not only and (children := delete.list_children(folder)):
+            output.print_lines(
+                out, f"  Child runs, which are kept: {make_visible(', '.join(children), 200)}"
+            )
+    total = format_bytes(sum(_freed_bytes(sizes, only) for sizes in counted.values()))
+    count = (
+        f"run {make_visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
+    )
     scope = f"the checkpoints of {count}" if only else count
     effect = ", and no longer be able to resume" if only else ""
     print(f"Delete {scope} ({total}){effect}? This cannot be undone. [y/N] ", end="")

@@ -15,10 +15,17 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, listing, prediction, search, store
 from ftwizard.runs.listing import RunRecord
-from ftwizard.runs.prediction import Expected
-from ftwizard.runs.search import Facts, Term
+from ftwizard.runs.prediction import RunFigures
+from ftwizard.runs.search import RunFields, SearchTerm
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import age, dollars, duration, plural, size, visible
+from ftwizard.text import (
+    format_age,
+    format_bytes,
+    format_count,
+    format_dollars,
+    format_duration,
+    make_visible,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,34 +58,36 @@ def list_runs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json({"runs": [msgspec.to_builtins(record) for record in records]})
         return 0
-    out = output.console()
+    out = output.make_console()
     if records:
         out.print(_build_table(records, out.width))
         if beyond:
-            output.say(out, f"{plural(beyond, 'older run')} not shown.")
+            output.print_lines(out, f"{format_count(beyond, 'older run')} not shown.")
         return 0
-    everything = [_search_fields(record) for record in listing.newest_first()] if terms else []
+    everything = (
+        [_search_fields(record) for record in listing.iterate_newest_first()] if terms else []
+    )
     if everything:
-        output.say(out, *search.nothing(terms, everything))
+        output.print_lines(out, *search.explain_no_match(terms, everything))
     else:
         print("No runs yet. Start one with: ftwizard demo")
     return 0
 
 
-def _find_records(terms: list[Term], limit: int | None) -> tuple[list[RunRecord], int]:
+def _find_records(terms: list[SearchTerm], limit: int | None) -> tuple[list[RunRecord], int]:
     """Return the newest runs that match, and how many folders were not read."""
     records: list[RunRecord] = []
-    folders = store.all_runs()[::-1]
-    for n_read, record in enumerate(listing.newest_first(folders)):
+    folders = store.list_runs()[::-1]
+    for n_read, record in enumerate(listing.iterate_newest_first(folders)):
         if limit is not None and len(records) == limit:
             return records, 0 if terms else len(folders) - n_read
-        if not terms or search.matching(terms, _search_fields(record)):
+        if not terms or search.matches_all(terms, _search_fields(record)):
             records.append(record)
     return records, 0
 
 
-def _search_fields(record: RunRecord) -> Facts:
-    return search.facts_of(record, search.settings_of(JobFolder(Path(record.folder))))
+def _search_fields(record: RunRecord) -> RunFields:
+    return search.from_status(record, search.read_settings(JobFolder(Path(record.folder))))
 
 
 def _build_table(records: list[RunRecord], width: int) -> Table:
@@ -106,8 +115,8 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
     peak = record.actual.peak_memory if record.actual else None
     return {
         "run": record.id,
-        "state": visible(describe.state(record)),
-        "child of": visible(record.parent.id) if record.parent else "",
+        "state": make_visible(describe.describe_state(record)),
+        "child of": make_visible(record.parent.id) if record.parent else "",
         "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
         "loss": _format_number(record.loss),
         "best validation": _format_number(record.best_eval_loss),
@@ -115,9 +124,9 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "took": _format_time(record.actual),
         "off by": _format_error(error.get("seconds")),
         "cost": _format_cost(record.actual) or _format_predicted_cost(record.predicted),
-        "memory": size(peak.value) if peak else "",
+        "memory": format_bytes(peak.value) if peak else "",
         "memory off by": _format_error(error.get("peak_memory")),
-        "age": age(time.time() - record.updated) if record.updated else "",
+        "age": format_age(time.time() - record.updated) if record.updated else "",
     }
 
 
@@ -130,28 +139,30 @@ def status(arguments: argparse.Namespace) -> int:
     """Print the state of a run."""
     folder = store.find(arguments.run)
     job = observe(folder)
-    report = store.report(folder, job, store.progress(folder))
+    report = store.make_status(folder, job, store.read_progress(folder))
     if arguments.json:
         output.print_json(report)
         return 0
-    out = output.console()
+    out = output.make_console()
     lines = _report_lines(report)
     if job.state != "ended" and (time_text := _format_time(prediction.read_prediction(folder))):
         cost = _format_cost(prediction.read_prediction(folder))
         costs = f", {cost} in total" if cost else ""
         lines.insert(-1, ("predicted", f"{time_text} of training{costs}"))
     if job.host:
-        lines.insert(-1, ("on", visible(job.host, 64)))
-    out.print(output.pairs(lines))
+        lines.insert(-1, ("on", make_visible(job.host, 64)))
+    out.print(output.build_pair_table(lines))
     if job.state == "ended":
-        output.say(out, "", *describe.ending(folder, job), *describe.result_lines(folder))
+        output.print_lines(
+            out, "", *describe.describe_end(folder, job), *describe.describe_result(folder)
+        )
     return 0
 
 
 def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
-    lines = [("run", report.id), ("state", describe.state(report))]
+    lines = [("run", report.id), ("state", describe.describe_state(report))]
     if report.parent:
-        lines.append(("child of", describe.origin(report.parent)))
+        lines.append(("child of", describe.describe_parent(report.parent)))
     if report.attempt > 1:
         lines.append(("attempt", str(report.attempt)))
     if report.total_steps:
@@ -163,24 +174,28 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
         best = f" (best {_format_number(report.best_eval_loss)} at step {report.best_step})"
         lines.append(("validation", _format_number(report.eval_loss) + best))
     if report.eta_s is not None:
-        lines.append(("time left", f"{duration(report.eta_s)}, {describe.MEASURED}"))
+        lines.append(("time left", f"{format_duration(report.eta_s)}, {describe.MEASURED}"))
     if report.tokens_per_s is not None and report.state == "running":
         lines.append(("speed", f"{report.tokens_per_s:,.0f} tokens/s"))
     lines.append(("folder", report.folder))
     return lines
 
 
-def _format_time(expected: Expected | None) -> str:
+def _format_time(expected: RunFigures | None) -> str:
     return (
-        describe.format_range(expected.seconds, duration) if expected and expected.seconds else ""
+        describe.format_range(expected.seconds, format_duration)
+        if expected and expected.seconds
+        else ""
     )
 
 
-def _format_cost(expected: Expected | None) -> str:
-    return describe.format_range(expected.cost, dollars) if expected and expected.cost else ""
+def _format_cost(expected: RunFigures | None) -> str:
+    return (
+        describe.format_range(expected.cost, format_dollars) if expected and expected.cost else ""
+    )
 
 
-def _format_predicted_cost(expected: Expected | None) -> str:
+def _format_predicted_cost(expected: RunFigures | None) -> str:
     cost = _format_cost(expected)
     return f"({cost})" if cost else ""
 

@@ -14,7 +14,7 @@ from ftwizard.data.checks import inspect_rows
 from ftwizard.data.checks.inspect_rows import ShownRow
 from ftwizard.data.hub import datasets
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -22,19 +22,19 @@ def show(arguments: argparse.Namespace) -> int:
     with progress.reporter(shown=True) as say:
         file, _ = datasets.locate(arguments.data, say)
         say("reading", what=file.name)
-        rows = inspect_rows.rows(file, arguments.line, arguments.format, arguments.target)
+        rows = inspect_rows.inspect_rows(file, arguments.line, arguments.format, arguments.target)
     if not rows:
         numbers = ", ".join(map(str, arguments.line[:8]))
         raise FtwizardError(
-            f"{visible(str(file))} has no row at line {numbers}.",
+            f"{make_visible(str(file))} has no row at line {numbers}.",
             "Lines count from 1; blank lines have no row.",
         )
     if arguments.json:
         output.print_json({"path": str(file), "rows": rows})
         return 0
-    out = output.console()
+    out = output.make_console()
     for index, row in enumerate(rows):
-        output.say(out, *([""] if index else []), *_row_lines(row))
+        output.print_lines(out, *([""] if index else []), *_row_lines(row))
     return 0
 
 
@@ -60,7 +60,7 @@ def _example_lines(example: dict[str, Any]) -> Iterator[str]:
     if example["text"] is not None:
         yield example["text"]
     if example["tokens"]:
-        yield f"[{plural(len(example['tokens']['input_ids']), 'token')}]"
+        yield f"[{format_count(len(example['tokens']['input_ids']), 'token')}]"
     for name in ("tools", "extra"):
         if example[name]:
             yield f"[{name}] {_to_json(example[name])}"
@@ -68,7 +68,7 @@ def _example_lines(example: dict[str, Any]) -> Iterator[str]:
 
 def _message_lines(message: dict[str, Any]) -> Iterator[str]:
     rest = {key: value for key, value in message.items() if key not in ("role", "content")}
-    yield visible(str(message["role"])) + (f" {_to_json(rest)}" if rest else "")
+    yield make_visible(str(message["role"])) + (f" {_to_json(rest)}" if rest else "")
     content = message.get("content")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):

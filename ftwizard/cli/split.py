@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ftwizard import user_paths
 from ftwizard.cli import output, progress
-from ftwizard.data.format_names import NAMES
+from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.hub import datasets
-from ftwizard.data.split import Part
+from ftwizard.data.split import SplitPart
 from ftwizard.data.split_file import SplitReport, split_file
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan import schema
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_KINDS = 12
 KIND_WIDTH = 48
@@ -22,9 +22,9 @@ KIND_WIDTH = 48
 def split(arguments: argparse.Namespace) -> int:
     """Split a file so that no prompt and no near-duplicate is in both parts."""
     allowed = [schema.parse_risk(name) for name in arguments.allow]
-    out: dict[Part, Path] = {
-        "train": user_paths.whole(arguments.out_train),
-        "validation": user_paths.whole(arguments.out_validation),
+    out: dict[SplitPart, Path] = {
+        "train": user_paths.make_absolute(arguments.out_train),
+        "validation": user_paths.make_absolute(arguments.out_validation),
     }
     if out["train"] == out["validation"]:
         raise FtwizardError(
@@ -44,17 +44,17 @@ def split(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(report)
     else:
-        output.say(output.console(), *_report_lines(report))
+        output.print_lines(output.make_console(), *_report_lines(report))
     return 0
 
 
 def _report_lines(report: SplitReport) -> list[str]:
-    skipped = f"; {plural(report.skipped, 'bad row')} left out" if report.skipped else ""
-    rows = f"{plural(report.rows, 'row')} ({NAMES[report.format]})"
-    groups = f"{plural(report.groups, 'group')}, the largest of {report.largest_group:,}"
-    lines = [f"✓ {visible(report.path)}: {rows} in {groups}{skipped}"]
+    skipped = f"; {format_count(report.skipped, 'bad row')} left out" if report.skipped else ""
+    rows = f"{format_count(report.rows, 'row')} ({FORMAT_NAMES[report.format]})"
+    groups = f"{format_count(report.groups, 'group')}, the largest of {report.largest_group:,}"
+    lines = [f"✓ {make_visible(report.path)}: {rows} in {groups}{skipped}"]
     for name, part in (("train", report.train), ("validation", report.validation)):
-        lines.append(f"  {name:<10} {part.rows:>9,}  {visible(part.path)}")
+        lines.append(f"  {name:<10} {part.rows:>9,}  {make_visible(part.path)}")
     lines.append("  No prompt or near-duplicate is in both files.")
     wanted = max(1, round(report.share * report.rows))
     if report.validation.rows != wanted:
@@ -66,7 +66,7 @@ def _report_lines(report: SplitReport) -> list[str]:
         ranked = sorted(report.kinds.items(), key=lambda item: -sum(item[1].values()))
         for kind, parts in ranked[:MAX_SHOWN_KINDS]:
             counts = f"{parts.get('train', 0):>9,} {parts.get('validation', 0):>10,}"
-            lines.append(f"  {visible(kind, KIND_WIDTH):<{KIND_WIDTH}} {counts}")
+            lines.append(f"  {make_visible(kind, KIND_WIDTH):<{KIND_WIDTH}} {counts}")
         if len(ranked) > MAX_SHOWN_KINDS:
-            lines.append(f"  and {plural(len(ranked) - MAX_SHOWN_KINDS, 'more kind')}")
+            lines.append(f"  and {format_count(len(ranked) - MAX_SHOWN_KINDS, 'more kind')}")
     return lines

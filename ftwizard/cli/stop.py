@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.keeper import TERM_GRACE_S
 from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
 from ftwizard.runs import describe, store
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 SLACK_S = 10.0
 """Extra time beyond the grace period and the signals, for a slow disk."""
@@ -24,11 +24,11 @@ def stop(arguments: argparse.Namespace) -> int:
     before = observe(folder)
     if before.state == "ended":
         return _print_ending(folder, before, arguments.json)
-    kill = arguments.kill or bool(requests.pending(folder, "stop", before.attempt))
-    grace = 0.0 if kill else store.progress(folder).stop_grace_s
-    requests.stop(folder, before.attempt, grace_s=grace, now=kill)
+    kill = arguments.kill or bool(requests.read_pending(folder, "stop", before.attempt))
+    grace = 0.0 if kill else store.read_progress(folder).stop_grace_s
+    requests.request_stop(folder, before.attempt, grace_s=grace, now=kill)
     action = "Killing it" if kill else "Saving, then stopping (stop again to kill it)"
-    on = f", on {visible(before.host, 64)}" if before.host else ""
+    on = f", on {make_visible(before.host, 64)}" if before.host else ""
     print(f"{action}{on}.", file=sys.stderr)
     if before.keeper_lives is False:
         end_without_keeper(folder, grace, lambda words: print(words, file=sys.stderr))
@@ -37,7 +37,7 @@ def stop(arguments: argparse.Namespace) -> int:
         if before.host:  # its processes are on another machine: here we can only ask
             raise FtwizardError(
                 f"Run {folder.id} has not ended yet and cannot be killed from here.",
-                f"On {visible(before.host, 64)}, run: {again}",
+                f"On {make_visible(before.host, 64)}, run: {again}",
             )
         raise FtwizardError(f"Run {folder.id} has not ended yet.", f"To kill it: {again}")
     return _print_ending(folder, observe(folder), arguments.json)
@@ -45,7 +45,7 @@ def stop(arguments: argparse.Namespace) -> int:
 
 def _print_ending(folder: JobFolder, status: Status, as_json: bool) -> int:
     if as_json:
-        output.print_json(store.status(folder))
+        output.print_json(store.read_status(folder))
     else:
-        output.say(output.console(), *describe.ending(folder, status))
+        output.print_lines(output.make_console(), *describe.describe_end(folder, status))
     return 0

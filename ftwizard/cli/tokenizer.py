@@ -24,7 +24,7 @@ def check_installed() -> None:
             raise MissingExtra("local", package)
 
 
-def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.Source, Path]:
+def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.ModelSource, Path]:
     """Locate a model; return its source and a folder with its tokenizer and configuration.
 
     Raises FtwizardError for a model that is not available.
@@ -34,7 +34,7 @@ def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.Source, Path]:
     return source, fetched(source, say)
 
 
-def fetched(source: hub.Source, say: Say) -> Path:
+def fetched(source: hub.ModelSource, say: Say) -> Path:
     """Download tokenizer and configuration of a model; return their folder.
 
     Raises FtwizardError where that fails.
@@ -46,7 +46,7 @@ def fetched(source: hub.Source, say: Say) -> Path:
     return hub.fetch_tokenizer(source, report)
 
 
-def encoder(name: str, say: Say) -> tuple[hub.Source, Encoder]:
+def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
     """Return the source of a model, and the encoder that its training uses.
 
     Raises FtwizardError for a model that is not available or cannot be trained.
@@ -55,4 +55,4 @@ def encoder(name: str, say: Say) -> tuple[hub.Source, Encoder]:
     source, base = fetch(name, None, say)
     from ftwizard.train import mask_report
 
-    return source, mask_report.load(base, say)
+    return source, mask_report.load_encoder(base, say)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _MAX_SHOWN = 100
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -95,4 +95,4 @@ def _quote(value: Any) -> str:
 
 
 def _clip(value: Any, limit: int = _MAX_SHOWN) -> str:
-    return visible(str(value), limit)
+    return make_visible(str(value), limit)

@@ -12,11 +12,11 @@ from ftwizard.plan import schema
 from ftwizard.plan.schema import MANY_EPOCHS, Plan
 
 if TYPE_CHECKING:
-    from ftwizard.advice.run_history import Earlier, Hashed
+    from ftwizard.advice.run_history import EarlierLoss, HashGetter
 
 
 def check_plan(
-    chosen: Plan, parameters: int | None, hashed: Hashed | None = None
+    chosen: Plan, parameters: int | None, hashed: HashGetter | None = None
 ) -> list[RecipeWarning]:
     """Return the warnings about a plan, without those that it allows.
 
@@ -24,8 +24,8 @@ def check_plan(
     if it was read.
     """
     many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.allow
-    before = run_history.loss_of(chosen, hashed) if many else None
-    rate = run_history.rate_of(chosen, hashed)
+    before = run_history.find_earlier_loss(chosen, hashed) if many else None
+    rate = run_history.find_earlier_rate(chosen, hashed)
     warnings = recipe_advice.warnings(
         chosen.recipe, parameters, rate, validates=schema.has_validation(chosen),
         falling=before is not None and before.falling,
@@ -47,18 +47,18 @@ def explain_epochs(chosen: Plan) -> str | None:
     needed."""
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
-    before = run_history.loss_of(chosen)
+    before = run_history.find_earlier_loss(chosen)
     return before.said if before is not None and before.falling else None
 
 
-def find_supporting_run(chosen: Plan, hashed: Hashed | None = None) -> Earlier | None:
+def find_supporting_run(chosen: Plan, hashed: HashGetter | None = None) -> EarlierLoss | None:
     """Return the earlier run that supports more epochs than advised; None where none is needed.
 
     Raises FtwizardError where the plan does not allow them and no earlier run supports them.
     """
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
-    before = run_history.loss_of(chosen, hashed)
+    before = run_history.find_earlier_loss(chosen, hashed)
     if before is None or not before.falling:
         schema.check_epochs(chosen, before.said if before else "")
     return before

@@ -15,9 +15,9 @@ from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import describe, store
-from ftwizard.runs.notifications import Noticer
+from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.runs.store import Progress
-from ftwizard.text import size, visible
+from ftwizard.text import format_bytes, make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,12 +46,12 @@ def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
 
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     """Show a run until it ends; return its exit code, or 0 if the user left the view."""
-    console = output.console(stderr=as_json)
+    console = output.make_console(stderr=as_json)
     redraws = console.is_terminal and output.can_draw()
     view = _Live(folder, console) if redraws else _Plain(folder, console)
     reader = EventReader(folder.events)
     progress = Progress()
-    noticer = Noticer(folder.id)
+    noticer = NotificationTracker(folder.id)
     try:
         with view:
             while True:
@@ -68,9 +68,11 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
         console.print(f"\nThe run continues. Come back with: ftwizard watch {folder.id}")
         return 0
     if as_json:
-        output.print_json(store.status(folder))
+        output.print_json(store.read_status(folder))
     else:
-        output.say(console, *describe.ending(folder, status), *describe.result_lines(folder))
+        output.print_lines(
+            console, *describe.describe_end(folder, status), *describe.describe_result(folder)
+        )
     return status.exit_code
 
 
@@ -97,10 +99,11 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
     def show(self, status: Status, progress: Progress) -> None:
         if progress.phase:
             self._once(
-                ("phase", progress.attempt, progress.phase, progress.what), describe.doing(progress)
+                ("phase", progress.attempt, progress.phase, progress.what),
+                describe.describe_progress(progress),
             )
         for event in progress.findings:
-            self._once(("finding", event["t"]), f"! {visible(str(event.get('message')), 400)}")
+            self._once(("finding", event["t"]), f"! {make_visible(str(event.get('message')), 400)}")
         for step, loss in progress.evaluations.points(0, math.inf):
             self._once(
                 ("eval", progress.attempt, step),
@@ -117,7 +120,7 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
             self._say(line)
 
     def _say(self, line: str) -> None:
-        output.say(self._console, f"{time.strftime('%H:%M:%S')} {line}")
+        output.print_lines(self._console, f"{time.strftime('%H:%M:%S')} {line}")
 
 
 class _Live(contextlib.AbstractContextManager["_Live"]):
@@ -148,10 +151,11 @@ class _Live(contextlib.AbstractContextManager["_Live"]):
         if status.keeper_lives is False and status.state != "ended":
             title.append("  (its keeper has died; the run continues)")
         findings = [
-            Text(f"! {visible(str(event.get('message')), 300)}") for event in progress.findings[-3:]
+            Text(f"! {make_visible(str(event.get('message')), 300)}")
+            for event in progress.findings[-3:]
         ]
         last = Text("ctrl+c leaves this view; the run continues", style="dim")
-        table = output.pairs(_progress_rows(progress))
+        table = output.build_pair_table(_progress_rows(progress))
         return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
@@ -159,7 +163,7 @@ def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
     """Yield name and value of each line of the live view."""
     from rich.progress_bar import ProgressBar
 
-    yield "phase", describe.doing(progress)
+    yield "phase", describe.describe_progress(progress)
     if progress.phase == "training" and progress.total_steps:
         done, total = float(progress.step or 0), float(progress.total_steps)
     else:
@@ -170,11 +174,11 @@ def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
     if progress.eta_s and progress.phase in ("training", "evaluating"):
-        yield "training ends", f"{describe.clock(progress.eta_s)}, {describe.MEASURED}"
+        yield "training ends", f"{describe.format_clock(progress.eta_s)}, {describe.MEASURED}"
     if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
         yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
     if progress.memory and progress.phase in ("training", "evaluating"):
-        yield "memory", f"{size(progress.memory)} peak"
+        yield "memory", f"{format_bytes(progress.memory)} peak"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
     if progress.best_step is not None:
@@ -191,5 +195,5 @@ def _format_step(progress: Progress) -> str:
     if progress.tokens_per_s:
         line += f", {progress.tokens_per_s:,.0f} tokens/s"
     if progress.eta_s:
-        line += f", training ends {describe.clock(progress.eta_s)}"
+        line += f", training ends {describe.format_clock(progress.eta_s)}"
     return line

@@ -12,12 +12,12 @@ from ftwizard import locations
 from ftwizard.errors import FtwizardError
 
 TICKETS = "tickets"
-ROWS = ("general",)
+ROW_SETS = ("general",)
 """Bundled row sets that a plan can name instead of a file, to mix them in."""
-TAKES = "2–5 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
+DEMO_COST = "2–5 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
 
 
-def plan_file(name: str = TICKETS) -> Path:
+def copy_plan(name: str = TICKETS) -> Path:
     """Copy a sample into the user's data folder and return the path of its plan.
 
     Raises FtwizardError if it cannot be written.
@@ -25,9 +25,9 @@ def plan_file(name: str = TICKETS) -> Path:
     return _copied_folder(name) / "plan.yaml"
 
 
-def rows_file(name: str) -> Path:
+def resolve_rows(name: str) -> Path:
     """Return the file that ``name`` means: a copy of one of ``ROWS``, or a file of that name."""
-    return _copied_folder(name) / "train.jsonl" if name in ROWS else Path(name)
+    return _copied_folder(name) / "train.jsonl" if name in ROW_SETS else Path(name)
 
 
 def _copied_folder(name: str) -> Path:
@@ -35,7 +35,7 @@ def _copied_folder(name: str) -> Path:
 
     Each version has its own folder, because earlier runs still need the rows they started with.
     """
-    root = locations.private_folder(locations.home() / "samples")
+    root = locations.create_private_folder(locations.home_folder() / "samples")
     with as_file(files("ftwizard").joinpath("assets", "samples", name)) as packaged:
         digest = hashlib.sha256()
         for file in (*sorted(packaged.glob("*.jsonl")), *packaged.glob("plan.yaml")):

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.example import Example, Kind, Message
-from ftwizard.data.tokens.row_tokens import learnt_of_tokens
+from ftwizard.data.tokens.row_tokens import find_trainable_tokens
 
-__all__ = ["Conversation", "Message", "RowProblem", "conversation", "to_show"]
+__all__ = ["Conversation", "Message", "RowProblem", "to_conversation", "to_displayed"]
 
 _MAX_SHOWN_TOKENS = 100
 
@@ -59,7 +59,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
         return len(roles) - 1 - roles[::-1].index("assistant") if roles else 0
 
 
-def conversation(example: Example) -> Conversation:
+def to_conversation(example: Example) -> Conversation:
     """Convert a row to a conversation for local training.
 
     Text parts are joined, tool-call arguments become objects (chat templates would quote JSON text
@@ -89,7 +89,7 @@ def conversation(example: Example) -> Conversation:
     return Conversation(messages=messages, tools=example.tools)
 
 
-def to_show(example: Example, converted: Conversation) -> Conversation:
+def to_displayed(example: Example, converted: Conversation) -> Conversation:
     """Return a row for display; text and tokens become one message."""
     if converted.messages:
         return converted
@@ -104,7 +104,7 @@ def to_show(example: Example, converted: Conversation) -> Conversation:
 def _convert_raw(example: Example) -> Conversation:
     if example.kind == "text" and not (example.text or "").strip():
         raise RowProblem("empty_text", "the text is empty", "write it or delete the row")
-    if example.kind == "tokens" and not learnt_of_tokens(example):
+    if example.kind == "tokens" and not find_trainable_tokens(example):
         raise RowProblem(
             "tokens_nothing_to_train",
             "it has no trainable tokens after the first",

@@ -55,7 +55,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
         return [*self.messages, *self.chosen, *self.rejected]
 
 
-def text_of(message: Message) -> str:
+def get_text(message: Message) -> str:
     """Return the text of a message, joining its text parts and ignoring others."""
     content = message.get("content")
     if isinstance(content, str):

@@ -12,10 +12,10 @@ from ftwizard.data.platforms import Severity, Target
 
 # Results of checks: findings in one row, and in a file as a whole.
 
-SHOWN_LINES = 1000
+MAX_SHOWN_LINES = 1000
 
 
-class Found(NamedTuple):
+class RowFinding(NamedTuple):
     """One finding in one row. The target sets its severity (``Target.severity``)."""
 
     code: str
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     """The next action."""
 
 
-class FileFound(msgspec.Struct, frozen=True, kw_only=True):
+class FileFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding in the file as a whole."""
 
     code: str
@@ -99,13 +99,13 @@ class Findings:
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
 
-    def add(self, line: int, finding: Found) -> None:
+    def add(self, line: int, finding: RowFinding) -> None:
         """Add a finding of the row at ``line``; lines arrive in ascending order."""
         group = self._groups.get(finding.code)
         if group is None:
             self._groups[finding.code] = group = _Group(count=0, lines=[], causes={})
         group.count += 1
-        if len(group.lines) < SHOWN_LINES:
+        if len(group.lines) < MAX_SHOWN_LINES:
             group.lines.append(line)
         if len(group.causes) >= MAX_CAUSES:
             return
@@ -121,17 +121,17 @@ class Findings:
             if mine is None:
                 self._groups[code] = mine = _Group(count=0, lines=[], causes={})
             mine.count += theirs.count
-            mine.lines = list(heapq.merge(mine.lines, lines))[:SHOWN_LINES]
+            mine.lines = list(heapq.merge(mine.lines, lines))[:MAX_SHOWN_LINES]
             for template, cause in theirs.causes.items():
                 moved = msgspec.structs.replace(cause, line=cause.line + lines_before)
                 mine.add_cause(template, moved)
 
-    def add_file(self, finding: FileFound) -> None:
+    def add_file(self, finding: FileFinding) -> None:
         """Add a finding of the file as a whole."""
         line = finding.lines[0] if finding.lines else 0
         cause = Cause(line=line, message=finding.message, fix=finding.fix)
         self._groups[finding.code] = _Group(
-            count=finding.count, lines=finding.lines[:SHOWN_LINES], causes={"": cause}
+            count=finding.count, lines=finding.lines[:MAX_SHOWN_LINES], causes={"": cause}
         )
 
     def listed(self, target: Target) -> list[Finding]:
@@ -145,12 +145,12 @@ class Findings:
             for code, group in self._groups.items()
             if (severity := target.severity(code))
         ]  # fmt: skip
-        return in_order(findings)
+        return sort_findings(findings)
 
-    def grouped(self) -> list[FileFound]:
+    def grouped(self) -> list[FileFinding]:
         """Return all findings regardless of target, most frequent first."""
         findings = [
-            FileFound(
+            FileFinding(
                 code=code, message=group.sorted_causes[0].message,
                 fix=group.sorted_causes[0].fix, count=group.count, lines=group.lines,
             )
@@ -159,7 +159,7 @@ class Findings:
         return sorted(findings, key=lambda finding: (-finding.count, finding.code))
 
 
-def in_order(findings: list[Finding]) -> list[Finding]:
+def sort_findings(findings: list[Finding]) -> list[Finding]:
     """Return findings sorted by severity, then by count."""
     return sorted(
         findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.count, finding.code)

@@ -26,7 +26,7 @@ Format = Literal[
 FormatChoice = Literal["auto", Format]
 """``auto``: detected from the rows."""
 
-NAMES: dict[Format, str] = {
+FORMAT_NAMES: dict[Format, str] = {
     "openai-chat": "chat messages",
     "sharegpt": "ShareGPT (from, value)",
     "alpaca": "Alpaca (instruction, input, output)",

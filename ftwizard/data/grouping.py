@@ -40,7 +40,7 @@ def groups(examples: list[Example], seed: int) -> list[Group]:
     for index, row_keys in enumerate(keys):
         for key in row_keys:
             sets.join(first.setdefault(key, index), index)
-    for text_of in (canonical_text.row, canonical_text.prompt):
+    for text_of in (canonical_text.row_text, canonical_text.prompt_text):
         _join_duplicates(sets, examples, text_of)
     members: dict[int, list[int]] = {}
     for index in range(len(examples)):
@@ -68,15 +68,17 @@ def _prompt_keys(example: Example) -> list[bytes]:
     digest = hashlib.blake2b(digest_size=_KEY_BYTES)
     keys: list[bytes] = []
     size = 0
-    for message in canonical_text.divided(example)[0]:
+    for message in canonical_text.split_at_answer(example)[0]:
         if message.get("role") == "assistant" and size >= _MIN_TURN_CHARACTERS:
             keys.append(digest.digest())
-        if text := canonical_text.normal(canonical_text.said([message])):
+        if text := canonical_text.normalize_text(canonical_text.messages_text([message])):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             size += len(text)
     return [
         *keys,
-        digest.digest() if size else _hash_text(canonical_text.normal(canonical_text.row(example))),
+        digest.digest()
+        if size
+        else _hash_text(canonical_text.normalize_text(canonical_text.row_text(example))),
     ]
 
 

@@ -10,7 +10,7 @@ BUCKETS = 20
 """Maximum number of histogram buckets."""
 
 
-def of(lengths: array[int]) -> dict[str, Any]:
+def summarize_lengths(lengths: array[int]) -> dict[str, Any]:
     """Return ``mean``, ``p50``, ``p95``, ``p99`` (nearest rank), ``max`` and ``histogram``."""
     if not lengths:
         return {"mean": 0.0, "p50": 0, "p95": 0, "p99": 0, "max": 0, "histogram": []}

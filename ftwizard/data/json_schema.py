@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 _VERTEX = frozenset(("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"))
 _MAX_DEPTH = 50
 Fields = dict[str, Any]
 
 
-def vertex_schema(schema: Fields, name: str) -> Fields:
+def to_vertex_schema(schema: Fields, name: str) -> Fields:
     """Convert a JSON Schema to Vertex AI's form: types in capitals, null as ``nullable``.
 
     ``name`` is the function's. Raises RowProblem for a parameter with several types.
@@ -25,7 +25,7 @@ def vertex_schema(schema: Fields, name: str) -> Fields:
         if len(non_null) != 1 or not isinstance(non_null[0], str):
             raise RowProblem(
                 "tool_schema",
-                f"a parameter of “{quoted(name, 40)}” allows several types, which Vertex AI does "
+                f"a parameter of “{quote(name, 40)}” allows several types, which Vertex AI does "
                 "not support",
                 "use one type per parameter, or anyOf",
             )
@@ -65,7 +65,7 @@ def _rewrite(
         if depth > _MAX_DEPTH:
             raise RowProblem(
                 "nesting",
-                f"the parameters of “{quoted(name, 40)}” are nested too deeply",
+                f"the parameters of “{quote(name, 40)}” are nested too deeply",
                 "flatten them",
             )
         result: Fields = {}

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import sync_folder
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _FULL_DISK = {
     errno.ENOSPC: "No disk space is left in",
@@ -46,14 +46,14 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
 
 def require_free(path: Path, *, not_over: Iterable[Path] = ()) -> None:
     """Raise FtwizardError if ``new_file`` could not create ``path``."""
-    shown = visible(str(path))
+    shown = make_visible(str(path))
     if not path.name or path.name in (".", ".."):
         raise FtwizardError(f"{shown} is a folder, not a file.", "Name the new file.")
     for source in not_over:
         with contextlib.suppress(OSError):
             if path.samefile(source):
                 raise FtwizardError(
-                    f"{shown} is the input file ({visible(str(source))}).",
+                    f"{shown} is the input file ({make_visible(str(source))}).",
                     "Name another file. Input files are never overwritten.",
                 )
     if os.path.lexists(path):
@@ -63,7 +63,8 @@ def require_free(path: Path, *, not_over: Iterable[Path] = ()) -> None:
         )
     if not path.parent.is_dir():
         raise FtwizardError(
-            f"There is no folder {visible(str(path.parent))}.", "Create it, or name another one."
+            f"There is no folder {make_visible(str(path.parent))}.",
+            "Create it, or name another one.",
         )
 
 
@@ -75,7 +76,8 @@ def _create(part: Path, path: Path) -> int:
         if error.errno in _FULL_DISK:
             raise _full_disk_error(path, error) from None
         raise FtwizardError(
-            f"{visible(str(path))} could not be created: {error.strerror}.", "Name another file."
+            f"{make_visible(str(path))} could not be created: {error.strerror}.",
+            "Name another file.",
         ) from None
 
 
@@ -91,7 +93,7 @@ def _explain_full_disk(path: Path) -> Iterator[None]:
 
 def _full_disk_error(path: Path, error: OSError) -> FtwizardError:
     return FtwizardError(
-        f"{_FULL_DISK[error.errno or 0]} {visible(str(path.parent))}: {visible(path.name)} was not written.",
+        f"{_FULL_DISK[error.errno or 0]} {make_visible(str(path.parent))}: {make_visible(path.name)} was not written.",
         "Free some disk space, or name a file on another disk.",
     )
 
@@ -102,7 +104,7 @@ def _publish(part: Path, path: Path) -> None:
         os.link(part, path)
     except FileExistsError:
         raise FtwizardError(
-            f"{visible(str(path))} was created by another process. Existing files are never "
+            f"{make_visible(str(path))} was created by another process. Existing files are never "
             "overwritten.",
             "Name a new file.",
         ) from None

@@ -24,7 +24,7 @@ TargetName = Literal[
 
 
 Severity = Literal["error", "warning", "info"]
-Kind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
+RowKind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
 
 
 _DEFAULT_TARGETS: dict[str, TargetName] = {
@@ -37,7 +37,7 @@ _DEFAULT_TARGETS: dict[str, TargetName] = {
 }
 
 
-class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImageRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Image rules of a target."""
 
     schemes: tuple[Literal["http", "https", "data", "s3", "gs", "file"], ...]
@@ -64,7 +64,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     words: str
     """Display name, usable within a sentence."""
     method: Literal["sft", "dpo", "kto", "rft"]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[RowKind, ...]
     """Accepted values of ``Example.kind``."""
     formats: tuple[Format, ...]
     """Formats accepted as they are; rows in others must be converted."""
@@ -97,7 +97,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     """Every tool call needs an id, and every result must refer to it."""
     weight: bool = False
     """The ``weight`` of an answer (0 or 1) is respected."""
-    images: Images | None = None
+    images: ImageRules | None = None
     """None means text only."""
     media: tuple[str, ...] = ()
     """Part types accepted besides text and images: ``video``, ``audio``, …"""
@@ -126,21 +126,21 @@ def severities() -> dict[str, Severity]:
 
 
 @functools.cache
-def targets() -> dict[str, Target]:
+def all_targets() -> dict[str, Target]:
     """Return all targets by name."""
     data = tomllib.loads(_read_asset("targets.toml"))
     listed = msgspec.convert(data["targets"], tuple[Target, ...], strict=False)
     return {target.name: target for target in listed}
 
 
-def target(name: str) -> Target:
+def get_target(name: str) -> Target:
     """Return the target with this name; raise KeyError for an unknown one."""
-    return targets()[name]
+    return all_targets()[name]
 
 
-def usual(format: str | None) -> Target:
+def default_target(format: str | None) -> Target:
     """Return the default target of a format: local training for most."""
-    return target(_DEFAULT_TARGETS.get(format or "", "trl-sft"))
+    return get_target(_DEFAULT_TARGETS.get(format or "", "trl-sft"))
 
 
 def _read_asset(name: str) -> str:

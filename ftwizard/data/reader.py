@@ -9,20 +9,20 @@ from typing import Any
 import msgspec
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import Conversation, RowProblem, conversation
+from ftwizard.data.conversation import Conversation, RowProblem, to_conversation
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container, FileProblem, inspect
 from ftwizard.data.io.records import Record
-from ftwizard.data.io.source import Source
+from ftwizard.data.io.source import DataSource
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
-SHOWN_PROBLEMS = 3
+MAX_SHOWN_PROBLEMS = 3
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ParsedRow(msgspec.Struct, frozen=True, kw_only=True):
     """One usable row."""
 
     line: int
@@ -34,7 +34,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The conversation that local training uses."""
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     """Why a row cannot be used."""
 
     line: int
@@ -43,12 +43,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     fix: str
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True):
+class DataTable(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of a data file."""
 
     path: str
-    rows: list[Row]
-    problems: list[Problem]
+    rows: list[ParsedRow]
+    problems: list[BadRow]
     sha256: str
     """Hash of the file's bytes."""
     format: Format | None
@@ -60,14 +60,14 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.rows) + len(self.problems)
 
 
-def no_row(path: Path) -> FileProblem:
+def no_rows_problem(path: Path) -> FileProblem:
     """Return the problem of a readable file without rows."""
     return FileProblem(
-        "file_empty", f"{visible(str(path))} has no rows.", "Write one JSON object per line."
+        "file_empty", f"{make_visible(str(path))} has no rows.", "Write one JSON object per line."
     )
 
 
-def read(path: Path, format: FormatChoice = "auto") -> Table:
+def read_table(path: Path, format: FormatChoice = "auto") -> DataTable:
     """Read the rows of any file that ``container.inspect`` supports.
 
     ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
@@ -76,21 +76,23 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
     container = inspect(path)
     values = list(_values(path, container))
     if not values:
-        raise no_row(path)
+        raise no_rows_problem(path)
     row_format = (
         _detect_format(path, [value for _, value in values]) if format == "auto" else format
     )
-    rows: list[Row] = []
-    problems: list[Problem] = []
+    rows: list[ParsedRow] = []
+    problems: list[BadRow] = []
     for line, value in values:
         try:
             meaning = _example(value, row_format, format == "auto")
-            rows.append(Row(line=line, example=meaning, conversation=conversation(meaning)))
+            rows.append(
+                ParsedRow(line=line, example=meaning, conversation=to_conversation(meaning))
+            )
         except RowProblem as problem:
             problems.append(
-                Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
+                BadRow(line=line, code=problem.code, message=problem.message, fix=problem.fix)
             )
-    return Table(
+    return DataTable(
         path=str(path),
         rows=rows,
         problems=problems,
@@ -100,7 +102,7 @@ def read(path: Path, format: FormatChoice = "auto") -> Table:
 
 
 def _sha256(path: Path, container: Container) -> str:
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         return source.sha256()
 
 
@@ -109,37 +111,37 @@ def _example(value: Any, format: Format | None, exactly: bool) -> Example:
         raise value
     if format is None:
         raise RowProblem("not_object", "not a JSON object", "write one object per line")
-    formats.check(formats.recognised(value), format, exactly=exactly, row=value)
-    return formats.example(value, format)
+    formats.check_format(formats.match_formats(value), format, exactly=exactly, row=value)
+    return formats.to_example(value, format)
 
 
 def _detect_format(path: Path, values: list[Any]) -> Format | None:
     """Return the format of most rows; raise FtwizardError if it is unclear."""
-    return formats.tally(values).decide(path).format
+    return formats.count_formats(values).decide(path).format
 
 
-def usable(table: Table, *, skip_bad: bool) -> list[Row]:
+def get_usable_rows(table: DataTable, *, skip_bad: bool) -> list[ParsedRow]:
     """Return the good rows; raise FtwizardError for bad rows unless they may be skipped."""
     if table.problems and not (skip_bad and table.rows):
         first = "; ".join(
             f"line {problem.line}: {problem.message} ({problem.fix})"
-            for problem in table.problems[:SHOWN_PROBLEMS]
+            for problem in table.problems[:MAX_SHOWN_PROBLEMS]
         )
-        more = len(table.problems) - SHOWN_PROBLEMS
+        more = len(table.problems) - MAX_SHOWN_PROBLEMS
         rest = f"; and {more:,} more" if more > 0 else ""
-        good = plural(len(table.rows), "good row")
+        good = format_count(len(table.rows), "good row")
         raise FtwizardError(
-            f"{len(table.problems):,} of {plural(table.count, 'row')} in "
-            f"{visible(table.path)} cannot be used: {first}{rest}.",
+            f"{len(table.problems):,} of {format_count(table.count, 'row')} in "
+            f"{make_visible(table.path)} cannot be used: {first}{rest}.",
             f"Fix them, or train on the {good} with: --allow skip-bad-rows" if table.rows else "",
         )
     return table.rows
 
 
 def _values(path: Path, container: Container) -> Iterator[tuple[int, Any]]:
-    for record in records.records(path, container):
+    for record in records.read_records(path, container):
         try:
-            yield record.line, records.decoded(record)
+            yield record.line, records.decode_record(record)
         except RowProblem as problem:
             yield record.line, problem
 
@@ -150,7 +152,7 @@ Decode = Callable[[Record], Iterable[Any]]
 """Returns the values of a record; raises RowProblem."""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class RowReader(msgspec.Struct, frozen=True, kw_only=True):
     """How a file's rows are read."""
 
     path: Path
@@ -164,34 +166,36 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         """Return a row as an example; raise RowProblem."""
         if self.format is None:
             raise RowProblem("not_object", "not a JSON object", "write one object per line")
-        looks = formats.recognised(value)
-        formats.check(looks, self.format, exactly=not self.is_demanded, row=value)
-        return formats.example(value, self.format)
+        looks = formats.match_formats(value)
+        formats.check_format(looks, self.format, exactly=not self.is_demanded, row=value)
+        return formats.to_example(value, self.format)
 
     def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
         """Yield the line of each row with its example or its problem."""
-        for record in records.records(self.path, self.container):
+        for record in records.read_records(self.path, self.container):
             try:
-                yield record.line, self.example(records.decoded(record))
+                yield record.line, self.example(records.decode_record(record))
             except RowProblem as problem:
                 yield record.line, problem
 
 
-def reading(path: Path, choice: FormatChoice = "auto", decode: Decode | None = None) -> Reading:
+def open_reader(
+    path: Path, choice: FormatChoice = "auto", decode: Decode | None = None
+) -> RowReader:
     """Inspect a file and detect its format from all rows unless one is set.
 
     Raises FileProblem if no rows can be read or their format is unclear.
     """
     container = inspect(path)
     if choice != "auto":
-        return Reading(path=path, container=container, format=choice, is_demanded=True)
+        return RowReader(path=path, container=container, format=choice, is_demanded=True)
     tally = formats.FormatCounter()
-    for record in records.records(path, container):
+    for record in records.read_records(path, container):
         try:
-            values = decode(record) if decode else [records.decoded(record)]
+            values = decode(record) if decode else [records.decode_record(record)]
         except RowProblem:
             continue
         for value in values:
             tally.add(value)
     decision = tally.decide(path)
-    return Reading(path=path, container=container, format=decision.format, is_demanded=False)
+    return RowReader(path=path, container=container, format=decision.format, is_demanded=False)

@@ -36,8 +36,8 @@ def redact_raw(record: Record, value: Any) -> str:
     text = record.value[: MAX_CHARACTERS + _MARGIN].decode(errors="backslashreplace")
     plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else "/", text)
     plain = plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    redacted = detect.redact(plain)
-    return _truncate(redacted if redacted != plain else detect.redact(text))
+    redacted = detect.redact_text(plain)
+    return _truncate(redacted if redacted != plain else detect.redact_text(text))
 
 
 def _truncate_all(value: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ftwizard.data.example import Example
-from ftwizard.data.reader import Row
+from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 if TYPE_CHECKING:
     from ftwizard.data.grouping import Group
@@ -25,32 +25,32 @@ GroupBy = Literal["near-copies", "prompts"]
 
 
 MIN_TRAIN_ROWS = 2
-Part = Literal["train", "validation", "test"]
+SplitPart = Literal["train", "validation", "test"]
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Three disjoint parts; rows with the same prompt, or text, are all in one part."""
 
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
+    train: list[ParsedRow]
+    validation: list[ParsedRow]
+    test: list[ParsedRow]
 
 
 class Division(msgspec.Struct, frozen=True, kw_only=True):
     """The part of each row."""
 
-    parts: list[Part]
+    parts: list[SplitPart]
     """One entry per row, in order."""
     groups: int
     """Number of groups of rows that stay together, including single rows."""
     largest: int
     """Rows of the largest group."""
-    kinds: dict[str, dict[Part, int]]
+    kinds: dict[str, dict[SplitPart, int]]
     """Number of rows in each part, for each kind of row."""
 
 
 def split(
-    rows: list[Row],
+    rows: list[ParsedRow],
     *,
     validation: float,
     test: float,
@@ -71,11 +71,11 @@ def split(
         parts, groups = division.parts, division.groups
     if parts.count("train") < MIN_TRAIN_ROWS:
         raise FtwizardError(
-            f"{plural(len(rows), 'row')} with {plural(groups, 'different prompt')} leave too few "
+            f"{format_count(len(rows), 'row')} with {format_count(groups, 'different prompt')} leave too few "
             "training rows after the validation and test split.",
             "Add rows, set data.files.validation and data.files.test, or lower data.split.",
         )
-    by_part: dict[Part, list[Row]] = {"train": [], "validation": [], "test": []}
+    by_part: dict[SplitPart, list[ParsedRow]] = {"train": [], "validation": [], "test": []}
     for row, part in zip(rows, parts, strict=True):
         by_part[part].append(row)
     return Parts(train=by_part["train"], validation=by_part["validation"], test=by_part["test"])
@@ -90,22 +90,22 @@ def divide(examples: list[Example], *, validation: float, test: float = 0.0, see
     from ftwizard.data import grouping
 
     rest = groups = grouping.groups(examples, seed)
-    parts: list[Part] = ["train"] * len(examples)
+    parts: list[SplitPart] = ["train"] * len(examples)
     for part, count in _count_rows(len(examples), validation, test).items():
         taken, rest = _draw(rest, count)
         for index in itertools.chain.from_iterable(group.indexes for group in taken):
             parts[index] = part
     tally = Counter((group.kind, parts[index]) for group in groups for index in group.indexes)
-    kinds: dict[str, dict[Part, int]] = {group.kind: {} for group in groups}
+    kinds: dict[str, dict[SplitPart, int]] = {group.kind: {} for group in groups}
     for (kind, part), count in sorted(tally.items()):
         kinds[kind][part] = count
     sizes = [len(group.indexes) for group in groups]
     return Division(parts=parts, groups=len(sizes), largest=max(sizes, default=0), kinds=kinds)
 
 
-def _count_rows(rows: int, validation: float, test: float) -> dict[Part, int]:
+def _count_rows(rows: int, validation: float, test: float) -> dict[SplitPart, int]:
     """Return the number of rows for each part, in the order in which they are drawn."""
-    shares: dict[Part, float] = {"test": test, "validation": validation}
+    shares: dict[SplitPart, float] = {"test": test, "validation": validation}
     return {part: max(1, round(share * rows)) for part, share in shares.items() if share > 0}
 
 
@@ -136,7 +136,9 @@ def _draw(groups: list[Group], count: int) -> tuple[list[Group], list[Group]]:
     return taken, [group for group in groups if id(group) not in chosen]
 
 
-def _split_by_prompt(rows: list[Row], counts: dict[Part, int], seed: int) -> tuple[list[Part], int]:
+def _split_by_prompt(
+    rows: list[ParsedRow], counts: dict[SplitPart, int], seed: int
+) -> tuple[list[SplitPart], int]:
     """Return the part of each row, and the number of distinct prompts."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -144,7 +146,7 @@ def _split_by_prompt(rows: list[Row], counts: dict[Part, int], seed: int) -> tup
         groups[msgspec.json.encode(row.conversation.prompt or content)].append(index)
     order = list(groups.values())
     random.Random(seed).shuffle(order)
-    parts: list[Part] = ["train"] * len(rows)
+    parts: list[SplitPart] = ["train"] * len(rows)
     for part, count in counts.items():
         for index in _take_rows(order, count):
             parts[index] = part

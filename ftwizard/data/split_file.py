@@ -17,10 +17,10 @@ from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container, FileProblem, inspect
-from ftwizard.data.reader import Problem
-from ftwizard.data.split import MIN_TRAIN_ROWS, Part, divide
+from ftwizard.data.reader import BadRow
+from ftwizard.data.split import MIN_TRAIN_ROWS, SplitPart, divide
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 Say = Callable[..., None]
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -55,7 +55,7 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
     groups: int
     """Groups of rows that stay together, including single rows."""
     largest_group: int
-    kinds: dict[str, dict[Part, int]]
+    kinds: dict[str, dict[SplitPart, int]]
     """Number of rows in each file, for each kind of row."""
     shared_prompts: int
     """Prompts in both files; always 0."""
@@ -64,7 +64,7 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
 def split_file(
     path: Path,
     format: FormatChoice,
-    out: dict[Part, Path],
+    out: dict[SplitPart, Path],
     *,
     validation: float,
     seed: int,
@@ -87,7 +87,7 @@ def split_file(
     parts = division.parts
     if parts.count("train") < MIN_TRAIN_ROWS or "validation" not in parts:
         raise FtwizardError(
-            f"{plural(len(parts), 'row')} in {plural(division.groups, 'group')} that must stay "
+            f"{format_count(len(parts), 'row')} in {format_count(division.groups, 'group')} that must stay "
             "together are too few to split.",
             "Add rows. Rows with the same prompt and near-duplicates are never separated.",
         )
@@ -113,61 +113,63 @@ def split_file(
 
 def _read_examples(
     path: Path, container: Container, format: FormatChoice
-) -> tuple[Format, list[int], list[Example], list[Problem]]:
+) -> tuple[Format, list[int], list[Example], list[BadRow]]:
     """Return the format, the number and example of each usable row, and problems of the others."""
     values: list[tuple[int, Any]] = []
-    for record in records.records(path, container):
+    for record in records.read_records(path, container):
         try:
-            values.append((record.line, records.decoded(record)))
+            values.append((record.line, records.decode_record(record)))
         except RowProblem as problem:
             values.append((record.line, problem))
     detected = (
-        formats.tally(value for _, value in values).decide(path).format
+        formats.count_formats(value for _, value in values).decide(path).format
         if format == "auto"
         else format
     )
     if detected is None:
         raise FileProblem(
             "file_empty",
-            f"{visible(str(path))} has no rows.",
+            f"{make_visible(str(path))} has no rows.",
             "Use a file with one JSON object per line.",
         )
     numbers: list[int] = []
     examples: list[Example] = []
-    problems: list[Problem] = []
+    problems: list[BadRow] = []
     for number, (line, value) in enumerate(values):
         try:
             if isinstance(value, RowProblem):
                 raise value
-            formats.check(formats.recognised(value), detected, exactly=format == "auto", row=value)
-            examples.append(formats.example(value, detected))
+            formats.check_format(
+                formats.match_formats(value), detected, exactly=format == "auto", row=value
+            )
+            examples.append(formats.to_example(value, detected))
             numbers.append(number)
         except RowProblem as problem:
             problems.append(
-                Problem(line=line, code=problem.code, message=problem.message, fix=problem.fix)
+                BadRow(line=line, code=problem.code, message=problem.message, fix=problem.fix)
             )
     return detected, numbers, examples, problems
 
 
-def _check_problems(path: Path, problems: list[Problem], *, good: int, skip_bad: bool) -> None:
+def _check_problems(path: Path, problems: list[BadRow], *, good: int, skip_bad: bool) -> None:
     if not problems or (skip_bad and good):
         return
     shown = "; ".join(
         f"line {problem.line}: {problem.message} ({problem.fix})"
-        for problem in problems[: reader.SHOWN_PROBLEMS]
+        for problem in problems[: reader.MAX_SHOWN_PROBLEMS]
     )
-    more = len(problems) - reader.SHOWN_PROBLEMS
+    more = len(problems) - reader.MAX_SHOWN_PROBLEMS
     raise FtwizardError(
-        f"{len(problems):,} of {plural(good + len(problems), 'row')} in {visible(str(path))} "
+        f"{len(problems):,} of {format_count(good + len(problems), 'row')} in {make_visible(str(path))} "
         f"cannot be used: {shown}{f'; and {more:,} more' if more > 0 else ''}.",
-        f"Fix them, or split the {plural(good, 'good row')} with --allow skip-bad-rows."
+        f"Fix them, or split the {format_count(good, 'good row')} with --allow skip-bad-rows."
         if good
         else "",
     )
 
 
-def _count_shared_prompts(examples: list[Example], parts: list[Part]) -> int:
-    sides: dict[Part, set[bytes]] = {"train": set(), "validation": set()}
+def _count_shared_prompts(examples: list[Example], parts: list[SplitPart]) -> int:
+    sides: dict[SplitPart, set[bytes]] = {"train": set(), "validation": set()}
     for example, part in zip(examples, parts, strict=True):
         sides[part].add(grouping.prompt_key(example))
     return len(sides["train"] & sides["validation"])
@@ -176,8 +178,8 @@ def _count_shared_prompts(examples: list[Example], parts: list[Part]) -> int:
 def _write_files(
     path: Path,
     container: Container,
-    part_of: dict[int, Part],
-    out: dict[Part, Path],
+    part_of: dict[int, SplitPart],
+    out: dict[SplitPart, Path],
     *,
     as_array: bool,
 ) -> None:
@@ -188,7 +190,7 @@ def _write_files(
         with contextlib.ExitStack() as stack:
             files = {part: stack.enter_context(to.open("xb")) for part, to in drafts.items()}
             empty = dict.fromkeys(files, True)
-            for number, record in enumerate(records.records(path, container)):
+            for number, record in enumerate(records.read_records(path, container)):
                 if (part := part_of.get(number)) is None:
                     continue
                 value = record.value
@@ -210,7 +212,7 @@ def _write_files(
             raise
         raise FtwizardError(
             f"The files could not be written: {error.strerror or error} "
-            f"({visible(str(error.filename or ''))}).",
+            f"({make_visible(str(error.filename or ''))}).",
             "Name files in a writable folder with enough free disk space.",
         ) from error
     finally:
@@ -232,5 +234,6 @@ def _publish(draft: Path, target: Path) -> None:
 def _require_new(target: Path) -> None:
     if os.path.lexists(target):
         raise FtwizardError(
-            f"{visible(str(target))} already exists.", "Name another file, or move that one away."
+            f"{make_visible(str(target))} already exists.",
+            "Name another file, or move that one away.",
         )

@@ -43,7 +43,7 @@ def describe_kinds(examples: list[Example]) -> list[str]:
         _format_answers(examples),
         ["several answers" if _count_answers(row) > 1 else "one answer" for row in examples],
         ["tools" if row.tools else "no tools" for row in examples],
-        [_detect_script(canonical_text.row(row)[:_SCRIPT_CHARACTERS]) for row in examples],
+        [_detect_script(canonical_text.row_text(row)[:_SCRIPT_CHARACTERS]) for row in examples],
     ]
     distinguishing = [column for column in columns if len(set(column)) > 1]
     if not distinguishing:
@@ -69,7 +69,9 @@ def _format_value(value: object) -> str:
 
 def _format_answers(examples: list[Example]) -> list[str]:
     values = [
-        canonical_text.said(canonical_text.divided(row)[1]).strip()[:_SHOWN_CHARACTERS]
+        canonical_text.messages_text(canonical_text.split_at_answer(row)[1]).strip()[
+            :_SHOWN_CHARACTERS
+        ]
         for row in examples
     ]
     return values if _count_kinds(values) else [""] * len(values)

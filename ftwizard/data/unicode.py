@@ -31,12 +31,12 @@ def is_mojibake(text: str) -> bool:
     return bool(is_bad(text))
 
 
-def without_bidi(text: str) -> str:
+def remove_bidi(text: str) -> str:
     """Return ``text`` without bidirectional controls."""
     return BIDI.sub("", text)
 
 
-def without_hidden(text: str) -> str:
+def remove_hidden(text: str) -> str:
     """Return ``text`` without invisible characters, except in flags of regions."""
     if not HIDDEN.search(text):
         return text

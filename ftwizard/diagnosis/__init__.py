@@ -1,23 +1,30 @@
 """Diagnosis of loss curves: a series in, a verdict with its confidence out. Pure functions."""
 
-from ftwizard.diagnosis.advice import IN_WORDS, MARKS, Action, Finding, findings, mark
+from ftwizard.diagnosis.advice import (
+    MARKS,
+    PATTERN_NAMES,
+    Action,
+    DiagnosisFinding,
+    get_mark,
+    to_findings,
+)
 from ftwizard.diagnosis.curve import Curve, Objective, Pattern, Point, Sign
-from ftwizard.diagnosis.messages import best_in_words
+from ftwizard.diagnosis.messages import describe_best
 from ftwizard.diagnosis.verdict import Verdict, diagnose
 
 __all__ = [
-    "IN_WORDS",
     "MARKS",
+    "PATTERN_NAMES",
     "Action",
     "Curve",
-    "Finding",
+    "DiagnosisFinding",
     "Objective",
     "Pattern",
     "Point",
     "Sign",
     "Verdict",
-    "best_in_words",
+    "describe_best",
     "diagnose",
-    "findings",
-    "mark",
+    "get_mark",
+    "to_findings",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ Action = Literal[
 
 
 @dataclass(frozen=True)
-class Finding:
+class DiagnosisFinding:
     """A sign as text, with the actions to offer."""
 
     code: Pattern
@@ -46,7 +46,7 @@ class _Meaning:
 
 
 MARKS: dict[Severity, str] = {"info": "·", "warning": "!", "error": "✗"}
-IN_WORDS: dict[Pattern, str] = {
+PATTERN_NAMES: dict[Pattern, str] = {
     "healthy": "healthy", "plateau": "flat", "overfit": "overfitting",
     "memorising": "memorizing", "no_learning": "not learning", "spiky": "spiky",
     "spike": "one spike", "diverged": "diverged", "nan": "NaN loss", "zero_loss": "zero loss",
@@ -55,19 +55,19 @@ IN_WORDS: dict[Pattern, str] = {
 }  # fmt: skip
 
 
-def mark(finding: Finding) -> str:
+def get_mark(finding: DiagnosisFinding) -> str:
     """Return the mark of a finding: a tick for a healthy run, else by severity."""
     return "✓" if finding.code == "healthy" else MARKS[finding.severity]
 
 
-def findings(verdict: Verdict) -> list[Finding]:
+def to_findings(verdict: Verdict) -> list[DiagnosisFinding]:
     """Convert each sign of a verdict to a finding, the most severe first."""
     return [_to_finding(sign, verdict) for sign in verdict.signs]
 
 
-def _to_finding(sign: Sign, verdict: Verdict) -> Finding:
+def _to_finding(sign: Sign, verdict: Verdict) -> DiagnosisFinding:
     meaning, evidence = _MEANINGS[sign.pattern], sign.evidence
-    return Finding(
+    return DiagnosisFinding(
         code=sign.pattern,
         severity=meaning.severity,
         step=sign.onset,

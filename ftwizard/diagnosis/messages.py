@@ -18,7 +18,7 @@ _MEANWHILE: dict[Value, str] = {
 _NOT_FINITE = {"nan": "NaN", "inf": "infinite", "-inf": "infinite"}
 
 
-def best_in_words(verdict: Verdict) -> str:
+def describe_best(verdict: Verdict) -> str:
     """Describe the best evaluation and its checkpoint; empty without an evaluation."""
     if verdict.best_step is None:
         return ""
@@ -60,7 +60,7 @@ def describe_overfit(evidence: Evidence, verdict: Verdict) -> str:
     rise = _format_rise(evidence["best_loss"], evidence["now"], evidence["severity_share"])
     message = (
         f"Validation loss has risen for {_format_count(evidence['evaluations_since'], 'evaluation')} "
-        f"{rise}{_MEANWHILE[evidence.get('training')]}. {best_in_words(verdict)}"
+        f"{rise}{_MEANWHILE[evidence.get('training')]}. {describe_best(verdict)}"
     )
     name = evidence.get("score")
     if not name:
@@ -79,7 +79,7 @@ def describe_nan(evidence: Evidence, verdict: Verdict) -> str:
         name = "Grad norm" if "grad_norm" in evidence else "Training loss"
         value = evidence.get("grad_norm", evidence.get("loss"))
         message = f"{name} became {_format_not_finite(value)}"
-    return f"{message}. {best_in_words(verdict)}".rstrip()
+    return f"{message}. {describe_best(verdict)}".rstrip()
 
 
 def _format_not_finite(value: Value) -> str:
@@ -93,7 +93,7 @@ def describe_insufficient(evidence: Evidence, verdict: Verdict) -> str:
     rise = _format_rise(evidence["first"], evidence["now"], evidence["severity_share"])
     return (
         f"{message} But validation loss has risen since the first {rise}"
-        f"{_MEANWHILE[evidence['training']]}. {best_in_words(verdict)}"
+        f"{_MEANWHILE[evidence['training']]}. {describe_best(verdict)}"
     )
 
 
@@ -112,7 +112,7 @@ def describe_memorizing(evidence: Evidence, verdict: Verdict) -> str:
     )
     if verdict.best_step is None:
         return f"{message}. No validation loss shows whether it only memorizes."
-    return f"{message}; validation loss does not follow. {best_in_words(verdict)}"
+    return f"{message}; validation loss does not follow. {describe_best(verdict)}"
 
 
 def describe_no_learning(evidence: Evidence, _: Verdict) -> str:
@@ -139,7 +139,7 @@ def describe_spiky(evidence: Evidence, _: Verdict) -> str:
 def describe_diverged(evidence: Evidence, verdict: Verdict) -> str:
     losses = f"{format_loss(evidence['before'])} → {format_loss(evidence['now'])}"
     return (
-        f"Training loss diverged ({losses}){_describe_guessing(evidence)}. {best_in_words(verdict)}"
+        f"Training loss diverged ({losses}){_describe_guessing(evidence)}. {describe_best(verdict)}"
     ).rstrip()
 
 
@@ -149,7 +149,7 @@ def describe_healthy(evidence: Evidence, verdict: Verdict) -> str:
     train = "" if train_now is None else f", training now {format_loss(train_now)}"
     return (
         f"{trend}: validation {format_loss(evidence['start'])} → {format_loss(evidence['now'])}"
-        f"{train}. {best_in_words(verdict)}"
+        f"{train}. {describe_best(verdict)}"
     )
 
 
@@ -168,7 +168,7 @@ def describe_plateau(evidence: Evidence, verdict: Verdict) -> str:
         return f"Training loss has been flat since step {evidence['since']:,}{learning_rate}."
     evaluations = _format_count(evidence["evaluations"], "evaluation")
     return (
-        f"Validation loss has been flat for {evaluations}{learning_rate}. {best_in_words(verdict)}"
+        f"Validation loss has been flat for {evaluations}{learning_rate}. {describe_best(verdict)}"
     )
 
 

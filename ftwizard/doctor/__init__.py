@@ -23,22 +23,30 @@ from ftwizard.doctor import (
     versions,
 )
 from ftwizard.doctor.check import Check, merge, missing
-from ftwizard.doctor.driver import Driver
+from ftwizard.doctor.driver import NvidiaDriver
 from ftwizard.doctor.trial import Started, TrialLimits
 from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 
-__all__ = ["Check", "Started", "TrialLimits", "collect_checks", "merge", "quick", "trial"]
+__all__ = [
+    "Check",
+    "Started",
+    "TrialLimits",
+    "collect_checks",
+    "merge",
+    "run_quick_checks",
+    "trial",
+]
 
 
-def quick() -> tuple[list[Check], Driver]:
+def run_quick_checks() -> tuple[list[Check], NvidiaDriver]:
     """Run the quick checks; return them, and the driver for ``trial``."""
-    facts = machine.facts()
+    facts = machine.read_machine_info()
     driver_info = _read_driver(facts)
     return collect_checks(facts, driver_info), driver_info
 
 
-def collect_checks(facts: Facts, driver_info: Driver) -> list[Check]:
+def collect_checks(facts: MachineInfo, driver_info: NvidiaDriver) -> list[Check]:
     """Run all checks that need no trial."""
     build = versions.read_torch_build() if facts.gpus else None
     build_check = versions.check_build(driver_info, build)
@@ -57,7 +65,7 @@ def collect_checks(facts: Facts, driver_info: Driver) -> list[Check]:
 
 
 def run_trial(
-    driver_info: Driver, argv: Sequence[str] | None = None, limits: TrialLimits | None = None
+    driver_info: NvidiaDriver, argv: Sequence[str] | None = None, limits: TrialLimits | None = None
 ) -> Iterator[Check | Started]:
     """Train one step in a child process; yield what it starts, and the checks that result.
 
@@ -75,10 +83,10 @@ def run_trial(
             yield from trial_report.to_checks(event, driver_info)
 
 
-def _read_driver(facts: Facts) -> Driver:
+def _read_driver(facts: MachineInfo) -> NvidiaDriver:
     """Query the driver, unless it hangs already or GPUs are hidden on purpose."""
     if facts.no_gpu and "no answer" in facts.no_gpu:
-        return Driver(hung=True)
+        return NvidiaDriver(hung=True)
     if facts.no_gpu and "CUDA_VISIBLE_DEVICES" in facts.no_gpu:
-        return Driver()
+        return NvidiaDriver()
     return driver.read_driver()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ftwizard.background import call_with_timeout
+from ftwizard.background import call_or_none
 
 TIMEOUT_S = 3.0
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """0 shared, 2 prohibited, 3 exclusive process (NVML's numbers)."""
 
 
-class Driver(msgspec.Struct, frozen=True, kw_only=True):
+class NvidiaDriver(msgspec.Struct, frozen=True, kw_only=True):
     """The driver, or why it does not answer."""
 
     version: str | None = None
@@ -62,24 +62,24 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     hung: bool = False
 
 
-def read_driver(timeout_s: float = TIMEOUT_S) -> Driver:
+def read_driver(timeout_s: float = TIMEOUT_S) -> NvidiaDriver:
     """Read the driver; ``hung`` is set if it does not answer within ``timeout_s``."""
     try:
-        return call_with_timeout(timeout_s, _read)
+        return call_or_none(timeout_s, _read)
     except TimeoutError:
-        return Driver(hung=True)
+        return NvidiaDriver(hung=True)
 
 
-def _read() -> Driver:
+def _read() -> NvidiaDriver:
     import pynvml
 
     try:
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
-        return Driver(error=error.value, message=str(error))
+        return NvidiaDriver(error=error.value, message=str(error))
     cuda = _ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)
-    return Driver(
+    return NvidiaDriver(
         version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion),
         cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
         cards=tuple(_read_card(pynvml, index) for index in range(count)),

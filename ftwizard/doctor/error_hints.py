@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from ftwizard.doctor.versions import CUDA_12, LOCALLY
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 REBOOT = "Reboot this machine (in a container: its host)."
 _LIBRARY = r"(lib[\w+.-]+\.so[\w.]*)"
@@ -150,8 +150,8 @@ def explain_error(error: str, environment: Mapping[str, str] | None = None) -> t
                 return f"{name} is set and selects another binary", f"unset {name}"
     for pattern, meaning, fix in _TABLE:
         if match := re.search(pattern, error):
-            return meaning.format(*map(visible, match.groups())), fix
-    return visible(get_first_line(error), 200), ""
+            return meaning.format(*map(make_visible, match.groups())), fix
+    return make_visible(get_first_line(error), 200), ""
 
 
 def get_first_line(error: str) -> str:

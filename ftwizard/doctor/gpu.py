@@ -10,10 +10,10 @@ from pathlib import Path
 from ftwizard.advice import questions
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, missing, ok, warning
-from ftwizard.doctor.driver import Card, Driver
+from ftwizard.doctor.driver import Card, NvidiaDriver
 from ftwizard.doctor.process_survival import is_container
-from ftwizard.hardware.machine import Facts
-from ftwizard.text import plural, size, visible
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.text import format_bytes, format_count, make_visible
 
 IDLE_BYTES = 1_000_000_000
 """A desktop and the driver itself use less GPU memory than this."""
@@ -32,19 +32,21 @@ NVIDIA = "0x10de"
 CPU_ADVICE = "Small models train on the CPU; larger ones need a machine with an NVIDIA GPU."
 
 
-def run_checks(facts: Facts, driver: Driver, *, root: Path = Path("/")) -> Iterator[Check]:
+def run_checks(
+    facts: MachineInfo, driver: NvidiaDriver, *, root: Path = Path("/")
+) -> Iterator[Check]:
     """Check which GPUs there are, or why there is none; then the state of each."""
     if not facts.gpus:
-        yield explain_no_gpu(facts, driver, dict(questions.seen(facts))["GPU"], root)
+        yield explain_no_gpu(facts, driver, dict(questions.describe_machine(facts))["GPU"], root)
         return
     cards = Counter(
-        f"{visible(card.name or 'a GPU', 40)}, {size(card.memory) if card.memory else 'memory unknown'}"
+        f"{make_visible(card.name or 'a GPU', 40)}, {format_bytes(card.memory) if card.memory else 'memory unknown'}"
         for card in facts.gpus
     )
     names = "; ".join(f"{count} × {name}" if count > 1 else name for name, count in cards.items())
     version = f"; driver {driver.version}" if driver.version else ""
     cuda = f" (CUDA {'.'.join(map(str, driver.cuda))})" if driver.cuda else ""
-    yield ok("GPU", visible(f"{names}{version}{cuda}"))
+    yield ok("GPU", make_visible(f"{names}{version}{cuda}"))
     yield from check_several(driver, os.environ)
     if driver.hung:
         fix = "The driver has a problem. Look for Xid errors: sudo dmesg   Then reboot."
@@ -53,7 +55,9 @@ def run_checks(facts: Facts, driver: Driver, *, root: Path = Path("/")) -> Itera
         yield from check_card(card, in_container=is_container(root))
 
 
-def explain_no_gpu(facts: Facts, driver: Driver, detail: str, root: Path = Path("/")) -> Check:
+def explain_no_gpu(
+    facts: MachineInfo, driver: NvidiaDriver, detail: str, root: Path = Path("/")
+) -> Check:
     """Explain why there is no GPU, and how to get one."""
     inside = is_container(root)
     fixes = {
@@ -77,7 +81,7 @@ def explain_no_gpu(facts: Facts, driver: Driver, detail: str, root: Path = Path(
             "GPU", detail, "A GPU fell off the bus: reboot. For the cause: sudo dmesg (Xid)."
         )
     if driver.error == LIBRARY_NOT_FOUND and (cards := count_nvidia_cards(root)):
-        detail = f"{plural(cards, 'NVIDIA card')} on the bus, but no working driver"
+        detail = f"{format_count(cards, 'NVIDIA card')} on the bus, but no working driver"
         fix = (
             "Start the container with GPUs: docker run --gpus all … "
             "(the host needs nvidia-container-toolkit)."
@@ -100,7 +104,7 @@ def count_nvidia_cards(root: Path = Path("/")) -> int:
     return count
 
 
-def check_several(driver: Driver, environment: Mapping[str, str]) -> Iterator[Check]:
+def check_several(driver: NvidiaDriver, environment: Mapping[str, str]) -> Iterator[Check]:
     """Check which of several GPUs a run uses."""
     cards = [card for card in driver.cards if not card.lost]
     if len(cards) < 2:
@@ -155,11 +159,11 @@ def check_card(card: Card, *, in_container: bool = False) -> Iterator[Check]:
 def _check_usage(name: str, card: Card, in_container: bool) -> Iterator[Check]:
     if not card.used or not card.memory or card.used < max(IDLE_BYTES, IDLE_SHARE * card.memory):
         return
-    detail = f"{size(card.used)} of {size(card.memory)} in use"
+    detail = f"{format_bytes(card.used)} of {format_bytes(card.memory)} in use"
     if card.processes:
         shown = [
             f"{process.pid}{'' if in_container else _format_command(process.pid)}"
-            + (f" {size(process.memory)}" if process.memory else "")
+            + (f" {format_bytes(process.memory)}" if process.memory else "")
             for process in card.processes[:3]
         ]
         host = " of the host" if in_container else ""
@@ -175,7 +179,7 @@ def _check_usage(name: str, card: Card, in_container: bool) -> Iterator[Check]:
 
 def _format_command(pid: int) -> str:
     try:
-        return f" ({visible(Path(f'/proc/{pid}/comm').read_text().strip(), 20)})"
+        return f" ({make_visible(Path(f'/proc/{pid}/comm').read_text().strip(), 20)})"
     except OSError:
         return ""
 
@@ -186,7 +190,7 @@ def _check_errors(name: str, card: Card) -> Iterator[Check]:
         yield warning(f"{name} memory", detail, "Do not train on this card; have it replaced.")
     elif card.uncorrected or card.rows_pending:
         detail = (
-            f"{plural(card.uncorrected, 'uncorrectable memory error')} since the driver was loaded"
+            f"{format_count(card.uncorrected, 'uncorrectable memory error')} since the driver was loaded"
             if card.uncorrected
             else "bad memory rows wait for a reset to be remapped"
         )

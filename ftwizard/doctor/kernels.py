@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping
 
 from ftwizard.doctor import versions
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.doctor.driver import Card, Driver
+from ftwizard.doctor.driver import Card, NvidiaDriver
 from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 
 AMPERE: versions.Version = (8, 0)
 """The first compute capability with bf16, and with flash-attn 2 (its README)."""
 INSTALL_FLASH_ATTN = "pip install flash-attn --no-build-isolation"
 
 
-def run_checks(facts: Facts, driver: Driver) -> Iterator[Check]:
+def run_checks(facts: MachineInfo, driver: NvidiaDriver) -> Iterator[Check]:
     """Check what ``auto`` means for recipe.precision and recipe.attention."""
     card = get_first_visible(driver, os.environ) if facts.gpus else None
     yield check_precision(facts, card.capability if card else None)
     yield check_attention(card.capability if card else None, on_gpu=bool(facts.gpus))
 
 
-def get_first_visible(driver: Driver, environment: Mapping[str, str]) -> Card | None:
+def get_first_visible(driver: NvidiaDriver, environment: Mapping[str, str]) -> Card | None:
     """Return the GPU that a run uses by default."""
     first = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     cards = [card for card in driver.cards if not card.lost]
@@ -31,7 +31,7 @@ def get_first_visible(driver: Driver, environment: Mapping[str, str]) -> Card | 
     return next(iter([*selected, *cards]), None)
 
 
-def check_precision(facts: Facts, capability: versions.Version | None) -> Check:
+def check_precision(facts: MachineInfo, capability: versions.Version | None) -> Check:
     """Check the precision that training uses."""
     if not facts.gpus:
         if facts.bfloat16_cpu:

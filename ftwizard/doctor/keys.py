@@ -10,7 +10,7 @@ from pathlib import Path
 from ftwizard.credentials import Credential
 from ftwizard.doctor import extras
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 EXTRA_OF = {"openai": "openai", "azure": "openai", "together": "together", "aws": "bedrock",
             "gcp": "vertex", "huggingface": "local"}  # fmt: skip
@@ -48,7 +48,7 @@ def check_key(credential: Credential, environment: Mapping[str, str], has_extra:
     """Check where a key is, its problems, and whether the extra that uses it is installed."""
     name, where = f"key: {credential.service}", credential.where
     is_file = where not in environment
-    detail = f"{visible(where, 80)} {'exists' if is_file else 'is set'}"
+    detail = f"{make_visible(where, 80)} {'exists' if is_file else 'is set'}"
     if not is_file and where in FILE_VARIABLES:
         if not _exists(environment[where]):
             fix = f"Set {where} to an existing file, or unset it."
@@ -59,7 +59,9 @@ def check_key(credential: Credential, environment: Mapping[str, str], has_extra:
         return warning(name, detail, f"Set {where} again, without whitespace.")
     path = where if is_file else environment[where] if where in FILE_VARIABLES else None
     if path and _is_readable_by_others(path):
-        return warning(name, f"{detail}, but other users can read it", f"chmod 600 {visible(path)}")
+        return warning(
+            name, f"{detail}, but other users can read it", f"chmod 600 {make_visible(path)}"
+        )
     extra = EXTRA_OF[credential.service]
     installed = has_extra(extra)
     if installed is None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.hardware.machine import Facts
-from ftwizard.text import plural, size
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.text import format_bytes, format_count
 
 LOW_MEMORY = 8_000_000_000
 """Bytes; loading a 3B model takes 6 GB before it is on the GPU."""
@@ -19,7 +19,7 @@ LOW_FILES = 1024
 LOW_PROCESSES = 512
 
 
-def run_checks(facts: Facts, *, available: int) -> Iterator[Check]:
+def run_checks(facts: MachineInfo, *, available: int) -> Iterator[Check]:
     """Check the memory, CPU and ulimits of this process."""
     yield check_memory(facts.memory, available, read_memory_limit())
     yield check_cpu(facts, read_cpu_quota())
@@ -29,9 +29,9 @@ def run_checks(facts: Facts, *, available: int) -> Iterator[Check]:
 def check_memory(total: int, available: int, limit: int | None) -> Check:
     """Compare the machine's memory with what this process's cgroup allows."""
     usable = min(total, limit or total)
-    detail = f"{size(total)}, {size(available)} of it free"
+    detail = f"{format_bytes(total)}, {format_bytes(available)} of it free"
     if limit is not None and limit < total:
-        detail = f"{size(limit)} for this process (cgroup limit), of {size(total)}"
+        detail = f"{format_bytes(limit)} for this process (cgroup limit), of {format_bytes(total)}"
     if usable < LOW_MEMORY and usable < total:
         fix = "Raise the limit: docker run --memory …, sbatch --mem …, or systemd's MemoryMax."
         return warning("memory", detail, fix)
@@ -42,10 +42,10 @@ def check_memory(total: int, available: int, limit: int | None) -> Check:
     return ok("memory", detail)
 
 
-def check_cpu(facts: Facts, quota: float | None) -> Check:
+def check_cpu(facts: MachineInfo, quota: float | None) -> Check:
     """Check how many cores a run may use."""
     bf16 = "native bf16" if facts.bfloat16_cpu else "no native bf16"
-    detail = f"{plural(facts.cores, 'core')} ({bf16})"
+    detail = f"{format_count(facts.cores, 'core')} ({bf16})"
     if quota is None or quota >= facts.cores - 0.5:
         return ok("CPU", detail)
     threads = max(1, round(quota))
@@ -77,7 +77,7 @@ def check_ulimits(soft: Mapping[str, int | None]) -> Iterator[Check]:
     for name, key, reason, fix in fatal:
         value = soft.get(key)
         if value is not None:
-            amount = f"{value:,} s" if key == "RLIMIT_CPU" else size(value)
+            amount = f"{value:,} s" if key == "RLIMIT_CPU" else format_bytes(value)
             yield warning(f"ulimit: {name}", f"{amount}: {reason}", fix)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.hardware.machine import Facts
-from ftwizard.text import duration, visible
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.text import format_duration, make_visible
 
 MINI_INITS = {"tini", "docker-init", "dumb-init", "catatonit", "podman-init"}
 """Init processes that end together with their one program."""
@@ -46,14 +46,14 @@ def check_containers(root: Path = Path("/")) -> Iterator[Check]:
     if ends_with_shell(chain):
         yield warning(
             "container",
-            f"ends with this shell ({visible(first.name, 20)} is its first process), and so does every "
+            f"ends with this shell ({make_visible(first.name, 20)} is its first process), and so does every "
             "run",
             "Start it with: docker run -d --init IMAGE sleep infinity   then: docker exec -it … bash",
         )
     if root == Path("/") and not is_reaped(start_orphan()):
         yield warning(
             "container: init",
-            f"its first process ({visible(first.name, 20)}) does not reap ended programs: they stay "
+            f"its first process ({make_visible(first.name, 20)}) does not reap ended programs: they stay "
             "as zombies",
             "docker run --init …   (Kubernetes: shareProcessNamespace: true)",
         )
@@ -171,7 +171,7 @@ def check_logins(
     in_session = bool(re.search(r"/session-[^/]+\.scope", cgroup))
     in_manager = bool(re.search(r"/user@\d+\.service", cgroup))
     lingers = (root / "var/lib/systemd/linger" / user).exists()
-    linger = f"loginctl enable-linger {visible(user)}"
+    linger = f"loginctl enable-linger {make_visible(user)}"
     if in_manager and not lingers:
         # For example in a desktop's terminal; setsid does not leave its unit.
         detail = "programs started here end at your last logout (they belong to your user manager)"
@@ -257,7 +257,7 @@ def _get_user() -> str:
 
 
 def check_sessions(
-    facts: Facts, environment: Mapping[str, str] | None = None, root: Path = Path("/")
+    facts: MachineInfo, environment: Mapping[str, str] | None = None, root: Path = Path("/")
 ) -> Iterator[Check]:
     """Check what would end a run; report also if nothing does."""
     variables = os.environ if environment is None else environment
@@ -273,16 +273,16 @@ def check_sessions(
 
 
 def check_slurm(
-    facts: Facts, environment: Mapping[str, str], now: float | None = None
+    facts: MachineInfo, environment: Mapping[str, str], now: float | None = None
 ) -> Iterator[Check]:
     """Warn if runs end with a Slurm allocation, or if this is a login node."""
     if job := environment.get("SLURM_JOB_ID"):
         ends = environment.get("SLURM_JOB_END_TIME", "")
         left_s = int(ends) - (time.time() if now is None else now) if ends.isdigit() else None
-        when = f", in {duration(left_s)}" if left_s is not None and left_s > 0 else ""
+        when = f", in {format_duration(left_s)}" if left_s is not None and left_s > 0 else ""
         yield warning(
             "Slurm",
-            f"inside job {visible(job, 20)}: runs end with it{when}",
+            f"inside job {make_visible(job, 20)}: runs end with it{when}",
             "Request enough time (--time). Continue a run later with: ftwizard resume RUN",
         )
     elif shutil.which("sbatch", path=environment.get("PATH")) and not facts.gpus:

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from ftwizard import locations as settings
-from ftwizard.background import call_with_timeout
+from ftwizard.background import call_or_none
 from ftwizard.doctor.check import Check, missing, ok, warning
 from ftwizard.jobs import lock
-from ftwizard.text import plural, size, visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 LOW_RUNS, LOW_HUB, LOW_TEMP = 10_000_000_000, 20_000_000_000, 2_000_000_000
 """Bytes: three checkpoints and a merged 1B model; one 8B model in bf16 (16 GB); unpacked packages
@@ -64,7 +64,7 @@ def run_checks(environment: Mapping[str, str] | None = None, *, gpus: int = 0) -
     locations = (
         (RUNS, settings.runs_folder(), "FTWIZARD_HOME", LOW_RUNS),
         (MODELS, get_hub_cache(variables), "HF_HOME", LOW_HUB),
-        ("disk: cache", settings.cache(), "FTWIZARD_CACHE", LOW_TEMP),
+        ("disk: cache", settings.cache_folder(), "FTWIZARD_CACHE", LOW_TEMP),
         ("disk: temp", Path(tempfile.gettempdir()), "TMPDIR", LOW_TEMP),
     )
     for name, path, variable, low in locations:
@@ -92,12 +92,14 @@ def check_location(
     """Check one location; an unresponsive file server delays it by ``timeout_s`` at most."""
     move = f"set {variable} to a folder on a local disk with free space."
     try:
-        location = call_with_timeout(timeout_s, inspect or inspect_location, path)
+        location = call_or_none(timeout_s, inspect or inspect_location, path)
     except TimeoutError:
-        detail = f"{visible(str(path))}: no answer within {timeout_s:.0f} s (file server down?)"
+        detail = (
+            f"{make_visible(str(path))}: no answer within {timeout_s:.0f} s (file server down?)"
+        )
         return missing(name, detail, f"Check the file server, or {move}")
     except OSError as error:
-        detail = f"{visible(str(path))}: {error.strerror or error}"
+        detail = f"{make_visible(str(path))}: {error.strerror or error}"
         return missing(name, detail, f"S{move[1:]}")
     return assess_location(name, location, variable, low)
 
@@ -105,8 +107,8 @@ def check_location(
 def assess_location(name: str, location: Location, variable: str, low: int) -> Check:
     """Assess a location; the most severe problem wins."""
     mount = location.mount
-    kind = f" ({mount.kind} at {visible(mount.point, 40)})" if mount else ""
-    detail = f"{size(location.free)} free at {visible(str(location.path))}{kind}"
+    kind = f" ({mount.kind} at {make_visible(mount.point, 40)})" if mount else ""
+    detail = f"{format_bytes(location.free)} free at {make_visible(str(location.path))}{kind}"
     other_disk = f"set {variable} to a folder on another disk."
     if (mount and mount.read_only) or not location.can_write:
         reason = "mounted read-only" if mount and mount.read_only else "not writable for you"
@@ -120,7 +122,9 @@ def assess_location(name: str, location: Location, variable: str, low: int) -> C
     if location.inodes is not None and location.inodes < LOW_INODES:
         fix = f"Delete folders of many small files (caches), or {other_disk}"
         return warning(
-            name, f"{detail}: space for only {plural(location.inodes, 'more file')} (inodes)", fix
+            name,
+            f"{detail}: space for only {format_count(location.inodes, 'more file')} (inodes)",
+            fix,
         )
     if location.free < low:
         return warning(name, detail, f"Free disk space, or {other_disk}")
@@ -147,7 +151,7 @@ def check_shared_memory(
     total = stat.f_blocks * stat.f_frsize
     if total >= low:
         return
-    detail = f"{size(total)} at {path}"
+    detail = f"{format_bytes(total)} at {path}"
     if gpus < 2:
         yield ok("shared memory", f"{detail}: enough for one GPU")
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ftwizard import __version__
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 MIN_SIZE = (60, 16)
 """Columns and rows that the screens need."""
@@ -18,7 +18,7 @@ def run_checks() -> Iterator[Check]:
     """Report the versions, and check the terminal."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield ok("ftwizard", __version__)
-    yield ok("Python", f"{version} in {visible(sys.prefix)}")
+    yield ok("Python", f"{version} in {make_visible(sys.prefix)}")
     for stream in (sys.stdout, sys.stderr, sys.stdin):
         if stream.isatty():
             size = os.get_terminal_size(stream.fileno())

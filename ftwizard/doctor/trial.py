@@ -18,7 +18,7 @@ import msgspec
 from ftwizard import credentials
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 QUIET_S = 120.0
 """Silence after which a child hangs; the first import of torch from a slow disk takes longest."""
@@ -85,7 +85,7 @@ class TrialLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 def get_command() -> list[str]:
     """Return the child's command."""
-    return [*launch.python(), "-m", "ftwizard.doctor.trial_child"]
+    return [*launch.get_python_command(), "-m", "ftwizard.doctor.trial_child"]
 
 
 def run_trials(
@@ -134,7 +134,7 @@ class _Child:
     def __init__(self, argv: list[str], quiet_s: float, end: float) -> None:
         self._quiet, self._end = quiet_s, end
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (end closes it)
-        self._kills = machine.oom_kills()
+        self._kills = machine.count_oom_kills()
         self._last = Started("", "starting Python")
         self._process = subprocess.Popen(
             argv,
@@ -218,7 +218,7 @@ class _Child:
 
     def _make_death(self, code: int | None, hung: bool, stuck: bool) -> Crashed:
         name = _get_signal_name(-code) if code is not None and code < 0 and not hung else ""
-        kills = machine.oom_kills()
+        kills = machine.count_oom_kills()
         out_of_memory = name == "SIGKILL" and self._kills is not None and kills != self._kills
         if hung and time.monotonic() > self._end:
             how = "it took too long and was killed"
@@ -237,12 +237,12 @@ class _Child:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 4000))
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line]
-        return visible(lines[-1].strip(), 300) if lines else ""
+        return make_visible(lines[-1].strip(), 300) if lines else ""
 
 
 def make_environment() -> dict[str, str]:
     """Return the child's environment: no secrets, no network, and the import path of this ftwizard."""
-    variables = launch.import_path(credentials.without_secrets(os.environ))
+    variables = launch.with_import_path(credentials.without_secrets(os.environ))
     variables["HF_HUB_OFFLINE"] = "1"
     variables["PYTHONUNBUFFERED"] = "1"
     variables.setdefault("GOMP_SPINCOUNT", "1000")

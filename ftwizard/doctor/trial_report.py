@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from ftwizard.doctor import error_hints, versions
 from ftwizard.doctor.check import Check, missing, ok, warning
-from ftwizard.doctor.driver import Driver
+from ftwizard.doctor.driver import NvidiaDriver
 from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialEvent
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 REINSTALL = "Reinstall it: pip install --force-reinstall 'ftwizard[local]'"
 
 
-def to_checks(event: TrialEvent, driver: Driver) -> Iterator[Check]:
+def to_checks(event: TrialEvent, driver: NvidiaDriver) -> Iterator[Check]:
     """Yield the checks that follow from an event of the trial."""
     if isinstance(event, Started):
         return
@@ -36,7 +36,7 @@ def get_check_name(trial: str) -> str:
     return f"{label}: {where}" if where and kind in ("step", "4bit", "flash") else label
 
 
-def check_devices(event: Succeeded, driver: Driver) -> Iterator[Check]:
+def check_devices(event: Succeeded, driver: NvidiaDriver) -> Iterator[Check]:
     """Compare torch's devices with the driver's, and each card with torch's kernels."""
     facts = event.facts
     version, build = str(facts.get("version")), versions.parse_version(facts.get("cuda"))
@@ -57,20 +57,20 @@ def check_devices(event: Succeeded, driver: Driver) -> Iterator[Check]:
         capability = (int(card["capability"][0]), int(card["capability"][1]))
         archs = [str(arch) for arch in facts.get("archs") or []]
         if build and archs and not versions.has_kernels(capability, archs):
-            card_name = visible(str(card["name"]), 40)
+            card_name = make_visible(str(card["name"]), 40)
             problems.append(versions.explain_no_kernels(card_name, capability, archs, version))
     if problems:
         yield missing("CUDA", *problems[0])
         return
     count = len(facts.get("cards") or [])
     fewer = f", {count} of {len(driver.cards)} GPUs" if 0 < count < len(driver.cards) else ""
-    yield ok("CUDA", f"works: {driver_version}torch {visible(version)} for {platform}{fewer}")
+    yield ok("CUDA", f"works: {driver_version}torch {make_visible(version)} for {platform}{fewer}")
 
 
-def _explain_no_device(facts: dict[str, object], driver: Driver, version: str) -> Check:
+def _explain_no_device(facts: dict[str, object], driver: NvidiaDriver, version: str) -> Check:
     if not facts.get("cuda"):
         build = "built for ROCm" if facts.get("hip") else "a CPU build"
-        detail = f"torch {visible(version)} is {build}: it cannot use the GPU"
+        detail = f"torch {make_visible(version)} is {build}: it cannot use the GPU"
         return missing("CUDA", detail, versions.get_build_command(driver))
     errors = facts.get("why")
     error = " ".join(map(str, errors)) if isinstance(errors, list) else ""
@@ -95,7 +95,7 @@ def _describe_success(event: Succeeded) -> Iterator[Check]:
 def _explain_failure(event: Failed) -> Check:
     kind = event.trial.partition(" ")[0]
     meaning, fix = error_hints.explain_error(event.error)
-    detail = f"{visible(event.doing)} failed: {meaning}"
+    detail = f"{make_visible(event.doing)} failed: {meaning}"
     return _report(event.trial, detail, fix or _get_default_fix(kind))
 
 
@@ -112,7 +112,9 @@ def _explain_death(event: Crashed) -> Check:
         meaning = "it cannot be killed: the driver hangs"
         fix = error_hints.REBOOT
     last = f"; last output: {event.log}" if event.log and not event.hung else ""
-    detail = f"while {visible(event.doing)}, {event.how}{f': {meaning}' if meaning else ''}{last}"
+    detail = (
+        f"while {make_visible(event.doing)}, {event.how}{f': {meaning}' if meaning else ''}{last}"
+    )
     return _report(event.trial, detail, fix or _get_default_fix(kind))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.doctor.check import Check, missing, ok
-from ftwizard.doctor.driver import Driver
+from ftwizard.doctor.driver import NvidiaDriver
 
 Version = tuple[int, int]
 MIN_DRIVER = {11: "450", 12: "525", 13: "580"}
@@ -89,7 +89,7 @@ def format_version(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def check_build(driver: Driver, build: Build | None) -> Check | None:
+def check_build(driver: NvidiaDriver, build: Build | None) -> Check | None:
     """Check whether the driver supports torch's CUDA version; None without a GPU or torch.
 
     Within one major version, any driver runs any build (CUDA's minor version compatibility).
@@ -117,7 +117,7 @@ def check_build(driver: Driver, build: Build | None) -> Check | None:
 
 
 def check_bitsandbytes(
-    driver: Driver, build: Build | None, folder: Path | None = None
+    driver: NvidiaDriver, build: Build | None, folder: Path | None = None
 ) -> Check | None:
     """Check whether bitsandbytes has a binary for torch's CUDA; None if it has.
 
@@ -144,7 +144,7 @@ def check_bitsandbytes(
     return missing("bitsandbytes", detail, "pip install -U bitsandbytes")
 
 
-def get_build_command(driver: Driver) -> str:
+def get_build_command(driver: NvidiaDriver) -> str:
     """Return the command for a torch that fits the driver and its cards."""
     has_old_card = any(card.capability and card.capability < TURING for card in driver.cards)
     is_old_driver = driver.cuda is not None and driver.cuda < (13, 0)
@@ -153,7 +153,7 @@ def get_build_command(driver: Driver) -> str:
     return CUDA_12 if has_old_card or is_old_driver else CUDA_13
 
 
-def _get_newest_capability(driver: Driver) -> Version:
+def _get_newest_capability(driver: NvidiaDriver) -> Version:
     return max((card.capability for card in driver.cards if card.capability), default=(0, 0))
 
 

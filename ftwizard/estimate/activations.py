@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ftwizard.estimate.training_setup import Setup, Stack
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 
 EAGER = frozenset({"gemma2", "gpt_oss"})
 """Architectures for which transformers 5.24 keeps all attention scores in memory: they cap the
@@ -25,7 +25,7 @@ _INTO_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj", "c_attn"}
 _INTO_MLP = frozenset({"gate_proj", "up_proj", "gate_up_proj", "c_fc"})
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class BlockActivations(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of one block in one pass over all tokens of a micro-batch."""
 
     kept: float
@@ -51,7 +51,7 @@ class _Adapting(msgspec.Struct, frozen=True, kw_only=True):
     """Of each element of the adapter's output."""
 
 
-def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
+def block(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> BlockActivations:
     """Estimate the widest block.
 
     A norm keeps its 32-bit input; attention keeps queries, keys, values and output (and its mask, if
@@ -79,7 +79,7 @@ def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
     across, passing = _across(shape, setup, each, padded)
     on_top = padded * setup.length + (0 if shape.model_type in EAGER else passing)
     attending = kept + across + passing + 2 * stream * hidden
-    return Block(
+    return BlockActivations(
         kept=setup.tokens * (kept + fed + across),
         working=setup.tokens * (working + on_top),
         attending=setup.tokens * attending if shape.model_type in EAGER else 0.0,
@@ -87,12 +87,12 @@ def block(shape: Shape, setup: Setup, stack: Stack) -> Block:
     )
 
 
-def compute_bytes(setup: Setup) -> int:
+def compute_bytes(setup: TrainingSetup) -> int:
     """Return the bytes per element in the compute precision."""
     return 4 if setup.precision == "fp32" else 2
 
 
-def stream_bytes(setup: Setup, stack: Stack) -> int:
+def stream_bytes(setup: TrainingSetup, stack: FrameworkOverhead) -> int:
     """Return the bytes per element of the hidden states: those of embeddings and norms."""
     each = compute_bytes(setup)
     if setup.method == "full":
@@ -102,12 +102,14 @@ def stream_bytes(setup: Setup, stack: Stack) -> int:
     return each
 
 
-def is_padded(setup: Setup, stack: Stack) -> bool:
+def is_padded(setup: TrainingSetup, stack: FrameworkOverhead) -> bool:
     """Return whether attention gets a mask: by default if a batch has at least two rows."""
     return setup.batch_size > 1 if stack.padded is None else stack.padded
 
 
-def _across(shape: Shape, setup: Setup, each: int, padded: bool) -> tuple[float, float]:
+def _across(
+    shape: ModelShape, setup: TrainingSetup, each: int, padded: bool
+) -> tuple[float, float]:
     """Return the bytes per token that grow with the square of the length: kept and temporary.
 
     With all scores in memory, Gemma 2 keeps their tanh, their 32-bit softmax and its copy; gpt-oss
@@ -122,7 +124,9 @@ def _across(shape: Shape, setup: Setup, each: int, padded: bool) -> tuple[float,
     return own, own
 
 
-def _of_experts(shape: Shape, setup: Setup, stack: Stack, each: int) -> tuple[float, float]:
+def _of_experts(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, each: int
+) -> tuple[float, float]:
     """Return the bytes per token that experts keep, and temporary bytes while they run.
 
     Each token is copied for each of its experts; their outputs are kept for weighting and then
@@ -147,7 +151,7 @@ def _of_experts(shape: Shape, setup: Setup, stack: Stack, each: int) -> tuple[fl
     return kept, max(gating, 3 * copies + 5 * stream * shape.hidden)
 
 
-def _adapting(stack: Stack, each: int) -> _Adapting:
+def _adapting(stack: FrameworkOverhead, each: int) -> _Adapting:
     wide = each == 2 and stack.adapter_bytes == 4
     if wide and stack.autocast:  # cast to 32 bit, dropout, and back to 16 bit for the matmul
         copied, passing = 2, 4 + 4 * stack.dropout
@@ -159,7 +163,7 @@ def _adapting(stack: Stack, each: int) -> _Adapting:
     return _Adapting(copied=copied, passing=passing, mask=int(stack.dropout), output=output)
 
 
-def _for_adapters(shape: Shape, setup: Setup, adapting: _Adapting, each: int) -> float:
+def _for_adapters(shape: ModelShape, setup: TrainingSetup, adapting: _Adapting, each: int) -> float:
     """Return the bytes per token that a block keeps for its adapters."""
     adapted = [
         linear for linear in shape.linears if setup.targets is None or linear.name in setup.targets
@@ -178,7 +182,9 @@ def _for_adapters(shape: Shape, setup: Setup, adapting: _Adapting, each: int) ->
     return total + each * shape.intermediate * ("down_proj" in names)
 
 
-def _at_down(shape: Shape, setup: Setup, adapting: _Adapting, each: int, stream: int) -> float:
+def _at_down(
+    shape: ModelShape, setup: TrainingSetup, adapting: _Adapting, each: int, stream: int
+) -> float:
     """Return the temporary bytes per token at the largest of three points.
 
     These are the last layer of the forward (its input and 32-bit copies), the second to last

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
-from ftwizard.text import size, sizes
+from ftwizard.text import format_byte_range, format_bytes
 
 _SOURCE = "article “End-to-End Fine-Tuning Pipeline”"
 _AS_OF = "2026-04"
@@ -27,14 +27,16 @@ class RuleOfThumb(msgspec.Struct, frozen=True, kw_only=True):
     """Why our estimate differs."""
 
 
-def by_qlora(setup: Setup) -> Setup:
+def to_qlora(setup: TrainingSetup) -> TrainingSetup:
     """Return the setup with the article's method on a GPU, for a fair comparison."""
     if setup.method == "qlora":
         return setup
     return msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")
 
 
-def rule_of_thumb(shape: Shape, ours: Memory, *, otherwise: str = "") -> RuleOfThumb | None:
+def rule_of_thumb(
+    shape: ModelShape, ours: MemoryEstimate, *, otherwise: str = ""
+) -> RuleOfThumb | None:
     """Return the article's figure; None for other model sizes.
 
     ``ours``: our estimate for QLoRA; ``otherwise``: description of the plan's method, if it is not
@@ -63,15 +65,15 @@ def _figure(gigabytes: float) -> Figure:
     return Figure(value=gigabytes * _GB, unit="bytes", source=_SOURCE, as_of=_AS_OF)
 
 
-def _why(ours: Memory, otherwise: str) -> str:
+def _why(ours: MemoryEstimate, otherwise: str) -> str:
     adapter, peak = ours.parts["adapter"].value, ours.peak
     first = ""
     if otherwise:
-        own = sizes(peak.low or peak.value, peak.high or peak.value)
+        own = format_byte_range(peak.low or peak.value, peak.high or peak.value)
         first = f"This plan trains {otherwise}. For QLoRA on a GPU, our estimate is {own}. "
     return (
-        f"{first}4-bit weights with embeddings take {size(ours.parts['weights'].value)}, an adapter "
-        f"of {ours.trained:,} parameters {size(adapter)} and its optimizer "
-        f"{size(ours.parts['optimizer'].value)}: less than the article assumes. Activations "
-        f"({size(ours.parts['activations'].value)}) are extra and grow with rows × length."
+        f"{first}4-bit weights with embeddings take {format_bytes(ours.parts['weights'].value)}, an adapter "
+        f"of {ours.trained:,} parameters {format_bytes(adapter)} and its optimizer "
+        f"{format_bytes(ours.parts['optimizer'].value)}: less than the article assumes. Activations "
+        f"({format_bytes(ours.parts['activations'].value)}) are extra and grow with rows × length."
     )

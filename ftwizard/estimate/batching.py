@@ -32,7 +32,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     rows: float
 
 
-class Lengths(msgspec.Struct, frozen=True, kw_only=True):
+class LengthDistribution(msgspec.Struct, frozen=True, kw_only=True):
     """Distribution of row lengths in tokens: a few dozen numbers for any number of rows."""
 
     rows: int
@@ -50,7 +50,7 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
         """Return the mean tokens per row."""
         return self.total / self.rows if self.rows else 0.0
 
-    def scaled(self, rows: int) -> Lengths:
+    def scaled(self, rows: int) -> LengthDistribution:
         """Return the same distribution for another number of rows, such as the training set."""
         share = rows / self.rows if self.rows else 0.0
         scaled = tuple(
@@ -59,7 +59,7 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, rows=rows, total=self.total * share, buckets=scaled)
 
 
-class Passes(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of one training."""
 
     steps: int
@@ -86,7 +86,7 @@ class Passes(msgspec.Struct, frozen=True, kw_only=True):
         return self.padding / (self.tokens + self.padding)
 
 
-def of_estimate(document: Mapping[str, Any]) -> dict[str, Lengths | None] | None:
+def from_estimate(document: Mapping[str, Any]) -> dict[str, LengthDistribution | None] | None:
     """Return row lengths by part from the document of an estimate.
 
     None if it encoded no rows, or truncated some, because their real length is then unknown.
@@ -94,10 +94,10 @@ def of_estimate(document: Mapping[str, Any]) -> dict[str, Lengths | None] | None
     by_part = document.get("lengths")
     if not by_part or any(part["cut"] for part in document["parts"].values()):
         return None
-    return msgspec.convert(by_part, dict[str, Lengths | None])
+    return msgspec.convert(by_part, dict[str, LengthDistribution | None])
 
 
-def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
+def from_check_tokens(tokens: Mapping[str, Any] | None) -> LengthDistribution | None:
     """Build the length distribution from ``tokens`` of a check report; None if it has no counts.
 
     Rows are assumed to be as long as the middle of their bucket; all buckets are then scaled so that
@@ -117,14 +117,14 @@ def lengths(tokens: Mapping[str, Any] | None) -> Lengths | None:
     )
     # For a large file, lengths come from a sample but the total is exact.
     total = float(tokens["total"]) or 1.0
-    counted = Lengths(
+    counted = LengthDistribution(
         rows=rows, total=mean * rows, p99=float(tokens["p99"]), buckets=buckets,
         most=max(1.0, float(tokens.get("high") or total) / total),
     )  # fmt: skip
     return counted.scaled(max(rows, round(total / mean)))
 
 
-def of_rows(counts: Sequence[int]) -> Lengths | None:
+def from_counts(counts: Sequence[int]) -> LengthDistribution | None:
     """Build the length distribution from token counts per row; None without rows.
 
     Rows are sorted into groups of about equal size.
@@ -134,7 +134,7 @@ def of_rows(counts: Sequence[int]) -> Lengths | None:
         return None
     each = max(1, -(-len(ordered) // MAX_GROUPS))
     groups = [ordered[start : start + each] for start in range(0, len(ordered), each)]
-    return Lengths(
+    return LengthDistribution(
         rows=len(ordered),
         total=sum(ordered),
         p99=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
@@ -145,13 +145,13 @@ def of_rows(counts: Sequence[int]) -> Lengths | None:
     )
 
 
-def of_one_length(rows: int, tokens: float) -> Lengths:
+def from_mean(rows: int, tokens: float) -> LengthDistribution:
     """Build a distribution in which all rows have ``tokens`` tokens, if only the mean is known."""
     bucket = Bucket(upto=tokens, length=tokens, rows=rows)
-    return Lengths(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
+    return LengthDistribution(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
 
 
-def cut_share(spread: Lengths, max_length: float) -> float:
+def cut_share(spread: LengthDistribution, max_length: float) -> float:
     """Return the share of rows longer than ``max_length``, assuming uniform lengths per bucket."""
     longer, below = 0.0, 0.0
     for bucket in spread.buckets:
@@ -164,15 +164,15 @@ def cut_share(spread: Lengths, max_length: float) -> float:
     return longer / spread.rows if spread.rows else 0.0
 
 
-def passes(
-    spread: Lengths,
+def compute_passes(
+    spread: LengthDistribution,
     *,
     batch_size: int,
     accumulation: int,
     epochs: float,
     max_length: int,
     packing: bool,
-) -> Passes:
+) -> TrainingPasses:
     """Compute the totals of a training on randomly shuffled rows.
 
     Raises ValueError without rows.
@@ -190,7 +190,7 @@ def passes(
         longest = _longest(kept, rows, min(batch_size, rows))
         padding = max(0.0, longest * rows - total)
     batches = -(-sequences // batch_size)
-    return Passes(
+    return TrainingPasses(
         steps=training_setup.total_steps(sequences, batch_size, accumulation, epochs),
         passes=batches * epochs,
         tokens=total * epochs,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.estimate import memory
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.training_setup import OURS, Setup
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
 
 AS_OF = "2026-11"
@@ -20,13 +20,13 @@ and the allocator's cache. Measured: LoRA of SmolLM2-135M in bf16, 4 rows of 174
 2.3 GB for 1.2 GB of tensors."""
 
 
-def estimate(shape: Shape, setup: Setup) -> Memory:
+def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstimate:
     """Estimate the memory of training on the CPU, in bytes, with a wide range.
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    tensors_memory = memory.estimate(
-        shape, setup, stack=msgspec.structs.replace(OURS, counter="allocated")
+    tensors_memory = memory.estimate_memory(
+        shape, setup, stack=msgspec.structs.replace(FTWIZARD_OVERHEAD, counter="allocated")
     )
     tensors = tensors_memory.peak.value
     low, value, high = (

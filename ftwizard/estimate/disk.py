@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.models.shapes import Shape
-from ftwizard.quantity import Figure, oldest, today
-from ftwizard.text import size, visible
+from ftwizard.models.shapes import ModelShape
+from ftwizard.quantity import Figure, oldest_date, today
+from ftwizard.text import format_bytes, make_visible
 
 Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]
 
@@ -40,7 +40,7 @@ SMALL_MODEL = 1.25
 """Size factor for small models, which consist mostly of embeddings, stored with more precision."""
 
 
-class Short(msgspec.Struct, frozen=True, kw_only=True):
+class DiskShortage(msgspec.Struct, frozen=True, kw_only=True):
     """A shortage of disk space and how to fix it."""
 
     message: str
@@ -49,7 +49,7 @@ class Short(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes."""
 
 
-def parts(
+def estimate_parts(
     *,
     trained: int,
     parameters: int,
@@ -96,7 +96,7 @@ def parts(
     return by_part
 
 
-def stored(config: Mapping[str, Any], shape: Shape) -> Figure | None:
+def estimate_file_size(config: Mapping[str, Any], shape: ModelShape) -> Figure | None:
     """Return the file size of a quantized model if ``config`` determines it; None for all others.
 
     Only MXFP4 (gpt-oss) is supported, which quantizes only the experts.
@@ -126,12 +126,12 @@ def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
     )  # fmt: skip
 
 
-def later(parameters: int) -> dict[str, Figure]:
+def estimate_later_exports(parameters: int) -> dict[str, Figure]:
     """Return the bytes of a later GGUF export: 16-bit, and 4-bit with its 16-bit source file."""
     return {export: _exports(parameters, (export,)) for export in LATER}
 
 
-def left(document: Mapping[str, Any]) -> float:
+def free_after_run(document: Mapping[str, Any]) -> float:
     """Return the bytes that stay free after a run.
 
     ``document``: the document of the disk check (``needed``, ``free``, ``short``). Infinite if the run
@@ -142,33 +142,33 @@ def left(document: Mapping[str, Any]) -> float:
     return float(document["free"]["value"] - document["needed"]["value"])
 
 
-def later_words(later_parts: Mapping[str, Figure], free: float) -> str:
+def describe_later_exports(later_parts: Mapping[str, Figure], free: float) -> str:
     """Describe ``later`` exports, compared with the bytes that stay free after the run."""
     half, four = (later_parts[export].value for export in LATER)
-    words = f"GGUF export: {size(half)} more; with a 4-bit file {size(four)}"
+    words = f"GGUF export: {format_bytes(half)} more; with a 4-bit file {format_bytes(four)}"
     if four <= free:
         return words
     return f"{words} ({'the latter exceeds' if half <= free else 'both exceed'} the free space)"
 
 
-def named(parts: Mapping[str, Figure]) -> str:
+def format_parts(parts: Mapping[str, Figure]) -> str:
     """Format the parts without the download: ``checkpoints 7.5 GB, merged 141.1 GB``."""
     return ", ".join(
-        f"{name} {size(part.value)}" for name, part in parts.items() if name != "download"
+        f"{name} {format_bytes(part.value)}" for name, part in parts.items() if name != "download"
     )
 
 
-def needed(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
+def sum_parts(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
     """Return the bytes of all parts, without the download if that goes to another disk."""
     counted = {name: part for name, part in parts.items() if download or name != "download"}
     return Figure(
         value=round(sum(part.value for part in counted.values())), unit="bytes",
         source=f"sum of {', '.join(counted)}",
-        as_of=oldest(part.as_of for part in counted.values()),
+        as_of=oldest_date(part.as_of for part in counted.values()),
     )  # fmt: skip
 
 
-def short(
+def find_shortage(
     parts: Mapping[str, Figure],
     *,
     free: int,
@@ -176,7 +176,7 @@ def short(
     cache_free: int | None = None,
     cache: str = "",
     written: int = 0,
-) -> Short | None:
+) -> DiskShortage | None:
     """Return the shortage of disk space; None if everything fits.
 
     ``free``: bytes on the disk of ``folder``, where runs are stored; ``cache_free``: bytes on the
@@ -185,35 +185,33 @@ def short(
     """
     download = parts.get("download")
     if download and cache_free is not None and download.value > cache_free:
-        return Short(
-            message=f"The model's files need about {size(download.value)}, but only "
-            f"{size(cache_free)} are free at {visible(cache)}.",
+        return DiskShortage(
+            message=f"The model's files need about {format_bytes(download.value)}, but only "
+            f"{format_bytes(cache_free)} are free at {make_visible(cache)}.",
             hint="Set HF_HOME to a folder on a larger disk, or choose a smaller model.",
             missing=round(download.value) - cache_free,
         )
-    here = round(needed(parts, download=cache_free is None).value) - written
+    here = round(sum_parts(parts, download=cache_free is None).value) - written
     if here <= free:
         return None
-    missing, where = here - free, f"at {visible(folder)}"
+    missing, where = here - free, f"at {make_visible(folder)}"
     if download and cache_free is None and download.value > free:
         message = (
-            f"The model's files alone need about {size(download.value)}, but only {size(free)} are "
+            f"The model's files alone need about {format_bytes(download.value)}, but only {format_bytes(free)} are "
             f"free {where}."
         )
-        return Short(
+        return DiskShortage(
             message=message,
             hint="Set HF_HOME and FTWIZARD_HOME to folders on a larger disk, or choose a smaller model.",
             missing=missing,
         )
     kept = {k: part for k, part in parts.items() if cache_free is None or k != "download"}
-    named = ", ".join(f"{name} {size(part.value)}" for name, part in kept.items())
-    needs = f"This run needs about {size(here)} ({named})"
+    named = ", ".join(f"{name} {format_bytes(part.value)}" for name, part in kept.items())
+    needs = f"This run needs about {format_bytes(here)} ({named})"
     if written:
-        needs = (
-            f"This run needs about {size(here + written)} ({named}) and has written {size(written)}"
-        )
-    return Short(
-        message=f"{needs}, but only {size(free)} are free {where}.",
+        needs = f"This run needs about {format_bytes(here + written)} ({named}) and has written {format_bytes(written)}"
+    return DiskShortage(
+        message=f"{needs}, but only {format_bytes(free)} are free {where}.",
         hint=_suggest_fix(parts, missing),
         missing=missing,
     )

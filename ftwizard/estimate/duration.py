@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ftwizard.catalog.gpu_specs import Card
+from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.estimate import throughput
-from ftwizard.estimate.batching import Passes
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.models.shapes import Shape
-from ftwizard.quantity import Figure, oldest, today
-from ftwizard.text import plural
+from ftwizard.estimate.batching import TrainingPasses
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.models.shapes import ModelShape
+from ftwizard.quantity import Figure, oldest_date, today
+from ftwizard.text import format_count
 
 SPREAD = 1.5
 """Range factor, down and up, for a single known run and for computed GPU times: published results
@@ -43,7 +43,7 @@ START_S = 25.0
 machine, up to 70 s on a busy one."""
 
 
-class Speed(msgspec.Struct, frozen=True, kw_only=True):
+class RunSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """The speed of an earlier run."""
 
     run: str
@@ -53,7 +53,7 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """Date of its last event."""
 
 
-class Around(msgspec.Struct, frozen=True, kw_only=True):
+class Overheads(msgspec.Struct, frozen=True, kw_only=True):
     """Work of a run besides training steps; sizes in bytes."""
 
     weights: float
@@ -66,7 +66,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Of the merged model; 0 if none is written."""
 
 
-def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
+def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | None:
     """Return the seconds of training on ``tokens`` from earlier runs; None without one."""
     usable = [speed for speed in speeds if speed.tokens_per_s > 0]
     if not usable:
@@ -82,11 +82,11 @@ def training(tokens: float, speeds: Iterable[Speed]) -> Figure | None:
         high=tokens / slow,
         source=f"speed of earlier runs of this model here: {names}; loading, merging and comparing "
         "are extra",
-        as_of=oldest(speed.as_of for speed in usable) or today(),
+        as_of=oldest_date(speed.as_of for speed in usable) or today(),
     )
 
 
-def measured(
+def from_measurement(
     tokens: float, tokens_per_s: float, source: str, *, as_of: str | None = None
 ) -> Figure | None:
     """Return the seconds of training on ``tokens`` at a measured speed; None for speed 0.
@@ -101,7 +101,9 @@ def measured(
     )
 
 
-def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Figure | None:
+def from_gpu_spec(
+    shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None, work: TrainingPasses
+) -> Figure | None:
     """Return the seconds of training on one GPU, computed from its specs.
 
     None for an unknown GPU. Source: ``throughput``.
@@ -123,8 +125,8 @@ def expected(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> Fig
     )
 
 
-def _reason(setup: Setup, card: Card, work: Passes, launching: bool) -> str:
-    each = f"{plural(round(work.each), 'token')} per pass"
+def _reason(setup: TrainingSetup, card: GpuSpec, work: TrainingPasses, launching: bool) -> str:
+    each = f"{format_count(round(work.each), 'token')} per pass"
     if launching:
         each += ", so few that kernel launches take longer than the computation"
     kind = " in fp32" if setup.precision == "fp32" else ""
@@ -135,8 +137,8 @@ def _reason(setup: Setup, card: Card, work: Passes, launching: bool) -> str:
     )
 
 
-def on_processors(
-    shape: Shape, setup: Setup, work: Passes, *, cores: int, bf16: bool
+def from_cpu_cores(
+    shape: ModelShape, setup: TrainingSetup, work: TrainingPasses, *, cores: int, bf16: bool
 ) -> Figure | None:
     """Return a very rough time of training on ``cores`` CPU cores, in seconds; None for 0 cores."""
     if cores < 1:
@@ -148,13 +150,18 @@ def on_processors(
         seconds,
         CPU,
         CPU,
-        f"very rough: {plural(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}, "
+        f"very rough: {format_count(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}, "
         "measured on two cores with a 135M model; the first steps will show the real speed",
     )
 
 
-def parts(
-    training: Figure, shape: Shape, setup: Setup, card: Card | None, work: Passes, around: Around
+def estimate_phases(
+    training: Figure,
+    shape: ModelShape,
+    setup: TrainingSetup,
+    card: GpuSpec | None,
+    work: TrainingPasses,
+    around: Overheads,
 ) -> dict[str, Figure]:
     """Return the seconds by part: ``starting``, ``loading``, ``training``, ``evaluations``,
     ``checkpoints``, ``merging``; parts that do not happen are left out.
@@ -170,17 +177,17 @@ def parts(
     if around.evaluations and around.evaluated:
         share = _forward_share(shape, setup, card, work)
         tokens = around.evaluations * around.evaluated / (work.tokens + work.padding)
-        by_part["evaluations"] = scaled(
+        by_part["evaluations"] = scale_figure(
             training,
             share * tokens,
-            f"{plural(around.evaluations, 'evaluation')} of "
-            f"{plural(round(around.evaluated), 'token')}, forward pass only",
+            f"{format_count(around.evaluations, 'evaluation')} of "
+            f"{format_count(round(around.evaluated), 'token')}, forward pass only",
         )
     saves = max(1, around.evaluations)
     if around.checkpoint:
         by_part["checkpoints"] = _with_range(
             saves * around.checkpoint * WRITE_S, DISKS, DISKS,
-            f"{plural(saves, 'checkpoint')}, about 0.5 GB/s",
+            f"{format_count(saves, 'checkpoint')}, about 0.5 GB/s",
         )  # fmt: skip
     if around.merged:
         seconds = around.weights * READ_S + around.merged * WRITE_S
@@ -190,7 +197,9 @@ def parts(
     return by_part
 
 
-def _forward_share(shape: Shape, setup: Setup, card: Card | None, work: Passes) -> float:
+def _forward_share(
+    shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None, work: TrainingPasses
+) -> float:
     if card is None:
         return 1 / (2 + setup.checkpointing + (setup.method == "full"))
     both, forward = (
@@ -202,7 +211,7 @@ def _forward_share(shape: Shape, setup: Setup, card: Card | None, work: Passes) 
     return forward / both
 
 
-def total(parts: Mapping[str, Figure]) -> Figure:
+def sum_phases(parts: Mapping[str, Figure]) -> Figure:
     """Return the total seconds of all parts."""
     return Figure(
         value=sum(part.value for part in parts.values()),
@@ -210,11 +219,11 @@ def total(parts: Mapping[str, Figure]) -> Figure:
         low=sum(part.value if part.low is None else part.low for part in parts.values()),
         high=sum(part.value if part.high is None else part.high for part in parts.values()),
         source=" + ".join(parts),
-        as_of=oldest(part.as_of for part in parts.values()),
+        as_of=oldest_date(part.as_of for part in parts.values()),
     )
 
 
-def scaled(figure: Figure, factor: float, source: str) -> Figure:
+def scale_figure(figure: Figure, factor: float, source: str) -> Figure:
     """Return a figure and its range multiplied by ``factor``."""
     return msgspec.structs.replace(
         figure,

@@ -7,23 +7,31 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.catalog.gpu_specs import Card
+from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import sharded
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.memory import GIB, Memory, estimate
-from ftwizard.estimate.memory_savings import Estimate, Fits, highest, least, search, settings, words
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.memory import GIB, MemoryEstimate, estimate_memory
+from ftwizard.estimate.memory_savings import (
+    Estimate,
+    FitTest,
+    changed_settings,
+    describe_changes,
+    minimize_memory,
+    search,
+    upper_peak,
+)
 from ftwizard.estimate.sharded import Sharded
-from ftwizard.estimate.training_setup import OURS, Setup, Stack
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
-from ftwizard.text import plural, size, sizes, visible
+from ftwizard.text import format_byte_range, format_bytes, format_count, make_visible
 
 Verdict = Literal["fits", "tight", "does not fit"]
 _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 
-class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+class AvailableGpu(msgspec.Struct, frozen=True, kw_only=True):
     """One available GPU."""
 
     name: str
@@ -38,7 +46,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, self.memory - self.used)
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class MemorySaving(msgspec.Struct, frozen=True, kw_only=True):
     """A change of the plan that reduces memory."""
 
     setting: str
@@ -47,9 +55,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     """New values by recipe name; empty for a smaller model and a newer library."""
     words: str
-    setup: Setup | None
+    setup: TrainingSetup | None
     """With the change; None for a smaller model."""
-    memory: Memory
+    memory: MemoryEstimate
     verdict: Verdict
     costs: str
     """Description of its cost."""
@@ -58,10 +66,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """The fit of a run on one GPU."""
 
-    gpu: Gpu
+    gpu: AvailableGpu
     verdict: Verdict
-    memory: Memory
-    changes: tuple[Change, ...] = ()
+    memory: MemoryEstimate
+    changes: tuple[MemorySaving, ...] = ()
     """Changes that each make it fit, or at least tight if nothing makes it fit; cheapest first.
     Single changes if one is enough, else combinations. Empty if it fits."""
     sharded: Sharded | None = None
@@ -71,23 +79,23 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """Description of the verdict and of alternatives."""
 
 
-def verdict(memory: Memory, gpu: Gpu) -> Verdict:
+def judge_fit(memory: MemoryEstimate, gpu: AvailableGpu) -> Verdict:
     """Return ``fits`` if even the upper estimate fits, ``tight`` if only the likely one does."""
-    if highest(memory) <= gpu.free:
+    if upper_peak(memory) <= gpu.free:
         return "fits"
     return "tight" if memory.peak.value <= gpu.free else "does not fit"
 
 
-def fit(
-    shape: Shape,
-    setup: Setup,
-    gpus: Iterable[Gpu],
+def check_fit(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    gpus: Iterable[AvailableGpu],
     *,
-    smaller: Iterable[tuple[str, Shape]] = (),
-    counted: Memory | None = None,
-    stack: Stack = OURS,
-    spread: Lengths | None = None,
-    cards: Sequence[Card] = (),
+    smaller: Iterable[tuple[str, ModelShape]] = (),
+    counted: MemoryEstimate | None = None,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+    spread: LengthDistribution | None = None,
+    cards: Sequence[GpuSpec] = (),
 ) -> tuple[Fit, ...]:
     """Return one ``Fit`` per GPU, each for the whole model on that GPU.
 
@@ -95,36 +103,40 @@ def fit(
     from the ledger; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs that may be
     suggested. Raises FtwizardError as ``estimate`` does.
     """
-    worked_out = estimate(shape, setup, stack=stack)
+    worked_out = estimate_memory(shape, setup, stack=stack)
     memory = counted or worked_out
     factor = max(1.0, memory.peak.value / worked_out.peak.value)
 
-    def again(candidate: Setup) -> Memory:
-        return _scale_memory(estimate(shape, candidate, stack=stack), factor)
+    def again(candidate: TrainingSetup) -> MemoryEstimate:
+        return _scale_memory(estimate_memory(shape, candidate, stack=stack), factor)
 
     case = _Case(shape, setup, memory, again, list(smaller), stack, spread, cards)
     return tuple(case.check(gpu) for gpu in gpus)
 
 
-def by_count(memory: Memory, gpu: Gpu, *, cards: Sequence[Card] = ()) -> Fit:
+def check_fit_by_count(
+    memory: MemoryEstimate, gpu: AvailableGpu, *, cards: Sequence[GpuSpec] = ()
+) -> Fit:
     """Check the fit on one GPU from a memory count alone, without changes that would make it fit.
 
     ``cards``: GPUs that may be suggested.
     """
-    judged = verdict(memory, gpu)
+    judged = judge_fit(memory, gpu)
     sentence = _describe(memory, gpu, judged)
     if judged == "does not fit":
         sentence = _join(sentence, _suggest_cards("As it is, ", memory, cards))
     return Fit(gpu=gpu, verdict=judged, memory=memory, sentence=sentence)
 
 
-def holders(memory: Memory, cards: Sequence[Card]) -> tuple[Card, ...]:
+def find_large_enough(memory: MemoryEstimate, cards: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
     """Return up to two of the smallest GPUs that surely fit this memory.
 
     Sizes as sold (GB, 10⁹ bytes) never exceed the real memory.
     """
     enough = [
-        card for card in cards if verdict(memory, Gpu(name="", memory=card.memory * 1e9)) == "fits"
+        card
+        for card in cards
+        if judge_fit(memory, AvailableGpu(name="", memory=card.memory * 1e9)) == "fits"
     ]
     smallest = min((card.memory for card in enough), default=0.0)
     return tuple(card for card in enough if card.memory == smallest)[:2]
@@ -134,9 +146,9 @@ class _Case:
     """One setup to check against GPUs."""
 
     def __init__(
-        self, shape: Shape, setup: Setup, memory: Memory, again: Estimate,
-        smaller: list[tuple[str, Shape]], stack: Stack, spread: Lengths | None,
-        cards: Sequence[Card],
+        self, shape: ModelShape, setup: TrainingSetup, memory: MemoryEstimate, again: Estimate,
+        smaller: list[tuple[str, ModelShape]], stack: FrameworkOverhead, spread: LengthDistribution | None,
+        cards: Sequence[GpuSpec],
     ) -> None:  # fmt: skip
         self._shape = shape
         self._setup = setup
@@ -147,8 +159,8 @@ class _Case:
         self._spread = spread
         self._cards = cards
 
-    def check(self, gpu: Gpu) -> Fit:
-        judged = verdict(self._memory, gpu)
+    def check(self, gpu: AvailableGpu) -> Fit:
+        judged = judge_fit(self._memory, gpu)
         changes = () if judged == "fits" else tuple(self._changes(gpu, judged))
         sentence, together = self._sentence(gpu, judged, changes), None
         if judged == "does not fit":
@@ -163,27 +175,27 @@ class _Case:
             sentence=sentence,
         )
 
-    def _together(self, gpu: Gpu) -> tuple[Sharded | None, str]:
+    def _together(self, gpu: AvailableGpu) -> tuple[Sharded | None, str]:
         """Return how many GPUs like ``gpu`` fit it when sharded, as it is or with the lowest setup."""
         for setup in (self._setup, self._lowest()):
-            smallest = sharded.fewest(self._shape, setup, gpu.memory, stack=self._stack)
+            smallest = sharded.find_fewest_gpus(self._shape, setup, gpu.memory, stack=self._stack)
             if smallest is None:
                 continue
             peak, details = smallest.memory.peak, ""
             if setup != self._setup:
-                rows = plural(setup.batch_size, "row")
+                rows = format_count(setup.batch_size, "row")
                 details = f" ({_METHODS[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
             return smallest, (
                 f"Sharded over {smallest.cards} such GPUs{details}, each would need roughly "
-                f"{sizes(peak.low or 0, peak.high or 0)}. ftwizard trains on one GPU; for sharding "
+                f"{format_byte_range(peak.low or 0, peak.high or 0)}. ftwizard trains on one GPU; for sharding "
                 "use FSDP with accelerate launch."
             )
         return None, ""
 
-    def _changes(self, gpu: Gpu, now: Verdict) -> Iterator[Change]:
+    def _changes(self, gpu: AvailableGpu, now: Verdict) -> Iterator[MemorySaving]:
         """Yield changes that surely fit; if none does, those that make it at least tight."""
-        fits: Fits = lambda need: verdict(need, gpu) == "fits"
-        may: Fits = lambda need: verdict(need, gpu) != "does not fit"
+        fits: FitTest = lambda need: judge_fit(need, gpu) == "fits"
+        may: FitTest = lambda need: judge_fit(need, gpu) != "does not fit"
         tests = [fits] if now == "tight" else [fits, may]
         for test in tests:
             results = search(self._setup, self._again, test, spread=self._spread)
@@ -196,40 +208,44 @@ class _Case:
                 yield smaller
                 break
 
-    def _change(self, setup: Setup, memory: Memory, gpu: Gpu) -> Change:
-        new = settings(self._setup, setup)
-        description, costs = words(self._setup, setup, self._spread)
+    def _change(
+        self, setup: TrainingSetup, memory: MemoryEstimate, gpu: AvailableGpu
+    ) -> MemorySaving:
+        new = changed_settings(self._setup, setup)
+        description, costs = describe_changes(self._setup, setup, self._spread)
         # Accumulation follows the batch, and alpha the rank: neither counts as a separate change.
         along = ("gradient_accumulation", "alpha")
         names = [f"recipe.{name}" for name in new if name not in along]
         if setup.head != self._setup.head:
             names.insert(0, "trl")
-        return Change(
+        return MemorySaving(
             setting=", ".join(names), settings=new, words=description, setup=setup, memory=memory,
-            verdict=verdict(memory, gpu), costs=costs,
+            verdict=judge_fit(memory, gpu), costs=costs,
         )  # fmt: skip
 
-    def _instead(self, gpu: Gpu, enough: Callable[[Memory], bool]) -> Change | None:
+    def _instead(
+        self, gpu: AvailableGpu, enough: Callable[[MemoryEstimate], bool]
+    ) -> MemorySaving | None:
         """Return the first smaller model that fits with the same settings."""
         for name, shape in self._smaller:
             if shape.parameters >= self._shape.parameters:
                 continue
             try:
-                memory = estimate(shape, self._setup, stack=self._stack)
+                memory = estimate_memory(shape, self._setup, stack=self._stack)
             except FtwizardError:  # it lacks the requested target modules
                 continue
             if enough(memory):
-                return Change(
+                return MemorySaving(
                     setting="model",
-                    words=f"train {visible(name, 60)} instead",
+                    words=f"train {make_visible(name, 60)} instead",
                     setup=None,
                     memory=memory,
-                    verdict=verdict(memory, gpu),
+                    verdict=judge_fit(memory, gpu),
                     costs="a less capable model",
                 )
         return None
 
-    def _sentence(self, gpu: Gpu, judged: Verdict, changes: Sequence[Change]) -> str:
+    def _sentence(self, gpu: AvailableGpu, judged: Verdict, changes: Sequence[MemorySaving]) -> str:
         sentence = _describe(self._memory, gpu, judged)
         if judged != "does not fit":
             return sentence
@@ -240,10 +256,10 @@ class _Case:
             sentence += " No single change is enough, but several together are."
         return _join(sentence, _suggest_cards("As it is, ", self._memory, self._cards))
 
-    def _lowest(self) -> Setup:
+    def _lowest(self) -> TrainingSetup:
         """Return the setup with the lowest memory for the same row length."""
-        rank = min(self._setup.rank, Setup(method="lora").rank)
-        return least(msgspec.structs.replace(self._setup, rank=rank), self._again)
+        rank = min(self._setup.rank, TrainingSetup(method="lora").rank)
+        return minimize_memory(msgspec.structs.replace(self._setup, rank=rank), self._again)
 
     def _nothing(self) -> str:
         """Describe the lowest possible memory, if no change is enough."""
@@ -251,10 +267,12 @@ class _Case:
         need = self._again(lowest)
         sentence = (
             f"No change makes this model fit: even {_METHODS[lowest.method]} with "
-            f"{plural(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
-            f"{size(need.peak.value)}, including {size(need.parts['weights'].value)} of weights."
+            f"{format_count(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
+            f"{format_bytes(need.peak.value)}, including {format_bytes(need.parts['weights'].value)} of weights."
         )
-        larger = "" if self._cards and not holders(need, self._cards) else "a larger GPU, "
+        larger = (
+            "" if self._cards and not find_large_enough(need, self._cards) else "a larger GPU, "
+        )
         rest = f"Use {larger}a smaller model or a hosted provider."
         return _join(sentence, _suggest_cards("For that, ", need, self._cards), rest)
 
@@ -263,14 +281,14 @@ def _join(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _describe(memory: Memory, gpu: Gpu, judged: Verdict) -> str:
+def _describe(memory: MemoryEstimate, gpu: AvailableGpu, judged: Verdict) -> str:
     """Describe a verdict with the needed and the available memory."""
-    peak, name = memory.peak, visible(gpu.name, 60)
+    peak, name = memory.peak, make_visible(gpu.name, 60)
     low = peak.value if peak.low is None else peak.low
-    needs = sizes(low, highest(memory))
-    has = f"{name} has {size(gpu.free)}{_format_gib(gpu)}"
+    needs = format_byte_range(low, upper_peak(memory))
+    has = f"{name} has {format_bytes(gpu.free)}{_format_gib(gpu)}"
     if gpu.used:
-        has += f" free ({size(min(gpu.used, gpu.memory))} in use)"
+        has += f" free ({format_bytes(min(gpu.used, gpu.memory))} in use)"
     if judged == "fits":
         return f"It fits: it needs {needs}, and {has}."
     if judged == "tight":
@@ -278,23 +296,23 @@ def _describe(memory: Memory, gpu: Gpu, judged: Verdict) -> str:
     return f"It does not fit: it needs {needs}, but {has}."
 
 
-def _format_gib(gpu: Gpu) -> str:
+def _format_gib(gpu: AvailableGpu) -> str:
     """Format the size in GiB, as GPUs are sold, if all of it is free."""
     return "" if gpu.used or gpu.memory < GIB else f" ({gpu.memory / GIB:.3g} GiB)"
 
 
-def _suggest_cards(prefix: str, memory: Memory, cards: Sequence[Card]) -> str:
+def _suggest_cards(prefix: str, memory: MemoryEstimate, cards: Sequence[GpuSpec]) -> str:
     """Suggest GPUs that are large enough; empty if ``cards`` is."""
     if not cards:
         return ""
-    enough = holders(memory, cards)
+    enough = find_large_enough(memory, cards)
     if not enough:
         return f"{prefix}no known single GPU is large enough."
     names = " or ".join(card.name for card in enough)
     return f"{prefix}a GPU with {enough[0].memory:g} GB is large enough ({names})."
 
 
-def _scale_memory(memory: Memory, factor: float) -> Memory:
+def _scale_memory(memory: MemoryEstimate, factor: float) -> MemoryEstimate:
     """Scale up an estimate that the ledger's count of tensors has shown to be too low."""
     if factor == 1.0:
         return memory

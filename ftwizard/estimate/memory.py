@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import msgspec
 
 from ftwizard.estimate.activations import compute_bytes
-from ftwizard.estimate.memory_phases import hold, moments
-from ftwizard.estimate.training_setup import OURS, Setup, Stack
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.memory_phases import compute_moments, compute_resident
+from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
 
 GIB = 2**30
@@ -32,7 +32,7 @@ SURE = ("weights", "adapter", "optimizer")
 """Permanent tensors of exactly known size."""
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class MemoryEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Memory of one GPU at its peak; figures in bytes."""
 
     parts: dict[str, Figure]
@@ -49,13 +49,19 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.parts[name].value for name in SURE)
 
 
-def estimate(shape: Shape, setup: Setup, *, gpus: int = 1, stack: Stack = OURS) -> Memory:
+def estimate_memory(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    *,
+    gpus: int = 1,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+) -> MemoryEstimate:
     """Estimate the memory of each of ``gpus`` GPUs, each with the whole model.
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    resident = hold(shape, setup, stack)
-    at_all = moments(shape, setup, stack, resident)
+    resident = compute_resident(shape, setup, stack)
+    at_all = compute_moments(shape, setup, stack, resident)
     if gpus > 1:  # DistributedDataParallel: gradient buckets in addition to the gradients
         for at in at_all.values():
             at["gradients"] += resident.gradients
@@ -90,11 +96,11 @@ def from_parts(
     *,
     moment: str,
     trained: int,
-    stack: Stack = OURS,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
     stranded: float = 0.0,
     spread: tuple[float, float] = (LOW, HIGH),
     source: str = "computed from the model's configuration",
-) -> Memory:
+) -> MemoryEstimate:
     """Build the memory from the bytes of live tensors by part at the peak, ``alive``.
 
     ``stranded``: bytes that the allocator additionally holds back; ``spread``: range factors; the
@@ -116,10 +122,10 @@ def from_parts(
         source=f"{source}, at the peak ({moment})",
         as_of=AS_OF,
     )
-    return Memory(parts=parts, peak=peak, moment=moment, trained=trained)
+    return MemoryEstimate(parts=parts, peak=peak, moment=moment, trained=trained)
 
 
-def _beside(allocated: float, stranded: float, stack: Stack) -> float:
+def _beside(allocated: float, stranded: float, stack: FrameworkOverhead) -> float:
     """Return the bytes in addition to tensors, as the stack's counter sees them."""
     if stack.counter == "allocated":
         return 0.0

@@ -10,15 +10,15 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.activations import block, compute_bytes
-from ftwizard.estimate.training_setup import Setup, Stack
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 
 MERGING = 1.4
 """Copies of a block's experts while adapters are added to them: the sum, and the delta of one of two
 layers. Counted by the ledger on Qwen3-30B-A3B."""
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class ResidentBytes(msgspec.Struct, frozen=True, kw_only=True):
     """Permanent bytes, and the bytes of all gradients."""
 
     weights: float
@@ -28,7 +28,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     trained: int
 
 
-def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
+def compute_resident(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead
+) -> ResidentBytes:
     """Compute the permanent bytes.
 
     Raises FtwizardError for target modules that the model does not have.
@@ -37,7 +39,7 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
     if setup.method == "full":
         wide = stack.full_bytes if each == 2 else 4
         count = shape.parameters
-        return Held(
+        return ResidentBytes(
             weights=shape.parameters * wide,
             adapter=0,
             optimizer=count * (2 * wide if stack.moment_bytes is None else stack.moment_bytes),
@@ -52,7 +54,7 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
         )
     wide = stack.adapter_bytes if each == 2 else 4
     two = 2 * wide if stack.moment_bytes is None else stack.moment_bytes
-    return Held(
+    return ResidentBytes(
         weights=_weights(shape, setup, stack, each),
         adapter=count * wide,
         optimizer=count * two,
@@ -61,7 +63,7 @@ def hold(shape: Shape, setup: Setup, stack: Stack) -> Held:
     )
 
 
-def _weights(shape: Shape, setup: Setup, stack: Stack, each: int) -> float:
+def _weights(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, each: int) -> float:
     """Return the bytes of the frozen base model of an adapter."""
     if setup.method == "lora":
         return shape.parameters * each
@@ -74,7 +76,7 @@ def _weights(shape: Shape, setup: Setup, stack: Stack, each: int) -> float:
     return packed * stack.packed_bytes + fused * each + rest * loose
 
 
-def _packable(shape: Shape) -> int:
+def _packable(shape: ModelShape) -> int:
     """Return the number of weights that bitsandbytes quantizes: linear layers, not fused experts."""
     linears = sum(
         linear.inputs * linear.outputs * linear.count
@@ -84,8 +86,8 @@ def _packable(shape: Shape) -> int:
     return linears + shape.beside
 
 
-def moments(
-    shape: Shape, setup: Setup, stack: Stack, resident: Held
+def compute_moments(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: ResidentBytes
 ) -> dict[str, dict[str, float]]:
     """Return the live bytes by part at each moment that can be the peak."""
     widest = block(shape, setup, stack)
@@ -138,7 +140,9 @@ def moments(
     return {name: base | at for name, at in by_moment.items()}
 
 
-def _backward(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> tuple[float, float]:
+def _backward(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: ResidentBytes
+) -> tuple[float, float]:
     """Return the gradient bytes before the first block's backward pass, and at the end.
 
     Embeddings come last. If they are tied, their gradient is created next to the existing one.
@@ -152,7 +156,7 @@ def _backward(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> tuple
     return first, resident.gradients + (embeddings if shape.tied else 0)
 
 
-def _raw(shape: Shape, setup: Setup, resident: Held) -> float:
+def _raw(shape: ModelShape, setup: TrainingSetup, resident: ResidentBytes) -> float:
     """Return the bytes of a new gradient of a layer's fused experts, before it is accumulated.
 
     They are one parameter, the largest one.
@@ -165,7 +169,9 @@ def _raw(shape: Shape, setup: Setup, resident: Held) -> float:
     return resident.gradients / resident.trained * largest
 
 
-def _cast(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> float:
+def _cast(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: ResidentBytes
+) -> float:
     """Return the bytes of 16-bit copies of 32-bit weights that autocast keeps during a forward."""
     if not stack.autocast or setup.precision == "fp32":
         return 0.0
@@ -178,7 +184,9 @@ def _cast(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> float:
     return 2.0 * resident.trained if stack.adapter_bytes == 4 else 0.0
 
 
-def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, float]:
+def _logits(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead
+) -> tuple[float, float, float]:
     """Return the bytes of the logits, and of the output layer's gradient with and after them.
 
     TRL accumulates that gradient in 32 bit, then casts it to the weight's dtype.
@@ -201,7 +209,7 @@ def _logits(shape: Shape, setup: Setup, stack: Stack) -> tuple[float, float, flo
     return tile + 4.0 * shape.hidden * tokens, beside, after
 
 
-def _unpacked(shape: Shape, setup: Setup, stack: Stack) -> float:
+def _unpacked(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
     """Return the bytes of 16-bit weight copies while a block is computed."""
     each = compute_bytes(setup)
     sizes = [(linear.inputs * linear.outputs, linear) for linear in shape.linears]
@@ -215,7 +223,7 @@ def _unpacked(shape: Shape, setup: Setup, stack: Stack) -> float:
     return copies + MERGING * _merged_experts(shape, setup)
 
 
-def _merged_experts(shape: Shape, setup: Setup) -> float:
+def _merged_experts(shape: ModelShape, setup: TrainingSetup) -> float:
     """Return the bytes of a block's fused experts with their adapters merged.
 
     peft merges all experts in each forward pass, active or not, and the backward pass needs the

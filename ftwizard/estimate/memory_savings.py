@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.estimate import batching
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.training_setup import TILED_SINCE, Setup
-from ftwizard.text import plural
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.training_setup import TILED_SINCE, TrainingSetup
+from ftwizard.text import format_count
 
 MIN_RANK = 8
 MIN_LENGTH = 256
@@ -34,21 +34,25 @@ SETTINGS = {
 }  # fmt: skip
 """Recipe field → setup field."""
 
-Estimate = Callable[[Setup], Memory]
-Fits = Callable[[Memory], bool]
-Reduction = Callable[[Setup], list[Setup]]
+Estimate = Callable[[TrainingSetup], MemoryEstimate]
+FitTest = Callable[[MemoryEstimate], bool]
+Reduction = Callable[[TrainingSetup], list[TrainingSetup]]
 """Returns setups that need less memory, the smallest change first."""
 
 
 class Candidate(NamedTuple):
     """Another setup and its memory."""
 
-    setup: Setup
-    memory: Memory
+    setup: TrainingSetup
+    memory: MemoryEstimate
 
 
 def search(
-    setup: Setup, estimate: Estimate, fits: Fits, *, spread: Lengths | None = None
+    setup: TrainingSetup,
+    estimate: Estimate,
+    fits: FitTest,
+    *,
+    spread: LengthDistribution | None = None,
 ) -> list[Candidate]:
     """Return setups that fit, the cheapest change first.
 
@@ -60,7 +64,7 @@ def search(
         parts = [_COST[name] for name in changed(setup, candidate.setup, spread)]
         return max(parts), sum(parts)
 
-    def first(tried: Sequence[Setup]) -> Candidate | None:
+    def first(tried: Sequence[TrainingSetup]) -> Candidate | None:
         every = (Candidate(candidate_setup, estimate(candidate_setup)) for candidate_setup in tried)
         return next((candidate for candidate in every if fits(candidate.memory)), None)
 
@@ -69,13 +73,13 @@ def search(
     pairs = [_combine(setup, a, b, first) for a, b in combinations(_REDUCTIONS, 2)]
     if enough := [pair for pair in pairs if pair]:
         return sorted(enough, key=cost)[:MAX_PAIRS]
-    bottom = least(setup, estimate)
+    bottom = minimize_memory(setup, estimate)
     shorter = _shorter_lengths(bottom)
     combined = first([bottom, *shorter, *_lower_ranks((shorter or [bottom])[-1])])
     return [combined] if combined else []
 
 
-def least(setup: Setup, estimate: Estimate) -> Setup:
+def minimize_memory(setup: TrainingSetup, estimate: Estimate) -> TrainingSetup:
     """Return the setup with the lowest memory for the same length and rank.
 
     Each change is applied only if it helps: several passes per step keep gradients, which a single
@@ -84,17 +88,17 @@ def least(setup: Setup, estimate: Estimate) -> Setup:
     for reduce in (_tiled, _recomputed, _methods, _smaller_batches):
         setup = min(
             (setup, *reduce(setup)),
-            key=lambda candidate: (highest(estimate(candidate)), candidate is not setup),
+            key=lambda candidate: (upper_peak(estimate(candidate)), candidate is not setup),
         )
     return setup
 
 
-def highest(memory: Memory) -> float:
+def upper_peak(memory: MemoryEstimate) -> float:
     """Return the upper end of the peak, in bytes."""
     return memory.peak.value if memory.peak.high is None else memory.peak.high
 
 
-def settings(old: Setup, new: Setup) -> dict[str, Any]:
+def changed_settings(old: TrainingSetup, new: TrainingSetup) -> dict[str, Any]:
     """Return the changed settings by recipe name; empty if only the installation changes."""
     return {
         name: getattr(new, field)
@@ -103,7 +107,9 @@ def settings(old: Setup, new: Setup) -> dict[str, Any]:
     }
 
 
-def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
+def changed(
+    old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
+) -> Iterator[str]:
     """Yield the cost keys of the changes: ``batch_size``, ``qlora``, ``few cut``."""
     if new.head != old.head:
         yield "head"
@@ -123,19 +129,23 @@ def changed(old: Setup, new: Setup, spread: Lengths | None) -> Iterator[str]:
         yield new.method
 
 
-def words(old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+def describe_changes(
+    old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
+) -> tuple[str, str]:
     """Describe the changes, and their cost."""
     pairs = [_describe_change(name, old, new, spread) for name in changed(old, new, spread)]
     return "; ".join(change for change, _ in pairs), "; ".join(cost for _, cost in pairs)
 
 
-def _describe_change(name: str, old: Setup, new: Setup, spread: Lengths | None) -> tuple[str, str]:
+def _describe_change(
+    name: str, old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
+) -> tuple[str, str]:
     if name == "head":
         release = ".".join(map(str, TILED_SINCE.release[:2]))
         return f"TRL {release} or newer, which never keeps all logits", "nothing"
     if name == "batch_size":
-        rows = f"{plural(new.batch_size, 'row')} per pass instead of {old.batch_size}"
-        passes = f"{plural(new.accumulation, 'pass', 'passes')} per step"
+        rows = f"{format_count(new.batch_size, 'row')} per pass instead of {old.batch_size}"
+        passes = f"{format_count(new.accumulation, 'pass', 'passes')} per step"
         return f"{rows}, {passes}", "some time, the same result"
     if name == "checkpointing":
         return "recompute activations (gradient checkpointing)", (
@@ -161,7 +171,9 @@ def _describe_change(name: str, old: Setup, new: Setup, spread: Lengths | None) 
     return change, f"{share:.{1 if share < 0.1 else 0}%} more of the rows are truncated"
 
 
-def _extra_cut_share(old: Setup, new: Setup, spread: Lengths | None) -> float | None:
+def _extra_cut_share(
+    old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
+) -> float | None:
     """Return the additional share of truncated rows; None if unknown."""
     if spread is None:
         return None
@@ -170,7 +182,10 @@ def _extra_cut_share(old: Setup, new: Setup, spread: Lengths | None) -> float | 
 
 
 def _combine(
-    setup: Setup, a: Reduction, b: Reduction, first: Callable[[Sequence[Setup]], Candidate | None]
+    setup: TrainingSetup,
+    a: Reduction,
+    b: Reduction,
+    first: Callable[[Sequence[TrainingSetup]], Candidate | None],
 ) -> Candidate | None:
     """Combine two changes, each as small as possible given the other."""
     weaker = a(setup)
@@ -182,7 +197,7 @@ def _combine(
         return None
     own = [
         name
-        for name in Setup.__struct_fields__
+        for name in TrainingSetup.__struct_fields__
         if getattr(setup, name) != getattr(strongest, name) == getattr(combined.setup, name)
     ]
     tried = [
@@ -192,11 +207,11 @@ def _combine(
     return first(tried) or combined
 
 
-def _tiled(setup: Setup) -> list[Setup]:
+def _tiled(setup: TrainingSetup) -> list[TrainingSetup]:
     return [msgspec.structs.replace(setup, head="tiled")] if setup.head == "full" else []
 
 
-def _smaller_batches(setup: Setup) -> list[Setup]:
+def _smaller_batches(setup: TrainingSetup) -> list[TrainingSetup]:
     """Return smaller micro-batches with the same rows per step: 4 → 2 → 1."""
     rows = setup.batch_size
     return [
@@ -206,7 +221,7 @@ def _smaller_batches(setup: Setup) -> list[Setup]:
     ]
 
 
-def _lower_ranks(setup: Setup) -> list[Setup]:
+def _lower_ranks(setup: TrainingSetup) -> list[TrainingSetup]:
     """Return lower ranks with the same alpha / rank, the adapter's scale.
 
     Ranks for which alpha would not be an integer are left out.
@@ -224,22 +239,22 @@ def _lower_ranks(setup: Setup) -> list[Setup]:
     ]
 
 
-def _recomputed(setup: Setup) -> list[Setup]:
+def _recomputed(setup: TrainingSetup) -> list[TrainingSetup]:
     return [] if setup.checkpointing else [msgspec.structs.replace(setup, checkpointing=True)]
 
 
-def _shorter_lengths(setup: Setup) -> list[Setup]:
+def _shorter_lengths(setup: TrainingSetup) -> list[TrainingSetup]:
     """Return shorter round lengths: 1,024, 768, 512, 384, 256."""
     round_ones = [base << n for n in range(13) for base in (MIN_LENGTH, MIN_LENGTH * 3 // 2)]
     fewer = sorted((length for length in round_ones if length < setup.length), reverse=True)
     return [msgspec.structs.replace(setup, length=length) for length in fewer]
 
 
-def _lora(setup: Setup) -> list[Setup]:
+def _lora(setup: TrainingSetup) -> list[TrainingSetup]:
     return [msgspec.structs.replace(setup, method="lora")] if setup.method == "full" else []
 
 
-def _qlora(setup: Setup) -> list[Setup]:
+def _qlora(setup: TrainingSetup) -> list[TrainingSetup]:
     if setup.method == "qlora":
         return []
     # Without bf16, a run computes 4-bit models in 32 bit.
@@ -247,7 +262,7 @@ def _qlora(setup: Setup) -> list[Setup]:
     return [msgspec.structs.replace(setup, method="qlora", precision=precision)]
 
 
-def _methods(setup: Setup) -> list[Setup]:
+def _methods(setup: TrainingSetup) -> list[TrainingSetup]:
     return [*_lora(setup), *_qlora(setup)]
 
 

@@ -11,39 +11,39 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.catalog import gpu_specs, model_configs
-from ftwizard.catalog.gpu_specs import Card
-from ftwizard.catalog.prices import Prices, Rate
+from ftwizard.catalog.gpu_specs import GpuSpec
+from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import duration, gpu_fit, memory, recipe_estimate
-from ftwizard.estimate.article import RuleOfThumb, by_qlora, rule_of_thumb
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.article import RuleOfThumb, rule_of_thumb, to_qlora
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.gpu_fit import Fit
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.probe_cache import Probe
-from ftwizard.estimate.recipe_estimate import Follows, Machine, Rows
-from ftwizard.estimate.training_setup import Head, Setup, head_for
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
+from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import shapes
-from ftwizard.models.shapes import Shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
-from ftwizard.pricing.offer import Here
+from ftwizard.pricing.offer import LocalOffer
 from ftwizard.quantity import Figure
 
 METHODS = {"lora": "with LoRA on 16-bit weights", "full": "all weights"}
 ON_CPU = "on the CPU"
 
 
-def of_plan(
+def estimate_plan(
     plan: Plan,
-    lengths: Mapping[str, Lengths | None],
-    shape: Shape | None,
-    facts: Facts,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    facts: MachineInfo,
     *,
-    speeds: tuple[Speed, ...] = (),
-    probe: Probe | None = None,
-    hour: Rate | None = None,
-) -> Follows | None:
+    speeds: tuple[RunSpeed, ...] = (),
+    probe: CachedProbe | None = None,
+    hour: PriceRate | None = None,
+) -> RecipeEstimate | None:
     """Estimate a plan; None without training rows.
 
     ``lengths``: of ``train`` and ``validation``; ``shape``: None if the model's configuration is
@@ -54,20 +54,24 @@ def of_plan(
     if train is None:
         return None
     machine = msgspec.structs.replace(
-        here(plan, facts, hour), speeds=speeds, probed=_probed(probe),
+        training_machine(plan, facts, hour), speeds=speeds, probed=_probed(probe),
         probed_on=probe.seconds.as_of if probe else None,
     )  # fmt: skip
-    rows = Rows(train=train, validation=lengths.get("validation"))
-    return recipe_estimate.follows(plan.recipe, rows, shape, machine, merges=plan.finish.merge)
+    rows = RowStats(train=train, validation=lengths.get("validation"))
+    return recipe_estimate.estimate_recipe(
+        plan.recipe, rows, shape, machine, merges=plan.finish.merge
+    )
 
 
-def here(plan: Plan, facts: Facts, hour: Rate | None = None) -> Machine:
+def training_machine(
+    plan: Plan, facts: MachineInfo, hour: PriceRate | None = None
+) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
-    machine = recipe_estimate.here(facts, card(gpu(plan, facts)), hour)
+    machine = recipe_estimate.machine_from_facts(facts, find_gpu_spec(plan_gpu(plan, facts)), hour)
     return msgspec.structs.replace(machine, head=installed_head())
 
 
-def installed_head() -> Head:
+def installed_head() -> LossHead:
     """Return how the installed TRL computes the loss; without TRL, as the newest version does."""
     try:
         return head_for(metadata.version("trl"))
@@ -75,32 +79,40 @@ def installed_head() -> Head:
         return "tiled"
 
 
-def setup(plan: Plan, lengths: Mapping[str, Lengths | None], facts: Facts) -> Setup:
+def setup(
+    plan: Plan, lengths: Mapping[str, LengthDistribution | None], facts: MachineInfo
+) -> TrainingSetup:
     """Return how the plan trains on this machine."""
-    return recipe_estimate.setup_of(plan.recipe, here(plan, facts), lengths.get("train"))
+    return recipe_estimate.resolve_setup(
+        plan.recipe, training_machine(plan, facts), lengths.get("train")
+    )
 
 
-def fits(
+def check_plan_fit(
     plan: Plan,
-    lengths: Mapping[str, Lengths | None],
-    shape: Shape | None,
-    facts: Facts,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    facts: MachineInfo,
     *,
-    counted: Memory | None = None,
+    counted: MemoryEstimate | None = None,
 ) -> Fit | None:
     """Check whether the plan fits its GPU, and what would make it fit.
 
     None without a GPU, if the driver does not report its memory, or if nothing is known about the
     model's memory. ``counted``: from the ledger, if it ran; it suffices for a verdict without shape.
     """
-    device = gpu(plan, facts)
+    device = plan_gpu(plan, facts)
     if device is None or not device.memory:
         return None
-    room = gpu_fit.Gpu(name=device.name or "the GPU", memory=device.memory, used=float(device.held))
+    room = gpu_fit.AvailableGpu(
+        name=device.name or "the GPU", memory=device.memory, used=float(device.held)
+    )
     if shape is None:
-        return gpu_fit.by_count(counted, room, cards=gpu_specs.cards()) if counted else None
+        return (
+            gpu_fit.check_fit_by_count(counted, room, cards=gpu_specs.cards()) if counted else None
+        )
     try:
-        (result,) = gpu_fit.fit(
+        (result,) = gpu_fit.check_fit(
             shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,
             spread=lengths.get("train"), cards=gpu_specs.cards(),
         )  # fmt: skip
@@ -109,8 +121,11 @@ def fits(
     return result
 
 
-def article(
-    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, facts: Facts
+def compare_with_article(
+    plan: Plan,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    facts: MachineInfo,
 ) -> RuleOfThumb | None:
     """Compare the article's memory figure for QLoRA with ours for the same rows.
 
@@ -120,18 +135,18 @@ def article(
         return None
     resolved = setup(plan, lengths, facts)
     same, otherwise = (
-        by_qlora(resolved),
+        to_qlora(resolved),
         METHODS[resolved.method] if resolved.method != "qlora" else "",
     )
     if not facts.gpus:
-        same, otherwise = by_qlora(msgspec.structs.replace(resolved, method="lora")), ON_CPU
+        same, otherwise = to_qlora(msgspec.structs.replace(resolved, method="lora")), ON_CPU
     try:
-        return rule_of_thumb(shape, memory.estimate(shape, same), otherwise=otherwise)
+        return rule_of_thumb(shape, memory.estimate_memory(shape, same), otherwise=otherwise)
     except FtwizardError:
         return None
 
 
-def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
+def _smaller(shape: ModelShape) -> list[tuple[str, ModelShape]]:
     """Return the smaller models of the catalog: its own family first, then by size, largest first."""
     models = [
         (model.name, shapes.from_config(model.config, model.source))
@@ -142,12 +157,12 @@ def _smaller(shape: Shape) -> list[tuple[str, Shape]]:
     return sorted(smaller, key=lambda model: (_family(model[1]) != own, -model[1].parameters))
 
 
-def _family(shape: Shape) -> str:
+def _family(shape: ModelShape) -> str:
     """Return the model family: ``qwen`` for ``qwen3_moe``."""
     return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
 
 
-def _probed(probe: Probe | None) -> float | None:
+def _probed(probe: CachedProbe | None) -> float | None:
     """Return the probed tokens per second on typical rows, padding included."""
     if probe is None or probe.halved:
         return None
@@ -155,49 +170,55 @@ def _probed(probe: Probe | None) -> float | None:
     return sum(rates) / len(rates)
 
 
-def hours(
-    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
+def estimate_gpu_hours(
+    plan: Plan,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    names: Iterable[str],
 ) -> dict[str, Figure]:
     """Return the hours of the whole run by GPU name, for GPUs that it may fit on."""
     train = lengths.get("train")
     if train is None or shape is None:
         return {}
-    rows = Rows(train=train, validation=lengths.get("validation"))
-    return recipe_estimate.hours(plan.recipe, rows, shape, names, merges=plan.finish.merge)
+    rows = RowStats(train=train, validation=lengths.get("validation"))
+    return recipe_estimate.estimate_hours(plan.recipe, rows, shape, names, merges=plan.finish.merge)
 
 
-def too_small(
-    plan: Plan, lengths: Mapping[str, Lengths | None], shape: Shape | None, names: Iterable[str]
+def too_small_gpus(
+    plan: Plan,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    names: Iterable[str],
 ) -> frozenset[str]:
     """Return the GPUs in ``names`` on which the plan does not fit; none without shape or rows."""
     train = lengths.get("train")
     if train is None or shape is None:
         return frozenset()
-    return recipe_estimate.too_small(plan.recipe, Rows(train=train), shape, names)
+    return recipe_estimate.find_too_small_gpus(plan.recipe, RowStats(train=train), shape, names)
 
 
-def gpu(plan: Plan, facts: Facts) -> Gpu | None:
+def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:
     """Return the plan's GPU, else the first one; None without a GPU."""
     number = plan.where.gpu or 0
     return facts.gpus[number] if number < len(facts.gpus) else None
 
 
-def room(plan: Plan, facts: Facts) -> int | None:
+def available_bytes(plan: Plan, facts: MachineInfo) -> int | None:
     """Return the bytes available to the plan: its GPU's free memory, else the machine's memory.
 
     None if the driver does not report it.
     """
-    device = gpu(plan, facts)
+    device = plan_gpu(plan, facts)
     return device.free if device else facts.memory
 
 
-def on_its_gpu(plan: Plan, facts: Facts) -> Facts:
+def only_plan_gpu(plan: Plan, facts: MachineInfo) -> MachineInfo:
     """Return the machine facts with only the plan's GPU."""
-    device = gpu(plan, facts)
+    device = plan_gpu(plan, facts)
     return msgspec.structs.replace(facts, gpus=(device,)) if device else facts
 
 
-def measured(probe: Probe, memory: Memory | None = None) -> Figure:
+def measured_peak(probe: CachedProbe, memory: MemoryEstimate | None = None) -> Figure:
     """Return the peak memory measured by a probe, including the CUDA context on a GPU.
 
     torch does not count the context, so it comes from ``memory``, the computed estimate. The
@@ -213,45 +234,48 @@ def measured(probe: Probe, memory: Memory | None = None) -> Figure:
     return msgspec.structs.replace(probe.memory, value=value)
 
 
-def card(device: Gpu | None) -> Card | None:
+def find_gpu_spec(device: Gpu | None) -> GpuSpec | None:
     """Look up a GPU in the catalog; None if it is not listed."""
-    return gpu_specs.card(device.name, device.memory) if device else None
+    return gpu_specs.find_gpu(device.name, device.memory) if device else None
 
 
-def this_machine(
-    plan: Plan, facts: Facts, estimate: Follows | None, counted: Memory | None = None
-) -> Here:
+def local_offer(
+    plan: Plan,
+    facts: MachineInfo,
+    estimate: RecipeEstimate | None,
+    counted: MemoryEstimate | None = None,
+) -> LocalOffer:
     """Build the cost table's entry for this machine from the estimates of ``plan``.
 
     ``counted``: memory from the ledger or a probe, if either ran.
     """
-    device, can = gpu(plan, facts), room(plan, facts)
+    device, can = plan_gpu(plan, facts), available_bytes(plan, facts)
     memory = counted or (estimate.memory if estimate else None)
     least = (memory.peak.low or memory.peak.value) if memory else 0  # as for rented GPUs
-    return Here(
+    return LocalOffer(
         hours=run_hours(estimate),
         too_small=can is not None and least > can,
         memory=device.memory if device else facts.memory,
     )
 
 
-def run_hours(estimate: Follows | None) -> Figure | None:
+def run_hours(estimate: RecipeEstimate | None) -> Figure | None:
     """Return the hours of the whole run, or of training alone if no more is known."""
     seconds = (estimate.whole or estimate.time) if estimate else None
     if seconds is None:
         return None
     source = estimate.time.source if estimate and estimate.time else seconds.source
-    return msgspec.structs.replace(duration.scaled(seconds, 1 / 3600, source), unit="h")
+    return msgspec.structs.replace(duration.scale_figure(seconds, 1 / 3600, source), unit="h")
 
 
-def rental(device: Gpu | None, prices: Prices) -> Figure | None:
+def rental_price(device: Gpu | None, prices: Prices) -> Figure | None:
     """Return the on-demand rental price per hour of the same GPU, as a comparison.
 
     None if the GPU or its price is unknown.
     """
-    spec = card(device)
+    spec = find_gpu_spec(device)
     names = (name for name, market in prices.cards() if market == "on demand")
-    name = next((name for name in names if spec and gpu_specs.card(name) == spec), None)
+    name = next((name for name in names if spec and gpu_specs.find_gpu(name) == spec), None)
     rate = prices.gpu(name, "on demand")[0] if name else None
     if rate is None or spec is None:
         return None
@@ -259,7 +283,7 @@ def rental(device: Gpu | None, prices: Prices) -> Figure | None:
     return msgspec.structs.replace(figure, source=f"{spec.name} on demand: {figure.source}")
 
 
-def shape(base: Path) -> Shape | None:
+def read_shape(base: Path) -> ModelShape | None:
     """Return the shape of the model in a folder; None if its configuration is incomplete."""
     try:
         config = json.loads((base / "config.json").read_text("utf-8"))

@@ -18,10 +18,10 @@ from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import write_json
 from ftwizard.models import hub
-from ftwizard.models.hub import Source
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure, today
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 
 UNRELATED_SETTINGS = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
               "evaluation_steps", "save_steps", "patience", "alpha", "seed")  # fmt: skip
@@ -31,7 +31,7 @@ SPREAD = 1.15
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Raw measurements of a probe: bytes, seconds and tokens, padding included unless noted."""
 
     device: str
@@ -71,7 +71,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     validation_tokens: int
 
 
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
+class CachedProbe(msgspec.Struct, frozen=True, kw_only=True):
     """Results of a probe as shown and cached."""
 
     batch_size: int
@@ -89,16 +89,18 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole training with this batch."""
     device: str
     device_memory: Figure
-    predicted: Expected
+    predicted: RunFigures
     """The estimates before the probe."""
-    measured: Measured
+    measured: ProbeMeasurements
     fingerprint: str = ""
     """Of the measured model."""
     findings: list[str] = []
     """Messages of the probe."""
 
 
-def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted: Expected) -> Probe:
+def from_measurements(
+    measured: ProbeMeasurements, fits: Plan, halved: int, evaluations: int, predicted: RunFigures
+) -> CachedProbe:
     """Convert measurements to figures; ``fits`` is the plan with the batch that fits."""
     prefix, date = f"measured on {measured.device}", today()
 
@@ -127,7 +129,7 @@ def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted:
         description = "in use according to the driver (NVML), including other programs"
         parts["on_device"] = figure(measured.memory_on_device, "bytes", description)
     evaluation = measured.evaluation_s
-    return Probe(
+    return CachedProbe(
         batch_size=fits.recipe.batch_size,
         gradient_accumulation=fits.recipe.gradient_accumulation,
         halved=halved,
@@ -151,7 +153,7 @@ def of(measured: Measured, fits: Plan, halved: int, evaluations: int, predicted:
     )
 
 
-def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure:
+def training_time(measured: ProbeMeasurements, epochs: float, evaluations: int) -> Figure:
     """Return the seconds of training at the measured speed, including ``evaluations``.
 
     Loading, saving, merging and comparing are extra.
@@ -173,7 +175,7 @@ def training_time(measured: Measured, epochs: float, evaluations: int) -> Figure
     )
 
 
-def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
+def read_cached_probe(plan: Plan, source: ModelSource | None = None) -> CachedProbe | None:
     """Return the cached probe of this plan on this machine; None if there is none.
 
     It must match in rows, relevant settings, machine and libraries. With ``source`` the model must
@@ -181,8 +183,10 @@ def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
     once while they do not change.
     """
     try:
-        next((locations.cache() / "probes").iterdir())  # avoids hashing files if nothing is cached
-        probe = msgspec.json.decode(_file(plan).read_bytes(), type=Probe)
+        next(
+            (locations.cache_folder() / "probes").iterdir()
+        )  # avoids hashing files if nothing is cached
+        probe = msgspec.json.decode(_file(plan).read_bytes(), type=CachedProbe)
         if source is None and hub.is_folder(plan.model.name):
             source = hub.locate(plan.model.name)
     except (OSError, ValueError, FtwizardError, RecursionError, StopIteration):
@@ -190,7 +194,7 @@ def remembered(plan: Plan, source: Source | None = None) -> Probe | None:
     return probe if source is None or source.fingerprint == probe.fingerprint else None
 
 
-def remember(plan: Plan, probe: Probe) -> None:
+def cache_probe(plan: Plan, probe: CachedProbe) -> None:
     """Cache a probe for the plan as it is and with the batch that fits.
 
     An unwritable cache is ignored.
@@ -200,7 +204,7 @@ def remember(plan: Plan, probe: Probe) -> None:
     with contextlib.suppress(OSError, FtwizardError):
         for variant, entry in ((plan, probe), (smaller, fits)):
             path = _file(variant)
-            locations.private_folder(path.parent)
+            locations.create_private_folder(path.parent)
             write_json(path, entry)
 
 
@@ -214,7 +218,7 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
 
 def _file(plan: Plan) -> Path:
     key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), _versions()]))
-    return locations.cache() / "probes" / f"{key.hexdigest()[:24]}.json"
+    return locations.cache_folder() / "probes" / f"{key.hexdigest()[:24]}.json"
 
 
 def _plan_key(plan: Plan) -> Any:
@@ -226,7 +230,7 @@ def _plan_key(plan: Plan) -> Any:
         for part, name in msgspec.to_builtins(plan.data.files).items()
     }
     if plan.data.mix.share:
-        data["mix"]["rows"] = _hash_content(bundled_samples.rows_file(plan.data.mix.rows))
+        data["mix"]["rows"] = _hash_content(bundled_samples.resolve_rows(plan.data.mix.rows))
     return {
         "data": data,
         "shares": [plan.validation_share, plan.test_share],

@@ -9,47 +9,47 @@ from typing import Literal
 import msgspec
 
 from ftwizard.catalog import gpu_specs
-from ftwizard.catalog.gpu_specs import Card
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.gpu_specs import GpuSpec
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, cpu_memory, duration, training_setup
 from ftwizard.estimate import memory as estimate
-from ftwizard.estimate.batching import Lengths, Passes
-from ftwizard.estimate.duration import Around, Speed
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.training_setup import Head, Setup
-from ftwizard.hardware.machine import Facts
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
+from ftwizard.estimate.duration import Overheads, RunSpeed
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.training_setup import LossHead, TrainingSetup
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 STATE_BYTES = 12
 """Bytes per trainable parameter in a checkpoint."""
 
 
-class Rows(msgspec.Struct, frozen=True, kw_only=True):
+class RowStats(msgspec.Struct, frozen=True, kw_only=True):
     """Row lengths of the training and the validation set."""
 
-    train: Lengths
-    validation: Lengths | None = None
+    train: LengthDistribution
+    validation: LengthDistribution | None = None
     """Never packed, whatever the recipe says. None without a validation set."""
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine, as far as it affects time and cost."""
 
-    card: Card | None = None
+    card: GpuSpec | None = None
     """None without a GPU, and for a GPU that is not in the catalog."""
     gpu: bool = False
     cores: int = 0
     bfloat16_cpu: bool = False
-    hour: Rate | None = None
+    hour: PriceRate | None = None
     """Price per hour; None if not set."""
-    head: Head = "tiled"
+    head: LossHead = "tiled"
     """How the installed TRL computes the loss."""
-    speeds: tuple[Speed, ...] = ()
+    speeds: tuple[RunSpeed, ...] = ()
     """Of similar earlier runs; they take precedence over computed speed."""
     probed: float | None = None
     """Tokens per second measured by a probe, padding included; takes precedence over all else."""
@@ -57,7 +57,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Date of that probe."""
 
 
-class Follows(msgspec.Struct, frozen=True, kw_only=True):
+class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Estimates for one recipe; None if unknown."""
 
     steps: Figure
@@ -69,7 +69,7 @@ class Follows(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the computed tokens that is padding."""
     cut: Figure
     """Share of the rows that are truncated."""
-    memory: Memory | None
+    memory: MemoryEstimate | None
     """Of the GPU, else of the machine; None for target modules that the model does not have."""
     time: Figure | None
     """Seconds of training alone."""
@@ -83,37 +83,41 @@ class Follows(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars of the whole run, at the machine's hourly price."""
 
 
-def here(facts: Facts, card: Card | None, hour: Rate | None = None) -> Machine:
+def machine_from_facts(
+    facts: MachineInfo, card: GpuSpec | None, hour: PriceRate | None = None
+) -> TrainingMachine:
     """Build a machine from the detected facts."""
-    return Machine(
+    return TrainingMachine(
         card=card, gpu=bool(facts.gpus), cores=facts.cores, bfloat16_cpu=facts.bfloat16_cpu,
         hour=hour,
     )  # fmt: skip
 
 
-def follows(
+def estimate_recipe(
     recipe: Recipe,
-    rows: Rows,
-    shape: Shape | None,
-    machine: Machine,
+    rows: RowStats,
+    shape: ModelShape | None,
+    machine: TrainingMachine,
     *,
     merges: bool = True,
-) -> Follows:
+) -> RecipeEstimate:
     """Estimate a recipe in a few milliseconds, without any I/O.
 
     ``shape`` is None before the model is known. Raises ValueError without rows.
     """
     work = _work(recipe, rows.train, recipe.packing)
-    setup = setup_of(recipe, machine, rows.train)
+    setup = resolve_setup(recipe, machine, rows.train)
     evaluations = _evaluations(recipe, rows, work.steps)
     time = _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
         around = _around(recipe, rows, shape, setup, evaluations, merges)
-        parts = duration.parts(time, shape, setup, machine.card, work, around)
-    whole = duration.total(parts) if parts else None
-    return Follows(
-        steps=_counted(work.steps, "steps", f"{plural(round(work.passes), 'pass', 'passes')}"),
+        parts = duration.estimate_phases(time, shape, setup, machine.card, work, around)
+    whole = duration.sum_phases(parts) if parts else None
+    return RecipeEstimate(
+        steps=_counted(
+            work.steps, "steps", f"{format_count(round(work.passes), 'pass', 'passes')}"
+        ),
         steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
         evaluations=evaluations,
         tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
@@ -124,11 +128,13 @@ def follows(
         otherwise=_otherwise(recipe, rows, shape, setup, machine, work),
         parts=parts,
         whole=whole,
-        cost=machine_rate.cost(whole or time, machine.hour),
+        cost=machine_rate.estimate_cost(whole or time, machine.hour),
     )
 
 
-def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -> Setup:
+def resolve_setup(
+    recipe: Recipe, machine: TrainingMachine, lengths: LengthDistribution | None = None
+) -> TrainingSetup:
     """Resolve a recipe for a machine, choosing the open settings as the run does.
 
     ``lengths``: of the training set, whose rows may all be shorter than the recipe allows.
@@ -136,7 +142,7 @@ def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -
     again, length = recipe.gradient_checkpointing, recipe.max_length
     if lengths is not None and lengths.buckets and not recipe.packing:
         length = min(length, math.ceil(lengths.buckets[-1].upto))
-    return Setup(
+    return TrainingSetup(
         method=recipe.method,
         rank=recipe.rank,
         alpha=recipe.alpha,
@@ -150,7 +156,7 @@ def setup_of(recipe: Recipe, machine: Machine, lengths: Lengths | None = None) -
     )
 
 
-def _precision(recipe: Recipe, machine: Machine) -> Literal["bf16", "fp16", "fp32"]:
+def _precision(recipe: Recipe, machine: TrainingMachine) -> Literal["bf16", "fp16", "fp32"]:
     if recipe.precision != "auto":
         return recipe.precision
     if not machine.gpu:
@@ -160,8 +166,8 @@ def _precision(recipe: Recipe, machine: Machine) -> Literal["bf16", "fp16", "fp3
     return "fp32" if recipe.method == "qlora" else "fp16"
 
 
-def _work(recipe: Recipe, lengths: Lengths, packing: bool) -> Passes:
-    return batching.passes(
+def _work(recipe: Recipe, lengths: LengthDistribution, packing: bool) -> TrainingPasses:
+    return batching.compute_passes(
         lengths,
         batch_size=recipe.batch_size,
         accumulation=recipe.gradient_accumulation,
@@ -171,49 +177,53 @@ def _work(recipe: Recipe, lengths: Lengths, packing: bool) -> Passes:
     )
 
 
-def _evaluations(recipe: Recipe, rows: Rows, total: int) -> int:
+def _evaluations(recipe: Recipe, rows: RowStats, total: int) -> int:
     if rows.validation is None or rows.validation.rows < 1:
         return 0
     every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
     return max(1, -(-total // every))  # includes the one at the end
 
 
-def _memory(shape: Shape | None, setup: Setup, machine: Machine) -> Memory | None:
+def _memory(
+    shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine
+) -> MemoryEstimate | None:
     if shape is None:
         return None
     try:
         if not machine.gpu:
-            return cpu_memory.estimate(shape, setup)
-        return estimate.estimate(shape, setup)
+            return cpu_memory.estimate_cpu_memory(shape, setup)
+        return estimate.estimate_memory(shape, setup)
     except FtwizardError:
         return None
 
 
-def _time(shape: Shape | None, setup: Setup, machine: Machine, work: Passes) -> Figure | None:
+def _time(
+    shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine, work: TrainingPasses
+) -> Figure | None:
     """Return seconds of training: from a probe, else from earlier runs, else computed."""
     if machine.probed is not None:
         computed = work.tokens + work.padding
-        return duration.measured(
+        return duration.from_measurement(
             computed, machine.probed, "a probe of this model here", as_of=machine.probed_on
         )
     if machine.speeds:
-        return duration.training(work.tokens, machine.speeds)
+        return duration.from_earlier_runs(work.tokens, machine.speeds)
     if shape is None:
         return None
     if machine.gpu or machine.card is not None:
-        return duration.expected(shape, setup, machine.card, work)
-    return duration.on_processors(
+        return duration.from_gpu_spec(shape, setup, machine.card, work)
+    return duration.from_cpu_cores(
         shape, setup, work, cores=machine.cores, bf16=machine.bfloat16_cpu
     )
 
 
 def _otherwise(
     recipe: Recipe,
-    rows: Rows,
-    shape: Shape | None,
-    setup: Setup,
-    machine: Machine,
-    work: Passes,
+    rows: RowStats,
+    shape: ModelShape | None,
+    setup: TrainingSetup,
+    machine: TrainingMachine,
+    work: TrainingPasses,
 ) -> Figure | None:
     """Return the training time with packing toggled.
 
@@ -228,8 +238,13 @@ def _otherwise(
 
 
 def _around(
-    recipe: Recipe, rows: Rows, shape: Shape, setup: Setup, evaluations: int, merges: bool
-) -> Around:
+    recipe: Recipe,
+    rows: RowStats,
+    shape: ModelShape,
+    setup: TrainingSetup,
+    evaluations: int,
+    merges: bool,
+) -> Overheads:
     full = recipe.method == "full"
     trained = shape.parameters if full else shape.adapter(setup.rank, setup.targets)
     evaluated = 0.0
@@ -237,7 +252,7 @@ def _around(
         once = msgspec.structs.replace(recipe, epochs=1.0)
         looked_at = _work(once, rows.validation, packing=False)
         evaluated = looked_at.tokens + looked_at.padding
-    return Around(
+    return Overheads(
         weights=shape.parameters * 2,
         checkpoint=trained * STATE_BYTES,
         evaluations=evaluations,
@@ -250,38 +265,42 @@ def _counted(value: float, unit: str, source: str) -> Figure:
     return Figure(value=value, unit=unit, source=source, as_of=today())
 
 
-def hours(
-    recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str], *, merges: bool = True
+def estimate_hours(
+    recipe: Recipe, rows: RowStats, shape: ModelShape, names: Iterable[str], *, merges: bool = True
 ) -> dict[str, Figure]:
     """Estimate the hours of the whole run on each GPU in ``names`` (names of the driver or a price).
 
     Unknown GPUs and those that are ``too_small`` are left out.
     """
     names = tuple(names)
-    small = too_small(recipe, rows, shape, names)
+    small = find_too_small_gpus(recipe, rows, shape, names)
     by_name: dict[str, Figure] = {}
     for name in names:
-        card = gpu_specs.card(name)
+        card = gpu_specs.find_gpu(name)
         if card is None or name in small:
             continue
-        estimate = follows(recipe, rows, shape, Machine(card=card, gpu=True), merges=merges)
+        estimate = estimate_recipe(
+            recipe, rows, shape, TrainingMachine(card=card, gpu=True), merges=merges
+        )
         if estimate.whole is None:
             continue
         source = estimate.time.source if estimate.time is not None else estimate.whole.source
-        in_hours = duration.scaled(estimate.whole, 1 / 3600, source)
+        in_hours = duration.scale_figure(estimate.whole, 1 / 3600, source)
         by_name[name] = msgspec.structs.replace(in_hours, unit="h")
     return by_name
 
 
-def too_small(recipe: Recipe, rows: Rows, shape: Shape, names: Iterable[str]) -> frozenset[str]:
+def find_too_small_gpus(
+    recipe: Recipe, rows: RowStats, shape: ModelShape, names: Iterable[str]
+) -> frozenset[str]:
     """Return the GPUs in ``names`` with less memory than the lower end of the estimate."""
     small = []
     for name in names:
-        card = gpu_specs.card(name)
+        card = gpu_specs.find_gpu(name)
         if card is None:
             continue
-        here = Machine(card=card, gpu=True)
-        memory = _memory(shape, setup_of(recipe, here, rows.train), here)
+        here = TrainingMachine(card=card, gpu=True)
+        memory = _memory(shape, resolve_setup(recipe, here, rows.train), here)
         if memory and (memory.peak.low or memory.peak.value) > card.memory * 1e9:
             small.append(name)
     return frozenset(small)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.estimate.activations import compute_bytes
-from ftwizard.estimate.memory import Memory, from_parts
-from ftwizard.estimate.memory_phases import Held, hold, moments
-from ftwizard.estimate.training_setup import OURS, Setup, Stack
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.memory import MemoryEstimate, from_parts
+from ftwizard.estimate.memory_phases import ResidentBytes, compute_moments, compute_resident
+from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import ModelShape
 
 SPREAD = (0.85, 1.3)
 """Range factors: wider than for one GPU, because nothing was measured here."""
@@ -28,17 +28,23 @@ class Sharded(msgspec.Struct, frozen=True, kw_only=True):
     """The fewest GPUs that fit a sharded model."""
 
     cards: int
-    memory: Memory
+    memory: MemoryEstimate
     """Per GPU."""
 
 
-def estimate(shape: Shape, setup: Setup, cards: int, *, stack: Stack = OURS) -> Memory:
+def estimate_sharded(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    cards: int,
+    *,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+) -> MemoryEstimate:
     """Estimate the memory of each of ``cards`` GPUs, which process different rows.
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    resident = hold(shape, setup, stack)
-    at_all = moments(shape, setup, stack, resident)
+    resident = compute_resident(shape, setup, stack)
+    at_all = compute_moments(shape, setup, stack, resident)
     root, per_block = _units(shape, setup, stack, resident)
     for name, at in at_all.items():
         gathered = 0.0 if name == "step" else root + _GATHERED * per_block
@@ -54,16 +60,24 @@ def estimate(shape: Shape, setup: Setup, cards: int, *, stack: Stack = OURS) -> 
     )  # fmt: skip
 
 
-def fewest(shape: Shape, setup: Setup, free: float, *, stack: Stack = OURS) -> Sharded | None:
+def find_fewest_gpus(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    free: float,
+    *,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+) -> Sharded | None:
     """Return the fewest GPUs with ``free`` bytes each that surely fit it; None if 8 do not."""
     for cards in range(2, MAX_CARDS + 1):
-        memory = estimate(shape, setup, cards, stack=stack)
+        memory = estimate_sharded(shape, setup, cards, stack=stack)
         if (memory.peak.high or memory.peak.value) <= free:
             return Sharded(cards=cards, memory=memory)
     return None
 
 
-def _units(shape: Shape, setup: Setup, stack: Stack, resident: Held) -> tuple[float, float]:
+def _units(
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: ResidentBytes
+) -> tuple[float, float]:
     """Return the bytes of the unit that stays gathered, and of a block."""
     each = compute_bytes(setup)
     if setup.method == "full":

@@ -8,9 +8,9 @@ every model and GPU.
 
 from __future__ import annotations
 
-from ftwizard.catalog.gpu_specs import Card
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.models.shapes import Linear, Shape
+from ftwizard.catalog.gpu_specs import GpuSpec
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.models.shapes import Linear, ModelShape
 
 MATMUL = 0.72
 """Share of peak compute in large matmuls: cuBLAS on an A100 reaches 225 of 312 TFLOPS."""
@@ -50,7 +50,13 @@ OPTIMIZER = 40
 
 
 def pass_seconds(
-    shape: Shape, setup: Setup, card: Card, *, tokens: float, attended: float, forward: bool = False
+    shape: ModelShape,
+    setup: TrainingSetup,
+    card: GpuSpec,
+    *,
+    tokens: float,
+    attended: float,
+    forward: bool = False,
 ) -> float:
     """Return the seconds of one pass over ``tokens`` tokens, padding included.
 
@@ -70,31 +76,33 @@ def pass_seconds(
     return max(busy, launch_seconds(shape, setup, forward=forward))
 
 
-def peak(setup: Setup, card: Card) -> float:
+def peak(setup: TrainingSetup, card: GpuSpec) -> float:
     """Return the GPU's peak TFLOPS in the precision of the training."""
     if setup.precision != "fp32":
         return card.tflops
     return card.fp32_tflops or card.tflops / FP32
 
 
-def launch_seconds(shape: Shape, setup: Setup, *, forward: bool = False) -> float:
+def launch_seconds(shape: ModelShape, setup: TrainingSetup, *, forward: bool = False) -> float:
     """Return the seconds that the CPU needs to launch the kernels of one pass."""
     runs = 1 if forward else 2 + setup.checkpointing
     return shape.layers * LAUNCH_S[setup.method] * runs / 3
 
 
-def step_seconds(shape: Shape, setup: Setup, card: Card) -> float:
+def step_seconds(shape: ModelShape, setup: TrainingSetup, card: GpuSpec) -> float:
     """Return the seconds of one optimizer step (AdamW in 32 bit)."""
     trained = shape.parameters if setup.method == "full" else _adapter(shape, setup)
     return trained * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
 
 
-def flops_a_token(shape: Shape, setup: Setup, attended: float) -> float:
+def flops_a_token(shape: ModelShape, setup: TrainingSetup, attended: float) -> float:
     """Return the FLOP of one token's forward and backward pass."""
     return _flops(shape, setup, 1.0, attended, forward=False)
 
 
-def _flops(shape: Shape, setup: Setup, tokens: float, attended: float, forward: bool) -> float:
+def _flops(
+    shape: ModelShape, setup: TrainingSetup, tokens: float, attended: float, forward: bool
+) -> float:
     """Return the FLOP of a pass: two per weight and run (Kaplan et al. 2020).
 
     Input gradients are always computed, weight gradients only for trained weights. Experts count
@@ -112,7 +120,7 @@ def _flops(shape: Shape, setup: Setup, tokens: float, attended: float, forward: 
     return tokens * (2 * weights * runs + 2 * head * head_runs + attention)
 
 
-def _block_bytes(shape: Shape, setup: Setup) -> float:
+def _block_bytes(shape: ModelShape, setup: TrainingSetup) -> float:
     """Return the bytes per token that the kernels of all blocks move in a forward pass."""
     per_layer = (
         (NORMS + RESIDUAL) * shape.hidden
@@ -127,7 +135,7 @@ def _block_bytes(shape: Shape, setup: Setup) -> float:
     return moved * (2 if setup.precision == "fp32" else 1)
 
 
-def _weight_bytes(shape: Shape, setup: Setup, tokens: float) -> float:
+def _weight_bytes(shape: ModelShape, setup: TrainingSetup, tokens: float) -> float:
     """Return the bytes of weights read per run; for experts, only those that some token uses."""
     each = 8 if setup.method == "full" else 4 if setup.precision == "fp32" else 2
     return each * sum(
@@ -136,7 +144,7 @@ def _weight_bytes(shape: Shape, setup: Setup, tokens: float) -> float:
     )
 
 
-def _in_4_bit(shape: Shape) -> float:
+def _in_4_bit(shape: ModelShape) -> float:
     """Return the number of 4-bit weights with QLoRA: linear modules; fused experts stay in 16 bit."""
     return sum(
         linear.inputs * linear.outputs * linear.count
@@ -149,5 +157,5 @@ def _is_expert(linear: Linear) -> bool:
     return linear.passes < linear.count
 
 
-def _adapter(shape: Shape, setup: Setup) -> int:
+def _adapter(shape: ModelShape, setup: TrainingSetup) -> int:
     return shape.adapter(setup.rank, setup.targets)

@@ -10,11 +10,11 @@ from packaging.version import InvalidVersion, Version
 
 from ftwizard.plan.schema import Method
 
-Head = Literal["tiled", "full"]
+LossHead = Literal["tiled", "full"]
 """How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     """A fully resolved training setup, without open settings."""
 
     method: Method
@@ -30,7 +30,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     length: int = 1024
     """Tokens of the longest row of a batch, to which the others are padded."""
     checkpointing: bool = True
-    head: Head = "tiled"
+    head: LossHead = "tiled"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
 
     @property
@@ -49,7 +49,7 @@ TILED_SINCE = Version("1.10.0")
 Source: pull request 5846 of huggingface/trl, May 2026, in 1.10.0.dev0."""
 
 
-class Stack(msgspec.Struct, frozen=True, kw_only=True):
+class FrameworkOverhead(msgspec.Struct, frozen=True, kw_only=True):
     """The memory behavior of one framework; the defaults describe ftwizard's trainer.
 
     Source of the defaults: ftwizard.train (base_model, adapter, sft_config), TRL 1.16, peft 0.21
@@ -91,10 +91,10 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     counter: Counter = "device"
 
 
-OURS = Stack()
+FTWIZARD_OVERHEAD = FrameworkOverhead()
 
 
-def head_for(trl_version: str, *, label_smoothing: float = 0.0, own_loss: bool = False) -> Head:
+def head_for(trl_version: str, *, label_smoothing: float = 0.0, own_loss: bool = False) -> LossHead:
     """Return how this TRL version computes the loss of supervised fine-tuning.
 
     Since 1.10 it tiles the logits by default, unless label smoothing or a custom loss is used. An

@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.reader import Row
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.reader import ParsedRow
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.train import generate, model_loading, runtime, test_split
-from ftwizard.train.encoder import Encoded, Encoder, encode_rows
-from ftwizard.train.train_result import Trained
+from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
+from ftwizard.train.train_result import TrainResult
 
 GENERATION_BATCH_SIZE = 16
 MAX_ENUM_VALUES = 12
@@ -36,7 +36,7 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
+def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
     """Generate answers for the test set with both models (greedy decoding) and score them.
 
     The merged model is used if it exists, so that what is measured is what will be served. Returns
@@ -51,7 +51,7 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
     tokenizer = model_loading.load_tokenizer(weights)
     base = Path(trained.base)
-    encoder = Encoder(tokenizer, model_loading.stop_ids(base) | set(trained.end_ids))
+    encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
     schema = infer_json_schema(test_set.answers)
     limit = plan.finish.max_new_tokens or _find_longest_answer(tokenizer, rows) * 3 // 2 + 16
@@ -79,7 +79,9 @@ def compare(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _build_pairs(rows: list[Row], *, base: list[str], tuned: list[str]) -> list[dict[str, Any]]:
+def _build_pairs(
+    rows: list[ParsedRow], *, base: list[str], tuned: list[str]
+) -> list[dict[str, Any]]:
     """Return the prompt, the expected answer and both models' answers for each row."""
     return [
         {
@@ -138,7 +140,7 @@ def is_valid(schema: dict[str, Any], answer: str) -> bool:
 
 def _score(
     answers: list[str],
-    rows: list[Row],
+    rows: list[ParsedRow],
     schema: dict[str, Any] | None,
     loss: float | None,
     seconds: float,
@@ -156,22 +158,22 @@ def _score(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
-    precision = runtime.choose_precision(plan.recipe, model_loading.refuse_quantised(base))
+    precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     if name == "base":
-        model = model_loading.load(base, precision)
+        model = model_loading.load_model(base, precision)
     elif worker.folder.merged.exists():
-        model = model_loading.load(worker.folder.merged, precision)
+        model = model_loading.load_model(worker.folder.merged, precision)
     else:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(
-            model_loading.load(base, precision), worker.folder.adapter
+            model_loading.load_model(base, precision), worker.folder.adapter
         )
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def _generate_answers(
-    worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[Row], limit: int
+    worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[ParsedRow], limit: int
 ) -> list[str]:
     """Generate one greedy answer per row, in batches of similar prompt length."""
     prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
@@ -180,13 +182,13 @@ def _generate_answers(
     for start in range(0, len(order), GENERATION_BATCH_SIZE):
         batch = order[start : start + GENERATION_BATCH_SIZE]
         worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
-        answers = generate.answers(model, encoder, [prompts[i] for i in batch], limit)
+        answers = generate.generate_answers(model, encoder, [prompts[i] for i in batch], limit)
         for i, answer in zip(batch, answers, strict=True):
             texts[i] = answer.text
     return texts
 
 
-def _compute_loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | None:
+def _compute_loss(worker: Worker, model: Any, rows: list[EncodedRow]) -> float | None:
     """Return the mean negative log-likelihood of the trainable tokens, or None without any.
 
     Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
@@ -199,7 +201,7 @@ def _compute_loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | No
         worker.check_stop()
         ids = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor(row.labels[1:], device=model.device)
-        positions = (labels != IGNORED).nonzero().flatten()
+        positions = (labels != IGNORE_INDEX).nonzero().flatten()
         with torch.inference_mode():
             logits = model(input_ids=ids).logits[0, positions].float()
         total += float(
@@ -209,6 +211,6 @@ def _compute_loss(worker: Worker, model: Any, rows: list[Encoded]) -> float | No
     return total / count if count else None
 
 
-def _find_longest_answer(tokenizer: Any, rows: list[Row]) -> int:
+def _find_longest_answer(tokenizer: Any, rows: list[ParsedRow]) -> int:
     texts = [row.conversation.answer for row in rows]
     return max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

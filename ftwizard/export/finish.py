@@ -7,10 +7,10 @@ from typing import Any
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.train.train_result import Trained
+from ftwizard.train.train_result import TrainResult
 
 
-def finish(worker: Worker, plan: Plan, trained: Trained) -> dict[str, Any]:
+def finish(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
     """Carry out ``plan.finish`` within the run; return the entries for its result."""
     from ftwizard.evaluate.compare import compare
     from ftwizard.export.merge import cast_to_16_bit, merge

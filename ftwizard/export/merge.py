@@ -9,7 +9,7 @@ from typing import Any
 
 from ftwizard.jobs.folder import publish, write_json
 from ftwizard.runs.checkpoints import MARKER
-from ftwizard.train.model_loading import load_config, load_tokenizer, refuse_quantised
+from ftwizard.train.model_loading import load_config, load_tokenizer, read_config
 
 MAX_SHARD_SIZE = "4GB"
 
@@ -68,7 +68,7 @@ def _choose_dtype(base: Path) -> Any:
     """Return float16 if the base is stored in it, else bfloat16."""
     import torch
 
-    config = refuse_quantised(base)
+    config = read_config(base)
     dtype = config.get("dtype", config.get("torch_dtype"))
     return torch.float16 if dtype == "float16" else torch.bfloat16
 

@@ -76,7 +76,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.memory is None else max(0, self.memory - self.held)
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about this machine, so that nobody needs to be asked."""
 
     gpus: tuple[Gpu, ...]
@@ -109,23 +109,23 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         return max((gpu.free for gpu in self.gpus if gpu.free is not None), default=None)
 
 
-def facts(*, timeout_s: float = 3.0) -> Facts:
+def read_machine_info(*, timeout_s: float = 3.0) -> MachineInfo:
     """Inspect this machine; a driver that hangs delays it by ``timeout_s`` at most."""
-    usable, reason = gpus(timeout_s)
-    return Facts(
+    usable, reason = list_gpus(timeout_s)
+    return MachineInfo(
         gpus=usable,
         no_gpu=reason,
         memory=psutil.virtual_memory().total,
         cores=len(os.sched_getaffinity(0)),
         bfloat16_cpu=has_bfloat16_cpu(),
-        disk_free=free_bytes(locations.runs_folder()),
-        credentials=credentials.present(),
+        disk_free=get_free_bytes(locations.runs_folder()),
+        credentials=credentials.find_credentials(),
         extras=tuple(name for name, needs in EXTRAS.items() if all(map(is_installed, needs))),
         flash_attn=is_installed("flash_attn"),
     )
 
 
-def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
+def list_gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
     """Return the GPUs that training may use, in its order, and the reason if there are none."""
     selection = os.environ.get("CUDA_VISIBLE_DEVICES")
     if selection in ("", "-1"):
@@ -143,7 +143,7 @@ def gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
     if selection is not None and working:
         visible = select(working, selection)
         if not visible:
-            name = text.visible(selection, 60)
+            name = text.make_visible(selection, 60)
             return (), f"CUDA_VISIBLE_DEVICES={name} matches no GPU"
     usable = tuple(
         Gpu(name=gpu["name"], memory=gpu["memory_total"], used=gpu["memory_used"])
@@ -241,7 +241,7 @@ class Sampler:
             self._closed.wait(self._interval)
 
 
-def oom_kills() -> int | None:
+def count_oom_kills() -> int | None:
     """Return the number of out-of-memory kills in this cgroup; None if unknown.
 
     Source: ``oom_kill`` in ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); without
@@ -281,13 +281,13 @@ def has_bfloat16_cpu() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def free_bytes(path: Path) -> int:
+def get_free_bytes(path: Path) -> int:
     """Return the free bytes for this user on the disk of ``path``, which need not exist."""
     stat = os.statvfs(_get_existing_parent(path))
     return stat.f_bavail * stat.f_frsize
 
 
-def on_one_disk(a: Path, b: Path) -> bool:
+def is_same_disk(a: Path, b: Path) -> bool:
     """Return whether two paths are or would be on the same file system."""
     return _get_existing_parent(a).stat().st_dev == _get_existing_parent(b).stat().st_dev
 

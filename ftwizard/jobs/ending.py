@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from ftwizard.jobs.events import tail
+from ftwizard.jobs.events import read_tail
 from ftwizard.jobs.folder import NO_SPACE, JobFolder
 
 DISK_FULL_STATUS = 74
@@ -34,7 +34,7 @@ NEXT_STEP = {
     "Continue with: ftwizard resume {id}",
 }
 
-IN_WORDS = {
+END_NAMES = {
     "finished": "finished",
     "early_stopped": "finished early",
     "stopped": "stopped",
@@ -49,12 +49,12 @@ IN_WORDS = {
     "lost": "lost",
 }
 _TAIL_BYTES = 65_536
-GOOD = ("finished", "early_stopped")
+GOOD_END_REASONS = ("finished", "early_stopped")
 
 
-def sentence(reason: str) -> str:
+def describe_end_reason(reason: str) -> str:
     """Return what follows “Run X”: ``finished``, ``was stopped``."""
-    name = IN_WORDS.get(reason, reason)
+    name = END_NAMES.get(reason, reason)
     if reason in ("finished", "early_stopped", "crashed"):
         return name
     if reason in ("out_of_gpu_memory", "out_of_memory"):
@@ -64,14 +64,14 @@ def sentence(reason: str) -> str:
     return f"was {name}"
 
 
-def done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
+def read_done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
     """Return the ``done`` event of an attempt, or None without one."""
-    events = tail(folder.events, _TAIL_BYTES)
+    events = read_tail(folder.events, _TAIL_BYTES)
     done = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
     return done[-1] if done else None
 
 
-def end_reason(
+def determine_end_reason(
     folder: JobFolder,
     attempt: int,
     returncode: int,
@@ -84,7 +84,7 @@ def end_reason(
 
     ``log_from`` is the byte offset at which this attempt's part of the log begins.
     """
-    if event := done_event(folder, attempt):
+    if event := read_done_event(folder, attempt):
         return str(event.get("end_reason", "crashed"))
     if killed_by_request:
         return "killed"
@@ -114,7 +114,7 @@ _NO_MEMORY = re.compile(
 which creates a primitive and its buffers at once and does not say why that failed."""
 
 
-def reason_of(error: BaseException, folder: JobFolder) -> str:
+def classify_error(error: BaseException, folder: JobFolder) -> str:
     """Return the end reason for an exception that ended a command."""
     for cause in _get_causes(error):
         if _NO_GPU_MEMORY.search(f"{type(cause).__name__}: {cause}"):

@@ -158,7 +158,7 @@ class EventReader:
         return events
 
 
-def tail(path: Path, limit: int) -> list[Event]:
+def read_tail(path: Path, limit: int) -> list[Event]:
     """Return the events of the whole lines in the last ``limit`` bytes of a file."""
     try:
         with path.open("rb") as file:
@@ -205,14 +205,14 @@ def decode(data: bytes) -> tuple[list[Event], int]:
         except UNREADABLE:
             torn += 1
             continue
-        if isinstance(event.get("kind"), str) and number(event.get("t")) is not None:
+        if isinstance(event.get("kind"), str) and to_number(event.get("t")) is not None:
             events.append(event)
         else:
             torn += 1
     return events, torn
 
 
-def number(value: Any) -> float | None:
+def to_number(value: Any) -> float | None:
     """Return a field as a float, with the strings for NaN and infinities decoded; else None."""
     if isinstance(value, str):
         return _NON_FINITE.get(value)
@@ -224,21 +224,21 @@ def number(value: Any) -> float | None:
         return None
 
 
-def measure(value: Any) -> float | None:
+def to_measure(value: Any) -> float | None:
     """Return a field as a float if it is finite and not negative, else None."""
-    size = number(value)
+    size = to_number(value)
     return size if size is not None and 0 <= size < math.inf else None
 
 
-def count(value: Any) -> int | None:
+def to_count(value: Any) -> int | None:
     """Return a field as an int if it is a valid count (steps, attempts), else None."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
     return value if is_count else None
 
 
-def moment(event: Event) -> float | None:
+def get_time(event: Event) -> float | None:
     """Return when an event was written (Unix seconds); None if its ``t`` is not a valid time."""
-    seconds = measure(event.get("t"))
+    seconds = to_measure(event.get("t"))
     return seconds if seconds is not None and seconds < _MAX_TIME else None
 
 
@@ -287,10 +287,10 @@ class TimeAlive:
         return (last if now is None else max(last, now)) - first
 
 
-def seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
+def sum_seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
     """Return the working time of a job over all attempts, as ``TimeAlive`` counts it."""
     alive = TimeAlive()
     for event in events:
-        if (t := moment(event)) is not None:
+        if (t := get_time(event)) is not None:
             alive.see(str(event.get("attempt")), t)
     return alive.seconds(now)

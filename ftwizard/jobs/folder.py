@@ -203,10 +203,10 @@ def is_id(name: str) -> bool:
 def check_id(run_id: str) -> str:
     """Return ``run_id`` if it is a valid run name, else raise FtwizardError (usage)."""
     if not is_id(run_id):
-        from ftwizard.text import visible
+        from ftwizard.text import make_visible
 
         raise FtwizardError(
-            f"“{visible(run_id, 80)}” is not a valid run name.",
+            f"“{make_visible(run_id, 80)}” is not a valid run name.",
             "Use at most 64 letters, digits, dots, dashes and underscores. Start with a letter or digit.",
             2,
         )

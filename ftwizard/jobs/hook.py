@@ -16,10 +16,10 @@ import time
 from ftwizard import config, credentials
 from ftwizard.config import Notify, Occasion
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.ending import GOOD, done_event, sentence
+from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason, read_done_event
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 ASKED_FOR = ("stopped", "killed", "cancelled")
 """End reasons that a person asked for, so not failures."""
@@ -64,7 +64,7 @@ class Hook:
         """Send how the job ended, and wait for the command until its timeout."""
         self.look()
         on = self._notify.on
-        failed = reason not in (*GOOD, *ASKED_FOR)
+        failed = reason not in (*GOOD_END_REASONS, *ASKED_FOR)
         if self._notify.command and ((failed and "failure" in on) or "end" in on):
             event: Occasion = "failure" if failed and "failure" in on else "end"
             self._send(event, self._describe_end(reason), wait=True)
@@ -80,15 +80,15 @@ class Hook:
         return False
 
     def _describe_end(self, reason: str) -> str:
-        description = f"Run {self._folder.id} {sentence(reason)}."
+        description = f"Run {self._folder.id} {describe_end_reason(reason)}."
         with contextlib.suppress(OSError):
-            event = done_event(self._folder, self._folder.newest_attempt()) or {}
+            event = read_done_event(self._folder, self._folder.newest_attempt()) or {}
             if message := event.get("message"):
                 description += f" {message}"
         return description
 
     def _send(self, event: Occasion, message: str, *, wait: bool = False) -> None:
-        notification = (event, visible(message, MAX_MESSAGE_CHARS))
+        notification = (event, make_visible(message, MAX_MESSAGE_CHARS))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
@@ -108,7 +108,7 @@ class Hook:
 
     def _run(self, event: Occasion, message: str) -> str:
         """Run the command once; return the problem, empty if there is none."""
-        path = config.program(self._notify)
+        path = config.find_program(self._notify)
         if path is None:
             return "no such program"
         with self._start_lock:
@@ -152,7 +152,7 @@ class Hook:
         if child.returncode == 0:
             return ""
         lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-        last = f": {visible(lines[-1].strip(), 200)}" if lines else ""
+        last = f": {make_visible(lines[-1].strip(), 200)}" if lines else ""
         return f"exit status {child.returncode}{last}"
 
     def _log(self, line: str) -> None:

@@ -21,7 +21,7 @@ import psutil
 
 from ftwizard.hardware import machine
 from ftwizard.jobs import gpu_share, identity, requests
-from ftwizard.jobs.ending import end_reason
+from ftwizard.jobs.ending import determine_end_reason
 from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json
 from ftwizard.jobs.hook import Hook
 
@@ -48,7 +48,7 @@ class _Keeper:
         self.folder = folder
         self.lock_fd = lock_fd
         self.attempt = folder.read_attempt(folder.newest_attempt())
-        self.oom_kills = [machine.oom_kills()] * 2
+        self.oom_kills = [machine.count_oom_kills()] * 2
         """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
         self.counted = time.monotonic()
         self.ending = False
@@ -84,7 +84,7 @@ class _Keeper:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
         orphans = self._kill_orphans()
-        reason = end_reason(
+        reason = determine_end_reason(
             self.folder,
             self.attempt.number,
             process.returncode,
@@ -125,7 +125,7 @@ class _Keeper:
         """Touch the heartbeat; kill a command whose folder was removed: it has nowhere to save."""
         try:
             if now - self.counted > OOM_WINDOW_S:
-                self.oom_kills = [self.oom_kills[1], machine.oom_kills()]
+                self.oom_kills = [self.oom_kills[1], machine.count_oom_kills()]
                 self.counted = now
             os.utime(self.folder.heartbeat)
         except OSError:  # a file system that is briefly unavailable does not end a job
@@ -146,10 +146,12 @@ class _Keeper:
     def _handle_requests(self, now: float, process: subprocess.Popen[bytes]) -> None:
         """Send TERM for ``kill``, and for ``stop`` after its grace period; then KILL."""
         attempt = self.attempt.number
-        if not self.ending and requests.pending(self.folder, "kill", attempt):
+        if not self.ending and requests.read_pending(self.folder, "kill", attempt):
             self.ending = True
             self.next_signal = (now, signal.SIGTERM)
-        elif self.next_signal is None and (stop := requests.pending(self.folder, "stop", attempt)):
+        elif self.next_signal is None and (
+            stop := requests.read_pending(self.folder, "stop", attempt)
+        ):
             grace = DEFAULT_GRACE_S if stop.grace_s is None else stop.grace_s
             self.next_signal = (now + grace, signal.SIGTERM)
             self._write_state(state="stopping", grace_s=grace)
@@ -164,7 +166,7 @@ class _Keeper:
     def _on_term(self, *_: object) -> None:
         """Let the command save, as ``stop`` does: the machine is going down."""
         with contextlib.suppress(OSError):
-            requests.ask(self.folder, "stop", self.attempt.number)
+            requests.send(self.folder, "stop", self.attempt.number)
         if self.state.command:
             identity.signal_group(self.state.command, signal.SIGTERM)
 
@@ -178,7 +180,7 @@ class _Keeper:
         return len(orphans)
 
     def _was_oom_killed(self) -> bool:
-        before, now = self.oom_kills[0], machine.oom_kills()
+        before, now = self.oom_kills[0], machine.count_oom_kills()
         return before is not None and now is not None and now > before
 
     def _create_ballast(self) -> None:

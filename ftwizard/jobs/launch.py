@@ -23,8 +23,8 @@ from ftwizard.jobs.folder import (
     write_whole,
 )
 from ftwizard.jobs.status import observe
-from ftwizard.locations import private_folder
-from ftwizard.text import visible
+from ftwizard.locations import create_private_folder
+from ftwizard.text import make_visible
 
 START_TIMEOUT_S = 30.0
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ class AlreadyRunning(FtwizardError):
     """Raised when a process of the job is alive, so it cannot be started."""
 
     def __init__(self, run_id: str, host: str | None = None) -> None:
-        where = f" on {visible(host, 64)}" if host else ""
+        where = f" on {make_visible(host, 64)}" if host else ""
         super().__init__(
             f"Run {run_id} is already running{where}.",
             f"Watch it: ftwizard watch {run_id}   Stop it: ftwizard stop {run_id}",
@@ -48,7 +48,7 @@ def create(path: Path, record: JobRecord, files: Mapping[str, bytes]) -> JobFold
     if a job of that name is running, FtwizardError if it ended or cannot be written.
     """
     check_id(path.name)
-    private_folder(path)
+    create_private_folder(path)
     folder = JobFolder(path)
     lock_fd = _take_lock(folder)
     try:
@@ -116,12 +116,12 @@ def _spawn_keeper(folder: JobFolder, lock_fd: int, environment: Mapping[str, str
     log = os.open(folder.log, APPEND, 0o600)
     try:
         subprocess.Popen(
-            [*python(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(lock_fd)],
+            [*get_python_command(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(lock_fd)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder.path,
-            env=import_path(os.environ if environment is None else environment),
+            env=with_import_path(os.environ if environment is None else environment),
             start_new_session=True,
             pass_fds=[lock_fd],
         )
@@ -129,7 +129,7 @@ def _spawn_keeper(folder: JobFolder, lock_fd: int, environment: Mapping[str, str
         os.close(log)
 
 
-def python() -> list[str]:
+def get_python_command() -> list[str]:
     """Return the command of this interpreter, without imports from the current folder.
 
     A user's folder often contains a ``datasets`` or a ``tokenizers``.
@@ -137,7 +137,7 @@ def python() -> list[str]:
     return [sys.executable, "-P"]
 
 
-def import_path(environment: Mapping[str, str]) -> dict[str, str]:
+def with_import_path(environment: Mapping[str, str]) -> dict[str, str]:
     """Return ``environment`` in which a child imports the same ftwizard, installed or not."""
     changed = dict(environment)
     if not _PACKAGE_PARENT.name.endswith("-packages"):

@@ -11,7 +11,7 @@ import os
 import time
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.ending import done_event
+from ftwizard.jobs.ending import read_done_event
 from ftwizard.jobs.folder import JobFolder, State
 
 SILENT_S = 60.0
@@ -46,7 +46,7 @@ def find_live_host(folder: JobFolder) -> str | None:
     It compares no clocks, because a second start or a removal must not go wrong.
     """
     node = get_other_host(folder, folder.read_state())
-    if node is None or done_event(folder, folder.newest_attempt()) is not None:
+    if node is None or read_done_event(folder, folder.newest_attempt()) is not None:
         return None
     return node if _is_heard(folder) else None
 

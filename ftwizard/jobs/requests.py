@@ -25,20 +25,20 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """For ``stop``: seconds to save before the keeper ends the command."""
 
 
-def ask(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
+def send(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
     """Send a request to the job, replacing an older one of the same name."""
     request = Request(attempt=attempt, t=time.time(), grace_s=grace_s)
     write_json(folder.requests / name, request, ballast=folder.ballast)
 
 
-def stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool = False) -> None:
+def request_stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool = False) -> None:
     """Ask a job to save and stop within ``grace_s`` seconds; ``now``: stop without saving."""
-    ask(folder, "stop", attempt, grace_s=0.0 if now else grace_s)
+    send(folder, "stop", attempt, grace_s=0.0 if now else grace_s)
     if now:
-        ask(folder, "kill", attempt)
+        send(folder, "kill", attempt)
 
 
-def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
+def read_pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
     """Return the request of that name for that attempt, or None."""
     try:
         data = (folder.requests / name).read_bytes()
@@ -48,7 +48,7 @@ def pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
     return request if request.attempt == attempt else None
 
 
-def done(folder: JobFolder, name: Name) -> None:
+def remove(folder: JobFolder, name: Name) -> None:
     """Remove a request that was carried out."""
     with contextlib.suppress(FileNotFoundError):
         (folder.requests / name).unlink()
@@ -57,4 +57,4 @@ def done(folder: JobFolder, name: Name) -> None:
 def clear(folder: JobFolder) -> None:
     """Remove all leftover requests; call it only under the exclusive lock of a start."""
     for name in NAMES:
-        done(folder, name)
+        remove(folder, name)

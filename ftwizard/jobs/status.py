@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from ftwizard.jobs import identity, lock, remote_host, requests
-from ftwizard.jobs.ending import GOOD, done_event
+from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
 
 KILL_AFTER_TERM_S = 10.0
@@ -46,7 +46,7 @@ def observe(folder: JobFolder) -> Status:
     state = folder.read_state()
     if state is None or state.attempt != attempt:
         state = State(state="starting", attempt=attempt)
-    done = done_event(folder, attempt)
+    done = read_done_event(folder, attempt)
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not is_locked and not done and folder.newest_attempt() != attempt:
         return observe(folder)  # it was started again meanwhile
@@ -55,7 +55,7 @@ def observe(folder: JobFolder) -> Status:
     if done or state.state == "ended" or not lives:
         return _make_ended_status(state, done, is_locked, keeper_lives)
     now = state.state
-    if now == "running" and requests.pending(folder, "stop", attempt):
+    if now == "running" and requests.read_pending(folder, "stop", attempt):
         now = "stopping"
     return Status(
         state=now, attempt=attempt, keeper_lives=keeper_lives, host=host, started=state.started
@@ -75,7 +75,7 @@ def _make_ended_status(
         end_reason=reason,
         message=str(done.get("message", "")) if done else "",
         hint=str(done.get("hint", "")) if done else "",
-        exit_code=code if isinstance(code, int) else (0 if reason in GOOD else 1),
+        exit_code=code if isinstance(code, int) else (0 if reason in GOOD_END_REASONS else 1),
         keeper_lives=keeper_lives,
         started=state.started,
         ended=ended if isinstance(ended, float) else None,
@@ -110,7 +110,7 @@ def end_without_keeper(
     if lock_fd is None:
         return
     try:
-        if done_event(folder, state.attempt) is None:
+        if read_done_event(folder, state.attempt) is None:
             ended = msgspec.structs.replace(
                 state, state="ended", end_reason="killed", ended=time.time()
             )

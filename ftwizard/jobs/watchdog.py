@@ -8,7 +8,7 @@ import time
 import traceback
 
 from ftwizard.jobs.events import EventWriter
-from ftwizard.text import duration
+from ftwizard.text import format_duration
 
 SILENT_S = 600.0
 """Silence after which a command counts as stalled; loading a big model from a slow disk takes less."""
@@ -60,7 +60,7 @@ class Watchdog:
             "finding",
             code="stalled",
             severity="warning",
-            message=f"Stalled: no progress for {duration(silent)}"
+            message=f"Stalled: no progress for {format_duration(silent)}"
             + (f", in {stack[0]}." if stack else "."),
             action="Check its output. If it hangs for good, stop it and resume.",
             actions=["stop"],
@@ -73,7 +73,7 @@ class Watchdog:
             "finding",
             code="goes_on",
             severity="info",
-            message=f"Running again, after {duration(silent)} without progress.",
+            message=f"Running again, after {format_duration(silent)} without progress.",
         )
 
     def _get_stack(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import lock, requests
-from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD, reason_of
+from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD_END_REASONS, classify_error
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
 from ftwizard.jobs.watchdog import SILENT_S, Watchdog
@@ -21,7 +21,7 @@ class Stopped(BaseException):
     """Raised when the command should stop and has nothing to save."""
 
 
-class Outcome(Exception):
+class EarlyEnd(Exception):
     """Raised to end a command early with a given end reason."""
 
     def __init__(self, end_reason: str, message: str, hint: str = "") -> None:
@@ -31,7 +31,7 @@ class Outcome(Exception):
         self.hint = hint
 
 
-class Ended(NamedTuple):
+class WorkResult(NamedTuple):
     """The outcome of a command that succeeded."""
 
     end_reason: str
@@ -63,7 +63,7 @@ class Worker:
 
     def stop_asked(self) -> bool:
         """Return whether a viewer or a signal requested a stop."""
-        return self._terminated or bool(requests.pending(self.folder, "stop", self.attempt))
+        return self._terminated or bool(requests.read_pending(self.folder, "stop", self.attempt))
 
     def check_stop(self) -> None:
         """Raise Stopped if a stop was requested; call it only where nothing has to be saved."""
@@ -76,7 +76,7 @@ class Worker:
             raise Stopped
 
 
-def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
+def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
     """Run ``work`` as the command of a job; return its exit status.
 
     An exception becomes a message in the ``done`` event; its traceback goes only to the log.
@@ -92,16 +92,16 @@ def run(folder: JobFolder, work: Callable[[Worker], Ended]) -> int:
         watchdog.close()
         unwritten = worker.events.waiting
         worker.events.close()
-    requests.done(folder, "stop")
+    requests.remove(folder, "stop")
     os.close(lock_fd)
     if unwritten:
         return DISK_FULL_STATUS
-    if outcome["end_reason"] in (*GOOD, "stopped"):
+    if outcome["end_reason"] in (*GOOD_END_REASONS, "stopped"):
         return 0
     return int(outcome.get("exit_code", 1))
 
 
-def _run_work(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]:
+def _run_work(worker: Worker, work: Callable[[Worker], WorkResult]) -> dict[str, Any]:
     folder = worker.folder
     try:
         try:
@@ -113,7 +113,7 @@ def _run_work(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]
         return {"end_reason": end.end_reason, "message": end.message}
     except Stopped:
         return {"end_reason": "stopped"}
-    except Outcome as early:
+    except EarlyEnd as early:
         return {
             "end_reason": early.end_reason,
             "message": early.message,
@@ -129,6 +129,6 @@ def _run_work(worker: Worker, work: Callable[[Worker], Ended]) -> dict[str, Any]
     except BaseException as error:  # noqa: BLE001 (reported in the done event)
         traceback.print_exc(file=sys.stderr)
         return {
-            "end_reason": reason_of(error, folder),
+            "end_reason": classify_error(error, folder),
             "message": f"{type(error).__name__}: {error}"[:2000],
         }

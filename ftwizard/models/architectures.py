@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from ftwizard.models.config_reader import FAMILIES, ConfigReader, Family
-from ftwizard.models.shapes import Linear, Shape
+from ftwizard.models.shapes import Linear, ModelShape
 
 # Building blocks of decoders: attention, feed-forward, experts, and the assembled model.
 #
@@ -20,7 +20,7 @@ from ftwizard.models.shapes import Linear, Shape
 MAX_LAYERS, MAX_EXPERTS = 1_000, 10_000
 
 
-class Block(msgspec.Struct, kw_only=True):
+class BlockTotals(msgspec.Struct, kw_only=True):
     """Totals over all blocks of a model."""
 
     linears: list[Linear]
@@ -66,7 +66,7 @@ def widths(config: ConfigReader, family: Family) -> Widths:
     )
 
 
-def attention_linears(config: ConfigReader, family: Family, w: Widths) -> Block:
+def attention_linears(config: ConfigReader, family: Family, w: Widths) -> BlockTotals:
     """Return the attention and the norms of all blocks."""
     own = config.flag("attention_bias", family.attention_bias)
     qkv_bias = own if family.qkv_bias is None else family.qkv_bias
@@ -83,10 +83,12 @@ def attention_linears(config: ConfigReader, family: Family, w: Widths) -> Block:
     linears.append(linear("o_proj", q, w.hidden, w.layers))
     per_block = family.norms * w.hidden + family.head_norms * w.head_dim
     per_block += (q + 2 * kv) * qkv_bias + w.hidden * output_bias
-    return Block(linears=linears, others=w.layers * per_block, intermediate=0)
+    return BlockTotals(linears=linears, others=w.layers * per_block, intermediate=0)
 
 
-def dense_linears(config: ConfigReader, family: Family, w: Widths, wide: int, layers: int) -> Block:
+def dense_linears(
+    config: ConfigReader, family: Family, w: Widths, wide: int, layers: int
+) -> BlockTotals:
     """Return the feed-forward parts of ``layers`` blocks."""
     bias = config.flag("mlp_bias", False) if family.mlp_bias is None else family.mlp_bias
     if family.joined:
@@ -97,12 +99,14 @@ def dense_linears(config: ConfigReader, family: Family, w: Widths, wide: int, la
             linear("up_proj", w.hidden, wide, layers),
         ]
     linears.append(linear("down_proj", wide, w.hidden, layers))
-    return Block(linears=linears, others=layers * (2 * wide + w.hidden) * bias, intermediate=wide)
+    return BlockTotals(
+        linears=linears, others=layers * (2 * wide + w.hidden) * bias, intermediate=wide
+    )
 
 
 def expert_linears(
     w: Widths, wide: int, experts: int, chosen: int, layers: int, *, computes_all: bool = False
-) -> Block:
+) -> BlockTotals:
     """Return the fused experts of ``layers`` blocks with ``chosen`` active experts per token.
 
     ``computes_all``: the implementation multiplies each token by all experts anyway.
@@ -123,7 +127,7 @@ def expert_linears(
             ("down_proj", wide, w.hidden),
         )
     ]
-    return Block(
+    return BlockTotals(
         linears=linears,
         others=layers * experts * w.hidden,  # the router
         idle=layers * (experts - chosen) * 3 * w.hidden * wide,
@@ -149,13 +153,13 @@ def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[
     return experts, chosen
 
 
-def assemble(model_type: str, source: str, w: Widths, parts: list[Block]) -> Shape:
+def assemble(model_type: str, source: str, w: Widths, parts: list[BlockTotals]) -> ModelShape:
     """Assemble a model from ``parts``, embeddings and the last norm."""
     linears = tuple(layer for part in parts for layer in part.linears if layer.count)
     embeddings = w.vocabulary * w.hidden * (1 if w.tied else 2)
     within = sum(layer.inputs * layer.outputs * layer.count for layer in linears)
     parameters = within + embeddings + w.hidden + sum(part.others for part in parts)
-    return Shape(
+    return ModelShape(
         model_type=model_type,
         layers=w.layers,
         hidden=w.hidden,
@@ -201,7 +205,7 @@ def known() -> list[str]:
     return sorted(READERS)
 
 
-def _llama_like(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _llama_like(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
     w = widths(config, family)
     wide = config.count("intermediate_size")
@@ -209,7 +213,7 @@ def _llama_like(model_type: str, config: ConfigReader, source: str) -> Shape:
     return assemble(model_type, source, w, parts)
 
 
-def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
     w = widths(config, family)
     step = config.count("decoder_sparse_step", 1, maximum=MAX_LAYERS)
@@ -225,7 +229,7 @@ def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> Shape:
     return assemble(model_type, source, w, parts)
 
 
-def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
     w = widths(config, family)
     wide = config.count("intermediate_size")
@@ -239,7 +243,7 @@ def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> Shape:
     return assemble(model_type, source, w, [attention, routed])
 
 
-def _llama4(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _llama4(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
     w = widths(config, family)
     step = config.count("interleave_moe_layer_step", 1, maximum=MAX_LAYERS)
@@ -258,7 +262,7 @@ def _llama4(model_type: str, config: ConfigReader, source: str) -> Shape:
     return assemble(model_type, source, w, parts)
 
 
-def _gemma3(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _gemma3(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     """Return Gemma 3 with its vision tower, which is loaded but never trained."""
     text = config.part("text_config")
     vision = config.part("vision_config") or ConfigReader({}, source)
@@ -276,7 +280,7 @@ def _gemma3(model_type: str, config: ConfigReader, source: str) -> Shape:
     )
 
 
-def _gpt2(model_type: str, config: ConfigReader, source: str) -> Shape:
+def _gpt2(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     hidden = config.count("n_embd", 768)
     layers = config.count("n_layer", 12, maximum=MAX_LAYERS)
     heads = config.count("n_head", 12, maximum=100_000)
@@ -299,11 +303,11 @@ def _gpt2(model_type: str, config: ConfigReader, source: str) -> Shape:
     biases = 3 * hidden + hidden + inner + hidden
     others = layers * (biases + 4 * hidden) + hidden  # the last norm also has a bias
     others += config.count("n_positions", 1_024) * hidden
-    block = Block(linears=linears, others=others, intermediate=inner)
+    block = BlockTotals(linears=linears, others=others, intermediate=inner)
     return assemble(model_type, source, w, [block])
 
 
-READERS: dict[str, Callable[[str, ConfigReader, str], Shape]] = {
+READERS: dict[str, Callable[[str, ConfigReader, str], ModelShape]] = {
     **dict.fromkeys(FAMILIES, _llama_like),
     "qwen3_moe": _qwen3_moe,
     "gpt_oss": _gpt_oss,

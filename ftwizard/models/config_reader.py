@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 HINT = "Use a causal language model that transformers supports, with a valid config.json."
 
@@ -32,7 +32,7 @@ class ConfigReader:
                 raise self.error(f"has no {key}")
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            shown = visible(repr(value)[:80], 40)
+            shown = make_visible(repr(value)[:80], 40)
             raise self.error(f"has {key} {shown}, not an integer from {minimum:,} to {maximum:,}")
         return value
 
@@ -42,7 +42,7 @@ class ConfigReader:
         if value is None:
             return default
         if not isinstance(value, bool):
-            shown = visible(repr(value)[:80], 40)
+            shown = make_visible(repr(value)[:80], 40)
             raise self.error(f"has {key} {shown}, not true or false")
         return value
 
@@ -70,7 +70,9 @@ class ConfigReader:
 
     def error(self, problem: str) -> FtwizardError:
         """Build the error for a ``problem`` of this configuration."""
-        return FtwizardError(f"The configuration of {visible(self._source, 200)} {problem}.", HINT)
+        return FtwizardError(
+            f"The configuration of {make_visible(self._source, 200)} {problem}.", HINT
+        )
 
 
 # Default values of transformers for architectures whose configuration leaves them out.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.batching import Lengths
-from ftwizard.text import visible
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.text import make_visible
 
 _TABLES = {
     **dict.fromkeys(("codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"), "n_positions"),
@@ -33,7 +33,7 @@ _AFTER_PADDING = frozenset((
 """Architectures whose position table starts after the padding token's ID."""
 
 
-class Positions(NamedTuple):
+class ContextLength(NamedTuple):
     """The context length in a model's configuration."""
 
     most: int
@@ -41,7 +41,7 @@ class Positions(NamedTuple):
     """Whether a longer row is an error; otherwise it only exceeds what the model was made for."""
 
 
-def of(config: Mapping[str, Any]) -> Positions | None:
+def from_config(config: Mapping[str, Any]) -> ContextLength | None:
     """Return the context length in ``config`` (a config.json); None if it has none."""
     text = config.get("text_config")
     if isinstance(text, Mapping):
@@ -54,13 +54,13 @@ def of(config: Mapping[str, Any]) -> Positions | None:
         return None
     if kind in _AFTER_PADDING:
         padding = _positive(config.get("pad_token_id", 1)) or 0
-        return Positions(max(1, positions - 1 - padding), True)
+        return ContextLength(max(1, positions - 1 - padding), True)
     if kind in _TABLES:
-        return Positions(positions, True)
-    return Positions(_scale_rope(config, positions), False)
+        return ContextLength(positions, True)
+    return ContextLength(_scale_rope(config, positions), False)
 
 
-def longest(lengths: Lengths | None, max_length: int) -> int:
+def longest_row_tokens(lengths: LengthDistribution | None, max_length: int) -> int:
     """Return the tokens of the longest rows, truncated to ``max_length``; 0 if unknown.
 
     For a histogram this is the mean of its last bucket, which some row surely reaches.
@@ -75,18 +75,18 @@ def refusal(config: Mapping[str, Any], tokens: int, name: str) -> FtwizardError 
 
     ``name`` is the model's name in the message.
     """
-    limit = of(config)
+    limit = from_config(config)
     if limit is None or not limit.is_hard_limit or tokens <= limit.most:
         return None
     return FtwizardError(
-        f"A row has {tokens:,} tokens, but {visible(name, 200)} has only {limit.most:,} positions.",
+        f"A row has {tokens:,} tokens, but {make_visible(name, 200)} has only {limit.most:,} positions.",
         f"Set recipe.max_length to {limit.most} or less, or choose a model with a longer context.",
     )
 
 
 def warning(config: Mapping[str, Any], tokens: int) -> str | None:
     """Return a warning if a row of ``tokens`` exceeds the model's context length, else None."""
-    limit = of(config)
+    limit = from_config(config)
     if limit is None or limit.is_hard_limit or tokens <= limit.most:
         return None
     return (

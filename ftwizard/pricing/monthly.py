@@ -7,18 +7,18 @@ from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 
-from ftwizard.catalog.gpu_specs import card as known_card
-from ftwizard.catalog.prices import Kind, Prices, Rate, money
-from ftwizard.pricing.offer import Asked, Volume
+from ftwizard.catalog.gpu_specs import find_gpu as known_card
+from ftwizard.catalog.prices import Kind, PriceRate, Prices, to_figure
+from ftwizard.pricing.offer import PricingQuery, Volume
 from ftwizard.quantity import Figure, today
-from ftwizard.text import size
+from ftwizard.text import format_bytes
 
 GIB = 2**30
 HOURS = Decimal(730)
 """Per month: 365 × 24 / 12."""
 _MILLION = Decimal(1_000_000)
 _PER_MONTH = "USD per month"
-Serving = Mapping[Kind, Rate | None]
+Serving = Mapping[Kind, PriceRate | None]
 Range = tuple[Decimal, Decimal, Decimal]
 """Low, likely, high."""
 
@@ -27,9 +27,9 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     """A monthly volume and the GPU to compare with."""
 
     volume: Volume
-    gpu: Rate | None
+    gpu: PriceRate | None
     """Hourly price, on demand."""
-    gpu_beside: Rate | None = None
+    gpu_beside: PriceRate | None = None
     """The other edition's price, if it differs clearly."""
 
     def bill(self, serving: Serving) -> Figure | None:
@@ -89,39 +89,39 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
-def month(prices: Prices, asked: Asked) -> Month | None:
+def build_month(prices: Prices, asked: PricingQuery) -> Month | None:
     """Return the requested month; None without a volume."""
     if asked.volume is None:
         return None
     gpu, beside = prices.gpu(asked.serve_on, "on demand", asked.edition)
-    if cannot_serve(asked):
+    if explain_cannot_serve(asked):
         gpu = beside = None
     return Month(volume=asked.volume, gpu=gpu, gpu_beside=beside)
 
 
-def cannot_serve(asked: Asked) -> str:
+def explain_cannot_serve(asked: PricingQuery) -> str:
     """Explain why the break-even GPU cannot serve the model; empty if it may."""
     card = known_card(asked.serve_on)
-    if card is None or asked.served is None or holds(asked.serve_on, asked):
+    if card is None or asked.served is None or may_serve(asked.serve_on, asked):
         return ""
     return (
-        f"The 16-bit weights need {size(asked.served)}, but one {card.name} has only "
+        f"The 16-bit weights need {format_bytes(asked.served)}, but one {card.name} has only "
         f"{card.memory:g} GB."
     )
 
 
-def holds(name: str, asked: Asked) -> bool:
+def may_serve(name: str, asked: PricingQuery) -> bool:
     """Return whether a GPU may serve the model in 16 bit; True if unknown."""
     card = known_card(name)
     return card is None or asked.served is None or asked.served <= card.memory * GIB
 
 
-def rented(hour: Rate) -> Figure:
+def monthly_rent(hour: PriceRate) -> Figure:
     """Return the cost of a GPU rented all month."""
     return _figure(_times(hour, HOURS), _PER_MONTH, f"{HOURS} h of one GPU", [hour])
 
 
-def pace(volume: Volume) -> Figure | None:
+def required_tokens_per_s(volume: Volume) -> Figure | None:
     """Return the average output tokens per second that the volume requires."""
     if volume.requests is None:
         return None
@@ -129,25 +129,25 @@ def pace(volume: Volume) -> Figure | None:
     words = (
         f"{volume.requests:,f} requests with {volume.tokens_out:,f} output tokens, spread evenly"
     )
-    return money(value, None, None, "tokens per second", f"{words}; peaks are higher", today())
+    return to_figure(value, None, None, "tokens per second", f"{words}; peaks are higher", today())
 
 
-def _times(rate: Rate, factor: Decimal) -> Range:
+def _times(rate: PriceRate, factor: Decimal) -> Range:
     low = rate.usd if rate.low is None else rate.low
     high = rate.usd if rate.high is None else rate.high
     return low * factor, rate.usd * factor, high * factor
 
 
-def _rates(serving: Serving) -> list[Rate]:
+def _rates(serving: Serving) -> list[PriceRate]:
     kinds: tuple[Kind, ...] = ("input", "output", "hosting")
     return [rate for kind in kinds if (rate := serving.get(kind))]
 
 
-def _figure(amounts: Range, unit: str, words: str, rates: list[Rate]) -> Figure:
+def _figure(amounts: Range, unit: str, words: str, rates: list[PriceRate]) -> Figure:
     low, value, high = amounts
     sources = "; ".join(dict.fromkeys(rate.source for rate in rates))
     oldest = min((rate.as_of for rate in rates), default=None)
-    return money(value, low, high, unit, f"{words}; {sources}", oldest)
+    return to_figure(value, low, high, unit, f"{words}; {sources}", oldest)
 
 
 def _tokens(volume: Volume) -> str:

@@ -8,17 +8,17 @@ from decimal import Decimal
 
 import msgspec
 
-from ftwizard.catalog.hosted_models import HostedModel, Since, Tuning, Weights
+from ftwizard.catalog.hosted_models import Availability, HostedModel, Tuning, Weights
 from ftwizard.catalog.prices import Edition, Market
 from ftwizard.catalog.providers import PathId
-from ftwizard.data.tokens.billing import billed
-from ftwizard.data.tokens.stats import Estimate
-from ftwizard.quantity import Day, Figure
+from ftwizard.data.tokens.billing import compute_bill
+from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.quantity import EndDate, Figure
 
-CHECK = "check the provider's page"
-CARD = "a100-40gb"
+CHECK_PRICE = "check the provider's page"
+ARTICLE_GPU = "a100-40gb"
 """The article's GPU."""
-_NONE = Estimate(value=0, low=0, high=0)
+_NONE = TokenEstimate(value=0, low=0, high=0)
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,27 +31,27 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """Per month; None if only the break-even is needed."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingLoad(msgspec.Struct, frozen=True, kw_only=True):
     """The training data as a billing quantity."""
 
-    tokens: Estimate
+    tokens: TokenEstimate
     """Of one epoch, counted for the chosen model."""
     epochs: float
     counted: str
     """Description of how they were counted."""
     rows: int | None = None
-    by_model: Mapping[str, Estimate] = {}
+    by_model: Mapping[str, TokenEstimate] = {}
     """``platform/id`` → tokens of one epoch, if counted with the model's own tokenizer."""
-    validation: Estimate = _NONE
+    validation: TokenEstimate = _NONE
     """Tokens of the validation file, which Together bills at each evaluation."""
     evaluations: int = 0
     unpacked_length: int | None = None
     """Tokens of the longest row, if rows are not packed."""
 
-    def billed(self, model: HostedModel, method: Tuning) -> Estimate | None:
+    def billed(self, model: HostedModel, method: Tuning) -> TokenEstimate | None:
         """Return the billed tokens of all epochs; None if billing is not by tokens."""
         tokens = self.by_model.get(f"{model.platform}/{model.id}", self.tokens)
-        bill = billed(
+        bill = compute_bill(
             model.limits(method), tokens, epochs=self.epochs,
             validation=self.validation, evaluations=self.evaluations, rows=self.rows,
             unpacked_length=self.unpacked_length,
@@ -104,11 +104,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """Description of who owns the result."""
     recommended: bool = False
     tunable: bool = True
-    since: Since | None = None
+    since: Availability | None = None
     """When the first jobs could be created; None if unknown."""
-    until: Day | None = None
+    until: EndDate | None = None
     """First day without new jobs."""
-    ends: Day | None = None
+    ends: EndDate | None = None
     """The day the tuned model is shut down."""
     monthly: Figure | None = None
     break_even: Figure | None = None
@@ -120,7 +120,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-class Here(msgspec.Struct, frozen=True, kw_only=True):
+class LocalOffer(msgspec.Struct, frozen=True, kw_only=True):
     """Estimates for a run on this machine."""
 
     hours: Figure | None = None
@@ -135,7 +135,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
         return weights is None or self.memory is None or weights <= self.memory
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class PricingQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the cost table."""
 
     today: datetime.date
@@ -145,7 +145,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     volume: Volume | None = None
     hours: Mapping[str, Figure] | None = None
     """Training hours by GPU; None: the article's rule on its GPU, if ``by_rule``."""
-    here: Here = Here()
+    here: LocalOffer = LocalOffer()
     too_small: frozenset[str] = frozenset()
     """GPUs on which the model does not fit during training."""
     served: float | None = None
@@ -154,5 +154,5 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the model has about the size of the article's rule (8B)."""
     model: str = "llama-3.1-8b"
     """The open model trained on a GPU."""
-    serve_on: str = CARD
+    serve_on: str = ARTICLE_GPU
     """The GPU, rented on demand, for the break-even."""

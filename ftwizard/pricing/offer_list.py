@@ -10,23 +10,29 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Literal
 
-from ftwizard.catalog.hosted_models import PLATFORM_NAMES, HostedModel, Life, hosted, life
-from ftwizard.catalog.prices import (  # fmt: skip
+from ftwizard.catalog.hosted_models import (
+    PLATFORM_NAMES,
+    Deprecation,
+    HostedModel,
+    check_deprecation,
+    list_hosted_models,
+)
+from ftwizard.catalog.prices import (
     ARTICLE,
     Discount,
     Edition,
     Kind,
+    PriceRate,
     Prices,
-    Rate,
-    differing,
-    money,
-    stale,
+    differing_figures,
+    is_stale,
+    to_figure,
 )
 from ftwizard.catalog.providers import catalog
-from ftwizard.data.tokens.stats import Estimate
-from ftwizard.pricing.gpu_costs import gpus
-from ftwizard.pricing.monthly import Month, Serving, month
-from ftwizard.pricing.offer import CHECK, Asked, Load, Offer
+from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.pricing.gpu_costs import list_gpu_offers
+from ftwizard.pricing.monthly import Month, Serving, build_month
+from ftwizard.pricing.offer import CHECK_PRICE, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
 
 SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
@@ -38,18 +44,18 @@ _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 
 
-def offers(load: Load, prices: Prices, asked: Asked) -> tuple[Offer, ...]:
+def list_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> tuple[Offer, ...]:
     """Return every offer of an edition in catalog order: OpenAI, GPUs, clouds."""
-    monthly = month(prices, asked)
+    monthly = build_month(prices, asked)
     hosted_offers = [
-        _hosted(model, load, prices, asked, monthly) for model in hosted(asked.edition)
+        _hosted(model, load, prices, asked, monthly) for model in list_hosted_models(asked.edition)
     ]
     openai = (offer for offer in hosted_offers if offer.path == "openai")
     clouds = (offer for offer in hosted_offers if offer.path != "openai")
-    return (*openai, *gpus(load, prices, asked), *clouds)
+    return (*openai, *list_gpu_offers(load, prices, asked), *clouds)
 
 
-def in_order(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
+def sort_offers(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
     """Sort offers, cheapest first; unknown amounts come last."""
     if key == "path":
         return list(rows)
@@ -63,7 +69,7 @@ def in_order(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
     return sorted(rows, key=order)
 
 
-def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[str]:
+def table_notes(prices: Prices, asked: PricingQuery, *, confidential: bool = False) -> list[str]:
     """Return notes about the table as a whole."""
     texts = ["Prices change and each has a date. Check the provider's page before you pay."]
     discount = prices.discount("openai", "input")
@@ -83,7 +89,11 @@ def notes(prices: Prices, asked: Asked, *, confidential: bool = False) -> list[s
 
 
 def _hosted(
-    model: HostedModel, load: Load, prices: Prices, asked: Asked, monthly: Month | None
+    model: HostedModel,
+    load: TrainingLoad,
+    prices: Prices,
+    asked: PricingQuery,
+    monthly: Month | None,
 ) -> Offer:
     method = model.methods[0]
     rate, beside = prices.rates(model.platform, model.priced_as, "training", asked.edition)
@@ -99,7 +109,7 @@ def _hosted(
         )
     figures = _figures(serving, monthly)
     dates = [price.as_of for price in (rate, *serving.values()) if price]
-    alive = life(model, asked.today)
+    alive = check_deprecation(model, asked.today)
     return Offer(
         path=model.path,
         platform=model.platform,
@@ -124,9 +134,11 @@ def _hosted(
         ends=alive.ends,
         monthly=figures.get("monthly"),
         break_even=figures.get("break_even"),
-        beside=differing(figures, _figures(others, monthly.other_edition() if monthly else None)),
+        beside=differing_figures(
+            figures, _figures(others, monthly.other_edition() if monthly else None)
+        ),
         as_of=min(dates, default=None),
-        stale=any(stale(day, asked.today) for day in dates),
+        stale=any(is_stale(day, asked.today) for day in dates),
         notes=tuple(_notes(model, asked.edition, rate, training, serving, alive)),
     )
 
@@ -162,13 +174,13 @@ def _apply_discounts(serving: Serving, prices: Prices, model: HostedModel) -> Se
     }
 
 
-def _apply_discount(rate: Rate | None, discount: Discount | None) -> Rate | None:
+def _apply_discount(rate: PriceRate | None, discount: Discount | None) -> PriceRate | None:
     """Apply a discount to a price; user prices stay unchanged."""
     if rate is None or discount is None or rate.own:
         return rate
     left = 1 - discount.share
     source = f"{rate.source}, {discount.share:.0%} off for sharing data ({discount.source})"
-    return Rate(
+    return PriceRate(
         usd=rate.usd * left, unit=rate.unit, source=source,
         low=None if rate.low is None else rate.low * left,
         high=None if rate.high is None else rate.high * left,
@@ -176,13 +188,13 @@ def _apply_discount(rate: Rate | None, discount: Discount | None) -> Rate | None
     )  # fmt: skip
 
 
-def _training(rate: Rate | None, tokens: Estimate | None) -> Figure | None:
+def _training(rate: PriceRate | None, tokens: TokenEstimate | None) -> Figure | None:
     """Return the price of these tokens; None if unknown or billed per hour."""
     if rate is None or tokens is None or rate.unit != "million tokens":
         return None
     low = rate.usd if rate.low is None else rate.low
     high = rate.usd if rate.high is None else rate.high
-    return money(
+    return to_figure(
         rate.usd * tokens.value / _MILLION,
         low * tokens.low / _MILLION,
         high * tokens.high / _MILLION,
@@ -210,7 +222,7 @@ def _span_editions(training: Figure | None, older: Figure | None) -> Figure | No
 
 def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | None:
     """Return how much more the tuned model costs than its base model, in percent."""
-    ratios: list[tuple[Decimal, Rate]] = []
+    ratios: list[tuple[Decimal, PriceRate]] = []
     sides: tuple[tuple[Kind, Kind], ...] = (("input", "base_input"), ("output", "base_output"))
     for kind, base_kind in sides:
         tuned, base = serving[kind], prices.rates(model.platform, (model.id,), base_kind)[0]
@@ -222,12 +234,12 @@ def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | 
         f"compared with ${base.usd:,.2f} per million input tokens of the base model, without "
         f"discounts ({base.source})"
     )
-    return money(into, min(into, out), max(into, out), "%", words, base.as_of)
+    return to_figure(into, min(into, out), max(into, out), "%", words, base.as_of)
 
 
 def _notes(
-    model: HostedModel, edition: Edition, rate: Rate | None, training: Figure | None,
-    serving: Serving, alive: Life,
+    model: HostedModel, edition: Edition, rate: PriceRate | None, training: Figure | None,
+    serving: Serving, alive: Deprecation,
 ) -> Iterator[str]:  # fmt: skip
     if alive.why_not:
         yield alive.why_not
@@ -237,13 +249,13 @@ def _notes(
     if model.advice:
         yield model.advice
     if rate is None:
-        yield f"Training: {_describe_billing(model, edition)}; {CHECK}."
+        yield f"Training: {_describe_billing(model, edition)}; {CHECK_PRICE}."
     elif training is None:
         yield f"Training is billed per {rate.unit}: ${rate.usd:,.2f}. The amount is unknown."
     if rate and rate.note:
         yield f"Training: {rate.note}."
     if serving["input"] is None:
-        yield f"Inference: price unknown; {CHECK}."
+        yield f"Inference: price unknown; {CHECK_PRICE}."
     hosting = serving["hosting"]
     if hosting:
         note = f": {hosting.note}" if hosting.note else ""
@@ -261,7 +273,7 @@ def _describe_billing(model: HostedModel, edition: Edition) -> str:
     return "price unknown"
 
 
-def _describe_end(alive: Life) -> str:
+def _describe_end(alive: Deprecation) -> str:
     since, until, ends = alive.since, alive.until, alive.ends
     same_source = until is not None and ends is not None and until.said == ends.said
     words = [f"available since {since.date} ({since.source})"] if since else []

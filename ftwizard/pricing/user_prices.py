@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ftwizard.catalog import gpu_specs
-from ftwizard.catalog.hosted_models import PLATFORM_NAMES, hosted
-from ftwizard.catalog.prices import Kind, Market, Price, Unit, date_of, packaged
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, list_hosted_models
+from ftwizard.catalog.prices import Kind, Market, Price, Unit, packaged, parse_date
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.pricing import money
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 # Safe reading of the user's price file.
 
@@ -31,9 +31,9 @@ _MOVE = (
 )
 
 
-def read_text(path: Path) -> str:
+def read_price_file(path: Path) -> str:
     """Return the text of a price file; empty if there is none. Raises FtwizardError."""
-    shown = visible(str(path), 200)
+    shown = make_visible(str(path), 200)
     try:
         content = _bytes(path)
     except FileNotFoundError:
@@ -93,7 +93,7 @@ _FORM = (
 _ROW = '[[prices]] followed by kind = "machine" and usd = 1.50'
 
 
-def given(texts: Iterable[str], today: datetime.date) -> list[Price]:
+def parse_options(texts: Iterable[str], today: datetime.date) -> list[Price]:
     """Parse prices of ``--price PROVIDER/MODEL/KIND=USD`` and ``machine=USD``, in their order.
 
     The kind of a GPU is ``gpu-spot``, ``gpu-on-demand``, or ``gpu`` for both. Raises FtwizardError
@@ -109,7 +109,7 @@ def from_file(path: Path, today: datetime.date) -> list[Price]:
     (``machine``) and ``usd``. ``as_of`` defaults to ``today``. Raises FtwizardError with the line or
     row, the key and the nearest valid key.
     """
-    return parse(read_text(path), path, today)
+    return parse(read_price_file(path), path, today)
 
 
 def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
@@ -118,12 +118,13 @@ def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
         data = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise FtwizardError(
-            f"{_display_path(path)} is not valid TOML: {visible(str(error), 200)}.", "Fix it there."
+            f"{_display_path(path)} is not valid TOML: {make_visible(str(error), 200)}.",
+            "Fix it there.",
         ) from None
     for key in data:
         if key != "prices":
             raise FtwizardError(
-                f"{_display_path(path)}: {visible(key, 60)} does not belong in a price file.",
+                f"{_display_path(path)}: {make_visible(key, 60)} does not belong in a price file.",
                 f"Write the hourly price of this machine as {_ROW}."
                 if key == MACHINE
                 else "Each price is a table [[prices]].",
@@ -148,7 +149,7 @@ def _parse_row(
     for key in row:
         if key not in _KEYS:
             hint = money.CONVERT if key.lower() in money.CURRENCIES else _suggest(key, _KEYS)
-            raise fail(key, f"{visible(key, 60)} is not a key of a price.", hint)
+            raise fail(key, f"{make_visible(key, 60)} is not a key of a price.", hint)
     of_machine = row.get("kind") == MACHINE
     needed = _OF_MACHINE if of_machine else _NEEDED
     for key in needed:
@@ -175,11 +176,11 @@ class _PriceError(Exception):
 def _parse_argument(text: str, today: datetime.date) -> list[Price]:
     name, equals, amount = text.partition("=")
     if equals and name.strip().lower() == MACHINE:
-        return [hour(amount, "your own (--price)", today)]
+        return [parse_machine_price(amount, "your own (--price)", today)]
     provider, _, rest = name.strip().partition("/")
     model, _, kind = rest.rpartition("/")
     if not (equals and provider and model and kind):
-        raise FtwizardError(f"“{visible(text, 80)}” is not a price.", _FORM, USAGE)
+        raise FtwizardError(f"“{make_visible(text, 80)}” is not a price.", _FORM, USAGE)
     row: dict[str, Any] = {
         "provider": provider,
         "model": model,
@@ -194,11 +195,11 @@ def _parse_argument(text: str, today: datetime.date) -> list[Price]:
         return list(_prices(row, "your own (--price)", today))
     except _PriceError as error:
         raise FtwizardError(
-            f"--price {visible(text, 80)}: {error.problem}", error.hint, USAGE
+            f"--price {make_visible(text, 80)}: {error.problem}", error.hint, USAGE
         ) from None
 
 
-def hour(typed: str, source: str, today: datetime.date) -> Price:
+def parse_machine_price(typed: str, source: str, today: datetime.date) -> Price:
     """Parse a typed hourly price of the user's machine: ``1.50``, ``$1.50/h``.
 
     Raises FtwizardError if it is not an hourly amount in US dollars.
@@ -217,7 +218,7 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
     if kind == MACHINE:
         row = {"provider": "own", "model": MACHINE, **row}
         try:
-            row["usd"] = money.hourly(row["usd"])
+            row["usd"] = money.parse_hourly_price(row["usd"])
         except money.NoAmountError as error:
             raise _PriceError("usd", error.problem, error.hint) from None
     else:
@@ -226,7 +227,9 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
     unit = row.get("unit", _usual_unit(row, kind, units))
     if unit not in units:
         raise _PriceError(
-            "unit", f"{visible(unit, 60)} is not a unit of {kind}.", f"Use {' or '.join(units)}."
+            "unit",
+            f"{make_visible(unit, 60)} is not a unit of {kind}.",
+            f"Use {' or '.join(units)}.",
         )
     amounts = {key: _amount(key, row[key]) for key in ("usd", "low", "high") if key in row}
     if (
@@ -256,10 +259,15 @@ def _normalize_model(row: dict[str, Any], kind: Kind) -> None:
         row["model"] = _find_card_name(row["model"])
         return
     provider = _check_choice("provider", row["provider"], tuple(PLATFORM_NAMES))
-    names = [name for model in hosted() if model.platform == provider for name in model.priced_as]
+    names = [
+        name
+        for model in list_hosted_models()
+        if model.platform == provider
+        for name in model.priced_as
+    ]
     if row["model"] not in names:
         raise _PriceError(
-            "model", f"{provider} has no price for {visible(row['model'], 60)}.",
+            "model", f"{provider} has no price for {make_visible(row['model'], 60)}.",
             _suggest(row["model"], tuple(dict.fromkeys(names))),
         )  # fmt: skip
 
@@ -269,15 +277,15 @@ def _find_card_name(typed: str) -> str:
     priced = dict.fromkeys(price.model for price in packaged().rows if price.kind == "gpu")
     if typed in priced:
         return typed
-    meant = gpu_specs.card(typed)
+    meant = gpu_specs.find_gpu(typed)
     if meant is None:
         names = [card.name for card in gpu_specs.cards()]
-        near = gpu_specs.nearest(typed)
+        near = gpu_specs.nearest_gpu(typed)
         raise _PriceError(
-            "model", f"{visible(typed, 60)} is not a known GPU.",
+            "model", f"{make_visible(typed, 60)} is not a known GPU.",
             f"Did you mean {near}?" if near else f"Known: {', '.join(names)}.",
         )  # fmt: skip
-    return next((name for name in priced if gpu_specs.card(name) == meant), meant.key)
+    return next((name for name in priced if gpu_specs.find_gpu(name) == meant), meant.key)
 
 
 def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Unit:
@@ -290,7 +298,9 @@ def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Uni
 
 def _check_choice(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise _PriceError(key, f"{key} cannot be {visible(value, 60)}.", _suggest(value, allowed))
+        raise _PriceError(
+            key, f"{key} cannot be {make_visible(value, 60)}.", _suggest(value, allowed)
+        )
     return value
 
 
@@ -305,7 +315,7 @@ def _amount(key: str, value: object) -> Decimal:
     if amount is None or not amount.is_finite() or not 0 <= amount <= MAX_USD:
         if any(currency in str(value).lower() for currency in money.CURRENCIES):
             hint = money.CONVERT
-        raise _PriceError(key, f"{key} is not an amount: {visible(str(value), 40)}.", hint)
+        raise _PriceError(key, f"{key} is not an amount: {make_visible(str(value), 40)}.", hint)
     return amount
 
 
@@ -313,11 +323,11 @@ def _check_date(value: str | None, today: datetime.date) -> str:
     if value is None:
         return today.isoformat()
     try:
-        if date_of(value) > today or len(value) not in (7, 10):
+        if parse_date(value) > today or len(value) not in (7, 10):
             raise ValueError
     except ValueError:
         raise _PriceError(
-            "as_of", f"as_of is not a past month or day: {visible(value, 40)}.",
+            "as_of", f"as_of is not a past month or day: {make_visible(value, 40)}.",
             'Write it as "2026-11" or "2026-11-25".',
         ) from None  # fmt: skip
     return value
@@ -344,9 +354,9 @@ def _find_line(text: str, number: int, key: str) -> int | None:
 
 
 def _display_path(path: Path) -> str:
-    return visible(str(path), 200)
+    return make_visible(str(path), 200)
 
 
-def read(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
+def read_user_prices(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
     """Return all user prices, those of the command line last."""
-    return [*from_file(path, today), *given(texts, today)]
+    return [*from_file(path, today), *parse_options(texts, today)]

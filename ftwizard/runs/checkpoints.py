@@ -60,7 +60,7 @@ def all_complete(folder: Path) -> list[Checkpoint]:
     return sorted((marker for marker in markers if marker), key=lambda marker: marker.step)
 
 
-def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     """Return the checkpoint with the lowest validation loss, the earliest of equals."""
     evaluated = [checkpoint for checkpoint in checkpoints if checkpoint.eval_loss is not None]
     return min(

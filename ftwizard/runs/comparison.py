@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import number
+from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure
 from ftwizard.runs import listing, search, store
 from ftwizard.runs.listing import RunRecord
 from ftwizard.runs.store import Progress
-from ftwizard.text import dollars, duration, visible
+from ftwizard.text import format_dollars, format_duration, make_visible
 
-MOST = 8
+MAX_RUNS = 8
 """Runs that fit side by side."""
 _IGNORED_SETTINGS = frozenset(("provider_reason", "allow", "report_to"))
 """Settings without effect on the training."""
@@ -78,12 +78,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Reasons why not, a sentence each."""
 
 
-def label(index: int) -> str:
+def get_label(index: int) -> str:
     """Return the letter of a run by its index: ``A`` for 0."""
     return chr(ord("A") + index)
 
 
-def find(names: Sequence[str]) -> list[JobFolder]:
+def find_runs(names: Sequence[str]) -> list[JobFolder]:
     """Find the folders of at least two runs, each once.
 
     Raises FtwizardError for an unknown run, fewer than two, or more than ``MOST``.
@@ -91,14 +91,14 @@ def find(names: Sequence[str]) -> list[JobFolder]:
     folders = list({folder.path: folder for folder in map(store.find, names)}.values())
     if len(folders) < 2:
         raise FtwizardError("One run alone cannot be compared.", "Name at least two runs.", 2)
-    if len(folders) > MOST:
+    if len(folders) > MAX_RUNS:
         raise FtwizardError(
-            f"{len(folders)} runs are too many to compare.", f"Name at most {MOST}.", 2
+            f"{len(folders)} runs are too many to compare.", f"Name at most {MAX_RUNS}.", 2
         )
     return folders
 
 
-def side(
+def read_side(
     folder: JobFolder,
     index: int,
     progress: Progress | None = None,
@@ -108,18 +108,18 @@ def side(
 
     ``index`` counts from 0. ``progress`` and ``settings``: its events and its plan, if already read.
     """
-    progress = progress or store.progress(folder)
+    progress = progress or store.read_progress(folder)
     record = listing.read_record(folder, progress)
     try:
         hashes = folder.read_job().hashes
     except (OSError, FtwizardError):
         hashes = {}
     return Side(
-        label=label(index),
+        label=get_label(index),
         record=record,
-        settings=search.settings_of(folder) if settings is None else settings,
+        settings=search.read_settings(folder) if settings is None else settings,
         hashes=hashes,
-        scores=_collect_scores(record, progress, store.result(folder)),
+        scores=_collect_scores(record, progress, store.read_result(folder)),
     )
 
 
@@ -178,7 +178,7 @@ def find_best(comparison: Comparison, score: str) -> set[int]:
     return {index for index, value in enumerate(values) if value == min(present)}
 
 
-def score_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+def format_scores(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Format the scores: a name, and a cell for each run. Scores that no run has are omitted.
 
     ``✓`` marks the lowest loss if the runs are comparable.
@@ -200,7 +200,7 @@ def score_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def setting_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+def format_settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Format the settings that differ: a name, and a cell for each run."""
     return [
         (name, [_format_setting(value) for value in values])
@@ -208,7 +208,7 @@ def setting_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
     ]
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def to_document(comparison: Comparison) -> dict[str, Any]:
     """Return the JSON document of a comparison."""
     ids = [run.id for run in comparison.sides]
     return {
@@ -251,9 +251,9 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("test_json_valid", "test, valid JSON", _format_percent),
     ("steps", "steps", _format_count),
     ("tokens", "tokens", _format_count),
-    ("seconds", "training", duration),
+    ("seconds", "training", format_duration),
     ("tokens_per_s", "tokens/s", _format_count),
-    ("cost", "cost", dollars),
+    ("cost", "cost", format_dollars),
 )
 
 
@@ -276,9 +276,9 @@ def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any
         seconds=_get_value(actual.seconds if actual else None, seconds),
         tokens_per_s=_get_value(actual.tokens_per_s if actual else None, record.tokens_per_s),
         cost=_get_value(actual.cost if actual else None, None),
-        test_loss=number(tuned.get("loss")),
-        test_exact=number(tuned.get("exact")),
-        test_json_valid=number(tuned.get("json_valid")),
+        test_loss=to_number(tuned.get("loss")),
+        test_exact=to_number(tuned.get("exact")),
+        test_json_valid=to_number(tuned.get("json_valid")),
     )
 
 
@@ -364,7 +364,7 @@ def _explain(
 
 
 def _describe_unreadable(sides: Sequence[Side]) -> list[str]:
-    names = [visible(run.id) for run in sides if not run.settings]
+    names = [make_visible(run.id) for run in sides if not run.settings]
     if not names:
         return []
     return [f"Could not read the plan of {', '.join(names)}: settings are not compared."]
@@ -378,5 +378,5 @@ def _format_setting(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return visible(", ".join(map(str, value)), 200) or "none"
-    return visible(str(value), 200)
+        return make_visible(", ".join(map(str, value)), 200) or "none"
+    return make_visible(str(value), 200)

@@ -17,7 +17,7 @@ from ftwizard.jobs import lock, remote_host
 from ftwizard.jobs.folder import JobFolder, sync_folder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import store
-from ftwizard.text import size, visible
+from ftwizard.text import format_bytes, make_visible
 
 PREFIX = ".removed-"
 """Name prefix of a folder that is being deleted; not a valid run name."""
@@ -40,7 +40,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
         return self.checkpoints + self.adapter + self.merged + self.export + self.rest
 
 
-def sizes(folder: JobFolder) -> Sizes:
+def measure_sizes(folder: JobFolder) -> Sizes:
     """Measure the disk usage of a run in blocks; a file linked twice counts once."""
     inodes: set[tuple[int, int]] = set()
     parts = {name: _measure_bytes(folder.path / name, inodes) for name in PARTS}
@@ -52,11 +52,15 @@ def sizes(folder: JobFolder) -> Sizes:
     return Sizes(**parts, rest=rest)
 
 
-def said(usage: Sizes) -> str:
+def format_sizes(usage: Sizes) -> str:
     """Format the disk usage of a run, with the parts that it has."""
     sizes_by_part = [(name, getattr(usage, name)) for name in (*PARTS, "rest")]
-    parts = [f"{name} {size(value)}" for name, value in sizes_by_part if value]
-    return f"{size(usage.total)} ({', '.join(parts)})" if len(parts) > 1 else size(usage.total)
+    parts = [f"{name} {format_bytes(value)}" for name, value in sizes_by_part if value]
+    return (
+        f"{format_bytes(usage.total)} ({', '.join(parts)})"
+        if len(parts) > 1
+        else format_bytes(usage.total)
+    )
 
 
 def remove(folder: JobFolder) -> None:
@@ -101,9 +105,9 @@ def refuse_living(folder: JobFolder) -> None:
         raise _make_error(folder)
 
 
-def children(folder: JobFolder) -> list[str]:
+def list_children(folder: JobFolder) -> list[str]:
     """Return the ids of the child runs of a run, which stay when it is deleted."""
-    return [child.id for child in store.all_runs() if read_parent(child).get("id") == folder.id]
+    return [child.id for child in store.list_runs() if read_parent(child).get("id") == folder.id]
 
 
 def read_parent(folder: JobFolder) -> dict[str, object]:
@@ -132,8 +136,8 @@ def _lock_ended(folder: JobFolder) -> Iterator[None]:
 
 def _make_error(folder: JobFolder) -> FtwizardError:
     return FtwizardError(
-        f"Run {visible(folder.id)} has not ended; nothing was deleted.",
-        f"Stop it first: ftwizard stop {visible(folder.id)}",
+        f"Run {make_visible(folder.id)} has not ended; nothing was deleted.",
+        f"Stop it first: ftwizard stop {make_visible(folder.id)}",
     )
 
 
@@ -152,7 +156,7 @@ def _delete(folder: Path) -> None:
             reason = os.strerror(error.errno or errno.EIO)
             raise FtwizardError(
                 f"The run was removed from the list, but not all of it was deleted: {reason}.",
-                f"The rest is in {visible(str(target))}",
+                f"The rest is in {make_visible(str(target))}",
             ) from None
 
 

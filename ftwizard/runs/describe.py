@@ -6,19 +6,29 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ftwizard.jobs.ending import IN_WORDS, NEXT_STEP, sentence
+from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
 from ftwizard.runs import prediction as outcome
 from ftwizard.runs import store
-from ftwizard.runs.prediction import Outcome
+from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.store import Progress, RunStatus
-from ftwizard.text import dollars, duration, plural, size, visible
+from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
 
 __all__ = [
-    "IN_WORDS", "MARKS", "all_trained", "clock", "doing", "ending", "format_phase",
-    "predicted_and_actual", "result_lines", "rows_trained", "sentence", "state",
+    "END_NAMES",
+    "MARKS",
+    "are_all_trained",
+    "describe_end",
+    "describe_end_reason",
+    "describe_prediction",
+    "describe_progress",
+    "describe_result",
+    "describe_state",
+    "describe_trained_rows",
+    "format_clock",
+    "format_phase",
 ]  # fmt: skip
 
 COST_UNKNOWN = "unknown: set your hourly machine price with --price machine=USD"
@@ -31,22 +41,22 @@ PHASE_NAMES = {"tokenising": "tokenizing"}
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 
 
-def ending(folder: JobFolder, status: Status) -> list[str]:
+def describe_end(folder: JobFolder, status: Status) -> list[str]:
     """Describe how a run ended and what to do next, a line each."""
     reason = status.end_reason or "lost"
-    lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {sentence(reason)}."]
+    lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {describe_end_reason(reason)}."]
     if status.message:
-        lines.append(visible(status.message, 600))
-    if reason == "stopped" and (weights := kept_weights(folder)):
+        lines.append(make_visible(status.message, 600))
+    if reason == "stopped" and (weights := describe_kept_weights(folder)):
         lines.append(weights)
     # Only our own text is a format string: braces in a command's hint mean nothing.
     next_step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
     if next_step:
-        lines.append(visible(next_step, 600))
+        lines.append(make_visible(next_step, 600))
     return lines
 
 
-def kept_weights(folder: JobFolder) -> str:
+def describe_kept_weights(folder: JobFolder) -> str:
     """Describe which weights a stopped run kept and where; empty if there are none."""
     training = store.read_trained(folder)
     step = training.get("step")
@@ -59,46 +69,46 @@ def kept_weights(folder: JobFolder) -> str:
     return f"The {which} weights (step {step}) are in {path}." if path.is_dir() else ""
 
 
-def origin(parent: Parent) -> str:
+def describe_parent(parent: Parent) -> str:
     """Describe a child run's parent: ``one, from step 40: learning_rate 0.0002 → 0.0001``."""
     start = f"from step {parent.step}" if parent.step else "from the start"
     changes = ", ".join(
-        f"{visible(name, 60).removeprefix('recipe.')} {old:g} → {new:g}"
+        f"{make_visible(name, 60).removeprefix('recipe.')} {old:g} → {new:g}"
         for name, (old, new) in parent.changes.items()
     )
-    return f"{visible(parent.id, 64)}, {start}: {changes}"
+    return f"{make_visible(parent.id, 64)}, {start}: {changes}"
 
 
-def result_lines(folder: JobFolder) -> list[str]:
+def describe_result(folder: JobFolder) -> list[str]:
     """Describe the results of a finished run: rows, weights, prediction and comparison."""
-    result = store.result(folder)
+    result = store.read_result(folder)
     lines: list[str] = []
     training = result.get("training") or {}
     best = f"best, step {training.get('step')}"
-    if trained := rows_trained(training):
+    if trained := describe_trained_rows(training):
         lines.append(f"rows         {trained}")
     has_adapter = training and training.get("method") != "full"
     if has_adapter:
         lines.append(f"adapter      {folder.adapter} ({best})")
     if merged := result.get("merged"):
         name, which = ("merged", "") if has_adapter else ("model ", f"{best}, ")
-        details = f"{which}{size(merged['bytes'])}, {merged['dtype']}"
+        details = f"{which}{format_bytes(merged['bytes'])}, {merged['dtype']}"
         lines.append(f"{name}       {folder.merged} ({details})")
-    if prediction := outcome.of_result(result):
-        lines += predicted_and_actual(prediction)
+    if prediction := outcome.from_result(result):
+        lines += describe_prediction(prediction)
     compared = result.get("compare") or {}
     if compared.get("rows"):
         lines += ["", *format_comparison(compared)]
     return lines
 
 
-def predicted_and_actual(prediction: Outcome) -> list[str]:
+def describe_prediction(prediction: PredictionResult) -> list[str]:
     """Describe time, memory and cost of the training next to their predictions, a line each."""
     lines = []
     for name, label, write in (
-        ("seconds", "training    ", duration),
-        ("peak_memory", "memory      ", size),
-        ("cost", "cost        ", dollars),
+        ("seconds", "training    ", format_duration),
+        ("peak_memory", "memory      ", format_bytes),
+        ("cost", "cost        ", format_dollars),
     ):
         actual: Figure | None = getattr(prediction.actual, name)
         if actual is None:
@@ -127,23 +137,23 @@ def _format_error(error: float) -> str:
     return f"{percent}% too {'high' if error > 0 else 'low'}" if percent else "exact"
 
 
-def all_trained(training: dict[str, Any]) -> bool:
+def are_all_trained(training: dict[str, Any]) -> bool:
     """Return whether every row was trained on."""
     counts = training.get("rows") or {}
     return bool(counts.get("train_given") == counts.get("train_used"))
 
 
-def rows_trained(training: dict[str, Any]) -> str:
+def describe_trained_rows(training: dict[str, Any]) -> str:
     """Describe how many rows were trained on, and which were left out; empty if unknown."""
     counts = training.get("rows") or {}
     if "train_given" not in counts:
         return ""
     total, used = counts["train_given"], counts["train_used"]
-    parts = [f"{used:,} of {plural(total, 'row')} trained on"]
+    parts = [f"{used:,} of {format_count(total, 'row')} trained on"]
     if used == total:
-        parts = [f"all {plural(total, 'row')} trained on"]
+        parts = [f"all {format_count(total, 'row')} trained on"]
     if mixed := counts.get("mix_used"):
-        parts.append(f"{plural(mixed, 'general row')} mixed in")
+        parts.append(f"{format_count(mixed, 'general row')} mixed in")
     for part, noun in (
         ("train", "row"), ("mix", "general row"), ("validation", "validation row"),
         ("test", "test row"),
@@ -152,9 +162,9 @@ def rows_trained(training: dict[str, Any]) -> str:
         if missing:
             lines = (training.get("left_out") or {}).get(part, [])
             where = _format_lines(lines, missing) if lines else ""
-            parts.append(f"{plural(missing, noun)} left out, no trainable tokens{where}")
+            parts.append(f"{format_count(missing, noun)} left out, no trainable tokens{where}")
     if unreadable := sum((training.get("unreadable") or {}).values()):
-        parts.append(f"{plural(unreadable, 'unreadable row')} skipped")
+        parts.append(f"{format_count(unreadable, 'unreadable row')} skipped")
     return "; ".join(parts)
 
 
@@ -179,41 +189,41 @@ def format_comparison(compared: dict[str, Any]) -> list[str]:
 
 def format_phase(phase: str) -> str:
     """Format the phase of an event for a person."""
-    return visible(PHASE_NAMES.get(phase, phase), 40)
+    return make_visible(PHASE_NAMES.get(phase, phase), 40)
 
 
-def state(status: RunStatus) -> str:
+def describe_state(status: RunStatus) -> str:
     """Describe the state of a run: ``✓ finished``, ``running: training``."""
     if status.state == "ended":
         reason = status.end_reason or "lost"
-        return f"{MARKS.get(reason, '✗')} {IN_WORDS.get(reason, reason)}"
+        return f"{MARKS.get(reason, '✗')} {END_NAMES.get(reason, reason)}"
     if status.state == "running" and status.phase:
         return f"running: {PHASE_NAMES.get(status.phase, status.phase)}"
     return status.state
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Format a time in ``seconds`` from now: ``14:32 (in 25 min)``; without a date, only the latter."""
     try:
         moment = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     except (OverflowError, ValueError, OSError):
-        return f"in {duration(seconds)}"
-    return f"{moment} (in {duration(seconds)})"
+        return f"in {format_duration(seconds)}"
+    return f"{moment} (in {format_duration(seconds)})"
 
 
-def doing(progress: Progress) -> str:
+def describe_progress(progress: Progress) -> str:
     """Describe the current phase and its progress."""
     if not progress.phase:
         return "starting"
     description = format_phase(progress.phase)
     if progress.what:
-        description += f": {visible(progress.what, 200)}"
+        description += f": {make_visible(progress.what, 200)}"
     if progress.done is None or progress.phase == "training":
         return description
     in_bytes = progress.unit == "bytes"
-    done = size(progress.done) if in_bytes else f"{progress.done:,.0f}"
+    done = format_bytes(progress.done) if in_bytes else f"{progress.done:,.0f}"
     unit = "" if in_bytes else f" {progress.unit}"
     if progress.total is None:
         return f"{description}, {done}{unit}"
-    total = size(progress.total) if in_bytes else f"{progress.total:,.0f}"
+    total = format_bytes(progress.total) if in_bytes else f"{progress.total:,.0f}"
     return f"{description}, {done} of {total}{unit}"

@@ -57,7 +57,7 @@ class Follower:
     @property
     def report(self) -> RunStatus:
         """Return the status, as ``ftwizard status`` does."""
-        return store.report(self.folder, self.status, self.shown)
+        return store.make_status(self.folder, self.status, self.shown)
 
     @property
     def torn(self) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 
 from ftwizard.diagnosis import Curve, Objective, Point
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import number
+from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.store import Progress
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
 
 MAX_BYTES = 1 << 28
@@ -53,7 +53,7 @@ _ReadResult = tuple[Curve, list[str]]
 """A curve, and the names of all columns in the file."""
 
 
-def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
+def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
     """Return the curve of a run; with its folder, only checkpoints on disk are listed."""
     metrics = progress.metrics
     checkpoints = sorted(progress.checkpoints)
@@ -75,7 +75,7 @@ def of_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
     )
 
 
-def of_file(path: Path) -> Curve:
+def from_file(path: Path) -> Curve:
     """Read the curve in a file of another tool.
 
     Raises FtwizardError for an unsupported file.
@@ -86,9 +86,9 @@ def of_file(path: Path) -> Curve:
             break
     curve, names = result or (Curve([]), [])
     if not (curve.train or curve.evals):
-        columns = f" Its columns: {visible(', '.join(names), 200)}." if names else ""
+        columns = f" Its columns: {make_visible(', '.join(names), 200)}." if names else ""
         raise FtwizardError(
-            f"{visible(str(path), 200)} contains no loss curve.{columns}", _SUPPORTED
+            f"{make_visible(str(path), 200)} contains no loss curve.{columns}", _SUPPORTED
         )
     return curve
 
@@ -97,12 +97,12 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise FtwizardError(
-                f"{visible(str(path), 200)} is too large for a loss curve.", _SUPPORTED
+                f"{make_visible(str(path), 200)} is too large for a loss curve.", _SUPPORTED
             )
         data = path.read_bytes()
     except OSError as error:
         raise FtwizardError(
-            f"{visible(str(path), 200)} could not be read: {error.strerror}."
+            f"{make_visible(str(path), 200)} could not be read: {error.strerror}."
         ) from None
     # OpenAI's API returns a job's result file in Base64.
     with contextlib.suppress(binascii.Error, ValueError):
@@ -150,7 +150,7 @@ def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadRe
     }
     if renamed:
         valid = [{renamed.get(name, name): value for name, value in row.items()} for row in valid]
-    return of_rows(valid, total_steps), names
+    return from_rows(valid, total_steps), names
 
 
 def _from_pairs(content: dict[str, Any]) -> Curve:
@@ -163,7 +163,8 @@ def _from_pairs(content: dict[str, Any]) -> Curve:
             (step, value)
             for pair in (series if isinstance(series, list) else [])
             if isinstance(pair, list) and len(pair) == 2
-            if (step := number(pair[0])) is not None and (value := number(pair[1])) is not None
+            if (step := to_number(pair[0])) is not None
+            and (value := to_number(pair[1])) is not None
         )
 
     return Curve(
@@ -194,7 +195,7 @@ def _from_json_lines(text: str) -> _ReadResult | None:
     if any(row.get("kind") in ("log", "eval") for row in rows):
         progress = Progress()
         progress.feed([row for row in rows if isinstance(row, dict)])
-        return of_progress(progress), []
+        return from_progress(progress), []
     return _from_named_rows(rows)
 
 
@@ -222,7 +223,7 @@ def _parse_cell(cell: Any, comma: str | None) -> Any:
         return None
 
 
-def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
+def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
     """Read the curve in rows of named numbers, such as a trainer's ``log_history``."""
     valid = [row for row in rows if isinstance(row, dict)]
     names = {name for row in valid for name in row}
@@ -235,7 +236,7 @@ def of_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
             (step, value)
             for index, row in enumerate(valid)
             if name in row
-            and (value := number(row[name])) is not None
+            and (value := to_number(row[name])) is not None
             and not (value == -1 and name in _PADDED)
             and (step := _get_step(row, index)) is not None
         )
@@ -285,7 +286,7 @@ def _average(sets: list[list[Point]]) -> list[Point]:
 
 def _get_step(row: Row, index: int) -> float | None:
     name = next((name for name in _STEP if name in row), None)
-    return index + 1 if name is None else number(row[name])
+    return index + 1 if name is None else to_number(row[name])
 
 
 def _sort_points(points: Iterable[Point]) -> list[Point]:
@@ -307,7 +308,7 @@ def _get_steps_per_epoch(epochs: list[Point]) -> float | None:
 
 
 def _to_count(value: Any) -> int | None:
-    count = number(value)
+    count = to_number(value)
     return int(count) if count is not None and 0 < count < MAX_STEPS else None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
 from ftwizard.runs.store import Progress
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 BELL = "\a"
 SEVERE = ("warning", "error")
@@ -22,14 +22,14 @@ MAX_CHARS = 160
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """A notification."""
 
     run: str
     message: str
 
 
-class Noticer:
+class NotificationTracker:
     """Detects news of a run since the last call."""
 
     def __init__(self, run: str) -> None:
@@ -38,25 +38,27 @@ class Noticer:
         """Attempt and number of findings at the last call."""
         self._ended: int | None = None
 
-    def news(self, status: Status, progress: Progress) -> list[Notice]:
+    def news(self, status: Status, progress: Progress) -> list[Notification]:
         """Return the news since the last call; nothing at the first call."""
         is_first = self._last is None
         attempt, count = self._last or (0, 0)
         start = count if attempt == progress.attempt else 0
         self._last = (progress.attempt, len(progress.findings))
         notices = [
-            Notice(self._run, visible(str(event.get("message")), MAX_CHARS))
+            Notification(self._run, make_visible(str(event.get("message")), MAX_CHARS))
             for event in progress.findings[start:]
             if event.get("severity") in SEVERE
         ]
         if status.state == "ended" and self._ended != status.attempt:
             self._ended = status.attempt
-            message = f"Run {self._run} {describe.sentence(status.end_reason or 'lost')}."
-            notices.append(Notice(self._run, visible(message, MAX_CHARS)))
+            message = (
+                f"Run {self._run} {describe.describe_end_reason(status.end_reason or 'lost')}."
+            )
+            notices.append(Notification(self._run, make_visible(message, MAX_CHARS)))
         return [] if is_first else notices
 
 
-def sequences(notices: list[Notice], environment: Mapping[str, str]) -> str:
+def format_sequences(notices: list[Notification], environment: Mapping[str, str]) -> str:
     """Return the escape sequences for a terminal: one bell, and the notifications it supports.
 
     OSC 9 (iTerm2, kitty, WezTerm, Ghostty, Windows Terminal; xterm-likes ignore it) or OSC 777
@@ -69,7 +71,7 @@ def sequences(notices: list[Notice], environment: Mapping[str, str]) -> str:
     return BELL + "".join(_format_notification(notice, environment) for notice in notices)
 
 
-def _format_notification(notice: Notice, environment: Mapping[str, str]) -> str:
+def _format_notification(notice: Notification, environment: Mapping[str, str]) -> str:
     term = environment.get("TERM", "")
     if environment.get("TMUX"):
         inner = f"\x1b]9;{_TITLE}{notice.message}\a"
@@ -77,6 +79,6 @@ def _format_notification(notice: Notice, environment: Mapping[str, str]) -> str:
     if "STY" in environment or not term or term.startswith(("screen", "tmux", "dumb", "linux")):
         return ""
     if term.startswith(("rxvt", "foot")) or "VTE_VERSION" in environment:
-        title = f"ftwizard {visible(notice.run)}".replace(";", ",")
+        title = f"ftwizard {make_visible(notice.run)}".replace(";", ",")
         return f"\x1b]777;notify;{title};{notice.message}\a"
     return f"\x1b]9;{_TITLE}{notice.message}\a"

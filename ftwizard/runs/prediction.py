@@ -13,7 +13,7 @@ from ftwizard.quantity import Figure
 NAMES = ("peak_memory", "seconds", "tokens_per_s", "disk", "cost")
 
 
-class Expected(msgspec.Struct, frozen=True, kw_only=True):
+class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted or measured figures of one run; None if unknown."""
 
     peak_memory: Figure | None = None
@@ -28,17 +28,19 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars of the whole run, at the hourly price it was started with; None without one."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class PredictionResult(msgspec.Struct, frozen=True, kw_only=True):
     """``predicted``, ``actual`` and ``error`` of ``result.json``."""
 
-    predicted: Expected
-    actual: Expected
+    predicted: RunFigures
+    actual: RunFigures
     error: dict[str, float | None]
     """Relative error by name: 0.1 means the prediction was 10% too high. If training ended early,
     time and cost are predicted for the completed steps."""
 
 
-def compare(predicted: Expected, actual: Expected, *, share: float = 1.0) -> Outcome:
+def compare_prediction(
+    predicted: RunFigures, actual: RunFigures, *, share: float = 1.0
+) -> PredictionResult:
     """Return both with their errors; ``share`` is the share of completed steps, 0–1."""
     error: dict[str, float | None] = {}
     for name in NAMES:
@@ -48,36 +50,36 @@ def compare(predicted: Expected, actual: Expected, *, share: float = 1.0) -> Out
             continue
         value = before.value * (share if name in ("seconds", "cost") else 1.0)
         error[name] = round(value / after.value - 1, 4)
-    return Outcome(predicted=predicted, actual=actual, error=error)
+    return PredictionResult(predicted=predicted, actual=actual, error=error)
 
 
-def predict(folder: JobFolder, predicted: Expected) -> None:
+def record_prediction(folder: JobFolder, predicted: RunFigures) -> None:
     """Record the prediction once: a resumed run is compared with its first prediction."""
     if read_prediction(folder) is None:
         write_json(folder.prediction, predicted)
 
 
-def read_prediction(folder: JobFolder) -> Expected | None:
+def read_prediction(folder: JobFolder) -> RunFigures | None:
     """Return the recorded prediction of a run; None if there is no readable one."""
     try:
-        prediction = msgspec.json.decode(folder.prediction.read_bytes(), type=Expected)
+        prediction = msgspec.json.decode(folder.prediction.read_bytes(), type=RunFigures)
     except (OSError, ValueError, RecursionError):
         return None
     return prediction if _is_sound(prediction) else None
 
 
-def of_result(result: dict[str, Any]) -> Outcome | None:
+def from_result(result: dict[str, Any]) -> PredictionResult | None:
     """Return the outcome in a ``result.json``; None if it has no valid one."""
     try:
         outcome = msgspec.convert(
-            {name: result[name] for name in Outcome.__struct_fields__}, Outcome
+            {name: result[name] for name in PredictionResult.__struct_fields__}, PredictionResult
         )
     except (KeyError, ValueError):
         return None
     return outcome if _is_sound(outcome.predicted) and _is_sound(outcome.actual) else None
 
 
-def _is_sound(expected: Expected) -> bool:
+def _is_sound(expected: RunFigures) -> bool:
     """Return whether all numbers are finite and not negative, because files are untrusted."""
     figures = [getattr(expected, name) for name in NAMES]
     numbers = [

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import describe
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from ftwizard.plan.schema import Plan
@@ -40,7 +40,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFields:
     """The fields of a run that a search matches."""
 
     id: str
@@ -63,7 +63,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Term:
+class SearchTerm:
     """One term of a search; without a ``key`` it matches any text field."""
 
     text: str
@@ -71,7 +71,7 @@ class Term:
     sign: str = ":"
     value: str = ""
 
-    def matches(self, facts: Facts) -> bool:
+    def matches(self, facts: RunFields) -> bool:
         """Return whether a run matches."""
         value = self.value.casefold()
         if not value:  # typed only in part
@@ -86,7 +86,7 @@ class Term:
         return any(_is_like(v, value, whole=self.sign == "=") for v in fields)
 
 
-def parse(texts: Iterable[str]) -> list[Term]:
+def parse(texts: Iterable[str]) -> list[SearchTerm]:
     """Parse a search into terms, all of which must match.
 
     Raises FtwizardError (USAGE) for an unknown name or an invalid number.
@@ -94,43 +94,45 @@ def parse(texts: Iterable[str]) -> list[Term]:
     return [_parse_term(word) for text in texts for word in text.split()]
 
 
-def matching(terms: Sequence[Term], facts: Facts) -> bool:
+def matches_all(terms: Sequence[SearchTerm], facts: RunFields) -> bool:
     """Return whether a run matches every term."""
     return all(term.matches(facts) for term in terms)
 
 
-def nothing(terms: Sequence[Term], everything: Sequence[Facts]) -> tuple[str, str]:
+def explain_no_match(
+    terms: Sequence[SearchTerm], everything: Sequence[RunFields]
+) -> tuple[str, str]:
     """Return a message that nothing matches, and a hint with the term that excludes all runs."""
-    query = " ".join(visible(term.text, 60) for term in terms)
+    query = " ".join(make_visible(term.text, 60) for term in terms)
     message = f"None of the {len(everything)} runs matches “{query}”."
     if len(everything) == 1:
         message = f"The only run does not match “{query}”."
     if len(terms) > 1:
         for term in terms:
             rest = [other_term for other_term in terms if other_term is not term]
-            if count := sum(matching(rest, facts) for facts in everything):
+            if count := sum(matches_all(rest, facts) for facts in everything):
                 matches = "1 run matches" if count == 1 else f"{count} runs match"
-                return message, f"Without “{visible(term.text, 60)}”, {matches}."
+                return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
     near = difflib.get_close_matches(query, [facts.id for facts in everything], 1)
     if near:
-        return message, f"Did you mean {visible(near[0])}?"
+        return message, f"Did you mean {make_visible(near[0])}?"
     return message, f"Examples: {EXAMPLES}"
 
 
-def facts_of(status: RunStatus, settings: Mapping[str, Any]) -> Facts:
+def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
     """Return the searchable fields of a run from its status and the settings of its plan."""
     reason = (status.end_reason or "lost") if status.state == "ended" else ""
-    states = [status.state, reason, reason.replace("_", " "), describe.state(status)]
+    states = [status.state, reason, reason.replace("_", " "), describe.describe_state(status)]
     if not reason:
         states += ["living", status.phase or ""]
-    elif reason not in (*GOOD, *_REQUESTED_ENDS):
+    elif reason not in (*GOOD_END_REASONS, *_REQUESTED_ENDS):
         states.append("failed")
     figures = {name: getattr(status, name) for name in FIGURES}
     present = {name: float(value) for name, value in figures.items() if value is not None}
-    return Facts(status.id, "\n".join(states).casefold(), settings, present)
+    return RunFields(status.id, "\n".join(states).casefold(), settings, present)
 
 
-def settings_of(folder: JobFolder) -> dict[str, Any]:
+def read_settings(folder: JobFolder) -> dict[str, Any]:
     """Return the settings of a run's plan by full name; empty if it cannot be read."""
     from ftwizard.plan import schema  # plans are slow to import, and home lists runs without them
 
@@ -154,30 +156,30 @@ def flatten(plan: Plan) -> dict[str, Any]:
     return settings
 
 
-def _parse_term(text: str) -> Term:
+def _parse_term(text: str) -> SearchTerm:
     match = _CONDITION.fullmatch(text)
     if match is None:
-        return Term(text, value=text)
+        return SearchTerm(text, value=text)
     name, sign, value = match.groups()
     key = name.casefold().replace("-", "_")
     key = ALIASES.get(key, key)
     if key not in _keys():
         if sign in ":=" and "/" in text:  # a path or a URL
-            return Term(text, value=text)
+            return SearchTerm(text, value=text)
         near = difflib.get_close_matches(key, [*_keys(), *ALIASES], 1)
-        hint = f"Did you mean {near[0]}{sign}{visible(value, 40)}?" if near else ""
+        hint = f"Did you mean {near[0]}{sign}{make_visible(value, 40)}?" if near else ""
         raise FtwizardError(
-            f"Runs have no field “{visible(name, 40)}”.",
+            f"Runs have no field “{make_visible(name, 40)}”.",
             hint or f"Examples: {EXAMPLES}",
             USAGE,
         )
     if sign in _COMPARE and value and not _is_number(value):
         raise FtwizardError(
-            f"{visible(text, 60)}: “{visible(value, 40)}” is not a number.",
+            f"{make_visible(text, 60)}: “{make_visible(value, 40)}” is not a number.",
             f"Write a number after {sign}, as in lr>1e-4.",
             USAGE,
         )
-    return Term(text, key, sign, value)
+    return SearchTerm(text, key, sign, value)
 
 
 @lru_cache
@@ -200,7 +202,7 @@ def _keys() -> frozenset[str]:
     return frozenset(names)
 
 
-def _get_values(facts: Facts, key: str) -> list[Any]:
+def _get_values(facts: RunFields, key: str) -> list[Any]:
     if key == "id":
         return [facts.id]
     if key == "state":

@@ -14,19 +14,19 @@ import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import (  # fmt: skip
+from ftwizard.jobs.events import (
     UNREADABLE,
     Event,
     EventReader,
     TimeAlive,
-    count,
-    measure,
-    moment,
-    number,
+    get_time,
+    to_count,
+    to_measure,
+    to_number,
 )
 from ftwizard.jobs.folder import JobFolder, Parent, is_id
 from ftwizard.jobs.status import Status, observe
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from ftwizard.timeseries import Series, Smoothed
 
 ACTIVE = ("training", "evaluating", "saving")
@@ -144,11 +144,11 @@ class Progress:
             self._process(event)
 
     def _process(self, event: Event) -> None:
-        now = moment(event)
+        now = get_time(event)
         if now is None:
             return
         self.updated = now
-        attempt = count(event.get("attempt", 0))
+        attempt = to_count(event.get("attempt", 0))
         self.alive.see(attempt, now)
         self._process_attempt(attempt)
         self._process_kind(event, now)
@@ -156,7 +156,7 @@ class Progress:
             self.training.see(attempt, now)
 
     def _process_kind(self, event: Event, now: float) -> None:
-        kind, step = event.get("kind"), count(event.get("step"))
+        kind, step = event.get("kind"), to_count(event.get("step"))
         if kind == "phase":
             self._process_phase(event)
         elif kind == "finding":
@@ -168,10 +168,10 @@ class Progress:
             self._process_step(event, step, now)
         elif kind == "eval":
             self._enter("training")
-            self._process_evaluation(event, step, number(event.get("eval_loss")))
+            self._process_evaluation(event, step, to_number(event.get("eval_loss")))
         elif kind == "checkpoint":
-            self.checkpoints[step] = number(event.get("eval_loss"))
-            self.save_s = max(self.save_s, measure(event.get("seconds")) or 0.0)
+            self.checkpoints[step] = to_number(event.get("eval_loss"))
+            self.save_s = max(self.save_s, to_measure(event.get("seconds")) or 0.0)
         elif kind == "sample":
             self._enter("training")
             self._process_sample(event, step)
@@ -194,34 +194,34 @@ class Progress:
             return
         self._enter(phase)
         self.what = detail if isinstance(detail, str) else None
-        self.done, self.total = measure(event.get("done")), measure(event.get("total"))
+        self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
-        start = count(event.get("step", 0))
+        start = to_count(event.get("step", 0))
         if self.phase == "training" and start is not None:
-            self.step, self.total_steps = start, count(event.get("total"))
-            self.vocabulary = count(event.get("vocabulary"))
-            self.accumulation = count(event.get("accumulation"))
+            self.step, self.total_steps = start, to_count(event.get("total"))
+            self.vocabulary = to_count(event.get("vocabulary"))
+            self.accumulation = to_count(event.get("accumulation"))
             self._forget_after(start)
 
     def _process_step(self, event: Event, step: int, now: float) -> None:
         self._enter("training")
         self.step = step
-        self.epoch = measure(event.get("epoch"))
-        self.learning_rate = number(event.get("learning_rate"))
-        self.grad_norm = number(event.get("grad_norm"))
-        self.memory = measure(event.get("memory")) or self.memory
+        self.epoch = to_measure(event.get("epoch"))
+        self.learning_rate = to_number(event.get("learning_rate"))
+        self.grad_norm = to_number(event.get("grad_norm"))
+        self.memory = to_measure(event.get("memory")) or self.memory
         self.gpu_memory = self.memory if event.get("memory_on_gpu") is True else None
         if step < (self.times.last_x or 0.0):  # a replay without its phase
             self._forget_after(step)
         self.times.append(step, now)
         self._keep_numbers(event, step)
-        loss = number(event.get("loss"))
+        loss = to_number(event.get("loss"))
         if loss is not None:
             self.loss = loss
             self.smoothed.append(step, loss)
         if self._recent:
             self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
-        self._recent.append((now, step, measure(event.get("tokens")) or 0.0))
+        self._recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
 
     def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
         if step < (self.evaluations.last_x or 0.0):
@@ -234,7 +234,7 @@ class Progress:
             self.best_step, self.best_eval_loss = step, loss
 
     def _process_sample(self, event: Event, step: int) -> None:
-        index = count(event.get("index"))
+        index = to_count(event.get("index"))
         if index is None or not isinstance(event.get("answer"), str):
             return
         if index not in self.samples and len(self.samples) >= MAX_PROMPTS:
@@ -247,7 +247,7 @@ class Progress:
 
     def _keep_numbers(self, event: Event, step: int) -> None:
         for name, field in event.items():
-            if name in _NOT_METRICS or (value := number(field)) is None:
+            if name in _NOT_METRICS or (value := to_number(field)) is None:
                 continue
             series = self.metrics.get(name)
             if series is None:
@@ -320,7 +320,7 @@ def find(run: str) -> JobFolder:
     path = Path(run)
     if "/" in run and user_paths.exists(path / "job.json"):
         return JobFolder(path.absolute())
-    ids = [folder.id for folder in all_runs()]
+    ids = [folder.id for folder in list_runs()]
     if run in ids:
         return JobFolder(root / run)
     matches = [run_id for run_id in ids if run_id.startswith(run)] if run else []
@@ -328,15 +328,15 @@ def find(run: str) -> JobFolder:
         return JobFolder(root / matches[0])
     if matches:
         raise FtwizardError(
-            f"“{visible(run, 70)}” matches {len(matches)} runs.",
+            f"“{make_visible(run, 70)}” matches {len(matches)} runs.",
             f"Choose one: {', '.join(matches[:5])}",
         )
     near = difflib.get_close_matches(run, ids, 1)
     hint = f"Did you mean {near[0]}?" if near else "List them with: ftwizard runs"
-    raise FtwizardError(f"There is no run “{visible(run, 70)}” in {root}.", hint)
+    raise FtwizardError(f"There is no run “{make_visible(run, 70)}” in {root}.", hint)
 
 
-def all_runs() -> list[JobFolder]:
+def list_runs() -> list[JobFolder]:
     """Return all readable runs, oldest first."""
     root = locations.runs_folder()
     if not root.is_dir():
@@ -352,19 +352,19 @@ def all_runs() -> list[JobFolder]:
     return [JobFolder(root / name) for _, name in sorted(runs)]
 
 
-def progress(folder: JobFolder) -> Progress:
+def read_progress(folder: JobFolder) -> Progress:
     """Read all events of a run."""
     so_far = Progress()
     so_far.feed(EventReader(folder.events).read())
     return so_far
 
 
-def status(folder: JobFolder) -> RunStatus:
+def read_status(folder: JobFolder) -> RunStatus:
     """Read the status of a run."""
-    return report(folder, observe(folder), progress(folder))
+    return make_status(folder, observe(folder), read_progress(folder))
 
 
-def report(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
+def make_status(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
     """Combine a job's state and its progress."""
     is_alive = job.state != "ended"
     return RunStatus(
@@ -397,7 +397,7 @@ def read_parent(folder: JobFolder) -> Parent | None:
         return None
 
 
-def result(folder: JobFolder) -> dict[str, Any]:
+def read_result(folder: JobFolder) -> dict[str, Any]:
     """Read ``result.json`` of the newest attempt; empty if missing or unreadable."""
     try:
         content = msgspec.json.decode(folder.result.read_bytes(), type=dict[str, Any])
@@ -414,7 +414,7 @@ def read_trained(folder: JobFolder) -> dict[str, Any]:
         return {}
 
 
-def new_id(name: str) -> str:
+def make_id(name: str) -> str:
     """Return an id for a new run from a name and the time: ``tickets-1124-143205``."""
     ascii_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
     stem = ascii_name.strip("-_.")[:40] or "run"

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.jobs.events import UNREADABLE, number
+from ftwizard.jobs.events import UNREADABLE, to_number
 
 Sample = dict[str, Any]
 MAX_BYTES = 1 << 20
 """Bytes per read; older data is skipped."""
-KEPT = 600
+MAX_SAMPLES = 600
 """Samples kept in memory: at least five minutes, at two a second."""
 HISTORY_S = 600.0
 _decode = msgspec.json.Decoder(Sample).decode
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(Sample).decode
 class Telemetry:
     """Follows one host's file; a file that was replaced or truncated is read from the start."""
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = MAX_SAMPLES) -> None:
         self.path = path
         self.samples: deque[Sample] = deque(maxlen=kept)
         """The newest samples, oldest first."""
@@ -78,7 +78,7 @@ def history(samples: Sequence[Sample], cells: int) -> dict[int, list[float | Non
     sums: dict[int, dict[int, tuple[float, int]]] = {}
     newest = None
     for sample in samples:
-        time = number(sample.get("t"))
+        time = to_number(sample.get("t"))
         if time is None or not math.isfinite(time):
             continue
         newest = int(time // span)
@@ -99,7 +99,7 @@ def _utilizations(sample: Sample) -> Iterator[tuple[int, float]]:
     gpus = sample.get("gpus")
     for gpu in gpus if isinstance(gpus, list) else ():
         index = gpu.get("index") if isinstance(gpu, dict) else None
-        utilization = number(gpu.get("utilisation")) if isinstance(index, int) else None
+        utilization = to_number(gpu.get("utilisation")) if isinstance(index, int) else None
         if isinstance(index, int) and utilization is not None and math.isfinite(utilization):
             yield index, utilization
 

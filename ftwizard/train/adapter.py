@@ -79,7 +79,7 @@ def keep_in_32_bit(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def name_base(model: Any, source: hub.Source) -> None:
+def name_base(model: Any, source: hub.ModelSource) -> None:
     """Record the Hub model and commit in the adapter's config."""
     if source.kind != "hub":
         return

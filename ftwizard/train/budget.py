@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import EventReader, seconds_alive
+from ftwizard.jobs.events import EventReader, sum_seconds_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
-from ftwizard.text import dollars, duration
+from ftwizard.text import format_dollars, format_duration
 
 WARNING_SHARE = 0.8
 """Warn when this share of a budget is used."""
@@ -55,7 +55,7 @@ class Limit:
         left = max(0.0, self.seconds - self.used())
         return (
             f"{self.name} is {self.share():.0%} used: {self._describe_use()}. "
-            f"The run stops in {duration(left)}."
+            f"The run stops in {format_duration(left)}."
         )
 
     def _describe_use(self) -> str:
@@ -68,24 +68,28 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
     result = []
     began = time.monotonic()
     if plan.budget.hours is not None:
-        result.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, duration))
-    if plan.budget.usd is not None and (hour := machine_rate.recorded(worker.folder)) and hour.usd:
+        result.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, format_duration))
+    if (
+        plan.budget.usd is not None
+        and (hour := machine_rate.read_recorded_price(worker.folder))
+        and hour.usd
+    ):
         result.append(
             Limit(
                 name="budget.usd",
                 seconds=float(_dollars(plan.budget.usd) / hour.usd * 3600),
                 before=_seconds(worker.folder, time.time()),
                 began=began,
-                format_amount=lambda seconds: dollars(
+                format_amount=lambda seconds: format_dollars(
                     float(machine_rate.usd_for(seconds, hour.usd))
                 ),
-                basis=f" at {machine_rate.words(hour)}, over all attempts",
+                basis=f" at {machine_rate.describe_rate(hour)}, over all attempts",
             )
         )
     return result
 
 
-def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
+def check_budget(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
     """Raise FtwizardError if a run's dollar budget is spent, so that it would stop at once.
 
     ``hour`` is the machine's hourly price, None if unknown.
@@ -95,14 +99,14 @@ def refuse_spent(folder: JobFolder, plan: Plan, hour: Rate | None) -> None:
     spent = machine_rate.usd_for(_seconds(folder), hour.usd)
     if spent >= _dollars(plan.budget.usd):
         raise FtwizardError(
-            f"Run {folder.id} has spent its budget: {dollars(float(spent))} of "
-            f"{dollars(plan.budget.usd)} at {machine_rate.words(hour)}.",
+            f"Run {folder.id} has spent its budget: {format_dollars(float(spent))} of "
+            f"{format_dollars(plan.budget.usd)} at {machine_rate.describe_rate(hour)}.",
             f"Raise budget.usd in {folder.plan}, then run: ftwizard resume {folder.id}",
         )
 
 
 def _seconds(folder: JobFolder, now: float | None = None) -> float:
-    return seconds_alive(EventReader(folder.events).read(), now)
+    return sum_seconds_alive(EventReader(folder.events).read(), now)
 
 
 def _dollars(usd: float) -> Decimal:

@@ -16,7 +16,7 @@ from ftwizard.train import checkpoint_rotation, efficiency
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.early_stopping import Patience, is_scheduled
 from ftwizard.train.measure import folder_bytes
-from ftwizard.train.peak_memory import Meter
+from ftwizard.train.peak_memory import PeakMemoryMeter
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -24,7 +24,7 @@ PROGRESS_INTERVAL_S = 1.0
 class Recorder(TrainerCallback):
     """Writes every step and every evaluation to the run's events."""
 
-    def __init__(self, worker: Worker, tokens_before: int, meter: Meter) -> None:
+    def __init__(self, worker: Worker, tokens_before: int, meter: PeakMemoryMeter) -> None:
         self._events = worker.events
         self._tokens_before = tokens_before
         self._meter = meter
@@ -152,11 +152,11 @@ class RunControl(TrainerCallback):
             self._stop(control, "")
         else:
             self._check_limits(state, control)
-        if requests.pending(folder, "save", attempt):
-            requests.done(folder, "save")
+        if requests.read_pending(folder, "save", attempt):
+            requests.remove(folder, "save")
             control.should_save = True
-        if requests.pending(folder, "evaluate", attempt):
-            requests.done(folder, "evaluate")
+        if requests.read_pending(folder, "evaluate", attempt):
+            requests.remove(folder, "evaluate")
             control.should_evaluate = validates(args)
             if not control.should_evaluate:
                 self._worker.events.write(

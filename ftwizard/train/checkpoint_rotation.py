@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ftwizard.jobs.folder import sync_files, sync_folder, write_json
-from ftwizard.runs.checkpoints import MARKER, NAME, Checkpoint, all_complete, best, read
+from ftwizard.runs.checkpoints import MARKER, NAME, Checkpoint, all_complete, find_best, read
 
 TORN = "torn"
 
@@ -40,7 +40,7 @@ def rotate(folder: Path) -> list[str]:
     complete = all_complete(folder)
     if not complete:
         return []
-    kept = {complete[-1].name, (best(complete) or complete[-1]).name}
+    kept = {complete[-1].name, (find_best(complete) or complete[-1]).name}
     removed = [checkpoint.name for checkpoint in complete if checkpoint.name not in kept]
     for name in removed:
         # The marker first: a kill midway must not leave half a checkpoint marked as complete.

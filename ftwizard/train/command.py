@@ -11,7 +11,7 @@ from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs import launch
 from ftwizard.plan.schema import Plan
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 REQUIRED = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "genson", "jsonschema",
@@ -30,12 +30,12 @@ def check_installed(plan: Plan) -> None:
             raise MissingExtra(f"local]' '{names[-1]}", reporter)
 
 
-def argv(folder: Path) -> list[str]:
+def build_argv(folder: Path) -> list[str]:
     """Return the command that trains the job in ``folder``."""
-    return [*launch.python(), "-m", "ftwizard", "_work", str(folder)]
+    return [*launch.get_python_command(), "-m", "ftwizard", "_work", str(folder)]
 
 
-def environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
+def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a training process, with one GPU and only the secrets it needs."""
     keep = set(credentials.HUGGING_FACE)
     for reporter in plan.report_to:
@@ -68,7 +68,7 @@ def _one_gpu(index: int | None, visible: str | None) -> str:
     if index >= len(devices) or not visible:
         raise FtwizardError(
             f"where.gpu is {index}, but CUDA_VISIBLE_DEVICES={visible!r} exposes "
-            f"{plural(len(devices) if visible else 0, 'GPU')}.",
+            f"{format_count(len(devices) if visible else 0, 'GPU')}.",
             "Visible GPUs are numbered from 0.",
         )
     return devices[index]

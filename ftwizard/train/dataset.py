@@ -16,21 +16,21 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import context_length
 from ftwizard.plan.schema import Plan
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading
-from ftwizard.train.encoder import Encoded, Encoder, EncodingError, Report, encode_rows
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
 
 PROGRESS_INTERVAL_S = 1.0
 SHOWN_LINES = 1000
-Rows = dict[str, list[reader.Row]]
+Rows = dict[str, list[reader.ParsedRow]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
 general rows that are trained on beside those of ``train``."""
 
 
-def load(
+def load_rows(
     plan: Plan,
     hashes: Mapping[str, str],
-    say: Callable[[str, reader.Table], None] = lambda part, table: None,
+    say: Callable[[str, reader.DataTable], None] = lambda part, table: None,
 ) -> Rows:
     """Read and split the rows; ``say`` is called with each part's table.
 
@@ -39,14 +39,14 @@ def load(
     and for too few rows.
     """
 
-    def usable(part: str, path: Path, format: FormatChoice) -> list[reader.Row]:
-        table = reader.read(path, format)
+    def usable(part: str, path: Path, format: FormatChoice) -> list[reader.ParsedRow]:
+        table = reader.read_table(path, format)
         if table.sha256 != hashes.get(part, table.sha256):
             raise FtwizardError(
-                f"{visible(table.path)} has changed since the run was started.",
+                f"{make_visible(table.path)} has changed since the run was started.",
                 "Restore the old file and resume, or start a new run.",
             )
-        rows = reader.usable(table, skip_bad="skip-bad-rows" in plan.allow)
+        rows = reader.get_usable_rows(table, skip_bad="skip-bad-rows" in plan.allow)
         say(part, table)
         return rows
 
@@ -67,12 +67,12 @@ def load(
     if plan.data.mix.share:
         from ftwizard.data import mix
 
-        general = usable("mix", bundled_samples.rows_file(plan.data.mix.rows), "auto")
+        general = usable("mix", bundled_samples.resolve_rows(plan.data.mix.rows), "auto")
         excluded = [*rows["validation"], *rows["test"]]
-        rows["mix"] = mix.draw(
+        rows["mix"] = mix.draw_rows(
             general, plan.data.mix.share, rows["train"], excluded, plan.data.split.seed
         )
-    if fingerprint(rows) != hashes.get("split", fingerprint(rows)):
+    if hash_split(rows) != hashes.get("split", hash_split(rows)):
         raise FtwizardError(
             "The data split differs from the one at the start of the run, because a library version "
             "has changed.",
@@ -81,7 +81,7 @@ def load(
     return rows
 
 
-def fingerprint(rows: Rows) -> str:
+def hash_split(rows: Rows) -> str:
     """Return a hash of the lines in each part."""
     lines = {part: [row.line for row in rows[part]] for part in sorted(rows)}
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
@@ -89,13 +89,13 @@ def fingerprint(rows: Rows) -> str:
 
 def reading_reporter(
     worker: Worker, unreadable: dict[str, int]
-) -> Callable[[str, reader.Table], None]:
+) -> Callable[[str, reader.DataTable], None]:
     """Return a callback for ``load`` that writes events and counts skipped rows.
 
     The counts go into ``unreadable``, by part.
     """
 
-    def report(part: str, table: reader.Table) -> None:
+    def report(part: str, table: reader.DataTable) -> None:
         if table.problems:
             unreadable[part] = len(table.problems)
         worker.phase(
@@ -108,7 +108,7 @@ def reading_reporter(
 
 def encode(
     worker: Worker, encoder: Encoder, rows: Rows, max_length: int
-) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
+) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
     """Encode every part and write a report on it to the events.
 
     Rows of ``mix`` are returned with those of ``train``.
@@ -125,12 +125,12 @@ def encode(
                 "finding",
                 code="rows_without_loss",
                 severity="warning",
-                message=f"{len(report.lost):,} of {plural(report.rows, 'row')} ({name}) have no "
+                message=f"{len(report.lost):,} of {format_count(report.rows, 'row')} ({name}) have no "
                 f"trainable tokens and are left out, the first at line {report.lost[0]}. They are "
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
             )
     if encoder.added:
-        shown = ", ".join(f"“{visible(text, 40)}”" for text in sorted(encoder.added))
+        shown = ", ".join(f"“{make_visible(text, 40)}”" for text in sorted(encoder.added))
         worker.events.write(
             "finding",
             code="template_adds_loss",
@@ -145,14 +145,14 @@ def encode_parts(
     rows: Rows,
     max_length: int,
     progress: Callable[[str], Callable[[int, int], None]],
-) -> tuple[dict[str, list[Encoded]], dict[str, Report]]:
+) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
     """Return the encoded rows and a report for each part.
 
     Rows of ``mix`` are returned with those of ``train``. ``progress`` returns a callback for a
     part, called with the rows done and in total.
     """
-    encoded: dict[str, list[Encoded]] = {}
-    reports: dict[str, Report] = {}
+    encoded: dict[str, list[EncodedRow]] = {}
+    reports: dict[str, EncodingReport] = {}
     for name, part in rows.items():
         needed = name in ("train", "validation")
         try:
@@ -167,7 +167,7 @@ def encode_parts(
     return encoded, reports
 
 
-def check_lengths(base: Path, encoded: Mapping[str, list[Encoded]]) -> str | None:
+def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | None:
     """Return a warning if rows exceed the context length of the model in ``base``.
 
     Raises FtwizardError if rows exceed a hard limit.
@@ -191,7 +191,7 @@ def describe_shortage(plan: Plan, rows: Rows) -> str | None:
         return None
     from ftwizard.data import mix
 
-    return mix.shortage(len(rows["mix"]), len(rows["train"]), plan.data.mix.share)
+    return mix.describe_shortage(len(rows["mix"]), len(rows["train"]), plan.data.mix.share)
 
 
 def phase_reporter(worker: Worker, phase: str) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard.diagnosis import Curve, Finding, Point, Verdict, diagnose, findings
+from ftwizard.diagnosis import Curve, DiagnosisFinding, Point, Verdict, diagnose, to_findings
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints, loss_curves
 from ftwizard.train.callbacks import validates, vocabulary
@@ -88,7 +88,7 @@ class DiagnosisCallback(TrainerCallback):
         )
 
     def _report(self, state: TrainerState, verdict: Verdict, *, is_last: bool) -> None:
-        main, *others = findings(verdict)
+        main, *others = to_findings(verdict)
         is_new = main.severity != "info" and main.code not in self._reported
         is_stable = is_new or is_last or verdict.pattern == self._previous
         if verdict.pattern != self._verdict and (is_stable or self._verdict is None):
@@ -99,7 +99,7 @@ class DiagnosisCallback(TrainerCallback):
                 self._write(state, verdict, finding, is_verdict=False)
 
     def _write(
-        self, state: TrainerState, verdict: Verdict, finding: Finding, *, is_verdict: bool
+        self, state: TrainerState, verdict: Verdict, finding: DiagnosisFinding, *, is_verdict: bool
     ) -> None:
         self._reported.add(finding.code)
         self._worker.events.write(
@@ -152,7 +152,7 @@ class _Points:
         self._rows = 0
 
     def read(self, history: list[dict[str, float]]) -> None:
-        new = loss_curves.of_rows(history[self._rows :])
+        new = loss_curves.from_rows(history[self._rows :])
         self._rows = len(history)
         self.train += new.train
         self.evals += new.evals

@@ -17,12 +17,12 @@ from ftwizard.train.measure import folder_bytes
 def check_disk(folder: JobFolder, plan: Plan, base: Path) -> None:
     """Raise FtwizardError if the run's files will not fit; adapters are too small to count."""
     count, full = count_parameters(base), plan.recipe.method == "full"
-    parts = disk.parts(
+    parts = disk.estimate_parts(
         trained=count if full else 0, parameters=count, adapter=not full, merges=plan.finish.merge
     )
     written = folder_bytes(folder.checkpoints) + folder_bytes(folder.merged)
-    free = machine.free_bytes(folder.path)
-    short = disk.short(parts, free=free, folder=str(folder.path), written=written)
+    free = machine.get_free_bytes(folder.path)
+    short = disk.find_shortage(parts, free=free, folder=str(folder.path), written=written)
     if short is not None:
         raise FtwizardError(short.message, short.hint)
 

@@ -251,7 +251,10 @@ def _compute_spec(trainer: Any, recipe: Recipe, base: Path) -> ComputeSpec | Non
     if not torch.cuda.is_available() or not (trainer.args.bf16 or trainer.args.fp16):
         return None
     device = torch.cuda.get_device_properties(trainer.args.device)
-    card, shape = gpu_specs.card(device.name, device.total_memory), plan_estimate.shape(base)
+    card, shape = (
+        gpu_specs.find_gpu(device.name, device.total_memory),
+        plan_estimate.read_shape(base),
+    )
     if card is None or shape is None:
         return None
     # Input embeddings are looked up, not multiplied; tied ones also serve as the output layer.

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data.conversation import Conversation, Message
-from ftwizard.data.reader import Row
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.reader import ParsedRow
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import raw_rows
 from ftwizard.train.mask_check import MaskError, TokenRange, assistant_messages, verify_mask
 
@@ -25,7 +25,7 @@ MAX_ADDITIONS = 5
 Route = Literal["template", "training-template", "prefixes", "plain", "text", "tokens"]
 
 
-class Encoded(msgspec.Struct, frozen=True, kw_only=True):
+class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A tokenized row with its labels."""
 
     line: int
@@ -36,10 +36,10 @@ class Encoded(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trained(self) -> int:
         """Return the number of trainable tokens."""
-        return sum(label != IGNORED for label in self.labels)
+        return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class EncodingReport(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one part's rows after encoding."""
 
     route: Route
@@ -85,28 +85,28 @@ class Encoder:
         self.end_ids: set[int] = set()
         """Tokens that ended answers so far."""
 
-    def route_of(self, rows: list[Row]) -> Route:
+    def route_of(self, rows: list[ParsedRow]) -> Route:
         """Return the route for ``rows``, which are all of one kind."""
         kind = rows[0].example.kind if rows else None
         return kind if kind in ("text", "tokens") else self.route
 
-    def encode_row(self, row: Row) -> Encoded:
+    def encode_row(self, row: ParsedRow) -> EncodedRow:
         """Return the encoded row; raise EncodingError with the line."""
         example = row.example
         try:
             if example.kind == "text":
                 ids = raw_rows.encode_text(self.tokenizer, example.text or "")
                 self.end_ids.add(ids[-1])
-                return Encoded(line=row.line, input_ids=ids, labels=[IGNORED, *ids[1:]])
+                return EncodedRow(line=row.line, input_ids=ids, labels=[IGNORE_INDEX, *ids[1:]])
             if example.kind == "tokens":
                 ids, labels = raw_rows.encode_tokens(self.tokenizer, example)
-                return Encoded(line=row.line, input_ids=ids, labels=labels)
+                return EncodedRow(line=row.line, input_ids=ids, labels=labels)
         except MaskError as problem:
             hint = "Tokenize it again for this model, or delete the row."
             raise EncodingError(f"Line {row.line}: {problem}.", hint, reason=str(problem)) from None
         return self.encode(row.conversation, row.line)
 
-    def encode(self, conversation: Conversation, line: int) -> Encoded:
+    def encode(self, conversation: Conversation, line: int) -> EncodedRow:
         """Return the encoded row with a verified mask; raise EncodingError with the line."""
         messages, tools = conversation.messages, conversation.tools
         try:
@@ -130,11 +130,11 @@ class Encoder:
         self.end_ids |= check.end_ids
         if len(self.added) < MAX_ADDITIONS and self.route != "plain":
             self.added |= check.added
-        labels = [IGNORED] * len(ids)
+        labels = [IGNORE_INDEX] * len(ids)
         for message, (start, end) in zip(assistant_messages(messages), spans, strict=True):
             if message.get("weight", 1):
                 labels[start:end] = ids[start:end]
-        return Encoded(line=line, input_ids=ids, labels=labels)
+        return EncodedRow(line=line, input_ids=ids, labels=labels)
 
     def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
         """Return a prompt's tokens, rendered with the tokenizer's own template."""
@@ -157,7 +157,9 @@ class Encoder:
                 unweighted, tools=tools, tokenize=False, **options
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise MaskError(f"the chat template rejects it: {visible(str(error), 200)}") from None
+            raise MaskError(
+                f"the chat template rejects it: {make_visible(str(error), 200)}"
+            ) from None
         return str(text)
 
     def _encode_by_markers(
@@ -176,7 +178,9 @@ class Encoder:
                 return_assistant_tokens_mask=True,
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise MaskError(f"the chat template rejects it: {visible(str(error), 200)}") from None
+            raise MaskError(
+                f"the chat template rejects it: {make_visible(str(error), 200)}"
+            ) from None
         ids = [int(i) for i in output["input_ids"]]
         return ids, _find_ranges(output["assistant_masks"])
 
@@ -233,19 +237,19 @@ def _drop_weights(messages: list[Message]) -> list[dict[str, Any]]:
 
 def encode_rows(
     encoder: Encoder,
-    rows: list[Row],
+    rows: list[ParsedRow],
     max_length: int,
     progress: Any = lambda done, total: None,
     *,
     needed: bool = True,
-) -> tuple[list[Encoded], Report]:
+) -> tuple[list[EncodedRow], EncodingReport]:
     """Encode rows, verify their masks and truncate them to ``max_length`` tokens.
 
     Rows with no trainable tokens are reported, not returned; TRL would drop them silently. Raises
     EncodingError if a row cannot be masked, FtwizardError (declined) if no rows remain and they are
     ``needed``.
     """
-    kept: list[Encoded] = []
+    kept: list[EncodedRow] = []
     lost: list[int] = []
     cut = longest = 0
     for number, row in enumerate(rows):
@@ -258,7 +262,7 @@ def encode_rows(
         else:
             kept.append(trained)
         progress(number + 1, len(rows))
-    report = Report(
+    report = EncodingReport(
         route=encoder.route_of(rows),
         rows=len(rows),
         kept=len(kept),
@@ -274,7 +278,7 @@ def encode_rows(
     return kept, report
 
 
-def truncate(row: Encoded, max_length: int) -> Encoded | None:
+def truncate(row: EncodedRow, max_length: int) -> EncodedRow | None:
     """Return the row's first ``max_length`` tokens, None if none of them is trainable.
 
     The first token is never predicted, so its label does not count.
@@ -283,11 +287,11 @@ def truncate(row: Encoded, max_length: int) -> Encoded | None:
         row = msgspec.structs.replace(
             row, input_ids=row.input_ids[:max_length], labels=row.labels[:max_length]
         )
-    return None if all(label == IGNORED for label in row.labels[1:]) else row
+    return None if all(label == IGNORE_INDEX for label in row.labels[1:]) else row
 
 
-def _no_rows_error(report: Report, max_length: int) -> FtwizardError:
-    start = f"None of {plural(report.rows, 'row')} has trainable tokens:"
+def _no_rows_error(report: EncodingReport, max_length: int) -> FtwizardError:
+    start = f"None of {format_count(report.rows, 'row')} has trainable tokens:"
     if not report.cut:
         return FtwizardError(
             f"{start} every answer has weight 0.", "Set the weight of answers to 1.", DECLINED

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.training_setup import Setup, Stack
-from ftwizard.text import visible
+from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
+from ftwizard.text import make_visible
 from ftwizard.train import target_modules
 
 _BLOCK, _SCALES = 64, 256
@@ -22,7 +22,9 @@ _STORAGE_KEYS = frozenset(("quantization_config", "auto_map", "dtype", "torch_dt
 """Config keys that describe how the weights are stored, not the model."""
 
 
-def build_model(config: Mapping[str, object], setup: Setup, stack: Stack) -> Any:
+def build_model(
+    config: Mapping[str, object], setup: TrainingSetup, stack: FrameworkOverhead
+) -> Any:
     """Return the model ready for training on torch's ``meta`` device; call ``materialize`` next.
 
     Raises FtwizardError for a configuration that transformers cannot build, and for missing target
@@ -45,7 +47,9 @@ def build_model(config: Mapping[str, object], setup: Setup, stack: Stack) -> Any
     return model.train()
 
 
-def _from_config(config: Mapping[str, object], setup: Setup, stack: Stack) -> Any:
+def _from_config(
+    config: Mapping[str, object], setup: TrainingSetup, stack: FrameworkOverhead
+) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -60,14 +64,14 @@ def _from_config(config: Mapping[str, object], setup: Setup, stack: Stack) -> An
                 auto_config.for_model(**shape), dtype=dtype, trust_remote_code=False
             )
     except Exception as error:  # arbitrary values from the config can raise anything
-        message = visible((str(error).splitlines() or [type(error).__name__])[0], 300)
+        message = make_visible((str(error).splitlines() or [type(error).__name__])[0], 300)
         raise FtwizardError(
             f"transformers cannot build a causal language model from this config: {message}",
             "Use the config.json of a model that transformers supports.",
         ) from error
 
 
-def _add_adapter(model: Any, setup: Setup, stack: Stack) -> Any:
+def _add_adapter(model: Any, setup: TrainingSetup, stack: FrameworkOverhead) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -227,7 +231,7 @@ def attention_masks(padded: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def allow_32_bit_experts(setup: Setup) -> Iterator[None]:
+def allow_32_bit_experts(setup: TrainingSetup) -> Iterator[None]:
     """Avoid grouped_mm for experts in 32 bit: torch's fake version only supports 16 bit.
 
     transformers' implementation without it allocates tensors of the same sizes.
@@ -246,7 +250,7 @@ def allow_32_bit_experts(setup: Setup) -> Iterator[None]:
         moe._can_use_grouped_mm = original
 
 
-def compute_loss(model: Any, rows: Any, setup: Setup) -> Any:
+def compute_loss(model: Any, rows: Any, setup: TrainingSetup) -> Any:
     """Return the loss as the trainer computes it, in tiles or from all logits."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if setup.head == "full":
@@ -269,7 +273,7 @@ def _tiled_class() -> Any:
     import torch
 
     def allocate_tile(hidden: Any, weight: Any) -> Any:
-        tokens, vocabulary = Stack().tile
+        tokens, vocabulary = FrameworkOverhead().tile
         dtype = hidden.dtype
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")

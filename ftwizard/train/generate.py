@@ -20,7 +20,7 @@ class Answer(NamedTuple):
     """Whether it ended by itself, not at a limit."""
 
 
-def answers(
+def generate_answers(
     model: Any,
     encoder: Encoder,
     prompts: Sequence[list[int]],

@@ -11,10 +11,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard.data.conversation import to_show
-from ftwizard.data.reader import Row
+from ftwizard.data.conversation import to_displayed
+from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.worker import Worker
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 MAX_ROWS = 20
 MAX_PREVIEW = 80
@@ -25,7 +25,12 @@ class HighLossRows(TrainerCallback):
     """Writes a ``rows`` event at each evaluation."""
 
     def __init__(
-        self, worker: Worker, encoded: Sequence[Encoded], rows: Sequence[Row], *, split_off: bool
+        self,
+        worker: Worker,
+        encoded: Sequence[EncodedRow],
+        rows: Sequence[ParsedRow],
+        *,
+        split_off: bool,
     ) -> None:
         """Set up the callback.
 
@@ -88,7 +93,7 @@ class HighLossRows(TrainerCallback):
         row = self._rows.get(line)
         if row is None:
             return "", ""
-        shown = to_show(row.example, row.conversation)
+        shown = to_displayed(row.example, row.conversation)
         prompt = row.conversation.prompt or shown.messages
         return _shorten(str(prompt[-1]["content"])), _shorten(row.conversation.answer)
 

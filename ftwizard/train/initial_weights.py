@@ -19,7 +19,7 @@ ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 _FULL_MODEL = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
-def keep(folder: JobFolder, checkpoint: Path, method: Method) -> None:
+def save_initial_weights(folder: JobFolder, checkpoint: Path, method: Method) -> None:
     """Copy the weights of a checkpoint to ``origin/`` of ``folder``."""
     part = folder.path / ".origin.part"
     shutil.rmtree(part, ignore_errors=True)

@@ -14,13 +14,13 @@ import msgspec
 from ftwizard import locations
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.hardware.machine import Facts, is_installed
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.hardware.machine import MachineInfo, is_installed
 from ftwizard.jobs.folder import write_json
 from ftwizard.models import shapes
-from ftwizard.models.shapes import Shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 
 LIBRARIES = ("ftwizard", "torch", "transformers", "peft", "trl")
@@ -29,14 +29,14 @@ LIBRARIES = ("ftwizard", "torch", "transformers", "peft", "trl")
 class MemoryCount(NamedTuple):
     """Memory of a plan from a count of tensors; empty where none is needed."""
 
-    memory: Memory | None = None
+    memory: MemoryEstimate | None = None
     why: str | None = None
     """Why it could not be counted, as a sentence; else None."""
 
 
 def count_plan(
-    plan: Plan, config: Mapping[str, Any] | None, shape: Shape | None,
-    lengths: Mapping[str, Lengths | None], facts: Facts, say: Callable[..., None],
+    plan: Plan, config: Mapping[str, Any] | None, shape: ModelShape | None,
+    lengths: Mapping[str, LengthDistribution | None], facts: MachineInfo, say: Callable[..., None],
 ) -> MemoryCount:  # fmt: skip
     """Count the memory of a plan that the closed form does not cover.
 
@@ -60,20 +60,22 @@ def count_plan(
     return count_memory(config, setup, say)
 
 
-def count_memory(config: Mapping[str, Any], setup: Setup, say: Callable[..., None]) -> MemoryCount:
+def count_memory(
+    config: Mapping[str, Any], setup: TrainingSetup, say: Callable[..., None]
+) -> MemoryCount:
     """Count the memory of a model with this config.json, or return why that fails."""
     file = _cache_file(config, setup)
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return MemoryCount(msgspec.json.decode(file.read_bytes(), type=Memory))
+        return MemoryCount(msgspec.json.decode(file.read_bytes(), type=MemoryEstimate))
     say("counting memory", what="on the model's own class, without weights; up to a minute")
-    from ftwizard.train.memory_ledger import ledger
+    from ftwizard.train.memory_ledger import run_memory_ledger
 
     try:
-        memory = ledger(config, setup)
+        memory = run_memory_ledger(config, setup)
     except FtwizardError as error:
         return MemoryCount(why=f"Its tensors could not be counted. {error.message}")
     with contextlib.suppress(OSError, FtwizardError):  # next time it is counted again
-        locations.private_folder(file.parent)
+        locations.create_private_folder(file.parent)
         write_json(file, memory)
     return MemoryCount(memory)
 
@@ -87,8 +89,8 @@ def _explain_unknown_shape(config: Mapping[str, Any]) -> str:
     return ""
 
 
-def _cache_file(config: Any, setup: Setup) -> Path:
+def _cache_file(config: Any, setup: TrainingSetup) -> Path:
     setup = msgspec.structs.replace(setup, alpha=None)  # does not change any tensor's size
     versions = [metadata.version(name) for name in LIBRARIES]
     key = hashlib.sha256(msgspec.json.encode([config, setup, versions], order="deterministic"))
-    return locations.cache() / "ledgers" / f"{key.hexdigest()[:24]}.json"
+    return locations.cache_folder() / "ledgers" / f"{key.hexdigest()[:24]}.json"

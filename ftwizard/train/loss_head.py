@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 CHECKED_TOKENS = 64
 LOSS_TOLERANCE = 0.03
@@ -66,7 +66,7 @@ def router_settings(model: Any) -> dict[str, Any]:
     return {} if is_countable else {"router_aux_loss_coef": 0.0}
 
 
-def verify_loss(trainer: Any, rows: list[Encoded]) -> None:
+def verify_loss(trainer: Any, rows: list[EncodedRow]) -> None:
     """Check that TRL's head computes the same loss as the model's own logits.
 
     Raises FtwizardError if the losses differ, or if TRL's head fails.

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.conversation import Message
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 TokenRange = tuple[int, int]
 """Start and end (exclusive) of consecutive tokens that count toward the loss."""
@@ -60,7 +60,7 @@ def verify_mask(
         for text in foreign:
             if len(text) >= MIN_FOREIGN_LENGTH and text in rest and text not in _calls(answer):
                 raise MaskError(
-                    f"the loss mask covers “{visible(text, 40)}”, which is not an answer"
+                    f"the loss mask covers “{make_visible(text, 40)}”, which is not an answer"
                 )
         position = end
     _verify_gap(tokenizer, gaps[-1], ids[position:])
@@ -79,7 +79,7 @@ def _verify_answer(
     text = _decode(tokenizer, span)
     content = _folded(answer["content"]).strip()
     if content not in text and not _has_unknown(tokenizer, content):
-        raise MaskError(f"the loss mask covers “{visible(text, 60)}”, not the whole answer")
+        raise MaskError(f"the loss mask covers “{make_visible(text, 60)}”, not the whole answer")
     called = [call["function"]["name"] for call in answer.get("tool_calls") or []]
     if not all(name in text for name in called):
         raise MaskError("the loss mask does not cover the answer's tool call")
@@ -110,7 +110,7 @@ def _verify_gap(tokenizer: Any, messages: list[Message], gap: list[int]) -> None
         # A template may escape a tool's output. That it is not in the loss is checked above.
         elif message["role"] not in ("tool", "function") and not _has_unknown(tokenizer, content):
             raise MaskError(
-                f"the {message['role']}'s text “{visible(content, 40)}” is not excluded from the "
+                f"the {message['role']}'s text “{make_visible(content, 40)}” is not excluded from the "
                 "loss"
             )
 

@@ -10,22 +10,22 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.data import histogram
-from ftwizard.data.findings import SHOWN_LINES, FileFound
-from ftwizard.data.platforms import target
-from ftwizard.data.reader import Row
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
+from ftwizard.data.platforms import get_target
+from ftwizard.data.reader import ParsedRow
 from ftwizard.data.tokens import stats
-from ftwizard.data.tokens.row_tokens import IGNORED
-from ftwizard.data.tokens.stats import Counts, Lengths, Trained
-from ftwizard.text import plural, visible
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
+from ftwizard.data.tokens.stats import TokenCounts, TokenLengths, TrainableTokens
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, packing, runtime
-from ftwizard.train.encoder import Encoded, Encoder, EncodingError, Route, truncate
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, Route, truncate
 
-Say = Callable[..., None]
+ReportProgress = Callable[..., None]
 PROGRESS_ROWS = 100
 """Rows between two progress reports."""
 
 
-class Span(msgspec.Struct, frozen=True, array_like=True):
+class TokenSpan(msgspec.Struct, frozen=True, array_like=True):
     """Consecutive tokens that all count toward the loss, or all do not."""
 
     start: int
@@ -44,11 +44,11 @@ class RowMask(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens up to ``max_length``; the rest is truncated."""
     trained: int
     """Kept tokens that count toward the loss; a row without any is left out."""
-    spans: list[Span]
+    spans: list[TokenSpan]
     """All tokens in order; no span crosses the truncation."""
 
 
-class Packed(msgspec.Struct, frozen=True, kw_only=True):
+class PackedRows(msgspec.Struct, frozen=True, kw_only=True):
     """Rows packed into sequences."""
 
     sequences: int
@@ -72,9 +72,9 @@ class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
     without_loss_lines: list[int]
     kept_tokens: int
     """Tokens of the rows that are trained on, after truncation."""
-    counts: Counts
+    counts: TokenCounts
     """Tokens before truncation, and trainable tokens after it."""
-    findings: list[FileFound]
+    findings: list[FileFinding]
     end_tokens: list[str]
     """Tokens that end answers; they count toward the loss."""
     ends_cut: int
@@ -90,12 +90,12 @@ class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
     def summary(self) -> str:
         """Return the most important fact: how many rows are unused, unencodable ones included."""
         return (
-            f"{self.rows - self.kept:,} of {plural(self.rows, 'row')} will have no trainable tokens "
+            f"{self.rows - self.kept:,} of {format_count(self.rows, 'row')} will have no trainable tokens "
             f"with this template and max_length {self.max_length:,}."
         )
 
 
-def load(base: Path, say: Say) -> Encoder:
+def load_encoder(base: Path, say: ReportProgress) -> Encoder:
     """Return a model's encoder from a folder with tokenizer, template and configuration.
 
     Raises FtwizardError for a model that cannot be trained.
@@ -103,12 +103,12 @@ def load(base: Path, say: Say) -> Encoder:
     say("loading", what="libraries")
     runtime.silence_libraries()
     model_loading.load_config(base)
-    return Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base))
+    return Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
 
 
-def token_report(
-    encoder: Encoder, rows: list[Row], max_length: int, name: str, say: Say
-) -> tuple[TokenReport, list[Encoded]]:
+def report_tokens(
+    encoder: Encoder, rows: list[ParsedRow], max_length: int, name: str, say: ReportProgress
+) -> tuple[TokenReport, list[EncodedRow]]:
     """Return a report on ``rows`` and the encoded rows that would be trained on.
 
     ``name`` is the model's. A row that cannot be encoded is a finding, not an error.
@@ -124,31 +124,31 @@ def token_report(
     return counter.report(rows, name), counter.kept
 
 
-def row_mask(encoder: Encoder, row: Row, max_length: int) -> RowMask:
+def mask_row(encoder: Encoder, row: ParsedRow, max_length: int) -> RowMask:
     """Return the loss mask of one row; raise EncodingError if it cannot be encoded."""
     encoded = encoder.encode_row(row)
     ids = encoded.input_ids
     trained = truncate(encoded, max_length)
     kept = min(len(ids), max_length)
-    mask = [label != IGNORED for label in trained.labels] if trained else []
+    mask = [label != IGNORE_INDEX for label in trained.labels] if trained else []
     mask += [False] * (len(ids) - len(mask))
     edges = [
         index for index in range(1, len(mask)) if index == kept or mask[index] != mask[index - 1]
     ]
     spans = [
-        Span(start, end, _decode(encoder, ids[start:end]), mask[start])
+        TokenSpan(start, end, _decode(encoder, ids[start:end]), mask[start])
         for start, end in pairwise([0, *edges, len(mask)])
         if end > start
     ]
     return RowMask(line=row.line, tokens=len(ids), kept=kept, trained=sum(mask), spans=spans)
 
 
-def packed(rows: list[Encoded], max_length: int) -> Packed:
+def pack_rows(rows: list[EncodedRow], max_length: int) -> PackedRows:
     """Pack ``rows`` as for training into sequences of ``max_length`` tokens."""
     data = packing.build_dataset(rows, pack_to=max_length, lines=True)
     lines = [list(dict.fromkeys(sequence)) for sequence in data["lines"]]
     token_count = sum(len(row.input_ids) for row in rows)
-    return Packed(
+    return PackedRows(
         sequences=len(lines),
         filled=round(token_count / (len(lines) * max_length), 3) if lines else 0.0,
         lines=lines,
@@ -167,7 +167,7 @@ class _TokenCounter:
     def __init__(self, encoder: Encoder, max_length: int) -> None:
         self._encoder, self._max_length = encoder, max_length
         self._bos_id = encoder.tokenizer.bos_token_id
-        self.kept: list[Encoded] = []
+        self.kept: list[EncodedRow] = []
         self._lengths = array("I")
         self._longest = (-1, 0)
         self._over: list[int] = []
@@ -177,7 +177,7 @@ class _TokenCounter:
         self._cut_within: list[int] = []
         self._doubled = 0
 
-    def add(self, row: Encoded) -> None:
+    def add(self, row: EncodedRow) -> None:
         """Add an encoded row, not truncated yet."""
         length = len(row.input_ids)
         self._lengths.append(length)
@@ -196,16 +196,16 @@ class _TokenCounter:
         if length > self._max_length and self._cuts_answer(row):
             self._cut_within.append(row.line)
 
-    def _cuts_answer(self, row: Encoded) -> bool:
+    def _cuts_answer(self, row: EncodedRow) -> bool:
         """Return whether truncation cuts an answer."""
         before, after = row.labels[self._max_length - 1 : self._max_length + 1]
-        return before != IGNORED and after != IGNORED
+        return before != IGNORE_INDEX and after != IGNORE_INDEX
 
     def refuse(self, line: int, reason: str) -> None:
         """Add a row that could not be encoded."""
         self._refused.append((line, reason))
 
-    def report(self, rows: list[Row], name: str) -> TokenReport:
+    def report(self, rows: list[ParsedRow], name: str) -> TokenReport:
         """Return the report on all rows."""
         counts = self._counts(name)
         encoder = self._encoder
@@ -216,10 +216,10 @@ class _TokenCounter:
             rows=len(rows),
             kept=len(self.kept),
             without_loss=len(self._without),
-            without_loss_lines=self._without[:SHOWN_LINES],
+            without_loss_lines=self._without[:MAX_SHOWN_LINES],
             kept_tokens=sum(len(row.input_ids) for row in self.kept),
             counts=counts,
-            findings=[*self._refused_rows(), *stats.findings(counts, target("trl-sft"))],
+            findings=[*self._refused_rows(), *stats.find_long_rows(counts, get_target("trl-sft"))],
             end_tokens=[_decode(encoder, [i]) for i in sorted(encoder.end_ids)],
             ends_cut=len(self._cut_within),
             doubled_begin=self._doubled,
@@ -227,37 +227,37 @@ class _TokenCounter:
             added=sorted(encoder.added),
         )
 
-    def _counts(self, name: str) -> Counts:
+    def _counts(self, name: str) -> TokenCounts:
         total, trained = sum(self._lengths), sum(row.trained for row in self.kept)
-        return Counts(
-            tokens=Lengths(
+        return TokenCounts(
+            tokens=TokenLengths(
                 total=total, low=total, high=total, exact=not self._refused,
-                encoding=f"the tokenizer and template of {visible(name, 100)}",
+                encoding=f"the tokenizer and template of {make_visible(name, 100)}",
                 rows=len(self._lengths), over_limit=len(self._over), limit=self._max_length,
-                **histogram.of(self._lengths),
+                **histogram.summarize_lengths(self._lengths),
             ),
-            trained=Trained(
+            trained=TrainableTokens(
                 total=trained, low=trained, high=trained, exact=not self._refused,
                 rows_without=len(self._without),
             ),
-            over_lines=self._over[:SHOWN_LINES],
+            over_lines=self._over[:MAX_SHOWN_LINES],
             longest_line=-self._longest[1] if self._lengths else None,
             emptied=len(self._emptied),
-            emptied_lines=self._emptied[:SHOWN_LINES],
+            emptied_lines=self._emptied[:MAX_SHOWN_LINES],
             uncounted_pictures=0,
         )  # fmt: skip
 
-    def _refused_rows(self) -> list[FileFound]:
+    def _refused_rows(self) -> list[FileFinding]:
         if not self._refused:
             return []
         line, reason = self._refused[0]
         return [
-            FileFound(
+            FileFinding(
                 code="model_mismatch",
-                message=f"{plural(len(self._refused), 'row')} cannot be used with this model, "
+                message=f"{format_count(len(self._refused), 'row')} cannot be used with this model, "
                 f"the first at line {line}: {reason}",
                 fix="choose another model, or delete the rows",
                 count=len(self._refused),
-                lines=[line for line, _ in self._refused[:SHOWN_LINES]],
+                lines=[line for line, _ in self._refused[:MAX_SHOWN_LINES]],
             )
         ]

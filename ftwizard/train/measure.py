@@ -6,45 +6,49 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ftwizard.catalog.prices import Rate
-from ftwizard.jobs.events import Event, EventReader, measure, moment, seconds_alive
+from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.events import Event, EventReader, get_time, sum_seconds_alive, to_measure
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
 from ftwizard.runs import prediction
-from ftwizard.runs.prediction import Expected, Outcome
-from ftwizard.text import duration
+from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.text import format_duration
 from ftwizard.train import peak_memory
-from ftwizard.train.train_result import Trained
+from ftwizard.train.train_result import TrainResult
 
 _TRAINING = ("log", "eval", "checkpoint")
 
 
-def compare_with_prediction(folder: JobFolder, trained: Trained) -> Outcome:
+def compare_with_prediction(folder: JobFolder, trained: TrainResult) -> PredictionResult:
     """Return prediction, measurement and error of a training that has ended."""
-    predicted = prediction.read_prediction(folder) or Expected()
+    predicted = prediction.read_prediction(folder) or RunFigures()
     share = trained.last_step / max(1, trained.total_steps)
-    measured = measure_run(folder, trained.tokens, machine_rate.recorded(folder), time.time())
-    return prediction.compare(predicted, measured, share=share)
+    measured = measure_run(
+        folder, trained.tokens, machine_rate.read_recorded_price(folder), time.time()
+    )
+    return prediction.compare_prediction(predicted, measured, share=share)
 
 
 def measure_run(
-    folder: JobFolder, tokens: int, hour: Rate | None = None, now: float | None = None
-) -> Expected:
+    folder: JobFolder, tokens: int, hour: PriceRate | None = None, now: float | None = None
+) -> RunFigures:
     """Return what training on ``tokens`` took over all attempts, and the size of its files.
 
     ``hour`` is the machine's hourly price, ``now`` Unix seconds if the newest attempt is active.
     """
     events = EventReader(folder.events).read()
     seconds = training_seconds(events)
-    peak = max((size for event in events if (size := measure(event.get("memory")))), default=None)
-    disk = max((size for event in events if (size := measure(event.get("disk")))), default=0.0)
+    peak = max(
+        (size for event in events if (size := to_measure(event.get("memory")))), default=None
+    )
+    disk = max((size for event in events if (size := to_measure(event.get("disk")))), default=0.0)
     kept = sum(folder_bytes(part) for part in (folder.checkpoints, folder.adapter, folder.merged))
 
     def figure(value: float, unit: str, source: str) -> Figure:
         return Figure(value=value, unit=unit, source=f"measured: {source}", as_of=today())
 
-    return Expected(
+    return RunFigures(
         peak_memory=figure(peak, "bytes", peak_memory.source()) if peak else None,
         seconds=figure(
             seconds,
@@ -57,23 +61,25 @@ def measure_run(
         if seconds
         else None,
         disk=figure(max(disk, kept), "bytes", "peak of checkpoints, adapter and merged model"),
-        cost=_cost(seconds_alive(events, now), hour) if events else None,
+        cost=_cost(sum_seconds_alive(events, now), hour) if events else None,
     )
 
 
-def _cost(seconds: float, hour: Rate | None) -> Figure | None:
+def _cost(seconds: float, hour: PriceRate | None) -> Figure | None:
     """Return the cost of a run of ``seconds`` in total; None if the price is unknown."""
     if hour is None:
         return None
-    source = f"measured: {duration(seconds)} over all attempts, from first to last event of each"
-    return machine_rate.so_far(seconds, hour, source)
+    source = (
+        f"measured: {format_duration(seconds)} over all attempts, from first to last event of each"
+    )
+    return machine_rate.measured_cost(seconds, hour, source)
 
 
 def training_seconds(events: Iterable[Event]) -> float:
     """Return the duration of all attempts' steps, including evaluations and saves."""
     spans: dict[object, tuple[float, float]] = {}
     for event in events:
-        now, attempt = moment(event), str(event.get("attempt"))
+        now, attempt = get_time(event), str(event.get("attempt"))
         if now is None:
             continue
         if event.get("kind") == "phase" and event.get("phase") == "training":

@@ -16,9 +16,9 @@ from typing import Any
 
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.activations import is_padded
-from ftwizard.estimate.memory import Memory, from_parts
-from ftwizard.estimate.training_setup import OURS, Setup, Stack
-from ftwizard.text import visible
+from ftwizard.estimate.memory import MemoryEstimate, from_parts
+from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.text import make_visible
 from ftwizard.train import runtime
 from ftwizard.train.fake_model import (
     allow_32_bit_experts,
@@ -119,7 +119,12 @@ _PREFIX = re.compile(r"^\[[\w:.]+\] ")
 """The prefix of peft's messages: ``[PEFT:PeftType.LORA]``."""
 
 
-def ledger(config: Mapping[str, object], setup: Setup, *, stack: Stack = OURS) -> Memory:
+def run_memory_ledger(
+    config: Mapping[str, object],
+    setup: TrainingSetup,
+    *,
+    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
+) -> MemoryEstimate:
     """Return the memory for training a model of ``config`` (a config.json) with ``setup``.
 
     Raises FtwizardError for a configuration that is not a causal language model's, for missing
@@ -160,11 +165,13 @@ def _describe_error(error: Exception, action: str) -> str:
     if isinstance(error, value_errors):
         return "The model's control flow depends on tensor values, which need the weights."
     first = _PREFIX.sub("", (str(error).splitlines() or [""])[0])
-    message = visible(first, 200) or type(error).__name__
+    message = make_visible(first, 200) or type(error).__name__
     return f"The model's class could not be {action}: {message.rstrip('.')}."
 
 
-def run_step(model: Any, setup: Setup, stack: Stack = OURS) -> StorageLedger:
+def run_step(
+    model: Any, setup: TrainingSetup, stack: FrameworkOverhead = FTWIZARD_OVERHEAD
+) -> StorageLedger:
     """Run one optimizer step on fake or real tensors; return its storage ledger."""
     import torch
 
@@ -189,7 +196,9 @@ def run_step(model: Any, setup: Setup, stack: Stack = OURS) -> StorageLedger:
     return storage
 
 
-def _run_pass(model: Any, rows: Any, setup: Setup, stack: Stack, storage: StorageLedger) -> None:
+def _run_pass(
+    model: Any, rows: Any, setup: TrainingSetup, stack: FrameworkOverhead, storage: StorageLedger
+) -> None:
     """Run one forward and backward pass."""
     storage.phase = "loss"
     with _autocast(setup, stack):
@@ -198,7 +207,7 @@ def _run_pass(model: Any, rows: Any, setup: Setup, stack: Stack, storage: Storag
     loss.backward()
 
 
-def _autocast(setup: Setup, stack: Stack) -> Any:
+def _autocast(setup: TrainingSetup, stack: FrameworkOverhead) -> Any:
     import torch
 
     if setup.precision == "fp32" or not stack.autocast:

@@ -13,20 +13,20 @@ from typing import Any
 from ftwizard.errors import FtwizardError
 from ftwizard.models import support
 from ftwizard.plan.schema import Method
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 SUPPORTED = "Use a causal language model that transformers supports, with safetensors weights."
 
 
-def refuse_quantised(base: Path) -> dict[str, Any]:
+def read_config(base: Path) -> dict[str, Any]:
     """Return the model's configuration; raise FtwizardError if its weights are quantized."""
     config: dict[str, Any] = json.loads((base / "config.json").read_text())
-    if error := support.quantised(config, str(base)):
+    if error := support.check_quantized(config, str(base)):
         raise error
     return config
 
 
-def load(base: Path, precision: str) -> Any:
+def load_model(base: Path, precision: str) -> Any:
     """Load a base or merged model; raise FtwizardError if it cannot be loaded."""
     return _load(base, dtype=_dtype(precision))
 
@@ -74,7 +74,7 @@ def _dtype(precision: str) -> Any:
 def _load(base: Path, **options: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    refuse_quantised(base)
+    read_config(base)
     try:
         return AutoModelForCausalLM.from_pretrained(
             base, use_safetensors=True, trust_remote_code=False, **options
@@ -96,7 +96,7 @@ def load_config(base: Path) -> Any:
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _load_error("configuration", base, error, SUPPORTED) from error
-    if refusal := support.encoder(config.to_dict(), str(base)):
+    if refusal := support.check_encoder(config.to_dict(), str(base)):
         raise refusal
     return config
 
@@ -117,7 +117,7 @@ def without_weights(base: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    refuse_quantised(base)
+    read_config(base)
     auto: Any = AutoModelForCausalLM
     try:
         with torch.device("meta"):
@@ -127,18 +127,18 @@ def without_weights(base: Path) -> Any:
 
 
 def _load_error(part: str, folder: Path, error: Exception, hint: str) -> FtwizardError:
-    shown = visible(str(folder))
+    shown = make_visible(str(folder))
     if "trust_remote_code" in str(error):  # transformers' message about custom code
         return FtwizardError(
             f"The {part} in {shown} needs custom code (auto_map in its files), which ftwizard never "
             "runs.",
             "Choose a model that transformers supports without custom code.",
         )
-    message = visible((str(error).splitlines() or [type(error).__name__])[0], 300)
+    message = make_visible((str(error).splitlines() or [type(error).__name__])[0], 300)
     return FtwizardError(f"The {part} in {shown} could not be loaded: {message}", hint)
 
 
-def stop_ids(base: Path) -> set[int]:
+def read_stop_ids(base: Path) -> set[int]:
     """Return the tokens that end generation, from the model's configuration files."""
     ids: set[int] = set()
     for file in ("generation_config.json", "config.json"):

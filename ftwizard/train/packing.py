@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 CHECKED_TOKENS = 32
 """Tokens of each row used in the check."""
@@ -22,7 +22,9 @@ SHIFT_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 """How far packed logits may be from those of the row alone, which other kernels may compute."""
 
 
-def build_dataset(rows: list[Encoded], *, pack_to: int | None = None, lines: bool = False) -> Any:
+def build_dataset(
+    rows: list[EncodedRow], *, pack_to: int | None = None, lines: bool = False
+) -> Any:
     """Return rows as the trainer's dataset, packed into sequences of ``pack_to`` tokens if set.
 
     TRL packs thousands of rows at a time, in order, and never splits a row. ``lines`` adds a column
@@ -44,7 +46,7 @@ def build_dataset(rows: list[Encoded], *, pack_to: int | None = None, lines: boo
     return pack_dataset(dataset, pack_to, "bfd")
 
 
-def verify_rows(dataset: Any, rows: list[Encoded]) -> None:
+def verify_rows(dataset: Any, rows: list[EncodedRow]) -> None:
     """Raise FtwizardError if the trainer's dataset does not hold exactly ``rows``."""
     lengths = _row_lengths(dataset) if dataset is not None else []
     if sorted(lengths) != sorted(len(row.input_ids) for row in rows):
@@ -66,7 +68,7 @@ def _row_lengths(dataset: Any) -> list[int]:
     return lengths
 
 
-def verify_isolation(trainer: Any, rows: list[Encoded], precision: str) -> None:
+def verify_isolation(trainer: Any, rows: list[EncodedRow], precision: str) -> None:
     """Check that a packed row has the same logits as alone, on the trainer's model and batches.
 
     The row is run alone, after another row, and after that row reversed. Raises FtwizardError if

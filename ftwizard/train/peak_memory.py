@@ -11,7 +11,7 @@ _RESET_PEAK = "5"
 """Written to ``/proc/self/clear_refs``, resets the resident peak to the current size: proc(5)."""
 
 
-class Meter:
+class PeakMemoryMeter:
     """Measures peak memory; create it once libraries and rows are in memory."""
 
     def __init__(self) -> None:

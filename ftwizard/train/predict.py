@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftwizard.advice import run_history
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import batching, disk, duration, plan_estimate, probe_cache
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.probe_cache import Probe
-from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.hardware import machine
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.runs import prediction as outcome
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.train import disk_check, early_stopping
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker
@@ -44,11 +44,11 @@ def save_prediction(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> 
         lengths=row_lengths(ready.encoded),
         trained=count_trainable(model),
         run=worker.folder.id,
-        probe=probe_cache.remembered(plan, ready.source),
-        hour=machine_rate.recorded(worker.folder),
+        probe=probe_cache.read_cached_probe(plan, ready.source),
+        hour=machine_rate.read_recorded_price(worker.folder),
     )
     with contextlib.suppress(OSError):  # a full disk is reported when weights are saved
-        outcome.predict(worker.folder, prediction)
+        outcome.record_prediction(worker.folder, prediction)
 
 
 def predict(
@@ -56,28 +56,28 @@ def predict(
     base: Path,
     *,
     tokens: float,
-    lengths: Mapping[str, Lengths | None],
+    lengths: Mapping[str, LengthDistribution | None],
     trained: int,
     run: str = "",
-    probe: Probe | None = None,
-    hour: Rate | None = None,
-) -> Expected:
+    probe: CachedProbe | None = None,
+    hour: PriceRate | None = None,
+) -> RunFigures:
     """Return the estimates, with measurements of ``probe`` where it has them; None where unknown.
 
     ``lengths`` are those of the encoded rows, ``trained`` is the number of trainable parameters,
     ``run`` the predicted run, whose own speed is not used, and ``hour`` the machine's hourly price.
     """
-    facts, earlier = machine.facts(), tuple(run_history.of_runs(plan, but=run))
+    facts, earlier = machine.read_machine_info(), tuple(run_history.find_speeds(plan, but=run))
     if probe and probe.halved:
         probe = None
-    estimate = plan_estimate.of_plan(
-        plan, lengths, plan_estimate.shape(base), facts, speeds=earlier, probe=probe, hour=hour
+    estimate = plan_estimate.estimate_plan(
+        plan, lengths, plan_estimate.read_shape(base), facts, speeds=earlier, probe=probe, hour=hour
     )
     is_from_runs = bool(earlier) and probe is None
     seconds = _time(estimate, is_from_runs=is_from_runs) if estimate else None
     memory = estimate.memory if estimate else None
     peak = _peak_memory(memory, gpu=bool(facts.gpus)) if memory else None
-    return Expected(
+    return RunFigures(
         peak_memory=probe.memory if probe else peak,
         seconds=seconds,
         tokens_per_s=_tokens_per_s(tokens, seconds),
@@ -97,7 +97,7 @@ def count_trainable(model: Any) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _time(estimate: Follows, *, is_from_runs: bool) -> Figure | None:
+def _time(estimate: RecipeEstimate, *, is_from_runs: bool) -> Figure | None:
     """Return the time as measured in a run: steps, evaluations and saves.
 
     The speed of earlier runs includes these already.
@@ -106,11 +106,11 @@ def _time(estimate: Follows, *, is_from_runs: bool) -> Figure | None:
         return estimate.time
     measured = ("training", "evaluations", "checkpoints")
     parts = {name: part for name, part in estimate.parts.items() if name in measured}
-    total = duration.total(parts or {"training": estimate.time})
+    total = duration.sum_phases(parts or {"training": estimate.time})
     return msgspec.structs.replace(total, source=estimate.time.source, as_of=estimate.time.as_of)
 
 
-def _cost(estimate: Follows, plan: Plan) -> Figure | None:
+def _cost(estimate: RecipeEstimate, plan: Plan) -> Figure | None:
     """Return the cost of the run, without a comparison, whose duration is unknown."""
     if estimate.cost is None or not plan.finish.compare:
         return estimate.cost
@@ -118,7 +118,7 @@ def _cost(estimate: Follows, plan: Plan) -> Figure | None:
     return msgspec.structs.replace(estimate.cost, source=source)
 
 
-def _peak_memory(memory: Memory, *, gpu: bool) -> Figure:
+def _peak_memory(memory: MemoryEstimate, *, gpu: bool) -> Figure:
     """Return the peak as measured: on a GPU by torch, which does not count the CUDA context."""
     if not gpu:
         return memory.peak
@@ -136,10 +136,12 @@ def _peak_memory(memory: Memory, *, gpu: bool) -> Figure:
     )
 
 
-def row_lengths(encoded: Mapping[str, Sequence[Encoded]]) -> dict[str, Lengths | None]:
+def row_lengths(
+    encoded: Mapping[str, Sequence[EncodedRow]],
+) -> dict[str, LengthDistribution | None]:
     """Return the lengths of the training and validation rows."""
     return {
-        name: batching.of_rows([len(row.input_ids) for row in encoded[name]])
+        name: batching.from_counts([len(row.input_ids) for row in encoded[name]])
         for name in ("train", "validation")
     }
 
@@ -156,10 +158,10 @@ def _tokens_per_s(tokens: float, seconds: Figure | None) -> Figure | None:
 
 
 def _disk(plan: Plan, base: Path, trained: int) -> Figure:
-    parts = disk.parts(
+    parts = disk.estimate_parts(
         trained=trained,
         parameters=disk_check.count_parameters(base),
         adapter=plan.recipe.method != "full",
         merges=plan.finish.merge,
     )
-    return disk.needed(parts)
+    return disk.sum_parts(parts)

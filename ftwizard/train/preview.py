@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.plan.schema import Plan
 from ftwizard.train import (
     adapter,
@@ -22,13 +22,13 @@ from ftwizard.train import (
     runtime,
     target_modules,
 )
-from ftwizard.train.encoder import Encoder, Report
+from ftwizard.train.encoder import Encoder, EncodingReport
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one plan."""
 
-    parts: dict[str, Report]
+    parts: dict[str, EncodingReport]
     """``train``, ``validation``, ``test``, ``mix`` → report on the rows."""
     mix_short: str | None
     """Message if there are fewer general rows than the plan asks for."""
@@ -46,21 +46,21 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Trainable parameters."""
     adapted: list[str]
     """Modules that get an adapter; empty for a full fine-tune."""
-    lengths: dict[str, Lengths | None]
+    lengths: dict[str, LengthDistribution | None]
     """``train``, ``validation`` → lengths of the rows, truncated as in the plan."""
 
 
-def preview(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
+def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     """Count rows, tokens, steps and parameters of ``plan`` with the model in ``base``.
 
     Only its tokenizer and configuration are needed. Raises FtwizardError for unusable rows or an
     unusable model, as the training would.
     """
-    parts = dataset.load(plan, {})
+    parts = dataset.load_rows(plan, {})
     say("loading", what="libraries")
     runtime.silence_libraries()
     model_loading.load_config(base)  # refuse an unusable model before encoding rows
-    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base))
+    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
     recipe = plan.recipe
 
     def progress(name: str) -> Callable[[int, int], None]:

@@ -23,15 +23,15 @@ import msgspec
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftwizard.estimate import batching
-from ftwizard.estimate.probe_cache import Measured
+from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.jobs.worker import Ended, Worker
+from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.train import early_stopping, model_loading, peak_memory, predict, runtime, trainer
-from ftwizard.train.encoder import Encoded, Encoder
-from ftwizard.train.peak_memory import Meter
+from ftwizard.train.encoder import EncodedRow, Encoder
+from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.trainer import Prepared
 
 # Choice of a probe's sequences, and the token counts of a training's batches; pure functions.
@@ -91,7 +91,9 @@ class StepTimer(TrainerCallback):
     libraries. Steps with typical rows end after ``max_typical_s`` seconds.
     """
 
-    def __init__(self, worker: Worker, meter: Meter, steps: int, max_typical_s: float) -> None:
+    def __init__(
+        self, worker: Worker, meter: PeakMemoryMeter, steps: int, max_typical_s: float
+    ) -> None:
         self._worker = worker
         self._meter = meter
         self._steps = steps
@@ -177,7 +179,7 @@ class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
     validation_lengths: list[int]
 
 
-def run(worker: Worker) -> Ended:
+def run(worker: Worker) -> WorkResult:
     """Measure the memory and speed of the folder's plan; the result holds a ``Measured``."""
     _prefer_for_oom_kill()
     _exit_with_parent(worker.folder)
@@ -204,12 +206,12 @@ def run(worker: Worker) -> Ended:
         Path(sample.base),
         tokens=sum(sample.rows) * planned.epochs,
         lengths={
-            "train": batching.of_rows(sample.rows),
-            "validation": batching.of_rows(sample.validation_lengths),
+            "train": batching.from_counts(sample.rows),
+            "validation": batching.from_counts(sample.validation_lengths),
         },
         trained=trained,
     )
-    return Ended(
+    return WorkResult(
         "finished",
         {
             "measured": msgspec.to_builtins(measured),
@@ -273,9 +275,9 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) ->
         "validation": [row for sequence in validation for row in _split_rows(sequence)],
     }
     return Prepared(
-        source=hub.Source(kind="folder", name=sample.base, fingerprint="", said=sample.base),
+        source=hub.ModelSource(kind="folder", name=sample.base, fingerprint="", said=sample.base),
         base=base,
-        encoder=Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base)),
+        encoder=Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base)),
         encoded=encoded,
         reports={},
         unreadable={},
@@ -284,18 +286,20 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) ->
     )
 
 
-def _split_rows(sequence: ProbeSequence) -> list[Encoded]:
+def _split_rows(sequence: ProbeSequence) -> list[EncodedRow]:
     rows, start = [], 0
     for length in sequence.seq_lengths:
         span = slice(start, start + length)
         rows.append(
-            Encoded(line=0, input_ids=sequence.input_ids[span], labels=sequence.labels[span])
+            EncodedRow(line=0, input_ids=sequence.input_ids[span], labels=sequence.labels[span])
         )
         start += length
     return rows
 
 
-def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tuple[Measured, int]:
+def _measure(
+    worker: Worker, plan: Plan, sample: ProbeSample, steps: int
+) -> tuple[ProbeMeasurements, int]:
     """Run the steps; return the measurements and the number of trainable parameters."""
     import torch
 
@@ -307,7 +311,7 @@ def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tup
 
     import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
-    meter = Meter()
+    meter = PeakMemoryMeter()
     timer = StepTimer(worker, meter, steps, MAX_TYPICAL_S)
     engine = trainer.build(
         worker, plan, ready, [timer],
@@ -335,7 +339,7 @@ def _measure(worker: Worker, plan: Plan, sample: ProbeSample, steps: int) -> tup
     step_s = min(timer.at_longest)
     validation = count_tokens(sample.validation[: recipe.batch_size])
     on_gpu = meter.on_gpu
-    measured = Measured(
+    measured = ProbeMeasurements(
         device=torch.cuda.get_device_name() if on_gpu else _describe_cpu(),
         device_memory=torch.cuda.mem_get_info()[1] if on_gpu else _total_memory(),
         precision=timer.precision,
@@ -374,9 +378,9 @@ def _evaluate(worker: Worker, engine: Any) -> float:
 def _describe_cpu() -> str:
     import torch
 
-    from ftwizard.text import plural
+    from ftwizard.text import format_count
 
-    return f"CPU, {plural(torch.get_num_threads(), 'thread')}"
+    return f"CPU, {format_count(torch.get_num_threads(), 'thread')}"
 
 
 def _total_memory() -> int:

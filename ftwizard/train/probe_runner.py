@@ -17,19 +17,19 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import Measured
+from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
-from ftwizard.jobs.ending import done_event, end_reason
+from ftwizard.jobs.ending import determine_end_reason, read_done_event
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json, write_whole
 from ftwizard.jobs.status import observe
-from ftwizard.models.hub import Source
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
-from ftwizard.runs.prediction import Expected
-from ftwizard.text import plural, visible
+from ftwizard.runs.prediction import RunFigures
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import command
 from ftwizard.train.probe import halve
 
@@ -45,10 +45,10 @@ class ProbeResult(NamedTuple):
     """The plan with the batch that fits."""
     halved: int
     """How often the batch was reduced."""
-    measured: Measured
+    measured: ProbeMeasurements
     evaluations: int
     """Evaluations of a training with that batch."""
-    predicted: Expected
+    predicted: RunFigures
     """The estimates for that batch."""
     findings: list[str]
 
@@ -64,7 +64,7 @@ class _End(NamedTuple):
     findings: list[str]
 
 
-def run(plan: Plan, source: Source, steps: int, say: ReportProgress) -> ProbeResult:
+def run_probe(plan: Plan, source: ModelSource, steps: int, say: ReportProgress) -> ProbeResult:
     """Try the plan, then smaller batches, until one fits; leave no files behind.
 
     Raises FtwizardError if not even a batch of 1 fits, or if the plan cannot be trained.
@@ -93,13 +93,13 @@ def run(plan: Plan, source: Source, steps: int, say: ReportProgress) -> ProbeRes
 
 
 @contextlib.contextmanager
-def _folder(plan: Plan, source: Source, steps: int) -> Iterator[JobFolder]:
+def _folder(plan: Plan, source: ModelSource, steps: int) -> Iterator[JobFolder]:
     """Yield a temporary job folder outside the runs."""
     with tempfile.TemporaryDirectory(prefix="ftwizard-probe-", ignore_cleanup_errors=True) as root:
         path = Path(root) / "probe"
         record = JobRecord(
             kind="probe",
-            argv=command.argv(path),
+            argv=command.build_argv(path),
             version=__version__,
             created=time.time(),
             inputs={"model": msgspec.to_builtins(source), "steps": steps},
@@ -109,12 +109,12 @@ def _folder(plan: Plan, source: Source, steps: int) -> Iterator[JobFolder]:
 
 def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _End:
     """Measure in a separate process and wait for its end, reporting its progress."""
-    argv = command.argv(folder.path)
+    argv = command.build_argv(folder.path)
     write_whole(folder.plan, schema.dump(plan).encode())
     write_json(folder.attempt(number), Attempt(
         number=number, started=time.time(), host=os.uname().nodename, argv=argv
     ))  # fmt: skip
-    reader, kills = EventReader(folder.events), machine.oom_kills()
+    reader, kills = EventReader(folder.events), machine.count_oom_kills()
     reader.read()  # skip the events of earlier attempts
     has_stepped, findings = False, list[str]()
     with folder.log.open("ab") as log:
@@ -140,15 +140,17 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _En
             process.wait()
             if process.stdin:
                 process.stdin.close()
-    now = machine.oom_kills()
+    now = machine.count_oom_kills()
     oom_killed = kills is not None and now is not None and now > kills
-    reason = end_reason(folder, number, process.returncode, oom_killed=oom_killed, log_from=start)
-    return _End(reason, has_stepped, done_event(folder, number) or {}, findings)
+    reason = determine_end_reason(
+        folder, number, process.returncode, oom_killed=oom_killed, log_from=start
+    )
+    return _End(reason, has_stepped, read_done_event(folder, number) or {}, findings)
 
 
 def _environment(folder: JobFolder, plan: Plan) -> dict[str, str]:
     """Return a training's environment, with the libraries' temporary files in the job folder."""
-    return launch.import_path(command.environment(plan)) | {"TMPDIR": str(folder.path)}
+    return launch.with_import_path(command.build_environment(plan)) | {"TMPDIR": str(folder.path)}
 
 
 def _report_phase(say: ReportProgress, event: dict[str, Any]) -> None:
@@ -156,12 +158,12 @@ def _report_phase(say: ReportProgress, event: dict[str, Any]) -> None:
     say(str(event["phase"]), **{name: event[name] for name in event if name not in skipped})
 
 
-def _result(folder: JobFolder) -> tuple[Measured, int, Expected]:
+def _result(folder: JobFolder) -> tuple[ProbeMeasurements, int, RunFigures]:
     result = msgspec.json.decode(folder.result.read_bytes())
     return (
-        msgspec.convert(result["measured"], Measured),
+        msgspec.convert(result["measured"], ProbeMeasurements),
         msgspec.convert(result["evaluations"], int),
-        msgspec.convert(result["predicted"], Expected),
+        msgspec.convert(result["predicted"], RunFigures),
     )
 
 
@@ -185,7 +187,7 @@ def _describe_failure(plan: Plan, end: _End) -> FtwizardError:
             "If you did not kill it, the machine ran out of memory: lower recipe.batch_size or "
             "recipe.max_length.",
         )
-    message = visible(str(end.done.get("message") or end.reason), 400)
+    message = make_visible(str(end.done.get("message") or end.reason), 400)
     return FtwizardError(
         f"The probe failed: {message}", "A run of this plan would most likely fail the same way."
     )
@@ -209,14 +211,14 @@ def _does_not_fit(plan: Plan, end: _End) -> FtwizardError:
         options.append("set recipe.gradient_checkpointing to true")
     return FtwizardError(
         f"The probe ran out of {memory} with the smallest batch "
-        f"({plural(recipe.batch_size, 'row')}).",
+        f"({format_count(recipe.batch_size, 'row')}).",
         f"Try one of: {'; '.join(options)}; use a machine with more memory.",
     )
 
 
 def _refuse_during_a_run() -> None:
     """Raise FtwizardError while a run is active on this machine: both would need the memory."""
-    for folder in store.all_runs():
+    for folder in store.list_runs():
         status = observe(folder)
         state = folder.read_state()
         is_local = state is None or state.keeper is None or state.keeper.host == os.uname().nodename
@@ -229,7 +231,7 @@ def _refuse_during_a_run() -> None:
 
 
 @contextlib.contextmanager
-def ended_in_order() -> Iterator[None]:
+def exit_on_sigterm() -> Iterator[None]:
     """Turn SIGTERM into an exception, so that the probe and its folder are cleaned up."""
 
     def exit_process(number: int, _: object) -> None:

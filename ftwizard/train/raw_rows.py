@@ -6,8 +6,8 @@ from typing import Any
 
 from ftwizard.data.conversation import Message
 from ftwizard.data.example import Example
-from ftwizard.data.tokens.row_tokens import IGNORED, learnt_of_tokens
-from ftwizard.text import plural
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX, find_trainable_tokens
+from ftwizard.text import format_count
 from ftwizard.train.mask_check import MaskError, TokenRange
 
 
@@ -35,8 +35,10 @@ def encode_tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int
     ids = [int(i) for i in row["input_ids"]]
     size = len(tokenizer)
     if invalid := next((i for i in ids if not 0 <= i < size), None):
-        raise MaskError(f"input_ids contains {invalid}, but the model has {plural(size, 'token')}")
-    trainable = set(learnt_of_tokens(example))
+        raise MaskError(
+            f"input_ids contains {invalid}, but the model has {format_count(size, 'token')}"
+        )
+    trainable = set(find_trainable_tokens(example))
     labels = row.get("labels", ids)
     for index in trainable:
         if labels[index] != ids[index]:
@@ -48,7 +50,7 @@ def encode_tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int
     indices = [index for index in range(len(ids)) if attention[index]]
     return (
         [ids[index] for index in indices],
-        [ids[index] if index in trainable else IGNORED for index in indices],
+        [ids[index] if index in trainable else IGNORE_INDEX for index in indices],
     )
 
 

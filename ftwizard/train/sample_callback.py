@@ -65,7 +65,7 @@ class SampleCallback(TrainerCallback):
         began = time.monotonic()
         try:
             with _evaluation_mode(self._trainer):
-                answers = generate.answers(
+                answers = generate.generate_answers(
                     self._trainer.model,
                     self._encoder,
                     [prompt.ids for prompt in self._prompts],

@@ -9,14 +9,14 @@ import msgspec
 from ftwizard.data import reader
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import Message
-from ftwizard.data.reader import Row
+from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
-from ftwizard.plan.checks import MOST_SAMPLES
+from ftwizard.plan.checks import MAX_SAMPLES
 from ftwizard.plan.schema import Plan
-from ftwizard.text import visible
-from ftwizard.train.encoder import Encoded, Encoder, EncodingError
+from ftwizard.text import make_visible
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError
 
 MAX_SHOWN = 2000
 """Characters of a prompt and of an expected answer in the events."""
@@ -40,7 +40,7 @@ class _SavedPrompts(msgspec.Struct, frozen=True, rename={"prompts": "asked"}):
 
 
 def choose(
-    worker: Worker, plan: Plan, encoder: Encoder, rows: list[Row], encoded: list[Encoded]
+    worker: Worker, plan: Plan, encoder: Encoder, rows: list[ParsedRow], encoded: list[EncodedRow]
 ) -> list[SamplePrompt]:
     """Return the prompts of a run; later attempts reuse those of the first.
 
@@ -72,7 +72,9 @@ def choose(
     return prompts
 
 
-def _choose_rows(rows: list[Row], encoded: list[Encoded], count: int) -> list[Conversation]:
+def _choose_rows(
+    rows: list[ParsedRow], encoded: list[EncodedRow], count: int
+) -> list[Conversation]:
     """Return ``count`` rows with a text to compare with, spread evenly over the lengths."""
     lengths = {row.line: len(row.input_ids) for row in encoded}
     usable = [row for row in rows if row.line in lengths and row.conversation.answer.strip()]
@@ -86,22 +88,23 @@ def _read_prompts(prompts: tuple[str, ...] | str) -> list[Conversation]:
         return [Conversation(messages=_user_message(text)) for text in prompts]
     path = Path(prompts)
     if path.suffix.lower() != ".txt":
-        rows = reader.usable(reader.read(path), skip_bad=False)
-        return [row.conversation for row in rows if row.conversation.messages][:MOST_SAMPLES]
+        rows = reader.get_usable_rows(reader.read_table(path), skip_bad=False)
+        return [row.conversation for row in rows if row.conversation.messages][:MAX_SAMPLES]
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise FtwizardError(
-            f"samples.prompts: {visible(str(path))} could not be read: {reason}.",
+            f"samples.prompts: {make_visible(str(path))} could not be read: {reason}.",
             "Use a text file with one prompt per line, or remove samples.prompts.",
         ) from None
     texts = [line.strip() for line in lines if line.strip()]
     if not texts:
         raise FtwizardError(
-            f"samples.prompts: {visible(str(path))} contains no prompts.", "Write one per line."
+            f"samples.prompts: {make_visible(str(path))} contains no prompts.",
+            "Write one per line.",
         )
-    return [Conversation(messages=_user_message(text)) for text in texts[:MOST_SAMPLES]]
+    return [Conversation(messages=_user_message(text)) for text in texts[:MAX_SAMPLES]]
 
 
 def _user_message(text: str) -> list[Message]:

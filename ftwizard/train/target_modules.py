@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 PROJECTIONS = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
@@ -132,17 +132,17 @@ def _resolve_requested(
         "automatically."
     )
     if missing:
-        named = ", ".join(visible(t, 60) for t in missing)
+        named = ", ".join(make_visible(t, 60) for t in missing)
         raise FtwizardError(f"The model has no module named {named} (recipe.target_modules).", hint)
     if refused := [t for t in as_modules if any(_is_refused(model, n) for n in _match(t, modules))]:
-        named = ", ".join(visible(t, 60) for t in refused)
+        named = ", ".join(make_visible(t, 60) for t in refused)
         raise FtwizardError(
             f"peft does not support an adapter on {named} in this kind of model "
             "(recipe.target_modules).",
             hint,
         )
     if invalid:
-        named = ", ".join(f"{visible(t, 60)} ({kind})" for t, kind in invalid.items())
+        named = ", ".join(f"{make_visible(t, 60)} ({kind})" for t, kind in invalid.items())
         raise FtwizardError(
             f"Adapters work on linear layers and fused experts, not on {named} "
             "(recipe.target_modules).",

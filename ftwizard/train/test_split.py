@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ftwizard.data.reader import Row
+from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.train.dataset import Rows
 
@@ -15,7 +15,7 @@ from ftwizard.train.dataset import Rows
 class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """``eval/test.json``."""
 
-    rows: list[Row]
+    rows: list[ParsedRow]
     """Rows with a text to compare with, unlike pure tool calls and plain text."""
     answers: list[str]
     """Distinct answers of all rows except those of ``mix``, which show the answers' format."""

@@ -8,7 +8,7 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Method
 
 
-class Trained(msgspec.Struct, frozen=True, kw_only=True):
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Written once the training has ended and its adapter, if any, is in place."""
 
     method: Method
@@ -40,17 +40,17 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """Template text that counts toward the loss."""
 
 
-def read(folder: JobFolder) -> Trained | None:
+def read(folder: JobFolder) -> TrainResult | None:
     """Return the result, or None if the training has not ended or another version wrote it.
 
     In the latter case the result is built again from the checkpoints.
     """
     try:
-        return msgspec.json.decode(folder.trained.read_bytes(), type=Trained)
+        return msgspec.json.decode(folder.trained.read_bytes(), type=TrainResult)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 
 
-def write(folder: JobFolder, trained: Trained) -> None:
+def write(folder: JobFolder, trained: TrainResult) -> None:
     """Write the result of the training."""
     write_json(folder.trained, trained)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.reader import Row
-from ftwizard.jobs.ending import GOOD, reason_of
+from ftwizard.data.reader import ParsedRow
+from ftwizard.jobs.ending import GOOD_END_REASONS, classify_error
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.worker import Ended, Outcome, Worker
+from ftwizard.jobs.worker import EarlyEnd, Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
@@ -38,51 +38,51 @@ from ftwizard.train import (
     train_result,
 )
 from ftwizard.train import sample_prompts as prompts
-from ftwizard.train.encoder import Encoded, Encoder, Report
-from ftwizard.train.peak_memory import Meter
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport
+from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.sample_prompts import SamplePrompt
-from ftwizard.train.train_result import Trained
+from ftwizard.train.train_result import TrainResult
 
 
 class Prepared(NamedTuple):
     """Everything that a training needs except the loaded model."""
 
-    source: hub.Source
+    source: hub.ModelSource
     base: Path
     encoder: Encoder
-    encoded: dict[str, list[Encoded]]
-    reports: dict[str, Report]
+    encoded: dict[str, list[EncodedRow]]
+    reports: dict[str, EncodingReport]
     unreadable: dict[str, int]
     """Skipped rows by file."""
     train: Any
     """The ``datasets.Dataset`` for training, packed if the plan says so."""
     total: int
     """Optimizer steps of the whole training."""
-    validation: Sequence[Row] = ()
+    validation: Sequence[ParsedRow] = ()
     """The validation rows, not encoded."""
     prompts: Sequence[SamplePrompt] = ()
     """The sample prompts."""
 
 
-def run(worker: Worker) -> Ended:
+def run(worker: Worker) -> WorkResult:
     """Train, then run the plan's finishing steps."""
     plan = schema.load(worker.folder.plan, begun=True)
     began = time.monotonic()
     trained = train_result.read(worker.folder)
-    if trained is None or trained.reason not in GOOD:
+    if trained is None or trained.reason not in GOOD_END_REASONS:
         trained = train(worker, plan)
     result: dict[str, Any] = {"training": msgspec.to_builtins(trained)}
-    if trained.reason in GOOD:
+    if trained.reason in GOOD_END_REASONS:
         from ftwizard.export.finish import finish
 
         result |= finish(worker, plan, trained)
         checkpoint_rotation.remove_torn(worker.folder.checkpoints)
     result["seconds"] = round(time.monotonic() - began, 1)
     result |= msgspec.to_builtins(measure.compare_with_prediction(worker.folder, trained))
-    return Ended(trained.reason, result, trained.message)
+    return WorkResult(trained.reason, result, trained.message)
 
 
-def train(worker: Worker, plan: Plan) -> Trained:
+def train(worker: Worker, plan: Plan) -> TrainResult:
     """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
     for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
@@ -108,13 +108,15 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
     # Rows first, so that bad data is reported before gigabytes of weights are downloaded.
     worker.phase("reading")
     unreadable: dict[str, int] = {}
-    parts = dataset.load(plan, worker.record.hashes, dataset.reading_reporter(worker, unreadable))
+    parts = dataset.load_rows(
+        plan, worker.record.hashes, dataset.reading_reporter(worker, unreadable)
+    )
     dataset.report_shortage(worker, plan, parts)
     if keeps and plan.finish.compare:
         test_split.save(worker.folder, parts)
 
     worker.phase("fetching")
-    source = msgspec.convert(worker.record.inputs["model"], hub.Source)
+    source = msgspec.convert(worker.record.inputs["model"], hub.ModelSource)
     base = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
     if keeps:
         disk_check.check_disk(worker.folder, plan, base)
@@ -124,7 +126,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
     model_loading.load_config(base)  # refuse an unusable model before encoding rows
 
     worker.phase("tokenising")
-    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.stop_ids(base))
+    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
     encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
     if message := dataset.check_lengths(base, encoded):
         worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
@@ -181,7 +183,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
-    meter = Meter()
+    meter = PeakMemoryMeter()
     recorder = Recorder(worker, marker.tokens if marker else 0, meter)
     control = RunControl(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
@@ -210,7 +212,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     finally:
         worker.saves_itself = False
     if control.end_reason == "nan":
-        raise Outcome("nan", control.message)
+        raise EarlyEnd("nan", control.message)
     del trainer, observers, callbacks  # they reference each other and the model
     gc.collect()
     if control.end_reason:
@@ -278,23 +280,25 @@ def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
     """Return the model to train and the precision to compute in."""
     worker.phase("loading", what="model")
     runtime.check_device(plan.where.gpu)
-    precision = runtime.choose_precision(plan.recipe, model_loading.refuse_quantised(base))
+    precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     attention = runtime.choose_attention(plan.recipe, precision, base)
     folder = initial_weights.model_folder(worker, plan.recipe.method, base)
     return model_loading.load_to_train(folder, plan.recipe.method, precision, attention), precision
 
 
-def keep_best(folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str) -> Trained:
+def keep_best(
+    folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str
+) -> TrainResult:
     """Make the best checkpoint on disk the result, and record it."""
     complete = checkpoints.all_complete(folder.checkpoints)
     last = complete[-1]
-    best = checkpoints.best(complete) or last
+    best = checkpoints.find_best(complete) or last
     path = folder.checkpoints / best.name
     if plan.recipe.method != "full":
         adapter.write(folder, path)
     counts = {f"{name}_given": report.rows for name, report in ready.reports.items()}
     counts |= {f"{name}_used": report.kept for name, report in ready.reports.items()}
-    trained = Trained(
+    trained = TrainResult(
         method=plan.recipe.method,
         reason=reason,
         message=message,
@@ -325,11 +329,11 @@ def _free_space(folder: JobFolder, error: Exception) -> None:
 
     Without that space, the run's end could not be recorded.
     """
-    if reason_of(error, folder) != "disk_full":
+    if classify_error(error, folder) != "disk_full":
         return
     checkpoint_rotation.move_torn(folder.checkpoints)
     checkpoint_rotation.remove_torn(folder.checkpoints)
-    raise Outcome(
+    raise EarlyEnd(
         "disk_full",
         f"The disk of {folder.path} is full. The last complete checkpoint is kept.",
     ) from error

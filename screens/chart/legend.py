@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from ftwizard.screens.chart.line_renderer import LineStyle
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _SAMPLES = {"solid": "──", "dashed": "╌{}╌", "faint": "··"}
 _ASCII_SAMPLES = {"solid": "--", "dashed": "-{}-", "faint": "::"}
@@ -36,7 +36,7 @@ def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
 
 def make_printable(name: str, *, ascii: bool) -> str:
     """Return a foreign name on one line, without control characters."""
-    text = visible(name)
+    text = make_visible(name)
     return text.encode("ascii", "backslashreplace").decode() if ascii else text
 
 

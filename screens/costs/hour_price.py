@@ -11,13 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.text_input import TextInput
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -39,20 +39,20 @@ def describe_saving() -> str:
 def describe_rental(estimate: dict[str, Any] | None) -> str:
     """Describe the rental price of the estimate's GPU; empty if unknown."""
     rental = ((estimate or {}).get("hour") or {}).get("rental")
-    return machine_rate.guide(msgspec.convert(rental, Figure | None))
+    return machine_rate.describe_rental(msgspec.convert(rental, Figure | None))
 
 
 MAX_CHARACTERS = 24
 
 
-class HourPage(Dialog[Rate | None]):
+class HourPricePage(Dialog[PriceRate | None]):
     """Dismisses with the typed price, None on esc. ``guide``: typical rental price of the GPU."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
     ]
 
-    def __init__(self, hour: Rate | None, guide: str) -> None:
+    def __init__(self, hour: PriceRate | None, guide: str) -> None:
         super().__init__()
         self._hour, self._guide = hour, guide
 
@@ -65,7 +65,7 @@ class HourPage(Dialog[Rate | None]):
             with Horizontal(classes="named"):
                 yield Static(NAME, classes="name", markup=False)
                 shown = f"{self._hour.usd:f}" if self._hour else ""
-                yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
+                yield TextInput(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
             keys = Text.assemble(
                 ("enter", f"bold {palette.ACCENT}"), " sets it     ",
@@ -83,7 +83,7 @@ class HourPage(Dialog[Rate | None]):
     def on_input_submitted(self) -> None:
         """Accept the price; Enter arrives after the keys typed before it."""
         try:
-            price = machine_rate.said(self.query_one(Input).value)
+            price = machine_rate.parse_typed_price(self.query_one(Input).value)
         except FtwizardError as error:
             self._say(f"{error.message} {error.hint}")
         else:
@@ -96,23 +96,23 @@ class HourPage(Dialog[Rate | None]):
         line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))
 
 
-async def ask_price(app: FtwizardApp, hour: Rate | None, guide: str = "") -> Rate | None:
+async def ask_price(app: FtwizardApp, hour: PriceRate | None, guide: str = "") -> PriceRate | None:
     """Ask for the hourly price and whether to save it; return it, or ``hour`` on esc."""
-    from ftwizard.screens.dialogs.confirm import Ask
-    from ftwizard.screens.dialogs.error import Problem
+    from ftwizard.screens.dialogs.confirm import ConfirmDialog
+    from ftwizard.screens.dialogs.error import ErrorDialog
 
-    price = await app.push_screen_wait(HourPage(hour, guide))
+    price = await app.push_screen_wait(HourPricePage(hour, guide))
     if price is None:
         return hour
-    if (before := machine_rate.remembered()) and before.usd == price.usd:
+    if (before := machine_rate.read_saved_price()) and before.usd == price.usd:
         return before
     if not await app.push_screen_wait(
-        Ask(REMEMBER, describe_saving(), "save it", "this time only")
+        ConfirmDialog(REMEMBER, describe_saving(), "save it", "this time only")
     ):
         return price
     try:
-        machine_rate.remember(price.usd)
+        machine_rate.save_price(price.usd)
     except FtwizardError as error:
-        await app.push_screen_wait(Problem(error))
+        await app.push_screen_wait(ErrorDialog(error))
         return price
-    return machine_rate.remembered() or price
+    return machine_rate.read_saved_price() or price

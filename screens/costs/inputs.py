@@ -12,30 +12,30 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard import locations
-from ftwizard.advice.provider_costs import supposed
+from ftwizard.advice.provider_costs import fill_in_model
 from ftwizard.advice.questions import wanted_size
-from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
+from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
 from ftwizard.catalog.providers import PathId, PlatformId, catalog
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
-from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
+from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
 from ftwizard.quantity import Figure
 from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.recipe import live_estimate
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)
 """Tokens of a request and its response if the data shows none."""
 MAX_AMOUNT = Decimal(10**12)
 _RULE_OF_THUMB_SIZES = (6e9, 10e9)
 """Model sizes that the article's training hours (for 8B) apply to."""
-_ZERO_TOKENS = Estimate(value=0, low=0, high=0)
+_ZERO_TOKENS = TokenEstimate(value=0, low=0, high=0)
 PRIVACY_REASONS = {
     "stay": "your answers keep the data on this machine",
     "own-cloud": "your answers keep the data in your own cloud account",
@@ -47,9 +47,9 @@ PRIVACY_REASONS = {
 class Basis:
     """Everything that the cost table depends on."""
 
-    load: Load | None
+    load: TrainingLoad | None
     """None if the tokens are unknown."""
-    query: Asked
+    query: PricingQuery
     usual: Volume
     """Mean tokens of one request, without a number of requests."""
     measured: bool
@@ -62,7 +62,7 @@ class Basis:
     own_machine: bool = False
     """Whether the local path means a machine of one's own. Otherwise a GPU is rented. True with a
     GPU here or elsewhere, for a model that trains on the CPU, or if the data must stay."""
-    hour: Rate | None = None
+    hour: PriceRate | None = None
     """Hourly price of this machine; None if not set."""
 
     def with_query(self, **changes: Any) -> Basis:
@@ -82,11 +82,11 @@ class Basis:
 
 def build_basis(draft: Draft, today: datetime.date) -> Basis:
     """Build the basis of a draft's costs: from its estimate, else from its data check."""
-    size, plan = draft.parameters, supposed(draft.plan, draft.answers)
+    size, plan = draft.parameters, fill_in_model(draft.plan, draft.answers)
     cards = _read_card_estimates(draft.estimate or {}) or _estimate_cards(draft, plan, today)
     shape = live_estimate.load_shape(plan.model.name)
     weights = size or (shape.parameters if shape else None)
-    query = Asked(
+    query = PricingQuery(
         today=today,
         hours=cards.hours or None,
         too_small=cards.too_small,
@@ -121,16 +121,17 @@ def _has_own_machine(draft: Draft) -> bool:
     )
 
 
-def _estimate_local_run(draft: Draft, plan: Plan) -> Here:
+def _estimate_local_run(draft: Draft, plan: Plan) -> LocalOffer:
     """Estimate a run on this machine: from the draft's estimate, else from its prospect."""
     recipe_estimate, memory = None, None
     if (estimate := draft.estimate or {}).get("follows"):
         recipe_estimate, memory = msgspec.convert(
-            (estimate["follows"], estimate.get("memory")), tuple[Follows, Memory | None]
+            (estimate["follows"], estimate.get("memory")),
+            tuple[RecipeEstimate, MemoryEstimate | None],
         )
     else:
         recipe_estimate = live_estimate.estimate_recipe(replace(draft, plan=plan))
-    return plan_estimate.this_machine(plan, draft.machine, recipe_estimate, memory)
+    return plan_estimate.local_offer(plan, draft.machine, recipe_estimate, memory)
 
 
 class _Cards(NamedTuple):
@@ -146,7 +147,10 @@ def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
     inputs = plan, live_estimate.get_lengths(draft), live_estimate.load_shape(plan.model.name)
     names = {card for card, _ in load_prices(today)[0].cards()}
     try:
-        return _Cards(plan_estimate.hours(*inputs, names), plan_estimate.too_small(*inputs, names))
+        return _Cards(
+            plan_estimate.estimate_gpu_hours(*inputs, names),
+            plan_estimate.too_small_gpus(*inputs, names),
+        )
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
         return _Cards({}, frozenset())
 
@@ -165,12 +169,12 @@ def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
     """Compute every offer; without tokens the training costs are unknown."""
     table = table.at(basis.hour)
     if basis.load is not None:
-        return list(offer_list.offers(basis.load, table, basis.query))
-    nothing = Load(tokens=_ZERO_TOKENS, epochs=1, counted="")
+        return list(offer_list.list_offers(basis.load, table, basis.query))
+    nothing = TrainingLoad(tokens=_ZERO_TOKENS, epochs=1, counted="")
     query = msgspec.structs.replace(basis.query, by_rule=False)
     return [
         msgspec.structs.replace(offer, training=None, other=None)
-        for offer in offer_list.offers(nothing, table, query)
+        for offer in offer_list.list_offers(nothing, table, query)
     ]
 
 
@@ -190,18 +194,18 @@ def _price_key(offer: Offer) -> tuple[bool, float]:
     return offer.training is None, offer.training.value if offer.training else 0.0
 
 
-def _load_from_estimate(draft: Draft) -> Load | None:
+def _load_from_estimate(draft: Draft) -> TrainingLoad | None:
     """Return the tokens that ``ftwizard estimate`` counted with the model's tokenizer."""
     estimate = draft.estimate
     if not estimate or not estimate["tokens"]:
         return None
     epochs = draft.plan.recipe.epochs
-    return Load(
+    return TrainingLoad(
         tokens=_exact_estimate(max(1, round(estimate["tokens"] / epochs))),
         epochs=epochs,
         counted=f"counted with {_short_name(draft.plan.model.name)}",
         rows=setting_values.count_trained_rows(draft),
-        by_model=msgspec.convert(estimate.get("by_model") or {}, dict[str, Estimate]),
+        by_model=msgspec.convert(estimate.get("by_model") or {}, dict[str, TokenEstimate]),
     )
 
 
@@ -213,31 +217,31 @@ def _read_card_estimates(estimate: dict[str, Any]) -> _Cards | None:
     return _Cards(hours, small) if hours or small else None
 
 
-def _load_from_check(draft: Draft) -> Load | None:
+def _load_from_check(draft: Draft) -> TrainingLoad | None:
     """Return the tokens that the data check counted, without validation and test shares."""
     counted = (draft.checked or {}).get("tokens")
     if not counted or not counted.get("total"):
         return None
     left = max(0.0, 1 - draft.plan.validation_share - draft.plan.test_share)
-    return Load(
-        tokens=Estimate(
+    return TrainingLoad(
+        tokens=TokenEstimate(
             value=round(counted["total"] * left),
             low=math.floor(counted["low"] * left),
             high=math.ceil(counted["high"] * left),
         ),
         epochs=draft.plan.recipe.epochs,
-        counted=f"counted with {visible(str(counted['encoding']), 40)}",
+        counted=f"counted with {make_visible(str(counted['encoding']), 40)}",
         rows=round(counted["rows"] * left),
     )  # fmt: skip
 
 
 def _short_name(name: str) -> str:
     """Return a model's name without owner or folder."""
-    return visible(name.rstrip("/").rpartition("/")[2], 40)
+    return make_visible(name.rstrip("/").rpartition("/")[2], 40)
 
 
-def _exact_estimate(tokens: int) -> Estimate:
-    return Estimate(value=tokens, low=tokens, high=tokens)
+def _exact_estimate(tokens: int) -> TokenEstimate:
+    return TokenEstimate(value=tokens, low=tokens, high=tokens)
 
 
 def _volume_of_rows(draft: Draft) -> Volume | None:
@@ -258,7 +262,7 @@ def _mean_volume(tokens: int, answers: int, rows: int) -> Volume | None:
     return Volume(tokens_in=Decimal(into), tokens_out=Decimal(max(1, round(answers / rows))))
 
 
-def _describe_tokens(load: Load | None) -> str:
+def _describe_tokens(load: TrainingLoad | None) -> str:
     if load is None:
         return "Tokens are not counted yet, so the training cost is unknown"
     about = "" if load.tokens.low == load.tokens.high else "about "
@@ -269,5 +273,5 @@ def _describe_tokens(load: Load | None) -> str:
 def _format_epochs(epochs: float) -> str:
     """``1 epoch``, ``2.5 epochs``."""
     if epochs == int(epochs):
-        return plural(int(epochs), "epoch")
+        return format_count(int(epochs), "epoch")
     return f"{epochs:g} epochs"

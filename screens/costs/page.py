@@ -22,18 +22,18 @@ from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.costs import hour_price, inputs, plot, table, text
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.costs.volume import VolumePage
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import Page
-from ftwizard.screens.widgets.menu import INDENT, Line, Menu
-from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.widgets.menu import INDENT, Menu, MenuLine
+from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.text import dollars
+from ftwizard.text import format_dollars
 
 ROOMY = 36
 """Window height from which groups are separated by a blank line."""
 
 
-class OfferPane(Reading):
+class OfferPane(TextPane):
     """Details of one offer; notifies the page when its size changes."""
 
     class Resized(Message):
@@ -90,7 +90,9 @@ class CostsPage(Page[Draft]):
         with Horizontal(id="below"):
             yield OfferPane(id="offer")
             chart = Chart(
-                x_name="requests per month", ascii=getattr(self.app, "ascii", False), write=dollars
+                x_name="requests per month",
+                ascii=getattr(self.app, "ascii", False),
+                write=format_dollars,
             )
             chart.can_focus = False
             yield chart
@@ -103,7 +105,7 @@ class CostsPage(Page[Draft]):
         self._selected = self._recommended
         self.call_after_refresh(self._show, to=self._recommended)
         if problem is not None:
-            self.app.push_screen(Problem(problem))
+            self.app.push_screen(ErrorDialog(problem))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
@@ -224,22 +226,22 @@ class CostsPage(Page[Draft]):
         menu = self.query_one(Menu)
         menu.scroll_to_region(Region(0, menu.cursor, 1, 1), animate=False)
 
-    def _lines(self, offers: Sequence[Offer], layout: table.TableLayout) -> list[Line]:
+    def _lines(self, offers: Sequence[Offer], layout: table.TableLayout) -> list[MenuLine]:
         above = table.build_headings(offers, self._order)
-        lines: list[Line] = []
+        lines: list[MenuLine] = []
         for offer in offers:
             id = table.get_key(offer)
             if id in above:
-                lines += [Line(Text())] if lines and self.size.height >= ROOMY else []
-                lines.append(Line(Text.assemble((above[id], "dim"))))
-            lines.append(Line(layout.line(offer, star=id == self._recommended), id))
+                lines += [MenuLine(Text())] if lines and self.size.height >= ROOMY else []
+                lines.append(MenuLine(Text.assemble((above[id], "dim"))))
+            lines.append(MenuLine(layout.line(offer, star=id == self._recommended), id))
         return lines
 
     def _show_details(self) -> None:
         """Show the selected offer as text and, with a volume, as a plot."""
         chosen = self.query_one(Menu).chosen
         offer = next((row for row in self._offers if table.get_key(row) == chosen), None)
-        pane, chart = self.query_one(Reading), self.query_one(Chart)
+        pane, chart = self.query_one(TextPane), self.query_one(Chart)
         if offer is None:
             return
         width = pane.room[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftwizard.pricing.monthly import HOURS
-from ftwizard.pricing.offer import Asked, Offer, Volume
+from ftwizard.pricing.offer import Offer, PricingQuery, Volume
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
 from ftwizard.timeseries import Series
@@ -27,7 +27,7 @@ class Plot:
     empty: str = ""
 
 
-def build_plot(offer: Offer, offers: Sequence[Offer], query: Asked) -> Plot:
+def build_plot(offer: Offer, offers: Sequence[Offer], query: PricingQuery) -> Plot:
     """Plot the monthly cost of ``offer`` over requests, against the GPU of ``query``."""
     volume = query.volume
     if volume is None or volume.requests is None:
@@ -53,7 +53,7 @@ def build_plot(offer: Offer, offers: Sequence[Offer], query: Asked) -> Plot:
     return Plot(tuple(lines), tuple(marks), end)
 
 
-def _find_gpu(offers: Sequence[Offer], query: Asked) -> Offer | None:
+def _find_gpu(offers: Sequence[Offer], query: PricingQuery) -> Offer | None:
     """Return the GPU that the break-even refers to."""
     return next(
         (offer for offer in offers if offer.card == query.serve_on and offer.market == "on demand"),

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ftwizard.catalog.providers import catalog
-from ftwizard.pricing.money import UNKNOWN, amount, span
+from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 NOT_BILLED = "–"
 TOO_SMALL = "does not fit"
@@ -119,7 +119,7 @@ class TableLayout:
             text.append(f"{ENDED} ", quiet)
         else:
             text.append(f"{STALE} " if offer.stale else "  ", palette.WARNING)
-        name = Text(visible(offer.name), quiet)
+        name = Text(make_visible(offer.name), quiet)
         if star and cell_len(name.plain) + len(_RECOMMENDED) <= self.name:
             name.append(_RECOMMENDED, palette.ACCENT)
         name.truncate(self.name, overflow="ellipsis", pad=True)
@@ -143,7 +143,7 @@ def build_layout(
 ) -> TableLayout:
     """Choose what fits ``width`` cells: whole names, then columns by importance. The column that
     is sorted by is always shown."""
-    longest = max((cell_len(visible(offer.name)) for offer in offers), default=0)
+    longest = max((cell_len(make_visible(offer.name)) for offer in offers), default=0)
     longest = max(_MIN_NAME_WIDTH, min(longest, _MAX_NAME_WIDTH, width // 2))
     left = width - _MARK_WIDTH - longest
     wanted = [column for column in list_columns(monthly=monthly) if column.id != "path"]
@@ -193,18 +193,22 @@ def _format_training(offer: Offer) -> str:
     if offer.path == "local" and offer.card is None:
         return UNKNOWN if offer.rate is None else _format_own(offer)
     if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
-        return f"{span(offer.rate)}/h"
-    return span(offer.training)
+        return f"{format_amount_range(offer.rate)}/h"
+    return format_amount_range(offer.training)
 
 
 def _format_own(offer: Offer) -> str:
-    return span(offer.training) if offer.training else f"{span(offer.rate)}/h"
+    return (
+        format_amount_range(offer.training)
+        if offer.training
+        else f"{format_amount_range(offer.rate)}/h"
+    )
 
 
 def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
     def cell(offer: Offer) -> str:
         figure: Figure | None = getattr(offer, id)
-        return NOT_BILLED if offer.path == "local" else span(figure)
+        return NOT_BILLED if offer.path == "local" else format_amount_range(figure)
 
     return cell
 
@@ -212,7 +216,7 @@ def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
 def _format_hosting(offer: Offer) -> str:
     if offer.hosting is None and (offer.path == "local" or offer.input is not None):
         return NOT_BILLED
-    return span(offer.hosting)
+    return format_amount_range(offer.hosting)
 
 
 def _format_relative(offer: Offer) -> str:
@@ -225,10 +229,14 @@ def _format_monthly(offer: Offer) -> str:
     if not offer.serves and offer.market != "spot":
         return TOO_SMALL
     if offer.path == "local" and offer.card is None:
-        return UNKNOWN if offer.monthly is None else amount(offer.monthly.value)
+        return UNKNOWN if offer.monthly is None else format_amount(offer.monthly.value)
     if offer.market == "spot":
         return NOT_BILLED
-    return span(offer.monthly) if offer.monthly is None else amount(offer.monthly.value)
+    return (
+        format_amount_range(offer.monthly)
+        if offer.monthly is None
+        else format_amount(offer.monthly.value)
+    )
 
 
 def _format_break_even(offer: Offer) -> str:

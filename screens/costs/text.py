@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 
 from rich.text import Text
 
-from ftwizard.catalog.prices import STALE_DAYS, mark
+from ftwizard.catalog.prices import STALE_DAYS, stale_mark
 from ftwizard.pricing import gpu_costs
-from ftwizard.pricing.money import UNKNOWN, amount, span
-from ftwizard.pricing.monthly import HOURS, cannot_serve, pace
-from ftwizard.pricing.offer import Asked, Offer, Volume
+from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
+from ftwizard.pricing.monthly import HOURS, explain_cannot_serve, required_tokens_per_s
+from ftwizard.pricing.offer import Offer, PricingQuery, Volume
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ENDED, STALE, STAR, TOO_SMALL, Order
 from ftwizard.screens.wizard import texts
-from ftwizard.text import size, visible
+from ftwizard.text import format_bytes, make_visible
 
 FigureLine = tuple[str, str, str]
 """Name, text and source of a figure."""
@@ -49,7 +49,7 @@ def format_heading(basis: Basis, order: Order, *, own_left_out: bool) -> Text:
 
 def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text:
     """Format every figure of an offer with source and date, and its notes."""
-    text = Text.assemble((visible(offer.name), "bold"))
+    text = Text.assemble((make_visible(offer.name), "bold"))
     if star:
         text.append(f"  {STAR} recommended", palette.ACCENT)
     if not offer.tunable:
@@ -60,15 +60,15 @@ def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text
     notes = list(offer.notes)
     if notes and (not offer.tunable or offer.until or offer.ends):  # the first is of its end
         name = "until" if offer.tunable else "why"
-        text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{visible(notes.pop(0), 600)}\n")
+        text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{make_visible(notes.pop(0), 600)}\n")
     for name, words, source in _list_figures(offer, basis):
         text.append(f"{name:<{NAME_WIDTH}}", "dim").append(words)
         text.append(f"  {source}\n" if source else "\n", "dim")
     for note in notes:
-        if note == gpu_costs.NOT_SAID:  # a line above says so
+        if note == gpu_costs.PRICE_NOT_SET:  # a line above says so
             continue
-        text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{visible(note, 600)}\n")
-    return texts.hanging(text, NAME_WIDTH, width)
+        text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{make_visible(note, 600)}\n")
+    return texts.wrap_hanging(text, NAME_WIDTH, width)
 
 
 def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
@@ -85,7 +85,7 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
         words = f"{_format_rate(offer.hosting)} while it runs"
         yield "serving", words, _format_source(offer.hosting, today)
         yield from _list_other_edition(offer, "hosting", _format_rate, today)
-    yield "weights", f"{_DOWNLOAD[offer.weights]}: {visible(offer.owner, 200)}", ""
+    yield "weights", f"{_DOWNLOAD[offer.weights]}: {make_visible(offer.owner, 200)}", ""
 
 
 def _list_other_edition(
@@ -99,10 +99,14 @@ def _list_other_edition(
 def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
     figure, other_edition, rate = offer.training, offer.other, offer.rate
     if figure and other_edition:
-        older = f"; as of {other_edition.as_of}: {visible(other_edition.source, 500)}"
+        older = f"; as of {other_edition.as_of}: {make_visible(other_edition.source, 500)}"
         newer = _format_source(figure, today).replace(older, "")
-        yield "training", amount(figure.value), newer
-        yield "", span(other_edition), f"other edition: {_format_source(other_edition, today)}"
+        yield "training", format_amount(figure.value), newer
+        yield (
+            "",
+            format_amount_range(other_edition),
+            f"other edition: {_format_source(other_edition, today)}",
+        )
     elif figure:
         yield "training", _format_likely(figure), _format_source(figure, today)
     elif offer.too_small:
@@ -119,7 +123,7 @@ def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
         yield from _list_other_edition(offer, "setup", _format_likely, today)
 
 
-def _list_monthly(offer: Offer, query: Asked, volume: Volume) -> Iterator[FigureLine]:
+def _list_monthly(offer: Offer, query: PricingQuery, volume: Volume) -> Iterator[FigureLine]:
     today = query.today
     if offer.monthly:
         yield "monthly", _format_likely(offer.monthly), _format_source(offer.monthly, today)
@@ -127,18 +131,18 @@ def _list_monthly(offer: Offer, query: Asked, volume: Volume) -> Iterator[Figure
     elif offer.path != "local":
         yield "monthly", UNKNOWN, "input or output price missing"
     elif not offer.serves and query.served:
-        yield "monthly", TOO_SMALL, f"the 16-bit weights take {size(query.served)}"
+        yield "monthly", TOO_SMALL, f"the 16-bit weights take {format_bytes(query.served)}"
     if even := offer.break_even:
         words = f"a GPU is cheaper from {even.value:,.0f} requests per month"
         if even.low is not None and even.high is not None:
             words += f" (range {even.low:,.0f}–{even.high:,.0f})"
-        if rate := pace(volume):
+        if rate := required_tokens_per_s(volume):
             words += f" if it sustains {rate.value:,.1f} output tokens/s on average"
         yield "break-even", words, _format_source(even, today)
         yield from _list_other_edition(
             offer, "break_even", lambda figure: f"from {figure.value:,.0f}", today
         )
-    elif offer.path != "local" and (why := cannot_serve(query)):
+    elif offer.path != "local" and (why := explain_cannot_serve(query)):
         yield "break-even", UNKNOWN, why
 
 
@@ -147,12 +151,18 @@ def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
     by_source: dict[str, list[str]] = {}
     for name, figure in prices:
         if figure:
-            by_source.setdefault(_format_source(figure, today), []).append(f"{span(figure)} {name}")
+            by_source.setdefault(_format_source(figure, today), []).append(
+                f"{format_amount_range(figure)} {name}"
+            )
     for source, parts in by_source.items():
         yield "inference", f"{', '.join(parts)}, per million tokens", source
     for name, kind in (("in", "input"), ("out", "output"), ("cached", "cached")):
         if figure := offer.beside.get(kind):
-            yield "", f"{span(figure)} {name}", f"other edition: {_format_source(figure, today)}"
+            yield (
+                "",
+                f"{format_amount_range(figure)} {name}",
+                f"other edition: {_format_source(figure, today)}",
+            )
     missing = [name for name, figure in prices[:2] if figure is None]
     if missing:
         yield "inference", f"{' and '.join(missing)} {UNKNOWN}", ""
@@ -164,7 +174,7 @@ def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
         month = figure.value * float(HOURS)
         yield (
             "hosting",
-            f"{_format_rate(figure)}, {amount(month)} for a full month",
+            f"{_format_rate(figure)}, {format_amount(month)} for a full month",
             _format_source(figure, today),
         )
         yield from _list_other_edition(offer, "hosting", _format_rate, today)
@@ -178,16 +188,18 @@ def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
 def _format_likely(figure: Figure) -> str:
     """Format the likely amount, with its range if it has one."""
     return (
-        amount(figure.value) if figure.low is None else f"{amount(figure.value)} ({span(figure)})"
+        format_amount(figure.value)
+        if figure.low is None
+        else f"{format_amount(figure.value)} ({format_amount_range(figure)})"
     )
 
 
 def _format_rate(figure: Figure) -> str:
-    return f"{span(figure)} {figure.unit.removeprefix('USD ')}"
+    return f"{format_amount_range(figure)} {figure.unit.removeprefix('USD ')}"
 
 
 def _format_source(figure: Figure, today: datetime.date) -> str:
     """Format a figure's source, its date, and whether that is stale."""
     date = f", as of {figure.as_of}" if figure.as_of else ""
-    old = f" ({STALE} over {STALE_DAYS} days old)" if mark(figure.as_of, today) else ""
-    return f"{visible(figure.source, 500)}{date}{old}"
+    old = f" ({STALE} over {STALE_DAYS} days old)" if stale_mark(figure.as_of, today) else ""
+    return f"{make_visible(figure.source, 500)}{date}{old}"

@@ -15,8 +15,8 @@ from ftwizard.pricing.offer import Volume
 from ftwizard.screens import palette
 from ftwizard.screens.costs.inputs import MAX_AMOUNT
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.text_input import Entry
-from ftwizard.text import visible
+from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.text import make_visible
 
 # Parsing of typed request and token counts.
 
@@ -35,7 +35,9 @@ def parse_amount(name: str, typed: str) -> Decimal:
         amount = Decimal(0)
     if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
         wrong = (
-            f"“{visible(typed.strip(), 24)}” is not a number" if typed.strip() else "enter a number"
+            f"“{make_visible(typed.strip(), 24)}” is not a number"
+            if typed.strip()
+            else "enter a number"
         )
         raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
     return amount
@@ -67,7 +69,7 @@ class VolumePage(Dialog[Volume | None]):
                 with Horizontal(classes="named"):
                     yield Static(name, classes="name", markup=False)
                     shown = "" if value is None else f"{value:,f}"
-                    yield Entry(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
+                    yield TextInput(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
             keys = Text.assemble(
                 ("enter", f"bold {palette.ACCENT}"), " sets it     ",

@@ -13,10 +13,10 @@ from textual.widgets import Static
 
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.menu import Line, Menu
+from ftwizard.screens.widgets.menu import Menu, MenuLine
 
 
-class Pick(Dialog[str | None]):
+class ChooseDialog(Dialog[str | None]):
     """Dismisses with the id of the chosen option, None on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,7 +44,7 @@ class Pick(Dialog[str | None]):
 
     def on_mount(self) -> None:
         menu = self.query_one(Menu)
-        lines = [Line(Text(label, no_wrap=True), id) for id, label in self._options]
+        lines = [MenuLine(Text(label, no_wrap=True), id) for id, label in self._options]
         menu.show(lines, cursor=self._chosen or None)
         menu.focus()
 

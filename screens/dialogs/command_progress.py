@@ -17,14 +17,14 @@ from ftwizard.runs import describe
 from ftwizard.screens import crash_log, palette, subprocesses
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.monitor import readings
-from ftwizard.text import duration
+from ftwizard.text import format_duration
 
 POLL_EVERY_S = 0.25
 SHOW_AFTER_S = 0.3
 """Shorter commands show no dialog."""
 
 
-class Working(Dialog[Any]):
+class CommandProgress(Dialog[Any]):
     """Runs a command; dismisses with its document, its FtwizardError, or None on Esc.
 
     A ``lasting`` command is not canceled, neither by Esc nor when the app exits.
@@ -39,7 +39,7 @@ class Working(Dialog[Any]):
         self._lasting = lasting
         self._heading = title
         self._argv = argv
-        self._child = subprocesses.Child(*argv)
+        self._child = subprocesses.CommandProcess(*argv)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="working"):
@@ -63,13 +63,13 @@ class Working(Dialog[Any]):
         except OSError as error:
             result = subprocesses.to_start_error(self._argv[0], error)
         except Exception as error:  # noqa: BLE001 (the dialog could not be closed)
-            result = crash_log.told(error)
+            result = crash_log.to_user_error(error)
         self.dismiss(result)
 
     async def _run_command(self) -> Any:
         if self._lasting:  # the app waits for this thread on exit
             return await asyncio.to_thread(
-                subprocesses.run, *self._argv, tell=lambda _: None, lasting=True
+                subprocesses.run_blocking, *self._argv, tell=lambda _: None, lasting=True
             )
         return await self._child.document()
 
@@ -81,10 +81,14 @@ class Working(Dialog[Any]):
         box = self.query_one("#working")
         box.display = True
         width = max(20, box.content_size.width)
-        activity = describe.doing(progress) if progress.phase else "starting"
-        lines = [Text(f"{activity}   {duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")]
-        share = readings.share(progress)
-        lines.append(readings.bar(share, width) if share is not None else Text("─" * width, "dim"))
+        activity = describe.describe_progress(progress) if progress.phase else "starting"
+        lines = [
+            Text(f"{activity}   {format_duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")
+        ]
+        share = readings.completed_share(progress)
+        lines.append(
+            readings.draw_bar(share, width) if share is not None else Text("─" * width, "dim")
+        )
         self.query_one("#doing", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:

@@ -12,10 +12,10 @@ from textual.widgets import Input, Static
 
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.text_input import TextInput
 
 
-class Ask(Dialog[bool]):
+class ConfirmDialog(Dialog[bool]):
     """Dismisses with True on Enter, False on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,7 +69,7 @@ class DestructiveConfirm(Dialog[bool]):
 # Warning that is overridden only by typing its name, never by a stray Enter.
 
 
-class Typed(Dialog[bool]):
+class TypedConfirm(Dialog[bool]):
     """Dismisses with True once ``phrase`` was typed, with False on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -92,7 +92,7 @@ class Typed(Dialog[bool]):
                 ),
                 markup=False,
             )
-            yield Entry(placeholder=self._phrase, max_length=100)
+            yield TextInput(placeholder=self._phrase, max_length=100)
             yield Static(id="mismatch", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -13,10 +13,10 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 
-class Problem(Dialog[None]):
+class ErrorDialog(Dialog[None]):
     """Shows an error until it is closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -30,11 +30,13 @@ class Problem(Dialog[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="problem"):
             yield Static(
-                Text.assemble(("✗ ", f"bold {palette.BAD}"), visible(self._error.message, 1500)),
+                Text.assemble(
+                    ("✗ ", f"bold {palette.BAD}"), make_visible(self._error.message, 1500)
+                ),
                 markup=False,
             )
             if self._error.hint:
-                yield Static(visible(self._error.hint, 1000), markup=False)
+                yield Static(make_visible(self._error.hint, 1000), markup=False)
             yield Static(
                 Text.assemble(("enter", f"bold {palette.ACCENT}"), " closes"), markup=False
             )

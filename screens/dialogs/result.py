@@ -12,11 +12,11 @@ from textual.widgets import Static
 
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard import texts
 
 
-class Outcome(Dialog[bool]):
+class ResultDialog(Dialog[bool]):
     """Dismisses with True on Enter, False on Esc; arrow keys scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,7 +32,7 @@ class Outcome(Dialog[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(id="outcome"):
             yield Static(self._heading, markup=False)
-            yield Reading(id="account")
+            yield TextPane(id="account")
             keys = Text.assemble(
                 ("enter", f"bold {palette.ACCENT}"), f" {self._yes}     ",
                 ("esc", f"bold {palette.ACCENT}"), f" {self._no}",
@@ -40,12 +40,12 @@ class Outcome(Dialog[bool]):
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(Reading).focus()
+        self.query_one(TextPane).focus()
         self.call_after_refresh(self._show)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
-        pane = self.query_one(Reading)
-        pane.show(texts.hanging(self._body, 2, pane.room[0]))
+        pane = self.query_one(TextPane)
+        pane.show(texts.wrap_hanging(self._body, 2, pane.room[0]))

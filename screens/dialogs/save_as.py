@@ -17,10 +17,10 @@ from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.drafts import format_path
 from ftwizard.screens.wizard.suggestions import COMPRESSION_SUFFIXES, DATA_SUFFIXES, MAX_CHARACTERS
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 # Names for new files that do not exist yet.
 
@@ -53,13 +53,13 @@ def find_problem(names: Sequence[str]) -> str:
         if not name.strip():
             return "Enter a file name."
         try:
-            path = user_paths.whole(name.strip())
+            path = user_paths.make_absolute(name.strip())
         except FtwizardError as error:
             return f"{error.message} {error.hint}"
         if user_paths.exists(path):
-            return f"File {visible(name, 100)} already exists. Choose another name."
+            return f"File {make_visible(name, 100)} already exists. Choose another name."
         if not user_paths.is_folder(path.parent):
-            return f"Folder {visible(str(path.parent), 200)} does not exist."
+            return f"Folder {make_visible(str(path.parent), 200)} does not exist."
         if path in wholes:
             return "Give each file a different name."
         wholes.append(path)
@@ -67,10 +67,10 @@ def find_problem(names: Sequence[str]) -> str:
 
 
 def _is_writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and not folder.is_relative_to(locations.cache())
+    return os.access(folder, os.W_OK) and not folder.is_relative_to(locations.cache_folder())
 
 
-class NewFile(Dialog[list[str] | None]):
+class SaveAsDialog(Dialog[list[str] | None]):
     """Dismisses with absolute paths, None on esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,7 +94,7 @@ class NewFile(Dialog[list[str] | None]):
             for label, name in self._names:
                 with Horizontal(classes="named"):
                     yield Static(label, classes="name", markup=False)
-                    yield Entry(name, max_length=MAX_CHARACTERS, select_on_focus=False)
+                    yield TextInput(name, max_length=MAX_CHARACTERS, select_on_focus=False)
             yield Static(id="wrong", markup=False)
             keys = Text.assemble(
                 ("enter", f"bold {palette.ACCENT}"), f" {self._do}     ",
@@ -114,7 +114,7 @@ class NewFile(Dialog[list[str] | None]):
         if wrong := find_problem(names):
             self._say(wrong)
             return
-        self.dismiss([str(user_paths.whole(name.strip())) for name in names])
+        self.dismiss([str(user_paths.make_absolute(name.strip())) for name in names])
 
     def _say(self, wrong: str) -> None:
         line = self.query_one("#wrong", Static)

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import comparison as side_by_side
 from ftwizard.runs import describe, search
@@ -21,7 +21,7 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart, ChartLine, LineStyle
 from ftwizard.screens.page import Page
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 POLL_EVERY_S = 2.0
 SLICE_S = 0.01
@@ -35,7 +35,7 @@ MAX_STATE = 40
 """Characters of a state; end reasons are foreign text."""
 
 
-class Compare(Page[None]):
+class ComparePage(Page[None]):
     """Shows runs side by side and keeps reading the live ones."""
 
     NAME = "Compare"
@@ -74,9 +74,9 @@ class Compare(Page[None]):
     def top_line(self) -> Text:
         line = super().top_line()
         for index, follower in enumerate(self._followers):
-            letter = side_by_side.label(index)
+            letter = side_by_side.get_label(index)
             line.append(f"  {letter} ", f"bold {COLORS[index]}")
-            line.append(visible(follower.folder.id))
+            line.append(make_visible(follower.folder.id))
         return line
 
     def on_mount(self) -> None:
@@ -88,7 +88,7 @@ class Compare(Page[None]):
     async def _load(self) -> None:
         """Read the plans in a thread (their reader is slow to import), then the events."""
         folders = [follower.folder for follower in self._followers]
-        self._settings = await beside(lambda: [search.settings_of(f) for f in folders])
+        self._settings = await run_in_thread(lambda: [search.read_settings(f) for f in folders])
         self._read()
 
     @work(group="poll", exit_on_error=False)
@@ -98,7 +98,7 @@ class Compare(Page[None]):
         self._polling = True
         try:
             for follower in self._followers:
-                await beside(follower.look)
+                await run_in_thread(follower.look)
         finally:
             self._polling = False
         self._read()
@@ -127,14 +127,14 @@ class Compare(Page[None]):
         caption += f"; no data for {', '.join(missing)}" if missing else ""
         self.query_one("#metric", Static).update(Text(caption, "dim"))
         sides = [
-            side_by_side.side(item.folder, index, item.shown, self._settings[index])
+            side_by_side.read_side(item.folder, index, item.shown, self._settings[index])
             for index, item in enumerate(self._followers)
         ]
         table = _build_table(side_by_side.compare(sides), self.size.width - 6)
         self.query_one("#scores", Static).update(table)
 
     def _build_line(self, index: int, follower: Follower) -> ChartLine:
-        progress, letter = follower.shown, side_by_side.label(index)
+        progress, letter = follower.shown, side_by_side.get_label(index)
         series = progress.evaluations if self._metric == METRICS[0] else progress.smoothed
         style = STYLES[index % len(STYLES)]
         return ChartLine(letter, series, COLORS[index], style, letter)
@@ -154,9 +154,15 @@ class Compare(Page[None]):
 
 def _build_table(comparison: Comparison, width: int) -> Table:
     """Return the main score, reasons not to compare, differing settings and all other scores."""
-    scores = side_by_side.score_rows(comparison)
-    settings = side_by_side.setting_rows(comparison)
-    states = ("", [visible(describe.state(side.record), MAX_STATE) for side in comparison.sides])
+    scores = side_by_side.format_scores(comparison)
+    settings = side_by_side.format_settings(comparison)
+    states = (
+        "",
+        [
+            make_visible(describe.describe_state(side.record), MAX_STATE)
+            for side in comparison.sides
+        ],
+    )
     outer = Table.grid()
     outer.add_column(width=width, overflow="fold")
     outer.add_row(_build_grid(comparison, [states, *scores[:1]], width))
@@ -182,11 +188,11 @@ def _build_grid(
     if headed:
         head = [
             Text.assemble(
-                (side.label, f"bold {COLORS[index]}"), " ", visible(side.id, column_cells - 2)
+                (side.label, f"bold {COLORS[index]}"), " ", make_visible(side.id, column_cells - 2)
             )
             for index, side in enumerate(comparison.sides)
         ]  # fmt: skip
         grid.add_row("", *head)
     for name, cells in rows:
-        grid.add_row(Text(visible(name)), *(Text(visible(cell)) for cell in cells))
+        grid.add_row(Text(make_visible(name)), *(Text(make_visible(cell)) for cell in cells))
     return grid

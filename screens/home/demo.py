@@ -13,9 +13,9 @@ from ftwizard import locations
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import Page
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 INTRODUCTION = """\
 The demo fine-tunes a small language model to turn support tickets into JSON with a fixed schema. \
@@ -26,7 +26,7 @@ Watch the loss fall during training. At the end, compare the answers and keep a 
 server can load."""
 
 
-class Demo(Page[str]):
+class DemoPage(Page[str]):
     """Dismisses with the path of the sample plan, or None."""
 
     NAME = "Demo"
@@ -44,19 +44,19 @@ class Demo(Page[str]):
 
     def on_mount(self) -> None:
         try:
-            self._file = bundled_samples.plan_file()
+            self._file = bundled_samples.copy_plan()
             demo_plan = schema.load(self._file)
         except FtwizardError as error:
-            self.app.push_screen(Problem(error), lambda _: self.dismiss(None))
+            self.app.push_screen(ErrorDialog(error), lambda _: self.dismiss(None))
             return
         facts = (
             ("model", f"{demo_plan.model.name} (135 million parameters)"),
             ("rows", str(self._file.parent)),
             ("runs", str(locations.runs_folder())),
-            ("time", bundled_samples.TAKES),
+            ("time", bundled_samples.DEMO_COST),
         )
         text = Text("\n").join(
-            Text.assemble((f"{name:<8}", "dim"), visible(value)) for name, value in facts
+            Text.assemble((f"{name:<8}", "dim"), make_visible(value)) for name, value in facts
         )
         self.query_one("#facts", Static).update(text)
 

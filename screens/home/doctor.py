@@ -14,11 +14,11 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.page import Page
-from ftwizard.screens.subprocesses import Child
-from ftwizard.text import duration, plural, visible
+from ftwizard.screens.subprocesses import CommandProcess
+from ftwizard.text import format_count, format_duration, make_visible
 
 POLL_EVERY_S = 0.25
 MARKS = {
@@ -29,7 +29,7 @@ MARKS = {
 """By status, the most severe first."""
 
 
-class Doctor(Page[None]):
+class DoctorPage(Page[None]):
     """Shows the results of ``ftwizard doctor`` as they arrive."""
 
     NAME = "Doctor"
@@ -45,7 +45,7 @@ class Doctor(Page[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._child: Child | None = None
+        self._child: CommandProcess | None = None
         """The running command."""
 
     def body(self) -> ComposeResult:
@@ -64,13 +64,13 @@ class Doctor(Page[None]):
 
     @work(group="check", exclusive=True, exit_on_error=False)
     async def _check(self) -> None:
-        child = self._child = Child("doctor")
+        child = self._child = CommandProcess("doctor")
         self._tick()
         try:
             report = await child.document()
         except FtwizardError as error:
             self._child = None
-            await self.app.push_screen_wait(Problem(error))
+            await self.app.push_screen_wait(ErrorDialog(error))
             self.dismiss(None)
             return
         self._child = None
@@ -83,8 +83,8 @@ class Doctor(Page[None]):
             return
         if child.look() and child.first_look is not None:
             self._show(child.first_look["checks"])
-        doing = describe.doing(child.progress) if child.progress.phase else "starting"
-        line = Text.assemble(("● ", palette.ACCENT), f"{doing}   {duration(child.spent_s)}")
+        doing = describe.describe_progress(child.progress) if child.progress.phase else "starting"
+        line = Text.assemble(("● ", palette.ACCENT), f"{doing}   {format_duration(child.spent_s)}")
         line.no_wrap, line.overflow = True, "ellipsis"
         self.query_one("#standing", Static).update(line)
 
@@ -92,10 +92,10 @@ class Doctor(Page[None]):
         order = list(MARKS)
         rows = []
         for check in sorted(checks, key=lambda check: order.index(check["status"])):
-            value = Text(visible(check["found"]))
+            value = Text(make_visible(check["found"]))
             if check["fix"]:
-                value.append(f"\n{visible(check['fix'])}", "dim")
-            name = Text.assemble(MARKS[check["status"]], f" {visible(check['name'])}")
+                value.append(f"\n{make_visible(check['fix'])}", "dim")
+            name = Text.assemble(MARKS[check["status"]], f" {make_visible(check['name'])}")
             rows.append((name, value))
         self.query_one("#checks", Static).update(readings.build_table(rows))
 
@@ -103,7 +103,7 @@ class Doctor(Page[None]):
 def summarize(checks: list[dict[str, Any]]) -> Text:
     """Return the number of problems, as one line."""
     count = {status: sum(check["status"] == status for check in checks) for status in MARKS}
-    warnings = f", {plural(count['warning'], 'warning')}" if count["warning"] else ""
+    warnings = f", {format_count(count['warning'], 'warning')}" if count["warning"] else ""
     if count["missing"]:
         return Text.assemble(MARKS["missing"], f" {count['missing']} missing{warnings}")
     return Text.assemble(MARKS["ok"], f" nothing missing{warnings}")

@@ -9,15 +9,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.runs import comparison, store
 from ftwizard.runs.follower import Follower
 from ftwizard.screens.home import rows
 from ftwizard.screens.home.rows import ACTIONS, RUN
 from ftwizard.screens.home.search import RunSearch
 from ftwizard.screens.page import Page
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.menu import Menu, MenuLine
+from ftwizard.screens.widgets.text_input import TextInput
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -35,7 +35,7 @@ class Actions(Menu):
     ]
 
 
-class Home(Page[None]):
+class HomePage(Page[None]):
     """Shows the actions, then all runs, newest first."""
 
     CSS_PATH = None
@@ -78,7 +78,7 @@ class Home(Page[None]):
             markup=False,
         )
         yield Static("", classes="note", id="hint", markup=False)
-        search = Entry(max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE)
+        search = TextInput(max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE)
         search.display = False
         yield search
         yield Actions(self._lines(), id="home")
@@ -126,7 +126,7 @@ class Home(Page[None]):
         if self._search.is_open:
             self._search.is_open = False
             self.query_one("#hint", Static).update("")
-            entry = self.query_one("#search", Entry)
+            entry = self.query_one("#search", TextInput)
             entry.value = ""
             entry.display = False
             self._search.text = ""
@@ -142,7 +142,7 @@ class Home(Page[None]):
     def action_search(self) -> None:
         self._search.is_open = True
         self.query_one("#hint", Static).update("Enter: go to the list. Esc: show all runs.")
-        entry = self.query_one("#search", Entry)
+        entry = self.query_one("#search", TextInput)
         entry.display = True
         entry.focus()
         self._poll()
@@ -155,10 +155,10 @@ class Home(Page[None]):
         id = self._selected_run
         if id in self._marked:
             self._marked.remove(id)
-        elif len(self._marked) < comparison.MOST:
+        elif len(self._marked) < comparison.MAX_RUNS:
             self._marked.append(id)
         else:
-            self.notify(f"You can compare up to {comparison.MOST} runs.", markup=False)
+            self.notify(f"You can compare up to {comparison.MAX_RUNS} runs.", markup=False)
             return
         self._draw()
         self.query_one(Menu).action_move(1)
@@ -204,9 +204,9 @@ class Home(Page[None]):
             return
         self._polling = True
         try:
-            self._followers = await beside(_refresh_followers, self._followers)
+            self._followers = await run_in_thread(_refresh_followers, self._followers)
             if self._search.is_open:
-                await beside(self._search.load_settings, self._followers)
+                await run_in_thread(self._search.load_settings, self._followers)
         finally:
             self._polling = False
         if any(id not in self._followers for id in self._marked):
@@ -233,7 +233,7 @@ class Home(Page[None]):
         if self.is_mounted:
             self.query_one(Menu).show(self._lines())
 
-    def _lines(self) -> list[Line]:
+    def _lines(self) -> list[MenuLine]:
         lines = [] if self._search.text.strip() else rows.build_actions()
         if not self._followers:
             return lines + rows.build_notes("No runs yet.")
@@ -252,7 +252,7 @@ _EXAMPLE = "any word, or state:finished model:qwen rate>1e-4"
 def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:
     """Return an up-to-date follower for each run, reusing the current ones."""
     followers: dict[str, Follower] = {}
-    for folder in store.all_runs():
+    for folder in store.list_runs():
         if follower := current.get(folder.id):
             follower.look()
         followers[folder.id] = follower or Follower(folder)

@@ -12,8 +12,8 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_sparkline
 from ftwizard.screens.home.run_state import describe_state
-from ftwizard.screens.widgets.menu import Line
-from ftwizard.text import age, visible
+from ftwizard.screens.widgets.menu import MenuLine
+from ftwizard.text import format_age, make_visible
 
 RUN = "run:"
 """Prefix of a run's line id."""
@@ -28,46 +28,46 @@ ACTIONS = (
 )
 
 
-def build_actions() -> list[Line]:
+def build_actions() -> list[MenuLine]:
     """Return a line per action, and a gap."""
     lines = [
-        Line(Text.assemble((f"{name:<16}", "bold"), (description, "dim")), id)
+        MenuLine(Text.assemble((f"{name:<16}", "bold"), (description, "dim")), id)
         for id, _, name, description in ACTIONS
     ]
-    return [*lines, Line(Text())]
+    return [*lines, MenuLine(Text())]
 
 
-def build_runs(runs: Iterable[Follower], marked: Sequence[str], columns: int) -> list[Line]:
+def build_runs(runs: Iterable[Follower], marked: Sequence[str], columns: int) -> list[MenuLine]:
     """Return a heading and one line per run, in order; ``marked`` runs get their letters."""
     show_losses = columns >= OTHER_CELLS + MIN_NAME_CELLS
     other_cells = OTHER_CELLS if show_losses else OTHER_CELLS - SPARK_CELLS
     width = max(MIN_NAME_CELLS, columns - other_cells)
     losses = f"{'loss':<{SPARK_CELLS}}" if show_losses else ""
     heading = f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {losses}{'updated':>8}"
-    lines = [Line(Text(heading, "dim"))]
+    lines = [MenuLine(Text(heading, "dim"))]
     for follower in runs:
         id = follower.folder.id
         letter = ""
         if marked:
-            letter = f"{comparison.label(marked.index(id))} " if id in marked else "  "
+            letter = f"{comparison.get_label(marked.index(id))} " if id in marked else "  "
         lines.append(
-            Line(_build_row(follower, letter, width, show_losses=show_losses), f"{RUN}{id}")
+            MenuLine(_build_row(follower, letter, width, show_losses=show_losses), f"{RUN}{id}")
         )
     return lines
 
 
-def build_notes(*messages: str) -> list[Line]:
+def build_notes(*messages: str) -> list[MenuLine]:
     """Return lines that cannot be chosen, one per message."""
-    return [Line(Text(message, "dim")) for message in messages if message]
+    return [MenuLine(Text(message, "dim")) for message in messages if message]
 
 
 def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool) -> Text:
     report = follower.report
-    name = letter + visible(follower.folder.id)
+    name = letter + make_visible(follower.folder.id)
     if len(name) > width:
         name = name[: width - 1] + "…"
     best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
-    updated = age(time.time() - report.updated) if report.updated else ""
+    updated = format_age(time.time() - report.updated) if report.updated else ""
     row = Text(f"{name:<{width}}  ", no_wrap=True)
     if letter.strip():
         row.stylize(f"bold {palette.ACCENT}", 0, 1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ftwizard.runs import describe
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import palette
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 
 def describe_state(report: RunStatus) -> tuple[str, str]:
     """Return a run's state with its mark, and its style."""
     if report.state == "ended":
         style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
-        text = visible(describe.state(report), 40)
+        text = make_visible(describe.describe_state(report), 40)
         return text, style.get(report.end_reason or "lost", palette.BAD)
     phase = report.phase if report.state == "running" and report.phase else report.state
-    return f"● {visible(phase, 30)}", palette.ACCENT
+    return f"● {make_visible(phase, 30)}", palette.ACCENT

@@ -8,7 +8,7 @@ from typing import Any
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import search
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.search import Facts
+from ftwizard.runs.search import RunFields
 
 
 class RunSearch:
@@ -23,7 +23,7 @@ class RunSearch:
         """Read plans not read yet; call it in a thread, because their reader is slow to import."""
         for id, follower in list(followers.items()):
             if id not in self._settings:
-                self._settings[id] = search.settings_of(follower.folder)
+                self._settings[id] = search.read_settings(follower.folder)
         for id in [id for id in self._settings if id not in followers]:
             del self._settings[id]
 
@@ -42,9 +42,9 @@ class RunSearch:
         matching = [
             follower
             for follower, run_fields in zip(newest, fields, strict=True)
-            if search.matching(terms, run_fields)
+            if search.matches_all(terms, run_fields)
         ]
-        return matching, () if matching else search.nothing(terms, fields)
+        return matching, () if matching else search.explain_no_match(terms, fields)
 
-    def _get_fields(self, follower: Follower) -> Facts:
-        return search.facts_of(follower.report, self._settings.get(follower.folder.id, {}))
+    def _get_fields(self, follower: Follower) -> RunFields:
+        return search.from_status(follower.report, self._settings.get(follower.folder.id, {}))

@@ -13,25 +13,25 @@ from ftwizard.jobs import requests
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.store import ACTIVE
 from ftwizard.screens import subprocesses
-from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
 
 REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 
 
-async def stop(app: App[Any], follower: Follower, question: Ask | None = None) -> bool:
+async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None = None) -> bool:
     """Stop the run after confirmation, or kill it if it is already stopping.
 
     ``question`` replaces the default one for a run that is not stopping yet. Return whether the
     request was confirmed and sent.
     """
     folder, attempt = follower.folder, follower.status.attempt
-    is_stopping = requests.pending(folder, "stop", attempt) is not None
+    is_stopping = requests.read_pending(folder, "stop", attempt) is not None
     if is_stopping:
-        question = Ask(
+        question = ConfirmDialog(
             "This run is already saving. Kill it now?", "Unsaved progress is lost.", "kill"
         )
     elif question is None:
-        question = Ask(
+        question = ConfirmDialog(
             "Stop this run?",
             "It finishes the current step and saves. You can resume it later.",
             "save and stop",
@@ -42,7 +42,9 @@ async def stop(app: App[Any], follower: Follower, question: Ask | None = None) -
         _run_command(app, follower, "stop", *(["--kill"] if is_stopping else []))
         return True
     grace = follower.shown.stop_grace_s
-    return await _send(app, lambda: requests.stop(folder, attempt, grace_s=grace, now=is_stopping))
+    return await _send(
+        app, lambda: requests.request_stop(folder, attempt, grace_s=grace, now=is_stopping)
+    )
 
 
 def resume(app: App[Any], follower: Follower) -> None:
@@ -56,14 +58,14 @@ async def ask_for(app: App[Any], follower: Follower, name: requests.Name) -> Non
     if follower.shown.phase not in ACTIVE:
         app.notify("The run is not training right now.", markup=False)
         return
-    if await _send(app, lambda: requests.ask(follower.folder, name, follower.status.attempt)):
+    if await _send(app, lambda: requests.send(follower.folder, name, follower.status.attempt)):
         app.notify(f"{REQUESTED[name]} after this step.", markup=False)
 
 
 def _run_command(app: App[Any], follower: Follower, name: str, *options: str) -> None:
     """Run a command on the run; it outlives the screen, and the app waits for it."""
     argv = (name, str(follower.folder.path), *options)
-    run = functools.partial(subprocesses.run, *argv, tell=lambda _: None, lasting=True)
+    run = functools.partial(subprocesses.run_blocking, *argv, tell=lambda _: None, lasting=True)
     app.run_worker(_run_shielded(run), group=name, exit_on_error=False)
 
 

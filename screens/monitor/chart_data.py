@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard import locations
-from ftwizard.jobs.events import count
+from ftwizard.jobs.events import to_count
 from ftwizard.runs.store import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
@@ -63,7 +63,7 @@ def load_settings() -> ChartSettings:
     """Return the settings of the last view, or the defaults."""
     try:
         return msgspec.json.decode(
-            (locations.home() / "view.json").read_bytes(), type=ChartSettings
+            (locations.home_folder() / "view.json").read_bytes(), type=ChartSettings
         )
     except (OSError, msgspec.DecodeError):
         return ChartSettings()
@@ -71,7 +71,7 @@ def load_settings() -> ChartSettings:
 
 def save_settings(chart_settings: ChartSettings) -> None:
     """Store the settings for the next view; a full disk is ignored."""
-    path = locations.home() / "view.json"
+    path = locations.home_folder() / "view.json"
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
@@ -104,8 +104,8 @@ def _mark_findings(progress: Progress) -> list[Mark]:
     """Return a mark at the onset of each finding, else where it was reported, sorted by step."""
     marks = []
     for event in progress.findings:
-        since = count(event.get("since"))
-        step = count(event.get("step")) if since is None else since
+        since = to_count(event.get("since"))
+        step = to_count(event.get("step")) if since is None else since
         is_marked = event.get("severity") != "info" or event.get("code") in MARKED_PATTERNS
         if step is not None and is_marked:
             name = readings.finding_name(event) if "code" in event else ""

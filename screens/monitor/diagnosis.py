@@ -17,14 +17,14 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.follower import Follower
-from ftwizard.screens.dialogs.command_progress import Working
-from ftwizard.screens.dialogs.confirm import Ask
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.monitor import actions as steering
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.page import Page
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.text import visible
+from ftwizard.screens.widgets.menu import Menu, MenuLine
+from ftwizard.text import make_visible
 
 # Child runs that a diagnosis offers: the changed settings and the starting weights.
 
@@ -93,7 +93,7 @@ def list_checkpoints(folder: JobFolder) -> list[Checkpoint]:
 
 def _choose_start(finding: Event, saved: list[Checkpoint], is_alive: bool) -> tuple[str, str]:
     """Choose the best checkpoint, else the newest; return it as an option and as text."""
-    if best := checkpoints.best(saved):
+    if best := checkpoints.find_best(saved):
         return str(best.step), f"the best checkpoint (step {best.step:,})"
     if finding.get("code") in SPOILING_PATTERNS:
         since = finding.get("since")
@@ -122,7 +122,7 @@ EVIDENCE = {
 }  # fmt: skip
 
 
-class VerdictPage(Page[str]):
+class DiagnosisPage(Page[str]):
     """Dismisses with the id of a run that was started from here, or None."""
 
     NAME = "Diagnosis"
@@ -161,8 +161,8 @@ class VerdictPage(Page[str]):
         findings = select_findings(self._follower.progress.findings)
         saved = list_checkpoints(folder)
         lines = build_lines(findings, width, saved, is_alive=self._is_alive)
-        if not self._is_alive and (weights := describe.kept_weights(folder)):
-            lines = [*(Line(part) for part in _wrap(weights, width)), Line(Text()), *lines]
+        if not self._is_alive and (weights := describe.describe_kept_weights(folder)):
+            lines = [*(MenuLine(part) for part in _wrap(weights, width)), MenuLine(Text()), *lines]
         self.query_one(Menu).show(lines)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
@@ -187,7 +187,7 @@ class VerdictPage(Page[str]):
     async def _branch(self, child: ChildRun) -> None:
         run = self._follower.folder
         if self._is_alive:
-            question = Ask(
+            question = ConfirmDialog(
                 "This run is still training. Stop it first?",
                 "It saves first. When it has ended, select this line again. The new run then starts "
                 f"from {child.start}.",
@@ -196,7 +196,7 @@ class VerdictPage(Page[str]):
             await steering.stop(self.app, self._follower, question)
             return
         argv = ("branch", str(run.path), *child.options)
-        question = Ask(
+        question = ConfirmDialog(
             "Start a new run?",
             f"It starts from {child.start}, with {child.change}. Everything else is as in {run.id}, which "
             "is kept.",
@@ -204,9 +204,11 @@ class VerdictPage(Page[str]):
         )
         if not await self.app.push_screen_wait(question):
             return
-        result = await self.app.push_screen_wait(Working("Starting the run", *argv, lasting=True))
+        result = await self.app.push_screen_wait(
+            CommandProgress("Starting the run", *argv, lasting=True)
+        )
         if isinstance(result, FtwizardError):
-            await self.app.push_screen_wait(Problem(result))
+            await self.app.push_screen_wait(ErrorDialog(result))
         elif result is not None:
             self.dismiss(result["id"])
 
@@ -224,23 +226,23 @@ def select_findings(findings: list[Event]) -> list[Event]:
 
 def build_lines(
     findings: list[Event], width: int, saved: list[Checkpoint], *, is_alive: bool
-) -> list[Line]:
+) -> list[MenuLine]:
     """Return findings with their actions, as lines of at most ``width`` cells.
 
     ``saved`` are the checkpoints on disk.
     """
     if not findings:
-        return [Line(Text("No diagnosis yet: not enough evaluations.", "dim"))]
-    lines: list[Line] = []
+        return [MenuLine(Text("No diagnosis yet: not enough evaluations.", "dim"))]
+    lines: list[MenuLine] = []
     for event in findings:
         lines += _describe_finding(event, width, is_alive=is_alive)
         for action, label in list_actions(event, saved, is_alive=is_alive).items():
             first, *rest = _wrap(label, width)
-            lines.append(Line(first, f"{action}:{event.get('code')}"))
-            lines += [Line(part) for part in rest]
+            lines.append(MenuLine(first, f"{action}:{event.get('code')}"))
+            lines += [MenuLine(part) for part in rest]
         if evidence := _format_evidence(event):
-            lines += [Line(part) for part in _wrap(evidence, width, "dim")]
-        lines.append(Line(Text()))
+            lines += [MenuLine(part) for part in _wrap(evidence, width, "dim")]
+        lines.append(MenuLine(Text()))
     return lines
 
 
@@ -258,17 +260,17 @@ def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> di
     return labels
 
 
-def _describe_finding(event: Event, width: int, *, is_alive: bool) -> list[Line]:
+def _describe_finding(event: Event, width: int, *, is_alive: bool) -> list[MenuLine]:
     head = Text.assemble(readings.finding_mark(event), (readings.finding_name(event), "bold"))
     confidence, since = event.get("confidence"), event.get("since")
     if isinstance(confidence, int | float):
         head.append(f"  {100 * confidence:.0f}% confidence", "dim")
     if isinstance(since, int):
         head.append(f"  since step {since:,}", "dim")
-    parts = [head, *_wrap(visible(str(event.get("message")), 600), width)]
+    parts = [head, *_wrap(make_visible(str(event.get("message")), 600), width)]
     if advice := readings.get_advice(event, is_alive=is_alive):
         parts += _wrap(f"→ {advice}", width, "bold")
-    return [Line(part) for part in parts]
+    return [MenuLine(part) for part in parts]
 
 
 def _wrap(text: str, width: int, style: str = "") -> list[Text]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ftwizard.catalog.prices import Rate
-from ftwizard.jobs.events import measure
+from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.events import to_measure
 from ftwizard.plan.schema import Budget
 from ftwizard.pricing import machine_rate
 from ftwizard.runs.store import ACTIVE, RATE_WINDOW, Progress
-from ftwizard.text import dollars, visible
+from ftwizard.text import format_dollars, make_visible
 from ftwizard.timeseries import Series
 
 SHARES = {"padding_share": "padding", "wait_share": "data wait", "flops_share": "MFU"}
@@ -49,17 +49,19 @@ def _recent_mean(series: Series | None) -> float | None:
 def _best_saving(progress: Progress) -> list[tuple[str, str]]:
     newest_first = reversed(progress.findings)
     finding = next((item for item in newest_first if item.get("code") == "efficiency"), {})
-    setting, saved_share = finding.get("setting"), measure(finding.get("saves"))
+    setting, saved_share = finding.get("setting"), to_measure(finding.get("saves"))
     if not isinstance(setting, str) or saved_share is None or saved_share > 1:
         return []
-    return [("→", f"{visible(setting, 60)} would save up to {100 * saved_share:.0f}% of the time")]
+    return [
+        ("→", f"{make_visible(setting, 60)} would save up to {100 * saved_share:.0f}% of the time")
+    ]
 
 
 # Cost of a run so far, compared with its budget.
 
 
 def format_spent(
-    progress: Progress, hour: Rate | None, budget: Budget, now: float | None
+    progress: Progress, hour: PriceRate | None, budget: Budget, now: float | None
 ) -> tuple[str, str] | None:
     """Return name and value of the figure: ``cost``, ``$0.42 of $2.00 · 0.3 of 4 h``.
 
@@ -68,8 +70,10 @@ def format_spent(
     """
     parts = []
     if hour is not None:
-        cost = machine_rate.spread(machine_rate.so_far(progress.alive.seconds(now), hour))
-        parts.append(cost if budget.usd is None else f"{cost} of {dollars(budget.usd)}")
+        cost = machine_rate.format_price_range(
+            machine_rate.measured_cost(progress.alive.seconds(now), hour)
+        )
+        parts.append(cost if budget.usd is None else f"{cost} of {format_dollars(budget.usd)}")
     if budget.hours is not None:
         is_training = progress.phase in ACTIVE
         used_s = progress.training.seconds_of(progress.attempt, now if is_training else None)

@@ -13,7 +13,7 @@ from ftwizard.runs.store import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_bars
 from ftwizard.screens.monitor.readings import get_number
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 OURS, OTHERS, FREE = "━", "┅", "─"
 """Distinct without color and in ASCII; thin, so that adjacent lines stay separate."""
@@ -159,20 +159,20 @@ def _select_gpus(
 
 def _summarize_rest(gpus: Sequence[GpuReading], shown: Sequence[int]) -> Text:
     rest = [gpu for index, gpu in enumerate(gpus) if index not in shown]
-    line = Text.assemble((f"and {plural(len(rest), 'more GPU')}", "dim"))
+    line = Text.assemble((f"and {format_count(len(rest), 'more GPU')}", "dim"))
     utilizations = [v for gpu in rest if (v := get_number(gpu, "utilisation")) is not None]
     if utilizations:
         low, high = f"{min(utilizations):.0f}", f"{max(utilizations):.0f}"
         line.append(f", {low if low == high else f'{low}–{high}'}% utilization", "dim")
     problems = sum(bool(_describe_problem(gpu)) for gpu in rest)
-    return line.append(f"  ! {plural(problems, 'problem')}", ALARM) if problems else line
+    return line.append(f"  ! {format_count(problems, 'problem')}", ALARM) if problems else line
 
 
 def _build_row(
     gpu: GpuReading, our_bytes: float | None, histories: dict[int, list[float | None]]
 ) -> GpuRow:
     index = gpu.get("index")
-    head = f"GPU {visible(str(index), 8)}"
+    head = f"GPU {make_visible(str(index), 8)}"
     if gpu.get("lost") or gpu.get("error"):
         return GpuRow(head=head, problem=_describe_problem(gpu))
     names = ("temperature", "power", "power_limit")
@@ -193,12 +193,12 @@ def _build_row(
         rest=("n/a" if temperature is None else f"{temperature:.0f} °C", watts),
         problem=_describe_problem(gpu),
         note=_format_note(gpu, mig),
-        name=visible(str(gpu.get("name") or ""), 40),
+        name=make_visible(str(gpu.get("name") or ""), 40),
     )
 
 
 def _format_note(gpu: GpuReading, mig: object) -> str:
-    notes = [f"MIG: {plural(len(mig), 'instance')}"] if isinstance(mig, list) else []
+    notes = [f"MIG: {format_count(len(mig), 'instance')}"] if isinstance(mig, list) else []
     if _list_throttling(gpu) == [POWER_CAP]:
         notes.append("at power cap")
     return ", ".join(notes)
@@ -210,7 +210,7 @@ def _build_instances(gpu: GpuReading) -> list[GpuRow]:
     for instance in instances if isinstance(instances, list) else ():
         if isinstance(instance, dict):
             shares, details, memory = _describe_memory(instance, None)
-            head = f" MIG {visible(str(instance.get('index')), 6)}"
+            head = f" MIG {make_visible(str(instance.get('index')), 6)}"
             rows.append(GpuRow(head=head, shares=shares, memory_details=details, memory=memory))
     return rows
 
@@ -219,7 +219,7 @@ def _describe_problem(gpu: GpuReading) -> str:
     if gpu.get("lost"):
         return "lost: no response from the driver"
     if error := gpu.get("error"):
-        return visible(str(error), 60)
+        return make_visible(str(error), 60)
     reasons = [reason for reason in _list_throttling(gpu) if reason != POWER_CAP]
     return f"throttled: {', '.join(reasons)}" if reasons else ""
 
@@ -227,7 +227,7 @@ def _describe_problem(gpu: GpuReading) -> str:
 def _list_throttling(gpu: GpuReading) -> list[str]:
     value = gpu.get("throttled")
     reasons = value if isinstance(value, list) else []
-    return [visible(reason, 30) for reason in reasons if isinstance(reason, str)][:3]
+    return [make_visible(reason, 30) for reason in reasons if isinstance(reason, str)][:3]
 
 
 def _describe_memory(

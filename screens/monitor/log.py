@@ -8,13 +8,13 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 
 from ftwizard.screens.scroll_page import ScrollingPage
-from ftwizard.screens.widgets.menu import Line
-from ftwizard.text import visible
+from ftwizard.screens.widgets.menu import MenuLine
+from ftwizard.text import make_visible
 
 MAX_LINES = 500
 
 
-class Log(ScrollingPage):
+class LogPage(ScrollingPage):
     """Shows the output of the training process, newest line last."""
 
     NAME = "Output"
@@ -36,7 +36,7 @@ class Log(ScrollingPage):
         menu = self._menu
         is_at_end = menu.scroll_offset.y >= menu.max_scroll_y
         lines = self._follower.log(MAX_LINES) or ["No output yet."]
-        menu.show([Line(Text(visible(line, 1000), no_wrap=True)) for line in lines])
+        menu.show([MenuLine(Text(make_visible(line, 1000), no_wrap=True)) for line in lines])
         if is_at_end:
             menu.scroll_end(animate=False)
 

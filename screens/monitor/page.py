@@ -10,20 +10,20 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
-from ftwizard.jobs.ending import GOOD
+from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import schema
 from ftwizard.pricing import machine_rate
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.notifications import Noticer
+from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.screens.monitor import actions, chart_data
 from ftwizard.screens.monitor.run_view import RunView
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import driver
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 READ_EVERY_S = 0.25
 DRAW_EVERY = 4
@@ -31,11 +31,11 @@ DRAW_EVERY = 4
 SLOW_FACTOR = 3
 """How much less often to redraw on a slow connection."""
 SLICE_S = 0.01
-OTHER = "run:"
+RUN_PREFIX = "run:"
 """Prefix of the id of a run to show instead."""
 
 
-class Monitor(Page[str]):
+class MonitorPage(Page[str]):
     """Shows a run; dismisses with ``results``, ``run:`` and an id, or None."""
 
     NAME = "Monitor"
@@ -76,7 +76,7 @@ class Monitor(Page[str]):
         self._ticks = 0
         self._reading = True
         self._key_state: object = None
-        self._notifications = Noticer(folder.id)
+        self._notifications = NotificationTracker(folder.id)
         self._run_view = RunView(self.follower, id="monitor")
 
     def body(self) -> ComposeResult:
@@ -84,7 +84,7 @@ class Monitor(Page[str]):
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
-        return line.append(visible(self.follower.folder.id), "bold")
+        return line.append(make_visible(self.follower.folder.id), "bold")
 
     def on_mount(self) -> None:
         self.set_interval(READ_EVERY_S, self._tick)
@@ -96,9 +96,11 @@ class Monitor(Page[str]):
         """Read plan and price in a thread: the plan reader is slow to import."""
         folder = self.follower.folder
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._run_view.hour = await beside(lambda: machine_rate.recorded(folder))
+            self._run_view.hour = await run_in_thread(
+                lambda: machine_rate.read_recorded_price(folder)
+            )
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._run_view.plan = await beside(lambda: schema.parse(folder.plan.read_text()))
+            self._run_view.plan = await run_in_thread(lambda: schema.parse(folder.plan.read_text()))
             self.refresh_bindings()
             self._run_view.draw()
 
@@ -110,13 +112,13 @@ class Monitor(Page[str]):
         if self.follower.is_gone and action in ("results", "resume", "ask_for", "stop"):
             return False
         if action == "results":
-            return ended and self.follower.status.end_reason in GOOD
+            return ended and self.follower.status.end_reason in GOOD_END_REASONS
         if action == "answers":
             return self._has_answers
         if action == "pane":
             return parameters == (self._run_view.next_pane,)
         if action == "resume":
-            return ended and self.follower.status.end_reason not in GOOD
+            return ended and self.follower.status.end_reason not in GOOD_END_REASONS
         if action == "ask_for" and parameters == ("evaluate",):
             return not ended and self._validates
         if action in ("stop", "ask_for"):
@@ -176,26 +178,26 @@ class Monitor(Page[str]):
         self.refresh_bindings()
 
     def action_answers(self) -> None:
-        from ftwizard.screens.monitor.samples import Answers
+        from ftwizard.screens.monitor.samples import AnswersPage
 
-        self.app.push_screen(Answers(self.follower, self._run_view.plan))
+        self.app.push_screen(AnswersPage(self.follower, self._run_view.plan))
 
     def action_verdict(self) -> None:
-        from ftwizard.screens.monitor.diagnosis import VerdictPage
+        from ftwizard.screens.monitor.diagnosis import DiagnosisPage
 
         def open_run(run_id: str | None) -> None:
             if run_id:
-                self.dismiss(f"{OTHER}{run_id}")
+                self.dismiss(f"{RUN_PREFIX}{run_id}")
 
-        self.app.push_screen(VerdictPage(self.follower), open_run)
+        self.app.push_screen(DiagnosisPage(self.follower), open_run)
 
     def action_results(self) -> None:
         self.dismiss("results")
 
     def action_log(self) -> None:
-        from ftwizard.screens.monitor.log import Log
+        from ftwizard.screens.monitor.log import LogPage
 
-        self.app.push_screen(Log(self.follower))
+        self.app.push_screen(LogPage(self.follower))
 
     @work(group="stop", exclusive=True, exit_on_error=False)
     async def action_stop(self) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftwizard import diagnosis
-from ftwizard.advice.recipe_advice import in_words
+from ftwizard.advice.recipe_advice import format_learning_rate
 from ftwizard.jobs.events import Event
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
@@ -21,7 +21,7 @@ from ftwizard.runs.follower import Follower
 from ftwizard.runs.store import ACTIVE, Progress, RunStatus
 from ftwizard.screens import palette
 from ftwizard.screens.home.run_state import describe_state
-from ftwizard.text import duration, size, visible
+from ftwizard.text import format_bytes, format_duration, make_visible
 
 BAR = "━"
 STALE_S = 15.0
@@ -43,13 +43,13 @@ ADVICE_AFTER_END = {
 """Advice once the run has ended, where the finding's own advice is for a live run."""
 
 
-def bar(share: float, width: int) -> Text:
+def draw_bar(share: float, width: int) -> Text:
     """Return a progress bar that is readable without color."""
     filled = round(max(0.0, min(1.0, share)) * width)
     return Text.assemble((BAR * filled, palette.ACCENT), ("─" * (width - filled), "dim"))
 
 
-def share(progress: Progress) -> float | None:
+def completed_share(progress: Progress) -> float | None:
     """Return the completed share of the phase, 0–1, None if unknown."""
     if progress.phase in ACTIVE and progress.total_steps:
         return (progress.step or 0) / progress.total_steps
@@ -67,29 +67,31 @@ def format_progress(follower: Follower, width: int) -> Text:
     elif report.state == "ended":
         parts.append(Text.assemble(describe_state(report)))
         if report.started and follower.status.ended:
-            parts.append(Text(f"after {duration(follower.status.ended - report.started)}", "dim"))
+            parts.append(
+                Text(f"after {format_duration(follower.status.ended - report.started)}", "dim")
+            )
     elif progress.phase in ACTIVE and progress.total_steps:
         parts.append(Text(f"● {progress.phase}", palette.ACCENT))
         parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
         if progress.phase == "evaluating" and progress.total:
             count = f"{progress.done or 0:,.0f} of {progress.total:,.0f}"
-            parts.append(Text(f"{count} {visible(progress.unit, 20)}"))
+            parts.append(Text(f"{count} {make_visible(progress.unit, 20)}"))
         elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
         if report.eta_s is not None:
-            parts.append(Text(f"ends {describe.clock(report.eta_s)}"))
+            parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
-        activity = "queued" if report.state == "queued" else describe.doing(progress)
+        activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
         parts.append(Text(f"● {activity}", palette.ACCENT))
     if report.state == "stopping":
         parts.append(Text("stopping: saving first", "bold"))
-    share_done = 1.0 if report.end_reason == "finished" else share(progress)
+    share_done = 1.0 if report.end_reason == "finished" else completed_share(progress)
     first, *rest = _flow(parts, width, "  ")
     return Text("\n").join([first, _bar_or_line(share_done, width), *rest])
 
 
 def _bar_or_line(share_done: float | None, width: int) -> Text:
-    return bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
+    return draw_bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
 
 
 def _flow(parts: Sequence[Text], width: int, between: str) -> list[Text]:
@@ -155,9 +157,11 @@ def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
     parts = [Text.assemble(("cpu ", "dim"), f"{get_number(sample, 'cpu', 0.0):3.0f}%")]
     used, total = get_number(sample, "memory_used"), get_number(sample, "memory_total")
     if used is not None and total is not None:
-        parts.append(Text.assemble(("memory ", "dim"), f"{size(used)} of {size(total)}"))
+        parts.append(
+            Text.assemble(("memory ", "dim"), f"{format_bytes(used)} of {format_bytes(total)}")
+        )
     if not sample.get("gpus"):
-        reason = visible(str(sample.get("no_gpu", "")), 80)
+        reason = make_visible(str(sample.get("no_gpu", "")), 80)
         if sample.get("hung"):
             parts.append(Text("! GPU driver is not responding", f"bold {palette.WARNING}"))
         else:
@@ -173,10 +177,10 @@ def is_recent(samples: Sequence[dict[str, Any]]) -> bool:
 def format_plan(plan: Plan, width: int) -> Text:
     """Return model, data and method."""
     recipe = plan.recipe
-    rate = in_words(recipe.learning_rate) if recipe.learning_rate else "default"
+    rate = format_learning_rate(recipe.learning_rate) if recipe.learning_rate else "default"
     pairs = [
-        ("model", visible(plan.model.name)),
-        ("data", visible(Path(plan.data.files.train).name)),
+        ("model", make_visible(plan.model.name)),
+        ("data", make_visible(Path(plan.data.files.train).name)),
         ("method", f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs"),
     ]
     return format_columns(
@@ -202,9 +206,9 @@ def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Te
     for event in relevant[-(max_lines - len(rows)) :]:
         if event is not verdict:
             mark = finding_mark(event)
-            rows.append(Text.assemble(mark, visible(str(event.get("message")), 400)))
+            rows.append(Text.assemble(mark, make_visible(str(event.get("message")), 400)))
     if verdict is not None and _is_alarm(verdict):
-        rows.append(Text(visible(str(verdict.get("message")), 400)))
+        rows.append(Text(make_visible(str(verdict.get("message")), 400)))
         rows.append(Text.assemble("→ ", (get_advice(verdict, is_alive=is_alive), "bold")))
     return Text("\n").join(rows)
 
@@ -215,7 +219,11 @@ def get_advice(event: Event, *, is_alive: bool) -> str:
     if not isinstance(action, str):
         return ""
     code = str(event.get("code"))
-    return visible(action, 300) if is_alive else ADVICE_AFTER_END.get(code, visible(action, 300))
+    return (
+        make_visible(action, 300)
+        if is_alive
+        else ADVICE_AFTER_END.get(code, make_visible(action, 300))
+    )
 
 
 def finding_mark(event: Event) -> tuple[str, str]:
@@ -229,8 +237,8 @@ def finding_mark(event: Event) -> tuple[str, str]:
 def finding_name(event: Event) -> str:
     """Return the display name of a finding."""
     code = str(event.get("code"))
-    label = next((text for name, text in diagnosis.IN_WORDS.items() if name == code), None)
-    return label or visible(code.replace("_", " "), 40)
+    label = next((text for name, text in diagnosis.PATTERN_NAMES.items() if name == code), None)
+    return label or make_visible(code.replace("_", " "), 40)
 
 
 def _format_verdict(event: Event) -> Text:
@@ -259,7 +267,7 @@ def build_table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
 
 def format_log(lines: Sequence[str]) -> Text:
     """Return log lines, dim."""
-    return Text("\n".join(visible(line, 300) for line in lines), "dim", no_wrap=True)
+    return Text("\n".join(make_visible(line, 300) for line in lines), "dim", no_wrap=True)
 
 
 def get_number(reading: dict[str, Any], name: str, default: Any = None) -> Any:

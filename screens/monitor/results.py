@@ -20,7 +20,7 @@ from ftwizard.runs import describe, prediction, store
 from ftwizard.screens import palette
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.page import Page
-from ftwizard.text import plural, visible, visible_lines
+from ftwizard.text import format_count, make_lines_visible, make_visible
 
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
@@ -28,7 +28,7 @@ MAX_CHARACTERS = 400
 """Characters of a text shown at first, so that base and tuned fit on one screen."""
 
 
-class Finish(Page[str]):
+class ResultsPage(Page[str]):
     """Shows the results of a run; dismisses with ``monitor`` to return to the monitor, or None."""
 
     NAME = "Results"
@@ -49,7 +49,7 @@ class Finish(Page[str]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._result = store.result(folder)
+        self._result = store.read_result(folder)
         self._answers = _read_answers(folder)
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
@@ -57,10 +57,11 @@ class Finish(Page[str]):
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
-        line.append(visible(self._folder.id), "bold")
+        line.append(make_visible(self._folder.id), "bold")
         reason = observe(self._folder).end_reason or "lost"
         return line.append(
-            f"  {describe.MARKS.get(reason, '✗')} {describe.sentence(reason)}", palette.GOOD
+            f"  {describe.MARKS.get(reason, '✗')} {describe.describe_end_reason(reason)}",
+            palette.GOOD,
         )
 
     def body(self) -> ComposeResult:
@@ -124,16 +125,16 @@ class Finish(Page[str]):
             ("answers", folder.evaluations / "compare.json", self._answers),
             ("plan", folder.plan, True),
         )
-        rows = [(name, visible(str(path))) for name, path, exists in paths if exists]
+        rows = [(name, make_visible(str(path))) for name, path, exists in paths if exists]
         if merged:
             rows.append(("serve", _format_command("vllm", "serve", str(folder.merged))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         training = self._result.get("training") or {}
-        if trained := describe.rows_trained(training):
+        if trained := describe.describe_trained_rows(training):
             # On a small terminal, warnings come first; good news can wait below the commands.
-            rows.insert(len(rows) if describe.all_trained(training) else 0, ("rows", trained))
-        if measured := prediction.of_result(self._result):
-            for line in describe.predicted_and_actual(measured):
+            rows.insert(len(rows) if describe.are_all_trained(training) else 0, ("rows", trained))
+        if measured := prediction.from_result(self._result):
+            for line in describe.describe_prediction(measured):
                 name, _, value = line.partition("  ")
                 rows.append((name, value.strip()))
         return readings.build_table(rows)
@@ -142,7 +143,8 @@ class Finish(Page[str]):
 def format_scores(compared: dict[str, Any]) -> Text:
     """Return the scores of base and tuned model side by side, with a mark for the change."""
     text = Text.assemble(
-        (f"{plural(compared['rows'], 'test example'):<28}", "bold"), ("    base     tuned", "dim")
+        (f"{format_count(compared['rows'], 'test example'):<28}", "bold"),
+        ("    base     tuned", "dim"),
     )
     base, tuned = compared["base"], compared["tuned"]
     for key, name, is_loss in (
@@ -187,13 +189,13 @@ def build_answer(
 
 
 def _format_command(*argv: str) -> str:
-    return visible(shlex.join(argv), 1000)
+    return make_visible(shlex.join(argv), 1000)
 
 
 def _truncate(text: str, limit: int | None) -> str:
     text = text.strip()
     cut = limit is not None and len(text) > limit
-    return visible_lines(text[:limit] if cut else text) + ("…" if cut else "")
+    return make_lines_visible(text[:limit] if cut else text) + ("…" if cut else "")
 
 
 def _read_answers(folder: JobFolder) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from textual.containers import Container, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ftwizard.catalog.prices import Rate
-from ftwizard.jobs.ending import GOOD
+from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.watchdog import SILENT_S
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
@@ -26,7 +26,7 @@ from ftwizard.screens.monitor import chart_data, gpus, readings
 from ftwizard.screens.monitor import figures as efficiency
 from ftwizard.screens.monitor import figures as spent
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, PANES, SMOOTHINGS, ChartData, Pane
-from ftwizard.text import duration, visible
+from ftwizard.text import format_duration, make_visible
 
 SIDE_WIDTH = 44
 MIN_GPU_LINES, MAX_GPU_LINES = 3, 16
@@ -52,7 +52,7 @@ class RunView(Container):
         super().__init__(id=id)
         self.plan: Plan | None = None
         """None until it has been read."""
-        self.hour: Rate | None = None
+        self.hour: PriceRate | None = None
         """Hourly price of the machine, if recorded with the run."""
         self._follower = follower
         self._drawn: dict[str, Text] = {}
@@ -105,7 +105,7 @@ class RunView(Container):
         self._put("about", about)
         self._put("next", _format_next(follower))
         self._put("findings", readings.format_findings(progress, 6 if wide else 2, is_alive=live))
-        succeeded = follower.status.end_reason in GOOD
+        succeeded = follower.status.end_reason in GOOD_END_REASONS
         self._put("log", Text() if succeeded else readings.format_log(follower.log(log_lines)))
         self._draw_gpus(samples)
         self._arrange()
@@ -241,20 +241,23 @@ def _format_next(follower: Follower) -> Text:
     if follower.is_gone:
         lines.append(Text("✗ The run folder was deleted.", f"bold {palette.BAD}"))
     elif follower.status.state == "ended":
-        ending = describe.ending(follower.folder, follower.status)[1:]
+        ending = describe.describe_end(follower.folder, follower.status)[1:]
         lines += [Text(line) for line in ending]
-        if follower.status.end_reason in GOOD:
+        if follower.status.end_reason in GOOD_END_REASONS:
             lines.append(_format_key("enter", " shows the results"))
         elif any("ftwizard resume" in line for line in ending):
             lines.append(_format_key("r", " resumes the run"))
     elif follower.status.keeper_lives is False:
         lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
     if host := follower.status.host:
-        lines.append(Text(f"· Running on {visible(host, 64)}.", "dim"))
+        lines.append(Text(f"· Running on {make_visible(host, 64)}.", "dim"))
     silent_s = time.monotonic() - follower.heard
     if follower.status.state == "running" and silent_s > SILENT_S:
         lines.append(
-            Text(f"! No events for {duration(silent_s)}. Press o for the output.", palette.WARNING)
+            Text(
+                f"! No events for {format_duration(silent_s)}. Press o for the output.",
+                palette.WARNING,
+            )
         )
     if follower.is_behind:
         lines.append(Text("· Long run: showing a sample while reading the rest.", "dim"))

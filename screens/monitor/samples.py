@@ -12,7 +12,7 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from ftwizard import user_paths
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event
 from ftwizard.plan.schema import Plan
@@ -21,8 +21,8 @@ from ftwizard.runs.store import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.monitor import high_loss_rows
 from ftwizard.screens.scroll_page import ScrollingPage
-from ftwizard.screens.widgets.menu import Line
-from ftwizard.text import visible
+from ftwizard.screens.widgets.menu import MenuLine
+from ftwizard.text import make_visible
 
 MIN_SIDE_BY_SIDE = 110
 """Columns needed to show the answers of three steps side by side."""
@@ -31,7 +31,7 @@ MAX_LINES = 8
 MIN_LABEL_CELLS = 10
 
 
-class Answers(ScrollingPage):
+class AnswersPage(ScrollingPage):
     """Scrolls through the prompts with their answers over time, then the highest-loss examples.
 
     When the examples are in view, up and down move between them. Left and right choose the
@@ -59,7 +59,7 @@ class Answers(ScrollingPage):
         """``plan`` is the run's plan, None if it could not be read."""
         super().__init__(follower)
         self._plan = plan
-        self._shown: list[Line] = []
+        self._shown: list[MenuLine] = []
         self._chosen_step: int | None = None
         """The step shown in the middle; None for the default, the best evaluation."""
         self._evaluation_text = ""
@@ -122,19 +122,19 @@ class Answers(ScrollingPage):
     @work(group="row", exclusive=True, exit_on_error=False)
     async def action_row(self) -> None:
         """Show the selected example in its file."""
-        from ftwizard.screens.dialogs.error import Problem
+        from ftwizard.screens.dialogs.error import ErrorDialog
 
         event, id, folder = self._follower.shown.hardest, self._menu.chosen, self._follower.folder
         if event is None or id is None or self._plan is None:
             return
         rows = high_loss_rows.select_rows(event, id, self._plan)
-        if not await beside(user_paths.exists, Path(rows.path)):
-            message = f"The data file no longer exists: {visible(rows.path, 300)}."
+        if not await run_in_thread(user_paths.exists, Path(rows.path)):
+            message = f"The data file no longer exists: {make_visible(rows.path, 300)}."
             error = FtwizardError(message, "Restore it to view this example.")
-            await self.app.push_screen_wait(Problem(error))
+            await self.app.push_screen_wait(ErrorDialog(error))
             return
         try:
-            hashes = (await beside(folder.read_job)).hashes
+            hashes = (await run_in_thread(folder.read_job)).hashes
         except (OSError, FtwizardError):
             hashes = {}
         part = id.partition(":")[0]
@@ -143,19 +143,19 @@ class Answers(ScrollingPage):
 
 def build_lines(
     progress: Progress, width: int, plan: Plan | None, middle: int | None
-) -> list[Line]:
+) -> list[MenuLine]:
     """Return prompts with their answers, then the highest-loss examples, ``width`` cells wide.
 
     ``middle`` is the step shown between the first and the newest.
     """
-    lines: list[Line] = []
+    lines: list[MenuLine] = []
     movable = middle if len(list_steps(progress)) > 1 else None
     for index, answers in sorted(progress.samples.items()):
         if answers:
             lines += _build_prompt(index, select_answers(answers, middle), width, movable)
     if not lines:
         message = "No prompts answered yet, or samples are turned off in the plan."
-        lines = [Line(Text(message, "dim")), Line(Text())]
+        lines = [MenuLine(Text(message, "dim")), MenuLine(Text())]
     if progress.hardest:
         lines += high_loss_rows.build_lines(progress.hardest, width, plan)
     return lines
@@ -199,14 +199,16 @@ def _list_answered(progress: Progress) -> list[int]:
     return sorted({answer["step"] for answers in progress.samples.values() for answer in answers})
 
 
-def _build_prompt(index: int, answers: list[Event], width: int, movable: int | None) -> list[Line]:
+def _build_prompt(
+    index: int, answers: list[Event], width: int, movable: int | None
+) -> list[MenuLine]:
     """Return the lines of one prompt.
 
     ``movable`` is the step that left and right change, None if there is no other.
     """
     first = answers[0]
-    prompt = visible(str(first.get("prompt") or ""), 400)
-    lines = [Line(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
+    prompt = make_visible(str(first.get("prompt") or ""), 400)
+    lines = [MenuLine(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
     steps = [answer["step"] for answer in answers]
     labels = [
         f"‹ {_format_step(step)} ›" if step == movable else _format_step(step) for step in steps
@@ -219,10 +221,10 @@ def _build_prompt(index: int, answers: list[Event], width: int, movable: int | N
     else:
         for label, answer in zip(labels, answers, strict=True):
             lines += _build_labeled(label, label_cells, answer, "answer", width, "")
-    return [*lines, Line(Text())]
+    return [*lines, MenuLine(Text())]
 
 
-def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[Line]:
+def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[MenuLine]:
     column_cells = (width - 3) // len(answers) - 2
     columns = [
         [Text(label, "dim"), *_wrap(answer, "answer", column_cells)]
@@ -235,23 +237,23 @@ def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[
             cell = column[index] if index < len(column) else Text()
             row.append_text(cell).append(" " * (column_cells + 2 - cell.cell_len))
         row.rstrip()
-        rows.append(Line(row))
+        rows.append(MenuLine(row))
     return rows
 
 
 def _build_labeled(
     label: str, label_cells: int, event: Event, field: str, width: int, style: str
-) -> list[Line]:
+) -> list[MenuLine]:
     parts = _wrap(event, field, max(20, width - label_cells - 5), style)
     labels = [label, *[""] * (len(parts) - 1)]
     return [
-        Line(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part))
+        MenuLine(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part))
         for label, part in zip(labels, parts, strict=True)
     ]
 
 
 def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
-    text = visible(str(event.get(field) or ""), 2000) or "(empty)"
+    text = make_visible(str(event.get(field) or ""), 2000) or "(empty)"
     if field == "answer" and event.get("truncated"):
         text += " …"
     parts = list(Text(text, style).wrap(Console(width=width), max(8, width)))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ftwizard import user_paths
 from ftwizard.data import platforms
-from ftwizard.data.format_names import NAMES
+from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
@@ -29,7 +29,7 @@ from ftwizard.screens.wizard.data import (
 )
 from ftwizard.screens.wizard.data.selection import Subject
 from ftwizard.screens.wizard.drafts import OWN_FILE, SHARES, Draft
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_ROWS = 5
 """First rows to choose from, and rows of a finding shown at once."""
@@ -61,13 +61,17 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     fingerprint = drafts.get_fingerprint(path)
     argv = data_check.build_check_args(draft, path)
     try:
-        report = prompter.run(f"Reading {visible(drafts.format_path(path), 50)}", "check", *argv)
+        report = prompter.run(
+            f"Reading {make_visible(drafts.format_path(path), 50)}", "check", *argv
+        )
     except FtwizardError as error:
         if not (fit := data_check.find_candidate_formats(error)):
             prompter.print_problem(error)
             return None
-        prompter.print(visible(error.message, 500))
-        chosen = prompter.choose("Which format is it?", [(name, NAMES[name]) for name in fit])
+        prompter.print(make_visible(error.message, 500))
+        chosen = prompter.choose(
+            "Which format is it?", [(name, FORMAT_NAMES[name]) for name in fit]
+        )
         named = next(name for name in fit if name == chosen)
         return check_rows(prompter, draft.with_data(format=named))
     print_findings(prompter, draft, report)
@@ -82,7 +86,7 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
 
 
 def _find_file_problem(name: str) -> str:
-    return user_paths.problem(name) if name else "Enter a file name."
+    return user_paths.explain_problem(name) if name else "Enter a file name."
 
 
 def print_findings(prompter: Prompter, draft: Draft, report: report_text.Report) -> None:
@@ -91,12 +95,12 @@ def print_findings(prompter: Prompter, draft: Draft, report: report_text.Report)
     if facts := report_text.format_facts(report):
         prompter.print(facts, hang=2)
     for note in report.get("notes") or []:
-        prompter.print(f"· {visible(str(note), 300)}", hang=2)
+        prompter.print(f"· {make_visible(str(note), 300)}", hang=2)
     for subject in selection.list_subjects(report).values():
         if finding := subject.finding:
             prompter.print(report_text.format_finding(finding), hang=2)
             prompter.print(
-                f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {visible(str(finding['fix']).rstrip('.'), 300)}.",
+                f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {make_visible(str(finding['fix']).rstrip('.'), 300)}.",
                 hang=2,
             )
     if lengths := overview.get_lengths(report, draft):
@@ -130,7 +134,7 @@ def _format_label(subject: Subject) -> str:
         return f"row {row['line']:,}: {row_view.summarize(row['example'])}"
     assert subject.finding is not None
     shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding["count"]
-    first = f"the first {shown} of {count:,} rows" if shown < count else plural(count, "row")
+    first = f"the first {shown} of {count:,} rows" if shown < count else format_count(count, "row")
     return f"{report_text.format_title(subject.finding)}: {first}"
 
 
@@ -205,7 +209,7 @@ def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
         "--out",
         out,
     )
-    done = _run_command(prompter, f"Converting for {platforms.target(name).words}", argv, out)
+    done = _run_command(prompter, f"Converting for {platforms.get_target(name).words}", argv, out)
     if done is None:
         return None
     _print_done(prompter, done, out, "Every row was converted completely.")
@@ -248,9 +252,9 @@ def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
     report = draft.checked or {}
     bad = report["rows"] - report["usable"]
     if bad:
-        good = plural(report["usable"], "usable row")
+        good = format_count(report["usable"], "usable row")
         options = [(CONTINUE, f"yes, with {good}"), (OTHER, "no, choose another file")]
-        if prompter.choose(f"Continue without {plural(bad, 'row')}?", options) == OTHER:
+        if prompter.choose(f"Continue without {format_count(bad, 'row')}?", options) == OTHER:
             raise GoBack("file")
     elif report["verdict"] == "error":
         options = [(CONTINUE, "yes, continue"), (OTHER, "no, choose another file")]

@@ -19,11 +19,11 @@ from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.runs.store import Progress
 from ftwizard.screens import palette, subprocesses
-from ftwizard.screens.terminal.glyphs import harmless
+from ftwizard.screens.terminal.glyphs import make_printable
 from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, Suggest
-from ftwizard.text import visible, visible_lines
+from ftwizard.text import make_lines_visible, make_visible
 
 BACK, OTHER = "\0back", "\0other"
 """Values that no answer has."""
@@ -57,7 +57,7 @@ class Prompter(ABC):
     """Description of the keys."""
 
     def __init__(self, *, ascii: bool) -> None:
-        self._console = output.console()
+        self._console = output.make_console()
         self._ascii = ascii
         self.question_count = 0
         """Questions asked so far."""
@@ -76,17 +76,19 @@ class Prompter(ABC):
         Continuation lines are indented by ``hang``.
         """
         if isinstance(text, str):
-            text = Text(visible_lines(text))
-        for line in texts.hanging(text, hang, self._console.width).split("\n", allow_blank=True):
+            text = Text(make_lines_visible(text))
+        for line in texts.wrap_hanging(text, hang, self._console.width).split(
+            "\n", allow_blank=True
+        ):
             self.print_line(line)
 
     def print_line(self, line: Text | str) -> None:
         """Print a line without wrapping, so that it can be copied."""
-        text = Text(visible(line)) if isinstance(line, str) else line
+        text = Text(make_visible(line)) if isinstance(line, str) else line
         self._console.print(Text(self.fit(text.plain)) if self._ascii else text, soft_wrap=True)
 
     def note(self, words: str) -> None:
-        self.print(Text(visible_lines(words), "dim"))
+        self.print(Text(make_lines_visible(words), "dim"))
 
     def explain(self, words: str) -> None:
         """Explain the next question, after a blank line."""
@@ -96,15 +98,17 @@ class Prompter(ABC):
     def print_problem(self, error: FtwizardError | str) -> None:
         """Print an error and its hint."""
         message, hint = (error, "") if isinstance(error, str) else (error.message, error.hint)
-        self.print(Text.assemble(("✗ ", f"bold {palette.BAD}"), visible(message, 1500)), hang=2)
+        self.print(
+            Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(message, 1500)), hang=2
+        )
         if hint:
-            self.print(f"  {visible(hint, 1000)}", hang=2)
+            self.print(f"  {make_visible(hint, 1000)}", hang=2)
 
     def choose(self, question: str, options: Sequence[tuple[str, str]], default: str = "") -> str:
         """Ask for one of the options (value, label); Enter takes ``default``, else the first."""
         self.question_count += 1
         width = shutil.get_terminal_size().columns - 8
-        shown = [(value, visible(self.fit(label), width)) for value, label in options]
+        shown = [(value, make_visible(self.fit(label), width)) for value, label in options]
         values = [value for value, _ in options]
         if self.can_go_back:
             shown.append((BACK, "back"))
@@ -125,7 +129,7 @@ class Prompter(ABC):
             if len(typed) > MAX_CHARACTERS:
                 return "That is too long."
             if any(unicodedata.category(char) in ("Cc", "Cs") for char in typed):
-                return f"“{visible(typed, 40)}” contains control characters."
+                return f"“{make_visible(typed, 40)}” contains control characters."
             return check(typed.strip())
 
         return self._line(self.fit(question), default, whole_check, suggest).strip()
@@ -144,7 +148,7 @@ class Prompter(ABC):
         """Run a command and show its progress; return its document. Raises FtwizardError."""
         try:
             with self._busy(self.fit(title)) as tell:
-                return subprocesses.run(*argv, tell=tell, lasting=lasting)
+                return subprocesses.run_blocking(*argv, tell=tell, lasting=lasting)
         except KeyboardInterrupt:
             raise UserQuit from None
         finally:
@@ -156,7 +160,7 @@ class Prompter(ABC):
         """Return text in characters that this terminal can show."""
         if not self._ascii:
             return text
-        return "\n".join(harmless(line, True) for line in text.split("\n"))
+        return "\n".join(make_printable(line, True) for line in text.split("\n"))
 
     @abstractmethod
     def _choose(self, question: str, options: Sequence[tuple[str, str]], default: str) -> str: ...
@@ -190,13 +194,15 @@ class NumberedPrompter(Prompter):
             typed = self._read(f"Number (enter: {standard}{self._back})") or standard
             if typed in numbers:
                 return numbers[typed]
-            self.print_problem(f"“{visible(typed, 40)}” is not a number from 1 to {len(numbers)}.")
+            self.print_problem(
+                f"“{make_visible(typed, 40)}” is not a number from 1 to {len(numbers)}."
+            )
 
     def _line(self, question: str, default: str, check: Validator, suggest: Suggest | None) -> str:
         suggestions = [value for value, _, _ in (suggest("") if suggest else ())][:MAX_SUGGESTIONS]
         if suggestions and not default:
-            self.note(f"Here: {', '.join(map(visible, suggestions))}")
-        enter_note = f"enter: {visible(default)}" if default else ""
+            self.note(f"Here: {', '.join(map(make_visible, suggestions))}")
+        enter_note = f"enter: {make_visible(default)}" if default else ""
         notes = ", ".join(filter(None, (enter_note, self._back.removeprefix(", "))))
         while True:
             typed = self._read(f"{question} ({notes})" if notes else question) or default
@@ -211,7 +217,7 @@ class NumberedPrompter(Prompter):
         def tell(progress: Progress) -> None:
             if progress.phase and (key := f"{progress.phase}: {progress.what}") not in told_phases:
                 told_phases.append(key)
-                self.note(f"  {describe.doing(progress)}")
+                self.note(f"  {describe.describe_progress(progress)}")
 
         self.note(f"{title} …")
         yield tell

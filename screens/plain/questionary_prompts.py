@@ -20,7 +20,7 @@ from ftwizard.runs.store import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.plain.prompts import GoBack, Prompter, UserQuit, Validator
 from ftwizard.screens.wizard.suggestions import Suggest
-from ftwizard.text import duration, visible
+from ftwizard.text import format_duration, make_visible
 
 
 class CursorPrompter(Prompter):
@@ -49,8 +49,8 @@ class CursorPrompter(Prompter):
         began = time.monotonic()
 
         def tell(progress: Progress) -> None:
-            doing = f": {describe.doing(progress)}" if progress.phase else ""
-            spent = duration(time.monotonic() - began)
+            doing = f": {describe.describe_progress(progress)}" if progress.phase else ""
+            spent = format_duration(time.monotonic() - began)
             status.update(Text(self.fit(f"{title}{doing}  {spent}"), overflow="ellipsis"))
 
         with self._console.status(Text(title), spinner="line") as status:
@@ -120,7 +120,7 @@ class Suggestions(Completer):
     ) -> Iterator[Completion]:
         typed = document.text_before_cursor
         for value, name, note in self._suggest(typed):
-            if visible(value) == value:  # only names that display unchanged
+            if make_visible(value) == value:  # only names that display unchanged
                 yield Completion(
-                    value, -len(typed), display=visible(name), display_meta=visible(note)
+                    value, -len(typed), display=make_visible(name), display_meta=make_visible(note)
                 )

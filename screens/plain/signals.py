@@ -18,7 +18,7 @@ POLL_S = 0.5
 SIGNALS = (signal.SIGHUP, signal.SIGTERM)
 
 
-class HungUp(SystemExit):
+class TerminalHungUp(SystemExit):
     """The terminal is gone, or the process was asked to end.
 
     A SystemExit, because an event loop lets nothing else through.
@@ -36,7 +36,7 @@ def exit_cleanly() -> Iterator[None]:
             signal.signal(again, signal.SIG_IGN)
         code = 128 + number
         threading.Thread(target=_end_later, args=(at_first, code), daemon=True).start()
-        raise HungUp(code)
+        raise TerminalHungUp(code)
 
     before = {number: signal.signal(number, leave) for number in SIGNALS}
     threading.Thread(target=_watch, args=(is_over,), daemon=True).start()

@@ -54,7 +54,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other paths end here; offer this machine."""
     if draft.way == "local":
         return draft.with_provider_reason()
-    prompter.print(texts.elsewhere(draft.way, draft.checked or {}), hang=2)
+    prompter.print(texts.format_elsewhere(draft.way, draft.checked or {}), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),

@@ -27,15 +27,15 @@ NOTHING = "Nothing was started or written."
 def open_plain(*, ascii: bool = False) -> int:
     """Ask everything, start the run, follow it; return the exit code."""
     with signals.exit_cleanly():
-        prompter = _create_prompter(ascii=ascii or not glyphs.shows_unicode())
+        prompter = _create_prompter(ascii=ascii or not glyphs.supports_unicode())
         saved: list[str] = []
         try:
             prompter.print("Fine-tune a model on your data, question by question.")
             prompter.note(f"{prompter.keys} Nothing is written before the last question.")
             prompter.print()
-            facts = machine.facts()
+            facts = machine.read_machine_info()
             prompter.note(texts.describe_machine(facts))
-            run = _ask_all(prompter, Draft(facts, hour=machine_rate.remembered()), saved)
+            run = _ask_all(prompter, Draft(facts, hour=machine_rate.read_saved_price()), saved)
         except (UserQuit, KeyboardInterrupt):
             prompter.print()
             prompter.print(_describe_leftovers(saved, prompter.written_files))
@@ -134,7 +134,7 @@ def _start(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         saved.append(drafts.save(draft))
-        argv = ("train", saved[-1], "--name", draft.name, *machine_rate.argv(draft.hour))
+        argv = ("train", saved[-1], "--name", draft.name, *machine_rate.price_arguments(draft.hour))
         return str(prompter.run("Starting the run", *argv, lasting=True)["id"])
     finally:
         signal.signal(signal.SIGINT, before)

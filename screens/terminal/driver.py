@@ -21,8 +21,8 @@ from textual.filter import LineFilter
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.terminal.backpressure import QUERY_COLUMNS, TerminalLink
-from ftwizard.screens.terminal.glyphs import harmless
-from ftwizard.text import visible_lines
+from ftwizard.screens.terminal.glyphs import make_printable
+from ftwizard.text import make_lines_visible
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from textual.color import Color
     from textual.message import Message
 
-    from ftwizard.runs.notifications import Notice
+    from ftwizard.runs.notifications import Notification
 
 ANSWER_TIMEOUT_S = 2.0
 """Wait for the last answer before the terminal is handed back."""
@@ -76,7 +76,7 @@ class OutputSanitizer(LineFilter):
         ]
 
     def _sanitize(self, segment: Segment) -> str:
-        text = harmless(segment.text, self._ascii)
+        text = make_printable(segment.text, self._ascii)
         # Joined emoji are wider when separated.
         width = segment.cell_length
         return text if cell_len(text) == width else set_cell_size(text, width)
@@ -138,7 +138,7 @@ class DisconnectSafeStream:
         return True
 
 
-class Driver(LinuxDriver):
+class TerminalDriver(LinuxDriver):
     """Textual's driver, made robust against a lost or slow terminal.
 
     Textual's writer thread dies with the first failed write; then the queue fills and the event loop
@@ -254,17 +254,17 @@ class Driver(LinuxDriver):
             os.set_blocking(2, was_blocking)  # the shell shares the open file
 
 
-def send_notifications(app: App[Any], notices: list[Notice]) -> None:
+def send_notifications(app: App[Any], notices: list[Notification]) -> None:
     """Ring the bell and send a desktop notification, unless the user's settings disable it."""
     if not notices or app.is_headless or app._driver is None:
         return
     from ftwizard import config  # slow to import
-    from ftwizard.runs.notifications import sequences
+    from ftwizard.runs.notifications import format_sequences
 
     with contextlib.suppress(FtwizardError):
         if not config.load().notify.terminal:
             return
-    app._driver.write(sequences(notices, os.environ))
+    app._driver.write(format_sequences(notices, os.environ))
     app._driver.flush()
 
 
@@ -272,7 +272,7 @@ def print_farewell(lines: list[str]) -> None:
     """Print lines on the terminal, if it is still there."""
     try:
         for line in lines:
-            print(visible_lines(line))
+            print(make_lines_visible(line))
         sys.stdout.flush()
     except OSError:
         # Python would try to flush the rest again at exit.
@@ -303,6 +303,6 @@ def _exit_after_timeout(app: App[Any]) -> None:
     time.sleep(EXIT_TIMEOUT_S)
     driver = app._driver
     with contextlib.suppress(Exception):
-        if isinstance(driver, Driver) and _exit_lock.acquire(blocking=False):
+        if isinstance(driver, TerminalDriver) and _exit_lock.acquire(blocking=False):
             driver.restore_blocked_terminal()
     os._exit(0)

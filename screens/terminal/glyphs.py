@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 # ASCII replacements, each as wide as its glyph.
 _ASCII = str.maketrans(
@@ -27,7 +27,7 @@ _ASCII = str.maketrans(
 
 
 @lru_cache(4096)
-def harmless(text: str, ascii: bool) -> str:
+def make_printable(text: str, ascii: bool) -> str:
     """Replace control characters, keeping the width; with ``ascii``, all non-ASCII ones too."""
     # A control character may have been counted as zero or one cell.
     printable = "".join(_cell(char) for char in text)
@@ -39,11 +39,11 @@ def harmless(text: str, ascii: bool) -> str:
 
 
 def _cell(char: str) -> str:
-    printable = visible(char)
+    printable = make_visible(char)
     return printable if printable == char else printable[:1] if cell_len(char) else ""
 
 
-def shows_unicode() -> bool:
+def supports_unicode() -> bool:
     """Return whether the locale uses UTF-8; assume so if no locale is set."""
     environment = _original_environment()
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):

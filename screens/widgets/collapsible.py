@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 
-class Fold(Widget, can_focus=True):
+class FoldedSection(Widget, can_focus=True):
     """``▸ advanced``: space or right expands, left collapses."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

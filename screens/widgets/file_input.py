@@ -15,12 +15,12 @@ from textual.message import Message
 from textual.widgets import Input
 
 from ftwizard import user_paths
-from ftwizard.background import beside, call_with_timeout
+from ftwizard.background import call_or_none, run_in_thread
 from ftwizard.errors import FtwizardError
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.menu import Menu, MenuLine
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, Suggest
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 MAX_SHOWN = 200
 MAX_WAIT_S = 0.5
@@ -68,7 +68,7 @@ class FileInput(Vertical):
         """The text that the suggestions belong to."""
 
     def compose(self) -> ComposeResult:
-        yield Entry(
+        yield TextInput(
             self._value, placeholder=self._hint, max_length=MAX_CHARACTERS, select_on_focus=False
         )
         menu = Menu()
@@ -140,7 +140,7 @@ class FileInput(Vertical):
     async def _list(self) -> None:
         """Compute suggestions in a thread: a folder may be large or remote."""
         typed = self.query_one(Input).value
-        suggestions = await beside(self._suggest, typed)
+        suggestions = await run_in_thread(self._suggest, typed)
         self._offer(typed, suggestions)
 
     def _current(self) -> Menu:
@@ -148,7 +148,7 @@ class FileInput(Vertical):
         typed = self.query_one(Input).value
         if typed != self._listed_for:
             with contextlib.suppress(TimeoutError):  # do not wait for a remote folder
-                self._offer(typed, call_with_timeout(MAX_WAIT_S, self._suggest, typed))
+                self._offer(typed, call_or_none(MAX_WAIT_S, self._suggest, typed))
         return self.query_one(Menu)
 
     def _offer(self, typed: str, suggestions: Sequence[tuple[str, str, str]]) -> None:
@@ -159,13 +159,13 @@ class FileInput(Vertical):
         self._has_chosen = self._has_chosen and self.query_one(Menu).chosen in ids
         self.query_one(Menu).marks = self._has_chosen or not typed.strip()
         self.query_one(Menu).show([
-            Line(Text.assemble(visible(name), (f"  {note}", "dim"), no_wrap=True), value)
+            MenuLine(Text.assemble(make_visible(name), (f"  {note}", "dim"), no_wrap=True), value)
             for value, name, note in suggestions[:MAX_SHOWN]
         ])  # fmt: skip
 
 
 def _exists(name: str) -> bool:
     try:
-        return call_with_timeout(MAX_WAIT_S, lambda: user_paths.exists(user_paths.expand(name)))
+        return call_or_none(MAX_WAIT_S, lambda: user_paths.exists(user_paths.expand(name)))
     except (FtwizardError, TimeoutError):
         return False

@@ -21,7 +21,7 @@ INDENT = "  "
 
 
 @dataclass(frozen=True)
-class Line:
+class MenuLine:
     """A line of a menu: an option (with an ``id``), a heading, a note or a gap."""
 
     text: Text
@@ -72,12 +72,12 @@ class Menu(ScrollView, can_focus=True):
             return self.menu
 
     def __init__(
-        self, lines: Sequence[Line] = (), *, id: str | None = None, leaves: bool = False
+        self, lines: Sequence[MenuLine] = (), *, id: str | None = None, leaves: bool = False
     ) -> None:
         """``leaves``: up on the first line moves the focus to the previous widget."""
         super().__init__(id=id)
         self._leaves = leaves
-        self._lines: list[Line] = []
+        self._lines: list[MenuLine] = []
         self.show(lines)
 
     @property
@@ -96,7 +96,7 @@ class Menu(ScrollView, can_focus=True):
         rest = self._lines[self.cursor + 1 :] if by > 0 else self._lines[: max(0, self.cursor)]
         return any(line.id is not None for line in rest)
 
-    def show(self, lines: Sequence[Line], *, cursor: str | None = None) -> None:
+    def show(self, lines: Sequence[MenuLine], *, cursor: str | None = None) -> None:
         """Replace the lines; the cursor stays on its id, or moves to ``cursor``."""
         wanted = cursor or self.chosen
         lines = list(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.widgets import Static
 
 
-class Go(Static, can_focus=True):
+class NextStep(Static, can_focus=True):
     """One focusable line; Enter on it is handled by the screen."""
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 
-class Reading(VerticalScroll):
+class TextPane(VerticalScroll):
     """Shows one text."""
 
     def compose(self) -> ComposeResult:

@@ -7,7 +7,7 @@ from typing import Any
 from textual.widgets import Input
 
 
-class Entry(Input):
+class TextInput(Input):
     """A compact, bounded ``Input``: a megabyte pasted by mistake is rejected, not laid out."""
 
     def __init__(self, value: str = "", *, max_length: int, **options: Any) -> None:

@@ -16,20 +16,20 @@ from ftwizard import locations, strict_yaml, user_paths
 from ftwizard.advice import questions
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PathId, PlatformId
 from ftwizard.data.platforms import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching
-from ftwizard.estimate.batching import Lengths
-from ftwizard.hardware.machine import Facts
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.jobs.folder import is_id, write_whole
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.screens.wizard import history
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _TARGETS: dict[PlatformId, TargetName] = {
     "foundry": "foundry-sft", "together": "together-sft", "vertex": "vertex-gemini",
@@ -55,7 +55,7 @@ def _empty_plan() -> Plan:
 class Draft:
     """All answers so far; each page returns a changed copy."""
 
-    machine: Facts
+    machine: MachineInfo
     plan: Plan = field(default_factory=_empty_plan)
     answers: dict[str, str] = field(default_factory=dict)
     """Answers of the Provider page, by question."""
@@ -66,7 +66,7 @@ class Draft:
     """Reasons for the recommendation."""
     platform: PlatformId | None = None
     """The recommended cloud service, if any."""
-    hour: Rate | None = None
+    hour: PriceRate | None = None
     """Hourly price of this machine, if set."""
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
@@ -78,7 +78,7 @@ class Draft:
     """The target of the check."""
     estimate: dict[str, Any] | None = None
     """The ``ftwizard estimate`` document for the plan."""
-    lengths: Mapping[str, Lengths | None] | None = None
+    lengths: Mapping[str, LengthDistribution | None] | None = None
     """Lengths of training and validation rows, counted with the model's tokenizer. None before
     the count, and if rows were truncated, as they may be longer."""
     parameters: int | None = None
@@ -111,7 +111,7 @@ class Draft:
     def with_estimate(self, estimate: dict[str, Any]) -> Draft:
         """Return a draft with the ``ftwizard estimate`` document for its plan."""
         draft = replace(self, estimate=estimate, parameters=estimate["parameters"])
-        return replace(draft, lengths=batching.of_estimate(estimate))
+        return replace(draft, lengths=batching.from_estimate(estimate))
 
     def with_recipe(self, **settings: Any) -> Draft:
         return self.with_plan(recipe=msgspec.structs.replace(self.plan.recipe, **settings))
@@ -188,7 +188,7 @@ class Draft:
         """Whether there is validation data."""
         return bool(self.plan.data.files.validation or self.plan.validation_share)
 
-    def priced(self, hour: Rate | None) -> Draft:
+    def priced(self, hour: PriceRate | None) -> Draft:
         """Return a draft with the hourly price of this machine."""
         return replace(self, hour=hour)
 
@@ -220,7 +220,11 @@ def list_questions(draft: Draft) -> tuple[Question, ...]:
     """List the questions that neither the machine nor the wizard can answer."""
     return (
         FIT,
-        *(question for question in questions.questions(draft.machine) if question.id != FIT.id),
+        *(
+            question
+            for question in questions.open_questions(draft.machine)
+            if question.id != FIT.id
+        ),
     )
 
 
@@ -252,7 +256,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
 def save(draft: Draft) -> str:
     """Save the plan; return its file. Raises FtwizardError if it cannot be written."""
     file = get_plan_path(draft.name)
-    locations.private_folder(file.parent)
+    locations.create_private_folder(file.parent)
     try:
         write_whole(file, schema.dump(draft.plan).encode())
     except OSError as error:
@@ -264,7 +268,7 @@ def save(draft: Draft) -> str:
 
 def get_plan_path(name: str) -> Path:
     """Return the path of a run's plan."""
-    return locations.home() / "plans" / f"{name}.yaml"
+    return locations.home_folder() / "plans" / f"{name}.yaml"
 
 
 def get_fingerprint(file: str) -> Fingerprint | None:
@@ -284,7 +288,7 @@ def format_path(path: str) -> str:
 
 def get_absolute_path(name: str) -> str:
     """Return a typed file name as an absolute path; raises FtwizardError if it is invalid."""
-    return str(user_paths.whole(name))
+    return str(user_paths.make_absolute(name))
 
 
 def non_default_yaml(plan: Plan) -> str:
@@ -306,7 +310,7 @@ def _non_default_values(part: msgspec.Struct) -> dict[str, Any]:
 
 def suggest_run_name(draft: Draft) -> str:
     """Return the run's name, or one made from the data file and the time."""
-    return draft.name or store.new_id(Path(draft.plan.data.files.train).stem)
+    return draft.name or store.make_id(Path(draft.plan.data.files.train).stem)
 
 
 def find_name_problem(name: str, saved: str = "") -> str:
@@ -323,7 +327,7 @@ def find_name_problem(name: str, saved: str = "") -> str:
     return ""
 
 
-def format_command(name: str, hour: Rate | None = None) -> str:
+def format_command(name: str, hour: PriceRate | None = None) -> str:
     """Format the command that starts the saved plan, with the hourly price that was typed."""
     words = [
         "ftwizard",
@@ -331,6 +335,6 @@ def format_command(name: str, hour: Rate | None = None) -> str:
         str(get_plan_path(name)),
         "--name",
         name,
-        *machine_rate.argv(hour),
+        *machine_rate.price_arguments(hour),
     ]
-    return visible(shlex.join(words))
+    return make_visible(shlex.join(words))

@@ -11,7 +11,7 @@ from ftwizard.models import model_config
 from ftwizard.plan import schema
 
 if TYPE_CHECKING:
-    from ftwizard.advice.run_history import Earlier
+    from ftwizard.advice.run_history import EarlierLoss
     from ftwizard.screens.wizard.drafts import Draft, Fingerprint
 
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def count_parameters(name: str) -> int | None:
     """Count a model's parameters from its configuration; None if unknown."""
     try:
-        shape = model_config.shape(name) if name else None
+        shape = model_config.read_shape(name) if name else None
     except FtwizardError:
         return None
     return shape.parameters if shape else None
 
 
-def find_earlier_run(draft: Draft) -> Earlier | None:
+def find_earlier_run(draft: Draft) -> EarlierLoss | None:
     """Find an earlier run on the same data that informs more epochs than advised.
 
     None if the epochs are few or there is no such run. A large file is read once, which takes
@@ -37,10 +37,10 @@ def find_earlier_run(draft: Draft) -> Earlier | None:
     if plan.recipe.epochs <= schema.MANY_EPOCHS or not plan.data.files.train:
         return None
     file = plan.data.files.train
-    return run_history.loss_of(plan, lambda: _hash_file(file, get_fingerprint(file)))
+    return run_history.find_earlier_loss(plan, lambda: _hash_file(file, get_fingerprint(file)))
 
 
 @functools.lru_cache(maxsize=4)
 def _hash_file(file: str, stamp: Fingerprint | None) -> str | None:
     """Hash a file; cached until the file changes."""
-    return run_history.hash_of(file)
+    return run_history.hash_rows(file)

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from ftwizard.plan import schema
 from ftwizard.screens import palette
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.drafts import (
     Draft,
@@ -23,7 +23,7 @@ from ftwizard.screens.wizard.drafts import (
     format_command,
     suggest_run_name,
 )
-from ftwizard.text import visible_lines
+from ftwizard.text import make_lines_visible
 
 MIN_READ_S = 0.6
 """Enter is ignored this soon: nobody can have read the plan yet."""
@@ -55,12 +55,12 @@ class ReviewPage(WizardPage[Step]):
         draft = self._draft
         with Horizontal(classes="field"):
             yield Static("Name", classes="name", markup=False)
-            yield Entry(suggest_run_name(draft), max_length=64, select_on_focus=False)
+            yield TextInput(suggest_run_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.format_warnings(draft), id="warnings", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="comes-to", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):
-            yield Static(visible_lines(schema.dump(draft.plan)), markup=False)
+            yield Static(make_lines_visible(schema.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:

@@ -9,8 +9,8 @@ import msgspec
 
 from ftwizard import user_paths
 from ftwizard.advice import recipe_advice
-from ftwizard.advice.recipe_advice import Advised, Method
-from ftwizard.advice.setting_help import PARTS, TYPES, Choice, Setting, setting
+from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.setting_help import PARTS, TYPES, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
@@ -18,7 +18,7 @@ from ftwizard.plan import schema
 from ftwizard.plan.schema import Finish, Plan, Recipe
 from ftwizard.screens.wizard.drafts import Draft, get_absolute_path
 from ftwizard.screens.wizard.recipe import live_estimate
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 MODEL_REASON = (
     "The base model. Start with a small one: a first run shows in minutes whether the data works. "
@@ -33,10 +33,10 @@ AFTER = Setting(
     source="End-to-End Fine-Tuning Pipeline (article)",
     as_of="2026-04",
     options=(
-        Choice(value="both", label="merge and compare with the base"),
-        Choice(value="merge", label="merge only"),
-        Choice(value="compare", label="compare only"),
-        Choice(value="neither", label="neither"),
+        SettingChoice(value="both", label="merge and compare with the base"),
+        SettingChoice(value="merge", label="merge only"),
+        SettingChoice(value="compare", label="compare only"),
+        SettingChoice(value="neither", label="neither"),
     ),
 )
 _ADAPTER_SETTINGS = ("method", "rank", "target_modules")
@@ -48,20 +48,20 @@ PROMPTS_HINT = (
 _TYPE_NAMES = {int: "a whole number", float: "a number"}
 
 
-def get_advice(draft: Draft, method: Method) -> dict[str, Advised]:
+def get_advice(draft: Draft, method: Method) -> dict[str, AdvisedValue]:
     """Return the advice for model, data and machine, by setting.
 
     ``method``: the one in use, on which the other settings depend.
     """
-    spread = batching.lengths((draft.checked or {}).get("tokens"))
+    spread = batching.from_check_tokens((draft.checked or {}).get("tokens"))
     shape = live_estimate.load_shape(draft.plan.model.name)
     size = draft.parameters or (shape.parameters if shape else None)
     settings_advice = recipe_advice.advise(
         method, size, count_trained_rows(draft), draft.machine,
         lengths=spread, shape=shape, context=live_estimate.load_context_length(draft.plan.model.name),
     )  # fmt: skip
-    method_advice = recipe_advice.method_for(
-        size, plan_estimate.on_its_gpu(draft.plan, draft.machine), shape=shape
+    method_advice = recipe_advice.advise_method(
+        size, plan_estimate.only_plan_gpu(draft.plan, draft.machine), shape=shape
     )
     return {advice.name: advice for advice in (method_advice, *settings_advice)}
 
@@ -139,14 +139,14 @@ def resolve_model(typed: str) -> str:
     return get_absolute_path(typed) if is_folder(typed) else typed
 
 
-def describe_reason(setting: Setting, advised: Advised | None) -> str:
+def describe_reason(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe what a setting does, and why its value is advised."""
     if advised and advised.reason not in setting.reason:
         return f"{setting.reason} {advised.reason}"
     return setting.reason
 
 
-def describe_sources(setting: Setting, advised: Advised | None, origin: str) -> str:
+def describe_sources(setting: Setting, advised: AdvisedValue | None, origin: str) -> str:
     """Describe where a value comes from, with dates; ``origin``: default, advised or yours.
 
     The advice and the description of a setting may have different sources.
@@ -176,7 +176,7 @@ def get_after(finish: Finish) -> str:
     )
 
 
-def describe_default(setting: Setting, advised: Advised | None) -> str:
+def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe the value that a setting has if the person chooses nothing."""
     if advised:
         return f"advised: {format_value(setting.name, advised.value).partition(':')[0]}"
@@ -203,7 +203,7 @@ def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
 def find_prompts_problem(draft: Draft) -> str:
     """Describe what is wrong with the prompt file; empty if it is fine or none is named."""
     named = draft.plan.samples.prompts
-    if not isinstance(named, str) or not (problem := user_paths.problem(named)):
+    if not isinstance(named, str) or not (problem := user_paths.explain_problem(named)):
         return ""
     return f"{setting('prompts').label}: {problem} {PROMPTS_HINT}"
 
@@ -233,7 +233,7 @@ def format_input(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        short = recipe_advice.in_words(value) if 0 < value < 1e-3 else f"{value:g}"
+        short = recipe_advice.format_learning_rate(value) if 0 < value < 1e-3 else f"{value:g}"
         return short if float(short) == value else repr(value)
     return str(value)
 
@@ -260,5 +260,5 @@ def parse_value(setting: Setting, typed: str) -> Any:
             (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts),
             "another value",
         )
-        reason = f"“{visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
+        reason = f"“{make_visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
         raise ValueError(f"{setting.label}: {reason}") from None

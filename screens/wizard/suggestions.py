@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from ftwizard import user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.models.hub import known
-from ftwizard.text import size
+from ftwizard.models.hub import find_known_models
+from ftwizard.text import format_bytes
 
 MAX_CHARACTERS = 4096
 """Longer than any path (PATH_MAX): a megabyte pasted by mistake must not be laid out."""
@@ -42,7 +42,7 @@ def build_path_suggester(is_wanted: Callable[[os.DirEntry[str]], bool]) -> Sugge
                         if entry.is_dir():
                             row = (True, f"{value}/", f"{entry.name}/", "")
                         elif is_wanted(entry):
-                            row = (False, value, entry.name, size(entry.stat().st_size))
+                            row = (False, value, entry.name, format_bytes(entry.stat().st_size))
                         else:
                             continue
                         matches.append((name.startswith(begun), *row))
@@ -74,4 +74,6 @@ def suggest_models(typed: str) -> list[tuple[str, str, str]]:
     """Suggest local and known models, or folders once a path is typed."""
     if typed.startswith((".", "~", "/")):
         return list(build_path_suggester(lambda _: False)(typed))
-    return [(name, name, note) for name, note in known() if typed.lower() in name.lower()]
+    return [
+        (name, name, note) for name, note in find_known_models() if typed.lower() in name.lower()
+    ]

@@ -14,16 +14,16 @@ from rich.text import Text
 
 from ftwizard.advice import questions, recipe_advice
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.recipe_rules import Advised
-from ftwizard.advice.run_history import Earlier
+from ftwizard.advice.recipe_rules import AdvisedValue
+from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.setting_help import Setting
 from ftwizard.catalog.providers import PathId, catalog
 from ftwizard.errors import FtwizardError
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.screens import palette
 from ftwizard.screens.wizard import history, setting_values
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.text import plural, size, spans, visible
+from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
 COUNTING = "Counting with the model's tokenizer"
 NO_VALIDATION = (
@@ -38,9 +38,9 @@ MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
 """The fix and the phrase for the warning of the plan's own check."""
 
 
-def describe_machine(facts: Facts, width: int = 200) -> str:
+def describe_machine(facts: MachineInfo, width: int = 200) -> str:
     """Describe this machine on a line, shorter if ``width`` is small."""
-    facts_by_name = dict(questions.seen(facts))
+    facts_by_name = dict(questions.describe_machine(facts))
     room = f"{facts_by_name['memory']} memory, {facts_by_name['free disk']} free"
     gpu = f"GPU {facts_by_name['GPU']}" if facts.gpus else "no GPU"
     lines = (
@@ -52,7 +52,7 @@ def describe_machine(facts: Facts, width: int = 200) -> str:
     return next((line for line in lines if cell_len(line) <= width), lines[-1])
 
 
-def hanging(text: Text, hang: int, width: int) -> Text:
+def wrap_hanging(text: Text, hang: int, width: int) -> Text:
     """Wrap text at words, with continuation lines indented by ``hang``.
 
     ``width`` counts cells.
@@ -126,13 +126,13 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
-def elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
+def format_elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
     """Format the checked rows, why the wizard ends here, and upcoming end dates."""
     chosen = catalog().path(path)
     text = Text.assemble((f"{chosen.name}\n\n", "bold"))
     text.append("✓ ", palette.GOOD)
     text.append(
-        f"{plural(checked.get('usable', 0), 'usable row')} in {visible(str(checked.get('path')))} "
+        f"{format_count(checked.get('usable', 0), 'usable row')} in {make_visible(str(checked.get('path')))} "
         f"({checked.get('format')}).\n"
     )
     text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
@@ -154,7 +154,7 @@ def format_adjustments(changes: Sequence[str]) -> Text:
 def file_changed_error(draft: Draft) -> FtwizardError:
     """Return the error for a file that changed after its check."""
     return FtwizardError(
-        f"{visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
+        f"{make_visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
         "Check it again: press enter on the Data page.",
     )
 
@@ -181,7 +181,7 @@ def format_warnings(draft: Draft) -> Text:
     return text
 
 
-def format_earlier_run(before: Earlier, epochs: float) -> Text:
+def format_earlier_run(before: EarlierLoss, epochs: float) -> Text:
     """Format what an earlier run on the same data says about this many epochs."""
     mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
     return Text.assemble((mark, style), f"{epochs:g} epochs: {before.said}\n")
@@ -192,18 +192,18 @@ def format_summary(draft: Draft) -> Text:
     estimate = draft.estimate
     if not estimate:
         return Text()
-    parts = [plural(estimate["steps"], "step")] if estimate.get("steps") else []
+    parts = [format_count(estimate["steps"], "step")] if estimate.get("steps") else []
     whole = (estimate.get("follows") or {}).get("whole") or estimate.get("time")
     if whole and whole["low"] is not None:
         ends = time.strftime("%H:%M", time.localtime(time.time() + whole["value"]))
-        parts.append(f"{spans(whole['low'], whole['high'])}, ends about {ends}")
+        parts.append(f"{format_duration_range(whole['low'], whole['high'])}, ends about {ends}")
     if disk := estimate.get("disk"):
-        parts.append(f"about {size(disk['needed']['value'])} of disk space")
+        parts.append(f"about {format_bytes(disk['needed']['value'])} of disk space")
     parts.append("runs in the background")
     return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
 
 
-def format_reason(setting: Setting, advised: Advised | None, origin: str) -> Text:
+def format_reason(setting: Setting, advised: AdvisedValue | None, origin: str) -> Text:
     """Format why a setting has its value, with sources.
 
     ``origin``: ``default``, ``advised`` or ``yours``.

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.pricing import machine_rate
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 async def new_run(app: FtwizardApp) -> int:
     """Ask step by step, start the run, and show it."""
     from ftwizard.screens import navigation
-    from ftwizard.screens.dialogs.error import Problem
+    from ftwizard.screens.dialogs.error import ErrorDialog
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
-    from ftwizard.screens.wizard.provider.page import PathPage
-    from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+    from ftwizard.screens.wizard.provider.page import ProviderPage
+    from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
     from ftwizard.screens.wizard.recipe.page import RecipePage
     from ftwizard.screens.wizard.review import ReviewPage
 
-    pages = (PathPage, DataPage, RecipePage, EstimatePage, ReviewPage)
-    facts = await beside(machine.facts)
-    draft = Draft(facts, hour=await beside(machine_rate.remembered))
+    pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)
+    facts = await run_in_thread(machine.read_machine_info)
+    draft = Draft(facts, hour=await run_in_thread(machine_rate.read_saved_price))
     index = 0
     while True:
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.way != "local":
-            elsewhere: Step = await app.push_screen_wait(Elsewhere(step.draft))
+            elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
             if elsewhere.direction == 0:
                 return DECLINED
             step = replace(elsewhere, direction=max(elsewhere.direction, 0))
@@ -50,9 +50,11 @@ async def new_run(app: FtwizardApp) -> int:
         try:
             file = await asyncio.to_thread(save, draft)
             draft = replace(draft, saved=draft.name)
-            run = await navigation.start(app, file, draft.name, *machine_rate.argv(draft.hour))
+            run = await navigation.start(
+                app, file, draft.name, *machine_rate.price_arguments(draft.hour)
+            )
         except FtwizardError as error:  # back to the review, with every answer
-            await app.push_screen_wait(Problem(error))
+            await app.push_screen_wait(ErrorDialog(error))
             index = len(pages) - 1
         else:
             return await navigation.watch(app, run)
@@ -60,12 +62,14 @@ async def new_run(app: FtwizardApp) -> int:
 
 async def _confirm_leaving(app: FtwizardApp, draft: Draft) -> bool:
     """Confirm leaving if there are answers to lose."""
-    from ftwizard.screens.dialogs.confirm import Ask
+    from ftwizard.screens.dialogs.confirm import ConfirmDialog
 
     if not (draft.plan.data.files.train or draft.plan.model.name):
         return True
     return await app.push_screen_wait(
-        Ask("Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay")
+        ConfirmDialog(
+            "Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay"
+        )
     )
 
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import recipe_advice, target_modules
-from ftwizard.advice.recipe_advice import Advised, Method
+from ftwizard.advice.recipe_advice import AdvisedValue, Method
 from ftwizard.catalog import gpu_specs
 from ftwizard.data import histogram
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, memory
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.hardware.machine import Facts, Gpu
-from ftwizard.models.shapes import Shape
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Recipe
 from tests.advice.test_provider_advice import machine
 from tests.helpers.shapes import PUBLISHED
@@ -31,9 +31,13 @@ SHAPES = st.none() | st.sampled_from(list(PUBLISHED.values()))
 CONTEXTS = st.none() | st.sampled_from([2048, 8192, 131072])
 
 
-def known(rows: list[int]) -> Lengths:
-    tokens = {"rows": len(rows), "total": sum(rows), **histogram.of(array("I", rows))}
-    found = batching.lengths(tokens)
+def known(rows: list[int]) -> LengthDistribution:
+    tokens = {
+        "rows": len(rows),
+        "total": sum(rows),
+        **histogram.summarize_lengths(array("I", rows)),
+    }
+    found = batching.from_check_tokens(tokens)
     assert found is not None
     return found
 
@@ -42,21 +46,25 @@ LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200)
 MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
 
 
-def on(name: str, **more: Any) -> Facts:
-    known = gpu_specs.card(name)
+def on(name: str, **more: Any) -> MachineInfo:
+    known = gpu_specs.find_gpu(name)
     gpu = Gpu(name=name, memory=known.usable if known else 24 * 10**9)
     return msgspec.structs.replace(machine(24), gpus=(gpu,), **more)
 
 
 def advised(
-    *, method: Method = "lora", rows: int | None = 5000, facts: Facts | None = None, **more: Any
-) -> dict[str, Advised]:
+    *,
+    method: Method = "lora",
+    rows: int | None = 5000,
+    facts: MachineInfo | None = None,
+    **more: Any,
+) -> dict[str, AdvisedValue]:
     parameters = more["shape"].parameters if more.get("shape") else 8 * 10**9
     found = recipe_advice.advise(method, parameters, rows, facts or machine(80), **more)
     return {one.name: one for one in found}
 
 
-def drawn(middle: float, width: float, count: int = 2000) -> Lengths:
+def drawn(middle: float, width: float, count: int = 2000) -> LengthDistribution:
     """Return lengths as chats have them: log-normal."""
     draw = random.Random(3)
     return known([max(4, round(draw.lognormvariate(middle, width))) for _ in range(count)])
@@ -66,9 +74,9 @@ def drawn(middle: float, width: float, count: int = 2000) -> Lengths:
 def test_advice_is_a_recipe_whatever_is_known(
     method: Method,
     rows: int | None,
-    facts: Facts,
-    lengths: Lengths | None,
-    shape: Shape | None,
+    facts: MachineInfo,
+    lengths: LengthDistribution | None,
+    shape: ModelShape | None,
     context: int | None,
 ) -> None:
     found = advised(
@@ -164,7 +172,7 @@ def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
     found = advised(rows=370, lengths=lengths)
     made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
     assert made.packing
-    left = batching.passes(
+    left = batching.compute_passes(
         lengths, batch_size=made.batch_size, accumulation=made.gradient_accumulation,
         epochs=made.epochs, max_length=made.max_length, packing=True,
     ).steps  # fmt: skip
@@ -210,7 +218,9 @@ def test_the_batch_is_the_largest_that_surely_fits(
     assert int(found["gradient_accumulation"].value or 0) * batch == 16
 
     def fits(size: int) -> bool:
-        peak = memory.estimate(shape, Setup(method=method, batch_size=size, length=length)).peak
+        peak = memory.estimate_memory(
+            shape, TrainingSetup(method=method, batch_size=size, length=length)
+        ).peak
         return (peak.high or peak.value) <= gigabytes * 0.95e9
 
     assert fits(batch) or (batch == 1 and "may not fit" in found["batch_size"].reason)
@@ -229,7 +239,7 @@ def test_the_method_is_one_that_fits_by_the_estimate(
     model: str, gigabytes: int, method: str, says: str
 ) -> None:
     shape = PUBLISHED[model]
-    found = recipe_advice.method_for(shape.parameters, machine(gigabytes), shape=shape)
+    found = recipe_advice.advise_method(shape.parameters, machine(gigabytes), shape=shape)
     assert found.value == method and says in found.reason and len(found.reason) <= 170
 
 
@@ -252,15 +262,15 @@ def test_kernels_and_precision_by_the_card(
 
 
 def test_metrics_go_nowhere_unless_asked_for() -> None:
-    found = recipe_advice.report_to()
+    found = recipe_advice.advise_report_to()
     assert found.value is None and found.source and found.as_of and "key" in found.reason
 
 
 def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
-    found = target_modules.adapted(LLAMA, 16)
+    found = target_modules.predict_adapted(LLAMA, 16)
     assert found.parameters == 41_943_040 and len(found.names) == 7
     assert (found.warnings, found.safer, found.experts) == ((), (), 0)
-    some = target_modules.adapted(LLAMA, 16, ("q_proj", "other"))
+    some = target_modules.predict_adapted(LLAMA, 16, ("q_proj", "other"))
     assert some.names == ("q_proj",) and "other" in some.warnings[0]
 
 
@@ -277,31 +287,31 @@ def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
 def test_names_that_a_model_lacks_are_said(
     targets: tuple[str, ...] | None, says: str, error: str
 ) -> None:
-    assert says in target_modules.missing(LLAMA, targets) and bool(says) == bool(
-        target_modules.missing(LLAMA, targets)
+    assert says in target_modules.describe_missing(LLAMA, targets) and bool(says) == bool(
+        target_modules.describe_missing(LLAMA, targets)
     )
     if not error:
-        target_modules.check(LLAMA, targets)
+        target_modules.check_targets(LLAMA, targets)
         return
     with pytest.raises(FtwizardError) as raised:
-        target_modules.check(LLAMA, targets)
+        target_modules.check_targets(LLAMA, targets)
     assert says in raised.value.message and error in raised.value.hint
 
 
 def test_a_name_in_full_counts_as_its_last_word() -> None:
-    found = target_modules.adapted(LLAMA, 16, ("self_attn.q_proj",))
+    found = target_modules.predict_adapted(LLAMA, 16, ("self_attn.q_proj",))
     assert found.names == ("q_proj",) and found.parameters == LLAMA.adapter(16, ("q_proj",))
 
 
 def test_a_mixture_of_experts_is_warned_of_and_a_dense_model_offered() -> None:
-    found = target_modules.adapted(MIXTURE, 16)
+    found = target_modules.predict_adapted(MIXTURE, 16)
     assert found.experts > 0.9 and "Llama-3.1-8B" in found.safer[0]
     assert any("Experts hold" in one for one in found.warnings)
     assert any("16 bit" in one for one in found.warnings)
 
 
 def test_a_model_of_an_unknown_kind_is_warned_of() -> None:
-    found = target_modules.adapted(
+    found = target_modules.predict_adapted(
         msgspec.structs.replace(LLAMA, covered=False, model_type="odd"), 16
     )
     assert found.safer and "odd" in found.warnings[0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ftwizard.advice import evidence, rft
 from ftwizard.data.checks import run
-from ftwizard.data.checks.run import Asked
+from ftwizard.data.checks.run import CheckOptions
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Recipe
 
@@ -31,10 +31,10 @@ def checked(folder: Path, rows: list[tuple[str, str]]) -> dict[str, Any]:
             for question, answer in rows
         )
     )  # fmt: skip
-    asked = Asked(
+    asked = CheckOptions(
         format="auto", target="trl-sft", max_length=Recipe().max_length, count=None, near=True
     )
-    found: dict[str, Any] = msgspec.to_builtins(run.examine(file, asked))
+    found: dict[str, Any] = msgspec.to_builtins(run.check_files(file, asked))
     return found
 
 
@@ -43,19 +43,19 @@ PROSE = [(f"Question number {n}?", f"Well, that is a longer story about thing {n
 
 
 def test_rows_tokens_and_lengths_are_those_of_the_check(tmp_path: Path) -> None:
-    found = evidence.evidence(checked(tmp_path, PROSE))
+    found = evidence.read_evidence(checked(tmp_path, PROSE))
     assert (found.rows, found.usable, found.changing, found.rft) == (40, 40, 0, None)
     assert found.tokens is not None and found.tokens.unit == "tokens" and found.tokens.source
     assert found.lengths is not None and found.lengths.rows == 40
-    assert evidence.raised(found) is None
+    assert evidence.warn_of_facts(found) is None
 
 
 def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
     prices = [(f"What is item {n}?", f"It costs ${n}9.99 as of 3 March 2026.") for n in range(30)]
-    few = evidence.raised(evidence.evidence(checked(tmp_path, [*PROSE, *prices[:4]])))
+    few = evidence.warn_of_facts(evidence.read_evidence(checked(tmp_path, [*PROSE, *prices[:4]])))
     assert few is not None and not few.wrong_tool
     assert "4 rows of 44 (9%)" in few.words and few.lines == (41, 42, 43, 44)
-    most = evidence.raised(evidence.evidence(checked(tmp_path, prices)))
+    most = evidence.warn_of_facts(evidence.read_evidence(checked(tmp_path, prices)))
     assert most is not None and most.wrong_tool and "wrong tool" in most.words
 
 
@@ -72,9 +72,9 @@ def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
     ],
 )
 def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[str]) -> None:
-    found = rft.verifiable(answers)
+    found = rft.detect_gradable(answers)
     assert found is not None and found.kind == kind and found.share == 1
-    said = rft.suggestion(found)
+    said = rft.suggest_rft(found)
     assert said is not None and said.source and said.as_of and "RFT" in said.reason
     assert any("Bedrock" in one for one in said.where)
 
@@ -88,19 +88,19 @@ def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[s
     ],
 )  # fmt: skip
 def test_others_do_not(answers: list[str]) -> None:
-    found = rft.verifiable(answers)
-    assert found is None and rft.suggestion(found) is None
+    found = rft.detect_gradable(answers)
+    assert found is None and rft.suggest_rft(found) is None
 
 
 @given(st.lists(st.text(max_size=200), max_size=60))
 def test_any_answers_are_looked_at(answers: list[str]) -> None:
-    found = rft.verifiable(answers)
+    found = rft.detect_gradable(answers)
     assert found is None or (0.8 <= found.share <= 1 and found.looked_at >= 20)
 
 
 def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
     rows = [(f"Extract {n}", json.dumps({"id": n})) for n in range(30)]
-    found = evidence.evidence(checked(tmp_path, rows))
+    found = evidence.read_evidence(checked(tmp_path, rows))
     assert found.verifiable is not None and found.verifiable.kind == "json"
     assert found.rft is not None
 
@@ -114,5 +114,5 @@ def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_another_document_is_refused(report: dict[str, Any]) -> None:
     with pytest.raises(FtwizardError) as error:
-        evidence.evidence(report)
+        evidence.read_evidence(report)
     assert "not a data check report" in error.value.message

@@ -15,8 +15,8 @@ from ftwizard.advice.questions import FIT, FIT_ADVICE, QUESTIONS, Question
 from ftwizard.catalog.providers import PathId, catalog
 from ftwizard.credentials import Credential, Service
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.hardware.machine import Facts, Gpu
-from ftwizard.text import visible
+from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.text import make_visible
 
 TODAY = datetime.date(2026, 11, 25)
 EDITION = datetime.date(2026, 4, 15)
@@ -25,9 +25,9 @@ CLOSED = datetime.date(2027, 1, 6)
 
 def machine(
     *gigabytes: float, credentials: tuple[Service, ...] = (), extras: tuple[str, ...] = ("local",)
-) -> Facts:
+) -> MachineInfo:
     """Return a machine with GPUs of so much memory (GB)."""
-    return Facts(
+    return MachineInfo(
         gpus=tuple(Gpu(name="Double", memory=int(one * 1e9)) for one in gigabytes),
         no_gpu=None if gigabytes else "NVML: no device",
         memory=32 * 10**9,
@@ -40,7 +40,7 @@ def machine(
 
 
 _machines = st.builds(
-    Facts,
+    MachineInfo,
     gpus=st.lists(
         st.builds(
             Gpu,
@@ -72,24 +72,24 @@ def texts(found: provider_advice.Recommendation) -> list[str]:
 
 @given(_machines, _answers, _days)
 def test_there_is_always_a_path_with_reasons(
-    facts: Facts, answers: dict[str, str], today: datetime.date
+    facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
     found = provider_advice.recommend(facts, answers, today)
     assert found.reasons
     assert set(found.costs_of) == set(get_args(PathId)) - {found.path}
     assert all(found.costs_of.values())
     for words in (*texts(found), *found.costs_of.values()):
-        assert visible(words) == words and 0 < len(words) <= 480
+        assert make_visible(words) == words and 0 < len(words) <= 480
         assert "$0 " not in words
     assert found.startable == (found.path == "local")
     assert (found.platform is None) or found.path == "cloud"
-    for question, what in questions.seen(facts):
-        assert question and what and visible(what) == what
+    for question, what in questions.describe_machine(facts):
+        assert question and what and make_visible(what) == what
 
 
 @given(_machines, _answers, _days)
 def test_what_is_ruled_out_is_never_recommended(
-    facts: Facts, answers: dict[str, str], today: datetime.date
+    facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
     found = provider_advice.recommend(facts, answers, today)
     if answers.get("data") == "stay":
@@ -103,9 +103,9 @@ def test_what_is_ruled_out_is_never_recommended(
 
 
 @given(_machines, _answers)
-def test_a_flip_is_what_really_happens(facts: Facts, answers: dict[str, str]) -> None:
+def test_a_flip_is_what_really_happens(facts: MachineInfo, answers: dict[str, str]) -> None:
     found = provider_advice.recommend(facts, answers, TODAY)
-    for question, option in _single_changes(questions.effective(facts, answers)):
+    for question, option in _single_changes(questions.complete_answers(facts, answers)):
         changed = provider_advice.recommend(facts, {**answers, question.id: option}, TODAY)
         said = [one for one in found.flips if f"If {question.option(option).when}:" in one]
         if question.assumed == option and question.id not in answers:
@@ -131,7 +131,7 @@ def test_every_combination_of_answers() -> None:
             answers: dict[str, str] = {
                 one.id: option for one, option in zip(QUESTIONS, chosen, strict=True) if option
             }
-            ranked = provider_advice.verdicts(facts, answers, TODAY)
+            ranked = provider_advice.rank_providers(facts, answers, TODAY)
             assert len(ranked) == 3
             assert not ranked[0].why_not
             assert all(one.why_not or one.points for one in ranked)
@@ -141,7 +141,7 @@ def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
     found = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
     assert found.path == "local"
     assert any("Double has 24.0 GB" in one for one in found.reasons)
-    assert "gpu_elsewhere" not in [one.id for one in questions.questions(machine(24), {})]
+    assert "gpu_elsewhere" not in [one.id for one in questions.open_questions(machine(24), {})]
 
 
 def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up() -> None:
@@ -163,11 +163,11 @@ def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> 
 
 def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
     facts = machine()
-    facts = Facts(
+    facts = MachineInfo(
         gpus=(Gpu(name=None, memory=None),), no_gpu=None, memory=facts.memory, cores=4,
         bfloat16_cpu=False, disk_free=0, credentials=(), extras=(),
     )  # fmt: skip
-    assert ("GPU", "a GPU, memory unknown") in questions.seen(facts)
+    assert ("GPU", "a GPU, memory unknown") in questions.describe_machine(facts)
     found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
     assert any("does not report" in one for one in found.cautions)
 
@@ -194,12 +194,12 @@ def test_two_that_are_about_as_good_are_called_so() -> None:
 
 def test_what_the_machine_knows_is_not_asked() -> None:
     facts = machine(credentials=("gcp", "openai"))
-    assert questions.effective(facts, {}) == {"cloud": "gcp"}
-    assert "cloud" not in [one.id for one in questions.questions(facts, {})]
+    assert questions.complete_answers(facts, {}) == {"cloud": "gcp"}
+    assert "cloud" not in [one.id for one in questions.open_questions(facts, {})]
     assert provider_advice.recommend(facts, {}, TODAY).platform == "vertex"
     two = machine(credentials=("gcp", "aws"))
-    assert "cloud" in [one.id for one in questions.questions(two, {})]
-    assert questions.effective(facts, {"cloud": "aws"}) == {"cloud": "aws"}
+    assert "cloud" in [one.id for one in questions.open_questions(two, {})]
+    assert questions.complete_answers(facts, {"cloud": "aws"}) == {"cloud": "aws"}
 
 
 def test_behaviour_or_knowledge() -> None:

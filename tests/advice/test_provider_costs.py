@@ -16,38 +16,38 @@ from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_costs import (
     MIN_BILLIONS,
     MODELS,
-    PathCost,
-    by_path,
-    instead,
-    supposed,
+    ProviderCost,
+    compare_costs,
+    estimate_provider_costs,
+    fill_in_model,
 )
-from ftwizard.advice.questions import QUESTIONS, effective
+from ftwizard.advice.questions import QUESTIONS, complete_answers
 from ftwizard.catalog import model_configs
 from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import PathId, catalog
-from ftwizard.data.tokens.stats import Estimate
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.pricing import offer_list
-from ftwizard.pricing.offer import Asked, Load, Offer
+from ftwizard.pricing.offer import Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
 
 TODAY = datetime.date(2026, 11, 25)
-LOAD = Load(
-    tokens=Estimate(value=1_500_000, low=1_400_000, high=1_600_000), epochs=3, counted="counted",
+LOAD = TrainingLoad(
+    tokens=TokenEstimate(value=1_500_000, low=1_400_000, high=1_600_000), epochs=3, counted="counted",
     rows=5000,
 )  # fmt: skip
 HOURS = {
     card: Figure(value=2, unit="h", low=1, high=4, source="test") for card, _ in packaged().cards()
 }
-OFFERS = offer_list.offers(LOAD, packaged(), Asked(today=TODAY, hours=HOURS))
+OFFERS = offer_list.list_offers(LOAD, packaged(), PricingQuery(today=TODAY, hours=HOURS))
 _ANSWERS = st.fixed_dictionaries(
     {}, optional={one.id: st.sampled_from([o.id for o in one.options]) for one in QUESTIONS}
 )
 
 
-def machine(*gigabytes: int) -> Facts:
-    return Facts(
+def machine(*gigabytes: int) -> MachineInfo:
+    return MachineInfo(
         gpus=tuple(Gpu(name="Double", memory=one * 10**9) for one in gigabytes),
         no_gpu=None if gigabytes else "none", memory=32 * 10**9, cores=4, bfloat16_cpu=True,
         disk_free=10**11, credentials=(), extras=("local",),
@@ -55,10 +55,15 @@ def machine(*gigabytes: int) -> Facts:
 
 
 def costs(
-    facts: Facts, offers: Sequence[Offer] = OFFERS, /, **answers: str
-) -> dict[PathId, PathCost]:
-    verdicts = provider_advice.verdicts(facts, answers, TODAY)
-    return {one.path: one for one in by_path(offers, verdicts, facts, effective(facts, answers))}
+    facts: MachineInfo, offers: Sequence[Offer] = OFFERS, /, **answers: str
+) -> dict[PathId, ProviderCost]:
+    verdicts = provider_advice.rank_providers(facts, answers, TODAY)
+    return {
+        one.path: one
+        for one in estimate_provider_costs(
+            offers, verdicts, facts, complete_answers(facts, answers)
+        )
+    }
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
@@ -69,7 +74,7 @@ def test_each_path_is_priced_by_what_the_answers_leave(
     found = costs(facts, OFFERS, **answers)
     assert list(found) == [one.id for one in catalog().paths]
     by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
-    for verdict in provider_advice.verdicts(facts, answers, TODAY):
+    for verdict in provider_advice.rank_providers(facts, answers, TODAY):
         one = found[verdict.path]
         assert one.why_not == verdict.why_not and one.amount and one.words
         assert "None" not in one.words and "$0.00" not in one.amount
@@ -144,30 +149,32 @@ def usd(value: float, low: float | None = None, high: float | None = None) -> Fi
 
 
 def test_overruling_costs_what_the_two_are_apart() -> None:
-    hosted = PathCost(path="openai", name="A", training=usd(3.0, 2.0, 4.0))
-    cheaper = PathCost(path="cloud", name="B", training=usd(1.0))
-    rented = PathCost(path="local", name="C", training=usd(0.5), setup=usd(4.0))
-    own, unknown = PathCost(path="local", own="the GPU here"), PathCost(path="cloud")
-    assert instead(hosted, cheaper).endswith("$2.00–4.00 instead of $1.00: likely $2.00 more.")
-    assert instead(cheaper, hosted).endswith(": likely $2.00 less.")
-    assert instead(cheaper, cheaper).endswith(": about the same.")
-    assert instead(rented, cheaper).endswith("likely $3.50 more, including GPU setup.")
-    assert instead(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
-    assert instead(unknown, unknown) == ""
-    assert instead(PathCost(path="openai", why_not="It leaves."), own) == ""
+    hosted = ProviderCost(path="openai", name="A", training=usd(3.0, 2.0, 4.0))
+    cheaper = ProviderCost(path="cloud", name="B", training=usd(1.0))
+    rented = ProviderCost(path="local", name="C", training=usd(0.5), setup=usd(4.0))
+    own, unknown = ProviderCost(path="local", own="the GPU here"), ProviderCost(path="cloud")
+    assert compare_costs(hosted, cheaper).endswith(
+        "$2.00–4.00 instead of $1.00: likely $2.00 more."
+    )
+    assert compare_costs(cheaper, hosted).endswith(": likely $2.00 less.")
+    assert compare_costs(cheaper, cheaper).endswith(": about the same.")
+    assert compare_costs(rented, cheaper).endswith("likely $3.50 more, including GPU setup.")
+    assert compare_costs(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
+    assert compare_costs(unknown, unknown) == ""
+    assert compare_costs(ProviderCost(path="openai", why_not="It leaves."), own) == ""
 
 
 @pytest.mark.parametrize(("size", "model"), MODELS.items())
 def test_a_model_stands_for_a_size_until_one_is_named(size: str, model: str) -> None:
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name=""))
-    found = supposed(plan, {"size": size})
+    found = fill_in_model(plan, {"size": size})
     assert found.model.name == model and found.recipe.method == "qlora"
-    assert model_configs.known(model) is not None, "its shape is known without the network"
-    assert supposed(found, {"size": "tiny"}) == found
+    assert model_configs.find_config(model) is not None, "its shape is known without the network"
+    assert fill_in_model(found, {"size": "tiny"}) == found
 
 
 def test_a_larger_size_stands_for_more_parameters() -> None:
-    known = [model_configs.known(model) for model in MODELS.values()]
+    known = [model_configs.find_config(model) for model in MODELS.values()]
     counts = [one.parameters for one in known if one]
     assert all(one < other for one, other in itertools.pairwise(counts))
 
@@ -183,7 +190,7 @@ def test_less_than_a_cent_is_less_than_a_cent(low: float, high: float, words: st
     training = Figure(
         value=(low + high) / 2, unit="USD", low=low, high=high, source="test", as_of="2026-11"
     )
-    assert PathCost(path="openai", training=training).amount == words
+    assert ProviderCost(path="openai", training=training).amount == words
 
 
 def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
@@ -205,7 +212,7 @@ def test_what_would_have_to_change_makes_a_path_possible(
     found = provider_advice.recommend(machine(*gigabytes), answers, TODAY)
     possible = [
         one
-        for one in provider_advice.verdicts(machine(*gigabytes), answers, TODAY)
+        for one in provider_advice.rank_providers(machine(*gigabytes), answers, TODAY)
         if not one.why_not
     ]
     assert possible and bool(found.blocked) == bool(found.changes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.advice import recipe_advice, setting_help
 from ftwizard.advice.recipe_advice import EarlierRate, Method
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Recipe, Samples
 from tests.advice.test_provider_advice import machine
 
@@ -46,7 +46,7 @@ def test_a_setting_is_short_plain_and_sourced(one: setting_help.Setting) -> None
 
 @given(st.sampled_from(METHODS), _sizes, _rows, _machines)
 def test_advice_is_a_recipe(
-    method: Method, parameters: int | None, rows: int | None, facts: Facts
+    method: Method, parameters: int | None, rows: int | None, facts: MachineInfo
 ) -> None:
     advised = recipe_advice.advise(method, parameters, rows, facts)
     values = {one.name: one.value for one in advised}
@@ -63,7 +63,7 @@ def test_advice_is_a_recipe(
 @given(st.sampled_from(METHODS), st.integers(1, 10**12), st.integers(1, 10**12))
 def test_larger_models_never_get_a_higher_rate(method: Method, one: int, other: int) -> None:
     small, large = sorted((one, other))
-    low, high = (recipe_advice.learning_rate(method, size).value for size in (large, small))
+    low, high = (recipe_advice.advise_learning_rate(method, size).value for size in (large, small))
     assert isinstance(low, float) and isinstance(high, float) and 0 < low <= high
 
 
@@ -71,7 +71,7 @@ def test_larger_models_never_get_a_higher_rate(method: Method, one: int, other: 
 def test_adapters_take_ten_times_the_rate_of_all_weights_at_every_size(
     method: Method, parameters: int | None
 ) -> None:
-    adapter, full = (recipe_advice.learning_rate(m, parameters) for m in (method, "full"))
+    adapter, full = (recipe_advice.advise_learning_rate(m, parameters) for m in (method, "full"))
     assert isinstance(adapter.value, float) and isinstance(full.value, float)
     assert adapter.value == pytest.approx(10 * full.value)
     assert "ten times" in adapter.reason and "A tenth" in full.reason
@@ -83,7 +83,7 @@ def test_what_one_recipe_took_stands_beside_the_rate_and_is_no_warning(
     billions: int, names: str
 ) -> None:
     size = billions * 10**9
-    assert recipe_advice.learning_rate("full", size).reason.endswith(f"{names}.")
+    assert recipe_advice.advise_learning_rate("full", size).reason.endswith(f"{names}.")
     took = Recipe(method="full", learning_rate=float(names.partition(" ")[0]))
     assert not recipe_advice.warnings(took, size)
 
@@ -96,11 +96,11 @@ def test_what_one_recipe_took_stands_beside_the_rate_and_is_no_warning(
     ],
 )  # fmt: skip
 def test_rates_go_by_method_and_size(method: Method, billions: float, rate: float) -> None:
-    assert recipe_advice.learning_rate(method, int(billions * 1e9)).value == rate
+    assert recipe_advice.advise_learning_rate(method, int(billions * 1e9)).value == rate
 
 
 def test_a_size_that_is_not_known_is_said_to_be() -> None:
-    assert "Model size unknown" in recipe_advice.learning_rate("lora", None).reason
+    assert "Model size unknown" in recipe_advice.advise_learning_rate("lora", None).reason
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,10 @@ def test_little_memory_takes_one_row_a_pass_and_as_many_a_step() -> None:
 
 
 @given(_sizes, _machines)
-def test_the_method_advised_is_one_that_the_plan_has(parameters: int | None, facts: Facts) -> None:
-    found = recipe_advice.method_for(parameters, facts)
+def test_the_method_advised_is_one_that_the_plan_has(
+    parameters: int | None, facts: MachineInfo
+) -> None:
+    found = recipe_advice.advise_method(parameters, facts)
     assert msgspec.convert({"method": found.value}, Recipe)
     assert found.reason and found.source and len(found.reason) <= 170
     if not facts.gpus:
@@ -162,7 +164,7 @@ def test_what_must_be_insisted_on() -> None:
 
 @pytest.mark.parametrize(("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "1e-1")])
 def test_rates_in_words(rate: float, words: str) -> None:
-    assert recipe_advice.in_words(rate) == words
+    assert recipe_advice.format_learning_rate(rate) == words
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def plan_of(
 def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | str) -> JobFolder:
     """Write a run on ``rows`` that ended with these validation losses."""
     folder = make_run(home, name, steps=0, end_reason=str(more.pop("ended", "finished")))
-    sha256 = run_history.hash_of(str(rows))
+    sha256 = run_history.hash_rows(str(rows))
     assert sha256 is not None
     record = folder.read_job()
     write_json(folder.job, msgspec.structs.replace(record, hashes={"train": sha256}))
@@ -77,27 +77,27 @@ def test_a_validation_loss_falls_flattens_or_rises(
     home: Path, rows: Path, losses: list[float], falling: bool
 ) -> None:
     ran(home, "one", rows, losses)
-    found = run_history.loss_of(plan_of(rows))
+    found = run_history.find_earlier_loss(plan_of(rows))
     assert found is not None and found.falling is falling and found.run == "one"
     assert ("was still falling" in found.said) is falling
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=3, max_size=12))
 def test_only_a_loss_that_ends_at_its_lowest_falls(losses: list[float]) -> None:
-    found = run_history.ending("one", 3.0, losses)
+    found = run_history.summarize_losses("one", 3.0, losses)
     assert found is not None
     assert not found.falling or losses[-1] == min(losses) < losses[-3]
 
 
 def test_two_evaluations_or_a_loss_that_is_none_say_nothing() -> None:
-    assert run_history.ending("one", 3.0, [2.0, 1.0]) is None
-    assert run_history.ending("one", 3.0, [2.0, float("nan"), 1.0]) is None
+    assert run_history.summarize_losses("one", 3.0, [2.0, 1.0]) is None
+    assert run_history.summarize_losses("one", 3.0, [2.0, float("nan"), 1.0]) is None
 
 
 def test_runs_on_other_rows_say_nothing(home: Path, rows: Path) -> None:
     ran(home, "one", rows, FALLING)
     rows.write_text(rows.read_text() * 2)
-    assert run_history.loss_of(plan_of(rows)) is None
+    assert run_history.find_earlier_loss(plan_of(rows)) is None
 
 
 def test_the_longest_run_of_the_same_model_decides(home: Path, rows: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_longest_run_of_the_same_model_decides(home: Path, rows: Path) -> No
     ran(home, "long", rows, FLAT, epochs=3)
     ran(home, "later", rows, FALLING, epochs=2)
     ran(home, "other", rows, FALLING, epochs=9, model=LARGE)
-    found = run_history.loss_of(plan_of(rows))
+    found = run_history.find_earlier_loss(plan_of(rows))
     assert found is not None and found.run == "long"
 
 
@@ -140,12 +140,12 @@ def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
 def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
     ran(home, "one", rows, FALLING, rate=3e-4)
     chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
-    rate = run_history.rate_of(chosen)
+    rate = run_history.find_earlier_rate(chosen)
     assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
     (one,) = warnings.check_plan(chosen, 70_553_706_496)
     assert one.code == "rate-from-another-size" and "1e-4" in one.message
-    assert run_history.rate_of(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
-    assert run_history.rate_of(plan_of(rows, epochs=3, rate=3e-4)) is None
+    assert run_history.find_earlier_rate(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
+    assert run_history.find_earlier_rate(plan_of(rows, epochs=3, rate=3e-4)) is None
 
 
 def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> None:

@@ -24,8 +24,8 @@ import msgspec
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens.app import FtwizardApp, open_app
 from ftwizard.screens.chart.widget import Chart
-from ftwizard.screens.home.page import Home
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.home.page import HomePage
+from ftwizard.screens.monitor.page import MonitorPage
 from tests.e2e.terminal import Terminal
 from tests.screens.runs_helpers import living, make_run
 
@@ -90,9 +90,9 @@ class _Ticking(FtwizardApp):
 
     def _has_read(self) -> bool:
         screen = self.screen
-        if isinstance(screen, Monitor):
+        if isinstance(screen, MonitorPage):
             return screen.follower.progress.step == EVENTS - 1
-        followers = screen._followers if isinstance(screen, Home) else {}
+        followers = screen._followers if isinstance(screen, HomePage) else {}
         return any(one.progress.step == EVENTS - 1 for one in followers.values())
 
     def on_mount(self) -> None:
@@ -100,7 +100,7 @@ class _Ticking(FtwizardApp):
         self._watcher = asyncio.create_task(self._begin(Path(sys.argv[2])))
 
     async def _begin(self, path: Path) -> None:
-        while not isinstance(self.screen, Monitor | Home):
+        while not isinstance(self.screen, MonitorPage | HomePage):
             await asyncio.sleep(TICK_S)
         painted = asyncio.Event()
         self.screen.call_after_refresh(painted.set)

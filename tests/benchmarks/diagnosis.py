@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ftwizard.diagnosis import IN_WORDS, Curve, diagnose
+from ftwizard.diagnosis import PATTERN_NAMES, Curve, diagnose
 
 RISES_TOO = {"epoch_staircase"}
 """Kinds of another label whose validation loss is drawn to rise: of them overfitting is so."""
@@ -99,7 +99,7 @@ def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
             said.setdefault(name, step)
     label, wrong = one["label"], set(one.get("must_not", ()))
     allowed = {label, *one.get("also_acceptable", ())}
-    ours = label in IN_WORDS
+    ours = label in PATTERN_NAMES
     onset = one.get("onset_step")
     delay = None
     if label in said and onset is not None:

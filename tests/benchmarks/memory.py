@@ -18,9 +18,9 @@ from typing import Any, cast
 
 import msgspec
 
-from ftwizard.estimate.memory import GIB, estimate
-from ftwizard.estimate.training_setup import Counter, Setup, Stack
-from ftwizard.models.shapes import Linear, Shape, from_config
+from ftwizard.estimate.memory import GIB, estimate_memory
+from ftwizard.estimate.training_setup import Counter, FrameworkOverhead, TrainingSetup
+from ftwizard.models.shapes import Linear, ModelShape, from_config
 
 Row = dict[str, str]
 _SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {
@@ -54,7 +54,7 @@ _SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {
 }
 
 
-def shape_of(model: str) -> Shape | None:
+def shape_of(model: str) -> ModelShape | None:
     """Return the shape of a published model, None for one that is not known here."""
     name = re.sub(r"(-instruct|-chat|-hf|-it|-base|-v0\.\d)+$", "", model.lower())
     name = name.rpartition("/")[2].replace("meta-", "").replace("llama-3-2", "llama-3.2")
@@ -71,7 +71,7 @@ def shape_of(model: str) -> Shape | None:
     return _first_qwen(shape) if kind == "qwen" else shape
 
 
-def _first_qwen(shape: Shape) -> Shape:
+def _first_qwen(shape: ModelShape) -> ModelShape:
     """Return the shape with the layer names of the first Qwen, whose query, key and value are one.
 
     Source: modeling_qwen.py on the Hub; it came with a bias on c_attn.
@@ -90,7 +90,7 @@ def _first_qwen(shape: Shape) -> Shape:
     )
 
 
-def stack_of(row: Row) -> Stack | None:
+def stack_of(row: Row) -> FrameworkOverhead | None:
     """Return the habits of the framework of a row, None for one that is not known here."""
     framework, stat = row["framework"].lower(), row["stat"].lower()
     counter: Counter = "device"
@@ -128,11 +128,11 @@ def stack_of(row: Row) -> Stack | None:
     }  # fmt: skip
     for name, habits in stacks.items():
         if framework.startswith(name):
-            return Stack(**habits)
+            return FrameworkOverhead(**habits)
     return None
 
 
-def setup_of(row: Row) -> Setup | None:
+def setup_of(row: Row) -> TrainingSetup | None:
     """Return how a row was trained, None for a method that is not known here."""
     method = row["method"].lower().replace("_", "-")
     if method not in ("lora", "qlora", "q-lora", "full"):
@@ -141,7 +141,7 @@ def setup_of(row: Row) -> Setup | None:
     # torchtune's QLoRA recipe: rank 8 and checkpointing, where the row says nothing.
     unsaid = "yes" if row["grad_ckpt"] in ("", "unstated") else row["grad_ckpt"]
     accumulated = re.search(r"grad_accum (\d+)", row["note"])
-    return Setup(
+    return TrainingSetup(
         method=cast("Any", "qlora" if method.startswith("q") else method),
         rank=int(float(row["lora_r"] or 8)),
         targets=_targets(row["lora_targets"]),
@@ -160,7 +160,7 @@ def _targets(said: str) -> tuple[str, ...] | None:
     return tuple(short.get(name.strip(), name.strip()) for name in said.split("+"))
 
 
-def peers(shape: Shape, setup: Setup) -> tuple[float, float]:
+def peers(shape: ModelShape, setup: TrainingSetup) -> tuple[float, float]:
     """Return GiB by LLaMA-Factory's table and by accelerate's estimate-memory.
 
     The table: 16 bytes a parameter for full fine-tuning, 2 for LoRA, 0.5 for QLoRA (README); the
@@ -187,7 +187,7 @@ def main(path: str) -> None:
                 print(f"{row['id']:6}{'not mapped':>42}  {what}")
                 continue
             truth = float(row["value_gib_per_gpu"])
-            peak = estimate(shape, setup, gpus=int(row["n_gpu"] or 1), stack=stack).peak
+            peak = estimate_memory(shape, setup, gpus=int(row["n_gpu"] or 1), stack=stack).peak
             middle, low, high = peak.value / GIB, (peak.low or 0) / GIB, (peak.high or 0) / GIB
             error = middle / truth - 1
             bad = row["quality"] == "X"

@@ -21,10 +21,10 @@ import re
 import statistics
 import sys
 
-from ftwizard.catalog.gpu_specs import card
+from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.estimate import duration
-from ftwizard.estimate.batching import Passes
-from ftwizard.estimate.training_setup import Setup
+from ftwizard.estimate.batching import TrainingPasses
+from ftwizard.estimate.training_setup import TrainingSetup
 from tests.helpers.shapes import PUBLISHED
 
 TARGET, TOKENS = 1.5, 1024
@@ -42,14 +42,14 @@ def seconds(note: str) -> tuple[float, int] | None:
     return None
 
 
-def setup(row: dict[str, str]) -> Setup | None:
+def setup(row: dict[str, str]) -> TrainingSetup | None:
     """Return how a row was trained; None where it was in a way that is not estimated."""
     method = METHODS.get(row["method"].lower().split("(")[0].split("+")[0].strip(" ()-_"))
     if method is None:
         return None
     short = {"q": "q_proj", "k": "k_proj", "v": "v_proj"}
     named = [short.get(one, one) for one in row["lora_targets"].split("+")]
-    return Setup(
+    return TrainingSetup(
         method=method,  # type: ignore[arg-type]
         rank=int(row["lora_r"] or 16),
         targets=tuple(named) if all(one.endswith("_proj") for one in named) else None,
@@ -67,14 +67,14 @@ def main(path: str) -> None:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        shape, found, how = PUBLISHED.get(row["model"].lower()), card(row["gpu"]), setup(row)
+        shape, found, how = PUBLISHED.get(row["model"].lower()), find_gpu(row["gpu"]), setup(row)
         published = seconds(row["note"])
         if published is None or shape is None or found is None or how is None:
             continue
         if row["n_gpu"] not in ("", "1"):
             continue
         truth, accumulation = published
-        work = Passes(
+        work = TrainingPasses(
             steps=1,
             passes=accumulation,
             tokens=accumulation * how.tokens,
@@ -82,7 +82,7 @@ def main(path: str) -> None:
             attended=how.length,
             cut=0,
         )
-        time = duration.expected(shape, how, found, work)
+        time = duration.from_gpu_spec(shape, how, found, work)
         assert time is not None and time.low is not None and time.high is not None
         ratio, cap = time.value / truth, "cap" in row["seq_kind"]
         mark = "cap" if cap else "few" if how.tokens < TOKENS else ""

@@ -47,8 +47,8 @@ def main() -> None:
     texts = [str(m["content"]) for row in rows for m in row.messages]
     sizes = [sum(len(str(m["content"]).encode()) for m in row.messages) for row in rows]
     size = sum(sizes)
-    target = platforms.target("openai-sft")
-    encoding = tokenizers.choose(target)
+    target = platforms.get_target("openai-sft")
+    encoding = tokenizers.choose_encoding(target)
     count, oracle, other = (
         tokenizers.make_counter(encoding),
         tiktoken_encoding("o200k_base"),
@@ -72,8 +72,8 @@ def main() -> None:
 
 
 def coverage(rows: list[Example], sizes: list[int]) -> None:
-    target = platforms.target("openai-sft")
-    tally = stats.TokenCounter(target, tokenizers.choose(target))
+    target = platforms.get_target("openai-sft")
+    tally = stats.TokenCounter(target, tokenizers.choose_encoding(target))
     pairs = [
         (size, tally.add(line, row)[0])
         for line, (row, size) in enumerate(zip(rows, sizes, strict=True), 1)

@@ -10,7 +10,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from ftwizard.catalog.providers import Claim, Factor, Size, catalog
+from ftwizard.catalog.providers import Fact, Factor, Size, catalog
 from ftwizard.catalog.sourced import Sourced
 
 
@@ -92,7 +92,7 @@ def test_platforms_differ_where_they_do() -> None:
 
 def test_what_is_not_known_is_never_0() -> None:
     for one in EVERYTHING:
-        if isinstance(one, Claim):
+        if isinstance(one, Fact):
             assert one.words and "$0 " not in one.words
             assert one.low is None or one.low > 0
             assert one.high is None or (one.low is not None and one.high >= one.low)
@@ -124,5 +124,5 @@ def test_texts_are_short_and_plain() -> None:
     for path in catalog().paths:
         assert len(path.name) <= 22 and len(path.unavailable) <= 80
     for one in EVERYTHING:
-        text = one.words if isinstance(one, Claim) else getattr(one, "text", "")
+        text = one.words if isinstance(one, Fact) else getattr(one, "text", "")
         assert len(text) <= 90 and text.isprintable(), text

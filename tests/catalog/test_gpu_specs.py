@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.gpu_specs import Card, card, cards, nearest, typed
+from ftwizard.catalog.gpu_specs import GpuSpec, cards, find_gpu, find_typed_gpu, nearest_gpu
 from ftwizard.cli import estimate_by_config
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
@@ -51,9 +51,9 @@ from ftwizard.hardware import machine
     ],
 )
 def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
-    found = card(name)
+    found = find_gpu(name)
     assert found is not None and found.name == known
-    assert typed(name) == found, "nothing is left over"
+    assert find_typed_gpu(name) == found, "nothing is left over"
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,22 @@ def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_none(name: str | None) -> None:
-    assert card(name) is None
+    assert find_gpu(name) is None
 
 
 @pytest.mark.parametrize("known", cards(), ids=lambda one: str(one.name))
-def test_the_name_that_is_said_of_a_card_means_that_card(known: Card) -> None:
+def test_the_name_that_is_said_of_a_card_means_that_card(known: GpuSpec) -> None:
     for name in (known.name, known.name.lower(), known.name.upper()):
-        assert card(name) == known
+        assert find_gpu(name) == known
 
 
 def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Return the cards that ``--gpu`` names."""
-    here = machine.Facts(
+    here = machine.MachineInfo(
         gpus=(), no_gpu="none", memory=1, cores=1, bfloat16_cpu=True, disk_free=1, credentials=(),
         extras=(),
     )  # fmt: skip
-    monkeypatch.setattr(machine, "facts", lambda: here)
+    monkeypatch.setattr(machine, "read_machine_info", lambda: here)
     return [one.name for one in estimate_by_config.machine_facts(argparse.Namespace(gpu=text)).gpus]
 
 
@@ -122,27 +122,27 @@ def test_numbers_that_are_none_and_words_left_over_are_refused(
 
 
 def test_the_nearest_name() -> None:
-    assert nearest("rtx 4080") == "GeForce RTX 4090"
-    assert nearest("voodoo 2") is None
+    assert nearest_gpu("rtx 4080") == "GeForce RTX 4090"
+    assert nearest_gpu("voodoo 2") is None
 
 
 def test_cards_of_one_name_are_told_apart_by_their_memory() -> None:
     for memory, known in ((42_949_672_960, "A100 SXM 40 GB"), (85_899_345_920, "A100 SXM 80 GB")):
-        found = card("NVIDIA Graphics A100", memory)
+        found = find_gpu("NVIDIA Graphics A100", memory)
         assert found is not None and found.name == known
 
 
 def test_a_card_of_another_size_is_none_of_these() -> None:
     for name, mib in (("NVIDIA A100-SXM-64GB", 65_536), ("NVIDIA H100", 65_247),
                       ("NVIDIA GeForce RTX 4090", 49_140)):  # fmt: skip
-        assert card(name, mib * 2**20) is None
+        assert find_gpu(name, mib * 2**20) is None
 
 
 @pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
-def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: Card) -> None:
+def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: GpuSpec) -> None:
     assert 0.93 * one.memory * 1024 <= one.driver_memory <= one.memory * 1024
     words = " ".join(one.words)
-    assert card(words, one.usable) == one
+    assert find_gpu(words, one.usable) == one
 
 
 def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
@@ -153,11 +153,11 @@ def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
 
 @given(st.none() | st.text(max_size=80), st.none() | st.integers(1, 2**40))
 def test_any_name_is_answered(name: str | None, memory: int | None) -> None:
-    assert card(name, memory) is None or card(name, memory) in cards()
+    assert find_gpu(name, memory) is None or find_gpu(name, memory) in cards()
 
 
 @pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
-def test_figures_are_sourced_dated_and_of_a_card(one: Card) -> None:
+def test_figures_are_sourced_dated_and_of_a_card(one: GpuSpec) -> None:
     assert re.fullmatch(r"20\d\d-\d\d", one.as_of)
     assert re.search("datasheet|whitepaper", one.source)
     assert 8 <= one.memory <= 300 and 20 <= one.tflops <= 5000 and 200 <= one.bandwidth <= 10_000

@@ -11,51 +11,58 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog import hosted_models
-from ftwizard.catalog.hosted_models import HostedModel, find, hosted, life, refuse, tunable
+from ftwizard.catalog.hosted_models import (
+    HostedModel,
+    check_deprecation,
+    check_refused,
+    find_model,
+    is_tunable,
+    list_hosted_models,
+)
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli.cost_inputs import check_model
 from ftwizard.errors import FtwizardError
 
-EVERY = hosted()
+EVERY = list_hosted_models()
 APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
 
 
-def model(name: str, platform: hosted_models.Host = "openai") -> HostedModel:
-    found = find(name, platform)
+def model(name: str, platform: hosted_models.PlatformName = "openai") -> HostedModel:
+    found = find_model(name, platform)
     assert found is not None
     return found
 
 
 def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
-    openai = [one for one in hosted("2026-04") if one.platform == "openai"]
+    openai = [one for one in list_hosted_models("2026-04") if one.platform == "openai"]
     assert [one.id for one in openai] == [
         "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-4o", "gpt-4o-mini", "o4-mini",
     ]  # fmt: skip
     assert [one.id for one in openai if one.recommended] == ["gpt-4.1-mini"]
     assert "mini is not good enough" in model("gpt-4.1").advice
     assert model("o4-mini").methods == ("reinforcement",)
-    assert all(tunable(one, APRIL) for one in openai)
+    assert all(is_tunable(one, APRIL) for one in openai)
 
 
 def test_openai_closes_step_by_step() -> None:
     openai = [one for one in EVERY if one.platform == "openai"]
-    now = {one.id for one in openai if tunable(one, NOW)}
+    now = {one.id for one in openai if is_tunable(one, NOW)}
     assert now == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
-    assert not any(tunable(one, LATE) for one in openai)
-    known = life(model("gpt-4.1"), NOW)
+    assert not any(is_tunable(one, LATE) for one in openai)
+    known = check_deprecation(model("gpt-4.1"), NOW)
     assert known.until and known.ends
     assert str(known.until.date) == "2027-01-06" and str(known.ends.date) == "2027-01-14"
     assert len(known.cautions) == 2 and known.until.as_of and known.ends.source
-    assert "Foundry" in life(model("gpt-4.1-nano"), NOW).why_not
-    assert tunable(model("gpt-4.1", "foundry"), LATE), "the end is OpenAI's alone"
+    assert "Foundry" in check_deprecation(model("gpt-4.1-nano"), NOW).why_not
+    assert is_tunable(model("gpt-4.1", "foundry"), LATE), "the end is OpenAI's alone"
 
 
 @given(days=st.lists(st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1)), min_size=2))
 def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
     for one in EVERY:
-        alive = [life(one, day).tunable for day in sorted(days)]
+        alive = [check_deprecation(one, day).tunable for day in sorted(days)]
         assert alive == sorted(alive, reverse=True)
-        ends = life(one, days[0])
+        ends = check_deprecation(one, days[0])
         assert ends.until is None or ends.ends is None or ends.until <= ends.ends
         assert bool(ends.why_not) != ends.tunable
 
@@ -81,7 +88,7 @@ def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
     assert one.weights() in ("no", "unknown" if one.platform == "foundry" else "yes") or (
         one.platform == "bedrock"
     )
-    assert find(f"{one.platform}/{one.id}") == one
+    assert find_model(f"{one.platform}/{one.id}") == one
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
     ],
 )  # fmt: skip
 def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> None:
-    found = find(name)
+    found = find_model(name)
     assert (found and f"{found.platform}/{found.id}") == which
 
 
@@ -105,40 +112,44 @@ def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> N
 )
 def test_what_is_for_inference_only_is_refused_with_an_alternative(name: str) -> None:
     with pytest.raises(FtwizardError) as error:
-        refuse(name, NOW)
+        check_refused(name, NOW)
     assert "inference only" in error.value.message and error.value.exit_code == 1
     assert "gpt-4.1-mini" in error.value.hint and "2027-01-06" in error.value.hint
     with pytest.raises(FtwizardError) as error:
-        refuse(name, LATE)
+        check_refused(name, LATE)
     assert "Foundry" in error.value.hint and "Use gpt-4.1-mini" not in error.value.hint
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1", "gpt-5.40", "gpt-5", "owner/gpt-5.4", ""])
 def test_others_are_not(name: str) -> None:
-    refuse(name, NOW)
+    check_refused(name, NOW)
 
 
 def test_the_nearest_name() -> None:
-    assert hosted_models.nearest("gpt-4.1-mni") == "gpt-4.1-mini"
-    assert hosted_models.nearest("zzz") is None
+    assert hosted_models.nearest_model("gpt-4.1-mni") == "gpt-4.1-mini"
+    assert hosted_models.nearest_model("zzz") is None
 
 
 def test_it_is_known_since_when_where_that_was_announced() -> None:
-    days = {f"{one.platform}/{one.id}": life(one, NOW).since for one in EVERY}
+    days = {f"{one.platform}/{one.id}": check_deprecation(one, NOW).since for one in EVERY}
     found = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
     assert [one and one.date for one in found] == ["2024-08-20", "2026-02"]
     assert days["openai/gpt-4.1"] is None, "what is not known is not made up"
     for one in EVERY:
         if one.since:
             assert len(one.since.source) > 10
-            ends = [end for end in (life(one, NOW).until, life(one, NOW).ends) if end]
+            ends = [
+                end
+                for end in (check_deprecation(one, NOW).until, check_deprecation(one, NOW).ends)
+                if end
+            ]
             assert all(one.since.date < str(end.date) for end in ends)
 
 
 def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
     for name in ("together/llama-4-scout", "together/llama-4-maverick", "together/mistral-7b",
                  "bedrock/llama-3.2-1b", "bedrock/llama-3.2-90b"):  # fmt: skip
-        found = find(name)
+        found = find_model(name)
         assert found and found.editions == ("2026-04", "current") and found.api
 
 

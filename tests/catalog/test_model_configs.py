@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftwizard.catalog.model_configs import Config, configs, known
-from ftwizard.catalog.model_configs import nearest as configs_nearest
-from ftwizard.catalog.sourced import asset
+from ftwizard.catalog.model_configs import ModelConfig, configs, find_config
+from ftwizard.catalog.model_configs import nearest_ids as configs_nearest
+from ftwizard.catalog.sourced import load_asset
 from ftwizard.errors import FtwizardError
 from ftwizard.models import model_config
 from ftwizard.models.shapes import from_config
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 EVERY = configs()
 PUBLISHED = {
@@ -54,13 +54,13 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_the_published_ones(name: str) -> None:
-    found = known(name)
+    found = find_config(name)
     assert found is not None and found.parameters == PUBLISHED[name]
     assert from_config(found.config, name).parameters == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("one", EVERY, ids=lambda one: str(one.ids[0]))
-def test_every_configuration_is_dated_sourced_and_read(one: Config) -> None:
+def test_every_configuration_is_dated_sourced_and_read(one: ModelConfig) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of) and len(one.source) > 30
     shape = from_config(one.config, one.source)
     loaded = one.parameters - (871_932_416 if "Scout" in one.name else 0)  # its vision tower
@@ -73,7 +73,7 @@ def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
     import torch
     from transformers import AutoConfig, Llama4ForConditionalGeneration
 
-    found = known("meta-llama/Llama-4-Scout-17B-16E-Instruct")
+    found = find_config("meta-llama/Llama-4-Scout-17B-16E-Instruct")
     assert found is not None and found.parameters / 1e9 == pytest.approx(109, abs=0.5)
     read: Any = AutoConfig
     with torch.device("meta"):
@@ -98,14 +98,14 @@ def test_a_name_leads_to_one_configuration_in_any_case() -> None:
     every = [name.lower() for one in EVERY for name in one.ids]
     assert len(every) == len(set(every)) > 100
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in every)
-    found = known(" QWEN/qwen3-8b ")
+    found = find_config(" QWEN/qwen3-8b ")
     assert found is not None and found.name == "Qwen3 8B"
-    assert known("Qwen/Qwen3-9B") is None and known("") is None
+    assert find_config("Qwen/Qwen3-9B") is None and find_config("") is None
 
 
 def test_context_lengths_differ_where_the_models_do() -> None:
     def context(name: str) -> int:
-        found = known(name)
+        found = find_config(name)
         assert found is not None
         return int(found.config["max_position_embeddings"])
 
@@ -115,10 +115,10 @@ def test_context_lengths_differ_where_the_models_do() -> None:
 
 
 def test_what_is_given_out_is_a_copy() -> None:
-    first = known("google/gemma-3-4b-it")
+    first = find_config("google/gemma-3-4b-it")
     assert first is not None
     first.config["text_config"]["hidden_size"] = 1
-    second = known("google/gemma-3-4b-it")
+    second = find_config("google/gemma-3-4b-it")
     assert second is not None and second.config["text_config"]["hidden_size"] == 2560
 
 
@@ -138,7 +138,7 @@ def test_the_nearest_known_of_a_name_are_the_owners_else_any_that_are_alike(
 
 
 def test_every_source_is_used() -> None:
-    sources = asset("configs.toml", dict[str, Any])["sources"]
+    sources = load_asset("configs.toml", dict[str, Any])["sources"]
     assert set(sources.values()) == {one.source for one in EVERY}
 
 
@@ -165,40 +165,40 @@ def _cached(cache: Path, name: str, text: str, *, branch: str | None = "main") -
 
 
 def _with_layers(layers: int) -> str:
-    found = known("Qwen/Qwen3-8B")
+    found = find_config("Qwen/Qwen3-8B")
     assert found is not None
     return json.dumps({**found.config, "num_hidden_layers": layers})
 
 
 def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "mine").mkdir()
-    assert model_config.config(str(tmp_path / "mine")) is None
+    assert model_config.read_config(str(tmp_path / "mine")) is None
     (tmp_path / "mine" / "config.json").write_text(_with_layers(2))
-    found = model_config.config(str(tmp_path / "mine"))
+    found = model_config.read_config(str(tmp_path / "mine"))
     assert found is not None and found[0]["num_hidden_layers"] == 2 and "mine" in found[1]
-    shape = model_config.shape(str(tmp_path / "mine"))
+    shape = model_config.read_shape(str(tmp_path / "mine"))
     assert shape is not None and shape.layers == 2
-    assert model_config.config(str(tmp_path / "nowhere")) is None
+    assert model_config.read_config(str(tmp_path / "nowhere")) is None
 
 
 @pytest.mark.parametrize("branch", ["main", None])
 def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -> None:
-    known_one = model_config.config("Qwen/Qwen3-8B")
+    known_one = model_config.read_config("Qwen/Qwen3-8B")
     assert known_one is not None and known_one[0]["num_hidden_layers"] == 36
     assert "Qwen3 8B as of 2026" in known_one[1]
     _cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
-    found = model_config.config("Qwen/Qwen3-8B")
+    found = model_config.read_config("Qwen/Qwen3-8B")
     assert found is not None and found[0]["num_hidden_layers"] == 5
     assert "Hugging Face cache (commit 01234567)" in found[1]
-    by_commit = model_config.config("Qwen/Qwen3-8B", COMMIT)
+    by_commit = model_config.read_config("Qwen/Qwen3-8B", COMMIT)
     assert by_commit is not None and by_commit[0]["num_hidden_layers"] == 5
 
 
 def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
     _cached(cache, "me/model", _with_layers(5), branch="draft")
-    assert model_config.config("me/model", "draft") is not None
-    assert model_config.config("me/model", "release") is None
-    assert model_config.config("me/other") is None
+    assert model_config.read_config("me/model", "draft") is not None
+    assert model_config.read_config("me/model", "release") is None
+    assert model_config.read_config("me/other") is None
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
 def test_a_broken_file_is_a_sentence(cache: Path, text: str, said: str) -> None:
     _cached(cache, "Qwen/Qwen3-8B", text)
     with pytest.raises(FtwizardError, match=said) as caught:
-        model_config.config("Qwen/Qwen3-8B")
+        model_config.read_config("Qwen/Qwen3-8B")
     assert "config.json of Qwen/Qwen3-8B" in caught.value.message and caught.value.hint
 
 
@@ -223,11 +223,11 @@ def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
     path = _cached(cache, "me/model", "")
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(FtwizardError, match="is broken"):
-        model_config.config("me/model")
+        model_config.read_config("me/model")
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(FtwizardError, match="is not a file"):
-        model_config.config("me/model")
+        model_config.read_config("me/model")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -237,9 +237,9 @@ def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
 )
 def test_no_name_ends_in_a_traceback(cache: Path, name: str, revision: str | None) -> None:
     try:
-        found = model_config.config(name, revision)
+        found = model_config.read_config(name, revision)
     except FtwizardError as error:
-        assert visible(error.message) == error.message
+        assert make_visible(error.message) == error.message
     else:
         assert found is None or isinstance(found[0], dict)
 
@@ -248,7 +248,7 @@ def test_a_revision_leads_nowhere_else(cache: Path) -> None:
     _cached(cache, "me/model", _with_layers(5))
     secret = cache / "models--me--model" / "secret"
     secret.write_text(COMMIT)
-    assert model_config.config("me/model", "../secret") is None
+    assert model_config.read_config("me/model", "../secret") is None
 
 
 def test_nothing_heavy_is_imported() -> None:

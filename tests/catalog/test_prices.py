@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ftwizard.catalog import gpu_specs, hosted_models, prices
-from ftwizard.catalog.gpu_specs import Card
+from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import (
     APART,
     ARTICLE,
@@ -54,7 +54,9 @@ def test_every_price_is_dated_sourced_and_above_0(one: Price) -> None:
 
 
 def test_every_price_is_of_something_that_is_offered() -> None:
-    names = {(one.platform, name) for one in hosted_models.hosted() for name in one.priced_as}
+    names = {
+        (one.platform, name) for one in hosted_models.list_hosted_models() for name in one.priced_as
+    }
     for one in ROWS:
         if one.kind == "gpu":
             assert one.model in CARDS
@@ -140,10 +142,10 @@ def test_the_newest_counts(dates: list[datetime.date]) -> None:
 @given(dates=st.lists(st.dates(datetime.date(2020, 1, 1), TODAY), min_size=2, max_size=2))
 def test_stale_is_over_90_days_and_goes_by_today_alone(dates: list[datetime.date]) -> None:
     then, now = sorted(dates)
-    assert prices.stale(str(then), now) == ((now - then).days > STALE_DAYS)
-    assert not prices.stale(str(then), then)
-    if prices.stale(str(then), now):
-        assert prices.stale(str(then)[:7], now), "of a month less is known, not more"
+    assert prices.is_stale(str(then), now) == ((now - then).days > STALE_DAYS)
+    assert not prices.is_stale(str(then), then)
+    if prices.is_stale(str(then), now):
+        assert prices.is_stale(str(then)[:7], now), "of a month less is known, not more"
 
 
 @given(usd=st.lists(AMOUNTS, min_size=1, max_size=5))
@@ -171,7 +173,9 @@ def test_an_old_offer_does_not_pull_at_the_middle_of_new_ones() -> None:
 def test_ones_own_price_wins_in_both_editions_and_says_so(
     usd: Decimal, edition: prices.Edition
 ) -> None:
-    table = packaged().over(user_prices.given([f"openai/gpt-4.1-mini/training={usd}"], TODAY))
+    table = packaged().over(
+        user_prices.parse_options([f"openai/gpt-4.1-mini/training={usd}"], TODAY)
+    )
     rate, other = table.rates("openai", ("gpt-4.1-mini",), "training", edition)
     assert rate and rate.usd == usd and other is None
     assert rate.own and rate.source.startswith("your own") and rate.as_of == "2026-11-25"
@@ -181,16 +185,20 @@ def test_ones_own_price_wins_in_both_editions_and_says_so(
 
 def test_the_last_price_of_one_thing_counts() -> None:
     texts = ["openai/gpt-4o/input=1", "openai/gpt-4o/input=2"]
-    rate, _ = packaged().over(user_prices.given(texts, TODAY)).rates("openai", ("gpt-4o",), "input")
+    rate, _ = (
+        packaged()
+        .over(user_prices.parse_options(texts, TODAY))
+        .rates("openai", ("gpt-4o",), "input")
+    )
     assert rate and rate.usd == 2
 
 
 def test_a_gpus_price_is_any_market_s_or_one_s() -> None:
-    both = packaged().over(user_prices.given(["mine/a100-40gb/gpu=0.5"], TODAY))
+    both = packaged().over(user_prices.parse_options(["mine/a100-40gb/gpu=0.5"], TODAY))
     assert [rate.usd for m in get_args(Market) if (rate := both.gpu("a100-40gb", m)[0])] == [
         Decimal("0.5"), Decimal("0.5"),
     ]  # fmt: skip
-    spot = packaged().over(user_prices.given(["mine/a100-40gb/gpu-spot=0.5"], TODAY))
+    spot = packaged().over(user_prices.parse_options(["mine/a100-40gb/gpu-spot=0.5"], TODAY))
     rate, _ = spot.gpu("a100-40gb", "on demand")
     assert rate and rate.usd == Decimal("2.74")
 
@@ -272,10 +280,10 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("card", gpu_specs.cards(), ids=lambda one: one.name)
-def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: Card) -> None:
+def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: GpuSpec) -> None:
     for typed in (card.name, card.key):
-        (own,) = user_prices.given([f"me/{typed}/gpu-on-demand=0.7"], TODAY)
-        assert gpu_specs.card(own.model) == card
+        (own,) = user_prices.parse_options([f"me/{typed}/gpu-on-demand=0.7"], TODAY)
+        assert gpu_specs.find_gpu(own.model) == card
         prices = packaged().over([own])
         assert (own.model, "on demand") in prices.cards()
         rate, _ = prices.gpu(own.model, "on demand")
@@ -284,7 +292,7 @@ def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: Card) -> No
 
 def test_a_card_that_nobody_knows_is_a_sentence() -> None:
     with pytest.raises(FtwizardError, match="not a known GPU") as error:
-        user_prices.given(["me/abacus/gpu=1"], TODAY)
+        user_prices.parse_options(["me/abacus/gpu=1"], TODAY)
     assert "L4" in error.value.hint
 
 
@@ -292,7 +300,7 @@ def test_a_card_that_nobody_knows_is_a_sentence() -> None:
 def test_no_text_is_a_price_by_mistake(text: str) -> None:
     assume(not re.fullmatch(r"\s*\w+/.+/.+=\s*[\d.]+\s*", text))
     with pytest.raises(FtwizardError) as error:
-        user_prices.given([text], TODAY)
+        user_prices.parse_options([text], TODAY)
     assert error.value.exit_code == 2 and error.value.hint
 
 

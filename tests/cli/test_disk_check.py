@@ -55,16 +55,16 @@ def test_what_is_written_must_fit(
     chosen = schema.parse(f"{MINIMAL}{more}\n")
     folder = JobFolder(tmp_path / "run")
     needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
-    monkeypatch.setattr(machine, "free_bytes", lambda path: needed)
+    monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed)
     disk_check.check_disk(folder, chosen, base)
-    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 1)
+    monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed - 1)
     with pytest.raises(FtwizardError, match=r"This run needs about .* are free at"):
         disk_check.check_disk(folder, chosen, base)
     # A resumed run has written part of it.
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "x").write_bytes(b"1")
     disk_check.check_disk(folder, chosen, base)
-    monkeypatch.setattr(machine, "free_bytes", lambda path: needed - 2)
+    monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed - 2)
     with pytest.raises(FtwizardError, match="and has written 1 B, but") as error:
         disk_check.check_disk(folder, chosen, base)
     assert "FTWIZARD_HOME" in error.value.hint
@@ -77,12 +77,12 @@ def test_what_is_written_must_fit(
 def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
     name: str, gigabytes: float
 ) -> None:
-    config = model_configs.known(name)
+    config = model_configs.find_config(name)
     assert config is not None
     shape = from_config(config.config, name)
-    found = disk.parts(
+    found = disk.estimate_parts(
         trained=1, parameters=shape.parameters, adapter=True, merges=True, download=None,
-        stored=disk.stored(config.config, shape),
+        stored=disk.estimate_file_size(config.config, shape),
     )  # fmt: skip
     assert round(found["download"].value / 1e9, 1) == gigabytes
     assert round(found["merged"].value / 1e9) == round(shape.parameters * 2 / 1e9)

@@ -13,7 +13,7 @@ from ftwizard.cli import doctor, output, runs
 from ftwizard.doctor.check import warning
 from ftwizard.quantity import Figure
 from ftwizard.runs.listing import RunRecord
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 
 
 def _seen(what: RenderableType, width: int) -> list[str]:
@@ -24,7 +24,7 @@ def _seen(what: RenderableType, width: int) -> list[str]:
 
 
 def _run(**more: Any) -> RunRecord:
-    took = Expected(
+    took = RunFigures(
         peak_memory=Figure(value=4.7e9, unit="bytes", source="measured"),
         seconds=Figure(value=302, unit="s", source="measured"),
     )
@@ -56,6 +56,8 @@ def test_how_far_off_is_by_the_sign() -> None:
 
 def test_what_to_do_stands_below_what_was_found_in_one_column() -> None:
     fix = "hf auth login   (or set HF_TOKEN), after accepting the model's licence"
-    lines = _seen(output.pairs(doctor._check_rows(warning("key", "none is there", fix))), 40)
+    lines = _seen(
+        output.build_pair_table(doctor._check_rows(warning("key", "none is there", fix))), 40
+    )
     assert lines[0].startswith("! key  none is there")
     assert len(lines) > 2 and all(line.startswith(" " * 9) for line in lines[1:])

@@ -10,7 +10,7 @@ from ftwizard.catalog.prices import Edition
 from ftwizard.cli import parser as of_estimate
 from ftwizard.cli.parser import RISKS, parser
 from ftwizard.data import formats
-from ftwizard.data.format_names import NAMES, Format, FormatChoice
+from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.pricing.offer_list import SortKey
@@ -35,7 +35,7 @@ def test_and_after_it(command: list[str]) -> None:
 
 def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
     assert get_args(FormatChoice) == ("auto", *get_args(Format))
-    assert tuple(NAMES) == tuple(formats.READERS) == get_args(Format)
+    assert tuple(FORMAT_NAMES) == tuple(formats.READERS) == get_args(Format)
     text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
     for name in get_args(FormatChoice):
         assert parser().parse_args(["check", "x", "--format", name]).format == name

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.cli import train
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, EventWriter
@@ -22,7 +22,7 @@ from ftwizard.train import budget
 from ftwizard.train.budget import Limit
 from ftwizard.train.callbacks import RunControl
 
-HOUR = Rate(
+HOUR = PriceRate(
     usd=Decimal("3.60"), unit="hour", source="own", as_of="2026-11", confidence="high"
 )  # 0.1 cent a second
 
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> JobFolder:
     (tmp_path / "attempts").mkdir()
     found = JobFolder(tmp_path)
     record = JobRecord(
-        kind="train", argv=[], version="1", created=0.0, inputs=machine_rate.record(HOUR)
+        kind="train", argv=[], version="1", created=0.0, inputs=machine_rate.price_record(HOUR)
     )
     write_json(found.job, record)
     return found
@@ -99,11 +99,11 @@ def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFo
 def test_what_is_spent_is_not_gone_on_with(folder: JobFolder) -> None:
     worked(folder, 600, 500)
     with pytest.raises(FtwizardError, match=r"has spent its budget: \$1\.10 of \$1\.00") as refused:
-        budget.refuse_spent(folder, plan_of(usd=1.0), HOUR)
+        budget.check_budget(folder, plan_of(usd=1.0), HOUR)
     assert "Raise budget.usd" in refused.value.hint
-    budget.refuse_spent(folder, plan_of(usd=2.0), HOUR)
-    budget.refuse_spent(folder, plan_of(usd=1.0), None)
-    budget.refuse_spent(folder, plan_of(hours=0.1), HOUR)
+    budget.check_budget(folder, plan_of(usd=2.0), HOUR)
+    budget.check_budget(folder, plan_of(usd=1.0), None)
+    budget.check_budget(folder, plan_of(hours=0.1), HOUR)
 
 
 def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: JobFolder) -> None:
@@ -134,8 +134,10 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
 
 
 def test_a_machine_that_costs_nothing_has_no_limit(folder: JobFolder) -> None:
-    free = Rate(usd=Decimal(0), unit="hour", source="own", as_of="2026-11", confidence="high")
-    again = Attempt(number=2, started=0.0, host="h", argv=[], inputs=machine_rate.record(free))
+    free = PriceRate(usd=Decimal(0), unit="hour", source="own", as_of="2026-11", confidence="high")
+    again = Attempt(
+        number=2, started=0.0, host="h", argv=[], inputs=machine_rate.price_record(free)
+    )
     write_json(folder.attempt(2), again)
     worker: Any = SimpleNamespace(folder=folder)
     assert budget.limits(worker, plan_of(usd=1.0)) == []

@@ -16,10 +16,10 @@ from ftwizard.plan import schema
 
 
 def test_the_sample_is_copied_once_and_its_plan_can_be_loaded(home: Path) -> None:
-    file = bundled_samples.plan_file()
+    file = bundled_samples.copy_plan()
     assert schema.load(file).data.files.train.startswith(str(home / "samples"))
     written = file.stat().st_mtime_ns
-    assert bundled_samples.plan_file() == file and file.stat().st_mtime_ns == written
+    assert bundled_samples.copy_plan() == file and file.stat().st_mtime_ns == written
     assert [path.name for path in (home / "samples").iterdir()] == [file.parent.name]
 
 
@@ -37,7 +37,7 @@ def test_a_copy_that_fails_is_a_sentence_and_leaves_nothing(
     }[where]  # fmt: skip
     monkeypatch.setattr(owner, name, fail)
     with pytest.raises(FtwizardError, match=os.strerror(number)) as error:
-        bundled_samples.plan_file()
+        bundled_samples.copy_plan()
     assert "FTWIZARD_HOME" in error.value.hint
     assert not list((home / "samples").iterdir())
 
@@ -50,4 +50,4 @@ def test_a_faster_demo_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch
         return rename(part, target)
 
     monkeypatch.setattr(Path, "rename", late)
-    assert bundled_samples.plan_file().is_file()
+    assert bundled_samples.copy_plan().is_file()

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from ftwizard.cli import train
 from ftwizard.data import bundled_samples, mix, reader
-from ftwizard.data.reader import Row
+from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.plan.schema import PlanError
 from ftwizard.train import dataset, test_split
-from ftwizard.train.encoder import Encoded, EncodingError, Report
+from ftwizard.train.encoder import EncodedRow, EncodingError, EncodingReport
 from tests.data.test_split import row, texts
 
 GENERAL = [row(n, (f"General question {n}?", f"answer {n}")) for n in range(1, 201)]
 
 
-def lines(found: list[reader.Row]) -> list[int]:
+def lines(found: list[reader.ParsedRow]) -> list[int]:
     return [one.line for one in found]
 
 
@@ -31,18 +31,18 @@ def lines(found: list[reader.Row]) -> list[int]:
 def test_the_share_is_of_all_rows_that_are_trained_on(count: int, share: float, seed: int) -> None:
     train_rows = [row(n, (f"own {n}", "x")) for n in range(min(count, 100))]
     need = mix.count_needed(len(train_rows), share)
-    found = mix.draw(GENERAL, share, train_rows, [], seed)
+    found = mix.draw_rows(GENERAL, share, train_rows, [], seed)
     assert len(found) == min(need, len(GENERAL)) and lines(found) == sorted(set(lines(found)))
-    assert found == mix.draw(GENERAL[::-1], share, train_rows, [], seed)
+    assert found == mix.draw_rows(GENERAL[::-1], share, train_rows, [], seed)
     if 1 < need <= len(GENERAL):
         assert abs(need / (len(train_rows) + need) - share) < 1 / len(train_rows)
-        assert mix.shortage(len(found), len(train_rows), share) is None
+        assert mix.describe_shortage(len(found), len(train_rows), share) is None
     assert mix.count_needed(count, 0) == 0
 
 
 def test_another_seed_draws_others() -> None:
     own = [row(n, (f"own {n}", "x")) for n in range(100)]
-    assert mix.draw(GENERAL, 0.1, own, [], 1) != mix.draw(GENERAL, 0.1, own, [], 2)
+    assert mix.draw_rows(GENERAL, 0.1, own, [], 1) != mix.draw_rows(GENERAL, 0.1, own, [], 2)
 
 
 def test_a_prompt_of_the_user_s_own_rows_is_never_mixed_in() -> None:
@@ -53,9 +53,9 @@ def test_a_prompt_of_the_user_s_own_rows_is_never_mixed_in() -> None:
     train_rows = [*own, row(101, ("who?", "y"))]
     apart = [row(1, ("what is it?", "x")), row(2, (long[0] + " please", "x"))]
     for seed in range(10):
-        found = mix.draw(general, 0.1, train_rows, apart, seed)
+        found = mix.draw_rows(general, 0.1, train_rows, apart, seed)
         assert lines(found) == [4, 5], seed
-    said = mix.shortage(2, 101, 0.1)
+    said = mix.describe_shortage(2, 101, 0.1)
     assert said and "101 rows would be 11" in said and "only 2 usable rows" in said
 
 
@@ -75,7 +75,7 @@ def planned(folder: Path, more: str = "mix: {share: 0.1}") -> schema.Plan:
 
 def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
     said: list[tuple[str, int]] = []
-    found = dataset.load(
+    found = dataset.load_rows(
         planned(tmp_path), {}, lambda part, table: said.append((part, len(table.rows)))
     )
     assert {name: len(part) for name, part in found.items()} == {
@@ -83,13 +83,13 @@ def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
     }  # fmt: skip
     assert said == [("train", 100), ("mix", 170)]
     assert dataset.describe_shortage(planned(tmp_path), found) is None
-    assert "mix" not in dataset.load(planned(tmp_path, "format: auto"), {})
+    assert "mix" not in dataset.load_rows(planned(tmp_path, "format: auto"), {})
 
 
 def test_a_set_that_is_too_small_is_said(tmp_path: Path) -> None:
     write(tmp_path / "few.jsonl", ["Own question 1?", "Something else?"])
     one = planned(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
-    found = dataset.load(one, {})
+    found = dataset.load_rows(one, {})
     assert len(found["mix"]) == 1
     said = dataset.describe_shortage(one, found)
     assert said and "80 rows would be 9" in said
@@ -101,13 +101,13 @@ class _Words:
     route = "plain"
     added: frozenset[str] = frozenset()
 
-    def encode_row(self, row: Row) -> Encoded:
+    def encode_row(self, row: ParsedRow) -> EncodedRow:
         if "unfit" in row.conversation.answer:
             raise EncodingError(f"Line {row.line}: it does not fit.", "Delete the row.")
         ids = list(range(len(row.conversation.answer.split()) + 1))
-        return Encoded(line=row.line, input_ids=ids, labels=ids)
+        return EncodedRow(line=row.line, input_ids=ids, labels=ids)
 
-    def route_of(self, rows: list[Row]) -> str:
+    def route_of(self, rows: list[ParsedRow]) -> str:
         return "plain"
 
 
@@ -123,14 +123,16 @@ class _Worker:
         self.write("phase", name=name, **fields)
 
 
-def encoded(parts: dataset.Rows) -> tuple[dict[str, list[Encoded]], dict[str, Report], _Worker]:
+def encoded(
+    parts: dataset.Rows,
+) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport], _Worker]:
     worker: Any = _Worker()
     encoder: Any = _Words()
     return (*dataset.encode(worker, encoder, parts, 100), worker)
 
 
 def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
-    parts = dataset.load(planned(tmp_path), {})
+    parts = dataset.load_rows(planned(tmp_path), {})
     tokens, reports, worker = encoded(parts)
     assert {name: len(part) for name, part in tokens.items()} == {
         "train": 89, "validation": 10, "test": 10,
@@ -139,7 +141,7 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
     said = {e["part"]: e for e in worker.written if e["kind"] == "data"}
     assert (said["train"]["rows"], said["train"]["mixed"]) == (80, 9)
     assert said["mix"]["rows"] == 9 and "mixed" not in said["validation"]
-    without = dataset.load(planned(tmp_path, "format: auto"), {})
+    without = dataset.load_rows(planned(tmp_path, "format: auto"), {})
     (first, *_) = (e for e in encoded(without)[2].written if e["kind"] == "data")
     assert first["mixed"] == 0
 
@@ -156,7 +158,7 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
 
     folder = JobFolder(tmp_path / "run")
     folder.path.mkdir()
-    found = dataset.load(planned(tmp_path), {})
+    found = dataset.load_rows(planned(tmp_path), {})
     test_split.save(folder, found)
     answers = test_split.read(folder).answers
     assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
@@ -165,21 +167,21 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
 def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path: Path) -> None:
     kept = train._with_mix_copied(planned(tmp_path))
     copy = Path(kept.data.mix.rows)
-    assert copy == bundled_samples.rows_file("general") and copy.is_file()
+    assert copy == bundled_samples.resolve_rows("general") and copy.is_file()
     began = train._hash_data(kept)
     assert set(began) == {"train", "mix", "split"}
-    assert dataset.load(kept, began)["mix"]
+    assert dataset.load_rows(kept, began)["mix"]
     copy.write_bytes(copy.read_bytes() + b"\n")
     with pytest.raises(FtwizardError, match=r"train\.jsonl has changed since"):
-        dataset.load(kept, began)
+        dataset.load_rows(kept, began)
     assert train._hash_data(kept)["mix"] != began["mix"]
 
 
 def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
     one = planned(tmp_path)
     with pytest.raises(FtwizardError, match="data split differs"):
-        dataset.load(one, {"split": "0"})
-    assert dataset.load(one, train._hash_data(one))
+        dataset.load_rows(one, {"split": "0"})
+    assert dataset.load_rows(one, train._hash_data(one))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def general() -> list[dict[str, Any]]:
 
 def test_the_packaged_set_is_usable_by_every_model_and_says_nothing_twice() -> None:
     found = general()
-    table = reader.read(bundled_samples.rows_file("general"))
+    table = reader.read_table(bundled_samples.resolve_rows("general"))
     assert len(table.rows) == len(found) >= 150 and not table.problems
     for one in table.rows:
         talk = one.conversation
@@ -224,5 +226,5 @@ def test_the_packaged_set_is_usable_by_every_model_and_says_nothing_twice() -> N
             assert len(message["content"]) < 600
     prompts = {one["messages"][0]["content"].casefold() for one in found}
     assert len(prompts) == len(found)
-    drawn = mix.draw(table.rows, 0.5, [row(n, (f"own {n}", "x")) for n in range(1000)], [], 1)
+    drawn = mix.draw_rows(table.rows, 0.5, [row(n, (f"own {n}", "x")) for n in range(1000)], [], 1)
     assert len(drawn) == len(found)

@@ -8,18 +8,18 @@ from typing import get_args
 import pytest
 
 from ftwizard.data.example import ROLES
-from ftwizard.data.platforms import TargetName, severities, target, targets
+from ftwizard.data.platforms import TargetName, all_targets, get_target, severities
 
 
 def test_every_name_has_its_rules() -> None:
-    assert set(targets()) == set(get_args(TargetName))
+    assert set(all_targets()) == set(get_args(TargetName))
     with pytest.raises(KeyError):
-        target("nowhere")
+        get_target("nowhere")
 
 
-@pytest.mark.parametrize("name", sorted(targets()))
+@pytest.mark.parametrize("name", sorted(all_targets()))
 def test_rules_agree_with_themselves(name: str) -> None:
-    place = target(name)
+    place = get_target(name)
     assert set(place.severities) <= set(severities())
     assert set(place.roles) <= set(ROLES)
     assert set(place.first) <= set(place.roles) and set(place.last) <= set(place.roles)
@@ -32,12 +32,12 @@ def test_rules_agree_with_themselves(name: str) -> None:
 
 
 def test_how_grave_a_finding_is() -> None:
-    assert target("openai-sft").severity("bom") == "warning"
-    assert target("trl-sft").severity("bom") is None
-    assert target("trl-sft").severity("no_assistant") == "error"
+    assert get_target("openai-sft").severity("bom") == "warning"
+    assert get_target("trl-sft").severity("bom") is None
+    assert get_target("trl-sft").severity("no_assistant") == "error"
     assert not (set(severities()) & {"off"})
 
 
 def test_a_place_survives_the_way_to_another_process() -> None:
-    there = pickle.loads(pickle.dumps(target("openai-sft")))
-    assert there.name == "openai-sft" and there.images == target("openai-sft").images
+    there = pickle.loads(pickle.dumps(get_target("openai-sft")))
+    assert there.name == "openai-sft" and there.images == get_target("openai-sft").images

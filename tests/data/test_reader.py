@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ftwizard.data import formats, reader
 from ftwizard.data.conversation import Conversation, RowProblem
-from ftwizard.data.conversation import conversation as conversation_of
+from ftwizard.data.conversation import to_conversation as conversation_of
 from ftwizard.data.split import split
 from ftwizard.errors import FtwizardError
 from tests.paths import FIXTURES
@@ -22,12 +22,12 @@ TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
 def conversation(row: Any) -> Conversation:
-    return conversation_of(formats.example(row, "openai-chat"))
+    return conversation_of(formats.to_example(row, "openai-chat"))
 
 
-def row_of(row: Any, line: int = 1) -> reader.Row:
-    example = formats.example(row, "openai-chat")
-    return reader.Row(line=line, example=example, conversation=conversation_of(example))
+def row_of(row: Any, line: int = 1) -> reader.ParsedRow:
+    example = formats.to_example(row, "openai-chat")
+    return reader.ParsedRow(line=line, example=example, conversation=conversation_of(example))
 
 
 def chat(user: str = "Hi", answer: str = "Hello", **more: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 
 def test_a_top_level_system_comes_first() -> None:
-    table = reader.read(TOOL_USE)
+    table = reader.read_table(TOOL_USE)
     assert len(table.rows) == 96 and not table.problems
     for row in table.rows:
         assert [m["role"] for m in row.conversation.messages] == ["system", "user", "assistant"]
@@ -64,7 +64,7 @@ def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     good = json.dumps(chat())
     path.write_text(f"{good}\nnot json\n\n{good[:20]}\n[]\n{{}}\n{good}\n")
-    table = reader.read(path)
+    table = reader.read_table(path)
     assert [row.line for row in table.rows] == [1, 7]
     assert [(p.line, p.code) for p in table.problems] == [
         (2, "invalid_json"),
@@ -73,16 +73,16 @@ def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
         (6, "missing_messages"),
     ]
     with pytest.raises(FtwizardError) as error:
-        reader.usable(table, skip_bad=False)
+        reader.get_usable_rows(table, skip_bad=False)
     assert "4 of 6 rows" in error.value.message and "line 2" in error.value.message
     assert "skip-bad-rows" in error.value.hint
-    assert len(reader.usable(table, skip_bad=True)) == 2
+    assert len(reader.get_usable_rows(table, skip_bad=True)) == 2
 
 
 def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -> None:
-    table = reader.read(write(tmp_path / "rows.jsonl", 3, []))
+    table = reader.read_table(write(tmp_path / "rows.jsonl", 3, []))
     with pytest.raises(FtwizardError, match="2 of 2 rows"):
-        reader.usable(table, skip_bad=True)
+        reader.get_usable_rows(table, skip_bad=True)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, data: bytes, says: str) -> N
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     with pytest.raises(FtwizardError) as error:
-        reader.read(path)
+        reader.read_table(path)
     assert says in error.value.message
 
 
@@ -108,22 +108,22 @@ def test_a_missing_file_a_folder_and_a_device(tmp_path: Path) -> None:
         (Path("/dev/zero"), "not a file"),
     ):
         with pytest.raises(FtwizardError, match=says):
-            reader.read(path)
+            reader.read_table(path)
 
 
 def test_a_json_array_and_a_byte_order_mark(tmp_path: Path) -> None:
     array = tmp_path / "rows.json"
     array.write_text(json.dumps([chat("a"), chat("b")], indent=1))
-    assert [row.line for row in reader.read(array).rows] == [2, 14]
+    assert [row.line for row in reader.read_table(array).rows] == [2, 14]
     marked = tmp_path / "marked.jsonl"
     marked.write_bytes(b"\xef\xbb\xbf" + json.dumps(chat()).encode() + b"\r\n")
-    assert len(reader.read(marked).rows) == 1
+    assert len(reader.read_table(marked).rows) == 1
 
 
 def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000 + "\n" + json.dumps(chat()) + "\n")
-    table = reader.read(path)
+    table = reader.read_table(path)
     assert len(table.rows) == 1 and table.problems[0].line == 1
 
 

@@ -23,23 +23,23 @@ from tests.data.dedup.test_near_duplicates import sentence
 Turns = list[tuple[str, str]]
 
 
-def row(line: int, *turns: tuple[str, str], **more: Any) -> reader.Row:
+def row(line: int, *turns: tuple[str, str], **more: Any) -> reader.ParsedRow:
     messages = [
         {"role": role, "content": text}
         for asked, answered in turns
         for role, text in (("user", asked), ("assistant", answered))
     ]
     meaning = Example(kind="chat", messages=messages, **more)
-    return reader.Row(
+    return reader.ParsedRow(
         line=line, example=meaning, conversation=Conversation(messages=messages, **more)
     )
 
 
-def divide(rows: list[reader.Row], seed: int = 1, share: float = 0.1) -> Parts:
+def divide(rows: list[reader.ParsedRow], seed: int = 1, share: float = 0.1) -> Parts:
     return split(rows, validation=share, test=share, seed=seed, group_by="near-copies")
 
 
-def division(rows: list[reader.Row], seed: int = 1) -> Division:
+def division(rows: list[reader.ParsedRow], seed: int = 1) -> Division:
     return divide_examples([one.example for one in rows], validation=0.1, test=0.1, seed=seed)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
 from ftwizard.data import split_file
-from ftwizard.data.split import Part
+from ftwizard.data.split import SplitPart
 from ftwizard.data.split_file import SplitReport
 from ftwizard.errors import FtwizardError
 
@@ -38,7 +38,7 @@ def divided(path: Path, skip_bad: bool = False, share: float = 0.2, **more: Any)
     )  # fmt: skip
 
 
-def outs(path: Path) -> dict[Part, Path]:
+def outs(path: Path) -> dict[SplitPart, Path]:
     return {"train": path.parent / "a.out", "validation": path.parent / "b.out"}
 
 

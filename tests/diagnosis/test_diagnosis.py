@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.diagnosis import Curve, Point, Verdict, best_in_words, diagnose, findings
+from ftwizard.diagnosis import Curve, Point, Verdict, describe_best, diagnose, to_findings
 from ftwizard.diagnosis.statistics import noise, noise_about_convex
 from ftwizard.diagnosis.validation import find_overfitting
 from tests.helpers import curves
@@ -132,7 +132,7 @@ def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
     assert verdict.best_on_disk == min(
         (loss, int(step)) for step, loss in curve.evals if int(step) in (30, 450, 480)
     )[1]  # fmt: skip
-    assert f"on disk: step {verdict.best_on_disk}" in best_in_words(verdict)
+    assert f"on disk: step {verdict.best_on_disk}" in describe_best(verdict)
 
 
 # ------------------------------------------------------------------ what is broken
@@ -160,7 +160,7 @@ def test_a_validation_loss_that_is_no_number() -> None:
     evals = [(step, math.nan if step == 300 else loss) for step, loss in curve.evals]
     verdict = diagnose(replace(curve, evals=evals))
     assert (verdict.pattern, verdict.onset_step) == ("eval_nan", 300)
-    assert "in 1 of 20 evaluations" in findings(verdict)[0].message
+    assert "in 1 of 20 evaluations" in to_findings(verdict)[0].message
 
 
 def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
@@ -176,7 +176,7 @@ def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
     curve = curves.healthy(1)
     verdict = diagnose(replace(curve, evals=[(step, 0.0) for step, _ in curve.evals]))
     assert verdict.pattern == "zero_loss"
-    assert "Validation loss is exactly 0" in findings(verdict)[0].message
+    assert "Validation loss is exactly 0" in to_findings(verdict)[0].message
 
 
 def test_zeros_beside_evaluations_that_are_no_numbers_are_no_numbers() -> None:
@@ -189,7 +189,7 @@ def test_zeros_beside_evaluations_that_are_no_numbers_are_no_numbers() -> None:
 
     verdict = diagnose(gave_way(300, math.nan))
     assert (verdict.pattern, verdict.onset_step, verdict.also) == ("nan", 300, ())
-    message = findings(verdict)[0].message
+    message = to_findings(verdict)[0].message
     assert "exactly 0" in message and "is NaN" in message and "no token" not in message
     assert verdict.best_step is not None and f"step {verdict.best_step}" in message
     assert diagnose(gave_way(0, math.nan)).pattern == "zero_loss", "no token from the first step on"
@@ -201,13 +201,13 @@ def test_a_learning_rate_of_zero_is_said_as_such() -> None:
     curve = curves.healthy(1)
     verdict = diagnose(replace(curve, learning_rate=[(step, 0.0) for step, _ in curve.train]))
     assert verdict.pattern == "no_learning"
-    assert "rate is 0" in findings(verdict)[0].message
-    assert findings(verdict)[0].action == "Set a learning rate above 0."
+    assert "rate is 0" in to_findings(verdict)[0].message
+    assert to_findings(verdict)[0].action == "Set a learning rate above 0."
 
 
 def test_a_model_that_guesses_among_its_vocabulary() -> None:
     verdict = diagnose(replace(curves.still(1, math.log(32_000)), vocabulary=32_000))
-    assert "random guessing" in findings(verdict)[0].message
+    assert "random guessing" in to_findings(verdict)[0].message
 
 
 def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
@@ -215,7 +215,7 @@ def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
     for vocabulary, guesses in ((32_000, True), (None, False), (152_000, False)):
         verdict = diagnose(replace(curve, vocabulary=vocabulary))
         assert verdict.pattern == "diverged"
-        message = findings(verdict)[0].message
+        message = to_findings(verdict)[0].message
         assert (
             ". That is random guessing (ln of the vocabulary size is 10.37)." in message
         ) == guesses
@@ -230,7 +230,7 @@ def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
         verdict = diagnose(large)
         assert verdict.pattern == "spiky", verdict
         assert isinstance(share := verdict.evidence["noise_share"], float) and 0.09 <= share < 0.13
-        assert "with a grad norm of" in findings(verdict)[0].message
+        assert "with a grad norm of" in to_findings(verdict)[0].message
 
 
 def test_a_loss_near_zero_before_any_row_was_seen_twice() -> None:
@@ -253,7 +253,7 @@ def test_without_validation_that_is_said() -> None:
     curve = replace(curves.healthy(1), evals=())
     verdict = diagnose(curve)
     assert verdict.pattern == "no_eval"
-    assert verdict.best_step is None and best_in_words(verdict) == ""
+    assert verdict.best_step is None and describe_best(verdict) == ""
     assert diagnose(replace(curve, validates=True)).pattern == "insufficient"
 
 
@@ -265,7 +265,7 @@ def test_validation_alone_is_judged() -> None:
 def test_losses_of_reinforcement_are_not_judged_by_their_rise() -> None:
     curve = replace(curves.overfitting(1), objective="reinforcement")
     assert diagnose(curve).pattern == "healthy"
-    assert "No problems found" in findings(diagnose(curve))[0].message
+    assert "No problems found" in to_findings(diagnose(curve))[0].message
 
 
 numbers = st.one_of(
@@ -292,7 +292,7 @@ def test_any_numbers_have_a_verdict_in_words(
     verdict: Verdict = diagnose(curve)
     assert 0 <= verdict.confidence <= 1
     assert verdict.pattern not in verdict.also
-    found = findings(verdict)
+    found = to_findings(verdict)
     assert found[0].code == verdict.pattern
     assert all(one.message.strip() and one.action and one.actions for one in found)
     assert (verdict.best_step is None) == (not any(math.isfinite(loss) for _, loss in evals))

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from ftwizard.diagnosis import Curve, Point, diagnose, findings
+from ftwizard.diagnosis import Curve, Point, diagnose, to_findings
 from tests.helpers import curves
 
 
 def message(curve: Curve, code: str) -> str:
-    return next(one.message for one in findings(diagnose(curve)) if one.code == code)
+    return next(one.message for one in to_findings(diagnose(curve)) if one.code == code)
 
 
 def test_overfitting_in_numbers() -> None:
     verdict = diagnose(curves.overfitting(1))
-    finding = findings(verdict)[0]
+    finding = to_findings(verdict)[0]
     losses = [loss for _, loss in curves.overfitting(1).evals]
     assert finding.code == "overfit" and finding.severity == "warning"
     assert verdict.evidence["severity_share"] == pytest.approx(losses[-1] / min(losses) - 1)
@@ -28,11 +28,11 @@ def test_overfitting_in_numbers() -> None:
 def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None:
     curve = curves.overfitting(1)
     better: list[Point] = [(step, 0.5 + step / 2000) for step, _ in curve.evals]
-    assert "eval_accuracy still improves" in findings(
+    assert "eval_accuracy still improves" in to_findings(
         diagnose(replace(curve, scores={"eval_accuracy": better}))
     )[0].message  # fmt: skip
     worse: list[Point] = [(step, 0.5 - step / 2000) for step, _ in curve.evals]
-    told = findings(diagnose(replace(curve, scores={"eval_accuracy": worse})))[0].message
+    told = to_findings(diagnose(replace(curve, scores={"eval_accuracy": worse})))[0].message
     assert "improves" not in told
 
 
@@ -43,10 +43,10 @@ def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None
 def test_overfitting_says_what_the_training_loss_does_meanwhile(climb: float, word: str) -> None:
     curve = curves.overfitting(1)
     level = curves.drawn(lambda s: 1.0 + climb * max(0, s - 240) / 360, None, noise=0.015)
-    found = findings(diagnose(replace(curve, train=level.train)))
+    found = to_findings(diagnose(replace(curve, train=level.train)))
     told = next(one for one in found if one.code == "overfit")
     assert word in told.message
-    alone = findings(diagnose(replace(curve, train=())))[0]
+    alone = to_findings(diagnose(replace(curve, train=())))[0]
     assert alone.code == "overfit" and "training" not in alone.message
 
 
@@ -67,10 +67,10 @@ def test_flat_is_said_of_the_loss_that_is() -> None:
 def test_a_loss_that_is_flat_as_the_rate_has_fallen_is_let_end() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall)
-    found = findings(diagnose(curve))[0]
+    found = to_findings(diagnose(curve))[0]
     assert "of its peak" in found.message and "Let it finish" in found.action
     even = replace(curve, learning_rate=[(step, 1e-4) for step, _ in curve.train])
-    found = findings(diagnose(even))[0]
+    found = to_findings(diagnose(even))[0]
     assert "learning rate" not in found.message and "Stop soon" in found.action
 
 
@@ -91,7 +91,7 @@ def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[fl
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     verdict = diagnose(few)
-    found = findings(verdict)[0]
+    found = to_findings(verdict)[0]
     assert (found.code, verdict.best_step) == ("insufficient", 200)
     assert f"has risen since the first (1.1 → {losses[-1]}, +" in found.message
     assert "training loss keeps falling" in found.message and "at step 200" in found.message
@@ -105,6 +105,6 @@ def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[fl
 def test_few_evaluations_are_said_to_rise_only_where_they_do(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
-    found = findings(diagnose(few))[0]
+    found = to_findings(diagnose(few))[0]
     assert (found.code, found.action) == ("insufficient", "Continue.")
     assert found.message == f"Not enough evaluations yet: {len(losses)} so far."

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ftwizard.diagnosis import Curve, diagnose, findings
+from ftwizard.diagnosis import Curve, diagnose, to_findings
 from ftwizard.diagnosis.training_loss import find_loss_multiple
 from tests.helpers import curves
 
@@ -41,8 +41,8 @@ def test_it_changes_no_verdict_and_is_said(
             is_so.pattern, is_so.also, is_so.onset_step,
         )  # fmt: skip
         assert told.evidence["logged_times"] == times and "logged_times" not in is_so.evidence
-        first, *rest = findings(told)
-        of_mean, *others = findings(is_so)
+        first, *rest = to_findings(told)
+        of_mean, *others = to_findings(is_so)
         assert first.message == of_mean.message + SAID.format(times)
         assert [one.message for one in rest] == [one.message for one in others]
 
@@ -55,7 +55,7 @@ def test_a_training_loss_that_is_high_early_is_none(known: int | None) -> None:
     assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, "at the first evaluation it looks so"
     for step, _ in curve.evals:
         assert find_loss_multiple(curve.until(step)) is None
-        assert "logged" not in findings(diagnose(curve.until(step)))[0].message
+        assert "logged" not in to_findings(diagnose(curve.until(step)))[0].message
 
 
 def test_only_what_accumulates_is_taken_for_accumulation() -> None:

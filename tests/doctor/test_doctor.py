@@ -15,21 +15,21 @@ from ftwizard import credentials, doctor
 from ftwizard.credentials import Credential
 from ftwizard.doctor import check, error_hints, extras, gpu, kernels, keys, system, versions
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.driver import Card, Driver, GpuProcess
+from ftwizard.doctor.driver import Card, GpuProcess, NvidiaDriver
 from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.train import runtime
 from tests.paths import ROOT
 
 GB = 10**9
 CARD = Gpu(name="evil\x1b]0;x\x07", memory=24 * GB)
-FINE = Driver(
+FINE = NvidiaDriver(
     version="570.124.06", cuda=(12, 8), cards=(Card(index=0, name="one", capability=(8, 9)),)
 )
 
 
-def facts(*gpus: Gpu, no_gpu: str = "no NVIDIA driver here", **more: Any) -> Facts:
-    return Facts(
+def facts(*gpus: Gpu, no_gpu: str = "no NVIDIA driver here", **more: Any) -> MachineInfo:
+    return MachineInfo(
         gpus=gpus, no_gpu=None if gpus else no_gpu, memory=16 * GB, cores=8,
         bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(), **more,
     )  # fmt: skip
@@ -40,9 +40,9 @@ def by_name(found: list[Check]) -> dict[str, Check]:
 
 
 def test_what_is_not_right_always_says_what_to_do() -> None:
-    driver = Driver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
+    driver = NvidiaDriver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
     for found in (
-        doctor.collect_checks(facts(), Driver()),
+        doctor.collect_checks(facts(), NvidiaDriver()),
         doctor.collect_checks(facts(CARD), driver),
     ):
         assert all(one.fix for one in found if one.status != "ok")
@@ -140,14 +140,14 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
 def test_a_driver_and_a_torch_that_do_not_fit(
     tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
 ) -> None:
-    said = Driver(version="1", cuda=driver, cards=FINE.cards)
+    said = NvidiaDriver(version="1", cuda=driver, cards=FINE.cards)
     found = versions.check_build(said, build(tmp_path, "2.13.0", cuda))
     assert found is not None
     assert found.status == status and fix in found.fix and bool(fix) == bool(found.fix)
 
 
 def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
-    new = Driver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
+    new = NvidiaDriver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
     for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
         found = versions.check_build(new, torch)
         assert found is not None and "580" in found.fix and "cu126" not in found.fix
@@ -163,11 +163,11 @@ def test_a_bitsandbytes_without_a_binary_for_torchs_cuda(tmp_path: Path) -> None
     assert found.fix == "pip install -U bitsandbytes"
     (tmp_path / "libbitsandbytes_cuda132.so").touch()
     assert versions.check_bitsandbytes(FINE, torch, tmp_path) is None
-    assert versions.check_bitsandbytes(Driver(), torch, tmp_path / "none") is None
+    assert versions.check_bitsandbytes(NvidiaDriver(), torch, tmp_path / "none") is None
 
 
 def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
-    assert versions.check_build(Driver(), build(tmp_path, "2.13.0+cpu")) is None
+    assert versions.check_build(NvidiaDriver(), build(tmp_path, "2.13.0+cpu")) is None
     assert versions.check_build(FINE, None) is None
 
 
@@ -246,7 +246,7 @@ def test_each_trouble_of_a_card_is_named() -> None:
     ],
 )
 def test_why_there_is_no_gpu(tmp_path: Path, code: int | None, said: str, fix: str) -> None:
-    found = next(gpu.run_checks(facts(no_gpu=said), Driver(error=code), root=tmp_path))
+    found = next(gpu.run_checks(facts(no_gpu=said), NvidiaDriver(error=code), root=tmp_path))
     assert found.status == "warning" and said in found.detail and fix in found.fix
 
 
@@ -255,7 +255,7 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
     device.mkdir(parents=True)
     (device / "vendor").write_text("0x10de\n")
     (device / "class").write_text("0x030200\n")
-    said = Driver(error=gpu.LIBRARY_NOT_FOUND)
+    said = NvidiaDriver(error=gpu.LIBRARY_NOT_FOUND)
     found = next(gpu.run_checks(facts(), said, root=tmp_path))
     assert "1 NVIDIA card on the bus" in found.detail and "ubuntu-drivers" in found.fix
     (tmp_path / ".dockerenv").touch()
@@ -265,16 +265,16 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
 
 
 def test_cards_of_one_kind_are_counted() -> None:
-    found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), Driver()))
+    found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), NvidiaDriver()))
     assert found.detail == "8 × H100, 80.0 GB"
 
 
 def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
-    mixed = Driver(cards=(Card(index=0, name="old"), Card(index=1, name="new")))
+    mixed = NvidiaDriver(cards=(Card(index=0, name="old"), Card(index=1, name="new")))
     assert "PCI_BUS_ID" in next(gpu.check_several(mixed, {})).fix
     assert next(gpu.check_several(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})).status == "ok"
     assert list(gpu.check_several(FINE, {})) == []
-    lost = Driver(cards=(Card(index=0, name="a"), Card(index=1, lost=True)))
+    lost = NvidiaDriver(cards=(Card(index=0, name="a"), Card(index=1, lost=True)))
     assert list(gpu.check_several(lost, {})) == []
 
 
@@ -297,13 +297,13 @@ def test_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_gpu_that_a_run_takes() -> None:
-    driver = Driver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
+    driver = NvidiaDriver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
     taken = [
         kernels.get_first_visible(driver, environment)
         for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,1"}, {"CUDA_VISIBLE_DEVICES": "MIG-x"})
     ]
     assert [card.index for card in taken if card] == [1, 2, 1]
-    assert kernels.get_first_visible(Driver(), {}) is None
+    assert kernels.get_first_visible(NvidiaDriver(), {}) is None
 
 
 # ------------------------------------------------------------------------------------ keys
@@ -312,7 +312,9 @@ def test_the_gpu_that_a_run_takes() -> None:
 def look_at_keys(
     environment: dict[str, str], has: bool | None = True
 ) -> tuple[list[Check], dict[str, Check]]:
-    found = list(keys.run_checks(credentials.present(environment), environment, lambda _: has))
+    found = list(
+        keys.run_checks(credentials.find_credentials(environment), environment, lambda _: has)
+    )
     return found, by_name(found)
 
 

@@ -18,14 +18,14 @@ from ftwizard.doctor import limits, process_survival, storage
 from ftwizard.doctor.check import Check
 from ftwizard.doctor.process_survival import ProcessInfo
 from ftwizard.doctor.storage import Location, Mount
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.jobs import lock
 
 GB = 10**9
 
 
-def facts(*gpus: Gpu) -> Facts:
-    return Facts(
+def facts(*gpus: Gpu) -> MachineInfo:
+    return MachineInfo(
         gpus=gpus, no_gpu=None if gpus else "none", memory=64 * GB, cores=8, bfloat16_cpu=True,
         disk_free=10**12, credentials=(), extras=(),
     )  # fmt: skip
@@ -43,11 +43,11 @@ def write(root: Path, name: str, text: str = "") -> None:
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        background.call_with_timeout(0.05, time.sleep, 3)
+        background.call_or_none(0.05, time.sleep, 3)
     assert time.monotonic() - began < 2
-    assert background.call_with_timeout(5, lambda: 7) == 7
+    assert background.call_or_none(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        background.call_with_timeout(5, lambda: 1 // 0)
+        background.call_or_none(5, lambda: 1 // 0)
 
 
 # -------------------------------------------------------------------------------- disks

@@ -15,14 +15,14 @@ import pytest
 from ftwizard import doctor
 from ftwizard.doctor import trial, trial_report
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.driver import Card, Driver
+from ftwizard.doctor.driver import Card, NvidiaDriver
 from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialLimits
 from ftwizard.hardware import machine
 from tests.paths import DOUBLES
 
 DOUBLE = DOUBLES / "trial_child.py"
 QUICK = TrialLimits(quiet=1.0, whole=30.0)
-ONE_CARD = Driver(
+ONE_CARD = NvidiaDriver(
     version="570.1", cuda=(12, 8), cards=(Card(index=0, name="Double", capability=(8, 6)),)
 )
 
@@ -106,7 +106,7 @@ def test_an_early_end_and_an_error_are_told() -> None:
 
 
 def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
-    said = doctor.run_trial(Driver(), [str(tmp_path / "none")], QUICK)
+    said = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUICK)
     (check,) = (one for one in said if isinstance(one, Check))
     assert (check.name, check.status) == ("trial", "missing")
     assert "No such file" in check.detail
@@ -114,11 +114,11 @@ def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
 
 def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     kills = iter((3, 4))
-    monkeypatch.setattr(machine, "oom_kills", lambda: next(kills))
+    monkeypatch.setattr(machine, "count_oom_kills", lambda: next(kills))
     argv = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     (died,) = trial.run_trials(argv, QUICK)
     assert isinstance(died, Crashed) and died.out_of_memory
-    (check,) = trial_report.to_checks(died, Driver())
+    (check,) = trial_report.to_checks(died, NvidiaDriver())
     assert "memory ran out" in check.detail and "Add memory" in check.fix
 
 
@@ -168,7 +168,7 @@ def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch
 
 def test_without_torch_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "is_installed", lambda name: name != "torch")
-    (check,) = doctor.run_trial(Driver())
+    (check,) = doctor.run_trial(NvidiaDriver())
     assert isinstance(check, Check)
     assert check.status == "missing" and "ftwizard[local]" in check.fix
 
@@ -199,12 +199,12 @@ def test_a_gpu_that_torch_does_not_see() -> None:
     assert "a CPU build" in devices(available=False, cuda=None).detail
     assert "no reason given" in devices(available=False).detail
     nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
-    assert list(trial_report.to_checks(nothing, Driver())) == []
+    assert list(trial_report.to_checks(nothing, NvidiaDriver())) == []
 
 
 def test_four_bit_on_processors_is_a_bonus() -> None:
     for name, status in (("4bit cpu", "warning"), ("4bit cuda:0", "missing")):
-        (check,) = trial_report.to_checks(Failed(name, "ValueError: x", "a pass"), Driver())
+        (check,) = trial_report.to_checks(Failed(name, "ValueError: x", "a pass"), NvidiaDriver())
         assert check.status == status and check.fix
     (flash,) = trial_report.to_checks(
         Failed("flash cuda:0", "ImportError: undefined symbol: _Z", "x"), ONE_CARD

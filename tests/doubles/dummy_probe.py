@@ -18,12 +18,12 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import schema
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.train import probe
 from tests.helpers.probes import measured
 
 
-def work(job: worker.Worker) -> worker.Ended:
+def work(job: worker.Worker) -> worker.WorkResult:
     probe._exit_with_parent(job.folder)
     recipe = schema.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
@@ -36,8 +36,8 @@ def work(job: worker.Worker) -> worker.Ended:
     if recipe.batch_size > int(os.environ.get("DUMMY_FITS", "64")):
         _end(ends)
     found = measured(memory_training=1000 * recipe.batch_size)
-    result = {"measured": found, "evaluations": 2, "predicted": Expected()}
-    return worker.Ended("finished", msgspec.to_builtins(result))
+    result = {"measured": found, "evaluations": 2, "predicted": RunFigures()}
+    return worker.WorkResult("finished", msgspec.to_builtins(result))
 
 
 def _end(how: str) -> None:

@@ -19,7 +19,7 @@ from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder, write_whole
 
 
-def work(job: worker.Worker) -> worker.Ended:
+def work(job: worker.Worker) -> worker.WorkResult:
     inputs = job.record.inputs
     mode = inputs.get("mode", "")
     saved = job.folder.path / "counter.json"
@@ -49,8 +49,8 @@ def work(job: worker.Worker) -> worker.Ended:
             write_whole(saved, body.encode())
             job.events.write("checkpoint", step=step, path="counter.json")
         if stops and mode != "deaf":
-            return worker.Ended("stopped", {"step": step})
-    return worker.Ended("finished", {"step": step})
+            return worker.WorkResult("stopped", {"step": step})
+    return worker.WorkResult("finished", {"step": step})
 
 
 def _misbehave_early(mode: str) -> None:

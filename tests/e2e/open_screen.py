@@ -18,16 +18,16 @@ from ftwizard.runs import store
 from ftwizard.screens import navigation
 from ftwizard.screens.app import FtwizardApp, open_app
 from ftwizard.screens.costs.page import CostsPage
-from ftwizard.screens.dialogs.command_progress import Working
-from ftwizard.screens.dialogs.confirm import Typed
-from ftwizard.screens.dialogs.error import Problem
-from ftwizard.screens.monitor.results import Finish
+from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.monitor.results import ResultsPage
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.review import ReviewPage
 from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 from tests.screens import hostile
 
 PART = {"kept": 160, "tokens": 9000, "trained": 4000, "longest": 70, "cut": 0, "lost": []}
@@ -52,7 +52,7 @@ def draft(text: str) -> Draft:
         data=schema.Data(files=schema.Files(train=f"/data/{text}.jsonl")),
         model=schema.Model(name=text),
     )
-    facts = machine.Facts(
+    facts = machine.MachineInfo(
         gpus=(),
         no_gpu=text,
         memory=10**9,
@@ -71,16 +71,18 @@ def draft(text: str) -> Draft:
 def screen(name: str, run: str, text: str) -> Screen[Any]:
     """Make the screen; ``text`` stands for whatever is foreign on it."""
     if name == "working":
-        return Working(f"Reading {visible(text, 50)}", "watch", run)
+        return CommandProgress(f"Reading {make_visible(text, 50)}", "watch", run)
     if name == "finish":
-        return Finish(store.find(run))
+        return ResultsPage(store.find(run))
     if name == "problem":
-        return Problem(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
+        return ErrorDialog(FtwizardError(f"It cannot be read: {text}.", f"Look at {text}."))
     if name == "typed":
-        return Typed("Many epochs.", "You can confirm that you want more.", "many epochs")
+        return TypedConfirm("Many epochs.", "You can confirm that you want more.", "many epochs")
     if name == "costs":
         return CostsPage(draft(text))
-    page = {"estimate": EstimatePage, "review": ReviewPage, "elsewhere": Elsewhere}[name]
+    page = {"estimate": EstimatePage, "review": ReviewPage, "elsewhere": UnsupportedProviderPage}[
+        name
+    ]
     return page(draft(text))
 
 

@@ -207,19 +207,19 @@ def test_one_damaged_run_does_not_hide_the_others(home: Path) -> None:
 
 
 def test_folders_are_closed_to_others(home: Path, tmp_path: Path) -> None:
-    from ftwizard.locations import private_folder
+    from ftwizard.locations import create_private_folder
 
-    private_folder(tmp_path / "a" / "b" / "c")
+    create_private_folder(tmp_path / "a" / "b" / "c")
     for level in ("a", "a/b", "a/b/c"):
         assert (tmp_path / level).stat().st_mode & 0o077 == 0
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    private_folder(tmp_path / "open")
+    create_private_folder(tmp_path / "open")
     assert (tmp_path / "open").stat().st_mode & 0o777 == 0o700
     if os.geteuid() == 0:
         os.chown(tmp_path / "open", 12345, 12345)
         with pytest.raises(FtwizardError, match="another user"):
-            private_folder(tmp_path / "open")
+            create_private_folder(tmp_path / "open")
 
 
 def test_an_unknown_run(home: Path) -> None:

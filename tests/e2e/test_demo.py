@@ -100,12 +100,12 @@ def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
 def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
     from transformers import AutoTokenizer
 
-    from ftwizard.data.reader import read
+    from ftwizard.data.reader import read_table
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     seen: set[str] = set()
     for name in ("train", "validation", "test"):
-        for row in read(SAMPLE / f"{name}.jsonl").rows:
+        for row in read_table(SAMPLE / f"{name}.jsonl").rows:
             text = row.conversation.messages[1]["content"]
             assert text not in seen
             seen.add(text)

@@ -93,7 +93,7 @@ def test_what_does_not_obey_there_is_left_to_that_machine(
     assert main(["stop", "away", "--kill"]) == 1
     said = capsys.readouterr().err
     assert "cannot be killed from here" in said and "On node␛7, run: ftwizard stop away" in said
-    assert requests.pending(away, "kill", 1)
+    assert requests.read_pending(away, "kill", 1)
     assert observe(away).state == "stopping"
 
 
@@ -123,7 +123,7 @@ def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
 
 
 def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
-    requests.stop(away, 1, grace_s=20)
+    requests.request_stop(away, 1, grace_s=20)
     until_ended(away)
     until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
     state = away.read_state()

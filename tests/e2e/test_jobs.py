@@ -206,7 +206,7 @@ def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
     seen = len(events(folder, "log"))
     until_step(folder, seen + 10)
     assert observe(folder).state == "running"
-    requests.ask(folder, "stop", 1)
+    requests.send(folder, "stop", 1)
     end_without_keeper(folder, 10)
     status = until_ended(folder)
     assert (status.end_reason, status.exit_code) == ("stopped", 1)
@@ -216,7 +216,7 @@ def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
-    requests.ask(folder, "stop", 1)
+    requests.send(folder, "stop", 1)
     end_without_keeper(folder, 0.5)
     status = observe(folder)
     assert (status.state, status.end_reason) == ("ended", "killed")
@@ -225,7 +225,7 @@ def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
 def test_a_stop_saves_first(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 13)
-    requests.ask(folder, "stop", 1)
+    requests.send(folder, "stop", 1)
     status = until_ended(folder)
     assert status.end_reason == "stopped"
     assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
@@ -249,7 +249,7 @@ def test_a_machine_going_down_saves_first(tmp_path: Path) -> None:
 
 def test_a_stop_of_another_attempt_is_void(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=40))
-    requests.ask(folder, "stop", 7)
+    requests.send(folder, "stop", 7)
     assert until_ended(folder).end_reason == "finished"
 
 
@@ -257,7 +257,7 @@ def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="hang"))
     until_step(folder, 5)
     asked = time.monotonic()
-    requests.ask(folder, "stop", 1, grace_s=1)
+    requests.send(folder, "stop", 1, grace_s=1)
     until(folder, lambda s: s.state == "stopping")
     status = until_ended(folder, 30)
     assert status.end_reason == "killed"
@@ -267,9 +267,9 @@ def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
 def test_a_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
-    requests.ask(folder, "stop", 1, grace_s=300)
+    requests.send(folder, "stop", 1, grace_s=300)
     until(folder, lambda s: s.state == "stopping")
-    requests.ask(folder, "kill", 1)
+    requests.send(folder, "kill", 1)
     assert until_ended(folder, 30).end_reason == "killed"
 
 

@@ -204,7 +204,7 @@ def test_without_a_driver_the_reason_is_told() -> None:
 
 
 def test_memory_disk_and_kills_are_known() -> None:
-    assert machine.free_bytes(Path("/nowhere/at/all")) > 0
-    kills = machine.oom_kills()
+    assert machine.get_free_bytes(Path("/nowhere/at/all")) > 0
+    kills = machine.count_oom_kills()
     assert kills is None or kills >= 0
     assert machine.is_installed("json") and not machine.is_installed("no_such_module_here")

@@ -11,7 +11,7 @@ import pytest
 
 from ftwizard.data import reader
 from ftwizard.data.conversation import Conversation
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from tests.paths import FIXTURES
@@ -49,7 +49,7 @@ def templates() -> list[Path]:
 
 
 def trained_text(tokenizer: Any, labels: list[int]) -> str:
-    return str(tokenizer.decode([label for label in labels if label != IGNORED]))
+    return str(tokenizer.decode([label for label in labels if label != IGNORE_INDEX]))
 
 
 @pytest.mark.parametrize("template", templates(), ids=lambda p: p.stem)
@@ -77,7 +77,9 @@ def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
     row = encoder.encode(Conversation(messages=TALK), 1)
     assert encoder.route == "prefixes"
     assert trained_text(tokenizer, row.labels) == "Hello you<|im_end|>Farewell<|im_end|>"
-    assert all(label in (IGNORED, i) for label, i in zip(row.labels, row.input_ids, strict=True))
+    assert all(
+        label in (IGNORE_INDEX, i) for label, i in zip(row.labels, row.input_ids, strict=True)
+    )
     whole = tokenizer.apply_chat_template(TALK, tokenize=False)
     assert tokenizer.decode(row.input_ids) == whole
     assert encoder.added == set()
@@ -86,7 +88,7 @@ def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
 def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    rows = reader.read(TOOL_USE).rows
+    rows = reader.read_table(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 1024)
     assert (report.rows, report.kept, report.cut, report.lost) == (96, 96, 0, [])
     for row, one in zip(rows, encoded, strict=True):
@@ -146,7 +148,7 @@ def test_special_and_composed_letters_are_proved_too(smollm2: Path) -> None:
 def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    rows = reader.read(TOOL_USE).rows
+    rows = reader.read_table(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 40)
     assert report.kept == len(encoded) < report.rows
     assert report.kept + len(report.lost) == report.rows
@@ -251,7 +253,7 @@ def test_without_a_template_prompt_answer_and_end_of_text_are_trained(base_token
         assert trained_text(base_tokenizer, one.labels) == f"{answer}<|endoftext|>"
         before = encoder.prompt_ids(row.prompt, None)
         assert one.input_ids[: len(before)] == before
-        assert set(one.labels[: len(before)]) == {IGNORED}
+        assert set(one.labels[: len(before)]) == {IGNORE_INDEX}
     assert encoder.end_ids == {base_tokenizer.eos_token_id} and not encoder.added
 
 
@@ -293,5 +295,5 @@ def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:
 def test_reports_can_be_written_down(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    _, report = encode_rows(encoder, reader.read(TOOL_USE).rows[:3], 1024)
+    _, report = encode_rows(encoder, reader.read_table(TOOL_USE).rows[:3], 1024)
     assert msgspec.json.decode(msgspec.json.encode(report))["route"] == "prefixes"

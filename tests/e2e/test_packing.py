@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
 from ftwizard.train import early_stopping, packing
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 from tests.e2e.architectures import model_of
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab, losses
@@ -37,15 +37,15 @@ def stand_in(model: Any) -> Any:
     )
 
 
-def some_rows(count: int, vocabulary: int) -> list[Encoded]:
+def some_rows(count: int, vocabulary: int) -> list[EncodedRow]:
     import torch
 
     torch.manual_seed(5)
     found = []
     for line in range(count):
         ids = torch.randint(3, vocabulary, (7 + 5 * line % 30,)).tolist()
-        labels = [IGNORED] * 3 + ids[3:]
-        found.append(Encoded(line=line + 1, input_ids=ids, labels=labels))
+        labels = [IGNORE_INDEX] * 3 + ids[3:]
+        found.append(EncodedRow(line=line + 1, input_ids=ids, labels=labels))
     return found
 
 
@@ -99,8 +99,8 @@ def test_models_that_mix_packed_rows_are_refused(name: str, precision: str) -> N
     model = model_of(name)
     if precision == "bf16":
         model = model.bfloat16()
-    rows = [Encoded(line=1, input_ids=list(range(3, 30)), labels=[]),
-            Encoded(line=2, input_ids=list(range(90, 40, -2)), labels=[])]  # fmt: skip
+    rows = [EncodedRow(line=1, input_ids=list(range(3, 30)), labels=[]),
+            EncodedRow(line=2, input_ids=list(range(90, 40, -2)), labels=[])]  # fmt: skip
     if name in KEEPS_APART:
         packing.verify_isolation(stand_in(model), rows, precision)
         return

@@ -40,11 +40,11 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scra
     assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
     assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
     assert not list(scratch.iterdir()) and not (lab.home / "runs").exists()
-    known = probe_cache.remembered(schema.load(plan))
+    known = probe_cache.read_cached_probe(schema.load(plan))
     assert known and known.memory.value == found["memory"]["value"]
 
     folder = lab.train(plan, "one", "--price", "machine=36")
-    machine_rate.remember(Decimal(999))  # a price that comes later changes nothing of this run
+    machine_rate.save_price(Decimal(999))  # a price that comes later changes nothing of this run
     until_ended(folder, 120)
     result = json.loads(folder.result.read_text())
     assert result["predicted"]["peak_memory"] == found["memory"]

@@ -92,7 +92,7 @@ def test_after_twenty_kills_every_step_is_on_record(quick: Lab) -> None:
         origin = folder.read_attempt(number).checkpoint
         start = int(origin.rpartition("-")[2]) if origin else 0
         assert steps == list(range(start + 1, start + 1 + len(steps)))
-    assert checkpoints.best(checkpoints.all_complete(folder.checkpoints))
+    assert checkpoints.find_best(checkpoints.all_complete(folder.checkpoints))
 
 
 def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:

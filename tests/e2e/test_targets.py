@@ -160,7 +160,7 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
     from trl.trainer.utils import add_fused_lm_head
 
     from ftwizard.train import loss_head
-    from ftwizard.train.encoder import Encoded
+    from ftwizard.train.encoder import EncodedRow
 
     model = model_of("llama")
     torch.nn.init.normal_(model.lm_head.weight, std=2.0)
@@ -173,7 +173,7 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
         return out
 
     ids = list(range(3, 43))
-    rows = [Encoded(line=1, input_ids=ids, labels=ids)]
+    rows = [EncodedRow(line=1, input_ids=ids, labels=ids)]
     trainer: Any = types.SimpleNamespace(
         model=model, compute_loss_context_manager=contextlib.nullcontext
     )

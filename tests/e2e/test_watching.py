@@ -118,15 +118,18 @@ def test_an_answer_ends_by_itself_by_its_length_or_by_time(tmp_path: Path) -> No
     prompts = [
         encoder.prompt_ids([{"role": "user", "content": text}], None) for text in ("a", "bcd")
     ]
-    long = generate.answers(model, encoder, prompts, 12)
+    long = generate.generate_answers(model, encoder, prompts, 12)
     assert [one.ended for one in long] == [False, False]
-    short = generate.answers(model, encoder, prompts, 400, seconds=0)
+    short = generate.generate_answers(model, encoder, prompts, 400, seconds=0)
     assert all(len(one.text) <= 1 and not one.ended for one in short)
-    alone = [generate.answers(model, encoder, [one], 12)[0] for one in prompts]
+    alone = [generate.generate_answers(model, encoder, [one], 12)[0] for one in prompts]
     assert alone == long, "padding changes nothing"
     torch.nn.init.zeros_(model.lm_head.weight)
     encoder.stop_ids.add(0)  # of equals, the first token is the likeliest
-    assert [one.ended for one in generate.answers(model, encoder, prompts, 12)] == [True, True]
+    assert [one.ended for one in generate.generate_answers(model, encoder, prompts, 12)] == [
+        True,
+        True,
+    ]
 
 
 def test_samples_that_fail_end_themselves_only(
@@ -139,7 +142,7 @@ def test_samples_that_fail_end_themselves_only(
     def fail(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(generate, "answers", fail)
+    monkeypatch.setattr(generate, "generate_answers", fail)
     folder = train(tmp_path, "failing")
     assert not events(folder, "sample") and len(events(folder, "log")) == 8
     (found,) = [e for e in events(folder, "finding") if e["code"] == "samples_failed"]

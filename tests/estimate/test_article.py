@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from ftwizard.catalog.model_configs import known
+from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.article import RuleOfThumb
-from ftwizard.hardware.machine import Facts, Gpu
-from ftwizard.models.shapes import Shape, from_config
+from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.models.shapes import ModelShape, from_config
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method
 
 CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
 
 
-def _shape(name: str) -> Shape:
-    config = known(name)
+def _shape(name: str) -> ModelShape:
+    config = find_config(name)
     assert config is not None
     return from_config(config.config, name)
 
@@ -26,11 +26,11 @@ def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None
         data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name=name),
         recipe=schema.Recipe(method=method),
     )  # fmt: skip
-    facts = Facts(
+    facts = MachineInfo(
         gpus=gpus, no_gpu=None, memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
         credentials=(), extras=(),
     )  # fmt: skip
-    return plan_estimate.article(chosen, {}, _shape(name), facts)
+    return plan_estimate.compare_with_article(chosen, {}, _shape(name), facts)
 
 
 @pytest.mark.parametrize("gpus", [(), (CARD,)])

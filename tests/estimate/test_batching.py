@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 
 from ftwizard.data import histogram
 from ftwizard.estimate import batching
-from ftwizard.estimate.batching import Lengths
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.train import early_stopping, packing
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 ROWS = st.lists(st.integers(1, 5000), min_size=1, max_size=300)
 
 
 def report(rows: list[int]) -> dict[str, Any]:
-    return {"rows": len(rows), "total": sum(rows), **histogram.of(array("I", rows))}
+    return {"rows": len(rows), "total": sum(rows), **histogram.summarize_lengths(array("I", rows))}
 
 
-def known(rows: list[int]) -> Lengths:
-    found = batching.lengths(report(rows))
+def known(rows: list[int]) -> LengthDistribution:
+    found = batching.from_check_tokens(report(rows))
     assert found is not None
     return found
 
 
-def work(rows: Lengths, **changed: Any) -> batching.Passes:
+def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
     settings = {
         "batch_size": 4,
         "accumulation": 2,
@@ -38,7 +38,7 @@ def work(rows: Lengths, **changed: Any) -> batching.Passes:
         "max_length": 1024,
         "packing": False,
     }
-    return batching.passes(rows, **{**settings, **changed})
+    return batching.compute_passes(rows, **{**settings, **changed})
 
 
 @given(ROWS)
@@ -53,12 +53,12 @@ def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
 
 @pytest.mark.parametrize("tokens", [None, {}, {"histogram": [], "mean": 0.0}])
 def test_without_counted_tokens_there_are_no_lengths(tokens: dict[str, Any] | None) -> None:
-    assert batching.lengths(tokens) is None
+    assert batching.from_check_tokens(tokens) is None
 
 
 def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
     rows = [100, 200, 300]
-    found = batching.lengths({**report(rows), "total": 600_000})
+    found = batching.from_check_tokens({**report(rows), "total": 600_000})
     assert found is not None and found.rows == 3000 and math.isclose(found.total, 600_000)
 
 
@@ -108,7 +108,7 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
     draw = random.Random(6)
     lengths = [min(512, max(4, round(draw.lognormvariate(4.3, 0.7)))) for _ in range(600)]
     rows = [
-        Encoded(line=at, input_ids=[1] * length, labels=[1] * length)
+        EncodedRow(line=at, input_ids=[1] * length, labels=[1] * length)
         for at, length in enumerate(lengths)
     ]
     really = len(packing.build_dataset(rows, pack_to=512))
@@ -117,7 +117,7 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
 
 
 def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
-    found = batching.lengths({**report([100, 200]), "low": 150, "high": 600})
+    found = batching.from_check_tokens({**report([100, 200]), "low": 150, "high": 600})
     assert found is not None and found.most == 2.0 and known([100, 200]).most == 1.0
 
 

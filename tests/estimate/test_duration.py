@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.gpu_specs import Card, card, cards
+from ftwizard.catalog.gpu_specs import GpuSpec, cards, find_gpu
 from ftwizard.estimate import duration
-from ftwizard.estimate.batching import Passes
-from ftwizard.estimate.training_setup import Setup
+from ftwizard.estimate.batching import TrainingPasses
+from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.plan.schema import Method
 from tests.helpers.shapes import PUBLISHED
 
@@ -21,19 +21,23 @@ CARDS = st.sampled_from(cards())
 METHODS: st.SearchStrategy[Method] = st.sampled_from(["lora", "qlora", "full"])
 
 
-def named(name: str) -> Card:
-    found = card(name)
+def named(name: str) -> GpuSpec:
+    found = find_gpu(name)
     assert found is not None
     return found
 
 
-def work(tokens: float, *, passes: float = 1, steps: int = 1, attended: float = 512) -> Passes:
-    return Passes(steps=steps, passes=passes, tokens=tokens, padding=0, attended=attended, cut=0)
+def work(
+    tokens: float, *, passes: float = 1, steps: int = 1, attended: float = 512
+) -> TrainingPasses:
+    return TrainingPasses(
+        steps=steps, passes=passes, tokens=tokens, padding=0, attended=attended, cut=0
+    )
 
 
-def seconds(model: str, method: Method, where: Card, tokens: int, **more: object) -> float:
-    setup = Setup(method=method, **more)  # type: ignore[arg-type]
-    found = duration.expected(PUBLISHED[model], setup, where, work(tokens))
+def seconds(model: str, method: Method, where: GpuSpec, tokens: int, **more: object) -> float:
+    setup = TrainingSetup(method=method, **more)  # type: ignore[arg-type]
+    found = duration.from_gpu_spec(PUBLISHED[model], setup, where, work(tokens))
     assert found is not None
     return found.value
 
@@ -59,11 +63,11 @@ TUNE = "github.com/pytorch/torchtune README.md, optimization flags: 2 packed row
 def test_published_rows_are_met_within_half_as_much_again(
     model: str, method: Method, where: str, rows: int, length: int, published: float, source: str
 ) -> None:
-    setup = Setup(
+    setup = TrainingSetup(
         method=method, batch_size=rows, length=length, head="full", checkpointing=source != TUNE
     )
     attended = 500 if source == TUNE else length
-    one = duration.expected(
+    one = duration.from_gpu_spec(
         PUBLISHED[model], setup, named(where), work(rows * length, attended=attended)
     )
     assert one is not None and one.low is not None and one.high is not None
@@ -73,7 +77,7 @@ def test_published_rows_are_met_within_half_as_much_again(
 
 @given(METHODS, CARDS, st.integers(1, 10**6), st.booleans())
 def test_a_larger_model_never_takes_less(
-    method: Method, where: Card, tokens: int, again: bool
+    method: Method, where: GpuSpec, tokens: int, again: bool
 ) -> None:
     times = [seconds(name, method, where, tokens, checkpointing=again) for name in SIZES]
     # Of 1B and 3B the smaller has fewer layers, whatever is counted; so have all here but the first.
@@ -82,7 +86,7 @@ def test_a_larger_model_never_takes_less(
 
 @given(st.sampled_from(SIZES), METHODS, CARDS, st.integers(1, 10**6), st.integers(1, 10**6))
 def test_more_tokens_never_take_less(
-    model: str, method: Method, where: Card, one: int, other: int
+    model: str, method: Method, where: GpuSpec, one: int, other: int
 ) -> None:
     few, many = sorted((one, other))
     assert seconds(model, method, where, few) <= seconds(model, method, where, many)
@@ -90,7 +94,7 @@ def test_more_tokens_never_take_less(
 
 @given(st.sampled_from(SIZES), METHODS, CARDS, st.integers(1, 10**5))
 def test_recomputing_and_4_bits_cost_time(
-    model: str, method: Method, where: Card, tokens: int
+    model: str, method: Method, where: GpuSpec, tokens: int
 ) -> None:
     kept, again = (seconds(model, method, where, tokens, checkpointing=c) for c in (False, True))
     assert kept <= again
@@ -99,10 +103,10 @@ def test_recomputing_and_4_bits_cost_time(
 
 @given(st.sampled_from(SIZES), METHODS, CARDS, st.integers(1, 10**5), st.integers(1, 500))
 def test_ranges_hold_their_middle_and_say_where_from(
-    model: str, method: Method, where: Card, tokens: int, passes: int
+    model: str, method: Method, where: GpuSpec, tokens: int, passes: int
 ) -> None:
-    found = duration.expected(
-        PUBLISHED[model], Setup(method=method), where, work(tokens * passes, passes=passes)
+    found = duration.from_gpu_spec(
+        PUBLISHED[model], TrainingSetup(method=method), where, work(tokens * passes, passes=passes)
     )
     assert found is not None and found.low is not None and found.high is not None
     assert 0 < found.low < found.value < found.high <= found.value * 2.5
@@ -111,9 +115,9 @@ def test_ranges_hold_their_middle_and_say_where_from(
 
 def test_few_tokens_a_pass_are_as_slow_as_more_and_that_is_said() -> None:
     where = named("NVIDIA H100 80GB HBM3")
-    setup = Setup(method="lora")
+    setup = TrainingSetup(method="lora")
     few, more = (
-        duration.expected(PUBLISHED["llama-3.2-1b"], setup, where, work(tokens))
+        duration.from_gpu_spec(PUBLISHED["llama-3.2-1b"], setup, where, work(tokens))
         for tokens in (128, 512)
     )
     assert few is not None and more is not None and few.value == more.value
@@ -121,17 +125,17 @@ def test_few_tokens_a_pass_are_as_slow_as_more_and_that_is_said() -> None:
 
 
 def test_a_card_that_is_not_known_has_no_time() -> None:
-    shape, setup = PUBLISHED["llama-3.1-8b"], Setup(method="lora")
-    assert duration.expected(shape, setup, None, work(1000)) is None
-    assert duration.on_processors(shape, setup, work(1000), cores=0, bf16=True) is None
-    assert duration.measured(1000, 0.0, "nothing") is None
+    shape, setup = PUBLISHED["llama-3.1-8b"], TrainingSetup(method="lora")
+    assert duration.from_gpu_spec(shape, setup, None, work(1000)) is None
+    assert duration.from_cpu_cores(shape, setup, work(1000), cores=0, bf16=True) is None
+    assert duration.from_measurement(1000, 0.0, "nothing") is None
 
 
 def test_a_mixture_of_experts_goes_by_what_is_active() -> None:
     shape = PUBLISHED["qwen3-30b-a3b"]
     assert shape.active < shape.parameters / 8
     where = named("NVIDIA H100 80GB HBM3")
-    mixed = duration.expected(shape, Setup(method="lora"), where, work(8192))
+    mixed = duration.from_gpu_spec(shape, TrainingSetup(method="lora"), where, work(8192))
     assert mixed is not None and mixed.high is not None
     assert seconds("llama-3.2-3b", "lora", where, 8192) < mixed.value
     assert mixed.value < seconds("llama-3.1-70b", "lora", where, 8192)
@@ -141,9 +145,9 @@ def test_a_mixture_of_experts_goes_by_what_is_active() -> None:
 def test_processors_meet_the_small_model_that_was_measured() -> None:
     """SmolLM2-135M, LoRA, 4 rows of 62 tokens on two cores: 198 to 211 tokens a second in bf16,
     131 in fp32."""
-    shape, setup = PUBLISHED["smollm2-135m"], Setup(method="lora", checkpointing=False)
+    shape, setup = PUBLISHED["smollm2-135m"], TrainingSetup(method="lora", checkpointing=False)
     for bf16, rate in ((True, 204), (False, 131)):
-        found = duration.on_processors(shape, setup, work(10_000, attended=62), cores=2, bf16=bf16)
+        found = duration.from_cpu_cores(shape, setup, work(10_000, attended=62), cores=2, bf16=bf16)
         assert found is not None and found.low is not None and found.high is not None
         assert 0.8 < found.value * rate / 10_000 < 1.25
         assert found.high / found.low == pytest.approx(9)
@@ -151,34 +155,38 @@ def test_processors_meet_the_small_model_that_was_measured() -> None:
 
 
 def test_a_measurement_is_narrower_than_a_guess() -> None:
-    found = duration.measured(10_000, 100.0, "the first 20 steps")
+    found = duration.from_measurement(10_000, 100.0, "the first 20 steps")
     assert found is not None and found.low is not None and found.high is not None
     assert found.value == 100 and found.high / found.low < 1.5 < 1.5**2
     assert found.source == "measured: the first 20 steps"
 
 
 def test_what_is_around_a_training_is_said_part_by_part() -> None:
-    shape, setup, where = PUBLISHED["llama-3.1-8b"], Setup(method="lora"), named("NVIDIA L40S")
+    shape, setup, where = (
+        PUBLISHED["llama-3.1-8b"],
+        TrainingSetup(method="lora"),
+        named("NVIDIA L40S"),
+    )
     load = work(10**6, passes=250, steps=60)
-    training = duration.expected(shape, setup, where, load)
+    training = duration.from_gpu_spec(shape, setup, where, load)
     assert training is not None
-    around = duration.Around(
+    around = duration.Overheads(
         weights=16e9, checkpoint=5e8, evaluations=6, evaluated=1e5, merged=16e9
     )
-    found = duration.parts(training, shape, setup, where, load, around)
+    found = duration.estimate_phases(training, shape, setup, where, load, around)
     assert list(found) == [
         "starting", "loading", "training", "evaluations", "checkpoints", "merging",
     ]  # fmt: skip
     # Six looks at a tenth as many tokens, forward only: between a seventh and half of 0.6.
     assert 0.6 / 7 < found["evaluations"].value / training.value < 0.3
-    whole = duration.total(found)
+    whole = duration.sum_phases(found)
     assert whole.value == pytest.approx(sum(one.value for one in found.values()))
     assert whole.low is not None and whole.high is not None and whole.low < whole.value < whole.high
-    bare = duration.parts(
-        training, shape, setup, where, load, duration.Around(weights=1, checkpoint=0)
+    bare = duration.estimate_phases(
+        training, shape, setup, where, load, duration.Overheads(weights=1, checkpoint=0)
     )
     assert list(bare) == ["starting", "loading", "training"]
-    without = duration.parts(training, shape, setup, None, load, around)
+    without = duration.estimate_phases(training, shape, setup, None, load, around)
     assert 0 < without["evaluations"].value < training.value
 
 
@@ -191,8 +199,8 @@ def test_fp32_takes_longer_than_16_bits() -> None:
 @pytest.mark.parametrize(("where", "peak"), [("Tesla T4", 8.1), ("Tesla V100-SXM2-16GB", 15.7)])
 def test_fp32_without_tensor_cores_goes_by_the_cards_own_peak(where: str, peak: float) -> None:
     """QLoRA of an 8B, which is in fp32 there: two products a weight, there, back and once more."""
-    found = duration.expected(
-        PUBLISHED["llama-3.1-8b"], Setup(method="qlora", precision="fp32"), named(where),
+    found = duration.from_gpu_spec(
+        PUBLISHED["llama-3.1-8b"], TrainingSetup(method="qlora", precision="fp32"), named(where),
         work(1.5e6, passes=750, steps=190),
     )  # fmt: skip
     assert found is not None and f"{peak:g} TFLOPS in fp32" in found.source

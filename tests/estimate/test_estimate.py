@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from ftwizard.advice import run_history
 from ftwizard.cli import disk_check, estimate_text
 from ftwizard.estimate import disk, duration
-from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.duration import RunSpeed
 from ftwizard.hardware import machine
 from ftwizard.jobs.events import EventReader
 from ftwizard.plan import schema
 from ftwizard.screens.wizard.estimate import text
-from ftwizard.text import age
+from ftwizard.text import format_age
 from tests.screens.costs.test_hour_price import ESTIMATE
 from tests.screens.runs_helpers import PLAN, make_run
 
@@ -27,15 +27,17 @@ RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
 
 
 def test_time_is_unknown_before_the_first_run() -> None:
-    assert duration.training(1000, []) is None
-    assert duration.training(1000, [Speed(run="a", tokens_per_s=0.0)]) is None
+    assert duration.from_earlier_runs(1000, []) is None
+    assert duration.from_earlier_runs(1000, [RunSpeed(run="a", tokens_per_s=0.0)]) is None
 
 
 @given(tokens=st.floats(1, 1e12), rates=RATES)
 def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
     tokens: float, rates: list[float]
 ) -> None:
-    found = duration.training(tokens, [Speed(run="a", tokens_per_s=rate) for rate in rates])
+    found = duration.from_earlier_runs(
+        tokens, [RunSpeed(run="a", tokens_per_s=rate) for rate in rates]
+    )
     assert found is not None
     assert found.low is not None
     assert found.high is not None
@@ -47,20 +49,22 @@ def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
 
 def test_disk_of_the_small_model_is_what_was_measured() -> None:
     """A checkpoint of SmolLM2-135M at rank 16 was measured at 63 MB, the merged model at 270 MB."""
-    parts = disk.parts(trained=4_884_480, parameters=134_515_008, adapter=True, merges=True)
+    parts = disk.estimate_parts(
+        trained=4_884_480, parameters=134_515_008, adapter=True, merges=True
+    )
     assert abs(parts["checkpoints"].value / 3 - 63e6) < 2e6
     assert abs(parts["merged"].value - 273e6) < 3e6
     assert set(parts) == {"checkpoints", "adapter", "merged"}
 
 
 def test_a_full_fine_tune_has_a_model_and_no_adapter() -> None:
-    parts = disk.parts(trained=100, parameters=100, adapter=False, merges=False)
+    parts = disk.estimate_parts(trained=100, parameters=100, adapter=False, merges=False)
     assert set(parts) == {"checkpoints", "merged"}
 
 
 def test_a_model_that_is_still_to_be_fetched_needs_room_too() -> None:
     def bytes_of(download: int | None) -> float | None:
-        parts = disk.parts(
+        parts = disk.estimate_parts(
             trained=1, parameters=10**9, adapter=True, merges=False, download=download
         )
         return parts["download"].value if "download" in parts else None
@@ -72,8 +76,10 @@ def test_a_model_that_is_still_to_be_fetched_needs_room_too() -> None:
 def test_a_download_counts_where_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_disk: bool
 ) -> None:
-    monkeypatch.setattr(machine, "on_one_disk", lambda *_: one_disk)
-    needs = disk.parts(trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9)
+    monkeypatch.setattr(machine, "is_same_disk", lambda *_: one_disk)
+    needs = disk.estimate_parts(
+        trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9
+    )
     found = disk_check.to_document(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
     lines = list(estimate_text.disk_lines(found))
@@ -104,26 +110,34 @@ def test_a_download_counts_where_it_goes(
     ],
 )
 def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
-    assert disk.later_words(disk.later(8 * 10**9), left).endswith(ends)
+    assert disk.describe_later_exports(disk.estimate_later_exports(8 * 10**9), left).endswith(ends)
     figure = {"value": 5e9}
-    assert disk.left({"short": None, "free": {"value": left + 5e9}, "needed": figure}) == left
-    assert disk.left({"short": {"missing": 1}, "free": {"value": 1}, "needed": figure}) == math.inf
+    assert (
+        disk.free_after_run({"short": None, "free": {"value": left + 5e9}, "needed": figure})
+        == left
+    )
+    assert (
+        disk.free_after_run({"short": {"missing": 1}, "free": {"value": 1}, "needed": figure})
+        == math.inf
+    )
 
 
 def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:
-    assert machine.on_one_disk(tmp_path / "a" / "b", tmp_path / "c")
-    assert not machine.on_one_disk(tmp_path, Path("/proc/x"))
+    assert machine.is_same_disk(tmp_path / "a" / "b", tmp_path / "c")
+    assert not machine.is_same_disk(tmp_path, Path("/proc/x"))
 
 
 def test_age_in_its_largest_unit() -> None:
-    said = [age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)]
+    said = [
+        format_age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)
+    ]
     assert said == [
         "0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "1 day", "2 days",
     ]  # fmt: skip
 
 
 def test_the_time_says_that_it_is_of_the_training_alone() -> None:
-    found = duration.training(1000, [Speed(run="a", tokens_per_s=10.0)])
+    found = duration.from_earlier_runs(1000, [RunSpeed(run="a", tokens_per_s=10.0)])
     assert found and found.source.endswith("loading, merging and comparing are extra")
 
 
@@ -143,7 +157,7 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
         raise AssertionError("all of the events were read")
 
     monkeypatch.setattr(EventReader, "read", refuse)
-    found = run_history.of_runs(schema.parse(PLAN))
+    found = run_history.find_speeds(schema.parse(PLAN))
     assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
     assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
 
@@ -152,14 +166,17 @@ def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run_history, "MAX_RUNS_FOR_SPEED", 2)
     for number in range(4):
         make_run(home, f"run-{number}")
-    assert [speed.run for speed in run_history.of_runs(schema.parse(PLAN))] == ["run-3", "run-2"]
+    assert [speed.run for speed in run_history.find_speeds(schema.parse(PLAN))] == [
+        "run-3",
+        "run-2",
+    ]
 
 
 def bytes_of(**more: Any) -> dict[str, Any]:
     given_: dict[str, Any] = {
         "trained": 41_943_040, "parameters": 8_030_261_248, "adapter": True, "merges": True,
     } | more  # fmt: skip
-    return disk.parts(**given_)
+    return disk.estimate_parts(**given_)
 
 
 def test_a_full_fine_tune_keeps_the_states_of_its_optimizer() -> None:
@@ -184,7 +201,7 @@ def test_exports_are_as_large_as_their_bits() -> None:
 
 
 def test_what_fits_is_not_spoken_of() -> None:
-    assert disk.short(bytes_of(), free=10**12, folder="/runs") is None
+    assert disk.find_shortage(bytes_of(), free=10**12, folder="/runs") is None
 
 
 @pytest.mark.parametrize(
@@ -201,7 +218,9 @@ def test_what_fits_is_not_spoken_of() -> None:
 def test_what_does_not_fit_is_a_sentence_and_a_next_step(
     parts: dict[str, Any], free: int, cache_free: int | None, says: str, hint: str
 ) -> None:
-    found = disk.short(parts, free=free, folder="/runs", cache_free=cache_free, cache="/\x1bcache")
+    found = disk.find_shortage(
+        parts, free=free, folder="/runs", cache_free=cache_free, cache="/\x1bcache"
+    )
     assert found is not None and found.missing > 0
     assert says in found.message and hint in found.hint
     assert (found.message + found.hint).isprintable()

@@ -10,21 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import cards
-from ftwizard.catalog.model_configs import known
+from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import Bucket, Lengths
-from ftwizard.estimate.gpu_fit import Change, Fit, Gpu, fit, holders, verdict
-from ftwizard.estimate.memory import GIB, estimate
-from ftwizard.estimate.memory_savings import MIN_LENGTH, MIN_RANK, least
-from ftwizard.estimate.training_setup import Setup
-from ftwizard.hardware.machine import Facts
+from ftwizard.estimate.batching import Bucket, LengthDistribution
+from ftwizard.estimate.gpu_fit import (
+    AvailableGpu,
+    Fit,
+    MemorySaving,
+    check_fit,
+    find_large_enough,
+    judge_fit,
+)
+from ftwizard.estimate.memory import GIB, estimate_memory
+from ftwizard.estimate.memory_savings import MIN_LENGTH, MIN_RANK, minimize_memory
+from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu as Card
-from ftwizard.models.shapes import Shape, from_config
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models.shapes import ModelShape, from_config
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 
 
-def _shape(name: str) -> Shape:
-    found = known(name)
+def _shape(name: str) -> ModelShape:
+    found = find_config(name)
     assert found is not None
     return from_config(found.config, name)
 
@@ -35,7 +42,7 @@ SHAPES = [
     _shape("openai/gpt-oss-20b"), _shape("meta-llama/Llama-4-Scout-17B-16E-Instruct"),
 ]  # fmt: skip
 SETUPS = st.builds(
-    Setup,
+    TrainingSetup,
     method=st.sampled_from(["qlora", "lora", "full"]),
     rank=st.sampled_from([1, 8, 16, 100, 256]),
     alpha=st.sampled_from([None, 1, 16, 32, 100, 512]),
@@ -50,13 +57,13 @@ ROOM = st.integers(1, 200 * GIB)
 RANKS = {"fits": 0, "tight": 1, "does not fit": 2}
 
 
-def _spread(upto: float, rows: list[int]) -> Lengths:
+def _spread(upto: float, rows: list[int]) -> LengthDistribution:
     """Return rows in buckets of one width, up to ``upto`` tokens."""
     wide = upto / len(rows)
     buckets = tuple(
         Bucket(upto=wide * (i + 1), length=wide * (i + 0.5), rows=n) for i, n in enumerate(rows)
     )
-    return Lengths(rows=sum(rows), total=sum(rows) * upto / 2, p99=upto, buckets=buckets)
+    return LengthDistribution(rows=sum(rows), total=sum(rows) * upto / 2, p99=upto, buckets=buckets)
 
 
 SPREADS = st.none() | st.builds(
@@ -64,27 +71,27 @@ SPREADS = st.none() | st.builds(
 )
 
 
-def _fit(shape: Shape, setup: Setup, room: float, **more: object) -> Fit:
-    gpu = Gpu(name="a GPU", memory=room)
-    return fit(shape, setup, [gpu], **more)[0]  # type: ignore[arg-type]
+def _fit(shape: ModelShape, setup: TrainingSetup, room: float, **more: object) -> Fit:
+    gpu = AvailableGpu(name="a GPU", memory=room)
+    return check_fit(shape, setup, [gpu], **more)[0]  # type: ignore[arg-type]
 
 
-def _kinds(change: Change) -> set[str]:
+def _kinds(change: MemorySaving) -> set[str]:
     return set(change.setting.split(", "))
 
 
 @given(shape=st.sampled_from(SHAPES), setup=SETUPS, room=ROOM, spread=SPREADS)
 def test_a_change_that_is_offered_fits_by_the_same_estimate(
-    shape: Shape, setup: Setup, room: int, spread: Lengths | None
+    shape: ModelShape, setup: TrainingSetup, room: int, spread: LengthDistribution | None
 ) -> None:
     found = _fit(shape, setup, room, spread=spread)
     assert not (found.verdict == "fits" and found.changes) and found.sentence
     assert len({one.verdict for one in found.changes}) <= 1
     for change in found.changes:
         assert change.setup is not None and change.setup != setup
-        again = estimate(shape, change.setup)
+        again = estimate_memory(shape, change.setup)
         assert again == change.memory and change.words and change.costs
-        assert verdict(again, found.gpu) == change.verdict
+        assert judge_fit(again, found.gpu) == change.verdict
         assert RANKS[change.verdict] < RANKS[found.verdict]
         rows = change.setup.batch_size * change.setup.accumulation
         assert rows == setup.batch_size * setup.accumulation
@@ -93,7 +100,9 @@ def test_a_change_that_is_offered_fits_by_the_same_estimate(
 
 
 @given(shape=st.sampled_from(SHAPES), setup=SETUPS, room=ROOM, more=st.integers(0, 100 * GIB))
-def test_more_memory_never_makes_it_worse(shape: Shape, setup: Setup, room: int, more: int) -> None:
+def test_more_memory_never_makes_it_worse(
+    shape: ModelShape, setup: TrainingSetup, room: int, more: int
+) -> None:
     here, there = _fit(shape, setup, room), _fit(shape, setup, room + more)
     assert RANKS[there.verdict] <= RANKS[here.verdict]
     if there.verdict == here.verdict and any(one.verdict == "fits" for one in here.changes):
@@ -102,8 +111,8 @@ def test_more_memory_never_makes_it_worse(shape: Shape, setup: Setup, room: int,
 
 
 @given(setup=SETUPS, room=ROOM, used=st.integers(0, 220 * GIB))
-def test_what_others_use_is_not_there(setup: Setup, room: int, used: int) -> None:
-    (busy,) = fit(SMALL, setup, [Gpu(name="x", memory=room, used=used)])
+def test_what_others_use_is_not_there(setup: TrainingSetup, room: int, used: int) -> None:
+    (busy,) = check_fit(SMALL, setup, [AvailableGpu(name="x", memory=room, used=used)])
     alone = _fit(SMALL, setup, max(0, room - used))
     assert (busy.verdict, busy.changes) == (alone.verdict, alone.changes)
     assert RANKS[busy.verdict] >= RANKS[_fit(SMALL, setup, room).verdict]
@@ -111,7 +120,7 @@ def test_what_others_use_is_not_there(setup: Setup, room: int, used: int) -> Non
 
 
 @given(setup=SETUPS, room=ROOM)
-def test_settings_are_what_differs_by_the_recipes_names(setup: Setup, room: int) -> None:
+def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, room: int) -> None:
     recipe = Recipe(
         method=setup.method, rank=setup.rank, batch_size=setup.batch_size,
         gradient_accumulation=setup.accumulation, max_length=setup.length,
@@ -137,27 +146,27 @@ def test_settings_are_what_differs_by_the_recipes_names(setup: Setup, room: int)
 
 
 @given(setup=SETUPS, shape=st.sampled_from(SHAPES))
-def test_least_is_never_more(setup: Setup, shape: Shape) -> None:
-    bottom = least(setup, lambda one: estimate(shape, one))
-    here, there = estimate(shape, setup).peak, estimate(shape, bottom).peak
+def test_least_is_never_more(setup: TrainingSetup, shape: ModelShape) -> None:
+    bottom = minimize_memory(setup, lambda one: estimate_memory(shape, one))
+    here, there = estimate_memory(shape, setup).peak, estimate_memory(shape, bottom).peak
     assert there.high is not None and here.high is not None and there.high <= here.high
     assert (bottom.length, bottom.rank) == (setup.length, setup.rank)
 
 
 def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
-    found = _fit(SMALL, Setup(method="qlora", batch_size=1, length=2048), 16e9)
+    found = _fit(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048), 16e9)
     assert found.verdict == "fits" and found.changes == ()
     assert found.sentence.startswith("It fits")
 
 
 @pytest.mark.parametrize(("gib", "said"), [(80.0, "fits"), (7.5, "tight"), (4.0, "does not fit")])
 def test_the_range_decides(gib: float, said: str) -> None:
-    memory = estimate(SMALL, Setup(method="qlora", batch_size=1, length=512))
-    assert verdict(memory, Gpu(name="a GPU", memory=gib * GIB)) == said
+    memory = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=512))
+    assert judge_fit(memory, AvailableGpu(name="a GPU", memory=gib * GIB)) == said
 
 
 def test_the_least_costly_change_comes_first() -> None:
-    setup = Setup(method="lora", length=2048, head="full")
+    setup = TrainingSetup(method="lora", length=2048, head="full")
     first, *_ = _fit(SMALL, setup, 29 * GIB).changes
     assert (first.setting, first.settings, first.costs) == ("trl", {}, "nothing")
     assert first.words.startswith("TRL 1.10 or newer")
@@ -168,18 +177,18 @@ def test_the_least_costly_change_comes_first() -> None:
 
 @pytest.mark.parametrize("rows", [5, 6, 7, 16])
 def test_a_smaller_batch_keeps_the_rows_of_a_step(rows: int) -> None:
-    setup = Setup(method="qlora", batch_size=rows, accumulation=3, length=2048)
+    setup = TrainingSetup(method="qlora", batch_size=rows, accumulation=3, length=2048)
     found = _fit(SMALL, setup, 13e9)
     batch = next(one for one in found.changes if one.setting == "recipe.batch_size")
     assert batch.setup is not None
     assert batch.setup.batch_size * batch.setup.accumulation == rows * 3
     if rows % 2 == 0:  # and no smaller than it needs to be
         twice = msgspec.structs.replace(batch.setup, batch_size=batch.setup.batch_size * 2)
-        assert verdict(estimate(SMALL, twice), found.gpu) != "fits"
+        assert judge_fit(estimate_memory(SMALL, twice), found.gpu) != "fits"
 
 
 def test_a_rank_that_alpha_cannot_follow_is_not_offered() -> None:
-    setup = Setup(method="qlora", rank=256, alpha=1, batch_size=1, length=512)
+    setup = TrainingSetup(method="qlora", rank=256, alpha=1, batch_size=1, length=512)
     ranks = [one.settings.get("rank") for one in _fit(SMALL, setup, 12 * GIB).changes]
     assert set(ranks) <= {None}
     setup = msgspec.structs.replace(setup, alpha=64)
@@ -188,15 +197,15 @@ def test_a_rank_that_alpha_cannot_follow_is_not_offered() -> None:
 
 
 def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
-    setup = Setup(method="qlora", batch_size=4, length=4096)
+    setup = TrainingSetup(method="qlora", batch_size=4, length=4096)
 
-    def ways(long_rows: int) -> list[Change]:
+    def ways(long_rows: int) -> list[MemorySaving]:
         buckets = (
             Bucket(upto=500, length=400, rows=1_000),
             Bucket(upto=4096, length=4_000, rows=long_rows),
         )
         rows, total = 1_000 + long_rows, 4e5 + 4e3 * long_rows
-        spread = Lengths(rows=rows, total=total, p99=4_000, buckets=buckets)
+        spread = LengthDistribution(rows=rows, total=total, p99=4_000, buckets=buckets)
         return list(_fit(SMALL, setup, 16 * GIB, spread=spread).changes)
 
     few, many = ways(2), ways(3_000)
@@ -207,7 +216,9 @@ def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
 
 
 def test_two_changes_where_one_is_not_enough() -> None:
-    found = _fit(SMALL, Setup(method="full", batch_size=8, length=8192), 16 * GIB, cards=cards())
+    found = _fit(
+        SMALL, TrainingSetup(method="full", batch_size=8, length=8192), 16 * GIB, cards=cards()
+    )
     assert found.changes and all(len(_kinds(one)) == 2 for one in found.changes)
     assert found.changes[0].verdict == "fits"
     assert "No single change is enough" in found.sentence
@@ -215,26 +226,26 @@ def test_two_changes_where_one_is_not_enough() -> None:
 
 
 def test_all_together_where_two_are_not_enough() -> None:
-    setup = Setup(method="full", batch_size=16, length=4096, checkpointing=False)
+    setup = TrainingSetup(method="full", batch_size=16, length=4096, checkpointing=False)
     (found,) = _fit(SMALL, setup, 9 * GIB).changes
     assert _kinds(found) >= {"recipe.method", "recipe.batch_size", "recipe.gradient_checkpointing"}
 
 
 def test_where_no_card_is_large_enough_none_is_asked_for() -> None:
     small = tuple(one for one in cards() if one.name == "T4")
-    found = _fit(LARGE, Setup(method="lora", length=2048), 16 * GIB, cards=small)
+    found = _fit(LARGE, TrainingSetup(method="lora", length=2048), 16 * GIB, cards=small)
     assert "no known single GPU is large enough" in found.sentence
     assert "Use a smaller model or a hosted provider." in found.sentence
     assert "larger GPU" not in found.sentence
 
 
 def test_sizes_are_a_range_with_one_unit_and_a_card_is_what_it_is_sold_as() -> None:
-    found = _fit(SMALL, Setup(method="qlora", length=1024), 80 * GIB)
+    found = _fit(SMALL, TrainingSetup(method="qlora", length=1024), 80 * GIB)
     assert re.search(r"it needs [\d.]+–[\d.]+ GB, and .* has 85\.9 GB \(80 GiB\)", found.sentence)
 
 
 def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
-    setup = Setup(method="qlora", batch_size=4, length=2048)
+    setup = TrainingSetup(method="qlora", batch_size=4, length=2048)
     found = _fit(LARGE, setup, 16 * GIB, smaller=[("Llama 8B", SMALL)], cards=cards())
     assert found.verdict == "does not fit"
     assert [one.setting for one in found.changes] == ["model"]
@@ -246,24 +257,27 @@ def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
 
 
 def test_70_billion_fits_one_card_of_80_gb_and_none_of_24() -> None:
-    setup = Setup(method="qlora", batch_size=1, length=2048)
-    small, large = (Gpu(name="x", memory=size * GIB) for size in (24, 79.6))
-    assert [one.verdict for one in fit(LARGE, setup, [small, large])] == ["does not fit", "fits"]
+    setup = TrainingSetup(method="qlora", batch_size=1, length=2048)
+    small, large = (AvailableGpu(name="x", memory=size * GIB) for size in (24, 79.6))
+    assert [one.verdict for one in check_fit(LARGE, setup, [small, large])] == [
+        "does not fit",
+        "fits",
+    ]
 
 
 def test_the_smallest_card_that_holds_it() -> None:
-    need = estimate(SMALL, Setup(method="qlora", batch_size=1, length=2048))
-    found = holders(need, cards())
+    need = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048))
+    found = find_large_enough(need, cards())
     assert found and need.peak.high is not None
     assert all(one.memory * 1e9 >= need.peak.high for one in found)
     least_ = min(one.memory for one in cards() if one.memory * 1e9 >= need.peak.high)
     assert {one.memory for one in found} == {least_}
-    assert holders(estimate(LARGE, Setup(method="full")), cards()) == ()
+    assert find_large_enough(estimate_memory(LARGE, TrainingSetup(method="full")), cards()) == ()
 
 
 def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
-    setup = Setup(method="qlora", rank=64, batch_size=1, length=1024)
-    closed = estimate(SMALL, setup)
+    setup = TrainingSetup(method="qlora", rank=64, batch_size=1, length=1024)
+    closed = estimate_memory(SMALL, setup)
     double = msgspec.structs.replace(closed.peak, value=closed.peak.value * 2, low=None, high=None)
     counted = msgspec.structs.replace(closed, peak=double)
     found = _fit(SMALL, setup, closed.peak.value * 1.5, counted=counted)
@@ -272,7 +286,7 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
     assert "recipe.rank" not in [one.setting for one in found.changes]
     for change in found.changes:
         assert change.setup is not None
-        again = estimate(SMALL, change.setup).peak.value
+        again = estimate_memory(SMALL, change.setup).peak.value
         assert change.memory.peak.value == pytest.approx(2 * again)
 
 
@@ -287,21 +301,21 @@ def test_a_count_alone_is_judged_where_the_layers_are_not_known(
     gib: float, judged: str, said: str
 ) -> None:
     """As of Phi-2 or Falcon, whose tensors the ledger counts."""
-    counted = estimate(SMALL, Setup(method="qlora"))
+    counted = estimate_memory(SMALL, TrainingSetup(method="qlora"))
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
-    facts = Facts(
+    facts = MachineInfo(
         gpus=(Card(name="a GPU", memory=int(gib * GIB)),), no_gpu=None, memory=64 * 10**9, cores=8,
         bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(),
     )  # fmt: skip
-    found = plan_estimate.fits(plan, {}, None, facts, counted=counted)
+    found = plan_estimate.check_plan_fit(plan, {}, None, facts, counted=counted)
     assert found is not None and found.verdict == judged and said in found.sentence
     assert found.memory == counted and found.changes == ()
-    assert plan_estimate.fits(plan, {}, None, facts) is None
+    assert plan_estimate.check_plan_fit(plan, {}, None, facts) is None
 
 
 def test_foreign_names_are_shown_not_obeyed() -> None:
-    setup = Setup(method="qlora", length=2048)
-    (found,) = fit(
-        LARGE, setup, [Gpu(name="a\x1b[31m", memory=16e9)], smaller=[("b\x1b[2J", SMALL)]
+    setup = TrainingSetup(method="qlora", length=2048)
+    (found,) = check_fit(
+        LARGE, setup, [AvailableGpu(name="a\x1b[31m", memory=16e9)], smaller=[("b\x1b[2J", SMALL)]
     )
     assert "\x1b" not in found.sentence + "".join(one.words for one in found.changes)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.model_configs import Config, configs
+from ftwizard.catalog.model_configs import ModelConfig, configs
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.memory import GIB, PARTS, Memory, estimate
-from ftwizard.estimate.training_setup import Setup, Stack, head_for
-from ftwizard.models.shapes import Shape, from_config
+from ftwizard.estimate.memory import GIB, PARTS, MemoryEstimate, estimate_memory
+from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup, head_for
+from ftwizard.models.shapes import ModelShape, from_config
 from ftwizard.plan.schema import Method
 
 LLAMA_8B = from_config(
@@ -23,7 +23,7 @@ LLAMA_8B = from_config(
     "Llama 3.1 8B",
 )  # fmt: skip
 SETUPS = st.builds(
-    Setup,
+    TrainingSetup,
     method=st.sampled_from(["qlora", "lora", "full"]),
     rank=st.sampled_from([1, 8, 64]),
     batch_size=st.integers(1, 16),
@@ -35,13 +35,13 @@ SETUPS = st.builds(
 )
 
 
-def _peak(setup: Setup) -> float:
-    return estimate(LLAMA_8B, setup).peak.value
+def _peak(setup: TrainingSetup) -> float:
+    return estimate_memory(LLAMA_8B, setup).peak.value
 
 
 @given(setup=SETUPS)
-def test_the_parts_add_up_to_the_peak(setup: Setup) -> None:
-    found = estimate(LLAMA_8B, setup)
+def test_the_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
+    found = estimate_memory(LLAMA_8B, setup)
     assert tuple(found.parts) == PARTS
     assert sum(part.value for part in found.parts.values()) == pytest.approx(found.peak.value)
     assert all(part.value >= 0 and part.source for part in found.parts.values())
@@ -52,14 +52,14 @@ def test_the_parts_add_up_to_the_peak(setup: Setup) -> None:
 
 @pytest.mark.parametrize("model", configs(), ids=lambda one: one.name)
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_no_range_begins_below_what_is_held_for_sure(model: Config, method: Method) -> None:
-    found = estimate(from_config(model.config, model.source), Setup(method=method))
+def test_no_range_begins_below_what_is_held_for_sure(model: ModelConfig, method: Method) -> None:
+    found = estimate_memory(from_config(model.config, model.source), TrainingSetup(method=method))
     sure = sum(found.parts[name].value for name in ("weights", "adapter", "optimizer"))
     assert found.peak.low is not None and sure <= found.peak.low < found.peak.value
 
 
 @given(setup=SETUPS)
-def test_more_of_anything_never_costs_less(setup: Setup) -> None:
+def test_more_of_anything_never_costs_less(setup: TrainingSetup) -> None:
     def more(**changed: object) -> float:
         return _peak(msgspec.structs.replace(setup, **changed))
 
@@ -70,18 +70,18 @@ def test_more_of_anything_never_costs_less(setup: Setup) -> None:
     assert more(head="tiled") <= more(head="full")
 
 
-def found_step(setup: Setup) -> bool:
+def found_step(setup: TrainingSetup) -> bool:
     """Say whether the optimizer's step is the fullest, which knows nothing of tokens."""
-    return estimate(LLAMA_8B, setup).moment == "step"
+    return estimate_memory(LLAMA_8B, setup).moment == "step"
 
 
 def test_targets_that_the_model_lacks_are_a_sentence() -> None:
     with pytest.raises(FtwizardError, match="target_modules"):
-        estimate(LLAMA_8B, Setup(method="lora", targets=("c_attn",)))
+        estimate_memory(LLAMA_8B, TrainingSetup(method="lora", targets=("c_attn",)))
 
 
 def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
-    found = estimate(LLAMA_8B, Setup(method="qlora", batch_size=1, length=2048))
+    found = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora", batch_size=1, length=2048))
     assert found.peak.high is not None and found.peak.high < 16 * GIB
     assert found.parts["weights"].value / GIB == pytest.approx(5.31, abs=0.02)
 
@@ -103,8 +103,8 @@ def test_smoothed_labels_need_all_logits() -> None:
 
 
 def test_memory_is_plain_data() -> None:
-    found = estimate(LLAMA_8B, Setup(method="qlora"))
-    assert msgspec.convert(msgspec.to_builtins(found), Memory) == found
+    found = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora"))
+    assert msgspec.convert(msgspec.to_builtins(found), MemoryEstimate) == found
 
 
 LLAMA_3B = from_config(
@@ -115,33 +115,33 @@ LLAMA_3B = from_config(
     },
     "Llama 3.2 3B",
 )  # fmt: skip
-PURE = Stack(
+PURE = FrameworkOverhead(
     adapter_bytes=2, full_bytes=2, autocast=False, dropout=False, padded=False, counter="allocated"
 )
-PEFT_LOOP = Stack(
+PEFT_LOOP = FrameworkOverhead(
     full_bytes=2, autocast=False, dropout=False, logit_bytes=14, stranded_bytes=0,
     fused_optimizer=False, counter="reserved",
 )  # fmt: skip
 MLP = ("gate_proj", "up_proj", "down_proj")
 PUBLISHED = [
     # pytorch/torchtune README at bd2a0fc7: peak active memory, Llama 3.2 3B on an A100.
-    (LLAMA_3B, Setup(method="full", batch_size=2, length=4096, checkpointing=False, head="full"),
+    (LLAMA_3B, TrainingSetup(method="full", batch_size=2, length=4096, checkpointing=False, head="full"),
      PURE, 60.0),
-    (LLAMA_3B, Setup(method="full", batch_size=2, length=4096), PURE, 24.9),
+    (LLAMA_3B, TrainingSetup(method="full", batch_size=2, length=4096), PURE, 24.9),
     # The same: QLoRA of Llama 3.1 8B on an RTX 4090.
-    (LLAMA_8B, Setup(method="qlora", rank=8, batch_size=2, length=2048), PURE, 7.4),
+    (LLAMA_8B, TrainingSetup(method="qlora", rank=8, batch_size=2, length=2048), PURE, 7.4),
     # huggingface/peft method_comparison/MetaMathQA at 5d602fdb: peak reserved, on an L40S.
-    (LLAMA_3B, Setup(method="full", length=768, checkpointing=False, head="full"), PEFT_LOOP, 36.2),
-    (LLAMA_3B, Setup(method="lora", rank=10, targets=MLP, length=768, checkpointing=False,
+    (LLAMA_3B, TrainingSetup(method="full", length=768, checkpointing=False, head="full"), PEFT_LOOP, 36.2),
+    (LLAMA_3B, TrainingSetup(method="lora", rank=10, targets=MLP, length=768, checkpointing=False,
                      head="full"), PEFT_LOOP, 23.0),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "setup", "stack", "gib"), PUBLISHED)
 def test_published_peaks_lie_in_the_range(
-    shape: Shape, setup: Setup, stack: Stack, gib: float
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, gib: float
 ) -> None:
-    peak = estimate(shape, setup, stack=stack).peak
+    peak = estimate_memory(shape, setup, stack=stack).peak
     assert peak.low is not None and peak.high is not None
     assert peak.low <= gib * GIB <= peak.high
     assert peak.value == pytest.approx(gib * GIB, rel=0.08)
@@ -149,5 +149,7 @@ def test_published_peaks_lie_in_the_range(
 
 def test_the_range_is_as_narrow_for_a_mixture_as_for_any_other() -> None:
     for one in configs():
-        peak = estimate(from_config(one.config, one.source), Setup(method="qlora")).peak
+        peak = estimate_memory(
+            from_config(one.config, one.source), TrainingSetup(method="qlora")
+        ).peak
         assert peak.low and peak.high and 1.3 < peak.high / peak.low <= 1.35, one.name

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import Probe
-from ftwizard.models.hub import Source
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
 
-SOURCE = Source(kind="hub", name="a/b", fingerprint="one", said="a/b")
+SOURCE = ModelSource(kind="hub", name="a/b", fingerprint="one", said="a/b")
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +38,12 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-def kept(plan: Plan, batch: int = 8, halved: int = 0) -> Probe:
+def kept(plan: Plan, batch: int = 8, halved: int = 0) -> CachedProbe:
     fits = probe_cache.with_batch(plan, batch, 8 // batch)
     probe = msgspec.structs.replace(
-        probe_cache.of(measured(), fits, halved, 6, Expected()), fingerprint="one"
+        probe_cache.from_measurements(measured(), fits, halved, 6, RunFigures()), fingerprint="one"
     )
-    probe_cache.remember(plan, probe)
+    probe_cache.cache_probe(plan, probe)
     return probe
 
 
@@ -52,12 +52,14 @@ def changed(plan: Plan, **recipe: Any) -> Plan:
 
 
 def test_it_is_known_again_and_so_is_the_batch_that_fits(plan: Plan) -> None:
-    assert probe_cache.remembered(plan) is None
+    assert probe_cache.read_cached_probe(plan) is None
     probe = kept(plan, batch=2, halved=2)
-    assert probe_cache.remembered(plan) == probe
-    smaller = probe_cache.remembered(changed(plan, batch_size=2, gradient_accumulation=4))
+    assert probe_cache.read_cached_probe(plan) == probe
+    smaller = probe_cache.read_cached_probe(changed(plan, batch_size=2, gradient_accumulation=4))
     assert smaller and smaller.halved == 0 and smaller.memory == probe.memory
-    assert probe_cache.remembered(changed(plan, batch_size=4, gradient_accumulation=2)) is None
+    assert (
+        probe_cache.read_cached_probe(changed(plan, batch_size=4, gradient_accumulation=2)) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_it_is_known_again_and_so_is_the_batch_that_fits(plan: Plan) -> None:
 )
 def test_what_changes_no_step_changes_nothing(plan: Plan, change: dict[str, Any]) -> None:
     probe = kept(plan)
-    assert probe_cache.remembered(changed(plan, **change)) == probe
+    assert probe_cache.read_cached_probe(changed(plan, **change)) == probe
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_what_changes_no_step_changes_nothing(plan: Plan, change: dict[str, Any]
 )  # fmt: skip
 def test_what_changes_a_step_is_not_known(plan: Plan, change: dict[str, Any]) -> None:
     kept(plan)
-    assert probe_cache.remembered(changed(plan, **change)) is None
+    assert probe_cache.read_cached_probe(changed(plan, **change)) is None
 
 
 def test_rows_count_by_what_is_in_them(plan: Plan, tmp_path: Path) -> None:
@@ -85,33 +87,36 @@ def test_rows_count_by_what_is_in_them(plan: Plan, tmp_path: Path) -> None:
     copy = rows.rename(tmp_path / "moved.jsonl")
     files = msgspec.structs.replace(plan.data.files, train=str(copy))
     moved = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, files=files))
-    assert probe_cache.remembered(moved) == probe
-    assert probe_cache.remembered(plan) is None, "its file is gone"
+    assert probe_cache.read_cached_probe(moved) == probe
+    assert probe_cache.read_cached_probe(plan) is None, "its file is gone"
     rows.write_text("{}\n{}\n")
-    assert probe_cache.remembered(plan) is None
+    assert probe_cache.read_cached_probe(plan) is None
 
 
 def test_another_model_of_that_name_and_another_machine_are_not_known(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = kept(plan)
-    assert probe_cache.remembered(plan, SOURCE) == probe
-    assert probe_cache.remembered(plan, msgspec.structs.replace(SOURCE, fingerprint="two")) is None
+    assert probe_cache.read_cached_probe(plan, SOURCE) == probe
+    assert (
+        probe_cache.read_cached_probe(plan, msgspec.structs.replace(SOURCE, fingerprint="two"))
+        is None
+    )
     monkeypatch.setattr(probe_cache, "_machine", lambda: ["another"])
-    assert probe_cache.remembered(plan, SOURCE) is None
+    assert probe_cache.read_cached_probe(plan, SOURCE) is None
 
 
 def test_what_cannot_be_read_or_kept_is_no_error(plan: Plan, cache: Path) -> None:
     kept(plan)
     for file in (cache / "probes").iterdir():
         file.write_text('{"batch_size": "x"}')
-    assert probe_cache.remembered(plan) is None
+    assert probe_cache.read_cached_probe(plan) is None
     for file in (cache / "probes").iterdir():
         file.unlink()
     (cache / "probes").rmdir()
     (cache / "probes").write_text("a file")
     kept(plan)
-    assert probe_cache.remembered(plan) is None
+    assert probe_cache.read_cached_probe(plan) is None
 
 
 def test_the_time_is_that_of_all_tokens_and_evaluations() -> None:

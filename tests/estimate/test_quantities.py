@@ -19,21 +19,21 @@ from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import advise_data, cost_inputs, disk_check
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import disk, plan_estimate, recipe_estimate
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.batching import of_rows as lengths_of
-from ftwizard.estimate.duration import Speed
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.batching import from_counts as lengths_of
+from ftwizard.estimate.duration import RunSpeed
 from ftwizard.hardware import machine as machine_facts
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import shapes
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
-from ftwizard.pricing.offer import Load
+from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.quantity import Figure
 
 PATHS = Path(ftwizard.__file__).parent / "assets" / "paths.toml"
 TODAY = datetime.date(2026, 11, 25)
-LENGTHS: dict[str, Lengths | None] = {
+LENGTHS: dict[str, LengthDistribution | None] = {
     "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
 }  # fmt: skip
 MODELS = [
@@ -50,11 +50,11 @@ RECIPES = (
 )
 
 
-def machine(card: str | None) -> Facts:
+def machine(card: str | None) -> MachineInfo:
     """Return a machine with such a GPU, or with none."""
-    one = gpu_specs.card(card) if card else None
+    one = gpu_specs.find_gpu(card) if card else None
     gpu = (Gpu(name=one.name, memory=round(one.memory * 2**30)),) if one else ()
-    return Facts(
+    return MachineInfo(
         gpus=gpu, no_gpu=None if gpu else "none", memory=64 * 10**9, cores=8, bfloat16_cpu=True,
         disk_free=10**12, credentials=(), extras=("local",),
     )  # fmt: skip
@@ -91,33 +91,33 @@ def is_date(text: str | None) -> bool:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda one: one.method)
 @pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
 def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
-    model: model_configs.Config, recipe: Recipe
+    model: model_configs.ModelConfig, recipe: Recipe
 ) -> None:
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name=model.name), recipe=recipe)
     shape = shapes.from_config(model.config, model.source)
     speeds = (
-        Speed(run="one", tokens_per_s=900, as_of="2026-10-01"),
-        Speed(run="b", tokens_per_s=1),
+        RunSpeed(run="one", tokens_per_s=900, as_of="2026-10-01"),
+        RunSpeed(run="b", tokens_per_s=1),
     )
     hour = packaged().gpu("a100-40gb", "on demand")[0]
     for card in CARDS:
         facts = machine(card)
-        come = plan_estimate.of_plan(plan, LENGTHS, shape, facts, hour=hour)
+        come = plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, hour=hour)
         assert come is not None and len(list(figures(come))) >= 12
         found = [
             come,
-            plan_estimate.of_plan(plan, LENGTHS, shape, facts, speeds=speeds),
+            plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, speeds=speeds),
             plan_estimate.run_hours(come),
-            plan_estimate.fits(plan, LENGTHS, shape, facts),
-            plan_estimate.article(plan, LENGTHS, shape, facts),
-            plan_estimate.hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
-            plan_estimate.rental(facts.gpus[0] if facts.gpus else None, packaged()),
-            disk.parts(
+            plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
+            plan_estimate.compare_with_article(plan, LENGTHS, shape, facts),
+            plan_estimate.estimate_gpu_hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
+            plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
+            disk.estimate_parts(
                 trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
                 adapter=recipe.method != "full", merges=True, download=10**9,
                 exports=("gguf-q4_k_m",),
             ),
-            disk.later(shape.parameters),
+            disk.estimate_later_exports(shape.parameters),
         ]  # fmt: skip
         assert undated(found) == []
 
@@ -125,9 +125,11 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
 def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     train = lengths_of([300] * 100)
     assert train is not None
-    here = recipe_estimate.Machine(gpu=True, probed=1000.0, probed_on="2026-11-02")
+    here = recipe_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = shapes.from_config(MODELS[0].config, MODELS[0].source)
-    found = recipe_estimate.follows(Recipe(), recipe_estimate.Rows(train=train), shape, here)
+    found = recipe_estimate.estimate_recipe(
+        Recipe(), recipe_estimate.RowStats(train=train), shape, here
+    )
     assert found.time is not None and found.time.as_of == "2026-11-02"
     assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
 
@@ -143,8 +145,8 @@ def test_all_costs_have_a_source_and_a_date(
         price=["openai/gpt-4.1-mini/training=5", "machine=1.5"], tokens_in=None, tokens_out=None,
         requests_per_month=Decimal(10_000), serve_on="a100-40gb",
     )  # fmt: skip
-    load = Load(
-        tokens=Estimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
+    load = TrainingLoad(
+        tokens=TokenEstimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
         counted="counted",
     )  # fmt: skip
     found = cost_inputs.compute_costs(load, arguments, request=(Decimal(200), Decimal(100)))
@@ -190,8 +192,10 @@ def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
 def test_room_has_a_source_and_a_date(
     one_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_facts, "on_one_disk", lambda *_: one_disk)
-    needs = disk.parts(trained=1, parameters=10**9, adapter=True, merges=True, download=10**9)
+    monkeypatch.setattr(machine_facts, "is_same_disk", lambda *_: one_disk)
+    needs = disk.estimate_parts(
+        trained=1, parameters=10**9, adapter=True, merges=True, download=10**9
+    )
     found = disk_check.to_document(needs, tmp_path, tmp_path / "cache", 10**9)
     assert found.keys() - {"short"} == {"parts", "later", "needed", "free", "elsewhere"}
     where = {name: msgspec.convert(found[name], Figure) for name in ("needed", "free")}

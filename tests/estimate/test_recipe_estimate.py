@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.gpu_specs import card
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.gpu_specs import find_gpu
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import batching, memory, recipe_estimate
-from ftwizard.estimate.duration import Speed
-from ftwizard.estimate.recipe_estimate import Follows, Machine, Rows
+from ftwizard.estimate.duration import RunSpeed
+from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import early_stopping
 from tests.advice.test_data_settings import drawn
@@ -22,8 +22,8 @@ from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
 RAGGED = drawn(5.0, 1.0)
-ROWS = Rows(train=RAGGED, validation=RAGGED.scaled(200))
-A100 = Machine(card=card("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
+ROWS = RowStats(train=RAGGED, validation=RAGGED.scaled(200))
+A100 = TrainingMachine(card=find_gpu("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
 RECIPES = st.builds(
     Recipe,
     method=st.sampled_from(["lora", "qlora", "full"]),
@@ -35,13 +35,13 @@ RECIPES = st.builds(
 )
 
 
-def seconds(found: Follows) -> float:
+def seconds(found: RecipeEstimate) -> float:
     assert found.time is not None
     return found.time.value
 
 
-def of(recipe: Recipe, machine: Machine = A100, **more: Any) -> Follows:
-    return recipe_estimate.follows(recipe, ROWS, LLAMA, machine, **more)
+def of(recipe: Recipe, machine: TrainingMachine = A100, **more: Any) -> RecipeEstimate:
+    return recipe_estimate.estimate_recipe(recipe, ROWS, LLAMA, machine, **more)
 
 
 @given(RECIPES)
@@ -78,12 +78,12 @@ def test_padding_is_said_both_ways() -> None:
     assert plain.padding.value > 0.3 and packed.padding.value == 0
     assert plain.otherwise is not None and plain.otherwise.value < seconds(plain)
     assert packed.otherwise is not None and packed.otherwise.value == seconds(plain)
-    even = Rows(train=batching.of_one_length(2000, 300))
-    assert recipe_estimate.follows(Recipe(), even, LLAMA, A100).otherwise is None
+    even = RowStats(train=batching.from_mean(2000, 300))
+    assert recipe_estimate.estimate_recipe(Recipe(), even, LLAMA, A100).otherwise is None
 
 
 def test_what_was_measured_comes_first() -> None:
-    earlier = msgspec.structs.replace(A100, speeds=(Speed(run="mine", tokens_per_s=100.0),))
+    earlier = msgspec.structs.replace(A100, speeds=(RunSpeed(run="mine", tokens_per_s=100.0),))
     assert seconds(of(Recipe(), earlier)) == pytest.approx(of(Recipe()).tokens.value / 100)
     probed = msgspec.structs.replace(earlier, probed=50.0)
     found = of(Recipe(packing=True), probed)
@@ -92,49 +92,49 @@ def test_what_was_measured_comes_first() -> None:
 
 
 def test_what_is_not_known_is_none() -> None:
-    odd = Machine(gpu=True, cores=8)
+    odd = TrainingMachine(gpu=True, cores=8)
     assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    found = recipe_estimate.follows(Recipe(), ROWS, None, A100)
+    found = recipe_estimate.estimate_recipe(Recipe(), ROWS, None, A100)
     assert (found.time, found.memory) == (None, None) and found.steps.value > 0
     with pytest.raises(ValueError):
-        recipe_estimate.follows(Recipe(), Rows(train=RAGGED.scaled(0)), LLAMA, A100)
+        recipe_estimate.estimate_recipe(Recipe(), RowStats(train=RAGGED.scaled(0)), LLAMA, A100)
 
 
 def test_processors_are_told_from_cards() -> None:
-    found = of(Recipe(), Machine(cores=2, bfloat16_cpu=True))
+    found = of(Recipe(), TrainingMachine(cores=2, bfloat16_cpu=True))
     assert found.time is not None and "CPU cores" in found.time.source
     assert seconds(found) > 50 * seconds(of(Recipe()))
 
 
 def test_memory_is_estimated_as_the_run_will_be() -> None:
-    old = Machine(card=card("Tesla T4"), gpu=True)
-    first = recipe_estimate.setup_of(Recipe(max_length=100_000), old, RAGGED)
+    old = TrainingMachine(card=find_gpu("Tesla T4"), gpu=True)
+    first = recipe_estimate.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
     assert (first.precision, first.checkpointing) == ("fp16", True)
     assert first.length == RAGGED.buckets[-1].upto, "no row is as long as the recipe allows"
-    second = recipe_estimate.setup_of(
+    second = recipe_estimate.resolve_setup(
         Recipe(max_length=512, packing=True, method="qlora"), A100, RAGGED
     )
     assert (second.precision, second.length) == ("bf16", 512)
-    assert recipe_estimate.setup_of(Recipe(method="qlora"), old).precision == "fp32"
-    assert recipe_estimate.setup_of(Recipe(), Machine(cores=2)).checkpointing is False
+    assert recipe_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
+    assert recipe_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
     found = of(Recipe(max_length=512, packing=True, method="qlora"))
-    assert found.memory == memory.estimate(LLAMA, second)
-    rough = of(Recipe(), Machine(cores=2)).memory
+    assert found.memory == memory.estimate_memory(LLAMA, second)
+    rough = of(Recipe(), TrainingMachine(cores=2)).memory
     assert rough and rough.peak.high and rough.peak.low
     assert rough.peak.high > 2 * rough.peak.low, "on processors little is known"
     assert of(Recipe(target_modules=("nothing",))).memory is None
 
 
 def test_a_recipe_costs_what_its_whole_run_takes() -> None:
-    hour = Rate(
+    hour = PriceRate(
         usd=Decimal("1.5"), unit="hour", source="a price", as_of="2026-11", confidence="high"
     )
     assert of(Recipe()).cost is None, "nobody said what an hour costs"
     priced = of(Recipe(), msgspec.structs.replace(A100, hour=hour))
     assert priced.cost is not None and priced.whole is not None
     assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
-    fast = Speed(run="earlier", tokens_per_s=1000.0)
-    alone = recipe_estimate.follows(
+    fast = RunSpeed(run="earlier", tokens_per_s=1000.0)
+    alone = recipe_estimate.estimate_recipe(
         Recipe(), ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
     )
     assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
@@ -143,13 +143,15 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
 
 def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
-    found = recipe_estimate.hours(Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names)
+    found = recipe_estimate.estimate_hours(
+        Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names
+    )
     assert list(found) == ["h100-80gb"]
-    small = recipe_estimate.too_small(
+    small = recipe_estimate.find_too_small_gpus(
         Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names
     )
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
-    known = recipe_estimate.hours(Recipe(method="qlora"), ROWS, LLAMA, names)
+    known = recipe_estimate.estimate_hours(Recipe(method="qlora"), ROWS, LLAMA, names)
     assert set(names) - set(known) == {"abacus"}
     assert known["h100-80gb"].value < known["a100-40gb"].value < known["t4"].value
     assert all(one.unit == "h" and one.source and one.as_of for one in known.values())

@@ -8,7 +8,7 @@ import pytest
 
 from ftwizard.estimate import plan_estimate
 from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Facts, Gpu, Sampler
+from ftwizard.hardware.machine import Gpu, MachineInfo, Sampler
 from ftwizard.plan import schema
 from ftwizard.train import command
 
@@ -48,14 +48,14 @@ def test_those_that_are_shown_in_their_order(
 ) -> None:
     if shown is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    found, why = machine.gpus()
+    found, why = machine.list_gpus()
     assert ([one.name for one in found], why) == (names, None)
 
 
 @pytest.mark.parametrize("shown", ["7", "GPU-a", "nonsense", "-1", ""])
 def test_why_there_is_none(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    found, why = machine.gpus()
+    found, why = machine.list_gpus()
     assert found == () and "CUDA_VISIBLE_DEVICES" in (why or "")
 
 
@@ -68,8 +68,10 @@ def test_the_estimate_speaks_of_the_gpu_that_the_run_takes(
         data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name="m"),
         where=schema.Where(gpu=number),
     )  # fmt: skip
-    taken = command.environment(chosen, {"CUDA_VISIBLE_DEVICES": shown})["CUDA_VISIBLE_DEVICES"]
-    one = plan_estimate.gpu(chosen, _facts(*machine.gpus()[0]))
+    taken = command.build_environment(chosen, {"CUDA_VISIBLE_DEVICES": shown})[
+        "CUDA_VISIBLE_DEVICES"
+    ]
+    one = plan_estimate.plan_gpu(chosen, _facts(*machine.list_gpus()[0]))
     assert one and one.name == READINGS[int(taken)]["name"]
 
 
@@ -77,9 +79,9 @@ def test_a_gpu_that_is_lost_is_none(
     driver: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver[0] = LOST
-    assert [one.name for one in machine.gpus()[0]] == ["A100", "RTX 4090"]
+    assert [one.name for one in machine.list_gpus()[0]] == ["A100", "RTX 4090"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert machine.gpus()[0] == ()
+    assert machine.list_gpus()[0] == ()
 
 
 def test_what_other_programs_hold_is_not_free() -> None:
@@ -89,8 +91,8 @@ def test_what_other_programs_hold_is_not_free() -> None:
     assert Gpu(name="x", memory=None, used=2 * GB).free is None
 
 
-def _facts(*gpus: Gpu) -> Facts:
-    return Facts(
+def _facts(*gpus: Gpu) -> MachineInfo:
+    return MachineInfo(
         gpus=gpus, no_gpu=None, memory=16 * GB, cores=2, bfloat16_cpu=True, disk_free=10**11,
         credentials=(), extras=(),
     )  # fmt: skip

@@ -133,7 +133,7 @@ DIALECTS: list[tuple[Format, Any]] = [
 
 
 def read(format: Format, row: Any) -> Example:
-    return formats.example(row, format)
+    return formats.to_example(row, format)
 
 
 def said(messages: list[Message]) -> list[tuple[str, Any]]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.estimate.probe_cache import Measured
+from ftwizard.estimate.probe_cache import ProbeMeasurements
 
 
-def measured(**changes: Any) -> Measured:
+def measured(**changes: Any) -> ProbeMeasurements:
     """Return a measurement of 1,000 tokens/s in every step."""
-    found = Measured(
+    found = ProbeMeasurements(
         device="CPU, 2 threads", device_memory=10**10, precision="fp32",
         memory_source="growth of the resident memory", memory_before=300, memory_loaded=500, memory_training=4000,
         memory_evaluation=2000, memory_allocated=None, memory_on_device=None, longest=100, steps=2,

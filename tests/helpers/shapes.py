@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftwizard.models.shapes import Linear, Shape
+from ftwizard.models.shapes import Linear, ModelShape
 
 
 def decoder(
@@ -17,7 +17,7 @@ def decoder(
     tied: bool = False,
     experts: int = 1,
     chosen: int = 1,
-) -> Shape:
+) -> ModelShape:
     """Return a Llama-like decoder; ``intermediate`` is the width of one expert."""
     wide, narrow = heads * head_dim, kv_heads * head_dim
     names = {
@@ -41,7 +41,7 @@ def decoder(
         sum(one.inputs * one.outputs * getattr(one, what) for one in linears)
         for what in ("count", "active")
     )
-    return Shape(
+    return ModelShape(
         model_type="llama", layers=layers, hidden=hidden, intermediate=intermediate * chosen,
         heads=heads, kv_heads=kv_heads, head_dim=head_dim, vocabulary=vocabulary, tied=tied,
         linears=linears, parameters=weights + around, active=active + around, covered=True,

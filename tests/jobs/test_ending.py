@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.jobs.ending import NEXT_STEP, end_reason, reason_of
+from ftwizard.jobs.ending import NEXT_STEP, classify_error, determine_end_reason
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
-from ftwizard.runs.describe import IN_WORDS, MARKS, ending
+from ftwizard.runs.describe import END_NAMES, MARKS, describe_end
 
 REASONS = {
     "finished", "early_stopped", "stopped", "killed", "out_of_gpu_memory", "out_of_memory",
@@ -53,14 +53,14 @@ class OutOfMemoryError(RuntimeError):
 )
 def test_exceptions_are_named(tmp_path: Path, error: Exception, reason: str) -> None:
     folder = JobFolder(tmp_path)
-    assert reason_of(error, folder) == reason
+    assert classify_error(error, folder) == reason
     try:
         try:
             raise error
         except Exception as inner:
             raise ValueError("while saving") from inner
     except ValueError as outer:
-        assert reason_of(outer, folder) == reason
+        assert classify_error(outer, folder) == reason
 
 
 @pytest.mark.parametrize(
@@ -82,20 +82,20 @@ def test_without_a_last_word_the_end_tells(
 ) -> None:
     folder = JobFolder(tmp_path)
     folder.log.write_text(log)
-    assert end_reason(folder, 1, returncode) == reason
+    assert determine_end_reason(folder, 1, returncode) == reason
 
 
 def test_the_kernel_s_kill_is_out_of_memory(tmp_path: Path) -> None:
-    assert end_reason(JobFolder(tmp_path), 1, -9, oom_killed=True) == "out_of_memory"
-    assert end_reason(JobFolder(tmp_path), 1, 0, killed_by_request=True) == "killed"
+    assert determine_end_reason(JobFolder(tmp_path), 1, -9, oom_killed=True) == "out_of_memory"
+    assert determine_end_reason(JobFolder(tmp_path), 1, 0, killed_by_request=True) == "killed"
 
 
 def test_the_log_of_an_earlier_attempt_is_not_believed(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     folder.log.write_text("No space left on device\nSegmentation fault")
     begin = len("No space left on device\n")
-    assert end_reason(folder, 2, -11, log_from=begin) == "crashed"
-    assert end_reason(folder, 2, -11) == "disk_full"
+    assert determine_end_reason(folder, 2, -11, log_from=begin) == "crashed"
+    assert determine_end_reason(folder, 2, -11) == "disk_full"
 
 
 def test_the_last_word_of_this_attempt_wins(tmp_path: Path) -> None:
@@ -104,19 +104,19 @@ def test_the_last_word_of_this_attempt_wins(tmp_path: Path) -> None:
     writer.write("done", end_reason="stopped")
     writer.write("log", step=1, pad="x" * 200_000)
     writer.close()
-    assert end_reason(folder, 2, -9) == "killed"
+    assert determine_end_reason(folder, 2, -9) == "killed"
     writer = EventWriter(folder.events, 2)
     writer.write("done", end_reason="early_stopped")
     writer.close()
-    assert end_reason(folder, 2, -9) == "early_stopped"
+    assert determine_end_reason(folder, 2, -9) == "early_stopped"
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_each_end_has_words_and_a_next_step(tmp_path: Path, reason: str) -> None:
-    assert set(NEXT_STEP) == set(IN_WORDS) == REASONS
+    assert set(NEXT_STEP) == set(END_NAMES) == REASONS
     assert set(MARKS) <= REASONS
     folder = JobFolder(tmp_path / "run-1")
-    lines = ending(folder, Status(state="ended", attempt=1, end_reason=reason))
+    lines = describe_end(folder, Status(state="ended", attempt=1, end_reason=reason))
     assert lines[0][0] in "✓■✗" and "run-1" in lines[0]
     if reason not in ("finished", "refused", "cancelled"):
         assert len(lines) == 2 and "{" not in lines[1]
@@ -124,5 +124,5 @@ def test_each_end_has_words_and_a_next_step(tmp_path: Path, reason: str) -> None
 
 def test_foreign_words_are_shown_not_obeyed(tmp_path: Path) -> None:
     status = Status(state="ended", attempt=1, end_reason="crashed", message="a\x1b[2J\nb {x}")
-    lines = ending(JobFolder(tmp_path), status)
+    lines = describe_end(JobFolder(tmp_path), status)
     assert "\x1b" not in "".join(lines) and lines[1] == "a␛[2J\\nb {x}"

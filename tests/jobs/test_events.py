@@ -55,7 +55,7 @@ def test_any_json_value_comes_back(tmp_path: Path, value: Any) -> None:
     writer.close()
     read = EventReader(path).read()[0]["value"]
     if isinstance(value, float) and math.isinf(value):
-        read = events.number(read)
+        read = events.to_number(read)
     elif not isinstance(value, float | int | str | bool | None):
         return  # containers: infinities inside are strings by contract
     assert read == value
@@ -69,7 +69,7 @@ def test_numbers_that_json_lacks_are_strings(tmp_path: Path, value: float) -> No
     writer.close()
     event = EventReader(path).read()[0]
     assert event["loss"] == event["more"][0] == str(value)
-    back = events.number(event["loss"])
+    back = events.to_number(event["loss"])
     assert back is not None
     assert math.isnan(back) if math.isnan(value) else back == value
 
@@ -162,15 +162,15 @@ def test_values_that_cannot_be_held_cost_their_line_alone(tmp_path: Path, value:
 
 @pytest.mark.parametrize("value", [None, True, [], {}, "1", "NaN", 10**400])
 def test_what_is_no_number_is_none(value: Any) -> None:
-    assert events.number(value) is None
-    assert events.measure(value) is None
-    assert events.count(value) is None
+    assert events.to_number(value) is None
+    assert events.to_measure(value) is None
+    assert events.to_count(value) is None
 
 
 def test_counts_and_measures() -> None:
-    assert [events.count(value) for value in (0, 7, -1, 1.0, 2**53)] == [0, 7, None, None, None]
-    assert [events.measure(value) for value in (0, 7.5, -1, "inf")] == [0, 7.5, None, None]
-    assert events.moment({"t": 1.7e9}) == 1.7e9 and events.moment({"t": 1e300}) is None
+    assert [events.to_count(value) for value in (0, 7, -1, 1.0, 2**53)] == [0, 7, None, None, None]
+    assert [events.to_measure(value) for value in (0, 7.5, -1, "inf")] == [0, 7.5, None, None]
+    assert events.get_time({"t": 1.7e9}) == 1.7e9 and events.get_time({"t": 1e300}) is None
 
 
 def test_bytes_that_are_no_json_are_torn_lines_and_nothing_else() -> None:

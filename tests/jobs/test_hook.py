@@ -61,7 +61,7 @@ def test_a_failure_is_told_once_and_with_its_reason(home: Path, told: Path) -> N
 def test_a_stop_that_was_asked_for_is_no_failure(home: Path, told: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=10_000))
     until_step(folder, 2)
-    requests.stop(folder, 1, grace_s=20, now=False)
+    requests.request_stop(folder, 1, grace_s=20, now=False)
     until_ended(folder)
     until(folder, lambda _: bool(lines(told)))
     assert [line[1] for line in lines(told)] == ["end"]

@@ -37,4 +37,4 @@ def test_they_are_counted_where_this_process_is_charged(
     for name, count in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"low 0\noom 1\noom_kill {count}\n")
-    assert machine.oom_kills() == found
+    assert machine.count_oom_kills() == found

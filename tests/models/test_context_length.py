@@ -13,7 +13,7 @@ from ftwizard.estimate import batching
 from ftwizard.models import context_length
 from ftwizard.screens.wizard.recipe import live_estimate
 from ftwizard.train import dataset
-from ftwizard.train.encoder import Encoded
+from ftwizard.train.encoder import EncodedRow
 
 SMALL: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16},
@@ -42,7 +42,7 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
     auto: Any = AutoModelForCausalLM
     config: Any = AutoConfig.for_model(kind, vocab_size=60_000, **SMALL[kind])
     model = auto.from_config(config, trust_remote_code=False)
-    found = context_length.of(config.to_dict())
+    found = context_length.from_config(config.to_dict())
     assert found == (16, kind != "llama")
     with torch.no_grad():
         model(input_ids=torch.full((1, 16), 5))
@@ -53,10 +53,10 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
             model(input_ids=torch.full((1, 17), 5))
 
 
-def encoded(tokens: int) -> dict[str, list[Encoded]]:
+def encoded(tokens: int) -> dict[str, list[EncodedRow]]:
     """Return one row that trains and one that validates, the longer of so many tokens."""
     return {
-        name: [Encoded(line=1, input_ids=[5] * n, labels=[5] * n)]
+        name: [EncodedRow(line=1, input_ids=[5] * n, labels=[5] * n)]
         for name, n in (("train", 3), ("validation", tokens))
     }
 
@@ -78,18 +78,21 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
 def test_a_stretched_rotation_goes_further() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
     found = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
-    assert context_length.of(found) == (131_072, False)
+    assert context_length.from_config(found) == (131_072, False)
     found["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
-    assert context_length.of(found) == (131_072, False)
+    assert context_length.from_config(found) == (131_072, False)
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, True, "many", 2.5])
 def test_what_is_no_number_is_not_known(value: object) -> None:
     config = {"model_type": "gpt2", "n_positions": value}
-    assert context_length.of(config) is None and context_length.refusal(config, 10**6, "m") is None
+    assert (
+        context_length.from_config(config) is None
+        and context_length.refusal(config, 10**6, "m") is None
+    )
 
 
 def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
-    found = batching.of_one_length(10, 500.0)
-    assert [context_length.longest(found, most) for most in (400, 1024)] == [400, 500]
-    assert context_length.longest(None, 1024) == 0
+    found = batching.from_mean(10, 500.0)
+    assert [context_length.longest_row_tokens(found, most) for most in (400, 1024)] == [400, 500]
+    assert context_length.longest_row_tokens(None, 1024) == 0

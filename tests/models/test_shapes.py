@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models.architectures import known
-from ftwizard.models.shapes import Shape, from_config
+from ftwizard.models.shapes import ModelShape, from_config
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -83,7 +83,7 @@ def _model(config: dict[str, Any]) -> Any:
         return build.from_config(read.for_model(**config))
 
 
-def _adapted(shape: Shape) -> dict[tuple[str, int, int], int]:
+def _adapted(shape: ModelShape) -> dict[tuple[str, int, int], int]:
     return {
         (one.name, one.inputs, one.outputs): one.count for one in shape.linears if not one.fused
     }

@@ -13,27 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard import locations
-from ftwizard.catalog.prices import Rate, packaged
+from ftwizard.catalog.prices import PriceRate, packaged
 from ftwizard.cli import cost_inputs
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
 from ftwizard.hardware.machine import Gpu
-from ftwizard.jobs.events import seconds_alive
+from ftwizard.jobs.events import sum_seconds_alive
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.pricing import machine_rate, offer_list, user_prices
-from ftwizard.pricing.gpu_costs import OWN
-from ftwizard.pricing.offer import Asked, Here, Load, Volume
+from ftwizard.pricing.gpu_costs import THIS_MACHINE
+from ftwizard.pricing.offer import LocalOffer, PricingQuery, TrainingLoad, Volume
 from ftwizard.quantity import Figure
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 TODAY = datetime.date(2026, 11, 25)
 OTHER = '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
 AMOUNTS = st.decimals("0", "999", places=3)
 
 
-def rate(usd: str, **more: Any) -> Rate:
-    return Rate(
+def rate(usd: str, **more: Any) -> PriceRate:
+    return PriceRate(
         usd=Decimal(usd), unit="hour", source="a price", as_of="2026-11", confidence="high", **more
     )
 
@@ -62,8 +62,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_dollars_an_hour_are_read_as_people_write_them(typed: str) -> None:
-    assert machine_rate.said(typed).usd == Decimal("1.5")
-    (one,) = user_prices.given([f"machine={typed}"], TODAY)
+    assert machine_rate.parse_typed_price(typed).usd == Decimal("1.5")
+    (one,) = user_prices.parse_options([f"machine={typed}"], TODAY)
     assert (one.usd, one.unit, one.own, one.as_of) == (Decimal("1.5"), "hour", True, "2026-11-25")
     assert one.source.startswith("your own")
 
@@ -78,7 +78,7 @@ def test_dollars_an_hour_are_read_as_people_write_them(typed: str) -> None:
 )  # fmt: skip
 def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -> None:
     with pytest.raises(FtwizardError) as error:
-        machine_rate.of_command([f"machine={typed}"])
+        machine_rate.parse_command_price([f"machine={typed}"])
     assert hint in error.value.hint and error.value.exit_code == 2
     assert "Hourly price of this machine" in error.value.message
 
@@ -86,46 +86,48 @@ def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -
 @given(typed=st.text(max_size=20))
 def test_whatever_is_typed_is_a_price_or_a_sentence(typed: str) -> None:
     try:
-        found = machine_rate.said(typed)
+        found = machine_rate.parse_typed_price(typed)
     except FtwizardError as error:
-        assert visible(error.message) == error.message and error.hint
+        assert make_visible(error.message) == error.message and error.hint
     else:
         assert found.usd.is_finite() and found.usd >= 0
 
 
 def test_a_run_takes_no_other_price() -> None:
     with pytest.raises(FtwizardError, match="gpt-4o") as error:
-        machine_rate.of_command(["machine=2", "openai/gpt-4o/input=1"])
+        machine_rate.parse_command_price(["machine=2", "openai/gpt-4o/input=1"])
     assert "machine=USD" in error.value.hint
-    last = machine_rate.of_command(["machine=2", "machine=3"])
+    last = machine_rate.parse_command_price(["machine=2", "machine=3"])
     assert last and last.usd == 3
-    assert machine_rate.of_command([]) is None
+    assert machine_rate.parse_command_price([]) is None
 
 
 def test_only_what_was_typed_in_the_wizard_is_handed_on(file: Path) -> None:
-    said = machine_rate.said("0.125")
-    assert machine_rate.argv(said) == ("--price", "machine=0.125")
-    assert machine_rate.argv(None) == ()
-    machine_rate.remember(said.usd)
-    assert machine_rate.argv(machine_rate.remembered()) == (), "a run looks there itself"
+    said = machine_rate.parse_typed_price("0.125")
+    assert machine_rate.price_arguments(said) == ("--price", "machine=0.125")
+    assert machine_rate.price_arguments(None) == ()
+    machine_rate.save_price(said.usd)
+    assert machine_rate.price_arguments(machine_rate.read_saved_price()) == (), (
+        "a run looks there itself"
+    )
 
 
 # ------------------------------------------------------------------------------------ in the file
 
 
 def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
-    assert machine_rate.known() is None
+    assert machine_rate.read_price() is None
     file.parent.mkdir(parents=True)
     file.write_text(
         OTHER + '[[prices]]\nkind = "machine"\nusd = 0.40\nlow = 0.3\nas_of = "2026-10"\n'
     )
-    found = machine_rate.known()
+    found = machine_rate.read_price()
     assert found and (found.usd, found.low, found.as_of) == (
         Decimal("0.40"),
         Decimal("0.3"),
         "2026-10",
     )
-    said = machine_rate.known(["machine=2"])
+    said = machine_rate.read_price(["machine=2"])
     assert said and said.usd == 2, "what a command says comes first"
 
 
@@ -148,15 +150,15 @@ def test_a_slip_in_the_file_is_named_and_the_wizard_goes_on_without(
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(FtwizardError) as error:
-        machine_rate.known()
+        machine_rate.read_price()
     assert where in error.value.message and problem in error.value.message
     assert hint in error.value.hint
-    assert machine_rate.remembered() is None
+    assert machine_rate.read_saved_price() is None
 
 
 def test_a_price_is_remembered_dated_and_private(file: Path) -> None:
-    assert machine_rate.remember(Decimal("1.50")) == file
-    found = machine_rate.remembered()
+    assert machine_rate.save_price(Decimal("1.50")) == file
+    found = machine_rate.read_saved_price()
     assert found and found.usd == Decimal("1.50") and found.as_of == str(datetime.date.today())
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text().startswith("# Your own prices")
@@ -180,7 +182,7 @@ def test_all_else_in_the_file_stays(rows: list[str], usd: Decimal, tmp_path_fact
         file.write_text("".join(rows))
         before = user_prices.from_file(file, TODAY)
         for amount in (Decimal(7), usd):
-            machine_rate.remember(amount)
+            machine_rate.save_price(amount)
         after = user_prices.from_file(file, datetime.date.today())
         text = file.read_text()
     assert [one.usd for one in after if one.kind == "machine"] == [usd]
@@ -202,7 +204,7 @@ def test_a_file_that_is_not_understood_is_left_as_it_is(file: Path, text: str) -
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(FtwizardError) as error:
-        machine_rate.remember(Decimal(1))
+        machine_rate.save_price(Decimal(1))
     assert str(file) in error.value.message and file.read_text() == text
 
 
@@ -210,7 +212,7 @@ def test_a_link_to_the_file_stays_a_link(file: Path, tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     (tmp_path / "mine.toml").write_text(OTHER)
     file.symlink_to(tmp_path / "mine.toml")
-    machine_rate.remember(Decimal(2))
+    machine_rate.save_price(Decimal(2))
     assert file.is_symlink() and 'kind = "machine"' in (tmp_path / "mine.toml").read_text()
 
 
@@ -232,17 +234,19 @@ def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFo
 def test_a_run_keeps_the_price_to_the_last_digit(usd: Decimal, tmp_path_factory: Any) -> None:
     hour = rate(str(usd), low=usd / 2, high=usd * 2)
     path = tmp_path_factory.mktemp("run")
-    assert machine_rate.recorded(run_with(path, machine_rate.record(hour))) == hour
-    assert machine_rate.recorded(run_with(path, machine_rate.record(None))) is None
+    assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(hour))) == hour
+    assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(None))) is None
 
 
 def test_the_price_that_was_said_last_is_the_run_s(tmp_path: Path) -> None:
-    one, two = machine_rate.record(rate("1")), machine_rate.record(rate("2"))
+    one, two = machine_rate.price_record(rate("1")), machine_rate.price_record(rate("2"))
     folder = run_with(tmp_path, one, {}, two, {})
-    assert machine_rate.recorded(folder) == rate("2")
+    assert machine_rate.read_recorded_price(folder) == rate("2")
     folder.attempt(2).write_text("{")
-    assert machine_rate.recorded(folder) == rate("1"), "an attempt that cannot be read says nothing"
-    assert machine_rate.recorded(run_with(tmp_path, {}, {}, two)) == rate("2"), (
+    assert machine_rate.read_recorded_price(folder) == rate("1"), (
+        "an attempt that cannot be read says nothing"
+    )
+    assert machine_rate.read_recorded_price(run_with(tmp_path, {}, {}, two)) == rate("2"), (
         "or was said then first"
     )
 
@@ -253,23 +257,28 @@ def test_the_price_that_was_said_last_is_the_run_s(tmp_path: Path) -> None:
 def test_a_damaged_record_is_no_price(kept: Any, tmp_path: Path) -> None:
     if isinstance(kept, dict) and "usd" in kept:
         kept = {"unit": "hour", "source": "s", "as_of": "2026-11", "confidence": "high"} | kept
-    assert machine_rate.recorded(run_with(tmp_path, {machine_rate.RECORDED: kept})) is None
+    assert (
+        machine_rate.read_recorded_price(run_with(tmp_path, {machine_rate.RECORDED: kept})) is None
+    )
 
 
 def test_cost_is_time_times_price() -> None:
     time = Figure(value=7200, unit="s", low=3600, high=10_800, source="a time")
-    found = machine_rate.cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
+    found = machine_rate.estimate_cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
     assert found and (found.value, found.low, found.high) == (3.0, 1.0, 6.0)
     assert found.as_of == "2026-11" and "$1.50 per hour (a price)" in found.source
-    assert machine_rate.cost(None, rate("1")) is None and machine_rate.cost(time, None) is None
-    free = machine_rate.cost(time, rate("0"))
+    assert (
+        machine_rate.estimate_cost(None, rate("1")) is None
+        and machine_rate.estimate_cost(time, None) is None
+    )
+    free = machine_rate.estimate_cost(time, rate("0"))
     assert free and free.value == 0, "said to cost nothing, which is not unknown"
 
 
 @given(seconds=st.integers(0, 10**7), usd=AMOUNTS)
 def test_cost_so_far_is_exact(seconds: int, usd: Decimal) -> None:
     assert machine_rate.usd_for(seconds, usd) * 3600 == pytest.approx(seconds * usd)
-    found = machine_rate.so_far(seconds, rate(str(usd)))
+    found = machine_rate.measured_cost(seconds, rate(str(usd)))
     assert (
         found.value == float(machine_rate.usd_for(seconds, usd)) and found.low is found.high is None
     )
@@ -281,15 +290,17 @@ def test_what_lies_between_attempts_costs_nothing() -> None:
         {"t": 0, "attempt": 1, "kind": "phase"}, {"t": 30, "attempt": 1, "kind": "log"},
         {"t": "soon", "attempt": 1}, {"t": 1000, "attempt": 2}, {"t": 1040, "attempt": 2},
     ]  # fmt: skip
-    assert seconds_alive(events) == 70
-    assert seconds_alive(events, now=1100) == 130, "the newest attempt goes on"
-    assert seconds_alive(events, now=900) == 70, "a clock that was set back takes nothing away"
-    assert seconds_alive([], now=5) == 0
+    assert sum_seconds_alive(events) == 70
+    assert sum_seconds_alive(events, now=1100) == 130, "the newest attempt goes on"
+    assert sum_seconds_alive(events, now=900) == 70, "a clock that was set back takes nothing away"
+    assert sum_seconds_alive([], now=5) == 0
 
 
 # -------------------------------------------------------------------------------------- the table
 
-LOAD = Load(tokens=Estimate(value=10**6, low=10**6, high=10**6), epochs=3, counted="by hand")
+LOAD = TrainingLoad(
+    tokens=TokenEstimate(value=10**6, low=10**6, high=10**6), epochs=3, counted="by hand"
+)
 HOURS = Figure(value=2, unit="h", low=1, high=4, source="worked out")
 
 
@@ -297,30 +308,34 @@ def row(**asked: Any) -> Any:
     price = asked.pop("price", "0.5")
     table = packaged().at(rate(price)) if price else packaged()
     found = [
-        o for o in offer_list.offers(LOAD, table, Asked(today=TODAY, **asked)) if o.path == "local"
+        o
+        for o in offer_list.list_offers(LOAD, table, PricingQuery(today=TODAY, **asked))
+        if o.path == "local"
     ]
     return next((one for one in found if one.card is None), None)
 
 
 def test_the_row_of_this_machine_goes_by_its_price() -> None:
-    one = row(here=Here(hours=HOURS), volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1)))
-    assert one.name == OWN and not one.stale
+    one = row(
+        here=LocalOffer(hours=HOURS), volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1))
+    )
+    assert one.name == THIS_MACHINE and not one.stale
     assert (one.training.value, one.training.low, one.training.high) == (1.0, 0.5, 2.0)
     assert (one.setup.value, one.setup.low, one.setup.high) == (0.5, 0.25, 1.0), "a line of its own"
     assert one.monthly.value == 365 and one.rate.value == 0.5
-    assert row(here=Here(hours=HOURS), edition="2026-04").training.value == 1.0
+    assert row(here=LocalOffer(hours=HOURS), edition="2026-04").training.value == 1.0
     assert row().training is None, "hours that are not known cost what is not known"
 
 
 def test_without_a_price_it_is_unknown_and_never_0() -> None:
-    one = row(price=None, here=Here(hours=HOURS))
+    one = row(price=None, here=LocalOffer(hours=HOURS))
     assert (one.training, one.rate, one.setup, one.monthly) == (None,) * 4
     assert one.hours == HOURS and "--price machine=USD" in one.notes[0]
     assert row(price=None, edition="2026-04") is None
 
 
 def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
-    machine_rate.remember(Decimal(3))
+    machine_rate.save_price(Decimal(3))
 
     def price(*texts: str, gpu: str | None) -> Decimal | None:
         found = cost_inputs.from_arguments(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
@@ -333,9 +348,12 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
 
 def test_what_a_card_is_rented_for_is_a_guide_alone() -> None:
     one = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
-    found = plan_estimate.rental(one, packaged())
+    found = plan_estimate.rental_price(one, packaged())
     assert found and found.low and found.value
-    said = machine_rate.guide(found)
+    said = machine_rate.describe_rental(found)
     assert "for comparison" in said and "RTX 4090" in said and found.as_of and found.as_of in said
-    assert plan_estimate.rental(None, packaged()) is None and machine_rate.guide(None) == ""
-    assert plan_estimate.rental(Gpu(name="Some card", memory=1), packaged()) is None
+    assert (
+        plan_estimate.rental_price(None, packaged()) is None
+        and machine_rate.describe_rental(None) == ""
+    )
+    assert plan_estimate.rental_price(Gpu(name="Some card", memory=1), packaged()) is None

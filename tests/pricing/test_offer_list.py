@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.catalog.prices import Edition, Prices, Rate, packaged
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.pricing import gpu_costs, monthly, offer_list, user_prices
-from ftwizard.pricing.offer import Asked, Here, Load, Offer, Volume
-from ftwizard.pricing.offer_list import SortKey, in_order, offers
+from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
+from ftwizard.pricing.offer_list import SortKey, list_offers, sort_offers
 from ftwizard.quantity import Figure
 
 TODAY = datetime.date(2026, 11, 25)
@@ -25,17 +25,17 @@ EDITIONS = pytest.mark.parametrize("edition", get_args(Edition))
 TOKENS = st.integers(1, 10**11)
 
 
-def load(tokens: int = 1_500_000, epochs: float = 3.0, **more: Any) -> Load:
-    exact = Estimate(value=tokens, low=tokens, high=tokens)
-    return Load(tokens=exact, epochs=epochs, counted="counted", **more)
+def load(tokens: int = 1_500_000, epochs: float = 3.0, **more: Any) -> TrainingLoad:
+    exact = TokenEstimate(value=tokens, low=tokens, high=tokens)
+    return TrainingLoad(tokens=exact, epochs=epochs, counted="counted", **more)
 
 
 def table(
-    what: Load | None = None, edition: Edition = "current", prices: Prices | None = None,
+    what: TrainingLoad | None = None, edition: Edition = "current", prices: Prices | None = None,
     **asked: Any,
 ) -> dict[str, Offer]:  # fmt: skip
-    ask = Asked(today=TODAY, edition=edition, **asked)
-    return {one.name: one for one in offers(what or load(), prices or packaged(), ask)}
+    ask = PricingQuery(today=TODAY, edition=edition, **asked)
+    return {one.name: one for one in list_offers(what or load(), prices or packaged(), ask)}
 
 
 def cents(figure: Figure | None) -> Decimal | None:
@@ -110,7 +110,7 @@ def test_training_is_tokens_times_price_to_the_last_digit(tokens: int, epochs: f
 
 @given(parts=st.lists(TOKENS, min_size=1, max_size=6), usd=st.decimals("0.01", "30", places=2))
 def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decimal) -> None:
-    prices = packaged().over(user_prices.given([f"openai/gpt-4.1/training={usd}"], TODAY))
+    prices = packaged().over(user_prices.parse_options([f"openai/gpt-4.1/training={usd}"], TODAY))
 
     def amount(tokens: int) -> Decimal:
         training = table(load(tokens, 1.0), prices=prices)["OpenAI GPT-4.1"].training
@@ -122,14 +122,14 @@ def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decima
 
 
 def test_tokens_of_each_model_are_its_own_and_a_range_stays_one() -> None:
-    other = Estimate(value=2_000_000, low=1_000_000, high=3_000_000)
+    other = TokenEstimate(value=2_000_000, low=1_000_000, high=3_000_000)
     one = table(load(by_model={"vertex/llama-3.1-8b": other}))["Vertex Llama 3.1 8B"]
     assert one.training
     assert (one.training.low, one.training.value, one.training.high) == (2.01, 4.02, 6.03)
 
 
 def test_together_bills_validation_and_what_is_not_packed() -> None:
-    look = Estimate(value=100_000, low=100_000, high=100_000)
+    look = TokenEstimate(value=100_000, low=100_000, high=100_000)
     for more, tokens in (
         ({"validation": look, "evaluations": 5}, 5_000_000),
         ({"rows": 5_000, "unpacked_length": 1_000}, 15_000_000),
@@ -165,32 +165,38 @@ def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> Non
 def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
     hours = Figure(value=65, unit="h", source="worked out", as_of="2026-11")
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
-    dollar = Rate(usd=Decimal(1), unit="hour", source="own", as_of="2026-11", confidence="high")
-    asked = Asked(
+    dollar = PriceRate(
+        usd=Decimal(1), unit="hour", source="own", as_of="2026-11", confidence="high"
+    )
+    asked = PricingQuery(
         today=TODAY, volume=volume, served=141e9,
-        here=Here(hours=hours, too_small=True, memory=16 * 10**9),
+        here=LocalOffer(hours=hours, too_small=True, memory=16 * 10**9),
     )  # fmt: skip
     for prices in (packaged(), packaged().at(dollar)):
-        own = next(o for o in offer_list.offers(load(), prices, asked) if o.name == gpu_costs.OWN)
+        own = next(
+            o
+            for o in offer_list.list_offers(load(), prices, asked)
+            if o.name == gpu_costs.THIS_MACHINE
+        )
         assert own.too_small and own.training is own.hours is own.monthly is None
         assert gpu_costs.TOO_SMALL_HERE in own.notes
-    asked = msgspec.structs.replace(asked, here=Here(hours=hours, memory=10**12))
+    asked = msgspec.structs.replace(asked, here=LocalOffer(hours=hours, memory=10**12))
     own = next(
         o
-        for o in offer_list.offers(load(), packaged().at(dollar), asked)
-        if o.name == gpu_costs.OWN
+        for o in offer_list.list_offers(load(), packaged().at(dollar), asked)
+        if o.name == gpu_costs.THIS_MACHINE
     )
     assert own.training and own.monthly and own.serves and not own.too_small
 
 
 def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> None:
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
-    asked = Asked(today=TODAY, volume=volume, serve_on="a100-40gb", served=16e9)
-    assert not monthly.cannot_serve(asked)
-    assert any(one.break_even for one in offer_list.offers(load(), packaged(), asked))
+    asked = PricingQuery(today=TODAY, volume=volume, serve_on="a100-40gb", served=16e9)
+    assert not monthly.explain_cannot_serve(asked)
+    assert any(one.break_even for one in offer_list.list_offers(load(), packaged(), asked))
     asked = msgspec.structs.replace(asked, served=141e9)
-    assert "141.0 GB" in monthly.cannot_serve(asked)
-    assert not any(one.break_even for one in offer_list.offers(load(), packaged(), asked))
+    assert "141.0 GB" in monthly.explain_cannot_serve(asked)
+    assert not any(one.break_even for one in offer_list.list_offers(load(), packaged(), asked))
 
 
 def test_setting_up_is_a_line_of_its_own() -> None:
@@ -202,13 +208,13 @@ def test_setting_up_is_a_line_of_its_own() -> None:
 def test_an_old_price_is_marked_whoevers_it_is() -> None:
     found = table()
     assert found["Together Llama 3.1 8B"].stale and not found["OpenAI GPT-4.1"].stale
-    prices = packaged().over(user_prices.given(["together/llama-3.1-8b/training=1"], TODAY))
+    prices = packaged().over(user_prices.parse_options(["together/llama-3.1-8b/training=1"], TODAY))
     one = table(prices=prices)["Together Llama 3.1 8B"]
     assert not one.stale and one.training and one.training.value == 4.5 and one.other is None
     old = [
         msgspec.structs.replace(price, as_of="2026-01")
         for text in ("together/llama-3.1-8b/training=1", "any/a100-40gb/gpu=1.2")
-        for price in user_prices.given([text], TODAY)
+        for price in user_prices.parse_options([text], TODAY)
     ]
     found = table(prices=packaged().over(old))
     assert found["Together Llama 3.1 8B"].stale and found["A100 40 GB on demand"].stale
@@ -237,7 +243,7 @@ def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
     for edition in get_args(Edition):
         notes = table(edition=edition)["A100 40 GB on demand"].notes
         assert any("$3–6 for the training itself" in note for note in notes)
-    said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY)))
+    said = " ".join(offer_list.table_notes(packaged(), PricingQuery(today=TODAY)))
     assert "applies to standard and batch" in said
 
 
@@ -294,9 +300,13 @@ def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount
 
 def test_the_discount_is_said_to_be_an_organization_setting() -> None:
     for shares in (False, True):
-        said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY, share_data=shares)))
+        said = " ".join(
+            offer_list.table_notes(packaged(), PricingQuery(today=TODAY, share_data=shares))
+        )
         assert "organization setting" in said and "50%" in said
-    said = " ".join(offer_list.notes(packaged(), Asked(today=TODAY), confidential=True))
+    said = " ".join(
+        offer_list.table_notes(packaged(), PricingQuery(today=TODAY), confidential=True)
+    )
     assert "confidential" in said and "50%" not in said
 
 
@@ -323,11 +333,11 @@ def test_at_the_break_even_both_cost_the_same(requests: int, into: int, out: int
 
 def test_hosting_by_the_hour_is_part_of_the_month() -> None:
     own = ["foundry/gpt-4.1/input=3", "foundry/gpt-4.1/output=12"]
-    prices = packaged().over(user_prices.given(own, TODAY))
+    prices = packaged().over(user_prices.parse_options(own, TODAY))
     volume = Volume(tokens_in=Decimal(1000), tokens_out=Decimal(0), requests=Decimal(1000))
     one = table(prices=prices, volume=volume)["Foundry GPT-4.1"]
     assert cents(one.monthly) == Decimal("1.70") * 730 + 3
-    dear = user_prices.given([*own, "foundry/gpt-4.1/hosting=9"], TODAY)
+    dear = user_prices.parse_options([*own, "foundry/gpt-4.1/hosting=9"], TODAY)
     one = table(prices=packaged().over(dear), volume=volume)["Foundry GPT-4.1"]
     assert one.break_even is None, "the GPU is cheaper from the first request on"
 
@@ -342,7 +352,7 @@ def test_a_month_of_what_has_no_price_is_not_known() -> None:
 def test_sorted_the_unknown_come_last_and_none_is_lost(key: SortKey) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100))
     found = tuple(table(volume=volume).values())
-    ordered = in_order(found, key)
+    ordered = sort_offers(found, key)
     assert sorted(one.name for one in ordered) == sorted(one.name for one in found)
     if key not in ("path", "name"):
         values = [f.value if (f := getattr(one, key)) else float("inf") for one in ordered]

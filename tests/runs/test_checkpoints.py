@@ -63,7 +63,7 @@ def test_rotation_keeps_the_best_and_the_newest(
     assert left[-1].step == len(losses)
     measured = [(loss, step) for step, loss in enumerate(losses, 1) if loss is not None]
     if measured:
-        best = checkpoints.best(left)
+        best = checkpoints.find_best(left)
         assert best and (best.eval_loss, best.step) == min(measured)
     assert len(left) <= 2
 

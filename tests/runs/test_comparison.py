@@ -28,20 +28,20 @@ def run(home: Path, name: str, recipe: str = "", hashes: Any = SAME, **more: Any
 
 
 def compared(*folders: JobFolder) -> Comparison:
-    return comparison.compare([comparison.side(one, i) for i, one in enumerate(folders)])
+    return comparison.compare([comparison.read_side(one, i) for i, one in enumerate(folders)])
 
 
 def test_only_settings_that_differ_are_told(home: Path) -> None:
     found = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
     assert found.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
-    assert comparison.setting_rows(found)[1] == ("recipe.learning_rate", ["–", "0.0001"])
+    assert comparison.format_settings(found)[1] == ("recipe.learning_rate", ["–", "0.0001"])
 
 
 def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
     found = compared(run(home, "a"), run(home, "b", steps=60))
     assert found.comparable == {"validation_loss": True, "training_loss": True, "test": True}
     assert found.why == []
-    rows = dict(comparison.score_rows(found))
+    rows = dict(comparison.format_scores(found))
     assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
     assert rows["tokens"] == ["4,000", "6,000"]
 
@@ -78,7 +78,7 @@ def test_another_share_for_validation_is_another_set_of_rows(home: Path) -> None
 def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> None:
     a, b = run(home, "a"), run(home, "b")
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
-    rows = dict(comparison.score_rows(compared(a, b)))
+    rows = dict(comparison.format_scores(compared(a, b)))
     assert rows["test loss"] == ["0.25", "–"]
     assert rows["test, exact match"] == ["50%", "–"]
 
@@ -92,13 +92,13 @@ def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> 
     assert found.settings == {}
     assert "Could not read the plan of b" in " ".join(found.why)
     assert found.comparable["validation_loss"] is None
-    assert comparison.document(found)["runs"][1]["id"] == "b"
+    assert comparison.to_document(found)["runs"][1]["id"] == "b"
 
 
 def test_fewer_than_two_runs_are_refused(home: Path) -> None:
     run(home, "a")
     with pytest.raises(FtwizardError, match="One run alone"):
-        comparison.find(["a", "a"])
+        comparison.find_runs(["a", "a"])
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)), min_size=2, max_size=5))

@@ -26,26 +26,26 @@ def with_parts(folder: JobFolder) -> JobFolder:
 
 def test_sizes_are_counted_by_part(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
-    found = delete.sizes(folder)
+    found = delete.measure_sizes(folder)
     assert 40_000 <= found.checkpoints < 60_000
     assert 20_000 <= found.adapter < 40_000
     assert found.merged == found.export == 0
     assert found.total == found.checkpoints + found.adapter + found.rest
-    assert delete.said(found).endswith("kB)")
+    assert delete.format_sizes(found).endswith("kB)")
 
 
 def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
-    before = delete.sizes(folder).total
+    before = delete.measure_sizes(folder).total
     os.link(folder.adapter / "weights", folder.path / "again")
     (folder.path / "elsewhere").symlink_to("/usr")
-    assert delete.sizes(folder).total == before
+    assert delete.measure_sizes(folder).total == before
 
 
 def test_a_run_goes_whole(home: Path) -> None:
     folder, other = with_parts(make_run(home, "one")), make_run(home, "two")
     delete.remove(folder)
-    assert [one.id for one in store.all_runs()] == ["two"]
+    assert [one.id for one in store.list_runs()] == ["two"]
     assert list((home / "runs").iterdir()) == [other.path]
 
 
@@ -79,7 +79,7 @@ def test_checkpoints_alone_go_and_what_was_made_stays(home: Path) -> None:
     delete.remove_checkpoints(folder)
     assert not folder.checkpoints.exists()
     assert (folder.adapter / "weights").exists()
-    assert store.status(folder).end_reason == "finished"
+    assert store.read_status(folder).end_reason == "finished"
     assert not list(folder.path.glob(".removed*"))
     delete.remove_checkpoints(folder)  # of a run that has none
 
@@ -96,7 +96,7 @@ def test_killed_in_the_middle_no_half_run_is_left(
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             delete.remove(folder)
-    assert store.all_runs() == []
+    assert store.list_runs() == []
     assert len(list((home / "runs").iterdir())) == 1, "what is left bears a hidden name"
     delete.remove(make_run(home, "two"))
     assert list((home / "runs").iterdir()) == [], "the next removal takes it away"
@@ -118,8 +118,8 @@ def test_a_child_stays_readable_when_its_parent_goes(home: Path, place: str) -> 
     said = {"parent": {"id": "parent", "step": 10, "changes": {}}}
     job |= said if place == "top" else {"inputs": said}
     child.job.write_text(json.dumps(job))
-    assert delete.children(parent) == ["child"]
+    assert delete.list_children(parent) == ["child"]
     delete.remove(parent)
-    assert store.status(child).end_reason == "finished"
+    assert store.read_status(child).end_reason == "finished"
     assert child.read_job().kind == "train"
     assert delete.read_parent(child)["id"] == "parent"

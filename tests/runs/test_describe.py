@@ -18,12 +18,12 @@ FOLDER = JobFolder(Path("/runs/one"))
 @pytest.mark.parametrize("text", ["Set {x: 1}.", "{", "{0}", "{folder.path.__class__}", "{id"])
 def test_braces_in_what_a_command_said_mean_nothing(text: str) -> None:
     status = Status(state="ended", attempt=1, end_reason="crashed", message=text, hint=text)
-    assert describe.ending(FOLDER, status) == ["✗ Run one crashed.", text, text]
+    assert describe.describe_end(FOLDER, status) == ["✗ Run one crashed.", text, text]
 
 
 @pytest.mark.parametrize("reason", NEXT_STEP)
 def test_the_next_step_names_the_run(reason: str) -> None:
-    said = describe.ending(FOLDER, Status(state="ended", attempt=1, end_reason=reason))
+    said = describe.describe_end(FOLDER, Status(state="ended", attempt=1, end_reason=reason))
     assert "one" in said[0]
     assert not any("{" in line for line in said)
     assert len(said) == 2 - (not NEXT_STEP[reason])
@@ -31,7 +31,7 @@ def test_the_next_step_names_the_run(reason: str) -> None:
 
 def test_braces_in_the_folder_s_name_mean_nothing() -> None:
     status = Status(state="ended", attempt=1, end_reason="disk_full")
-    said = describe.ending(JobFolder(Path("/{0}/one")), status)
+    said = describe.describe_end(JobFolder(Path("/{0}/one")), status)
     assert said[1].startswith("Free disk space for /{0}/one")
 
 
@@ -48,46 +48,46 @@ def test_a_stopped_run_says_which_weights_it_keeps(
 ) -> None:
     folder = JobFolder(tmp_path)
     status = Status(state="ended", attempt=1, end_reason="stopped")
-    assert len(describe.ending(folder, status)) == 2, "nothing was trained yet"
+    assert len(describe.describe_end(folder, status)) == 2, "nothing was trained yet"
     write_json(folder.trained, {"method": method, "step": 12, "eval_loss": loss})
-    assert len(describe.ending(folder, status)) == 2, "they are not there"
+    assert len(describe.describe_end(folder, status)) == 2, "they are not there"
     folder.adapter.mkdir()
     (folder.checkpoints / "checkpoint-12").mkdir(parents=True)
-    assert says.format(tmp_path) in describe.ending(folder, status)
+    assert says.format(tmp_path) in describe.describe_end(folder, status)
 
 
 def test_a_child_names_its_parent_and_what_differs() -> None:
     changes = {"recipe.learning_rate": (2e-4, 1e-4)}
-    assert describe.origin(Parent(id="one", step=40, changes=changes)) == (
+    assert describe.describe_parent(Parent(id="one", step=40, changes=changes)) == (
         "one, from step 40: learning_rate 0.0002 → 0.0001"
     )
     changes = {"recipe.gradient_accumulation": (1.0, 2.0)}
-    assert describe.origin(Parent(id="one", step=0, changes=changes)) == (
+    assert describe.describe_parent(Parent(id="one", step=0, changes=changes)) == (
         "one, from the start: gradient_accumulation 1 → 2"
     )
 
 
 def test_rows_that_were_given_were_trained_on_or_are_named() -> None:
     counts = {"train_given": 48, "train_used": 48, "validation_given": 6, "validation_used": 6}
-    assert describe.rows_trained({"rows": counts}) == "all 48 rows trained on"
+    assert describe.describe_trained_rows({"rows": counts}) == "all 48 rows trained on"
     training: dict[str, Any] = {
         "rows": counts | {"train_used": 46, "validation_used": 5},
         "left_out": {"train": [4, 9], "validation": [7]},
         "unreadable": {"train": 1},
     }
-    assert describe.rows_trained(training) == (
+    assert describe.describe_trained_rows(training) == (
         "46 of 48 rows trained on; 2 rows left out, no trainable tokens (lines 4, 9); "
         "1 validation row left out, no trainable tokens (line 7); "
         "1 unreadable row skipped"
     )
     many = {"rows": counts | {"train_used": 8}, "left_out": {"train": list(range(1, 41))}}
-    assert "40 rows left out" in describe.rows_trained(many)
-    assert "(lines 1, 2, 3, 4, 5…)" in describe.rows_trained(many)
+    assert "40 rows left out" in describe.describe_trained_rows(many)
+    assert "(lines 1, 2, 3, 4, 5…)" in describe.describe_trained_rows(many)
     older = {"rows": counts | {"train_used": 47}}
-    assert "1 row left out, no trainable tokens" in describe.rows_trained(older)
+    assert "1 row left out, no trainable tokens" in describe.describe_trained_rows(older)
     mixed = {"rows": counts | {"mix_given": 3, "mix_used": 2}, "left_out": {"mix": [8]}}
-    assert describe.rows_trained(mixed) == (
+    assert describe.describe_trained_rows(mixed) == (
         "all 48 rows trained on; 2 general rows mixed in; "
         "1 general row left out, no trainable tokens (line 8)"
     )
-    assert describe.rows_trained({"step": 3}) == ""
+    assert describe.describe_trained_rows({"step": 3}) == ""

@@ -92,7 +92,7 @@ def test_damaged_files_say_nothing(job: JobFolder) -> None:
         follower = Follower(job)
         assert not follower.read(1.0)
         assert follower.status.state == "ended" and follower.status.end_reason == "lost"
-        assert store.result(job) == {}
+        assert store.read_result(job) == {}
 
 
 def test_a_long_run_is_shown_by_a_sample_until_it_is_read(

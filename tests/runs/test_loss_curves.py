@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.diagnosis import Curve, diagnose, findings
+from ftwizard.diagnosis import Curve, diagnose, to_findings
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
@@ -46,7 +46,7 @@ def same(found: Curve, curve: Curve) -> bool:
 def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": log_history(curve), "max_steps": 600}))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert same(found, curve) and found.total_steps == 600
     assert found.steps_per_epoch == pytest.approx(200)
     assert len(found.learning_rate) == len(found.grad_norm) == len(curve.train)
@@ -56,7 +56,7 @@ def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": math.nan if k > 5 else 1.0} for k in range(1, 9)]
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": rows}))
-    assert diagnose(loss_curves.of_file(file)).pattern == "nan"
+    assert diagnose(loss_curves.from_file(file)).pattern == "nan"
 
 
 @pytest.mark.parametrize("encoded", [False, True])
@@ -70,7 +70,7 @@ def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded:
     data = "\n".join(lines).encode()
     file = tmp_path / "result.csv"
     file.write_bytes(base64.b64encode(data) if encoded else data)
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert same(found, curve)
     assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
 
@@ -86,11 +86,11 @@ def test_a_result_file_filled_with_minus_one_is_read_as_without(
     ]
     file = tmp_path / "result.csv"
     file.write_text("\n".join(lines))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert same(found, curve)
     assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
     file.write_text("step,loss,eval_loss\n1,0.5,-1.0\n2,-1.0,-1.2\n")
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert (len(found.train), len(found.evals)) == (2, 2), "a loss of another kind may be -1"
 
 
@@ -105,7 +105,7 @@ def test_a_result_file_is_judged_by_all_its_validation_rows(
     ]
     file = tmp_path / "result.csv"
     file.write_text("\n".join(lines))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert len(found.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
     assert ("valid_accuracy" in found.scores) != is_judged, "it is of one batch as well"
     verdict = diagnose(found)
@@ -125,7 +125,7 @@ def test_several_validation_sets_are_read_as_their_mean(
     rows.append({"step": 601, "eval_a_loss": 0.1})
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": rows}))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert list(found.eval_sets) == ["a", "b"]
     assert [step for step, _ in found.evals] == [step for step, _ in curve.evals]
     assert [loss for _, loss in found.evals] == pytest.approx([loss for _, loss in curve.evals])
@@ -134,7 +134,7 @@ def test_several_validation_sets_are_read_as_their_mean(
 
 def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
     rows = [{"step": step, "eval_loss": loss, "eval_nll_loss": 9.0} for step, loss in curve.evals]
-    found = loss_curves.of_rows(rows)
+    found = loss_curves.from_rows(rows)
     assert list(found.evals) == list(curve.evals) and not found.eval_sets
 
 
@@ -156,17 +156,17 @@ def test_columns_of_any_usual_name_and_separator(
     text = "\n".join(between.join(line) for line in [names, *lines])
     for written in (text, text.replace(".", ",") if between == ";" else text):
         file.write_text(written)
-        assert same(loss_curves.of_file(file), curve)
+        assert same(loss_curves.from_file(file), curve)
 
 
 def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
     file = tmp_path / "history.json"
     file.write_text(json.dumps({"loss": [2, 1.5, 1.1], "val_loss": [1.8, 1.5, 1.4], "lr": []}))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert list(found.train) == [(1, 2.0), (2, 1.5), (3, 1.1)]
     assert list(found.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
     file.write_text(json.dumps({"step": 7, "loss": 1.5, "tags": ["a", "b"]}))
-    assert list(loss_curves.of_file(file).train) == [(7, 1.5)], (
+    assert list(loss_curves.from_file(file).train) == [(7, 1.5)], (
         "lists of other things are no columns"
     )
 
@@ -174,7 +174,7 @@ def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
 def test_one_column_is_enough(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text("loss\n2\n1.5\n")
-    assert list(loss_curves.of_file(file).train) == [(1, 2.0), (2, 1.5)]
+    assert list(loss_curves.from_file(file).train) == [(1, 2.0), (2, 1.5)]
 
 
 @pytest.mark.parametrize(
@@ -189,16 +189,16 @@ def test_where_no_column_is_a_loss_those_that_are_there_are_named(
     file = tmp_path / "what"
     file.write_text(content)
     with pytest.raises(FtwizardError, match=r"curve\. Its columns: cost, perplexity\."):
-        loss_curves.of_file(file)
+        loss_curves.from_file(file)
 
 
 def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
-    assert same(loss_curves.of_file(lines), curve)
+    assert same(loss_curves.from_file(lines), curve)
     pairs = tmp_path / "pairs.json"
     pairs.write_text(json.dumps({"train": list(curve.train), "eval": list(curve.evals)}))
-    assert same(loss_curves.of_file(pairs), curve)
+    assert same(loss_curves.from_file(pairs), curve)
 
 
 def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
@@ -206,18 +206,18 @@ def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
     told: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
     wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
     file.write_text(json.dumps({"train": [*wrong, *told], "eval": [*wrong, *told[::5]]}))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert [list(point) for point in found.train] == told and len(found.evals) == 8
     assert diagnose(found).best_step == 36
     file.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}], "max_steps": "inf"}))
-    assert loss_curves.of_file(file).total_steps is None
+    assert loss_curves.from_file(file).total_steps is None
 
 
 def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
     file = tmp_path / "log.json"
     file.write_text(json.dumps(rows))
-    found = loss_curves.of_file(file)
+    found = loss_curves.from_file(file)
     assert found.objective == "reinforcement"
     assert diagnose(found).pattern != "zero_loss"
 
@@ -229,19 +229,19 @@ def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "what"
     file.write_bytes(content)
     with pytest.raises(FtwizardError, match="contains no loss curve") as error:
-        loss_curves.of_file(file)
+        loss_curves.from_file(file)
     assert "trainer_state.json" in error.value.hint
 
 
 def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
     folder = make_run(home, "some", steps=6)
-    read = store.progress(folder)
-    assert loss_curves.of_progress(read).checkpoints == sorted(read.checkpoints)
-    assert loss_curves.of_progress(read, folder).checkpoints == []
+    read = store.read_progress(folder)
+    assert loss_curves.from_progress(read).checkpoints == sorted(read.checkpoints)
+    assert loss_curves.from_progress(read, folder).checkpoints == []
     (folder.path / "checkpoints" / f"checkpoint-{min(read.checkpoints, default=2)}").mkdir(
         parents=True
     )
-    assert len(loss_curves.of_progress(read, folder).checkpoints or ()) == bool(read.checkpoints)
+    assert len(loss_curves.from_progress(read, folder).checkpoints or ()) == bool(read.checkpoints)
 
 
 @pytest.mark.parametrize("vocabulary", [32_000, "32000", None])
@@ -258,18 +258,18 @@ def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
     events.close()
     known = vocabulary == 32_000
     for found in (
-        loss_curves.of_progress(store.progress(folder)),
-        loss_curves.of_file(folder.events),
+        loss_curves.from_progress(store.read_progress(folder)),
+        loss_curves.from_file(folder.events),
     ):
         assert found.vocabulary == (32_000 if known else None) and found.accumulation == 4
-        first = findings(diagnose(found))[0]
+        first = to_findings(diagnose(found))[0]
         assert first.code == "diverged" and ("random guessing" in first.message) == known
 
 
 @pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)
 def test_the_faults_of_a_public_gallery(file: Path) -> None:
     known = json.loads(file.read_text())
-    verdict = diagnose(loss_curves.of_file(file))
+    verdict = diagnose(loss_curves.from_file(file))
     assert verdict.pattern in (known["label"], *known["also_acceptable"])
     if known["label"] == "overfit":
         assert verdict.onset_step == known["onset_step"]

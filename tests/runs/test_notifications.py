@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.jobs.status import Status
-from ftwizard.runs.notifications import Notice, Noticer, sequences
+from ftwizard.runs.notifications import Notification, NotificationTracker, format_sequences
 from ftwizard.runs.store import Progress
 
 RUNNING = Status(state="running", attempt=1)
@@ -24,13 +24,13 @@ def finding(message: str, severity: str = "warning", attempt: int = 1) -> dict[s
 def test_what_was_there_when_the_view_came_is_not_told() -> None:
     progress = Progress()
     progress.feed([finding("old")])
-    noticer = Noticer("one")
+    noticer = NotificationTracker("one")
     assert noticer.news(ENDED, progress) == []
     assert noticer.news(ENDED, progress) == []
 
 
 def test_each_new_thing_is_told_once() -> None:
-    progress, noticer = Progress(), Noticer("one")
+    progress, noticer = Progress(), NotificationTracker("one")
     noticer.news(RUNNING, progress)
     progress.feed([finding("one"), finding("of no weight", "info")])
     assert [n.message for n in noticer.news(RUNNING, progress)] == ["one"]
@@ -42,7 +42,7 @@ def test_each_new_thing_is_told_once() -> None:
 
 
 def test_a_resumed_run_is_told_of_again() -> None:
-    progress, noticer = Progress(), Noticer("one")
+    progress, noticer = Progress(), NotificationTracker("one")
     progress.feed([finding("first attempt")])
     noticer.news(ENDED, progress)
     progress.feed([finding("second attempt", attempt=2)])
@@ -65,21 +65,24 @@ def test_a_resumed_run_is_told_of_again() -> None:
     ],
 )
 def test_each_terminal_is_told_as_it_can_hear(environment: dict[str, str], sent: str) -> None:
-    assert sequences([Notice("a;b", "m")], environment) == sent
+    assert format_sequences([Notification("a;b", "m")], environment) == sent
 
 
 def test_without_news_nothing_is_sent_and_for_two_one_bell() -> None:
-    assert sequences([], {"TERM": "xterm"}) == ""
-    assert sequences([Notice("a", "m"), Notice("a", "n")], {"TERM": "linux"}) == "\a"
+    assert format_sequences([], {"TERM": "xterm"}) == ""
+    assert (
+        format_sequences([Notification("a", "m"), Notification("a", "n")], {"TERM": "linux"})
+        == "\a"
+    )
 
 
 @given(st.text())
 def test_no_word_of_a_run_ends_the_sequence_early(text: str) -> None:
-    progress, noticer = Progress(), Noticer("one")
+    progress, noticer = Progress(), NotificationTracker("one")
     noticer.news(RUNNING, progress)
     progress.feed([finding(text)])
     (told,) = noticer.news(RUNNING, progress)
-    sent = sequences([told], {"TERM": "xterm"})
+    sent = format_sequences([told], {"TERM": "xterm"})
     assert sent.startswith("\a\x1b]9;")
     assert sent.endswith("\a")
     assert not [c for c in sent[2:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs")]

@@ -16,7 +16,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.runs import describe, listing, prediction
-from ftwizard.runs.prediction import NAMES, Expected
+from ftwizard.runs.prediction import NAMES, RunFigures
 from ftwizard.train import measure
 
 
@@ -35,9 +35,9 @@ def training(t: float, attempt: int = 1) -> dict[str, Any]:
 
 
 def test_the_error_is_of_what_came() -> None:
-    came = prediction.compare(
-        Expected(seconds=figure(60), disk=figure(0.5), peak_memory=figure(9)),
-        Expected(seconds=figure(50), disk=figure(1), tokens_per_s=figure(7)),
+    came = prediction.compare_prediction(
+        RunFigures(seconds=figure(60), disk=figure(0.5), peak_memory=figure(9)),
+        RunFigures(seconds=figure(50), disk=figure(1), tokens_per_s=figure(7)),
     )
     assert came.error == {
         "seconds": 0.2, "disk": -0.5, "peak_memory": None, "tokens_per_s": None, "cost": None
@@ -45,9 +45,9 @@ def test_the_error_is_of_what_came() -> None:
 
 
 def test_a_training_that_ended_early_is_held_against_its_share_of_the_time() -> None:
-    predicted = Expected(seconds=figure(100), disk=figure(8), cost=figure(4))
-    took = Expected(seconds=figure(50), disk=figure(8), cost=figure(2))
-    came = prediction.compare(predicted, took, share=0.5)
+    predicted = RunFigures(seconds=figure(100), disk=figure(8), cost=figure(4))
+    took = RunFigures(seconds=figure(50), disk=figure(8), cost=figure(2))
+    came = prediction.compare_prediction(predicted, took, share=0.5)
     assert came.error["seconds"] == came.error["disk"] == came.error["cost"] == 0
     assert came.predicted.seconds == predicted.seconds, "what was said stays as it was said"
 
@@ -55,8 +55,8 @@ def test_a_training_that_ended_early_is_held_against_its_share_of_the_time() -> 
 def test_the_first_word_counts(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     assert prediction.read_prediction(folder) is None
-    prediction.predict(folder, Expected(seconds=figure(10, low=5, high=20)))
-    prediction.predict(folder, Expected(seconds=figure(99)))
+    prediction.record_prediction(folder, RunFigures(seconds=figure(10, low=5, high=20)))
+    prediction.record_prediction(folder, RunFigures(seconds=figure(99)))
     found = prediction.read_prediction(folder)
     assert found and found.seconds == figure(10, low=5, high=20)
 
@@ -96,7 +96,7 @@ def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: P
     }  # fmt: skip
     assert found.peak_memory and "resident" in found.peak_memory.source
     assert found.cost is None, "nobody said what an hour costs"
-    hour = machine_rate.said("3.60")
+    hour = machine_rate.parse_typed_price("3.60")
     priced = measure.measure_run(folder, 400, hour)
     assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
     later = measure.measure_run(folder, 400, hour, now=40.0)
@@ -130,9 +130,9 @@ _expected = st.dictionaries(st.sampled_from(NAMES), _figure | _junk)
     )
 )
 def test_whatever_a_result_holds_it_is_shown_or_left_out(result: dict[str, Any]) -> None:
-    came = prediction.of_result(result)
+    came = prediction.from_result(result)
     if came:
-        describe.predicted_and_actual(came)
+        describe.describe_prediction(came)
         json.loads(msgspec.json.encode(came))
         for name in NAMES:
             for one in (getattr(came.predicted, name), getattr(came.actual, name)):
@@ -140,25 +140,25 @@ def test_whatever_a_result_holds_it_is_shown_or_left_out(result: dict[str, Any])
 
 
 def test_a_line_says_both_and_how_far_off() -> None:
-    came = prediction.compare(
-        Expected(seconds=figure(70, low=60, high=180), peak_memory=figure(2e9, "bytes")),
-        Expected(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
+    came = prediction.compare_prediction(
+        RunFigures(seconds=figure(70, low=60, high=180), peak_memory=figure(2e9, "bytes")),
+        RunFigures(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
     )
-    assert describe.predicted_and_actual(came) == [
+    assert describe.describe_prediction(came) == [
         "training     1 min 40 s (predicted 1 min – 3 min, 30% too low)",
         "memory       2.0 GB (predicted 2.0 GB, exact)",
         f"cost         {describe.COST_UNKNOWN}",
     ]
-    alone = prediction.compare(Expected(), came.actual)
-    assert describe.predicted_and_actual(alone)[:2] == [
+    alone = prediction.compare_prediction(RunFigures(), came.actual)
+    assert describe.describe_prediction(alone)[:2] == [
         "training     1 min 40 s",
         "memory       2.0 GB",
     ]
-    priced = prediction.compare(
-        Expected(cost=figure(0.3, "USD", low=0.2, high=0.5)),
-        Expected(seconds=figure(100), cost=figure(0.4, "USD")),
+    priced = prediction.compare_prediction(
+        RunFigures(cost=figure(0.3, "USD", low=0.2, high=0.5)),
+        RunFigures(seconds=figure(100), cost=figure(0.4, "USD")),
     )
-    assert describe.predicted_and_actual(priced)[-1] == (
+    assert describe.describe_prediction(priced)[-1] == (
         "cost         $0.40 (predicted $0.20 – $0.50, 25% too low)"
     )
 

@@ -16,7 +16,7 @@ from ftwizard.cli import watch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, store
-from ftwizard.runs.store import MAX_GRACE_S, Progress, new_id
+from ftwizard.runs.store import MAX_GRACE_S, Progress, make_id
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -175,14 +175,14 @@ def seen_by_every_view(progress: Progress) -> None:
     """Draw it as status, watch and the monitor do."""
     folder = JobFolder(locations.runs_folder() / "x")
     status = Status(state="running", attempt=1)
-    msgspec.json.encode(store.report(folder, status, progress))
+    msgspec.json.encode(store.make_status(folder, status, progress))
     assert 30 <= progress.stop_grace_s <= MAX_GRACE_S
     out = Console(file=io.StringIO(), markup=False)
     for view in (watch._Live(folder, out), watch._Plain(folder, out)):
         view.show(status, progress)
     out.print(watch._Live(folder, out)._draw(status, progress))
     watch._format_step(progress)
-    describe.doing(progress)
+    describe.describe_progress(progress)
     for event in progress.findings:
         assert event.get("step") is None or 0 <= event["step"] < 2**53
 
@@ -224,5 +224,5 @@ def test_a_bad_field_does_not_cost_the_others() -> None:
 
 
 def test_ids_are_made_of_safe_letters() -> None:
-    assert new_id("Mein Plän!").startswith("Mein-Pl-n-")
-    assert new_id("...").startswith("run-")
+    assert make_id("Mein Plän!").startswith("Mein-Pl-n-")
+    assert make_id("...").startswith("run-")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import search, store
-from ftwizard.runs.search import Facts, facts_of, matching, parse, settings_of
+from ftwizard.runs.search import RunFields, from_status, matches_all, parse, read_settings
 from ftwizard.runs.store import RunStatus
 from tests.screens.runs_helpers import living, make_run
 
@@ -22,10 +22,10 @@ recipe: {method: qlora, learning_rate: 2e-4, rank: 8, packing: true}
 
 
 @pytest.fixture
-def facts(home: Path) -> Facts:
+def facts(home: Path) -> RunFields:
     folder = make_run(home, "tickets-1124", end_reason="early_stopped")
     folder.plan.write_text(PLAN)
-    return facts_of(store.status(folder), settings_of(folder))
+    return from_status(store.read_status(folder), read_settings(folder))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def facts(home: Path) -> Facts:
         "tickets state:finished rate>1e-4",
     ],
 )  # fmt: skip
-def test_it_is_found(facts: Facts, words: str) -> None:
-    assert matching(parse(words.split()), facts)
+def test_it_is_found(facts: RunFields, words: str) -> None:
+    assert matches_all(parse(words.split()), facts)
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_it_is_found(facts: Facts, words: str) -> None:
         "/data/other.jsonl",
     ],
 )  # fmt: skip
-def test_it_is_not_found(facts: Facts, words: str) -> None:
-    assert not matching(parse(words.split()), facts)
+def test_it_is_not_found(facts: RunFields, words: str) -> None:
+    assert not matches_all(parse(words.split()), facts)
 
 
 def test_failed_is_what_nobody_asked_for(home: Path) -> None:
     found = {}
     for reason in ("crashed", "stopped", "out_of_memory", "killed", "finished"):
-        status = store.status(make_run(home, reason, end_reason=reason))
-        found[reason] = matching(parse(["failed"]), facts_of(status, {}))
+        status = store.read_status(make_run(home, reason, end_reason=reason))
+        found[reason] = matches_all(parse(["failed"]), from_status(status, {}))
     assert [name for name, failed in found.items() if failed] == ["crashed", "out_of_memory"]
 
 
@@ -66,8 +66,8 @@ def test_a_living_run(home: Path) -> None:
     folder = make_run(home, "one")
     folder.events.unlink()
     with living(folder):
-        status = store.status(folder)
-    assert matching(parse(["state:running", "living"]), facts_of(status, {}))
+        status = store.read_status(folder)
+    assert matches_all(parse(["state:running", "living"]), from_status(status, {}))
 
 
 @pytest.mark.parametrize(
@@ -86,23 +86,23 @@ def test_what_cannot_be_searched_by_is_said(words: str, says: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_search_that_finds_nothing_says_which_word_it_is(facts: Facts) -> None:
-    other = Facts("other", "ended\nfinished", {"model.name": "llama"})
+def test_a_search_that_finds_nothing_says_which_word_it_is(facts: RunFields) -> None:
+    other = RunFields("other", "ended\nfinished", {"model.name": "llama"})
     terms = parse(["qwen", "rate>1"])
-    message, hint = search.nothing(terms, [facts, other])
+    message, hint = search.explain_no_match(terms, [facts, other])
     assert message == "None of the 2 runs matches “qwen rate>1”."
     assert hint == "Without “rate>1”, 1 run matches."
 
 
-def test_a_slip_in_an_id_is_told(facts: Facts) -> None:
-    assert "tickets-1124" in search.nothing(parse(["tickest-1124"]), [facts])[1]
+def test_a_slip_in_an_id_is_told(facts: RunFields) -> None:
+    assert "tickets-1124" in search.explain_no_match(parse(["tickest-1124"]), [facts])[1]
 
 
 def test_a_plan_that_cannot_be_read_hides_no_run(home: Path) -> None:
     folder = make_run(home, "one")
     folder.plan.write_bytes(b"\xff: [")
-    assert settings_of(folder) == {}
-    assert matching(parse(["one"]), facts_of(store.status(folder), {}))
+    assert read_settings(folder) == {}
+    assert matches_all(parse(["one"]), from_status(store.read_status(folder), {}))
 
 
 STATUS = RunStatus(
@@ -118,6 +118,6 @@ def test_whatever_is_typed_there_is_an_answer(texts: list[str]) -> None:
         terms = parse(texts)
     except FtwizardError:
         return
-    one = facts_of(STATUS, {"recipe.learning_rate": 1e-4, "data.files.train": "\x1b"})
-    if not matching(terms, one):
-        assert all(search.nothing(terms, [one]))
+    one = from_status(STATUS, {"recipe.learning_rate": 1e-4, "data.files.train": "\x1b"})
+    if not matches_all(terms, one):
+        assert all(search.explain_no_match(terms, [one]))

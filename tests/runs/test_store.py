@@ -21,7 +21,7 @@ def make(home: Path, name: str, *, age: float = 0.0) -> Path:
 
 
 def listed() -> list[str]:
-    return [folder.id for folder in store.all_runs()]
+    return [folder.id for folder in store.list_runs()]
 
 
 def test_runs_are_listed_by_age_and_nothing_else_is(home: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_run_that_is_removed_meanwhile_is_left_out(
         return found
 
     monkeypatch.setattr(Path, "stat", remove)
-    store.all_runs()
+    store.list_runs()
     assert listed() == ["here"]
     assert [status.id for status in listing.read_records()] == ["here"]
 

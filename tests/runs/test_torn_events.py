@@ -44,14 +44,14 @@ def run(home: Path) -> JobFolder:
 
 def shortly(folder: JobFolder) -> dict[str, Any]:
     """Return what ``status`` makes of a run."""
-    found = store.status(folder)
+    found = store.read_status(folder)
     return {name: getattr(found, name) for name in ("step", "loss", "eval_loss", "end_reason")}
 
 
 def told(folder: JobFolder) -> dict[str, Any]:
     """Return what each reader makes of a run, which must be the same."""
-    progress = store.progress(folder)
-    status = store.status(folder)
+    progress = store.read_progress(folder)
+    status = store.read_status(folder)
     record = listing.read_record(folder)
     follower = Follower(folder)
     assert not follower.read(10.0)
@@ -59,7 +59,7 @@ def told(folder: JobFolder) -> dict[str, Any]:
         assert all(
             getattr(other, name) == getattr(status, name) for name in status.__struct_fields__
         )
-    verdict = diagnose(loss_curves.of_progress(progress, folder))
+    verdict = diagnose(loss_curves.from_progress(progress, folder))
     return {
         "step": status.step, "loss": status.loss, "eval_loss": status.eval_loss,
         "best_step": status.best_step, "total_steps": status.total_steps,

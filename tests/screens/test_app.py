@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import Page
 from tests.screens.frames import drive, says, until
 
@@ -37,7 +37,7 @@ class Faulty(Page[None]):
 
 async def show(pilot: Pilot[Any], error: Exception) -> None:
     pilot.app.push_screen(Faulty(error))
-    await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
+    await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
 
 
 def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None:

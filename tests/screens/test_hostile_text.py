@@ -17,15 +17,15 @@ from textual.widgets import Input
 from ftwizard.runs.follower import Follower
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.home.compare import Compare
-from ftwizard.screens.monitor.log import Log
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.home.compare import ComparePage
+from ftwizard.screens.monitor.log import LogPage
+from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.terminal.driver import OutputSanitizer
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.data.rows import RowsPage
-from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.e2e import open_screen
 from tests.screens.frames import drive, frame, says, until
@@ -82,7 +82,7 @@ def test_of_runs_that_are_compared_and_searched(name: str, home: Path) -> None:
     folders = [make_hostile(home, TEXTS[name], reason="text"), make_run(home, "two")]
 
     async def play(pilot: Pilot[Any]) -> None:
-        await seen(pilot, Compare(folders), "best validation loss")
+        await seen(pilot, ComparePage(folders), "best validation loss")
         typed = "".join(c for c in TEXTS[name] if c.isprintable())[:40]
         await pilot.press("slash")
         pilot.app.screen.query_one("#search", Input).value = f"no-such-run {typed}"
@@ -99,8 +99,8 @@ def test_of_a_run_that_has_ended(name: str, home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
         assert_harmless(frame(pilot.app))
-        await seen(pilot, Log(Follower(folder)), SEEN if name != "long" else "xxx")
-        shown = await seen(pilot, Monitor(folder))
+        await seen(pilot, LogPage(Follower(folder)), SEEN if name != "long" else "xxx")
+        shown = await seen(pilot, MonitorPage(folder))
         assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
     drive(FtwizardApp(), SIZE, play)
@@ -113,7 +113,7 @@ def test_of_a_run_that_lives(name: str, home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, f"● {SEEN}")
         assert_harmless(frame(pilot.app))
-        shown = await seen(pilot, Monitor(folder), f"● {SEEN}")
+        shown = await seen(pilot, MonitorPage(folder), f"● {SEEN}")
         assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
     with living(folder):
@@ -127,7 +127,7 @@ def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def command(*_: str, **__: object) -> Any:
         return {"checks": [{"name": "GPU", "status": "missing", "found": text, "fix": text}]}
 
-    monkeypatch.setattr(subprocesses, "command", command)
+    monkeypatch.setattr(subprocesses, "run_command", command)
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, f"✗ GPU     {SEEN}")
@@ -137,7 +137,7 @@ def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def to_data(pilot: Pilot[Any]) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+    await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
     pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
     await pilot.pause()
     await pilot.press("enter")

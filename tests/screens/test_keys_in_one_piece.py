@@ -17,17 +17,17 @@ from textual.widgets import Input
 
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.costs.hour_price import HourPage
+from ftwizard.screens.costs.hour_price import HourPricePage
 from ftwizard.screens.costs.inputs import build_basis
 from ftwizard.screens.costs.volume import VolumePage
-from ftwizard.screens.dialogs.confirm import Ask
-from ftwizard.screens.dialogs.save_as import NewFile
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.save_as import SaveAsDialog
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
 from ftwizard.screens.wizard import review
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
 from tests.screens.costs.helpers import FACTS, TODAY, counted
@@ -65,14 +65,14 @@ def draft() -> Draft:
 
 def test_an_answer_before_enter_counts() -> None:
     one, other = (
-        answer(PathPage(Draft(FACTS), TODAY), *keys).draft.answers
+        answer(ProviderPage(Draft(FACTS), TODAY), *keys).draft.answers
         for keys in (("enter",), ("right", "enter"))
     )
     assert one != other, "the first question was answered otherwise"
 
 
 def test_a_path_that_is_chosen_after_an_answer_stays_chosen() -> None:
-    page = PathPage(Draft(FACTS), TODAY)
+    page = ProviderPage(Draft(FACTS), TODAY)
     chosen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -117,14 +117,14 @@ def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_typed_into_a_question_before_enter_is_whole(tmp_path: Path) -> None:
-    assert float(answer(HourPage(None, ""), *"1.25", "enter").usd) == 1.25
+    assert float(answer(HourPricePage(None, ""), *"1.25", "enter").usd) == 1.25
     volume = answer(
         VolumePage(build_basis(counted(), TODAY).usual, measured=False), *"12k", "enter"
     )
     assert volume.requests == 12_000
     file = tmp_path / "new"
     names = [("rows", str(file))]
-    assert answer(NewFile("Split?", "", names, "writes it"), *".jsonl", "enter") == [
+    assert answer(SaveAsDialog("Split?", "", names, "writes it"), *".jsonl", "enter") == [
         f"{file}.jsonl"
     ]
 
@@ -181,7 +181,7 @@ def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.2)
         return 0
 
-    monkeypatch.setattr(navigation, "follow", follow)
+    monkeypatch.setattr(navigation, "follow_route", follow)
 
     async def play(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app
@@ -201,7 +201,7 @@ def test_a_question_is_answered_once_whatever_lies_above_it() -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         below = pilot.app.screen
-        question = Ask("Go on?", "", "go on", "stay")
+        question = ConfirmDialog("Go on?", "", "go on", "stay")
         pilot.app.push_screen(question, heard.append)
         await until(pilot, lambda: pilot.app.screen is question)
         await pilot.press("ctrl+p")

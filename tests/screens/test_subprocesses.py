@@ -47,7 +47,7 @@ def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.Monk
         return start(*arguments, env=env, **more)
 
     monkeypatch.setattr(subprocess, "Popen", seen)
-    assert subprocesses.run("check", str(rows), tell=lambda _: None)["usable"] == 1
+    assert subprocesses.run_blocking("check", str(rows), tell=lambda _: None)["usable"] == 1
     assert len(given) == 1 and PROGRESS_FILE in given[0] and not given[0].keys() & set(KEYS)
 
 

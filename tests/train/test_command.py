@@ -28,14 +28,14 @@ MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
 )
 def test_one_gpu_is_visible(more: str, visible: str | None, gpu: str) -> None:
     base = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    found = command.environment(schema.parse(MINIMAL + more), base)
+    found = command.build_environment(schema.parse(MINIMAL + more), base)
     assert found["CUDA_VISIBLE_DEVICES"] == gpu
 
 
 def test_a_gpu_that_is_not_visible_is_refused() -> None:
     for visible in ("2,3", ""):
         with pytest.raises(FtwizardError, match=r"where\.gpu is 2"):
-            command.environment(
+            command.build_environment(
                 schema.parse(MINIMAL + "where: {gpu: 2}\n"), {"CUDA_VISIBLE_DEVICES": visible}
             )
 
@@ -49,21 +49,21 @@ def test_keys_go_only_where_they_are_needed() -> None:
         "GITHUB_PAT", "PGPASSWORD", "DB_PASS", "TOKEN", "DATABASE_URL",
     )  # fmt: skip
     base = dict.fromkeys(names, "x")
-    plain = command.environment(schema.parse(MINIMAL), base)
+    plain = command.build_environment(schema.parse(MINIMAL), base)
     kept = {"PATH", "HF_TOKEN", "TOKENIZERS_PARALLELISM", "KEYBOARD", "XDG_DATA_HOME", "MONKEY"}
     assert kept == set(plain) & set(base)
     assert not {
         n for n in plain if "KEY_ID" in n or "API_KEY" in n or "PASSWORD" in n or "CRED" in n
     }
-    watched = command.environment(schema.parse(MINIMAL + "report_to: [wandb]\n"), base)
+    watched = command.build_environment(schema.parse(MINIMAL + "report_to: [wandb]\n"), base)
     assert "WANDB_API_KEY" in watched and "OPENAI_API_KEY" not in watched
     assert without_secrets({"MY_TOKEN": "x"}, keep=["MY_TOKEN"]) == {"MY_TOKEN": "x"}
 
 
 def test_waiting_threads_leave_the_processors_to_others() -> None:
     one = schema.parse(MINIMAL)
-    assert command.environment(one, {})["GOMP_SPINCOUNT"] == "1000"
-    assert command.environment(one, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
+    assert command.build_environment(one, {})["GOMP_SPINCOUNT"] == "1000"
+    assert command.build_environment(one, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
 
 
 def test_a_missing_reporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +80,8 @@ def test_modules_of_the_user_s_folder_are_not_imported(tmp_path: Path) -> None:
         )
     code = "import json, datasets.arrow_dataset, ftwizard.jobs.keeper"
     subprocess.run(
-        [*launch.python(), "-c", code], cwd=tmp_path, check=True, env=launch.import_path({})
+        [*launch.get_python_command(), "-c", code],
+        cwd=tmp_path,
+        check=True,
+        env=launch.with_import_path({}),
     )

@@ -18,7 +18,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import loss_curves, store
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
-from tests.helpers import curves as drawn
+from tests.helpers import curves
 
 
 class Trainer:
@@ -81,7 +81,7 @@ def trainer(tmp_path: Path) -> Trainer:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) -> None:
-    trainer.tell(drawn.overfitting(seed))
+    trainer.tell(curves.overfitting(seed))
     assert all(one != other for one, other in pairwise(trainer.verdicts))
     assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
     (said,) = [e for e in trainer.found if e["code"] == "overfit"]
@@ -90,16 +90,16 @@ def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) ->
 
 
 def test_the_last_verdict_is_that_of_the_whole_curve(trainer: Trainer) -> None:
-    for kind in (drawn.healthy, drawn.flattening, drawn.running_away, drawn.one_spike):
+    for kind in (curves.healthy, curves.flattening, curves.running_away, curves.one_spike):
         one = Trainer(JobFolder(trainer.folder.path / kind.__name__))
         one.folder.path.mkdir()
         one.tell(kind(1))
-        whole = diagnose(loss_curves.of_rows(one.state.log_history, one.state.max_steps))
+        whole = diagnose(loss_curves.from_rows(one.state.log_history, one.state.max_steps))
         assert one.verdicts[-1] == whole.pattern, kind
 
 
 def test_a_warning_is_said_once(trainer: Trainer) -> None:
-    trainer.tell(drawn.running_away(2))
+    trainer.tell(curves.running_away(2))
     warnings = [e["code"] for e in trainer.found if e["severity"] != "info" and not e["verdict"]]
     assert len(set(warnings)) == len(warnings)
     assert "diverged" in [e["code"] for e in trainer.found]
@@ -110,8 +110,8 @@ def test_what_comes_and_goes_is_not_said_each_time(
 ) -> None:
     """At the boundary of two patterns, noise alone chooses among them."""
     real = {
-        "healthy": diagnose(drawn.healthy(1)),
-        "plateau": diagnose(drawn.flattening(1)),
+        "healthy": diagnose(curves.healthy(1)),
+        "plateau": diagnose(curves.flattening(1)),
     }
     assert {name: one.pattern for name, one in real.items()} == {n: n for n in real}
     turns = 0
@@ -122,7 +122,7 @@ def test_what_comes_and_goes_is_not_said_each_time(
         return real["healthy" if turns % 2 else "plateau"]
 
     monkeypatch.setattr(diagnosis_callback, "diagnose", coin)
-    trainer.tell(drawn.flattening(1))
+    trainer.tell(curves.flattening(1))
     assert turns > 40
     assert len(trainer.verdicts) <= 3, trainer.verdicts
 
@@ -131,7 +131,7 @@ def test_between_evaluations_it_looks_when_the_logs_have_grown(trainer: Trainer)
     def flat(_: float) -> float:
         return 1.0
 
-    curve = drawn.drawn(flat, None, steps=20_000, every=5)
+    curve = curves.drawn(flat, None, steps=20_000, every=5)
     assert len(curve.train) == 4000
     trainer.tell(curve)
     most = math.log(4000 / diagnosis_callback.MIN_LOGS, diagnosis_callback.GROWTH_FACTOR)
@@ -139,30 +139,30 @@ def test_between_evaluations_it_looks_when_the_logs_have_grown(trainer: Trainer)
 
 
 def test_an_evaluation_is_looked_at_at_once(trainer: Trainer) -> None:
-    trainer.tell(drawn.healthy(1))
-    assert trainer.looks >= len(drawn.healthy(1).evals)
+    trainer.tell(curves.healthy(1))
+    assert trainer.looks >= len(curves.healthy(1).evals)
 
 
 def test_a_resumed_run_says_again_what_still_holds_and_nothing_twice(trainer: Trainer) -> None:
-    curve = drawn.overfitting(1)
+    curve = curves.overfitting(1)
     trainer.tell(curve, last=500)
     assert trainer.verdicts[-1] == "overfit"
     again = Trainer(trainer.folder, 2, trainer.state.log_history)
     again.tell(curve, first=501, last=505)
     assert again.verdicts == ["overfit"], "at the first look of the new attempt"
-    seen = store.progress(trainer.folder).findings
+    seen = store.read_progress(trainer.folder).findings
     codes = [e["code"] for e in seen]
     assert codes.count("overfit") == 1 and len(set(codes)) == len(codes), codes
 
 
 def test_a_resumed_run_does_not_say_what_holds_no_more(trainer: Trainer) -> None:
-    curve = drawn.overfitting(1)
+    curve = curves.overfitting(1)
     trainer.tell(curve, last=500)
     # Its newest checkpoint is from before the rise, and what follows is another course.
     kept = [row for row in trainer.state.log_history if row["step"] <= 150]
     again = Trainer(trainer.folder, 2, kept)
-    again.tell(drawn.healthy(1), first=151, last=200)
-    assert "overfit" not in [e["code"] for e in store.progress(trainer.folder).findings]
+    again.tell(curves.healthy(1), first=151, last=200)
+    assert "overfit" not in [e["code"] for e in store.read_progress(trainer.folder).findings]
 
 
 def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:
@@ -170,7 +170,7 @@ def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:
 
     history: list[dict[str, float]] = []
     read = _Points()
-    for number, (step, name, value) in enumerate(points(drawn.overfitting(4))):
+    for number, (step, name, value) in enumerate(points(curves.overfitting(4))):
         history.append(
             {"step": step, "epoch": step / 100, name: value, "eval_mean_token_accuracy": 0.5}
             if name == "eval_loss"
@@ -179,7 +179,7 @@ def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:
         if number % 7 == 0:
             read.read(history)
     read.read(history)
-    whole = loss_curves.of_rows(history)
+    whole = loss_curves.from_rows(history)
     assert (read.train, read.evals, read.grad_norm) == (whole.train, whole.evals, whole.grad_norm)
     assert read.scores == dict(whole.scores) and read.steps_per_epoch == whole.steps_per_epoch
 
@@ -194,6 +194,6 @@ def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
     folder = JobFolder(home / "runs" / "one")
     folder.path.mkdir(parents=True)
     trainer = Trainer(folder)
-    trainer.tell(drawn.healthy(1))
+    trainer.tell(curves.healthy(1))
     (said,) = trainer.found
     assert said["code"] == "diagnosis_failed" and "made up" in said["message"]

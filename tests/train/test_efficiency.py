@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.plan.schema import Recipe
-from ftwizard.train.efficiency import (  # fmt: skip
+from ftwizard.train.efficiency import (
     ADVICE_AFTER_STEPS,
     MIN_SAVING_RATIO,
     PEAK_UTILIZATION,

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ftwizard.cli import mask as command
+from ftwizard.cli import mask
 from ftwizard.cli.parser import parser
 from ftwizard.data.conversation import Conversation
-from ftwizard.data.reader import Row
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.reader import ParsedRow
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import mask_report
 from ftwizard.train.encoder import Encoder, encode_rows
@@ -32,7 +32,7 @@ def encoder() -> Iterator[Encoder]:
     yield Encoder(tokenizer, {tokenizer.eos_token_id})
 
 
-def talk(line: int, *pairs: tuple[str, str], weight: int = 1) -> Row:
+def talk(line: int, *pairs: tuple[str, str], weight: int = 1) -> ParsedRow:
     messages: list[dict[str, Any]] = []
     for asked, answered in pairs:
         messages += [
@@ -42,8 +42,8 @@ def talk(line: int, *pairs: tuple[str, str], weight: int = 1) -> Row:
     return row_of(line, Conversation(messages=messages))
 
 
-def report(encoder: Encoder, rows: list[Row], length: int = 1000) -> mask_report.TokenReport:
-    return mask_report.token_report(encoder, rows, length, "a model", lambda *_, **__: None)[0]
+def report(encoder: Encoder, rows: list[ParsedRow], length: int = 1000) -> mask_report.TokenReport:
+    return mask_report.report_tokens(encoder, rows, length, "a model", lambda *_, **__: None)[0]
 
 
 @settings(max_examples=30)
@@ -53,7 +53,9 @@ def test_it_counts_what_is_trained(
 ) -> None:
     rows = [talk(line, *turns) for line, turns in enumerate(conversations, 1)]
     kept, trained = encode_rows(encoder, rows, length, needed=False)
-    found, again = mask_report.token_report(encoder, rows, length, "a model", lambda *_, **__: None)
+    found, again = mask_report.report_tokens(
+        encoder, rows, length, "a model", lambda *_, **__: None
+    )
     assert again == kept
     assert found.route == trained.route == "prefixes"
     assert (found.rows, found.kept, found.kept_tokens) == (
@@ -66,7 +68,7 @@ def test_it_counts_what_is_trained(
     )  # fmt: skip
     assert found.counts.tokens.exact
     for row in rows:
-        shown = mask_report.row_mask(encoder, row, length)
+        shown = mask_report.mask_row(encoder, row, length)
         held = next((one for one in kept if one.line == row.line), None)
         assert shown.trained == (held.trained if held else 0)
         assert sum(s.end - s.start for s in shown.spans if s.trained) == shown.trained
@@ -78,7 +80,7 @@ def test_spans_are_the_whole_row_in_order(
     encoder: Encoder, turns: list[tuple[str, str]], length: int
 ) -> None:
     row = talk(1, *turns)
-    shown, whole = mask_report.row_mask(encoder, row, length), encoder.encode_row(row)
+    shown, whole = mask_report.mask_row(encoder, row, length), encoder.encode_row(row)
     assert [s.start for s in shown.spans] == [0, *(s.end for s in shown.spans[:-1])]
     assert shown.spans[-1].end == shown.tokens == len(whole.input_ids)
     assert shown.kept == min(length, shown.tokens)
@@ -86,12 +88,12 @@ def test_spans_are_the_whole_row_in_order(
     assert not any(s.trained for s in shown.spans if s.start >= shown.kept)
     for one in shown.spans:
         if shown.trained and one.end <= shown.kept:
-            learnt = [label != IGNORED for label in whole.labels[one.start : one.end]]
+            learnt = [label != IGNORE_INDEX for label in whole.labels[one.start : one.end]]
             assert learnt == [one.trained] * len(learnt)
 
 
 def test_answers_and_their_ends_are_shown_as_trained(encoder: Encoder) -> None:
-    shown = mask_report.row_mask(encoder, talk(7, ("Hi", "Hello"), ("Bye", "See you")), 1000)
+    shown = mask_report.mask_row(encoder, talk(7, ("Hi", "Hello"), ("Bye", "See you")), 1000)
     assert [s.text for s in shown.spans if s.trained] == ["Hello<|im_end|>", "See you<|im_end|>"]
     assert "".join(s.text for s in shown.spans) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
@@ -117,7 +119,7 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
     assert by_code["too_long"].lines == [3, 9]
     assert by_code["nothing_to_train_after_truncation"].lines == [3]
     assert found.end_tokens == ["<|im_end|>"]
-    shown = mask_report.row_mask(encoder, rows[1], 100)
+    shown = mask_report.mask_row(encoder, rows[1], 100)
     assert (shown.kept, shown.trained) == (100, 0)
     assert len(shown.spans) == 2
 
@@ -153,8 +155,8 @@ def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
 
 def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
     rows = [talk(line, ("a" * line, "b" * line)) for line in range(1, 30)]
-    _, kept = mask_report.token_report(encoder, rows, 300, "a model", lambda *_, **__: None)
-    packed = mask_report.packed(kept, 300)
+    _, kept = mask_report.report_tokens(encoder, rows, 300, "a model", lambda *_, **__: None)
+    packed = mask_report.pack_rows(kept, 300)
     assert sorted(line for lines in packed.lines for line in lines) == list(range(1, 30))
     sizes = {one.line: len(one.input_ids) for one in kept}
     assert all(sum(sizes[line] for line in lines) <= 300 for lines in packed.lines)
@@ -167,13 +169,13 @@ def console(**more: Any) -> Console:
 
 
 def printed(out: Console, row: mask_report.RowMask, *, whole: bool = True) -> str:
-    out.print(command._highlight(row, out, whole=whole), soft_wrap=True)
+    out.print(mask._highlight(row, out, whole=whole), soft_wrap=True)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
 
 def test_loss_is_told_apart_without_colours(encoder: Encoder) -> None:
-    row = mask_report.row_mask(encoder, talk(1, ("Hi ‹you›", "He\x1b[31mllo‹›\u202e")), 1000)
+    row = mask_report.mask_row(encoder, talk(1, ("Hi ‹you›", "He\x1b[31mllo‹›\u202e")), 1000)
     for out in (console(), console(force_terminal=True, no_color=True)):
         text = printed(out, row)
         assert "‹He␛[31mllo\\u2039\\u203a\\u202e<|im_end|>›" in text
@@ -184,7 +186,7 @@ def test_loss_is_told_apart_without_colours(encoder: Encoder) -> None:
 
 
 def test_long_rows_are_shown_by_their_ends_unless_asked_for(encoder: Encoder) -> None:
-    row = mask_report.row_mask(encoder, talk(1, ("word " * 1000, "Hello")), 2000)
+    row = mask_report.mask_row(encoder, talk(1, ("word " * 1000, "Hello")), 2000)
     assert len(printed(console(), row, whole=False)) < 3000
     whole = printed(console(), row)
     before, mark, after = whole.partition("\n[cut after 2,000 tokens; the rest:]\n")

@@ -8,26 +8,28 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.memory import estimate
-from ftwizard.estimate.training_setup import Setup, Stack
+from ftwizard.estimate.memory import estimate_memory
+from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
 from ftwizard.models.shapes import from_config
 from ftwizard.train.fake_model import build_model
-from ftwizard.train.memory_ledger import ledger, run_step
+from ftwizard.train.memory_ledger import run_memory_ledger, run_step
 
-TENSORS = Stack(counter="allocated")
+TENSORS = FrameworkOverhead(counter="allocated")
 SMALL: dict[str, Any] = {
     "model_type": "llama", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
     "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000, "head_dim": 32,
 }  # fmt: skip
 WIDE = {**SMALL, "hidden_size": 2048, "intermediate_size": 8192, "head_dim": 512}
 SETUPS = {
-    "lora": Setup(method="lora", batch_size=2, length=256),
-    "lora, nothing recomputed": Setup(method="lora", batch_size=2, length=256, checkpointing=False),
-    "qlora, one row": Setup(method="qlora", batch_size=1, length=512),
-    "full": Setup(method="full", batch_size=2, length=256),
-    "full, all logits": Setup(method="full", batch_size=2, length=256, head="full"),
-    "lora in fp32": Setup(method="lora", batch_size=2, length=256, precision="fp32"),
-    "two passes a step": Setup(method="full", batch_size=1, length=512, accumulation=2),
+    "lora": TrainingSetup(method="lora", batch_size=2, length=256),
+    "lora, nothing recomputed": TrainingSetup(
+        method="lora", batch_size=2, length=256, checkpointing=False
+    ),
+    "qlora, one row": TrainingSetup(method="qlora", batch_size=1, length=512),
+    "full": TrainingSetup(method="full", batch_size=2, length=256),
+    "full, all logits": TrainingSetup(method="full", batch_size=2, length=256, head="full"),
+    "lora in fp32": TrainingSetup(method="lora", batch_size=2, length=256, precision="fp32"),
+    "two passes a step": TrainingSetup(method="full", batch_size=1, length=512, accumulation=2),
 }
 
 
@@ -37,7 +39,7 @@ def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
     # Real rows without padding get no mask; fakes would.
     stack = msgspec.structs.replace(TENSORS, padded=False)
     real = run_step(build_model(SMALL, setup, stack), setup, stack)
-    fake = ledger(SMALL, setup, stack=stack)
+    fake = run_memory_ledger(SMALL, setup, stack=stack)
     assert fake.peak.value == pytest.approx(real.peak, rel=0.04)
     assert fake.trained == real.trained
 
@@ -45,10 +47,10 @@ def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
 @pytest.mark.parametrize("name", SETUPS)
 def test_the_closed_form_agrees(name: str) -> None:
     setup = msgspec.structs.replace(SETUPS[name], length=2048)
-    counted = ledger(WIDE, setup, stack=TENSORS).peak.value
-    assert estimate(from_config(WIDE, "x"), setup, stack=TENSORS).peak.value == pytest.approx(
-        counted, rel=0.06
-    )
+    counted = run_memory_ledger(WIDE, setup, stack=TENSORS).peak.value
+    assert estimate_memory(
+        from_config(WIDE, "x"), setup, stack=TENSORS
+    ).peak.value == pytest.approx(counted, rel=0.06)
 
 
 def test_a_model_that_nothing_is_written_for() -> None:
@@ -58,7 +60,7 @@ def test_a_model_that_nothing_is_written_for() -> None:
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 500, "num_experts": 4,
         "num_experts_per_tok": 2,
     }  # fmt: skip
-    found = ledger(config, Setup(method="lora", batch_size=1, length=64))
+    found = run_memory_ledger(config, TrainingSetup(method="lora", batch_size=1, length=64))
     assert found.parts["weights"].value > 0
     assert sum(part.value for part in found.parts.values()) == pytest.approx(found.peak.value)
 
@@ -79,12 +81,14 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "llama4_text": {"num_local_experts": 8, "num_experts_per_tok": 1},
 }  # fmt: skip
 MIXED_SETUPS = {
-    "long rows": Setup(method="qlora", batch_size=4, length=2048),
-    "nothing recomputed": Setup(method="lora", batch_size=4, length=512, checkpointing=False),
-    "attention alone": Setup(
+    "long rows": TrainingSetup(method="qlora", batch_size=4, length=2048),
+    "nothing recomputed": TrainingSetup(
+        method="lora", batch_size=4, length=512, checkpointing=False
+    ),
+    "attention alone": TrainingSetup(
         method="lora", batch_size=4, length=2048, targets=("q_proj", "v_proj")
     ),
-    "full": Setup(method="full", batch_size=2, length=1024),
+    "full": TrainingSetup(method="full", batch_size=2, length=1024),
 }
 
 
@@ -92,8 +96,8 @@ MIXED_SETUPS = {
 @pytest.mark.parametrize("model_type", MIXTURES)
 def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
     config = {**MIXED, **MIXTURES[model_type], "model_type": model_type}
-    counted = ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
-    found = estimate(from_config(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
+    counted = run_memory_ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
+    found = estimate_memory(from_config(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
     assert found.peak.value == pytest.approx(counted, rel=0.1)
 
 
@@ -103,25 +107,25 @@ def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
 def test_experts_are_counted_in_whatever_precision(
     model_type: str, precision: Any, method: Any
 ) -> None:
-    setup = Setup(method=method, batch_size=2, length=32, precision=precision)
-    found = ledger({**ROUTED, "model_type": model_type}, setup)
+    setup = TrainingSetup(method=method, batch_size=2, length=32, precision=precision)
+    found = run_memory_ledger({**ROUTED, "model_type": model_type}, setup)
     assert found.peak.value > found.parts["weights"].value > 0
 
 
 def test_a_model_without_attention_is_counted() -> None:
     config = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 100}
-    assert ledger(config, Setup(method="lora", length=32)).trained > 0
+    assert run_memory_ledger(config, TrainingSetup(method="lora", length=32)).trained > 0
 
 
 def test_dropout_of_the_model_itself_is_counted() -> None:
     config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 500}
-    assert ledger(config, Setup(method="qlora", length=32)).trained > 0
+    assert run_memory_ledger(config, TrainingSetup(method="qlora", length=32)).trained > 0
 
 
 def test_a_class_that_a_library_refuses_is_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     config = {"model_type": "xlnet", "d_model": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}
     with pytest.raises(FtwizardError, match="could not be prepared for training: XLNet") as error:
-        ledger(config, Setup(method="lora", length=32))
+        run_memory_ledger(config, TrainingSetup(method="lora", length=32))
     assert "ftwizard probe" in error.value.hint
     assert "Traceback" not in capfd.readouterr().err
 
@@ -136,7 +140,7 @@ def test_a_class_that_looks_at_values_is_a_sentence(
 
     monkeypatch.setattr(modeling_llama.LlamaMLP, "forward", forward)
     with pytest.raises(FtwizardError, match="control flow depends on tensor values"):
-        ledger(SMALL, Setup(method="full", length=32))
+        run_memory_ledger(SMALL, TrainingSetup(method="full", length=32))
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -146,4 +150,4 @@ def test_a_class_that_looks_at_values_is_a_sentence(
 )
 def test_what_cannot_be_built_is_a_sentence(config: dict[str, Any]) -> None:
     with pytest.raises(FtwizardError, match="cannot build"):
-        ledger(config, Setup(method="lora"))
+        run_memory_ledger(config, TrainingSetup(method="lora"))

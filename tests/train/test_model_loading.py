@@ -51,7 +51,7 @@ CODE = {name: f"mystery.{name}" for name in ("AutoConfig", "AutoModelForCausalLM
     [
         model_loading.load_config,
         model_loading.without_weights,
-        lambda base: model_loading.load(base, "fp32"),
+        lambda base: model_loading.load_model(base, "fp32"),
         lambda base: model_loading.load_to_train(base, "lora", "fp32"),
     ],
 )
@@ -68,7 +68,7 @@ def test_code_beside_a_model_that_transformers_knows_is_not_run(
     shell: Path, tmp_path: Path
 ) -> None:
     base = changed(shell, tmp_path / "m", "config.json", auto_map=CODE)
-    assert type(model_loading.load(base, "fp32")).__name__ == "LlamaForCausalLM"
+    assert type(model_loading.load_model(base, "fp32")).__name__ == "LlamaForCausalLM"
     assert model_loading.load_tokenizer(base)("a")["input_ids"]
 
 

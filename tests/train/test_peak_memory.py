@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ftwizard.train import peak_memory
-from ftwizard.train.peak_memory import Meter
+from ftwizard.train.peak_memory import PeakMemoryMeter
 
 MB = 1_000_000
 
@@ -21,7 +21,7 @@ def processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("processors")
 def test_the_peak_on_processors_outlives_what_made_it_until_it_is_restarted() -> None:
-    found = Meter()
+    found = PeakMemoryMeter()
     before = found.peak()
     held = bytearray(b"x") * (300 * MB)
     del held
@@ -47,7 +47,7 @@ def test_on_a_gpu_it_asks_pytorch_and_the_driver(monkeypatch: pytest.MonkeyPatch
         mem_get_info=lambda: (20 * MB, 32 * MB),
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    found = Meter()
+    found = PeakMemoryMeter()
     assert (found.peak(), found.allocated(), found.on_device()) == (9 * MB, 7 * MB, 11 * MB)
     assert len(resets) == 1 and "max_memory_reserved" in peak_memory.source()
     cuda.device_memory_used = fails

@@ -16,7 +16,7 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.models.hub import Source
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.train import command, probe_runner
@@ -25,7 +25,7 @@ from tests.helpers import jobs
 from tests.paths import DOUBLES, ROOT
 
 DUMMY = DOUBLES / "dummy_probe.py"
-SOURCE = Source(kind="folder", name="/m", fingerprint="f", said="/m")
+SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", said="/m")
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr(command, "argv", lambda path: [sys.executable, str(DUMMY), str(path)])
+    monkeypatch.setattr(command, "build_argv", lambda path: [sys.executable, str(DUMMY), str(path)])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DUMMY_SAID", str(said))
     yield said
@@ -53,7 +53,7 @@ def made(batch: int, accumulation: int = 1) -> Plan:
 
 def tried(batch: int = 8, accumulation: int = 1) -> ProbeResult:
     said: list[str] = []
-    found = probe_runner.run(
+    found = probe_runner.run_probe(
         made(batch, accumulation=accumulation), SOURCE, 3,
         lambda phase, **fields: said.append(phase),
     )  # fmt: skip
@@ -88,9 +88,9 @@ def test_the_kernels_kill_is_out_of_memory_and_another_is_not(
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "4")
     monkeypatch.setenv("DUMMY_ENDS", "kill")
-    monkeypatch.setattr(machine, "oom_kills", iter(range(100)).__next__)
+    monkeypatch.setattr(machine, "count_oom_kills", iter(range(100)).__next__)
     assert tried(8).halved == 1
-    monkeypatch.setattr(machine, "oom_kills", lambda: 7)
+    monkeypatch.setattr(machine, "count_oom_kills", lambda: 7)
     with pytest.raises(FtwizardError, match="killed before it finished"):
         tried(8)
 
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_it_and_what_it_started(monkeypatch: pytest.MonkeyPatch) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        probe_runner.run(made(4), SOURCE, 3, interrupt)
+        probe_runner.run_probe(made(4), SOURCE, 3, interrupt)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.split import split
-from ftwizard.data.tokens.row_tokens import IGNORED
+from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.train import mask_report
 from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from tests.helpers.models import tiny_tokenizer
@@ -35,12 +35,12 @@ def tokens(**columns: list[int]) -> Example:
 def test_all_of_a_text_is_learnt_and_its_end(encoder: Encoder, tokenizer: Any) -> None:
     one = encoder.encode_row(row(3, Example(kind="text", text="Once upon a time")))
     assert tokenizer.decode(one.input_ids) == "Once upon a time<|im_end|>"
-    assert one.labels == [IGNORED, *one.input_ids[1:]]
+    assert one.labels == [IGNORE_INDEX, *one.input_ids[1:]]
     assert one.line == 3
     kept, report = encode_rows(encoder, [row(1, Example(kind="text", text="abc" * 50))], 20)
     assert report.route == "text" and len(kept[0].input_ids) == 20
     assert kept[0].trained == report.trained == 19
-    found, _ = mask_report.token_report(
+    found, _ = mask_report.report_tokens(
         encoder, [row(1, Example(kind="text", text="abc"))], 20, "m", lambda *_, **__: None
     )
     assert (found.route, found.end_tokens) == ("text", ["<|im_end|>"])
@@ -61,11 +61,11 @@ def test_a_model_without_an_end_is_refused() -> None:
 
 def test_tokens_are_trained_as_given(encoder: Encoder) -> None:
     one = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7, 8], labels=[-100, -100, 7, 8])))
-    assert (one.input_ids, one.labels) == ([5, 6, 7, 8], [IGNORED, IGNORED, 7, 8])
+    assert (one.input_ids, one.labels) == ([5, 6, 7, 8], [IGNORE_INDEX, IGNORE_INDEX, 7, 8])
     bare = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7])))
-    assert bare.labels == [IGNORED, 6, 7]
+    assert bare.labels == [IGNORE_INDEX, 6, 7]
     masked = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7], completion_mask=[0, 0, 1])))
-    assert masked.labels == [IGNORED, IGNORED, 7]
+    assert masked.labels == [IGNORE_INDEX, IGNORE_INDEX, 7]
     _, report = encode_rows(encoder, [row(1, tokens(input_ids=[5, 6, 7]))], 10)
     assert report.route == "tokens"
 
@@ -92,7 +92,7 @@ def test_tokens_of_another_model_are_refused(
 ) -> None:
     with pytest.raises(EncodingError, match=f"Line 4: .*{says}"):
         encoder.encode_row(row(4, tokens(**columns)))
-    found, _ = mask_report.token_report(
+    found, _ = mask_report.report_tokens(
         encoder, [row(4, tokens(**columns))], 10, "m", lambda *_, **__: None
     )
     assert [(one.code, one.lines) for one in found.findings] == [("model_mismatch", [4])]
@@ -120,9 +120,9 @@ def test_what_carries_loss_of_tokens_is_what_was_marked(
 ) -> None:
     marks = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
     marks[1] = True
-    labels = [i if marked else IGNORED for i, marked in zip(ids, marks, strict=True)]
+    labels = [i if marked else IGNORE_INDEX for i, marked in zip(ids, marks, strict=True)]
     one = encoder.encode_row(row(1, tokens(input_ids=ids, labels=labels)))
-    assert one.labels == [IGNORED, *labels[1:]]
+    assert one.labels == [IGNORE_INDEX, *labels[1:]]
 
 
 def test_texts_are_set_aside_one_by_one_and_copies_together() -> None:

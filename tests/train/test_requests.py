@@ -39,14 +39,14 @@ def findings(folder: JobFolder) -> list[dict[str, Any]]:
 
 
 def test_an_evaluation_is_done_when_asked_for(folder: JobFolder) -> None:
-    requests.ask(folder, "evaluate", 1)
+    requests.send(folder, "evaluate", 1)
     assert step(folder, "steps").should_evaluate
-    assert not findings(folder) and not requests.pending(folder, "evaluate", 1)
+    assert not findings(folder) and not requests.read_pending(folder, "evaluate", 1)
     assert not step(folder, "steps").should_evaluate, "once"
 
 
 def test_without_validation_data_it_is_said(folder: JobFolder) -> None:
-    requests.ask(folder, "evaluate", 1)
+    requests.send(folder, "evaluate", 1)
     assert not step(folder, "no").should_evaluate
     (said,) = findings(folder)
     assert (said["code"], said["severity"], said["step"]) == ("nothing_to_evaluate", "info", 7)
@@ -56,6 +56,6 @@ def test_without_validation_data_it_is_said(folder: JobFolder) -> None:
 
 
 def test_nothing_is_said_of_what_nobody_asked(folder: JobFolder) -> None:
-    requests.ask(folder, "evaluate", 1)
+    requests.send(folder, "evaluate", 1)
     assert not step(folder, "no", attempt=2).should_evaluate
     assert not findings(folder)

@@ -27,10 +27,10 @@ from ftwizard.data.checks.aggregate import (
     SystemMix,
 )
 from ftwizard.data.example import Example
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 
-Family = Callable[[Example, Target], Iterator[Found]]
+Family = Callable[[Example, Target], Iterator[RowFinding]]
 
 _FORM_FAMILIES: tuple[Family, ...] = (
     roles.check,
@@ -47,9 +47,9 @@ FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
 """Checks over all rows: classes with ``add``, ``add_plain``, ``merge`` and ``findings``."""
 
 
-def check_row(example: Example, target: Target) -> list[Found]:
+def check_row(example: Example, target: Target) -> list[RowFinding]:
     """Return the findings of a row that matter to ``target``, each code once."""
-    findings: dict[str, Found] = {}
+    findings: dict[str, RowFinding] = {}
     for family in FAMILIES:
         for finding in family(example, target):
             if finding.code not in findings and target.severity(finding.code) is not None:
@@ -57,7 +57,7 @@ def check_row(example: Example, target: Target) -> list[Found]:
     return list(findings.values())
 
 
-def error_of_row(example: Example, target: Target) -> Found | None:
+def find_row_error(example: Example, target: Target) -> RowFinding | None:
     """Return the first error of a row for ``target``, or None."""
     for family in _FORM_FAMILIES:
         for finding in family(example, target):

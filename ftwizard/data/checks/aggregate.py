@@ -12,9 +12,9 @@ from typing import Any, Self
 from ftwizard.data.checks.images import has_images
 from ftwizard.data.checks.turns import get_texts, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import SHOWN_LINES, FileFound
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
 from ftwizard.data.platforms import Target
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 MIN_PAIRS = 30
 """Fewer pairs say too little about the mean."""
@@ -40,13 +40,13 @@ class Lines:
     def add(self, line: int) -> None:
         """Add a line; lines arrive in ascending order."""
         self.count += 1
-        if len(self.first) < SHOWN_LINES:
+        if len(self.first) < MAX_SHOWN_LINES:
             self.first.append(line)
 
     def merge(self, later: Lines, lines_before: int) -> None:
         """Add the lines of a later part of the file, which starts after ``lines_before`` lines."""
         self.count += later.count
-        room = SHOWN_LINES - len(self.first)
+        room = MAX_SHOWN_LINES - len(self.first)
         self.first.extend(line + lines_before for line in later.first[:room])
 
 
@@ -83,7 +83,7 @@ class LengthBias:
             self._squares[side] += later._squares[side]
             self._longer[side].merge(later._longer[side], lines_before)
 
-    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFinding]:
         """Yield the findings over all rows."""
         if self._pairs < MIN_PAIRS:
             return
@@ -93,10 +93,10 @@ class LengthBias:
             return
         side = 0 if effect > 0 else 1
         longer = self._longer[side]
-        yield FileFound(
+        yield FileFinding(
             code="length_bias",
             message=f"the {('chosen', 'rejected')[side]} answer is longer in "
-            f"{longer.count:,} of {plural(self._pairs, 'pair')}: on average {means[0]:,.0f} "
+            f"{longer.count:,} of {format_count(self._pairs, 'pair')}: on average {means[0]:,.0f} "
             f"characters chosen, {means[1]:,.0f} rejected (Cohen's d {effect:+.2f})",
             fix=f"add pairs whose better answer is {('shorter', 'longer')[side]}: otherwise the "
             "model learns length itself",
@@ -136,23 +136,23 @@ class LabelBalance:
         self._desirable.merge(later._desirable, lines_before)
         self._undesirable.merge(later._undesirable, lines_before)
 
-    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFinding]:
         """Yield the findings over all rows."""
         desirable, undesirable = self._desirable.count, self._undesirable.count
         if not desirable and not undesirable:
             return
         if not desirable or not undesirable:
             only, missing = ("true", "false") if desirable else ("false", "true")
-            yield FileFound(
+            yield FileFinding(
                 code="label_one_sided",
-                message=f"the label is {only} in all {plural(desirable or undesirable, 'row')}",
+                message=f"the label is {only} in all {format_count(desirable or undesirable, 'row')}",
                 fix=f"add rows with the label {missing}: KTO compares the two",
                 count=desirable or undesirable,
                 lines=(self._desirable if desirable else self._undesirable).first,
             )
         elif desirable + undesirable >= MIN_LABELS and not self._is_balanced():
             fewer = min(self._desirable, self._undesirable, key=lambda lines: lines.count)
-            yield FileFound(
+            yield FileFinding(
                 code="label_imbalance",
                 message=f"{desirable:,} rows have the label true, {undesirable:,} have false",
                 fix=f"set {self._suggest_weight()}, or balance the rows",
@@ -211,14 +211,14 @@ class IgnoredLabel:
         self._undesirable.merge(later._undesirable, lines_before)
         self._is_class = self._is_class or later._is_class
 
-    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFinding]:
         """Yield the findings over all rows."""
         if self._is_class or not self._undesirable.count:
             return
         have = "has" if self._undesirable.count == 1 else "have"
-        yield FileFound(
+        yield FileFinding(
             code="label_ignored",
-            message=f"{self._undesirable.count:,} of {plural(rows, 'row')} {have} the label 0 or "
+            message=f"{self._undesirable.count:,} of {format_count(rows, 'row')} {have} the label 0 or "
             "false, which is ignored: these answers are trained on like all others",
             fix="if it marks bad answers, write true or false (KTO) or remove these rows; if not, "
             "rename the field",
@@ -247,7 +247,7 @@ class ImageMix:
         self._with.merge(later._with, lines_before)
         self._without.merge(later._without, lines_before)
 
-    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFinding]:
         """Yield the findings over all rows."""
         if target.images is None or not target.images.all_rows:
             return
@@ -255,9 +255,9 @@ class ImageMix:
             return
         fewer = min(self._with, self._without, key=lambda lines: lines.count)
         which = "have an image" if fewer is self._with else "have none"
-        yield FileFound(
+        yield FileFinding(
             code="image_mixed",
-            message=f"{fewer.count:,} of {plural(rows, 'row')} {which}; {target.words} needs "
+            message=f"{fewer.count:,} of {format_count(rows, 'row')} {which}; {target.words} needs "
             "images in every row or in none",
             fix="split them into two files",
             count=fewer.count,
@@ -283,7 +283,7 @@ class SystemMix:
         """Add plain chat rows from ``line`` on; ``systems`` tells which have a system prompt."""
         for lines, has_system in ((self._with, True), (self._without, False)):
             lines.count += systems.count(has_system)
-            if room := SHOWN_LINES - len(lines.first):
+            if room := MAX_SHOWN_LINES - len(lines.first):
                 matching = [line + n for n, has in enumerate(systems) if has is has_system]
                 lines.first.extend(matching[:room])
 
@@ -292,7 +292,7 @@ class SystemMix:
         self._with.merge(later._with, lines_before)
         self._without.merge(later._without, lines_before)
 
-    def findings(self, target: Target, rows: int) -> Iterator[FileFound]:
+    def findings(self, target: Target, rows: int) -> Iterator[FileFinding]:
         """Yield the findings over all rows."""
         if not self._with.count or not self._without.count:
             return
@@ -301,9 +301,9 @@ class SystemMix:
         which = "a system prompt, the others do not"
         if fewer is self._without:
             which = "no system prompt, the others do"
-        yield FileFound(
+        yield FileFinding(
             code="mixed_system",
-            message=f"{fewer.count:,} of {plural(rows, 'row')} {have} {which}",
+            message=f"{fewer.count:,} of {format_count(rows, 'row')} {have} {which}",
             fix="use the same system prompt in all rows as when the model is served",
             count=fewer.count,
             lines=fewer.first,

@@ -15,10 +15,10 @@ from ftwizard.data.checks.turns import (
     list_messages,
 )
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import plural, visible
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import format_count, make_visible
 
 _PLAIN_KEYS = 2
 """``role`` and ``content``."""
@@ -38,7 +38,7 @@ _ROW_KEYS = frozenset(
 _SHOWN_KEYS = 3
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with or missing from the contents of a row."""
     if example.kind == "tokens":
         return
@@ -60,12 +60,12 @@ def check(example: Example, target: Target) -> Iterator[Found]:
         yield from _check_reserved(example, target)
 
 
-def _check_text(example: Example) -> Iterator[Found]:
+def _check_text(example: Example) -> Iterator[RowFinding]:
     if not isinstance(example.text, str) or is_blank(example.text):
-        yield Found("empty_text", "the text is empty", "add text or delete the row")
+        yield RowFinding("empty_text", "the text is empty", "add text or delete the row")
 
 
-def _check_blanks(example: Example, messages: list[Message]) -> Iterator[Found]:
+def _check_blanks(example: Example, messages: list[Message]) -> Iterator[RowFinding]:
     empty: list[int] = []
     for number, message in enumerate(messages):
         content = message.get("content")
@@ -76,7 +76,7 @@ def _check_blanks(example: Example, messages: list[Message]) -> Iterator[Found]:
         elif isinstance(content, str) and not is_blank(content):
             if message.get("role") == "assistant":
                 name = format_message_name(number + 1, message)
-                yield Found(
+                yield RowFinding(
                     "blank_edges",
                     f"the answer in {name} starts or ends with white space",
                     "trim it unless intended: the model learns it too",
@@ -88,14 +88,16 @@ def _check_blanks(example: Example, messages: list[Message]) -> Iterator[Found]:
         yield from _check_empty(example, messages, empty)
 
 
-def _check_empty(example: Example, messages: list[Message], empty: list[int]) -> Iterator[Found]:
+def _check_empty(
+    example: Example, messages: list[Message], empty: list[int]
+) -> Iterator[RowFinding]:
     has_answers = example.kind in ("chat", "labelled")
     answers = [
         n for n, m in enumerate(messages)
         if has_answers and m.get("role") == "assistant" and get_weight(m)
     ]  # fmt: skip
     if empty_answers := [number for number in empty if number in answers]:
-        yield Found(
+        yield RowFinding(
             "empty_assistant",
             "every answer is empty"
             if len(empty_answers) == len(answers)
@@ -105,32 +107,32 @@ def _check_empty(example: Example, messages: list[Message], empty: list[int]) ->
         )
     prompts = [number for number in range(len(messages)) if number not in answers]
     if not has_answers and all(number in empty for number in prompts):
-        yield Found("empty_prompt", "the prompt is empty", "add a prompt or delete the row")
+        yield RowFinding("empty_prompt", "the prompt is empty", "add a prompt or delete the row")
     elif empty_prompts := [number for number in empty if number not in answers]:
-        yield Found(
+        yield RowFinding(
             "empty_content",
             f"{format_message_name(empty_prompts[0] + 1, messages[empty_prompts[0]])} is empty",
             "add text or remove the message",
         )
 
 
-def _check_speakers(messages: list[Message], answers: list[Message]) -> Iterator[Found]:
+def _check_speakers(messages: list[Message], answers: list[Message]) -> Iterator[RowFinding]:
     if not answers:
-        yield Found("no_assistant", "no assistant message to train on", "add the answer")
+        yield RowFinding("no_assistant", "no assistant message to train on", "add the answer")
     if not any(message.get("role") == "user" for message in messages):
-        yield Found(
+        yield RowFinding(
             "no_user",
             "no user message for the assistant to answer",
             "add a user message; some chat templates reject rows without one",
         )
 
 
-def _check_keys(example: Example, turns: list[Message], target: Target) -> Iterator[Found]:
+def _check_keys(example: Example, turns: list[Message], target: Target) -> Iterator[RowFinding]:
     supported = _KEYS.union(target.message_keys)
     unknown: dict[str, int] = {}
     for number, message in enumerate(turns, 1):
         if message.get("function_call") is not None or message.get("role") == "function":
-            yield Found(
+            yield RowFinding(
                 "deprecated",
                 f"{format_location(example, number, message)} uses the deprecated function_call or "
                 "the role function",
@@ -141,10 +143,10 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
                 if key not in supported and value is not None:
                     unknown.setdefault(str(key), number)
     if unknown and target.hosted:
-        names = ", ".join(quoted(key, 30) for key in list(unknown)[:_SHOWN_KEYS])
+        names = ", ".join(quote(key, 30) for key in list(unknown)[:_SHOWN_KEYS])
         first = min(unknown.values())
         where = format_location(example, first, turns[first - 1])
-        yield Found(
+        yield RowFinding(
             "extra_keys",
             f"{where} has keys that {target.words} does not support: {names}",
             "remove them: such keys are rejected or ignored",
@@ -153,20 +155,20 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
 
 def _check_weights(
     example: Example, turns: list[Message], answers: list[Message], target: Target
-) -> Iterator[Found]:
+) -> Iterator[RowFinding]:
     for number, message in enumerate(turns, 1):
         weight = message.get("weight")
         if weight is not None and (type(weight) is not int or weight not in (0, 1)):
             kind = type(weight).__name__
-            shown = quoted(str(weight), 20) if kind in ("int", "float", "bool") else f"a {kind}"
-            yield Found(
+            shown = quote(str(weight), 20) if kind in ("int", "float", "bool") else f"a {kind}"
+            yield RowFinding(
                 "weight",
                 f"the weight of {format_location(example, number, message)} is {shown}",
                 "use 0 (not trained on) or 1, as an integer",
             )
             return
         if weight is None and "weight" in message and target.weight and target.hosted:
-            yield Found(
+            yield RowFinding(
                 "weight",
                 f"the weight of {format_location(example, number, message)} is null",
                 "use 0 (not trained on) or 1, or omit the key",
@@ -175,7 +177,7 @@ def _check_weights(
     if target.weight and example.kind == "chat":
         for number, message in enumerate(turns, 1):
             if message.get("weight") == 1 and message.get("role") != "assistant":
-                yield Found(
+                yield RowFinding(
                     "weight_unused",
                     f"{format_location(example, number, message)} has weight 1, but only assistant "
                     "messages are trained on",
@@ -186,28 +188,28 @@ def _check_weights(
     if not muted or example.kind != "chat":
         return
     if not target.weight:
-        yield Found(
+        yield RowFinding(
             "weight_unused",
-            f"{plural(len(muted), 'answer')} with weight 0, but {target.words} ignores weights and "
+            f"{format_count(len(muted), 'answer')} with weight 0, but {target.words} ignores weights and "
             "trains on every answer",
             "end the row after the last answer to train on, or remove the answer",
         )
     elif len(muted) == len(answers):
-        yield Found(
+        yield RowFinding(
             "nothing_to_train",
             "every answer has weight 0: the row has no trainable tokens",
             "give an answer weight 1, or delete the row",
         )
 
 
-def _check_columns(example: Example, target: Target) -> Iterator[Found]:
+def _check_columns(example: Example, target: Target) -> Iterator[RowFinding]:
     extra = example.extra if isinstance(example.extra, dict) else {}
     if isinstance(extra.get("functions"), list) and extra["functions"]:
-        yield Found("deprecated", "the row uses functions, which is deprecated", "use tools")
+        yield RowFinding("deprecated", "the row uses functions, which is deprecated", "use tools")
     # Fields for a grader may have any name.
     if target.hosted and target.method != "rft" and not _ROW_KEYS.issuperset(extra):
-        names = [quoted(str(key), 30) for key in extra if key not in _ROW_KEYS]
-        yield Found(
+        names = [quote(str(key), 30) for key in extra if key not in _ROW_KEYS]
+        yield RowFinding(
             "extra_columns",
             f"the row has fields that {target.words} does not support: "
             f"{', '.join(names[:_SHOWN_KEYS])}",
@@ -215,16 +217,16 @@ def _check_columns(example: Example, target: Target) -> Iterator[Found]:
         )
 
 
-def _check_reserved(example: Example, target: Target) -> Iterator[Found]:
+def _check_reserved(example: Example, target: Target) -> Iterator[RowFinding]:
     row_texts = [text for message in list_all_messages(example) for text in get_texts(message)]
     if isinstance(example.text, str):
         row_texts.append(example.text)
     joined = "\n".join(row_texts)
     for word in target.reserved:
         if word in joined and any(word in text for text in row_texts):
-            yield Found(
+            yield RowFinding(
                 "reserved_text",
-                f"a text contains “{visible(word)}”, which {target.words} reserves",
+                f"a text contains “{make_visible(word)}”, which {target.words} reserves",
                 "rephrase it: rows that contain it are rejected",
             )
             return

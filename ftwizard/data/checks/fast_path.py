@@ -17,8 +17,8 @@ from ftwizard.data.checks import check_row
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, digest, hash_roles
-from ftwizard.data.io.chunks import Block
+from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, hash_bytes, hash_roles
+from ftwizard.data.io.chunks import LineBlock
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.multi_regex import Patterns, compile_patterns
 from ftwizard.data.privacy.prefilter import get_prefilter
@@ -68,7 +68,7 @@ class PlainChat:
         self._reserved = tuple(text.encode() for text in target.reserved)
         self._sequences: dict[tuple[str, ...], _Sequence] = {}
 
-    def take(self, block: Block) -> None:
+    def take(self, block: LineBlock) -> None:
         """Check the lines of a block."""
         plain = [self._to_plain(row) for row in self._decode(block)]
         self._drop_suspects(plain)
@@ -85,9 +85,9 @@ class PlainChat:
         """Record consecutive ``_Plain`` rows, the first of which is on ``line``."""
         hashes = self._checker.hashes
         hashes.lines.extend(range(line, line + len(rows)))
-        hashes.prompts.extend([digest(prompt, sequence.seed) for prompt, _, sequence in rows])
-        hashes.answers.extend([digest(answer) for _, answer, _ in rows])
-        hashes.openings.extend([digest(answer[:OPENING_BYTES]) for _, answer, _ in rows])
+        hashes.prompts.extend([hash_bytes(prompt, sequence.seed) for prompt, _, sequence in rows])
+        hashes.answers.extend([hash_bytes(answer) for _, answer, _ in rows])
+        hashes.openings.extend([hash_bytes(answer[:OPENING_BYTES]) for _, answer, _ in rows])
         for _, _, sequence in rows:
             sequence.rows += 1
         self._checker.take_plain(line, [sequence.system for _, _, sequence in rows])
@@ -98,7 +98,7 @@ class PlainChat:
             if sequence.rows:
                 self._checker.tally.count(sequence.looks, sequence.rows)
 
-    def _decode(self, block: Block) -> list[_Row | None]:
+    def _decode(self, block: LineBlock) -> list[_Row | None]:
         try:
             rows: list[Any] = self._decoder.decode_lines(block.data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -140,11 +140,11 @@ class PlainChat:
         """Return the facts about rows with these roles and text contents."""
         row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
         sequence = _Sequence(
-            hash_roles(roles), formats.recognised(row), roles[0] in ("system", "developer")
+            hash_roles(roles), formats.match_formats(row), roles[0] in ("system", "developer")
         )
         try:
-            formats.check(sequence.looks, "openai-chat", exactly=True)
-            findings = check_row(formats.example(row, "openai-chat"), self._target)
+            formats.check_format(sequence.looks, "openai-chat", exactly=True)
+            findings = check_row(formats.to_example(row, "openai-chat"), self._target)
             sequence.plain = not findings and roles[-1] == "assistant"
         except RowProblem:
             pass

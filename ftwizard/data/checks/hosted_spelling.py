@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 
 _FIX = "convert it: ftwizard convert"
 
 
-def check_spelling(value: Any, format: Format, target: Target) -> Found | None:
+def check_spelling(value: Any, format: Format, target: Target) -> RowFinding | None:
     """Return a finding if the target rejects the spelling of a row's JSON, else None.
 
     Readers accept many spellings of chat rows; a hosted provider accepts one.
@@ -21,7 +21,7 @@ def check_spelling(value: Any, format: Format, target: Target) -> Found | None:
     reason = _find_other_spelling(value)
     if reason is None:
         return None
-    return Found("needs_conversion", f"{reason}; {target.words} rejects this", _FIX)
+    return RowFinding("needs_conversion", f"{reason}; {target.words} rejects this", _FIX)
 
 
 def _find_other_spelling(value: Any) -> str | None:

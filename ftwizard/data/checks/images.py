@@ -11,10 +11,10 @@ from typing import Any
 
 from ftwizard.data.checks.turns import format_location, list_all_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import Found
-from ftwizard.data.platforms import Images, Target
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import plural, size
+from ftwizard.data.findings import RowFinding
+from ftwizard.data.platforms import ImageRules, Target
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import format_bytes, format_count
 
 _TEXT_TYPES = (None, "text", "refusal", "reasoning", "thinking", "reasoningContent", "cachePoint")
 """Part types that are not media."""
@@ -31,7 +31,7 @@ _SIGNATURES = {
 _TYPE_NAMES = {"jpg": "jpeg", "tif": "tiff", "svg+xml": "svg"}
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the images and other media of a row."""
     turns = list_all_messages(example)
     if not any(isinstance(message.get("content"), list) for message in turns):
@@ -49,7 +49,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     if not images:
         return
     if target.images is None:
-        yield Found(
+        yield RowFinding(
             "images_unsupported",
             f"{images[0][0]} contains an image; {target.words} accepts text only",
             "remove such rows, or choose a target that accepts images",
@@ -79,12 +79,12 @@ def _parts(message: Message) -> list[dict[str, Any]]:
     return [part for part in content if isinstance(part, dict)]
 
 
-def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[Found]:
+def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[RowFinding]:
     for where, kind in media:
         if kind not in target.media:
-            yield Found(
+            yield RowFinding(
                 "media_unsupported",
-                f"{where} has a part of type {quoted(kind, 30)}, which {target.words} does not "
+                f"{where} has a part of type {quote(kind, 30)}, which {target.words} does not "
                 "support",
                 "remove such rows, or choose a target that accepts them",
             )
@@ -92,32 +92,34 @@ def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[Found
 
 
 def _check_count(
-    count: int, media: list[tuple[str, str]], target: Target, images: Images
-) -> Iterator[Found]:
+    count: int, media: list[tuple[str, str]], target: Target, images: ImageRules
+) -> Iterator[RowFinding]:
     if images.most is not None and count > images.most:
-        yield Found(
+        yield RowFinding(
             "image_count",
             f"{count} images; {target.words} accepts at most {images.most} per row",
             "split the row or remove images",
         )
     if images.or_video and any(kind == "video" for _, kind in media):
-        yield Found(
+        yield RowFinding(
             "image_count",
-            f"{plural(count, 'image')} and a video; {target.words} accepts one or the other",
+            f"{format_count(count, 'image')} and a video; {target.words} accepts one or the other",
             "keep the images or the video",
         )
 
 
-def _check_message(where: str, message: Message, target: Target, images: Images) -> Iterator[Found]:
+def _check_message(
+    where: str, message: Message, target: Target, images: ImageRules
+) -> Iterator[RowFinding]:
     if message.get("role") not in images.roles:
-        yield Found(
+        yield RowFinding(
             "image_role",
             f"{where} contains an image; {target.words} accepts images only in messages with the "
             f"role {' or '.join(images.roles)}",
             "move the image to a user message",
         )
     if images.unlearnt and message.get("weight") not in (None, 0):
-        yield Found(
+        yield RowFinding(
             "weight",
             f"{where} contains an image and has a weight other than 0",
             "set the weight to 0 or remove it: images are never trained on",
@@ -125,18 +127,18 @@ def _check_message(where: str, message: Message, target: Target, images: Images)
 
 
 def _check_image(
-    part: dict[str, Any], where: str, target: Target, images: Images
-) -> Iterator[Found]:
+    part: dict[str, Any], where: str, target: Target, images: ImageRules
+) -> Iterator[RowFinding]:
     value = part.get("image_url", part.get("url"))
     url = value.get("url") if isinstance(value, dict) else value
     if isinstance(value, str) and target.hosted:
-        yield Found(
+        yield RowFinding(
             "image_url",
             f"the image in {where} is text, not an object with a url",
             'write it as {"type": "image_url", "image_url": {"url": …}}',
         )
     if not isinstance(url, str) or not url.strip():
-        yield Found(
+        yield RowFinding(
             "image_url",
             f"{where} contains an image without a URL",
             'write it as {"type": "image_url", "image_url": {"url": …}}',
@@ -144,8 +146,8 @@ def _check_image(
         return
     scheme = match[1].lower() if (match := _SCHEME.match(url)) else ""
     if scheme not in images.schemes:
-        shown = f"starts with {quoted(scheme, 20)}:" if scheme else "is a path"
-        yield Found(
+        shown = f"starts with {quote(scheme, 20)}:" if scheme else "is a path"
+        yield RowFinding(
             "image_url",
             f"the URL of the image in {where} {shown}; {target.words} accepts "
             + _format_schemes(images),
@@ -167,15 +169,17 @@ def _declared_type(part: dict[str, Any], url: str) -> str | None:
     return match[1].lower() if (match := _ENDING.search(url)) else None
 
 
-def _format_schemes(images: Images) -> str:
+def _format_schemes(images: ImageRules) -> str:
     names = ["data URLs" if name == "data" else f"{name}://" for name in images.schemes]
     return " or ".join(names)
 
 
-def _check_data_url(url: str, where: str, target: Target, images: Images) -> Iterator[Found]:
+def _check_data_url(
+    url: str, where: str, target: Target, images: ImageRules
+) -> Iterator[RowFinding]:
     head = _DATA.match(url)
     if head is None or not head[2].lower().endswith(";base64"):
-        yield Found(
+        yield RowFinding(
             "image_url",
             f"the data URL of the image in {where} is not base64",
             "write it as data:image/png;base64,…",
@@ -194,21 +198,21 @@ def _check_data_url(url: str, where: str, target: Target, images: Images) -> Ite
     yield from _check_base64(url, head.end(), where, target, images)
 
 
-def _check_type(kind: str, where: str, target: Target, images: Images) -> Iterator[Found]:
+def _check_type(kind: str, where: str, target: Target, images: ImageRules) -> Iterator[RowFinding]:
     if images.types and kind not in images.types:
         name = _TYPE_NAMES.get(kind)
         hint = f" ({kind} is written {name})" if name in images.types else ""
-        yield Found(
+        yield RowFinding(
             "image_type",
-            f"the image in {where} is {quoted(kind, 30)}{hint}; {target.words} accepts "
+            f"the image in {where} is {quote(kind, 30)}{hint}; {target.words} accepts "
             f"{', '.join(images.types)}",
             "convert the image",
         )
 
 
 def _check_base64(
-    url: str, start: int, where: str, target: Target, images: Images
-) -> Iterator[Found]:
+    url: str, start: int, where: str, target: Target, images: ImageRules
+) -> Iterator[RowFinding]:
     """Check base64 without decoding it: its alphabet, its length and its decoded size."""
     try:
         body = url[start:].encode("ascii")
@@ -217,7 +221,7 @@ def _check_base64(
     letters = body.rstrip(b"=")
     padding = len(body) - len(letters)
     if not letters or padding > 2 or len(body) % 4 or letters.translate(None, _BASE64):
-        yield Found(
+        yield RowFinding(
             "image_url",
             f"the base64 of the image in {where} is truncated or corrupt ({len(body):,} "
             "characters)",
@@ -226,18 +230,18 @@ def _check_base64(
         return
     decoded_bytes = len(letters) * 3 // 4
     if images.max_bytes is not None and decoded_bytes > images.max_bytes:
-        yield Found(
+        yield RowFinding(
             "image_size",
-            f"the image in {where} has {size(decoded_bytes)}; {target.words} accepts at most "
-            f"{size(images.max_bytes)}",
+            f"the image in {where} has {format_bytes(decoded_bytes)}; {target.words} accepts at most "
+            f"{format_bytes(images.max_bytes)}",
             "resize it: models downscale large images anyway",
         )
 
 
-def _check_one_form(turns: list[Message]) -> Iterator[Found]:
+def _check_one_form(turns: list[Message]) -> Iterator[RowFinding]:
     for number, message in enumerate(turns, 1):
         if isinstance(message.get("content"), str):
-            yield Found(
+            yield RowFinding(
                 "image_mixed",
                 f"message {number} is text, but other messages of the row are lists of parts",
                 'in rows with images, write every content as a list: [{"type": "text", …}]',

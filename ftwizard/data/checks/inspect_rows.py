@@ -10,13 +10,13 @@ import msgspec
 
 from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
-from ftwizard.data.checks.run import guessed
+from ftwizard.data.checks.run import guess_format
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.records import Record
-from ftwizard.data.platforms import Severity, Target, TargetName, target, usual
+from ftwizard.data.platforms import Severity, Target, TargetName, default_target, get_target
 
 _ORDER = get_args(Severity)
 
@@ -43,7 +43,7 @@ class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
     """Findings of this row alone, most severe first; none that compare rows."""
 
 
-def rows(
+def inspect_rows(
     path: Path, lines: Collection[int], format: FormatChoice = "auto", to: TargetName | None = None
 ) -> list[ShownRow]:
     """Return the existing rows at these lines, in order.
@@ -52,8 +52,8 @@ def rows(
     """
     layout = inspect.inspect(path)
     explicit = None if format == "auto" else format
-    row_format = explicit or guessed(path, layout, to)
-    goal = target(to) if to else usual(row_format)
+    row_format = explicit or guess_format(path, layout, to)
+    goal = get_target(to) if to else default_target(row_format)
     checker = RowChecker(row_format, goal, exactly=explicit is None)
     return [_show(record, checker, goal) for record in read_records(path, layout, lines)]
 
@@ -64,7 +64,9 @@ def read_records(path: Path, layout: Container, lines: Collection[int]) -> Itera
     if not numbers:
         return
     plain = layout.plain
-    for record in _read_plain(path, layout, numbers) if plain else records.records(path, layout):
+    for record in (
+        _read_plain(path, layout, numbers) if plain else records.read_records(path, layout)
+    ):
         if record.line in numbers:
             yield record
         if record.line >= max(numbers):
@@ -74,10 +76,10 @@ def read_records(path: Path, layout: Container, lines: Collection[int]) -> Itera
 def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Record]:
     """Yield the wanted lines of a file whose lines can be counted without parsing them."""
     first, last = 1, max(wanted)
-    for start, end in chunks.ranges(path, layout, 1):
-        for block in chunks.lines_in(path, layout, start, end):
+    for start, end in chunks.split_ranges(path, layout, 1):
+        for block in chunks.read_lines(path, layout, start, end):
             after = first + block.count(b"\n")
-            if isinstance(block, chunks.TooLong):
+            if isinstance(block, chunks.OverlongLine):
                 yield Record(first, block.problem)
             elif any(first <= line <= after for line in wanted):
                 for number, line in enumerate(block.split(b"\n"), first):
@@ -90,7 +92,7 @@ def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Rec
 
 def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
     try:
-        value = records.decoded(record)
+        value = records.decode_record(record)
     except RowProblem as problem:
         value = problem
     findings, example = checker.check_value(value)

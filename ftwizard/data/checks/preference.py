@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from ftwizard.data.checks.turns import get_texts, get_weight, is_empty, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 _SIDES = ("chosen", "rejected")
 _MIN_ECHO_CHARACTERS = 40
@@ -19,7 +19,7 @@ _MAX_EXTRA_CHARACTERS = 8
 _SPACE = re.compile(r"[\s.,;:!?…'\"“”‘’]+")
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what makes a pair useless or misleading."""
     if example.kind == "preference":
         chosen, rejected = list_messages(example.chosen), list_messages(example.rejected)
@@ -36,33 +36,35 @@ def check(example: Example, target: Target) -> Iterator[Found]:
             yield _echo_finding("the answer")
 
 
-def _check_sides(chosen: list[Message], rejected: list[Message], target: Target) -> Iterator[Found]:
+def _check_sides(
+    chosen: list[Message], rejected: list[Message], target: Target
+) -> Iterator[RowFinding]:
     for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
         if all(is_empty(message) for message in answer):
-            yield Found(
+            yield RowFinding(
                 f"empty_{name}", f"the {name} answer is empty", "add the answer or delete the row"
             )
             continue
         roles = [message.get("role") for message in answer]
         if roles[-1] != "assistant":
-            yield Found(
+            yield RowFinding(
                 "one_answer",
                 f"the {name} answer does not end with an assistant message",
                 "end each answer with an assistant message",
             )
         elif target.one_answer and len(answer) != 1:
-            yield Found(
+            yield RowFinding(
                 "one_answer",
-                f"the {name} answer has {plural(len(answer), 'message')}; {target.words} needs one",
+                f"the {name} answer has {format_count(len(answer), 'message')}; {target.words} needs one",
                 "keep the assistant message; move earlier messages to the prompt",
             )
 
 
-def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[Found]:
+def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[RowFinding]:
     if not chosen or not rejected:
         return
     if chosen == rejected:
-        yield Found(
+        yield RowFinding(
             "identical_pair",
             "the chosen and the rejected answer are identical",
             "delete the row: neither answer is better",
@@ -74,7 +76,7 @@ def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[F
         return
     if _normalize(better) == _normalize(worse) and not _differ_otherwise(chosen, rejected):
         same = better.strip() == worse.strip()
-        yield Found(
+        yield RowFinding(
             "identical_pair" if same else "similar_pair",
             "the chosen and the rejected answer differ only in "
             + ("white space" if same else "case and punctuation"),
@@ -112,8 +114,8 @@ def _echoes(prompt: list[Message], answer: Message) -> bool:
     return False
 
 
-def _echo_finding(where: str) -> Found:
-    return Found(
+def _echo_finding(where: str) -> RowFinding:
+    return RowFinding(
         "prompt_echoed",
         f"{where} starts with the whole prompt, word for word",
         "remove it: the model would learn to repeat the prompt",

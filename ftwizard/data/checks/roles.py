@@ -8,10 +8,10 @@ from typing import Any
 
 from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
 from ftwizard.data.example import Example, Kind, Message
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import plural
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import format_count
 
 Roles = tuple[Any, ...]
 
@@ -30,11 +30,11 @@ _MAX_CACHED = 4096
 """Cached sequences of roles: a file has few."""
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the order of a row's messages."""
     if example.kind not in target.kinds:
         accepted = " or ".join(_KINDS[kind] for kind in target.kinds)
-        yield Found(
+        yield RowFinding(
             "wrong_kind",
             f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
             f"{accepted}",
@@ -63,7 +63,7 @@ def _role(message: Message) -> str | None:
 @functools.lru_cache(_MAX_CACHED)
 def _check_roles(
     target: Target, kind: Kind, roles: Roles
-) -> tuple[tuple[Found, ...], tuple[tuple[int, int], ...]]:
+) -> tuple[tuple[RowFinding, ...], tuple[tuple[int, int], ...]]:
     """Return the findings that depend on roles alone, and the indices of consecutive messages with
     the same role unless the target forbids these."""
     dialog = tuple(role for role in roles if role not in SYSTEM)
@@ -80,15 +80,15 @@ def _check_roles(
     return tuple(findings), tuple(_repeated_roles(roles))
 
 
-def _check_known(target: Target, roles: Roles, before: int) -> Iterator[Found]:
+def _check_known(target: Target, roles: Roles, before: int) -> Iterator[RowFinding]:
     for number, role in enumerate(roles, before + 1):
         if role in target.roles:
             continue
-        name = "no role" if role is None else f"the role “{quoted(role, 30)}”"
+        name = "no role" if role is None else f"the role “{quote(role, 30)}”"
         fix = f"use one of {', '.join(target.roles)}"
         if (equivalent := _EQUIVALENTS.get(role or "")) in target.roles:
             fix = f"use {equivalent} (ftwizard convert DATA --target {target.name} does)"
-        yield Found(
+        yield RowFinding(
             "unknown_role",
             f"message {number} has {name}, which {target.words} does not support",
             fix,
@@ -96,74 +96,74 @@ def _check_known(target: Target, roles: Roles, before: int) -> Iterator[Found]:
         return
 
 
-def _check_system(roles: Roles) -> Iterator[Found]:
+def _check_system(roles: Roles) -> Iterator[RowFinding]:
     late = [number for number, role in enumerate(roles, 1) if role in SYSTEM and number > 1]
     if late:
         count = sum(role in SYSTEM for role in roles)
-        yield Found(
+        yield RowFinding(
             "system_position",
-            f"{plural(count, 'system message')}, one of them is message {late[0]}"
+            f"{format_count(count, 'system message')}, one of them is message {late[0]}"
             if count > 1
             else f"the system message is message {late[0]}",
             "use one system message, at the start: most chat templates reject or move others",
         )
 
 
-def _check_first(target: Target, dialog: Roles) -> Iterator[Found]:
+def _check_first(target: Target, dialog: Roles) -> Iterator[RowFinding]:
     if not dialog:
         return
     if target.first and dialog[0] not in target.first:
-        yield Found(
+        yield RowFinding(
             "first_role",
             f"the first message after the system prompt has the role "
-            f"“{quoted(str(dialog[0]), 30)}”; {target.words} needs {' or '.join(target.first)}",
+            f"“{quote(str(dialog[0]), 30)}”; {target.words} needs {' or '.join(target.first)}",
             "start with a user message",
         )
     elif dialog[0] == "assistant":
-        yield Found(
+        yield RowFinding(
             "starts_with_assistant",
             "the conversation starts with the assistant",
             "start with a user message: some chat templates reject or drop such a message",
         )
 
 
-def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[Found]:
+def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[RowFinding]:
     last = roles[-1] if roles else None
     if kind in ("chat", "labelled"):
         if "assistant" in roles and last != "assistant":
-            yield Found(
+            yield RowFinding(
                 "last_not_assistant",
-                f"the last message is the {quoted(str(last), 30)}'s and is not trained on",
+                f"the last message is the {quote(str(last), 30)}'s and is not trained on",
                 "add the answer, or remove the message",
             )
     elif kind == "preference":
         if last == "assistant":
-            yield Found(
+            yield RowFinding(
                 "last_is_assistant",
                 "the prompt ends with an assistant message, before both answers",
                 "end the prompt with a user message",
             )
     elif roles and last not in (target.last or ("system", "developer", "user", "tool")):
-        yield Found(
+        yield RowFinding(
             "last_not_user",
-            f"the last message is the {quoted(str(last), 30)}'s, but the model must answer the user",
+            f"the last message is the {quote(str(last), 30)}'s, but the model must answer the user",
             "end with a user message; put reference answers for the grader in other fields",
         )
 
 
-def _check_length(target: Target, kind: Kind, dialog: Roles) -> Iterator[Found]:
+def _check_length(target: Target, kind: Kind, dialog: Roles) -> Iterator[RowFinding]:
     if kind == "chat" and len(dialog) < target.min_messages:
-        yield Found(
+        yield RowFinding(
             "too_few_messages",
-            f"{plural(len(dialog), 'message')} besides the system prompt; {target.words} needs at "
+            f"{format_count(len(dialog), 'message')} besides the system prompt; {target.words} needs at "
             f"least {target.min_messages}",
             "add the user message and the answer",
         )
 
 
-def _check_alternation(target: Target, roles: Roles) -> Iterator[Found]:
+def _check_alternation(target: Target, roles: Roles) -> Iterator[RowFinding]:
     for first, second in _repeated_roles(roles):
-        yield Found(
+        yield RowFinding(
             "alternation",
             f"messages {first + 1} and {second + 1} both have the role “{roles[second]}”; "
             f"{target.words} needs user and assistant to alternate",
@@ -189,14 +189,14 @@ def _repeated_roles(roles: Roles) -> Iterator[tuple[int, int]]:
 
 def _check_repeated(
     messages: list[Message], repeated: tuple[tuple[int, int], ...]
-) -> Iterator[Found]:
+) -> Iterator[RowFinding]:
     for first, second in repeated:
         pair = (messages[first], messages[second])
         # Good data has two messages for an assistant that speaks, then calls a tool, and for a
         # user's text next to an image.
         if any(_has_calls(message) or _is_media_only(message) for message in pair):
             continue
-        yield Found(
+        yield RowFinding(
             "consecutive_roles",
             f"messages {first + 1} and {second + 1} both have the role “{pair[1].get('role')}”",
             "merge them, or add the missing message between them",

@@ -7,10 +7,10 @@ from typing import Any
 
 from ftwizard.data import checks, formats
 from ftwizard.data.checks import hosted_spelling
-from ftwizard.data.conversation import RowProblem, conversation
+from ftwizard.data.conversation import RowProblem, to_conversation
 from ftwizard.data.dedup.row_hashes import RowHashes
 from ftwizard.data.example import Example
-from ftwizard.data.findings import Findings, Found
+from ftwizard.data.findings import Findings, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import strict_json
 from ftwizard.data.platforms import Target
@@ -64,23 +64,23 @@ class RowChecker:
         for check in self.file_checks:
             check.add_plain(line, systems)
 
-    def check_value(self, value: Any) -> tuple[list[Found], Example | None]:
+    def check_value(self, value: Any) -> tuple[list[RowFinding], Example | None]:
         """Return the findings of a single row, and its meaning if it can be read."""
         try:
             if isinstance(value, RowProblem):
                 raise value
             looks = self.tally.add(value)
-            formats.check(looks, self._format, exactly=self._exactly, row=value)
-            example = formats.example(value, self._format)
+            formats.check_format(looks, self._format, exactly=self._exactly, row=value)
+            example = formats.to_example(value, self._format)
         except RowProblem as problem:
-            return [Found(problem.code, problem.message, problem.fix)], None
+            return [RowFinding(problem.code, problem.message, problem.fix)], None
         findings = checks.check_row(example, self._target)
         if spelling := hosted_spelling.check_spelling(value, self._format, self._target):
             findings.append(spelling)
         if self._target.name == "trl-sft" and example.kind == "chat":
             try:
-                conversation(example)
+                to_conversation(example)
             except RowProblem as problem:  # local training would reject the row
                 if all(finding.code != problem.code for finding in findings):
-                    findings.append(Found(problem.code, problem.message, problem.fix))
+                    findings.append(RowFinding(problem.code, problem.message, problem.fix))
         return findings, example

@@ -8,8 +8,8 @@ from typing import Any
 
 from ftwizard.data.checks.turns import format_location, list_all_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.privacy.detect import redact
-from ftwizard.text import visible
+from ftwizard.data.privacy.detect import redact_text
+from ftwizard.text import make_visible
 
 _NAME_WIDTH = 40
 
@@ -34,7 +34,7 @@ def iter_texts(example: Example) -> Iterator[tuple[str, str]]:
 @functools.lru_cache(1024)
 def _field(name: str) -> str:
     # A truncated word can look like a secret, so redact again.
-    return f"the field “{redact(visible(redact(name), _NAME_WIDTH))}”"
+    return f"the field “{redact_text(make_visible(redact_text(name), _NAME_WIDTH))}”"
 
 
 def _message_texts(message: Message, where: str) -> Iterator[tuple[str, str]]:

@@ -11,22 +11,22 @@ import msgspec
 
 from ftwizard.data import formats, reader, row_preview
 from ftwizard.data.checks import report, size_limits
-from ftwizard.data.checks.report import Preview, Report
+from ftwizard.data.checks.report import DataReport, RowPreview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import ScanResult, scan
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import exact_duplicates
-from ftwizard.data.findings import FileFound, Found
-from ftwizard.data.format_names import NAMES, Format, FormatChoice
+from ftwizard.data.findings import FileFinding, RowFinding
+from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.data.io import chunks, inspect, records
-from ftwizard.data.io.chunks import Say
+from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.inspect import Container, FileProblem
-from ftwizard.data.platforms import Target, TargetName, target, usual
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.platforms import Target, TargetName, default_target, get_target
+from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
-from ftwizard.data.tokens.billing import Bill, billed
-from ftwizard.data.tokens.stats import Counts, Estimate
-from ftwizard.text import visible
+from ftwizard.data.tokens.billing import Bill, compute_bill
+from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
+from ftwizard.text import make_visible
 
 PREVIEW_ROWS = 100
 COUNTED_BYTES = 1 << 30
@@ -39,7 +39,7 @@ FIRST_ROWS = 200
 """Rows used to guess the format before all rows are read."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a check."""
 
     format: FormatChoice = "auto"
@@ -55,19 +55,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Default: one per CPU core."""
 
 
-class Examined(msgspec.Struct, frozen=True, kw_only=True):
+class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A report and the data needed to compare its rows with another file's."""
 
-    report: Report
+    report: DataReport
     scanned: ScanResult
     source: tuple[Path, Container, Format, int]
     """Arguments of ``copies.Source``."""
 
 
-def examine(
-    path: Path, options: Asked, *, validation: Path | None = None,
-    say: Say = lambda *_: None, show: Callable[[Report], None] | None = None,
-) -> Report:  # fmt: skip
+def check_files(
+    path: Path, options: CheckOptions, *, validation: Path | None = None,
+    say: ReportProgress = lambda *_: None, show: Callable[[DataReport], None] | None = None,
+) -> DataReport:  # fmt: skip
     """Check a training file, and the validation file with it.
 
     ``say`` receives progress, ``show`` an early report on samples of a large file. Raises
@@ -85,23 +85,23 @@ def examine(
     if options.near:
         from ftwizard.data.dedup import leakage  # not needed for the first report
 
-        within, between = leakage.find(
-            leakage.Source(*train.source), leakage.Source(*val.source) if val else None
+        within, between = leakage.find_near_duplicates(
+            leakage.ComparedFile(*train.source), leakage.ComparedFile(*val.source) if val else None
         )
         for finding in [*within, *between]:
             collected.add_file(finding)
-        if sampled := leakage.sampled(leakage.Source(*train.source)):
+        if sampled := leakage.report_sampling(leakage.ComparedFile(*train.source)):
             collected.add_file(_for_all_rows(sampled, train.report.rows))
-    findings = collected.listed(target(train.report.target))
-    worst = report.verdict([*findings, *(val.report.findings if val else [])])
+    findings = collected.listed(get_target(train.report.target))
+    worst = report.overall_verdict([*findings, *(val.report.findings if val else [])])
     return msgspec.structs.replace(
         train.report, findings=findings, verdict=worst, validation=val.report if val else None
     )
 
 
-def _check_share(validation: Examined, training: Examined) -> Examined:
+def _check_share(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
     """Return the validation file's results after comparing its size with the training file's."""
-    goal = target(training.report.target)
+    goal = get_target(training.report.target)
     finding = size_limits.check_validation_share(
         goal, validation.source[1].size, training.source[1].size
     )
@@ -110,22 +110,26 @@ def _check_share(validation: Examined, training: Examined) -> Examined:
     validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
     findings = validation.scanned.findings.listed(goal)
     updated = msgspec.structs.replace(
-        validation.report, findings=findings, verdict=report.verdict(findings)
+        validation.report, findings=findings, verdict=report.overall_verdict(findings)
     )
     return msgspec.structs.replace(validation, report=updated)
 
 
 def _examine_file(
-    path: Path, options: Asked, part: str, say: Say, show: Callable[[Report], None] | None
-) -> Examined:
+    path: Path,
+    options: CheckOptions,
+    part: str,
+    say: ReportProgress,
+    show: Callable[[DataReport], None] | None,
+) -> CheckedFile:
     layout = inspect.inspect(path)
     explicit = None if options.format == "auto" else options.format
-    format = explicit or guessed(path, layout, options.target)
+    format = explicit or guess_format(path, layout, options.target)
     if show and layout.size > FIRST_LOOK_BYTES:
-        for blocks in (QUICK_BLOCKS, counting.FIRST_BLOCKS):
+        for blocks in (QUICK_BLOCKS, counting.QUICK_BLOCKS):
             show(_report_on_sample(path, layout, format, options, blocks))
     while True:
-        goal = target(options.target) if options.target else usual(format)
+        goal = get_target(options.target) if options.target else default_target(format)
         scanned = scan(
             path, layout, format, goal, exactly=not explicit, say=say, processes=options.processes
         )
@@ -134,28 +138,28 @@ def _examine_file(
             break
         format = actual  # the first rows were not typical
     if not scanned.rows:
-        raise reader.no_row(path)
+        raise reader.no_rows_problem(path)
     if layout.columns and format == "prompt" and "prompt" not in goal.kinds:
         raise _no_answer_column(path, layout)
     counts = _count_tokens(path, layout, format, goal, options, scanned.usable, say)
     for finding in _check_file(layout, format, goal, scanned, part):
         scanned.findings.add_file(finding)
     if counts:
-        for finding in stats.findings(counts, goal):
+        for finding in stats.find_long_rows(counts, goal):
             scanned.findings.add_file(finding)
     result = _report(path, layout, format, goal, scanned, counts)
     result = msgspec.structs.replace(result, format=actual)
     source = path, layout, format, scanned.rows
-    return Examined(report=result, scanned=scanned, source=source)
+    return CheckedFile(report=result, scanned=scanned, source=source)
 
 
 def _report(
     path: Path, layout: Container, format: Format, goal: Target, scanned: ScanResult,
-    counts: Counts | None,
-) -> Report:  # fmt: skip
+    counts: TokenCounts | None,
+) -> DataReport:  # fmt: skip
     findings = scanned.findings.listed(goal)
-    return Report(
-        verdict=report.verdict(findings),
+    return DataReport(
+        verdict=report.overall_verdict(findings),
         target=goal.name,
         format=format,
         rows=scanned.rows,
@@ -172,33 +176,41 @@ def _report(
     )
 
 
-def _bill(goal: Target, counts: Counts | None) -> Bill | None:
+def _bill(goal: Target, counts: TokenCounts | None) -> Bill | None:
     if counts is None or not goal.hosted:
         return None
     lengths = counts.tokens
-    total = Estimate(value=lengths.total, low=lengths.low, high=lengths.high)
-    return billed(goal, total, epochs=1)
+    total = TokenEstimate(value=lengths.total, low=lengths.low, high=lengths.high)
+    return compute_bill(goal, total, epochs=1)
 
 
 def _count_tokens(
-    path: Path, layout: Container, format: Format, goal: Target, options: Asked, rows: int, say: Say
-) -> Counts | None:
+    path: Path,
+    layout: Container,
+    format: Format,
+    goal: Target,
+    options: CheckOptions,
+    rows: int,
+    say: ReportProgress,
+) -> TokenCounts | None:
     mode = options.count or ("exact" if layout.size <= COUNTED_BYTES else "estimate")
     if mode == "no" or not rows:
         return None
     limit = None if goal.hosted else options.max_length
     if mode == "estimate" and layout.plain:
-        return counting.estimated(path, layout, format, goal, limit)
-    return counting.exact(path, layout, format, goal, limit, say=say, processes=options.processes)
+        return counting.estimate_tokens(path, layout, format, goal, limit)
+    return counting.count_tokens(
+        path, layout, format, goal, limit, say=say, processes=options.processes
+    )
 
 
 def _report_on_sample(
-    path: Path, layout: Container, format: Format, options: Asked, blocks: int
-) -> Report:
+    path: Path, layout: Container, format: Format, options: CheckOptions, blocks: int
+) -> DataReport:
     """Return the report on rows sampled across a file; their lines are unknown."""
-    goal = target(options.target) if options.target else usual(format)
+    goal = get_target(options.target) if options.target else default_target(format)
     checker = RowChecker(format, goal, exactly=options.format == "auto")
-    for record in chunks.sample(path, layout, blocks=blocks):
+    for record in chunks.sample_rows(path, layout, blocks=blocks):
         if isinstance(record.value, bytes):
             checker.take_line(0, record.value)
         else:
@@ -207,56 +219,56 @@ def _report_on_sample(
     counts = None
     if blocks > QUICK_BLOCKS and options.count != "no":
         limit = None if goal.hosted else options.max_length
-        counts = counting.estimated(path, layout, format, goal, limit, blocks=blocks)
+        counts = counting.estimate_tokens(path, layout, format, goal, limit, blocks=blocks)
     result = _report(path, layout, format, goal, scanned, counts)
     findings = [msgspec.structs.replace(finding, lines=[]) for finding in result.findings]
     return msgspec.structs.replace(result, findings=findings, partial=True)
 
 
 def _no_answer_column(path: Path, layout: Container) -> FileProblem:
-    names = ", ".join(quoted(name, 40) for name in layout.columns)
+    names = ", ".join(quote(name, 40) for name in layout.columns)
     return FileProblem(
         "missing_column",
-        f"The table {visible(str(path))} has a prompt column but no answer column ({names}).",
+        f"The table {make_visible(str(path))} has a prompt column but no answer column ({names}).",
         "Rename the answer column to completion.",
     )
 
 
-def guessed(path: Path, layout: Container, name: TargetName | None) -> Format:
+def guess_format(path: Path, layout: Container, name: TargetName | None) -> Format:
     """Guess the format of a file from its first rows, given a target if there is one."""
-    first = islice(records.records(path, layout), FIRST_ROWS)
+    first = islice(records.read_records(path, layout), FIRST_ROWS)
     values = [value for record in first if (value := _decode(record)) is not None]
     try:
-        return _choose(formats.tally(values).decide(path), name) or "openai-chat"
+        return _choose(formats.count_formats(values).decide(path), name) or "openai-chat"
     except FileProblem:  # later rows may be clearer
         return "openai-chat"
 
 
 def _decode(record: records.Record) -> Any:
     try:
-        return records.decoded(record)
+        return records.decode_record(record)
     except RowProblem:
         return None
 
 
-def _choose(decision: formats.Decision, name: TargetName | None) -> Format | None:
+def _choose(decision: formats.FormatDecision, name: TargetName | None) -> Format | None:
     """Return the format to read rows in; prefer one of the target's that fits all rows."""
-    if name and decision.format and decision.format not in (accepted := target(name).formats):
+    if name and decision.format and decision.format not in (accepted := get_target(name).formats):
         return next((format for format in accepted if format in decision.also), decision.format)
     return decision.format
 
 
 def _check_file(
     layout: Container, format: Format, goal: Target, scanned: ScanResult, part: str
-) -> Iterator[FileFound]:
+) -> Iterator[FileFinding]:
     if goal.hosted and (finding := layout.hosted_ready(goal.bom)):
         yield _for_all_rows(finding, scanned.rows)
     if format not in goal.formats:
         yield _for_all_rows(
-            Found(
+            RowFinding(
                 "needs_conversion",
-                f"the rows are {NAMES[format]}; {goal.words} accepts "
-                + " or ".join(NAMES[accepted] for accepted in goal.formats),
+                f"the rows are {FORMAT_NAMES[format]}; {goal.words} accepts "
+                + " or ".join(FORMAT_NAMES[accepted] for accepted in goal.formats),
                 f"convert them: ftwizard convert DATA --target {goal.name} --out FILE",
             ),
             scanned.rows,
@@ -270,16 +282,16 @@ def _check_file(
         yield from check.findings(goal, scanned.rows)
 
 
-def _for_all_rows(finding: Found, rows: int) -> FileFound:
-    return FileFound(
+def _for_all_rows(finding: RowFinding, rows: int) -> FileFinding:
+    return FileFinding(
         code=finding.code, message=finding.message, fix=finding.fix, count=rows, lines=[]
     )
 
 
-def _preview(path: Path, layout: Container, format: Format) -> Iterator[Preview]:
-    for record in islice(records.records(path, layout), PREVIEW_ROWS):
+def _preview(path: Path, layout: Container, format: Format) -> Iterator[RowPreview]:
+    for record in islice(records.read_records(path, layout), PREVIEW_ROWS):
         try:
-            example = formats.example(records.decoded(record), format)
+            example = formats.to_example(records.decode_record(record), format)
         except RowProblem:
             continue
-        yield Preview(line=record.line, example=row_preview.redact_example(example))
+        yield RowPreview(line=record.line, example=row_preview.redact_example(example))

@@ -12,7 +12,7 @@ from ftwizard.data.checks.fast_path import PlainChat
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import chunks, records
-from ftwizard.data.io.chunks import Part, Say
+from ftwizard.data.io.chunks import FilePart, ReportProgress
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.platforms import Target
 
@@ -46,7 +46,7 @@ class ScanResult:
 
 def scan(
     path: Path, container: Container, format: Format, target: Target, *, exactly: bool,
-    say: Say, processes: int | None = None,
+    say: ReportProgress, processes: int | None = None,
 ) -> ScanResult:  # fmt: skip
     """Check every row of a file as ``format`` for ``target``.
 
@@ -55,7 +55,7 @@ def scan(
     if not container.plain:
         return _scan_records(path, container, RowChecker(format, target, exactly=exactly), say)
     work = functools.partial(_scan_part, format=format, target=target, exactly=exactly)
-    results = chunks.in_order(work, chunks.parts_of(path, container), processes, say)
+    results = chunks.map_parts(work, chunks.split_into_parts(path, container), processes, say)
     scanned = next(results)
     for part in results:
         scanned.extend(part)
@@ -84,7 +84,7 @@ def _steady_memory() -> Iterator[None]:
 
 
 @_steady_memory()
-def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> ScanResult:
+def _scan_part(part: FilePart, format: Format, target: Target, exactly: bool) -> ScanResult:
     checker = RowChecker(format, target, exactly=exactly)
     plain = PlainChat(target, checker) if format == "openai-chat" else None
     lines = 0
@@ -102,9 +102,11 @@ def _scan_part(part: Part, format: Format, target: Target, exactly: bool) -> Sca
     return ScanResult(checker, lines)
 
 
-def _scan_records(path: Path, container: Container, checker: RowChecker, say: Say) -> ScanResult:
+def _scan_records(
+    path: Path, container: Container, checker: RowChecker, say: ReportProgress
+) -> ScanResult:
     line = 0
-    for count, record in enumerate(records.records(path, container), 1):
+    for count, record in enumerate(records.read_records(path, container), 1):
         line = record.line
         if isinstance(record.value, bytes):
             checker.take_line(line, record.value)

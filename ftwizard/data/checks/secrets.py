@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from ftwizard.data.checks.row_texts import iter_texts
 from ftwizard.data.example import Example
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.detect import Secret, find
+from ftwizard.data.privacy.detect import Secret, find_secrets
 
 _SECRET = (
     "replace it with a placeholder and revoke it: it would be uploaded, and the model could repeat "
@@ -25,17 +25,19 @@ _TEXTS = {
 }
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield the secrets and personal data in the texts of a row, each kind once per message."""
     reported: set[tuple[str, str]] = set()
     for where, text in iter_texts(example):
-        for secret in find(text):
+        for secret in find_secrets(text):
             if (where, secret.kind) not in reported:
                 reported.add((where, secret.kind))
                 yield _to_finding(secret, where)
 
 
-def _to_finding(secret: Secret, where: str) -> Found:
+def _to_finding(secret: Secret, where: str) -> RowFinding:
     name, fix = _TEXTS[secret.code]
     length = secret.end - secret.start
-    return Found(secret.code, f"{where} contains {name}: {secret.kind}, {length:,} characters", fix)
+    return RowFinding(
+        secret.code, f"{where} contains {name}: {secret.kind}, {length:,} characters", fix
+    )

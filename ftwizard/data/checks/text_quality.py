@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from ftwizard.data import unicode
 from ftwizard.data.checks.turns import format_location, get_texts, list_all_messages
 from ftwizard.data.example import Example
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy import prefilter
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 # Chat-template control tokens in text, where tokenizers obey them instead of reading them.
 
@@ -79,7 +79,7 @@ _PLACEHOLDER = re.compile(
 _NO_VALUE = frozenset({"nan", "NaN", "NaT", "<NA>", "undefined", "#REF!", "#N/A", "#VALUE!"})
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield the findings about the texts of a row."""
     turns = list_all_messages(example)
     row_texts = [text for message in turns for text in get_texts(message)]
@@ -103,100 +103,100 @@ def check(example: Example, target: Target) -> Iterator[Found]:
                 yield finding
 
 
-def _check_control(text: str, where: str) -> Found | None:
+def _check_control(text: str, where: str) -> RowFinding | None:
     if (match := unicode.CONTROL.search(text)) is None:
         return None
-    return Found(
+    return RowFinding(
         "control_char",
         f"{where} contains the control character U+{ord(match[0]):04X}",
         "remove it: terminals obey it, and the model would learn to write it",
     )
 
 
-def _check_bidi(text: str, where: str) -> Found | None:
+def _check_bidi(text: str, where: str) -> RowFinding | None:
     if (match := unicode.BIDI.search(text)) is None:
         return None
-    return Found(
+    return RowFinding(
         "bidi",
         f"{where} contains the bidirectional control U+{ord(match[0]):04X}",
         "remove it unless intended: people and the model read different texts",
     )
 
 
-def _check_hidden(text: str, where: str) -> Found | None:
+def _check_hidden(text: str, where: str) -> RowFinding | None:
     if (match := unicode.HIDDEN.search(unicode.FLAG.sub("", text))) is None:
         return None
-    return Found(
+    return RowFinding(
         "hidden_text",
         f"{where} contains the invisible character U+{ord(match[0][0]):04X}",
         "remove it: people do not see it, but the model learns it",
     )
 
 
-def _check_replacement(text: str, where: str) -> Found | None:
+def _check_replacement(text: str, where: str) -> RowFinding | None:
     if "\ufffd" not in text:
         return None
-    return Found(
+    return RowFinding(
         "replacement_char",
         f"{where} contains U+FFFD, which replaces bytes that could not be decoded",
         "recreate the file from its source with the right encoding",
     )
 
 
-def _check_mojibake(text: str, where: str) -> Found | None:
+def _check_mojibake(text: str, where: str) -> RowFinding | None:
     if not unicode.is_mojibake(text):
         return None
-    return Found(
+    return RowFinding(
         "mojibake",
         f"{where} was decoded with the wrong encoding (such as “Ã©” for “é”)",
         "recreate the file as UTF-8, or fix it: ftwizard check DATA --fix OUT",
     )
 
 
-def _check_page(text: str, where: str) -> Found | None:
+def _check_page(text: str, where: str) -> RowFinding | None:
     if _PAGE.search(text) is None or _PAGE.search(_CODE.sub("", text)) is None:
         return None
-    return Found(
+    return RowFinding(
         "artifact",
         f"{where} contains HTML of a web page",
         "keep only its text, unless the model should write HTML",
     )
 
 
-def _check_placeholder(text: str, where: str) -> Found | None:
+def _check_placeholder(text: str, where: str) -> RowFinding | None:
     if (
         _PLACEHOLDER.search(text) is None
         or (match := _PLACEHOLDER.search(_CODE.sub("", text))) is None
     ):
         return None
-    return Found(
+    return RowFinding(
         "placeholder",
-        f"{where} contains the unfilled placeholder “{quoted(match[0], 40)}”",
+        f"{where} contains the unfilled placeholder “{quote(match[0], 40)}”",
         "fill in the text or delete the row",
     )
 
 
-def _check_no_value(text: str, where: str) -> Found | None:
+def _check_no_value(text: str, where: str) -> RowFinding | None:
     if (word := text.strip()) not in _NO_VALUE:
         return None
-    return Found(
+    return RowFinding(
         "placeholder",
         f"{where} is “{word}”, which programs write for a missing value",
         "fill in the text or delete the row",
     )
 
 
-def _check_special(text: str, where: str) -> Found | None:
+def _check_special(text: str, where: str) -> RowFinding | None:
     if (token := find_control_token(text)) is None:
         return None
-    return Found(
+    return RowFinding(
         "special_token",
-        f"{where} contains “{quoted(token[0], 40)}”, a control token of {token[1]}",
+        f"{where} contains “{quote(token[0], 40)}”, a control token of {token[1]}",
         "remove it: such models obey it anywhere in the text",
     )
 
 
-_CHECKS: dict[str, Callable[[str, str], Found | None]] = {
+_CHECKS: dict[str, Callable[[str, str], RowFinding | None]] = {
     "control": _check_control,
     "separator": _check_control,
     "bidi": _check_bidi,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.example import Example
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 IGNORED = -100
 """The label of a token that does not count toward the loss."""
@@ -23,7 +23,7 @@ _MAX_TOKEN_ID = 2**31 - 1
 _MASKS = frozenset({"attention_mask", "completion_mask", "assistant_masks"})
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with a pretokenized row."""
     if example.kind != "tokens":
         return
@@ -31,16 +31,16 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     ids = tokens.get("input_ids")
     wrong = _find_id_error(ids) if isinstance(ids, list) else "is not a list"
     if wrong or not isinstance(ids, list):
-        yield Found("tokens_type", f"input_ids {wrong}", "list token ids, 0 and above")
+        yield RowFinding("tokens_type", f"input_ids {wrong}", "list token ids, 0 and above")
         return
     for name in _PARALLEL_COLUMNS:
         values = tokens.get(name)
         if values is None:
             continue
         if wrong := _find_value_error(name, values):
-            yield Found("tokens_type", f"{name} {wrong}", "tokenize the row again")
+            yield RowFinding("tokens_type", f"{name} {wrong}", "tokenize the row again")
         elif len(values) != len(ids):
-            yield Found(
+            yield RowFinding(
                 "tokens_length",
                 f"{len(ids):,} input_ids but {len(values):,} {name}",
                 "tokenize the row again: each token needs one value",
@@ -57,9 +57,9 @@ def _find_id_error(ids: list[Any]) -> str | None:
     if set(map(type, ids)) != {int}:
         return "contains values that are not integers"
     if min(ids) < 0:
-        return f"contains {quoted(str(min(ids)), 20)}, which is not a token id"
+        return f"contains {quote(str(min(ids)), 20)}, which is not a token id"
     if max(ids) > _MAX_TOKEN_ID:
-        return f"contains {quoted(str(max(ids)), 20)}, which is too large for a token id"
+        return f"contains {quote(str(max(ids)), 20)}, which is too large for a token id"
     return None
 
 
@@ -78,7 +78,7 @@ def _find_value_error(name: str, values: Any) -> str | None:
     return None
 
 
-def _check_labels(ids: list[int], labels: list[int]) -> Iterator[Found]:
+def _check_labels(ids: list[int], labels: list[int]) -> Iterator[RowFinding]:
     trained = [index for index, label in enumerate(labels) if label != IGNORED]
     # Nothing predicts the first token, so its label does not count toward the loss.
     if not trained or trained == [0]:
@@ -88,7 +88,7 @@ def _check_labels(ids: list[int], labels: list[int]) -> Iterator[Found]:
         return
     inner = [index for index in trained if index < len(ids) - 1]
     if inner and all(labels[index] == ids[index + 1] for index in inner):
-        yield Found(
+        yield RowFinding(
             "tokens_shifted",
             "labels are input_ids shifted by one; models shift them again, so each token is "
             "predicted two positions ahead",
@@ -96,8 +96,8 @@ def _check_labels(ids: list[int], labels: list[int]) -> Iterator[Found]:
         )
 
 
-def _no_trainable_tokens(why: str) -> Found:
-    return Found(
+def _no_trainable_tokens(why: str) -> RowFinding:
+    return RowFinding(
         "tokens_nothing_to_train",
         f"{why}: the row has no trainable tokens",
         "label the tokens of the answer, or delete the row",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.findings import Found
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.findings import RowFinding
+from ftwizard.data.privacy.quote import quote
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _MAX_CACHED = 2048
@@ -32,7 +32,7 @@ class Parameters(NamedTuple):
 
 def check_tools(
     tools: Any, *, strict: bool
-) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
+) -> tuple[tuple[RowFinding, ...], dict[str, Parameters | None]]:
     """Return the findings about a row's tools, and each tool's schema by its name.
 
     A schema is None if it is missing or invalid. ``strict``: each tool must be wrapped in
@@ -61,19 +61,19 @@ def find_mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | No
 @functools.lru_cache(_MAX_CACHED)
 def _check_tools(
     encoded: bytes, strict: bool
-) -> tuple[tuple[Found, ...], dict[str, Parameters | None]]:
+) -> tuple[tuple[RowFinding, ...], dict[str, Parameters | None]]:
     tools = msgspec.json.decode(encoded)
-    findings: list[Found] = []
+    findings: list[RowFinding] = []
     schemas: dict[str, Parameters | None] = {}
     for number, tool in enumerate(tools if isinstance(tools, list) else [tools], 1):
         function = _function(tool)
         name = function.get("name")
         if not isinstance(name, str) or not name:
-            findings.append(Found("tool_schema", f"tool {number} has no name", _FORM))
+            findings.append(RowFinding("tool_schema", f"tool {number} has no name", _FORM))
             continue
         if strict and (function is tool or tool.get("type") != "function"):
             findings.append(
-                Found("tool_schema", f"tool {number} is not marked as a function", _FORM)
+                RowFinding("tool_schema", f"tool {number} is not marked as a function", _FORM)
             )
         wrong = _find_schema_error(function.get("parameters"))
         findings.extend(_check_function(name, function, wrong, is_duplicate=name in schemas))
@@ -88,27 +88,29 @@ def _function(tool: Any) -> dict[str, Any]:
 
 def _check_function(
     name: str, function: dict[str, Any], wrong: str | None, *, is_duplicate: bool
-) -> Iterator[Found]:
-    shown = quoted(name, 40)
+) -> Iterator[RowFinding]:
+    shown = quote(name, 40)
     if is_duplicate:
-        yield Found("tool_schema", f"two tools are named {shown}", "give each a unique name")
+        yield RowFinding("tool_schema", f"two tools are named {shown}", "give each a unique name")
     if not _NAME.match(name):
-        yield Found(
+        yield RowFinding(
             "tool_schema",
             f"the tool name {shown} is not 1 to 64 letters, digits, _ or -",
             "rename it here and in the calls",
         )
     description = function.get("description")
     if description is not None and not isinstance(description, str):
-        yield Found("tool_schema", f"the description of {shown} is not text", "write it as text")
+        yield RowFinding(
+            "tool_schema", f"the description of {shown} is not text", "write it as text"
+        )
     elif not description:
-        yield Found(
+        yield RowFinding(
             "tool_description",
             f"the tool {shown} has no description",
             "describe what it does: the model chooses tools by it",
         )
     if wrong:
-        yield Found(
+        yield RowFinding(
             "tool_schema",
             f"the parameters of {shown} are not a valid JSON Schema: {wrong}",
             "fix them: type object, properties, required",
@@ -121,13 +123,13 @@ def _find_schema_error(parameters: Any) -> str | None:
     if not isinstance(parameters, dict):
         return "they are not an object"
     if parameters.get("type", "object") != "object":
-        return f"their type is {quoted(str(parameters['type']), 30)}, not object"
+        return f"their type is {quote(str(parameters['type']), 30)}, not object"
     from jsonschema.exceptions import SchemaError
 
     try:
         _validator_class(parameters).check_schema(parameters)
     except SchemaError as error:
-        path = ".".join(quoted(str(step), 30) for step in error.absolute_path)
+        path = ".".join(quote(str(step), 30) for step in error.absolute_path)
         return f"{path or 'the schema'} breaks the rule {error.validator}"
     except _unsupported_errors():
         return None
@@ -189,14 +191,14 @@ def _unsupported_errors() -> tuple[type[Exception], ...]:
 
 def _describe_error(error: Any) -> str:
     """Describe a validation error without quoting the value, which may be anything."""
-    path = ".".join(quoted(str(step), 30) for step in error.absolute_path)
+    path = ".".join(quote(str(step), 30) for step in error.absolute_path)
     subject = f"“{path}”" if path else "they"
     keyword, expected = error.validator, error.validator_value
     if keyword is None:
         return f"{subject} {'is' if path else 'are'} not allowed"
     if keyword == "required":
         missing = [name for name in expected if name not in error.instance]
-        names = ", ".join(quoted(str(name), 30) for name in missing[:3])
+        names = ", ".join(quote(str(name), 30) for name in missing[:3])
         return f"{f'{subject} lacks' if path else 'they lack'} {names}"
     if keyword == "type":
         types = expected if isinstance(expected, list) else [expected]
@@ -207,5 +209,5 @@ def _describe_error(error: Any) -> str:
     if keyword == "additionalProperties":
         declared = error.schema.get("properties", {})
         extra = [key for key in error.instance if key not in declared]
-        return f"{quoted(', '.join(map(str, extra[:3])), 60)} is not declared"
+        return f"{quote(', '.join(map(str, extra[:3])), 60)} is not declared"
     return f"{subject} {'breaks' if path else 'break'} the rule “{keyword}”"

@@ -10,16 +10,16 @@ import msgspec
 from ftwizard.data.checks import tool_schemas
 from ftwizard.data.checks.turns import format_location, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import plural
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import format_count
 
 _PLAIN_KEYS = 2
 _RESULTS = ("tool", "function")
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the tools of a row and the calls to them."""
     prompt = list_messages(example.messages)
     answers = [list_messages(example.chosen), list_messages(example.rejected)]
@@ -32,7 +32,7 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     if not calling and not answered and not example.tools:
         return
     if not target.tools:
-        yield Found(
+        yield RowFinding(
             "tools_unsupported",
             f"the row has tools; {target.words} does not train on tool calls",
             "remove such rows, or choose a target that supports tools",
@@ -42,22 +42,22 @@ def check(example: Example, target: Target) -> Iterator[Found]:
     findings, declared = tool_schemas.check_tools(example.tools, strict=target.hosted)
     yield from findings
     if calling and not example.tools:
-        yield Found(
+        yield RowFinding(
             "tools_missing",
             "the row calls tools but declares none",
             "list their schemas under tools: otherwise the model learns to invent calls",
         )
     legacy = any(message.get("function_call") for message in turns)
     if declared and not calling and not legacy and example.kind != "prompt":
-        yield Found(
+        yield RowFinding(
             "unused_tools",
-            f"{plural(len(declared), 'tool')} declared, none called",
+            f"{format_count(len(declared), 'tool')} declared, none called",
             "no action needed if the row teaches when not to call a tool",
         )
     for number, message in calling:
         where = format_location(example, number, message)
         if message.get("role") != "assistant":
-            yield Found(
+            yield RowFinding(
                 "tool_call",
                 f"{where} calls tools but is not an assistant message",
                 "put tool calls in assistant messages",
@@ -69,15 +69,15 @@ def check(example: Example, target: Target) -> Iterator[Found]:
 
 def _check_calls(
     calls: Any, where: str, declared: dict[str, tool_schemas.Parameters | None], target: Target
-) -> Iterator[Found]:
+) -> Iterator[RowFinding]:
     if not isinstance(calls, list):
-        yield Found("tool_call", f"{where}: tool_calls is not a list", "list the calls")
+        yield RowFinding("tool_call", f"{where}: tool_calls is not a list", "list the calls")
         return
     ids: set[str] = set()
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            yield Found(
+            yield RowFinding(
                 "tool_call",
                 f"{where}: a tool call has no function name",
                 "write it as {id, type, function: {name, arguments}}",
@@ -85,17 +85,17 @@ def _check_calls(
             continue
         name = function["name"]
         if call.get("type", None if target.call_ids else "function") != "function":
-            yield Found(
+            yield RowFinding(
                 "tool_call",
-                f"{where}: the call to {quoted(name, 40)} is not of type function",
+                f"{where}: the call to {quote(name, 40)} is not of type function",
                 'add "type": "function" to it',
             )
         yield from _check_id(call.get("id"), ids, where, name, target)
         if declared and name not in declared:
-            names = ", ".join(quoted(tool, 40) for tool in list(declared)[:3])
-            yield Found(
+            names = ", ".join(quote(tool, 40) for tool in list(declared)[:3])
+            yield RowFinding(
                 "tool_name",
-                f"{where} calls {quoted(name, 40)}, which the row does not declare ({names})",
+                f"{where} calls {quote(name, 40)}, which the row does not declare ({names})",
                 "declare it under tools, or fix the name",
             )
         yield from _check_arguments(
@@ -105,60 +105,62 @@ def _check_calls(
 
 def _check_id(
     value: Any, earlier: set[str], where: str, name: str, target: Target
-) -> Iterator[Found]:
+) -> Iterator[RowFinding]:
     if isinstance(value, str) and value:
         if value in earlier:
-            yield Found(
+            yield RowFinding(
                 "tool_call_id",
-                f"{where}: two calls have the id {quoted(value, 40)}",
+                f"{where}: two calls have the id {quote(value, 40)}",
                 "give each call a unique id, and its result the same id",
             )
         earlier.add(value)
     elif target.call_ids or value is not None:
-        yield Found(
+        yield RowFinding(
             "tool_call_id",
-            f"{where}: the call to {quoted(name, 40)} has no id"
+            f"{where}: the call to {quote(name, 40)} has no id"
             if value is None
-            else f"{where}: the id of the call to {quoted(name, 40)} is not text",
+            else f"{where}: the id of the call to {quote(name, 40)} is not text",
             "give each call an id as text, and its result the same tool_call_id",
         )
 
 
 def _check_arguments(
     value: Any, where: str, name: str, parameters: tool_schemas.Parameters | None, target: Target
-) -> Iterator[Found]:
-    shown = f"{where}: the arguments of {quoted(name, 40)}"
+) -> Iterator[RowFinding]:
+    shown = f"{where}: the arguments of {quote(name, 40)}"
     form = target.arguments
     if value is None or value == "":
         if form == "text":
-            yield Found("tool_arguments", f"{shown} are missing", 'write "{}" for none')
+            yield RowFinding("tool_arguments", f"{shown} are missing", 'write "{}" for none')
         value = {}
     elif isinstance(value, str):
         if form == "object":
-            yield Found("tool_arguments_form", f"{shown} are JSON text", "write an object")
+            yield RowFinding("tool_arguments_form", f"{shown} are JSON text", "write an object")
         try:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            yield Found(
+            yield RowFinding(
                 "tool_arguments",
                 f"{shown} are not valid JSON",
                 "write them with a JSON library: double quotes; true, false and null",
             )
             return
     elif form == "text" and isinstance(value, dict):
-        yield Found("tool_arguments_form", f"{shown} are an object", "write it as JSON text")
+        yield RowFinding("tool_arguments_form", f"{shown} are an object", "write it as JSON text")
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
-        yield Found("tool_arguments", f"{shown} are {kind}, not an object", "write an object: {…}")
+        yield RowFinding(
+            "tool_arguments", f"{shown} are {kind}, not an object", "write an object: {…}"
+        )
     elif parameters is not None and (wrong := tool_schemas.find_mismatch(value, parameters)):
-        yield Found(
+        yield RowFinding(
             "tool_schema_mismatch",
             f"{shown} do not match the schema: {wrong}",
             "fix the call or the schema",
         )
 
 
-def _check_results(turns: list[Message], target: Target) -> Iterator[Found]:
+def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]:
     """Yield calls without a result and results without a call.
 
     Calls in the last message are what the model learns; they need no result.
@@ -183,10 +185,10 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[Found]:
 
 def _check_result(
     message: Message, number: int, waiting: list[Any], target: Target
-) -> Iterator[Found]:
+) -> Iterator[RowFinding]:
     call_id = message.get("tool_call_id")
     if call_id is None and target.call_ids and message.get("role") == "tool":
-        yield Found(
+        yield RowFinding(
             "tool_call_id",
             f"message {number} (tool) has no tool_call_id",
             "set it to the id of the call",
@@ -196,8 +198,8 @@ def _check_result(
     elif waiting and (call_id is None or None in waiting):
         waiting.pop(waiting.index(None) if None in waiting else 0)
     else:
-        name = "" if call_id is None else f" {quoted(str(call_id), 40)}"
-        yield Found(
+        name = "" if call_id is None else f" {quote(str(call_id), 40)}"
+        yield RowFinding(
             "tool_orphan",
             f"message {number} ({message.get('role')}) answers a call{name} that does not precede "
             "it",
@@ -205,12 +207,12 @@ def _check_result(
         )
 
 
-def _unanswered_finding(waiting: list[Any], before: int | None) -> Found:
-    ids = ", ".join(quoted(str(id), 40) for id in waiting[:3] if id is not None)
+def _unanswered_finding(waiting: list[Any], before: int | None) -> RowFinding:
+    ids = ", ".join(quote(str(id), 40) for id in waiting[:3] if id is not None)
     where = "at the end of the row" if before is None else f"before message {before}"
-    return Found(
+    return RowFinding(
         "tool_unanswered",
-        f"{plural(len(waiting), 'tool call')} {'has' if len(waiting) == 1 else 'have'} no result "
+        f"{format_count(len(waiting), 'tool call')} {'has' if len(waiting) == 1 else 'have'} no result "
         f"{where}{f' ({ids})' if ids else ''}",
         "add a tool message with the result after the call",
     )

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 from ftwizard.data.checks.turns import RESULTS, get_texts, get_weight, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import Found
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy import prefilter
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 _FACT_NAMES = {
     "money": "a price",
@@ -83,7 +83,7 @@ _COMPUTED_BEFORE = re.compile(r"(?:[*×+=<÷−]|\btotal(?: of)?|\bsum of)\s?$",
 _QUOTE_WIDTH = 60
 
 
-def check(example: Example, target: Target) -> Iterator[Found]:
+def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield a finding if an answer states a volatile fact, at most one per row."""
     if example.kind not in ("chat", "preference", "labelled"):
         return
@@ -136,10 +136,10 @@ def _is_computed(name: str, text: str, match: re.Match[str]) -> bool:
     return "<<" in text or bool(_COMPUTED_AFTER.match(text, match.end()))
 
 
-def _to_finding(name: str, words: str) -> Found:
-    return Found(
+def _to_finding(name: str, words: str) -> RowFinding:
+    return RowFinding(
         "changing_facts",
         f"an answer states {_FACT_NAMES[name]} "
-        f"(“{quoted(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
+        f"(“{quote(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
         "put such facts into the prompt; use rows to teach how to answer",
     )

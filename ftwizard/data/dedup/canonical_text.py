@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.dedup.near_duplicates import ANSWER_MARK
-from ftwizard.data.example import Example, Message, text_of
+from ftwizard.data.example import Example, Message, get_text
 
 _SYSTEM = ("system", "developer")
 
 
-def row(example: Example) -> str:
+def row_text(example: Example) -> str:
     """Return a row as text, with its answer after ``ANSWER_MARK``.
 
     It has every turn and tool call, and both answers of a preference, but no system prompt, which
@@ -25,25 +25,29 @@ def row(example: Example) -> str:
     if example.kind == "tokens":
         ids = (example.tokens or {}).get("input_ids")
         return " ".join(map(str, ids)) if isinstance(ids, list) else ""
-    before, answer = divided(example)
-    return f"{said(before)}{ANSWER_MARK}{said(answer)}" if answer else said(before)
+    before, answer = split_at_answer(example)
+    return (
+        f"{messages_text(before)}{ANSWER_MARK}{messages_text(answer)}"
+        if answer
+        else messages_text(before)
+    )
 
 
-def prompt(example: Example) -> str:
+def prompt_text(example: Example) -> str:
     """Return the text before a row's answer, without the system prompt; "" if there is none."""
-    return said(divided(example)[0])
+    return messages_text(split_at_answer(example)[0])
 
 
-def said(messages: Iterable[Message]) -> str:
+def messages_text(messages: Iterable[Message]) -> str:
     """Return the texts and tool calls of messages, one per line, without system prompts."""
     lines: list[str] = []
     for message in messages:
         if message.get("role") not in _SYSTEM:
-            lines += (text_of(message), *map(_call, _listed(message.get("tool_calls"))))
+            lines += (get_text(message), *map(_call, _listed(message.get("tool_calls"))))
     return "\n".join(line for line in lines if line)
 
 
-def normal(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Normalize ``text`` for comparison: case and white space do not matter.
 
     Digits, signs and punctuation do: “2 + 3” and “2 − 3” are different prompts.
@@ -51,7 +55,7 @@ def normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def divided(example: Example) -> tuple[list[Message], list[Message]]:
+def split_at_answer(example: Example) -> tuple[list[Message], list[Message]]:
     """Split a row's messages at its last answer."""
     messages = example.messages
     if example.chosen or example.rejected:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.dedup.row_hashes import NOTHING, RowHashes, count_distinct, find_equal_groups
-from ftwizard.data.findings import SHOWN_LINES, FileFound
-from ftwizard.text import plural
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
+from ftwizard.text import format_count
 
 MIN_ROWS = 100
 """Fewer rows say nothing about variety."""
@@ -19,14 +19,14 @@ MAX_LABELS = 20
 """Up to this many distinct answers are class labels, which repeat naturally."""
 
 
-def find_repeats(hashes: RowHashes) -> Iterator[FileFound]:
+def find_repeats(hashes: RowHashes) -> Iterator[FileFinding]:
     """Yield repetitions within a file: duplicates, conflicting answers, lack of variety."""
     yield from _duplicates(hashes)
     yield from _conflicts(hashes)
     yield from _variety(hashes)
 
 
-def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[FileFound]:
+def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[FileFinding]:
     """Yield rows and prompts of ``validation`` that are also in ``train``, by validation lines."""
     import numpy as np
 
@@ -36,7 +36,7 @@ def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[Fil
         return
     leaked = np.isin(_combine(val_prompts, val_answers), _combine(prompts, answers))
     if count := int(leaked.sum()):
-        yield FileFound(
+        yield FileFinding(
             code="leakage",
             message="also in the training data, word for word: its loss measures memorization",
             fix="remove it from one of the two, or split again with ftwizard split",
@@ -45,7 +45,7 @@ def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[Fil
         )
     same_prompt = np.isin(val_prompts, prompts) & ~leaked & (val_prompts != NOTHING)
     if count := int(same_prompt.sum()):
-        yield FileFound(
+        yield FileFinding(
             code="prompt_leakage",
             message="its prompt is in the training data with another answer",
             fix="keep all rows of a prompt in one part, as ftwizard split does",
@@ -54,7 +54,7 @@ def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[Fil
         )
 
 
-def _duplicates(hashes: RowHashes) -> Iterator[FileFound]:
+def _duplicates(hashes: RowHashes) -> Iterator[FileFinding]:
     import numpy as np
 
     lines, prompts, answers, _ = hashes.columns()
@@ -66,7 +66,7 @@ def _duplicates(hashes: RowHashes) -> Iterator[FileFound]:
     ]
     if later:
         indices = np.concatenate(later)
-        yield FileFound(
+        yield FileFinding(
             code="duplicate",
             message="identical to an earlier row",
             fix="keep one of each (check --fix OUT does): duplicates lead to memorization",
@@ -75,7 +75,7 @@ def _duplicates(hashes: RowHashes) -> Iterator[FileFound]:
         )
 
 
-def _conflicts(hashes: RowHashes) -> Iterator[FileFound]:
+def _conflicts(hashes: RowHashes) -> Iterator[FileFinding]:
     import numpy as np
 
     lines, prompts, answers, _ = hashes.columns()
@@ -86,18 +86,18 @@ def _conflicts(hashes: RowHashes) -> Iterator[FileFound]:
     ]
     if conflicts:
         indices = np.concatenate(conflicts)
-        yield FileFound(
+        yield FileFinding(
             code="conflict",
-            message=f"{plural(len(conflicts), 'prompt')} "
+            message=f"{format_count(len(conflicts), 'prompt')} "
             f"{'has' if len(conflicts) == 1 else 'have'} different answers in "
-            f"{plural(len(indices), 'row')}",
+            f"{format_count(len(indices), 'row')}",
             fix="keep the right answer, unless the model should vary its answers",
             count=len(indices),
             lines=_shown_lines(lines, indices),
         )
 
 
-def _variety(hashes: RowHashes) -> Iterator[FileFound]:
+def _variety(hashes: RowHashes) -> Iterator[FileFinding]:
     import numpy as np
 
     lines, _, answers, openings = hashes.columns()
@@ -114,9 +114,9 @@ def _variety(hashes: RowHashes) -> Iterator[FileFound]:
     ):  # fmt: skip
         indices = _most_frequent(column)
         if len(indices) >= min_share * len(answered):
-            yield FileFound(
+            yield FileFinding(
                 code=code,
-                message=f"{len(indices):,} of {plural(len(answered), 'row')} "
+                message=f"{len(indices):,} of {format_count(len(answered), 'row')} "
                 f"({len(indices) / len(answered):.0%}) {observation}, the first at line "
                 f"{int(lines[indices].min()):,}",
                 fix=fix,
@@ -146,4 +146,4 @@ def _combine(prompts: Any, answers: Any) -> Any:
 def _shown_lines(lines: Any, indices: Any) -> list[int]:
     import numpy as np
 
-    return [int(line) for line in np.sort(lines[indices])[:SHOWN_LINES]]
+    return [int(line) for line in np.sort(lines[indices])[:MAX_SHOWN_LINES]]

@@ -18,7 +18,7 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import canonical_text, row_hashes
 from ftwizard.data.dedup.near_duplicates import NearIndex, find_leakage
 from ftwizard.data.example import Example
-from ftwizard.data.findings import SHOWN_LINES, FileFound, Found
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container
@@ -27,7 +27,7 @@ MAX_ROWS = 100_000
 """Maximum rows compared; takes 6 s and 130 MB."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class ComparedFile(msgspec.Struct, frozen=True):
     """A data file and its format."""
 
     path: Path
@@ -44,12 +44,12 @@ class Source(msgspec.Struct, frozen=True):
     def examples(self, share: int) -> Iterator[tuple[int, Example]]:
         """Yield line and example of distinct rows, for one prompt in ``share``."""
         hashes: set[tuple[int, int]] = set()
-        for record in records.records(self.path, self.container):
+        for record in records.read_records(self.path, self.container):
             try:
-                example = formats.example(records.decoded(record), self.format)
+                example = formats.to_example(records.decode_record(record), self.format)
             except RowProblem:
                 continue
-            prompt, answer, _ = row_hashes.hashes(example)
+            prompt, answer, _ = row_hashes.hash_row(example)
             if (prompt or answer) % share or (prompt, answer) in hashes:
                 continue
             hashes.add((prompt, answer))
@@ -77,7 +77,9 @@ class _Texts:
         return self._file.read(length).decode("utf-8", "surrogatepass")
 
 
-def find(train: Source, validation: Source | None) -> tuple[list[FileFound], list[FileFound]]:
+def find_near_duplicates(
+    train: ComparedFile, validation: ComparedFile | None
+) -> tuple[list[FileFinding], list[FileFinding]]:
     """Return the findings within the training file, and those between it and the validation file.
 
     Raises FileProblem.
@@ -87,7 +89,7 @@ def find(train: Source, validation: Source | None) -> tuple[list[FileFound], lis
         texts = _Texts(stack.enter_context(tempfile.TemporaryFile(prefix="ftwizard-")))
         index = NearIndex(texts.read)
         for line, example in train.examples(share):
-            text = canonical_text.row(example)
+            text = canonical_text.row_text(example)
             texts.add(line, text)
             index.add(line, text)
         within = list(_find_within(index))
@@ -95,11 +97,11 @@ def find(train: Source, validation: Source | None) -> tuple[list[FileFound], lis
     return within, between
 
 
-def sampled(train: Source) -> Found | None:
+def report_sampling(train: ComparedFile) -> RowFinding | None:
     """Return a finding if the file is only sampled, else None."""
     if train.share <= 1:  # 0: no rows
         return None
-    return Found(
+    return RowFinding(
         "sampled",
         f"near-duplicates were searched in 1 of {train.share} prompts, because the file has more "
         f"than {MAX_ROWS:,} rows",
@@ -107,37 +109,37 @@ def sampled(train: Source) -> Found | None:
     )
 
 
-def _find_within(index: NearIndex) -> Iterator[FileFound]:
+def _find_within(index: NearIndex) -> Iterator[FileFinding]:
     groups = index.groups()
     later = sorted(line for group in groups for line in group[1:])
     if not later:
         return
     first = min(groups, key=lambda group: group[1])
-    yield FileFound(
+    yield FileFinding(
         code="near_duplicate",
         message=f"near-duplicate of an earlier row, such as line {first[1]:,} of line {first[0]:,}",
         fix="keep the better of each: near-duplicates also lead to memorization",
         count=len(later),
-        lines=later[:SHOWN_LINES],
+        lines=later[:MAX_SHOWN_LINES],
     )
 
 
 def _find_between(
-    index: NearIndex, train: Source, validation: Source, share: int
-) -> Iterator[FileFound]:
-    train_hashes = {row_hashes.hashes(example)[:2] for _, example in train.examples(share)}
+    index: NearIndex, train: ComparedFile, validation: ComparedFile, share: int
+) -> Iterator[FileFinding]:
+    train_hashes = {row_hashes.hash_row(example)[:2] for _, example in train.examples(share)}
     rows = (
-        (line, canonical_text.row(example))
+        (line, canonical_text.row_text(example))
         for line, example in validation.examples(share)
-        if row_hashes.hashes(example)[:2] not in train_hashes
+        if row_hashes.hash_row(example)[:2] not in train_hashes
     )
     pairs = find_leakage(index, rows)
     if pairs:
         line, train_line = pairs[0]
-        yield FileFound(
+        yield FileFinding(
             code="near_leakage",
             message=f"near-duplicate of a training row, such as line {line:,} of line {train_line:,} there",
             fix="remove them from one of the files, or split with ftwizard split",
             count=len(pairs),
-            lines=[line for line, _ in pairs[:SHOWN_LINES]],
+            lines=[line for line, _ in pairs[:MAX_SHOWN_LINES]],
         )

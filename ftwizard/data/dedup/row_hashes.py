@@ -43,7 +43,7 @@ class RowHashes:
 
     def add(self, line: int, example: Example) -> None:
         """Add one row."""
-        prompt, answer, opening = hashes(example)
+        prompt, answer, opening = hash_row(example)
         self.lines.append(line)
         self.prompts.append(prompt)
         self.answers.append(answer)
@@ -68,12 +68,12 @@ class RowHashes:
         return view(self.lines), view(self.prompts), view(self.answers), view(self.openings)
 
 
-def hashes(example: Example) -> tuple[int, int, int]:
+def hash_row(example: Example) -> tuple[int, int, int]:
     """Return the hashes of a row's prompt, its answer and the opening of the answer."""
     if example.kind == "text":
-        return NOTHING, digest((example.text or "").encode("utf-8", "surrogatepass")), NOTHING
+        return NOTHING, hash_bytes((example.text or "").encode("utf-8", "surrogatepass")), NOTHING
     if example.kind == "tokens":
-        return NOTHING, digest(_encoded(example.tokens)), NOTHING
+        return NOTHING, hash_bytes(_encoded(example.tokens)), NOTHING
     if example.kind == "preference":
         both = _encoded([example.chosen, example.rejected])
         return *_pair(_prompt(example.messages, example), example.messages, both), NOTHING
@@ -81,18 +81,18 @@ def hashes(example: Example) -> tuple[int, int, int]:
         return NOTHING, NOTHING, NOTHING
     if example.kind == "prompt":
         # The fields for the grader take the place of the answer.
-        reference = digest(_encoded(example.extra)) if example.extra else NOTHING
+        reference = hash_bytes(_encoded(example.extra)) if example.extra else NOTHING
         return _prompt(example.messages, example), reference, NOTHING
     *before, last = example.messages
     answer = _answer(last, example.label)
     opening = answer[:OPENING_BYTES] if last.get("role") == "assistant" else b""
     return (
         *_pair(_prompt(before, example, last), before, answer),
-        digest(opening) if opening else NOTHING,
+        hash_bytes(opening) if opening else NOTHING,
     )
 
 
-def digest(data: bytes | memoryview, seed: int = 0) -> int:
+def hash_bytes(data: bytes | memoryview, seed: int = 0) -> int:
     """Return a hash of bytes, never ``NOTHING``."""
     return xxhash.xxh3_64_intdigest(data, seed) or 1
 
@@ -109,8 +109,8 @@ def _prompt(before: list[Message], example: Example, last: Message | None = None
     seed = hash_roles(roles)
     if example.tools is None and all(map(_is_plain, before)):
         texts = [message["content"].encode("utf-8", "surrogatepass") for message in before]
-        return digest(SEPARATOR.join(texts), seed)
-    return digest(_encoded([example.tools, before]), seed)
+        return hash_bytes(SEPARATOR.join(texts), seed)
+    return hash_bytes(_encoded([example.tools, before]), seed)
 
 
 def _pair(prompt: int, before: list[Message], answer: bytes) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def _pair(prompt: int, before: list[Message], answer: bytes) -> tuple[int, int]:
 
     Without messages before the answer there is no prompt; its hash then goes into the answer's.
     """
-    return (prompt, digest(answer)) if before else (NOTHING, digest(answer, prompt))
+    return (prompt, hash_bytes(answer)) if before else (NOTHING, hash_bytes(answer, prompt))
 
 
 def _answer(message: Message, label: bool | None) -> bytes:

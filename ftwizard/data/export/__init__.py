@@ -8,12 +8,12 @@ from typing import Any
 from ftwizard.data.example import Example, Kind
 from ftwizard.data.export import bedrock, openai, simple, vertex
 from ftwizard.data.export.constraints import require_kind
-from ftwizard.data.export.conversion_notes import Losses
-from ftwizard.data.findings import Found
+from ftwizard.data.export.conversion_notes import ConversionNotes
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 
-Writer = Callable[[Example, Target, Losses], dict[str, Any]]
+Writer = Callable[[Example, Target, ConversionNotes], dict[str, Any]]
 
 _WRITERS: dict[Format, Writer] = {
     "openai-chat": openai.write_chat,
@@ -42,7 +42,7 @@ _LOCAL_FORMATS: tuple[Format, ...] = ("openai-chat", "prompt-completion")
 
 def write(
     example: Example, target: Target, format: Format | None = None
-) -> tuple[dict[str, Any], list[Found]]:
+) -> tuple[dict[str, Any], list[RowFinding]]:
     """Return a row in the format of ``target``, and notes on what was lost or changed.
 
     ``format`` is one of ``choices(target)`` and applies to conversations. Raises RowProblem if the
@@ -50,7 +50,7 @@ def write(
     objects as the target needs; neither is noted.
     """
     require_kind(example, target)
-    losses = Losses()
+    losses = ConversionNotes()
     writer = _WRITERS[choose_format(example, target, format)]
     return writer(example, target, losses), losses.notes
 
@@ -63,7 +63,7 @@ def choose_format(example: Example, target: Target, format: Format | None = None
     return next((format for format in formats if format in target.formats), formats[0])
 
 
-def choices(target: Target) -> list[Format]:
+def list_formats(target: Target) -> list[Format]:
     """Return the formats in which a target takes conversations; the first is the default."""
     formats = [format for format in _FORMATS_BY_KIND["chat"] if format in target.formats]
     # Local training reads the formats of all platforms; only its own are offered.

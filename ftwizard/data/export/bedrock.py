@@ -20,10 +20,10 @@ from ftwizard.data.export.constraints import (
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn
 from ftwizard.data.export.openai import Row
-from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import parse_arguments, require_call
 from ftwizard.data.platforms import Target
 
@@ -34,7 +34,7 @@ _MAX_ID = 64
 _EMPTY_SCHEMA: Row = {"type": "object", "properties": {}}
 
 
-def write_converse(example: Example, target: Target, losses: Losses) -> Row:
+def write_converse(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write a conversation in the Converse format; raise RowProblem."""
     is_nova = target.name == "bedrock-nova"
     row_parts = fit_to_target(
@@ -53,7 +53,7 @@ def write_converse(example: Example, target: Target, losses: Losses) -> Row:
     return row
 
 
-def write_claude(example: Example, target: Target, losses: Losses) -> Row:
+def write_claude(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``system`` and ``messages`` as text; raise RowProblem."""
     row_parts = fit_to_target(example, target, losses)
     system, others = split_system(row_parts.messages, target)
@@ -128,7 +128,7 @@ def _write_image(image: Image, turn: Turn) -> Row:
     return {"image": {"format": _FORMATS[name.lower()], "source": {"s3Location": location}}}
 
 
-def _write_media(part: Other, turn: Turn, target: Target) -> Row:
+def _write_media(part: OtherPart, turn: Turn, target: Target) -> Row:
     """Return a video or document block in the Converse format unchanged."""
     value = part.value.get(part.type)
     source = value.get("source") if isinstance(value, dict) else None

@@ -10,12 +10,12 @@ import msgspec
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn, has_tools, parse_turns
-from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import normalize_tools
 from ftwizard.data.platforms import Target
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 KINDS = {
     "chat": "a conversation with answers",
@@ -65,7 +65,7 @@ def require_kind(example: Example, target: Target) -> None:
 def fit_to_target(
     example: Example,
     target: Target,
-    losses: Losses,
+    losses: ConversionNotes,
     *,
     carries: frozenset[str] = frozenset(),
     keeps: frozenset[str] = frozenset(),
@@ -122,15 +122,15 @@ def require_text(turn: Turn, target: Target) -> None:
                 f"{turn.label} has an image, but {target.words} takes only text there",
                 "leave the row out, or describe the image in words",
             )
-        if isinstance(part, Other):
+        if isinstance(part, OtherPart):
             raise unsupported_media(part, turn, target)
 
 
-def unsupported_media(part: Other, turn: Turn, target: Target) -> RowProblem:
+def unsupported_media(part: OtherPart, turn: Turn, target: Target) -> RowProblem:
     """Return the problem of a part that is neither text nor an image."""
     return RowProblem(
         "media_unsupported",
-        f"{turn.label} has a part “{quoted(part.type, 30)}”, which {target.words} does not support",
+        f"{turn.label} has a part “{quote(part.type, 30)}”, which {target.words} does not support",
         "leave the row out, or write its content as text",
     )
 
@@ -150,7 +150,7 @@ def get_suffix(url: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def _fit_turn(turn: Turn, target: Target, losses: Losses) -> Turn:
+def _fit_turn(turn: Turn, target: Target, losses: ConversionNotes) -> Turn:
     for part in turn.parts:
         if isinstance(part, Image):
             _require_image(part, turn, target)
@@ -183,7 +183,7 @@ def _require_image(image: Image, turn: Turn, target: Target) -> None:
     scheme = get_scheme(image.url)
     if scheme not in target.images.schemes:
         schemes = " or ".join(f"{name}:" for name in target.images.schemes)
-        address = "a local file" if scheme == "file" else f"a {quoted(scheme, 40)}: URL"
+        address = "a local file" if scheme == "file" else f"a {quote(scheme, 40)}: URL"
         raise RowProblem(
             "image_url",
             f"{turn.label} has an image at {address}, but {target.words} takes {schemes}",
@@ -197,7 +197,7 @@ def _note_dropped(
     example: Example,
     row: FittedRow,
     target: Target,
-    losses: Losses,
+    losses: ConversionNotes,
     carries: frozenset[str],
     keeps: frozenset[str],
 ) -> None:
@@ -237,7 +237,7 @@ def _require_content(turn: Turn, target: Target) -> None:
         )
 
 
-def _drop_tools(row: FittedRow, target: Target, losses: Losses) -> FittedRow:
+def _drop_tools(row: FittedRow, target: Target, losses: ConversionNotes) -> FittedRow:
     """Return a row without tools, or unchanged if the target may accept them."""
     call = next((turn for turn in row.turns if has_tools(turn)), None)
     if call is not None:

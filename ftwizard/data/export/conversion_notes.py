@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from ftwizard.data.findings import Found
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.findings import RowFinding
+from ftwizard.data.privacy.quote import quote
 
 _SHOWN_KEYS = 5
 
 
-class Losses:
+class ConversionNotes:
     """Notes for one row, at most one per code."""
 
     def __init__(self) -> None:
-        self.notes: list[Found] = []
+        self.notes: list[RowFinding] = []
         self._codes: set[str] = set()
 
     def note(self, code: str, message: str, fix: str) -> None:
         """Note a loss that does not prevent writing the row."""
         if code not in self._codes:
             self._codes.add(code)
-            self.notes.append(Found(code, message, fix))
+            self.notes.append(RowFinding(code, message, fix))
 
     def note_dropped(self, keys: list[str], target_name: str) -> None:
         """Note dropped fields; ``target_name`` names the target."""
@@ -33,6 +33,6 @@ class Losses:
 
 def format_keys(keys: list[str]) -> str:
     """Format field names as a short list."""
-    shown = ", ".join(f"“{quoted(str(key), 30)}”" for key in keys[:_SHOWN_KEYS])
+    shown = ", ".join(f"“{quote(str(key), 30)}”" for key in keys[:_SHOWN_KEYS])
     more = len(keys) - _SHOWN_KEYS
     return f"{shown} and {more:,} more" if more > 0 else shown

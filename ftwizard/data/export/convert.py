@@ -13,13 +13,13 @@ from ftwizard.data import checks, formats, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.export import choose_format, write
-from ftwizard.data.findings import FileFound, Findings, Found
+from ftwizard.data.findings import FileFinding, Findings, RowFinding
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target
-from ftwizard.data.reader import Reading
+from ftwizard.data.reader import RowReader
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +29,9 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     rows_in: int
     rows_out: int
-    left_out: list[FileFound]
+    left_out: list[FileFinding]
     """Grouped by reason; a row counts once."""
-    changed: list[FileFound]
+    changed: list[FileFinding]
     """Grouped by loss or change in written rows; a row may count several times."""
     sha256: str | None
     """Hash of the new file; None if none was written."""
@@ -55,7 +55,7 @@ def convert(
     conversion.
     """
     require_free(out, not_over=[path])
-    converter = _Converter(reader.reading(path, format), target, written_as)
+    converter = _Converter(reader.open_reader(path, format), target, written_as)
     sha = hashlib.sha256()
     with new_file(out, not_over=[path]) as file:
         for line in converter.lines(say):
@@ -70,7 +70,7 @@ def convert(
 class _Converter:
     """State of the conversion of one file."""
 
-    def __init__(self, reading: Reading, target: Target, format: Format | None) -> None:
+    def __init__(self, reading: RowReader, target: Target, format: Format | None) -> None:
         self._reading, self._target, self._format = reading, target, format
         self._rows_in = self._rows_out = 0
         self._left_out, self._changed = Findings(), Findings()
@@ -84,7 +84,7 @@ class _Converter:
             try:
                 line, notes = self._write_row(row)
             except RowProblem as problem:
-                self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
+                self._left_out.add(number, RowFinding(problem.code, problem.message, problem.fix))
                 continue
             for note in notes:
                 self._changed.add(number, note)
@@ -93,12 +93,12 @@ class _Converter:
             with_bom = is_first and self._target.bom == "needed"
             yield (codecs.BOM_UTF8 if with_bom else b"") + line + b"\n"
 
-    def _write_row(self, row: Example | RowProblem) -> tuple[bytes, list[Found]]:
+    def _write_row(self, row: Example | RowProblem) -> tuple[bytes, list[RowFinding]]:
         if isinstance(row, RowProblem):
             raise row
         format = choose_format(row, self._target, self._format)
         output, notes = write(row, self._target, self._format)
-        error = checks.error_of_row(formats.example(output, format), self._target)
+        error = checks.find_row_error(formats.to_example(output, format), self._target)
         if error is not None:
             raise RowProblem(*error)
         try:
@@ -123,9 +123,13 @@ class _Converter:
 
 def _nothing_written(report: Conversion, source: Path) -> FtwizardError:
     first = report.left_out[0] if report.left_out else None
-    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
+    why = (
+        f": {first.message} ({format_count(first.count, 'row')})"
+        if first
+        else ": the file has no rows"
+    )
     error = FtwizardError(
-        f"No row in {visible(str(source))} can be written for {report.target}{why}.",
+        f"No row in {make_visible(str(source))} can be written for {report.target}{why}.",
         f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
     )
     error.document = msgspec.to_builtins(report)

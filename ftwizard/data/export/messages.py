@@ -8,9 +8,9 @@ import msgspec
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import ROLES, Message
-from ftwizard.data.export.conversion_notes import Losses
-from ftwizard.data.export.parts import Part, Text, Thought, find_extra_keys, parse_parts
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.export.conversion_notes import ConversionNotes
+from ftwizard.data.export.parts import Part, Text, ThoughtPart, find_extra_keys, parse_parts
+from ftwizard.data.privacy.quote import quote
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 _KNOWN_KEYS = {
@@ -61,7 +61,9 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
-def parse_turns(messages: list[Message], losses: Losses, name: str = "message") -> list[Turn]:
+def parse_turns(
+    messages: list[Message], losses: ConversionNotes, name: str = "message"
+) -> list[Turn]:
     """Parse messages into turns; problems call them ``name`` and their number.
 
     Legacy function calls become tool calls, and calls without an id get one. Raises RowProblem for a
@@ -100,7 +102,7 @@ class _ParsedMessage:
         if role not in ROLES:
             raise RowProblem(
                 "unknown_role" if isinstance(role, str) else "role_type",
-                f"{label} has the role “{quoted(str(role), 30)}”",
+                f"{label} has the role “{quote(str(role), 30)}”",
                 f"write one of {', '.join(ROLES[:4])}, tool",
             )
         self.message, self.label = message, label
@@ -121,12 +123,12 @@ class _ParsedMessage:
         if content is None and not calls and refusal is None:
             raise RowProblem("missing_content", f"{self.label} has no content", "write it as text")
         parts = parse_parts(content, self.label)
-        thoughts = "".join(part.text for part in parts if isinstance(part, Thought))
+        thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
         extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
         return Turn(
             label=self.label,
             role=self.role,
-            parts=[part for part in parts if not isinstance(part, Thought)],
+            parts=[part for part in parts if not isinstance(part, ThoughtPart)],
             as_list=isinstance(content, list),
             calls=calls,
             answers=answers,
@@ -193,7 +195,7 @@ def _parse_call(raw: dict[str, Any], label: str, used: set[str]) -> Call:
     if not isinstance(arguments, dict | str):
         raise RowProblem(
             "tool_arguments",
-            f"{label}: the arguments of “{quoted(name, 40)}” are not a JSON object",
+            f"{label}: the arguments of “{quote(name, 40)}” are not a JSON object",
             "write them as an object",
         )
     call_id = raw.get("id")

@@ -7,9 +7,9 @@ from typing import Any
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
 from ftwizard.data.export.constraints import fit_to_target, is_text_only, unsupported_media
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn
-from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import require_call, to_openai_calls
 from ftwizard.data.platforms import Target
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 _PARALLEL = frozenset({"parallel_tool_calls"})
 
 
-def write_chat(example: Example, target: Target, losses: Losses) -> Row:
+def write_chat(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``messages`` and, if any, ``tools``; raise RowProblem."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
     fitted_row = fit_to_target(
@@ -29,7 +29,7 @@ def write_chat(example: Example, target: Target, losses: Losses) -> Row:
     return row | _select_kept(example, keeps)
 
 
-def write_prompt(example: Example, target: Target, losses: Losses) -> Row:
+def write_prompt(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``messages``, ``tools`` and all other fields, which a grader may read."""
     fitted_row = fit_to_target(
         example, target, losses, carries=_supported_fields(target), keeps=frozenset(example.extra)
@@ -41,7 +41,7 @@ def write_prompt(example: Example, target: Target, losses: Losses) -> Row:
     return row | {key: value for key, value in others.items() if key not in row}
 
 
-def write_preference(example: Example, target: Target, losses: Losses) -> Row:
+def write_preference(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``input``, ``preferred_output`` and ``non_preferred_output``, one answer each."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
     fitted_row = fit_to_target(
@@ -109,7 +109,7 @@ def _write_content(turn: Turn, target: Target, has_parts: bool) -> str | list[Ro
     return [_write_part(part, turn, target) for part in turn.parts]
 
 
-def _write_part(part: Text | Image | Other, turn: Turn, target: Target) -> Row:
+def _write_part(part: Text | Image | OtherPart, turn: Turn, target: Target) -> Row:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, Image):

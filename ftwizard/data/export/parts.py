@@ -24,23 +24,23 @@ class Image(NamedTuple):
     """Other fields of the part, such as ``format``, ``media_type`` or ``bucketOwner``."""
 
 
-class Other(NamedTuple):
+class OtherPart(NamedTuple):
     """Any other part: audio, video, a document, …"""
 
     type: str
     value: dict[str, Any]
 
 
-class Thought(NamedTuple):
+class ThoughtPart(NamedTuple):
     """A reasoning part of an answer."""
 
     text: str
 
 
-Part = Text | Image | Other
+Part = Text | Image | OtherPart
 
 
-def parse_parts(content: Any, label: str) -> list[Part | Thought]:
+def parse_parts(content: Any, label: str) -> list[Part | ThoughtPart]:
     """Parse the parts of a message's content; raise RowProblem if it is invalid."""
     if content is None:
         return []
@@ -52,7 +52,7 @@ def parse_parts(content: Any, label: str) -> list[Part | Thought]:
     return [_parse_part(part, label) for part in content]
 
 
-def _parse_part(part: Any, label: str) -> Part | Thought:
+def _parse_part(part: Any, label: str) -> Part | ThoughtPart:
     if isinstance(part, str):
         return Text(part)
     if not isinstance(part, dict):
@@ -63,7 +63,7 @@ def _parse_part(part: Any, label: str) -> Part | Thought:
         )
     kind = part.get("type")
     if isinstance(part.get("text"), str) and kind in ("text", None):
-        return Thought(part["text"]) if part.get("thought") is True else Text(part["text"])
+        return ThoughtPart(part["text"]) if part.get("thought") is True else Text(part["text"])
     if kind == "image_url":
         return _parse_image(part, label)
     if not isinstance(kind, str):
@@ -71,7 +71,7 @@ def _parse_part(part: Any, label: str) -> Part | Thought:
             "content_parts", f"{label} has a part without a type", "write {type: text, text: …}"
         )
     thought = _parse_thought(part, kind)
-    return Other(kind, part) if thought is None else thought
+    return OtherPart(kind, part) if thought is None else thought
 
 
 def _parse_image(part: dict[str, Any], label: str) -> Image:
@@ -88,13 +88,13 @@ def _parse_image(part: dict[str, Any], label: str) -> Image:
     return Image(fields["url"], detail, more)
 
 
-def _parse_thought(part: dict[str, Any], kind: str) -> Thought | None:
+def _parse_thought(part: dict[str, Any], kind: str) -> ThoughtPart | None:
     """Parse a reasoning part of Claude or Bedrock; return None for other parts."""
     value = part.get("thinking") if kind == "thinking" else None
     if kind == "reasoningContent" and isinstance(part.get(kind), dict):
         reasoned = part[kind].get("reasoningText")
         value = reasoned.get("text") if isinstance(reasoned, dict) else None
-    return Thought(value) if isinstance(value, str) else None
+    return ThoughtPart(value) if isinstance(value, str) else None
 
 
 def find_extra_keys(content: Any) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.export.constraints import fit_to_target, require_kind, require_text
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.openai import Row, write_messages
 from ftwizard.data.platforms import Target
 
 
-def write_text(example: Example, target: Target, losses: Losses) -> Row:
+def write_text(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``text``; raise RowProblem."""
     require_kind(example, target)
     losses.note_dropped([str(key) for key in example.extra], target.words)
@@ -19,7 +19,7 @@ def write_text(example: Example, target: Target, losses: Losses) -> Row:
     return {"text": example.text}
 
 
-def write_tokens(example: Example, target: Target, losses: Losses) -> Row:
+def write_tokens(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Copy ``input_ids`` and the lists next to them; raise RowProblem."""
     require_kind(example, target)
     losses.note_dropped([str(key) for key in example.extra], target.words)
@@ -28,7 +28,7 @@ def write_tokens(example: Example, target: Target, losses: Losses) -> Row:
     return dict(example.tokens)
 
 
-def write_prompt_completion(example: Example, target: Target, losses: Losses) -> Row:
+def write_prompt_completion(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``prompt`` and ``completion`` as text; raise RowProblem for longer conversations."""
     fitted_row = fit_to_target(example, target, losses)
     roles = [turn.role for turn in fitted_row.messages]
@@ -54,7 +54,7 @@ def write_prompt_completion(example: Example, target: Target, losses: Losses) ->
 _SUPPORTED_FIELDS = frozenset({"reasoning"})
 
 
-def write_preference(example: Example, target: Target, losses: Losses) -> Row:
+def write_preference(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``prompt``, ``chosen`` and ``rejected`` as lists of messages; raise RowProblem."""
     fitted_row = fit_to_target(example, target, losses, carries=_SUPPORTED_FIELDS)
     row: Row = {
@@ -65,7 +65,7 @@ def write_preference(example: Example, target: Target, losses: Losses) -> Row:
     return row | ({"tools": fitted_row.tools} if fitted_row.tools else {})
 
 
-def write_labeled(example: Example, target: Target, losses: Losses) -> Row:
+def write_labeled(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``prompt``, ``completion`` (the last answer) and ``label``; raise RowProblem."""
     fitted_row = fit_to_target(example, target, losses, carries=_SUPPORTED_FIELDS)
     if not fitted_row.messages or fitted_row.messages[-1].role != "assistant":

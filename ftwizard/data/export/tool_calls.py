@@ -8,9 +8,9 @@ import msgspec
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Call, Turn
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 
 def to_openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def parse_arguments(call: Call, turn: Turn) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowProblem(
             "tool_arguments",
-            f"{turn.label}: the arguments of “{quoted(call.name, 40)}” are not a JSON object",
+            f"{turn.label}: the arguments of “{quote(call.name, 40)}” are not a JSON object",
             "fix them, or write them as an object",
         )
     return value
@@ -71,7 +71,7 @@ def require_call(turn: Turn) -> Call:
 Fields = dict[str, Any]
 
 
-def normalize_tools(example: Example, losses: Losses) -> list[dict[str, Any]]:
+def normalize_tools(example: Example, losses: ConversionNotes) -> list[dict[str, Any]]:
     """Return a row's tool schemas in OpenAI's current format, each ``{type, function}``.
 
     Raises RowProblem for a tool that does not describe a function.

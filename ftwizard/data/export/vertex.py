@@ -23,18 +23,18 @@ from ftwizard.data.export.constraints import (
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.conversion_notes import Losses
+from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn
 from ftwizard.data.export.openai import Row
-from ftwizard.data.export.parts import Image, Other, Text
+from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import parse_arguments, require_call
-from ftwizard.data.json_schema import vertex_schema
+from ftwizard.data.json_schema import to_vertex_schema
 from ftwizard.data.platforms import Target
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 
 
-def write_contents(example: Example, target: Target, losses: Losses) -> Row:
+def write_contents(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``contents`` and, if any, ``systemInstruction`` and ``tools``; raise RowProblem."""
     fitted_row = fit_to_target(example, target, losses)
     system, others = split_system(fitted_row.messages, target)
@@ -87,7 +87,7 @@ def _write_image(image: Image, turn: Turn) -> Row:
     return _write_file(image.url, kind, turn, "image")
 
 
-def _write_media(part: Other, turn: Turn, target: Target) -> Row:
+def _write_media(part: OtherPart, turn: Turn, target: Target) -> Row:
     """Write a video, audio or other file part that has a supported address."""
     url = part.value.get(part.type)
     schemes = target.images.schemes if target.images else ()
@@ -135,5 +135,5 @@ def _write_function(function: dict[str, Any]) -> Row:
         declaration["description"] = function["description"]
     parameters = function.get("parameters")
     if isinstance(parameters, dict) and parameters.get("properties"):
-        declaration["parameters"] = vertex_schema(parameters, function["name"])
+        declaration["parameters"] = to_vertex_schema(parameters, function["name"])
     return declaration

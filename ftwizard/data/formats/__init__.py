@@ -9,18 +9,23 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format
 from ftwizard.data.formats import bedrock, chat, pairs, preference, sharegpt, simple, vertex
-from ftwizard.data.formats.detect import FormatMatch, recognised
-from ftwizard.data.formats.majority import Decision, FormatCounter, check, tally
+from ftwizard.data.formats.detect import FormatMatch, match_formats
+from ftwizard.data.formats.majority import (
+    FormatCounter,
+    FormatDecision,
+    check_format,
+    count_formats,
+)
 
 __all__ = [
     "READERS",
-    "Decision",
     "FormatCounter",
+    "FormatDecision",
     "FormatMatch",
-    "check",
-    "example",
-    "recognised",
-    "tally",
+    "check_format",
+    "count_formats",
+    "match_formats",
+    "to_example",
 ]
 
 READERS: dict[Format, Callable[[Any], Example]] = {
@@ -44,7 +49,7 @@ READERS: dict[Format, Callable[[Any], Example]] = {
 }
 
 
-def example(row: Any, format: Format) -> Example:
+def to_example(row: Any, format: Format) -> Example:
     """Return a row of ``format`` as an ``Example``; raise only RowProblem, for any value."""
     try:
         return READERS[format](row)

@@ -46,7 +46,7 @@ _NOT_CLAUDE = frozenset(("tools", "functions", "images", "videos", "audios"))
 _CLAUDE_ONLY = frozenset(("tool_use", "tool_result", "thinking", "redacted_thinking", "document"))
 
 
-def recognised(row: Any) -> FormatMatch:
+def match_formats(row: Any) -> FormatMatch:
     """Return the formats that a row matches.
 
     Rows with a verdict (chosen and rejected, or a label) are not chat rows: a model would be

@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Message
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 _KINDS = {
     type(None): "null",
@@ -37,7 +37,7 @@ def require_object(row: Any) -> Message:
 def describe_keys(row: Message) -> str:
     """Describe the keys of a row and which are null: ``its keys: a, b: null``."""
     shown = [
-        quoted(str(key), 20) + (": null" if value is None else "")
+        quote(str(key), 20) + (": null" if value is None else "")
         for key, value in islice(row.items(), 5)
     ]
     return "its keys: " + (", ".join(shown) or "none")

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.format_names import NAMES, Format
-from ftwizard.data.formats.detect import UNKNOWN, FormatMatch, find_null_fields, recognised
+from ftwizard.data.format_names import FORMAT_NAMES, Format
+from ftwizard.data.formats.detect import UNKNOWN, FormatMatch, find_null_fields, match_formats
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.privacy.quote import SEARCHED, quoted
-from ftwizard.text import plural, visible
+from ftwizard.data.privacy.quote import MAX_SEARCHED_CHARACTERS, quote
+from ftwizard.text import format_count, make_visible
 
 _SHOWN_KEYS = 12
 _SHOWN_NULLS = 3
@@ -24,7 +24,7 @@ _UNSUPPORTED = {frozenset(("prompt", "completions")): "stepwise supervision"}
 """Known formats that are not supported, by their keys."""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class FormatDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The format of a file's rows."""
 
     format: Format | None
@@ -44,7 +44,7 @@ class FormatCounter:
 
     def add(self, row: Any) -> FormatMatch:
         """Count one row and return the formats it matches; only objects and lists count."""
-        looks = recognised(row)
+        looks = match_formats(row)
         if looks.best:
             self._looks[looks] += 1
         elif isinstance(row, dict):
@@ -64,7 +64,7 @@ class FormatCounter:
                 self._keys[key] += count
                 self._null[key] += later._null[key]
 
-    def decide(self, path: Path) -> Decision:
+    def decide(self, path: Path) -> FormatDecision:
         """Return the format of most rows, independent of their order.
 
         Raises FileProblem: ``unknown_format`` if most rows match none, ``ambiguous_format`` if two
@@ -72,7 +72,7 @@ class FormatCounter:
         """
         total = self._looks.total()
         if not total:
-            return Decision(format=None)
+            return FormatDecision(format=None)
         if self._looks[UNKNOWN] * 2 > total:
             raise self._unknown_problem(path)
         fits: Counter[Format] = Counter()
@@ -85,29 +85,31 @@ class FormatCounter:
                 (best if len(looks.best) == 1 else shared)[format] += count
         if fits["openai-chat"] == fits["bedrock-claude"] and best["bedrock-claude"]:
             best["openai-chat"] = 0  # rows without a system prompt are the same in both
-        ranks = {format: (fits[format], best[format], shared[format]) for format in NAMES}
-        first, *rest = sorted(NAMES, key=ranks.__getitem__, reverse=True)
+        ranks = {format: (fits[format], best[format], shared[format]) for format in FORMAT_NAMES}
+        first, *rest = sorted(FORMAT_NAMES, key=ranks.__getitem__, reverse=True)
         rivals = [format for format in rest if ranks[format] == ranks[first]]
         if shared[first] > best[first]:
             rivals = rivals or [max((f for f in rest if shared[f]), key=shared.__getitem__)]
             raise _ambiguous_problem(path, [first, *rivals])
         if rivals:
             raise _tie_problem(path, [first, *rivals])
-        also = {format for format in NAMES if fits[format] == total and format != first}
-        return Decision(format=first, also=frozenset(also))
+        also = {format for format in FORMAT_NAMES if fits[format] == total and format != first}
+        return FormatDecision(format=first, also=frozenset(also))
 
     def format_keys(self) -> str:
         """List the keys of rows without a format, most frequent first."""
         ranked = sorted(self._keys.items(), key=lambda item: (-item[1], item[0]))
         shown = [
-            quoted(key, _KEY_WIDTH) + (": null" if self._null[key] == count else "")
+            quote(key, _KEY_WIDTH) + (": null" if self._null[key] == count else "")
             for key, count in ranked[:_SHOWN_KEYS]
         ]
         return ", ".join(shown) or "none"
 
     def _count_keys(self, row: dict[Any, Any]) -> None:
         for key, value in row.items():
-            name = str(key)[:SEARCHED]  # not shorter: a truncated secret is not recognized
+            name = str(key)[
+                :MAX_SEARCHED_CHARACTERS
+            ]  # not shorter: a truncated secret is not recognized
             if name in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[name] += 1
                 self._null[name] += value is None
@@ -123,18 +125,18 @@ class FormatCounter:
         )
         total = self._looks.total()
         matched = total - self._looks[UNKNOWN]
-        except_for = f" ({matched:,} of {plural(total, 'row')} match one)" if matched else ""
+        except_for = f" ({matched:,} of {format_count(total, 'row')} match one)" if matched else ""
         return FileProblem(
             "unknown_format",
-            f"The rows of {visible(str(path))} {problem}{except_for}; their keys: "
+            f"The rows of {make_visible(str(path))} {problem}{except_for}; their keys: "
             f"{self.format_keys()}.",
             "Supported formats: "
-            + "; ".join(f"{name} ({words})" for name, words in NAMES.items())
+            + "; ".join(f"{name} ({words})" for name, words in FORMAT_NAMES.items())
             + ". If the rows have one of these, set it with --format NAME (in a plan: data.format).",
         )
 
 
-def tally(rows: Iterable[Any]) -> FormatCounter:
+def count_formats(rows: Iterable[Any]) -> FormatCounter:
     """Count the formats of ``rows``."""
     counter = FormatCounter()
     for row in rows:
@@ -142,7 +144,7 @@ def tally(rows: Iterable[Any]) -> FormatCounter:
     return counter
 
 
-def check(looks: FormatMatch, format: Format, *, exactly: bool, row: Any = None) -> None:
+def check_format(looks: FormatMatch, format: Format, *, exactly: bool, row: Any = None) -> None:
     """Raise RowProblem for a row that looks like a format other than ``format``.
 
     Unless ``exactly``, a row with the fields of ``format`` may have those of others too. The
@@ -156,7 +158,7 @@ def check(looks: FormatMatch, format: Format, *, exactly: bool, row: Any = None)
     names = " and ".join(_format_labels(looks.best))
     empty = find_null_fields(row)[:_SHOWN_NULLS]
     why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
-    raise _mixed_problem(f"it looks like {names}{why}, not {NAMES[format]}")
+    raise _mixed_problem(f"it looks like {names}{why}, not {FORMAT_NAMES[format]}")
 
 
 def _mixed_problem(message: str) -> RowProblem:
@@ -168,24 +170,24 @@ def _mixed_problem(message: str) -> RowProblem:
 
 
 def _format_labels(formats: Iterable[Format]) -> list[str]:
-    return [label for name, label in NAMES.items() if name in formats]
+    return [label for name, label in FORMAT_NAMES.items() if name in formats]
 
 
 def _ambiguous_problem(path: Path, formats: list[Format]) -> FileProblem:
-    names = [f"{name} ({NAMES[name]})" for name in formats]
+    names = [f"{name} ({FORMAT_NAMES[name]})" for name in formats]
     return FileProblem(
         "ambiguous_format",
-        f"The rows of {visible(str(path))} can be read as {' or as '.join(names)}, with different "
+        f"The rows of {make_visible(str(path))} can be read as {' or as '.join(names)}, with different "
         "meanings.",
         _format_choices(formats),
     )
 
 
 def _tie_problem(path: Path, formats: list[Format]) -> FileProblem:
-    names = [f"{name} ({NAMES[name]})" for name in formats]
+    names = [f"{name} ({FORMAT_NAMES[name]})" for name in formats]
     return FileProblem(
         "ambiguous_format",
-        f"Equally many rows of {visible(str(path))} look like {' and '.join(names)}.",
+        f"Equally many rows of {make_visible(str(path))} look like {' and '.join(names)}.",
         "Keep one format per file. " + _format_choices(formats),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Message
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 COLUMNS = frozenset(("images", "videos", "audios"))
 """Columns of LLaMA-Factory and ms-swift; placeholders are ``<image>``, ``<video>``, ``<audio>``."""
@@ -41,7 +41,7 @@ def fill_placeholders(
         if named != len(sources):
             raise RowProblem(
                 "image_missing",
-                f"the row has {plural(len(sources), kind)} but {named:,} <{kind}> in its messages",
+                f"the row has {format_count(len(sources), kind)} but {named:,} <{kind}> in its messages",
                 f"write <{kind}> in the text once for each",
             )
     return filled, taken

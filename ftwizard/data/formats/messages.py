@@ -7,7 +7,7 @@ from typing import Any
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import ROLES, Message
 from ftwizard.data.formats.fields import describe_type
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 _CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
 """Fields that an answer may have instead of content."""
@@ -50,7 +50,7 @@ def parse_role(value: Message, key: str, roles: tuple[str, ...], where: str) -> 
     if role not in roles:
         raise RowProblem(
             "unknown_role",
-            f"{where} has the role “{quoted(role, 30)}”",
+            f"{where} has the role “{quote(role, 30)}”",
             f"use one of {', '.join(roles)}",
         )
     return role

@@ -23,7 +23,7 @@ from ftwizard.data.formats.messages import parse_role, require_message
 _LISTS = ("conversations", "conversation", "messages")
 _KNOWN = {name: frozenset((name, "system", "tools")) for name in _LISTS}
 _CALL = "function_call"
-ROLES = {
+SHAREGPT_ROLES = {
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -39,7 +39,7 @@ ROLES = {
     "developer": "developer",
 }
 """Values of ``from`` and the roles they stand for."""
-_FROM = tuple(ROLES)
+_FROM = tuple(SHAREGPT_ROLES)
 _ASKS = ("human", "user")
 _ANSWERS = ("assistant", "gpt", "bot")
 
@@ -92,7 +92,7 @@ def _turn(turn: Message, where: str) -> Message:
             "content": None,
             "tool_calls": _parse_calls(text, where),
         }
-    return {**more, "role": ROLES[speaker], "content": text}
+    return {**more, "role": SHAREGPT_ROLES[speaker], "content": text}
 
 
 def _parse_calls(text: str, where: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format
 from ftwizard.data.formats import bedrock, chat, pairs, sharegpt, vertex
 from ftwizard.data.formats.chat import LISTS, to_chat_example
-from ftwizard.data.formats.detect import recognised
+from ftwizard.data.formats.detect import match_formats
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
@@ -133,7 +133,7 @@ def read_kto(row: Any) -> Example:
         )
         raise RowProblem("label", problem, f"write {key} as true (good answer) or false")
     rest = {name: value for name, value in fields.items() if name != key}
-    holds = recognised(rest).holds
+    holds = match_formats(rest).holds
     for format, read in _READERS.items():
         if format in holds:
             answered: Example = read(rest)

@@ -30,7 +30,7 @@ from ftwizard.data.hub.download import (
 from ftwizard.data.hub.ids import HubId
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
-from ftwizard.text import age, visible
+from ftwizard.text import format_age, make_visible
 
 TIMEOUT_S = 5.0
 ALLOWED_BUILDERS = ("json", "parquet", "arrow", "csv", "text", "cache")
@@ -108,7 +108,7 @@ def _resolve_repo(repo: str) -> tuple[str, str]:
 
 
 def _from_hub(dataset_id: HubId, repo: str, commit: str, say: Say) -> tuple[Path, str]:
-    locations.private_folder(copies_folder())
+    locations.create_private_folder(copies_folder())
     # An empty cache, because on errors the library would silently use an older commit.
     with tempfile.TemporaryDirectory(prefix="ftwizard-") as empty:
         builder = _load_builder(dataset_id, repo, commit, empty)
@@ -133,7 +133,7 @@ def _load_builder(dataset_id: HubId, repo: str, commit: str | None, cache: str |
         _raise_config_error(dataset_id, repo, commit, error)
     if builder.name not in ALLOWED_BUILDERS:
         raise FtwizardError(
-            f"{repo} has files of an unsupported type ({visible(builder.name, 40)}).",
+            f"{repo} has files of an unsupported type ({make_visible(builder.name, 40)}).",
             "Choose a data set of JSON, Parquet, Arrow, CSV or text files.",
         )
     return builder
@@ -152,11 +152,11 @@ def _raise_config_error(
     if dataset_id.config is None:
         raise FtwizardError(
             f"{repo} has several configurations and no default: {format_names(names)}.",
-            visible(hint),
+            make_visible(hint),
         ) from error
     raise FtwizardError(
-        f"{repo} has no configuration “{visible(dataset_id.config, 60)}”; it has: {format_names(names)}.",
-        visible(hint),
+        f"{repo} has no configuration “{make_visible(dataset_id.config, 60)}”; it has: {format_names(names)}.",
+        make_visible(hint),
     ) from error
 
 
@@ -167,8 +167,8 @@ def _resolve_split(dataset_id: HubId, builder: Any, repo: str, commit: str) -> D
         base = repo if dataset_id.config is None else f"{repo}/{dataset_id.config}"
         hint = f"ftwizard check {base}:{names[0] if names else 'SPLIT'}"
         raise FtwizardError(
-            f"{repo} has no split “{visible(dataset_id.split, 60)}”; it has: {format_names(names)}.",
-            visible(f"Name one, for example: {hint}"),
+            f"{repo} has no split “{make_visible(dataset_id.split, 60)}”; it has: {format_names(names)}.",
+            make_visible(f"Name one, for example: {hint}"),
         )
     return DatasetSplit(
         repo=repo, config=str(builder.config.name), split=dataset_id.split, commit=commit
@@ -189,7 +189,7 @@ def _find_copy(dataset_id: HubId, reason: Exception, say: Say) -> tuple[Path, st
             f"Name one, for example: ftwizard check {dataset_id.repo}/{min(configs)}",
         )
     if copies:
-        downloaded = age(time.time() - copies[-1].stat().st_mtime)
+        downloaded = format_age(time.time() - copies[-1].stat().st_mtime)
         return copies[-1], f"{dataset_id.repo}, copy downloaded {downloaded} ago, as {why}"
     return _from_library_cache(dataset_id, reason, why, say)
 
@@ -213,7 +213,7 @@ def _from_library_cache(
     finally:
         datasets.config.HF_HUB_OFFLINE = before
     try:
-        locations.private_folder(copies_folder())
+        locations.create_private_folder(copies_folder())
         split = _resolve_split(
             dataset_id, builder, dataset_id.repo, re.sub(r"\W", "_", str(builder.hash))
         )

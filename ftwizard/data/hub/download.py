@@ -17,10 +17,10 @@ import msgspec
 from ftwizard import locations
 from ftwizard.data.io import arrow
 from ftwizard.errors import FtwizardError
-from ftwizard.hardware.machine import free_bytes
+from ftwizard.hardware.machine import get_free_bytes
 from ftwizard.jobs import lock
 from ftwizard.jobs.folder import sync_folder
-from ftwizard.text import plural, size, visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 Say = Callable[..., None]
 """Progress callback: ``say(phase, what=…, done=…, total=…, unit=…)``."""
@@ -32,7 +32,7 @@ _MAX_SHOWN_NAMES = 20
 
 def copies_folder() -> Path:
     """Return the folder of local copies."""
-    return locations.cache() / "datasets"
+    return locations.cache_folder() / "datasets"
 
 
 class DatasetSplit(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +149,9 @@ def _check_disk_space(missing: int, split: DatasetSplit) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for cache, variable in ((Path(HF_HUB_CACHE), "HF_HOME"), (copies_folder(), "FTWIZARD_CACHE")):
-        if missing > (free := free_bytes(cache)):
+        if missing > (free := get_free_bytes(cache)):
             raise FtwizardError(
-                f"{split.repo} needs {size(missing)}, but only {size(free)} are free in {cache}.",
+                f"{split.repo} needs {format_bytes(missing)}, but only {format_bytes(free)} are free in {cache}.",
                 f"Free some disk space, or set {variable} to a folder on a larger disk.",
             )
 
@@ -179,7 +179,7 @@ def write(builder: Any, split: DatasetSplit, say: Say) -> None:
             os.fsync(file.fileno())
         if not count:
             raise FtwizardError(
-                f"The split {visible(split.split, 60)} of {split.repo} is empty.",
+                f"The split {make_visible(split.split, 60)} of {split.repo} is empty.",
                 "Choose another split or data set.",
             )
         part.replace(split.path)
@@ -198,9 +198,9 @@ def slug(name: str) -> str:
 
 def format_names(names: list[str]) -> str:
     """Format names as a short list."""
-    shown = ", ".join(visible(name, 60) for name in names[:_MAX_SHOWN_NAMES]) or "none"
+    shown = ", ".join(make_visible(name, 60) for name in names[:_MAX_SHOWN_NAMES]) or "none"
     more = len(names) - _MAX_SHOWN_NAMES
-    return f"{shown} and {plural(more, 'other')}" if more > 0 else shown
+    return f"{shown} and {format_count(more, 'other')}" if more > 0 else shown
 
 
 def _measure_cache(blobs: Path) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import duration, visible
+from ftwizard.text import format_duration, make_visible
 
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp", "ssl")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -43,7 +43,7 @@ def to_error(error: BaseException, name: str) -> FtwizardError:
     """Convert an error in loading the data set ``name`` to a readable one."""
     if isinstance(error, FtwizardError):
         return error
-    shown = visible(name, 200)
+    shown = make_visible(name, 200)
     for cause in _iterate_causes(error):
         explained = (
             _explain_disk(cause, shown)
@@ -54,7 +54,7 @@ def to_error(error: BaseException, name: str) -> FtwizardError:
             return explained
     if reason := why_unreachable(error):
         return FtwizardError(f"{shown} could not be downloaded: {reason}.", _advise_retry(error))
-    first = visible(str(error).strip().partition("\n")[0].rstrip("."), 300)
+    first = make_visible(str(error).strip().partition("\n")[0].rstrip("."), 300)
     return FtwizardError(
         f"{shown} could not be read: {type(error).__name__}: {first}.",
         "Check it on the Hub. If it opens elsewhere, save it as JSON Lines and name that file.",
@@ -65,7 +65,7 @@ def not_available(error: BaseException, name: str) -> FtwizardError:
     """Return the error for a missing name while the Hub is unreachable."""
     reason = why_unreachable(error) or f"the Hub is unreachable ({type(error).__name__})"
     return FtwizardError(
-        f"There is no file {visible(name, 200)} and no copy of a data set of that name, and "
+        f"There is no file {make_visible(name, 200)} and no copy of a data set of that name, and "
         f"{reason}.",
         f"Check the file name. {_advise_retry(error)}",
     )
@@ -75,7 +75,7 @@ def _advise_retry(error: BaseException) -> str:
     for cause in _iterate_causes(error):
         if get_status(cause) == 429:
             wait = _get_wait_s(cause)
-            when = f"in {duration(wait)}" if wait else "in a few minutes"
+            when = f"in {format_duration(wait)}" if wait else "in a few minutes"
             return f"Try again {when}, or set HF_TOKEN for a higher limit."
         if get_status(cause) >= 500:
             return "Try again later; finished downloads are kept."
@@ -85,7 +85,7 @@ def _advise_retry(error: BaseException) -> str:
 def _explain_disk(error: BaseException, name: str) -> FtwizardError | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    where = visible(str(error.filename), 200) if error.filename else ""
+    where = make_visible(str(error.filename), 200) if error.filename else ""
     if error.errno in _NO_SPACE:
         return FtwizardError(
             f"The disk is full; {name} was not downloaded completely{f' ({where})' if where else ''}.",
@@ -133,7 +133,7 @@ def gated_error(name: str) -> FtwizardError:
 
     return FtwizardError(
         f"The data set {name} is gated: its conditions must be accepted first.",
-        f"Accept them at {visible(ENDPOINT, 100)}/datasets/{name}, then {_TOKEN}.",
+        f"Accept them at {make_visible(ENDPOINT, 100)}/datasets/{name}, then {_TOKEN}.",
     )
 
 
@@ -158,7 +158,7 @@ def _explain_library(error: BaseException, name: str) -> FtwizardError | None:
         )
     if missing := re.search("Unable to find '([^']*)'", message):
         return FtwizardError(
-            f"{name} refers to missing data files: {visible(missing[1], 100)}.",
+            f"{name} refers to missing data files: {make_visible(missing[1], 100)}.",
             "Check the configuration in its README.md on the Hub.",
         )
     if "Data files don't belong to" in message:

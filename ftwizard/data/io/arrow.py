@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.io.source import FileProblem, Source
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.io.source import DataSource, FileProblem
+from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import USAGE, FtwizardError
 
 # Conversion of Arrow tables to JSON Lines, for every type that a column can have.
@@ -19,7 +19,7 @@ from ftwizard.errors import USAGE, FtwizardError
 _Converter = Callable[[Any], Any]
 
 
-class NoJson(FtwizardError):
+class NotJsonValue(FtwizardError):
     """A value that JSON cannot represent; ``detail`` describes it without its row number."""
 
     def __init__(self, location: str, detail: str, hint: str, cause: Exception) -> None:
@@ -70,7 +70,7 @@ def to_json_lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
 
 def _find_bad_value(
     table: Any, needed: dict[str, _Converter], encoder: Any, before: int, error: Exception
-) -> NoJson:
+) -> NotJsonValue:
     """Find the value that JSON cannot represent."""
     for index, name in enumerate(table.column_names):
         for row in range(table.num_rows):
@@ -78,15 +78,15 @@ def _find_bad_value(
                 value = table.column(index)[row].as_py()
                 encoder.encode(needed[name](value) if name in needed else value)
             except Exception as cause:  # noqa: BLE001 (any error identifies the value)
-                return NoJson(
+                return NotJsonValue(
                     f"Row {before + row + 1}, ",
-                    f"column {quoted(name, 60)}: its value cannot be written as JSON "
-                    f"({quoted(str(cause), 200)})",
+                    f"column {quote(name, 60)}: its value cannot be written as JSON "
+                    f"({quote(str(cause), 200)})",
                     "Save the data set without that column as JSON Lines and name that file.",
                     cause,
                 )
-    detail = f"The rows cannot be written as JSON: {quoted(str(error), 200)}"
-    return NoJson("", detail, "", error)
+    detail = f"The rows cannot be written as JSON: {quote(str(error), 200)}"
+    return NotJsonValue("", detail, "", error)
 
 
 def _find_converter(kind: Any) -> _Converter | None:
@@ -150,7 +150,7 @@ Row = tuple[int, bytes | RowProblem]
 BATCH_ROWS = 500
 
 
-def read_rows(source: Source, kind: str) -> Iterator[Row]:
+def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
     """Yield the records of a ``parquet`` or ``arrow`` file.
 
     A value that JSON cannot represent drops its record; damage drops the rest of its row group.
@@ -176,7 +176,7 @@ def read_rows(source: Source, kind: str) -> Iterator[Row]:
             raise FileProblem(
                 "binary",
                 f"{source.display_name} is a truncated or damaged "
-                f"{'Parquet' if kind == 'parquet' else 'Arrow'} file: {quoted(str(error), 200)}.",
+                f"{'Parquet' if kind == 'parquet' else 'Arrow'} file: {quote(str(error), 200)}.",
                 "Download it again.",
             ) from None
         yield from _read_parts(parts, errors)
@@ -201,14 +201,14 @@ def _read_parts(parts: list[_Part], errors: tuple[type[Exception], ...]) -> Iter
         except errors as error:
             end = before + part.row_count if part.row_count is not None else None
             lost = f"records {done + 1:,} to {end:,}" if end else f"records from {done + 1:,} on"
-            message = f"{lost} are damaged: {quoted(str(error), 200)}"
+            message = f"{lost} are damaged: {quote(str(error), 200)}"
             yield done + 1, RowProblem("binary", message, "download the file again")
         if part.row_count is not None:
             done = before + part.row_count
 
 
 def _read_table(table: Any, done: int) -> Iterator[Row]:
-    with contextlib.suppress(NoJson):
+    with contextlib.suppress(NotJsonValue):
         ((_, text),) = to_json_lines([table])
         yield from enumerate(text.split(b"\n")[:-1], done + 1)
         return
@@ -217,7 +217,7 @@ def _read_table(table: Any, done: int) -> Iterator[Row]:
         try:
             ((_, text),) = to_json_lines([table.slice(index, 1)])
             yield number, text[:-1]
-        except NoJson as problem:
+        except NotJsonValue as problem:
             yield (
                 number,
                 RowProblem(problem.code, problem.detail, "write it as text, or leave it out"),
@@ -241,7 +241,7 @@ def _split_parquet(file: Any) -> list[_Part]:
     ]
 
 
-def _split_arrow(file: Any, source: Source) -> list[_Part]:
+def _split_arrow(file: Any, source: DataSource) -> list[_Part]:
     import pyarrow as pa
 
     if not is_arrow_file(source.read(0, 8)):

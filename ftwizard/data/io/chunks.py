@@ -17,7 +17,7 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
-from ftwizard.data.io.source import BLOCK, Source
+from ftwizard.data.io.source import BLOCK, DataSource
 
 # Byte ranges and random samples of plain JSON Lines files.
 
@@ -31,7 +31,7 @@ _BOM_BYTES = 3
 """Bytes of a byte-order mark."""
 
 
-class TooLong(bytes):
+class OverlongLine(bytes):
     """The beginning of a line longer than ``MAX_LINE`` bytes, as a separate block."""
 
     @property
@@ -51,14 +51,14 @@ class Sampled(NamedTuple):
     """As ``Record.value``."""
 
 
-def ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]]:
+def split_ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]]:
     """Divide a file into at most ``parts`` byte ranges ``(start, end)`` of complete lines.
 
     The ranges are in order and cover the file except for its byte-order mark. Raises ValueError
     unless ``container.plain``, and FileProblem.
     """
     _require_plain(container)
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         first = _get_data_start(container)
         cuts = (source.size * part // parts for part in range(1, parts))
         starts = [
@@ -69,7 +69,7 @@ def ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]
     return [(start, end) for start, end in itertools.pairwise(starts) if start < end]
 
 
-def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator[bytes]:
+def read_lines(path: Path, container: Container, start: int, end: int) -> Iterator[bytes]:
     """Yield a byte range in blocks of about 256 kB, each of complete lines with line feeds.
 
     ``block.count(b"\\n")`` sums to line numbers, because only the file's last line can lack a line
@@ -77,7 +77,7 @@ def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator
     FileProblem if the file is not the one described by ``container`` or changes while being read.
     """
     _require_plain(container)
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         while start < end:
             block = source.read(start, min(BLOCK, end - start))
             if not block:
@@ -95,7 +95,7 @@ def lines_in(path: Path, container: Container, start: int, end: int) -> Iterator
         source.check_unchanged()
 
 
-def sample(
+def sample_rows(
     path: Path, container: Container, *, blocks: int = 64, seed: int = 0
 ) -> Iterator[Sampled]:
     """Yield sampled rows of a file: its head, its tail, then random blocks of 64 KB.
@@ -105,7 +105,7 @@ def sample(
     """
     if not container.plain:
         size = 0
-        for record in itertools.islice(records.records(path, container), _HEAD_ROWS):
+        for record in itertools.islice(records.read_records(path, container), _HEAD_ROWS):
             yield Sampled(None, record.line, record.value)
             size += len(record.value) if isinstance(record.value, bytes) else 0
             if size > blocks * SAMPLE_BLOCK_BYTES:
@@ -113,7 +113,7 @@ def sample(
         return
     first, last = _get_data_start(container), container.size
     whole = (blocks + 2) * SAMPLE_BLOCK_BYTES
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         head = min(last, whole if last <= whole else first + SAMPLE_BLOCK_BYTES)
         for number, (offset, line) in enumerate(_read_lines(source, first, head), 1):
             if line.strip():
@@ -137,7 +137,7 @@ def _choose_blocks(start: int, end: int, blocks: int, seed: int) -> Iterator[tup
         yield offset, min(offset + SAMPLE_BLOCK_BYTES, tail)
 
 
-def _read_lines(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _read_lines(source: DataSource, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that begin between ``start`` and ``end``, with their offsets."""
     data = source.read(start, max(end - start, 0))
     index = 0
@@ -154,14 +154,14 @@ def _read_lines(source: Source, start: int, end: int) -> Iterator[tuple[int, byt
         index = stop + 1
 
 
-def _read_line(source: Source, start: int, length: int) -> bytes:
+def _read_line(source: DataSource, start: int, length: int) -> bytes:
     if length <= MAX_LINE:
         return source.read(start, length)
     ended = source.read(start + length - 1, 1) == b"\n"
-    return TooLong(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
+    return OverlongLine(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
 
 
-def _find_line_start(source: Source, offset: int, limit: int | None = None) -> int:
+def _find_line_start(source: DataSource, offset: int, limit: int | None = None) -> int:
     """Return the start of the first line at or after ``offset``, or ``limit`` if there is none."""
     end = source.size if limit is None else limit
     if offset <= 0:
@@ -197,11 +197,11 @@ _MAX_PENDING = 2
 """Maximum parts in progress per process, so that results do not pile up."""
 
 T = TypeVar("T")
-Say = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
 
 
-class Block(NamedTuple):
+class LineBlock(NamedTuple):
     """Consecutive complete lines."""
 
     line: int
@@ -218,7 +218,7 @@ class Block(NamedTuple):
         return self.data.removesuffix(b"\n").split(b"\n")
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """A byte range of a file that consists of complete lines."""
 
     path: Path
@@ -226,32 +226,32 @@ class Part(NamedTuple):
     start: int
     end: int
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[LineBlock]:
         """Yield the lines in blocks, in order."""
         import numpy as np  # not needed for a first look
 
         line = 1
-        for data in lines_in(self.path, self.container, self.start, self.end):
-            if isinstance(data, TooLong):
-                yield Block(line, 1, b"", data.problem)
+        for data in read_lines(self.path, self.container, self.start, self.end):
+            if isinstance(data, OverlongLine):
+                yield LineBlock(line, 1, b"", data.problem)
                 line += 1
                 continue
             # Five times faster than bytes.count.
             ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LINE_FEED))
             count = ends + (not data.endswith(b"\n"))
-            yield Block(line, count, data)
+            yield LineBlock(line, count, data)
             line += count
 
 
-def parts_of(path: Path, container: Container) -> list[Part]:
+def split_into_parts(path: Path, container: Container) -> list[FilePart]:
     """Divide a ``plain`` file into parts; raise FileProblem."""
     count = max(1, container.size // PART_BYTES)
-    byte_ranges = ranges(path, container, count)
-    return [Part(path, container, start, end) for start, end in byte_ranges]
+    byte_ranges = split_ranges(path, container, count)
+    return [FilePart(path, container, start, end) for start, end in byte_ranges]
 
 
-def in_order(
-    work: functools.partial[T], parts: list[Part], processes: int | None, say: Say
+def map_parts(
+    work: functools.partial[T], parts: list[FilePart], processes: int | None, say: ReportProgress
 ) -> Iterator[T]:
     """Yield the result of ``work`` for each part, in file order.
 
@@ -264,7 +264,9 @@ def in_order(
         say(part.end, part.container.size)
 
 
-def _run_in_processes(work: functools.partial[T], parts: list[Part], workers: int) -> Iterator[T]:
+def _run_in_processes(
+    work: functools.partial[T], parts: list[FilePart], workers: int
+) -> Iterator[T]:
     context = get_context("forkserver")  # forking is unsafe, because this process may have threads
     context.set_forkserver_preload([work.func.__module__])
     done = 0

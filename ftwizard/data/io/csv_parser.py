@@ -12,7 +12,7 @@ import msgspec
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.io import strict_json
 from ftwizard.data.io.lines import MAX_LINE, TextLine, too_large_problem
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
 
@@ -143,7 +143,7 @@ def _swallows_record(taken: Sequence[TextLine], fields: list[str], dialect: Dial
 def _to_problem(error: Exception, count: int) -> RowProblem:
     if isinstance(error, _TooLong) and count <= _MAX_LINES:
         return too_large_problem()
-    reason = "a quote is not closed" if isinstance(error, _TooLong) else quoted(str(error), 80)
+    reason = "a quote is not closed" if isinstance(error, _TooLong) else quote(str(error), 80)
     return RowProblem(
         "quoting",
         f"unmatched quotes: {reason}",

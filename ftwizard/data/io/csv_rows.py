@@ -15,8 +15,8 @@ from ftwizard.data.io import csv_parser, strict_json
 from ftwizard.data.io.csv_parser import Dialect, parse_records
 from ftwizard.data.io.layout_names import FIELDS
 from ftwizard.data.io.lines import TextLine
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import plural
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import format_count
 
 _DIALECTS = (
     Dialect(delimiter=","),
@@ -136,8 +136,8 @@ def _parse_row(fields: list[str], columns: tuple[str, ...]) -> dict[str, Any] | 
     if len(fields) != len(columns):
         return RowProblem(
             "column_count",
-            f"it has {plural(len(fields), 'field')}, but the header has "
-            f"{plural(len(columns), 'column')}",
+            f"it has {format_count(len(fields), 'field')}, but the header has "
+            f"{format_count(len(columns), 'column')}",
             "quote fields that contain the delimiter, and add empty fields for missing values",
         )
     row: dict[str, Any] = {}
@@ -146,7 +146,7 @@ def _parse_row(fields: list[str], columns: tuple[str, ...]) -> dict[str, Any] | 
             row[name] = _convert(name.strip().lower(), text)
         except RowProblem as problem:
             return RowProblem(
-                problem.code, f"column {quoted(name, 40)}: {problem.message}", problem.fix
+                problem.code, f"column {quote(name, 40)}: {problem.message}", problem.fix
             )
     return row
 

@@ -16,11 +16,11 @@ from ftwizard.data.io.compression import Compression, Damage
 from ftwizard.data.io.json_scanner import HEAD_BYTES
 from ftwizard.data.io.layout import Kind, TextLayout
 from ftwizard.data.io.lines import Encoding
-from ftwizard.data.io.source import FileIdentity, FileProblem, Source
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.io.source import DataSource, FileIdentity, FileProblem
+from ftwizard.data.privacy.quote import quote
 
 if TYPE_CHECKING:
-    from ftwizard.data.findings import Found
+    from ftwizard.data.findings import RowFinding
 
 __all__ = ["Container", "FileProblem", "inspect", "read_text"]
 
@@ -71,34 +71,36 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
             return kind
         return f"{kind}, compressed with {unpack.NAMES[self.compression]}"
 
-    def hosted_ready(self, bom: Literal["needed", "unwanted"] = "unwanted") -> Found | None:
+    def hosted_ready(self, bom: Literal["needed", "unwanted"] = "unwanted") -> RowFinding | None:
         """Return why a hosted platform cannot read the file as it is, or None.
 
         ``bom``: whether the platform needs a byte-order mark. Codes: ``compressed``, ``parquet``,
         ``needs_conversion`` (another layout), ``encoding``, ``bom``, ``bom_missing``.
         """
-        from ftwizard.data.findings import Found  # avoids an import cycle
+        from ftwizard.data.findings import RowFinding  # avoids an import cycle
 
         fix = "convert it: ftwizard convert"
         if self.compression:
             name = unpack.NAMES[self.compression]
-            return Found(
+            return RowFinding(
                 "compressed",
                 f"the file is compressed with {name}; upload it uncompressed",
                 f"unpack it, or {fix}",
             )
         if self.kind == "parquet":
-            return Found("parquet", "the file is Parquet, not JSON Lines", fix)
+            return RowFinding("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
-            return Found("needs_conversion", f"the file is {self.words}, not JSON Lines", fix)
+            return RowFinding("needs_conversion", f"the file is {self.words}, not JSON Lines", fix)
         if self.encoding != "utf-8":
-            return Found("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
+            return RowFinding("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
         if self.layout.newline != b"\n":
-            return Found("needs_conversion", "its lines end with carriage returns only", fix)
+            return RowFinding("needs_conversion", "its lines end with carriage returns only", fix)
         if self.bom and bom == "unwanted":
-            return Found("bom", "the file begins with a byte-order mark", f"remove it, or {fix}")
+            return RowFinding(
+                "bom", "the file begins with a byte-order mark", f"remove it, or {fix}"
+            )
         if not self.bom and bom == "needed":
-            return Found("bom_missing", "the file lacks a byte-order mark", fix)
+            return RowFinding("bom_missing", "the file lacks a byte-order mark", fix)
         return None
 
 
@@ -108,13 +110,13 @@ def inspect(path: Path) -> Container:
     A JSON file is read up to its second line, at most ``lines.MAX_LINE`` bytes. Raises FileProblem
     for a file without rows, naming what it is instead.
     """
-    with Source(path) as source:
+    with DataSource(path) as source:
         if not source.size:
             raise FileProblem("file_empty", f"{source.display_name} is empty.", _ROWS)
         return _inspect_source(source)
 
 
-def read_text(source: Source, container: Container) -> Iterator[bytes]:
+def read_text(source: DataSource, container: Container) -> Iterator[bytes]:
     """Yield the decompressed text of a file as UTF-8 blocks; raise Damage where it is truncated.
 
     Invalid UTF-8 passes unchanged.
@@ -125,7 +127,7 @@ def read_text(source: Source, container: Container) -> Iterator[bytes]:
     return lines.decode_text(blocks, container.encoding)
 
 
-def _inspect_source(source: Source) -> Container:
+def _inspect_source(source: DataSource) -> Container:
     compression = unpack.detect_compression(source.read(0, HEAD_BYTES))
     blocks = source.blocks()
     if compression:
@@ -159,7 +161,7 @@ def _inspect_source(source: Source) -> Container:
     return container(text_layout)
 
 
-def _decompress(source: Source, compression: Compression) -> Iterator[bytes]:
+def _decompress(source: DataSource, compression: Compression) -> Iterator[bytes]:
     try:
         yield from unpack.decompress(source.blocks(), compression)
     except ImportError:
@@ -199,7 +201,9 @@ class _Head:
         return itertools.chain([self.head], self.rest)
 
 
-def _empty_problem(source: Source, compression: Compression, damage: Damage | None) -> FileProblem:
+def _empty_problem(
+    source: DataSource, compression: Compression, damage: Damage | None
+) -> FileProblem:
     if damage is None:
         return FileProblem("file_empty", f"{source.display_name} is empty once unpacked.", _ROWS)
     return FileProblem(
@@ -209,7 +213,7 @@ def _empty_problem(source: Source, compression: Compression, damage: Damage | No
     )
 
 
-def _no_rows_problem(source: Source, signature: signatures.ForeignFile) -> FileProblem:
+def _no_rows_problem(source: DataSource, signature: signatures.ForeignFile) -> FileProblem:
     lines = (
         (1,) if signature.code == "lfs_pointer" else ()
     )  # a pointer file is text, so its line can be shown
@@ -221,7 +225,9 @@ def _no_rows_problem(source: Source, signature: signatures.ForeignFile) -> FileP
     )
 
 
-def _detect_columnar(source: Source, head: bytes, compression: Compression | None) -> Kind | None:
+def _detect_columnar(
+    source: DataSource, head: bytes, compression: Compression | None
+) -> Kind | None:
     """Return the kind of a columnar file, if it is one; raise FileProblem for a file without rows."""
     kind: Kind | None = None
     if head.startswith(b"PAR1") and b"\x00" in head:
@@ -246,7 +252,7 @@ def _detect_columnar(source: Source, head: bytes, compression: Compression | Non
 
 
 def _require_text(
-    source: Source, head: bytes, compression: Compression | None, encoding: Encoding
+    source: DataSource, head: bytes, compression: Compression | None, encoding: Encoding
 ) -> None:
     """Raise FileProblem if ``head`` is empty or is not text."""
     if not head.strip(_BLANKS):
@@ -276,13 +282,13 @@ def _is_utf_8(head: bytes) -> bool:
     return True
 
 
-def _require_columns(source: Source, layout: TextLayout) -> None:
+def _require_columns(source: DataSource, layout: TextLayout) -> None:
     """Raise FileProblem if a table's columns are unnamed or two have the same name."""
     if layout.dialect is None:
         return
     columns = layout.dialect.columns
     if not layout.named:
-        shown = quoted(layout.dialect.delimiter.join(columns), 60)
+        shown = quote(layout.dialect.delimiter.join(columns), 60)
         raise FileProblem(
             "missing_column",
             f"{source.display_name} is a table without column names in its first line: “{shown}”.",
@@ -291,6 +297,6 @@ def _require_columns(source: Source, layout: TextLayout) -> None:
     if name := csv_rows.find_duplicate(columns):
         raise FileProblem(
             "duplicate_column",
-            f"{source.display_name} has two columns named “{quoted(name, 40)}”.",
+            f"{source.display_name} has two columns named “{quote(name, 40)}”.",
             "Rename or remove one of them.",
         )

@@ -20,7 +20,7 @@ from ftwizard.data.io.json_scanner import (
 )
 from ftwizard.data.io.layout_names import FIELDS, LISTS
 from ftwizard.data.io.lines import MAX_LINE
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 Row = tuple[int, bytes | RowProblem]
 """The 1-based line it begins at, and its JSON."""
@@ -119,7 +119,7 @@ def read_wrapped_list(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterat
 def _ignored_list(name: str, ignored: str) -> RowProblem:
     return RowProblem(
         "ambiguous_format",
-        f"rows under “{quoted(name, 40)}” are read, those under “{quoted(ignored, 40)}” are not",
+        f"rows under “{quote(name, 40)}” are read, those under “{quote(ignored, 40)}” are not",
         "save each list as its own file, one object per line",
     )
 

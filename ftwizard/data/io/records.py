@@ -10,7 +10,7 @@ from ftwizard.data.conversation import RowProblem
 from ftwizard.data.io import arrow, csv_rows, json_rows, lines, strict_json
 from ftwizard.data.io.inspect import Container, read_text
 from ftwizard.data.io.lines import Broken, TextLine
-from ftwizard.data.io.source import Source
+from ftwizard.data.io.source import DataSource
 
 _BLANKS = b" \t\r\n"
 
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     """Its raw, unchecked JSON; the row of a table; or the problem with it."""
 
 
-def decoded(record: Record) -> Any:
+def decode_record(record: Record) -> Any:
     """Return the value of a record; raise RowProblem."""
     if isinstance(record.value, bytes):
         return strict_json.decode(record.value)
@@ -34,14 +34,14 @@ def decoded(record: Record) -> Any:
     return record.value
 
 
-def records(path: Path, container: Container) -> Iterator[Record]:
+def read_records(path: Path, container: Container) -> Iterator[Record]:
     """Yield the rows of the file described by ``container``, with their lines.
 
     Blank lines are skipped. Damage only affects the rows it touches: rows before it are yielded, and
     so are later rows if they can be found. Raises FileProblem if the file was replaced, changes while
     being read, or needs a package that is not installed.
     """
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         for line, value in _number_rows(_read_rows(source, container), container):
             if (
                 container.encoding != "utf-8"
@@ -69,7 +69,7 @@ def _number_rows(
     return rows
 
 
-def _read_rows(source: Source, container: Container) -> Iterator[tuple[int, Any]]:
+def _read_rows(source: DataSource, container: Container) -> Iterator[tuple[int, Any]]:
     if container.kind in ("parquet", "arrow"):
         return arrow.read_rows(source, container.kind)
     layout, text = container.layout, read_text(source, container)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ftwizard.errors import FAILED, FtwizardError
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 BLOCK = 1 << 18
 """Bytes read at once; a size that fits the L2 cache is fastest."""
@@ -48,7 +48,7 @@ class FileIdentity(NamedTuple):
     modified_ns: int
 
 
-class Source:
+class DataSource:
     """A regular file, opened for reading.
 
     Raises FileProblem on opening if the file is missing, unreadable or not a regular file. Pipes and
@@ -58,7 +58,7 @@ class Source:
     def __init__(self, path: Path, expected: FileIdentity | None = None) -> None:
         """Open ``path``; raise FileProblem if it no longer matches ``expected``."""
         self.path = path
-        self.display_name = visible(str(path))
+        self.display_name = make_visible(str(path))
         self._descriptor = _open(path, self.display_name)
         self.identity = self._read_identity()
         self.size = self.identity.size

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.privacy.quote import quoted
+from ftwizard.data.privacy.quote import quote
 
 _COLON = re.compile(rb'"[ \t\r\n]+:')
 _NAMES = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
@@ -114,7 +114,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if key in result:
             raise RowProblem(
                 "duplicate_key",
-                f"duplicate key “{quoted(key, 40)}” in an object",
+                f"duplicate key “{quote(key, 40)}” in an object",
                 "keep one: readers differ in which one counts",
             )
         result[key] = value
@@ -137,7 +137,7 @@ def _explain(data: bytes, error: str) -> RowProblem:
             "remove its 3 bytes; probably files with a mark each were joined",
         )
     if text.lstrip()[:1] not in "{[":
-        shown = quoted(text.strip(), 40)
+        shown = quote(text.strip(), 40)
         return RowProblem(
             "invalid_json", f"“{shown}” is not JSON", "write one JSON object per line"
         )
@@ -159,7 +159,7 @@ def _explain(data: bytes, error: str) -> RowProblem:
         return _explain_extra(text)
     if "out of range" in reason:
         return _explain_range(text)
-    return RowProblem("invalid_json", f"invalid JSON: {quoted(reason, 120)}", "fix the JSON")
+    return RowProblem("invalid_json", f"invalid JSON: {quote(reason, 120)}", "fix the JSON")
 
 
 def _explain_extra(text: str) -> RowProblem:
@@ -181,7 +181,7 @@ def _explain_range(text: str) -> RowProblem:
         if float(number) in (math.inf, -math.inf):
             return RowProblem(
                 "weight" if name == "weight" else "number_range",
-                f"{quoted(name, 40)} is {quoted(number, 20)}, which is out of range",
+                f"{quote(name, 40)} is {quote(number, 20)}, which is out of range",
                 "set it to 0 or 1" if name == "weight" else "fix the number, or write it as text",
             )
     return RowProblem("number_range", "a number is out of range", "write it as text")

@@ -20,7 +20,7 @@ class Secret(NamedTuple):
     """``secret``, ``card_number``, ``bank_account``, ``national_id`` or ``personal_data``."""
 
 
-def find(text: str) -> list[Secret]:
+def find_secrets(text: str) -> list[Secret]:
     """Return the secrets and personal data in a text, in order and without overlaps."""
     orders = get_prefilter().rules(text)
     spans = [(start, end, order) for order in orders for start, end in _find_spans(order, text)]
@@ -47,7 +47,7 @@ _MAX_SECRETS = 200
 _MAX_DEPTH = 100
 
 
-def redact(text: str) -> str:
+def redact_text(text: str) -> str:
     """Replace each secret in a text by its kind and length: ``[GitHub token, 40 characters]``.
 
     The text next to a replaced secret can itself look like one, so the result is searched again. A
@@ -55,7 +55,7 @@ def redact(text: str) -> str:
     """
     length = len(text)
     for _ in range(_MAX_ROUNDS):
-        secrets = find(text)
+        secrets = find_secrets(text)
         if not secrets:
             return text
         if len(secrets) > _MAX_SECRETS:
@@ -89,7 +89,7 @@ def redact_value(value: Any) -> Any:
 
 def _redact_nested(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return redact_text(value)
     if not isinstance(value, dict | list | tuple):
         return value
     if depth == 0:
@@ -104,7 +104,7 @@ def _redact_entry(key: Any, value: Any, depth: int) -> Any:
         return _redact_nested(value, depth)
     prefix = f"{key}: "
     text = f"{prefix}{value}"
-    redacted = redact(text)
+    redacted = redact_text(text)
     if redacted == text:
         return value
     if redacted.startswith(prefix):

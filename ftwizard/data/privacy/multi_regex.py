@@ -76,7 +76,7 @@ class _Hyperscan:
 def _cache_file(sources: Sequence[bytes], version: str) -> Path:
     """Return the cache file of these patterns for this Hyperscan version and CPU."""
     key = hashlib.sha256(b"\n".join([*sources, version.encode(), platform.processor().encode()]))
-    return locations.cache() / "patterns" / f"{key.hexdigest()[:24]}.hs"
+    return locations.cache_folder() / "patterns" / f"{key.hexdigest()[:24]}.hs"
 
 
 def _load(file: Path) -> Any:
@@ -99,7 +99,7 @@ def _load(file: Path) -> Any:
 
 def _save(file: Path, data: bytes) -> None:
     with contextlib.suppress(OSError, FtwizardError):  # it will be compiled again
-        locations.private_folder(file.parent)
+        locations.create_private_folder(file.parent)
         descriptor, name = tempfile.mkstemp(dir=file.parent)
         with open(descriptor, "wb") as new:
             new.write(data)

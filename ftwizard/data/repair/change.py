@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 MAX_SHOWN = 60
 """Maximum characters shown of a changed text."""
@@ -26,7 +26,7 @@ class RowChange(NamedTuple):
 
 def shorten(text: str) -> str:
     """Return a piece of the user's text as a change shows it."""
-    return visible(text, MAX_SHOWN)
+    return make_visible(text, MAX_SHOWN)
 
 
 # Paths of the texts within a row.

@@ -18,7 +18,7 @@ _MESSAGE_LISTS = (
 )  # fmt: skip
 _ROLES = {
     "role": frozenset({*ROLES, "model"}),
-    "from": frozenset(sharegpt.ROLES),
+    "from": frozenset(sharegpt.SHAREGPT_ROLES),
 }
 _WEIGHTS: dict[Any, int] = {"0": 0, "1": 1}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.data.findings import SHOWN_LINES
+from ftwizard.data.findings import MAX_SHOWN_LINES
 from ftwizard.data.io.compression import NAMES
 from ftwizard.data.io.inspect import Container, read_text
 from ftwizard.data.io.lines import Broken, split_lines
-from ftwizard.data.io.source import Source
+from ftwizard.data.io.source import DataSource
 from ftwizard.data.platforms import Target
 
 
@@ -47,7 +47,7 @@ def find_changes(path: Path, container: Container, target: Target) -> Iterator[F
 def _find_line_changes(path: Path, container: Container) -> Iterator[FileChange]:
     returns, blanks = _LineCounter(), _LineCounter()
     newline = container.layout.newline
-    with Source(path, container.identity) as source:
+    with DataSource(path, container.identity) as source:
         try:
             for line in split_lines(read_text(source, container), newline):
                 if not line.data or line.data.isspace():
@@ -70,5 +70,5 @@ class _LineCounter:
 
     def add(self, line: int) -> None:
         self.count += 1
-        if len(self.first) < SHOWN_LINES:
+        if len(self.first) < MAX_SHOWN_LINES:
             self.first.append(line)

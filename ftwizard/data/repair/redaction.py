@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.privacy.detect import find
+from ftwizard.data.privacy.detect import find_secrets
 from ftwizard.data.repair.change import RowChange, format_path, iterate_texts
 
 CODES = frozenset({"secret", "card_number", "bank_account", "national_id"})
@@ -33,7 +33,7 @@ def _redact_text(text: str) -> tuple[str, list[tuple[str, str]]]:
     """
     kinds: list[tuple[str, str]] = []
     for _ in range(_MAX_ROUNDS):
-        secrets = [secret for secret in find(text) if secret.code in CODES]
+        secrets = [secret for secret in find_secrets(text) if secret.code in CODES]
         if not secrets:
             break
         pieces, end = [], 0

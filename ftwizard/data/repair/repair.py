@@ -19,19 +19,19 @@ import msgspec
 from ftwizard.data import checks, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import row_hashes
-from ftwizard.data.findings import FileFound, Findings, Found
+from ftwizard.data.findings import FileFinding, Findings, RowFinding
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.records import Record
 from ftwizard.data.new_file import new_file, require_free
-from ftwizard.data.platforms import Target, usual
-from ftwizard.data.reader import Reading
+from ftwizard.data.platforms import Target, default_target
+from ftwizard.data.reader import RowReader
 from ftwizard.data.repair import fields, file_changes, json_repair, redaction, unicode_repair
 from ftwizard.data.repair.change import RowChange
 from ftwizard.data.repair.file_changes import FileChange
 from ftwizard.data.repair.json_repair import RepairedLine
 from ftwizard.errors import FtwizardError
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 _DESCRIPTIONS = {
     "bom": "removed the byte-order mark",
@@ -64,9 +64,9 @@ class Repairs(msgspec.Struct, frozen=True, kw_only=True):
     """The log of all changes, one JSON object per line."""
     rows_in: int
     rows_out: int
-    changed: list[FileFound]
+    changed: list[FileFinding]
     """Grouped by fix; a row may count several times."""
-    left_out: list[FileFound]
+    left_out: list[FileFinding]
     """Grouped by reason; a row counts once."""
     sha256: str
     """Hash of the new file."""
@@ -96,8 +96,8 @@ def repair(
     log = changes_path(out)
     require_free(out, not_over=[path])
     require_free(log, not_over=[path])
-    reading = reader.reading(path, format, _parse_values)
-    target = target or usual(reading.format)
+    reading = reader.open_reader(path, format, _parse_values)
+    target = target or default_target(reading.format)
     repairer = _Repairer(reading, target, redact)
     sha = hashlib.sha256()
     with contextlib.ExitStack() as undo:
@@ -119,13 +119,13 @@ def repair(
 def _parse_values(record: Record) -> list[Any]:
     if isinstance(record.value, bytes):
         return json_repair.parse(record.value).values
-    return [records.decoded(record)]
+    return [records.decode_record(record)]
 
 
 class _Repairer:
     """State of the repair of one file."""
 
-    def __init__(self, reading: Reading, target: Target, redact: bool) -> None:
+    def __init__(self, reading: RowReader, target: Target, redact: bool) -> None:
         self._reading, self._target, self._redact = reading, target, redact
         self._rows_in = self._rows_out = 0
         self._changed, self._left_out = Findings(), Findings()
@@ -134,7 +134,7 @@ class _Repairer:
 
     def lines(self, changes: BinaryIO, say: Callable[..., None] | None) -> Iterator[bytes]:
         """Yield the bytes of each output line; log each change to ``changes``."""
-        for number, data in records.records(self._reading.path, self._reading.container):
+        for number, data in records.read_records(self._reading.path, self._reading.container):
             self._rows_in += 1
             if say is not None and self._rows_in % 1000 == 0:
                 say("repairing", done=self._rows_in, unit="rows")
@@ -156,7 +156,7 @@ class _Repairer:
     def report(self, out: Path, sha256: str) -> Repairs:
         """Return the report."""
         whole = [
-            FileFound(
+            FileFinding(
                 code=change.code,
                 message=_describe(change.code),
                 fix="",
@@ -218,22 +218,22 @@ class _Repairer:
     def _check(self, value: Any) -> tuple[int, ...]:
         """Return a key that is equal for duplicate rows; raise RowProblem for an error."""
         example = self._reading.example(value)
-        error = checks.error_of_row(example, self._target)
+        error = checks.find_row_error(example, self._target)
         if error is not None:
             raise RowProblem(*error)
-        prompt, answer, _ = row_hashes.hashes(example)
+        prompt, answer, _ = row_hashes.hash_row(example)
         # Prompts also differ by the fields that a grader reads; plain texts differ by text alone.
-        extra = row_hashes.digest(_encode(example.extra)) if example.kind == "prompt" else 0
+        extra = row_hashes.hash_bytes(_encode(example.extra)) if example.kind == "prompt" else 0
         return prompt, answer, extra
 
     def _record(self, number: int, row_changes: list[RowChange], changes: BinaryIO) -> None:
         for change in row_changes:
             _log(changes, {"line": number, **change._asdict()})
         for code in dict.fromkeys(change.code for change in row_changes):
-            self._changed.add(number, Found(code, _describe(code), ""))
+            self._changed.add(number, RowFinding(code, _describe(code), ""))
 
     def _leave_out(self, number: int, problem: RowProblem, changes: BinaryIO) -> None:
-        self._left_out.add(number, Found(problem.code, problem.message, problem.fix))
+        self._left_out.add(number, RowFinding(problem.code, problem.message, problem.fix))
         _log(
             changes,
             {"line": number, "code": problem.code, "where": "", "was": "the row", "now": None}
@@ -273,9 +273,13 @@ def _log(changes: BinaryIO, record: dict[str, Any]) -> None:
 
 def _nothing_left(report: Repairs, source: Path) -> FtwizardError:
     first = report.left_out[0] if report.left_out else None
-    why = f": {first.message} ({plural(first.count, 'row')})" if first else ": the file has no rows"
+    why = (
+        f": {first.message} ({format_count(first.count, 'row')})"
+        if first
+        else ": the file has no rows"
+    )
     error = FtwizardError(
-        f"No row in {visible(str(source))} can be kept{why}.",
+        f"No row in {make_visible(str(source))} can be kept{why}.",
         f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
     )
     error.document = {"repairs": msgspec.to_builtins(report)}

@@ -110,8 +110,8 @@ _FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("control_char", _remove_sequences),
     ("mojibake", _fix_encoding),
     ("control_char", _remove_controls),
-    ("bidi", unicode.without_bidi),
-    ("hidden_text", unicode.without_hidden),
+    ("bidi", unicode.remove_bidi),
+    ("hidden_text", unicode.remove_hidden),
 )
 
 
@@ -128,8 +128,6 @@ def _describe_change(code: str, path: Path, was: str, now: str) -> RowChange:
 
 
 def _redact(piece: str) -> str:
-    from ftwizard.data.privacy.detect import (
-        redact,  # imported late: its patterns are slow to compile
-    )
+    from ftwizard.data.privacy.detect import redact_text
 
-    return redact(piece) if len(piece) >= _MIN_SECRET else piece
+    return redact_text(piece) if len(piece) >= _MIN_SECRET else piece

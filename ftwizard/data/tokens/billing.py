@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.data.platforms import Target, TargetName
-from ftwizard.data.tokens.stats import Estimate
+from ftwizard.data.tokens.stats import TokenEstimate
 
 
 class BillingRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +32,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """Billed tokens, with the rule and its sources."""
 
     unit: Literal["tokens", "hours", "nothing"]
-    tokens: Estimate | None
+    tokens: TokenEstimate | None
     """None if tokens are not billed or their number is unknown."""
     words: str
     """The rule."""
@@ -40,15 +40,15 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     as_of: str
 
 
-_NOTHING = Estimate(value=0, low=0, high=0)
+_NOTHING = TokenEstimate(value=0, low=0, high=0)
 
 
-def billed(
+def compute_bill(
     target: Target,
-    tokens: Estimate,
+    tokens: TokenEstimate,
     *,
     epochs: float,
-    validation: Estimate = _NOTHING,
+    validation: TokenEstimate = _NOTHING,
     evaluations: int = 0,
     rows: int | None = None,
     unpacked_length: int | None = None,
@@ -64,11 +64,11 @@ def billed(
         return _to_bill(rule, None)
     if rule.unpacked and unpacked_length is not None and rows is not None:
         padded = rows * unpacked_length
-        tokens = Estimate(value=padded, low=padded, high=padded)
+        tokens = TokenEstimate(value=padded, low=padded, high=padded)
     validation_passes = evaluations if rule.validation == "evaluations" else 0
     return _to_bill(
         rule,
-        Estimate(
+        TokenEstimate(
             value=round(tokens.value * epochs) + validation.value * validation_passes,
             low=math.floor(tokens.low * epochs) + validation.low * validation_passes,
             high=math.ceil(tokens.high * epochs) + validation.high * validation_passes,
@@ -76,7 +76,7 @@ def billed(
     )
 
 
-def _to_bill(rule: BillingRule, tokens: Estimate | None) -> Bill:
+def _to_bill(rule: BillingRule, tokens: TokenEstimate | None) -> Bill:
     return Bill(
         unit=rule.unit, tokens=tokens, words=rule.words, sources=rule.sources, as_of=rule.as_of
     )

@@ -12,30 +12,30 @@ from ftwizard.data import formats
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import chunks, records, strict_json
-from ftwizard.data.io.chunks import Part, Say
+from ftwizard.data.io.chunks import FilePart, ReportProgress
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import stats, tokenizers
-from ftwizard.data.tokens.stats import Counts, Estimate, TokenCounter
+from ftwizard.data.tokens.stats import TokenCounter, TokenCounts, TokenEstimate
 from ftwizard.data.tokens.tokenizers import Encoding
 
 BLOCKS = 512
 """Sampled blocks of 64 KB; takes 0.5 s and gives an interval of 1–3% on multilingual chats."""
-FIRST_BLOCKS = 64
+QUICK_BLOCKS = 64
 
 
-def exact(
+def count_tokens(
     path: Path, container: Container, format: Format, target: Target, limit: int | None, *,
-    say: Say, processes: int | None = None, model: str | None = None,
-) -> Counts:  # fmt: skip
+    say: ReportProgress, processes: int | None = None, model: str | None = None,
+) -> TokenCounts:  # fmt: skip
     """Count all readable rows, with the tokenizer of ``model`` if given; raise FileProblem."""
     if not container.plain:
-        tally = TokenCounter(target, tokenizers.choose(target, model), limit)
-        for record in records.records(path, container):
+        tally = TokenCounter(target, tokenizers.choose_encoding(target, model), limit)
+        for record in records.read_records(path, container):
             _add(tally, record.line, record.value, format)
         return tally.counts()
     work = functools.partial(_count_part, format=format, target=target, limit=limit, model=model)
-    results = chunks.in_order(work, chunks.parts_of(path, container), processes, say)
+    results = chunks.map_parts(work, chunks.split_into_parts(path, container), processes, say)
     tally, lines = next(results)
     for part, count in results:
         tally.extend(part, lines)
@@ -43,21 +43,21 @@ def exact(
     return tally.counts()
 
 
-def estimated(
+def estimate_tokens(
     path: Path, container: Container, format: Format, target: Target, limit: int | None, *,
     blocks: int = BLOCKS, model: str | None = None,
-) -> Counts | None:  # fmt: skip
+) -> TokenCounts | None:  # fmt: skip
     """Estimate the tokens of a file from ``blocks`` sampled blocks of rows.
 
     Neighboring rows are often similar, so blocks rather than rows are the sampling unit (cluster
     sampling: Cochran, Sampling Techniques, 3rd ed., chapter 9). Returns None if too few rows are
     readable. Raises FileProblem.
     """
-    tally = TokenCounter(target, tokenizers.choose(target, model), limit)
+    tally = TokenCounter(target, tokenizers.choose_encoding(target, model), limit)
     token_pairs: list[tuple[int, int]] = []
     trained_pairs: list[tuple[int, int]] = []
     end = -1
-    for sampled in chunks.sample(path, container, blocks=blocks):
+    for sampled in chunks.sample_rows(path, container, blocks=blocks):
         if not isinstance(sampled.value, bytes) or sampled.offset is None:
             continue
         row_tokens, trained = _add(tally, sampled.line or 0, sampled.value, format) or (0, 0)
@@ -84,9 +84,9 @@ def estimated(
 
 
 def _count_part(
-    part: Part, format: Format, target: Target, limit: int | None, model: str | None
+    part: FilePart, format: Format, target: Target, limit: int | None, model: str | None
 ) -> tuple[TokenCounter, int]:
-    tally, lines = TokenCounter(target, tokenizers.choose(target, model), limit), 0
+    tally, lines = TokenCounter(target, tokenizers.choose_encoding(target, model), limit), 0
     for block in part.blocks():
         lines += block.height
         for number, raw in enumerate(block.lines(), block.line):
@@ -102,7 +102,7 @@ def _add(tally: TokenCounter, line: int, value: Any, format: Format) -> tuple[in
             value = strict_json.decode(value)
         if isinstance(value, RowProblem):
             return None
-        return tally.add(line, formats.example(value, format))
+        return tally.add(line, formats.to_example(value, format))
     except RowProblem:
         return None
 
@@ -113,14 +113,14 @@ RECOUNT_BLOCKS = 64
 """Sampled blocks of 64 KB; takes 0.5 s for five tokenizers."""
 RATIO_ERROR = 0.03
 """Relative error of the ratio of two tokenizers if not all rows are read."""
-Way = tuple[Target, Encoding]
+TargetEncoding = tuple[Target, Encoding]
 """A target and the encoding that counts its tokens."""
 
 
 def recount(
-    path: Path, container: Container, format: Format, counted: Way, total: int,
-    others: Mapping[str, Way], *, blocks: int = RECOUNT_BLOCKS,
-) -> dict[str, Estimate]:  # fmt: skip
+    path: Path, container: Container, format: Format, counted: TargetEncoding, total: int,
+    others: Mapping[str, TargetEncoding], *, blocks: int = RECOUNT_BLOCKS,
+) -> dict[str, TokenEstimate]:  # fmt: skip
     """Estimate the tokens of a file in ``others``, given ``total`` tokens in ``counted``.
 
     The ratios are measured on sampled rows, or on all rows of a small file. Returns an empty dict if
@@ -128,14 +128,14 @@ def recount(
     """
     pairs = {_get_key(pair): pair for pair in (counted, *others.values())}
     tallies = {key: TokenCounter(*pair) for key, pair in pairs.items()}
-    for sampled in chunks.sample(path, container, blocks=blocks):
+    for sampled in chunks.sample_rows(path, container, blocks=blocks):
         value = sampled.value
         try:
             if isinstance(value, bytes):
                 value = strict_json.decode(value)
             if isinstance(value, RowProblem):
                 continue
-            example = formats.example(value, format)
+            example = formats.to_example(value, format)
         except RowProblem:
             continue
         for tally in tallies.values():
@@ -147,16 +147,16 @@ def recount(
     return {name: estimates[_get_key(pair)] for name, pair in others.items()}
 
 
-def _scale(tally: TokenCounter, scale: float) -> Estimate:
+def _scale(tally: TokenCounter, scale: float) -> TokenEstimate:
     tokens = tally.counts().tokens
     error = RATIO_ERROR if scale > 1 else 0.0
-    return Estimate(
+    return TokenEstimate(
         value=round(tokens.total * scale),
         low=math.floor(tokens.low * scale * (1 - error)),
         high=math.ceil(tokens.high * scale * (1 + error)),
     )
 
 
-def _get_key(pair: Way) -> tuple[str, str, bool]:
+def _get_key(pair: TargetEncoding) -> tuple[str, str, bool]:
     target, encoding = pair
     return target.name, encoding.name, encoding.own

@@ -11,7 +11,7 @@ from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import tokenizers
 from ftwizard.data.tokens.tokenizers import Encoding
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """Label of a token without loss (PyTorch's ``ignore_index``)."""
 MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
 """Columns next to ``input_ids`` in which 0 means no loss (TRL dataset formats)."""
@@ -120,7 +120,7 @@ def _find_trained_turns(example: Example, target: Target) -> set[int]:
     return {number for number in answers if turns[number].get("weight", 1) != 0}
 
 
-def learnt_of_tokens(example: Example) -> list[int]:
+def find_trainable_tokens(example: Example) -> list[int]:
     """Return the positions of trainable tokens in a pretokenized row, before truncation.
 
     The first token is never predicted. Without labels, all others are trained on unless a TRL mask
@@ -133,7 +133,7 @@ def learnt_of_tokens(example: Example) -> list[int]:
     masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
     labels = columns.get("labels")
     if isinstance(labels, list):
-        masks.append([label != IGNORED for label in labels])
+        masks.append([label != IGNORE_INDEX for label in labels])
     return [
         position
         for position in range(1, len(ids))
@@ -144,7 +144,7 @@ def learnt_of_tokens(example: Example) -> list[int]:
 def _count_pretokenized(example: Example) -> RowCount:
     ids = (example.tokens or {}).get("input_ids")
     total = len(ids) if isinstance(ids, list) else 0
-    trained = learnt_of_tokens(example)
+    trained = find_trainable_tokens(example)
     return RowCount(total, 0, 0, 0, len(trained), trained[0] if trained else total)
 
 

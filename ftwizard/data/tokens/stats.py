@@ -17,18 +17,18 @@ import msgspec
 
 from ftwizard.data import histogram as spread
 from ftwizard.data.example import Example
-from ftwizard.data.findings import SHOWN_LINES, FileFound
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import tokenizers
 from ftwizard.data.tokens.row_tokens import RowCount, RowCounter
 from ftwizard.data.tokens.tokenizers import Encoding
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 CONFIDENCE = 0.95
 _MAX_LENGTH = 2**32 - 1
 
 
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+class TokenEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated tokens of a whole file."""
 
     value: int
@@ -36,7 +36,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     high: int
 
 
-class Lengths(msgspec.Struct, frozen=True, kw_only=True):
+class TokenLengths(msgspec.Struct, frozen=True, kw_only=True):
     """Total tokens and row lengths; ``tokens`` in a report."""
 
     total: int
@@ -60,7 +60,7 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
     """(upper edge, rows up to it and above the previous edge), in order."""
 
 
-class Trained(msgspec.Struct, frozen=True, kw_only=True):
+class TrainableTokens(msgspec.Struct, frozen=True, kw_only=True):
     """Trainable tokens; ``trained_tokens`` in a report."""
 
     total: int
@@ -71,11 +71,11 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """Rows with no trainable tokens."""
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
     """The result of counting rows."""
 
-    tokens: Lengths
-    trained: Trained
+    tokens: TokenLengths
+    trained: TrainableTokens
     over_lines: list[int]
     """Lines of rows over the limit; at most ``SHOWN_LINES``."""
     longest_line: int | None
@@ -143,13 +143,13 @@ class TokenCounter:
         self.rows_without += tally.rows_without
         self.over += tally.over
         self.emptied += tally.emptied
-        self.over_lines = sorted([*self.over_lines, *tally.over_lines])[:SHOWN_LINES]
-        self.emptied_lines = sorted([*self.emptied_lines, *tally.emptied_lines])[:SHOWN_LINES]
+        self.over_lines = sorted([*self.over_lines, *tally.over_lines])[:MAX_SHOWN_LINES]
+        self.emptied_lines = sorted([*self.emptied_lines, *tally.emptied_lines])[:MAX_SHOWN_LINES]
         self.longest = max(self.longest, tally.longest)
 
-    def counts(self) -> Counts:
+    def counts(self) -> TokenCounts:
         """Return the counts so far."""
-        return Counts(
+        return TokenCounts(
             tokens=self._lengths(),
             trained=self._trained(),
             over_lines=list(self.over_lines),
@@ -159,14 +159,14 @@ class TokenCounter:
             uncounted_pictures=0 if self.encoding.pictures else self.sums.pictures,
         )
 
-    def _lengths(self) -> Lengths:
+    def _lengths(self) -> TokenLengths:
         total = sum(self.lengths)
         is_exact = self.encoding.is_exact and not self.sums.guessed and not self.sums.pictures
         low, high = (total, total) if is_exact else self._range(total)
-        return Lengths(
+        return TokenLengths(
             total=total, low=low, high=high, exact=is_exact, encoding=self.encoding.words,
             rows=len(self.lengths), over_limit=self.over, limit=self.limit,
-            **spread.of(self.lengths),
+            **spread.summarize_lengths(self.lengths),
         )  # fmt: skip
 
     def _range(self, total: int) -> tuple[int, int]:
@@ -179,12 +179,12 @@ class TokenCounter:
         high = math.ceil(self.sums.tokens * most) + added + self.sums.pictures * top
         return min(low, total), max(high, total)
 
-    def _trained(self) -> Trained:
+    def _trained(self) -> TrainableTokens:
         least, likely, most = self.encoding.factor
         trained, guessed = self.sums.trained, self.sums.guessed
         total = round(trained * likely)
         exact = self.encoding.own and not guessed
-        return Trained(
+        return TrainableTokens(
             total=total,
             low=total if exact else math.floor(max(trained - guessed, 0) * least),
             high=total if exact else math.ceil(trained * most),
@@ -198,9 +198,9 @@ def exact(
     target: Target,
     encoding: Encoding | None = None,
     limit: int | None = None,
-) -> Counts:
+) -> TokenCounts:
     """Count every row (line, example); ``limit`` as in ``TokenCounter``."""
-    tally = TokenCounter(target, encoding or tokenizers.choose(target), limit)
+    tally = TokenCounter(target, encoding or tokenizers.choose_encoding(target), limit)
     for line, example in rows:
         tally.add(line, example)
     return tally.counts()
@@ -208,7 +208,7 @@ def exact(
 
 def sample_estimate(
     pairs: Iterable[tuple[int, int]], total_bytes: int, total_rows: int
-) -> Estimate:
+) -> TokenEstimate:
     """Estimate the tokens of a file from a random sample, with a 95% interval.
 
     ``pairs`` are bytes and tokens of each sampled row, ``total_bytes`` and ``total_rows`` those of the
@@ -220,9 +220,9 @@ def sample_estimate(
     count = len(drawn)
     bytes_, tokens = sum(b for b, _ in drawn), sum(t for _, t in drawn)
     if count >= total_rows:
-        return Estimate(value=tokens, low=tokens, high=tokens)
+        return TokenEstimate(value=tokens, low=tokens, high=tokens)
     if count < 2 or not bytes_:
-        raise ValueError(f"{plural(count, 'row')} of {total_rows:,} do not allow an interval")
+        raise ValueError(f"{format_count(count, 'row')} of {total_rows:,} do not allow an interval")
     ratio = tokens / bytes_
     variance = sum((t - ratio * b) ** 2 for b, t in drawn) / (count - 1)
     # Scaled by bytes, not by rows, which is also correct if the sample has longer rows.
@@ -231,7 +231,9 @@ def sample_estimate(
     value, margin = ratio * total_bytes, _get_t_quantile(count - 1) * error
     # The total is at least what was counted.
     low = max(math.floor(value - margin), tokens)
-    return Estimate(value=max(round(value), low), low=low, high=max(math.ceil(value + margin), low))
+    return TokenEstimate(
+        value=max(round(value), low), low=low, high=max(math.ceil(value + margin), low)
+    )
 
 
 def _get_t_quantile(freedom: int) -> float:
@@ -242,13 +244,13 @@ def _get_t_quantile(freedom: int) -> float:
     return z + first / freedom + second / freedom**2
 
 
-def sampled(counts: Counts, tokens: Estimate, trained: Estimate) -> Counts:
+def sampled(counts: TokenCounts, tokens: TokenEstimate, trained: TokenEstimate) -> TokenCounts:
     """Return the counts of a sample with the estimated totals of the file.
 
     Row lengths stay those of the sample. If the encoding is a range itself, the interval widens.
     """
 
-    def widened(counted: Lengths | Trained, estimate: Estimate) -> dict[str, Any]:
+    def widened(counted: TokenLengths | TrainableTokens, estimate: TokenEstimate) -> dict[str, Any]:
         low, high = (
             (counted.low / counted.total, counted.high / counted.total) if counted.total else (1, 1)
         )
@@ -266,17 +268,17 @@ def sampled(counts: Counts, tokens: Estimate, trained: Estimate) -> Counts:
     )
 
 
-def findings(counts: Counts, target: Target) -> list[FileFound]:
+def find_long_rows(counts: TokenCounts, target: Target) -> list[FileFinding]:
     """Return findings on rows that are too long."""
     lengths, about = counts.tokens, "" if counts.tokens.exact else "about "
     if lengths.limit is None or not lengths.over_limit:
         return []
     limit = f"{lengths.limit:,} tokens"
     limit_of = f"limit of {target.words}" if target.hosted else "max_length"
-    too_long = plural(lengths.over_limit, "row has", "rows have")
+    too_long = format_count(lengths.over_limit, "row has", "rows have")
     alternative = "" if target.hosted else ", or raise max_length"
     results = [
-        FileFound(
+        FileFinding(
             code="too_long",
             message=f"{too_long} more than {limit} ({limit_of}); the longest, at line "
             f"{counts.longest_line}, has {about}{lengths.max:,} ({lengths.encoding})",
@@ -287,9 +289,9 @@ def findings(counts: Counts, target: Target) -> list[FileFound]:
         )
     ]
     if counts.emptied and target.method == "sft":
-        too_late = plural(counts.emptied, "row begins its", "rows begin their")
+        too_late = format_count(counts.emptied, "row begins its", "rows begin their")
         results.append(
-            FileFound(
+            FileFinding(
                 code="nothing_to_train_after_truncation",
                 message=f"{too_late} first answer after {limit}: no trainable tokens are left after "
                 "truncation",
@@ -302,7 +304,7 @@ def findings(counts: Counts, target: Target) -> list[FileFound]:
 
 
 def _add_line(lines: list[int], line: int) -> None:
-    if len(lines) < SHOWN_LINES:
+    if len(lines) < MAX_SHOWN_LINES:
         lines.append(line)
 
 

@@ -81,7 +81,7 @@ class _Table(msgspec.Struct, frozen=True):
     approximation: dict[str, Triple]
 
 
-def choose(target: Target, model: str | None = None) -> Encoding:
+def choose_encoding(target: Target, model: str | None = None) -> Encoding:
     """Choose the encoding for a target, with the tokenizer of ``model`` if given.
 
     A model with an unknown tokenizer is approximated with the target's default.
@@ -98,7 +98,7 @@ def choose(target: Target, model: str | None = None) -> Encoding:
     )
 
 
-def of_folder(folder: Path, name: str) -> Encoding:
+def from_folder(folder: Path, name: str) -> Encoding:
     """Return the encoding of a model with ``tokenizer.json`` in ``folder``.
 
     Tokens added by its chat template are assumed; only training applies the template itself.

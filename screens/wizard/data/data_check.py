@@ -6,7 +6,7 @@ import re
 
 from rich.text import Text
 
-from ftwizard.data.format_names import NAMES, Format
+from ftwizard.data.format_names import FORMAT_NAMES, Format
 from ftwizard.data.hub import ids
 from ftwizard.data.platforms import TargetName
 from ftwizard.errors import FtwizardError
@@ -14,16 +14,16 @@ from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.screens import palette
 from ftwizard.screens.monitor import readings
-from ftwizard.screens.subprocesses import Child
+from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.screens.wizard.drafts import Draft, Fingerprint, format_path, get_fingerprint
-from ftwizard.text import duration, visible
+from ftwizard.text import format_duration, make_visible
 
 QUICK_S = 0.3
 """Shorter checks show no progress."""
 BAR_CELLS = 30
 
 
-class DataCheck(Child):
+class DataCheck(CommandProcess):
     """``ftwizard check`` on the rows of a draft."""
 
     def __init__(self, draft: Draft, path: str) -> None:
@@ -44,17 +44,17 @@ class DataCheck(Child):
 
     def format_status(self, width: int) -> Text:
         """Format the current phase and progress on one line, with a bar if it fits."""
-        doing = describe.doing(self.progress) if self.progress.phase else "starting"
+        doing = describe.describe_progress(self.progress) if self.progress.phase else "starting"
         if self.first_look is not None:
             doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
         else:
-            name = visible(format_path(self._path), 50)
+            name = make_visible(format_path(self._path), 50)
             doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
-        line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {duration(self.spent_s)}")
+        line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.spent_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
-        share = readings.share(self.progress)
+        share = readings.completed_share(self.progress)
         if share is not None and line.cell_len + 8 + BAR_CELLS <= width:
-            line.append(f"  {share:4.0%} ").append_text(readings.bar(share, BAR_CELLS))
+            line.append(f"  {share:4.0%} ").append_text(readings.draw_bar(share, BAR_CELLS))
         return line
 
 
@@ -93,4 +93,4 @@ def needs_recheck(draft: Draft) -> bool:
 def find_candidate_formats(error: FtwizardError) -> list[Format]:
     """Return the formats that an error's hint names as candidates; empty if it names none."""
     named = set(re.findall(r"--format ([a-z-]+)", error.hint))
-    return [name for name in NAMES if name in named]
+    return [name for name in FORMAT_NAMES if name in named]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.data.row_view import count_characters
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 _WITHIN, _HALF, _BEYOND = "━", "╸", "┅"
 """Glyphs of the bars: up to the limit (and its half cell), and beyond it."""
@@ -54,7 +54,7 @@ def build_lengths(report: dict[str, Any], limit: int | None, whose: str = "") ->
     if not first:
         return None
     figures = {"p50": first[len(first) // 2], "max": first[-1]}
-    rows = "" if len(first) == report["rows"] else f", the first {plural(len(first), 'row')}"
+    rows = "" if len(first) == report["rows"] else f", the first {format_count(len(first), 'row')}"
     return RowLengths("characters", _build_bins(first), figures, rows=rows)
 
 
@@ -93,7 +93,7 @@ def format_figures(lengths: RowLengths) -> Text:
     if over is None and lengths.figures.get("max", 0) <= lengths.limit:
         over = 0
     if over is not None:
-        rows = f"{plural(over, 'row exceeds', 'rows exceed')}" if over else "no row exceeds"
+        rows = f"{format_count(over, 'row exceeds', 'rows exceed')}" if over else "no row exceeds"
         text.append(f"\n{rows} {lengths.whose} {lengths.limit:,}")
     return text
 

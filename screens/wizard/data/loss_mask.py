@@ -12,7 +12,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.screens import navigation, palette
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -29,14 +29,14 @@ NO_MODEL = FtwizardError(
 async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
     """Render a row as a run of the plan would; return it with its loss mask. Return None after
     showing an error."""
-    from ftwizard.screens.dialogs.error import Problem
+    from ftwizard.screens.dialogs.error import ErrorDialog
 
     if not plan.model.name:
-        await app.push_screen_wait(Problem(NO_MODEL))
+        await app.push_screen_wait(ErrorDialog(NO_MODEL))
         return None
     argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
     argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
-    document = await navigation.work(app, "Rendering the row with the chat template", *argv)
+    document = await navigation.run_command(app, "Rendering the row with the chat template", *argv)
     row: dict[str, Any] | None = document and document.get("row")
     return row
 
@@ -47,12 +47,12 @@ def format_mask(row: dict[str, Any], width: int) -> Text:
     lines = [
         Text.assemble((f"row {row['line']:,}", "bold"), "  as trained on"),
         Text.assemble(
-            (TRAINED, palette.ACCENT), f"{trainable:,} of {plural(row['tokens'], 'token')} count toward the loss"
+            (TRAINED, palette.ACCENT), f"{trainable:,} of {format_count(row['tokens'], 'token')} count toward the loss"
             if trainable else "no trainable tokens: the row is skipped",
         ),
     ]  # fmt: skip
     if kept < row["tokens"]:
-        cut = plural(row["tokens"] - kept, "token")
+        cut = format_count(row["tokens"] - kept, "token")
         lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} truncated"))
     lines.append(Text())
     left = MAX_CHARACTERS
@@ -61,7 +61,7 @@ def format_mask(row: dict[str, Any], width: int) -> Text:
             (TRAINED, palette.ACCENT) if trained else (_NO_LOSS, "")
         )  # fmt: skip
         lines += _add_gutter(
-            visible_text.lines(span, left), gutter, style, "" if trained else "dim", width
+            visible_text.mark_lines(span, left), gutter, style, "" if trained else "dim", width
         )
         left -= len(span)
         if left <= 0:

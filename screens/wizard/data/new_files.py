@@ -11,7 +11,7 @@ from ftwizard.data import platforms
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
 from ftwizard.screens.wizard.drafts import Draft, format_path
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def build_split_command(draft: Draft, train: str, validation: str) -> list[str]:
 def list_targets(report: report_text.Report) -> list[tuple[str, str]]:
     """List the targets that accept rows of this kind, by name and label."""
     kinds = {row["example"].get("kind") for row in report.get("preview") or []}
-    every = platforms.targets().values()
+    every = platforms.all_targets().values()
     fit = [target for target in every if kinds & set(target.kinds)] or list(every)
     return [(target.name, target.words) for target in fit]
 
@@ -52,9 +52,11 @@ def list_targets(report: report_text.Report) -> list[tuple[str, str]]:
 def format_written(done: dict[str, Any], file: str) -> Text:
     """Format how many rows were written."""
     sign, style = report_text.MARKS["ok"]
-    rows = f"{done['rows_out']:,} of {plural(done['rows_in'], 'row')}"
+    rows = f"{done['rows_out']:,} of {format_count(done['rows_in'], 'row')}"
     return Text.assemble(
-        (f"{sign} ", style), (f"{rows} written", "bold"), f" to {visible(format_path(file), 200)}"
+        (f"{sign} ", style),
+        (f"{rows} written", "bold"),
+        f" to {make_visible(format_path(file), 200)}",
     )
 
 
@@ -64,8 +66,10 @@ def format_changes(done: dict[str, Any], none: str) -> Text:
     for severity, name, words in (("warning", "changed", ""), ("error", "left_out", " skipped")):
         for change in done.get(name) or []:
             sign, style = report_text.MARKS[severity]
-            text.append(f"{sign} ", style).append(f"{plural(change['count'], 'row')}{words}: ")
-            text.append_text(visible_text.line(str(change["message"]), 300))
+            text.append(f"{sign} ", style).append(
+                f"{format_count(change['count'], 'row')}{words}: "
+            )
+            text.append_text(visible_text.mark_line(str(change["message"]), 300))
             if change["lines"]:
                 text.append(f"\n  {report_text.format_lines(change)}", "dim")
             text.append("\n")

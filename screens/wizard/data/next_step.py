@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.data import report_text
 from ftwizard.screens.wizard.data.report_text import Report
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
 
@@ -21,7 +21,7 @@ def format_verdict(report: Report, width: int) -> Text:
     text = Text("\n").join(
         filter(None, (report_text.format_verdict(report), report_text.format_facts(report)))
     )
-    return texts.hanging(text, 2, width)
+    return texts.wrap_hanging(text, 2, width)
 
 
 def format_next_step(report: Report, pending: str = "") -> Text:
@@ -40,28 +40,32 @@ def _describe_next_step(report: Report) -> str:
     if report_text.lacks_conversion(report):
         return "Continue with the rows as they are; c converts them first"
     if report["rows"] > report["usable"]:
-        return f"Continue with the {plural(report['usable'], 'usable row')}"
-    return f"Continue with all {plural(report['rows'], 'row')}"
+        return f"Continue with the {format_count(report['usable'], 'usable row')}"
+    return f"Continue with all {format_count(report['rows'], 'row')}"
 
 
-def list_doubts(report: Report) -> Iterator[Ask]:
+def list_doubts(report: Report) -> Iterator[ConfirmDialog]:
     """Yield the confirmations that a report needs: errors, and facts that change."""
     if errors := _ask_about_errors(report):
         yield errors
     if raised := report_text.find_tool_warning(report):
-        yield Ask("Fine-tune on facts that change?", raised.words, "continue anyway", "back")
+        yield ConfirmDialog(
+            "Fine-tune on facts that change?", raised.words, "continue anyway", "back"
+        )
 
 
-def _ask_about_errors(report: Report) -> Ask | None:
+def _ask_about_errors(report: Report) -> ConfirmDialog | None:
     if bad := report["rows"] - report["usable"]:
-        return Ask(
-            f"Continue without {plural(bad, 'row')}?",
-            f"They cannot be used as they are. {plural(report['usable'], 'usable row')} remain.",
+        return ConfirmDialog(
+            f"Continue without {format_count(bad, 'row')}?",
+            f"They cannot be used as they are. {format_count(report['usable'], 'usable row')} remain.",
             "skip them",
             "back to the list",
         )
     errors = [finding for finding in report["findings"] if finding["severity"] == "error"]
     if not errors:
         return None
-    words = "\n".join(visible(str(finding["message"]), 300) for finding in errors[:4])
-    return Ask("Continue despite these errors?", words, "continue anyway", "back to the list")
+    words = "\n".join(make_visible(str(finding["message"]), 300) for finding in errors[:4])
+    return ConfirmDialog(
+        "Continue despite these errors?", words, "continue anyway", "back to the list"
+    )

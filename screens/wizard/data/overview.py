@@ -13,7 +13,7 @@ from ftwizard.screens.wizard.data import length_histogram, report_text
 from ftwizard.screens.wizard.data.length_histogram import RowLengths
 from ftwizard.screens.wizard.data.report_text import Report
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _MIN_BARS = 7
 """Minimum lines of a readable histogram."""
@@ -31,7 +31,7 @@ def get_lengths(report: Report, draft: Draft) -> RowLengths | None:
     if draft.target == "trl-sft":
         limit = draft.plan.recipe.max_length
         return length_histogram.build_lengths(report, limit, "the recipe's max length")
-    target = platforms.targets().get(str(report.get("target") or draft.target))
+    target = platforms.all_targets().get(str(report.get("target") or draft.target))
     if target is None or target.max_tokens is None:
         return length_histogram.build_lengths(report, None)
     return length_histogram.build_lengths(report, target.max_tokens, "the target's limit")
@@ -56,13 +56,13 @@ def build_overview(
     width, height = room
     notes = Text()
     for note in (*(report.get("notes") or []), *report_text.list_suggestions(report)):
-        notes.append("· ", "dim").append(f"{visible(str(note), 300)}\n")
+        notes.append("· ", "dim").append(f"{make_visible(str(note), 300)}\n")
     keys = Text("\n").join(
         Text.assemble((key, f"bold {palette.ACCENT}"), f"  {label}")
         for key, label, needed in TOOLS
         if needed(report) and not report.get("partial")
     )
-    notes = texts.hanging(notes, 2, width) if notes else notes
+    notes = texts.wrap_hanging(notes, 2, width) if notes else notes
     below = [part for part in (notes, keys) if part]
     if with_bars and (lengths := get_lengths(report, draft)):
         used = sum(part.plain.count("\n") + 2 for part in below)

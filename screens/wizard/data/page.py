@@ -12,13 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from ftwizard.data.format_names import NAMES
+from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
-from ftwizard.screens.dialogs.choose import Pick
-from ftwizard.screens.dialogs.confirm import Typed
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.choose import ChooseDialog
+from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
@@ -29,7 +29,7 @@ from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 POLL_S = 0.04
 """Interval at which a running check is polled, so that a first look shows at once."""
@@ -229,7 +229,9 @@ class DataPage(WizardPage[Step]):
         for doubt in next_step.list_doubts(draft.checked or {}):
             if not await self.app.push_screen_wait(doubt):
                 return False
-        return draft.validates or await self.app.push_screen_wait(Typed(*texts.NO_VALIDATION))
+        return draft.validates or await self.app.push_screen_wait(
+            TypedConfirm(*texts.NO_VALIDATION)
+        )
 
     # ------------------------------------------------------------------ new files
 
@@ -303,12 +305,14 @@ class DataPage(WizardPage[Step]):
 
     async def _show_refusal(self, name: str, error: FtwizardError) -> None:
         """Show why a file cannot be read; ask for the format if several fit."""
-        options = [(format, NAMES[format]) for format in data_check.find_candidate_formats(error)]
+        options = [
+            (format, FORMAT_NAMES[format]) for format in data_check.find_candidate_formats(error)
+        ]
         if not options:
-            await self.app.push_screen_wait(Problem(error))
+            await self.app.push_screen_wait(ErrorDialog(error))
             return
-        question, words = "Which format is it?", visible(error.message, 500)
-        chosen = await self.app.push_screen_wait(Pick(question, words, options))
+        question, words = "Which format is it?", make_visible(error.message, 500)
+        chosen = await self.app.push_screen_wait(ChooseDialog(question, words, options))
         if chosen is not None:
             self._draft = self._draft.with_data(format=chosen)
             self._start_check(name)

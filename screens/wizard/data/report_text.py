@@ -10,12 +10,12 @@ from typing import Any
 from rich.text import Text
 
 from ftwizard.advice import evidence
-from ftwizard.advice.evidence import Raised
-from ftwizard.data.format_names import NAMES
+from ftwizard.advice.evidence import FineTuningWarning
+from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import palette
 from ftwizard.screens.terminal import visible_text
-from ftwizard.text import plural, visible
+from ftwizard.text import format_count, make_visible
 
 Report = dict[str, Any]
 """The ``ftwizard check --json`` document."""
@@ -38,16 +38,18 @@ def format_verdict(report: Report) -> Text:
     sign, style = MARKS[report["verdict"]]
     text = Text.assemble((f"{sign} ", style))
     if report.get("partial"):
-        text.append("first look", "bold").append(f" at {plural(report['rows'], 'row')}")
+        text.append("first look", "bold").append(f" at {format_count(report['rows'], 'row')}")
         return text.append(f" ({_describe_format(report)}): {_describe_state(report)} so far")
-    text.append(plural(report["rows"], "row"), "bold").append(f", {_describe_format(report)}; ")
+    text.append(format_count(report["rows"], "row"), "bold").append(
+        f", {_describe_format(report)}; "
+    )
     return text.append(_describe_state(report), palette.BAD if report["verdict"] == "error" else "")
 
 
-def find_tool_warning(report: Report) -> Raised | None:
+def find_tool_warning(report: Report) -> FineTuningWarning | None:
     """Return the warning that fine-tuning is the wrong tool for this data, if any."""
     try:
-        return evidence.raised(evidence.evidence(report))
+        return evidence.warn_of_facts(evidence.read_evidence(report))
     except FtwizardError:  # a report of an older version
         return None
 
@@ -57,7 +59,7 @@ def list_suggestions(report: Report) -> list[str]:
     if report.get("partial"):
         return []
     try:
-        rft = evidence.evidence(report).rft
+        rft = evidence.read_evidence(report).rft
     except FtwizardError:
         return []
     return [f"{rft.reason} {rft.caution}"] if rft else []
@@ -93,14 +95,14 @@ def can_convert(report: Report) -> bool:
 
 
 def _describe_format(report: Report) -> str:
-    names = (words for name, words in NAMES.items() if name == report["format"])
+    names = (words for name, words in FORMAT_NAMES.items() if name == report["format"])
     return next(names, "unknown format")
 
 
 def _describe_state(report: Report) -> str:
     bad = report["rows"] - report["usable"]
     if bad:
-        return f"{plural(bad, 'row')} unusable"
+        return f"{format_count(bad, 'row')} unusable"
     if not report["rows"]:
         return "none usable"
     if report["verdict"] == "error":
@@ -117,7 +119,7 @@ def _describe_state(report: Report) -> str:
 
 def _count_kinds(report: Report, severity: str) -> str:
     kinds = sum(finding["severity"] == severity for finding in report["findings"])
-    return plural(kinds, severity)
+    return format_count(kinds, severity)
 
 
 def format_facts(report: Report) -> Text:
@@ -128,7 +130,7 @@ def format_facts(report: Report) -> Text:
     if validation := report.get("validation"):
         lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
     if report.get("source"):
-        lines.append(Text.assemble((f"  {visible(report['source'], 200)}", "dim")))
+        lines.append(Text.assemble((f"  {make_visible(report['source'], 200)}", "dim")))
     return Text("\n").join(lines)
 
 
@@ -181,7 +183,7 @@ def sort_by_severity(report: Report) -> list[dict[str, Any]]:
 
 def format_title(finding: dict[str, Any]) -> str:
     """Format a finding's code as words."""
-    return visible(str(finding["code"]).replace("_", " "), 60)
+    return make_visible(str(finding["code"]).replace("_", " "), 60)
 
 
 def format_finding_line(finding: dict[str, Any], counts: int, names: int, *, brief: bool) -> Text:
@@ -193,7 +195,7 @@ def format_finding_line(finding: dict[str, Any], counts: int, names: int, *, bri
     text = Text.assemble((f"{sign} ", style), f"{finding['count']:>{counts},}  ", no_wrap=True)
     text.append(format_title(finding) if brief else f"{format_title(finding):<{names}}  ")
     if not brief:
-        words = visible_text.line(str(finding["message"]), 300)
+        words = visible_text.mark_line(str(finding["message"]), 300)
         words.style = "dim"
         text.append_text(words)
     return text
@@ -203,28 +205,28 @@ def format_finding(finding: dict[str, Any]) -> Text:
     """Format a finding's name and message."""
     sign, style = MARKS.get(finding["severity"], MARKS["info"])
     text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), ": ")
-    return text.append_text(visible_text.line(str(finding["message"]), 300))
+    return text.append_text(visible_text.mark_line(str(finding["message"]), 300))
 
 
 def describe_finding(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> Text:
     """Describe a finding in full: message, location and fix."""
     sign, style = MARKS.get(finding["severity"], MARKS["info"])
     text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), "\n\n")
-    text.append_text(visible_text.line(str(finding["message"]), 1000)).append("\n")
+    text.append_text(visible_text.mark_line(str(finding["message"]), 1000)).append("\n")
     for cause in finding.get("also") or ():
         fix = f"; {cause['fix']}" if cause["fix"] != finding.get("fix") else ""
         words = f"At {unit} {cause['line']:,}: {cause['message']}{fix}"
-        text.append_text(visible_text.line(words, 1000)).append("\n")
+        text.append_text(visible_text.mark_line(words, 1000)).append("\n")
     text.append("\n")
     text.append(f"{describe_location(finding, partial=partial, unit=unit)}\n\n")
     if fix := str(finding.get("fix") or ""):
-        text.append("Fix  ", "dim").append_text(visible_text.line(f"{fix.rstrip('.')}.", 1000))
+        text.append("Fix  ", "dim").append_text(visible_text.mark_line(f"{fix.rstrip('.')}.", 1000))
     return text
 
 
 def describe_location(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> str:
     """Describe how many rows a finding affects, and where; ``unit``: what lines count."""
-    rows = plural(finding["count"], "row")
+    rows = format_count(finding["count"], "row")
     if partial:
         return f"{rows} so far; line numbers follow once the whole file is read"
     if not finding["lines"]:

@@ -14,14 +14,14 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Static
 
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.widgets.next_line import Go
-from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.widgets.menu import Menu, MenuLine
+from ftwizard.screens.widgets.next_line import NextStep
+from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import overview, row_text, rows, selection
 from ftwizard.screens.wizard.data.report_text import Report
 from ftwizard.screens.wizard.data.selection import Subject
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.text import plural
+from ftwizard.text import format_count
 
 
 class ReportView(Vertical):
@@ -43,11 +43,11 @@ class ReportView(Vertical):
         self._shows_lengths = False
 
     def compose(self) -> ComposeResult:
-        yield Go(id="go")
+        yield NextStep(id="go")
         with Horizontal(id="look"):
             yield Menu(id="rows", leaves=True)
             with Vertical(id="beside"):
-                yield Reading(id="row")
+                yield TextPane(id="row")
                 yield Static(id="lengths", markup=False)
 
     def show(self, report: Report, draft: Draft) -> None:
@@ -60,18 +60,18 @@ class ReportView(Vertical):
 
     def show_next_step(self, text: Text) -> None:
         """Show the next step, or the progress of a check."""
-        self.query_one(Go).update(text)
+        self.query_one(NextStep).update(text)
 
     def focus_go(self) -> None:
         """Focus the next-step line, unless the focus is in the list already."""
         if not self.has_focus_within:
-            self.query_one(Go).focus()
+            self.query_one(NextStep).focus()
 
     @property
     def subject(self) -> Subject | None:
         """Return the selected item; None if the focus is elsewhere."""
         # Ask the screen: the widgets learn of the focus later than keys that arrive together.
-        in_list = self.screen.focused in (self.query_one(Menu), self.query_one(Reading))
+        in_list = self.screen.focused in (self.query_one(Menu), self.query_one(TextPane))
         return self._chosen if in_list else None
 
     @property
@@ -98,7 +98,7 @@ class ReportView(Vertical):
             self._open(subject, row_text.format_heading(subject.finding), subject.lines)
         elif subject and subject.row and self._report:
             first = {row["line"]: row for row in self._report["preview"]}
-            heading = Text(f"the first {plural(len(first), 'row')}", "bold")
+            heading = Text(f"the first {format_count(len(first), 'row')}", "bold")
             self._open(subject, heading, list(first), first, masked=masked)
 
     def action_mask(self) -> None:
@@ -116,7 +116,9 @@ class ReportView(Vertical):
         draft = self._draft
         assert draft is not None
         at = subject.row["line"] if subject.row else None
-        shown = rows.Rows(heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at)
+        shown = rows.RowSelection(
+            heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at
+        )
         self.app.push_screen(rows.RowsPage(shown, masked=masked))
 
     def action_lengths(self) -> None:
@@ -137,7 +139,7 @@ class ReportView(Vertical):
         menu = self.query_one(Menu)
         first = next(iter(self._subjects), None) if from_top else None
         lines = selection.format_lines(self._subjects, menu.size.width)
-        menu.show([Line(text, id) for text, id in lines], cursor=first)
+        menu.show([MenuLine(text, id) for text, id in lines], cursor=first)
         if from_top:
             menu.scroll_home(animate=False)
         self._update_details()
@@ -151,7 +153,7 @@ class ReportView(Vertical):
         """Show the details of the selected item, or the overview."""
         if self._report is None or self._draft is None or not self.is_mounted:
             return
-        pane, roomy = self.query_one(Reading), self.is_roomy
+        pane, roomy = self.query_one(TextPane), self.is_roomy
         self.query_one(Menu).marks = roomy or self.subject is not None
         subject = self._chosen if roomy else self.subject
         if subject and not self._shows_lengths:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ftwizard.screens import palette
 from ftwizard.screens.terminal import visible_text
-from ftwizard.text import plural, size, visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 MAX_CHARACTERS = 4000
 """Characters shown of one text in a row."""
@@ -36,16 +36,18 @@ def summarize(example: dict[str, Any]) -> str:
     messages = example.get("messages") or []
     asked = next((message for message in messages if message.get("role") == "user"), None)
     if asked := asked or next(iter(messages), None):
-        return visible(" ".join(_list_texts(asked)), 200)
+        return make_visible(" ".join(_list_texts(asked)), 200)
     if example.get("tokens"):
         return _describe_tokens(example["tokens"])
-    return visible(str(example.get("text") or ""), 200)
+    return make_visible(str(example.get("text") or ""), 200)
 
 
 def _list_parts(example: dict[str, Any]) -> Iterator[Text]:
     kind = example.get("kind", "chat")
     if tools := example.get("tools"):
-        names = ", ".join(visible(_get_tool_name(tool), _MAX_NAME_CHARACTERS) for tool in tools)
+        names = ", ".join(
+            make_visible(_get_tool_name(tool), _MAX_NAME_CHARACTERS) for tool in tools
+        )
         yield Text.assemble(("tools  ", _SIDE), names)
     yield from _format_messages(example.get("messages"))
     if kind == "preference":
@@ -58,11 +60,13 @@ def _list_parts(example: dict[str, Any]) -> Iterator[Text]:
         unwanted = ("✗ ", f"bold {palette.BAD}"), "undesirable response"
         yield Text.assemble(*(wanted if example.get("label") else unwanted))
     if example.get("text") is not None:
-        yield visible_text.lines(str(example["text"]), MAX_CHARACTERS)
+        yield visible_text.mark_lines(str(example["text"]), MAX_CHARACTERS)
     if tokens := example.get("tokens"):
         yield _format_tokens(tokens)
     if extra := example.get("extra"):
-        names = ", ".join(visible(str(tool), _MAX_NAME_CHARACTERS) for tool in list(extra)[:20])
+        names = ", ".join(
+            make_visible(str(tool), _MAX_NAME_CHARACTERS) for tool in list(extra)[:20]
+        )
         yield Text.assemble(("extra  ", _SIDE), names)
 
 
@@ -70,12 +74,12 @@ def _format_messages(messages: Any) -> Iterator[Text]:
     shown = list(messages or [])[:MAX_MESSAGES]
     yield from map(_format_message, shown)
     if more := len(messages or []) - len(shown):
-        yield Text(f"… and {plural(more, 'more message')}", _SIDE)
+        yield Text(f"… and {format_count(more, 'more message')}", _SIDE)
 
 
 def _format_message(message: dict[str, Any]) -> Text:
     """Format a message below its role."""
-    text = Text.assemble((visible(str(message.get("role")), 20), f"bold {palette.ACCENT}"))
+    text = Text.assemble((make_visible(str(message.get("role")), 20), f"bold {palette.ACCENT}"))
     for note in _list_notes(message):
         text.append(f"  {note}", _SIDE)
     for part in _list_contents(message):
@@ -85,11 +89,15 @@ def _format_message(message: dict[str, Any]) -> Text:
 
 def _list_notes(message: dict[str, Any]) -> Iterator[str]:
     if name := message.get("name"):
-        yield visible(str(name), _MAX_NAME_CHARACTERS)
+        yield make_visible(str(name), _MAX_NAME_CHARACTERS)
     if call := message.get("tool_call_id"):
-        yield f"result of {visible(str(call), _MAX_NAME_CHARACTERS)}"
+        yield f"result of {make_visible(str(call), _MAX_NAME_CHARACTERS)}"
     if (weight := message.get("weight")) is not None:
-        yield "not trained on (weight 0)" if weight == 0 else f"weight {visible(str(weight), 20)}"
+        yield (
+            "not trained on (weight 0)"
+            if weight == 0
+            else f"weight {make_visible(str(weight), 20)}"
+        )
 
 
 def _list_contents(message: dict[str, Any]) -> Iterator[Text]:
@@ -97,7 +105,7 @@ def _list_contents(message: dict[str, Any]) -> Iterator[Text]:
     if isinstance(content, list):
         yield from map(_format_part, content)
     elif content is not None:
-        yield visible_text.lines(str(content), MAX_CHARACTERS)
+        yield visible_text.mark_lines(str(content), MAX_CHARACTERS)
     calls = message.get("tool_calls") or []
     if message.get("function_call"):
         calls = [*calls, {"function": message["function_call"]}]
@@ -107,10 +115,10 @@ def _list_contents(message: dict[str, Any]) -> Iterator[Text]:
 def _format_part(part: Any) -> Text:
     """Format a part of a message: its text, or its type."""
     if not isinstance(part, dict):
-        return visible_text.lines(str(part), MAX_CHARACTERS)
+        return visible_text.mark_lines(str(part), MAX_CHARACTERS)
     if isinstance(part.get("text"), str):
-        return visible_text.lines(part["text"], MAX_CHARACTERS)
-    kind = visible(str(part.get("type", "part")), _MAX_NAME_CHARACTERS)
+        return visible_text.mark_lines(part["text"], MAX_CHARACTERS)
+    kind = make_visible(str(part.get("type", "part")), _MAX_NAME_CHARACTERS)
     address = part.get("image_url")
     if isinstance(address, dict):
         address = address.get("url")
@@ -124,9 +132,9 @@ def _format_address(address: Any) -> str:
         return ""
     if address.startswith("data:"):
         head, _, data = address.partition(",")
-        kind = visible(head.removeprefix("data:").partition(";")[0], _MAX_NAME_CHARACTERS)
-        return f": {kind}, {size(len(data) * 3 // 4)} in the row"
-    return f": {visible(address, 200)}"
+        kind = make_visible(head.removeprefix("data:").partition(";")[0], _MAX_NAME_CHARACTERS)
+        return f": {kind}, {format_bytes(len(data) * 3 // 4)} in the row"
+    return f": {make_visible(address, 200)}"
 
 
 def _format_call(call: Any) -> Text:
@@ -136,9 +144,9 @@ def _format_call(call: Any) -> Text:
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
     text = Text.assemble(
-        ("→ ", palette.ACCENT), visible(str(function.get("name")), _MAX_NAME_CHARACTERS), "("
+        ("→ ", palette.ACCENT), make_visible(str(function.get("name")), _MAX_NAME_CHARACTERS), "("
     )
-    text.append_text(visible_text.lines(arguments, MAX_CHARACTERS))
+    text.append_text(visible_text.mark_lines(arguments, MAX_CHARACTERS))
     return text.append(")")
 
 
@@ -154,14 +162,14 @@ def _format_tokens(tokens: dict[str, Any]) -> Text:
         values = tokens.get(name)
         if isinstance(values, list) and values:
             more = " …" if len(values) > MAX_TOKENS else ""
-            shown = " ".join(visible(str(value), 20) for value in values[:MAX_TOKENS])
+            shown = " ".join(make_visible(str(value), 20) for value in values[:MAX_TOKENS])
             text.append(f"\n{name}  ", _SIDE).append(f"{shown}{more}")
     return text
 
 
 def _describe_tokens(tokens: dict[str, Any]) -> str:
     ids, labels = tokens.get("input_ids"), tokens.get("labels")
-    words = plural(len(ids) if isinstance(ids, list) else 0, "token")
+    words = format_count(len(ids) if isinstance(ids, list) else 0, "token")
     if isinstance(labels, list):
         words += f", {sum(label != -100 for label in labels):,} trainable"
     return words

@@ -19,8 +19,8 @@ from ftwizard.plan.schema import Plan
 from ftwizard.screens import palette, subprocesses
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import visible_text
-from ftwizard.screens.widgets.menu import Line, Menu
-from ftwizard.screens.widgets.scroll_pane import Reading
+from ftwizard.screens.widgets.menu import Menu, MenuLine
+from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import data_check, loss_mask, row_text
 
 BATCH = 40
@@ -28,7 +28,7 @@ BATCH = 40
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowSelection:
     """The rows to show."""
 
     heading: Text
@@ -61,7 +61,7 @@ class RowsPage(Page[None]):
         Binding("tab", "app.focus_next", "scroll", key_display="tab"),
     ]
 
-    def __init__(self, rows: Rows, *, masked: bool = False) -> None:
+    def __init__(self, rows: RowSelection, *, masked: bool = False) -> None:
         super().__init__()
         self._rows = rows
         self._cached: dict[int, dict[str, Any]] = dict(rows.cached)
@@ -76,7 +76,7 @@ class RowsPage(Page[None]):
         yield Static(self._rows.heading, id="heading", markup=False)
         with Horizontal(id="look"):
             yield Menu(id="rows")
-            yield Reading(id="row")
+            yield TextPane(id="row")
 
     def on_mount(self) -> None:
         menu = self.query_one(Menu)
@@ -91,13 +91,13 @@ class RowsPage(Page[None]):
     def _line(self) -> int:
         return int(self.query_one(Menu).chosen or 0)
 
-    def _lines(self) -> list[Line]:
+    def _lines(self) -> list[MenuLine]:
         shown = []
         for line in self._rows.lines:
             text = Text(f"{line:>6,}  ", no_wrap=True)
             if row := self._cached.get(line):
                 text.append_text(row_text.format_first_words(row))
-            shown.append(Line(text, str(line)))
+            shown.append(MenuLine(text, str(line)))
         return shown
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -138,7 +138,7 @@ class RowsPage(Page[None]):
 
     def _show(self) -> None:
         """Show the selected row; fetch it if needed."""
-        line, pane = self._line, self.query_one(Reading)
+        line, pane = self._line, self.query_one(TextPane)
         if line in self._fetched and line not in self._cached:
             pane.show(row_text.add_title(line, Text("This row is no longer in the file.", "dim")))
         elif line not in self._cached or (self._view == "raw" and line not in self._fetched):
@@ -147,7 +147,7 @@ class RowsPage(Page[None]):
         elif self._view == "raw":
             pane.show(
                 row_text.add_title(
-                    line, visible_text.lines(str(self._cached[line].get("raw") or ""))
+                    line, visible_text.mark_lines(str(self._cached[line].get("raw") or ""))
                 )
             )
         elif self._view == "mask" and line in self._masks:
@@ -172,10 +172,10 @@ class RowsPage(Page[None]):
         rows = self._rows
         argv = ("show", *data_check.build_target_args(rows.plan, rows.target, rows.path), *named)
         try:
-            document = await subprocesses.command(*argv)
+            document = await subprocesses.run_command(*argv)
         except FtwizardError as error:
             message = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
-            self.query_one(Reading).show(message)
+            self.query_one(TextPane).show(message)
             return
         finally:
             self._fetching = False

@@ -89,6 +89,6 @@ def format_lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, s
             )
         elif subject.row:
             number = Text.assemble((f"  {subject.row['line']:>{counts},}  ", "dim"))
-            words = visible_text.line(row_view.summarize(subject.row["example"]))
+            words = visible_text.mark_line(row_view.summarize(subject.row["example"]))
             shown.append((number.append_text(words), id))
     return shown

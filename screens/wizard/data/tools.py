@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ftwizard.data import platforms
 from ftwizard.screens import navigation
-from ftwizard.screens.dialogs.choose import Pick
-from ftwizard.screens.dialogs.result import Outcome
-from ftwizard.screens.dialogs.save_as import NewFile, suggest_name
+from ftwizard.screens.dialogs.choose import ChooseDialog
+from ftwizard.screens.dialogs.result import ResultDialog
+from ftwizard.screens.dialogs.save_as import SaveAsDialog, suggest_name
 from ftwizard.screens.wizard.data import data_check, new_files
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
 from ftwizard.screens.wizard.drafts import SHARES, Draft, format_path
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
@@ -24,7 +24,7 @@ async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     """Fix the rows into a new file and show the changes; return it if it is to be used."""
     source = draft.plan.data.files.train
     named = await app.push_screen_wait(
-        NewFile(
+        SaveAsDialog(
             "Fix into a new file",
             "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
             "Your file is not changed.",
@@ -40,13 +40,15 @@ async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
         "--fix",
         named[0],
     )
-    document = await navigation.work(app, f"Fixing {visible(format_path(source), 50)}", *argv)
+    document = await navigation.run_command(
+        app, f"Fixing {make_visible(format_path(source), 50)}", *argv
+    )
     if document is None:
         return None
     done = document["repairs"]
     account = new_files.format_changes(done, "Nothing needed fixing.")
     if not await app.push_screen_wait(
-        Outcome(new_files.format_written(done, named[0]), account, *_USE)
+        ResultDialog(new_files.format_written(done, named[0]), account, *_USE)
     ):
         return None
     return CreatedFiles(named[0], draft.plan.data.files.validation)
@@ -58,7 +60,7 @@ async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     share = dict(SHARES)[new_files.get_split_share(draft)]
     without = "\nUnreadable rows are skipped." if new_files.count_bad_rows(draft) else ""
     named = await app.push_screen_wait(
-        NewFile(
+        SaveAsDialog(
             "Split into two files",
             f"Validation gets {share}. Rows with the same prompt stay together.{without}",
             [
@@ -70,8 +72,8 @@ async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     )
     if named is None:
         return None
-    title = f"Splitting {visible(format_path(source), 50)}"
-    document = await navigation.work(
+    title = f"Splitting {make_visible(format_path(source), 50)}"
+    document = await navigation.run_command(
         app, title, *new_files.build_split_command(draft, named[0], named[1])
     )
     return None if document is None else CreatedFiles(*named)
@@ -82,13 +84,13 @@ async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     source, report = draft.plan.data.files.train, draft.checked or {}
     options = new_files.list_targets(report)
     name = await app.push_screen_wait(
-        Pick("Convert for which target?", "", options, str(draft.target or ""))
+        ChooseDialog("Convert for which target?", "", options, str(draft.target or ""))
     )
     if name is None:
         return None
-    words = platforms.target(name).words
+    words = platforms.get_target(name).words
     named = await app.push_screen_wait(
-        NewFile(
+        SaveAsDialog(
             f"Convert for {words}",
             "What the target cannot represent is listed by row, never dropped silently.",
             [("New file", suggest_name(source, name))],
@@ -105,12 +107,12 @@ async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
         "--out",
         named[0],
     )
-    done = await navigation.work(app, f"Converting for {words}", *argv)
+    done = await navigation.run_command(app, f"Converting for {words}", *argv)
     if done is None:
         return None
     account = new_files.format_changes(done, "Every row was converted completely.")
     if not await app.push_screen_wait(
-        Outcome(new_files.format_written(done, named[0]), account, *_USE)
+        ResultDialog(new_files.format_written(done, named[0]), account, *_USE)
     ):
         return None
     return CreatedFiles(named[0])

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from ftwizard.screens import palette
-from ftwizard.text import size, sizes, visible
+from ftwizard.text import format_byte_range, format_bytes, make_visible
 
 BAR_WIDTH = 48
 """Cells of the memory bar."""
@@ -60,9 +60,9 @@ def _list_lines(estimate: Mapping[str, Any]) -> Iterator[Text]:
         yield from _list_needed(estimate, memory, here, room)
     for name in ("uncounted", "one_gpu"):
         if note := estimate.get(name):
-            yield Text(visible(note, 600), "dim")
+            yield Text(make_visible(note, 600), "dim")
     if rule := estimate.get("article"):
-        yield Text(visible(format_article(rule), 900), "dim")
+        yield Text(make_visible(format_article(rule), 900), "dim")
     if memory and room and not estimate.get("measured"):
         yield from _list_changes(estimate.get("fit"))
 
@@ -72,12 +72,12 @@ def _list_needed(
 ) -> Iterator[Text]:
     peak, measured = memory["peak"], estimate.get("measured")
     low, middle, high = peak["low"] or peak["value"], peak["value"], peak["high"] or peak["value"]
-    estimated = sizes(low, high)
+    estimated = format_byte_range(low, high)
     if measured:
         low = middle = high = measured["value"]
     mark, word, style = judge_fit(middle, high, room)
-    free = f"{size(room)} free of " if room < (here.get("memory") or 0) else ""
-    words = f"{sizes(low, high)} of {free}{size(here['memory'])}, {visible(here['name'], 40)}"
+    free = f"{format_bytes(room)} free of " if room < (here.get("memory") or 0) else ""
+    words = f"{format_byte_range(low, high)} of {free}{format_bytes(here['memory'])}, {make_visible(here['name'], 40)}"
     yield Text.assemble((f"{mark} {word}", style), f"  {words}")
     if measured:
         yield _draw_bar([(_MEASURED, high)], room)
@@ -88,26 +88,30 @@ def _list_needed(
     yield from _list_legend(memory["parts"])
     if (probe := estimate.get("probe")) and probe["halved"]:
         yield Text(
-            f"probe: batch size {probe['batch_size']} fits in {size(probe['memory']['value'])}; "
+            f"probe: batch size {probe['batch_size']} fits in {format_bytes(probe['memory']['value'])}; "
             "this one did not fit"
         )
 
 
 def format_article(rule: Mapping[str, Any]) -> str:
     """Format the article's rule of thumb with its parts, and why it differs from ours."""
-    parts = ", ".join(f"{name} {size(part['value'])}" for name, part in rule["parts"].items())
-    peak = size(rule["peak"]["value"]) + (f" ({parts})" if parts else "")
+    parts = ", ".join(
+        f"{name} {format_bytes(part['value'])}" for name, part in rule["parts"].items()
+    )
+    peak = format_bytes(rule["peak"]["value"]) + (f" ({parts})" if parts else "")
     return f"the article's rule of thumb for QLoRA ({rule['peak']['as_of']}): {peak}. {rule['why']}"
 
 
 def _list_changes(fit: Mapping[str, Any] | None) -> Iterator[Text]:
     if not fit or fit["verdict"] == "fits":
         return
-    yield Text(visible(fit["sentence"], 600))
+    yield Text(make_visible(fit["sentence"], 600))
     for change in fit["changes"][:MAX_CHANGES]:
         peak = change["memory"]["peak"]
-        words = f"{visible(change['words'], 200)}: {sizes(peak['low'], peak['high'])}"
-        costs = (f"  {visible(change['costs'], 200)}", "dim")
+        words = (
+            f"{make_visible(change['words'], 200)}: {format_byte_range(peak['low'], peak['high'])}"
+        )
+        costs = (f"  {make_visible(change['costs'], 200)}", "dim")
         yield Text.assemble(("→ ", palette.ACCENT), words, costs)
 
 
@@ -134,7 +138,7 @@ def _list_legend(parts: Mapping[str, Any], *, drawn: bool = True) -> Iterator[Te
     """Yield lines of parts and sizes; ``drawn``: with the bar's glyphs."""
     there = [
         Text.assemble(
-            (f"{glyph} " if drawn else "", palette.ACCENT), (f"{name} ", "dim"), size(value)
+            (f"{glyph} " if drawn else "", palette.ACCENT), (f"{name} ", "dim"), format_bytes(value)
         )
         for glyph, name, value in _group_parts(parts)
         if value >= 5e5

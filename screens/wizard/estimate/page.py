@@ -13,8 +13,8 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, navigation, palette
 from ftwizard.screens.costs import hour_price
-from ftwizard.screens.dialogs.confirm import Ask
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.wizard import setting_values, texts
 from ftwizard.screens.wizard.drafts import Draft, Step, temporary_plan
@@ -97,12 +97,12 @@ class EstimatePage(WizardPage[Step]):
         """Measure memory and speed with a few training steps; offer the batch size that fits."""
         app: Any = self.app
         with temporary_plan(self._draft) as file:
-            probe = await navigation.work(app, PROBE_TITLE, "probe", file)
+            probe = await navigation.run_command(app, PROBE_TITLE, "probe", file)
         if probe is None:
             return
         batch = {name: probe[name] for name in ("batch_size", "gradient_accumulation")}
         if probe["halved"] and await self.app.push_screen_wait(
-            Ask(
+            ConfirmDialog(
                 "Use the batch size that fits?",
                 describe_smaller_batch(self._draft, probe),
                 "use it",
@@ -123,20 +123,20 @@ class EstimatePage(WizardPage[Step]):
         try:
             await self._count()
         except Exception as error:  # noqa: BLE001 (else the page stays blank)
-            problem = error if isinstance(error, FtwizardError) else crash_log.told(error)
-            await self.app.push_screen_wait(Problem(problem))
+            problem = error if isinstance(error, FtwizardError) else crash_log.to_user_error(error)
+            await self.app.push_screen_wait(ErrorDialog(problem))
             self.dismiss(Step(self._draft, -1))
 
     async def _count(self) -> None:
         app: Any = self.app
         if self._draft.is_stale:
-            await self.app.push_screen_wait(Problem(texts.file_changed_error(self._draft)))
+            await self.app.push_screen_wait(ErrorDialog(texts.file_changed_error(self._draft)))
             self.dismiss(Step(self._draft, -2))
             return
         draft, again = self._draft, True
         while again:
             with temporary_plan(draft) as file:
-                estimate = await navigation.work(app, texts.COUNTING, "estimate", file)
+                estimate = await navigation.run_command(app, texts.COUNTING, "estimate", file)
             if estimate is None:
                 self.dismiss(Step(self._draft, -1))
                 return
@@ -160,4 +160,4 @@ class EstimatePage(WizardPage[Step]):
             plan = self._draft.plan
             if caution := live_estimate.describe_caution(plan.model.name, plan.recipe):
                 words.append("\n! ", f"bold {palette.WARNING}").append(caution)
-            part.update(texts.hanging(words, text.NAMES_WIDTH, part.size.width))
+            part.update(texts.wrap_hanging(words, text.NAMES_WIDTH, part.size.width))

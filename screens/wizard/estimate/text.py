@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import disk
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.estimate import memory
-from ftwizard.text import plural, size, spans, visible
+from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
 NAMES_WIDTH = 12
 """Cells of the name column."""
@@ -23,14 +23,18 @@ PRICE_HINT = "h sets the hourly price"
 
 
 def format_estimate(
-    estimate: dict[str, Any], max_length: int, hour: Rate | None = None, *, how: str = PRICE_HINT
+    estimate: dict[str, Any],
+    max_length: int,
+    hour: PriceRate | None = None,
+    *,
+    how: str = PRICE_HINT,
 ) -> Text:
     """Format the estimate in groups: model, memory, time, disk, cost, rows and steps.
 
     ``hour``: hourly price of this machine; ``how``: how to set it, in words.
     """
     text = Text()
-    _append_row(text, "model", Text(visible(estimate["model"]["said"])))
+    _append_row(text, "model", Text(make_visible(estimate["model"]["said"])))
     trained = estimate["trained"] / estimate["parameters"]
     _append_row(text, "parameters", Text(
         f"{estimate['parameters'] / 1e6:,.0f} million; {estimate['trained'] / 1e6:,.1f} million trainable "
@@ -56,35 +60,35 @@ def format_estimate(
         text.append("\n")
     text.append_text(_format_notes(estimate["parts"], max_length))
     if short := estimate.get("mix_short"):
-        text.append("! ", f"bold {palette.WARNING}").append(f"{visible(short)}\n")
+        text.append("! ", f"bold {palette.WARNING}").append(f"{make_visible(short)}\n")
     text.append("\n")
-    each = f"{plural(estimate['steps'], 'step')}, {estimate['steps_per_epoch']:,} per epoch"
+    each = f"{format_count(estimate['steps'], 'step')}, {estimate['steps_per_epoch']:,} per epoch"
     if estimate["evaluate_every"]:
-        each += f"; validation every {plural(estimate['evaluate_every'], 'step')}"
+        each += f"; validation every {format_count(estimate['evaluate_every'], 'step')}"
     _append_row(text, "steps", Text(each))
     _append_row(text, "tokens", Text(f"{estimate['tokens']:,} processed in training"))
     _append_kept(text, estimate["disk"])
     return text
 
 
-def _append_cost(text: Text, estimate: Mapping[str, Any], hour: Rate | None, how: str) -> None:
+def _append_cost(text: Text, estimate: Mapping[str, Any], hour: PriceRate | None, how: str) -> None:
     """Append the cost of the run and of its setup; without a price, how to set one."""
     if hour is None:
         rental = msgspec.convert((estimate.get("hour") or {}).get("rental"), Figure | None)
         words = f"unknown; {how}"
-        if guide := machine_rate.guide(rental):
+        if guide := machine_rate.describe_rental(rental):
             words += f" ({guide})"
         _append_row(text, "cost", Text(words, "dim"))
         return
     price, recipe_estimate = hour.figure(), estimate.get("follows") or {}
     time = msgspec.convert(recipe_estimate.get("whole") or estimate["time"], Figure | None)
-    if cost := machine_rate.cost(time, hour):
-        rate = (f"  ({machine_rate.an_hour(price)})", "dim")
-        _append_row(text, "cost", Text.assemble(machine_rate.spread(cost), rate))
+    if cost := machine_rate.estimate_cost(time, hour):
+        rate = (f"  ({machine_rate.describe_price(price)})", "dim")
+        _append_row(text, "cost", Text.assemble(machine_rate.format_price_range(cost), rate))
     else:
-        words = f"unknown: no time estimate; {machine_rate.an_hour(price)}"
+        words = f"unknown: no time estimate; {machine_rate.describe_price(price)}"
         _append_row(text, "cost", Text(words, "dim"))
-    _append_row(text, "setup", Text(machine_rate.set_up(price), "dim"))
+    _append_row(text, "setup", Text(machine_rate.describe_setup_cost(price), "dim"))
 
 
 def _append_row(text: Text, name: str, value: Text) -> None:
@@ -97,12 +101,12 @@ def _format_notes(parts: dict[str, Any], max_length: int) -> Text:
     for name, part in parts.items():
         if part["cut"]:
             text.append("! ", f"bold {palette.WARNING}")
-            text.append(f"{plural(part['cut'], 'row')} ({name}) exceed the max length of "
+            text.append(f"{format_count(part['cut'], 'row')} ({name}) exceed the max length of "
                         f"{max_length:,} tokens and are truncated\n")  # fmt: skip
         if part["lost"]:
             first = ", ".join(map(str, part["lost"][:5]))
             text.append("! ", f"bold {palette.WARNING}")
-            text.append(f"{plural(len(part['lost']), 'row')} ({name}) have no trainable tokens "
+            text.append(f"{format_count(len(part['lost']), 'row')} ({name}) have no trainable tokens "
                         f"and are skipped: line {first}\n")  # fmt: skip
     return text
 
@@ -111,10 +115,10 @@ def _format_time(estimate: Mapping[str, Any]) -> Text:
     figure = estimate["time"]
     if figure is None:
         return Text("known after the first steps: this model was never trained here", "dim")
-    words = spans(figure["low"], figure["high"])
+    words = format_duration_range(figure["low"], figure["high"])
     whole = (estimate.get("follows") or {}).get("whole")
     if whole:
-        words += f"; {spans(whole['low'], whole['high'])} in total"
+        words += f"; {format_duration_range(whole['low'], whole['high'])} in total"
     ends = time.strftime("%H:%M", time.localtime(time.time() + (whole or figure)["value"]))
     return Text.assemble(
         f"{words}, ends about {ends}", (f"  ({_shorten_source(figure['source'])})", "dim")
@@ -123,21 +127,21 @@ def _format_time(estimate: Mapping[str, Any]) -> Text:
 
 def _shorten_source(source: str) -> str:
     """Shorten a source to its first part; ``--json`` has the rest."""
-    return visible(source.split(";")[0].split(" (")[0], 200)
+    return make_visible(source.split(";")[0].split(" (")[0], 200)
 
 
 def _format_disk(disk_estimate: dict[str, Any]) -> Text:
     """Format the disk space needed, free, and to download."""
     if short := disk_estimate.get("short"):
-        message = visible(f"{short['message']} {short['hint']}", 600)
+        message = make_visible(f"{short['message']} {short['hint']}", 600)
         text = Text.assemble(("✗", palette.BAD), f" {message}")
     else:
-        words = f" about {size(disk_estimate['needed']['value'])} of {size(disk_estimate['free']['value'])} free"
+        words = f" about {format_bytes(disk_estimate['needed']['value'])} of {format_bytes(disk_estimate['free']['value'])} free"
         parts: Mapping[str, Any] = disk_estimate.get("parts") or {}
         if there := disk_estimate.get("elsewhere"):
-            words += f"; {size(there['needed']['value'])} to download, of {size(there['free']['value'])} free in the model cache"
+            words += f"; {format_bytes(there['needed']['value'])} to download, of {format_bytes(there['free']['value'])} free in the model cache"
         elif fetched := parts.get("download"):
-            words += f"; {size(fetched['value'])} of it for the model download"
+            words += f"; {format_bytes(fetched['value'])} of it for the model download"
         text = Text.assemble(("✓", palette.GOOD), words)
     return text
 
@@ -149,6 +153,10 @@ def _append_kept(text: Text, disk_estimate: dict[str, Any]) -> None:
         tuple[dict[str, Figure], dict[str, Figure]],
     )
     if parts:
-        _append_row(text, "kept", Text(disk.named(parts)))
+        _append_row(text, "kept", Text(disk.format_parts(parts)))
     if later:
-        _append_row(text, "", Text(disk.later_words(later, disk.left(disk_estimate)), "dim"))
+        _append_row(
+            text,
+            "",
+            Text(disk.describe_later_exports(later, disk.free_after_run(disk_estimate)), "dim"),
+        )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ftwizard.advice import evidence, provider_advice
 from ftwizard.advice.evidence import Evidence
-from ftwizard.advice.provider_costs import PathCost, by_path
-from ftwizard.advice.questions import effective
+from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
+from ftwizard.advice.questions import complete_answers
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
@@ -25,11 +25,11 @@ class PricedOffers:
     own_left_out: bool
     """Whether the user's own prices are ignored."""
 
-    def by_path(self, draft: Draft, today: datetime.date) -> tuple[PathCost, ...]:
+    def by_path(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
         """Return the cost of each path under the answers of a draft."""
-        facts, answers = draft.machine, effective(draft.machine, draft.answers)
-        verdicts = provider_advice.verdicts(facts, draft.answers, today)
-        return by_path(self.offers, verdicts, facts, answers)
+        facts, answers = draft.machine, complete_answers(draft.machine, draft.answers)
+        verdicts = provider_advice.rank_providers(facts, draft.answers, today)
+        return estimate_provider_costs(self.offers, verdicts, facts, answers)
 
 
 def can_price(draft: Draft) -> bool:
@@ -57,6 +57,6 @@ def get_evidence(draft: Draft) -> Evidence | None:
     if not draft.checked or draft.checked.get("partial"):
         return None
     try:
-        return evidence.evidence(draft.checked)
+        return evidence.read_evidence(draft.checked)
     except FtwizardError:  # a report of an older version
         return None

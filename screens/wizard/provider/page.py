@@ -14,9 +14,9 @@ from textual.widgets import Static
 from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import wanted_size
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.catalog.providers import PathId, Size, catalog
-from ftwizard.screens.dialogs.confirm import Ask
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard import texts
@@ -30,7 +30,7 @@ ROOMY = 110
 """Window width from which questions are shown in full."""
 
 
-class PathPage(WizardPage[Step]):
+class ProviderPage(WizardPage[Step]):
     """Dismisses with a draft that has the path."""
 
     STEP = 0
@@ -131,7 +131,7 @@ class PathPage(WizardPage[Step]):
         draft = self._with_answers()
         recommendation = self._recommendation(draft)
         if recommendation.wrong_tool and not await self.app.push_screen_wait(
-            Ask(
+            ConfirmDialog(
                 "Fine-tune on facts that change?",
                 recommendation.fit or "",
                 "continue anyway",
@@ -212,5 +212,5 @@ class PathPage(WizardPage[Step]):
 
     @work(group="price", exit_on_error=False)
     async def _compute_costs(self, draft: Draft, size: Size) -> None:
-        self._priced[size] = await beside(path_costs.price_offers, draft, self._today)
+        self._priced[size] = await run_in_thread(path_costs.price_offers, draft, self._today)
         self._update_recommendation(from_the_top=False)

@@ -15,9 +15,9 @@ from ftwizard.advice import evidence as evidences
 from ftwizard.advice import provider_costs
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.provider_costs import PathCost
+from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import Claims, PathId, catalog
+from ftwizard.catalog.providers import PathId, ProviderFacts, catalog
 from ftwizard.screens import palette
 from ftwizard.screens.wizard import texts
 
@@ -40,7 +40,7 @@ class DataFindings:
     """Findings on the data."""
 
     evidence: Evidence | None = None
-    costs: tuple[PathCost, ...] = ()
+    costs: tuple[ProviderCost, ...] = ()
     """Empty while unknown."""
     tokens: str = ""
     """Description of the tokens trained on."""
@@ -64,34 +64,34 @@ def format_page(
     parts: list[Text] = []
     if path != recommendation.path:
         parts.append(
-            texts.hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
+            texts.wrap_hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
         )
     if text := format_warning(findings.evidence):
-        parts.append(texts.hanging(text, 2, width))
+        parts.append(texts.wrap_hanging(text, 2, width))
     parts.append(
-        texts.hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
+        texts.wrap_hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
     )
     turns = texts.format_flips(recommendation)
     if recommendation.blocked:  # one of these has to change first
-        parts.append(texts.hanging(turns[1:], INDENT, width))
+        parts.append(texts.wrap_hanging(turns[1:], INDENT, width))
     parts.append(format_costs(recommendation, path, findings, width, more))
     if text := format_suggestions(findings.evidence):
-        parts.append(texts.hanging(text, INDENT, width))
+        parts.append(texts.wrap_hanging(text, INDENT, width))
     if turns and not recommendation.blocked:
-        parts.append(texts.hanging(turns[1:], INDENT, width))
+        parts.append(texts.wrap_hanging(turns[1:], INDENT, width))
     if width >= COMPARISON_WIDTH:
         parts.append(format_comparison(recommendation, path, width))
     else:
         parts.append(
-            texts.hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
+            texts.wrap_hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
         )
-    parts.append(texts.hanging(format_sources(recommendation, today), INDENT, width))
+    parts.append(texts.wrap_hanging(format_sources(recommendation, today), INDENT, width))
     return Text("\n\n").join(parts)
 
 
 def format_warning(evidence: Evidence | None) -> Text:
     """Format the warning against fine-tuning on this data; empty if there is none."""
-    warning = evidences.raised(evidence) if evidence else None
+    warning = evidences.warn_of_facts(evidence) if evidence else None
     if warning is None:
         return Text()
     mark, style = ("✗", palette.BAD) if warning.wrong_tool else ("!", f"bold {palette.WARNING}")
@@ -111,18 +111,22 @@ def format_suggestions(evidence: Evidence | None) -> Text:
 
 def format_recommendation(recommendation: Recommendation, evidence: Evidence | None) -> Text:
     """Format the recommendation; evidence in the data outweighs an answer."""
-    if evidence is not None and evidences.raised(evidence) and not recommendation.wrong_tool:
+    if evidence is not None and evidences.warn_of_facts(evidence) and not recommendation.wrong_tool:
         recommendation = msgspec.structs.replace(recommendation, fit=None)
     text = texts.format_recommendation(recommendation)
     text.rstrip()
     return text
 
 
-def format_instead(recommendation: Recommendation, path: PathId, costs: Sequence[PathCost]) -> Text:
+def format_instead(
+    recommendation: Recommendation, path: PathId, costs: Sequence[ProviderCost]
+) -> Text:
     """Format the cost of choosing another path, money first."""
     text = texts.format_instead(recommendation, path)
     by_path = {cost.path: cost for cost in costs}
-    if costs and (words := provider_costs.instead(by_path[path], by_path[recommendation.path])):
+    if costs and (
+        words := provider_costs.compare_costs(by_path[path], by_path[recommendation.path])
+    ):
         title = text.plain.index("\n") + 1
         text = text[:title] + Text.assemble(("  · ", "dim"), f"{words}\n") + text[title:]
     text.rstrip()
@@ -141,11 +145,11 @@ def format_costs(
         mark = "→" if id == recommendation.path and not recommendation.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
         line.append(f"{catalog().path(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
-        parts.append(texts.hanging(line.append_text(text), hang, width))
-    parts.append(texts.hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
+        parts.append(texts.wrap_hanging(line.append_text(text), hang, width))
+    parts.append(texts.wrap_hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
     if findings.own_left_out:
         warning = Text.assemble(("  ! ", f"bold {palette.WARNING}"), LEFT_OUT)
-        parts.append(texts.hanging(warning, INDENT, width))
+        parts.append(texts.wrap_hanging(warning, INDENT, width))
     return Text("\n").join(parts)
 
 
@@ -171,7 +175,7 @@ def _describe_basis(findings: DataFindings, more: str) -> str:
     return NO_ROWS if findings.evidence else NOT_READ
 
 
-def _list_priced(costs: Sequence[PathCost]) -> Iterator[tuple[PathId, Text]]:
+def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[PathId, Text]]:
     room = max(cell_len(cost.amount) for cost in costs)
     for cost in costs:
         quiet = "dim" if cost.why_not else ""
@@ -188,7 +192,7 @@ def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[PathI
         yield path.id, Text(_format_claims(claims))
 
 
-def _format_claims(claims: Claims) -> str:
+def _format_claims(claims: ProviderFacts) -> str:
     return "; ".join(f"{claim.words}, {claim.as_of}" for claim in claims)
 
 

@@ -16,7 +16,7 @@ from ftwizard.screens.wizard.drafts import Draft, Step
 LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
 
 
-class Elsewhere(Page[Step]):
+class UnsupportedProviderPage(Page[Step]):
     """Explains what to do outside ftwizard; Enter switches to local training."""
 
     NAME = "Elsewhere"
@@ -35,7 +35,7 @@ class Elsewhere(Page[Step]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
-            text = texts.elsewhere(self._draft.way, self._draft.checked or {})
+            text = texts.format_elsewhere(self._draft.way, self._draft.checked or {})
             yield Static(text.append(LOCAL_HINT, "dim"), markup=False)
 
     def action_here(self) -> None:

@@ -14,20 +14,20 @@ from ftwizard import locations
 from ftwizard.advice import run_history, target_modules
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, plan_estimate, probe_cache
-from ftwizard.estimate.batching import Lengths
-from ftwizard.estimate.duration import Speed
-from ftwizard.estimate.memory import Memory
-from ftwizard.estimate.probe_cache import Probe
-from ftwizard.estimate.recipe_estimate import Follows
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.duration import RunSpeed
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.models import context_length, model_config
-from ftwizard.models.shapes import Shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate.memory import judge_fit
-from ftwizard.text import plural, size, sizes, spans
+from ftwizard.text import format_byte_range, format_bytes, format_count, format_duration_range
 
 MAX_LINES = 2
 SEPARATOR = "  ·  "
@@ -38,10 +38,10 @@ UNPRICED = "cost unknown"
 
 
 @functools.lru_cache(maxsize=32)
-def load_shape(name: str) -> Shape | None:
+def load_shape(name: str) -> ModelShape | None:
     """Return the shape of a local or known model; None otherwise."""
     try:
-        return model_config.shape(name)
+        return model_config.read_shape(name)
     except FtwizardError:  # the token count reports the error
         return None
 
@@ -50,10 +50,10 @@ def load_shape(name: str) -> Shape | None:
 def load_context_length(name: str) -> int | None:
     """Return a model's context length in tokens; None if unknown."""
     try:
-        config = model_config.config(name)
+        config = model_config.read_config(name)
     except FtwizardError:
         return None
-    limits = context_length.of(config[0]) if config else None
+    limits = context_length.from_config(config[0]) if config else None
     return limits.most if limits else None
 
 
@@ -62,19 +62,19 @@ def describe_caution(name: str, recipe: Recipe) -> str:
     shape = load_shape(name)
     if shape is None or recipe.method == "full":
         return ""
-    adaptation = target_modules.adapted(shape, recipe.rank, recipe.target_modules)
+    adaptation = target_modules.predict_adapted(shape, recipe.rank, recipe.target_modules)
     if not adaptation.warnings:
         return ""
     safer = f"Safer for a first run: {' or '.join(adaptation.safer)}. " if adaptation.safer else ""
     return safer + " ".join(adaptation.warnings)
 
 
-def get_lengths(draft: Draft) -> Mapping[str, Lengths | None]:
+def get_lengths(draft: Draft) -> Mapping[str, LengthDistribution | None]:
     """Return the lengths of training and validation rows: counted with the model's tokenizer,
     else from the data check."""
     if draft.lengths:
         return draft.lengths
-    every = batching.lengths((draft.checked or {}).get("tokens"))
+    every = batching.from_check_tokens((draft.checked or {}).get("tokens"))
     if every is None:
         return {}
     plan, rows = draft.plan, int((draft.checked or {}).get("usable") or every.rows)
@@ -86,7 +86,7 @@ def get_lengths(draft: Draft) -> Mapping[str, Lengths | None]:
     }
 
 
-def estimate_recipe(draft: Draft) -> Follows | None:
+def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
     """Estimate the draft's recipe on this machine; None if too little is known.
 
     Uses the draft's estimate if there is one, else a probe, else earlier runs.
@@ -95,7 +95,7 @@ def estimate_recipe(draft: Draft) -> Follows | None:
         return estimate
     plan = draft.plan
     try:
-        return plan_estimate.of_plan(
+        return plan_estimate.estimate_plan(
             plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
             speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
             probe=_find_probe(draft), hour=draft.hour,
@@ -104,7 +104,7 @@ def estimate_recipe(draft: Draft) -> Follows | None:
         return None  # an invalid setting; its field shows the error
 
 
-def _read_estimate(draft: Draft) -> Follows | None:
+def _read_estimate(draft: Draft) -> RecipeEstimate | None:
     """Return the draft's estimate if it is of this recipe, with measured memory and the current
     hourly price."""
     document = draft.estimate or {}
@@ -113,9 +113,9 @@ def _read_estimate(draft: Draft) -> Follows | None:
     ) != _without_learning_rate(draft.plan.recipe):
         return None
     estimate, memory = msgspec.convert(
-        (document["follows"], document["memory"]), tuple[Follows, Memory | None]
+        (document["follows"], document["memory"]), tuple[RecipeEstimate, MemoryEstimate | None]
     )
-    cost = machine_rate.cost(estimate.whole or estimate.time, draft.hour)
+    cost = machine_rate.estimate_cost(estimate.whole or estimate.time, draft.hour)
     return msgspec.structs.replace(estimate, memory=memory or estimate.memory, cost=cost)
 
 
@@ -124,10 +124,14 @@ def _without_learning_rate(recipe: Recipe) -> Recipe:
     return msgspec.structs.replace(recipe, learning_rate=None)
 
 
-def _find_probe(draft: Draft) -> Probe | None:
+def _find_probe(draft: Draft) -> CachedProbe | None:
     """Return a probe of this plan with its own batch size; None if there is none."""
     document = (draft.estimate or {}).get("probe")
-    probe = msgspec.convert(document, Probe) if document else probe_cache.remembered(draft.plan)
+    probe = (
+        msgspec.convert(document, CachedProbe)
+        if document
+        else probe_cache.read_cached_probe(draft.plan)
+    )
     return None if probe is None or probe.halved else probe
 
 
@@ -139,14 +143,14 @@ def _runs_state() -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=32)
-def _speeds(name: str, method: Method, *_: int) -> tuple[Speed, ...]:
+def _speeds(name: str, method: Method, *_: int) -> tuple[RunSpeed, ...]:
     """Return the speeds of earlier runs of a model, cached while there are no new ones."""
     plan = schema.Plan(
         data=schema.Data(files=schema.Files(train="")),
         model=schema.Model(name=name),
         recipe=schema.Recipe(method=method),
     )
-    return tuple(run_history.of_runs(plan))
+    return tuple(run_history.find_speeds(plan))
 
 
 def format_prospect(draft: Draft, width: int | None = None) -> Text:
@@ -160,17 +164,17 @@ def format_prospect(draft: Draft, width: int | None = None) -> Text:
     return _lay_out(_list_parts(draft, estimate), width or 10**6)
 
 
-def _list_parts(draft: Draft, estimate: Follows) -> Iterator[Text]:
+def _list_parts(draft: Draft, estimate: RecipeEstimate) -> Iterator[Text]:
     """Yield the parts, most important first."""
     if estimate.memory is not None:
         yield _format_memory(draft, estimate.memory)
     if estimate.time and estimate.time.low is not None and estimate.time.high is not None:
-        yield Text(spans(estimate.time.low, estimate.time.high))
+        yield Text(format_duration_range(estimate.time.low, estimate.time.high))
     if estimate.cost:
-        yield Text(f"{machine_rate.spread(estimate.cost)} in total")
+        yield Text(f"{machine_rate.format_price_range(estimate.cost)} in total")
     if estimate.cut.value >= 0.001:
         yield Text(f"{estimate.cut.value:.1%} of rows truncated", palette.WARNING)
-    yield Text(plural(round(estimate.steps.value), "step"))
+    yield Text(format_count(round(estimate.steps.value), "step"))
     if estimate.padding.value >= 0.2:
         yield Text(f"{estimate.padding.value:.0%} padding")
     if not estimate.cost:
@@ -192,21 +196,25 @@ def _lay_out(parts: Iterable[Text], width: int) -> Text:
     return Text("\n").join(lines)
 
 
-def _format_memory(draft: Draft, memory: Memory) -> Text:
+def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
     low, middle, high, room = get_memory_range(draft, memory)
     if not room:
-        return Text(sizes(low, high))
+        return Text(format_byte_range(low, high))
     mark, word, style = judge_fit(middle, high, room)
-    gpu = plan_estimate.gpu(draft.plan, draft.machine)
-    available = f"{size(room)} free" if gpu and gpu.held else size(room)
-    return Text.assemble(f"{sizes(low, high)} of {available} ", (f"{mark} {word}", style))
+    gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
+    available = f"{format_bytes(room)} free" if gpu and gpu.held else format_bytes(room)
+    return Text.assemble(
+        f"{format_byte_range(low, high)} of {available} ", (f"{mark} {word}", style)
+    )
 
 
-def get_memory_range(draft: Draft, memory: Memory) -> tuple[float, float, float, int | None]:
+def get_memory_range(
+    draft: Draft, memory: MemoryEstimate
+) -> tuple[float, float, float, int | None]:
     """Return low, middle and high end of the memory need in bytes, and the bytes available. A
     probe's measurement replaces the estimate."""
-    room, peak = plan_estimate.room(draft.plan, draft.machine), memory.peak
+    room, peak = plan_estimate.available_bytes(draft.plan, draft.machine), memory.peak
     if probe := _find_probe(draft):
-        value = plan_estimate.measured(probe, memory).value
+        value = plan_estimate.measured_peak(probe, memory).value
         return value, value, value, room
     return peak.low or peak.value, peak.value, peak.high or peak.value, room

@@ -10,16 +10,16 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.advice.recipe_advice import Advised, Method
-from ftwizard.advice.run_history import Earlier
+from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.setting_help import settings
-from ftwizard.background import beside
+from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.confirm import Typed
+from ftwizard.screens.dialogs.confirm import TypedConfirm
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.widgets.collapsible import Fold
+from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard import history, texts
 from ftwizard.screens.wizard.drafts import Draft, Step
@@ -66,10 +66,10 @@ class RecipePage(WizardPage[Step]):
         super().__init__()
         self._draft = draft
         self._settings = settings()
-        self._advised: dict[str, Advised] = {}
+        self._advised: dict[str, AdvisedValue] = {}
         self._problem = ""
         """Why it did not continue; cleared on the next change."""
-        self._earlier_run: Earlier | None = None
+        self._earlier_run: EarlierLoss | None = None
         """An earlier run on the same data that informs the number of epochs."""
 
     def body(self) -> ComposeResult:
@@ -87,7 +87,7 @@ class RecipePage(WizardPage[Step]):
                 if not setting.advanced:
                     yield SettingRow(setting, get_value(plan, setting))
             yield SettingRow(AFTER, get_value(plan, AFTER))
-            yield Fold(
+            yield FoldedSection(
                 f"advanced: {sum(setting.advanced for setting in self._settings)} more settings"
             )
             for setting in self._settings:
@@ -109,7 +109,7 @@ class RecipePage(WizardPage[Step]):
         self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
         self._update_texts()
 
-    def on_fold_turned(self, event: Fold.Turned) -> None:
+    def on_fold_turned(self, event: FoldedSection.Turned) -> None:
         self.query_one("#recipe").set_class(event.unfolded, "unfolded")
 
     def on_file_input_edited(self) -> None:
@@ -149,7 +149,7 @@ class RecipePage(WizardPage[Step]):
             draft = draft.with_plan(model=schema.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = "Choose a model first: up and down select a suggestion, tab accepts it."
-        if not problem and not (problem := await beside(find_prompts_problem, draft)):
+        if not problem and not (problem := await run_in_thread(find_prompts_problem, draft)):
             draft = resolve_prompt_file(draft)
         while not problem:
             try:
@@ -157,7 +157,9 @@ class RecipePage(WizardPage[Step]):
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = f"{error.message} {error.hint}"
-                elif not await self.app.push_screen_wait(Typed(error.message, *texts.MANY_EPOCHS)):
+                elif not await self.app.push_screen_wait(
+                    TypedConfirm(error.message, *texts.MANY_EPOCHS)
+                ):
                     return
                 else:
                     draft = draft.allowing("many-epochs")
@@ -188,7 +190,7 @@ class RecipePage(WizardPage[Step]):
     def _focus_row(self, row: SettingRow) -> None:
         """Focus a row."""
         if row.setting.advanced:
-            self.query_one(Fold).action_turn(True)
+            self.query_one(FoldedSection).action_turn(True)
         self.call_after_refresh(row.focus_field)  # once it is expanded
 
     def _read_rows(self) -> tuple[Draft, str]:
@@ -221,7 +223,7 @@ class RecipePage(WizardPage[Step]):
     @work(group="before", exclusive=True, exit_on_error=False)
     async def _find_earlier_run(self) -> None:
         """Find an earlier run on the same data that informs the number of epochs."""
-        before = await beside(history.find_earlier_run, self._read_rows()[0])
+        before = await run_in_thread(history.find_earlier_run, self._read_rows()[0])
         if before != self._earlier_run:
             self._earlier_run = before
             self._update_texts()
@@ -241,7 +243,7 @@ class RecipePage(WizardPage[Step]):
         """Return the problem, else the explanation of the focused row."""
         if self._problem:
             return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
-        if self.query_one(Fold).has_focus:
+        if self.query_one(FoldedSection).has_focus:
             return Text.assemble(("Advanced", "bold"), f"  {ADVANCED}")
         row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
         if row is None:
@@ -264,5 +266,5 @@ async def _find_supported_risks(draft: Draft) -> tuple[schema.RiskName, ...]:
     supports them."""
     if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
         return ()
-    before = await beside(history.find_earlier_run, draft)  # may read a large file
+    before = await run_in_thread(history.find_earlier_run, draft)  # may read a large file
     return ("many-epochs",) if before and before.falling else ()

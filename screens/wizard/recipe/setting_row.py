@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from ftwizard.advice.setting_help import Setting
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.text_input import Entry
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.setting_values import can_be_automatic, format_input, parse_value
 
 
@@ -39,7 +39,7 @@ class SettingRow(Horizontal):
             yield Choice(options, self._shown_value)
         else:
             empty = self.setting.empty if can_be_automatic(self.setting) else ""
-            yield Entry(self._shown_value, max_length=400, placeholder=empty)
+            yield TextInput(self._shown_value, max_length=400, placeholder=empty)
             yield Static(self.origin, classes="origin", markup=False)
 
     @property

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ftwizard.data import checks
 from ftwizard.data.example import ROLES, Example
-from ftwizard.data.platforms import severities, targets
+from ftwizard.data.platforms import all_targets, severities
 from ftwizard.data.privacy import prefilter
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, True, -100, 10**400, 1e308])
 TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(
@@ -110,31 +110,34 @@ EXAMPLES = st.builds(
 
 
 @settings(max_examples=100, deadline=None)
-@given(EXAMPLES, st.sampled_from(sorted(targets())))
+@given(EXAMPLES, st.sampled_from(sorted(all_targets())))
 def test_no_value_stops_a_family(example: Example, name: str) -> None:
-    target = targets()[name]
+    target = all_targets()[name]
     for family in checks.FAMILIES:
         for found in family(example, target):
             assert found.code in severities()
             assert found.message and found.fix
-            assert visible(found.message) == found.message and visible(found.fix) == found.fix
+            assert (
+                make_visible(found.message) == found.message
+                and make_visible(found.fix) == found.fix
+            )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(targets())))
+@given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(all_targets())))
 def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: str) -> None:
     for make in checks.FILE_FAMILIES:
         whole = make()
         for line, example in enumerate(examples, 1):
             whole.add(line, example)
-        for found in whole.findings(targets()[name], len(examples)):
-            assert found.code in severities() and visible(found.message) == found.message
+        for found in whole.findings(all_targets()[name], len(examples)):
+            assert found.code in severities() and make_visible(found.message) == found.message
 
 
 @settings(max_examples=40, deadline=None)
-@given(EXAMPLES, st.sampled_from(sorted(targets())))
+@given(EXAMPLES, st.sampled_from(sorted(all_targets())))
 def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
-    target = targets()[name]
+    target = all_targets()[name]
     codes = [found.code for found in checks.check_row(example, target)]
     assert len(codes) == len(set(codes))
     assert all(target.severity(code) for code in codes)
@@ -151,7 +154,7 @@ def test_deep_nesting_is_survived() -> None:
         messages=[{"role": "assistant", "content": "a", "tool_calls": [call]}],
         tools=[tool],
     )
-    checks.check_row(row, targets()["openai-sft"])
+    checks.check_row(row, all_targets()["openai-sft"])
 
 
 @pytest.mark.parametrize("name", ["match_text", "match_facts"])

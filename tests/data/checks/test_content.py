@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ftwizard.data.checks import check_row, content
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 
 USER: dict[str, Any] = {"role": "user", "content": "How much is two and two?"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "Four."}
@@ -20,7 +20,7 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
 
 def codes(*messages: dict[str, Any], to: str = "openai-sft", **fields: Any) -> list[str]:
     row = Example(**{"kind": "chat", "messages": list(messages), **fields})
-    return [found.code for found in content.check(row, target(to))]
+    return [found.code for found in content.check(row, get_target(to))]
 
 
 def says(message: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
 
 def test_one_empty_answer_of_several_is_told_with_its_place() -> None:
     row = Example(kind="chat", messages=[USER, says(" "), USER, ANSWER, USER, says("")])
-    (found,) = content.check(row, target("trl-sft"))
+    (found,) = content.check(row, get_target("trl-sft"))
     assert found.code == "empty_assistant"
     assert found.message == "2 of 3 answers are empty, the first in message 2"
 
@@ -131,7 +131,7 @@ def test_the_old_form_of_calls() -> None:
 
 def test_keys_that_a_place_does_not_know() -> None:
     odd = {**ANSWER, "mood": "good", "\x1b[2Jid": 1}
-    (found,) = content.check(Example(kind="chat", messages=[USER, odd]), target("openai-sft"))
+    (found,) = content.check(Example(kind="chat", messages=[USER, odd]), get_target("openai-sft"))
     assert found.code == "extra_keys"
     assert found.message == (
         "message 2 (assistant) has keys that OpenAI (SFT) does not support: mood, ␛[2Jid"
@@ -142,8 +142,8 @@ def test_keys_that_a_place_does_not_know() -> None:
     assert codes(USER, {**ANSWER, "reasoning": "2+2"}, to="together-sft") == []
     assert codes(USER, {**ANSWER, "reasoning": "2+2"}) == ["extra_keys"]
     row = Example(kind="chat", messages=[USER, odd])
-    assert target("bedrock-claude").severity("extra_keys") == "error"
-    assert [found.code for found in check_row(row, target("bedrock-claude"))] == ["extra_keys"]
+    assert get_target("bedrock-claude").severity("extra_keys") == "error"
+    assert [found.code for found in check_row(row, get_target("bedrock-claude"))] == ["extra_keys"]
 
 
 def test_columns_that_a_place_does_not_know() -> None:

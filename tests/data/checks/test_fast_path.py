@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.runs.store import Progress
 from ftwizard.screens.plain import data, provider, steps, wizard
@@ -20,7 +20,7 @@ from ftwizard.screens.wizard import drafts, setting_values
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.suggestions import Suggest
 
-FACTS = Facts(
+FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip

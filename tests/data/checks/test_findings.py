@@ -5,17 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.findings import MAX_CAUSES, SHOWN_LINES, FileFound, Findings, Found
-from ftwizard.data.platforms import target
+from ftwizard.data.findings import MAX_CAUSES, MAX_SHOWN_LINES, FileFinding, Findings, RowFinding
+from ftwizard.data.platforms import get_target
 
 CODES = ("empty_assistant", "duplicate", "changing_facts", "weight")
-OPENAI = target("openai-sft")
+OPENAI = get_target("openai-sft")
 
 
 def collected(rows: list[str], start: int = 1) -> Findings:
     found = Findings()
     for line, code in enumerate(rows, start):
-        found.add(line, Found(code, f"at {line}", "mend it"))
+        found.add(line, RowFinding(code, f"at {line}", "mend it"))
     return found
 
 
@@ -30,9 +30,9 @@ def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None
 
 
 def test_counts_are_exact_and_lines_are_not_endless() -> None:
-    (one,) = collected(["weight"] * (SHOWN_LINES + 5)).listed(OPENAI)
-    assert one.count == SHOWN_LINES + 5
-    assert one.lines == list(range(1, SHOWN_LINES + 1))
+    (one,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).listed(OPENAI)
+    assert one.count == MAX_SHOWN_LINES + 5
+    assert one.lines == list(range(1, MAX_SHOWN_LINES + 1))
     assert one.message == "at 1"
 
 
@@ -43,8 +43,8 @@ def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() ->
         ("warning", "duplicate"),
         ("info", "changing_facts"),
     ]
-    found.add_file(FileFound(code="bom", message="m", fix="f", count=4, lines=[]))
-    assert "bom" not in [one.code for one in found.listed(target("trl-sft"))]
+    found.add_file(FileFinding(code="bom", message="m", fix="f", count=4, lines=[]))
+    assert "bom" not in [one.code for one in found.listed(get_target("trl-sft"))]
     assert "bom" in [one.code for one in found.listed(OPENAI)]
 
 
@@ -61,7 +61,7 @@ CAUSES_ = (
 def caused(rows: list[str], start: int = 1) -> Findings:
     found = Findings()
     for line, cause in enumerate(rows, start):
-        found.add(line, Found("invalid_json", cause.format(n=line), f"mend: {cause[:4]}"))
+        found.add(line, RowFinding("invalid_json", cause.format(n=line), f"mend: {cause[:4]}"))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftwizard.data.checks import run
-from ftwizard.data.checks.run import Asked
+from ftwizard.data.checks.run import CheckOptions
 
 TURNS = [{"role": "user", "content": "Which one?"}, {"role": "assistant", "content": "This one."}]
 TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": {}}}
@@ -20,7 +20,7 @@ def found(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
         {"messages": [{"role": "user", "content": f"Number {n}?"}, TURNS[1]]} for n in range(11)
     ]
     path.write_text("".join(json.dumps(one) + "\n" for one in [*plain[:4], row, *plain[4:]]))
-    report = run.examine(path, Asked(target=target, near=False, count="no"))
+    report = run.check_files(path, CheckOptions(target=target, near=False, count="no"))
     return [(one.code, one.lines) for one in report.findings if one.severity == "error"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ftwizard.data.checks import images
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(32)
@@ -31,7 +31,7 @@ def shown(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:
 
 def codes(*messages: dict[str, Any], to: str = "openai-sft") -> list[str]:
     row = Example(kind="chat", messages=[*messages])
-    return [found.code for found in images.check(row, target(to))]
+    return [found.code for found in images.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_path_is_named_and_not_opened(tmp_path: Any) -> None:
     path.write_bytes(PNG)
     before = path.stat().st_atime_ns
     row = Example(kind="chat", messages=[shown(picture(str(path))), ANSWER])
-    (found,) = images.check(row, target("openai-sft"))
+    (found,) = images.check(row, get_target("openai-sft"))
     assert "is a path" in found.message and path.stat().st_atime_ns == before
 
 

@@ -39,7 +39,9 @@ def test_each_row_has_its_meaning_its_text_and_what_is_wrong_with_it(tmp_path: P
     path = write(
         tmp_path / "rows.jsonl", chat("one"), "", '{"messages": [', chat("four", ""), chat("a\x1b")
     )
-    found = {row.line: row for row in inspect_rows.rows(path, [5, 1, 3, 4, 2, 99], to="trl-sft")}
+    found = {
+        row.line: row for row in inspect_rows.inspect_rows(path, [5, 1, 3, 4, 2, 99], to="trl-sft")
+    }
     assert list(found) == [1, 3, 4, 5], "blank lines and lines beyond the end hold no row"
     assert found[1].example is not None and found[1].example["messages"][0]["content"] == "one"
     assert found[1].findings == [] and json.loads(found[1].raw) == chat("one")
@@ -82,13 +84,13 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
 )
 def test_no_secret_is_shown_however_it_is_written(row: str, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("one"), row)
-    (found,) = inspect_rows.rows(path, [2])
+    (found,) = inspect_rows.inspect_rows(path, [2])
     assert TOKEN[6:16] not in found.raw + json.dumps(found.example)
 
 
 def test_long_texts_are_cut(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("x" * 100_000))
-    (found,) = inspect_rows.rows(path, [1])
+    (found,) = inspect_rows.inspect_rows(path, [1])
     assert found.example is not None
     assert len(found.raw) == row_preview.MAX_CHARACTERS + 1
     assert len(found.example["messages"][0]["content"]) == row_preview.MAX_CHARACTERS + 1
@@ -97,7 +99,7 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
 def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completion\n"a\nb",c\nd,e\n')
-    found = inspect_rows.rows(path, range(1, 9))
+    found = inspect_rows.inspect_rows(path, range(1, 9))
     assert [json.loads(row.raw) for row in found] == [
         {"prompt": "a\nb", "completion": "c"},
         {"prompt": "d", "completion": "e"},
@@ -138,5 +140,5 @@ def test_what_is_said_of_a_row_is_among_what_is_said_of_the_file(
     report = json.loads(capsys.readouterr().out)
     assert len(report["findings"]) >= 6
     for finding in report["findings"]:
-        for row in inspect_rows.rows(path, finding["lines"], to="trl-sft"):
+        for row in inspect_rows.inspect_rows(path, finding["lines"], to="trl-sft"):
             assert finding["code"] in [one.code for one in row.findings], finding

@@ -18,8 +18,8 @@ from ftwizard.data.checks.aggregate import (
     SystemMix,
 )
 from ftwizard.data.example import Example
-from ftwizard.data.findings import FileFound
-from ftwizard.data.platforms import target
+from ftwizard.data.findings import FileFinding
+from ftwizard.data.platforms import get_target
 
 ASKED = "What would you answer to a question of more than forty letters?"
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -37,7 +37,7 @@ def pair(chosen: Any, rejected: Any, asked: str = ASKED) -> Example:
 
 
 def codes(row: Example, to: str = "openai-dpo") -> list[str]:
-    return [found.code for found in preference.check(row, target(to))]
+    return [found.code for found in preference.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_an_answer_that_repeats_the_prompt() -> None:
     assert of(ASKED, ASKED[:-1] + "!") == []
 
 
-def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFound]:
+def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFinding]:
     for line, row in enumerate(rows, 1):
         whole.add(line, row)
-    return list(whole.findings(target(to), len(rows)))
+    return list(whole.findings(get_target(to), len(rows)))
 
 
 def test_length_that_is_preferred() -> None:
@@ -163,7 +163,7 @@ def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
     rows = [Example(kind="chat", messages=said, extra={"label": label}) for label in labels]
     seen = found(IgnoredLabel(), rows, "trl-sft")
     assert [(one.code, one.lines) for one in seen] == ([("label_ignored", lines)] if lines else [])
-    assert target("trl-sft").severity("label_ignored") == "warning"
+    assert get_target("trl-sft").severity("label_ignored") == "warning"
     rows = [Example(kind="prompt", messages=said[:1], extra={"label": label}) for label in labels]
     assert found(IgnoredLabel(), rows, "openai-rft") == []
 
@@ -179,7 +179,7 @@ def test_pictures_in_some_rows_only() -> None:
     mixed = ImageMix()
     mixed.add(1, with_one)
     mixed.add_plain(2, [False, True])
-    assert [one.count for one in mixed.findings(target("together-sft"), 3)] == [1]
+    assert [one.count for one in mixed.findings(get_target("together-sft"), 3)] == [1]
 
 
 def test_a_system_prompt_in_some_rows_only() -> None:
@@ -193,7 +193,9 @@ def test_a_system_prompt_in_some_rows_only() -> None:
     mixed = SystemMix()
     mixed.add(1, without)
     mixed.add_plain(2, [False, True, False])
-    assert [(one.count, one.lines) for one in mixed.findings(target("trl-sft"), 4)] == [(1, [3])]
+    assert [(one.count, one.lines) for one in mixed.findings(get_target("trl-sft"), 4)] == [
+        (1, [3])
+    ]
 
 
 ROWS = st.lists(
@@ -216,5 +218,5 @@ def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: i
             parts[1].add(line, row)
         parts = pickle.loads(pickle.dumps(parts))
         parts[0].merge(parts[1], cut)
-        merged = list(parts[0].findings(target("trl-dpo"), len(rows)))
+        merged = list(parts[0].findings(get_target("trl-dpo"), len(rows)))
         assert merged == found(make(), rows)

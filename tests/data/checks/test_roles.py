@@ -8,7 +8,7 @@ import pytest
 
 from ftwizard.data.checks import roles as order
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 
 LETTERS = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool", "f": "function"}  # fmt: skip
 PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
@@ -22,7 +22,7 @@ def messages(letters: str) -> list[dict[str, Any]]:
 def codes(roles: str | list[dict[str, Any]], to: str, kind: Any = "chat", **more: Any) -> list[str]:
     listed = messages(roles) if isinstance(roles, str) else roles
     row = Example(kind=kind, messages=listed, **more)
-    return [found.code for found in order.check(row, target(to))]
+    return [found.code for found in order.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_the_order_of_a_prompt(roles: str, to: str, expected: list[str]) -> None
 def test_the_prompt_of_a_pair_does_not_end_with_an_answer() -> None:
     assert codes("ua", "openai-dpo", "preference") == ["last_is_assistant"]
     assert codes("uau", "openai-dpo", "preference") == []
-    assert target("openai-dpo").severity("last_is_assistant") == "error"
-    assert target("trl-dpo").severity("last_is_assistant") is None
+    assert get_target("openai-dpo").severity("last_is_assistant") == "error"
+    assert get_target("trl-dpo").severity("last_is_assistant") is None
 
 
 def test_a_row_that_asks_for_another_method() -> None:
     assert codes("uau", "openai-dpo") == ["wrong_kind"]
-    (found,) = order.check(Example(kind="text", text="x"), target("openai-sft"))
+    (found,) = order.check(Example(kind="text", text="x"), get_target("openai-sft"))
     assert "plain text" in found.message and "a conversation" in found.message
 
 
 def test_how_grave_it_is_depends_on_the_place() -> None:
-    assert target("trl-sft").severity("last_not_assistant") == "warning"
-    assert target("openai-sft").severity("last_not_assistant") == "error"
-    assert target("openai-sft").severity("starts_with_assistant") == "warning"
-    assert target("together-sft").severity("first_role") == "error"
+    assert get_target("trl-sft").severity("last_not_assistant") == "warning"
+    assert get_target("openai-sft").severity("last_not_assistant") == "error"
+    assert get_target("openai-sft").severity("starts_with_assistant") == "warning"
+    assert get_target("together-sft").severity("first_role") == "error"
 
 
 def test_two_messages_of_one_role_that_are_fine() -> None:
@@ -108,7 +108,9 @@ def test_two_messages_of_one_role_that_are_fine() -> None:
 
 
 def test_what_to_write_in_place_of_a_role() -> None:
-    (found,) = order.check(Example(kind="chat", messages=messages("dua")), target("together-sft"))
+    (found,) = order.check(
+        Example(kind="chat", messages=messages("dua")), get_target("together-sft")
+    )
     assert (
         found.message
         == "message 1 has the role “developer”, which Together AI (SFT) does not support"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.conversation import RowProblem, conversation
+from ftwizard.data.conversation import RowProblem, to_conversation
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import severities
 from tests.helpers.format_rows import ALPACA, ANSWER, CHAT, PAIR, SPOKEN, USER, messages, read
@@ -175,7 +175,7 @@ def test_what_training_takes_of_a_legacy_call() -> None:
         "function_call": {"name": "f", "arguments": "{}"},
     }
     row = messages(USER, called, {"role": "function", "name": "f", "content": "4"}, ANSWER)
-    found = conversation(read("openai-chat", row))
+    found = to_conversation(read("openai-chat", row))
     assert found.messages == [
         USER,
         {
@@ -208,6 +208,6 @@ def test_what_training_takes_of_a_legacy_call() -> None:
 )
 def test_what_training_does_not_take(format: Format, row: Any, code: str) -> None:
     with pytest.raises(RowProblem) as problem:
-        conversation(read(format, row))
+        to_conversation(read(format, row))
     assert problem.value.code == code
     assert problem.value.message and problem.value.fix

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import RowProblem, conversation
+from ftwizard.data.conversation import RowProblem, to_conversation
 from ftwizard.data.example import ROLES
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import severities
@@ -79,7 +79,7 @@ def test_deep_nesting_is_a_problem_not_a_crash(format: Format, kind: type) -> No
         "contents": [{"role": "user", "parts": [{"functionResponse": {"response": nested(kind)}}]}],
         "label": True, "text": nested(kind), "input_ids": nested(kind), "tools": nested(kind),
     }  # fmt: skip
-    formats.recognised(row)
+    formats.match_formats(row)
     try:
         found = read(format, row)
     except RowProblem as problem:
@@ -128,7 +128,7 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
     row = put(row, data.draw(st.sampled_from(list(places(row)))), data.draw(_anything))
     if isinstance(row, dict) and data.draw(st.booleans()):
         row = {**row, data.draw(st.sampled_from(_KEYS)): data.draw(_anything)}
-    looks = formats.recognised(row)
+    looks = formats.match_formats(row)
     for format in {data.draw(st.sampled_from(FORMATS)), *looks.holds}:
         try:
             found = read(format, row)
@@ -144,7 +144,7 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
                 assert part["type"] != "text" or isinstance(part["text"], str)
         assert found.kind == "tokens" or found.kind == "text" or found.turns
         try:
-            assert conversation(found).answer is not None
+            assert to_conversation(found).answer is not None
         except RowProblem as problem:
             assert severities()[problem.code] == "error"
 

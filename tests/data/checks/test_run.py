@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from ftwizard.data.checks import run
-from ftwizard.data.checks.report import Report
-from ftwizard.data.checks.run import Asked
+from ftwizard.data.checks.report import DataReport
+from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.dedup import leakage
 from ftwizard.data.findings import Finding
 from ftwizard.data.io import chunks
@@ -44,7 +44,7 @@ def write(path: Path, some: list[Any]) -> Path:
     return path
 
 
-def by_code(found: Report) -> dict[str, Finding]:
+def by_code(found: DataReport) -> dict[str, Finding]:
     return {one.code: one for one in found.findings}
 
 
@@ -57,7 +57,7 @@ def near(row: dict[str, Any]) -> dict[str, Any]:
 def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", rows(60))
     for name in ("trl-sft", "openai-sft", "together-sft", "vertex-open"):
-        found = run.examine(file, Asked(target=name))
+        found = run.check_files(file, CheckOptions(target=name))
         assert (found.verdict, found.findings, found.usable) == ("ok", [], 60)
         assert found.tokens and found.tokens.rows == 60
 
@@ -65,11 +65,13 @@ def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
 def test_near_copies_are_found_once_each_and_not_as_duplicates(tmp_path: Path) -> None:
     some = rows(40)
     some[10], some[20], some[30] = near(some[5]), some[6], near(some[6])
-    found = by_code(run.examine(write(tmp_path / "rows.jsonl", some), Asked()))
+    found = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
     assert found["near_duplicate"].lines == [11, 31]
     assert found["duplicate"].lines == [21]
     assert found["conflict"].lines == [6, 7, 11, 21, 31]
-    assert "near_duplicate" not in by_code(run.examine(tmp_path / "rows.jsonl", Asked(near=False)))
+    assert "near_duplicate" not in by_code(
+        run.check_files(tmp_path / "rows.jsonl", CheckOptions(near=False))
+    )
 
 
 def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
@@ -79,8 +81,8 @@ def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
     other[2] = train[7]
     other[5] = chat(train[8]["messages"][0]["content"], "Something else altogether, in few words.")
     other[8] = near(train[9])
-    found = run.examine(
-        write(tmp_path / "train.jsonl", train), Asked(),
+    found = run.check_files(
+        write(tmp_path / "train.jsonl", train), CheckOptions(),
         validation=write(tmp_path / "validation.jsonl", other),
     )  # fmt: skip
     codes = by_code(found)
@@ -93,8 +95,8 @@ def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
 
 def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
     bad = [*rows(3, seed=1), {"messages": []}]
-    found = run.examine(
-        write(tmp_path / "train.jsonl", rows(20)), Asked(),
+    found = run.check_files(
+        write(tmp_path / "train.jsonl", rows(20)), CheckOptions(),
         validation=write(tmp_path / "validation.jsonl", bad),
     )  # fmt: skip
     assert (found.verdict, found.findings) == ("error", [])
@@ -114,7 +116,7 @@ def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
 )
 def test_what_a_target_does_not_take(tmp_path: Path, name: Any, count: int, code: str) -> None:
     file = write(tmp_path / "rows.jsonl", rows(count))
-    found = run.examine(file, Asked(target=name, near=False, count="no"))
+    found = run.check_files(file, CheckOptions(target=name, near=False, count="no"))
     assert by_code(found)[code].count == count
 
 
@@ -123,15 +125,17 @@ def test_a_list_without_a_row_is_an_empty_file(text: str, tmp_path: Path) -> Non
     file = tmp_path / "rows.json"
     file.write_text(text)
     with pytest.raises(FileProblem) as raised:
-        run.examine(file, Asked())
+        run.check_files(file, CheckOptions())
     assert raised.value.code == "file_empty"
 
 
 def test_a_host_takes_no_packed_file_and_training_here_does(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(gzip.compress("\n".join(map(json.dumps, rows(12))).encode()))
-    assert by_code(run.examine(file, Asked(target="openai-sft")))["compressed"].count == 12
-    assert run.examine(file, Asked()).verdict == "ok"
+    assert (
+        by_code(run.check_files(file, CheckOptions(target="openai-sft")))["compressed"].count == 12
+    )
+    assert run.check_files(file, CheckOptions()).verdict == "ok"
 
 
 def test_of_a_large_file_parts_are_looked_at_first(
@@ -140,10 +144,12 @@ def test_of_a_large_file_parts_are_looked_at_first(
     monkeypatch.setattr(run, "FIRST_LOOK_BYTES", 1000)
     some = rows(300)
     some[299]["messages"][1]["content"] = " "
-    shown: list[Report] = []
+    shown: list[DataReport] = []
     said: list[tuple[int, int]] = []
     file = write(tmp_path / "rows.jsonl", some)
-    found = run.examine(file, Asked(), say=lambda *done: said.append(done), show=shown.append)
+    found = run.check_files(
+        file, CheckOptions(), say=lambda *done: said.append(done), show=shown.append
+    )
     first, second = shown
     assert first.partial and second.partial and not found.partial
     assert first.tokens is None and second.tokens and second.tokens.rows == 300
@@ -163,9 +169,9 @@ def test_tokens_of_a_sample_hold_those_of_all(
         for row in some[:900]:  # a file in two halves: what stands together is alike
             row["messages"][1]["content"] = "日本語の答え。" * (seed + 3)
         file = write(tmp_path / "rows.jsonl", some)
-        asked = Asked(target="openai-sft", count="exact", near=False)
-        exact = run.examine(file, asked).tokens
-        about = run.examine(file, msgspec.structs.replace(asked, count="estimate")).tokens
+        asked = CheckOptions(target="openai-sft", count="exact", near=False)
+        exact = run.check_files(file, asked).tokens
+        about = run.check_files(file, msgspec.structs.replace(asked, count="estimate")).tokens
         assert exact and about and exact.exact and not about.exact
         assert about.low < about.total < about.high < 1.5 * about.low
         held += about.low <= exact.total <= about.high
@@ -178,10 +184,10 @@ def test_tokens_of_parts_are_those_of_the_whole(
     some = rows(200)
     some[150]["messages"][1]["content"] = "long " * 3000
     file = write(tmp_path / "rows.jsonl", some)
-    asked = Asked(count="exact", near=False, max_length=1024, processes=2)
-    whole = run.examine(file, asked)
+    asked = CheckOptions(count="exact", near=False, max_length=1024, processes=2)
+    whole = run.check_files(file, asked)
     monkeypatch.setattr(chunks, "PART_BYTES", 5000)
-    cut = run.examine(file, asked)
+    cut = run.check_files(file, asked)
     assert whole.tokens == cut.tokens and whole.findings == cut.findings
     assert by_code(cut)["too_long"].lines == [151]
 
@@ -191,7 +197,7 @@ def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_sa
 ) -> None:
     monkeypatch.setattr(leakage, "MAX_ROWS", 50)
     some = [row for one in rows(60) for row in (one, near(one))]
-    found = by_code(run.examine(write(tmp_path / "rows.jsonl", some), Asked()))
+    found = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
     assert "1 of 3 prompts" in found["sampled"].message
     assert 0 < found["near_duplicate"].count < 60
     assert all(line % 2 == 0 for line in found["near_duplicate"].lines)
@@ -202,7 +208,7 @@ def test_rows_that_are_unlike_the_first_ones_decide_the_format(
 ) -> None:
     monkeypatch.setattr(run, "FIRST_ROWS", 5)
     pairs = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30)]
-    found = run.examine(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), Asked())
+    found = run.check_files(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), CheckOptions())
     assert (found.format, found.rows, found.usable) == ("prompt-completion", 36, 30)
     assert by_code(found)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
 
@@ -211,7 +217,7 @@ def test_a_table_without_a_column_of_answers_is_named_so(tmp_path: Path) -> None
     file = tmp_path / "rows.csv"
     file.write_text("prompt,answr\na,b\nc,d\n")
     with pytest.raises(FileProblem) as raised:
-        run.examine(file, Asked(target="trl-sft"))
+        run.check_files(file, CheckOptions(target="trl-sft"))
     assert raised.value.code == "missing_column" and "answr" in raised.value.message
 
 
@@ -220,7 +226,7 @@ def test_secrets_are_redacted_in_what_is_shown(tmp_path: Path) -> None:
     some = rows(12)
     some[3]["messages"][0]["content"] = f"My token is {key}."
     some[4]["api_key"] = key
-    found = run.examine(write(tmp_path / "rows.jsonl", some), Asked())
+    found = run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions())
     assert by_code(found)["secret"].lines == [4, 5]
     assert key.encode() not in msgspec.json.encode(found)
 
@@ -231,8 +237,8 @@ def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_
         other = write(tmp_path / f"{count}.jsonl", rows(count, 2))
         share = other.stat().st_size / train.stat().st_size
         assert (share <= 0.25) == fits
-        found = run.examine(
-            train, Asked(target="vertex-open", count="no", near=False), validation=other
+        found = run.check_files(
+            train, CheckOptions(target="vertex-open", count="no", near=False), validation=other
         )
         assert found.validation and found.verdict == ("ok" if fits else "error")
         codes = [one.code for one in found.validation.findings]
@@ -240,5 +246,5 @@ def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_
         if not fits:
             (one,) = found.validation.findings
             assert f"{share:.0%}" in one.message and "25%" in one.message and "10%" in one.fix
-        elsewhere = Asked(target="openai-sft", count="no", near=False)
-        assert run.examine(train, elsewhere, validation=other).verdict == "ok"
+        elsewhere = CheckOptions(target="openai-sft", count="no", near=False)
+        assert run.check_files(train, elsewhere, validation=other).verdict == "ok"

@@ -17,7 +17,7 @@ from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import ScanResult
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.io import chunks, inspect, records
-from ftwizard.data.platforms import Target, target
+from ftwizard.data.platforms import Target, get_target
 
 ASKED = "This prompt is longer than forty characters, by a few."
 ECHOED = json.dumps(
@@ -90,7 +90,7 @@ def shown(found: RowChecker | ScanResult, place: Target) -> dict[str, Any]:
 @example(['{"messages": [{"role": "assistant", "content": "a\\n\\u2029\\nb"}]}'], "trl-sft", 1)
 @example([ECHOED], "openai-sft", 1)
 def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, parts: int) -> None:
-    place = target(name)
+    place = get_target(name)
     body = "\n".join([*lines, '{"messages": []}']).encode("utf-8", "surrogatepass")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         file = Path(folder) / "rows.jsonl"
@@ -126,7 +126,7 @@ def test_several_processes_find_what_one_finds(
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows(2000)))
     monkeypatch.setattr(chunks, "PART_BYTES", 10_000)
-    place = target("openai-sft")
+    place = get_target("openai-sft")
     said: list[tuple[int, int]] = []
     both = [
         scan.scan(
@@ -149,7 +149,7 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file, place, some = tmp_path / name, target("trl-sft"), rows(60)
+    file, place, some = tmp_path / name, get_target("trl-sft"), rows(60)
     for row in some:
         row["messages"][1].pop("weight", None)
     some[40]["messages"][1]["content"] = " "
@@ -162,7 +162,7 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
     found = scan.scan(
         file, inspect.inspect(file), "openai-chat", place, exactly=True, say=lambda *_: None
     )
-    first = next(records.records(file, inspect.inspect(file))).line
+    first = next(records.read_records(file, inspect.inspect(file))).line
     assert (found.rows, found.usable) == (60, 59)
     (one,) = [one for one in found.findings.listed(place) if one.severity == "error"]
     assert (one.code, one.lines) == ("empty_assistant", [40 + first])

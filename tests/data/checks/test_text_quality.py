@@ -15,14 +15,14 @@ from ftwizard.__main__ import main
 from ftwizard.data import unicode
 from ftwizard.data.checks import row_texts, text_quality
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy import prefilter
 
 
 def codes(answer: str, asked: str = "q") -> list[str]:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     row = Example(kind="chat", messages=turns)
-    return [found.code for found in text_quality.check(row, target("openai-sft"))]
+    return [found.code for found in text_quality.check(row, get_target("openai-sft"))]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_letters_numbers_and_marks_are_no_controls(answer: str) -> None:
 def test_plain_text_may_be_in_the_template_of_a_model() -> None:
     def of(written: str) -> list[str]:
         row = Example(kind="text", text=written)
-        return [found.code for found in text_quality.check(row, target("trl-sft"))]
+        return [found.code for found in text_quality.check(row, get_target("trl-sft"))]
 
     assert of("<|im_start|>user\nhi<|im_end|>") == []
     assert of("hi \x00") == ["control_char"]
@@ -125,7 +125,7 @@ class _Passed(list[Any]):
 def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any]) -> None:
     messages = _Passed({"role": "user", "content": "a\u200b"} for _ in range(1_000))
     row = Example(kind="preference", messages=messages, chosen=answers, rejected=answers)
-    found = [one.message for one in text_quality.check(row, target("openai-dpo"))]
+    found = [one.message for one in text_quality.check(row, get_target("openai-dpo"))]
     assert len(found) == 1_000 + 2 * len(answers)
     assert found[999].startswith("message 1000 (user) contains")
     assert [one.split(" contains")[0] for one in found[1_000:]] == [
@@ -152,7 +152,7 @@ def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:
             Example(kind="preference", chosen=[message]),
             Example(kind="preference", rejected=[message]),
         ):
-            (found,) = text_quality.check(row, target("trl-dpo"))
+            (found,) = text_quality.check(row, get_target("trl-dpo"))
             assert found.code == "control_char"
 
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import tokens
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 
 
 def codes(**columns: Any) -> list[str]:
     row = Example(kind="tokens", tokens=columns)
-    return [found.code for found in tokens.check(row, target("trl-sft"))]
+    return [found.code for found in tokens.check(row, get_target("trl-sft"))]
 
 
 @pytest.mark.parametrize(

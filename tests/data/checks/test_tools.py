@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import tool_schemas, tools
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 
 USER: dict[str, Any] = {"role": "user", "content": "How warm is it?"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "3 degrees."}
@@ -53,12 +53,12 @@ def codes(
 ) -> list[str]:
     listed = None if declared is None else list(declared)
     row = Example(**{"kind": "chat", "messages": list(messages), "tools": listed, **more})
-    return [found.code for found in tools.check(row, target(to))]
+    return [found.code for found in tools.check(row, get_target(to))]
 
 
 def message(*messages: dict[str, Any], to: str = "openai-sft", declared: Any = (WEATHER,)) -> str:
     row = Example(kind="chat", messages=list(messages), tools=list(declared))
-    return next(tools.check(row, target(to))).message
+    return next(tools.check(row, get_target(to))).message
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
 def test_a_place_that_trains_no_calls() -> None:
     assert codes(USER, calls(call()), to="bedrock-claude") == ["tools_unsupported"]
     assert codes(USER, ANSWER, to="bedrock-llama") == ["tools_unsupported"]
-    assert target("bedrock-nova").severity("tools_unsupported") == "warning"
+    assert get_target("bedrock-nova").severity("tools_unsupported") == "warning"
 
 
 def test_calls_in_the_answers_of_a_pair() -> None:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import volatile_facts
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy import prefilter
 
 
 def found(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str]:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     row = Example(kind="chat", messages=[*turns, *more.pop("after", [])], **more)
-    return [one.message for one in volatile_facts.check(row, target("trl-sft"))]
+    return [one.message for one in volatile_facts.check(row, get_target("trl-sft"))]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_of_a_pair_the_chosen_answer_counts() -> None:
     plain = {"role": "assistant", "content": "Let me look."}
     for chosen, rejected, count in ((dear, plain, 1), (plain, dear, 0)):
         row = Example(kind="preference", chosen=[chosen], rejected=[rejected])
-        assert len([*volatile_facts.check(row, target("trl-dpo"))]) == count
+        assert len([*volatile_facts.check(row, get_target("trl-dpo"))]) == count
 
 
 def test_the_finding_shows_the_words() -> None:

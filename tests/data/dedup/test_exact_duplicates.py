@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data.dedup import exact_duplicates
-from ftwizard.data.dedup.row_hashes import RowHashes, find_equal_groups, hashes
+from ftwizard.data.dedup.row_hashes import RowHashes, find_equal_groups, hash_row
 from ftwizard.data.example import Example
-from ftwizard.data.findings import FileFound
+from ftwizard.data.findings import FileFinding
 
 Rows = list[tuple[str, str]]
 ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")), max_size=30)
@@ -28,7 +28,7 @@ def facts(rows: Rows) -> RowHashes:
     return found
 
 
-def by_code(found: Any) -> dict[str, FileFound]:
+def by_code(found: Any) -> dict[str, FileFinding]:
     return {one.code: one for one in found}
 
 
@@ -70,10 +70,10 @@ def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> N
         Example(kind="chat", messages=[{"role": "user", "content": "", "name": "n"}]),
         Example(kind="text", text="a"),
     ]
-    assert len({hashes(one)[:2] for one in [plain, *others]}) == 5
+    assert len({hash_row(one)[:2] for one in [plain, *others]}) == 5
     parts = [{"role": "user", "content": "a\n\u2029\nb"}, plain.messages[1]]
     two = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, plain.messages[1]]
-    assert hashes(Example(kind="chat", messages=parts)) != hashes(
+    assert hash_row(Example(kind="chat", messages=parts)) != hash_row(
         Example(kind="chat", messages=two)
     )
 

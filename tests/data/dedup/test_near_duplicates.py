@@ -215,24 +215,26 @@ def test_what_a_row_says() -> None:
         {"role": "assistant", "content": "Ada."},
     ])  # fmt: skip
     asked = 'Who?\nfind {"q":"x"}\nAda'
-    assert canonical_text.row(row) == f"{asked}{ANSWER_MARK}Ada."
-    assert canonical_text.prompt(row) == asked
+    assert canonical_text.row_text(row) == f"{asked}{ANSWER_MARK}Ada."
+    assert canonical_text.prompt_text(row) == asked
     user = [{"role": "user", "content": "Who?"}]
     pair = example(kind="preference", messages=user, chosen=[{"role": "assistant", "content": "a"}],
                    rejected=[{"role": "assistant", "content": "b"}])  # fmt: skip
-    assert (canonical_text.row(pair), canonical_text.prompt(pair)) == (
+    assert (canonical_text.row_text(pair), canonical_text.prompt_text(pair)) == (
         f"Who?{ANSWER_MARK}a\nb",
         "Who?",
     )
-    assert canonical_text.row(example(kind="text", text="all of it")) == "all of it"
-    assert canonical_text.row(example(kind="tokens", tokens={"input_ids": [1, 2]})) == "1 2"
-    assert canonical_text.prompt(example(kind="prompt", messages=user)) == "Who?"
+    assert canonical_text.row_text(example(kind="text", text="all of it")) == "all of it"
+    assert canonical_text.row_text(example(kind="tokens", tokens={"input_ids": [1, 2]})) == "1 2"
+    assert canonical_text.prompt_text(example(kind="prompt", messages=user)) == "Who?"
 
 
 def test_prompts_are_compared_without_case_and_spaces_but_with_signs() -> None:
-    assert canonical_text.normal(" What  is\nÉ?") == canonical_text.normal("what is e\u0301?")
+    assert canonical_text.normalize_text(" What  is\nÉ?") == canonical_text.normalize_text(
+        "what is e\u0301?"
+    )
     assert (
-        canonical_text.normal("2 + 3")
-        != canonical_text.normal("2 - 3")
-        != canonical_text.normal("2 - 4")
+        canonical_text.normalize_text("2 + 3")
+        != canonical_text.normalize_text("2 - 3")
+        != canonical_text.normalize_text("2 - 4")
     )

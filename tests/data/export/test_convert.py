@@ -17,7 +17,7 @@ from ftwizard.data import checks, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.export.convert import convert
-from ftwizard.data.platforms import Target, target, targets
+from ftwizard.data.platforms import Target, all_targets, get_target
 from ftwizard.errors import FtwizardError
 from tests.helpers.any_rows import EXAMPLES
 
@@ -38,7 +38,7 @@ def rows_of(path: Path) -> list[Any]:
 def errors(path: Path, goal: Target) -> list[str]:
     """Return the codes of what a check of the file finds an error in its rows."""
     found = []
-    for _, row in reader.reading(path).examples():
+    for _, row in reader.open_reader(path).examples():
         if isinstance(row, RowProblem):
             found.append(row.code)
             continue
@@ -72,9 +72,9 @@ SOURCES: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", targets())
+@pytest.mark.parametrize("name", all_targets())
 def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path: Path) -> None:
-    goal, carried = target(name), set()
+    goal, carried = get_target(name), set()
     for format, rows in SOURCES.items():
         source = write(tmp_path / f"{format}.jsonl", *rows)
         out = tmp_path / f"{format}.out.jsonl"
@@ -114,7 +114,7 @@ def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None
     )
     with source.open("a") as file:
         file.write('{"messages": [\n\n')
-    found = convert(source, tmp_path / "out.jsonl", target("vertex-open"))
+    found = convert(source, tmp_path / "out.jsonl", get_target("vertex-open"))
     assert rows_of(tmp_path / "out.jsonl") == [CHAT, CHAT]
     assert (found.rows_in, found.rows_out) == (5, 2)
     assert {one.code: (one.count, one.lines) for one in found.left_out} == {
@@ -130,11 +130,11 @@ def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Pa
     source = write(tmp_path / "rows.jsonl", CHAT, {"messages": [ASKED, {**ANSWER, "content": "é"}]})
     for name, begins in (("foundry-sft", b"\xef\xbb\xbf{"), ("openai-sft", b'{"messages"')):
         out = tmp_path / name
-        convert(source, out, target(name))
+        convert(source, out, get_target(name))
         assert out.read_bytes().startswith(begins)
         assert out.read_bytes().count(b"\xef\xbb\xbf") == (name == "foundry-sft")
         assert "é".encode() in out.read_bytes() and out.read_bytes().endswith(b"}\n")
-        convert(out, tmp_path / f"{name}.again", target("openai-sft"))
+        convert(out, tmp_path / f"{name}.again", get_target("openai-sft"))
 
 
 def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
     made = set()
     for source in (plain, array, packed, table, wide):
         out = tmp_path / f"{source.name}.out"
-        convert(source, out, target("together-sft"))
+        convert(source, out, get_target("together-sft"))
         made.add(out.read_bytes())
     assert len(made) == 1
 
@@ -165,7 +165,7 @@ def test_a_named_format_is_read_and_a_named_one_written(tmp_path: Path) -> None:
         ("alpaca", "together-sft", {"prompt": "a", "completion": "b"}),
     ):
         out = tmp_path / format
-        convert(source, out, target(name), format=format, written_as="prompt-completion")  # type: ignore[arg-type]
+        convert(source, out, get_target(name), format=format, written_as="prompt-completion")  # type: ignore[arg-type]
         assert rows_of(out) == [row]
 
 
@@ -175,11 +175,11 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
     before = source.read_bytes()
     for out in (source, tmp_path / "link", tmp_path):
         with pytest.raises(FtwizardError):
-            convert(source, out, target("openai-sft"))
+            convert(source, out, get_target("openai-sft"))
     assert source.read_bytes() == before
     preference = write(tmp_path / "pairs.jsonl", *SOURCES["preference"])
     with pytest.raises(FtwizardError, match=r"No row in .*pairs\.jsonl can be written"):
-        convert(preference, tmp_path / "out", target("openai-sft"))
+        convert(preference, tmp_path / "out", get_target("openai-sft"))
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert names == {"link", "pairs.jsonl", "rows.jsonl"}
 
@@ -228,7 +228,7 @@ def test_the_command_says_why_nothing_is_written(
 
 @given(EXAMPLES)
 def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
-    for one in targets().values():
+    for one in all_targets().values():
         found = checks.check_row(example, one)
         errors = [error for error in found if one.severity(error.code) == "error"]
-        assert checks.error_of_row(example, one) == (errors[0] if errors else None)
+        assert checks.find_row_error(example, one) == (errors[0] if errors else None)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ftwizard.data import formats
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.export import choices, choose_format, write
-from ftwizard.data.platforms import Target, targets
+from ftwizard.data.export import choose_format, list_formats, write
+from ftwizard.data.platforms import Target, all_targets
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20)
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -139,15 +139,15 @@ def _returned(text: str) -> Any:
 
 
 def check(example: Example, target: Target) -> None:
-    for format in choices(target) or [choose_format(example, target)]:
+    for format in list_formats(target) or [choose_format(example, target)]:
         try:
             row, losses = write(example, target, format)
         except RowProblem:
             continue
         format = choose_format(example, target, format)
         again = json.loads(json.dumps(row))
-        assert format in formats.recognised(again).fits
-        read = formats.example(again, format)
+        assert format in formats.match_formats(again).fits
+        read = formats.to_example(again, format)
         without = {loss.code for loss in losses}
         assert read.kind == example.kind
         assert meaning(read, without) == meaning(example, without)
@@ -155,13 +155,17 @@ def check(example: Example, target: Target) -> None:
         assert write(read, target, format)[0] == row
 
 
-@pytest.mark.parametrize("name", [name for name, one in targets().items() if "chat" in one.kinds])
+@pytest.mark.parametrize(
+    "name", [name for name, one in all_targets().items() if "chat" in one.kinds]
+)
 @given(st.data())
 def test_conversations(name: str, data: st.DataObject) -> None:
-    check(data.draw(chats()), targets()[name])
+    check(data.draw(chats()), all_targets()[name])
 
 
-@pytest.mark.parametrize("name", [n for n, one in targets().items() if "preference" in one.kinds])
+@pytest.mark.parametrize(
+    "name", [n for n, one in all_targets().items() if "preference" in one.kinds]
+)
 @given(prompt=chats(images=False), better=TEXT, worse=TEXT)
 def test_preferences(name: str, prompt: Example, better: str, worse: str) -> None:
     pair = Example(
@@ -171,20 +175,20 @@ def test_preferences(name: str, prompt: Example, better: str, worse: str) -> Non
         rejected=[{"role": "assistant", "content": worse}],
         tools=prompt.tools,
     )
-    check(pair, targets()[name])
+    check(pair, all_targets()[name])
 
 
 @given(chat=chats(images=False), label=st.booleans())
 def test_labelled_answers(chat: Example, label: bool) -> None:
     messages = [{k: v for k, v in m.items() if k != "weight"} for m in chat.messages]
     example = Example(kind="labelled", messages=messages, tools=chat.tools, label=label)
-    row, _ = write(example, targets()["trl-kto"])
-    read = formats.example(json.loads(json.dumps(row)), "kto")
+    row, _ = write(example, all_targets()["trl-kto"])
+    read = formats.to_example(json.loads(json.dumps(row)), "kto")
     # Its reader says of earlier answers that they are not learnt from.
     assert meaning(read, {"weight_unused"}) == meaning(example, {"weight_unused"})
 
 
-@pytest.mark.parametrize("name", [n for n, one in targets().items() if "prompt" in one.kinds])
+@pytest.mark.parametrize("name", [n for n, one in all_targets().items() if "prompt" in one.kinds])
 @given(chat=chats(images=False), reference=TEXT | ARGUMENTS)
 def test_prompts(name: str, chat: Example, reference: Any) -> None:
     example = Example(
@@ -193,16 +197,16 @@ def test_prompts(name: str, chat: Example, reference: Any) -> None:
         tools=chat.tools,
         extra={"reference_answer": reference},
     )
-    check(example, targets()[name])
-    row, _ = write(example, targets()[name])
+    check(example, all_targets()[name])
+    row, _ = write(example, all_targets()[name])
     assert row["reference_answer"] == reference
 
 
 @given(text=TEXT)
 def test_text_and_tokens(text: str) -> None:
     for name in ("trl-sft", "together-sft"):
-        row, _ = write(Example(kind="text", text=text), targets()[name])
-        assert formats.example(row, "text") == Example(kind="text", text=text)
+        row, _ = write(Example(kind="text", text=text), all_targets()[name])
+        assert formats.to_example(row, "text") == Example(kind="text", text=text)
     tokens = {"input_ids": [ord(c) for c in text], "labels": [-100] * len(text)}
-    row, _ = write(Example(kind="tokens", tokens=tokens), targets()["trl-sft"])
-    assert formats.example(row, "pretokenized") == Example(kind="tokens", tokens=tokens)
+    row, _ = write(Example(kind="tokens", tokens=tokens), all_targets()["trl-sft"])
+    assert formats.to_example(row, "pretokenized") == Example(kind="tokens", tokens=tokens)

@@ -10,11 +10,11 @@ from hypothesis import given
 
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example, Message
-from ftwizard.data.export import choices, write
-from ftwizard.data.findings import Found
+from ftwizard.data.export import list_formats, write
+from ftwizard.data.findings import RowFinding
 from ftwizard.data.format_names import Format
-from ftwizard.data.platforms import severities, target, targets
-from ftwizard.text import visible
+from ftwizard.data.platforms import all_targets, get_target, severities
+from ftwizard.text import make_visible
 from tests.helpers.any_rows import EXAMPLES
 
 ASKED: Message = {"role": "user", "content": "What is 2 + 2?"}
@@ -41,18 +41,18 @@ def chat(*messages: Message, **more: Any) -> Example:
 
 
 def written(example: Example, name: str, format: Format | None = None) -> dict[str, Any]:
-    row, _ = write(example, target(name), format)
+    row, _ = write(example, get_target(name), format)
     again: dict[str, Any] = json.loads(json.dumps(row))
     return again
 
 
 def lost(example: Example, name: str) -> list[str]:
-    return [loss.code for loss in write(example, target(name))[1]]
+    return [loss.code for loss in write(example, get_target(name))[1]]
 
 
 def refusal(example: Example, name: str, format: Format | None = None) -> RowProblem:
     with pytest.raises(RowProblem) as caught:
-        write(example, target(name), format)
+        write(example, get_target(name), format)
     return caught.value
 
 
@@ -106,7 +106,7 @@ def test_function_calls_of_the_older_form_are_tool_calls() -> None:
         ANSWER,
         extra={"functions": [{"name": "f", "parameters": SCHEMA}]},
     )
-    row, losses = write(example, target("openai-sft"))
+    row, losses = write(example, get_target("openai-sft"))
     assert [loss.code for loss in losses] == ["deprecated"]
     assert row["messages"][1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
     assert row["messages"][2] == {"role": "tool", "content": "1", "tool_call_id": "call_1"}
@@ -239,11 +239,11 @@ def test_fields_that_nothing_there_reads_are_left_out_and_said() -> None:
         {**ANSWER, "mood": "calm", "refusal": None},
         extra={"id": 7, "none": None, "parallel_tool_calls": False},
     )
-    row, losses = write(example, target("openai-sft"))
+    row, losses = write(example, get_target("openai-sft"))
     assert row == {"messages": [{**ASKED, "name": "Ann"}, ANSWER], "parallel_tool_calls": False}
     assert [loss.code for loss in losses] == ["extra_keys"]
     assert "“id”, “mood”:" in losses[0].message
-    said = write(example, target("together-sft"))[1][0].message
+    said = write(example, get_target("together-sft"))[1][0].message
     assert "“id”, “parallel_tool_calls”, “name”, “mood”:" in said
 
 
@@ -263,7 +263,7 @@ def test_pictures_go_where_their_address_is_read(url: str, taken: set[str]) -> N
     example = chat(
         {"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}, ANSWER
     )
-    for name, one in targets().items():
+    for name, one in all_targets().items():
         if "chat" not in one.kinds:
             continue
         if name in taken:
@@ -342,7 +342,7 @@ def test_labelled_answers_prompts_text_and_tokens() -> None:
 
 def test_rows_of_another_kind_are_refused_never_made_over() -> None:
     pair = Example(kind="preference", messages=[ASKED], chosen=[ANSWER], rejected=[ANSWER])
-    for name, one in targets().items():
+    for name, one in all_targets().items():
         if "preference" not in one.kinds:
             assert refusal(pair, name).code == "wrong_kind"
     assert refusal(chat(ASKED, ANSWER), "openai-rft").code == "wrong_kind"
@@ -360,25 +360,25 @@ def test_every_target_has_a_format_for_all_that_it_takes() -> None:
         "text": Example(kind="text", text="Once."),
         "tokens": Example(kind="tokens", tokens={"input_ids": [1]}),
     }
-    for name, one in targets().items():
+    for name, one in all_targets().items():
         for kind in one.kinds:
             assert written(examples[kind], name)
-        for format in choices(one):
+        for format in list_formats(one):
             assert written(examples["chat"], name, format)
 
 
 @given(EXAMPLES)
 def test_whatever_a_row_holds_it_is_written_or_refused_with_a_code(example: Example) -> None:
-    for one in targets().values():
-        formats: list[Format | None] = [*choices(one)]
+    for one in all_targets().values():
+        formats: list[Format | None] = [*list_formats(one)]
         for format in formats or [None]:
             try:
                 row, losses = write(example, one, format)
             except RowProblem as problem:
-                losses = [Found(problem.code, problem.message, problem.fix)]
+                losses = [RowFinding(problem.code, problem.message, problem.fix)]
             else:
                 json.dumps(row)
             for code, message, fix in losses:
                 assert code in severities()
                 assert message and fix
-                assert message == visible(message)
+                assert message == make_visible(message)

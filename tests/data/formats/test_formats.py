@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ftwizard.data import formats, reader
 from ftwizard.data.checks import run
-from ftwizard.data.conversation import Conversation, RowProblem, conversation
-from ftwizard.data.format_names import NAMES, Format
+from ftwizard.data.conversation import Conversation, RowProblem, to_conversation
+from ftwizard.data.format_names import FORMAT_NAMES, Format
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.errors import FtwizardError
 from tests.helpers.format_rows import ALPACA, CHAT, DIALECTS, PAIR
@@ -34,11 +34,11 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 
 def best(row: Any) -> set[Format]:
-    return set(formats.recognised(row).best)
+    return set(formats.match_formats(row).best)
 
 
 def test_alpaca_becomes_conversations() -> None:
-    table = reader.read(FIXTURES / "alpaca.jsonl")
+    table = reader.read_table(FIXTURES / "alpaca.jsonl")
     assert table.format == "alpaca"
     assert [said(row.conversation) for row in table.rows] == [
         [("user", "Reverse the words.\n\nhello world"), ("assistant", "world hello")],
@@ -60,7 +60,7 @@ def test_alpaca_becomes_conversations() -> None:
 
 
 def test_prompt_and_completion_become_conversations() -> None:
-    table = reader.read(FIXTURES / "prompt_completion.jsonl")
+    table = reader.read_table(FIXTURES / "prompt_completion.jsonl")
     assert table.format == "prompt-completion"
     texts, chat = (row.conversation for row in table.rows)
     assert said(texts) == [("user", "The sky is"), ("assistant", " blue.")]
@@ -70,7 +70,7 @@ def test_prompt_and_completion_become_conversations() -> None:
 
 
 def test_sharegpt_becomes_conversations() -> None:
-    table = reader.read(FIXTURES / "sharegpt.jsonl")
+    table = reader.read_table(FIXTURES / "sharegpt.jsonl")
     assert table.format == "sharegpt"
     assert [said(row.conversation) for row in table.rows] == [
         [("user", "Hi"), ("assistant", "Hello")],
@@ -82,24 +82,24 @@ def test_sharegpt_becomes_conversations() -> None:
 def test_a_format_that_is_not_read_is_named_with_its_keys(tmp_path: Path) -> None:
     row = {"prompt": "2 + 2?", "completions": ["2 + 2", "= 4"], "labels": [True, True]}
     with pytest.raises(FileProblem) as error:
-        reader.read(write(tmp_path / "rows.jsonl", [row]))
+        reader.read_table(write(tmp_path / "rows.jsonl", [row]))
     assert error.value.code == "unknown_format"
     assert "stepwise" in error.value.message
     assert "completions, labels, prompt" in error.value.message
-    assert all(name in error.value.hint for name in NAMES)
+    assert all(name in error.value.hint for name in FORMAT_NAMES)
 
 
 def test_nothing_that_is_known(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
-        reader.read(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
+        reader.read_table(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
     assert "match no known format; their keys: frage␛[2J" in error.value.message
 
 
 def test_a_field_that_is_null_is_said_to_be() -> None:
     with pytest.raises(FileProblem) as error:
-        parts = [formats.tally([{"messages": None, "id": None}]) for _ in range(2)]
+        parts = [formats.count_formats([{"messages": None, "id": None}]) for _ in range(2)]
         parts[0].merge(parts[1])
-        parts[0].merge(formats.tally([{"messages": None, "id": 1}]))
+        parts[0].merge(formats.count_formats([{"messages": None, "id": 1}]))
         parts[0].decide(HERE)
     assert "their keys: id, messages: null." in error.value.message
     cases: list[tuple[Format, dict[str, Any], str]] = [
@@ -108,37 +108,40 @@ def test_a_field_that_is_null_is_said_to_be() -> None:
     ]
     for format, row, said in cases:
         with pytest.raises(RowProblem) as problem:
-            formats.example(row, format)
+            formats.to_example(row, format)
         assert said in problem.value.message
 
 
 def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path) -> None:
     rows = [PAIR, PAIR, {**PAIR, "completion": None, "label": None, "id": None}, {"text": "x"}]
     path = write(tmp_path / "rows.jsonl", rows)
-    said = [problem.message for problem in reader.read(path).problems]
+    said = [problem.message for problem in reader.read_table(path).problems]
     why = " (completion and label are null)"
     assert said == [
         f"it looks like prompts without answers{why}, not prompt and completion",
         "it looks like plain text, not prompt and completion",
     ]
-    found = run.examine(path, run.Asked())
+    found = run.check_files(path, run.CheckOptions())
     assert [one.message for one in found.findings if one.code == "mixed_formats"] == said[:1]
 
 
 def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
     with pytest.raises(FileProblem) as error:
-        formats.tally([{"frage": "?"}] * 9 + [{"text": "x"}]).decide(HERE)
+        formats.count_formats([{"frage": "?"}] * 9 + [{"text": "x"}]).decide(HERE)
     assert error.value.code == "unknown_format"
     assert "(1 of 10 rows match one)" in error.value.message
-    assert formats.tally([{"frage": "?"}] * 4 + [{"text": "x"}] * 5).decide(HERE).format == "text"
+    assert (
+        formats.count_formats([{"frage": "?"}] * 4 + [{"text": "x"}] * 5).decide(HERE).format
+        == "text"
+    )
 
 
 def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
     both = {**CHAT, "prompt": "Hi", "completion": "Yo"}
     path = write(tmp_path / "rows.jsonl", [PAIR, PAIR, both])
-    assert reader.read(path).format == "prompt-completion"
-    assert [p.line for p in reader.read(path).problems] == [3]
-    table = reader.read(path, "openai-chat")
+    assert reader.read_table(path).format == "prompt-completion"
+    assert [p.line for p in reader.read_table(path).problems] == [3]
+    table = reader.read_table(path, "openai-chat")
     assert (table.format, [row.line for row in table.rows]) == ("openai-chat", [3])
     assert {p.code for p in table.problems} == {"mixed_formats"}
 
@@ -147,18 +150,18 @@ def test_two_formats_that_fit_equally_are_a_question(tmp_path: Path) -> None:
     both = {**CHAT, "instruction": "Hi", "output": "Yo"}
     path = write(tmp_path / "rows.jsonl", [both, both, CHAT])
     with pytest.raises(FileProblem) as error:
-        reader.read(path)
+        reader.read_table(path)
     assert error.value.code == "ambiguous_format"
     assert "openai-chat (chat messages) or as alpaca" in error.value.message
     assert "--format openai-chat or --format alpaca" in error.value.hint
     assert "data.format" in error.value.hint
-    assert len(reader.read(path, "openai-chat").rows) == 3
-    assert len(reader.read(path, "alpaca").rows) == 2
+    assert len(reader.read_table(path, "openai-chat").rows) == 3
+    assert len(reader.read_table(path, "alpaca").rows) == 2
 
 
 def test_half_of_each_is_a_question_too() -> None:
     with pytest.raises(FileProblem) as error:
-        formats.tally([CHAT, ALPACA, {}]).decide(HERE)
+        formats.count_formats([CHAT, ALPACA, {}]).decide(HERE)
     assert error.value.code == "ambiguous_format"
     assert "Equally many rows" in error.value.message
 
@@ -184,13 +187,13 @@ def test_rows_that_only_look_right_are_not_trained_on(
 ) -> None:
     """What a KTO row rejects, for one, would be learnt as an answer."""
     assert best(row) == {format}
-    table = reader.read(write(tmp_path / "rows.jsonl", [CHAT, CHAT, row]))
+    table = reader.read_table(write(tmp_path / "rows.jsonl", [CHAT, CHAT, row]))
     assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
-    assert NAMES[format] in table.problems[0].message
+    assert FORMAT_NAMES[format] in table.problems[0].message
 
 
 def test_what_training_here_cannot_take_is_a_problem_of_each_row(tmp_path: Path) -> None:
-    table = reader.read(write(tmp_path / "rows.jsonl", [{"prompt": "x"}, {"prompt": "y"}]))
+    table = reader.read_table(write(tmp_path / "rows.jsonl", [{"prompt": "x"}, {"prompt": "y"}]))
     assert (table.format, table.rows) == ("prompt", [])
     assert [(p.line, p.code) for p in table.problems] == [(1, "wrong_kind"), (2, "wrong_kind")]
 
@@ -200,7 +203,7 @@ def test_pictures_are_not_trained_on(tmp_path: Path) -> None:
     path = write(
         tmp_path / "rows.jsonl", [CHAT, {**shown, "images": ["a"]}, {**CHAT, "images": ["a"]}]
     )
-    assert [(p.line, p.code) for p in reader.read(path).problems] == [
+    assert [(p.line, p.code) for p in reader.read_table(path).problems] == [
         (2, "content_parts"),
         (3, "image_missing"),
     ]  # fmt: skip
@@ -210,7 +213,7 @@ def test_pictures_are_not_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_every_dialect_is_told_by_its_row(format: Format, row: Any) -> None:
     assert best(row) == {format}
-    assert formats.tally([row]).decide(HERE).format == format
+    assert formats.count_formats([row]).decide(HERE).format == format
 
 
 @pytest.mark.parametrize("value", [3, "x", None, True, [], [1], [[]], {}, {"a": 1}])
@@ -227,9 +230,9 @@ def test_fields_without_a_value_tell_nothing() -> None:
 def test_a_system_prompt_beside_the_messages_is_claude_unless_a_row_cannot_be() -> None:
     system = {"system": "s", **CHAT}
     called = {"messages": [{"role": "tool", "content": "x"}, *CHAT["messages"]]}
-    assert formats.tally([CHAT, CHAT, system]).decide(HERE).format == "bedrock-claude"
-    assert formats.tally([called, system, system]).decide(HERE).format == "openai-chat"
-    decision = formats.tally([CHAT, CHAT]).decide(HERE)
+    assert formats.count_formats([CHAT, CHAT, system]).decide(HERE).format == "bedrock-claude"
+    assert formats.count_formats([called, system, system]).decide(HERE).format == "openai-chat"
+    decision = formats.count_formats([CHAT, CHAT]).decide(HERE)
     assert decision.format == "openai-chat"
     assert decision.also == frozenset({"bedrock-claude"})
 
@@ -237,11 +240,11 @@ def test_a_system_prompt_beside_the_messages_is_claude_unless_a_row_cannot_be() 
 def test_a_chat_row_without_its_answer_is_a_prompt_among_prompts() -> None:
     asked = {"messages": CHAT["messages"][:1], "reference": "4"}
     answered = {**CHAT, "reference": "4"}
-    assert formats.tally([asked, asked, answered]).decide(HERE).format == "prompt"
-    assert formats.tally([asked, answered, answered]).decide(HERE).format == "openai-chat"
+    assert formats.count_formats([asked, asked, answered]).decide(HERE).format == "prompt"
+    assert formats.count_formats([asked, answered, answered]).decide(HERE).format == "openai-chat"
     for row in (asked, answered):
         for format in ("prompt", "openai-chat"):
-            formats.check(formats.recognised(row), format, exactly=True)
+            formats.check_format(formats.match_formats(row), format, exactly=True)
 
 
 _rows = st.lists(st.sampled_from([row for _, row in DIALECTS] + [{"a": 1}, 3]), max_size=30)
@@ -256,37 +259,37 @@ def decided(tally: formats.FormatCounter) -> Any:
 
 @given(_rows, st.integers(0, 30), st.randoms())
 def test_neither_order_nor_parts_matter(rows: list[Any], cut: int, draw: random.Random) -> None:
-    whole = decided(formats.tally(rows))
-    first, second = formats.tally(rows[:cut]), formats.tally(rows[cut:])
+    whole = decided(formats.count_formats(rows))
+    first, second = formats.count_formats(rows[:cut]), formats.count_formats(rows[cut:])
     first.merge(second)
     assert decided(first) == whole
     draw.shuffle(rows)
-    assert decided(formats.tally(rows)) == whole
+    assert decided(formats.count_formats(rows)) == whole
 
 
 @given(st.lists(st.sampled_from(["openai-chat", "alpaca", "prompt-completion"]), min_size=1))
 def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> None:
     rows = {"openai-chat": CHAT, "alpaca": ALPACA, "prompt-completion": PAIR}
-    found = decided(formats.tally(rows[kind] for kind in kinds))
+    found = decided(formats.count_formats(rows[kind] for kind in kinds))
     counts = sorted(kinds.count(kind) for kind in set(kinds))
     if isinstance(found, tuple):
         assert found[0] == "ambiguous_format" and counts[-1] == counts[-2]
         return
     assert kinds.count(found.format) == counts[-1]
     for kind in kinds:
-        looks = formats.recognised(rows[kind])
+        looks = formats.match_formats(rows[kind])
         if kind != found.format:
             with pytest.raises(RowProblem):
-                formats.check(looks, found.format, exactly=True)
+                formats.check_format(looks, found.format, exactly=True)
         else:
-            formats.check(looks, kind, exactly=True)
-            meaning = conversation(formats.example(rows[kind], kind))
+            formats.check_format(looks, kind, exactly=True)
+            meaning = to_conversation(formats.to_example(rows[kind], kind))
             assert said(meaning) == [("user", "Hi"), ("assistant", "Yo")]
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.none(), max_size=5), max_size=300))
 def test_a_tally_stays_small(rows: list[Any]) -> None:
-    tally = formats.tally([{f"key {n}": n} for n in range(3000)])
+    tally = formats.count_formats([{f"key {n}": n} for n in range(3000)])
     for row in rows:
         tally.add(row)
     assert len(tally.format_keys()) < 12 * 40

@@ -16,9 +16,9 @@ from ftwizard.data.io.inspect import FileProblem
 def rows(path: Path, data: str | bytes) -> list[tuple[int, Any]]:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     found: list[tuple[int, Any]] = []
-    for record in records.records(path, inspect.inspect(path)):
+    for record in records.read_records(path, inspect.inspect(path)):
         try:
-            found.append((record.line, records.decoded(record)))
+            found.append((record.line, records.decode_record(record)))
         except RowProblem as problem:
             found.append((record.line, problem.code))
     return found
@@ -149,6 +149,6 @@ def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
         (4, "invalid_json"),
         (5, "duplicate_key"),
     ]  # fmt: skip
-    problem = list(records.records(path, inspect.inspect(path)))[2].value
+    problem = list(records.read_records(path, inspect.inspect(path)))[2].value
     assert isinstance(problem, RowProblem)
     assert problem.message == "column messages: it is a Python literal, not JSON"

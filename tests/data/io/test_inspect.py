@@ -19,8 +19,8 @@ from ftwizard.data import reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.io import inspect, records
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.io.source import Source
-from ftwizard.text import visible
+from ftwizard.data.io.source import DataSource
+from ftwizard.text import make_visible
 
 ROWS = "".join(
     json.dumps({"prompt": f"Wie groß ist {n}?", "completion": f"{n} cm"}, ensure_ascii=False) + "\n"
@@ -50,7 +50,7 @@ def packed(data: bytes) -> bytes:
 def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(data)
-    table = reader.read(path)
+    table = reader.read_table(path)
     assert [row.conversation.answer for row in table.rows] == [f"{n} cm" for n in range(5)]
     assert not table.problems
 
@@ -86,7 +86,7 @@ def test_what_holds_no_rows_is_named(tmp_path: Path, data: bytes, code: str, say
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     with pytest.raises(FileProblem) as found:
-        reader.read(path)
+        reader.read_table(path)
     assert found.value.code == code
     assert says in found.value.message
     assert found.value.lines == ((1,) if code == "lfs_pointer" else ())
@@ -96,7 +96,7 @@ def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     overlong, latin = b'{"prompt": "\xc0\xaf", "completion": "x"}\n', '{"é": 1}\n'.encode("latin-1")
     path.write_bytes(PLAIN + overlong + PLAIN + latin)
-    table = reader.read(path)
+    table = reader.read_table(path)
     assert len(table.rows) == 10
     assert [(one.line, one.code) for one in table.problems] == [(6, "encoding"), (12, "encoding")]
     assert "0xC0" in table.problems[0].message and "iconv" in table.problems[0].fix
@@ -138,20 +138,20 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     found = inspect.inspect(path)
-    rows = records.records(path, found)
+    rows = records.read_records(path, found)
     next(rows)
     with path.open("ab") as file:
         file.write(PLAIN)
     with pytest.raises(FileProblem, match="changed while being read"):
         list(rows)
     with pytest.raises(FileProblem, match="changed while being read"):
-        next(records.records(path, found))
+        next(records.read_records(path, found))
 
 
 def test_a_file_that_grows_for_ever_has_an_end(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
-    with Source(path) as source, path.open("ab") as file:
+    with DataSource(path) as source, path.open("ab") as file:
         read = b""
         for block in source.blocks():
             read += block
@@ -171,7 +171,7 @@ def test_a_container_goes_to_another_process(tmp_path: Path) -> None:
 def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
-    rows = records.records(path, inspect.inspect(path))
+    rows = records.read_records(path, inspect.inspect(path))
     next(rows)
     path.unlink()
     with pytest.raises(FileProblem, match="was replaced while being read"):
@@ -183,7 +183,7 @@ def test_a_file_stays_open_no_longer_than_it_is_read(tmp_path: Path) -> None:
     path.write_bytes(PLAIN)
     opened = Path("/proc/self/fd")
     before = {one.name for one in opened.iterdir()}
-    rows = records.records(path, inspect.inspect(path))
+    rows = records.read_records(path, inspect.inspect(path))
     next(rows)
     del rows
     (tmp_path / "bad").write_bytes(b"PK\x03\x04" + bytes(40))
@@ -201,7 +201,7 @@ def test_any_bytes_are_rows_or_a_problem(tmp_path_factory: TempPathFactory, data
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(data)
     try:
-        for record in records.records(path, inspect.inspect(path)):
-            records.decoded(record)
+        for record in records.read_records(path, inspect.inspect(path)):
+            records.decode_record(record)
     except (FileProblem, RowProblem) as problem:
-        assert visible(problem.message) == problem.message
+        assert make_visible(problem.message) == problem.message

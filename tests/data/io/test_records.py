@@ -74,9 +74,9 @@ def placed(path: Path, data: bytes) -> list[tuple[int, Any]]:
     """Return the rows of a file of ``data`` with their places; of a problem, its code."""
     path.write_bytes(data)
     found: list[tuple[int, Any]] = []
-    for record in records.records(path, inspect.inspect(path)):
+    for record in records.read_records(path, inspect.inspect(path)):
         try:
-            found.append((record.line, records.decoded(record)))
+            found.append((record.line, records.decode_record(record)))
         except RowProblem as problem:
             found.append((record.line, problem.code))
     return found
@@ -149,7 +149,7 @@ def test_what_holds_rows_is_read_as_it_was_told(path: Path, before: int) -> None
         "\n" + json.dumps({"meta": "x" * before, "data": [{"a": 1}, {"a": 2}]}, indent=1)
     )
     found = inspect.inspect(path)
-    rows = list(records.records(path, found))
+    rows = list(records.read_records(path, found))
     assert len(rows) == (2 if found.kind == "array" else 1)
     assert (found.kind == "array") == (before < 65_500)
     assert rows[0].line == (5 if found.kind == "array" else 2)
@@ -418,7 +418,7 @@ def test_without_pyarrow_it_is_said_what_to_install(
     pq.write_table(pa.table({"a": [1]}), path)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(FileProblem, match="pyarrow is not installed") as problem:
-        list(records.records(path, inspect.inspect(path)))
+        list(records.read_records(path, inspect.inspect(path)))
     assert "pip install 'ftwizard[local]'" in problem.value.hint
     assert problem.value.exit_code == 2
 
@@ -451,7 +451,7 @@ def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
     assert path.stat().st_size < 50_000
     tracemalloc.start()
     try:
-        found = list(records.records(path, inspect.inspect(path)))
+        found = list(records.read_records(path, inspect.inspect(path)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -467,7 +467,7 @@ def test_memory_does_not_grow_with_the_file(path: Path, layout: Any) -> None:
     found = inspect.inspect(path)
     tracemalloc.start()
     try:
-        count = sum(1 for _ in records.records(path, found))
+        count = sum(1 for _ in records.read_records(path, found))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -489,17 +489,17 @@ def test_ranges_hold_what_the_file_holds(
     found = inspect.inspect(path)
     if not found.plain:
         with pytest.raises(ValueError, match="cannot be read by byte ranges"):
-            ranges.ranges(path, found, parts)
+            ranges.split_ranges(path, found, parts)
         return
-    cuts = ranges.ranges(path, found, parts)
+    cuts = ranges.split_ranges(path, found, parts)
     assert len(cuts) <= parts
-    blocks = [b"".join(ranges.lines_in(path, found, *cut)) for cut in cuts]
+    blocks = [b"".join(ranges.read_lines(path, found, *cut)) for cut in cuts]
     assert b"".join(blocks) == data
     assert all(block.endswith(b"\n") for block in blocks[:-1])
-    for block in ranges.lines_in(path, found, *cuts[0]):
+    for block in ranges.read_lines(path, found, *cuts[0]):
         assert block.endswith(b"\n") or data.endswith(block)
     whole = data.split(b"\n")
-    for record in records.records(path, found):
+    for record in records.read_records(path, found):
         assert isinstance(record.value, bytes)
         assert whole[record.line - 1].removesuffix(b"\r") == record.value
 
@@ -509,10 +509,10 @@ def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ranges, "BLOCK", 100)
     path.write_bytes(b'{"a": 1}\n' + b"x" * 5000 + b"\n" + b"y" * 500 + b"\nz")
     found = inspect.inspect(path)
-    blocks = list(ranges.lines_in(path, found, 0, found.size))
-    assert [type(block) for block in blocks] == [bytes, ranges.TooLong, bytes, bytes]
+    blocks = list(ranges.read_lines(path, found, 0, found.size))
+    assert [type(block) for block in blocks] == [bytes, ranges.OverlongLine, bytes, bytes]
     assert sum(block.count(b"\n") for block in blocks) == 3
-    assert isinstance(blocks[1], ranges.TooLong) and blocks[1].problem.code == "too_large"
+    assert isinstance(blocks[1], ranges.OverlongLine) and blocks[1].problem.code == "too_large"
     assert blocks[2] == b"y" * 500 + b"\n"
 
 
@@ -524,7 +524,7 @@ def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 200)
         found = inspect.inspect(path)
-        sampled = list(ranges.sample(path, found, blocks=blocks, seed=seed))
+        sampled = list(ranges.sample_rows(path, found, blocks=blocks, seed=seed))
     for one in sampled:
         assert isinstance(one.value, bytes) and one.offset is not None
         assert data[one.offset :].split(b"\n", 1)[0] == one.value
@@ -539,7 +539,7 @@ def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed
 def test_a_sample_of_what_is_not_read_by_bytes_is_its_head(path: Path) -> None:
     rows = [{"a": n} for n in range(2000)]
     path.write_text(json.dumps(rows))
-    sampled = list(ranges.sample(path, inspect.inspect(path)))
+    sampled = list(ranges.sample_rows(path, inspect.inspect(path)))
     assert [(one.line, one.value) for one in sampled[:2]] == [(1, b'{"a": 0}'), (2, b'{"a": 1}')]
     assert len(sampled) < len(rows)
 

@@ -162,7 +162,7 @@ def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     good = json.dumps(PAIR)
     path.write_text(f'[{good}, {{"prompt": "a", "prompt": "c", "completion": "b"}},\n {good} ]\n')
-    table = reader.read(path)
+    table = reader.read_table(path)
     assert [row.line for row in table.rows] == [1, 2]
     assert [(one.line, one.code) for one in table.problems] == [(1, "duplicate_key")]
 

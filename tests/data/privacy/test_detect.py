@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.privacy.detect import Secret, find, redact, redact_value
+from ftwizard.data.privacy.detect import Secret, find_secrets, redact_text, redact_value
 
 ALNUM = string.ascii_letters + string.digits
 URL = ALNUM + "-_"
@@ -142,7 +142,7 @@ IN_PLACES: list[tuple[str, str, str, str]] = [
 )
 def test_a_token_is_found_wherever_it_stands(kind: str, token: str, around: str) -> None:
     text = around.format(token)
-    (found,) = find(text)
+    (found,) = find_secrets(text)
     assert (found.kind, found.code) == (kind, "secret")
     assert text[found.start : found.end] == token
 
@@ -150,7 +150,7 @@ def test_a_token_is_found_wherever_it_stands(kind: str, token: str, around: str)
 @pytest.mark.parametrize(("kind", "before", "value", "after"), IN_PLACES)
 def test_what_only_its_place_tells_is_found(kind: str, before: str, value: str, after: str) -> None:
     text = f"Set {before}{value}{after}"
-    (found,) = find(text)
+    (found,) = find_secrets(text)
     assert (found.kind, found.code) == (kind, "secret")
     assert text[found.start : found.end] == value
 
@@ -161,7 +161,7 @@ def test_a_password_that_is_spoken_of_is_personal() -> None:
         f"密码：{PASSWORD}",
         f'{{"password": "{PASSWORD}"}}',
     ):
-        (found,) = find(text)
+        (found,) = find_secrets(text)
         assert (found.kind, found.code) == ("password", "personal_data")
         assert text[found.start : found.end] == PASSWORD
 
@@ -213,7 +213,7 @@ NOTHING = [
 
 @pytest.mark.parametrize("text", NOTHING)
 def test_examples_names_and_chance_are_no_secrets(text: str) -> None:
-    assert find(text) == []
+    assert find_secrets(text) == []
 
 
 def _hex(source: random.Random) -> str:
@@ -247,31 +247,31 @@ def test_two_thousand_random_words_of_a_kind_hold_no_secret(
     source = random.Random(20261)
     for _ in range(2000):
         word = kind(source)
-        assert find(f"id {word}, then file={word}") == [], word
+        assert find_secrets(f"id {word}, then file={word}") == [], word
 
 
 def test_of_two_rules_for_one_place_the_telling_one_names_it() -> None:
     token = "gh" + "p_" + drawn(36)
-    (found,) = find(f"GITHUB_TOKEN={token}")
+    (found,) = find_secrets(f"GITHUB_TOKEN={token}")
     assert found.kind == "GitHub token"
-    assert find(f"https://x:{token}@github.com/a")[0].kind == "GitHub token"
+    assert find_secrets(f"https://x:{token}@github.com/a")[0].kind == "GitHub token"
 
 
 def test_redaction_says_what_it_was_and_leaves_the_rest() -> None:
     token = "gh" + "p_" + drawn(36)
-    assert redact(f"use {token} now") == "use [GitHub token, 40 characters] now"
-    assert redact(f"{token}\n{token}") == "\n".join(["[GitHub token, 40 characters]"] * 2)
-    assert redact("nothing here") == "nothing here"
+    assert redact_text(f"use {token} now") == "use [GitHub token, 40 characters] now"
+    assert redact_text(f"{token}\n{token}") == "\n".join(["[GitHub token, 40 characters]"] * 2)
+    assert redact_text("nothing here") == "nothing here"
 
 
 def test_a_secret_is_taken_out_also_where_it_could_not_be_known() -> None:
     token = "gh" + "p_" + drawn(36)
-    assert token not in redact(f"{token} and my{token}too")
+    assert token not in redact_text(f"{token} and my{token}too")
 
 
 def test_a_text_of_nothing_but_secrets_is_not_shown() -> None:
     text = "\n".join(f"person{i}.a@mail{i}.org" for i in range(500))
-    assert redact(text) == f"[text full of secrets or personal data, {len(text):,} characters]"
+    assert redact_text(text) == f"[text full of secrets or personal data, {len(text):,} characters]"
 
 
 def test_values_are_redacted_however_deep_and_by_their_names() -> None:
@@ -320,9 +320,9 @@ texts = st.lists(pieces, max_size=8).map("".join)
 
 @given(texts)
 def test_nothing_found_is_left_and_nothing_is_found_in_what_is_left(text: str) -> None:
-    found = find(text)
-    shown = redact(text)
-    assert find(shown) == []
+    found = find_secrets(text)
+    shown = redact_text(text)
+    assert find_secrets(shown) == []
     for secret in found:
         assert text[secret.start : secret.end] not in shown
 
@@ -330,7 +330,7 @@ def test_nothing_found_is_left_and_nothing_is_found_in_what_is_left(text: str) -
 @given(texts)
 def test_what_is_found_is_in_order_within_the_text_and_apart(text: str) -> None:
     at = 0
-    for secret in find(text):
+    for secret in find_secrets(text):
         assert isinstance(secret, Secret)
         assert at <= secret.start < secret.end <= len(text)
         at = secret.end
@@ -355,4 +355,4 @@ def test_any_value_can_be_redacted(value: Any) -> None:
 )  # fmt: skip
 def test_long_texts_of_beginnings_come_to_an_end(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    assert len(redact(text)) > 0
+    assert len(redact_text(text)) > 0

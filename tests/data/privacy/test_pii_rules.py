@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stdnum import luhn
 
-from ftwizard.data.privacy.detect import find
+from ftwizard.data.privacy.detect import find_secrets
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
-    return [(found.kind, text[found.start : found.end]) for found in find(text)]
+    return [(found.kind, text[found.start : found.end]) for found in find_secrets(text)]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_addresses_of_people(address: str) -> None:
         f"联系{address}吧",
         f"({address})",
     ):
-        (found,) = find(text)
+        (found,) = find_secrets(text)
         assert (found.kind, found.code) == ("email address", "personal_data")
         assert text[found.start : found.end] == address
 
@@ -83,7 +83,7 @@ def test_cards_in_groups_and_in_one(start: str, length: int) -> None:
         cut = (4, 10) if length == 15 else (4, 8, 12)
         parts = [number[a:b] for a, b in zip((0, *cut), (*cut, None), strict=True)]
         for text in (" ".join(parts), "-".join(parts)):
-            (found,) = find(f"no. {text}.")
+            (found,) = find_secrets(f"no. {text}.")
             assert (found.kind, found.code) == ("card number", "card_number")
         assert kinds(f"Card: {number}, exp 12/29") == [("card number", number)]
         assert kinds(f"信用卡{number}") == [("card number", number)]
@@ -122,7 +122,7 @@ def test_accounts_with_words_behind_them(number: str) -> None:
         f"{number} ABCD EFGH",
         f"帐户{number}，",
     ):
-        (found,) = find(text)
+        (found,) = find_secrets(text)
         assert (found.kind, found.code) == ("bank account number", "bank_account")
         assert text[found.start : found.end] == number
 
@@ -167,7 +167,7 @@ STATE = [
 @pytest.mark.parametrize(("kind", "before", "number"), STATE)
 def test_numbers_of_the_state(kind: str, before: str, number: str) -> None:
     text = f"It is {before}{number}."
-    (found,) = find(text)
+    (found,) = find_secrets(text)
     assert (found.kind, found.code) == (kind, "national_id")
     assert text[found.start : found.end] == number
 
@@ -197,7 +197,7 @@ def test_a_plain_number_below_fourteen_digits_is_nobodys(number: int) -> None:
 
 @given(st.from_regex(r"[1-8]\d{5}(19|20)\d\d[01]\d[0-3]\d{4}[\dX]", fullmatch=True))
 def test_numbers_of_no_county_stop_nothing(number: str) -> None:
-    assert len(find(f"no. {number}")) in (0, 1)
+    assert len(find_secrets(f"no. {number}")) in (0, 1)
 
 
 def test_a_number_that_the_library_fails_at_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import secrets, text_quality, volatile_facts
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy import prefilter
-from ftwizard.data.privacy.detect import find
+from ftwizard.data.privacy.detect import find_secrets
 from ftwizard.data.privacy.multi_regex import Patterns, RePatterns, compile_patterns
 from ftwizard.data.privacy.prefilter import RULES, Prefilter, get_prefilter
 from ftwizard.data.privacy.secret_rules import compile_pattern
@@ -27,7 +27,7 @@ from tests.data.privacy.test_detect import IN_PLACES, TOKENS
 from tests.data.privacy.test_detect import texts as secret_texts
 from tests.paths import FIXTURES
 
-SFT = target("trl-sft")
+SFT = get_target("trl-sft")
 DATA = FIXTURES
 SOURCES = list(dict.fromkeys((*prefilter.TEXT.values(), *(rule.coarse.encode() for rule in RULES))))
 
@@ -59,7 +59,7 @@ def exact(row: str) -> list[str]:
     """Return the codes of what the checks of text, secrets and facts find in an answer."""
     example = Example(kind="chat", messages=[{"role": "assistant", "content": row}])
     found = [one.code for one in text_quality.check(example, SFT)]
-    return found + [one.code for one in find(row)]
+    return found + [one.code for one in find_secrets(row)]
 
 
 def encodable(text: str) -> str:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
 from ftwizard.cli import output
-from ftwizard.data.privacy.quote import quoted
-from ftwizard.text import visible
+from ftwizard.data.privacy.quote import quote
+from ftwizard.text import make_visible
 
 TOKEN = "gho" + "_zFyvKpck5JGrCG7UwWusvem6G4qUqEvYRaAk"
 USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
@@ -31,13 +31,13 @@ ROWS: dict[str, Any] = {
 
 @given(st.text(max_size=7), st.integers(1, 80))
 def test_a_short_text_is_quoted_as_it_is(text: str, limit: int) -> None:
-    assert quoted(text, limit) == visible(text, limit)
+    assert quote(text, limit) == make_visible(text, limit)
 
 
 @pytest.mark.parametrize("limit", [4, 20, 30, 40, 80])
 def test_no_part_of_a_secret_is_quoted(limit: int) -> None:
-    assert TOKEN[:12] not in quoted(TOKEN, limit)
-    assert TOKEN[:12] not in quoted(f"x {TOKEN} " + "y" * 10_000, limit)
+    assert TOKEN[:12] not in quote(TOKEN, limit)
+    assert TOKEN[:12] not in quote(f"x {TOKEN} " + "y" * 10_000, limit)
 
 
 @pytest.mark.parametrize("place", ROWS)
@@ -82,4 +82,4 @@ def test_a_document_holds_its_text_and_nothing_a_terminal_obeys(text: str) -> No
         output.print_json({"text": text})
     document = "".join(written)
     assert json.loads(document) == {"text": text}
-    assert not any(visible(c) != c for c in document if c != "\n")
+    assert not any(make_visible(c) != c for c in document if c != "\n")

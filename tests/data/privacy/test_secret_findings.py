@@ -13,12 +13,12 @@ from ftwizard.data.checks import check_row
 from ftwizard.data.checks.row_texts import iter_texts
 from ftwizard.data.checks.secrets import check
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import target
-from ftwizard.data.privacy.detect import find
+from ftwizard.data.platforms import get_target
+from ftwizard.data.privacy.detect import find_secrets
 from tests.data.privacy.test_detect import PASSWORD, TOKENS, drawn, json_values
 
 TOKEN = "gh" + "p_" + drawn(36)
-SFT = target("openai-sft")
+SFT = get_target("openai-sft")
 
 
 def chat(*messages: Any, **more: Any) -> Example:
@@ -112,7 +112,7 @@ def test_no_value_in_any_place_stops_it(
 ) -> None:
     example = Example(kind="chat", messages=one, chosen=two, tools=three, text=four, extra=five)
     for found in check(example, SFT):
-        assert find(found.message) == []
+        assert find_secrets(found.message) == []
 
 
 def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ftwizard.data import unicode
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
 from ftwizard.data.repair.change import RowChange
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -214,7 +214,7 @@ def test_roles_and_weights() -> None:
         ],
         "conversations": [{"from": "Human ", "value": "a"}],
     }
-    changes = fields.fix_fields(row, target("openai-sft"))
+    changes = fields.fix_fields(row, get_target("openai-sft"))
     assert [m["role"] for m in row["messages"]] == ["user", "assistant", "robot", "assistant"]
     assert [m["weight"] for m in row["messages"]] == [0, 1, 2, 1]
     assert all(type(m["weight"]) is int for m in row["messages"])
@@ -227,16 +227,18 @@ def test_roles_and_weights() -> None:
         ("weight", "messages[3].weight"),
         ("unknown_role", "conversations[0].from"),
     ]
-    assert fields.fix_fields(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
 def test_arguments_have_the_form_that_the_target_reads() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": "é"}}}
     row = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
-    assert fields.fix_fields(row, target("trl-sft")) == []  # which reads both
-    assert [c.code for c in fields.fix_fields(row, target("openai-sft"))] == ["tool_arguments_form"]
+    assert fields.fix_fields(row, get_target("trl-sft")) == []  # which reads both
+    assert [c.code for c in fields.fix_fields(row, get_target("openai-sft"))] == [
+        "tool_arguments_form"
+    ]
     assert call["function"]["arguments"] == '{"a": "é"}'  # type: ignore[index]
-    assert fields.fix_fields(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
 def test_calls_of_the_older_form_become_tool_calls() -> None:
@@ -251,7 +253,7 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
             {"role": "function", "name": "f", "content": "1"},
         ],
     }
-    changes = fields.fix_fields(row, target("openai-sft"))
+    changes = fields.fix_fields(row, get_target("openai-sft"))
     assert {change.code for change in changes} == {"deprecated"}
     assert row == {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
@@ -271,7 +273,7 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
         ],
     }
     assert list(row) == ["tools", "messages"]
-    assert fields.fix_fields(row, target("openai-sft")) == []
+    assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
 def test_secrets_are_replaced_by_what_they_are() -> None:
@@ -303,11 +305,11 @@ MESSAGE = st.dictionaries(
 )
 def test_whatever_a_row_holds_its_fields_are_mended_once(row: dict[str, Any], name: str) -> None:
     for change in (
-        *fields.fix_fields(row, target(name)),
+        *fields.fix_fields(row, get_target(name)),
         *unicode_repair.fix_texts(row),
         *redaction.redact_row(row),
     ):
-        assert "".join(change) == visible("".join(change))
+        assert "".join(change) == make_visible("".join(change))
     again = copy.deepcopy(row)
-    assert fields.fix_fields(again, target(name)) == []
+    assert fields.fix_fields(again, get_target(name)) == []
     assert again == row

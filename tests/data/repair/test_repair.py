@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from ftwizard.__main__ import main
 from ftwizard.data import checks, reader
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.platforms import Target, target, usual
+from ftwizard.data.platforms import Target, default_target, get_target
 from ftwizard.data.repair.repair import Repairs, changes_path, repair
 from ftwizard.errors import FtwizardError
 
-SFT = target("openai-sft")
+SFT = get_target("openai-sft")
 TOKEN = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
 
 
@@ -131,7 +131,7 @@ def test_a_secret_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
 def test_copies_go_whatever_their_json_looks_like_but_nothing_else_does(tmp_path: Path) -> None:
     rows = [chat("a"), {"id": 2, **chat("a")}, chat("A"), chat("a", weight=0), chat("a", "5")]
     data = b"".join(map(line, rows)) + line(chat("a"), separators=(",", ":"))
-    found, out, _ = mended(tmp_path, data, target("trl-sft"))
+    found, out, _ = mended(tmp_path, data, get_target("trl-sft"))
     assert [json.loads(row) for row in out.splitlines()] == [rows[0], rows[2], rows[4]]
     assert {one.code: one.lines for one in found.left_out} == {"nothing_to_train": [4]}
     assert [(one.code, one.lines) for one in found.changed] == [("duplicate", [2, 6])]
@@ -139,7 +139,9 @@ def test_copies_go_whatever_their_json_looks_like_but_nothing_else_does(tmp_path
 
 def test_prompts_with_different_answers_to_grade_by_are_no_copies(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "reference_answer": n} for n in (1, 2, 1)]
-    _, out, _ = mended(tmp_path, b"".join(map(line, rows)), target("openai-rft"), format="prompt")
+    _, out, _ = mended(
+        tmp_path, b"".join(map(line, rows)), get_target("openai-rft"), format="prompt"
+    )
     assert out == line(rows[0]) + line(rows[1])
 
 
@@ -172,7 +174,7 @@ def test_the_byte_order_mark_is_what_the_target_wants(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "foundry-sft", []),
         (b"\xef\xbb\xbf", "openai-sft", ["bom"]),
     ):
-        found, out, _ = mended(tmp_path, mark + data, target(goal))
+        found, out, _ = mended(tmp_path, mark + data, get_target(goal))
         assert out == (b"\xef\xbb\xbf" if goal == "foundry-sft" else b"") + data
         assert [one.code for one in found.changed] == codes
 
@@ -269,7 +271,7 @@ FILES = st.lists(
 def test_what_was_mended_is_not_found_again(
     before: bytes, rows: bytes, name: str, redact: bool
 ) -> None:
-    goal = target(name)
+    goal = get_target(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         data = before + line(chat("first")) * 9 + rows  # so that the format is certain
@@ -291,7 +293,7 @@ def test_what_was_mended_is_not_found_again(
 
 def errors_in(path: Path, goal: Target) -> set[str]:
     found = set()
-    for _, row in reader.reading(path).examples():
+    for _, row in reader.open_reader(path).examples():
         if isinstance(row, RowProblem):
             found.add(row.code)
         else:
@@ -303,7 +305,7 @@ def errors_in(path: Path, goal: Target) -> set[str]:
 def warnings_in(path: Path, goal: Target) -> set[str]:
     return {
         one.code
-        for _, row in reader.reading(path).examples()
+        for _, row in reader.open_reader(path).examples()
         if not isinstance(row, RowProblem)
         for one in checks.check_row(row, goal)
     }
@@ -314,4 +316,4 @@ def test_the_usual_target_takes_the_rows_as_they_are() -> None:
         ("openai-chat", "trl-sft"), ("preference", "trl-dpo"), ("kto", "trl-kto"),
         ("prompt", "openai-rft"), ("vertex", "vertex-gemini"), (None, "trl-sft"), ("text", "trl-sft"),
     ):  # fmt: skip
-        assert usual(format).name == name
+        assert default_target(format).name == name

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import run
 from ftwizard.data.io import inspect
-from ftwizard.data.platforms import target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.tokens import counting, tokenizers
-from ftwizard.data.tokens.counting import Way, recount
+from ftwizard.data.tokens.counting import TargetEncoding, recount
 
-OPENAI = target("openai-sft"), tokenizers.choose(target("openai-sft"))
-LLAMA = target("together-sft"), tokenizers.choose(target("together-sft"), "llama-3.1-8b")
+OPENAI = get_target("openai-sft"), tokenizers.choose_encoding(get_target("openai-sft"))
+LLAMA = (
+    get_target("together-sft"),
+    tokenizers.choose_encoding(get_target("together-sft"), "llama-3.1-8b"),
+)
 
 
 def write(file: Path, texts: list[str]) -> Path:
@@ -33,9 +36,9 @@ def write(file: Path, texts: list[str]) -> Path:
     return file
 
 
-def exact(file: Path, way: Way, model: str | None = None) -> int:
+def exact(file: Path, way: TargetEncoding, model: str | None = None) -> int:
     what = inspect.inspect(file)
-    found = counting.exact(
+    found = counting.count_tokens(
         file, what, "openai-chat", way[0], None, say=lambda *_: None, processes=1, model=model
     )
     return found.tokens.total
@@ -78,5 +81,5 @@ def test_where_no_row_can_be_read_nothing_is_said(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"foo": 1}\n')
     what = inspect.inspect(file)
-    assert run.guessed(file, what, None)
+    assert run.guess_format(file, what, None)
     assert recount(file, what, "openai-chat", OPENAI, 10, {"llama": LLAMA}) == {}

@@ -13,15 +13,21 @@ from hypothesis import strategies as st
 
 from ftwizard.data import histogram
 from ftwizard.data.example import Example
-from ftwizard.data.findings import SHOWN_LINES
-from ftwizard.data.platforms import severities, target, targets
+from ftwizard.data.findings import MAX_SHOWN_LINES
+from ftwizard.data.platforms import all_targets, get_target, severities
 from ftwizard.data.tokens import stats, tokenizers
 from ftwizard.data.tokens.row_tokens import RowCounter
-from ftwizard.data.tokens.stats import Counts, TokenCounter, exact, findings, sample_estimate
-from ftwizard.data.tokens.tokenizers import choose
+from ftwizard.data.tokens.stats import (
+    TokenCounter,
+    TokenCounts,
+    exact,
+    find_long_rows,
+    sample_estimate,
+)
+from ftwizard.data.tokens.tokenizers import choose_encoding
 from tests.helpers.tokens import multilingual, tiktoken_encoding
 
-OPENAI = target("openai-sft")
+OPENAI = get_target("openai-sft")
 ROWS = [multilingual(random.Random(seed)) for seed in range(4000)]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -35,8 +41,8 @@ def chat(*turns: tuple[str, str], **more: Any) -> Example:
     return Example(kind="chat", messages=messages, **more)
 
 
-def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> Counts:
-    return exact(enumerate(rows, 1), target(name), limit=limit)
+def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> TokenCounts:
+    return exact(enumerate(rows, 1), get_target(name), limit=limit)
 
 
 def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> None:
@@ -58,7 +64,7 @@ def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -
     without = msgspec.structs.replace(
         row, messages=[row.messages[0], {**row.messages[1], "weight": 0}, *row.messages[2:]]
     )
-    count = tokenizers.make_counter(choose(OPENAI))
+    count = tokenizers.make_counter(choose_encoding(OPENAI))
     whole, part = counted(row), counted(without)
     assert whole.trained.total == count("Hello there") + count("Bye")
     assert part.trained.total == count("Bye")
@@ -113,7 +119,7 @@ def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
     assert not trained.exact and trained.low == 0 < trained.total
 
 
-@pytest.mark.parametrize("name", sorted(targets()))
+@pytest.mark.parametrize("name", sorted(all_targets()))
 def test_estimates_are_ranges_and_say_that_they_are(name: str) -> None:
     found = counted(*ROWS[:50], name=name)
     assert found.tokens.low <= found.tokens.total <= found.tokens.high
@@ -141,14 +147,14 @@ def test_no_row_stops_the_count(
         tokens={"input_ids": ids, "labels": labels},
     )  # fmt: skip
     for place in ("openai-sft", "openai-dpo", "openai-rft", "trl-kto", "vertex-gemini"):
-        one = RowCounter(target(place), choose(target(place))).count(row)
+        one = RowCounter(get_target(place), choose_encoding(get_target(place))).count(row)
         assert 0 <= one.trained <= one.tokens and 0 <= one.before <= one.tokens
         assert counted(row, name=place).tokens.rows == 1
 
 
 def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
-    whole = TokenCounter(OPENAI, choose(OPENAI), limit=300)
-    parts = [TokenCounter(OPENAI, choose(OPENAI), limit=300) for _ in range(3)]
+    whole = TokenCounter(OPENAI, choose_encoding(OPENAI), limit=300)
+    parts = [TokenCounter(OPENAI, choose_encoding(OPENAI), limit=300) for _ in range(3)]
     for line, row in enumerate(ROWS[:900], 1):
         whole.add(line, row)
         parts[line % 3].add(line, row)
@@ -158,9 +164,9 @@ def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
     assert merged.counts() == whole.counts()
     merged.add(901, ROWS[901])
     assert merged.counts().tokens.rows == 901
-    empty = TokenCounter(OPENAI, choose(OPENAI)).counts()
+    empty = TokenCounter(OPENAI, choose_encoding(OPENAI)).counts()
     assert (empty.tokens.total, empty.tokens.mean, empty.tokens.histogram) == (0, 0, [])
-    assert empty.longest_line is None and findings(empty, OPENAI) == []
+    assert empty.longest_line is None and find_long_rows(empty, OPENAI) == []
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=200))
@@ -188,30 +194,30 @@ def test_rows_over_the_limit_are_found_with_their_lines() -> None:
     found = counted(short, long_answer, short, long_prompt, limit=50)
     assert (found.tokens.over_limit, found.over_lines) == (2, [2, 4])
     assert (found.emptied, found.emptied_lines) == (1, [4])
-    said = findings(found, OPENAI)
+    said = find_long_rows(found, OPENAI)
     assert [one.code for one in said] == ["too_long", "nothing_to_train_after_truncation"]
     assert all(severities()[one.code] == "warning" for one in said)
     assert (said[0].count, said[0].lines, said[1].lines) == (2, [2, 4], [4])
     assert "50 tokens" in said[0].message and "about" not in said[0].message
     guessed = counted(long_answer, name="bedrock-claude", limit=50)
-    assert "about" in findings(guessed, target("bedrock-claude"))[0].message
-    assert findings(counted(short, limit=50), OPENAI) == []
+    assert "about" in find_long_rows(guessed, get_target("bedrock-claude"))[0].message
+    assert find_long_rows(counted(short, limit=50), OPENAI) == []
     assert counted(short).tokens.limit == OPENAI.max_tokens
-    many = counted(*[long_answer] * (SHOWN_LINES + 5), limit=50)
-    (one,) = findings(many, OPENAI)
-    assert (one.count, len(one.lines)) == (SHOWN_LINES + 5, SHOWN_LINES)
+    many = counted(*[long_answer] * (MAX_SHOWN_LINES + 5), limit=50)
+    (one,) = find_long_rows(many, OPENAI)
+    assert (one.count, len(one.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
 
 
 def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
     row = chat(("user", "word " * 20), ("assistant", "Hello you"))
-    one = RowCounter(OPENAI, choose(OPENAI)).count(row)
+    one = RowCounter(OPENAI, choose_encoding(OPENAI)).count(row)
     assert counted(row, limit=one.before + 1).emptied == 0
     assert counted(row, limit=one.before).emptied == 1
 
 
 @pytest.mark.parametrize("measure", ["text", "row"])
 def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
-    tally = TokenCounter(OPENAI, choose(OPENAI))
+    tally = TokenCounter(OPENAI, choose_encoding(OPENAI))
     pairs, trained = [], []
     for line, row in enumerate(ROWS, 1):
         whole, learnt = tally.add(line, row)
@@ -248,8 +254,8 @@ def test_a_sample_never_says_less_than_it_counted(
 
 
 def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
-    assert sample_estimate([(5, 2)], 5, 1) == stats.Estimate(value=2, low=2, high=2)
-    assert sample_estimate([], 0, 0) == stats.Estimate(value=0, low=0, high=0)
+    assert sample_estimate([(5, 2)], 5, 1) == stats.TokenEstimate(value=2, low=2, high=2)
+    assert sample_estimate([], 0, 0) == stats.TokenEstimate(value=0, low=0, high=0)
     with pytest.raises(ValueError, match="1 row of 10"):
         sample_estimate([(5, 2)], 50, 10)
 
@@ -257,7 +263,7 @@ def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
 @settings(max_examples=20)
 @given(st.floats(0.2, 3))
 def test_an_interval_widens_by_that_of_the_encoding(share: float) -> None:
-    guess = stats.Estimate(value=1000, low=900, high=1100)
+    guess = stats.TokenEstimate(value=1000, low=900, high=1100)
     known = stats.sampled(counted(*ROWS[:20]), guess, guess)
     assert (known.tokens.low, known.tokens.high, known.tokens.exact) == (900, 1100, False)
     vague = stats.sampled(counted(*ROWS[:20], name="bedrock-nova"), guess, guess)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.platforms import target, targets
+from ftwizard.data.platforms import all_targets, get_target
 from ftwizard.data.tokens import tokenizers
-from ftwizard.data.tokens.tokenizers import Vocabulary, choose, make_counter
+from ftwizard.data.tokens.tokenizers import Vocabulary, choose_encoding, make_counter
 from tests.helpers.tokens import WORDS, multilingual, tiktoken_encoding
 
 OPENAI: list[Vocabulary] = ["o200k_base", "cl100k_base"]
@@ -54,11 +54,11 @@ def test_counting_never_raises(text: str) -> None:
 
 
 def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_own() -> None:
-    own = {name for name, one in targets().items() if choose(one).own}
-    assert own == {name for name in targets() if name.startswith(("openai", "foundry"))} | {
+    own = {name for name, one in all_targets().items() if choose_encoding(one).own}
+    assert own == {name for name in all_targets() if name.startswith(("openai", "foundry"))} | {
         "bedrock-llama"
     }
-    for one in map(choose, targets().values()):
+    for one in map(choose_encoding, all_targets().values()):
         assert one.factor[0] <= one.factor[1] <= one.factor[2]
         assert one.own == (one.factor == (1, 1, 1))
         assert one.sources and one.as_of
@@ -91,7 +91,7 @@ def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_
     ],
 )
 def test_a_models_name_names_its_tokenizer(model: str, name: str, own: bool) -> None:
-    found = choose(target("together-sft"), model)
+    found = choose_encoding(get_target("together-sft"), model)
     assert (found.name, found.own) == (name, own)
 
 
@@ -106,7 +106,7 @@ def test_a_model_in_a_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.add_special_tokens(["<|im_end|>"])
     bare.save(str(tmp_path / "tokenizer.json"))
-    found = tokenizers.of_folder(tmp_path, "my/model")
+    found = tokenizers.from_folder(tmp_path, "my/model")
     count = make_counter(found)
     assert (found.words, found.is_exact) == ("my/model", False)
     assert count("abab") == 2

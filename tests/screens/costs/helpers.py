@@ -6,17 +6,17 @@ import datetime
 from decimal import Decimal
 from typing import Any, get_args
 
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.pricing.offer import Offer, Volume
-from ftwizard.quantity import Day, Figure
+from ftwizard.quantity import EndDate, Figure
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ColumnId
 from ftwizard.screens.wizard.drafts import Draft
 from tests.screens.wizard.data.reports import report
 
 TODAY = datetime.date(2026, 11, 25)
-FACTS = Facts(
+FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip
@@ -58,9 +58,9 @@ def offer(name: str, **more: Any) -> Offer:
     return Offer(name=name, **{**usual, **more})
 
 
-def day(year: int, month: int, number: int) -> Day:
+def day(year: int, month: int, number: int) -> EndDate:
     """Return a day that was announced."""
-    return Day(date=datetime.date(year, month, number), source=LIST, as_of="2026-11")
+    return EndDate(date=datetime.date(year, month, number), source=LIST, as_of="2026-11")
 
 
 def offers(basis: Basis, *_: object) -> list[Offer]:

@@ -15,17 +15,16 @@ from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
-from ftwizard.screens.costs.hour_price import HourPage
+from ftwizard.screens.costs.hour_price import HourPricePage
 from ftwizard.screens.costs.page import CostsPage
-from ftwizard.screens.plain import hour_price as hours
-from ftwizard.screens.plain import steps
+from ftwizard.screens.plain import hour_price, steps
 from ftwizard.screens.plain.prompts import BACK
 from ftwizard.screens.wizard import drafts
 from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.estimate import text as estimate_texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.page import PathPage
-from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.provider.page import ProviderPage
+from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.recipe import live_estimate
 from tests.data.checks.test_fast_path import Scripted
 from tests.screens.costs.helpers import FACTS, TODAY, checked
@@ -69,7 +68,7 @@ def played(
 
 async def typed(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("h")
-    await asked(pilot, HourPage)
+    await asked(pilot, HourPricePage)
     await pilot.press(*text, "enter")
 
 
@@ -91,15 +90,17 @@ def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
     assert (
         isinstance(step, Step) and step.draft.hour and f"{step.draft.hour.usd}" in ("0.50", "0.5")
     )
-    known = machine_rate.remembered()
+    known = machine_rate.read_saved_price()
     assert (known is not None) == remembers == locations.prices_file().exists()
     said = () if remembers else ("--price", "machine=0.50")
-    assert machine_rate.argv(step.draft.hour) == said, "the run is told what it cannot read"
+    assert machine_rate.price_arguments(step.draft.hour) == said, (
+        "the run is told what it cannot read"
+    )
     assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != remembers
 
 
 def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
-    before = machine_rate.said("2")
+    before = machine_rate.parse_typed_price("2")
 
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await says(pilot, "$1.00–4.00")
@@ -145,7 +146,7 @@ def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> No
         await until(pilot, lambda: bool(left))
 
     (step,) = played(lambda: EstimatePage(estimated()), play, (160, 50))
-    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+    assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
 def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
@@ -158,13 +159,13 @@ def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("escape")
         await says(pilot, "This machine")
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: "yours" in str(pilot.app.screen.query_one("#words").render()))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: PathPage(checked(), TODAY), play, (160, 50))
-    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+    (step,) = played(lambda: ProviderPage(checked(), TODAY), play, (160, 50))
+    assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
 def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
@@ -176,12 +177,12 @@ def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Elsewhere))
+        await until(pilot, lambda: isinstance(pilot.app.screen, UnsupportedProviderPage))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: Elsewhere(checked().on_path("openai")), play)
-    assert step.draft.hour and step.draft.hour.source == machine_rate.SAID
+    (step,) = played(lambda: UnsupportedProviderPage(checked().on_path("openai")), play)
+    assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
 @pytest.mark.parametrize(("size", "keys"), [((80, 24), ""), ((60, 16), "2 EUR")])
@@ -203,17 +204,18 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     quiet = live_estimate.format_prospect(draft).plain
     assert quiet.endswith(live_estimate.UNPRICED) and "$" not in quiet
-    found = live_estimate.estimate_recipe(draft.priced(machine_rate.said("2")))
+    found = live_estimate.estimate_recipe(draft.priced(machine_rate.parse_typed_price("2")))
     assert found and found.cost and found.cost.low and found.cost.high
-    said = live_estimate.format_prospect(draft.priced(machine_rate.said("2"))).plain
+    said = live_estimate.format_prospect(draft.priced(machine_rate.parse_typed_price("2"))).plain
     assert (
-        f"{machine_rate.spread(found.cost)} in total" in said and live_estimate.UNPRICED not in said
+        f"{machine_rate.format_price_range(found.cost)} in total" in said
+        and live_estimate.UNPRICED not in said
     )
 
 
 def test_what_is_not_known_is_never_0() -> None:
     untimed = ESTIMATE | {"time": None}
-    said = estimate_texts.format_estimate(untimed, 1024, machine_rate.said("2")).plain
+    said = estimate_texts.format_estimate(untimed, 1024, machine_rate.parse_typed_price("2")).plain
     assert "unknown: no time estimate; at $2.00 per hour" in said
     unsaid = estimate_texts.format_estimate(ESTIMATE, 1024).plain
     assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
@@ -241,20 +243,20 @@ def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
 def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ask = Scripted("hour", "1,5", "1.5", "once", "")
     draft = steps.show_estimate(ask, estimated())
-    assert draft.hour and draft.hour.source == machine_rate.SAID
+    assert draft.hour and draft.hour.source == machine_rate.WIZARD_SOURCE
     assert "a decimal point" in ask.refused[0] and not locations.prices_file().exists()
     said = capsys.readouterr().out
     assert "unknown; choose “set the hourly price” below" in said
     assert "$0.75–3.00" in said and "for comparison" in said
     ask = Scripted("2", "remember")
-    draft = hours.ask_hour(ask, draft)
-    assert draft.hour and draft.hour == machine_rate.remembered() and draft.hour.usd == 2
+    draft = hour_price.ask_hour(ask, draft)
+    assert draft.hour and draft.hour == machine_rate.read_saved_price() and draft.hour.usd == 2
 
 
 @pytest.mark.parametrize("answers", [(BACK,), ("3", BACK)])
 def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) -> None:
-    before = Draft(FACTS, hour=machine_rate.said("1"))
-    assert hours.ask_hour(Scripted(*answers), before) == before
+    before = Draft(FACTS, hour=machine_rate.parse_typed_price("1"))
+    assert hour_price.ask_hour(Scripted(*answers), before) == before
     assert not locations.prices_file().exists()
 
 

@@ -28,10 +28,10 @@ from ftwizard.screens.costs import text as cost_texts
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.costs.volume import VolumePage
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.widgets.menu import Menu
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from tests.screens.costs.helpers import (
     COLUMN_IDS,
     ESTIMATE,
@@ -195,7 +195,7 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     facts = msgspec.structs.replace(FACTS, gpus=(gpu,))
     name = "meta-llama/Llama-3.3-70B-Instruct"
     draft = replace(checked(), machine=facts).with_plan(model=schema.Model(name=name))
-    draft = draft.with_recipe(method="qlora").priced(machine_rate.said("1"))
+    draft = draft.with_recipe(method="qlora").priced(machine_rate.parse_typed_price("1"))
     basis = inputs.build_basis(draft, TODAY).with_query(volume=MONTH)
     found = {one.name: one for one in inputs.compute_offers(basis, packaged())}
     column = {id: cost_table.COLUMNS[id].cell for id in ("training", "monthly")}
@@ -374,7 +374,7 @@ def test_the_palette_offers_what_the_keys_do() -> None:
 
 def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        page = Elsewhere(counted().on_path("openai"))
+        page = UnsupportedProviderPage(counted().on_path("openai"))
         pilot.app.push_screen(page)
         await says(pilot, "Press Enter to train on this machine")
         await pilot.press("c")
@@ -398,7 +398,7 @@ def test_a_change_is_computed_at_once() -> None:
 
 
 def own(text: str) -> Path:
-    folder = locations.config()
+    folder = locations.config_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "prices.toml"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -409,7 +409,7 @@ def test_a_typo_in_ones_own_prices_is_shown_and_the_page_goes_on() -> None:
     own('[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "trainig"\nusd = 5\n')
 
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
-        await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         assert "trainig" in frame(pilot.app) and "training" in frame(pilot.app)
         await pilot.press("enter")
         await says(pilot, "! your prices are ignored")
@@ -470,7 +470,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
             if figure is not None and not (one.path == "local" and name in ("input", "output")):
                 assert figure.as_of is not None and f"as of {figure.as_of}" in said
                 assert " ".join(figure.source.split()[:4]) in said
-        notes = [note for note in one.notes if note != gpu_costs.NOT_SAID]
+        notes = [note for note in one.notes if note != gpu_costs.PRICE_NOT_SET]
         assert all(msgspec.to_builtins(note)[:40] in said for note in notes)
         assert (cost_texts.PRICE_HINT in said) == (notes != list(one.notes)), (
             "on a page a key says it"

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from ftwizard.catalog.prices import packaged
 from ftwizard.pricing import money
 from ftwizard.pricing.offer import Offer
-from ftwizard.quantity import Day
+from ftwizard.quantity import EndDate
 from ftwizard.screens.costs import inputs, plot, table, volume
 from ftwizard.screens.costs.table import Order
 from tests.screens.costs.helpers import COLUMN_IDS, MONTH, TODAY, counted, usd
@@ -27,7 +27,7 @@ OFFERS = st.lists(
             output=output, hosting=hosting, weights=weights, owner="", until=until,
         ),
         st.integers(0, 10**6), st.booleans(), st.booleans(), FIGURES, FIGURES, FIGURES, FIGURES,
-        st.sampled_from(["yes", "no", "unknown"]), st.none() | st.dates().map(lambda one: Day(date=one, source="x", as_of="2026-11")),
+        st.sampled_from(["yes", "no", "unknown"]), st.none() | st.dates().map(lambda one: EndDate(date=one, source="x", as_of="2026-11")),
     ),
     max_size=12, unique_by=lambda one: one.model,
 )  # fmt: skip
@@ -65,7 +65,7 @@ def test_every_line_is_as_wide_as_the_head_and_has_room(
 
 @given(st.floats(0, 1e9))
 def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> None:
-    said = money.amount(value)
+    said = money.format_amount(value)
     assert cell_len(said) <= 14
     assert (value == 0) == (float(said[1:].replace(",", "")) == 0)
 

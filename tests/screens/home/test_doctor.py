@@ -14,8 +14,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.error import Problem
-from ftwizard.screens.home.doctor import Doctor
+from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.home.doctor import DoctorPage
 from tests.screens.frames import assert_frame, drive, frame, says, until
 
 QUICK: list[dict[str, str]] = [
@@ -62,7 +62,7 @@ def show(
     size: tuple[int, int],
     play: Callable[[Pilot[Any]], Awaitable[None]],
 ) -> str:
-    monkeypatch.setattr(subprocesses, "command", command)
+    monkeypatch.setattr(subprocesses, "run_command", command)
     return drive(FtwizardApp(("doctor", "")), size, play)
 
 
@@ -114,10 +114,10 @@ def test_a_doctor_that_cannot_be_run_is_a_sentence(monkeypatch: pytest.MonkeyPat
     command.error = FtwizardError("The command “doctor” failed.", "Do this.")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         assert "The command “doctor” failed." in frame(pilot.app)
         await pilot.press("enter")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, Doctor | Problem))
+        await until(pilot, lambda: not isinstance(pilot.app.screen, DoctorPage | ErrorDialog))
 
     show(command, monkeypatch, (80, 24), play)
 
@@ -128,7 +128,7 @@ def test_the_real_command_on_this_machine() -> None:
         await pilot.press("end")
         await says(pilot, "✓ trl")
         await pilot.press("escape")  # also ends the command
-        await until(pilot, lambda: not isinstance(pilot.app.screen, Doctor))
+        await until(pilot, lambda: not isinstance(pilot.app.screen, DoctorPage))
         await pilot.pause(0.5)
 
     drive(FtwizardApp(("doctor", "")), (80, 60), play)

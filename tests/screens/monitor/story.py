@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.folder import State, write_json
 from ftwizard.pricing import machine_rate
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.monitor.page import MonitorPage
 from tests.screens.frames import Scenario, assert_frame, drive, until
 from tests.screens.runs_helpers import PLAN, make_run
 
@@ -80,9 +80,11 @@ class Story:
 
     def costing(self, usd: str, budget: str = "") -> None:
         """Give an hour of its machine a price, and the run a budget."""
-        hour = Rate(usd=Decimal(usd), unit="hour", source="own", as_of="2026-09", confidence="high")
+        hour = PriceRate(
+            usd=Decimal(usd), unit="hour", source="own", as_of="2026-09", confidence="high"
+        )
         record = self.folder.read_job()
-        inputs = machine_rate.record(hour)
+        inputs = machine_rate.price_record(hour)
         write_json(self.folder.job, msgspec.structs.replace(record, inputs=inputs))
         self.folder.plan.write_text(f"{PLAN}{budget}")
 
@@ -121,7 +123,7 @@ async def settled(pilot: Pilot[Any]) -> None:
     def is_settled() -> bool:
         screen = pilot.app.screen
         return (
-            isinstance(screen, Monitor)
+            isinstance(screen, MonitorPage)
             and screen._run_view.plan is not None
             and not screen._reading
         )

@@ -19,14 +19,14 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.jobs.status import observe
-from ftwizard.models.hub import Source
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan import schema
 from ftwizard.runs import store
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor import diagnosis, readings
 from ftwizard.screens.monitor.diagnosis import build_lines
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.monitor.page import MonitorPage
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import keeper_pid, make, start, until_step
 from tests.screens.frames import drive, frame, says, until
@@ -54,7 +54,9 @@ def parent(home: Path) -> JobFolder:
         f"data: {{files: {{train: {home / 'rows.jsonl'}}}, split: {{validation: 0.2}}}}\n"
         "model: {name: owner/model}\nrecipe: {method: lora, learning_rate: 0.0002, gradient_accumulation: 4}\n"
     )
-    source = Source(kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0")
+    source = ModelSource(
+        kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0"
+    )
     inputs = {"model": msgspec.to_builtins(source)}
     hashes = train._hash_data(schema.load(run.plan, begun=True))
     write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs, hashes=hashes))
@@ -74,7 +76,7 @@ def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
         assert "starts from the newest checkpoint (step 40)" in frame(pilot.app)
         await pilot.press("escape")
         await pilot.pause(0.2)
-        assert len(store.all_runs()) == 1, "esc starts nothing"
+        assert len(store.list_runs()) == 1, "esc starts nothing"
         await pilot.press("enter")
         await says(pilot, "Start a new run?")
         await pilot.press("enter")
@@ -91,7 +93,7 @@ def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
 def is_shown(pilot: Pilot[Any], shown: list[str]) -> bool:
     """Say whether the monitor shows another run than at first, and note which."""
     screen = pilot.app.screen
-    if not isinstance(screen, Monitor) or screen.follower.folder.id == "jumpy":
+    if not isinstance(screen, MonitorPage) or screen.follower.folder.id == "jumpy":
         return False
     shown.append(screen.follower.folder.id)
     return shown[-1] in frame(pilot.app)
@@ -195,15 +197,15 @@ def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
 
     def run(*argv: str, **_: Any) -> None:
         """Write the request, as the command does at once; what it does then has tests of its own."""
-        requests.stop(folder, 1, grace_s=30)
+        requests.request_stop(folder, 1, grace_s=30)
         ran.append(argv)
 
-    monkeypatch.setattr(subprocesses, "run", run)
+    monkeypatch.setattr(subprocesses, "run_blocking", run)
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "! The supervisor process")
         for question, calls in (("Stop this run?", 1), ("Kill it now?", 2)):
-            await until(pilot, lambda: isinstance(pilot.app.screen, Monitor))
+            await until(pilot, lambda: isinstance(pilot.app.screen, MonitorPage))
             await pilot.press(key)
             if key == "d":
                 await says(pilot, "▸ stop now and keep the best weights")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from ftwizard.catalog.prices import Rate
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.plan.schema import Budget
 from ftwizard.runs.store import Progress
 from ftwizard.screens.monitor.figures import format_spent
 
 
-def rate(usd: str, **more: Any) -> Rate:
-    return Rate(
+def rate(usd: str, **more: Any) -> PriceRate:
+    return PriceRate(
         usd=Decimal(usd), unit="hour", source="own", as_of="2026-11", confidence="high", **more
     )
 

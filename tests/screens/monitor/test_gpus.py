@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ftwizard.runs.store import Progress
 from ftwizard.screens.monitor import gpus
-from ftwizard.text import visible
+from ftwizard.text import make_visible
 
 _any = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50)
 _values = _any | st.lists(_any, max_size=3) | st.dictionaries(st.text(max_size=3), _any, max_size=2)
@@ -41,7 +41,7 @@ def test_it_bears_whatever_stands_in_the_file(found: list[Any], most: int, width
     shown = gpus.build_lines(samples, Progress(), width, most)
     text = shown.plain
     assert len(text.split("\n")) <= max(most, 2)
-    assert all(visible(line) == line for line in text.split("\n"))
+    assert all(make_visible(line) == line for line in text.split("\n"))
 
 
 def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:

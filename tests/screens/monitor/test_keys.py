@@ -77,8 +77,8 @@ def test_save_and_evaluate_are_asked_for_by_small_files(home: Path) -> None:
         await says(pilot, "Evaluating after this step")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
-    assert requests.pending(folder, "save", 1)
-    assert requests.pending(folder, "evaluate", 1)
+    assert requests.read_pending(folder, "save", 1)
+    assert requests.read_pending(folder, "evaluate", 1)
     assert lock.is_held(folder.lock)
 
 
@@ -126,7 +126,7 @@ def test_resume_outlasts_a_screen_that_is_left_at_once(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = living(home)
-    requests.stop(folder, 1, grace_s=10)
+    requests.request_stop(folder, 1, grace_s=10)
     until_ended(folder)
     ran: list[tuple[str, ...]] = []
 
@@ -134,7 +134,7 @@ def test_resume_outlasts_a_screen_that_is_left_at_once(
         time.sleep(1.0)
         ran.append(argv)
 
-    monkeypatch.setattr(subprocesses, "run", run)
+    monkeypatch.setattr(subprocesses, "run_blocking", run)
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "■ stopped")
@@ -146,7 +146,7 @@ def test_resume_outlasts_a_screen_that_is_left_at_once(
 
 def test_a_resume_that_fails_says_why(home: Path) -> None:
     folder = living(home)
-    requests.stop(folder, 1, grace_s=10)
+    requests.request_stop(folder, 1, grace_s=10)
     until_ended(folder)
 
     async def play(pilot: Pilot[Any]) -> None:

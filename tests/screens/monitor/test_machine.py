@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from ftwizard.jobs.identity import Identity
 from ftwizard.screens.monitor import chart_data
 from ftwizard.screens.monitor.chart_data import ChartSettings
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.monitor.page import MonitorPage
 from tests.screens.frames import frame, says, until
 from tests.screens.monitor.story import (
     HEALTHY,
@@ -188,7 +188,7 @@ def test_a_run_that_says_nothing_any_more_is_shown_as_such(story: Story) -> None
 
     async def wait_long(pilot: Pilot[Any]) -> None:
         screen = pilot.app.screen
-        assert isinstance(screen, Monitor)
+        assert isinstance(screen, MonitorPage)
         assert "Nothing new" not in frame(pilot.app)
         screen.follower.heard -= 700
         await says(pilot, ". Press o for the output.")

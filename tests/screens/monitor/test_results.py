@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.monitor.results import Finish
+from ftwizard.screens.monitor.results import ResultsPage
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.runs_helpers import make_result, make_run
 
@@ -28,7 +28,7 @@ ANSWERS = [
 async def to_results(pilot: Pilot[Any]) -> None:
     await says(pilot, "enter shows the results")
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, Finish))
+    await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
 
 
 def test_results_follow_the_monitor(home: Path) -> None:

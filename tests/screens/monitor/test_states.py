@@ -114,7 +114,7 @@ def test_saving_because_it_was_asked_to_stop(story: Story, size: tuple[int, int]
     story.train(250)
     story.tell("phase", phase="saving")
     story.machine()
-    requests.ask(story.folder, "stop", 1)
+    requests.send(story.folder, "stop", 1)
     with living(story.folder):
         assert_looks("stopping", size, watch(size))
 

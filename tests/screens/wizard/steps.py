@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.screens.frames import says, until
 
 
@@ -20,7 +20,7 @@ async def on(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
 
 async def to_data(pilot: Pilot[Any]) -> None:
     """Answer the path page so that training happens here."""
-    await on(pilot, PathPage)
+    await on(pilot, ProviderPage)
     pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
     await pilot.pause()
     await pilot.press("enter")

@@ -11,22 +11,22 @@ import pytest
 
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.errors import FtwizardError
-from ftwizard.hardware.machine import Facts, facts
+from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
 from ftwizard.screens.wizard import drafts, texts
 from ftwizard.screens.wizard.drafts import Draft
 
 
 @pytest.fixture(scope="module")
-def here() -> Facts:
-    return facts()
+def here() -> MachineInfo:
+    return read_machine_info()
 
 
 def counted(parameters: int) -> dict[str, Any]:
     return {"parameters": parameters, "parts": {"train": {"kept": 100}}}
 
 
-def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Facts) -> None:
+def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: MachineInfo) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("{}")
     draft = Draft(here).with_check(
@@ -40,13 +40,15 @@ def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Facts
     assert drafts.get_fingerprint("nul\0") is None
 
 
-def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(here: Facts) -> None:
+def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(
+    here: MachineInfo,
+) -> None:
     draft = Draft(here).allowing("skip-bad-rows").allowing("no-validation")
     other = draft.with_check(schema.Files(train="/other.jsonl"), None)
     assert other.plan.allow == ("no-validation",)
 
 
-def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> None:
+def test_a_rate_carried_over_from_another_size_is_warned_about(here: MachineInfo) -> None:
     draft = Draft(here).with_plan(model=schema.Model(name="owner/small"))
     draft = draft.with_recipe(learning_rate=2e-4).with_touched("learning_rate")
     small = draft.with_estimate(counted(135_000_000))
@@ -60,7 +62,7 @@ def test_a_rate_carried_over_from_another_size_is_warned_about(here: Facts) -> N
     assert "another size" not in texts.format_warnings(other).plain
 
 
-def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Facts) -> None:
+def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: MachineInfo) -> None:
     draft = Draft(here).with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     draft = draft.with_recipe(learning_rate=3e-4).with_touched("learning_rate")
     large = draft.with_plan(model=schema.Model(name="meta-llama/Llama-3.1-70B"))
@@ -89,7 +91,7 @@ def test_the_same_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_no_room_for_a_temporary_file_is_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Facts
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: MachineInfo
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(FtwizardError) as error, drafts.temporary_plan(Draft(here)):
@@ -97,13 +99,13 @@ def test_no_room_for_a_temporary_file_is_a_sentence(
     assert "TMPDIR" in error.value.hint
 
 
-def test_the_recommendation_is_followed_until_another_path_is_chosen(here: Facts) -> None:
+def test_the_recommendation_is_followed_until_another_path_is_chosen(here: MachineInfo) -> None:
     draft = Draft(here).with_recommendation("cloud")
     assert draft.way == "cloud"
     assert draft.on_path("local").with_recommendation("openai").way == "local"
 
 
-def test_the_plan_records_why_the_path_was_taken(here: Facts) -> None:
+def test_the_plan_records_why_the_path_was_taken(here: MachineInfo) -> None:
     followed = (
         Draft(here).with_recommendation("local", ("The rows stay here.",)).with_provider_reason()
     )

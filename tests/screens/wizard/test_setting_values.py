@@ -12,9 +12,9 @@ from hypothesis.strategies import floats
 from rich.console import Console
 
 from ftwizard.advice import recipe_advice
-from ftwizard.advice.recipe_advice import Advised
+from ftwizard.advice.recipe_advice import AdvisedValue
 from ftwizard.advice.setting_help import setting
-from ftwizard.hardware.machine import Facts, Gpu, facts
+from ftwizard.hardware.machine import Gpu, MachineInfo, read_machine_info
 from ftwizard.plan.schema import Finish, Samples
 from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.drafts import Draft
@@ -64,7 +64,7 @@ def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_pat
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
-    draft = Draft(facts())
+    draft = Draft(read_machine_info())
     assert find_prompts_problem(draft) == "" and resolve_prompt_file(draft) == draft
     for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
         found = find_prompts_problem(with_value(draft, setting("prompts"), typed))
@@ -101,8 +101,8 @@ def test_every_number_is_shown_exactly(value: float) -> None:
     assert parse_value(setting("learning_rate"), format_input(value)) == value
 
 
-def advice_of(name: str, **more: Any) -> Advised:
-    found = recipe_advice.advise("lora", 8 * 10**9, 20_000, facts(), **more)
+def advice_of(name: str, **more: Any) -> AdvisedValue:
+    found = recipe_advice.advise("lora", 8 * 10**9, 20_000, read_machine_info(), **more)
     return next(one for one in found if one.name == name)
 
 
@@ -132,11 +132,13 @@ def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
 
 def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
     """Six of 76 cells, at 80 columns."""
-    here = msgspec.structs.replace(facts(), gpus=(Gpu(name="Tesla T4", memory=16 * 10**9),))
-    for machine in (facts(), here):
+    here = msgspec.structs.replace(
+        read_machine_info(), gpus=(Gpu(name="Tesla T4", memory=16 * 10**9),)
+    )
+    for machine in (read_machine_info(), here):
         for method in ("lora", "full"):
             found = recipe_advice.advise(method, 70 * 10**9, 370, machine)
-            way = recipe_advice.method_for(70 * 10**9, machine)
+            way = recipe_advice.advise_method(70 * 10**9, machine)
             for one in (way, *found):
                 for origin in ("advised", "yours"):
                     text = texts.format_reason(setting(one.name), one, origin)
@@ -146,14 +148,14 @@ def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
 GPU = Gpu(name="one", memory=16_000_000_000)
 
 
-def draft_on(machine: Facts, parameters: int | None) -> Draft:
+def draft_on(machine: MachineInfo, parameters: int | None) -> Draft:
     found = {"parameters": parameters, "parts": {"train": {"kept": 5000}}}
     draft = Draft(machine)
     return draft.with_estimate(found) if parameters else draft
 
 
 def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> None:
-    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     before = draft_on(machine, None).plan.recipe
     draft, changes = apply_advice(draft_on(machine, 14_000_000_000))
     recipe = draft.plan.recipe
@@ -171,7 +173,7 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
 
 
 def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() -> None:
-    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     draft = Draft(machine).with_estimate(
         {"parameters": 14_000_000_000, "parts": {}, "tokens": None}
     )
@@ -179,7 +181,7 @@ def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() 
 
 
 def test_what_the_person_has_chosen_stays() -> None:
-    machine = msgspec.structs.replace(facts(), gpus=(GPU,))
+    machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     draft = draft_on(machine, 14_000_000_000).with_touched("learning_rate").with_touched("method")
     kept, changes = apply_advice(draft)
     assert kept.plan.recipe.method == "lora"

@@ -12,16 +12,16 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.choose import Pick
-from ftwizard.screens.dialogs.confirm import Typed
-from ftwizard.screens.dialogs.error import Problem
-from ftwizard.screens.dialogs.result import Outcome
-from ftwizard.screens.dialogs.save_as import NewFile
+from ftwizard.screens.dialogs.choose import ChooseDialog
+from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.result import ResultDialog
+from ftwizard.screens.dialogs.save_as import SaveAsDialog
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.collapsible import Fold
+from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.provider.page import PathPage
-from ftwizard.screens.wizard.provider.unavailable import Elsewhere
+from ftwizard.screens.wizard.provider.page import ProviderPage
+from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 from tests.screens.frames import drive, frame, says, until
@@ -44,7 +44,7 @@ def test_each_answer_changes_the_recommendation_at_once() -> None:
     seen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         seen.append(frame(pilot.app))
         await pilot.press("down", "left", "left")
         seen.append(frame(pilot.app))
@@ -59,7 +59,7 @@ def test_each_answer_changes_the_recommendation_at_once() -> None:
 
 def test_changing_facts_are_asked_about_twice() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         await pilot.press("right", "right", "enter")
         await says(pilot, "Fine-tune on facts that change?")
         await pilot.press("escape")
@@ -72,20 +72,20 @@ def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: P
     seen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         pilot.app.screen.query_one("#path", Choice).value = "openai"
         await pilot.press("enter")
         await on(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
         await says(pilot, "rows, Alpaca")
         seen.append(frame(pilot.app))
-        for page in (Pick, NewFile, Outcome):  # they are converted first
+        for page in (ChooseDialog, SaveAsDialog, ResultDialog):  # they are converted first
             await pilot.press("enter")
             await on(pilot, page)
         await pilot.press("enter")
         await says(pilot, "→ Continue with")
         await pilot.press("enter")
-        await on(pilot, Elsewhere)
+        await on(pilot, UnsupportedProviderPage)
         seen.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, RecipePage)
@@ -163,10 +163,10 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -
         await to_checked(pilot, rows)
         pilot.app.screen.query_one("#share", Choice).value = "none"
         await pilot.press("enter")
-        await on(pilot, Typed)
+        await on(pilot, TypedConfirm)
         await pilot.press(*"yes", "enter")
         await pilot.pause(0.1)
-        assert isinstance(pilot.app.screen, Typed), "only the phrase will do"
+        assert isinstance(pilot.app.screen, TypedConfirm), "only the phrase will do"
         await pilot.press(*"no validation", "enter")
         await on(pilot, RecipePage)
         seen.append(pilot.app.screen._draft.plan)  # type: ignore[attr-defined]
@@ -236,7 +236,7 @@ def test_more_than_three_epochs_are_accepted_only_when_typed(rows: Path) -> None
         await pilot.press(*"owner/mine")
         pilot.app.screen.query_one("#setting-epochs Input").value = "5"  # type: ignore[attr-defined]
         await pilot.press("enter")
-        await on(pilot, Typed)
+        await on(pilot, TypedConfirm)
         seen.append(frame(pilot.app))
         await pilot.press("escape")
         await on(pilot, RecipePage)
@@ -264,7 +264,7 @@ def test_a_name_that_no_file_can_have_is_a_sentence(name: str) -> None:
         await to_data(pilot)
         pilot.app.screen.query_one("#train Input", Input).value = name
         await pilot.press("enter")
-        await on(pilot, Problem)
+        await on(pilot, ErrorDialog)
         await pilot.press("enter")
         await on(pilot, DataPage)
 
@@ -278,7 +278,7 @@ def test_up_and_down_reach_every_line_unfolded_ones_too(rows: Path) -> None:
         await to_checked(pilot, rows)
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        fold = pilot.app.screen.query_one(Fold)
+        fold = pilot.app.screen.query_one(FoldedSection)
         while not fold.has_focus:
             await pilot.press("tab")
         await says(pilot, "A first run does not need these")
@@ -344,7 +344,7 @@ def test_what_was_typed_but_not_read_is_kept_on_the_way_back() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_data(pilot)
         await pilot.press(*"half.js", "escape")
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         await pilot.press("enter")
         await on(pilot, DataPage)
         assert pilot.app.screen.query_one("#train Input", Input).value == "half.js"
@@ -376,11 +376,11 @@ def test_answers_are_not_dropped_without_a_question() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_data(pilot)
         await pilot.press(*"rows", "escape")
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         await pilot.press("escape")
         await says(pilot, "Leave the wizard?")
         await pilot.press("escape")
-        await on(pilot, PathPage)
+        await on(pilot, ProviderPage)
         await pilot.press("escape")
         await says(pilot, "Leave the wizard?")
         await pilot.press("enter")

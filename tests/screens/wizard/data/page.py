@@ -7,15 +7,15 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.drafts import Draft, Step
 from tests.screens.frames import drive, until
 
-FACTS = Facts(
+FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip
@@ -47,7 +47,7 @@ async def read(pilot: Pilot[Any], *keys: str) -> None:
     """Have the file read, then press keys."""
     await pilot.press("enter")
     await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
-    await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+    await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
     for key in keys:
         await pilot.press(key)
         await pilot.pause()

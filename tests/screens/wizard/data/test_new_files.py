@@ -12,11 +12,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard.plan import schema
-from ftwizard.screens.dialogs.choose import Pick
-from ftwizard.screens.dialogs.result import Outcome
-from ftwizard.screens.dialogs.save_as import NewFile
+from ftwizard.screens.dialogs.choose import ChooseDialog
+from ftwizard.screens.dialogs.result import ResultDialog
+from ftwizard.screens.dialogs.save_as import SaveAsDialog
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.drafts import Step
 from tests.helpers.models import make_tiny
@@ -48,10 +48,10 @@ def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: P
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "f")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "rows.fixed.jsonl" in frame(pilot.app)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
         assert "1 row skipped" in frame(pilot.app) and "! 1 row: control" in frame(pilot.app)
         await pilot.press("enter")
@@ -71,7 +71,7 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "f")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "rows.fixed-2.jsonl" in frame(pilot.app)
         for name, wrong in (
             ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
@@ -92,12 +92,12 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
 def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Unreadable rows are skipped." in frame(pilot.app)
         await pilot.press("enter")
         await says(pilot, "to validate  ")
         assert "(•) a file" in frame(pilot.app)
-        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
         await pilot.press("enter")
         await says(pilot, "Continue without 1 row?")
         await pilot.press("enter")
@@ -113,13 +113,13 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
 def test_convert_writes_for_another_place(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
         assert "OpenAI (DPO)" not in frame(pilot.app), "these are conversations"
         await pilot.press("end", "up", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Convert for Google Vertex AI (Gemini)" in frame(pilot.app)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert page.query_one("#train Input", Input).value == "rows.jsonl"
@@ -138,12 +138,12 @@ def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> 
         assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
         assert "enter convert" in frame(pilot.app)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NewFile))
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Convert for OpenAI" in frame(pilot.app)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Outcome))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         await pilot.press("enter")
         await says(pilot, "12 rows, chat messages")
         await says(pilot, "→ Continue with")
@@ -165,7 +165,7 @@ def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
         await says(pilot, "→ Read the data again with the changes")
         await pilot.press("enter")
         await says(pilot, "to validate  ✓ 2 rows")
-        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
         assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
         page.query_one("#share", Choice).value = "0.2"
         await until(pilot, lambda: page._enter == "read")

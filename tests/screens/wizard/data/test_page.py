@@ -13,12 +13,12 @@ from textual.widgets import Input
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
-from ftwizard.screens.dialogs.choose import Pick
-from ftwizard.screens.dialogs.error import Problem
+from ftwizard.screens.dialogs.choose import ChooseDialog
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
-from ftwizard.screens.widgets.next_line import Go
+from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data import data_check
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.rows import RowsPage
@@ -34,7 +34,7 @@ from tests.screens.wizard.data.reports import Command, clean, finding, first_loo
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     double = Command(report(FILE))
     double.others["show"] = rows_of
-    monkeypatch.setattr(subprocesses, "command", double)
+    monkeypatch.setattr(subprocesses, "run_command", double)
     monkeypatch.setattr(data_check, "QUICK_S", 0.0)
     return double
 
@@ -72,7 +72,7 @@ def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
         await says(pilot, "30 MB of 90 MB")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocesses.Child, "spent_s", 4.0)
+        patch.setattr(subprocesses.CommandProcess, "spent_s", 4.0)
         assert_frame(f"data-first-look-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
 
 
@@ -144,7 +144,7 @@ def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
     change: Callable[[Draft], Draft], asked: tuple[str, str], command: Command
 ) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await until(pilot, lambda: isinstance(pilot.app.focused, Go))
+        await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
 
     draft = draft_of()
     read_before = draft.with_check(draft.plan.data.files, report(FILE))
@@ -345,7 +345,7 @@ def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Comma
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Problem))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         assert "It is a folder." in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is page)
@@ -361,7 +361,7 @@ def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
         assert "Alpaca" in frame(pilot.app)
         command.found = report(FILE, format="alpaca")
         await pilot.press("down", "enter")

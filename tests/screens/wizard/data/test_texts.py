@@ -61,7 +61,7 @@ def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
-    found = row_preview.redact_example(formats.example(row, format))
+    found = row_preview.redact_example(formats.to_example(row, format))
     said = row_view.format_example(found).plain
     for message in (*found["messages"], *found["chosen"], *found["rejected"]):
         assert message["role"] in said
@@ -98,13 +98,13 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> None:
     text = TEXTS[name][:5000]
-    for said in (visible_text.lines(text), visible_text.line(text)):
+    for said in (visible_text.mark_lines(text), visible_text.mark_line(text)):
         assert not obeyed(said.plain.replace("\t", ""))
         bad = "".join(said.plain[span.start : span.end] for span in said.spans)
         assert bool(bad) == any(
-            visible_text.line(char).spans != [] for char in text if char not in "\n\t"
+            visible_text.mark_line(char).spans != [] for char in text if char not in "\n\t"
         )
-    assert visible_text.lines("all is well\n\tand plain: ß é 漢 👩").spans == []
+    assert visible_text.mark_lines("all is well\n\tand plain: ß é 漢 👩").spans == []
 
 
 def test_the_verdict_is_a_mark_and_words() -> None:

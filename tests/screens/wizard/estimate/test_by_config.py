@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from ftwizard.advice.recipe_advice import EarlierRate
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
@@ -23,7 +23,7 @@ from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 from tests.screens.frames import drive
 from tests.screens.wizard.steps import on
 
-FACTS = Facts(
+FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip

@@ -8,16 +8,16 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from ftwizard.catalog.model_configs import known
+from ftwizard.catalog.model_configs import find_config
 from ftwizard.cli import estimate_text
 from ftwizard.estimate import plan_estimate, probe_cache
-from ftwizard.estimate.memory import Memory
-from ftwizard.hardware.machine import Facts, Gpu
-from ftwizard.models.shapes import Shape, from_config
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.models.shapes import ModelShape, from_config
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.wizard.estimate import text
 from ftwizard.screens.wizard.estimate.memory import BAR_WIDTH
@@ -33,15 +33,15 @@ NAME = "meta-llama/Llama-3.1-8B"
 CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=25 * GB)
 
 
-def machine(*gpus: Gpu) -> Facts:
-    return Facts(
+def machine(*gpus: Gpu) -> MachineInfo:
+    return MachineInfo(
         gpus=gpus, no_gpu=None, memory=64 * GB, cores=2, bfloat16_cpu=True, disk_free=10**11,
         credentials=(), extras=(),
     )  # fmt: skip
 
 
-def llama() -> Shape:
-    config = known(NAME)
+def llama() -> ModelShape:
+    config = find_config(NAME)
     assert config is not None
     return from_config(config.config, NAME)
 
@@ -56,14 +56,14 @@ def chosen(**recipe: Any) -> Plan:
 def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
     """Return an estimate of QLoRA of Llama 3.1 8B on the machine."""
     one, facts = chosen(method="qlora"), machine(*gpus)
-    fit = plan_estimate.fits(one, {}, llama(), facts)
-    gpu = plan_estimate.gpu(one, facts)
+    fit = plan_estimate.check_plan_fit(one, {}, llama(), facts)
+    gpu = plan_estimate.plan_gpu(one, facts)
     assert gpu and fit
     return ESTIMATE | {
         "memory": msgspec.to_builtins(fit.memory), "fit": msgspec.to_builtins(fit),
         "here": {"name": gpu.name, "memory": gpu.memory, "gpu": True},
-        "room": plan_estimate.room(one, facts), "probe": None, "measured": None,
-        "article": msgspec.to_builtins(plan_estimate.article(one, {}, llama(), facts)),
+        "room": plan_estimate.available_bytes(one, facts), "probe": None, "measured": None,
+        "article": msgspec.to_builtins(plan_estimate.compare_with_article(one, {}, llama(), facts)),
         "uncounted": None, "one_gpu": None, **more,
     }  # fmt: skip
 
@@ -99,7 +99,9 @@ def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> Non
 
 def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
     one = chosen(method="qlora")
-    probe = probe_cache.of(measured(), probe_cache.with_batch(one, 2, 2), 1, 6, Expected())
+    probe = probe_cache.from_measurements(
+        measured(), probe_cache.with_batch(one, 2, 2), 1, 6, RunFigures()
+    )
     found = document(CARD, probe=msgspec.to_builtins(probe))
     assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(found)
     assert "with a batch size of 2; this one ran out of memory" in " ".join(
@@ -108,18 +110,18 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
 
 
 def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
-    memory = msgspec.convert(document(CARD)["memory"], Memory)
+    memory = msgspec.convert(document(CARD)["memory"], MemoryEstimate)
     context = memory.parts["context"].value
 
     def of(on_device: float) -> float:
         seen = measured(memory_training=8 * GB, memory_on_device=round(on_device))
-        probe = probe_cache.of(seen, chosen(), 0, 6, Expected())
-        return plan_estimate.measured(probe, memory).value
+        probe = probe_cache.from_measurements(seen, chosen(), 0, 6, RunFigures())
+        return plan_estimate.measured_peak(probe, memory).value
 
     assert of(8.25 * GB) == 8.25 * GB
     assert of(20 * GB) == 8 * GB + context
-    alone = probe_cache.of(measured(), chosen(), 0, 6, Expected())
-    assert plan_estimate.measured(alone, memory) == alone.memory
+    alone = probe_cache.from_measurements(measured(), chosen(), 0, 6, RunFigures())
+    assert plan_estimate.measured_peak(alone, memory) == alone.memory
 
 
 def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:

@@ -10,14 +10,14 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ftwizard.hardware.machine import facts
+from ftwizard.hardware.machine import read_machine_info
 from ftwizard.jobs.status import observe
 from ftwizard.plan import schema
 from ftwizard.runs.store import find
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.confirm import Typed
-from ftwizard.screens.dialogs.error import Problem
-from ftwizard.screens.monitor.page import Monitor
+from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.wizard import review
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.drafts import Draft, Step, get_fingerprint
@@ -51,7 +51,7 @@ def rows(tmp_path: Path) -> Path:
 def draft_of(rows: Path, tiny: Path) -> Draft:
     """Return a draft that was answered as far as the estimate."""
     checked = {"rows": 20, "usable": 20, "findings": [], "preview": [], "format": "alpaca"}
-    draft = Draft(facts()).with_check(
+    draft = Draft(read_machine_info()).with_check(
         schema.Files(train=str(rows)), checked, get_fingerprint(str(rows))
     )
     return draft.with_plan(model=schema.Model(name=str(tiny)))
@@ -185,7 +185,7 @@ async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "")
         pilot.app.screen.query_one("#setting-epochs Input", Input).value = epochs
     await pilot.press("enter")
     if epochs:
-        await on(pilot, Typed)
+        await on(pilot, TypedConfirm)
         await pilot.press(*"many epochs", "enter")
     await says(pilot, "an epoch")
     await pilot.press("enter")
@@ -205,7 +205,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
         kept = rows.read_text()
         rows.unlink()
         await pilot.press("enter")
-        await on(pilot, Problem)
+        await on(pilot, ErrorDialog)
         seen.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, ReviewPage)
@@ -213,7 +213,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
         rows.write_text(kept)
         await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
-        await on(pilot, Monitor)
+        await on(pilot, MonitorPage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "There is no data file" in seen[0]

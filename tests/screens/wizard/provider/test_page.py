@@ -20,14 +20,14 @@ from ftwizard.advice.provider_advice import recommend
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import advise_data
 from ftwizard.data.checks import run
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.provider import costs, text
-from ftwizard.screens.wizard.provider.page import PathPage
+from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import assert_frame, drive, frame, says, until
 
@@ -44,8 +44,8 @@ def on_page(
     """Return the last frame of the page, once the costs are worked out."""
 
     async def scenario(pilot: Pilot[Any]) -> None:
-        pilot.app.push_screen(PathPage(draft, TODAY))
-        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        pilot.app.push_screen(ProviderPage(draft, TODAY))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: bool(words(pilot)) and WORKING not in words(pilot))
         if play is not None:
             await play(pilot)
@@ -58,12 +58,14 @@ def words(pilot: Pilot[Any]) -> str:
     return str(pilot.app.screen.query_one("#words").render())
 
 
-def read(tmp_path: Path, answers: list[str], facts: Facts = FACTS) -> Draft:
+def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draft:
     """Return a draft whose file of rows was really checked."""
     file = tmp_path / "rows.jsonl"
     rows = [{"instruction": f"Question {n}?", "output": one} for n, one in enumerate(answers)]
     file.write_text("\n".join(map(json.dumps, rows)))
-    found = run.examine(file, run.Asked(max_length=schema.Recipe().max_length, near=False))
+    found = run.check_files(
+        file, run.CheckOptions(max_length=schema.Recipe().max_length, near=False)
+    )
     return Draft(facts).with_check(schema.Files(train=str(file)), msgspec.to_builtins(found))
 
 
@@ -168,7 +170,7 @@ def test_c_shows_every_offer_and_comes_back(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await says(pilot, "649,876 × 3 epochs")
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
 
     assert "‹ Only to our own cloud ›" in on_page(checked(), (80, 24), play)
 
@@ -200,8 +202,8 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
 
 
 def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None:
-    locations.config().mkdir(parents=True, exist_ok=True)
-    (locations.config() / "prices.toml").write_text(MACHINE)
+    locations.config_folder().mkdir(parents=True, exist_ok=True)
+    (locations.config_folder() / "prices.toml").write_text(MACHINE)
     card = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 10**9)
     facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None)
     draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
@@ -221,8 +223,8 @@ def test_rows_that_cannot_be_used_are_not_priced() -> None:
 
 
 def test_a_file_of_ones_own_prices_that_cannot_be_used_is_said() -> None:
-    locations.config().mkdir(parents=True, exist_ok=True)
-    (locations.config() / "prices.toml").write_text("this is no TOML")
+    locations.config_folder().mkdir(parents=True, exist_ok=True)
+    (locations.config_folder() / "prices.toml").write_text("this is no TOML")
     assert "Your own prices are ignored" in on_page(checked(), (120, 40))
 
 
@@ -238,8 +240,8 @@ def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -
     seen: list[str] = []
 
     async def scenario(pilot: Pilot[Any]) -> None:
-        pilot.app.push_screen(PathPage(checked(), TODAY))
-        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        pilot.app.push_screen(ProviderPage(checked(), TODAY))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: WORKING in words(pilot))
         await pilot.press("down", "left")
         await says(pilot, "‹ Only to our own cloud ›")
@@ -265,8 +267,8 @@ def test_leaving_while_the_costs_are_worked_out_is_no_failure(
     monkeypatch.setattr(costs, "price_offers", slow)
 
     async def scenario(pilot: Pilot[Any]) -> None:
-        pilot.app.push_screen(PathPage(checked(), TODAY), left.append)
-        await until(pilot, lambda: isinstance(pilot.app.screen, PathPage))
+        pilot.app.push_screen(ProviderPage(checked(), TODAY), left.append)
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: WORKING in words(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))

@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.advice.recipe_advice import method_for
+from ftwizard.advice.recipe_advice import advise_method
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import Probe
-from ftwizard.hardware.machine import Facts, Gpu
+from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import schema
-from ftwizard.runs.prediction import Expected
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft, temporary_plan
 from ftwizard.screens.wizard.recipe import live_estimate
-from ftwizard.text import size
+from ftwizard.text import format_bytes
 from tests.helpers.probes import measured
 from tests.screens.runs_helpers import make_run
 from tests.screens.wizard.data.reports import report
@@ -26,8 +26,8 @@ GB = 10**9
 MODEL = "Qwen/Qwen3-4B"
 
 
-def machine(*gpus: Gpu) -> Facts:
-    return Facts(
+def machine(*gpus: Gpu) -> MachineInfo:
+    return MachineInfo(
         gpus=gpus, no_gpu=None if gpus else "none", memory=64 * GB, cores=8, bfloat16_cpu=True,
         disk_free=10**12, credentials=(), extras=("local",),
     )  # fmt: skip
@@ -69,7 +69,7 @@ def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
     assert method(both).value == "qlora", "the first is taken"
     chosen = both.with_plan(where=schema.Where(gpu=1))
     assert method(chosen).value == "lora"
-    assert "free" not in method_for(None, machine(small)).reason
+    assert "free" not in advise_method(None, machine(small)).reason
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def rows(tmp_path: Path) -> str:
     return str(file)
 
 
-def probed(one: Draft, halved: int = 0) -> Probe:
+def probed(one: Draft, halved: int = 0) -> CachedProbe:
     """Remember a probe of the plan, as the command is told of it."""
     with temporary_plan(one) as file:
         plan = schema.load(Path(file))
@@ -87,8 +87,8 @@ def probed(one: Draft, halved: int = 0) -> Probe:
     fits = probe_cache.with_batch(
         plan, recipe.batch_size // 2**halved, recipe.gradient_accumulation
     )
-    probe = probe_cache.of(measured(), fits, halved, 6, Expected())
-    probe_cache.remember(plan, probe)
+    probe = probe_cache.from_measurements(measured(), fits, halved, 6, RunFigures())
+    probe_cache.cache_probe(plan, probe)
     return probe
 
 
@@ -100,7 +100,7 @@ def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
     assert worked_out and found and worked_out.time and found.time
     assert "a probe" in found.time.source and "a probe" not in worked_out.time.source
     assert live_estimate.format_prospect(before).plain.startswith(
-        f"→ {size(probe.memory.value)} of 64.0 GB ✓ fits"
+        f"→ {format_bytes(probe.memory.value)} of 64.0 GB ✓ fits"
     )
     other = before.with_recipe(batch_size=before.plan.recipe.batch_size * 2)
     assert "–" in live_estimate.format_prospect(other).plain.split("of 64.0 GB")[0], (

@@ -10,18 +10,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ftwizard.hardware.machine import Facts
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.collapsible import Fold
+from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.advice.test_run_history import FALLING, ran
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.wizard.data.reports import report
 
-FACTS = Facts(
+FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip
@@ -171,7 +171,7 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
         await pilot.press("enter")
         await says(pilot, "✗ Sample prompts: There is no such file: none.txt.")
         await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
-        assert page.query_one(Fold).unfolded
+        assert page.query_one(FoldedSection).unfolded
         line.value = "my prompts.txt"
         page.query_one("#setting-count Input", Input).value = "30"
         await pilot.press("enter")
