@@ -78,7 +78,7 @@ class FtwizardApp(App[int]):
     def get_default_screen(self) -> Screen[Any]:
         return Screen() if self._route else HomePage()
 
-    def begin(self, route: str, argument: str = "") -> None:
+    def start_route(self, route: str, argument: str = "") -> None:
         """Start a route of ``flow.ROUTES`` on top of home.
 
         Home gets the keys for a moment between two screens of a route; they start nothing else then.
@@ -162,14 +162,14 @@ class FtwizardApp(App[int]):
         self.animation_level = "none" if slow else constants.TEXTUAL_ANIMATIONS
         for screen in self.screen_stack:
             if isinstance(screen, Page):
-                screen.say_line()
+                screen.refresh_top_line()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._sanitizer]
 
     def on_mount(self) -> None:
         if self._route:
-            self.begin(*self._route)
+            self.start_route(*self._route)
         # Textual redraws only changes, but the terminal has lost everything.
         self.app_resume_signal.subscribe(self, lambda _: self._redraw())
         self._set_slow(self._slow_requested)
@@ -189,7 +189,7 @@ class FtwizardApp(App[int]):
         self._frame_diff.forget()
         self.screen.refresh(layout=True)
 
-    def tell(self, error: BaseException) -> None:
+    def show_error(self, error: BaseException) -> None:
         """Show an error from part of a screen; the rest keeps running."""
         from ftwizard.screens.dialogs.error import ErrorDialog
 
@@ -199,7 +199,7 @@ class FtwizardApp(App[int]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.tell(event.worker.error)
+            self.show_error(event.worker.error)
 
     def _handle_exception(self, error: Exception) -> None:
         # A screen that was still being built when the app exited lacks some of its widgets.

@@ -68,7 +68,7 @@ class Page(BaseScreen[ScreenResultType]):
             line.append(f"{mark} {name}", style).append("  ")
         return line
 
-    def say_line(self) -> None:
+    def refresh_top_line(self) -> None:
         """Update the top line; a page that is not composed yet has none."""
         for top in self.query("#top").results(Static):
             top.update(self._format_top())
@@ -90,7 +90,7 @@ class Page(BaseScreen[ScreenResultType]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
-            cast("FtwizardApp", self.app).tell(event.worker.error)
+            cast("FtwizardApp", self.app).show_error(event.worker.error)
 
     def action_help(self) -> None:
         from ftwizard.screens.help import HelpDialog
@@ -123,8 +123,8 @@ class WizardPage(Page[ScreenResultType]):
         (self.focused or self).post_message(self.Entered())  # queued behind earlier keys
 
     def on_wizard_page_entered(self) -> None:
-        self.app.call_later(self.call_later, self.go_on)
+        self.app.call_later(self.call_later, self.go_next)
 
-    def go_on(self) -> object:
+    def go_next(self) -> object:
         """Do what Enter does here."""
         raise NotImplementedError

@@ -55,17 +55,17 @@ class CommandProcess:
 
     def __init__(self, *argv: str) -> None:
         self.progress = Progress()
-        self.first_look: dict[str, Any] | None = None
+        self.partial_report: dict[str, Any] | None = None
         """The newest partial report of a running check."""
         self._argv = argv
         self._started = time.monotonic()
         self._reader: EventReader | None = None
 
     @property
-    def spent_s(self) -> float:
+    def elapsed_s(self) -> float:
         return time.monotonic() - self._started
 
-    async def document(self) -> Any:
+    async def run(self) -> Any:
         """Run the command and return its document; raise FtwizardError if it fails.
 
         Canceling ends the command.
@@ -78,13 +78,13 @@ class CommandProcess:
         except OSError as error:
             raise to_start_error(self._argv[0], error) from error
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Read its new events; return whether there were any."""
         events = self._reader.read() if self._reader else []
         self.progress.feed(events)
         for event in events:
             if event["kind"] == "report" and isinstance(event.get("report"), dict):
-                self.first_look = event["report"]
+                self.partial_report = event["report"]
         return bool(events)
 
 

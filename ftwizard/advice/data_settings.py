@@ -108,8 +108,8 @@ def _packing(case: RowsCase, length: AdvisedValue | None) -> AdvisedValue | None
         return advise_value("packing", "packing-processors", False)
     tokens = int(length.value or 0)
     plain = _passes(case.lengths, ROWS_PER_PASS, 1, tokens, packing=False)
-    padded = _percent(plain.padded)
-    if plain.padded < MIN_PADDING_SHARE:
+    padded = _percent(plain.padding_share)
+    if plain.padding_share < MIN_PADDING_SHARE:
         return advise_value("packing", "packing-little", False, padded=padded)
     packed = _passes(case.lengths, 1, 1, tokens, packing=True)
     if packed.steps < MIN_STEPS_PER_EPOCH:

@@ -156,7 +156,7 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
     goal, model_findings = get_target(report.target), Findings()
     for finding in counted.findings:
         model_findings.add_file(finding)
-    findings = sort_findings([*report.findings, *model_findings.listed(goal)])
+    findings = sort_findings([*report.findings, *model_findings.for_target(goal)])
     return msgspec.structs.replace(
         report,
         findings=findings,

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = output.make_console()
     out.print(_build_table(comparison, [("", [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]),
                              *side_by_side.format_scores(comparison)]))  # fmt: skip
-    for line in comparison.why:
+    for line in comparison.reasons:
         output.print_lines(out, f"! {line}")
     out.print()
     if rows := side_by_side.format_settings(comparison):

@@ -126,7 +126,7 @@ def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Sa
         say("counting", what=file.name, done=done, total=total, unit="bytes")
 
     name = model.id if model else arguments.model
-    if inspected.size > COUNTED_BYTES and inspected.plain:
+    if inspected.size > COUNTED_BYTES and inspected.is_plain_lines:
         counts = counting.estimate_tokens(file, inspected, format, goal, None, model=name)
     else:
         counts = counting.count_tokens(file, inspected, format, goal, None, say=report, model=name)

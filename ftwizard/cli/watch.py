@@ -59,7 +59,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 new = reader.read()
                 progress.feed(new)
                 view.show(status, progress)
-                if noticer.news(status, progress) and console.is_terminal and _bell_enabled():
+                if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and not new:
                     break
@@ -99,7 +99,7 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
     def show(self, status: Status, progress: Progress) -> None:
         if progress.phase:
             self._once(
-                ("phase", progress.attempt, progress.phase, progress.what),
+                ("phase", progress.attempt, progress.phase, progress.detail),
                 describe.describe_progress(progress),
             )
         for event in progress.findings:

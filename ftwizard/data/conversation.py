@@ -47,14 +47,14 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def prompt(self) -> list[Message]:
         """Return the messages before the last answer."""
-        return self.messages[: self._last_answer()]
+        return self.messages[: self._find_last_answer()]
 
     @property
     def answer(self) -> str:
         """Return the text of the last answer; empty for a row that is not a conversation."""
-        return str(self.messages[self._last_answer()]["content"]) if self.messages else ""
+        return str(self.messages[self._find_last_answer()]["content"]) if self.messages else ""
 
-    def _last_answer(self) -> int:
+    def _find_last_answer(self) -> int:
         roles = [m["role"] for m in self.messages]
         return len(roles) - 1 - roles[::-1].index("assistant") if roles else 0
 

@@ -134,7 +134,7 @@ class Findings:
             count=finding.count, lines=finding.lines[:MAX_SHOWN_LINES], causes={"": cause}
         )
 
-    def listed(self, target: Target) -> list[Finding]:
+    def for_target(self, target: Target) -> list[Finding]:
         """Return the findings that matter to ``target``, most severe first, then most frequent."""
         findings = [
             Finding(
@@ -147,7 +147,7 @@ class Findings:
         ]  # fmt: skip
         return sort_findings(findings)
 
-    def grouped(self) -> list[FileFinding]:
+    def all_findings(self) -> list[FileFinding]:
         """Return all findings regardless of target, most frequent first."""
         findings = [
             FileFinding(

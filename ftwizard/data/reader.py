@@ -159,7 +159,7 @@ class RowReader(msgspec.Struct, frozen=True, kw_only=True):
     container: Container
     format: Format | None
     """None if no row is an object."""
-    is_demanded: bool
+    is_explicit: bool
     """The format was set explicitly; fields of other formats are then allowed."""
 
     def example(self, value: Any) -> Example:
@@ -167,7 +167,7 @@ class RowReader(msgspec.Struct, frozen=True, kw_only=True):
         if self.format is None:
             raise RowProblem("not_object", "not a JSON object", "write one object per line")
         looks = formats.match_formats(value)
-        formats.check_format(looks, self.format, exactly=not self.is_demanded, row=value)
+        formats.check_format(looks, self.format, exactly=not self.is_explicit, row=value)
         return formats.to_example(value, self.format)
 
     def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
@@ -188,7 +188,7 @@ def open_reader(
     """
     container = inspect(path)
     if choice != "auto":
-        return RowReader(path=path, container=container, format=choice, is_demanded=True)
+        return RowReader(path=path, container=container, format=choice, is_explicit=True)
     tally = formats.FormatCounter()
     for record in records.read_records(path, container):
         try:
@@ -198,4 +198,4 @@ def open_reader(
         for value in values:
             tally.add(value)
     decision = tally.decide(path)
-    return RowReader(path=path, container=container, format=decision.format, is_demanded=False)
+    return RowReader(path=path, container=container, format=decision.format, is_explicit=False)

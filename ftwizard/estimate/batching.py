@@ -76,12 +76,12 @@ class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the rows that are truncated."""
 
     @property
-    def each(self) -> float:
+    def tokens_per_pass(self) -> float:
         """Return the tokens of one forward pass, padding included."""
         return (self.tokens + self.padding) / self.passes
 
     @property
-    def padded(self) -> float:
+    def padding_share(self) -> float:
         """Return the share of computed tokens that is padding."""
         return self.padding / (self.tokens + self.padding)
 

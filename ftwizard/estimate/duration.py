@@ -110,7 +110,9 @@ def from_gpu_spec(
     """
     if card is None or not work.passes:
         return None
-    pass_s = throughput.pass_seconds(shape, setup, card, tokens=work.each, attended=work.attended)
+    pass_s = throughput.pass_seconds(
+        shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended
+    )
     step = throughput.step_seconds(shape, setup, card)
     seconds = work.passes * pass_s + work.steps * step
     launching = pass_s <= throughput.launch_seconds(shape, setup)
@@ -126,7 +128,7 @@ def from_gpu_spec(
 
 
 def _reason(setup: TrainingSetup, card: GpuSpec, work: TrainingPasses, launching: bool) -> str:
-    each = f"{format_count(round(work.each), 'token')} per pass"
+    each = f"{format_count(round(work.tokens_per_pass), 'token')} per pass"
     if launching:
         each += ", so few that kernel launches take longer than the computation"
     kind = " in fp32" if setup.precision == "fp32" else ""
@@ -204,7 +206,7 @@ def _forward_share(
         return 1 / (2 + setup.checkpointing + (setup.method == "full"))
     both, forward = (
         throughput.pass_seconds(
-            shape, setup, card, tokens=work.each, attended=work.attended, forward=one_way
+            shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended, forward=one_way
         )
         for one_way in (False, True)
     )

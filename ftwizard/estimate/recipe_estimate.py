@@ -121,7 +121,7 @@ def estimate_recipe(
         steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
         evaluations=evaluations,
         tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
-        padding=_counted(work.padded, "share", "the expected longest row of random batches"),
+        padding=_counted(work.padding_share, "share", "the expected longest row of random batches"),
         cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
         memory=_memory(shape, setup, machine),
         time=time,
@@ -232,7 +232,7 @@ def _otherwise(
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
     toggled = _work(recipe, rows.train, not recipe.packing)
-    if max(work.padded, toggled.padded) < 0.1:
+    if max(work.padding_share, toggled.padding_share) < 0.1:
         return None
     return _time(shape, setup, machine, toggled)
 

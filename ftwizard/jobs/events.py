@@ -263,7 +263,7 @@ class TimeAlive:
         self._spans: dict[Hashable, list[float]] = {}
         """Time of the first and the last event, by attempt."""
 
-    def see(self, attempt: Hashable, t: float) -> None:
+    def record(self, attempt: Hashable, t: float) -> None:
         """Record an event of an attempt at ``t`` (called for every event, so kept fast)."""
         span = self._spans.get(attempt)
         if span is None:
@@ -292,5 +292,5 @@ def sum_seconds_alive(events: Iterable[Event], now: float | None = None) -> floa
     alive = TimeAlive()
     for event in events:
         if (t := get_time(event)) is not None:
-            alive.see(str(event.get("attempt")), t)
+            alive.record(str(event.get("attempt")), t)
     return alive.seconds(now)

@@ -36,7 +36,7 @@ _AFTER_PADDING = frozenset((
 class ContextLength(NamedTuple):
     """The context length in a model's configuration."""
 
-    most: int
+    max_tokens: int
     is_hard_limit: bool
     """Whether a longer row is an error; otherwise it only exceeds what the model was made for."""
 
@@ -76,22 +76,22 @@ def refusal(config: Mapping[str, Any], tokens: int, name: str) -> FtwizardError 
     ``name`` is the model's name in the message.
     """
     limit = from_config(config)
-    if limit is None or not limit.is_hard_limit or tokens <= limit.most:
+    if limit is None or not limit.is_hard_limit or tokens <= limit.max_tokens:
         return None
     return FtwizardError(
-        f"A row has {tokens:,} tokens, but {make_visible(name, 200)} has only {limit.most:,} positions.",
-        f"Set recipe.max_length to {limit.most} or less, or choose a model with a longer context.",
+        f"A row has {tokens:,} tokens, but {make_visible(name, 200)} has only {limit.max_tokens:,} positions.",
+        f"Set recipe.max_length to {limit.max_tokens} or less, or choose a model with a longer context.",
     )
 
 
 def warning(config: Mapping[str, Any], tokens: int) -> str | None:
     """Return a warning if a row of ``tokens`` exceeds the model's context length, else None."""
     limit = from_config(config)
-    if limit is None or limit.is_hard_limit or tokens <= limit.most:
+    if limit is None or limit.is_hard_limit or tokens <= limit.max_tokens:
         return None
     return (
-        f"The longest rows have {tokens:,} tokens; the model was made for {limit.most:,} and "
-        f"may learn little beyond. recipe.max_length {limit.most} truncates them there."
+        f"The longest rows have {tokens:,} tokens; the model was made for {limit.max_tokens:,} and "
+        f"may learn little beyond. recipe.max_length {limit.max_tokens} truncates them there."
     )
 
 

@@ -74,7 +74,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     comparable: dict[str, bool | None]
     """``validation_loss``, ``training_loss``, ``test``: whether these show which run is better;
     None if unknown."""
-    why: list[str]
+    reasons: list[str]
     """Reasons why not, a sentence each."""
 
 
@@ -141,7 +141,7 @@ def compare(sides: list[Side]) -> Comparison:
             "training_loss": _both(same_train, tokens),
             "test": same_test,
         },
-        why=[
+        reasons=[
             *_explain(sides, same_validation, same_model, same_length),
             *_describe_unreadable(sides),
         ],
@@ -226,7 +226,7 @@ def to_document(comparison: Comparison) -> dict[str, Any]:
             for name, values in comparison.settings.items()
         },
         "comparable": comparison.comparable,
-        "why": comparison.why,
+        "why": comparison.reasons,
     }
 
 

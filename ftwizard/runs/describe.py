@@ -216,8 +216,8 @@ def describe_progress(progress: Progress) -> str:
     if not progress.phase:
         return "starting"
     description = format_phase(progress.phase)
-    if progress.what:
-        description += f": {make_visible(progress.what, 200)}"
+    if progress.detail:
+        description += f": {make_visible(progress.detail, 200)}"
     if progress.done is None or progress.phase == "training":
         return description
     in_bytes = progress.unit == "bytes"

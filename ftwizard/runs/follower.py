@@ -30,12 +30,12 @@ class Follower:
         self.is_gone = False
         """Whether the folder was removed."""
         self._events = EventReader(folder.events)
-        self.heard = time.monotonic()
+        self.last_read = time.monotonic()
         """Monotonic time at which something new was read; at first, the time of creation."""
         self._overview = self._read_sample()
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
-        self.look()
+        self.read_state()
 
     @property
     def shown(self) -> Progress:
@@ -55,7 +55,7 @@ class Follower:
         return overview
 
     @property
-    def report(self) -> RunStatus:
+    def run_status(self) -> RunStatus:
         """Return the status, as ``ftwizard status`` does."""
         return store.make_status(self.folder, self.status, self.shown)
 
@@ -64,7 +64,7 @@ class Follower:
         """Return the number of event lines that could not be read."""
         return self._events.torn
 
-    def look(self) -> None:
+    def read_state(self) -> None:
         """Read the state of the run."""
         try:
             self.is_gone = not self.folder.job.is_file()
@@ -85,7 +85,7 @@ class Follower:
             if not events:
                 self._overview = None
                 return False
-            self.heard = time.monotonic()
+            self.last_read = time.monotonic()
             if time.perf_counter() >= end:
                 return True
 

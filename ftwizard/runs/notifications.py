@@ -38,7 +38,7 @@ class NotificationTracker:
         """Attempt and number of findings at the last call."""
         self._ended: int | None = None
 
-    def news(self, status: Status, progress: Progress) -> list[Notification]:
+    def get_news(self, status: Status, progress: Progress) -> list[Notification]:
         """Return the news since the last call; nothing at the first call."""
         is_first = self._last is None
         attempt, count = self._last or (0, 0)

@@ -79,7 +79,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.phase: str | None = None
-        self.what: str | None = None
+        self.detail: str | None = None
         self.done: float | None = None
         self.total: float | None = None
         self.unit = ""
@@ -129,7 +129,7 @@ class Progress:
         return self.metrics["loss"]
 
     @property
-    def hardest(self) -> Event | None:
+    def highest_loss_rows(self) -> Event | None:
         """Return the newest ``rows`` event: the highest-loss validation rows, worst first."""
         return self._hardest[-1] if self._hardest else None
 
@@ -149,11 +149,11 @@ class Progress:
             return
         self.updated = now
         attempt = to_count(event.get("attempt", 0))
-        self.alive.see(attempt, now)
+        self.alive.record(attempt, now)
         self._process_attempt(attempt)
         self._process_kind(event, now)
         if self.phase in ACTIVE:
-            self.training.see(attempt, now)
+            self.training.record(attempt, now)
 
     def _process_kind(self, event: Event, now: float) -> None:
         kind, step = event.get("kind"), to_count(event.get("step"))
@@ -193,7 +193,7 @@ class Progress:
         if not isinstance(phase, str):
             return
         self._enter(phase)
-        self.what = detail if isinstance(detail, str) else None
+        self.detail = detail if isinstance(detail, str) else None
         self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
         start = to_count(event.get("step", 0))
@@ -281,7 +281,7 @@ class Progress:
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
             self.phase = phase
-            self.what = self.done = self.total = None
+            self.detail = self.done = self.total = None
         if phase not in self.phases:
             self.phases.append(phase)
 

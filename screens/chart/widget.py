@@ -123,7 +123,7 @@ class Chart(Widget, can_focus=True):
             self._shown = self._state()
             self.refresh()
 
-    def say(self, empty: str) -> None:
+    def set_empty_text(self, empty: str) -> None:
         """Set the text shown while there are no points."""
         self._empty = empty
         if not self._lines:

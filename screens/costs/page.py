@@ -166,7 +166,7 @@ class CostsPage(Page[Draft]):
         """Ask for the hourly price of this machine."""
         app: Any = self.app
         before, guide = self._draft.hour, hour_price.describe_rental(self._draft.estimate)
-        self._draft = self._draft.priced(await hour_price.ask_price(app, before, guide))
+        self._draft = self._draft.with_hour_price(await hour_price.ask_price(app, before, guide))
         self._basis = replace(self._basis, hour=self._draft.hour)
         self._compute()
         self._show()
@@ -244,10 +244,10 @@ class CostsPage(Page[Draft]):
         pane, chart = self.query_one(TextPane), self.query_one(Chart)
         if offer is None:
             return
-        width = pane.room[0]
+        width = pane.visible_size[0]
         if pane.display and width > 0:
             star = chosen == self._recommended
             pane.show(text.format_detail(offer, self._basis, star=star, width=width))
         drawn = plot.build_plot(offer, self._offers, self._basis.query)
-        chart.say(drawn.empty)
+        chart.set_empty_text(drawn.empty)
         chart.show(drawn.lines, drawn.marks)

@@ -71,11 +71,11 @@ class CommandProgress(Dialog[Any]):
             return await asyncio.to_thread(
                 subprocesses.run_blocking, *self._argv, tell=lambda _: None, lasting=True
             )
-        return await self._child.document()
+        return await self._child.run()
 
     def _show(self) -> None:
-        self._child.look()
-        progress, elapsed_s = self._child.progress, self._child.spent_s
+        self._child.poll()
+        progress, elapsed_s = self._child.progress, self._child.elapsed_s
         if elapsed_s < SHOW_AFTER_S:
             return
         box = self.query_one("#working")

@@ -48,4 +48,4 @@ class ResultDialog(Dialog[bool]):
 
     def _show(self) -> None:
         pane = self.query_one(TextPane)
-        pane.show(texts.wrap_hanging(self._body, 2, pane.room[0]))
+        pane.show(texts.wrap_hanging(self._body, 2, pane.visible_size[0]))

@@ -98,7 +98,7 @@ class ComparePage(Page[None]):
         self._polling = True
         try:
             for follower in self._followers:
-                await run_in_thread(follower.look)
+                await run_in_thread(follower.read_state)
         finally:
             self._polling = False
         self._read()
@@ -166,7 +166,7 @@ def _build_table(comparison: Comparison, width: int) -> Table:
     outer = Table.grid()
     outer.add_column(width=width, overflow="fold")
     outer.add_row(_build_grid(comparison, [states, *scores[:1]], width))
-    for line in comparison.why:
+    for line in comparison.reasons:
         outer.add_row(Text.assemble(("! ", f"bold {palette.WARNING}"), line))
     outer.add_row(Text("Different settings" if settings else "Settings are identical", "bold"))
     outer.add_row(_build_grid(comparison, settings, width, headed=False))

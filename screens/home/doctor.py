@@ -67,7 +67,7 @@ class DoctorPage(Page[None]):
         child = self._child = CommandProcess("doctor")
         self._tick()
         try:
-            report = await child.document()
+            report = await child.run()
         except FtwizardError as error:
             self._child = None
             await self.app.push_screen_wait(ErrorDialog(error))
@@ -81,10 +81,12 @@ class DoctorPage(Page[None]):
         child = self._child
         if child is None:
             return
-        if child.look() and child.first_look is not None:
-            self._show(child.first_look["checks"])
+        if child.poll() and child.partial_report is not None:
+            self._show(child.partial_report["checks"])
         doing = describe.describe_progress(child.progress) if child.progress.phase else "starting"
-        line = Text.assemble(("● ", palette.ACCENT), f"{doing}   {format_duration(child.spent_s)}")
+        line = Text.assemble(
+            ("● ", palette.ACCENT), f"{doing}   {format_duration(child.elapsed_s)}"
+        )
         line.no_wrap, line.overflow = True, "ellipsis"
         self.query_one("#standing", Static).update(line)
 

@@ -137,7 +137,7 @@ class HomePage(Page[None]):
         self.refresh_bindings()
 
     def action_begin(self, route: str) -> None:
-        cast("FtwizardApp", self.app).begin(route)
+        cast("FtwizardApp", self.app).start_route(route)
 
     def action_search(self) -> None:
         self._search.is_open = True
@@ -171,19 +171,19 @@ class HomePage(Page[None]):
             self.notify("Select a second run, or mark it with space.", markup=False)
             return
         paths = "\0".join(str(self._followers[id].folder.path) for id in ids)
-        cast("FtwizardApp", self.app).begin("compare", paths)
+        cast("FtwizardApp", self.app).start_route("compare", paths)
 
     def action_remove(self) -> None:
         folders = [self._followers[id].folder for id in self._target_runs]
         paths = "\0".join(str(folder.path) for folder in folders)
-        cast("FtwizardApp", self.app).begin("remove", paths)
+        cast("FtwizardApp", self.app).start_route("remove", paths)
 
     def on_menu_moved(self, _: Menu.Moved) -> None:
         self.refresh_bindings()
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         kind, _, name = event.id.partition(":")
-        cast("FtwizardApp", self.app).begin(kind, name)
+        cast("FtwizardApp", self.app).start_route(kind, name)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -254,6 +254,6 @@ def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:
     followers: dict[str, Follower] = {}
     for folder in store.list_runs():
         if follower := current.get(folder.id):
-            follower.look()
+            follower.read_state()
         followers[folder.id] = follower or Follower(folder)
     return followers

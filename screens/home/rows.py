@@ -62,7 +62,7 @@ def build_notes(*messages: str) -> list[MenuLine]:
 
 
 def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool) -> Text:
-    report = follower.report
+    report = follower.run_status
     name = letter + make_visible(follower.folder.id)
     if len(name) > width:
         name = name[: width - 1] + "…"

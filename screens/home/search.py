@@ -47,4 +47,4 @@ class RunSearch:
         return matching, () if matching else search.explain_no_match(terms, fields)
 
     def _get_fields(self, follower: Follower) -> RunFields:
-        return search.from_status(follower.report, self._settings.get(follower.folder.id, {}))
+        return search.from_status(follower.run_status, self._settings.get(follower.folder.id, {}))

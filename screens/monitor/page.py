@@ -131,7 +131,7 @@ class MonitorPage(Page[str]):
 
     @property
     def _has_answers(self) -> bool:
-        return bool(self.follower.shown.samples or self.follower.shown.hardest)
+        return bool(self.follower.shown.samples or self.follower.shown.highest_loss_rows)
 
     @property
     def _validates(self) -> bool:
@@ -143,7 +143,7 @@ class MonitorPage(Page[str]):
         due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if self._is_slow else 1)) == 1
         if due:
             attempt = self.follower.status.attempt
-            self.follower.look()
+            self.follower.read_state()
             if self.follower.status.attempt != attempt:
                 self._load_plan()  # budget or price may differ
         if not self._reading or self._ticks == 1:
@@ -167,7 +167,7 @@ class MonitorPage(Page[str]):
             self.set_timer(SLICE_S / 10, self._read)
             return
         self._reading = False
-        notices = self._notifications.news(self.follower.status, self.follower.progress)
+        notices = self._notifications.get_news(self.follower.status, self.follower.progress)
         driver.send_notifications(self.app, notices)
         if self._ticks <= 1 or not self._run_view.is_drawn:
             self._run_view.draw()

@@ -60,7 +60,7 @@ def completed_share(progress: Progress) -> float | None:
 
 def format_progress(follower: Follower, width: int) -> Text:
     """Return state and progress of the run: one line, a bar, and the parts that did not fit."""
-    report, progress = follower.report, follower.shown
+    report, progress = follower.run_status, follower.shown
     parts: list[Text] = []
     if follower.is_gone:
         parts.append(Text("✗ deleted", palette.BAD))

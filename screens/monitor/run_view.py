@@ -87,7 +87,7 @@ class RunView(Container):
         wide = page.has_class("-wide")
         width = SIDE_WIDTH if wide else page.size.width - 4
         follower, progress = self._follower, self._follower.shown
-        report = follower.report
+        report = follower.run_status
         live = report.state != "ended"
         roomy = wide or page.has_class("-tall")
         time_shares = efficiency.list_figures(progress) if live and roomy else []
@@ -251,7 +251,7 @@ def _format_next(follower: Follower) -> Text:
         lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
     if host := follower.status.host:
         lines.append(Text(f"· Running on {make_visible(host, 64)}.", "dim"))
-    silent_s = time.monotonic() - follower.heard
+    silent_s = time.monotonic() - follower.last_read
     if follower.status.state == "running" and silent_s > SILENT_S:
         lines.append(
             Text(

@@ -81,7 +81,7 @@ class AnswersPage(ScrollingPage):
         evaluation_text = describe_evaluation(progress, middle)
         if evaluation_text != self._evaluation_text:
             self._evaluation_text = evaluation_text
-            self.say_line()
+            self.refresh_top_line()
         if shown != self._shown:
             self._shown, top = shown, self._menu.scroll_offset.y
             self._menu.show(shown)
@@ -99,7 +99,7 @@ class AnswersPage(ScrollingPage):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "middle":
             return len(list_steps(self._follower.shown)) > 1
-        return action != "row" or self._menu.shows_cursor
+        return action != "row" or self._menu.is_cursor_visible
 
     def action_middle(self, by: int) -> None:
         """Show the answers of the next or the previous evaluation in the middle."""
@@ -114,7 +114,7 @@ class AnswersPage(ScrollingPage):
             self._show()
 
     def action_scroll(self, by: int) -> None:
-        if self._menu.shows_cursor and self._menu.can_move(by):
+        if self._menu.is_cursor_visible and self._menu.can_move(by):
             self._menu.action_move(by)
         else:
             super().action_scroll(by)
@@ -124,7 +124,11 @@ class AnswersPage(ScrollingPage):
         """Show the selected example in its file."""
         from ftwizard.screens.dialogs.error import ErrorDialog
 
-        event, id, folder = self._follower.shown.hardest, self._menu.chosen, self._follower.folder
+        event, id, folder = (
+            self._follower.shown.highest_loss_rows,
+            self._menu.chosen,
+            self._follower.folder,
+        )
         if event is None or id is None or self._plan is None:
             return
         rows = high_loss_rows.select_rows(event, id, self._plan)
@@ -156,8 +160,8 @@ def build_lines(
     if not lines:
         message = "No prompts answered yet, or samples are turned off in the plan."
         lines = [MenuLine(Text(message, "dim")), MenuLine(Text())]
-    if progress.hardest:
-        lines += high_loss_rows.build_lines(progress.hardest, width, plan)
+    if progress.highest_loss_rows:
+        lines += high_loss_rows.build_lines(progress.highest_loss_rows, width, plan)
     return lines
 
 

@@ -24,7 +24,7 @@ def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
             )
         )
         if (before := machine_rate.read_saved_price()) and before.usd == price.usd:
-            return draft.priced(before)
+            return draft.with_hour_price(before)
         prompter.explain(hour_price.describe_saving())
         options = [("once", "no, this time only"), ("remember", "yes, save it")]
         keeps = prompter.choose(hour_price.REMEMBER, options) == "remember"
@@ -33,10 +33,10 @@ def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
     try:
         if keeps:
             machine_rate.save_price(price.usd)
-            return draft.priced(machine_rate.read_saved_price() or price)
+            return draft.with_hour_price(machine_rate.read_saved_price() or price)
     except FtwizardError as error:
         prompter.print_problem(error)
-    return draft.priced(price)
+    return draft.with_hour_price(price)
 
 
 def _validate_price(typed: str) -> str:

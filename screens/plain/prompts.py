@@ -215,7 +215,10 @@ class NumberedPrompter(Prompter):
         told_phases: list[str] = []
 
         def tell(progress: Progress) -> None:
-            if progress.phase and (key := f"{progress.phase}: {progress.what}") not in told_phases:
+            if (
+                progress.phase
+                and (key := f"{progress.phase}: {progress.detail}") not in told_phases
+            ):
                 told_phases.append(key)
                 self.note(f"  {describe.describe_progress(progress)}")
 

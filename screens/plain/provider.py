@@ -73,7 +73,7 @@ def choose_path(prompter: Prompter, draft: Draft) -> Draft:
             text.format_instead(recommendation, cast(PathId, chosen), findings.costs),
             hang=INDENT,
         )
-    return draft.on_path(cast(PathId, chosen) if chosen != recommendation.path else None)
+    return draft.with_provider(cast(PathId, chosen) if chosen != recommendation.path else None)
 
 
 def _print_recommendation(

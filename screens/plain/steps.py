@@ -52,9 +52,9 @@ def list_items(draft: Draft) -> list[Item]:
 
 def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other paths end here; offer this machine."""
-    if draft.way == "local":
+    if draft.provider == "local":
         return draft.with_provider_reason()
-    prompter.print(texts.format_elsewhere(draft.way, draft.checked or {}), hang=2)
+    prompter.print(texts.format_elsewhere(draft.provider, draft.checked or {}), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),
@@ -64,7 +64,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
         draft = costs.browse_costs(prompter, draft, datetime.date.today())
     if chosen == "leave":
         raise UserQuit
-    return draft.on_path("local").with_provider_reason()
+    return draft.with_provider("local").with_provider_reason()
 
 
 def count_tokens(prompter: Prompter, draft: Draft) -> Draft:

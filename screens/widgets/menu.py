@@ -86,7 +86,7 @@ class Menu(ScrollView, can_focus=True):
         return self._lines[self.cursor].id if 0 <= self.cursor < len(self._lines) else None
 
     @property
-    def shows_cursor(self) -> bool:
+    def is_cursor_visible(self) -> bool:
         """Whether the line with the cursor is in view."""
         top = self.scroll_offset.y
         return self.chosen is not None and top <= self.cursor < top + self.size.height

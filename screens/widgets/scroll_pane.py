@@ -20,6 +20,6 @@ class TextPane(VerticalScroll):
         self.scroll_home(animate=False)
 
     @property
-    def room(self) -> tuple[int, int]:
+    def visible_size(self) -> tuple[int, int]:
         """Width in cells and height in lines of the visible area."""
         return self.scrollable_content_region.width, self.size.height

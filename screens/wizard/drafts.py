@@ -123,11 +123,11 @@ class Draft:
         return replace(self, answers=answers)
 
     @property
-    def way(self) -> PathId:
+    def provider(self) -> PathId:
         """Return the chosen path, else the recommended one."""
         return self.path or self.recommended
 
-    def on_path(self, path: PathId | None) -> Draft:
+    def with_provider(self, path: PathId | None) -> Draft:
         return replace(self, path=path)
 
     def with_recommendation(
@@ -138,15 +138,15 @@ class Draft:
     @property
     def target(self) -> TargetName | None:
         """Return the target of the data check; None while the service is unknown."""
-        if self.way == "local":
+        if self.provider == "local":
             return "trl-sft"
-        if self.way == "openai":
+        if self.provider == "openai":
             return "openai-sft"
         return _TARGETS.get(self.platform) if self.platform else None
 
     def with_provider_reason(self) -> Draft:
         """Return a draft whose plan records why this provider was chosen."""
-        if self.way == self.recommended:
+        if self.provider == self.recommended:
             why = " ".join(("recommended:", *self.reasons)) if self.reasons else "recommended"
         else:
             why = f"chosen although {self.recommended} was recommended"
@@ -188,7 +188,7 @@ class Draft:
         """Whether there is validation data."""
         return bool(self.plan.data.files.validation or self.plan.validation_share)
 
-    def priced(self, hour: PriceRate | None) -> Draft:
+    def with_hour_price(self, hour: PriceRate | None) -> Draft:
         """Return a draft with the hourly price of this machine."""
         return replace(self, hour=hour)
 

@@ -35,7 +35,7 @@ async def new_run(app: FtwizardApp) -> int:
     index = 0
     while True:
         step: Step = await app.push_screen_wait(pages[index](draft))
-        if pages[index] is DataPage and step.direction > 0 and step.draft.way != "local":
+        if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
             elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
             if elsewhere.direction == 0:
                 return DECLINED

@@ -69,7 +69,7 @@ def test_passes_hold_together(
     found = work(
         known(rows), batch_size=batch, accumulation=accumulation, epochs=epochs, packing=packed
     )
-    assert found.tokens > 0 and found.padding >= 0 and 0 <= found.padded < 1
+    assert found.tokens > 0 and found.padding >= 0 and 0 <= found.padding_share < 1
     assert 0 <= found.cut <= 1 and found.attended <= 1024 + 1e-6
     assert found.steps >= 1 and found.passes >= found.steps / 2
     if packed:

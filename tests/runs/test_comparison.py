@@ -40,7 +40,7 @@ def test_only_settings_that_differ_are_told(home: Path) -> None:
 def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
     found = compared(run(home, "a"), run(home, "b", steps=60))
     assert found.comparable == {"validation_loss": True, "training_loss": True, "test": True}
-    assert found.why == []
+    assert found.reasons == []
     rows = dict(comparison.format_scores(found))
     assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
     assert rows["tokens"] == ["4,000", "6,000"]
@@ -63,7 +63,7 @@ def test_what_cannot_be_compared_is_said_and_not_marked(
 ) -> None:
     found = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
     assert found.comparable["validation_loss"] is comparable
-    assert says in " ".join(found.why)
+    assert says in " ".join(found.reasons)
     marked = comparison.find_best(found, "best_eval_loss")
     assert marked == ({1} if comparable else set())
 
@@ -90,7 +90,7 @@ def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> 
     b.result.write_text('{"attempt": 1, "compare": {"tuned": [3]}}')
     found = compared(a, b)
     assert found.settings == {}
-    assert "Could not read the plan of b" in " ".join(found.why)
+    assert "Could not read the plan of b" in " ".join(found.reasons)
     assert found.comparable["validation_loss"] is None
     assert comparison.to_document(found)["runs"][1]["id"] == "b"
 

@@ -52,7 +52,7 @@ def test_a_folder_that_is_removed_is_said_to_be_gone(job: JobFolder) -> None:
     job.events.unlink()
     assert not follower.read(1.0)
     job.job.unlink()
-    follower.look()
+    follower.read_state()
     assert follower.is_gone
     assert follower.log(3) == [] and follower.machine() == []
 
@@ -114,7 +114,7 @@ def test_a_long_run_is_shown_by_a_sample_until_it_is_read(
     assert sample.first_x == 1 and sample.last_x == steps - 1
     xs = [sample[index][0] for index in range(len(sample))]
     assert max(b - a for a, b in pairwise(xs)) < steps / 30
-    assert follower.report.total_steps == 9999
+    assert follower.run_status.total_steps == 9999
     while follower.read(0.01):
         assert follower.is_behind
     assert not follower.is_behind and follower.shown is follower.progress

@@ -25,29 +25,29 @@ def test_what_was_there_when_the_view_came_is_not_told() -> None:
     progress = Progress()
     progress.feed([finding("old")])
     noticer = NotificationTracker("one")
-    assert noticer.news(ENDED, progress) == []
-    assert noticer.news(ENDED, progress) == []
+    assert noticer.get_news(ENDED, progress) == []
+    assert noticer.get_news(ENDED, progress) == []
 
 
 def test_each_new_thing_is_told_once() -> None:
     progress, noticer = Progress(), NotificationTracker("one")
-    noticer.news(RUNNING, progress)
+    noticer.get_news(RUNNING, progress)
     progress.feed([finding("one"), finding("of no weight", "info")])
-    assert [n.message for n in noticer.news(RUNNING, progress)] == ["one"]
-    assert noticer.news(RUNNING, progress) == []
+    assert [n.message for n in noticer.get_news(RUNNING, progress)] == ["one"]
+    assert noticer.get_news(RUNNING, progress) == []
     progress.feed([finding("two", "error")])
-    told = noticer.news(ENDED, progress)
+    told = noticer.get_news(ENDED, progress)
     assert [n.message for n in told] == ["two", "Run one finished."]
-    assert noticer.news(ENDED, progress) == []
+    assert noticer.get_news(ENDED, progress) == []
 
 
 def test_a_resumed_run_is_told_of_again() -> None:
     progress, noticer = Progress(), NotificationTracker("one")
     progress.feed([finding("first attempt")])
-    noticer.news(ENDED, progress)
+    noticer.get_news(ENDED, progress)
     progress.feed([finding("second attempt", attempt=2)])
     again = Status(state="ended", attempt=2, end_reason="crashed")
-    told = [n.message for n in noticer.news(again, progress)]
+    told = [n.message for n in noticer.get_news(again, progress)]
     assert told == ["second attempt", "Run one crashed."]
 
 
@@ -79,9 +79,9 @@ def test_without_news_nothing_is_sent_and_for_two_one_bell() -> None:
 @given(st.text())
 def test_no_word_of_a_run_ends_the_sequence_early(text: str) -> None:
     progress, noticer = Progress(), NotificationTracker("one")
-    noticer.news(RUNNING, progress)
+    noticer.get_news(RUNNING, progress)
     progress.feed([finding(text)])
-    (told,) = noticer.news(RUNNING, progress)
+    (told,) = noticer.get_news(RUNNING, progress)
     sent = format_sequences([told], {"TERM": "xterm"})
     assert sent.startswith("\a\x1b]9;")
     assert sent.endswith("\a")

@@ -64,12 +64,14 @@ def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
         ]  # fmt: skip
 
     progress = Progress()
-    assert progress.hardest is None and progress.samples == {}
+    assert progress.highest_loss_rows is None and progress.samples == {}
     progress.feed([event("phase", 0, phase="training", step=0, total=30)])
     progress.feed([*said(0), *said(10), *said(14)])
-    assert progress.hardest is not None and progress.hardest["step"] == 14
+    assert progress.highest_loss_rows is not None and progress.highest_loss_rows["step"] == 14
     progress.feed([event("phase", 20, 2, phase="training", step=10, total=30)])
-    assert progress.hardest is not None and progress.hardest["rows"] == [{"row": 10}]
+    assert progress.highest_loss_rows is not None and progress.highest_loss_rows["rows"] == [
+        {"row": 10}
+    ]
     assert {i: [e["step"] for e in found] for i, found in progress.samples.items()} == {
         0: [0, 10], 1: [0, 10],
     }  # fmt: skip
@@ -83,9 +85,9 @@ def test_answered_samples_end_their_phase() -> None:
         event("phase", 1, phase="training", step=0, total=9),
         event("phase", 2, phase="evaluating", what="samples"),
     ])  # fmt: skip
-    assert (progress.phase, progress.what) == ("evaluating", "samples")
+    assert (progress.phase, progress.detail) == ("evaluating", "samples")
     progress.feed([event("sample", 3, step=0, index=0, prompt="p", answer="a")])
-    assert (progress.phase, progress.what) == ("training", None)
+    assert (progress.phase, progress.detail) == ("training", None)
 
 
 def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
@@ -101,7 +103,7 @@ def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
         event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),
         event("rows", 1, step=1, rows="no list"), event("rows", 1, step="x", rows=[]),
     ])  # fmt: skip
-    assert progress.hardest is None and -1 not in progress.samples
+    assert progress.highest_loss_rows is None and -1 not in progress.samples
 
 
 def test_the_best_is_the_first_of_equals_and_never_nan() -> None:
@@ -204,7 +206,7 @@ def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) ->
         assert whole is None or type(whole) is int
     for figure in (progress.epoch, progress.done, progress.total, progress.updated):
         assert figure is None or (type(figure) is float and 0 <= figure < math.inf)
-    for words_ in (progress.phase, progress.what, progress.unit):
+    for words_ in (progress.phase, progress.detail, progress.unit):
         assert words_ is None or type(words_) is str
 
 

@@ -55,7 +55,7 @@ def told(folder: JobFolder) -> dict[str, Any]:
     record = listing.read_record(folder)
     follower = Follower(folder)
     assert not follower.read(10.0)
-    for other in (record, follower.report):
+    for other in (record, follower.run_status):
         assert all(
             getattr(other, name) == getattr(status, name) for name in status.__struct_fields__
         )

@@ -103,7 +103,7 @@ class PlainChat:
             rows: list[Any] = self._decoder.decode_lines(block.data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             rows = []
-        if len(rows) == block.height and _has_unique_keys(block.data, rows):
+        if len(rows) == block.line_count and _has_unique_keys(block.data, rows):
             return rows
         return [self._decode_line(line) for line in block.lines()]
 

@@ -63,7 +63,7 @@ def read_records(path: Path, layout: Container, lines: Collection[int]) -> Itera
     numbers = set(lines)
     if not numbers:
         return
-    plain = layout.plain
+    plain = layout.is_plain_lines
     for record in (
         _read_plain(path, layout, numbers) if plain else records.read_records(path, layout)
     ):

@@ -92,7 +92,7 @@ def check_files(
             collected.add_file(finding)
         if sampled := leakage.report_sampling(leakage.ComparedFile(*train.source)):
             collected.add_file(_for_all_rows(sampled, train.report.rows))
-    findings = collected.listed(get_target(train.report.target))
+    findings = collected.for_target(get_target(train.report.target))
     worst = report.overall_verdict([*findings, *(val.report.findings if val else [])])
     return msgspec.structs.replace(
         train.report, findings=findings, verdict=worst, validation=val.report if val else None
@@ -108,7 +108,7 @@ def _check_share(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
     if finding is None:
         return validation
     validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
-    findings = validation.scanned.findings.listed(goal)
+    findings = validation.scanned.findings.for_target(goal)
     updated = msgspec.structs.replace(
         validation.report, findings=findings, verdict=report.overall_verdict(findings)
     )
@@ -157,7 +157,7 @@ def _report(
     path: Path, layout: Container, format: Format, goal: Target, scanned: ScanResult,
     counts: TokenCounts | None,
 ) -> DataReport:  # fmt: skip
-    findings = scanned.findings.listed(goal)
+    findings = scanned.findings.for_target(goal)
     return DataReport(
         verdict=report.overall_verdict(findings),
         target=goal.name,
@@ -197,7 +197,7 @@ def _count_tokens(
     if mode == "no" or not rows:
         return None
     limit = None if goal.hosted else options.max_length
-    if mode == "estimate" and layout.plain:
+    if mode == "estimate" and layout.is_plain_lines:
         return counting.estimate_tokens(path, layout, format, goal, limit)
     return counting.count_tokens(
         path, layout, format, goal, limit, say=say, processes=options.processes
@@ -261,7 +261,7 @@ def _choose(decision: formats.FormatDecision, name: TargetName | None) -> Format
 def _check_file(
     layout: Container, format: Format, goal: Target, scanned: ScanResult, part: str
 ) -> Iterator[FileFinding]:
-    if goal.hosted and (finding := layout.hosted_ready(goal.bom)):
+    if goal.hosted and (finding := layout.find_hosting_problem(goal.bom)):
         yield _for_all_rows(finding, scanned.rows)
     if format not in goal.formats:
         yield _for_all_rows(

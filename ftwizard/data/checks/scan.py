@@ -52,7 +52,7 @@ def scan(
 
     Raises FileProblem if the file is corrupt or changes during the pass.
     """
-    if not container.plain:
+    if not container.is_plain_lines:
         return _scan_records(path, container, RowChecker(format, target, exactly=exactly), say)
     work = functools.partial(_scan_part, format=format, target=target, exactly=exactly)
     results = chunks.map_parts(work, chunks.split_into_parts(path, container), processes, say)
@@ -89,7 +89,7 @@ def _scan_part(part: FilePart, format: Format, target: Target, exactly: bool) ->
     plain = PlainChat(target, checker) if format == "openai-chat" else None
     lines = 0
     for block in part.blocks():
-        lines += block.height
+        lines += block.line_count
         if block.problem:
             checker.take(block.line, block.problem)
         elif plain:

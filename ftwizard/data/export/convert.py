@@ -115,8 +115,8 @@ class _Converter:
             out=str(out),
             rows_in=self._rows_in,
             rows_out=self._rows_out,
-            left_out=self._left_out.grouped(),
-            changed=self._changed.grouped(),
+            left_out=self._left_out.all_findings(),
+            changed=self._changed.all_findings(),
             sha256=sha256 if self._rows_out else None,
         )
 

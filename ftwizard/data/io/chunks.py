@@ -103,7 +103,7 @@ def sample_rows(
     Yields all rows of a small file, and only the head of a file that is not ``plain``. Raises
     FileProblem.
     """
-    if not container.plain:
+    if not container.is_plain_lines:
         size = 0
         for record in itertools.islice(records.read_records(path, container), _HEAD_ROWS):
             yield Sampled(None, record.line, record.value)
@@ -185,8 +185,8 @@ def _get_data_start(container: Container) -> int:
 
 
 def _require_plain(container: Container) -> None:
-    if not container.plain:
-        raise ValueError(f"{container.words} cannot be read by byte ranges")
+    if not container.is_plain_lines:
+        raise ValueError(f"{container.description} cannot be read by byte ranges")
 
 
 PART_BYTES = 32 << 20
@@ -206,7 +206,7 @@ class LineBlock(NamedTuple):
 
     line: int
     """Number of the first line within its part, from 1."""
-    height: int
+    line_count: int
     """Number of lines."""
     data: bytes
     """Including line feeds; the last line may lack one."""

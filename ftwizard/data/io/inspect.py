@@ -58,20 +58,22 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         return self.layout.dialect.columns if self.layout.dialect else ()
 
     @property
-    def plain(self) -> bool:
+    def is_plain_lines(self) -> bool:
         """Return whether rows are lines of UTF-8, readable from any byte offset."""
         text = self.compression is None and self.encoding == "utf-8"
         return self.kind == "jsonl" and text and self.layout.newline == b"\n"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Return a description such as ``a JSON array, compressed with gzip``."""
         kind = _WORDS[self.kind]
         if not self.compression:
             return kind
         return f"{kind}, compressed with {unpack.NAMES[self.compression]}"
 
-    def hosted_ready(self, bom: Literal["needed", "unwanted"] = "unwanted") -> RowFinding | None:
+    def find_hosting_problem(
+        self, bom: Literal["needed", "unwanted"] = "unwanted"
+    ) -> RowFinding | None:
         """Return why a hosted platform cannot read the file as it is, or None.
 
         ``bom``: whether the platform needs a byte-order mark. Codes: ``compressed``, ``parquet``,
@@ -90,7 +92,9 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "parquet":
             return RowFinding("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
-            return RowFinding("needs_conversion", f"the file is {self.words}, not JSON Lines", fix)
+            return RowFinding(
+                "needs_conversion", f"the file is {self.description}, not JSON Lines", fix
+            )
         if self.encoding != "utf-8":
             return RowFinding("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
         if self.layout.newline != b"\n":

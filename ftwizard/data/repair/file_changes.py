@@ -39,7 +39,7 @@ def find_changes(path: Path, container: Container, target: Target) -> Iterator[F
     if target.bom == "needed" and not (container.bom and container.encoding == "utf-8"):
         yield FileChange("bom_missing", "", "a byte-order mark")
     if container.kind != "jsonl":
-        yield FileChange("needs_conversion", container.words, "JSON Lines")
+        yield FileChange("needs_conversion", container.description, "JSON Lines")
     else:
         yield from _find_line_changes(path, container)
 

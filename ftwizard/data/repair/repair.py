@@ -170,8 +170,8 @@ class _Repairer:
             changes=str(changes_path(out)),
             rows_in=self._rows_in,
             rows_out=self._rows_out,
-            changed=[*whole, *self._changed.grouped()],
-            left_out=self._left_out.grouped(),
+            changed=[*whole, *self._changed.all_findings()],
+            left_out=self._left_out.all_findings(),
             sha256=sha256,
         )
 

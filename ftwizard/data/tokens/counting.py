@@ -29,7 +29,7 @@ def count_tokens(
     say: ReportProgress, processes: int | None = None, model: str | None = None,
 ) -> TokenCounts:  # fmt: skip
     """Count all readable rows, with the tokenizer of ``model`` if given; raise FileProblem."""
-    if not container.plain:
+    if not container.is_plain_lines:
         tally = TokenCounter(target, tokenizers.choose_encoding(target, model), limit)
         for record in records.read_records(path, container):
             _add(tally, record.line, record.value, format)
@@ -88,7 +88,7 @@ def _count_part(
 ) -> tuple[TokenCounter, int]:
     tally, lines = TokenCounter(target, tokenizers.choose_encoding(target, model), limit), 0
     for block in part.blocks():
-        lines += block.height
+        lines += block.line_count
         for number, raw in enumerate(block.lines(), block.line):
             if raw.strip():
                 _add(tally, number, raw, format)

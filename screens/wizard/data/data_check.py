@@ -40,17 +40,17 @@ class DataCheck(CommandProcess):
     @property
     def is_quick(self) -> bool:
         """Whether it is too short so far to show progress."""
-        return self.first_look is None and self.spent_s < QUICK_S
+        return self.partial_report is None and self.elapsed_s < QUICK_S
 
     def format_status(self, width: int) -> Text:
         """Format the current phase and progress on one line, with a bar if it fits."""
         doing = describe.describe_progress(self.progress) if self.progress.phase else "starting"
-        if self.first_look is not None:
+        if self.partial_report is not None:
             doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
         else:
             name = make_visible(format_path(self._path), 50)
             doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
-        line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.spent_s)}")
+        line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.elapsed_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
         share = readings.completed_share(self.progress)
         if share is not None and line.cell_len + 8 + BAR_CELLS <= width:

@@ -107,7 +107,7 @@ class DataPage(WizardPage[Step]):
     @property
     def _report(self) -> report_text.Report | None:
         """The full report, or that of a first look."""
-        return self._draft.checked or (self._check.first_look if self._check else None)
+        return self._draft.checked or (self._check.partial_report if self._check else None)
 
     # ------------------------------------------------------------------ answers
 
@@ -287,7 +287,7 @@ class DataPage(WizardPage[Step]):
         self._check = check = DataCheck(self._draft, path)
         self._show()
         try:
-            report = await check.document()
+            report = await check.run()
         except FtwizardError as error:
             self._check = None
             self._show()
@@ -327,9 +327,9 @@ class DataPage(WizardPage[Step]):
         if (check := self._check) is None:
             return
         self._polls += 1
-        had = check.first_look
-        check.look()
-        is_first = had is None and check.first_look is not None
+        had = check.partial_report
+        check.poll()
+        is_first = had is None and check.partial_report is not None
         if is_first or (self._polls % POLLS_PER_DRAW == 0 and not check.is_quick):
             self._show()
         if is_first:

@@ -160,10 +160,12 @@ class ReportView(Vertical):
             pane.show(subject.describe())
         else:
             pane.show(
-                overview.build_overview(self._report, self._draft, pane.room, with_bars=not roomy)
+                overview.build_overview(
+                    self._report, self._draft, pane.visible_size, with_bars=not roomy
+                )
             )
         below = self.query_one("#lengths", Static)
         below.display = roomy
         if roomy:
-            width, height = pane.room[0], self.size.height // 2
+            width, height = pane.visible_size[0], self.size.height // 2
             below.update(overview.draw_bars(self._report, self._draft, width, height))

@@ -151,10 +151,10 @@ class RowsPage(Page[None]):
                 )
             )
         elif self._view == "mask" and line in self._masks:
-            pane.show(loss_mask.format_mask(self._masks[line], pane.room[0]))
+            pane.show(loss_mask.format_mask(self._masks[line], pane.visible_size[0]))
         else:
             self._view = "read"
-            pane.show(row_text.format_row(self._cached[line], pane.room[0]))
+            pane.show(row_text.format_row(self._cached[line], pane.visible_size[0]))
         self.refresh_bindings()
 
     def _fetch(self) -> None:

@@ -78,7 +78,7 @@ class EstimatePage(WizardPage[Step]):
 
         def priced(draft: Draft | None) -> None:
             if draft is not None:
-                self._draft = self._draft.priced(draft.hour)
+                self._draft = self._draft.with_hour_price(draft.hour)
                 self._show()
 
         self.app.push_screen(CostsPage(self._draft), priced)
@@ -89,7 +89,7 @@ class EstimatePage(WizardPage[Step]):
         app: Any = self.app
         guide = hour_price.describe_rental(self._draft.estimate)
         price = await hour_price.ask_price(app, self._draft.hour, guide)
-        self._draft = self._draft.priced(price)
+        self._draft = self._draft.with_hour_price(price)
         self._show()
 
     @work(group="count", exclusive=True, exit_on_error=False)

@@ -94,7 +94,7 @@ class ProviderPage(WizardPage[Step]):
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "path":
-            self._draft = self._draft.on_path(cast(PathId, event.value))
+            self._draft = self._draft.with_provider(cast(PathId, event.value))
         self._update_recommendation()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -114,7 +114,7 @@ class ProviderPage(WizardPage[Step]):
 
         def priced(draft: Draft | None) -> None:
             if draft is not None and draft.hour != self._draft.hour:
-                self._draft = self._draft.priced(draft.hour)
+                self._draft = self._draft.with_hour_price(draft.hour)
                 self.workers.cancel_group(self, "price")
                 self._priced.clear()
                 self._pricing.clear()
@@ -149,7 +149,9 @@ class ProviderPage(WizardPage[Step]):
         }
         path = self.query_one("#path", Choice).value
         draft = (
-            self._draft if path == self._selected_path else self._draft.on_path(cast(PathId, path))
+            self._draft
+            if path == self._selected_path
+            else self._draft.with_provider(cast(PathId, path))
         )
         return draft.with_answers(answers)
 

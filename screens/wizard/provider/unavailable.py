@@ -35,17 +35,17 @@ class UnsupportedProviderPage(Page[Step]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
-            text = texts.format_elsewhere(self._draft.way, self._draft.checked or {})
+            text = texts.format_elsewhere(self._draft.provider, self._draft.checked or {})
             yield Static(text.append(LOCAL_HINT, "dim"), markup=False)
 
     def action_here(self) -> None:
-        self.dismiss(Step(self._draft.on_path("local"), 1))
+        self.dismiss(Step(self._draft.with_provider("local"), 1))
 
     def action_costs(self) -> None:
         from ftwizard.screens.costs.page import CostsPage
 
         def apply_price(draft: Draft | None) -> None:
-            self._draft = self._draft.priced(draft.hour) if draft else self._draft
+            self._draft = self._draft.with_hour_price(draft.hour) if draft else self._draft
 
         self.app.push_screen(CostsPage(self._draft), apply_price)
 

@@ -54,7 +54,7 @@ def load_context_length(name: str) -> int | None:
     except FtwizardError:
         return None
     limits = context_length.from_config(config[0]) if config else None
-    return limits.most if limits else None
+    return limits.max_tokens if limits else None
 
 
 def describe_caution(name: str, recipe: Recipe) -> str:

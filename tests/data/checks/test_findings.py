@@ -21,16 +21,16 @@ def collected(rows: list[str], start: int = 1) -> Findings:
 
 @given(st.lists(st.sampled_from(CODES)), st.lists(st.sampled_from(CODES)))
 def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None:
-    whole = collected([*first, *second]).listed(OPENAI)
+    whole = collected([*first, *second]).for_target(OPENAI)
     parts = collected(first)
     parts.merge(collected(second), len(first))
-    assert [(one.code, one.count, one.lines) for one in parts.listed(OPENAI)] == [
+    assert [(one.code, one.count, one.lines) for one in parts.for_target(OPENAI)] == [
         (one.code, one.count, one.lines) for one in whole
     ]
 
 
 def test_counts_are_exact_and_lines_are_not_endless() -> None:
-    (one,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).listed(OPENAI)
+    (one,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).for_target(OPENAI)
     assert one.count == MAX_SHOWN_LINES + 5
     assert one.lines == list(range(1, MAX_SHOWN_LINES + 1))
     assert one.message == "at 1"
@@ -38,14 +38,14 @@ def test_counts_are_exact_and_lines_are_not_endless() -> None:
 
 def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() -> None:
     found = collected(["changing_facts", "duplicate", "weight", "duplicate"])
-    assert [(one.severity, one.code) for one in found.listed(OPENAI)] == [
+    assert [(one.severity, one.code) for one in found.for_target(OPENAI)] == [
         ("error", "weight"),
         ("warning", "duplicate"),
         ("info", "changing_facts"),
     ]
     found.add_file(FileFinding(code="bom", message="m", fix="f", count=4, lines=[]))
-    assert "bom" not in [one.code for one in found.listed(get_target("trl-sft"))]
-    assert "bom" in [one.code for one in found.listed(OPENAI)]
+    assert "bom" not in [one.code for one in found.for_target(get_target("trl-sft"))]
+    assert "bom" in [one.code for one in found.for_target(OPENAI)]
 
 
 CAUSES_ = (
@@ -70,7 +70,7 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
     first: list[str], second: list[str]
 ) -> None:
     rows = [*first, *second]
-    (one,) = caused(rows).listed(OPENAI)
+    (one,) = caused(rows).for_target(OPENAI)
     firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:MAX_CAUSES]
     assert [one.lines[0], *(cause.line for cause in one.also)] == firsts
     assert [cause.message for cause in one.also] == [
@@ -80,6 +80,6 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
     whole = Findings()
     whole.merge(parts, len(first))
     whole.merge(caused(first))
-    (merged,) = whole.listed(OPENAI)
+    (merged,) = whole.for_target(OPENAI)
     assert [cause.line for cause in merged.also] == [cause.line for cause in one.also]
     assert (merged.message, merged.lines, merged.count) == (one.message, one.lines, one.count)

@@ -77,7 +77,7 @@ def shown(found: RowChecker | ScanResult, place: Target) -> dict[str, Any]:
     hashes = found.hashes
     return {
         "rows": (found.rows, found.usable),
-        "findings": found.findings.listed(place),
+        "findings": found.findings.for_target(place),
         "hashes": sorted(
             zip(hashes.lines, hashes.prompts, hashes.answers, hashes.openings, strict=True)
         ),
@@ -96,7 +96,7 @@ def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, p
         file = Path(folder) / "rows.jsonl"
         file.write_bytes(body)
         what = inspect.inspect(file)
-        if not what.plain:
+        if not what.is_plain_lines:
             return
         patch.setattr(chunks, "PART_BYTES", max(1, len(body) // parts))
         found = scan.scan(
@@ -137,7 +137,7 @@ def test_several_processes_find_what_one_finds(
     ]  # fmt: skip
     assert shown(both[0], place) == shown(both[1], place)
     assert both[0].rows == 2000
-    assert both[0].findings.listed(place)[0].lines == list(range(8, 2001, 50))
+    assert both[0].findings.for_target(place)[0].lines == list(range(8, 2001, 50))
     assert said[-1] == (file.stat().st_size, file.stat().st_size)
     assert len(said) > 10
 
@@ -164,7 +164,7 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
     )
     first = next(records.read_records(file, inspect.inspect(file))).line
     assert (found.rows, found.usable) == (60, 59)
-    (one,) = [one for one in found.findings.listed(place) if one.severity == "error"]
+    (one,) = [one for one in found.findings.for_target(place) if one.severity == "error"]
     assert (one.code, one.lines) == ("empty_assistant", [40 + first])
 
 

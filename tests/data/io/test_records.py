@@ -487,7 +487,7 @@ def test_ranges_hold_what_the_file_holds(
     data = b"\n".join([b'{"a": 1}', *rest]) + b"\n" * ended
     path.write_bytes(b"\xef\xbb\xbf" * bom + data)
     found = inspect.inspect(path)
-    if not found.plain:
+    if not found.is_plain_lines:
         with pytest.raises(ValueError, match="cannot be read by byte ranges"):
             ranges.split_ranges(path, found, parts)
         return
@@ -547,7 +547,7 @@ def test_a_sample_of_what_is_not_read_by_bytes_is_its_head(path: Path) -> None:
 def test_what_hosts_take_is_said(path: Path) -> None:
     def code(data: bytes, **wants: Any) -> str | None:
         path.write_bytes(data)
-        found = inspect.inspect(path).hosted_ready(**wants)
+        found = inspect.inspect(path).find_hosting_problem(**wants)
         return found.code if found else None
 
     line = b'{"a": 1}\n'

@@ -112,7 +112,7 @@ def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: EstimatePage(estimated().priced(before)), play)
+    (step,) = played(lambda: EstimatePage(estimated().with_hour_price(before)), play)
     assert step.draft.hour == before and not locations.prices_file().exists()
 
 
@@ -181,7 +181,7 @@ def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: UnsupportedProviderPage(checked().on_path("openai")), play)
+    (step,) = played(lambda: UnsupportedProviderPage(checked().with_provider("openai")), play)
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
@@ -204,9 +204,13 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     quiet = live_estimate.format_prospect(draft).plain
     assert quiet.endswith(live_estimate.UNPRICED) and "$" not in quiet
-    found = live_estimate.estimate_recipe(draft.priced(machine_rate.parse_typed_price("2")))
+    found = live_estimate.estimate_recipe(
+        draft.with_hour_price(machine_rate.parse_typed_price("2"))
+    )
     assert found and found.cost and found.cost.low and found.cost.high
-    said = live_estimate.format_prospect(draft.priced(machine_rate.parse_typed_price("2"))).plain
+    said = live_estimate.format_prospect(
+        draft.with_hour_price(machine_rate.parse_typed_price("2"))
+    ).plain
     assert (
         f"{machine_rate.format_price_range(found.cost)} in total" in said
         and live_estimate.UNPRICED not in said

@@ -195,7 +195,7 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     facts = msgspec.structs.replace(FACTS, gpus=(gpu,))
     name = "meta-llama/Llama-3.3-70B-Instruct"
     draft = replace(checked(), machine=facts).with_plan(model=schema.Model(name=name))
-    draft = draft.with_recipe(method="qlora").priced(machine_rate.parse_typed_price("1"))
+    draft = draft.with_recipe(method="qlora").with_hour_price(machine_rate.parse_typed_price("1"))
     basis = inputs.build_basis(draft, TODAY).with_query(volume=MONTH)
     found = {one.name: one for one in inputs.compute_offers(basis, packaged())}
     column = {id: cost_table.COLUMNS[id].cell for id in ("training", "monthly")}
@@ -374,7 +374,7 @@ def test_the_palette_offers_what_the_keys_do() -> None:
 
 def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        page = UnsupportedProviderPage(counted().on_path("openai"))
+        page = UnsupportedProviderPage(counted().with_provider("openai"))
         pilot.app.push_screen(page)
         await says(pilot, "Press Enter to train on this machine")
         await pilot.press("c")

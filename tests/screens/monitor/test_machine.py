@@ -190,7 +190,7 @@ def test_a_run_that_says_nothing_any_more_is_shown_as_such(story: Story) -> None
         screen = pilot.app.screen
         assert isinstance(screen, MonitorPage)
         assert "Nothing new" not in frame(pilot.app)
-        screen.follower.heard -= 700
+        screen.follower.last_read -= 700
         await says(pilot, ". Press o for the output.")
         story.tell("log", step=31, loss=0.5, epoch=0.4, tokens=99)
         await until(pilot, lambda: "Nothing new" not in frame(pilot.app))

@@ -101,8 +101,8 @@ def test_no_room_for_a_temporary_file_is_a_sentence(
 
 def test_the_recommendation_is_followed_until_another_path_is_chosen(here: MachineInfo) -> None:
     draft = Draft(here).with_recommendation("cloud")
-    assert draft.way == "cloud"
-    assert draft.on_path("local").with_recommendation("openai").way == "local"
+    assert draft.provider == "cloud"
+    assert draft.with_provider("local").with_recommendation("openai").provider == "local"
 
 
 def test_the_plan_records_why_the_path_was_taken(here: MachineInfo) -> None:
@@ -113,7 +113,7 @@ def test_the_plan_records_why_the_path_was_taken(here: MachineInfo) -> None:
     chosen = (
         Draft(here)
         .with_recommendation("openai", ("No GPU.",))
-        .on_path("local")
+        .with_provider("local")
         .with_provider_reason()
     )
     assert chosen.plan.provider_reason == "chosen although openai was recommended"
