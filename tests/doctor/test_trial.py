@@ -125,7 +125,7 @@ def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPat
 def test_the_child_ends_with_the_doctor() -> None:
     code = (
         "import sys\n"
-        "from ftwizard.doctor import smoke\n"
+        "from ftwizard.doctor import trial\n"
         "for word in trial.run_trials([sys.executable, '-c', sys.argv[1]]):\n"
         "    print(word.action, flush=True)\n"
     )
