@@ -1,4 +1,4 @@
-"""Rules and reasons of ``assets/recipe.toml``, and the advice built from them."""
+"""Rules and reasons of ``assets/recipe_rules.toml``, and the advice built from them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 @functools.cache
 def table() -> Table:
     """Return the packaged table; read once."""
-    return load_asset("recipe.toml", Table)
+    return load_asset("recipe_rules.toml", Table)
 
 
 def memory(method: Method) -> MinimumMemory:

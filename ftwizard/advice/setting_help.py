@@ -64,7 +64,7 @@ def settings() -> tuple[Setting, ...]:
     """Return every setting of the plan in display order, basic ones first."""
     return tuple(
         _setting(entry, TYPES[entry.part][entry.name])
-        for entry in load_asset("recipe.toml", _Table).settings
+        for entry in load_asset("recipe_rules.toml", _Table).settings
         if entry.name in TYPES[entry.part]
     )
 

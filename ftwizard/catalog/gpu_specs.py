@@ -79,7 +79,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 @functools.cache
 def cards() -> tuple[GpuSpec, ...]:
     """Return every GPU of the catalog, more specific ones first."""
-    return load_asset("gpus.toml", _Table).cards
+    return load_asset("gpu_specs.toml", _Table).cards
 
 
 def find_gpu(nvml_name: str | None, memory: int | None = None) -> GpuSpec | None:

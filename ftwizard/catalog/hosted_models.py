@@ -255,4 +255,4 @@ def _refused_ids() -> list[str]:
 
 @functools.cache
 def _all() -> _Models:
-    return load_asset("models.toml", _Models)
+    return load_asset("hosted_models.toml", _Models)

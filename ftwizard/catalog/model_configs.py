@@ -72,7 +72,7 @@ def nearest_ids(name: str, count: int = 3) -> list[str]:
 @functools.cache
 def _by_id() -> dict[str, ModelConfig]:
     by_id: dict[str, ModelConfig] = {}
-    for entry in load_asset("configs.toml", _Table).models:
+    for entry in load_asset("model_configs.toml", _Table).models:
         for config in (_own(entry), *(_variant(entry, variant) for variant in entry.others)):
             by_id |= {name.lower(): config for name in config.ids}
     return by_id

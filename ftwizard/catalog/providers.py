@@ -136,7 +136,7 @@ class Lifecycle(Sourced, frozen=True, kw_only=True):
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The content of ``assets/paths.toml``, with expanded sources."""
+    """The content of ``assets/providers.toml``, with expanded sources."""
 
     factors: dict[Factor, str]
     """Labels by factor, in the article's order."""
@@ -163,7 +163,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 @functools.cache
 def catalog() -> Catalog:
     """Return the packaged catalog; read once."""
-    return load_asset("paths.toml", Catalog)
+    return load_asset("providers.toml", Catalog)
 
 
 def _newest_first(claims: ProviderFacts) -> ProviderFacts:

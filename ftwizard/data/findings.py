@@ -19,7 +19,7 @@ class RowFinding(NamedTuple):
     """One finding in one row. The target sets its severity (``Target.severity``)."""
 
     code: str
-    """One of assets/checks.toml."""
+    """One of assets/check_codes.toml."""
     message: str
     """The cause, with numbers and names of this row; text from the row goes through ``quoted``."""
     fix: str
@@ -58,7 +58,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     severity: Severity
     code: str
-    """Stable; one of assets/checks.toml."""
+    """Stable; one of assets/check_codes.toml."""
     message: str
     """The cause at the first line."""
     fix: str

@@ -1,4 +1,4 @@
-"""Training targets and their data rules, from assets/targets.toml."""
+"""Training targets and their data rules, from assets/platforms.toml."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     reserved: tuple[str, ...] = ()
     """Texts that no row may contain."""
     severities: dict[str, Severity | Literal["off"]] = {}
-    """Severities by code that differ from assets/checks.toml."""
+    """Severities by code that differ from assets/check_codes.toml."""
     notes: tuple[str, ...] = ()
     """Notes to show before an upload."""
     sources: tuple[str, ...]
@@ -121,14 +121,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
 @functools.cache
 def severities() -> dict[str, Severity]:
     """Return the default severity of each code."""
-    data = tomllib.loads(_read_asset("checks.toml"))
+    data = tomllib.loads(_read_asset("check_codes.toml"))
     return {code: severity for severity in get_args(Severity) for code in data[severity]["codes"]}
 
 
 @functools.cache
 def all_targets() -> dict[str, Target]:
     """Return all targets by name."""
-    data = tomllib.loads(_read_asset("targets.toml"))
+    data = tomllib.loads(_read_asset("platforms.toml"))
     listed = msgspec.convert(data["targets"], tuple[Target, ...], strict=False)
     return {target.name: target for target in listed}
 

@@ -68,8 +68,8 @@ def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
 
 
 def test_the_days_stand_in_one_place_alone() -> None:
-    """A day in models.toml besides ``as_of`` would be a second truth beside the lifecycles."""
-    text = files("ftwizard").joinpath("assets", "models.toml").read_text("utf-8")
+    """A day in hosted_models.toml besides ``as_of`` would be a second truth beside the lifecycles."""
+    text = files("ftwizard").joinpath("assets", "hosted_models.toml").read_text("utf-8")
     text = text[: text.index("[sources]")]
     lines = [one for one in text.splitlines() if re.search(r"\b20\d\d-\d\d(-\d\d)?\b", one)]
     allowed = r"as_of = |api = |since = |advice = |editions = |#"

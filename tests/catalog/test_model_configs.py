@@ -138,7 +138,7 @@ def test_the_nearest_known_of_a_name_are_the_owners_else_any_that_are_alike(
 
 
 def test_every_source_is_used() -> None:
-    sources = load_asset("configs.toml", dict[str, Any])["sources"]
+    sources = load_asset("model_configs.toml", dict[str, Any])["sources"]
     assert set(sources.values()) == {one.source for one in EVERY}
 
 

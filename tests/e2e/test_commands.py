@@ -426,6 +426,6 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"ftwizard"}
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
                    "assets/samples/tickets/train.jsonl", "assets/samples/general/train.jsonl",
-                   "assets/paths.toml", "assets/recipe.toml",
+                   "assets/providers.toml", "assets/recipe_rules.toml",
                    "jobs/keeper.py", "assets/ftwizard.tcss", "assets/pages.tcss", "screens/widgets/chart.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names

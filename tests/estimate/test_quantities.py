@@ -31,7 +31,7 @@ from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.quantity import Figure
 
-PATHS = Path(ftwizard.__file__).parent / "assets" / "paths.toml"
+PATHS = Path(ftwizard.__file__).parent / "assets" / "providers.toml"
 TODAY = datetime.date(2026, 11, 25)
 LENGTHS: dict[str, LengthDistribution | None] = {
     "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),

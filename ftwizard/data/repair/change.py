@@ -15,7 +15,7 @@ class RowChange(NamedTuple):
     """One fix in a row."""
 
     code: str
-    """The code of the check in assets/checks.toml."""
+    """The code of the check in assets/check_codes.toml."""
     where: str
     """The path within the row, such as ``messages[1].content``; empty for the whole row."""
     was: str

@@ -1,4 +1,4 @@
-"""Billing rules of hosted platforms for training data, from assets/tokens.toml."""
+"""Billing rules of hosted platforms for training data, from assets/tokenizers.toml."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def _to_bill(rule: BillingRule, tokens: TokenEstimate | None) -> Bill:
 
 @functools.cache
 def _load_rules() -> dict[TargetName, BillingRule]:
-    data = tomllib.loads(files("ftwizard").joinpath("assets", "tokens.toml").read_text("utf-8"))
+    data = tomllib.loads(files("ftwizard").joinpath("assets", "tokenizers.toml").read_text("utf-8"))
     rules = msgspec.convert(data["billing"], tuple[BillingRule, ...])
     return {name: rule for rule in rules for name in rule.targets}

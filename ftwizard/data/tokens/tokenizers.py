@@ -1,4 +1,4 @@
-"""Tokenizers for all targets, from the table of encodings in assets/tokens.toml.
+"""Tokenizers for all targets, from the table of encodings in assets/tokenizers.toml.
 
 Public tokenizers are used directly. A private one is approximated by another tokenizer with a
 correction factor and a range, which is shown.
@@ -181,5 +181,5 @@ def _is_prefix(model: str, name: str) -> bool:
 
 @functools.cache
 def _load_table() -> _Table:
-    data = tomllib.loads(files("ftwizard").joinpath("assets", "tokens.toml").read_text("utf-8"))
+    data = tomllib.loads(files("ftwizard").joinpath("assets", "tokenizers.toml").read_text("utf-8"))
     return msgspec.convert(data, _Table, strict=False)
